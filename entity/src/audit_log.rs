@@ -1,0 +1,34 @@
+//! `audit.audit_logs`: what was done, by whom. Append-only.
+
+use sea_orm::entity::prelude::*;
+use serde::Deserialize;
+
+use crate::{AuditLogId, OrganizationId, UserId};
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[sea_orm(table_name = "audit_logs")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: OrganizationId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub created_at: DateTimeUtc,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: AuditLogId,
+    pub actor_id: Option<UserId>,
+    pub actor_name: Option<String>,
+    pub action: String,
+    pub resource_type: String,
+    pub resource_id: Option<Uuid>,
+    #[sea_orm(column_type = "JsonBinary")]
+    pub metadata: Json,
+    /// An `inet` in PostgreSQL, an IP address in text here.
+    #[sea_orm(select_as = "text", save_as = "inet")]
+    pub ip_address: Option<String>,
+}
+
+/// Not used: rows are joined by dataloaders.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,24 @@
+//! Rows and typed ids, a file per table: what stands in PostgreSQL, and nothing of what may be done with it.
+//!
+//! Tables are named without their schema: PostgreSQL finds them by the app role's `search_path`.
+
+mod id;
+
+pub mod audit_log;
+pub mod identity;
+pub mod invitation;
+pub mod organization;
+pub mod organization_billing;
+pub mod organization_member;
+pub mod organization_slug;
+pub mod outbox;
+pub mod plan;
+pub mod plan_feature;
+pub mod project;
+pub mod stripe_event;
+pub mod usage;
+pub mod user;
+
+pub use id::{AuditLogId, InvitationId, MemberId, OrganizationId, OutboxId, ProjectId, UserId};
+pub use organization_billing::SubscriptionStatus;
+pub use organization_member::OrgRole;

@@ -1,0 +1,59 @@
+//! `billing.organization_billing`: an organization's plan and subscription; its row is the organization's lock.
+
+use sea_orm::entity::prelude::*;
+use serde::Deserialize;
+
+use crate::OrganizationId;
+
+/// The enum `billing.subscription_status`, in Stripe's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Deserialize)]
+#[sea_orm(
+    rs_type = "String",
+    db_type = "Enum",
+    enum_name = "subscription_status",
+    rename_all = "snake_case"
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriptionStatus {
+    /// Paid, or free of charge.
+    Active,
+    /// On trial until `trial_ends_at`.
+    Trialing,
+    /// A payment failed; the plan is kept for a time of grace.
+    PastDue,
+    /// Ended.
+    Canceled,
+    /// Payments failed for good.
+    Unpaid,
+    /// The first payment is open.
+    Incomplete,
+    /// The first payment never came.
+    IncompleteExpired,
+    /// Collection is paused.
+    Paused,
+}
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[sea_orm(table_name = "organization_billing")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: OrganizationId,
+    pub stripe_customer_id: Option<String>,
+    pub stripe_subscription_id: Option<String>,
+    pub status: SubscriptionStatus,
+    pub plan: String,
+    pub period_start: Option<DateTimeUtc>,
+    pub period_end: Option<DateTimeUtc>,
+    pub trial_ends_at: Option<DateTimeUtc>,
+    pub cancel_at_period_end: bool,
+    pub stripe_event_at: Option<DateTimeUtc>,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+/// Not used: rows are joined by dataloaders.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

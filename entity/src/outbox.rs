@@ -1,0 +1,31 @@
+//! `app.outbox`: what must happen after a commit.
+
+use sea_orm::entity::prelude::*;
+use serde::Deserialize;
+
+use crate::{OrganizationId, OutboxId};
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[sea_orm(table_name = "outbox")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: OrganizationId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: OutboxId,
+    pub kind: String,
+    #[sea_orm(column_type = "JsonBinary")]
+    pub payload: Json,
+    pub attempts: i32,
+    pub due_at: DateTimeUtc,
+    pub processed_at: Option<DateTimeUtc>,
+    pub error: Option<String>,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+/// Not used: rows are joined by dataloaders.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

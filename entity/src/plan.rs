@@ -1,0 +1,24 @@
+//! `billing.plans`: the catalogue.
+
+use sea_orm::entity::prelude::*;
+use serde::Deserialize;
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[sea_orm(table_name = "plans")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub plan: String,
+    pub name: String,
+    pub position: i32,
+    pub stripe_price_id: Option<String>,
+    pub is_default: bool,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+/// Not used: rows are joined by dataloaders.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

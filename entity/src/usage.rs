@@ -1,0 +1,27 @@
+//! `billing.usage`: what an organization used of a metered feature in a period.
+
+use sea_orm::entity::prelude::*;
+use serde::Deserialize;
+
+use crate::OrganizationId;
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[sea_orm(table_name = "usage")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: OrganizationId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub feature: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub period_start: DateTimeUtc,
+    pub used: i64,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+/// Not used: rows are joined by dataloaders.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

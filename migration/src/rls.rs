@@ -1,0 +1,89 @@
+//! "Make this table tenant-owned": the row-level security, policies, grants and triggers of a table as SQL text.
+//!
+//! Policies read settings only, never tables, so that they stay cheap and cannot recurse. The sub-select makes
+//! PostgreSQL compute the setting once for a statement, and `nullif` covers the empty string that a setting
+//! leaves behind on a connection that was used before.
+
+use crate::{APP_ROLE, OWNER_ROLE};
+
+/// The organization of the current transaction, as an expression; NULL, so no rows, when there is none.
+pub(crate) const CURRENT_ORGANIZATION: &str =
+    "(SELECT nullif(current_setting('app.current_org_id', true), '')::uuid)";
+
+/// The person of the current transaction, as an expression.
+pub(crate) const CURRENT_USER: &str =
+    "(SELECT nullif(current_setting('app.current_user_id', true), '')::uuid)";
+
+/// What the app role may do with a table; each verb gets a grant and a policy of its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Verb {
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+use Verb::{Delete, Insert, Select, Update};
+
+pub(crate) const ALL: &[Verb] = &[Select, Insert, Update, Delete];
+pub(crate) const KEEP: &[Verb] = &[Select, Insert, Update];
+pub(crate) const APPEND: &[Verb] = &[Select, Insert];
+
+impl Verb {
+    fn sql(self) -> &'static str {
+        match self {
+            Select => "SELECT",
+            Insert => "INSERT",
+            Update => "UPDATE",
+            Delete => "DELETE",
+        }
+    }
+
+    /// The clauses of a policy for this verb that hold a row to `condition`.
+    fn clauses(self, condition: &str) -> String {
+        match self {
+            Select | Delete => format!("USING ({condition})"),
+            Insert => format!("WITH CHECK ({condition})"),
+            Update => format!("USING ({condition}) WITH CHECK ({condition})"),
+        }
+    }
+}
+
+/// Protects a tenant table: the app role meets only rows whose `column` is the current organization.
+pub(crate) fn tenant(table: &str, column: &str, verbs: &[Verb]) -> String {
+    let condition = format!("{column} = {CURRENT_ORGANIZATION}");
+    protect(table) + &allow(table, APP_ROLE, verbs, &condition)
+}
+
+/// Protects a table of the control plane: out of the app role's reach unless `allow` says more.
+pub(crate) fn protect(table: &str) -> String {
+    format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n")
+}
+
+/// Lets `role` use `verbs` on the rows that meet `condition`.
+pub(crate) fn allow(table: &str, role: &str, verbs: &[Verb], condition: &str) -> String {
+    let policies = verbs.iter().map(|verb| {
+        let (sql, clauses) = (verb.sql(), verb.clauses(condition));
+        let name = format!("{role}_{}", sql.to_lowercase());
+        let privilege = if role == OWNER_ROLE {
+            String::new()
+        } else {
+            format!("GRANT {sql} ON {table} TO {role};\n")
+        };
+        format!("CREATE POLICY {name} ON {table} FOR {sql} TO {role} {clauses};\n{privilege}")
+    });
+    policies.collect()
+}
+
+/// FORCE binds the owner as well, so what a `SECURITY DEFINER` function does needs a policy for the owner.
+pub(crate) fn definer(table: &str, verbs: &[Verb]) -> String {
+    allow(table, OWNER_ROLE, verbs, "true")
+}
+
+/// Keeps `updated_at` true whatever writes the row.
+pub(crate) fn touch(table: &str) -> String {
+    format!(
+        "CREATE TRIGGER touch_updated_at BEFORE UPDATE ON {table}
+             FOR EACH ROW EXECUTE FUNCTION app.touch_updated_at();\n"
+    )
+}

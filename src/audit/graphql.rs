@@ -1,0 +1,110 @@
+//! The audit trail as clients see it.
+
+use async_graphql::{Context, ID, InputObject, Json, Object};
+use chrono::{DateTime, Utc};
+use entity::audit_log;
+
+use super::ops::Filter;
+use crate::{
+    error::{Error, Result},
+    graphql::{ContextExt, parse_id},
+    user::{User, UserById},
+};
+
+/// Something that somebody did in the organization. Entries are never changed, and outlive what they tell about.
+#[derive(Debug)]
+pub struct AuditLog(pub audit_log::Model);
+
+impl From<audit_log::Model> for AuditLog {
+    fn from(row: audit_log::Model) -> Self {
+        Self(row)
+    }
+}
+
+#[Object]
+impl AuditLog {
+    /// The entry's id.
+    async fn id(&self) -> ID {
+        self.0.id.0.into()
+    }
+
+    /// Who did it. Null when that person has left the organization, and when nobody did: see `actorName`.
+    async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        let id = self.0.actor_id?;
+        ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
+    }
+
+    /// What the person was called when they did it.
+    async fn actor_name(&self) -> Option<&str> {
+        self.0.actor_name.as_deref()
+    }
+
+    /// What was done, for example `project.created`.
+    async fn action(&self) -> &str {
+        &self.0.action
+    }
+
+    /// The type of what it was done to, for example `project`.
+    async fn resource_type(&self) -> &str {
+        &self.0.resource_type
+    }
+
+    /// The id of what it was done to.
+    async fn resource_id(&self) -> Option<ID> {
+        self.0.resource_id.map(ID::from)
+    }
+
+    /// Names, and old and new values, so that the entry reads without looking elsewhere.
+    async fn metadata(&self) -> Json<&serde_json::Value> {
+        Json(&self.0.metadata)
+    }
+
+    /// The address that the request came from.
+    async fn ip_address(&self) -> Option<&str> {
+        self.0.ip_address.as_deref()
+    }
+
+    /// When it was done.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
+    }
+}
+
+/// Which entries to show; what is left out does not narrow.
+#[derive(Debug, Default, InputObject)]
+pub struct AuditLogFilter {
+    /// Done by the person with this id.
+    pub actor_id: Option<ID>,
+    /// This action, for example `project.created`.
+    pub action: Option<String>,
+    /// Done to this type of resource, for example `project`.
+    pub resource_type: Option<String>,
+    /// Done to the resource with this id.
+    pub resource_id: Option<ID>,
+    /// At this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl AuditLogFilter {
+    /// The filter of an operation.
+    ///
+    /// # Errors
+    ///
+    /// For an id that is none.
+    pub fn parse(self) -> Result<Filter> {
+        let id = |field, id: Option<ID>| {
+            id.map(|id| parse_id(&id).ok_or_else(|| Error::bad_input(field, "is not an id")))
+                .transpose()
+        };
+        Ok(Filter {
+            actor_id: id("filter.actorId", self.actor_id)?.map(entity::UserId),
+            action: self.action,
+            resource_type: self.resource_type,
+            resource_id: id("filter.resourceId", self.resource_id)?,
+            since: self.since,
+            until: self.until,
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The audit trail: written in the transaction that does what it tells, read by admins.
+//!
+//! Knows no other area; each hands over what happened.
+
+mod action;
+mod graphql;
+mod ops;
+
+pub use action::Action;
+pub use graphql::{AuditLog, AuditLogFilter};
+pub use ops::{Filter, list, record};

@@ -1,0 +1,105 @@
+//! The rules of the audit trail.
+
+use chrono::{DateTime, Utc};
+use entity::{UserId, audit_log};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, Select, Statement,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Action;
+use crate::{
+    auth::Permission,
+    error::{Error, Result},
+    page::{Cursor, Keyed, Page, Slice},
+    tenancy::Session,
+};
+
+impl Keyed for audit_log::Model {
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.created_at, id: self.id.0 }
+    }
+}
+
+/// Which rows are asked for; `None` asks for all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Done by this person.
+    pub actor_id: Option<UserId>,
+    /// This action.
+    pub action: Option<String>,
+    /// About this type of resource.
+    pub resource_type: Option<String>,
+    /// About this resource.
+    pub resource_id: Option<Uuid>,
+    /// At this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Records what the caller did in the current organization. The actor's name is kept as it is now.
+///
+/// # Errors
+///
+/// Without an organization; the mutation must then fail as well.
+pub async fn record(
+    session: &Session,
+    action: Action,
+    resource_id: Option<Uuid>,
+    metadata: Value,
+) -> Result<()> {
+    let tenant = session.tenant().ok_or(Error::OrganizationRequired)?;
+    let viewer = session.viewer();
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "INSERT INTO audit_logs
+             (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata, ip_address)
+         VALUES ($1, $2, (SELECT coalesce(name, email) FROM users WHERE id = $2), $3, $4, $5, $6, $7::text::inet)",
+        [
+            tenant.organization_id.into(),
+            viewer.user_id.into(),
+            action.name().into(),
+            action.resource_type().into(),
+            resource_id.into(),
+            metadata.into(),
+            viewer.client_ip.map(|ip| ip.to_string()).into(),
+        ],
+    );
+    session.execute_raw(statement).await?;
+    Ok(())
+}
+
+/// A page of the trail, newest first.
+///
+/// # Errors
+///
+/// Without an organization, or without the permission.
+pub async fn list(
+    session: &Session,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Slice<audit_log::Model>> {
+    let rows = page
+        .narrow(matching(session, filter)?, audit_log::Column::CreatedAt, audit_log::Column::Id)
+        .all(session)
+        .await?;
+    Ok(page.slice(rows))
+}
+
+fn matching(session: &Session, filter: &Filter) -> Result<Select<audit_log::Entity>> {
+    use audit_log::Column;
+    let tenant = session.authorize(Permission::AuditLogRead)?;
+    let condition = Condition::all()
+        .add(Column::OrganizationId.eq(tenant.organization_id))
+        .add_option(filter.actor_id.map(|id| Column::ActorId.eq(id)))
+        .add_option(filter.action.as_ref().map(|action| Column::Action.eq(action.as_str())))
+        .add_option(
+            filter.resource_type.as_ref().map(|kind| Column::ResourceType.eq(kind.as_str())),
+        )
+        .add_option(filter.resource_id.map(|id| Column::ResourceId.eq(id)))
+        .add_option(filter.since.map(|time| Column::CreatedAt.gte(time)))
+        .add_option(filter.until.map(|time| Column::CreatedAt.lt(time)));
+    Ok(audit_log::Entity::find().filter(condition))
+}

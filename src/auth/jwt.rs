@@ -1,0 +1,224 @@
+//! Bearer tokens: JSON Web Tokens (RFC 7519) become a [`Caller`], or an error that says what is wrong with them.
+//!
+//! The accepted algorithms come from the configuration, never from the token (RFC 8725, section 3.1), and times are
+//! compared with the injected clock.
+
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde_json::{Map, Value};
+
+use crate::clock::Clock;
+
+/// Clocks of issuer and server may differ by this many seconds.
+const LEEWAY_SECONDS: f64 = 30.0;
+
+/// Issuer and subject are a key in the database, whose size is bounded there.
+const MAX_IDENTITY_BYTES: usize = 1024;
+
+const MAX_NAME_CHARS: usize = 200;
+
+/// RFC 5321, section 4.5.3.1: 64 for the local part, 255 for the domain, and the sign between.
+const MAX_EMAIL_BYTES: usize = 320;
+
+/// Which claims are read, and what they must be.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    /// The issuer that tokens must carry, when configured.
+    pub issuer: Option<String>,
+    /// The audience that tokens must carry, when configured.
+    pub audience: Option<String>,
+    /// The claim with the e-mail address.
+    pub email: String,
+    /// Addresses are verified even where `email_verified` does not say so.
+    pub email_trusted: bool,
+    /// The claim with the organization's id or slug; a dotted path reaches into objects.
+    pub organization: String,
+}
+
+/// Who a verified token speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// `iss`, or the empty string.
+    pub issuer: String,
+    /// `sub`: any string of at most 1024 bytes.
+    pub subject: String,
+    /// In lower case; only ever a verified address.
+    pub email: Option<String>,
+    /// What to call the person.
+    pub name: Option<String>,
+    /// The organization's id or slug that the token claims.
+    pub organization: Option<String>,
+}
+
+/// Why a token is refused; the text is for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenError(pub &'static str);
+
+/// Where the keys come from.
+enum Keys {
+    /// One shared secret, for HS256.
+    Secret(DecodingKey),
+}
+
+/// Verifies tokens.
+pub struct Verifier {
+    keys: Keys,
+    claims: Claims,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Verifier").field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// A verifier of HS256 tokens.
+    #[must_use]
+    pub fn with_secret(secret: &str, claims: Claims, clock: Clock) -> Self {
+        Self { keys: Keys::Secret(DecodingKey::from_secret(secret.as_bytes())), claims, clock }
+    }
+
+    /// Checks signature, times, issuer and audience, and reads the claims.
+    ///
+    /// Asynchronous because keys may have to be fetched.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the token.
+    pub async fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+        let (key, algorithm) = match &self.keys {
+            Keys::Secret(key) => (key, Algorithm::HS256),
+        };
+        let claims = decode::<Map<String, Value>>(token, key, &signature_only(algorithm))
+            .map_err(|_| TokenError("the token is malformed or its signature is not valid"))?
+            .claims;
+        self.check_times(&claims)?;
+        self.check_parties(&claims)?;
+        self.caller(&claims)
+    }
+
+    fn check_times(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        let now = seconds(self.clock.now());
+        match claims.get("exp").map(Value::as_f64) {
+            None => return Err(TokenError("the token has no exp claim")),
+            Some(None) => return Err(TokenError("the token's exp claim is not a number")),
+            Some(Some(expiry)) if expiry + LEEWAY_SECONDS <= now => {
+                return Err(TokenError("the token has expired"));
+            }
+            Some(Some(_)) => {}
+        }
+        match claims.get("nbf").map(Value::as_f64) {
+            Some(None) => Err(TokenError("the token's nbf claim is not a number")),
+            Some(Some(start)) if start - LEEWAY_SECONDS > now => {
+                Err(TokenError("the token is not valid yet"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_parties(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        if let Some(issuer) = &self.claims.issuer
+            && claims.get("iss").and_then(Value::as_str) != Some(issuer)
+        {
+            return Err(TokenError("the token is from another issuer"));
+        }
+        if let Some(audience) = &self.claims.audience {
+            let meant = match claims.get("aud") {
+                Some(Value::String(one)) => one == audience,
+                Some(Value::Array(many)) => many.iter().any(|one| one == audience),
+                _ => false,
+            };
+            if !meant {
+                return Err(TokenError("the token is for another audience"));
+            }
+        }
+        Ok(())
+    }
+
+    fn caller(&self, claims: &Map<String, Value>) -> Result<Caller, TokenError> {
+        let issuer = match claims.get("iss") {
+            None => String::new(),
+            Some(issuer) => identity_part(issuer)
+                .ok_or(TokenError("the token's iss claim is not a string of at most 1024 bytes"))?,
+        };
+        let subject = claims
+            .get("sub")
+            .and_then(identity_part)
+            .ok_or(TokenError("the token's sub claim is not a string of at most 1024 bytes"))?;
+        let organization = match at_path(claims, &self.claims.organization) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.is_empty() => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(_) => return Err(TokenError("the token's organization claim is not a string")),
+        };
+        let name = claims.get("name").and_then(Value::as_str).and_then(display_name);
+        Ok(Caller { issuer, subject, email: self.verified_email(claims), name, organization })
+    }
+
+    fn verified_email(&self, claims: &Map<String, Value>) -> Option<String> {
+        let verified = self.claims.email_trusted
+            || match claims.get("email_verified") {
+                Some(Value::Bool(verified)) => *verified,
+                // Some providers send the boolean as text.
+                Some(Value::String(text)) => text == "true",
+                _ => false,
+            };
+        let email = at_path(claims, &self.claims.email)?.as_str()?.trim().to_lowercase();
+        let plausible = email.len() <= MAX_EMAIL_BYTES
+            && email.split_once('@').is_some_and(|(local, domain)| {
+                !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+            })
+            && !email.chars().any(|char| char.is_control() || char.is_whitespace());
+        (verified && plausible).then_some(email)
+    }
+}
+
+/// Everything but the signature is checked here, against the injected clock and with errors that tell what is wrong.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+/// A string that PostgreSQL can hold as part of a key: no NUL, bounded in size.
+fn identity_part(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    (text.len() <= MAX_IDENTITY_BYTES && !text.contains('\0')).then(|| text.to_owned())
+}
+
+fn display_name(text: &str) -> Option<String> {
+    let clean: String =
+        text.chars().filter(|char| !char.is_control()).take(MAX_NAME_CHARS).collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
+}
+
+/// The claim of that name, which may itself contain dots, or else what the dotted path leads to.
+fn at_path<'claims>(claims: &'claims Map<String, Value>, path: &str) -> Option<&'claims Value> {
+    if let Some(value) = claims.get(path) {
+        return Some(value);
+    }
+    let mut parts = path.split('.');
+    let first = claims.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds of the common era fit a double exactly")]
+fn seconds(time: DateTime<Utc>) -> f64 {
+    time.timestamp() as f64
+}
+
+/// Signs claims as an HS256 token.
+///
+/// # Errors
+///
+/// When the library cannot sign.
+pub fn sign(secret: &str, claims: &Value) -> Result<String, jsonwebtoken::errors::Error> {
+    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes()))
+}

@@ -1,0 +1,7 @@
+//! Who is calling, and what a role may do. Knows tokens and the policy, not the database.
+
+mod jwt;
+mod permission;
+
+pub use jwt::{Caller, Claims, TokenError, Verifier, sign};
+pub use permission::Permission;

@@ -1,0 +1,7 @@
+//! Billing: the state of an organization's subscription.
+
+mod graphql;
+mod ops;
+
+pub use graphql::Billing;
+pub use ops::{create, get};

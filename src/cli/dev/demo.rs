@@ -1,0 +1,123 @@
+//! The demo: two organizations, a person in each role, projects, and tokens for all of them.
+#![expect(
+    clippy::disallowed_types,
+    reason = "the demo is loaded by the owner, before anybody asks"
+)]
+
+use std::{fmt::Write, sync::OnceLock};
+
+use chrono::Duration;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+
+use crate::{auth, clock::Clock};
+
+const SQL: &str = include_str!("demo.sql");
+
+/// `(organization, name, role, subject)`, as in the SQL; the first letter of a name is that of the role.
+const PEOPLE: [(&str, &str, &str, &str); 8] = [
+    ("acme", "Olivia", "owner", "acme-owner"),
+    ("acme", "Adam", "admin", "acme-admin"),
+    ("acme", "Mia", "member", "acme-member"),
+    ("acme", "Victor", "viewer", "acme-viewer"),
+    ("globex", "Omar", "owner", "globex-owner"),
+    ("globex", "Alice", "admin", "globex-admin"),
+    ("globex", "Max", "member", "globex-member"),
+    ("globex", "Vera", "viewer", "globex-viewer"),
+];
+
+/// Long enough to try things for a while, signed anew at each start.
+const VALIDITY: Duration = Duration::days(30);
+
+pub(super) static TOKENS: OnceLock<Tokens> = OnceLock::new();
+
+/// The tokens of the demo's people, in their order.
+#[derive(Debug)]
+pub(super) struct Tokens(Vec<String>);
+
+impl Tokens {
+    pub(super) fn sign(secret: &str) -> Result<Self, jsonwebtoken::errors::Error> {
+        let expiry = (Clock::system().now() + VALIDITY).timestamp();
+        let tokens = PEOPLE
+            .iter()
+            .map(|(.., subject)| auth::sign(secret, &json!({ "sub": subject, "exp": expiry })));
+        tokens.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The owner of the organization in the address, or of the first one.
+pub(super) fn token_for_page(slug: Option<&str>) -> Option<String> {
+    let slug = slug.unwrap_or(PEOPLE[0].0);
+    let index = PEOPLE.iter().position(|(organization, ..)| *organization == slug).unwrap_or(0);
+    TOKENS.get()?.0.get(index).cloned()
+}
+
+pub(super) async fn create_database(
+    admin: &PgConnectOptions,
+    name: &str,
+) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect_with(admin).await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await?;
+    if !exists {
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    }
+    connection.close().await
+}
+
+/// Loads the demo into a database that has no organization yet.
+pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect_with(owner).await?;
+    let mut transaction = connection.begin().await?;
+    let empty: bool = sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM app.organizations)")
+        .fetch_one(&mut *transaction)
+        .await?;
+    if empty {
+        transaction.execute(SQL).await?;
+    }
+    transaction.commit().await?;
+    connection.close().await
+}
+
+/// The first screen.
+pub(super) fn welcome(base: &str, database_url: &str) -> String {
+    let mut text = String::new();
+    let tokens = TOKENS.get().map_or(&[][..], |tokens| &tokens.0);
+    let first = tokens.first().map_or("", String::as_str);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "
+tenantry is running, with a demo of two organizations: acme (plan pro) and globex (plan free).
+
+  GraphiQL  {base}/org/acme/graphiql
+  API       {base}/org/acme/graphql      (or /org/globex/graphql, or /graphql for no organization)
+
+Try it:
+
+  curl -s {base}/org/acme/graphql -H 'Content-Type: application/json' \\
+    -H 'Authorization: Bearer {first}' \\
+    -d '{{\"query\":\"{{ organization {{ name plan {{ name }} viewerRole projects(first: 3) {{ nodes {{ name createdBy {{ name }} }} }} }} }}\"}}'
+
+A token for each person, valid for {days} days (Authorization: Bearer …):
+",
+        days = VALIDITY.num_days()
+    );
+    for ((organization, name, role, _), token) in PEOPLE.iter().zip(tokens) {
+        let _ = write!(text, "\n  {organization} {role}, {name}\n    {token}\n");
+    }
+    let _ = write!(
+        text,
+        "
+The database, as the API sees it (every row hidden until a tenant is set):
+
+  psql '{database_url}'
+
+Ctrl-C stops everything; the data is kept.
+"
+    );
+    text
+}

@@ -1,0 +1,129 @@
+//! `tenantry dev`: everything that a first look takes, in one process.
+
+mod demo;
+
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use super::{
+    Failure, runtime,
+    server::{build, stop_signal},
+};
+use crate::{
+    config::{DatabaseConfig, HttpConfig, JwtConfig, LogConfig, RulesConfig},
+    http,
+    postgres::{self, Embedded, Options},
+    telemetry,
+    tenancy::Placement,
+};
+
+const DATABASE: &str = "tenantry";
+
+/// Start PostgreSQL, a demo and GraphiQL, for development: on 127.0.0.1 only. The default command.
+#[derive(Debug, clap::Parser)]
+pub(super) struct Dev {
+    /// Port on 127.0.0.1.
+    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 4000)]
+    port: u16,
+
+    /// The folder for data, kept between starts [default: /var/lib/tenantry for root, else ~/.local/share/tenantry]
+    #[arg(long, env = "TENANTRY_DATA_DIR", value_name = "TENANTRY_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    database: DatabaseConfig,
+    #[command(flatten)]
+    jwt: JwtConfig,
+    #[command(flatten)]
+    http: HttpConfig,
+    #[command(flatten)]
+    rules: RulesConfig,
+    #[command(flatten)]
+    log: LogConfig,
+}
+
+impl Dev {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        telemetry::start(&self.log, "warn");
+        // Bound first: when the port is taken, nothing else needs to start.
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let listener = std::net::TcpListener::bind(address).map_err(|error| {
+            Failure::new(format!("port {}: {error}; choose another with --port", self.port))
+        })?;
+        let folder = self.data_dir.take().unwrap_or_else(postgres::default_folder);
+        let folder = std::path::absolute(folder).map_err(Failure::new)?;
+        eprintln!("Starting PostgreSQL in {} …", folder.display());
+        // On this thread, which lives as long as the process: see `postgres`.
+        let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
+            .map_err(Failure::new)?;
+        self.jwt.jwt_secret = Some(match self.jwt.jwt_secret.take() {
+            Some(secret) => secret,
+            None => secret_in(&folder.join("jwt-secret"))?,
+        });
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(self.serve(listener, &server));
+        // Its connections end before PostgreSQL does.
+        runtime.shutdown_background();
+        eprintln!("Stopping PostgreSQL …");
+        drop(server);
+        outcome
+    }
+
+    async fn serve(
+        &self,
+        listener: std::net::TcpListener,
+        postgres: &Embedded,
+    ) -> Result<(), Failure> {
+        let admin = postgres.connect_options();
+        demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
+        let owner = admin.clone().database(DATABASE);
+        let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
+            Failure::new(format!("{error}; to begin anew, delete the data folder"))
+        })?;
+        if !report.applied.is_empty() {
+            eprintln!("Applied {} migrations.", report.applied.len());
+        }
+        demo::load(&owner).await.map_err(Failure::new)?;
+        let app = owner.username(migration::APP_ROLE);
+        let placement = Placement::shared(self.database.with_connect(app)).map_err(Failure::new)?;
+        let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
+        demo::TOKENS.set(demo::Tokens::sign(&secret).map_err(Failure::new)?).ok();
+        let server =
+            build(&self.http, &self.jwt, &self.rules, placement, Some(demo::token_for_page))?;
+        if let [problem, ..] = http::problems(&server.engine.placement).await.as_slice() {
+            return Err(Failure::new(problem));
+        }
+        listener.set_nonblocking(true).map_err(Failure::new)?;
+        let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
+        let address = listener.local_addr().map_err(Failure::new)?;
+        let url = postgres.url(migration::APP_ROLE, DATABASE);
+        let screen = demo::welcome(&format!("http://{address}"), &url);
+        // The reader of a pipe may be gone; that is no reason to stop.
+        let _ = std::io::stdout().write_all(screen.as_bytes());
+        http::serve(listener, server, stop_signal()).await.map_err(Failure::new)
+    }
+}
+
+/// The secret of this data folder, so that tokens outlive a restart; made once, for our eyes only.
+fn secret_in(file: &Path) -> Result<String, Failure> {
+    let unreadable = |error| Failure::new(format!("{}: {error}", file.display()));
+    match fs::read_to_string(file) {
+        Ok(secret) => return Ok(secret.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(error)),
+    }
+    let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let mut options = fs::OpenOptions::new();
+    let mut created =
+        options.write(true).create_new(true).mode(0o600).open(file).map_err(unreadable)?;
+    created.write_all(secret.as_bytes()).map_err(unreadable)?;
+    Ok(secret)
+}

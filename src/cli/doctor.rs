@@ -1,0 +1,41 @@
+//! `tenantry doctor`
+
+use super::{Failure, runtime};
+use crate::{
+    config::DatabaseConfig,
+    http,
+    tenancy::{Placement, Severity},
+};
+
+/// Check what stands between tenants, from the app role itself: a line a finding, exit 1 on any fault.
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let options = self.database.options().map_err(Failure::new)?;
+        runtime()?.block_on(async {
+            let placement = Placement::shared(options).map_err(Failure::new)?;
+            if let Err(problem) = http::check_migrations(&placement).await {
+                println!("fault: {problem}");
+                return Err(Failure::new("1 fault"));
+            }
+            let findings = placement.self_check().await.map_err(Failure::new)?;
+            for finding in &findings {
+                println!("{finding}");
+            }
+            let faults =
+                findings.iter().filter(|finding| finding.severity == Severity::Fault).count();
+            match (faults, findings.len()) {
+                (0, 0) => println!("All is well."),
+                (0, warnings) => println!("No faults; {warnings} warnings."),
+                (1, _) => return Err(Failure::new("1 fault")),
+                (faults, _) => return Err(Failure::new(format!("{faults} faults"))),
+            }
+            Ok(())
+        })
+    }
+}

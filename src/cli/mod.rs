@@ -1,0 +1,82 @@
+//! The command line: a subcommand a file.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+mod dev;
+mod doctor;
+mod migrate;
+mod schema;
+mod serve;
+mod server;
+mod token;
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+
+/// The multi-tenant core of a SaaS product: a GraphQL API whose tenants are kept apart by PostgreSQL itself.
+///
+/// Without a command: dev. Every setting is an environment variable and a flag; see tenantry serve --help.
+#[derive(Debug, Parser)]
+#[command(name = "tenantry", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Dev),
+    Serve(serve::Serve),
+    Migrate(migrate::Migrate),
+    Doctor(doctor::Doctor),
+    Token(token::Token),
+    Schema(schema::Schema),
+}
+
+/// What ended a command early; the text is one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
+
+impl Failure {
+    fn new(message: impl std::fmt::Display) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// Runs the command that the arguments name, on the calling thread, which must be the main one.
+///
+/// # Errors
+///
+/// One line that says what is wrong.
+pub fn run() -> Result<std::process::ExitCode, Failure> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
+            return error.print().map(|()| std::process::ExitCode::SUCCESS).map_err(Failure::new);
+        }
+        Err(error) => return Err(one_line(&error)),
+    };
+    match cli.command {
+        None => dev::Dev::try_parse_from(["tenantry"]).map_err(|error| one_line(&error))?.run(),
+        Some(Command::Dev(command)) => command.run(),
+        Some(Command::Serve(command)) => command.run(),
+        Some(Command::Migrate(command)) => command.run(),
+        Some(Command::Doctor(command)) => command.run(),
+        Some(Command::Token(command)) => command.run(),
+        Some(Command::Schema(_)) => schema::Schema::run(),
+    }
+    .map(|()| std::process::ExitCode::SUCCESS)
+}
+
+/// The first paragraph of clap's message, which names the setting.
+fn one_line(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure::new(line.strip_prefix("error: ").unwrap_or(&line))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)
+}

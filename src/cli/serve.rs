@@ -1,0 +1,74 @@
+//! `tenantry serve`
+
+use tokio::net::TcpListener;
+
+use super::{
+    Failure, runtime,
+    server::{build, stop_signal},
+};
+use crate::{
+    config::{DatabaseConfig, HttpConfig, JwtConfig, ListenConfig, LogConfig, RulesConfig},
+    http, telemetry,
+    tenancy::Placement,
+};
+
+/// Serve in production: needs DATABASE_URL and JWT_SECRET, and refuses to start where tenants could reach each other.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    listen: ListenConfig,
+    #[command(flatten)]
+    database: DatabaseConfig,
+    #[command(flatten)]
+    jwt: JwtConfig,
+    #[command(flatten)]
+    http: HttpConfig,
+    #[command(flatten)]
+    rules: RulesConfig,
+    #[command(flatten)]
+    log: LogConfig,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        telemetry::start(&self.log, "info");
+        let options = self.database.options().map_err(Failure::new)?;
+        runtime()?.block_on(async {
+            let placement = Placement::shared(options).map_err(Failure::new)?;
+            let server = build(&self.http, &self.jwt, &self.rules, placement, None)?;
+            let problems = http::problems(&server.engine.placement).await;
+            match problems.as_slice() {
+                [] => {}
+                [problem] => return Err(Failure::new(problem)),
+                [problem, others @ ..] => {
+                    let count = others.len();
+                    return Err(Failure::new(format!(
+                        "{problem} (and {count} more: run tenantry doctor)"
+                    )));
+                }
+            }
+            self.warn();
+            let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {
+                Failure::new(format!("LISTEN_ADDR {}: {error}", self.listen.listen_addr))
+            })?;
+            let address = listener.local_addr().map_err(Failure::new)?;
+            tracing::info!(%address, "serving");
+            let stop = async {
+                stop_signal().await;
+                tracing::info!("stopping: finishing what was begun");
+            };
+            http::serve(listener, server, stop).await.map_err(Failure::new)
+        })
+    }
+
+    fn warn(&self) {
+        if self.jwt.jwt_issuer.is_none() {
+            tracing::warn!(
+                "JWT_ISSUER is not set: tokens of any issuer with this key are accepted"
+            );
+        }
+        if self.jwt.jwt_audience.is_none() {
+            tracing::warn!("JWT_AUDIENCE is not set: tokens meant for other services are accepted");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What can go wrong, one variant for each thing that a client can do about it.
+//!
+//! `Display` is the text that clients read, `source()` the cause that only the log sees, `code()` the contract.
+
+use std::sync::Arc;
+
+use async_graphql::Enum;
+use sea_orm::DbErr;
+
+use crate::{auth::Permission, graphql::enum_name};
+
+/// The result of everything that may fail for a reason that a client is told.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The hidden cause of an error; shared, because one failed batch answers many fields.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// What `extensions.code` of an error may be. Codes are never renamed; new ones may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
+pub enum ErrorCode {
+    /// No token, or one that is malformed, expired or not signed as required. HTTP 401.
+    Unauthenticated,
+    /// The path and the token name different organizations. HTTP 403.
+    OrganizationMismatch,
+    /// The organization, or the object that a mutation names, does not exist or is not the caller's to see.
+    /// HTTP 404 for the organization, inside a 200 for an object.
+    NotFound,
+    /// The caller's role does not include what the field asks for.
+    Forbidden,
+    /// The field needs an organization, and neither the path nor the token names one.
+    OrganizationRequired,
+    /// An argument is not acceptable; `extensions.field` names it.
+    BadUserInput,
+    /// The change collides with what is there, for example a slug that is taken.
+    Conflict,
+    /// The plan does not allow more; `extensions.feature` and `extensions.limit` say of what. HTTP 429 with
+    /// `Retry-After` when the feature is API calls.
+    PlanLimitExceeded,
+    /// Too many requests. HTTP 429 with `Retry-After`.
+    RateLimited,
+    /// An idempotency key was used before with another request. HTTP 409.
+    IdempotencyConflict,
+    /// The document is not GraphQL. HTTP 400, or 200 for `application/json`.
+    GraphqlParseFailed,
+    /// The document does not fit the schema, or breaks one of its rules. HTTP 400, or 200 for `application/json`.
+    GraphqlValidationFailed,
+    /// The document passes a limit of size, depth or complexity. HTTP 400, or 200 for `application/json`.
+    QueryTooComplex,
+    /// The persisted query is not known: send it again with its text. HTTP 400, or 200 for `application/json`.
+    PersistedQueryNotFound,
+    /// Not a GraphQL request over HTTP as the server takes it. HTTP 400, 405, 406, 413 or 415.
+    UnsupportedRequest,
+    /// The request took too long and was rolled back. HTTP 504 with `Retry-After`.
+    Timeout,
+    /// The database cannot be reached, or all connections are busy. HTTP 503 with `Retry-After`. Nothing was
+    /// written, unless `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
+    /// committed.
+    Unavailable,
+    /// A fault of the server; `extensions.requestId` finds its cause in the log. HTTP 500 before execution.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The code as clients see it, for example `NOT_FOUND`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        enum_name(self)
+    }
+}
+
+/// A failure that a client is told about.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The reason is about the token's form, never about who exists.
+    #[error("authentication failed: {0}")]
+    Unauthenticated(&'static str),
+    /// Path and token disagree.
+    #[error("the token is for another organization than the path")]
+    OrganizationMismatch,
+    /// The same answer for an unknown organization and for one that the caller is not in.
+    #[error("organization not found")]
+    OrganizationNotFound,
+    /// The same answer for an unknown object and for one of another organization.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The role of the caller does not include the permission.
+    #[error("your role in this organization does not allow this: it needs {}", .0.name())]
+    Forbidden(Permission),
+    /// Nothing names an organization.
+    #[error(
+        "this needs an organization: send the request to /org/{{slug}}/graphql, or use a token with one"
+    )]
+    OrganizationRequired,
+    /// An argument that the caller can mend.
+    #[error("{field}: {message}")]
+    BadUserInput {
+        /// The path of the argument, for example `input.name`.
+        field: &'static str,
+        /// What is wrong with it, and what would be right.
+        message: String,
+    },
+    /// A collision with what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// The plan's limit is reached.
+    #[error("the plan allows {limit} of {feature}: upgrade the plan, or make room")]
+    PlanLimitExceeded {
+        /// The feature's name, for example `PROJECTS`.
+        feature: &'static str,
+        /// How many the plan allows; 0 when the plan does not include the feature.
+        limit: i64,
+    },
+    /// The database cannot take the request now; nothing was written.
+    #[error("the service is not available at the moment: try again soon")]
+    Unavailable(#[source] Cause),
+    /// The connection broke while COMMIT was in flight.
+    #[error(
+        "the connection to the database broke while the change was being saved: look before you repeat it"
+    )]
+    CommitOutcomeUnknown(#[source] Cause),
+    /// Took too long; rolled back.
+    #[error("the request took too long and was rolled back")]
+    Timeout,
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal(#[source] Cause),
+}
+
+impl Error {
+    /// A fault of ours, with a cause that is no error of a library.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(Arc::from(cause.into()))
+    }
+
+    /// A refused argument.
+    pub fn bad_input(field: &'static str, message: impl Into<String>) -> Self {
+        Self::BadUserInput { field, message: message.into() }
+    }
+
+    /// What clients decide by.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unauthenticated(_) => ErrorCode::Unauthenticated,
+            Self::OrganizationMismatch => ErrorCode::OrganizationMismatch,
+            Self::OrganizationNotFound | Self::NotFound(_) => ErrorCode::NotFound,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::OrganizationRequired => ErrorCode::OrganizationRequired,
+            Self::BadUserInput { .. } => ErrorCode::BadUserInput,
+            Self::Conflict(_) => ErrorCode::Conflict,
+            Self::PlanLimitExceeded { .. } => ErrorCode::PlanLimitExceeded,
+            Self::Unavailable(_) | Self::CommitOutcomeUnknown(_) => ErrorCode::Unavailable,
+            Self::Timeout => ErrorCode::Timeout,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        let source = match &error {
+            DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source))
+            | DbErr::Exec(sea_orm::RuntimeErr::SqlxError(source))
+            | DbErr::Query(sea_orm::RuntimeErr::SqlxError(source)) => Some(source.as_ref()),
+            _ => None,
+        };
+        match source.map(Trouble::of) {
+            Some(Trouble::Connection) => Self::Unavailable(Arc::new(error)),
+            Some(Trouble::Timeout) => Self::Timeout,
+            Some(Trouble::Statement) | None => Self::Internal(Arc::new(error)),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match Trouble::of(&error) {
+            Trouble::Connection => Self::Unavailable(Arc::new(error)),
+            Trouble::Timeout => Self::Timeout,
+            Trouble::Statement => Self::Internal(Arc::new(error)),
+        }
+    }
+}
+
+/// What an error of the driver says about the connection it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The connection, or the server behind it, is gone or refuses.
+    Connection,
+    /// PostgreSQL cancelled the statement by one of its timeouts.
+    Timeout,
+    /// The statement failed; the connection is fine.
+    Statement,
+}
+
+impl Trouble {
+    /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the connection or the
+    /// server, 57014 and 55P03 are timeouts.
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Connection,
+            sqlx::Error::Database(error) => match error.code().as_deref() {
+                Some("57014" | "55P03") => Self::Timeout,
+                Some(code) if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
+                    Self::Connection
+                }
+                Some("25P03") => Self::Connection,
+                _ => Self::Statement,
+            },
+            _ => Self::Statement,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a resolver reaches through its context: the session, and the loaders around it.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use async_graphql::{Context, ID, dataloader::Loader};
+use uuid::Uuid;
+
+use super::{Loaders, Reader};
+use crate::{
+    error::{Error, Result},
+    tenancy::Session,
+};
+
+/// Shorthands of resolvers.
+pub trait ContextExt {
+    /// The request's session.
+    ///
+    /// # Errors
+    ///
+    /// Never for a field that is reached by execution: only introspection runs without a session.
+    fn session(&self) -> Result<&Session>;
+
+    /// One value, fetched together with what the fields beside this one ask for.
+    fn load<K>(
+        &self,
+        key: K,
+    ) -> impl Future<Output = Result<Option<<Reader as Loader<K>>::Value>>> + Send
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Reader: Loader<K, Error = Error>;
+
+    /// Several values at once.
+    fn load_many<K>(
+        &self,
+        keys: Vec<K>,
+    ) -> impl Future<Output = Result<HashMap<K, <Reader as Loader<K>>::Value>>> + Send
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Reader: Loader<K, Error = Error>;
+}
+
+impl ContextExt for Context<'_> {
+    fn session(&self) -> Result<&Session> {
+        self.data_opt::<Arc<Session>>()
+            .map(AsRef::as_ref)
+            .ok_or_else(|| Error::internal("a field was resolved without a session"))
+    }
+
+    async fn load<K>(&self, key: K) -> Result<Option<<Reader as Loader<K>>::Value>>
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Reader: Loader<K, Error = Error>,
+    {
+        loaders(self)?.current().load_one(key).await
+    }
+
+    async fn load_many<K>(&self, keys: Vec<K>) -> Result<HashMap<K, <Reader as Loader<K>>::Value>>
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Reader: Loader<K, Error = Error>,
+    {
+        loaders(self)?.current().load_many(keys).await
+    }
+}
+
+fn loaders<'context>(context: &'context Context<'_>) -> Result<&'context Loaders> {
+    context
+        .data_opt::<Loaders>()
+        .ok_or_else(|| Error::internal("a field was resolved without loaders"))
+}
+
+/// An id of the API as one of the database; `None` for what cannot be an id, which is then simply not found.
+#[must_use]
+pub fn parse_id<T: From<Uuid>>(id: &ID) -> Option<T> {
+    Uuid::try_parse(id).ok().map(T::from)
+}

@@ -1,0 +1,79 @@
+//! From errors to what clients see of them: message, code and details out, the cause into the log.
+
+use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
+use uuid::Uuid;
+
+use super::document::Refusal;
+use crate::error::{Error, ErrorCode};
+
+/// Gives every error of an executed response its code, and hides what clients must not see.
+pub fn present(response: &mut Response, request_id: Uuid) {
+    for error in &mut response.errors {
+        let ours = error.source.as_ref().and_then(|source| source.downcast_ref::<Error>()).cloned();
+        match ours {
+            Some(ours) => {
+                error.message = ours.to_string();
+                error.extensions = Some(extensions(&ours, request_id));
+            }
+            // Without a source it is the executor that could not read an argument, with one it is a library's
+            // error that nobody translated.
+            None if error.source.is_none() => {
+                let mut values = ErrorExtensionValues::default();
+                values.set("code", ErrorCode::BadUserInput.name());
+                error.extensions = Some(values);
+            }
+            None => {
+                let ours = Error::internal(error.message.clone());
+                error.message = ours.to_string();
+                error.extensions = Some(extensions(&ours, request_id));
+            }
+        }
+    }
+}
+
+/// The error of a request that was not executed.
+#[must_use]
+pub fn refusal(error: &Error, request_id: Uuid) -> ServerError {
+    let mut refused = ServerError::new(error.to_string(), None);
+    refused.extensions = Some(extensions(error, request_id));
+    refused
+}
+
+impl From<Refusal> for ServerError {
+    fn from(refusal: Refusal) -> Self {
+        let position = refusal.location.map(|(line, column)| Pos { line, column });
+        let mut error = Self::new(refusal.message, position);
+        let mut values = ErrorExtensionValues::default();
+        values.set("code", refusal.code.name());
+        error.extensions = Some(values);
+        error
+    }
+}
+
+fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
+    let mut values = ErrorExtensionValues::default();
+    values.set("code", error.code().name());
+    match error {
+        Error::BadUserInput { field, .. } => values.set("field", *field),
+        Error::Forbidden(permission) => values.set("permission", permission.name()),
+        Error::PlanLimitExceeded { feature, limit } => {
+            values.set("feature", *feature);
+            values.set("limit", *limit);
+        }
+        Error::CommitOutcomeUnknown(cause) => {
+            values.set("outcome", "UNKNOWN");
+            log(error, cause.as_ref(), request_id);
+        }
+        Error::Unavailable(cause) => log(error, cause.as_ref(), request_id),
+        Error::Internal(cause) => {
+            values.set("requestId", Value::from(request_id.to_string()));
+            log(error, cause.as_ref(), request_id);
+        }
+        _ => {}
+    }
+    values
+}
+
+fn log(error: &Error, cause: &(dyn std::error::Error + Send + Sync), request_id: Uuid) {
+    tracing::error!(code = error.code().name(), %request_id, cause = %cause, "request failed");
+}

@@ -1,0 +1,49 @@
+//! The client's address: the peer's, or what a trusted proxy says of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+/// Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, to the first address that no trusted proxy has.
+pub(super) fn client_ip(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
+    let mut client = peer.ip().to_canonical();
+    let hops: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    for hop in hops.into_iter().rev() {
+        if !is_trusted(&client) {
+            break;
+        }
+        match hop.trim().parse::<IpAddr>() {
+            Ok(ip) => client = ip.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(forwarded: &str, peer: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        client_ip(&headers, SocketAddr::new(peer.parse().unwrap(), 1), &trusted).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(ip("1.1.1.1", "9.9.9.9"), "9.9.9.9");
+        assert_eq!(ip("1.1.1.1", "10.0.0.1"), "1.1.1.1");
+        assert_eq!(ip("6.6.6.6, 1.1.1.1, 10.0.0.2", "10.0.0.1"), "1.1.1.1");
+        assert_eq!(ip("nonsense", "10.0.0.1"), "10.0.0.1");
+        assert_eq!(ip("1.1.1.1", "::ffff:10.0.0.1"), "1.1.1.1");
+    }
+}

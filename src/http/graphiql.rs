@@ -1,0 +1,33 @@
+//! GraphiQL: the page in which engineers explore the API.
+
+use std::sync::Arc;
+
+use async_graphql::http::GraphiQLSource;
+use axum::{
+    extract::{Path, State},
+    response::Html,
+};
+
+use super::Server;
+
+/// The token that the page sends, given the organization's slug: development only.
+pub type TokenForPage = fn(slug: Option<&str>) -> Option<String>;
+
+pub(super) async fn page(
+    State(server): State<Arc<Server>>,
+    path: Option<Path<String>>,
+) -> Html<String> {
+    let slug = path.map(|Path(slug)| slug);
+    // The path is the client's text; only what a slug may hold goes into the page.
+    let slug =
+        slug.filter(|slug| slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    let endpoint =
+        slug.as_ref().map_or("/graphql".to_owned(), |slug| format!("/org/{slug}/graphql"));
+    let token = server.token_for_page.and_then(|token| token(slug.as_deref()));
+    let mut source = GraphiQLSource::build().endpoint(&endpoint).title("tenantry");
+    let authorization = token.map(|token| format!("Bearer {token}"));
+    if let Some(authorization) = &authorization {
+        source = source.header("Authorization", authorization);
+    }
+    Html(source.finish())
+}

@@ -1,0 +1,366 @@
+//! GraphQL over HTTP (the specification's draft): from an HTTP request to GraphQL requests, and back.
+//!
+//! Only JSON is taken, which browsers do not send across origins without asking first; so no other page can make
+//! a signed-in person's browser change something here.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use async_graphql::{Response as GraphqlResponse, ServerError, Variables};
+use axum::{
+    body::{Body, to_bytes},
+    extract::{ConnectInfo, Path, State},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use http_body_util::LengthLimitError;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    Server,
+    client_ip::client_ip,
+    negotiate::{MediaType, negotiate},
+};
+use crate::{
+    auth::{Caller, TokenError},
+    config::Introspection,
+    error::{Error, ErrorCode},
+    graphql::document::Refusal,
+    request::{Answer, GraphqlRequest},
+    tenancy::Destination,
+};
+
+/// Answers both paths and all methods.
+pub(super) async fn handle(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    path: Option<Path<String>>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(media) = negotiate(&parts.headers) else {
+        let message = "Accept must allow application/graphql-response+json or application/json";
+        return Unsupported(StatusCode::NOT_ACCEPTABLE, message.to_owned()).answer(MediaType::Json);
+    };
+    if parts.method == Method::OPTIONS {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, "GET, POST, OPTIONS")]).into_response();
+    }
+    let exchange = Exchange {
+        destination: Destination {
+            slug: path.map(|Path(slug)| slug),
+            client_ip: Some(client_ip(&parts.headers, peer, &server.trusted_proxies)),
+        },
+        request_id: Uuid::new_v4(),
+        media,
+        method: parts.method,
+        server,
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    exchange.answer(&parts.headers, query, body).await
+}
+
+/// A request that cannot be read as GraphQL over HTTP.
+struct Unsupported(StatusCode, String);
+
+impl Unsupported {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+
+    fn answer(self, media: MediaType) -> Response {
+        let Self(status, message) = self;
+        let error = Refusal { code: ErrorCode::UnsupportedRequest, message, location: None };
+        let body = errors_only(&GraphqlResponse::from_errors(vec![error.into()]));
+        let mut response = json(media, status, body);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+        }
+        response
+    }
+}
+
+/// One HTTP request and what answering it takes.
+struct Exchange {
+    server: Arc<Server>,
+    destination: Destination,
+    request_id: Uuid,
+    media: MediaType,
+    method: Method,
+}
+
+impl Exchange {
+    async fn answer(self, headers: &HeaderMap, query: &str, body: Body) -> Response {
+        match self.try_answer(headers, query, body).await {
+            Ok(response) => response,
+            Err(unsupported) => unsupported.answer(self.media),
+        }
+    }
+
+    async fn try_answer(
+        &self,
+        headers: &HeaderMap,
+        query: &str,
+        body: Body,
+    ) -> Result<Response, Unsupported> {
+        self.check_form(headers)?;
+        let caller = match authenticate(&self.server, headers).await {
+            Ok(caller) => Some(caller),
+            Err(NO_TOKEN) if self.server.introspection == Introspection::Always => None,
+            Err(error) => return Ok(unauthenticated(self.media, error)),
+        };
+        let incoming = if self.method == Method::GET {
+            Incoming::One(from_query(query)?)
+        } else {
+            from_body(body, self.server.max_body_bytes).await?
+        };
+        match incoming {
+            Incoming::One(request) => {
+                let (status, body, error) = self.run(request, caller.as_ref()).await?;
+                let mut response = json(self.media, status, body);
+                decorate(&mut response, error.as_ref());
+                Ok(response)
+            }
+            Incoming::Batch(requests) => self.run_batch(requests, caller.as_ref()).await,
+        }
+    }
+
+    fn check_form(&self, headers: &HeaderMap) -> Result<(), Unsupported> {
+        match self.method {
+            Method::GET => Ok(()),
+            Method::POST if is_json(headers) => Ok(()),
+            Method::POST => Err(Unsupported(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Content-Type must be application/json, in UTF-8".to_owned(),
+            )),
+            _ => Err(Unsupported(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "use POST, or GET for queries".to_owned(),
+            )),
+        }
+    }
+
+    async fn run_batch(
+        &self,
+        requests: Vec<GraphqlRequest>,
+        caller: Option<&Arc<Caller>>,
+    ) -> Result<Response, Unsupported> {
+        if requests.len() > self.server.max_batch {
+            let most = self.server.max_batch;
+            return Err(Unsupported::bad(format!("a batch may have at most {most} operations")));
+        }
+        let mut bodies = Vec::with_capacity(requests.len());
+        let mut statuses = Vec::with_capacity(requests.len());
+        for request in requests {
+            let (status, body, _) = self.run(request, caller).await?;
+            statuses.push(status);
+            bodies.push(body);
+        }
+        // One status for all: theirs where they agree.
+        let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
+        let status = if agreed { statuses.first().copied() } else { None };
+        let body = format!("[{}]", bodies.join(","));
+        Ok(json(self.media, status.unwrap_or(StatusCode::OK), body))
+    }
+
+    async fn run(
+        &self,
+        request: GraphqlRequest,
+        caller: Option<&Arc<Caller>>,
+    ) -> Result<(StatusCode, String, Option<Error>), Unsupported> {
+        let engine = &self.server.engine;
+        let answer = match engine.prepare(request).await {
+            Err(errors) => Answer::refused(errors),
+            Ok(prepared) if prepared.is_mutation() && self.method == Method::GET => {
+                let message = "a mutation must be sent with POST".to_owned();
+                return Err(Unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+            }
+            Ok(prepared) => match caller {
+                _ if prepared.introspection_only() => engine.introspect(prepared).await,
+                None => Answer::failed(Error::Unauthenticated(NO_TOKEN.0), self.request_id),
+                Some(caller) => {
+                    let (caller, destination) = (Arc::clone(caller), self.destination.clone());
+                    Arc::clone(engine).execute(prepared, caller, destination, self.request_id).await
+                }
+            },
+        };
+        let status = self.status(&answer);
+        let body = if answer.executed {
+            serialize(&answer.response)
+        } else {
+            errors_only(&answer.response)
+        };
+        Ok((status, body, answer.failure))
+    }
+
+    fn status(&self, answer: &Answer) -> StatusCode {
+        match &answer.failure {
+            Some(failure) => match failure.code() {
+                ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+                ErrorCode::OrganizationMismatch => StatusCode::FORBIDDEN,
+                ErrorCode::NotFound => StatusCode::NOT_FOUND,
+                ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
+                ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            None if answer.executed || self.media == MediaType::Json => StatusCode::OK,
+            None => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Who shows the token in the headers.
+pub(super) async fn authenticate(
+    server: &Server,
+    headers: &HeaderMap,
+) -> Result<Arc<Caller>, TokenError> {
+    let token = bearer(headers)?;
+    server.verifier.verify(token).await.map(Arc::new)
+}
+
+/// 401, in the shape of GraphQL.
+pub(super) fn unauthenticated(media: MediaType, error: TokenError) -> Response {
+    let answer = Answer::failed(Error::Unauthenticated(error.0), Uuid::nil());
+    let body = errors_only(&answer.response);
+    let mut response = json(media, StatusCode::UNAUTHORIZED, body);
+    decorate(&mut response, answer.failure.as_ref());
+    response
+}
+
+const NO_TOKEN: TokenError = TokenError("send a token: Authorization: Bearer …");
+
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+    const MALFORMED: TokenError = TokenError("Authorization must be: Bearer TOKEN");
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(NO_TOKEN)?;
+    if values.next().is_some() {
+        return Err(MALFORMED);
+    }
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(MALFORMED)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(MALFORMED) }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+enum Incoming {
+    One(GraphqlRequest),
+    Batch(Vec<GraphqlRequest>),
+}
+
+async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
+    let bytes = to_bytes(body, most).await.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
+            let message = format!("the body has more than {most} bytes");
+            Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
+        } else {
+            Unsupported::bad("the body ended early")
+        }
+    })?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Unsupported::bad(format!("the body is not JSON: {error}")))?;
+    match value {
+        Value::Object(fields) => from_fields(fields).map(Incoming::One),
+        Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),
+        Value::Array(items) => {
+            let requests = items.into_iter().map(|item| match item {
+                Value::Object(fields) => from_fields(fields),
+                _ => Err(Unsupported::bad("every operation of a batch must be an object")),
+            });
+            requests.collect::<Result<_, _>>().map(Incoming::Batch)
+        }
+        _ => Err(Unsupported::bad("the body must be an object")),
+    }
+}
+
+fn from_query(query: &str) -> Result<GraphqlRequest, Unsupported> {
+    let parameters: HashMap<String, String> =
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let mut fields = Map::new();
+    for (name, text) in parameters {
+        let value = match name.as_str() {
+            "query" | "operationName" => Value::String(text),
+            "variables" | "extensions" if text.is_empty() => Value::Null,
+            "variables" | "extensions" => serde_json::from_str(&text)
+                .map_err(|_| Unsupported::bad(format!("{name} is not JSON")))?,
+            _ => continue,
+        };
+        fields.insert(name, value);
+    }
+    from_fields(fields)
+}
+
+fn from_fields(mut fields: Map<String, Value>) -> Result<GraphqlRequest, Unsupported> {
+    let query = match fields.remove("query") {
+        Some(Value::String(query)) if !query.trim().is_empty() => query,
+        None | Some(Value::Null | Value::String(_)) => {
+            return Err(Unsupported::bad("query is missing"));
+        }
+        Some(_) => return Err(Unsupported::bad("query must be a string")),
+    };
+    let operation_name = match fields.remove("operationName") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) if name.is_empty() => None,
+        Some(Value::String(name)) => Some(name),
+        Some(_) => return Err(Unsupported::bad("operationName must be a string")),
+    };
+    let variables = match fields.remove("variables") {
+        None | Some(Value::Null) => Variables::default(),
+        Some(object @ Value::Object(_)) => Variables::from_json(object),
+        Some(_) => return Err(Unsupported::bad("variables must be an object")),
+    };
+    match fields.remove("extensions") {
+        None | Some(Value::Null | Value::Object(_)) => {
+            Ok(GraphqlRequest { query, operation_name, variables })
+        }
+        Some(_) => Err(Unsupported::bad("extensions must be an object")),
+    }
+}
+
+/// The body of a request that was not executed: without `data`.
+fn errors_only(response: &GraphqlResponse) -> String {
+    #[derive(Serialize)]
+    struct ErrorsOnly<'response> {
+        errors: &'response [ServerError],
+    }
+    serialize(&ErrorsOnly { errors: &response.errors })
+}
+
+fn serialize(body: &impl Serialize) -> String {
+    // Maps with text for keys and numbers that are finite: nothing that JSON could not hold.
+    serde_json::to_string(body).unwrap_or_default()
+}
+
+fn json(media: MediaType, status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, media.content_type())], body).into_response()
+}
+
+/// The headers that belong to a failure.
+fn decorate(response: &mut Response, failure: Option<&Error>) {
+    let headers = response.headers_mut();
+    match failure.map(Error::code) {
+        Some(ErrorCode::Unauthenticated) => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Some(ErrorCode::Unavailable | ErrorCode::Timeout) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether the process lives (`/healthz`), and whether it can do its work (`/readyz`).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::Server;
+use crate::tenancy::{Placement, Severity};
+
+/// Probes come often, and anybody may send them: an answer serves for a while.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// The last answer about readiness.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<Option<(Instant, Vec<String>)>>);
+
+impl Readiness {
+    /// Why the server is not ready; empty when it is.
+    async fn problems(&self, placement: &Placement) -> Vec<String> {
+        let mut last = self.0.lock().await;
+        match &*last {
+            Some((at, problems)) if at.elapsed() < FRESH => problems.clone(),
+            _ => {
+                let problems = problems(placement).await;
+                *last = Some((Instant::now(), problems.clone()));
+                problems
+            }
+        }
+    }
+}
+
+/// Why a server must not serve from this database, one line each; empty when it may.
+pub async fn problems(placement: &Placement) -> Vec<String> {
+    if let Err(problem) = check_migrations(placement).await {
+        return vec![problem];
+    }
+    match placement.self_check().await {
+        Err(error) => vec![database_problem(&error)],
+        Ok(findings) => {
+            let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);
+            faults.map(ToString::to_string).collect()
+        }
+    }
+}
+
+/// Whether the database has the steps that this program knows, and no others.
+///
+/// # Errors
+///
+/// What is wrong, and what to do.
+pub async fn check_migrations(placement: &Placement) -> Result<(), String> {
+    match placement.migration_status().await {
+        Ok(migration::Status::Current) => Ok(()),
+        Ok(migration::Status::Behind(count)) => {
+            Err(format!("the database lacks {count} migrations: run tenantry migrate"))
+        }
+        Ok(migration::Status::Ahead(_)) => {
+            Err("the database was migrated by a newer tenantry: run that version".to_owned())
+        }
+        Err(error) => Err(database_problem(&error)),
+    }
+}
+
+/// Names the cause: this is for operators, not for clients.
+fn database_problem(error: &crate::error::Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    if cause.contains("migration.seaql_migrations") || cause.contains("schema migration") {
+        return "the database was never migrated: run tenantry migrate".to_owned();
+    }
+    format!("the database at DATABASE_URL cannot be used: {cause}")
+}
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Response {
+    let problems = server.readiness.problems(&server.engine.placement).await;
+    let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if !problems.is_empty() {
+        tracing::warn!(?problems, "not ready");
+    }
+    // Which problem it is concerns the operator, who reads the log.
+    (status, Json(json!({ "ready": problems.is_empty() }))).into_response()
+}

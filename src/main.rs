@@ -1,0 +1,14 @@
+//! Parse, run, exit code.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    match tenantry::cli::run() {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("tenantry: {failure}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Members: who has a seat in the current organization, and in which role.
+
+mod graphql;
+mod loader;
+mod ops;
+
+pub use graphql::{Member, MemberTotal, Role};
+pub use loader::MemberById;
+pub use ops::{add_owner, list};

@@ -1,0 +1,57 @@
+//! One statement for ids of any type, so that an unknown id, another tenant's and a non-existent one take the same path.
+
+use entity::{organization, organization_member, project, user};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value, sea_query::ArrayType};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Result},
+    tenancy::Session,
+};
+
+/// A row of one of the types that have an id.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    Organization(organization::Model),
+    Member(organization_member::Model),
+    Project(project::Model),
+    User(user::Model),
+}
+
+const SQL: &str = "
+    SELECT 'organization' AS kind, id, to_jsonb(t) AS row FROM organizations t WHERE id = $2 AND id = ANY ($1)
+    UNION ALL
+    SELECT 'member', id, to_jsonb(t) FROM organization_members t WHERE organization_id = $2 AND id = ANY ($1)
+    UNION ALL
+    SELECT 'project', id, to_jsonb(t) FROM projects t WHERE organization_id = $2 AND id = ANY ($1)
+    UNION ALL
+    SELECT 'user', id, to_jsonb(t) FROM users t WHERE $2 IS NOT NULL AND id = ANY ($1)";
+
+/// The objects with these ids that the caller may see in the current organization.
+pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Found)>> {
+    let organization = session.tenant().map(|tenant| tenant.organization_id);
+    let ids = ids.iter().map(|id| Value::from(*id)).collect();
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        SQL,
+        [Value::Array(ArrayType::Uuid, Some(Box::new(ids))), organization.into()],
+    );
+    session.query_all_raw(statement).await?.iter().map(found).collect()
+}
+
+fn found(row: &QueryResult) -> Result<(Uuid, Found)> {
+    let kind: String = row.try_get("", "kind")?;
+    let found = match kind.as_str() {
+        "organization" => Found::Organization(model(row)?),
+        "member" => Found::Member(model(row)?),
+        "project" => Found::Project(model(row)?),
+        "user" => Found::User(model(row)?),
+        other => return Err(Error::internal(format!("no type of object is called {other}"))),
+    };
+    Ok((row.try_get("", "id")?, found))
+}
+
+fn model<T: DeserializeOwned>(row: &QueryResult) -> Result<T> {
+    serde_json::from_value(row.try_get("", "row")?).map_err(Error::internal)
+}

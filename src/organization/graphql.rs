@@ -1,0 +1,243 @@
+//! Organizations as clients see them.
+
+use async_graphql::{
+    Context, ID, InputObject, Object, SimpleObject,
+    connection::{Connection as PlainConnection, EmptyFields},
+};
+use chrono::{DateTime, Utc};
+use entity::organization;
+
+use super::{OrganizationName, Slug, loader::OrganizationById, ops};
+use crate::{
+    audit::{self, AuditLog, AuditLogFilter},
+    auth::Permission,
+    billing::{self, Billing},
+    error::{Error, Result},
+    graphql::{Connection, ContextExt, connection, page_cost, parse_id, requires_permission},
+    member::{self, Member, MemberById, MemberTotal, Role},
+    page::{Cursor, Page},
+    plan::{self, Plan},
+    project::{self, Project, ProjectById, ProjectTotal},
+    usage::{self, Entitlement},
+};
+
+/// A tenant: the organization that a request is in. Nothing of another one can be reached from it.
+#[derive(Debug)]
+pub struct Organization(pub organization::Model);
+
+impl From<organization::Model> for Organization {
+    fn from(row: organization::Model) -> Self {
+        Self(row)
+    }
+}
+
+#[Object]
+impl Organization {
+    /// The organization's id.
+    pub async fn id(&self) -> ID {
+        self.0.id.0.into()
+    }
+
+    /// What to call it: 1 to 100 characters.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its place in addresses: `/org/{slug}/graphql`.
+    async fn slug(&self) -> &str {
+        &self.0.slug
+    }
+
+    /// When it was founded.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
+    }
+
+    /// When its name or slug last changed.
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.updated_at
+    }
+
+    /// The plan in effect: the default one when the subscription or the trial has ended.
+    async fn plan(&self, ctx: &Context<'_>) -> Result<Plan> {
+        Ok(Plan(plan::current(ctx.session()?).await?))
+    }
+
+    /// What the plan allows and how much of it is used, for every feature.
+    #[graphql(complexity = "1 + 3 * child_complexity")]
+    async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
+        let entitlements = usage::entitlements(ctx.session()?).await?;
+        Ok(entitlements.into_iter().map(Entitlement).collect())
+    }
+
+    /// What the caller is here.
+    async fn viewer_role(&self, ctx: &Context<'_>) -> Result<Role> {
+        Ok(ctx.session()?.authorize(Permission::OrganizationRead)?.role.into())
+    }
+
+    /// What the caller may do here: show what is in it, and hide the rest.
+    async fn viewer_permissions(&self, ctx: &Context<'_>) -> Result<Vec<Permission>> {
+        let role = ctx.session()?.authorize(Permission::OrganizationRead)?.role;
+        Ok(Permission::ALL.into_iter().filter(|permission| permission.granted_to(role)).collect())
+    }
+
+    /// The members, newest first.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Result<Connection<Member, MemberTotal>> {
+        let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+        Ok(connection(member::list(ctx.session()?, &page).await?, MemberTotal))
+    }
+
+    /// The member with this id. Null when there is none here.
+    async fn member(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The seat's id.")] id: ID,
+    ) -> Option<Result<Member>> {
+        let key = MemberById(parse_id(&id)?);
+        ctx.load(key).await.map(|row| row.map(Member)).transpose()
+    }
+
+    /// The projects, newest first.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Result<Connection<Project, ProjectTotal>> {
+        let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+        Ok(connection(project::list(ctx.session()?, &page).await?, ProjectTotal))
+    }
+
+    /// The project with this id. Null when there is none here.
+    async fn project(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The project's id.")] id: ID,
+    ) -> Option<Result<Project>> {
+        let key = ProjectById(parse_id(&id)?);
+        ctx.load(key).await.map(|row| row.map(Project)).transpose()
+    }
+
+    /// The state of billing. Admins and up.
+    #[graphql(directive = requires_permission::apply(Permission::BillingRead))]
+    async fn billing(&self, ctx: &Context<'_>) -> Option<Result<Billing>> {
+        let billing = async { Ok(Billing(billing::get(ctx.session()?).await?)) };
+        Some(billing.await)
+    }
+
+    /// What was done here, newest first. Admins and up. Without `totalCount`: the log only grows.
+    #[graphql(
+        complexity = "page_cost(first, last, child_complexity)",
+        directive = requires_permission::apply(Permission::AuditLogRead)
+    )]
+    async fn audit_logs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only entries that match all of it.")] filter: Option<AuditLogFilter>,
+        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Option<Result<PlainConnection<Cursor, AuditLog>>> {
+        let logs = async {
+            let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+            let filter = filter.unwrap_or_default().parse()?;
+            let slice = audit::list(ctx.session()?, &filter, &page).await?;
+            Ok(connection(slice, EmptyFields))
+        };
+        Some(logs.await)
+    }
+}
+
+/// The way in.
+#[derive(Debug, Default)]
+pub struct OrganizationQuery;
+
+#[Object]
+impl OrganizationQuery {
+    /// The organization that the request is in: the path's, or the token's. Null when neither names one.
+    async fn organization(&self, ctx: &Context<'_>) -> Option<Result<Organization>> {
+        let tenant = match ctx.session() {
+            Ok(session) => session.tenant()?,
+            Err(error) => return Some(Err(error)),
+        };
+        let row = ctx.load(OrganizationById(tenant.organization_id)).await;
+        Some(row.and_then(|row| row.map(Organization).ok_or(Error::OrganizationNotFound)))
+    }
+}
+
+/// An organization to found.
+#[derive(Debug, InputObject)]
+pub struct CreateOrganizationInput {
+    /// What to call it: 1 to 100 characters on one line.
+    pub name: String,
+    /// Its place in addresses: 2 to 48 of a-z and 0-9, with single hyphens between them. Some words are reserved.
+    pub slug: String,
+}
+
+/// The organization that was founded.
+#[derive(Debug, SimpleObject)]
+pub struct CreateOrganizationPayload {
+    /// The new organization, with the caller as its owner, on the default plan.
+    pub organization: Organization,
+}
+
+/// What to change about the current organization; a field that is left out stays as it is.
+#[derive(Debug, InputObject)]
+pub struct UpdateOrganizationInput {
+    /// The new name: 1 to 100 characters on one line.
+    pub name: String,
+}
+
+/// The organization as it is now.
+#[derive(Debug, SimpleObject)]
+pub struct UpdateOrganizationPayload {
+    /// The changed organization.
+    pub organization: Organization,
+}
+
+/// Changes to organizations.
+#[derive(Debug, Default)]
+pub struct OrganizationMutation;
+
+#[Object]
+impl OrganizationMutation {
+    /// Founds an organization and makes the caller its owner. Works without an organization, and must be the only field
+    /// of its mutation. `CONFLICT` when the slug is taken, or was until 90 days ago.
+    async fn create_organization(
+        &self,
+        ctx: &Context<'_>,
+        input: CreateOrganizationInput,
+    ) -> Result<CreateOrganizationPayload> {
+        let name = OrganizationName::parse(&input.name)?;
+        let slug = Slug::parse(&input.slug)?;
+        let organization = ops::create(ctx.session()?, name, slug).await?;
+        Ok(CreateOrganizationPayload { organization: Organization(organization) })
+    }
+
+    /// Renames the current organization. Admins and up.
+    #[graphql(directive = requires_permission::apply(Permission::OrganizationUpdate))]
+    async fn update_organization(
+        &self,
+        ctx: &Context<'_>,
+        input: UpdateOrganizationInput,
+    ) -> Result<UpdateOrganizationPayload> {
+        let name = OrganizationName::parse(&input.name)?;
+        let organization = ops::rename(ctx.session()?, name).await?;
+        Ok(UpdateOrganizationPayload { organization: Organization(organization) })
+    }
+}

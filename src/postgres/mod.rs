@@ -1,0 +1,229 @@
+//! Embedded PostgreSQL for development and tests: a real server of our own, on a Unix socket that only we can enter.
+//!
+//! It dies with the process that started it, also when that is killed: the kernel tells it (`setpriv --pdeathsig`), which is
+//! tied to the *thread* that called [`Embedded::start`], so that thread must live as long as the server.
+
+mod binaries;
+mod cluster;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use sqlx::postgres::PgConnectOptions;
+
+use binaries::Binaries;
+use cluster::{Account, Cluster};
+
+const READY_WAIT: Duration = Duration::from_mins(1);
+const STOP_WAIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Why there is no server; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No binaries on this machine.
+    #[error(
+        "PostgreSQL {oldest} or newer was not found{detail}: install it (Debian, Ubuntu: apt-get install postgresql; \
+         macOS: brew install postgresql@17), or npm, with which it is then fetched, or set PG_BIN_DIR to its programs",
+        oldest = binaries::OLDEST
+    )]
+    NoBinaries {
+        /// Where else it was looked for.
+        detail: String,
+    },
+    /// Somebody else's.
+    #[error("another tenantry (process {pid}) uses {}: stop it, or choose another --data-dir", folder.display())]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
+        /// Who has it.
+        pid: String,
+    },
+    /// A program failed.
+    #[error("{program} failed: {output}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// The system refused something.
+    #[error("{what} {}: {source}", path.display())]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Where and how to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder for everything; made when missing.
+    pub folder: PathBuf,
+    /// Nothing needs to survive: no waiting for the disk.
+    pub throwaway: bool,
+}
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct Embedded {
+    child: Child,
+    cluster: Cluster,
+}
+
+impl Embedded {
+    /// Starts a server, making its data folder first when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When there are no binaries, the folder is in use, or the server does not come up.
+    pub fn start(options: &Options) -> Result<Self, Error> {
+        let binaries = Binaries::find(&options.folder)?;
+        let account = Account::for_server()?;
+        let cluster = Cluster::prepare(&options.folder, &binaries, account)?;
+        let child = launch(&binaries, &cluster, options.throwaway)?;
+        let mut server = Self { child, cluster };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// How to connect as the superuser.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .host(&self.cluster.socket.to_string_lossy())
+            .port(cluster::PORT)
+            .username(cluster::SUPERUSER)
+            .password("")
+            .database("postgres")
+    }
+
+    /// The process id of the server.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The address of a database for a role, in the form of `DATABASE_URL`.
+    #[must_use]
+    pub fn url(&self, role: &str, database: &str) -> String {
+        let socket: String =
+            url::form_urlencoded::byte_serialize(self.cluster.socket.to_string_lossy().as_bytes())
+                .collect();
+        format!("postgres://{role}@localhost:{}/{database}?host={socket}", cluster::PORT)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            if self.cluster.is_ready() {
+                return Ok(());
+            }
+            let ended = self.child.try_wait().ok().flatten().is_some();
+            if ended || start.elapsed() > READY_WAIT {
+                return Err(Error::Program {
+                    program: "postgres",
+                    output: self.cluster.log_tail(),
+                });
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // It may have ended already.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // "Fast shutdown" (PostgreSQL manual, section 19.5): running transactions are rolled back.
+        self.signal(Signal::SIGINT);
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if start.elapsed() > STOP_WAIT {
+                self.signal(Signal::SIGQUIT);
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Child, Error> {
+    let mut command = match on_path("setpriv") {
+        // Fast shutdown when the parent is gone.
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "INT", "--"]).arg(binaries.program("postgres"));
+            command
+        }
+        None => Command::new(binaries.program("postgres")),
+    };
+    command.arg("-D").arg(&cluster.data).arg("-k").arg(&cluster.socket);
+    let mut settings =
+        vec!["listen_addresses=", "unix_socket_permissions=0700", "max_connections=300"];
+    if throwaway {
+        settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]);
+    }
+    for setting in settings {
+        command.args(["-c", setting]);
+    }
+    let log = cluster.open_log()?;
+    let errors = log.try_clone().map_err(|source| Error::System {
+        what: "cannot share the log of",
+        path: cluster.data.clone(),
+        source,
+    })?;
+    cluster.account.assume(&mut command);
+    command.stdin(Stdio::null()).stdout(log).stderr(errors);
+    // Ctrl-C in the terminal is for us: we stop the server when our requests are answered.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn().map_err(|source| Error::System {
+        what: "cannot run",
+        path: binaries.program("postgres"),
+        source,
+    })
+}
+
+/// The program of that name in `PATH`.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Where development data is kept unless somebody says otherwise: not under a home that the server's user cannot enter.
+#[must_use]
+pub fn default_folder() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/tenantry");
+    }
+    let data =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+    data.or_else(home).unwrap_or_else(std::env::temp_dir).join("tenantry")
+}
+
+fn make_folder(path: &Path, account: &Account) -> Result<(), Error> {
+    let system = |what| move |source| Error::System { what, path: path.to_owned(), source };
+    fs::create_dir_all(path).map_err(system("cannot make the folder"))?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(path, mode).map_err(system("cannot protect the folder"))?;
+    account.own(path)
+}

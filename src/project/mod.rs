@@ -1,0 +1,11 @@
+//! Projects: the model for every further tenant-owned resource.
+
+mod graphql;
+mod loader;
+mod name;
+mod ops;
+
+pub use graphql::{Project, ProjectMutation, ProjectTotal};
+pub use loader::ProjectById;
+pub use name::{Description, ProjectName};
+pub use ops::list;

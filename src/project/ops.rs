@@ -1,0 +1,130 @@
+//! The rules of projects: each operation authorizes, checks, writes, and records what it did.
+
+use entity::{ProjectId, project};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QuerySelect, Select, Set, sea_query::LockType,
+};
+use serde_json::json;
+
+use super::{Description, ProjectName};
+use crate::{
+    audit::{self, Action},
+    auth::Permission,
+    error::{Error, Result},
+    page::{Cursor, Keyed, Page, Slice},
+    plan::{self, Feature},
+    tenancy::{Session, Tenant},
+};
+
+impl Keyed for project::Model {
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.created_at, id: self.id.0 }
+    }
+}
+
+/// What to change; `None` leaves as it is.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) name: Option<ProjectName>,
+    pub(super) description: Option<Description>,
+}
+
+fn all(tenant: Tenant) -> Select<project::Entity> {
+    project::Entity::find().filter(project::Column::OrganizationId.eq(tenant.organization_id))
+}
+
+/// A page of the projects, newest first.
+///
+/// # Errors
+///
+/// Without an organization.
+pub async fn list(session: &Session, page: &Page) -> Result<Slice<project::Model>> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let rows = page
+        .narrow(all(tenant), project::Column::CreatedAt, project::Column::Id)
+        .all(session)
+        .await?;
+    Ok(page.slice(rows))
+}
+
+pub(super) async fn count(session: &Session) -> Result<u64> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    Ok(all(tenant).count(session).await?)
+}
+
+pub(super) async fn create(
+    session: &Session,
+    name: ProjectName,
+    description: Description,
+) -> Result<project::Model> {
+    session.authorize(Permission::ProjectCreate)?;
+    let lock = plan::lock(session).await?;
+    let tenant = session.authorize(Permission::ProjectCreate)?;
+    plan::require(session, &lock, Feature::Projects, count(session).await?).await?;
+    let project = project::ActiveModel {
+        organization_id: Set(tenant.organization_id),
+        id: Set(ProjectId::new()),
+        name: Set(name.into_string()),
+        description: Set(description.into_option()),
+        created_by: Set(Some(session.viewer().user_id)),
+        ..Default::default()
+    };
+    let project = project::Entity::insert(project).exec_with_returning(session).await?;
+    let metadata = json!({ "name": project.name });
+    audit::record(session, Action::ProjectCreated, Some(project.id.0), metadata).await?;
+    Ok(project)
+}
+
+pub(super) async fn update(
+    session: &Session,
+    id: Option<ProjectId>,
+    change: Change,
+) -> Result<project::Model> {
+    let before = find_locked(session, Permission::ProjectUpdate, id).await?;
+    let mut row = before.clone().into_active_model();
+    if let Some(name) = change.name {
+        row.name.set_if_not_equals(name.into_string());
+    }
+    if let Some(description) = change.description {
+        row.description.set_if_not_equals(description.into_option());
+    }
+    if !row.is_changed() {
+        return Ok(before);
+    }
+    let after = row.update(session).await?;
+    let mut metadata = json!({ "name": after.name });
+    if before.name != after.name {
+        metadata["old_name"] = json!(before.name);
+    }
+    if before.description != after.description {
+        metadata["old_description"] = json!(before.description);
+        metadata["description"] = json!(after.description);
+    }
+    audit::record(session, Action::ProjectUpdated, Some(after.id.0), metadata).await?;
+    Ok(after)
+}
+
+pub(super) async fn delete(session: &Session, id: Option<ProjectId>) -> Result<project::Model> {
+    let project = find_locked(session, Permission::ProjectDelete, id).await?;
+    project::Entity::delete_by_id((project.organization_id, project.id)).exec(session).await?;
+    let metadata = json!({ "name": project.name });
+    audit::record(session, Action::ProjectDeleted, Some(project.id.0), metadata).await?;
+    Ok(project)
+}
+
+/// The project, locked against others who would change it meanwhile.
+async fn find_locked(
+    session: &Session,
+    permission: Permission,
+    id: Option<ProjectId>,
+) -> Result<project::Model> {
+    const NOT_FOUND: Error = Error::NotFound("project");
+    let tenant = session.authorize(permission)?;
+    all(tenant)
+        .filter(project::Column::Id.eq(id.ok_or(NOT_FOUND)?))
+        .lock(LockType::Update)
+        .one(session)
+        .await?
+        .ok_or(NOT_FOUND)
+}

@@ -1,0 +1,218 @@
+//! One GraphQL request, end to end: read, validate, open a session, execute, commit, answer.
+//!
+//! A query that is abandoned is cancelled; a mutation runs to its end, so that nobody has to guess how far it came.
+//! Either way the transaction ends here, and a mutation is answered only after its COMMIT was.
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_graphql::{Response, ServerError, Value, Variables};
+use futures_util::FutureExt;
+use uuid::Uuid;
+
+use crate::{
+    auth::Caller,
+    error::{Error, Result},
+    graphql::{
+        Loaders, Queue,
+        document::{Document, Limits, Refusal},
+        present, refusal,
+    },
+    schema::{self, ALONE, Api},
+    tenancy::{Access, Destination, Environment, Placement, Session, open},
+};
+
+/// Everything that answering takes; one for the whole server.
+#[derive(Debug)]
+pub struct Engine {
+    /// The schema.
+    pub api: Api,
+    /// The databases.
+    pub placement: Placement,
+    /// Time and rules.
+    pub environment: Environment,
+    /// What a document may be.
+    pub limits: Limits,
+    /// How long a request may take until its COMMIT is sent.
+    pub timeout: Duration,
+    /// Whether the schema may be explored.
+    pub introspection: bool,
+}
+
+/// A GraphQL request as it came over whatever protocol.
+#[derive(Clone, Debug, Default)]
+pub struct GraphqlRequest {
+    /// The document.
+    pub query: String,
+    /// Which of its operations.
+    pub operation_name: Option<String>,
+    /// Its variables.
+    pub variables: Variables,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// Errors and, if it was executed, data.
+    pub response: Response,
+    /// It was executed: the response has `data`, null when it failed.
+    pub executed: bool,
+    /// What gives the HTTP response a status of its own.
+    pub failure: Option<Error>,
+}
+
+impl Answer {
+    fn executed(response: Response) -> Self {
+        Self { response, executed: true, failure: None }
+    }
+
+    /// Nothing was executed, or nothing of it came to anything.
+    #[must_use]
+    pub fn failed(error: Error, request_id: Uuid) -> Self {
+        let response = Response::from_errors(vec![refusal(&error, request_id)]);
+        // Whether something was written is what `data` would tell, so here it must be there.
+        let executed = matches!(error, Error::CommitOutcomeUnknown(_));
+        Self { response, executed, failure: Some(error) }
+    }
+
+    /// The document was refused for what it is.
+    #[must_use]
+    pub fn refused(errors: Vec<ServerError>) -> Self {
+        Self { response: Response::from_errors(errors), executed: false, failure: None }
+    }
+}
+
+/// A request that was read and validated.
+#[derive(Debug)]
+pub struct Prepared {
+    document: Document,
+    request: GraphqlRequest,
+}
+
+impl Prepared {
+    /// Needs neither a person nor a transaction.
+    #[must_use]
+    pub fn introspection_only(&self) -> bool {
+        self.document.introspection_only
+    }
+
+    /// Changes something, or tries to.
+    #[must_use]
+    pub fn is_mutation(&self) -> bool {
+        self.document.is_mutation
+    }
+}
+
+impl Engine {
+    /// Reads and validates; nothing is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the document.
+    pub async fn prepare(&self, request: GraphqlRequest) -> Result<Prepared, Vec<ServerError>> {
+        let name = request.operation_name.as_deref();
+        let document = Document::read(&request.query, name, &self.limits, &ALONE)
+            .map_err(|refusal| vec![refusal.into()])?;
+        if document.introspects && !self.introspection {
+            return Err(vec![Refusal::invalid("introspection is switched off").into()]);
+        }
+        self.api.validate(&document, name, &request.variables).await?;
+        Ok(Prepared { document, request })
+    }
+
+    /// Executes what needs no session.
+    pub async fn introspect(&self, prepared: Prepared) -> Answer {
+        let name = prepared.request.operation_name.as_deref();
+        let request = schema::request(&prepared.document, name, prepared.request.variables);
+        Answer::executed(self.api.execute(request).await)
+    }
+
+    /// Executes for a caller.
+    pub async fn execute(
+        self: Arc<Self>,
+        prepared: Prepared,
+        caller: Arc<Caller>,
+        destination: Destination,
+        request_id: Uuid,
+    ) -> Answer {
+        let is_mutation = prepared.document.is_mutation;
+        let work = async move {
+            let work = self.perform(prepared, &caller, &destination, request_id);
+            match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(Ok(response)) => Answer::executed(response),
+                Ok(Err(error)) => Answer::failed(error, request_id),
+                Err(panic) => Answer::executed(null(&panicked(panic.as_ref()), request_id)),
+            }
+        };
+        if is_mutation {
+            let finished = tokio::spawn(work).await;
+            finished.unwrap_or_else(|error| Answer::failed(Error::internal(error), request_id))
+        } else {
+            work.await
+        }
+    }
+
+    async fn perform(
+        &self,
+        prepared: Prepared,
+        caller: &Caller,
+        destination: &Destination,
+        request_id: Uuid,
+    ) -> Result<Response> {
+        let access = if prepared.document.is_mutation { Access::Write } else { Access::Read };
+        let execution = async {
+            let opened =
+                open(&self.placement, &self.environment, caller, destination, access).await?;
+            let session = Arc::new(opened.session);
+            let mut response = self.resolve(prepared, &session).await;
+            response.extensions = notices(opened.moved_to);
+            Ok::<_, Error>((session, response))
+        };
+        // Dropping the execution drops the session, whose transaction then rolls back.
+        let (session, mut response) =
+            tokio::time::timeout(self.timeout, execution).await.map_err(|_| Error::Timeout)??;
+        let transaction = session.transaction();
+        if let Some(failure) = transaction.failure() {
+            // One failed statement fails all that follow: the first error is the one to tell.
+            transaction.roll_back().await;
+            return match failure {
+                Error::Internal(_) => Ok(null(&failure, request_id)),
+                failure => Err(failure),
+            };
+        }
+        present(&mut response, request_id);
+        match access {
+            Access::Read => transaction.release().await,
+            Access::Write if response.data == Value::Null => transaction.roll_back().await,
+            Access::Write => transaction.commit().await?,
+        }
+        Ok(response)
+    }
+
+    async fn resolve(&self, prepared: Prepared, session: &Arc<Session>) -> Response {
+        let queue = Queue::default();
+        let name = prepared.request.operation_name.as_deref();
+        let request = schema::request(&prepared.document, name, prepared.request.variables)
+            .data(Arc::clone(session))
+            .data(Loaders::new(Arc::clone(session), queue.clone()));
+        queue.drive(self.api.execute(request)).await
+    }
+}
+
+/// The answer to a request that came to nothing during execution.
+fn null(error: &Error, request_id: Uuid) -> Response {
+    Response::from_errors(vec![refusal(error, request_id)])
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Error::internal(format!("panic: {message}"))
+}
+
+/// What a client should know about the way its request took.
+fn notices(moved_to: Option<String>) -> BTreeMap<String, Value> {
+    moved_to.map(|slug| ("organizationSlug".to_owned(), Value::from(slug))).into_iter().collect()
+}

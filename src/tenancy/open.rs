@@ -1,0 +1,151 @@
+//! Opening a session: one message begins the transaction, resolves who calls and where, and applies the settings.
+//!
+//! What clients send travels hex-encoded, so that no character of theirs ever stands in SQL text.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use entity::{OrgRole, OrganizationId, UserId};
+use sea_orm::ActiveEnum;
+use sqlx::{AssertSqlSafe, Executor, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{Access, Environment, Placement, Session, Tenant, Transaction, Viewer};
+use crate::{
+    auth::Caller,
+    error::{Error, Result, Trouble},
+};
+
+/// Where a request wants to go, and from where it comes.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The slug in the path.
+    pub slug: Option<String>,
+    /// The client's address, for the audit log.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// A session, and what the client should know about the way to it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// The current slug, when the request used a retired one.
+    pub moved_to: Option<String>,
+}
+
+/// Opens a session for a caller; an identity that is seen for the first time is given its user before.
+///
+/// # Errors
+///
+/// When the caller may not be where the request wants to go, or the database cannot be reached.
+pub async fn open(
+    placement: &Placement,
+    environment: &Environment,
+    caller: &Caller,
+    destination: &Destination,
+    access: Access,
+) -> Result<Opened> {
+    let sql = opening_message(caller, destination.slug.as_deref(), access);
+    let (mut transaction, mut row) = begin(placement, &sql).await?;
+    if row.try_get::<&str, _>("outcome")? == "UNKNOWN_IDENTITY" {
+        transaction.roll_back().await;
+        provision(placement, caller).await?;
+        (transaction, row) = begin(placement, &sql).await?;
+    }
+    match row.try_get::<&str, _>("outcome")? {
+        "OK" => {}
+        "MISMATCH" => return Err(Error::OrganizationMismatch),
+        "NOT_FOUND" => return Err(Error::OrganizationNotFound),
+        outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
+    }
+    let slug: Option<String> = row.try_get("organization_slug")?;
+    let asked = destination.slug.as_ref();
+    let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
+    let viewer = Viewer {
+        user_id: UserId(row.try_get::<Uuid, _>("user_id")?),
+        client_ip: destination.client_ip,
+    };
+    let session = Session::new(transaction, viewer, tenant(&row)?, environment);
+    Ok(Opened { session, moved_to })
+}
+
+fn opening_message(caller: &Caller, slug: Option<&str>, access: Access) -> String {
+    let mut sql = String::with_capacity(256);
+    sql.push_str(access.begin());
+    sql.push_str("; SELECT * FROM auth.open_request(");
+    push_text(&mut sql, Some(&caller.issuer));
+    sql.push_str(", ");
+    push_text(&mut sql, Some(&caller.subject));
+    sql.push_str(", ");
+    push_text(&mut sql, slug);
+    sql.push_str(", ");
+    push_text(&mut sql, caller.organization.as_deref());
+    sql.push(')');
+    sql
+}
+
+/// A text as an expression of its bytes in hexadecimal. NUL, which no text in PostgreSQL can hold, becomes the
+/// replacement character, which no slug contains; issuer and subject were checked by the verifier.
+fn push_text(sql: &mut String, text: Option<&str>) {
+    let Some(text) = text else {
+        sql.push_str("NULL");
+        return;
+    };
+    sql.push_str("convert_from('\\x");
+    for byte in text.replace('\0', "\u{fffd}").bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{byte:02x}");
+    }
+    sql.push_str("', 'UTF8')");
+}
+
+/// Sends the opening message. A connection that died in the pool is no reason to fail: nothing has happened on it.
+async fn begin(placement: &Placement, sql: &str) -> Result<(Transaction, PgRow)> {
+    let mut retried = false;
+    loop {
+        let transaction = Transaction::new(placement.lease().await?);
+        let message = AssertSqlSafe(sql.to_owned());
+        let row = transaction
+            .run(|connection| Box::pin(connection.fetch_one(sqlx::raw_sql(message))))
+            .await;
+        match row {
+            Ok(row) => return Ok((transaction, row)),
+            Err(error) if Trouble::of(&error) == Trouble::Connection && !retried => {
+                retried = true;
+                placement.discard_idle();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// In a transaction of its own, so that a request that goes on to fail does not take the user back.
+async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
+    let transaction = Transaction::new(placement.lease().await?);
+    let query = sqlx::query("SELECT auth.provision_user($1, $2, $3, $4)")
+        .bind(caller.issuer.clone())
+        .bind(caller.subject.clone())
+        .bind(caller.email.clone())
+        .bind(caller.name.clone());
+    transaction
+        .run(|connection| {
+            Box::pin(async move {
+                connection.execute("BEGIN").await?;
+                connection.execute(query).await
+            })
+        })
+        .await?;
+    transaction.commit().await
+}
+
+fn tenant(row: &PgRow) -> Result<Option<Tenant>> {
+    let organization: Option<Uuid> = row.try_get("organization_id")?;
+    let role: Option<String> = row.try_get("role")?;
+    Ok(match (organization, role) {
+        (Some(organization), Some(role)) => Some(Tenant {
+            organization_id: OrganizationId(organization),
+            role: OrgRole::try_from_value(&role)?,
+        }),
+        _ => None,
+    })
+}

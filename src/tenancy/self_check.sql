@@ -1,0 +1,141 @@
+-- What stands between tenants, looked at from the app role: one row a finding, none when all is well.
+-- Columns: severity ('fault' or 'warning'), subject, problem, remedy.
+WITH
+me AS (SELECT oid, rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user),
+ours AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY ($1)),
+relation AS (
+    SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
+           n.nspname, format('%I.%I', n.nspname, c.relname) AS name
+    FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+),
+base AS (SELECT * FROM relation WHERE relkind IN ('r', 'p')),
+-- Tables that hold rows of organizations, and the column that says whose.
+tenant AS (
+    SELECT b.*, a.attname AS owner_column
+    FROM base b JOIN pg_attribute a ON a.attrelid = b.oid AND NOT a.attisdropped
+    WHERE (a.attname = 'organization_id' AND b.name <> 'app.organization_slugs')
+       OR (a.attname = 'id' AND b.name = 'app.organizations')
+),
+command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')),
+-- The permissive policies that let the app role in, each for the commands it covers.
+policy AS (
+    SELECT p.polrelid, p.polname, k.privilege,
+           concat(pg_get_expr(p.polqual, p.polrelid), ' ', pg_get_expr(p.polwithcheck, p.polrelid)) AS condition
+    FROM pg_policy p JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
+    WHERE p.polpermissive
+      AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))
+),
+routine AS (
+    SELECT p.oid::regprocedure::text AS name, p.proowner, p.prosecdef, p.proconfig,
+           EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                   WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable
+    FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
+),
+finding (severity, subject, problem, remedy) AS (
+    SELECT 'fault', 'role ' || rolname, 'is a superuser, whom row-level security does not bind',
+           format('ALTER ROLE %I NOSUPERUSER', rolname) FROM me WHERE rolsuper
+    UNION ALL
+    SELECT 'fault', 'role ' || rolname, 'has BYPASSRLS', format('ALTER ROLE %I NOBYPASSRLS', rolname)
+    FROM me WHERE rolbypassrls
+    UNION ALL
+    SELECT 'fault', 'role ' || me.rolname, 'is a member of ' || r.rolname,
+           format('REVOKE %I FROM %I', r.rolname, me.rolname)
+    FROM me JOIN pg_auth_members m ON m.member = me.oid JOIN pg_roles r ON r.oid = m.roleid
+    UNION ALL
+    SELECT 'fault', 'role ' || me.rolname, 'owns ' || owned.name, format('ALTER %s OWNER TO tenantry_owner', owned.name)
+    FROM me JOIN (
+        SELECT relowner AS owner, CASE relkind WHEN 'v' THEN 'VIEW ' WHEN 'm' THEN 'MATERIALIZED VIEW ' ELSE 'TABLE ' END
+                                  || name AS name FROM relation
+        UNION ALL SELECT nspowner, 'SCHEMA ' || nspname FROM ours
+        UNION ALL SELECT proowner, 'FUNCTION ' || name FROM routine
+        UNION ALL SELECT datdba, format('DATABASE %I', datname) FROM pg_database WHERE datname = current_database()
+    ) owned ON owned.owner = me.oid
+    UNION ALL
+    SELECT 'fault', 'table ' || name, 'has no row-level security', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name)
+    FROM base WHERE NOT relrowsecurity AND name <> ALL ($2)
+    UNION ALL
+    SELECT 'fault', 'table ' || name, 'does not force row-level security on its owner',
+           format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name)
+    FROM base WHERE relrowsecurity AND NOT relforcerowsecurity AND name <> ALL ($2)
+    UNION ALL
+    SELECT 'fault', 'table ' || b.name, 'has no policy for ' || k.privilege || ', which the role may use',
+           'create a policy on organization_id, or REVOKE ' || k.privilege
+    FROM base b CROSS JOIN command k
+    WHERE b.name <> ALL ($2) AND has_table_privilege(b.oid, k.privilege) AND b.relrowsecurity
+      AND NOT EXISTS (SELECT FROM policy p WHERE p.polrelid = b.oid AND p.privilege = k.privilege)
+    UNION ALL
+    SELECT DISTINCT 'fault', 'table ' || t.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
+           format('DROP POLICY %I ON %s', p.polname, t.name)
+    FROM tenant t JOIN policy p ON p.polrelid = t.oid
+    WHERE p.condition NOT LIKE '%app.current_org_id%'
+    UNION ALL
+    SELECT 'fault', 'table ' || b.name, 'grants ' || x.privilege || ' to the role',
+           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, current_user)
+    FROM base b CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) x (privilege)
+    WHERE has_table_privilege(b.oid, x.privilege)
+    UNION ALL
+    SELECT 'fault', 'table ' || b.name, 'lets the role ' || x.privilege || ' audit rows',
+           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, current_user)
+    FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege)
+    WHERE b.nspname = 'audit' AND has_table_privilege(b.oid, x.privilege)
+    UNION ALL
+    SELECT DISTINCT 'fault', 'relation ' || r.name, 'grants ' || a.privilege_type || ' to PUBLIC',
+           format('REVOKE ALL ON %s FROM PUBLIC', r.name)
+    FROM relation r CROSS JOIN aclexplode(r.relacl) a WHERE a.grantee = 0
+    UNION ALL
+    SELECT 'fault', 'schema ' || nspname, 'lets the role create objects in it',
+           format('REVOKE CREATE ON SCHEMA %I FROM %I', nspname, current_user)
+    FROM ours WHERE has_schema_privilege(oid, 'CREATE')
+    UNION ALL
+    SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER without a pinned search_path that ends in pg_temp',
+           format('ALTER FUNCTION %s SET search_path = …, pg_temp', name)
+    FROM routine
+    WHERE prosecdef AND NOT EXISTS (SELECT FROM unnest(proconfig) s (setting) WHERE setting ~ '^search_path=(.*, ?)?pg_temp$')
+    UNION ALL
+    SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER and executable by PUBLIC',
+           format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', name)
+    FROM routine WHERE prosecdef AND public_executable
+    UNION ALL
+    SELECT 'fault', 'view ' || name, 'runs with its owner''s rights: it has no security_invoker',
+           format('ALTER VIEW %s SET (security_invoker = true)', name)
+    FROM relation
+    WHERE relkind = 'v' AND NOT coalesce(reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)
+    UNION ALL
+    SELECT 'fault', 'relation ' || name, 'is a materialized view or a foreign table, which policies do not cover',
+           format('REVOKE ALL ON %s FROM %I', name, current_user)
+    FROM relation WHERE relkind IN ('m', 'f') AND has_table_privilege(oid, 'SELECT')
+    UNION ALL
+    SELECT 'fault', 'role ' || current_user, 'has the search_path ' || current_setting('search_path'),
+           format('ALTER ROLE %I SET search_path TO %s', current_user, $3)
+    WHERE current_setting('search_path') <> $3
+    UNION ALL
+    SELECT 'warning', 'table ' || t.name, 'has no index that leads with ' || t.owner_column,
+           format('CREATE INDEX ON %s (%I, …)', t.name, t.owner_column)
+    FROM tenant t
+    WHERE NOT EXISTS (
+        SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = t.oid AND a.attname = t.owner_column)
+    UNION ALL
+    SELECT 'warning', 'table ' || b.name, format('has no index for its foreign key %I', f.conname),
+           format('CREATE INDEX ON %s (%s)', b.name,
+                  (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.ordinality)
+                   FROM unnest(f.conkey) WITH ORDINALITY k (attnum, ordinality)
+                   JOIN pg_attribute a ON a.attrelid = b.oid AND a.attnum = k.attnum))
+    FROM pg_constraint f JOIN base b ON b.oid = f.conrelid
+    WHERE f.contype = 'f'
+      AND NOT EXISTS (SELECT FROM pg_index i
+                      WHERE i.indrelid = b.oid AND i.indpred IS NULL
+                        AND (i.indkey::int2[])[0:cardinality(f.conkey) - 1] @> f.conkey)
+    UNION ALL
+    SELECT 'warning', format('database %I', current_database()), 'lets the role create temporary tables',
+           format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
+    WHERE has_database_privilege(current_database(), 'TEMPORARY')
+    UNION ALL
+    -- CVE-2025-8713: statistics reveal rows that policies hide.
+    SELECT 'warning', 'server', 'runs PostgreSQL ' || current_setting('server_version') || ', which has known leaks past row-level security',
+           'upgrade to the latest minor release'
+    FROM (SELECT current_setting('server_version_num')::int) v (number)
+    WHERE number < 150014 OR number BETWEEN 160000 AND 160009 OR number BETWEEN 170000 AND 170005
+)
+SELECT severity, subject, problem, remedy FROM finding ORDER BY severity, subject, problem

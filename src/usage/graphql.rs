@@ -1,0 +1,49 @@
+//! Entitlements as clients see them.
+
+use async_graphql::Object;
+use chrono::{DateTime, Utc};
+
+use super::ops;
+use crate::{graphql::to_int, plan::Feature};
+
+/// What the organization's plan allows of a feature, and how much of it is used.
+#[derive(Debug)]
+pub struct Entitlement(pub ops::Entitlement);
+
+#[Object]
+impl Entitlement {
+    /// The feature.
+    async fn feature(&self) -> Feature {
+        self.0.allowance.feature
+    }
+
+    /// Whether the plan includes the feature.
+    async fn enabled(&self) -> bool {
+        self.0.allowance.enabled
+    }
+
+    /// How many the plan allows. Null: unlimited.
+    async fn limit(&self) -> Option<i32> {
+        self.0.allowance.limit.map(to_int)
+    }
+
+    /// How many are used. Open invitations use seats.
+    async fn used(&self) -> i32 {
+        to_int(self.0.used)
+    }
+
+    /// How many more are allowed, never negative. Null: unlimited.
+    async fn remaining(&self) -> Option<i32> {
+        self.0.allowance.limit.map(|limit| to_int((limit - self.0.used).max(0)))
+    }
+
+    /// More is used than the plan allows, as after a change to a smaller one. Nothing is deleted; creating is refused.
+    async fn over_limit(&self) -> bool {
+        self.0.allowance.limit.is_some_and(|limit| self.0.used > limit)
+    }
+
+    /// When counting starts again, for what is counted by the month. Null for what is not.
+    async fn resets_at(&self) -> Option<DateTime<Utc>> {
+        self.0.resets_at
+    }
+}

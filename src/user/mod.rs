@@ -1,0 +1,8 @@
+//! People: oneself with one's memberships, and those whom one meets in the current organization.
+
+mod graphql;
+mod loader;
+mod ops;
+
+pub use graphql::{User, UserQuery};
+pub use loader::UserById;

@@ -1,0 +1,34 @@
+//! What a person is, across organizations.
+
+use chrono::{DateTime, Utc};
+use entity::{OrgRole, OrganizationId};
+use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
+
+use crate::{error::Result, tenancy::Session};
+
+/// A seat of the person in an organization, which need not be the current one.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) organization_id: OrganizationId,
+    pub(super) name: String,
+    pub(super) slug: String,
+    pub(super) role: OrgRole,
+    pub(super) joined_at: DateTime<Utc>,
+}
+
+/// All seats of the person who calls, oldest first.
+pub(super) async fn memberships(session: &Session) -> Result<Vec<Membership>> {
+    let statement =
+        Statement::from_string(DbBackend::Postgres, "SELECT * FROM auth.viewer_memberships()");
+    session.query_all_raw(statement).await?.iter().map(membership).collect()
+}
+
+fn membership(row: &QueryResult) -> Result<Membership> {
+    Ok(Membership {
+        organization_id: row.try_get("", "organization_id")?,
+        name: row.try_get("", "name")?,
+        slug: row.try_get("", "slug")?,
+        role: OrgRole::try_from_value(&row.try_get("", "role")?)?,
+        joined_at: row.try_get("", "joined_at")?,
+    })
+}
