@@ -58,11 +58,13 @@ pub struct Answer {
     pub executed: bool,
     /// What gives the HTTP response a status of its own.
     pub failure: Option<Error>,
+    /// Messages sent to the database, the opening one and the COMMIT included.
+    pub statements: u32,
 }
 
 impl Answer {
-    fn executed(response: Response) -> Self {
-        Self { response, executed: true, failure: None }
+    fn executed(response: Response, statements: u32) -> Self {
+        Self { response, executed: true, failure: None, statements }
     }
 
     /// Nothing was executed, or nothing of it came to anything.
@@ -71,13 +73,14 @@ impl Answer {
         let response = Response::from_errors(vec![refusal(&error, request_id)]);
         // Whether something was written is what `data` would tell, so here it must be there.
         let executed = matches!(error, Error::CommitOutcomeUnknown(_));
-        Self { response, executed, failure: Some(error) }
+        Self { response, executed, failure: Some(error), statements: 0 }
     }
 
     /// The document was refused for what it is.
     #[must_use]
     pub fn refused(errors: Vec<ServerError>) -> Self {
-        Self { response: Response::from_errors(errors), executed: false, failure: None }
+        let response = Response::from_errors(errors);
+        Self { response, executed: false, failure: None, statements: 0 }
     }
 }
 
@@ -123,7 +126,7 @@ impl Engine {
     pub async fn introspect(&self, prepared: Prepared) -> Answer {
         let name = prepared.request.operation_name.as_deref();
         let request = schema::request(&prepared.document, name, prepared.request.variables);
-        Answer::executed(self.api.execute(request).await)
+        Answer::executed(self.api.execute(request).await, 0)
     }
 
     /// Executes for a caller.
@@ -138,9 +141,9 @@ impl Engine {
         let work = async move {
             let work = self.perform(prepared, &caller, &destination, request_id);
             match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(response)) => Answer::executed(response),
+                Ok(Ok((response, statements))) => Answer::executed(response, statements),
                 Ok(Err(error)) => Answer::failed(error, request_id),
-                Err(panic) => Answer::executed(null(&panicked(panic.as_ref()), request_id)),
+                Err(panic) => Answer::executed(null(&panicked(panic.as_ref()), request_id), 0),
             }
         };
         if is_mutation {
@@ -157,7 +160,7 @@ impl Engine {
         caller: &Caller,
         destination: &Destination,
         request_id: Uuid,
-    ) -> Result<Response> {
+    ) -> Result<(Response, u32)> {
         let access = if prepared.document.is_mutation { Access::Write } else { Access::Read };
         let execution = async {
             let opened =
@@ -175,7 +178,7 @@ impl Engine {
             // One failed statement fails all that follow: the first error is the one to tell.
             transaction.roll_back().await;
             return match failure {
-                Error::Internal(_) => Ok(null(&failure, request_id)),
+                Error::Internal(_) => Ok((null(&failure, request_id), transaction.statements())),
                 failure => Err(failure),
             };
         }
@@ -185,7 +188,7 @@ impl Engine {
             Access::Write if response.data == Value::Null => transaction.roll_back().await,
             Access::Write => transaction.commit().await?,
         }
-        Ok(response)
+        Ok((response, transaction.statements()))
     }
 
     async fn resolve(&self, prepared: Prepared, session: &Arc<Session>) -> Response {

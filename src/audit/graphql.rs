@@ -11,7 +11,6 @@ use crate::{
     user::{User, UserById},
 };
 
-/// Something that somebody did in the organization. Entries are never changed, and outlive what they tell about.
 #[derive(Debug)]
 pub struct AuditLog(pub audit_log::Model);
 
@@ -21,6 +20,7 @@ impl From<audit_log::Model> for AuditLog {
     }
 }
 
+/// Something that somebody did in the organization. Entries are never changed, and outlive what they tell about.
 #[Object]
 impl AuditLog {
     /// The entry's id.

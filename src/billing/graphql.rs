@@ -26,10 +26,10 @@ pub enum SubscriptionStatus {
     Paused,
 }
 
-/// The state of an organization's subscription. What it may use is told by `Organization.plan`.
 #[derive(Debug)]
 pub struct Billing(pub organization_billing::Model);
 
+/// The state of an organization's subscription. What it may use is told by `Organization.plan`.
 #[Object]
 impl Billing {
     /// Where the subscription stands.

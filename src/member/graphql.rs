@@ -25,7 +25,6 @@ pub enum Role {
     Viewer,
 }
 
-/// A person's seat in the current organization.
 #[derive(Debug)]
 pub struct Member(pub organization_member::Model);
 
@@ -35,6 +34,7 @@ impl From<organization_member::Model> for Member {
     }
 }
 
+/// A person's seat in the current organization.
 #[Object]
 impl Member {
     /// The seat's id, which is not the person's.

@@ -21,7 +21,6 @@ use crate::{
     usage::{self, Entitlement},
 };
 
-/// A tenant: the organization that a request is in. Nothing of another one can be reached from it.
 #[derive(Debug)]
 pub struct Organization(pub organization::Model);
 
@@ -31,6 +30,7 @@ impl From<organization::Model> for Organization {
     }
 }
 
+/// A tenant: the organization that a request is in. Nothing of another one can be reached from it.
 #[Object]
 impl Organization {
     /// The organization's id.

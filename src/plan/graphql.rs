@@ -6,10 +6,10 @@ use entity::{plan, plan_feature};
 use super::{Feature, loader::FeaturesOfPlan, ops};
 use crate::{error::Result, graphql::ContextExt};
 
-/// A plan of the catalogue.
 #[derive(Debug)]
 pub struct Plan(pub plan::Model);
 
+/// A plan of the catalogue.
 #[Object]
 impl Plan {
     /// The plan's key, for example `pro`. Keys never change.

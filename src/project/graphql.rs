@@ -12,7 +12,6 @@ use crate::{
     user::{User, UserById},
 };
 
-/// Something that the members of an organization work on.
 #[derive(Debug)]
 pub struct Project(pub project::Model);
 
@@ -22,6 +21,7 @@ impl From<project::Model> for Project {
     }
 }
 
+/// Something that the members of an organization work on.
 #[Object]
 impl Project {
     /// The project's id.

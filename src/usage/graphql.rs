@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use super::ops;
 use crate::{graphql::to_int, plan::Feature};
 
-/// What the organization's plan allows of a feature, and how much of it is used.
 #[derive(Debug)]
 pub struct Entitlement(pub ops::Entitlement);
 
+/// What the organization's plan allows of a feature, and how much of it is used.
 #[Object]
 impl Entitlement {
     /// The feature.

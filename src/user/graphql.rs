@@ -11,7 +11,6 @@ use crate::{
     member::Role,
 };
 
-/// A person.
 #[derive(Debug)]
 pub struct User(pub user::Model);
 
@@ -21,6 +20,7 @@ impl From<user::Model> for User {
     }
 }
 
+/// A person.
 #[Object]
 impl User {
     /// The person's id.
@@ -39,10 +39,10 @@ impl User {
     }
 }
 
-/// The signed-in person.
 #[derive(Debug)]
 pub struct Viewer(user::Model);
 
+/// The signed-in person.
 #[Object]
 impl Viewer {
     /// The person's id, the same as in `User.id`.
@@ -68,10 +68,10 @@ impl Viewer {
     }
 }
 
-/// A person's seat in an organization. To see the organization itself, send a request to it.
 #[derive(Debug)]
 pub struct Membership(ops::Membership);
 
+/// A person's seat in an organization. To see the organization itself, send a request to it.
 #[Object]
 impl Membership {
     /// The organization's id.

@@ -1,1 +1,28 @@
-fn main() {}
+//! All tests of the whole: real PostgreSQL, real HTTP, the app as the unprivileged role.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may look at everything, and ends by panicking"
+)]
+
+mod support;
+
+mod authorization;
+mod command_line;
+mod database;
+mod dev;
+mod doctor;
+mod http;
+mod isolation;
+mod loaders;
+mod mutation;
+mod organization;
+mod page;
+mod project;
+mod resolution;
+mod schema;
+mod session;
+mod tidy;

@@ -1,0 +1,190 @@
+//! Every field that leads somewhere × everybody who may try: one committed snapshot. A new field fails until decided.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde_json::{Value, json};
+
+use crate::support::{App, Client, app};
+
+const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
+
+/// Types whose fields are asked for: the roots, and what belongs to a tenant.
+const TYPES: [&str; 11] = [
+    "Query",
+    "Mutation",
+    "Organization",
+    "Member",
+    "Project",
+    "Billing",
+    "Entitlement",
+    "AuditLog",
+    "User",
+    "Viewer",
+    "Membership",
+];
+
+fn actor(app: &App, name: &str) -> Client {
+    match name {
+        "outsider" => app.client(Some("acme"), Some(app::token("globex-owner"))),
+        "anonymous" => app.client(Some("acme"), None),
+        role => app.person(&format!("acme-{role}")),
+    }
+}
+
+/// The document that reaches a field, given how it is selected.
+fn document(type_name: &str, field: &str, selected: &str, project: &str) -> String {
+    match type_name {
+        "Query" => format!("{{ {selected} }}"),
+        "Mutation" => format!("mutation {{ {} }}", mutation(field, project)),
+        "Organization" => format!("{{ organization {{ {selected} }} }}"),
+        "Member" => {
+            format!("{{ organization {{ members(first: 1) {{ nodes {{ {selected} }} }} }} }}")
+        }
+        "Project" => {
+            format!("{{ organization {{ projects(first: 1) {{ nodes {{ {selected} }} }} }} }}")
+        }
+        "Billing" => format!("{{ organization {{ billing {{ {selected} }} }} }}"),
+        "Entitlement" => format!("{{ organization {{ entitlements {{ {selected} }} }} }}"),
+        "AuditLog" => {
+            format!("{{ organization {{ auditLogs(first: 1) {{ nodes {{ {selected} }} }} }} }}")
+        }
+        "User" => format!(
+            "{{ organization {{ members(first: 1) {{ nodes {{ user {{ {selected} }} }} }} }} }}"
+        ),
+        "Viewer" => format!("{{ viewer {{ {selected} }} }}"),
+        "Membership" => format!("{{ viewer {{ memberships {{ {selected} }} }} }}"),
+        other => panic!("how is {other} reached?"),
+    }
+}
+
+fn mutation(field: &str, project: &str) -> String {
+    let input = match field {
+        "createProject" => "{ name: \"new\" }".to_owned(),
+        "updateProject" => format!("{{ id: \"{project}\", name: \"renamed\" }}"),
+        "deleteProject" => format!("{{ id: \"{project}\" }}"),
+        "createOrganization" => "{ name: \"New\", slug: \"brand-new\" }".to_owned(),
+        "updateOrganization" => "{ name: \"Renamed\" }".to_owned(),
+        other => panic!("decide who may use the mutation {other}, and give it an input here"),
+    };
+    format!("{field}(input: {input}) {{ __typename }}")
+}
+
+/// How a field is selected: with arguments where it needs some, and something inside of an object.
+fn selection(field: &Value, project: &str) -> String {
+    let name = field["name"].as_str().unwrap();
+    let arguments = match name {
+        "node" | "project" | "member" => format!("(id: \"{project}\")"),
+        "nodes" => format!("(ids: [\"{project}\"])"),
+        _ => String::new(),
+    };
+    let mut kind = &field["type"];
+    while !kind["ofType"].is_null() {
+        kind = &kind["ofType"];
+    }
+    let inside = match kind["kind"].as_str().unwrap() {
+        "OBJECT" | "INTERFACE" => " { __typename }",
+        _ => "",
+    };
+    format!("{name}{arguments}{inside}")
+}
+
+async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
+    let owner = app.person("acme-owner");
+    let mut fields = BTreeMap::new();
+    for name in TYPES {
+        let query = "query ($name: String!) { __type(name: $name) { fields { name
+                     type { kind ofType { kind ofType { kind ofType { kind } } } } } } }";
+        let data = owner.query_with(query, json!({ "name": name })).await.data();
+        fields.insert(name, data["__type"]["fields"].as_array().unwrap().clone());
+    }
+    fields
+}
+
+/// `ok`, `null` for a value that is kept back without an error, or the code of the error.
+fn outcome(reply: &crate::support::Reply) -> String {
+    match reply.codes().as_slice() {
+        [] => "ok".to_owned(),
+        codes if reply.status == 200 => codes.join(" "),
+        codes => format!("{} {}", reply.status.as_u16(), codes.join(" ")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_may_do_what_the_matrix_says() {
+    let app = App::start().await;
+    let project: String =
+        app.database.value("SELECT min(p.id::text) FROM app.projects p JOIN app.organizations o ON o.id = organization_id WHERE slug = 'acme'").await;
+    let mut matrix = format!("{:<35}", "");
+    for name in ACTORS {
+        write!(matrix, " {name:<22}").unwrap();
+    }
+    for (type_name, fields) in fields(&app).await {
+        for field in fields {
+            let name = field["name"].as_str().unwrap();
+            let selected =
+                if type_name == "Mutation" { String::new() } else { selection(&field, &project) };
+            let document = document(type_name, name, &selected, &project);
+            write!(matrix, "\n{:<35}", format!("{type_name}.{name}")).unwrap();
+            for actor_name in ACTORS {
+                // A mutation that is allowed changes what the next one would meet.
+                let fresh = if type_name == "Mutation" { Some(App::start().await) } else { None };
+                let app = fresh.as_ref().unwrap_or(&app);
+                let before =
+                    if fresh.is_some() { app.database.fingerprint().await } else { Vec::new() };
+                let reply = actor(app, actor_name).query(&document).await;
+                let outcome = outcome(&reply);
+                if fresh.is_some() {
+                    let unchanged = app.database.fingerprint().await == before;
+                    assert_eq!(unchanged, outcome != "ok", "{name} as {actor_name}: {reply:?}");
+                }
+                write!(matrix, " {outcome:<22}").unwrap();
+            }
+        }
+    }
+    let matrix: Vec<_> = matrix.lines().map(str::trim_end).collect();
+    insta::assert_snapshot!("matrix", matrix.join("\n"));
+}
+
+#[tokio::test]
+async fn the_permissions_that_a_client_is_told_are_those_that_hold() {
+    let app = App::start().await;
+    let mut told = String::new();
+    for role in ["owner", "admin", "member", "viewer"] {
+        let data = app
+            .person(&format!("acme-{role}"))
+            .data("{ organization { viewerPermissions } }")
+            .await;
+        let permissions: Vec<_> = data["organization"]["viewerPermissions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|permission| permission.as_str().unwrap())
+            .collect();
+        writeln!(told, "{role}: {}", permissions.join(" ")).unwrap();
+    }
+    insta::assert_snapshot!("permissions", told);
+}
+
+#[tokio::test]
+async fn a_field_that_needs_a_permission_says_which() {
+    let app = App::start().await;
+    let reply = app
+        .person("acme-member")
+        .query("{ organization { name auditLogs { nodes { id } } billing { plan } } }")
+        .await;
+    assert_eq!(reply.codes(), ["FORBIDDEN", "FORBIDDEN"]);
+    assert_eq!(
+        reply.body["data"]["organization"],
+        json!({ "name": "Acme", "auditLogs": null, "billing": null })
+    );
+    let mut named: Vec<_> = reply.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["extensions"]["permission"].as_str().unwrap())
+        .collect();
+    named.sort_unstable();
+    assert_eq!(named, ["AUDIT_LOG_READ", "BILLING_READ"]);
+    let sdl = tenantry::schema::sdl();
+    assert!(sdl.contains("billing: Billing @requiresPermission(permission: BILLING_READ)"));
+}

@@ -1,0 +1,232 @@
+//! The commands beside `dev`, as processes.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{
+    Client, app,
+    database::Database,
+    process::{self, tenantry},
+};
+
+fn secret() -> String {
+    "0123456789abcdef".repeat(2)
+}
+
+#[test]
+fn a_bad_setting_is_one_line_that_names_it() {
+    let cases: [(&[&str], &[(&str, &str)], &str); 12] = [
+        (&["serve"], &[], "DATABASE_URL is not set"),
+        (&["serve"], &[("DATABASE_URL", "mysql://x")], "DATABASE_URL is not a PostgreSQL address"),
+        (&["serve"], &[("DATABASE_URL", "postgres://a@localhost/b")], "JWT_SECRET is not set"),
+        (
+            &["serve"],
+            &[("DATABASE_URL", "postgres://a@localhost/b"), ("JWT_SECRET", "short")],
+            "JWT_SECRET has 5 bytes",
+        ),
+        (&["serve"], &[("LISTEN_ADDR", "somewhere")], "LISTEN_ADDR"),
+        (&["serve"], &[("DATABASE_MAX_CONNECTIONS", "0")], "DATABASE_MAX_CONNECTIONS"),
+        (&["serve"], &[("INTROSPECTION", "perhaps")], "INTROSPECTION"),
+        (&["serve"], &[("TRUSTED_PROXIES", "10.0.0.0/99")], "TRUSTED_PROXIES"),
+        (&["migrate"], &[], "MIGRATION_DATABASE_URL is not set"),
+        (
+            &["migrate"],
+            &[
+                ("MIGRATION_DATABASE_URL", "postgres://a@localhost/b"),
+                ("DATABASE_URL", "postgres://boss@localhost/b"),
+            ],
+            "DATABASE_URL logs in as boss",
+        ),
+        (&["token", "--subject", "a", "--ttl", "soon"], &[("JWT_SECRET", "x")], "--ttl"),
+        (&["nonsense"], &[], "nonsense"),
+    ];
+    for (arguments, environment, expected) in cases {
+        let output = process::run(tenantry().args(arguments).envs(environment.iter().copied()));
+        assert_eq!(output.code, Some(1), "{arguments:?} {environment:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        assert!(output.stderr.contains(expected), "{} should contain {expected}", output.stderr);
+        assert_eq!(output.stdout, "");
+    }
+}
+
+#[test]
+fn a_password_is_never_repeated() {
+    for (variable, command) in [("DATABASE_URL", "serve"), ("MIGRATION_DATABASE_URL", "migrate")] {
+        let output = process::run(
+            tenantry()
+                .arg(command)
+                .env("JWT_SECRET", secret())
+                .env(variable, "postgres://tenantry_app:hunter2@127.0.0.1:1/x"),
+        );
+        assert_eq!(output.code, Some(1));
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    }
+    let help = process::run(tenantry().args(["serve", "--help"]).env("JWT_SECRET", secret()));
+    assert!(!help.stdout.contains(&secret()));
+}
+
+#[test]
+fn help_tells_every_setting_with_its_default() {
+    let help = process::run(tenantry().args(["serve", "--help"])).stdout;
+    for setting in [
+        "DATABASE_URL",
+        "JWT_SECRET",
+        "JWT_ORG_CLAIM",
+        "TRUSTED_PROXIES",
+        "BILLING_GRACE_DAYS",
+        "LOG_FORMAT",
+    ] {
+        assert!(help.contains(&format!("[env: {setting}")), "{setting}");
+    }
+    assert!(
+        help.contains("[default: 127.0.0.1:4000]") && help.contains("[default: authenticated]")
+    );
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let output = process::run(tenantry().arg("schema"));
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), tenantry::schema::sdl().as_str()));
+}
+
+#[tokio::test]
+async fn a_token_is_signed_for_the_verifier() {
+    let app = app::App::start().await;
+    let token = |arguments: &[&str]| {
+        let output = process::run(
+            tenantry()
+                .args(["token", "--subject", "acme-owner"])
+                .args(arguments)
+                .env("JWT_SECRET", app::SECRET),
+        );
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        output.stdout.trim().to_owned()
+    };
+    let query = "{ viewer { name } organization { slug } }";
+    let data = app.client(None, Some(token(&["--org", "acme"]))).data(query).await;
+    assert_eq!(data, json!({ "viewer": { "name": "Olivia" }, "organization": { "slug": "acme" } }));
+    let expired = token(&["--ttl=-2m"]);
+    app.client(None, Some(expired)).query(query).await.assert_refused(401, "UNAUTHENTICATED");
+}
+
+/// Migrates an empty database and serves from it, as an operator would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_empty_database_to_a_served_query() {
+    let database = Database::empty().await;
+    let (admin, url) = (database.url("postgres"), database.url("tenantry_app"));
+    tokio::task::spawn_blocking(move || {
+        let serve = || {
+            let mut command = tenantry();
+            command.arg("serve").env("DATABASE_URL", &url).env("JWT_SECRET", secret());
+            command
+        };
+        let refused = process::run(serve().env("LISTEN_ADDR", "127.0.0.1:0"));
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.stderr.contains("run tenantry migrate"), "{}", refused.stderr);
+
+        let migrate = || {
+            process::run(tenantry().arg("migrate").env("MIGRATION_DATABASE_URL", &admin).env("DATABASE_URL", &url))
+        };
+        let first = migrate();
+        assert_eq!(first.code, Some(0), "{}", first.stderr);
+        assert_eq!(first.stdout.lines().count(), 8, "{}", first.stdout);
+        assert_eq!(migrate().stdout, "The database is up to date.\n");
+
+        let port = free_port();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = serve();
+        command.env("LISTEN_ADDR", &address).stderr(std::process::Stdio::null());
+        let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+        process::eventually("it does not listen", || std::net::TcpStream::connect(&address).is_ok());
+
+        let token = process::run(
+            tenantry().args(["token", "--subject", "first", "--email", "First@Example.com"]).env("JWT_SECRET", secret()),
+        );
+        let client = Client::new(format!("http://{address}/graphql"), Some(token.stdout.trim().to_owned()));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let data = client
+                .data("mutation { createOrganization(input: { name: \"One\", slug: \"one-inc\" }) { organization { slug } } }")
+                .await;
+            assert_eq!(data["createOrganization"]["organization"]["slug"], "one-inc");
+            let data = client.data("{ viewer { email memberships { slug } } }").await;
+            assert_eq!(data["viewer"], json!({ "email": "first@example.com", "memberships": [{ "slug": "one-inc" }] }));
+            for path in ["healthz", "readyz"] {
+                let status = reqwest::get(format!("http://{address}/{path}")).await.unwrap().status();
+                assert_eq!(status, 200, "{path}");
+            }
+        });
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "SIGTERM ends it cleanly");
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_or_older_database_is_not_served() {
+    for (sql, expected) in [
+        ("INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)", "newer tenantry"),
+        (
+            "DELETE FROM migration.seaql_migrations WHERE version LIKE 'm0008%'",
+            "lacks 1 migrations",
+        ),
+    ] {
+        let database = Database::create().await;
+        database.execute(sql).await;
+        let url = database.url("tenantry_app");
+        let output = tokio::task::spawn_blocking(move || {
+            process::run(
+                tenantry().arg("serve").env("DATABASE_URL", url).env("JWT_SECRET", secret()),
+            )
+        });
+        let output = output.await.unwrap();
+        assert_eq!(output.code, Some(1));
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_begun_is_finished_before_the_server_ends() {
+    let database = Database::create().await;
+    let mut admin = database.connect_admin().await;
+    sqlx::Executor::execute(
+        &mut admin,
+        "BEGIN; SELECT FROM billing.organization_billing FOR UPDATE",
+    )
+    .await
+    .unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut server = tenantry()
+        .arg("serve")
+        .env("DATABASE_URL", database.url("tenantry_app"))
+        .env("JWT_SECRET", app::SECRET)
+        .env("LISTEN_ADDR", &address)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    process::eventually("it does not listen", || std::net::TcpStream::connect(&address).is_ok());
+    let owner =
+        Client::new(format!("http://{address}/org/acme/graphql"), Some(app::token("acme-owner")));
+    let creation = tokio::spawn(async move {
+        owner
+            .query("mutation { createProject(input: { name: \"last\" }) { project { name } } }")
+            .await
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let pid = server.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(server.try_wait().unwrap().is_none(), "it waits for its request");
+    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    assert_eq!(creation.await.unwrap().data()["createProject"]["project"]["name"], "last");
+    let ended = tokio::task::spawn_blocking(move || server.wait().unwrap().code());
+    assert_eq!(ended.await.unwrap(), Some(0));
+}
+
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,122 @@
+//! Migrations: forward only, harmless to repeat, safe to run at once, from any earlier version.
+
+use migration::{Migrator, Status, migrate, migrate_steps, status};
+use sea_orm_migration::MigratorTrait;
+use sqlx::Executor;
+
+use crate::support::database::Database;
+
+#[tokio::test]
+async fn migrating_again_changes_nothing() {
+    let database = Database::create().await;
+    let before = database.fingerprint().await;
+    let report = migrate(database.admin(), None).await.unwrap();
+    assert!(report.applied.is_empty(), "{report:?}");
+    assert_eq!(database.fingerprint().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn servers_that_migrate_at_once_apply_each_step_once() {
+    // Two databases of one cluster, three servers each: they share the lock within, and the roles across.
+    let databases = [Database::empty().await, Database::empty().await];
+    let runs = databases.iter().flat_map(|database| {
+        (0..3).map(|_| {
+            tokio::spawn({
+                let options = database.admin();
+                async move { migrate(options, Some("secret")).await.unwrap().applied.len() }
+            })
+        })
+    });
+    let applied: usize =
+        futures_util::future::join_all(runs).await.into_iter().map(Result::unwrap).sum();
+    assert_eq!(applied, 2 * Migrator::migrations().len());
+}
+
+#[tokio::test]
+async fn a_database_of_any_earlier_version_migrates() {
+    let steps = Migrator::migrations().len();
+    for older in 0..steps {
+        let database = Database::empty().await;
+        migrate_steps(database.admin(), None, Some(u32::try_from(older).unwrap())).await.unwrap();
+        let report = migrate(database.admin(), None).await.unwrap();
+        assert_eq!(report.applied.len(), steps - older);
+        let applied: i64 = database.value("SELECT count(*) FROM migration.seaql_migrations").await;
+        assert_eq!(usize::try_from(applied).unwrap(), steps);
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_fails_leaves_nothing_behind() {
+    let database = Database::empty().await;
+    migrate_steps(database.admin(), None, Some(3)).await.unwrap();
+    // In the way of the fourth step, which makes an index after its table.
+    database
+        .execute("CREATE TABLE app.projects_created_by_idx (); CREATE TABLE app.projects ()")
+        .await;
+    assert!(migrate(database.admin(), None).await.is_err());
+    database.execute("DROP TABLE app.projects, app.projects_created_by_idx").await;
+    assert_eq!(
+        migrate(database.admin(), None).await.unwrap().applied.len(),
+        Migrator::migrations().len() - 3
+    );
+}
+
+#[test]
+fn what_a_program_does_not_know_is_told_from_what_a_database_lacks() {
+    let all: Vec<String> =
+        Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    assert_eq!(status(&all), Status::Current);
+    assert_eq!(status(&all[1..]), Status::Behind(1));
+    assert_eq!(status(&[all, vec!["m9999".to_owned()]].concat()), Status::Ahead(1));
+}
+
+#[tokio::test]
+async fn a_role_that_could_pass_by_the_policies_is_refused() {
+    let database = Database::empty().await;
+    // In a transaction that is never committed nobody else meets the change; here a role of another name stands for it.
+    let mut connection = database.connect_admin().await;
+    let attributes: (bool, bool, bool, bool) = sqlx::query_as(
+        "SELECT rolsuper, rolbypassrls, rolcanlogin, rolinherit FROM pg_roles WHERE rolname = 'tenantry_app'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(attributes, (false, false, true, false));
+    let can_login: bool =
+        database.value("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'tenantry_owner'").await;
+    assert!(!can_login);
+}
+
+#[tokio::test]
+async fn a_plain_owner_of_the_database_may_migrate() {
+    let database = Database::empty().await;
+    let name = &database.name;
+    database
+        .execute(&format!(
+            "CREATE ROLE migrator_{name} LOGIN CREATEROLE; ALTER DATABASE {name} OWNER TO migrator_{name}"
+        ))
+        .await;
+    // On PostgreSQL 15 CREATEROLE may alter any role that is no superuser.
+    let report =
+        migrate(database.admin().username(&format!("migrator_{name}")), None).await.unwrap();
+    assert_eq!(report.applied.len(), Migrator::migrations().len());
+}
+
+#[tokio::test]
+async fn rows_tell_when_they_changed() {
+    let database = Database::create().await;
+    let changed = "UPDATE app.projects SET updated_at = '2000-01-01', name = name";
+    database.connect_admin().await.execute(changed).await.unwrap();
+    let stale: i64 = database
+        .value("SELECT count(*) FROM app.projects WHERE updated_at < now() - interval '1 minute'")
+        .await;
+    assert_eq!(stale, 0);
+    let untouched: Vec<String> = database
+        .value(
+            "SELECT array_agg(c.oid::regclass::text ORDER BY 1) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind = 'r'
+               AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'touch_updated_at')",
+        )
+        .await;
+    assert_eq!(untouched, ["audit.audit_logs"], "only what is never updated lacks the trigger");
+}

@@ -1,0 +1,174 @@
+//! `cargo run`: the first minutes of a newcomer.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    command_line::free_port,
+    support::process::{self, Running, eventually, tenantry},
+};
+
+/// A folder that PostgreSQL's own user can enter.
+fn folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("tenantry-dev-").tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn dev(folder: &Path, port: u16) -> Command {
+    let mut command = tenantry();
+    command
+        .arg("dev")
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .arg("--port")
+        .arg(port.to_string());
+    command
+}
+
+const LAST_LINE: &str = "Ctrl-C stops everything";
+
+/// Runs the command of the first screen as a newcomer would, by pasting it.
+fn paste(screen: &str, change: impl Fn(&str) -> String) -> Value {
+    let start = screen.find("  curl").unwrap();
+    let command = &screen[start..start + screen[start..].find("\n\n").unwrap()];
+    let output = Command::new("sh").arg("-c").arg(change(command)).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn create(command: &str) -> String {
+    let start = command.find("-d '").unwrap();
+    format!(
+        "{}-d '{{\"query\":\"mutation {{ createProject(input: {{ name: \\\"kept\\\" }}) {{ project {{ name }} }} }}\"}}'",
+        &command[..start]
+    )
+}
+
+#[test]
+fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
+    let folder = folder();
+    let port = free_port();
+    let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
+    let screen = running.stdout.clone();
+    for expected in [
+        format!("http://127.0.0.1:{port}/org/acme/graphiql"),
+        format!("http://127.0.0.1:{port}/org/acme/graphql"),
+        "psql 'postgres://tenantry_app@".to_owned(),
+    ] {
+        assert!(screen.contains(&expected), "{expected} is not in {screen}");
+    }
+    for organization in ["acme", "globex"] {
+        for role in ["owner", "admin", "member", "viewer"] {
+            let heading = format!("  {organization} {role}, ");
+            let mut lines = screen.lines().skip_while(|line| !line.starts_with(&heading)).skip(1);
+            let token = lines.next().unwrap_or_else(|| panic!("no token for {heading}")).trim();
+            let url = format!("http://127.0.0.1:{port}/org/{organization}/graphql");
+            let query = "{\"query\":\"{ organization { viewerRole slug } }\"}";
+            let output = Command::new("curl")
+                .args(["-s", &url, "-H", "Content-Type: application/json", "-d", query, "-H"])
+                .arg(format!("Authorization: Bearer {token}"))
+                .output()
+                .unwrap();
+            let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(body["data"]["organization"]["viewerRole"], role.to_uppercase(), "{body}");
+            assert_eq!(body["data"]["organization"]["slug"], organization);
+        }
+    }
+    let body = paste(&screen, str::to_owned);
+    assert_eq!(body["data"]["organization"]["name"], "Acme");
+    assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["createdBy"]["name"], "Mia");
+    assert_eq!(paste(&screen, create)["data"]["createProject"]["project"]["name"], "kept");
+
+    let page = Command::new("curl")
+        .args(["-s", &format!("http://127.0.0.1:{port}/org/acme/graphiql")])
+        .output()
+        .unwrap();
+    let page = String::from_utf8(page.stdout).unwrap();
+    assert!(
+        page.contains("/org/acme/graphql") && page.contains("Bearer eyJ"),
+        "endpoint and token are filled in"
+    );
+
+    running.signal("INT");
+    assert_eq!(running.wait(), Some(0), "Ctrl-C ends it cleanly");
+
+    let running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
+    let body = paste(&running.stdout, str::to_owned);
+    assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["name"], "kept");
+    assert_eq!(paste(&screen, str::to_owned), body, "tokens of the first start are still good");
+}
+
+fn postgres_pid(folder: &Path) -> String {
+    let files = std::fs::read_dir(folder.join("data")).unwrap().filter_map(Result::ok);
+    let file = files
+        .map(|entry| entry.path().join("data/postmaster.pid"))
+        .find(|path| path.exists())
+        .expect("a running PostgreSQL");
+    std::fs::read_to_string(file).unwrap().lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn two_at_once_do_not_harm_each_other_and_a_killed_one_leaves_nothing_running() {
+    let folder = folder();
+    let (first, second) = (free_port(), free_port());
+    let mut running = Running::start(&mut dev(folder.path(), first), LAST_LINE);
+    let pid = postgres_pid(folder.path());
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+
+    let refused = process::run(&mut dev(folder.path(), second));
+    assert_eq!(refused.code, Some(1));
+    let expected = format!("another tenantry (process {})", running.child.id());
+    assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
+    let refused = process::run(&mut dev(&folder.path().join("other"), first));
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains(&format!("port {first}")), "{}", refused.stderr);
+    paste(&running.stdout, create);
+
+    running.signal("KILL");
+    running.wait();
+    eventually("PostgreSQL outlives its owner", || !Path::new(&format!("/proc/{pid}")).exists());
+
+    // Killed again, and followed at once: the next start waits for what is still going down.
+    let mut running = Running::start(&mut dev(folder.path(), first), LAST_LINE);
+    running.signal("KILL");
+    running.wait();
+    let running = Running::start(&mut dev(folder.path(), first), LAST_LINE);
+    let body = paste(&running.stdout, str::to_owned);
+    assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["name"], "kept");
+}
+
+#[test]
+fn a_normal_user_needs_no_more_than_root() {
+    if !nix::unistd::geteuid().is_root() {
+        // Then every test here runs as a normal user already.
+        return;
+    }
+    let folder = folder();
+    let program = folder.path().join("tenantry");
+    std::fs::copy(env!("CARGO_BIN_EXE_tenantry"), &program).unwrap();
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    assert!(Command::new("chown").arg("nobody").arg(&home).status().unwrap().success());
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
+        .arg(&program)
+        .env("HOME", &home)
+        .env("PORT", free_port().to_string())
+        .env_remove("XDG_DATA_HOME")
+        .current_dir("/");
+    let running = Running::start(&mut command, LAST_LINE);
+    assert_eq!(paste(&running.stdout, str::to_owned)["data"]["organization"]["name"], "Acme");
+    assert!(home.join(".local/share/tenantry").is_dir());
+}
+
+#[test]
+fn without_postgresql_one_is_told_what_to_install() {
+    let folder = folder();
+    let output = process::run(dev(folder.path(), free_port()).env("PG_BIN_DIR", "/nonexistent"));
+    assert_eq!(output.code, Some(1));
+    let last = output.stderr.lines().last().unwrap();
+    assert!(last.contains("apt-get install postgresql") && last.contains("PG_BIN_DIR"), "{last}");
+}

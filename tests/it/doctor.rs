@@ -1,0 +1,249 @@
+//! The self-check finds each fault that is planted, and `serve` refuses to start on it.
+
+use sqlx::Executor;
+use tenantry::tenancy::{DatabaseOptions, Finding, Placement, Severity};
+
+use crate::support::{database::Database, process};
+
+async fn check(database: &Database, role: &str) -> Vec<Finding> {
+    let options = DatabaseOptions {
+        connect: database.admin().username(role),
+        max_connections: 1,
+        acquire_timeout: std::time::Duration::from_secs(5),
+    };
+    Placement::shared(options).unwrap().self_check().await.unwrap()
+}
+
+/// Plants a fault, and expects findings that tell of it, here and from the program.
+async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
+    let database = Database::create().await;
+    // Roles belong to the whole cluster: a role of this test's own stands in for the app role.
+    let role = format!("app_{}", database.name);
+    let name = &database.name;
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET search_path TO app, auth, billing, audit, pg_temp;
+             GRANT USAGE ON SCHEMA app, auth, billing, audit, migration TO {role};
+             GRANT SELECT ON migration.seaql_migrations TO {role}; GRANT CONNECT ON DATABASE {name} TO {role}"
+        ))
+        .await;
+    assert_eq!(check(&database, &role).await, [], "before anything is planted");
+    database.execute(&sql.replace("ROLE", &role).replace("DATABASE_NAME", name)).await;
+    let findings = check(&database, &role).await;
+    let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    for expected in expected {
+        let expected = expected.replace("ROLE", &role).replace("DATABASE_NAME", name);
+        assert!(
+            told.iter().any(|line| line.contains(&expected)),
+            "{expected:?} is not in {told:#?}"
+        );
+    }
+    let worst = if findings.iter().any(|finding| finding.severity == Severity::Fault) {
+        Severity::Fault
+    } else {
+        Severity::Warning
+    };
+    assert_eq!(worst, severity, "{told:#?}");
+
+    let (url, faulty) = (database.url(&role), severity == Severity::Fault);
+    tokio::task::spawn_blocking(move || {
+        let doctor = process::run(process::tenantry().arg("doctor").env("DATABASE_URL", &url));
+        assert_eq!(doctor.code, Some(i32::from(faulty)), "{}{}", doctor.stdout, doctor.stderr);
+        assert_eq!(
+            doctor.stdout.lines().filter(|line| line.contains("; remedy: ")).count(),
+            told.len()
+        );
+        if faulty {
+            let serve = process::run(
+                process::tenantry()
+                    .arg("serve")
+                    .env("DATABASE_URL", &url)
+                    .env("JWT_SECRET", "0".repeat(32))
+                    .env("LISTEN_ADDR", "127.0.0.1:0"),
+            );
+            assert_eq!(serve.code, Some(1));
+            assert_eq!(serve.stderr.lines().count(), 1, "{}", serve.stderr);
+            assert!(
+                serve.stderr.contains("fault: ") && serve.stderr.contains("remedy: "),
+                "{}",
+                serve.stderr
+            );
+        }
+    })
+    .await
+    .unwrap();
+}
+
+async fn fault(sql: &str, expected: &[&str]) {
+    planted(sql, Severity::Fault, expected).await;
+}
+
+#[tokio::test]
+async fn the_migrated_database_has_no_finding() {
+    let database = Database::create().await;
+    assert_eq!(check(&database, "tenantry_app").await, []);
+    let url = database.url("tenantry_app");
+    let doctor = tokio::task::spawn_blocking(move || {
+        process::run(process::tenantry().arg("doctor").env("DATABASE_URL", url))
+    });
+    let doctor = doctor.await.unwrap();
+    assert_eq!((doctor.code, doctor.stdout.trim()), (Some(0), "All is well."), "{}", doctor.stderr);
+}
+
+#[tokio::test]
+async fn a_superuser() {
+    fault("ALTER USER ROLE SUPERUSER", &["role ROLE is a superuser"]).await;
+}
+
+#[tokio::test]
+async fn a_role_with_bypassrls() {
+    fault("ALTER USER ROLE BYPASSRLS", &["role ROLE has BYPASSRLS"]).await;
+}
+
+#[tokio::test]
+async fn an_owner() {
+    fault("ALTER TABLE app.projects OWNER TO ROLE", &["role ROLE owns TABLE app.projects"]).await;
+    fault("ALTER DATABASE DATABASE_NAME OWNER TO ROLE", &["owns DATABASE DATABASE_NAME"]).await;
+    fault("ALTER FUNCTION app.claim_slug OWNER TO ROLE", &["owns FUNCTION app.claim_slug(text)"])
+        .await;
+}
+
+#[tokio::test]
+async fn a_member_of_the_owner() {
+    fault("GRANT tenantry_owner TO ROLE", &["role ROLE is a member of tenantry_owner"]).await;
+}
+
+#[tokio::test]
+async fn a_table_without_row_level_security() {
+    fault(
+        "ALTER TABLE app.projects DISABLE ROW LEVEL SECURITY",
+        &["table app.projects has no row-level security"],
+    )
+    .await;
+    fault(
+        "CREATE TABLE billing.invoices (organization_id uuid PRIMARY KEY)",
+        &["table billing.invoices has no row-level security"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_without_force() {
+    fault(
+        "ALTER TABLE audit.audit_logs NO FORCE ROW LEVEL SECURITY",
+        &["table audit.audit_logs does not force"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_without_its_policy() {
+    fault(
+        "GRANT UPDATE ON app.projects TO ROLE; DROP POLICY tenantry_app_update ON app.projects",
+        &["table app.projects has no policy for UPDATE"],
+    )
+    .await;
+    fault(
+        "CREATE POLICY open ON app.projects FOR SELECT USING (true)",
+        &["table app.projects has the policy open, which does not hold rows"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_partition_without_its_own_wall() {
+    fault(
+        "CREATE TABLE app.events (organization_id uuid, at timestamptz) PARTITION BY RANGE (at);
+         ALTER TABLE app.events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE TABLE app.events_1 PARTITION OF app.events DEFAULT",
+        &["table app.events_1 has no row-level security"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_truncate_grant_or_one_to_everybody() {
+    fault("GRANT TRUNCATE ON app.projects TO ROLE", &["table app.projects grants TRUNCATE"]).await;
+    fault("GRANT SELECT ON auth.users TO PUBLIC", &["relation auth.users grants SELECT to PUBLIC"])
+        .await;
+    fault(
+        "GRANT DELETE ON audit.audit_logs TO ROLE",
+        &["table audit.audit_logs lets the role DELETE"],
+    )
+    .await;
+    fault("GRANT CREATE ON SCHEMA app TO ROLE", &["schema app lets the role create"]).await;
+}
+
+#[tokio::test]
+async fn a_definer_function_that_is_unpinned_or_public() {
+    fault(
+        "ALTER FUNCTION app.claim_slug RESET search_path",
+        &["app.claim_slug(text) is SECURITY DEFINER without a pinned"],
+    )
+    .await;
+    fault(
+        "ALTER FUNCTION app.claim_slug SET search_path = pg_temp, app",
+        &["app.claim_slug(text) is SECURITY DEFINER without a pinned"],
+    )
+    .await;
+    fault(
+        "GRANT EXECUTE ON FUNCTION app.claim_slug TO PUBLIC",
+        &["app.claim_slug(text) is SECURITY DEFINER and executable by PUBLIC"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_view_with_its_owner_s_rights() {
+    fault(
+        "CREATE VIEW app.v AS SELECT * FROM app.projects",
+        &["view app.v runs with its owner's rights"],
+    )
+    .await;
+    fault(
+        "CREATE MATERIALIZED VIEW app.m AS SELECT 1 AS x; GRANT SELECT ON app.m TO ROLE",
+        &["relation app.m is a materialized view"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_search_path_that_leads_elsewhere() {
+    fault("ALTER USER ROLE SET search_path TO public, app", &["has the search_path public, app"])
+        .await;
+}
+
+#[tokio::test]
+async fn an_unindexed_foreign_key_is_a_warning() {
+    planted(
+        "DROP INDEX app.projects_created_by_idx",
+        Severity::Warning,
+        &["warning: table app.projects has no index for its foreign key projects_created_by_fkey; remedy: CREATE INDEX ON app.projects (created_by)"],
+    )
+    .await;
+    planted(
+        "GRANT TEMPORARY ON DATABASE DATABASE_NAME TO ROLE",
+        Severity::Warning,
+        &["temporary tables"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_fault_that_appears_later_makes_the_server_unready() {
+    let app = crate::support::App::start().await;
+    let ready = || async { reqwest::get(format!("{}/readyz", app.base)).await.unwrap().status() };
+    assert_eq!(ready().await, 200);
+    app.database.execute("ALTER TABLE app.projects DISABLE ROW LEVEL SECURITY").await;
+    let start = std::time::Instant::now();
+    while ready().await != 503 {
+        assert!(start.elapsed().as_secs() < 10);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let mut admin = app.database.connect_admin().await;
+    admin.execute("ALTER TABLE app.projects ENABLE ROW LEVEL SECURITY").await.unwrap();
+    while ready().await != 200 {
+        assert!(start.elapsed().as_secs() < 20);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,233 @@
+//! GraphQL over HTTP: the specification's audits, and what they leave out.
+
+use std::{net::SocketAddr, path::Path, process::Command};
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::support::{App, Reply, Settings, app};
+
+/// Runs the audits of the npm package `graphql-http`, the reference for the specification's draft.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_audits_of_graphql_http_pass() {
+    if Command::new("npm").arg("--version").output().is_err() {
+        eprintln!("SKIPPED all_audits_of_graphql_http_pass: npm is not installed");
+        return;
+    }
+    let app = App::start().await;
+    let url = app.person("acme-owner").url;
+    let output = tokio::task::spawn_blocking(move || {
+        // Installed beside the build, so that the tree stays as it was checked out.
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("audit");
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["package.json", "package-lock.json", "audit.mjs"] {
+            std::fs::copy(source.join(file), folder.join(file)).unwrap();
+        }
+        let install = Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+        let token = app::token("acme-owner");
+        Command::new("node")
+            .args(["audit.mjs", &url, &token])
+            .current_dir(&folder)
+            .output()
+            .unwrap()
+    })
+    .await
+    .unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(report.contains("61 of 61 audits passed"), "{report}");
+}
+
+#[tokio::test]
+async fn errors_have_the_status_that_the_media_type_asks_for() {
+    let app = App::start().await;
+    let client = app.person("acme-owner");
+    for (query, code) in [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query ($x: Int!) { organization { projects(first: $x) { totalCount } } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { x }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ organization { projects(first: 100) { nodes { createdBy { id name email } id name a: createdBy { id name email }
+            b: createdBy { id name email } c: createdBy { id name email } d: createdBy { id name email }
+            e: createdBy { id name email } } } x: members(first: 100) { nodes { user { id name email }
+            a: user { id name email } b: user { id name email } c: user { id name email } d: user { id name email }
+            e: user { id name email } f: user { id name email } g: user { id name email } h: user { id name email }
+            i: user { id name email } j: user { id name email } k: user { id name email } l: user { id name email }
+            m: user { id name email } n: user { id name email } o: user { id name email } } } } }", "QUERY_TOO_COMPLEX"),
+    ] {
+        let modern = client.query(query).await;
+        modern.assert_refused(400, code);
+        let older = Reply::of(client.post().header(ACCEPT, "application/json").json(&json!({ "query": query }))).await;
+        // Two Accept headers are one list; the client names both, and gets the newer type.
+        assert_eq!(older.status, 400, "{older:?}");
+    }
+    let request = reqwest::Client::new()
+        .post(&client.url)
+        .bearer_auth(app::token("acme-owner"))
+        .header(ACCEPT, "application/json")
+        .json(&json!({ "query": "{ nothing }" }));
+    let older = Reply::of(request).await;
+    older.assert_refused(200, "GRAPHQL_VALIDATION_FAILED");
+    assert!(older.headers[CONTENT_TYPE].to_str().unwrap().starts_with("application/json"));
+}
+
+#[tokio::test]
+async fn what_is_no_graphql_over_http_is_told_so() {
+    let app = App::with(Settings { max_body_bytes: 10_000, ..Settings::default() }).await;
+    let client = app.person("acme-owner");
+    let post =
+        |body: &'static str| client.post().header(CONTENT_TYPE, "application/json").body(body);
+    for request in [
+        post(""),
+        post("{"),
+        post("[]"),
+        post("7"),
+        post("[7]"),
+        post("{}"),
+        post("{\"query\":7}"),
+        post("{\"query\":\"{ __typename }\",\"variables\":[]}"),
+        post("{\"query\":\"{ __typename }\",\"operationName\":7}"),
+        post("{\"query\":\"{ __typename }\",\"extensions\":\"x\"}"),
+        client.get(),
+        client.get().query(&[("query", "{ __typename }"), ("variables", "[")]),
+    ] {
+        Reply::of(request).await.assert_refused(400, "UNSUPPORTED_REQUEST");
+    }
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=utf-16",
+    ] {
+        let request =
+            client.post().header(CONTENT_TYPE, kind).body("{\"query\":\"{ __typename }\"}");
+        Reply::of(request).await.assert_refused(415, "UNSUPPORTED_REQUEST");
+    }
+    let large = json!({ "query": format!("{{ __typename }} # {}", "x".repeat(10_000)) });
+    client.send(&large).await.assert_refused(413, "UNSUPPORTED_REQUEST");
+    let http = reqwest::Client::new();
+    let reply = Reply::of(http.put(&client.url).bearer_auth(app::token("acme-owner"))).await;
+    reply.assert_refused(405, "UNSUPPORTED_REQUEST");
+    assert_eq!(reply.headers["allow"], "GET, POST, OPTIONS");
+    let reply = Reply::of(http.get(&client.url).header(ACCEPT, "text/html")).await;
+    reply.assert_refused(406, "UNSUPPORTED_REQUEST");
+}
+
+#[tokio::test]
+async fn a_mutation_is_never_sent_with_get() {
+    let app = App::start().await;
+    let before = app.database.fingerprint().await;
+    let client = app.person("acme-owner");
+    let mutation = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    let reply = Reply::of(client.get().query(&[("query", mutation)])).await;
+    reply.assert_refused(405, "UNSUPPORTED_REQUEST");
+    assert_eq!(reply.headers["allow"], "GET, POST, OPTIONS");
+    let two = format!("query a {{ __typename }} {}", mutation.replace("mutation", "mutation b"));
+    let reply =
+        Reply::of(client.get().query(&[("query", two.as_str()), ("operationName", "b")])).await;
+    reply.assert_refused(405, "UNSUPPORTED_REQUEST");
+    let reply =
+        Reply::of(client.get().query(&[("query", two.as_str()), ("operationName", "a")])).await;
+    reply.data();
+    assert_eq!(app.database.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_in_order_and_each_operation_stands_alone() {
+    let app = App::start().await;
+    let client = app.person("acme-owner");
+    let reply = client
+        .send(&json!([
+            { "query": "mutation { createProject(input: { name: \"first\" }) { project { name } } }" },
+            { "query": "mutation { createProject(input: { name: \"\" }) { project { name } } }" },
+            { "query": "{ organization { projects(first: 1) { nodes { name } } } }" },
+        ]))
+        .await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.body[0]["data"]["createProject"]["project"]["name"], "first");
+    assert_eq!(reply.body[1]["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    assert_eq!(reply.body[2]["data"]["organization"]["projects"]["nodes"][0]["name"], "first");
+    let many: Vec<Value> = (0..11).map(|_| json!({ "query": "{ __typename }" })).collect();
+    client.send(&Value::Array(many)).await.assert_refused(400, "UNSUPPORTED_REQUEST");
+}
+
+#[tokio::test]
+async fn fields_come_in_the_order_of_the_document() {
+    let app = App::start().await;
+    let reply = app
+        .person("acme-owner")
+        .query("{ organization { slug z: name id a: name } viewer { name email } }")
+        .await;
+    let places: Vec<_> =
+        ["\"slug\"", "\"z\"", "\"id\"", "\"a\"", "\"viewer\"", "\"name\"", "\"email\""]
+            .iter()
+            .map(|key| reply.text.find(key).unwrap())
+            .collect();
+    assert!(places.is_sorted(), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn the_audit_log_has_the_client_s_address_and_not_a_forged_one() {
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    for (trusted, expected) in
+        [(vec![], "127.0.0.1/32"), (vec!["127.0.0.0/8".parse().unwrap()], "203.0.113.7/32")]
+    {
+        let app = App::with(Settings { trusted_proxies: trusted, ..Settings::default() }).await;
+        let request =
+            app.person("acme-owner").post().header("x-forwarded-for", "6.6.6.6, 203.0.113.7");
+        Reply::of(request.json(&json!({ "query": create }))).await.data();
+        let address: String = app
+            .database
+            .value("SELECT ip_address::text FROM audit.audit_logs ORDER BY created_at DESC LIMIT 1")
+            .await;
+        assert_eq!(address, expected);
+    }
+}
+
+#[tokio::test]
+async fn health_needs_no_token_and_knows_a_lost_database() {
+    let app = App::start().await;
+    let status = |path: &'static str| {
+        let url = format!("{}/{path}", app.base);
+        async move { reqwest::get(url).await.unwrap().status().as_u16() }
+    };
+    assert_eq!(status("healthz").await, 200);
+    assert_eq!(status("readyz").await, 200);
+    assert_eq!(status("graphiql").await, 200);
+    assert_eq!(status("org/acme/graphiql").await, 200);
+    assert_eq!(status("nowhere").await, 404);
+    app.database.execute("REVOKE USAGE ON SCHEMA migration FROM tenantry_app").await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    assert_eq!(status("readyz").await, 503);
+    assert_eq!(status("healthz").await, 200);
+}
+
+#[tokio::test]
+async fn nothing_of_the_path_gets_into_the_page() {
+    let app = App::start().await;
+    let url = format!("{}/org/%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E/graphiql", app.base);
+    let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+    assert!(!page.contains("<script>alert"), "{page}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_half_a_request_harms_nobody() {
+    use tokio::io::AsyncWriteExt;
+    let app = App::start().await;
+    let address: SocketAddr = app.base.trim_start_matches("http://").parse().unwrap();
+    for bytes in [
+        "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n",
+        "\u{0}\u{1}nonsense\r\n\r\n",
+        "GET",
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        socket.write_all(bytes.as_bytes()).await.unwrap();
+    }
+    app.person("acme-owner").data("{ viewer { id } }").await;
+}

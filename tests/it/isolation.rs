@@ -1,0 +1,376 @@
+//! The tenant wall, by enumeration: every tenant table that is in the catalogue.
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+
+use crate::support::{App, database::Database};
+
+const ACME: &str = "00000000-0000-4000-8000-00000000000a";
+const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
+const COMMANDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+
+/// A tenant table: name, the column that says whose a row is, and what the app role may do.
+struct Table {
+    name: String,
+    column: String,
+    allowed: Vec<&'static str>,
+}
+
+async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
+    let rows = sqlx::query(
+        "SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname AS column,
+                ARRAY(SELECT p FROM unnest($1::text[]) p WHERE has_table_privilege('tenantry_app', c.oid, p)) AS allowed
+         FROM pg_class c
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+         WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p')
+           AND (a.attname = 'organization_id' AND c.relname <> 'organization_slugs'
+                OR a.attname = 'id' AND c.relname = 'organizations')
+         ORDER BY 1",
+    )
+    .bind(COMMANDS.as_slice())
+    .fetch_all(connection)
+    .await
+    .unwrap();
+    let tables: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let allowed: Vec<String> = row.get("allowed");
+            let allowed = COMMANDS.into_iter().filter(|c| allowed.iter().any(|a| a == c)).collect();
+            Table { name: row.get("name"), column: row.get("column"), allowed }
+        })
+        .collect();
+    let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "app.organizations",
+            "app.outbox",
+            "app.projects",
+            "audit.audit_logs",
+            "auth.invitations",
+            "auth.organization_members",
+            "billing.organization_billing",
+            "billing.usage",
+        ],
+        "a new tenant table: give it a row below"
+    );
+    tables
+}
+
+/// A row of globex in every tenant table that the demo leaves empty; acme has none in them.
+async fn fill(database: &Database) {
+    database
+        .execute(&format!(
+            "INSERT INTO app.outbox (organization_id, kind) VALUES ('{GLOBEX}', 'mail');
+             INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
+                 VALUES ('{GLOBEX}', 'a@example.com', 'member', sha256('x'), now());
+             INSERT INTO billing.usage (organization_id, feature, period_start, used)
+                 VALUES ('{GLOBEX}', 'api_calls_per_month', now(), 1)"
+        ))
+        .await;
+}
+
+/// The expressions of a row of `table` that belongs to globex, as SQL.
+fn foreign_row(table: &str) -> String {
+    let values = match table {
+        "app.organizations" => format!("(id, name, slug) VALUES ('{GLOBEX}', 'x', 'xx')"),
+        "app.outbox" => format!("(organization_id, kind) VALUES ('{GLOBEX}', 'x')"),
+        "app.projects" => format!("(organization_id, name) VALUES ('{GLOBEX}', 'x')"),
+        "audit.audit_logs" => {
+            format!("(organization_id, action, resource_type) VALUES ('{GLOBEX}', 'a.b', 'a')")
+        }
+        "auth.invitations" => format!(
+            "(organization_id, email, role, token_hash, expires_at)
+             VALUES ('{GLOBEX}', 'b@example.com', 'owner', sha256('y'), now())"
+        ),
+        "auth.organization_members" => format!(
+            "(organization_id, user_id, role)
+             VALUES ('{GLOBEX}', '00000000-0000-4000-8000-0000000000a1', 'owner')"
+        ),
+        "billing.organization_billing" => {
+            format!("(organization_id, plan) VALUES ('{GLOBEX}', 'enterprise')")
+        }
+        "billing.usage" => format!(
+            "(organization_id, feature, period_start) VALUES ('{GLOBEX}', 'projects', now())"
+        ),
+        other => panic!("no row for {other}"),
+    };
+    format!("INSERT INTO {table} {values}")
+}
+
+async fn enter(connection: &mut PgConnection, organization: Option<&str>) {
+    connection.execute("BEGIN").await.unwrap();
+    if let Some(organization) = organization {
+        let sql = format!("SELECT set_config('app.current_org_id', '{organization}', true)");
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+}
+
+/// SQLSTATE of a statement that must fail; the transaction goes on.
+async fn refusal(connection: &mut PgConnection, sql: String) -> String {
+    connection.execute("SAVEPOINT s").await.unwrap();
+    let error = connection.execute(AssertSqlSafe(sql.clone())).await.expect_err(&sql);
+    connection.execute("ROLLBACK TO s").await.unwrap();
+    error.as_database_error().unwrap().code().unwrap().into_owned()
+}
+
+#[tokio::test]
+async fn every_tenant_table_has_its_wall() {
+    let database = Database::create().await;
+    let mut connection = database.connect_admin().await;
+    for table in tenant_tables(&mut connection).await {
+        let name = &table.name;
+        let forced: bool = sqlx::query_scalar(
+            "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = $1::regclass",
+        )
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        assert!(forced, "{name} does not force row-level security");
+
+        let policies = sqlx::query(
+            "SELECT cmd, concat(qual, ' ', with_check) AS condition FROM pg_policies
+             WHERE format('%I.%I', schemaname, tablename) = $1 AND roles = '{tenantry_app}' ORDER BY cmd",
+        )
+        .bind(name)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        let mut commands: Vec<String> = policies.iter().map(|row| row.get("cmd")).collect();
+        let mut allowed = table.allowed.clone();
+        commands.sort();
+        allowed.sort_unstable();
+        assert_eq!(commands, allowed, "{name} has one policy for each command that is granted");
+        for policy in &policies {
+            let condition: String = policy.get("condition");
+            assert!(condition.contains("app.current_org_id"), "{name}: {condition}");
+        }
+
+        let leading: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+             WHERE i.indrelid = $1::regclass AND a.attname = $2",
+        )
+        .bind(name)
+        .bind(&table.column)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        assert!(leading > 0, "{name} has no index that leads with {}", table.column);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_another_tenant_is_read_or_written() {
+    let database = Database::create().await;
+    fill(&database).await;
+    let tables = tenant_tables(&mut database.connect_admin().await).await;
+    let before = database.fingerprint().await;
+    // One connection throughout, so that the later rounds run on a reused one, whose setting is '' and not unset.
+    let mut connection = database.connect_app().await;
+    for round in 0..2 {
+        for organization in [Some(ACME), None] {
+            enter(&mut connection, organization).await;
+            for Table { name, column, allowed } in &tables {
+                let told = format!("{name} as {organization:?}, round {round}");
+                let of_globex = format!("{column} = '{GLOBEX}'");
+                if allowed.contains(&"SELECT") {
+                    let sql = format!("SELECT count(*) FROM {name} WHERE {of_globex}");
+                    let seen: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+                        .fetch_one(&mut connection)
+                        .await
+                        .unwrap();
+                    assert_eq!(seen, 0, "{told}");
+                }
+                for (command, sql) in [
+                    ("UPDATE", format!("UPDATE {name} SET {column} = {column} WHERE {of_globex}")),
+                    ("DELETE", format!("DELETE FROM {name} WHERE {of_globex}")),
+                ] {
+                    if allowed.contains(&command) {
+                        let done = connection.execute(AssertSqlSafe(sql)).await.unwrap();
+                        assert_eq!(done.rows_affected(), 0, "{command} {told}");
+                    } else {
+                        assert_eq!(
+                            refusal(&mut connection, sql).await,
+                            "42501",
+                            "{command} {told}"
+                        );
+                    }
+                }
+                assert_eq!(
+                    refusal(&mut connection, foreign_row(name)).await,
+                    "42501",
+                    "INSERT {told}"
+                );
+                let truncate = format!("TRUNCATE {name} CASCADE");
+                assert_eq!(refusal(&mut connection, truncate).await, "42501", "TRUNCATE {told}");
+            }
+            connection.execute("COMMIT").await.unwrap();
+        }
+    }
+    assert_eq!(database.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn no_row_is_moved_to_another_tenant() {
+    let database = Database::create().await;
+    let mut connection = database.connect_app().await;
+    enter(&mut connection, Some(ACME)).await;
+    for Table { name, column, allowed } in tenant_tables(&mut database.connect_admin().await).await
+    {
+        if allowed.contains(&"UPDATE") {
+            let sql = format!("UPDATE {name} SET {column} = '{GLOBEX}'");
+            let seen: i64 =
+                sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {name}")))
+                    .fetch_one(&mut connection)
+                    .await
+                    .unwrap();
+            if seen > 0 {
+                assert_eq!(refusal(&mut connection, sql).await, "42501", "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_s_own_rows_are_all_there() {
+    let database = Database::create().await;
+    fill(&database).await;
+    let mut connection = database.connect_app().await;
+    enter(&mut connection, Some(GLOBEX)).await;
+    for Table { name, column, .. } in tenant_tables(&mut database.connect_admin().await).await {
+        let sql = format!("SELECT count(*) FROM {name}");
+        let seen: i64 =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+        let sql = format!("SELECT count(*) FROM {name} WHERE {column} = '{GLOBEX}'");
+        assert_eq!(seen, database.value::<i64>(&sql).await, "{name}");
+        assert!(seen > 0, "{name} has no row of globex: the tests above show nothing");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_nobody_is_out_of_reach() {
+    let database = Database::create().await;
+    let mut connection = database.connect_app().await;
+    enter(&mut connection, Some(ACME)).await;
+    for table in ["auth.identities", "app.organization_slugs", "billing.stripe_events"] {
+        for sql in [format!("SELECT * FROM {table}"), format!("DELETE FROM {table}")] {
+            assert_eq!(refusal(&mut connection, sql).await, "42501", "{table}");
+        }
+    }
+    for sql in [
+        "INSERT INTO billing.plans (plan, name, position) VALUES ('x', 'x', 9)",
+        "UPDATE billing.plan_features SET limit_value = 9",
+        "INSERT INTO auth.users (name) VALUES ('x')",
+        "UPDATE auth.users SET name = 'x'",
+        "CREATE TABLE app.x ()",
+        "CREATE TEMPORARY TABLE x ()",
+        "SET ROLE tenantry_owner",
+        "ALTER TABLE app.projects DISABLE ROW LEVEL SECURITY",
+    ] {
+        assert_eq!(refusal(&mut connection, sql.to_owned()).await, "42501", "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn foreign_keys_between_tenant_tables_carry_the_organization() {
+    let database = Database::create().await;
+    let mut connection = database.connect_admin().await;
+    let tenant: Vec<String> =
+        tenant_tables(&mut connection).await.into_iter().map(|table| table.name).collect();
+    // Each foreign key between tenant tables, with the columns it pairs.
+    let keys = sqlx::query(
+        "SELECT conname::text AS name, a.attname::text AS here, b.attname::text AS there
+         FROM pg_constraint c
+         CROSS JOIN LATERAL unnest(c.conkey, c.confkey) k (here, there)
+         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.here
+         JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.there
+         WHERE c.contype = 'f'
+           AND c.conrelid = ANY (SELECT t::regclass FROM unnest($1::text[]) t)
+           AND c.confrelid = ANY (SELECT t::regclass FROM unnest($1::text[]) t)",
+    )
+    .bind(&tenant)
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let names: std::collections::BTreeSet<String> =
+        keys.iter().map(|row| row.get("name")).collect();
+    assert!(names.len() >= 6, "{names:?}");
+    for name in names {
+        let carries = keys.iter().any(|row| {
+            row.get::<String, _>("name") == name
+                && row.get::<String, _>("here") == "organization_id"
+                && ["organization_id", "id"].contains(&row.get::<&str, _>("there"))
+        });
+        assert!(carries, "{name} could lead to another tenant's row");
+    }
+}
+
+#[tokio::test]
+async fn a_person_sees_nobody_outside_the_organization() {
+    let app = App::start().await;
+    let globex_owner = "00000000-0000-4000-8000-0000000000b1";
+    let query = format!("{{ node(id: \"{globex_owner}\") {{ id }} }}");
+    assert_eq!(app.person("acme-owner").data(&query).await["node"], serde_json::json!(null));
+    assert_eq!(app.person("globex-viewer").data(&query).await["node"]["id"], globex_owner);
+
+    let database = &app.database;
+    let mut connection = database.connect_app().await;
+    let visible = "SELECT string_agg(name, ' ' ORDER BY name) FROM auth.users";
+    for (organization, user, expected) in [
+        (Some(ACME), "a1", Some("Adam Mia Olivia Victor")),
+        // In an organization of which one is no member, one still sees oneself: settings are the server's to set.
+        (Some(ACME), "b1", Some("Adam Mia Olivia Omar Victor")),
+        (None, "b1", Some("Omar")),
+    ] {
+        enter(&mut connection, organization).await;
+        let sql = format!(
+            "SELECT set_config('app.current_user_id', '00000000-0000-4000-8000-0000000000{user}', true)"
+        );
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        let seen: Option<String> =
+            sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(seen.as_deref(), expected);
+        connection.execute("COMMIT").await.unwrap();
+    }
+    let seen: Option<String> =
+        sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(seen, None, "without a setting there is nobody");
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memberships_of_two_organizations_never_mix() {
+    let app = App::start().await;
+    // Olivia is also a viewer of globex.
+    app.database
+        .execute(&format!(
+            "INSERT INTO auth.organization_members (organization_id, user_id, role, joined_at)
+             VALUES ('{GLOBEX}', '00000000-0000-4000-8000-0000000000a1', 'viewer', now() + interval '1 s')"
+        ))
+        .await;
+    let token = || Some(crate::support::app::token("acme-owner"));
+    let query = "{ viewer { memberships { slug role } }
+                   organization { slug viewerRole members(first: 100) { totalCount nodes { user { name } } }
+                                  projects { nodes { name } } } }";
+    let ask = |slug: &'static str| {
+        let client = app.client(Some(slug), token());
+        async move { (slug, client.data(query).await) }
+    };
+    let asked = (0..40).map(|n| ask(if n % 2 == 0 { "acme" } else { "globex" }));
+    for (slug, data) in futures_util::future::join_all(asked).await {
+        assert_eq!(
+            data["viewer"]["memberships"],
+            serde_json::json!([{ "slug": "acme", "role": "OWNER" }, { "slug": "globex", "role": "VIEWER" }])
+        );
+        let organization = &data["organization"];
+        assert_eq!(organization["slug"], slug);
+        let (role, members, projects) =
+            if slug == "acme" { ("OWNER", 4, 4) } else { ("VIEWER", 5, 2) };
+        assert_eq!(organization["viewerRole"], role);
+        assert_eq!(organization["members"]["totalCount"], members);
+        assert_eq!(organization["projects"]["nodes"].as_array().unwrap().len(), projects);
+    }
+    let write = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    app.client(Some("globex"), token()).query(write).await.assert_failed("FORBIDDEN");
+}

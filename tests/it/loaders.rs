@@ -1,0 +1,150 @@
+//! Dataloaders: the number of SQL statements does not depend on the number of rows.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tenantry::{auth::Caller, request::GraphqlRequest, tenancy::Destination};
+use uuid::Uuid;
+
+use crate::support::{App, Settings};
+
+const DASHBOARD: &str = "query ($size: Int) { organization {
+    name plan { name features { feature limit } }
+    projects(first: $size) { nodes { name createdBy { name } } }
+    members(first: $size) { nodes { role user { name } invitedBy { name } } }
+    auditLogs(first: $size) { nodes { action actor { name } } } } }";
+
+/// Globex with 60 more people, each of whom made a project and left an entry in the audit log.
+async fn crowded() -> App {
+    let mut settings = Settings::default();
+    settings.limits.complexity = 100_000;
+    let app = App::with(settings).await;
+    app.database
+        .execute(
+            "WITH people AS (
+                 INSERT INTO auth.users (name) SELECT 'person ' || n FROM generate_series(1, 60) n RETURNING id
+             ), globex AS (SELECT id FROM app.organizations WHERE slug = 'globex'),
+             seats AS (
+                 INSERT INTO auth.organization_members (organization_id, user_id, role, invited_by)
+                 SELECT globex.id, people.id, 'member', '00000000-0000-4000-8000-0000000000b2' FROM people, globex
+             ), projects AS (
+                 INSERT INTO app.projects (organization_id, name, created_by)
+                 SELECT globex.id, 'p', people.id FROM people, globex
+             )
+             INSERT INTO audit.audit_logs (organization_id, actor_id, action, resource_type)
+             SELECT globex.id, people.id, 'project.created', 'project' FROM people, globex",
+        )
+        .await;
+    app
+}
+
+/// The statements that a request took, and its data.
+async fn statements(
+    app: &App,
+    query: &str,
+    variables: serde_json::Value,
+) -> (u32, serde_json::Value) {
+    let caller = Caller {
+        issuer: String::new(),
+        subject: "globex-owner".to_owned(),
+        email: None,
+        name: None,
+        organization: Some("globex".to_owned()),
+    };
+    let request = GraphqlRequest {
+        query: query.to_owned(),
+        operation_name: None,
+        variables: async_graphql::Variables::from_json(variables),
+    };
+    let prepared = app.engine.prepare(request).await.unwrap();
+    let destination = Destination { slug: None, client_ip: None };
+    let answer =
+        Arc::clone(&app.engine).execute(prepared, Arc::new(caller), destination, Uuid::nil()).await;
+    assert!(answer.response.errors.is_empty(), "{answer:?}");
+    (answer.statements, answer.response.data.into_json().unwrap())
+}
+
+#[tokio::test]
+async fn a_dashboard_takes_the_same_statements_for_one_row_and_for_fifty() {
+    let app = crowded().await;
+    for size in [1, 50] {
+        let (count, data) = statements(&app, DASHBOARD, json!({ "size": size })).await;
+        let organization = &data["organization"];
+        for (list, person) in
+            [("projects", "createdBy"), ("members", "user"), ("auditLogs", "actor")]
+        {
+            let nodes = organization[list]["nodes"].as_array().unwrap();
+            assert_eq!(nodes.len(), size, "{list}");
+            assert!(nodes.iter().all(|node| node[person]["name"].is_string()), "{list}");
+        }
+        // Opening; organization; plan, its features; three lists; all people at once.
+        assert_eq!(count, 8, "with {size} rows");
+    }
+}
+
+#[tokio::test]
+async fn aliases_of_one_look_up_share_a_statement() {
+    let app = crowded().await;
+    let ids: Vec<String> = app.database.value("SELECT array_agg(id::text) FROM app.projects").await;
+    let fields: Vec<_> = ids
+        .iter()
+        .take(20)
+        .enumerate()
+        .map(|(n, id)| format!("p{n}: project(id: \"{id}\") {{ id createdBy {{ id }} }}"))
+        .collect();
+    let query = format!("{{ organization {{ {} }} }}", fields.join(" "));
+    // Opening, organization, projects, people.
+    assert_eq!(statements(&app, &query, json!({})).await.0, 4);
+    let fields: Vec<_> = ids
+        .iter()
+        .take(20)
+        .enumerate()
+        .map(|(n, id)| format!("n{n}: node(id: \"{id}\") {{ id }}"))
+        .collect();
+    let query = format!("{{ {} }}", fields.join(" "));
+    assert_eq!(statements(&app, &query, json!({})).await.0, 2);
+}
+
+#[tokio::test]
+async fn a_total_is_counted_only_when_it_is_selected() {
+    let app = crowded().await;
+    let count = |selection: &'static str| {
+        let app = &app;
+        async move {
+            statements(
+                app,
+                &format!("{{ organization {{ projects {{ {selection} }} }} }}"),
+                json!({}),
+            )
+            .await
+            .0
+        }
+    };
+    assert_eq!(count("nodes { id }").await, 3);
+    assert_eq!(count("totalCount nodes { id }").await, 4);
+}
+
+#[tokio::test]
+async fn a_creation_takes_a_fixed_number_of_statements() {
+    let app = crowded().await;
+    app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
+    let create =
+        "mutation { createProject(input: { name: \"x\" }) { project { id createdBy { name } } } }";
+    // Opening; lock, role; count, limit; insert, audit; creator; COMMIT.
+    assert_eq!(statements(&app, create, json!({})).await.0, 9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_one_request_loads_another_never_sees() {
+    let app = App::start().await;
+    let query = "{ organization { projects { nodes { createdBy { id name } } } members { nodes { user { name } } } } }";
+    let asked = (0..60).map(|n| {
+        let slug = if n % 2 == 0 { "acme" } else { "globex" };
+        let client = app.person(&format!("{slug}-viewer"));
+        async move { (slug, client.query(query).await.text) }
+    });
+    for (slug, text) in futures_util::future::join_all(asked).await {
+        assert_eq!(text.contains("Olivia"), slug == "acme", "{text}");
+        assert_eq!(text.contains("Omar"), slug == "globex", "{text}");
+    }
+}

@@ -1,0 +1,135 @@
+//! A mutation is written as a whole or not at all, and only told of after its COMMIT.
+
+use serde_json::json;
+
+use crate::support::App;
+
+#[tokio::test]
+async fn a_document_whose_second_field_fails_has_written_nothing() {
+    let app = App::start().await;
+    let before = app.database.fingerprint().await;
+    for failing in [
+        "b: updateProject(input: { id: \"67e55044-10b1-426f-9247-bb680e5fe0c8\", name: \"x\" }) { project { id } }",
+        "b: createProject(input: { name: \"\" }) { project { id } }",
+    ] {
+        let reply = app
+            .person("acme-owner")
+            .query(&format!("mutation {{ a: createProject(input: {{ name: \"first\" }}) {{ project {{ id }} }} {failing} }}"))
+            .await;
+        assert_eq!(reply.body["data"], json!(null));
+        assert_eq!(reply.codes().len(), 1);
+        assert_eq!(reply.body["errors"][0]["path"], json!(["b"]));
+        assert_eq!(app.database.fingerprint().await, before, "audit rows included");
+    }
+}
+
+#[tokio::test]
+async fn several_changes_are_one() {
+    let app = App::start().await;
+    let reply = app
+        .person("acme-owner")
+        .query(
+            "mutation { a: createProject(input: { name: \"first\" }) { project { name } }
+                        b: createProject(input: { name: \"second\" }) { project { name } }
+                        updateOrganization(input: { name: \"Acme 2\" }) { organization { name projects { totalCount } } } }",
+        )
+        .await;
+    let text = reply.text.clone();
+    let data = reply.data();
+    assert_eq!(
+        data["updateOrganization"]["organization"],
+        json!({ "name": "Acme 2", "projects": { "totalCount": 6 } })
+    );
+    assert!(text.find("\"a\"") < text.find("\"b\""), "in the order of the document: {text}");
+    // All at one time: the transaction's.
+    let times: i64 = app
+        .database
+        .value("SELECT count(DISTINCT created_at) FROM audit.audit_logs WHERE created_at > now() - interval '1 minute' AND action <> 'project.created' OR metadata->>'name' IN ('first', 'second')")
+        .await;
+    assert_eq!(times, 1);
+}
+
+#[tokio::test]
+async fn a_refused_field_in_the_answer_does_not_undo_the_change() {
+    let app = App::start().await;
+    let reply = app
+        .person("acme-member")
+        .query("mutation { createProject(input: { name: \"kept\" }) { project { name createdBy { name } } } }")
+        .await;
+    assert_eq!(reply.data()["createProject"]["project"]["createdBy"]["name"], "Mia");
+    let kept: i64 =
+        app.database.value("SELECT count(*) FROM app.projects WHERE name = 'kept'").await;
+    assert_eq!(kept, 1);
+}
+
+#[tokio::test]
+async fn a_change_that_commit_refuses_is_not_told_as_done() {
+    let app = App::start().await;
+    // A constraint that is checked at COMMIT only.
+    app.database
+        .execute(
+            "CREATE FUNCTION app.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+             CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON app.projects DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION app.refuse()",
+        )
+        .await;
+    let before = app.database.fingerprint().await;
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    let reply = app.person("acme-owner").query(create).await;
+    assert_eq!(reply.codes(), ["INTERNAL"], "{reply:?}");
+    assert_ne!(reply.status, 503);
+    assert!(reply.body["data"].is_null());
+    assert!(!reply.text.contains("RAISE") && !reply.text.contains("trigger"), "{reply:?}");
+    assert_eq!(app.database.fingerprint().await, before);
+    app.database.execute("DROP TRIGGER refuse ON app.projects").await;
+    app.person("acme-owner").data(create).await;
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_behind_a_nullable_field_undoes_the_mutation() {
+    let app = App::start().await;
+    // Reading the audit log fails in PostgreSQL, behind a field that may be null.
+    app.database
+        .execute(
+            "CREATE FUNCTION audit.fail() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'broken'; END $$;
+             GRANT EXECUTE ON FUNCTION audit.fail TO tenantry_app;
+             CREATE POLICY broken ON audit.audit_logs AS RESTRICTIVE FOR SELECT TO tenantry_app USING (audit.fail())",
+        )
+        .await;
+    let before = app.database.fingerprint().await;
+    let reply = app
+        .person("acme-owner")
+        .query("mutation { updateOrganization(input: { name: \"x\" }) { organization { auditLogs { nodes { id } } } } }")
+        .await;
+    reply.assert_failed("INTERNAL");
+    assert!(reply.body["errors"][0]["extensions"]["requestId"].is_string());
+    assert!(!reply.text.contains("broken"));
+    assert_eq!(app.database.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn a_connection_lost_during_commit_says_that_nobody_knows() {
+    let app = App::start().await;
+    // COMMIT waits here until the backend is shot.
+    app.database
+        .execute(
+            "CREATE FUNCTION app.linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON app.projects DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION app.linger()",
+        )
+        .await;
+    let owner = app.person("acme-owner");
+    let creation = tokio::spawn(async move {
+        owner.query("mutation { createProject(input: { name: \"x\" }) { project { id } } }").await
+    });
+    let shot = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND query LIKE '%COMMIT' AND wait_event = 'PgSleep'";
+    while app.database.value::<i64>(shot).await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let reply = creation.await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.codes()), (503, vec!["UNAVAILABLE"]), "{reply:?}");
+    assert_eq!(reply.body["errors"][0]["extensions"]["outcome"], "UNKNOWN");
+    assert_eq!(reply.body.get("data"), Some(&json!(null)));
+    assert!(reply.headers.contains_key("retry-after"));
+}

@@ -1,0 +1,270 @@
+//! Who is calling, and inside which organization.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tenantry::{auth, clock::Clock};
+
+use crate::support::{App, Settings, app};
+
+const WHERE: &str = "{ viewer { name } organization { slug viewerRole } }";
+const ACME: &str = "00000000-0000-4000-8000-00000000000a";
+const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
+
+fn owner_claiming(org: &Value) -> Option<String> {
+    Some(app::token_with(&json!({ "sub": "acme-owner", "org": org })))
+}
+
+#[tokio::test]
+async fn the_path_names_the_organization() {
+    let app = App::start().await;
+    assert_eq!(
+        app.person("acme-owner").data(WHERE).await,
+        json!({ "viewer": { "name": "Olivia" }, "organization": { "slug": "acme", "viewerRole": "OWNER" } })
+    );
+    assert_eq!(
+        app.person("globex-viewer").data(WHERE).await["organization"],
+        json!({ "slug": "globex", "viewerRole": "VIEWER" })
+    );
+}
+
+#[tokio::test]
+async fn the_claim_names_the_organization_by_id_or_slug() {
+    let app = App::start().await;
+    app.database
+        .execute(
+            "INSERT INTO app.organization_slugs (slug, organization_id, retired_at)
+                  SELECT 'acme-old', id, now() FROM app.organizations WHERE slug = 'acme'",
+        )
+        .await;
+    for claim in ["acme", ACME, &ACME.to_uppercase(), "acme-old"] {
+        for path in [None, Some("acme"), Some("acme-old")] {
+            let client = app.client(path, owner_claiming(&json!(claim)));
+            let data = client.data(WHERE).await;
+            assert_eq!(data["organization"]["slug"], "acme", "{claim} at {path:?}");
+        }
+    }
+    for nothing in [json!(null), json!("")] {
+        let data = app.client(None, owner_claiming(&nothing)).data(WHERE).await;
+        assert_eq!(data["organization"], json!(null));
+    }
+}
+
+#[tokio::test]
+async fn path_and_claim_that_differ_are_refused_whether_or_not_the_path_exists() {
+    let app = App::start().await;
+    let mut answers = Vec::new();
+    for (path, claim) in [
+        ("globex", "acme"),
+        ("globex", ACME),
+        ("nowhere", "acme"),
+        ("nowhere", ACME),
+        ("acme", "nowhere"),
+        ("acme", GLOBEX),
+        ("nowhere", "elsewhere"),
+        ("acme", "not a slug"),
+    ] {
+        let reply = app.client(Some(path), owner_claiming(&json!(claim))).query(WHERE).await;
+        reply.assert_refused(403, "ORGANIZATION_MISMATCH");
+        answers.push(reply.text);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_organization_and_a_foreign_one_are_the_same() {
+    let app = App::start().await;
+    let mut answers = Vec::new();
+    for (path, claim) in [
+        (Some("globex"), json!(null)),
+        (Some("nowhere"), json!(null)),
+        (Some("%20"), json!(null)),
+        (Some(ACME), json!(null)),
+        (Some(ACME), json!(ACME)),
+        (None, json!("globex")),
+        (None, json!(GLOBEX)),
+        (None, json!("nowhere")),
+        (Some("globex"), json!("globex")),
+        (Some("globex"), json!(GLOBEX)),
+    ] {
+        let reply = app.client(path, owner_claiming(&claim)).query(WHERE).await;
+        reply.assert_refused(404, "NOT_FOUND");
+        answers.push(reply.text);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn without_an_organization_the_person_is_still_somebody() {
+    let app = App::start().await;
+    let client = app.client(None, Some(app::token("acme-owner")));
+    let data = client
+        .data(
+            "{ viewer { name email memberships { organizationId name slug role } } organization { id }
+               plans { plan } planFeatures { feature } errorCodes node(id: \"00000000-0000-4000-8000-00000000000a\") { id } }",
+        )
+        .await;
+    assert_eq!(data["organization"], json!(null));
+    assert_eq!(data["node"], json!(null));
+    assert_eq!(data["viewer"]["email"], "acme-owner@example.com");
+    assert_eq!(
+        data["viewer"]["memberships"],
+        json!([{ "organizationId": ACME, "name": "Acme", "slug": "acme", "role": "OWNER" }])
+    );
+    let reply =
+        client.query("mutation { createProject(input: { name: \"x\" }) { project { id } } }").await;
+    reply.assert_failed("ORGANIZATION_REQUIRED");
+}
+
+#[tokio::test]
+async fn a_retired_slug_leads_members_on_and_nobody_else() {
+    let app = App::start().await;
+    app.database
+        .execute(
+            "INSERT INTO app.organization_slugs (slug, organization_id, retired_at)
+                  SELECT 'acme-old', id, now() FROM app.organizations WHERE slug = 'acme'",
+        )
+        .await;
+    let reply = app.client(Some("acme-old"), Some(app::token("acme-viewer"))).query(WHERE).await;
+    assert_eq!(reply.body["extensions"]["organizationSlug"], "acme");
+    assert_eq!(reply.data()["organization"]["slug"], "acme");
+    let reply = app.client(Some("acme-old"), Some(app::token("globex-owner"))).query(WHERE).await;
+    reply.assert_refused(404, "NOT_FOUND");
+    let reply = app.person("acme-viewer").query(WHERE).await;
+    assert!(reply.body.get("extensions").is_none());
+}
+
+#[tokio::test]
+async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
+    let app = App::start().await;
+    let member = app.person("acme-member");
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    member.data(create).await;
+    let where_member = "user_id = '00000000-0000-4000-8000-0000000000a3'";
+    app.database
+        .execute(&format!(
+            "UPDATE auth.organization_members SET role = 'viewer' WHERE {where_member}"
+        ))
+        .await;
+    member.query(create).await.assert_failed("FORBIDDEN");
+    assert_eq!(member.data(WHERE).await["organization"]["viewerRole"], "VIEWER");
+    app.database
+        .execute(&format!("DELETE FROM auth.organization_members WHERE {where_member}"))
+        .await;
+    member.query(WHERE).await.assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_first_seen_identity_gets_its_user() {
+    let app = App::start().await;
+    let users = || app.database.value::<i64>("SELECT count(*) FROM auth.users");
+    let before = users().await;
+    let unverified = json!({ "sub": "new-1", "email": "acme-owner@example.com", "name": "New" });
+    let client = app.client(None, Some(app::token_with(&unverified)));
+    let data = client.data("{ viewer { id name email memberships { slug } } }").await;
+    assert_eq!(data["viewer"]["email"], json!(null), "an unverified address is nobody's");
+    assert_eq!(data["viewer"]["name"], "New");
+    assert_eq!(data["viewer"]["memberships"], json!([]));
+    assert_eq!(client.data("{ viewer { id } }").await["viewer"]["id"], data["viewer"]["id"]);
+    assert_eq!(users().await, before + 1);
+
+    let verified = json!({ "sub": "new-2", "iss": "https://id.example", "email": " Acme-Owner@Example.com", "email_verified": true });
+    let data =
+        app.client(None, Some(app::token_with(&verified))).data("{ viewer { name email } }").await;
+    assert_eq!(data["viewer"], json!({ "name": "Olivia", "email": "acme-owner@example.com" }));
+    assert_eq!(users().await, before + 1, "a verified address joins the user who has it");
+
+    // The same subject of another issuer is another person.
+    let other = json!({ "sub": "acme-owner", "iss": "https://other.example" });
+    let reply = app.client(Some("acme"), Some(app::token_with(&other))).query(WHERE).await;
+    reply.assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn simultaneous_first_requests_of_a_person_make_one_user() {
+    let app = App::start().await;
+    let before = app.database.value::<i64>("SELECT count(*) FROM auth.users").await;
+    let ask = || {
+        let client = app.stranger("all-at-once");
+        async move { client.data("{ viewer { id } }").await["viewer"]["id"].clone() }
+    };
+    let ids = futures_util::future::join_all((0..20).map(|_| ask())).await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let after = app.database.value::<i64>("SELECT count(*) FROM auth.users").await;
+    assert_eq!(after, before + 1);
+}
+
+#[tokio::test]
+async fn a_bad_token_is_refused_and_told_why() {
+    let app = App::start().await;
+    let now = Utc::now().timestamp();
+    let forged =
+        auth::sign(&"another secret".repeat(4), &json!({ "sub": "acme-owner", "exp": now + 60 }))
+            .unwrap();
+    let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhY21lLW93bmVyIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+    for (token, reason) in [
+        ("nonsense".to_owned(), "malformed"),
+        (forged, "signature"),
+        (none.to_owned(), "signature"),
+        (app::token_with(&json!({ "sub": "acme-owner", "exp": now - 31 })), "expired"),
+        (app::token_with(&json!({ "sub": "acme-owner", "exp": "soon" })), "exp"),
+        (app::token_with(&json!({ "sub": "acme-owner", "exp": null })), "exp"),
+        (app::token_with(&json!({ "sub": "acme-owner", "nbf": now + 60 })), "not valid yet"),
+        (app::token_with(&json!({})), "sub"),
+        (app::token_with(&json!({ "sub": 7 })), "sub"),
+        (app::token_with(&json!({ "sub": "a\0b" })), "sub"),
+        (app::token_with(&json!({ "sub": "x".repeat(10_000) })), "sub"),
+        (app::token_with(&json!({ "sub": "a", "iss": ["b"] })), "iss"),
+        (app::token_with(&json!({ "sub": "a", "org": { "id": 1 } })), "organization"),
+    ] {
+        let reply = app.client(Some("acme"), Some(token)).query(WHERE).await;
+        reply.assert_refused(401, "UNAUTHENTICATED");
+        assert_eq!(reply.headers["www-authenticate"], "Bearer");
+        let message = reply.body["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(reason), "{message} should tell of {reason}");
+    }
+    app.client(Some("acme"), None).query(WHERE).await.assert_refused(401, "UNAUTHENTICATED");
+    let within_leeway = json!({ "sub": "acme-owner", "exp": now - 5, "nbf": now + 5 });
+    app.client(Some("acme"), Some(app::token_with(&within_leeway))).data(WHERE).await;
+}
+
+#[tokio::test]
+async fn issuer_audience_and_claims_are_those_configured() {
+    let mut settings = Settings::default();
+    settings.claims.issuer = Some("https://id.example".to_owned());
+    settings.claims.audience = Some("tenantry".to_owned());
+    settings.claims.organization = "tenant.slug".to_owned();
+    settings.claims.email = "https://claims.example/mail".to_owned();
+    settings.claims.email_trusted = true;
+    let app = App::with(settings).await;
+    let good = json!({
+        "sub": "someone", "iss": "https://id.example", "aud": ["other", "tenantry"],
+        "https://claims.example/mail": "acme-admin@example.com", "tenant": { "slug": "acme" },
+    });
+    let data = app.client(None, Some(app::token_with(&good))).data(WHERE).await;
+    assert_eq!(data["organization"], json!({ "slug": "acme", "viewerRole": "ADMIN" }));
+    for (claim, value) in [
+        ("iss", json!("https://evil.example")),
+        ("iss", json!(null)),
+        ("aud", json!("other")),
+        ("aud", json!(null)),
+    ] {
+        let mut claims = good.clone();
+        claims[claim] = value;
+        let reply = app.client(None, Some(app::token_with(&claims))).query(WHERE).await;
+        reply.assert_refused(401, "UNAUTHENTICATED");
+    }
+}
+
+#[tokio::test]
+async fn time_is_the_clock_s() {
+    let start: DateTime<Utc> = "2030-01-01T00:00:00Z".parse().unwrap();
+    let clock = Clock::from_fn(move || start);
+    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    for (offset, valid) in [(TimeDelta::seconds(1), true), (TimeDelta::seconds(-31), false)] {
+        let claims = json!({ "sub": "acme-owner", "exp": (start + offset).timestamp() });
+        let reply = app.client(Some("acme"), Some(app::token_with(&claims))).query(WHERE).await;
+        assert_eq!(reply.status == 200, valid, "{reply:?}");
+    }
+}

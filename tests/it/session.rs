@@ -1,0 +1,372 @@
+//! Sessions: whatever interrupts a request, no connection goes back with anything of it.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use proptest::{prelude::*, strategy::ValueTree};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use serde_json::json;
+use tenantry::{
+    auth::Caller,
+    clock::Clock,
+    error::{Error, ErrorCode},
+    tenancy::{Access, Destination, Opened, open},
+};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{Layer, layer::Context, prelude::*};
+
+use crate::support::{App, Settings};
+
+const QUERY: &str =
+    "{ viewer { name } organization { slug projects { nodes { createdBy { name } } }
+                       members { nodes { user { name } } } } }";
+const CREATE: &str = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+
+fn caller(subject: &str, organization: Option<&str>) -> Caller {
+    Caller {
+        issuer: String::new(),
+        subject: subject.to_owned(),
+        email: None,
+        name: None,
+        organization: organization.map(str::to_owned),
+    }
+}
+
+async fn open_as(app: &App, caller: &Caller, slug: Option<&str>) -> Result<Opened, Error> {
+    let destination = Destination { slug: slug.map(str::to_owned), client_ip: None };
+    open(&app.engine.placement, &app.engine.environment, caller, &destination, Access::Read).await
+}
+
+/// Every connection of the pool is idle and remembers nothing, and requests are right.
+async fn assert_clean(app: &App, connections: usize) {
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                AND usename = 'tenantry_app' AND (xact_start IS NOT NULL OR state <> 'idle')";
+    let start = Instant::now();
+    while app.database.value::<i64>(busy).await > 0 {
+        assert!(start.elapsed() < Duration::from_secs(15), "a transaction stays open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // As many sessions at once as the pool has connections, so that each is looked at.
+    let person = caller("acme-owner", None);
+    let mut sessions = Vec::new();
+    let mut backends = HashSet::new();
+    for _ in 0..connections {
+        let session = open_as(app, &person, None).await.unwrap().session;
+        let sql = "SELECT pg_backend_pid(), nullif(current_setting('app.current_org_id', true), ''),
+                          nullif(current_setting('app.current_role', true), ''),
+                          (SELECT count(*) FROM organizations), txid_current_if_assigned() IS NOT NULL";
+        let row = session
+            .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
+            .await
+            .unwrap()
+            .unwrap();
+        backends.insert(row.try_get_by_index::<i32>(0).unwrap());
+        assert_eq!(row.try_get_by_index::<Option<String>>(1).unwrap(), None, "a foreign setting");
+        assert_eq!(row.try_get_by_index::<Option<String>>(2).unwrap(), None, "a foreign role");
+        assert_eq!(row.try_get_by_index::<i64>(3).unwrap(), 0);
+        assert!(!row.try_get_by_index::<bool>(4).unwrap());
+        sessions.push(session);
+    }
+    assert_eq!(backends.len(), connections);
+    drop(sessions);
+    for slug in ["acme", "globex"] {
+        let data = app.person(&format!("{slug}-viewer")).data(QUERY).await;
+        assert_eq!(data["organization"]["slug"], slug);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_requests_dropped_at_random_moments_leave_nothing_behind() {
+    let app = App::start().await;
+    let client =
+        |n: u64| app.person(if n.is_multiple_of(2) { "acme-owner" } else { "globex-owner" });
+    let mut seed = 42_u64;
+    let requests = (0..100_u64).map(|n| {
+        // A small generator: the moments are spread, and the same each time.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let wait = Duration::from_micros(seed >> 33) / 150_000;
+        let client = client(n);
+        async move {
+            let text = if n.is_multiple_of(5) { CREATE } else { QUERY };
+            let request = client.post().json(&json!({ "query": text })).timeout(wait);
+            request.send().await.is_ok()
+        }
+    });
+    let answered = futures_util::future::join_all(requests).await;
+    let dropped = answered.iter().filter(|answered| !**answered).count();
+    assert!(dropped >= 20, "only {dropped} were dropped: the test shows nothing");
+    assert_clean(&app, 4).await;
+    // What was dropped was made with its record, or not at all.
+    let app = &app.database;
+    let made: i64 = app.value("SELECT count(*) FROM app.projects WHERE name = 'x'").await;
+    let recorded: i64 =
+        app.value("SELECT count(*) FROM audit.audit_logs WHERE metadata->>'name' = 'x'").await;
+    assert_eq!(made, recorded);
+}
+
+#[tokio::test]
+async fn a_session_dropped_while_it_opens_leaves_nothing_behind() {
+    let app = App::start().await;
+    for wait in 0..100 {
+        let person = caller("acme-owner", Some("acme"));
+        let opening = open_as(&app, &person, None);
+        let _ = tokio::time::timeout(Duration::from_micros(wait * 20), opening).await;
+    }
+    assert_clean(&app, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_whose_client_leaves_runs_to_its_end() {
+    let app = App::start().await;
+    let mut admin = app.database.connect_admin().await;
+    sqlx::Executor::execute(
+        &mut admin,
+        "BEGIN; SELECT FROM billing.organization_billing FOR UPDATE",
+    )
+    .await
+    .unwrap();
+    let request = app.person("acme-owner").post().json(&json!({ "query": CREATE }));
+    assert!(request.timeout(Duration::from_millis(300)).send().await.unwrap_err().is_timeout());
+    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    let start = Instant::now();
+    while app.database.value::<i64>("SELECT count(*) FROM app.projects WHERE name = 'x'").await == 0
+    {
+        assert!(start.elapsed() < Duration::from_secs(10), "the mutation was cancelled");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_clean(&app, 4).await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_rolled_back() {
+    let timeout = Duration::from_millis(200);
+    let app = App::with(Settings { timeout, ..Settings::default() }).await;
+    let mut admin = app.database.connect_admin().await;
+    let lock = "BEGIN; LOCK TABLE audit.audit_logs IN ACCESS EXCLUSIVE MODE";
+    sqlx::Executor::execute(&mut admin, lock).await.unwrap();
+    for text in [CREATE, "{ organization { auditLogs { nodes { id } } } }"] {
+        let reply = app.person("acme-owner").query(text).await;
+        reply.assert_refused(504, "TIMEOUT");
+        assert!(reply.headers.contains_key("retry-after"));
+    }
+    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    assert_clean(&app, 4).await;
+    let made: i64 = app.database.value("SELECT count(*) FROM app.projects WHERE name = 'x'").await;
+    assert_eq!(made, 0);
+}
+
+#[tokio::test]
+async fn without_a_free_connection_the_answer_is_to_try_again() {
+    let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
+    let person = caller("acme-owner", Some("acme"));
+    let session = open_as(&app, &person, None).await.unwrap().session;
+    let reply = app.person("acme-owner").query(QUERY).await;
+    reply.assert_refused(503, "UNAVAILABLE");
+    assert!(reply.headers.contains_key("retry-after"));
+    drop(session);
+    app.person("acme-owner").data(QUERY).await;
+}
+
+#[tokio::test]
+async fn connections_that_died_in_the_pool_are_replaced_unnoticed() {
+    let app = App::start().await;
+    for _ in 0..3 {
+        let asked = (0..8).map(|_| async { app.person("acme-owner").data(QUERY).await });
+        futures_util::future::join_all(asked).await;
+        let shot: i64 = app
+            .database
+            .value(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE datname = current_database() AND usename = 'tenantry_app'",
+            )
+            .await;
+        assert!(shot > 0);
+    }
+    app.person("acme-owner").data(CREATE).await;
+}
+
+/// Panics in the middle of a statement: the driver's own log line is the place.
+struct PanicAt(&'static str);
+
+impl<S: Subscriber> Layer<S> for PanicAt {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                use std::fmt::Write;
+                write!(self.0, "{value:?} ").unwrap();
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        assert!(!text.0.contains(self.0), "the planted panic");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_middle_of_a_request_rolls_back_and_tells_nothing() {
+    let app = App::start().await;
+    let before = app.database.fingerprint().await;
+    {
+        // For this thread alone, on which the whole test runs.
+        let subscriber = tracing_subscriber::registry().with(PanicAt("audit_logs"));
+        let _guard = tracing::subscriber::set_default(subscriber);
+        tracing::callsite::rebuild_interest_cache();
+        for text in [CREATE, "{ organization { auditLogs { nodes { id } } } }"] {
+            let reply = app.person("acme-owner").query(text).await;
+            reply.assert_failed("INTERNAL");
+            assert!(!reply.text.contains("planted"), "{reply:?}");
+        }
+    }
+    assert_clean(&app, 4).await;
+    assert_eq!(app.database.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn a_panic_while_a_session_opens_leaves_nothing_behind() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let clock = {
+        let broken = Arc::clone(&broken);
+        Clock::from_fn(move || {
+            // The verifier asks first, outside of any transaction.
+            assert!(!broken.load(Ordering::Relaxed) || !in_transaction(), "the planted panic");
+            Utc::now()
+        })
+    };
+    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    broken.store(true, Ordering::Relaxed);
+    for text in [QUERY, CREATE] {
+        app.person("acme-owner").query(text).await.assert_failed("INTERNAL");
+    }
+    broken.store(false, Ordering::Relaxed);
+    assert_clean(&app, 4).await;
+}
+
+/// Whether the call comes from the opening of a session.
+fn in_transaction() -> bool {
+    std::backtrace::Backtrace::force_capture().to_string().contains("tenancy::session")
+}
+
+#[tokio::test]
+async fn introspection_opens_no_transaction() {
+    let app = App::start().await;
+    let full = async_graphql_introspection();
+    for text in
+        ["{ __typename }", "{ __schema { queryType { name } } }", &full, "mutation { __typename }"]
+    {
+        app.person("nobody-known").data(text).await;
+    }
+    let sessions: i64 = app
+        .database
+        .value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tenantry_app'")
+        .await;
+    assert_eq!(sessions, 0, "no connection was ever made");
+    let users: i64 = app.database.value("SELECT count(*) FROM auth.identities").await;
+    assert_eq!(users, 8, "nobody was met");
+}
+
+/// As deep as the introspection of usual clients.
+fn async_graphql_introspection() -> String {
+    let mut kind = "kind name".to_owned();
+    for _ in 0..9 {
+        kind = format!("kind name ofType {{ {kind} }}");
+    }
+    format!(
+        "query IntrospectionQuery {{ __schema {{ queryType {{ name }} types {{ ...FullType }}
+             directives {{ name args {{ name type {{ {kind} }} }} }} }} }}
+         fragment FullType on __Type {{ kind name fields(includeDeprecated: true) {{ name
+             args {{ name type {{ {kind} }} defaultValue }} type {{ {kind} }} }} }}"
+    )
+}
+
+#[tokio::test]
+async fn a_query_sees_one_snapshot_and_cannot_write() {
+    let app = App::start().await;
+    let session = open_as(&app, &caller("acme-owner", Some("acme")), None).await.unwrap().session;
+    let count = || async {
+        let statement =
+            Statement::from_string(DbBackend::Postgres, "SELECT count(*) FROM projects");
+        let row = session.query_one_raw(statement).await.unwrap().unwrap();
+        row.try_get_by_index::<i64>(0).unwrap()
+    };
+    assert_eq!(count().await, 4);
+    app.database.execute("DELETE FROM app.projects").await;
+    assert_eq!(count().await, 4);
+    let write = session.execute_unprepared("DELETE FROM projects").await;
+    assert!(write.unwrap_err().to_string().contains("read-only transaction"));
+    assert_eq!(Error::from(count_error(&session).await).code(), ErrorCode::Internal);
+    assert!(session.transaction().failure().is_some());
+    session.transaction().roll_back().await;
+    assert!(
+        session.execute_unprepared("SELECT 1").await.is_err(),
+        "a finished transaction runs nothing"
+    );
+}
+
+async fn count_error(session: &tenantry::tenancy::Session) -> sea_orm::DbErr {
+    session.execute_unprepared("SELECT 1").await.unwrap_err()
+}
+
+fn hostile() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[a-z0-9-]{0,50}",
+        Just("'); DROP TABLE app.projects; --".to_owned()),
+        Just("$1 $$ \\x00 \\ ' \" `".to_owned()),
+        Just("acme' OR '1'='1".to_owned()),
+        Just("\0".to_owned()),
+        Just("acme\0".to_owned()),
+        Just("\u{202e}emca \u{1f980} \u{feff}".to_owned()),
+        Just("x".repeat(10_000)),
+        Just("'".repeat(10_000)),
+    ]
+}
+
+#[tokio::test]
+async fn hostile_subjects_and_slugs_are_nothing_but_text() {
+    let app = App::start().await;
+    let shape = "SELECT count(*) FROM app.projects";
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
+    let strategy =
+        (hostile(), hostile(), proptest::option::of(hostile()), proptest::option::of(hostile()));
+    for _ in 0..150 {
+        let (issuer, subject, slug, claim) = strategy.new_tree(&mut runner).unwrap().current();
+        // What the verifier lets through: bounded, and without NUL.
+        let identity = |text: String| text.replace('\0', "").chars().take(250).collect::<String>();
+        let caller = Caller {
+            issuer: identity(issuer),
+            subject: identity(subject),
+            email: None,
+            name: None,
+            organization: claim.clone(),
+        };
+        match open_as(&app, &caller, slug.as_deref()).await {
+            Ok(opened) => {
+                assert!(slug.is_none() && claim.is_none(), "{slug:?} {claim:?} was let in");
+                assert_eq!(opened.session.tenant(), None);
+            }
+            Err(error) => {
+                let expected = [ErrorCode::NotFound, ErrorCode::OrganizationMismatch];
+                assert!(expected.contains(&error.code()), "{caller:?} {slug:?}: {error:?}");
+            }
+        }
+        let stored: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM auth.identities WHERE issuer = $1 AND subject = $2",
+        )
+        .bind(&caller.issuer)
+        .bind(&caller.subject)
+        .fetch_one(&mut app.database.connect_admin().await)
+        .await
+        .unwrap();
+        assert_eq!(stored, 1, "{caller:?} is known by exactly these");
+    }
+    assert_eq!(app.database.value::<i64>(shape).await, 6);
+    assert_clean(&app, 4).await;
+}

@@ -1,0 +1,141 @@
+//! A server in this process, on a port of its own, over a database of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use tenantry::{
+    auth::{self, Claims, Verifier},
+    clock::Clock,
+    config::Introspection,
+    graphql::document::Limits,
+    http::{Readiness, Server},
+    request::Engine,
+    schema::Api,
+    tenancy::{DatabaseOptions, Environment, Placement, Rules},
+};
+use tokio::net::TcpListener;
+
+use super::{Client, database::Database};
+
+pub const SECRET: &str = "a secret for tests, of thirty-two bytes or more";
+
+/// What a test may want otherwise.
+pub struct Settings {
+    pub introspection: Introspection,
+    pub max_connections: usize,
+    pub timeout: Duration,
+    pub limits: Limits,
+    pub clock: Clock,
+    pub claims: Claims,
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    pub max_body_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            introspection: Introspection::Authenticated,
+            max_connections: 4,
+            timeout: Duration::from_secs(10),
+            limits: Limits {
+                tokens: 5_000,
+                depth: 12,
+                introspection_depth: 20,
+                complexity: 10_000,
+                aliases: 30,
+                root_mutations: 10,
+            },
+            clock: Clock::system(),
+            claims: Claims {
+                issuer: None,
+                audience: None,
+                email: "email".to_owned(),
+                email_trusted: false,
+                organization: "org".to_owned(),
+            },
+            trusted_proxies: Vec::new(),
+            max_body_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// A running server.
+pub struct App {
+    pub base: String,
+    pub database: Database,
+    pub engine: Arc<Engine>,
+}
+
+impl App {
+    pub async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
+        Self::on(Database::create().await, settings).await
+    }
+
+    pub async fn on(database: Database, settings: Settings) -> Self {
+        let options = DatabaseOptions {
+            connect: database.app().statement_cache_capacity(500),
+            max_connections: settings.max_connections,
+            acquire_timeout: Duration::from_secs(5),
+        };
+        let rules = Arc::new(Rules { billing_grace: chrono::Duration::days(7) });
+        let engine = Arc::new(Engine {
+            api: Api::new(&settings.limits),
+            placement: Placement::shared(options).unwrap(),
+            environment: Environment { clock: settings.clock.clone(), rules },
+            limits: settings.limits,
+            timeout: settings.timeout,
+            introspection: settings.introspection != Introspection::Never,
+        });
+        let server = Arc::new(Server {
+            engine: Arc::clone(&engine),
+            verifier: Verifier::with_secret(SECRET, settings.claims, settings.clock),
+            introspection: settings.introspection,
+            trusted_proxies: settings.trusted_proxies,
+            max_body_bytes: settings.max_body_bytes,
+            max_batch: 10,
+            token_for_page: None,
+            readiness: Readiness::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(tenantry::http::serve(listener, server, std::future::pending()));
+        Self { base, database, engine }
+    }
+
+    /// Somebody with this token, at `/org/{slug}/graphql` or at `/graphql`.
+    pub fn client(&self, slug: Option<&str>, token: Option<String>) -> Client {
+        let path =
+            slug.map_or_else(|| "/graphql".to_owned(), |slug| format!("/org/{slug}/graphql"));
+        Client::new(format!("{}{path}", self.base), token)
+    }
+
+    /// One of the demo's people at their organization, for example `acme-owner`.
+    pub fn person(&self, subject: &str) -> Client {
+        let slug = subject.split('-').next();
+        self.client(slug, Some(token(subject)))
+    }
+
+    /// Somebody who was never seen before, without an organization.
+    pub fn stranger(&self, subject: &str) -> Client {
+        self.client(None, Some(token(subject)))
+    }
+}
+
+/// A token for a subject, valid for an hour.
+pub fn token(subject: &str) -> String {
+    token_with(&json!({ "sub": subject }))
+}
+
+/// A token with these claims, valid for an hour unless they say otherwise.
+pub fn token_with(claims: &Value) -> String {
+    let mut all = json!({ "exp": Utc::now().timestamp() + 3_600 });
+    for (name, value) in claims.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    auth::sign(SECRET, &all).unwrap()
+}

@@ -1,0 +1,192 @@
+//! One PostgreSQL for the whole run, and a migrated database with the demo's rows cloned for each test.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use tenantry::postgres::{Embedded, Options};
+
+const FOLDER: &str = "tenantry-test-";
+const TEMPLATE: &str = "template_tenantry";
+
+/// The demo's rows: organizations acme (pro) and globex (free), a person in each role, projects.
+const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
+
+static SERVER: OnceLock<Server> = OnceLock::new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+struct Server {
+    admin: PgConnectOptions,
+}
+
+/// A database of the test's own.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub name: String,
+    admin: PgConnectOptions,
+}
+
+impl Database {
+    /// A clone of the migrated template.
+    pub async fn create() -> Self {
+        Self::named(&format!("TEMPLATE {TEMPLATE} STRATEGY file_copy")).await
+    }
+
+    /// An empty one.
+    pub async fn empty() -> Self {
+        Self::named("").await
+    }
+
+    async fn named(options: &str) -> Self {
+        let admin =
+            tokio::task::spawn_blocking(|| SERVER.get_or_init(start).admin.clone()).await.unwrap();
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+        let statement = format!("CREATE DATABASE {name} {options}");
+        connection.execute(AssertSqlSafe(statement)).await.unwrap();
+        Self { name, admin }
+    }
+
+    /// How the superuser connects, whom no policy binds.
+    pub fn admin(&self) -> PgConnectOptions {
+        self.admin.clone().database(&self.name)
+    }
+
+    /// How the app connects.
+    pub fn app(&self) -> PgConnectOptions {
+        self.admin().username("tenantry_app")
+    }
+
+    /// The address of the database for a role.
+    pub fn url(&self, role: &str) -> String {
+        let socket: String = url_encode(&self.admin.get_socket_or_host());
+        format!("postgres://{role}@localhost:5432/{}?host={socket}", self.name)
+    }
+
+    pub async fn connect_admin(&self) -> PgConnection {
+        PgConnection::connect_with(&self.admin()).await.unwrap()
+    }
+
+    pub async fn connect_app(&self) -> PgConnection {
+        PgConnection::connect_with(&self.app()).await.unwrap()
+    }
+
+    /// Runs SQL as the superuser.
+    pub async fn execute(&self, sql: &str) {
+        self.connect_admin().await.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+    }
+
+    /// The only value of a query as the superuser.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let mut connection = self.connect_admin().await;
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// A digest of every row of every table: equal before and after means that nothing changed.
+    pub async fn fingerprint(&self) -> Vec<(String, String)> {
+        let mut connection = self.connect_admin().await;
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+             WHERE schemaname IN ('app', 'auth', 'billing', 'audit') ORDER BY 1",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        assert!(tables.len() >= 13, "{tables:?}");
+        let mut digests = Vec::new();
+        for table in tables {
+            let sql = format!(
+                "SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
+            );
+            let digest =
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+            digests.push((table, digest));
+        }
+        digests
+    }
+}
+
+trait SocketOrHost {
+    fn get_socket_or_host(&self) -> String;
+}
+
+impl SocketOrHost for PgConnectOptions {
+    fn get_socket_or_host(&self) -> String {
+        self.get_socket()
+            .map_or_else(|| self.get_host().to_owned(), |path| path.display().to_string())
+    }
+}
+
+fn url_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Starts on a thread that lives as long as the process: PostgreSQL ends with the thread that started it.
+fn start() -> Server {
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        remove_leftovers();
+        let folder = tempfile::Builder::new().prefix(FOLDER).tempdir().unwrap();
+        open_to_server(folder.path());
+        let options = Options { folder: folder.path().join("postgres"), throwaway: true };
+        let server = Embedded::start(&options).unwrap();
+        send.send(server.connect_options()).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    let admin = receive.recv().unwrap();
+    let migrating = admin.clone();
+    thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(make_template(migrating));
+    })
+    .join()
+    .unwrap();
+    Server { admin }
+}
+
+/// This process never comes to clearing up after itself, so it does after its predecessors: a folder whose
+/// lock nobody holds is one of a run that has ended.
+fn remove_leftovers() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok) {
+        let ended = || {
+            let lock = std::fs::File::open(entry.path().join("postgres/lock"));
+            lock.is_ok_and(|lock| lock.try_lock().is_ok())
+        };
+        if entry.file_name().to_string_lossy().starts_with(FOLDER) && ended() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// As root the server runs as another user, who must be able to reach its folder.
+fn open_to_server(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+async fn make_template(admin: PgConnectOptions) {
+    let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {TEMPLATE}"))).await.unwrap();
+    let template = admin.database(TEMPLATE);
+    migration::migrate(template.clone(), None).await.unwrap();
+    let mut connection = PgConnection::connect_with(&template).await.unwrap();
+    connection.execute(ROWS).await.unwrap();
+    connection.close().await.unwrap();
+}

@@ -1,0 +1,9 @@
+//! A database and a server for each test, and people who ask it things.
+
+pub mod app;
+pub mod client;
+pub mod database;
+pub mod process;
+
+pub use app::{App, Settings};
+pub use client::{Client, Reply};

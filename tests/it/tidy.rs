@@ -1,0 +1,163 @@
+//! The structure of the code: arrows point down, and each kind of file keeps to its work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const FLOOR: [&str; 9] =
+    ["clock", "config", "error", "page", "postgres", "telemetry", "text", "auth", "tenancy"];
+const TOOLKIT: &str = "graphql";
+const SURFACE: [&str; 4] = ["cli", "http", "request", "schema"];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The top-level module of a file below `src`.
+fn module(file: &Path) -> String {
+    let first = file.components().next().unwrap().as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The top-level modules that a text uses, from `crate::x` and the groups of `use crate::{…}`.
+fn uses(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut item) = (0, String::new());
+            for char in group.chars() {
+                match char {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        found.insert(std::mem::take(&mut item));
+                    }
+                    char if depth == 0 => item.push(char),
+                    _ => {}
+                }
+            }
+            found.insert(item);
+        } else {
+            found.insert(rest.to_owned());
+        }
+    }
+    let name = |item: &str| {
+        let item = item.trim();
+        item[..item.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(item.len())]
+            .to_owned()
+    };
+    found.iter().map(|item| name(item)).filter(|item| !item.is_empty()).collect()
+}
+
+fn files() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    sources(&root)
+        .into_iter()
+        .map(|path| {
+            (path.strip_prefix(&root).unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+fn is_area(module: &str) -> bool {
+    !FLOOR.contains(&module)
+        && module != TOOLKIT
+        && !SURFACE.contains(&module)
+        && module != "lib"
+        && module != "main"
+}
+
+#[test]
+fn arrows_point_down() {
+    let mut areas: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in files() {
+        let from = module(&path);
+        for to in uses(&text) {
+            let allowed = if FLOOR.contains(&from.as_str()) || from == TOOLKIT {
+                !is_area(&to) && !SURFACE.contains(&to.as_str())
+            } else if is_area(&from) {
+                !SURFACE.contains(&to.as_str())
+            } else {
+                true
+            };
+            assert!(allowed, "{} uses {to}, which stands above it", path.display());
+            if is_area(&from) && is_area(&to) && from != to {
+                areas.entry(from.clone()).or_default().insert(to);
+            }
+        }
+    }
+    assert!(areas["organization"].contains("project"), "the test reads no imports: {areas:?}");
+    for alone in ["audit", "plan"] {
+        let used: Vec<_> =
+            areas.get(alone).into_iter().flatten().filter(|area| *area != "user").collect();
+        assert!(used.is_empty(), "{alone} calls {used:?}");
+    }
+}
+
+#[test]
+fn operations_know_no_graphql_and_resolvers_no_sql() {
+    for (path, text) in files() {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let told = path.display();
+        if name == "ops.rs" {
+            assert!(
+                !text.contains("async_graphql") && !text.contains("axum"),
+                "{told} knows its callers"
+            );
+        }
+        if name == "graphql.rs" && is_area(&module(&path)) {
+            let sql = ["sea_orm", "sqlx", "Statement", "EntityTrait", "ActiveModel"];
+            assert!(!sql.iter().any(|word| text.contains(word)), "{told} runs SQL");
+        }
+    }
+}
+
+#[test]
+fn entity_and_migration_stand_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (folder, stranger) in
+        [("entity/src", "migration::"), ("migration/src", "entity::"), ("entity/src", "tenantry::")]
+    {
+        for path in sources(&root.join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(
+                !text.contains(&format!("use {stranger}")),
+                "{} uses {stranger}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "entity/src", "migration/src", "tests"] {
+        for path in sources(&root.join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("//! "), "{} does not", path.display());
+            if folder != "tests" {
+                let lines = text.lines().count();
+                assert!(
+                    lines <= 460,
+                    "{} has {lines} lines: what can be a file of its own?",
+                    path.display()
+                );
+            }
+        }
+    }
+}
