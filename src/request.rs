@@ -197,7 +197,7 @@ impl Engine {
         let request = schema::request(&prepared.document, name, prepared.request.variables)
             .data(Arc::clone(session))
             .data(Loaders::new(Arc::clone(session), queue.clone()));
-        queue.drive(self.api.execute(request)).await
+        queue.drive(session.transaction(), self.api.execute(request)).await
     }
 }
 

@@ -6,18 +6,20 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    EmptySubscription, MergedObject, Object, Request, Response, Schema, ServerError,
-    ValidationMode, ValidationResult, Variables,
+    EmptySubscription, MergedObject, Object, Request, Response, Schema, SchemaBuilder, ServerError,
+    ValidationMode, ValidationResult, Value, Variables,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextValidation},
 };
 
 use crate::{
+    audit::AuditLogConnection,
     error::ErrorCode,
     graphql::document::{Document, Limits, Refusal},
+    member::MemberConnection,
     node::NodeQuery,
     organization::{OrganizationMutation, OrganizationQuery},
     plan::PlanQuery,
-    project::ProjectMutation,
+    project::{ProjectConnection, ProjectMutation},
     user::UserQuery,
 };
 
@@ -64,7 +66,6 @@ impl Api {
     /// The schema with its limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let build = || Schema::build(Query::default(), Mutation::default(), EmptySubscription);
         Self {
             executor: build().validation_mode(ValidationMode::Fast).finish(),
             validator: build().extension(ValidateOnly { complexity: limits.complexity }).finish(),
@@ -102,6 +103,10 @@ impl Api {
 /// A request for a parsed document.
 #[must_use]
 pub fn request(document: &Document, operation_name: Option<&str>, variables: Variables) -> Request {
+    let mut variables = variables;
+    for name in &document.optional_variables {
+        variables.entry(name.clone()).or_insert(Value::Null);
+    }
     let mut request = Request::new(String::new()).variables(variables);
     request.operation_name = operation_name.map(str::to_owned);
     request.set_parsed_query(document.parsed.clone());
@@ -111,7 +116,14 @@ pub fn request(document: &Document, operation_name: Option<&str>, variables: Var
 /// The schema in the schema definition language.
 #[must_use]
 pub fn sdl() -> String {
-    Schema::build(Query::default(), Mutation::default(), EmptySubscription).finish().sdl()
+    build().finish().sdl()
+}
+
+fn build() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .override_output_type_description::<ProjectConnection>("A page of projects.")
+        .override_output_type_description::<MemberConnection>("A page of members.")
+        .override_output_type_description::<AuditLogConnection>("A page of the audit log.")
 }
 
 /// Stops after validation, and refuses what is too complex under a code of its own.

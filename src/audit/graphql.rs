@@ -1,13 +1,13 @@
 //! The audit trail as clients see it.
 
-use async_graphql::{Context, ID, InputObject, Json, Object};
+use async_graphql::{Context, ID, InputObject, Json, Object, connection::EmptyFields};
 use chrono::{DateTime, Utc};
 use entity::audit_log;
 
 use super::ops::Filter;
 use crate::{
     error::{Error, Result},
-    graphql::{ContextExt, parse_id},
+    graphql::{Connection, ContextExt, parse_id},
     user::{User, UserById},
 };
 
@@ -61,7 +61,8 @@ impl AuditLog {
 
     /// The address that the request came from.
     async fn ip_address(&self) -> Option<&str> {
-        self.0.ip_address.as_deref()
+        // PostgreSQL writes an address with the length of its network.
+        self.0.ip_address.as_deref().map(|text| text.split('/').next().unwrap_or(text))
     }
 
     /// When it was done.
@@ -69,6 +70,9 @@ impl AuditLog {
         self.0.created_at
     }
 }
+
+/// A page of the audit log; without a total, because the log only grows.
+pub type AuditLogConnection = Connection<AuditLog, EmptyFields>;
 
 /// Which entries to show; what is left out does not narrow.
 #[derive(Debug, Default, InputObject)]

@@ -7,5 +7,5 @@ mod graphql;
 mod ops;
 
 pub use action::Action;
-pub use graphql::{AuditLog, AuditLogFilter};
+pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter};
 pub use ops::{Filter, list, record};

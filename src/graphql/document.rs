@@ -3,23 +3,24 @@
 //! Everything here is linear in the document's size, fragments are measured once however often they are spread,
 //! so that no document is expensive to refuse.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use async_graphql::{
-    Name, Positioned,
+    Name,
     parser::{
         parse_query,
         types::{
-            DocumentOperations, ExecutableDocument, Field, FragmentDefinition, OperationDefinition,
-            OperationType, Selection, SelectionSet,
+            DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType,
+            Selection, SelectionSet,
         },
     },
 };
 
+use super::{measure::Measuring, scan::scan};
 use crate::error::ErrorCode;
 
 /// Selections, lists and objects may nest this deep in the text; beyond it a parser's stack is at risk.
-const MAX_NESTING: usize = 100;
+pub(super) const MAX_NESTING: usize = 100;
 
 /// Limits on a document, all of them settings.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct Document {
     pub introspection_only: bool,
     /// It asks for introspection.
     pub introspects: bool,
+    /// Variables of which leaving them out means null.
+    pub optional_variables: Vec<Name>,
 }
 
 impl Document {
@@ -94,11 +97,11 @@ impl Document {
             location: error.positions().next().map(|pos| (pos.line, pos.column)),
             message: error.to_string(),
         })?;
-        let mut measuring =
-            Measuring { document: &parsed, done: HashMap::new(), open: HashSet::new() };
+        let mut measuring = Measuring::new(&parsed);
         for (_, operation) in parsed.operations.iter() {
-            measuring.set(&operation.node.selection_set.node, 0)?.check(limits)?;
+            measuring.operation(&operation.node)?.check(limits)?;
         }
+        let used = measuring.variables;
         let operation = select(&parsed, operation_name)?;
         let is_mutation = match operation.ty {
             OperationType::Query => false,
@@ -115,170 +118,27 @@ impl Document {
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
-        Ok(Self { parsed, is_mutation, introspection_only, introspects })
+        let optional_variables = optional(operation, &used);
+        Ok(Self { parsed, is_mutation, introspection_only, introspects, optional_variables })
     }
 }
 
-/// Counts tokens and nesting without parsing (GraphQL specification, section 2.1).
-fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
-    let bytes = text.as_bytes();
-    let (mut at, mut tokens, mut nesting) = (0, 0, 0_usize);
-    while let Some(&byte) = bytes.get(at) {
-        at += match byte {
-            b' ' | b'\t' | b'\r' | b'\n' | b',' => 1,
-            b'#' => length(&bytes[at..], |byte| byte != b'\n'),
-            _ => {
-                tokens += 1;
-                match byte {
-                    b'{' | b'(' | b'[' => nesting += 1,
-                    b'}' | b')' | b']' => nesting = nesting.saturating_sub(1),
-                    _ => {}
-                }
-                token_length(&bytes[at..])
-            }
-        };
-        if tokens > limits.tokens {
-            let limit = limits.tokens;
-            return Err(Refusal::too_complex(format!("the document has more than {limit} tokens")));
-        }
-        if nesting > MAX_NESTING {
-            let message = format!("the document nests deeper than {MAX_NESTING} levels");
-            return Err(Refusal::too_complex(message));
-        }
-    }
-    Ok(())
+/// The variables that may be left out, where that is the same as null: in arguments, all of which are optional, but not
+/// in the input of a mutation, where a field that is left out stays as it is. The executor's computation of complexity
+/// takes a variable that was left out for an error.
+fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> {
+    let definitions = operation.variable_definitions.iter().map(|definition| &definition.node);
+    definitions
+        .filter(|definition| {
+            definition.var_type.node.nullable && definition.default_value.is_none()
+        })
+        .map(|definition| definition.name.node.clone())
+        .filter(|name| used.contains(name))
+        .collect()
 }
 
-/// How many bytes the token at the start takes; never 0.
-fn token_length(bytes: &[u8]) -> usize {
-    if bytes.starts_with(b"\"\"\"") {
-        let end = (3..bytes.len())
-            .find(|&at| bytes[at..].starts_with(b"\"\"\"") && bytes[at - 1] != b'\\');
-        return end.map_or(bytes.len(), |end| end + 3);
-    }
-    if bytes[0] == b'"' {
-        let mut at = 1;
-        while at < bytes.len() && bytes[at] != b'"' && bytes[at] != b'\n' {
-            at += if bytes[at] == b'\\' { 2 } else { 1 };
-        }
-        return (at + 1).min(bytes.len());
-    }
-    length(bytes, |byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-').max(1)
-}
-
-fn length(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|&byte| !wanted(byte)).unwrap_or(bytes.len())
-}
-
-fn is_introspection(field: &Field) -> bool {
+pub(super) fn is_introspection(field: &Field) -> bool {
     field.name.node == "__schema" || field.name.node == "__type"
-}
-
-/// The size of a selection with its fragments spread out.
-#[derive(Clone, Copy, Debug, Default)]
-struct Measure {
-    fields: usize,
-    aliases: usize,
-    depth: usize,
-    introspection_depth: usize,
-}
-
-impl Measure {
-    fn beside(self, other: Self) -> Self {
-        Self {
-            fields: self.fields.saturating_add(other.fields),
-            aliases: self.aliases.saturating_add(other.aliases),
-            depth: self.depth.max(other.depth),
-            introspection_depth: self.introspection_depth.max(other.introspection_depth),
-        }
-    }
-
-    fn under(self, field: &Field) -> Self {
-        let (depth, introspection_depth) = if is_introspection(field) {
-            (0, 1 + self.depth.max(self.introspection_depth))
-        } else {
-            (1 + self.depth, self.introspection_depth)
-        };
-        Self {
-            fields: self.fields.saturating_add(1),
-            aliases: self.aliases.saturating_add(usize::from(field.alias.is_some())),
-            depth,
-            introspection_depth,
-        }
-    }
-
-    fn check(self, limits: &Limits) -> Result<(), Refusal> {
-        for (size, limit, what) in [
-            (self.depth, limits.depth, "is nested deeper than {} levels of fields"),
-            (
-                self.introspection_depth,
-                limits.introspection_depth,
-                "introspects deeper than {} levels",
-            ),
-            (self.aliases, limits.aliases, "has more than {} aliases"),
-            (self.fields, limits.complexity, "selects more than {} fields"),
-        ] {
-            if size > limit {
-                let what = what.replace("{}", &limit.to_string());
-                return Err(Refusal::too_complex(format!("the document {what}")));
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Measuring<'document> {
-    document: &'document ExecutableDocument,
-    done: HashMap<&'document Name, Measure>,
-    open: HashSet<&'document Name>,
-}
-
-impl<'document> Measuring<'document> {
-    fn set(&mut self, set: &'document SelectionSet, level: usize) -> Result<Measure, Refusal> {
-        if level > MAX_NESTING {
-            let message = format!("fragments nest deeper than {MAX_NESTING} levels");
-            return Err(Refusal::too_complex(message));
-        }
-        let mut total = Measure::default();
-        for selection in &set.items {
-            let measure = match &selection.node {
-                Selection::Field(field) => {
-                    let field = &field.node;
-                    self.set(&field.selection_set.node, level + 1)?.under(field)
-                }
-                Selection::InlineFragment(fragment) => {
-                    self.set(&fragment.node.selection_set.node, level + 1)?
-                }
-                Selection::FragmentSpread(spread) => {
-                    match self.document.fragments.get_key_value(&spread.node.fragment_name.node) {
-                        Some((name, fragment)) => self.fragment(name, fragment, level)?,
-                        // Validation tells about it.
-                        None => Measure::default(),
-                    }
-                }
-            };
-            total = total.beside(measure);
-        }
-        Ok(total)
-    }
-
-    fn fragment(
-        &mut self,
-        name: &'document Name,
-        fragment: &'document Positioned<FragmentDefinition>,
-        level: usize,
-    ) -> Result<Measure, Refusal> {
-        if let Some(measure) = self.done.get(name) {
-            return Ok(*measure);
-        }
-        if !self.open.insert(name) {
-            return Err(Refusal::invalid("a fragment spreads itself, directly or through others"));
-        }
-        let measure = self.set(&fragment.node.selection_set.node, level + 1)?;
-        self.open.remove(name);
-        self.done.insert(name, measure);
-        Ok(measure)
-    }
 }
 
 fn select<'document>(

@@ -4,9 +4,10 @@
 //! because they start only when no resolver can go on without them, and none outlives its transaction.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Poll,
     time::Duration,
 };
@@ -16,15 +17,14 @@ use async_graphql::{
     runtime::Timer,
 };
 use futures_util::{
-    FutureExt, StreamExt,
+    FutureExt,
     future::{BoxFuture, ready},
-    stream::FuturesUnordered,
     task::{FutureObj, Spawn, SpawnError},
 };
 
 use crate::{
     error::{Error, Result},
-    tenancy::Session,
+    tenancy::{Session, Transaction},
 };
 
 /// What areas implement `Loader<Key>` for, a key type for each look-up.
@@ -93,7 +93,7 @@ impl Timer for Immediately {
 
 /// The batches that wait to be driven.
 #[derive(Clone, Default)]
-pub struct Queue(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
+pub struct Queue(Arc<Mutex<VecDeque<FutureObj<'static, ()>>>>);
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -103,33 +103,35 @@ impl std::fmt::Debug for Queue {
 
 impl Spawn for Queue {
     fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        self.lock().push(future);
+        self.lock().push_back(future);
         Ok(())
     }
 }
 
 impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<FutureObj<'static, ()>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<FutureObj<'static, ()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `main` to its end, and with it the batches that it waits for.
-    pub async fn drive<T>(&self, main: impl Future<Output = T>) -> T {
+    ///
+    /// A connection does one thing at a time, so a batch that began early would gain nothing and miss the keys of those
+    /// who still wait for their rows: one begins when the transaction has nothing else to do.
+    pub async fn drive<T>(&self, transaction: &Transaction, main: impl Future<Output = T>) -> T {
         let mut main = pin!(main);
-        let mut running = FuturesUnordered::new();
+        let mut batch: Option<FutureObj<'static, ()>> = None;
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(output) = main.as_mut().poll(context) {
                     return Poll::Ready(output);
                 }
-                running.extend(self.lock().drain(..));
-                let mut progressed = false;
-                while let Poll::Ready(Some(())) = running.poll_next_unpin(context) {
-                    progressed = true;
+                if batch.is_none() && transaction.is_idle() {
+                    batch = self.lock().pop_front();
                 }
-                // Otherwise a batch has woken its waiters, or asked another loader.
-                if !progressed && self.lock().is_empty() {
-                    return Poll::Pending;
+                match batch.as_mut().map(|batch| batch.poll_unpin(context)) {
+                    // Its waiters can go on, which may bring more.
+                    Some(Poll::Ready(())) => batch = None,
+                    Some(Poll::Pending) | None => return Poll::Pending,
                 }
             }
         })

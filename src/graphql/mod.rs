@@ -5,6 +5,8 @@ mod context;
 pub mod document;
 mod error;
 mod loader;
+mod measure;
+mod scan;
 
 use async_graphql::{TypeDirective, resolver_utils::EnumType};
 

@@ -7,7 +7,7 @@ use entity::{OrgRole, organization_member};
 use super::ops;
 use crate::{
     error::Result,
-    graphql::{ContextExt, to_int},
+    graphql::{Connection, ContextExt, to_int},
     user::{User, UserById},
 };
 
@@ -68,6 +68,9 @@ impl Member {
         self.0.updated_at
     }
 }
+
+/// A page of members.
+pub type MemberConnection = Connection<Member, MemberTotal>;
 
 /// What the connection of members adds to a page.
 #[derive(Debug)]

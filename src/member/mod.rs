@@ -4,6 +4,6 @@ mod graphql;
 mod loader;
 mod ops;
 
-pub use graphql::{Member, MemberTotal, Role};
+pub use graphql::{Member, MemberConnection, MemberTotal, Role};
 pub use loader::MemberById;
 pub use ops::{add_owner, list};

@@ -1,23 +1,20 @@
 //! Organizations as clients see them.
 
-use async_graphql::{
-    Context, ID, InputObject, Object, SimpleObject,
-    connection::{Connection as PlainConnection, EmptyFields},
-};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject, connection::EmptyFields};
 use chrono::{DateTime, Utc};
 use entity::organization;
 
 use super::{OrganizationName, Slug, loader::OrganizationById, ops};
 use crate::{
-    audit::{self, AuditLog, AuditLogFilter},
+    audit::{self, AuditLogConnection, AuditLogFilter},
     auth::Permission,
     billing::{self, Billing},
     error::{Error, Result},
-    graphql::{Connection, ContextExt, connection, page_cost, parse_id, requires_permission},
-    member::{self, Member, MemberById, MemberTotal, Role},
-    page::{Cursor, Page},
+    graphql::{ContextExt, connection, page_cost, parse_id, requires_permission},
+    member::{self, Member, MemberById, MemberConnection, MemberTotal, Role},
+    page::Page,
     plan::{self, Plan},
-    project::{self, Project, ProjectById, ProjectTotal},
+    project::{self, Project, ProjectById, ProjectConnection, ProjectTotal},
     usage::{self, Entitlement},
 };
 
@@ -91,7 +88,7 @@ impl Organization {
         #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
         #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Member, MemberTotal>> {
+    ) -> Result<MemberConnection> {
         let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
         Ok(connection(member::list(ctx.session()?, &page).await?, MemberTotal))
     }
@@ -116,7 +113,7 @@ impl Organization {
         #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
         #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Project, ProjectTotal>> {
+    ) -> Result<ProjectConnection> {
         let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
         Ok(connection(project::list(ctx.session()?, &page).await?, ProjectTotal))
     }
@@ -152,7 +149,7 @@ impl Organization {
         #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
         #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
-    ) -> Option<Result<PlainConnection<Cursor, AuditLog>>> {
+    ) -> Option<Result<AuditLogConnection>> {
         let logs = async {
             let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
             let filter = filter.unwrap_or_default().parse()?;
@@ -221,7 +218,7 @@ impl OrganizationMutation {
     async fn create_organization(
         &self,
         ctx: &Context<'_>,
-        input: CreateOrganizationInput,
+        #[graphql(desc = "The organization to found.")] input: CreateOrganizationInput,
     ) -> Result<CreateOrganizationPayload> {
         let name = OrganizationName::parse(&input.name)?;
         let slug = Slug::parse(&input.slug)?;
@@ -234,7 +231,7 @@ impl OrganizationMutation {
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
-        input: UpdateOrganizationInput,
+        #[graphql(desc = "What to change.")] input: UpdateOrganizationInput,
     ) -> Result<UpdateOrganizationPayload> {
         let name = OrganizationName::parse(&input.name)?;
         let organization = ops::rename(ctx.session()?, name).await?;

@@ -8,7 +8,7 @@ use super::{Description, ProjectName, ops};
 use crate::{
     auth::Permission,
     error::Result,
-    graphql::{ContextExt, parse_id, requires_permission, to_int},
+    graphql::{Connection, ContextExt, parse_id, requires_permission, to_int},
     user::{User, UserById},
 };
 
@@ -55,6 +55,9 @@ impl Project {
         self.0.updated_at
     }
 }
+
+/// A page of projects.
+pub type ProjectConnection = Connection<Project, ProjectTotal>;
 
 /// What the connection of projects adds to a page.
 #[derive(Debug)]
@@ -129,7 +132,7 @@ impl ProjectMutation {
     async fn create_project(
         &self,
         ctx: &Context<'_>,
-        input: CreateProjectInput,
+        #[graphql(desc = "The project to create.")] input: CreateProjectInput,
     ) -> Result<CreateProjectPayload> {
         let name = ProjectName::parse(&input.name)?;
         let description = Description::parse(input.description.as_deref())?;
@@ -142,7 +145,7 @@ impl ProjectMutation {
     async fn update_project(
         &self,
         ctx: &Context<'_>,
-        input: UpdateProjectInput,
+        #[graphql(desc = "Which project, and what to change.")] input: UpdateProjectInput,
     ) -> Result<UpdateProjectPayload> {
         let change = ops::Change {
             name: input
@@ -165,7 +168,7 @@ impl ProjectMutation {
     async fn delete_project(
         &self,
         ctx: &Context<'_>,
-        input: DeleteProjectInput,
+        #[graphql(desc = "Which project.")] input: DeleteProjectInput,
     ) -> Result<DeleteProjectPayload> {
         let project = ops::delete(ctx.session()?, parse_id(&input.id)).await?;
         Ok(DeleteProjectPayload { project: Project(project) })

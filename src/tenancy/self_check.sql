@@ -27,7 +27,7 @@ policy AS (
       AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))
 ),
 routine AS (
-    SELECT p.oid::regprocedure::text AS name, p.proowner, p.prosecdef, p.proconfig,
+    SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace

@@ -60,6 +60,8 @@ pub struct Transaction {
     connection: Mutex<Option<Lease>>,
     failure: OnceLock<Failure>,
     statements: AtomicU32,
+    /// Statements that run or wait for their turn.
+    waiting: AtomicU32,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -78,6 +80,7 @@ impl Transaction {
             connection: Mutex::new(Some(lease)),
             failure: OnceLock::new(),
             statements: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
         }
     }
 
@@ -86,6 +89,7 @@ impl Transaction {
         &self,
         work: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
+        let _waiting = Waiting::enter(&self.waiting);
         let mut guard = self.connection.lock().await;
         let lease = guard.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         self.statements.fetch_add(1, Ordering::Relaxed);
@@ -105,6 +109,11 @@ impl Transaction {
             Trouble::Timeout => Error::Timeout,
             Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
         })
+    }
+
+    /// Nothing runs, and nothing waits for its turn.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
     }
 
     /// How many messages were sent to PostgreSQL so far, the opening one included.
@@ -161,6 +170,22 @@ impl Drop for Transaction {
         if let Some(lease) = self.connection.get_mut().take() {
             give_back_later(lease);
         }
+    }
+}
+
+/// Counts a statement for as long as somebody waits for it.
+struct Waiting<'count>(&'count AtomicU32);
+
+impl<'count> Waiting<'count> {
+    fn enter(count: &'count AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

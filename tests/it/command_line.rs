@@ -16,7 +16,8 @@ fn secret() -> String {
 
 #[test]
 fn a_bad_setting_is_one_line_that_names_it() {
-    let cases: [(&[&str], &[(&str, &str)], &str); 12] = [
+    type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 12] = [
         (&["serve"], &[], "DATABASE_URL is not set"),
         (&["serve"], &[("DATABASE_URL", "mysql://x")], "DATABASE_URL is not a PostgreSQL address"),
         (&["serve"], &[("DATABASE_URL", "postgres://a@localhost/b")], "JWT_SECRET is not set"),

@@ -104,7 +104,7 @@ async fn a_role_with_bypassrls() {
 async fn an_owner() {
     fault("ALTER TABLE app.projects OWNER TO ROLE", &["role ROLE owns TABLE app.projects"]).await;
     fault("ALTER DATABASE DATABASE_NAME OWNER TO ROLE", &["owns DATABASE DATABASE_NAME"]).await;
-    fault("ALTER FUNCTION app.claim_slug OWNER TO ROLE", &["owns FUNCTION app.claim_slug(text)"])
+    fault("ALTER FUNCTION app.claim_slug OWNER TO ROLE", &["owns FUNCTION app.claim_slug(p_slug text)"])
         .await;
 }
 
@@ -178,17 +178,17 @@ async fn a_truncate_grant_or_one_to_everybody() {
 async fn a_definer_function_that_is_unpinned_or_public() {
     fault(
         "ALTER FUNCTION app.claim_slug RESET search_path",
-        &["app.claim_slug(text) is SECURITY DEFINER without a pinned"],
+        &["app.claim_slug(p_slug text) is SECURITY DEFINER without a pinned"],
     )
     .await;
     fault(
         "ALTER FUNCTION app.claim_slug SET search_path = pg_temp, app",
-        &["app.claim_slug(text) is SECURITY DEFINER without a pinned"],
+        &["app.claim_slug(p_slug text) is SECURITY DEFINER without a pinned"],
     )
     .await;
     fault(
         "GRANT EXECUTE ON FUNCTION app.claim_slug TO PUBLIC",
-        &["app.claim_slug(text) is SECURITY DEFINER and executable by PUBLIC"],
+        &["app.claim_slug(p_slug text) is SECURITY DEFINER and executable by PUBLIC"],
     )
     .await;
 }

@@ -97,7 +97,7 @@ async fn twenty_are_given_when_nobody_says_and_bad_arguments_are_named() {
     let (app, expected) = acme().await;
     let client = app.person("acme-viewer");
     assert_eq!(names(&page(&client, json!({})).await), expected[..20]);
-    assert_eq!(names(&page(&client, json!({ "first": 0 })).await), [String::new(); 0]);
+    assert!(names(&page(&client, json!({ "first": 0 })).await).is_empty());
     assert_eq!(names(&page(&client, json!({ "first": 100 })).await), expected);
     for (variables, field) in [
         (json!({ "first": 101 }), "first"),

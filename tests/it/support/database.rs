@@ -35,7 +35,12 @@ pub struct Database {
 impl Database {
     /// A clone of the migrated template.
     pub async fn create() -> Self {
-        Self::named(&format!("TEMPLATE {TEMPLATE} STRATEGY file_copy")).await
+        let database = Self::named(&format!("TEMPLATE {TEMPLATE} STRATEGY file_copy")).await;
+        // A clone has all of its template but the rights on the database itself.
+        database
+            .execute(&format!("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", database.name))
+            .await;
+        database
     }
 
     /// An empty one.
