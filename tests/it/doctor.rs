@@ -104,8 +104,11 @@ async fn a_role_with_bypassrls() {
 async fn an_owner() {
     fault("ALTER TABLE app.projects OWNER TO ROLE", &["role ROLE owns TABLE app.projects"]).await;
     fault("ALTER DATABASE DATABASE_NAME OWNER TO ROLE", &["owns DATABASE DATABASE_NAME"]).await;
-    fault("ALTER FUNCTION app.claim_slug OWNER TO ROLE", &["owns FUNCTION app.claim_slug(p_slug text)"])
-        .await;
+    fault(
+        "ALTER FUNCTION app.claim_slug OWNER TO ROLE",
+        &["owns FUNCTION app.claim_slug(p_slug text)"],
+    )
+    .await;
 }
 
 #[tokio::test]
