@@ -34,6 +34,7 @@ pub mod tenancy;
 // Areas.
 pub mod audit;
 pub mod billing;
+pub mod invitation;
 pub mod member;
 pub mod node;
 pub mod organization;

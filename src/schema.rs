@@ -15,7 +15,8 @@ use crate::{
     audit::AuditLogConnection,
     error::ErrorCode,
     graphql::document::{Document, Limits, Refusal},
-    member::MemberConnection,
+    invitation::{InvitationConnection, InvitationMutation},
+    member::{MemberConnection, MemberMutation},
     node::NodeQuery,
     organization::{OrganizationMutation, OrganizationQuery},
     plan::PlanQuery,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Mutations that change where the session is: they tolerate no other beside them.
-pub const ALONE: [&str; 1] = ["createOrganization"];
+pub const ALONE: [&str; 2] = ["createOrganization", "acceptInvitation"];
 
 /// What can be asked.
 #[derive(Debug, Default, MergedObject)]
@@ -32,7 +33,7 @@ pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery)
 
 /// What can be changed. A mutation is atomic: when one of its fields fails, `data` is null and nothing was written.
 #[derive(Debug, Default, MergedObject)]
-pub struct Mutation(OrganizationMutation, ProjectMutation);
+pub struct Mutation(OrganizationMutation, MemberMutation, InvitationMutation, ProjectMutation);
 
 /// What can go wrong.
 #[derive(Debug, Default)]
@@ -123,6 +124,7 @@ fn build() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .override_output_type_description::<ProjectConnection>("A page of projects.")
         .override_output_type_description::<MemberConnection>("A page of members.")
+        .override_output_type_description::<InvitationConnection>("A page of invitations.")
         .override_output_type_description::<AuditLogConnection>("A page of the audit log.")
 }
 

@@ -2,6 +2,34 @@
 
 use crate::error::{Error, Result};
 
+/// RFC 5321, section 4.5.3.1: 64 for the local part, 255 for the domain, and the sign between.
+const MAX_EMAIL_BYTES: usize = 320;
+
+/// An e-mail address in lower case, of a form that can be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email(String);
+
+impl Email {
+    /// The address in a text, if it is one; white space around it is not part of it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let email = text.trim().to_lowercase();
+        let (local, domain) = email.split_once('@')?;
+        let plausible = email.len() <= MAX_EMAIL_BYTES
+            && !local.is_empty()
+            && !domain.is_empty()
+            && !domain.contains('@')
+            && !email.chars().any(|char| char.is_control() || char.is_whitespace());
+        plausible.then_some(Self(email))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
 /// A line of 1 to `most` characters.
 ///
 /// # Errors
@@ -48,6 +76,15 @@ fn bounded(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_folded_or_refused() {
+        assert_eq!(Email::parse(" A.B@Example.COM ").unwrap().into_string(), "a.b@example.com");
+        let long = format!("{}@x", "a".repeat(320));
+        for bad in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a\0@b", &long] {
+            assert!(Email::parse(bad).is_none(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn text_is_trimmed_bounded_and_clean() {

@@ -16,6 +16,7 @@ mod m0005_billing;
 mod m0006_audit;
 mod m0007_outbox;
 mod m0008_request;
+mod m0009_invitation;
 
 use sea_orm_migration::prelude::*;
 
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_audit::Migration),
             Box::new(m0007_outbox::Migration),
             Box::new(m0008_request::Migration),
+            Box::new(m0009_invitation::Migration),
         ]
     }
 }

@@ -7,6 +7,24 @@ pub enum Action {
     OrganizationCreated,
     /// An organization was changed. Metadata: old and new values.
     OrganizationUpdated,
+    /// An organization ended. Metadata: `name`, `slug`.
+    OrganizationDeleted,
+    /// Somebody was invited. Metadata: `email`, `role`.
+    InvitationCreated,
+    /// An invitation got a new token and a new term. Metadata: `email`, `role`.
+    InvitationResent,
+    /// An invitation was taken back. Metadata: `email`, `role`.
+    InvitationRevoked,
+    /// The invited person became a member. Metadata: `email`, `role`.
+    InvitationAccepted,
+    /// A member's role was changed. Metadata: `name`, `old_role`, `role`.
+    MemberRoleChanged,
+    /// A member was removed. Metadata: `name`, `role`.
+    MemberRemoved,
+    /// A member left. Metadata: `name`, `role`.
+    MemberLeft,
+    /// An owner handed the organization over. Metadata: `name` of the new owner.
+    OrganizationTransferred,
     /// A project was created. Metadata: `name`.
     ProjectCreated,
     /// A project was changed. Metadata: `name`, and old and new values.
@@ -22,6 +40,15 @@ impl Action {
         match self {
             Self::OrganizationCreated => "organization.created",
             Self::OrganizationUpdated => "organization.updated",
+            Self::OrganizationDeleted => "organization.deleted",
+            Self::OrganizationTransferred => "organization.transferred",
+            Self::InvitationCreated => "invitation.created",
+            Self::InvitationResent => "invitation.resent",
+            Self::InvitationRevoked => "invitation.revoked",
+            Self::InvitationAccepted => "invitation.accepted",
+            Self::MemberRoleChanged => "member.role_changed",
+            Self::MemberRemoved => "member.removed",
+            Self::MemberLeft => "member.left",
             Self::ProjectCreated => "project.created",
             Self::ProjectUpdated => "project.updated",
             Self::ProjectDeleted => "project.deleted",

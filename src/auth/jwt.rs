@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde_json::{Map, Value};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, text::Email};
 
 /// Clocks of issuer and server may differ by this many seconds.
 const LEEWAY_SECONDS: f64 = 30.0;
@@ -16,9 +16,6 @@ const LEEWAY_SECONDS: f64 = 30.0;
 const MAX_IDENTITY_BYTES: usize = 1024;
 
 const MAX_NAME_CHARS: usize = 200;
-
-/// RFC 5321, section 4.5.3.1: 64 for the local part, 255 for the domain, and the sign between.
-const MAX_EMAIL_BYTES: usize = 320;
 
 /// Which claims are read, and what they must be.
 #[derive(Clone, Debug)]
@@ -166,13 +163,8 @@ impl Verifier {
                 Some(Value::String(text)) => text == "true",
                 _ => false,
             };
-        let email = at_path(claims, &self.claims.email)?.as_str()?.trim().to_lowercase();
-        let plausible = email.len() <= MAX_EMAIL_BYTES
-            && email.split_once('@').is_some_and(|(local, domain)| {
-                !local.is_empty() && !domain.is_empty() && !domain.contains('@')
-            })
-            && !email.chars().any(|char| char.is_control() || char.is_whitespace());
-        (verified && plausible).then_some(email)
+        let email = Email::parse(at_path(claims, &self.claims.email)?.as_str()?)?;
+        verified.then(|| email.into_string())
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod jwt;
 mod permission;
+mod role;
 
 pub use jwt::{Caller, Claims, TokenError, Verifier, sign};
 pub use permission::Permission;
+pub use role::Role;

@@ -63,6 +63,15 @@ impl Permission {
         Self::OrganizationDelete,
     ];
 
+    /// What acting on somebody of this role takes, where `permission` is enough for viewers and members.
+    #[must_use]
+    pub fn to_act_on(role: OrgRole, permission: Self) -> Self {
+        match role {
+            OrgRole::Viewer | OrgRole::Member => permission,
+            OrgRole::Admin | OrgRole::Owner => Self::MemberManageAdmins,
+        }
+    }
+
     /// Whether a role includes this permission; the roles are ordered, so the least one decides.
     #[must_use]
     pub fn granted_to(self, role: OrgRole) -> bool {

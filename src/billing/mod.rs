@@ -4,4 +4,4 @@ mod graphql;
 mod ops;
 
 pub use graphql::Billing;
-pub use ops::{create, get};
+pub use ops::{create, get, has_live_subscription};

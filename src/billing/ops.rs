@@ -1,6 +1,6 @@
 //! The rules of billing.
 
-use entity::{OrganizationId, organization_billing, plan};
+use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Set};
 
 use crate::{
@@ -40,4 +40,18 @@ pub async fn create(session: &Session, organization_id: OrganizationId) -> Resul
     };
     organization_billing::Entity::insert(row).exec_without_returning(session).await?;
     Ok(())
+}
+
+/// Whether somebody is still charged for the organization.
+///
+/// # Errors
+///
+/// Without an organization, or without the permission.
+pub async fn has_live_subscription(session: &Session) -> Result<bool> {
+    let billing = get(session).await?;
+    let ended = matches!(
+        billing.status,
+        SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired
+    );
+    Ok(billing.stripe_subscription_id.is_some() && !ended)
 }

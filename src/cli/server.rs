@@ -25,7 +25,7 @@ pub(super) fn build(
     let engine = Engine {
         api: Api::new(&limits),
         placement,
-        environment: rules.environment(clock.clone()),
+        environment: rules.environment(clock.clone(), jwt).map_err(Failure::new)?,
         limits,
         timeout: Duration::from_secs(http.request_timeout),
         introspection: http.introspection != crate::config::Introspection::Never,

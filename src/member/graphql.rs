@@ -1,29 +1,16 @@
 //! Members as clients see them.
 
-use async_graphql::{Context, Enum, ID, Object};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
-use entity::{OrgRole, organization_member};
+use entity::organization_member;
 
 use super::ops;
 use crate::{
-    error::Result,
-    graphql::{Connection, ContextExt, to_int},
+    auth::{Permission, Role},
+    error::{Error, Result},
+    graphql::{Connection, ContextExt, parse_id, requires_permission, to_int},
     user::{User, UserById},
 };
-
-/// What a member is in an organization. Each role may do what the ones after it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[graphql(remote = "OrgRole")]
-pub enum Role {
-    /// Everything, ownership, money and the organization's end included. There is always one at least.
-    Owner,
-    /// Everything but what concerns admins, owners and money.
-    Admin,
-    /// Creates and updates projects.
-    Member,
-    /// Reads.
-    Viewer,
-}
 
 #[derive(Debug)]
 pub struct Member(pub organization_member::Model);
@@ -82,5 +69,122 @@ impl MemberTotal {
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
         Ok(to_int(count.try_into().unwrap_or(i64::MAX)))
+    }
+}
+
+/// A member, and what they are to be.
+#[derive(Debug, InputObject)]
+pub struct UpdateMemberRoleInput {
+    /// The seat's id: `Member.id`.
+    pub id: ID,
+    /// The new role.
+    pub role: Role,
+}
+
+/// The member as they are now.
+#[derive(Debug, SimpleObject)]
+pub struct UpdateMemberRolePayload {
+    /// The changed member.
+    pub member: Member,
+}
+
+/// A member to remove.
+#[derive(Debug, InputObject)]
+pub struct RemoveMemberInput {
+    /// The seat's id: `Member.id`.
+    pub id: ID,
+}
+
+/// The seat that is gone.
+#[derive(Debug, SimpleObject)]
+pub struct RemoveMemberPayload {
+    /// The seat as it was.
+    pub member: Member,
+}
+
+/// The organization to leave, named so that nobody leaves another one by mistake.
+#[derive(Debug, InputObject)]
+pub struct LeaveOrganizationInput {
+    /// The current organization's id.
+    pub organization_id: ID,
+}
+
+/// The seat that was given up.
+#[derive(Debug, SimpleObject)]
+pub struct LeaveOrganizationPayload {
+    /// The seat as it was.
+    pub member: Member,
+}
+
+/// Who is to be the owner.
+#[derive(Debug, InputObject)]
+pub struct TransferOwnershipInput {
+    /// The seat's id: `Member.id`.
+    pub member_id: ID,
+}
+
+/// The owner as they are now.
+#[derive(Debug, SimpleObject)]
+pub struct TransferOwnershipPayload {
+    /// The new owner's seat.
+    pub member: Member,
+}
+
+/// Changes to members.
+#[derive(Debug, Default)]
+pub struct MemberMutation;
+
+#[Object]
+impl MemberMutation {
+    /// Changes what a member is. Admins and up; where an admin or an owner is made or unmade, owners only.
+    /// `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no such seat.
+    #[graphql(directive = requires_permission::apply(Permission::MemberUpdateRole))]
+    async fn update_member_role(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which member, and what they are to be.")] input: UpdateMemberRoleInput,
+    ) -> Result<UpdateMemberRolePayload> {
+        let member =
+            ops::update_role(ctx.session()?, parse_id(&input.id), input.role.into()).await?;
+        Ok(UpdateMemberRolePayload { member: Member(member) })
+    }
+
+    /// Removes a member, who is out with their next request. Admins and up; admins and owners are removed by owners.
+    /// `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no such seat.
+    #[graphql(directive = requires_permission::apply(Permission::MemberRemove))]
+    async fn remove_member(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which member.")] input: RemoveMemberInput,
+    ) -> Result<RemoveMemberPayload> {
+        let member = ops::remove(ctx.session()?, parse_id(&input.id)).await?;
+        Ok(RemoveMemberPayload { member: Member(member) })
+    }
+
+    /// Gives up one's own seat. Every member; `CONFLICT` for the last owner.
+    #[graphql(directive = requires_permission::apply(Permission::OrganizationLeave))]
+    async fn leave_organization(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which organization: the current one.")] input: LeaveOrganizationInput,
+    ) -> Result<LeaveOrganizationPayload> {
+        let session = ctx.session()?;
+        let tenant = session.authorize(Permission::OrganizationLeave)?;
+        if parse_id(&input.organization_id) != Some(tenant.organization_id) {
+            return Err(Error::NotFound("organization"));
+        }
+        Ok(LeaveOrganizationPayload { member: Member(ops::leave(session).await?) })
+    }
+
+    /// Makes another member the owner and the caller an admin. Owners; `NOT_FOUND` when the current organization has no
+    /// such seat.
+    #[graphql(directive = requires_permission::apply(Permission::OrganizationTransfer))]
+    async fn transfer_ownership(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who is to be the owner.")] input: TransferOwnershipInput,
+    ) -> Result<TransferOwnershipPayload> {
+        let member = ops::transfer(ctx.session()?, parse_id(&input.member_id)).await?;
+        Ok(TransferOwnershipPayload { member: Member(member) })
     }
 }

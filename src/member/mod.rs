@@ -4,6 +4,6 @@ mod graphql;
 mod loader;
 mod ops;
 
-pub use graphql::{Member, MemberConnection, MemberTotal, Role};
+pub use graphql::{Member, MemberConnection, MemberMutation, MemberTotal};
 pub use loader::MemberById;
-pub use ops::{add_owner, list};
+pub use ops::{add_owner, count, has_email, is_address_of_viewer, join, list, role_name};

@@ -6,6 +6,7 @@ use super::{loader::NodeById, ops::Found};
 use crate::{
     error::{Error, Result},
     graphql::{ContextExt, parse_id},
+    invitation::Invitation,
     member::Member,
     organization::Organization,
     project::Project,
@@ -23,6 +24,8 @@ pub enum Node {
     Organization(Organization),
     /// A seat in it.
     Member(Member),
+    /// An open invitation to it, for those who may see invitations.
+    Invitation(Invitation),
     /// A project of it.
     Project(Project),
     /// A person who is in it, or oneself.
@@ -34,6 +37,7 @@ impl From<Found> for Node {
         match found {
             Found::Organization(row) => Self::Organization(row.into()),
             Found::Member(row) => Self::Member(row.into()),
+            Found::Invitation(row) => Self::Invitation(row.into()),
             Found::Project(row) => Self::Project(row.into()),
             Found::User(row) => Self::User(row.into()),
         }

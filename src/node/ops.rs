@@ -1,11 +1,12 @@
 //! One statement for ids of any type, so that an unknown id, another tenant's and a non-existent one take the same path.
 
-use entity::{organization, organization_member, project, user};
+use entity::{invitation, organization, organization_member, project, user};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value, sea_query::ArrayType};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
+    auth::Permission,
     error::{Error, Result},
     tenancy::Session,
 };
@@ -15,6 +16,7 @@ use crate::{
 pub(super) enum Found {
     Organization(organization::Model),
     Member(organization_member::Model),
+    Invitation(invitation::Model),
     Project(project::Model),
     User(user::Model),
 }
@@ -24,6 +26,9 @@ const SQL: &str = "
     UNION ALL
     SELECT 'member', id, to_jsonb(t) FROM organization_members t WHERE organization_id = $2 AND id = ANY ($1)
     UNION ALL
+    SELECT 'invitation', id, to_jsonb(t) FROM invitations t
+    WHERE organization_id = $2 AND id = ANY ($1) AND $3 AND accepted_at IS NULL AND revoked_at IS NULL
+    UNION ALL
     SELECT 'project', id, to_jsonb(t) FROM projects t WHERE organization_id = $2 AND id = ANY ($1)
     UNION ALL
     SELECT 'user', id, to_jsonb(t) FROM users t WHERE $2 IS NOT NULL AND id = ANY ($1)";
@@ -31,11 +36,16 @@ const SQL: &str = "
 /// The objects with these ids that the caller may see in the current organization.
 pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Found)>> {
     let organization = session.tenant().map(|tenant| tenant.organization_id);
+    let invitations = session.authorize(Permission::MemberInvite).is_ok();
     let ids = ids.iter().map(|id| Value::from(*id)).collect();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         SQL,
-        [Value::Array(ArrayType::Uuid, Some(Box::new(ids))), organization.into()],
+        [
+            Value::Array(ArrayType::Uuid, Some(Box::new(ids))),
+            organization.into(),
+            invitations.into(),
+        ],
     );
     session.query_all_raw(statement).await?.iter().map(found).collect()
 }
@@ -45,6 +55,7 @@ fn found(row: &QueryResult) -> Result<(Uuid, Found)> {
     let found = match kind.as_str() {
         "organization" => Found::Organization(model(row)?),
         "member" => Found::Member(model(row)?),
+        "invitation" => Found::Invitation(model(row)?),
         "project" => Found::Project(model(row)?),
         "user" => Found::User(model(row)?),
         other => return Err(Error::internal(format!("no type of object is called {other}"))),

@@ -7,11 +7,12 @@ use entity::organization;
 use super::{OrganizationName, Slug, loader::OrganizationById, ops};
 use crate::{
     audit::{self, AuditLogConnection, AuditLogFilter},
-    auth::Permission,
+    auth::{Permission, Role},
     billing::{self, Billing},
     error::{Error, Result},
     graphql::{ContextExt, connection, page_cost, parse_id, requires_permission},
-    member::{self, Member, MemberById, MemberConnection, MemberTotal, Role},
+    invitation::{self, InvitationConnection, InvitationTotal},
+    member::{self, Member, MemberById, MemberConnection, MemberTotal},
     page::Page,
     plan::{self, Plan},
     project::{self, Project, ProjectById, ProjectConnection, ProjectTotal},
@@ -101,6 +102,27 @@ impl Organization {
     ) -> Option<Result<Member>> {
         let key = MemberById(parse_id(&id)?);
         ctx.load(key).await.map(|row| row.map(Member)).transpose()
+    }
+
+    /// The open invitations, newest first, expired ones included. Admins and up.
+    #[graphql(
+        complexity = "page_cost(first, last, child_complexity)",
+        directive = requires_permission::apply(Permission::MemberInvite)
+    )]
+    async fn invitations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Option<Result<InvitationConnection>> {
+        let invitations = async {
+            let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+            Ok(connection(invitation::list(ctx.session()?, &page).await?, InvitationTotal))
+        };
+        Some(invitations.await)
     }
 
     /// The projects, newest first.
@@ -196,8 +218,10 @@ pub struct CreateOrganizationPayload {
 /// What to change about the current organization; a field that is left out stays as it is.
 #[derive(Debug, InputObject)]
 pub struct UpdateOrganizationInput {
-    /// The new name: 1 to 100 characters on one line.
-    pub name: String,
+    /// The new name: 1 to 100 characters on one line. Null is the same as left out.
+    pub name: Option<String>,
+    /// The new slug, of the form of a new organization's. Null is the same as left out.
+    pub slug: Option<String>,
 }
 
 /// The organization as it is now.
@@ -205,6 +229,36 @@ pub struct UpdateOrganizationInput {
 pub struct UpdateOrganizationPayload {
     /// The changed organization.
     pub organization: Organization,
+}
+
+/// The organization to delete.
+#[derive(Debug, InputObject)]
+pub struct DeleteOrganizationInput {
+    /// The current organization's slug, typed as a confirmation.
+    pub slug: String,
+}
+
+/// The organization that is gone.
+#[derive(Debug, SimpleObject)]
+pub struct DeleteOrganizationPayload {
+    /// The organization as it was: what belonged to it is gone as well, so ask for its own fields only.
+    pub organization: Organization,
+}
+
+/// What the link of an invitation holds.
+#[derive(Debug, InputObject)]
+pub struct AcceptInvitationInput {
+    /// The `token` in the link.
+    pub token: String,
+}
+
+/// The organization that was joined.
+#[derive(Debug, SimpleObject)]
+pub struct AcceptInvitationPayload {
+    /// The organization that the caller is in now.
+    pub organization: Organization,
+    /// The caller's seat in it.
+    pub member: Member,
 }
 
 /// Changes to organizations.
@@ -226,15 +280,46 @@ impl OrganizationMutation {
         Ok(CreateOrganizationPayload { organization: Organization(organization) })
     }
 
-    /// Renames the current organization. Admins and up.
+    /// Changes the current organization's name (admins and up) or slug (owners). The slug before goes on leading members
+    /// here, and nobody else can take it for 90 days. `CONFLICT` when the new slug is taken, or was until 90 days ago.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationUpdate))]
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: UpdateOrganizationInput,
     ) -> Result<UpdateOrganizationPayload> {
-        let name = OrganizationName::parse(&input.name)?;
-        let organization = ops::rename(ctx.session()?, name).await?;
+        let name = input.name.as_deref().map(OrganizationName::parse).transpose()?;
+        let slug = input.slug.as_deref().map(Slug::parse).transpose()?;
+        let organization = ops::update(ctx.session()?, name, slug).await?;
         Ok(UpdateOrganizationPayload { organization: Organization(organization) })
+    }
+
+    /// Deletes the current organization and all that belongs to it, except its audit log. Owners. Nobody can take its slugs
+    /// for 90 days. `CONFLICT` while a subscription is live.
+    #[graphql(directive = requires_permission::apply(Permission::OrganizationDelete))]
+    async fn delete_organization(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A confirmation.")] input: DeleteOrganizationInput,
+    ) -> Result<DeleteOrganizationPayload> {
+        let organization = ops::delete(ctx.session()?, &input.slug).await?;
+        Ok(DeleteOrganizationPayload { organization: Organization(organization) })
+    }
+
+    /// Makes the caller a member of the organization that invited their verified e-mail address. Works without an
+    /// organization, and must be the only field of its mutation. `NOT_FOUND` when the token does not hold, for whatever
+    /// reason; `CONFLICT` for a member; `PLAN_LIMIT_EXCEEDED` when the plan has shrunk meanwhile.
+    async fn accept_invitation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What the link holds.")] input: AcceptInvitationInput,
+    ) -> Result<AcceptInvitationPayload> {
+        let session = ctx.session()?;
+        let member = invitation::accept(session, &input.token).await?;
+        let organization = ops::get(session).await?;
+        Ok(AcceptInvitationPayload {
+            organization: Organization(organization),
+            member: Member(member),
+        })
     }
 }

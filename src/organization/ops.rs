@@ -2,8 +2,7 @@
 
 use entity::{OrgRole, OrganizationId, organization};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QuerySelect, Set,
-    Statement, sea_query::LockType,
+    ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, Set, Statement,
 };
 use serde_json::json;
 
@@ -13,7 +12,7 @@ use crate::{
     auth::Permission,
     billing,
     error::{Error, Result},
-    member,
+    member, plan,
     tenancy::{Session, Tenant},
 };
 
@@ -23,6 +22,7 @@ pub(super) async fn create(
     name: OrganizationName,
     slug: Slug,
 ) -> Result<organization::Model> {
+    check_ownerships(session).await?;
     let organization_id = OrganizationId::new();
     session.enter(Tenant { organization_id, role: OrgRole::Owner }).await?;
     claim_slug(session, &slug).await?;
@@ -58,23 +58,89 @@ async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
     }
 }
 
-pub(super) async fn rename(
-    session: &Session,
-    name: OrganizationName,
-) -> Result<organization::Model> {
-    let tenant = session.authorize(Permission::OrganizationUpdate)?;
-    let before = organization::Entity::find_by_id(tenant.organization_id)
-        .lock(LockType::NoKeyUpdate)
+/// The current organization.
+pub(super) async fn get(session: &Session) -> Result<organization::Model> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    organization::Entity::find_by_id(tenant.organization_id)
         .one(session)
         .await?
-        .ok_or(Error::OrganizationNotFound)?;
+        .ok_or(Error::OrganizationNotFound)
+}
+
+pub(super) async fn update(
+    session: &Session,
+    name: Option<OrganizationName>,
+    slug: Option<Slug>,
+) -> Result<organization::Model> {
+    let before = get_locked(session, Permission::OrganizationUpdate).await?;
     let mut row = before.clone().into_active_model();
-    row.name.set_if_not_equals(name.into_string());
+    let mut metadata = json!({});
+    if let Some(name) = name.map(OrganizationName::into_string).filter(|name| *name != before.name)
+    {
+        metadata["old_name"] = json!(before.name);
+        metadata["name"] = json!(name);
+        row.name = Set(name);
+    }
+    if let Some(slug) = slug.filter(|slug| slug.as_str() != before.slug) {
+        session.authorize(Permission::OrganizationUpdateSlug)?;
+        claim_slug(session, &slug).await?;
+        metadata["old_slug"] = json!(before.slug);
+        metadata["slug"] = json!(slug.as_str());
+        row.slug = Set(slug.into_string());
+    }
     if !row.is_changed() {
         return Ok(before);
     }
     let after = row.update(session).await?;
-    let metadata = json!({ "old_name": before.name, "name": after.name });
     audit::record(session, Action::OrganizationUpdated, Some(after.id.0), metadata).await?;
     Ok(after)
+}
+
+/// Ends the organization. What belongs to it goes with it; its audit log, which has no foreign keys, stays.
+pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<organization::Model> {
+    let organization = get_locked(session, Permission::OrganizationDelete).await?;
+    if confirmation != organization.slug {
+        return Err(Error::bad_input("input.slug", "is not the slug of the current organization"));
+    }
+    if billing::has_live_subscription(session).await? {
+        let message = "the organization has a live subscription: cancel it first".to_owned();
+        return Err(Error::Conflict(message));
+    }
+    let metadata = json!({ "name": organization.name, "slug": organization.slug });
+    audit::record(session, Action::OrganizationDeleted, Some(organization.id.0), metadata).await?;
+    session.execute_unprepared("SELECT app.retire_slugs()").await?;
+    organization::Entity::delete_by_id(organization.id).exec(session).await?;
+    Ok(organization)
+}
+
+/// The current organization, under its lock.
+async fn get_locked(session: &Session, permission: Permission) -> Result<organization::Model> {
+    session.authorize(permission)?;
+    plan::lock(session).await?;
+    session.authorize(permission)?;
+    get(session).await
+}
+
+/// A person may own only so many organizations when founding another. Their own requests wait for each other here.
+async fn check_ownerships(session: &Session) -> Result<()> {
+    let founder = format!("founder {}", session.viewer().user_id);
+    session
+        .execute_raw(Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+            [founder.into()],
+        ))
+        .await?;
+    let statement = Statement::from_string(DbBackend::Postgres, "SELECT auth.viewer_ownerships()");
+    let owned: i64 = match session.query_one_raw(statement).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => 0,
+    };
+    let most = session.rules().max_owned_organizations;
+    if owned < i64::from(most) {
+        return Ok(());
+    }
+    Err(Error::Conflict(format!(
+        "you own {owned} organizations: a person may own {most} at the most"
+    )))
 }

@@ -31,19 +31,29 @@ pub struct Allowance {
     pub limit: Option<i64>,
 }
 
-/// Takes the organization's lock, then reads the person's role again: both may have changed while waiting.
+/// Takes the organization's lock, then reads the person's role again: it may have changed while waiting.
 ///
 /// # Errors
 ///
 /// When the person is no longer a member.
 pub async fn lock(session: &Session) -> Result<Lock> {
+    let lock = lock_for_newcomer(session).await?;
+    session.refresh_role().await?;
+    Ok(lock)
+}
+
+/// Takes the organization's lock for somebody who is just becoming a member.
+///
+/// # Errors
+///
+/// When the organization has ended.
+pub async fn lock_for_newcomer(session: &Session) -> Result<Lock> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let billing = organization_billing::Entity::find_by_id(tenant.organization_id)
         .lock(LockType::NoKeyUpdate)
         .one(session)
         .await?
         .ok_or(Error::OrganizationNotFound)?;
-    session.refresh_role().await?;
     Ok(Lock { billing })
 }
 

@@ -13,5 +13,5 @@ pub use connection::DatabaseOptions;
 pub use open::{Destination, Opened, open};
 pub use placement::Placement;
 pub use self_check::{Finding, Severity, self_check};
-pub use session::{Environment, Rules, Session, Tenant, Viewer};
+pub use session::{Environment, InvitationKey, Rules, Session, Tenant, Viewer};
 pub use transaction::{Access, Transaction};

@@ -63,6 +63,7 @@ pub async fn open(
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
     let viewer = Viewer {
         user_id: UserId(row.try_get::<Uuid, _>("user_id")?),
+        verified_email: caller.email.clone(),
         client_ip: destination.client_ip,
     };
     let session = Session::new(transaction, viewer, tenant(&row)?, environment);

@@ -33,13 +33,33 @@ pub struct Environment {
 pub struct Rules {
     /// How long an organization keeps its plan after a payment failed.
     pub billing_grace: chrono::Duration,
+    /// How many organizations a person may own before they can found no more.
+    pub max_owned_organizations: u32,
+    /// How long an invitation can be accepted.
+    pub invitation_term: chrono::Duration,
+    /// What makes the tokens of invitations.
+    pub invitation_key: InvitationKey,
+    /// Where the links of invitations lead, without a slash at the end.
+    pub public_url: String,
+}
+
+/// The key of the invitations' tokens; never shown.
+#[derive(Clone)]
+pub struct InvitationKey(pub Vec<u8>);
+
+impl std::fmt::Debug for InvitationKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("InvitationKey(…)")
+    }
 }
 
 /// The person of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Viewer {
     /// Their row in `auth.users`.
     pub user_id: UserId,
+    /// The verified e-mail address that the request's token has.
+    pub verified_email: Option<String>,
     /// Where the request came from.
     pub client_ip: Option<IpAddr>,
 }
@@ -82,8 +102,8 @@ impl Session {
     }
 
     /// The person who calls.
-    pub fn viewer(&self) -> Viewer {
-        self.viewer
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
     }
 
     /// The organization, if the request has one. Grants nothing: see [`authorize`](Self::authorize).

@@ -6,9 +6,9 @@ use entity::user;
 
 use super::{UserById, ops};
 use crate::{
+    auth::Role,
     error::{Error, Result},
     graphql::ContextExt,
-    member::Role,
 };
 
 #[derive(Debug)]

@@ -9,11 +9,12 @@ use crate::support::{App, Client, app};
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
 /// Types whose fields are asked for: the roots, and what belongs to a tenant.
-const TYPES: [&str; 11] = [
+const TYPES: [&str; 12] = [
     "Query",
     "Mutation",
     "Organization",
     "Member",
+    "Invitation",
     "Project",
     "Billing",
     "Entitlement",
@@ -31,14 +32,47 @@ fn actor(app: &App, name: &str) -> Client {
     }
 }
 
+/// The objects of acme that documents name.
+struct Ids {
+    project: String,
+    /// The viewer's seat.
+    member: String,
+    invitation: String,
+}
+
+impl Ids {
+    async fn find(app: &App) -> Self {
+        app.database
+            .execute(
+                "INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
+                 SELECT id, 'guest@example.com', 'member', sha256('x'), now() + interval '1 day'
+                 FROM app.organizations WHERE slug = 'acme'",
+            )
+            .await;
+        let of_acme = "JOIN app.organizations o ON o.id = t.organization_id AND o.slug = 'acme'";
+        let id = |table: &str, wanted: &str| {
+            let sql = format!("SELECT min(t.id::text) FROM {table} t {of_acme} {wanted}");
+            async move { app.database.value::<String>(&sql).await }
+        };
+        Self {
+            project: id("app.projects", "").await,
+            member: id("auth.organization_members", "WHERE t.role = 'viewer'").await,
+            invitation: id("auth.invitations", "").await,
+        }
+    }
+}
+
 /// The document that reaches a field, given how it is selected.
-fn document(type_name: &str, field: &str, selected: &str, project: &str) -> String {
+fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
     match type_name {
         "Query" => format!("{{ {selected} }}"),
-        "Mutation" => format!("mutation {{ {} }}", mutation(field, project)),
+        "Mutation" => format!("mutation {{ {} }}", mutation(field, ids)),
         "Organization" => format!("{{ organization {{ {selected} }} }}"),
         "Member" => {
             format!("{{ organization {{ members(first: 1) {{ nodes {{ {selected} }} }} }} }}")
+        }
+        "Invitation" => {
+            format!("{{ organization {{ invitations(first: 1) {{ nodes {{ {selected} }} }} }} }}")
         }
         "Project" => {
             format!("{{ organization {{ projects(first: 1) {{ nodes {{ {selected} }} }} }} }}")
@@ -57,13 +91,24 @@ fn document(type_name: &str, field: &str, selected: &str, project: &str) -> Stri
     }
 }
 
-fn mutation(field: &str, project: &str) -> String {
+fn mutation(field: &str, ids: &Ids) -> String {
+    let Ids { project, member, invitation } = ids;
     let input = match field {
         "createProject" => "{ name: \"new\" }".to_owned(),
         "updateProject" => format!("{{ id: \"{project}\", name: \"renamed\" }}"),
         "deleteProject" => format!("{{ id: \"{project}\" }}"),
         "createOrganization" => "{ name: \"New\", slug: \"brand-new\" }".to_owned(),
         "updateOrganization" => "{ name: \"Renamed\" }".to_owned(),
+        "deleteOrganization" => "{ slug: \"acme\" }".to_owned(),
+        "acceptInvitation" => "{ token: \"none\" }".to_owned(),
+        "inviteMember" => "{ email: \"new@example.com\", role: VIEWER }".to_owned(),
+        "resendInvitation" | "revokeInvitation" => format!("{{ id: \"{invitation}\" }}"),
+        "updateMemberRole" => format!("{{ id: \"{member}\", role: MEMBER }}"),
+        "removeMember" => format!("{{ id: \"{member}\" }}"),
+        "leaveOrganization" => {
+            "{ organizationId: \"00000000-0000-4000-8000-00000000000a\" }".to_owned()
+        }
+        "transferOwnership" => format!("{{ memberId: \"{member}\" }}"),
         other => panic!("decide who may use the mutation {other}, and give it an input here"),
     };
     format!("{field}(input: {input}) {{ __typename }}")
@@ -112,8 +157,7 @@ fn outcome(reply: &crate::support::Reply) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_may_do_what_the_matrix_says() {
     let app = App::start().await;
-    let project: String =
-        app.database.value("SELECT min(p.id::text) FROM app.projects p JOIN app.organizations o ON o.id = organization_id WHERE slug = 'acme'").await;
+    let ids = Ids::find(&app).await;
     let mut matrix = format!("{:<35}", "");
     for name in ACTORS {
         write!(matrix, " {name:<22}").unwrap();
@@ -121,14 +165,17 @@ async fn everybody_may_do_what_the_matrix_says() {
     for (type_name, fields) in fields(&app).await {
         for field in fields {
             let name = field["name"].as_str().unwrap();
-            let selected =
-                if type_name == "Mutation" { String::new() } else { selection(&field, &project) };
-            let document = document(type_name, name, &selected, &project);
+            let selected = selection(&field, &ids.project);
+            let reading = document(type_name, name, &selected, &ids);
             write!(matrix, "\n{:<35}", format!("{type_name}.{name}")).unwrap();
             for actor_name in ACTORS {
                 // A mutation that is allowed changes what the next one would meet.
                 let fresh = if type_name == "Mutation" { Some(App::start().await) } else { None };
                 let app = fresh.as_ref().unwrap_or(&app);
+                let document = match &fresh {
+                    Some(fresh) => document(type_name, name, "", &Ids::find(fresh).await),
+                    None => reading.clone(),
+                };
                 let before =
                     if fresh.is_some() { app.database.fingerprint().await } else { Vec::new() };
                 let reply = actor(app, actor_name).query(&document).await;

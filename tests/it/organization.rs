@@ -137,3 +137,102 @@ async fn founding_tolerates_nothing_beside_it() {
     reply.assert_refused(400, "GRAPHQL_VALIDATION_FAILED");
     assert_eq!(app.database.fingerprint().await, before);
 }
+
+const RESLUG: &str = "mutation ($slug: String!) { updateOrganization(input: { slug: $slug }) { organization { slug } } }";
+
+#[tokio::test]
+async fn a_changed_slug_keeps_the_one_before_for_members() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    app.person("acme-admin")
+        .query_with(RESLUG, json!({ "slug": "acme-2" }))
+        .await
+        .assert_failed("FORBIDDEN");
+    owner.query_with(RESLUG, json!({ "slug": "globex" })).await.assert_failed("CONFLICT");
+    owner.query_with(RESLUG, json!({ "slug": "Bad Slug" })).await.assert_failed("BAD_USER_INPUT");
+    let data = owner.query_with(RESLUG, json!({ "slug": "acme-2" })).await.data();
+    assert_eq!(data["updateOrganization"]["organization"]["slug"], "acme-2");
+
+    let reply = app.person("acme-viewer").query("{ organization { slug } }").await;
+    assert_eq!(reply.body["extensions"]["organizationSlug"], "acme-2");
+    assert_eq!(reply.data()["organization"]["slug"], "acme-2");
+    app.person("globex-owner")
+        .query_with(RESLUG, json!({ "slug": "acme" }))
+        .await
+        .assert_failed("CONFLICT");
+    // Its own former slug is the organization's to take back.
+    owner.query_with(RESLUG, json!({ "slug": "acme" })).await.data();
+    assert!(
+        app.person("acme-viewer")
+            .query("{ organization { slug } }")
+            .await
+            .body
+            .get("extensions")
+            .is_none()
+    );
+    let logs = owner.data("{ organization { auditLogs(first: 2) { nodes { metadata } } } }").await;
+    assert_eq!(
+        logs["organization"]["auditLogs"]["nodes"],
+        json!([{ "metadata": { "old_slug": "acme-2", "slug": "acme" } }, { "metadata": { "old_slug": "acme", "slug": "acme-2" } }])
+    );
+}
+
+const DELETE: &str = "mutation ($slug: String!) { deleteOrganization(input: { slug: $slug }) { organization { id name slug } } }";
+
+#[tokio::test]
+async fn a_deleted_organization_leaves_its_audit_log_and_its_slug_s_reservation() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let before = app.database.fingerprint().await;
+    app.person("acme-admin")
+        .query_with(DELETE, json!({ "slug": "acme" }))
+        .await
+        .assert_failed("FORBIDDEN");
+    owner.query_with(DELETE, json!({ "slug": "Acme" })).await.assert_failed("BAD_USER_INPUT");
+    assert_eq!(app.database.fingerprint().await, before);
+    let live = "UPDATE billing.organization_billing SET stripe_subscription_id = 'sub_1', status =";
+    app.database.execute(&format!("{live} 'past_due' WHERE plan = 'pro'")).await;
+    owner.query_with(DELETE, json!({ "slug": "acme" })).await.assert_failed("CONFLICT");
+    app.database.execute(&format!("{live} 'canceled' WHERE plan = 'pro'")).await;
+
+    let data = owner.query_with(DELETE, json!({ "slug": "acme" })).await.data();
+    assert_eq!(data["deleteOrganization"]["organization"]["name"], "Acme");
+    owner.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+    assert_eq!(owner.query("{ organization { id } }").await.status, 404);
+    let left = |table: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM {table} WHERE organization_id = '00000000-0000-4000-8000-00000000000a'"
+        );
+        let database = app.database.clone();
+        async move { database.value::<i64>(&sql).await }
+    };
+    for table in ["app.projects", "auth.organization_members", "billing.organization_billing"] {
+        assert_eq!(left(table).await, 0, "{table}");
+    }
+    assert_eq!(left("audit.audit_logs").await, 5);
+    let founder = app.stranger("founder");
+    founder
+        .query_with(CREATE, json!({ "name": "x", "slug": "acme" }))
+        .await
+        .assert_failed("CONFLICT");
+    app.database.execute("UPDATE app.organization_slugs SET retired_at = now() - interval '91 days' WHERE slug = 'acme'").await;
+    founder.query_with(CREATE, json!({ "name": "x", "slug": "acme" })).await.data();
+    app.person("globex-owner").data("{ organization { projects { totalCount } } }").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_person_founds_only_so_many_organizations() {
+    let app = App::start().await;
+    let founder = app.stranger("founder");
+    let foundings = (0..8).map(|n| {
+        let founder = founder.clone();
+        async move {
+            founder.query_with(CREATE, json!({ "name": "x", "slug": format!("org-{n}") })).await
+        }
+    });
+    let replies = futures_util::future::join_all(foundings).await;
+    assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 3);
+    for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
+        reply.assert_failed("CONFLICT");
+    }
+}

@@ -12,7 +12,7 @@ use tenantry::{
     http::{Readiness, Server},
     request::Engine,
     schema::Api,
-    tenancy::{DatabaseOptions, Environment, Placement, Rules},
+    tenancy::{DatabaseOptions, Environment, InvitationKey, Placement, Rules},
 };
 use tokio::net::TcpListener;
 
@@ -30,6 +30,7 @@ pub struct Settings {
     pub claims: Claims,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub max_body_bytes: usize,
+    pub rules: Rules,
 }
 
 impl Default for Settings {
@@ -56,6 +57,13 @@ impl Default for Settings {
             },
             trusted_proxies: Vec::new(),
             max_body_bytes: 1024 * 1024,
+            rules: Rules {
+                billing_grace: chrono::Duration::days(7),
+                max_owned_organizations: 3,
+                invitation_term: chrono::Duration::days(7),
+                invitation_key: InvitationKey(b"a key for tests".to_vec()),
+                public_url: "https://app.example".to_owned(),
+            },
         }
     }
 }
@@ -82,7 +90,7 @@ impl App {
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
         };
-        let rules = Arc::new(Rules { billing_grace: chrono::Duration::days(7) });
+        let rules = Arc::new(settings.rules);
         let engine = Arc::new(Engine {
             api: Api::new(&settings.limits),
             placement: Placement::shared(options).unwrap(),

@@ -1,0 +1,8 @@
+//! Invitations: an offer of a seat, bound to a verified e-mail address, good once and for a while.
+
+mod graphql;
+mod ops;
+mod token;
+
+pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
+pub use ops::{accept, list};

@@ -1,0 +1,239 @@
+//! The rules of invitations. What takes or frees a seat happens under the organization's lock.
+
+use entity::{InvitationId, OrgRole, OrganizationId, invitation, organization_member};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel,
+    PaginatorTrait, QueryFilter, QuerySelect, Select, Set, Statement, sea_query::LockType,
+};
+use serde_json::json;
+
+use super::token::Token;
+use crate::{
+    audit::{self, Action},
+    auth::Permission,
+    error::{Error, Result},
+    member,
+    page::{Cursor, Keyed, Page, Slice},
+    plan::{self, Feature},
+    tenancy::{Session, Tenant},
+    text::Email,
+};
+
+const NOT_FOUND: Error = Error::NotFound("invitation");
+
+impl Keyed for invitation::Model {
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.created_at, id: self.id.0 }
+    }
+}
+
+/// An invitation with the link that its person is to get.
+#[derive(Debug)]
+pub(super) struct Issued {
+    pub(super) invitation: invitation::Model,
+    pub(super) link: String,
+}
+
+/// Those of the organization that were neither accepted nor taken back, expired ones included.
+fn open(tenant: Tenant) -> Select<invitation::Entity> {
+    invitation::Entity::find()
+        .filter(invitation::Column::OrganizationId.eq(tenant.organization_id))
+        .filter(invitation::Column::AcceptedAt.is_null())
+        .filter(invitation::Column::RevokedAt.is_null())
+}
+
+/// A page of the open invitations, newest first.
+///
+/// # Errors
+///
+/// Without an organization, or without the permission.
+pub async fn list(session: &Session, page: &Page) -> Result<Slice<invitation::Model>> {
+    let tenant = session.authorize(Permission::MemberInvite)?;
+    let rows = page
+        .narrow(open(tenant), invitation::Column::CreatedAt, invitation::Column::Id)
+        .all(session)
+        .await?;
+    Ok(page.slice(rows))
+}
+
+pub(super) async fn count(session: &Session) -> Result<u64> {
+    Ok(open(session.authorize(Permission::MemberInvite)?).count(session).await?)
+}
+
+pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Result<Issued> {
+    authorize_for(session, role)?;
+    let lock = plan::lock(session).await?;
+    let tenant = authorize_for(session, role)?;
+    let email = email.into_string();
+    if member::has_email(session, &email).await? {
+        return Err(Error::Conflict(format!("{email} is a member already")));
+    }
+    let known = open(tenant).filter(invitation::Column::Email.eq(&email)).one(session).await?;
+    let expired = match known {
+        Some(known) if known.expires_at > session.now() => {
+            return Err(Error::Conflict(format!(
+                "{email} is invited already: resend the invitation"
+            )));
+        }
+        known => known,
+    };
+    plan::require(session, &lock, Feature::TeamMembers, seats(session, tenant).await?).await?;
+    // An expired one is renewed: there is one open invitation for an address at the most.
+    let invitation = match expired {
+        Some(expired) => renew(session, expired, Some(role)).await?,
+        None => insert(session, tenant, email, role).await?,
+    };
+    record(session, Action::InvitationCreated, &invitation).await?;
+    Ok(issue(session, invitation))
+}
+
+pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Result<Issued> {
+    session.authorize(Permission::MemberInvite)?;
+    let lock = plan::lock(session).await?;
+    let (tenant, found) = find_locked(session, id).await?;
+    if found.expires_at <= session.now() {
+        // It had given up its seat.
+        plan::require(session, &lock, Feature::TeamMembers, seats(session, tenant).await?).await?;
+    }
+    let invitation = renew(session, found, None).await?;
+    record(session, Action::InvitationResent, &invitation).await?;
+    Ok(issue(session, invitation))
+}
+
+pub(super) async fn revoke(
+    session: &Session,
+    id: Option<InvitationId>,
+) -> Result<invitation::Model> {
+    session.authorize(Permission::MemberInvite)?;
+    plan::lock(session).await?;
+    let (_, found) = find_locked(session, id).await?;
+    let mut row = found.into_active_model();
+    row.revoked_at = Set(Some(session.now()));
+    let invitation = row.update(session).await?;
+    record(session, Action::InvitationRevoked, &invitation).await?;
+    Ok(invitation)
+}
+
+/// Makes the caller a member, and goes on inside the organization. One answer for every token that does not hold:
+/// unknown, expired, used, taken back, or meant for another address.
+///
+/// # Errors
+///
+/// When the token does not hold, the caller is a member already, or no seat is free.
+pub async fn accept(session: &Session, token: &str) -> Result<organization_member::Model> {
+    let hash = Token::shown(token).hash();
+    let (organization_id, id) = find_by_hash(session, hash.clone()).await?;
+    // The role that counts is read again below; until then this one only opens the organization.
+    session.enter(Tenant { organization_id, role: OrgRole::Viewer }).await?;
+    let lock = plan::lock_for_newcomer(session).await.map_err(|_| NOT_FOUND)?;
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let invitation = open(tenant)
+        .filter(invitation::Column::Id.eq(id))
+        .filter(invitation::Column::TokenHash.eq(hash))
+        .filter(invitation::Column::ExpiresAt.gt(session.now()))
+        .one(session)
+        .await?
+        .ok_or(NOT_FOUND)?;
+    if !member::is_address_of_viewer(session, &invitation.email).await? {
+        return Err(NOT_FOUND);
+    }
+    // Counted again: the plan may have shrunk since the invitation took its seat.
+    let members = member::count(session).await?;
+    let member = member::join(session, invitation.role, invitation.invited_by).await?;
+    plan::require(session, &lock, Feature::TeamMembers, members).await?;
+    session.enter(Tenant { organization_id, role: invitation.role }).await?;
+    let mut row = invitation.into_active_model();
+    row.accepted_at = Set(Some(session.now()));
+    let invitation = row.update(session).await?;
+    record(session, Action::InvitationAccepted, &invitation).await?;
+    Ok(member)
+}
+
+/// Inviting to a high role takes more than inviting.
+fn authorize_for(session: &Session, role: OrgRole) -> Result<Tenant> {
+    session.authorize(Permission::MemberInvite)?;
+    session.authorize(Permission::to_act_on(role, Permission::MemberInvite))
+}
+
+/// Seats in use: members, and invitations that can still be accepted.
+async fn seats(session: &Session, tenant: Tenant) -> Result<u64> {
+    let pending = open(tenant).filter(invitation::Column::ExpiresAt.gt(session.now()));
+    Ok(member::count(session).await? + pending.count(session).await?)
+}
+
+async fn insert(
+    session: &Session,
+    tenant: Tenant,
+    email: String,
+    role: OrgRole,
+) -> Result<invitation::Model> {
+    let id = InvitationId::new();
+    let rules = session.rules();
+    let row = invitation::ActiveModel {
+        organization_id: Set(tenant.organization_id),
+        id: Set(id),
+        email: Set(email),
+        role: Set(role),
+        token_hash: Set(Token::of(&rules.invitation_key, id, 0).hash()),
+        rotation: Set(0),
+        invited_by: Set(Some(session.viewer().user_id)),
+        expires_at: Set(session.now() + rules.invitation_term),
+        ..Default::default()
+    };
+    Ok(invitation::Entity::insert(row).exec_with_returning(session).await?)
+}
+
+/// A new token and a new term; the token before is good no more.
+async fn renew(
+    session: &Session,
+    before: invitation::Model,
+    role: Option<OrgRole>,
+) -> Result<invitation::Model> {
+    let (id, rotation) = (before.id, before.rotation + 1);
+    let rules = session.rules();
+    let mut row = before.into_active_model();
+    row.rotation = Set(rotation);
+    row.token_hash = Set(Token::of(&rules.invitation_key, id, rotation).hash());
+    row.expires_at = Set(session.now() + rules.invitation_term);
+    row.invited_by = Set(Some(session.viewer().user_id));
+    if let Some(role) = role {
+        row.role = Set(role);
+    }
+    Ok(row.update(session).await?)
+}
+
+async fn find_locked(
+    session: &Session,
+    id: Option<InvitationId>,
+) -> Result<(Tenant, invitation::Model)> {
+    let tenant = session.authorize(Permission::MemberInvite)?;
+    let found = open(tenant)
+        .filter(invitation::Column::Id.eq(id.ok_or(NOT_FOUND)?))
+        .lock(LockType::Update)
+        .one(session)
+        .await?
+        .ok_or(NOT_FOUND)?;
+    authorize_for(session, found.role)?;
+    Ok((tenant, found))
+}
+
+async fn find_by_hash(session: &Session, hash: Vec<u8>) -> Result<(OrganizationId, InvitationId)> {
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT organization_id, id FROM auth.find_invitation($1)",
+        [hash.into()],
+    );
+    let row = session.query_one_raw(statement).await?.ok_or(NOT_FOUND)?;
+    Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
+}
+
+fn issue(session: &Session, invitation: invitation::Model) -> Issued {
+    let rules = session.rules();
+    let token = Token::of(&rules.invitation_key, invitation.id, invitation.rotation);
+    Issued { link: token.link(&rules.public_url), invitation }
+}
+
+async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {
+    let metadata = json!({ "email": invitation.email, "role": member::role_name(invitation.role) });
+    audit::record(session, action, Some(invitation.id.0), metadata).await
+}

@@ -1,0 +1,55 @@
+//! The token of an invitation: recomputed when it is sent, so that the database holds only its hash.
+
+use aws_lc_rs::{digest, hmac};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use entity::InvitationId;
+
+use crate::tenancy::InvitationKey;
+
+/// What opens an invitation: HMAC-SHA256 of its id and rotation.
+pub(super) struct Token(String);
+
+impl Token {
+    /// The token of an invitation after so many rotations; the ones before are good no more.
+    pub(super) fn of(key: &InvitationKey, id: InvitationId, rotation: i32) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
+        let tag = hmac::sign(&key, format!("invitation:{id}:{rotation}").as_bytes());
+        Self(BASE64_URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    /// What somebody shows for a token.
+    pub(super) fn shown(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+
+    /// What the database knows of it: SHA-256.
+    pub(super) fn hash(&self) -> Vec<u8> {
+        digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref().to_vec()
+    }
+
+    /// Where the invited person opens it.
+    pub(super) fn link(&self, public_url: &str) -> String {
+        format!("{public_url}/accept-invitation?token={}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_key_s_the_invitation_s_and_the_rotation_s() {
+        let (id, other) = (InvitationId::new(), InvitationId::new());
+        let key = InvitationKey(b"one".to_vec());
+        let hash =
+            |key: &[u8], id, rotation| Token::of(&InvitationKey(key.to_vec()), id, rotation).hash();
+        let token = Token::of(&key, id, 0);
+        assert_eq!(token.hash().len(), 32);
+        assert_eq!(token.0.len(), 43);
+        assert_eq!(Token::shown(&format!(" {}\n", token.0)).hash(), token.hash());
+        let hashes =
+            [hash(b"one", id, 0), hash(b"one", id, 1), hash(b"one", other, 0), hash(b"two", id, 0)];
+        assert_eq!(hashes[0], token.hash());
+        assert!((1..4).all(|n| hashes[n] != hashes[0]));
+    }
+}

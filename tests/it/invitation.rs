@@ -1,0 +1,257 @@
+//! Invitations: good once, for a while, for one address, and never for more seats than there are.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use tenantry::clock::Clock;
+
+use crate::support::{App, Client, Reply, Settings, app};
+
+const INVITE: &str = "mutation ($email: String!, $role: Role!) { inviteMember(input: { email: $email, role: $role }) {
+    link invitation { id email role expired invitedBy { name } } } }";
+const RESEND: &str = "mutation ($id: ID!) { resendInvitation(input: { id: $id }) { link invitation { id expired } } }";
+const REVOKE: &str =
+    "mutation ($id: ID!) { revokeInvitation(input: { id: $id }) { invitation { email } } }";
+const ACCEPT: &str = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) {
+    organization { slug viewerRole } member { role user { email } invitedBy { name } } } }";
+
+async fn invite(client: &Client, email: &str, role: &str) -> Reply {
+    client.query_with(INVITE, json!({ "email": email, "role": role })).await
+}
+
+/// The id and the token of a fresh invitation.
+async fn invited(client: &Client, email: &str) -> (String, String) {
+    let data = invite(client, email, "MEMBER").await.data();
+    let issued = &data["inviteMember"];
+    (issued["invitation"]["id"].as_str().unwrap().to_owned(), token(issued))
+}
+
+fn token(issued: &Value) -> String {
+    let link = issued["link"].as_str().unwrap();
+    link.strip_prefix("https://app.example/accept-invitation?token=").unwrap().to_owned()
+}
+
+/// Somebody with a verified address who was never seen before.
+fn guest(app: &App, email: &str) -> Client {
+    let claims = json!({ "sub": email, "email": email, "email_verified": true });
+    app.client(None, Some(app::token_with(&claims)))
+}
+
+async fn accept(client: &Client, token: &str) -> Reply {
+    client.query_with(ACCEPT, json!({ "token": token })).await
+}
+
+#[tokio::test]
+async fn an_invited_person_becomes_a_member() {
+    let app = App::start().await;
+    let data = invite(&app.person("acme-admin"), " New.Person@Example.com ", "VIEWER").await.data();
+    let issued = &data["inviteMember"];
+    assert_eq!(issued["invitation"]["email"], "new.person@example.com");
+    assert_eq!(issued["invitation"]["invitedBy"]["name"], "Adam");
+    let stored: String = app.database.value("SELECT i::text FROM auth.invitations i").await;
+    assert!(!stored.contains(&token(issued)), "only a hash is kept");
+
+    let guest = guest(&app, "New.Person@example.com");
+    let data = accept(&guest, &token(issued)).await.data();
+    assert_eq!(
+        data["acceptInvitation"],
+        json!({ "organization": { "slug": "acme", "viewerRole": "VIEWER" },
+                "member": { "role": "VIEWER", "user": { "email": "new.person@example.com" }, "invitedBy": { "name": "Adam" } } })
+    );
+    accept(&guest, &token(issued)).await.assert_failed("NOT_FOUND");
+    let logs = app.person("acme-owner")
+        .data("{ organization { invitations { totalCount } auditLogs(first: 2) { nodes { action metadata } } } }")
+        .await;
+    let metadata = json!({ "email": "new.person@example.com", "role": "viewer" });
+    assert_eq!(
+        logs["organization"],
+        json!({ "invitations": { "totalCount": 0 }, "auditLogs": { "nodes": [
+            { "action": "invitation.accepted", "metadata": metadata },
+            { "action": "invitation.created", "metadata": metadata },
+        ] } })
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_the_same_whatever_the_reason() {
+    let days = Arc::new(AtomicI64::new(0));
+    let clock = {
+        let days = Arc::clone(&days);
+        Clock::from_fn(move || Utc::now() + TimeDelta::days(days.load(Ordering::Relaxed)))
+    };
+    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    let owner = app.person("acme-owner");
+    let (_, foreign) = invited(&owner, "somebody.else@example.com").await;
+    let (revoked_id, revoked) = invited(&owner, "me@example.com").await;
+    owner.query_with(REVOKE, json!({ "id": revoked_id })).await.data();
+    let (rotated_id, rotated) = invited(&owner, "me@example.com").await;
+    let data = owner.query_with(RESEND, json!({ "id": rotated_id })).await.data();
+    let current = token(&data["resendInvitation"]);
+    let me = || guest(&app, "me@example.com");
+    me().data("{ viewer { id } }").await;
+    let unverified = json!({ "sub": "unverified", "email": "me@example.com" });
+    let unverified = app.client(None, Some(app::token_with(&unverified)));
+    unverified.data("{ viewer { id } }").await;
+
+    let before = app.database.fingerprint().await;
+    let mut answers = Vec::new();
+    for token in [foreign.as_str(), &revoked, &rotated, "nonsense", "", "\u{0}"] {
+        answers.push(accept(&me(), token).await);
+    }
+    answers.push(accept(&unverified, &current).await);
+    days.store(8, Ordering::Relaxed);
+    let later = json!({ "sub": "me@example.com", "email": "me@example.com", "email_verified": true,
+                        "exp": Utc::now().timestamp() + 9 * 24 * 3_600 });
+    let later = app.client(None, Some(app::token_with(&later)));
+    answers.push(accept(&later, &current).await);
+    for reply in &answers {
+        reply.assert_failed("NOT_FOUND");
+        assert_eq!(reply.text, answers[0].text);
+    }
+    assert_eq!(app.database.fingerprint().await, before);
+    days.store(0, Ordering::Relaxed);
+    accept(&me(), &current).await.data();
+}
+
+#[tokio::test]
+async fn an_expired_invitation_takes_no_seat_and_can_be_renewed() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let (id, old) = invited(&owner, "late@example.com").await;
+    app.database.execute("UPDATE auth.invitations SET expires_at = now() - interval '1 s'").await;
+    let listed = owner.data("{ organization { invitations { nodes { id expired } } entitlements { feature used } } }").await;
+    assert_eq!(
+        listed["organization"]["invitations"]["nodes"],
+        json!([{ "id": id, "expired": true }])
+    );
+    assert_eq!(
+        listed["organization"]["entitlements"][1],
+        json!({ "feature": "TEAM_MEMBERS", "used": 4 })
+    );
+    // Inviting again renews the row: one open invitation for an address at the most.
+    let (again, fresh) = invited(&owner, "late@example.com").await;
+    assert_eq!(again, id);
+    assert_ne!(fresh, old);
+    invite(&owner, "late@example.com", "MEMBER").await.assert_failed("CONFLICT");
+    invite(&owner, "acme-viewer@example.com", "ADMIN").await.assert_failed("CONFLICT");
+    accept(&guest(&app, "late@example.com"), &fresh).await.data();
+}
+
+#[tokio::test]
+async fn only_owners_invite_admins_and_owners() {
+    let app = App::start().await;
+    let (owner, admin) = (app.person("acme-owner"), app.person("acme-admin"));
+    let data = invite(&owner, "boss@example.com", "ADMIN").await.data();
+    let id = data["inviteMember"]["invitation"]["id"].clone();
+    let before = app.database.fingerprint().await;
+    for role in ["ADMIN", "OWNER"] {
+        invite(&admin, "x@example.com", role).await.assert_failed("FORBIDDEN");
+    }
+    admin.query_with(RESEND, json!({ "id": id })).await.assert_failed("FORBIDDEN");
+    admin.query_with(REVOKE, json!({ "id": id })).await.assert_failed("FORBIDDEN");
+    for email in ["", "x", "x@", "a b@c", "a@b@c"] {
+        let reply = invite(&owner, email, "VIEWER").await;
+        reply.assert_failed("BAD_USER_INPUT");
+        assert_eq!(reply.body["errors"][0]["extensions"]["field"], "input.email");
+    }
+    app.person("globex-owner")
+        .query_with(REVOKE, json!({ "id": id }))
+        .await
+        .assert_failed("NOT_FOUND");
+    assert_eq!(app.database.fingerprint().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_seats_hold_at_invitation() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    // Pro has 10 seats, 4 are taken.
+    let invitations = (0..20).map(|n| {
+        let owner = owner.clone();
+        async move { invite(&owner, &format!("guest-{n}@example.com"), "MEMBER").await }
+    });
+    let replies = futures_util::future::join_all(invitations).await;
+    assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 6);
+    for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
+        reply.assert_failed("PLAN_LIMIT_EXCEEDED");
+        assert_eq!(reply.body["errors"][0]["extensions"]["feature"], "TEAM_MEMBERS");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_seats_hold_at_acceptance_after_the_plan_has_shrunk() {
+    let app = App::start().await;
+    let set_seats = |seats: u32| {
+        format!(
+            "UPDATE billing.plan_features SET limit_value = {seats} WHERE plan = 'pro' AND feature = 'team_members'"
+        )
+    };
+    app.database.execute(&set_seats(50)).await;
+    let owner = app.person("acme-owner");
+    let mut guests = Vec::new();
+    for n in 0..40 {
+        let email = format!("guest-{n}@example.com");
+        let (_, token) = invited(&owner, &email).await;
+        guests.push((guest(&app, &email), token));
+    }
+    // Room for two more members.
+    app.database.execute(&set_seats(6)).await;
+    let accepting = guests.iter().map(|(guest, token)| accept(guest, token));
+    let replies = futures_util::future::join_all(accepting).await;
+    assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 2);
+    for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
+        reply.assert_failed("PLAN_LIMIT_EXCEEDED");
+    }
+    let members: i64 = app
+        .database
+        .value("SELECT count(*) FROM auth.organization_members m JOIN app.organizations o ON o.id = organization_id WHERE slug = 'acme'")
+        .await;
+    assert_eq!(members, 6);
+    let accepted: i64 = app
+        .database
+        .value("SELECT count(*) FROM auth.invitations WHERE accepted_at IS NOT NULL")
+        .await;
+    assert_eq!(accepted, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_that_is_used_twice_at_once_makes_one_member() {
+    let app = App::start().await;
+    let (_, token) = invited(&app.person("acme-owner"), "twin@example.com").await;
+    let guest = guest(&app, "twin@example.com");
+    let replies = futures_util::future::join_all((0..5).map(|_| accept(&guest, &token))).await;
+    assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 1, "{replies:?}");
+    for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
+        reply.assert_failed("NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_member_s_invitation_by_another_address_is_a_conflict() {
+    let app = App::start().await;
+    let (_, token) = invited(&app.person("acme-owner"), "second@example.com").await;
+    let claims =
+        json!({ "sub": "acme-viewer", "email": "second@example.com", "email_verified": true });
+    let before = app.database.fingerprint().await;
+    let viewer = app.client(None, Some(app::token_with(&claims)));
+    accept(&viewer, &token).await.assert_failed("CONFLICT");
+    assert_eq!(app.database.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn an_invitation_is_a_node_for_those_who_may_see_it() {
+    let app = App::start().await;
+    let (id, _) = invited(&app.person("acme-owner"), "node@example.com").await;
+    let query = format!("{{ node(id: \"{id}\") {{ __typename ... on Invitation {{ email }} }} }}");
+    assert_eq!(
+        app.person("acme-admin").data(&query).await["node"],
+        json!({ "__typename": "Invitation", "email": "node@example.com" })
+    );
+    for other in ["acme-member", "globex-owner"] {
+        assert_eq!(app.person(other).data(&query).await["node"], Value::Null);
+    }
+}
