@@ -3,9 +3,18 @@
 //! The accepted algorithms come from the configuration, never from the token (RFC 8725, section 3.1), and times are
 //! compared with the injected clock.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use serde_json::{Map, Value};
+
+use super::{
+    cache::{self, Verified},
+    jwks::{Jwks, JwksOptions, KeysUnavailable, NoKey},
+};
 
 use crate::{clock::Clock, text::Email};
 
@@ -52,10 +61,27 @@ pub struct Caller {
 #[error("{0}")]
 pub struct TokenError(pub &'static str);
 
+/// Why a caller is not known.
+#[derive(Debug)]
+pub enum VerifyError {
+    /// The token is not good.
+    Token(TokenError),
+    /// Nobody can tell: the issuer's keys were never fetched, and cannot be now.
+    Unavailable(KeysUnavailable),
+}
+
+impl From<TokenError> for VerifyError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
 /// Where the keys come from.
 enum Keys {
     /// One shared secret, for HS256.
     Secret(DecodingKey),
+    /// The issuer's key set.
+    Issuer { jwks: Arc<Jwks>, verified: Verified },
 }
 
 /// Verifies tokens.
@@ -78,23 +104,33 @@ impl Verifier {
         Self { keys: Keys::Secret(DecodingKey::from_secret(secret.as_bytes())), claims, clock }
     }
 
-    /// Checks signature, times, issuer and audience, and reads the claims.
-    ///
-    /// Asynchronous because keys may have to be fetched.
+    /// A verifier of tokens that an issuer signs with keys of its own.
     ///
     /// # Errors
     ///
-    /// What is wrong with the token.
-    pub async fn verify(&self, token: &str) -> Result<Caller, TokenError> {
-        let (key, algorithm) = match &self.keys {
-            Keys::Secret(key) => (key, Algorithm::HS256),
+    /// When no client for the issuer can be made.
+    pub fn with_issuer(
+        options: JwksOptions,
+        claims: Claims,
+        clock: Clock,
+    ) -> Result<Self, reqwest::Error> {
+        let jwks = Arc::new(Jwks::new(options)?);
+        Ok(Self { keys: Keys::Issuer { jwks, verified: Verified::new() }, claims, clock })
+    }
+
+    /// Checks signature, times, issuer and audience, and reads the claims.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the token, or that its key cannot be fetched.
+    pub async fn verify(&self, token: &str) -> Result<Caller, VerifyError> {
+        let claims = match &self.keys {
+            Keys::Secret(key) => Arc::new(signed(token, key, Algorithm::HS256)?),
+            Keys::Issuer { jwks, verified } => by_issuer(token, jwks, verified).await?,
         };
-        let claims = decode::<Map<String, Value>>(token, key, &signature_only(algorithm))
-            .map_err(|_| TokenError("the token is malformed or its signature is not valid"))?
-            .claims;
         self.check_times(&claims)?;
         self.check_parties(&claims)?;
-        self.caller(&claims)
+        Ok(self.caller(&claims)?)
     }
 
     fn check_times(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
@@ -167,6 +203,43 @@ impl Verifier {
         verified.then(|| email.into_string())
     }
 }
+
+/// The claims of a token with a good signature.
+fn signed(
+    token: &str,
+    key: &DecodingKey,
+    algorithm: Algorithm,
+) -> Result<Map<String, Value>, TokenError> {
+    decode(token, key, &signature_only(algorithm)).map(|decoded| decoded.claims).map_err(|_| BAD)
+}
+
+async fn by_issuer(
+    token: &str,
+    jwks: &Arc<Jwks>,
+    verified: &Verified,
+) -> Result<cache::Claims, VerifyError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError("the token has more than 16 KiB").into());
+    }
+    if let Some(claims) = verified.get(token, jwks.current().generation) {
+        return Ok(claims);
+    }
+    let header = decode_header(token).map_err(|_| BAD)?;
+    let (key, generation) = jwks.key(header.kid.as_deref()).await.map_err(|error| match error {
+        NoKey::Unknown => {
+            TokenError("the token is signed with a key that its issuer does not have").into()
+        }
+        NoKey::Unavailable(error) => VerifyError::Unavailable(error),
+    })?;
+    let claims = Arc::new(signed(token, &key.decoding, key.algorithm)?);
+    verified.put(token, generation, &claims);
+    Ok(claims)
+}
+
+const BAD: TokenError = TokenError("the token is malformed or its signature is not valid");
+
+/// More than any header line should have; the cache remembers hashes only.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Everything but the signature is checked here, against the injected clock and with errors that tell what is wrong.
 fn signature_only(algorithm: Algorithm) -> Validation {

@@ -23,7 +23,7 @@ use super::{
     negotiate::{MediaType, negotiate},
 };
 use crate::{
-    auth::{Caller, TokenError},
+    auth::{Caller, TokenError, VerifyError},
     config::Introspection,
     error::{Error, ErrorCode},
     graphql::document::Refusal,
@@ -108,8 +108,12 @@ impl Exchange {
         self.check_form(headers)?;
         let caller = match authenticate(&self.server, headers).await {
             Ok(caller) => Some(caller),
-            Err(NO_TOKEN) if self.server.introspection == Introspection::Always => None,
-            Err(error) => return Ok(unauthenticated(self.media, error)),
+            Err(VerifyError::Token(NO_TOKEN))
+                if self.server.introspection == Introspection::Always =>
+            {
+                None
+            }
+            Err(error) => return Ok(unauthenticated(self.media, error, self.request_id)),
         };
         let incoming = if self.method == Method::GET {
             Incoming::One(from_query(query)?)
@@ -215,16 +219,21 @@ impl Exchange {
 pub(super) async fn authenticate(
     server: &Server,
     headers: &HeaderMap,
-) -> Result<Arc<Caller>, TokenError> {
+) -> Result<Arc<Caller>, VerifyError> {
     let token = bearer(headers)?;
     server.verifier.verify(token).await.map(Arc::new)
 }
 
-/// 401, in the shape of GraphQL.
-pub(super) fn unauthenticated(media: MediaType, error: TokenError) -> Response {
-    let answer = Answer::failed(Error::Unauthenticated(error.0), Uuid::nil());
-    let body = errors_only(&answer.response);
-    let mut response = json(media, StatusCode::UNAUTHORIZED, body);
+/// The answer to somebody whose token is not good, or whose token nobody can check now.
+pub(super) fn unauthenticated(media: MediaType, error: VerifyError, request_id: Uuid) -> Response {
+    let (status, error) = match error {
+        VerifyError::Token(error) => (StatusCode::UNAUTHORIZED, Error::Unauthenticated(error.0)),
+        VerifyError::Unavailable(cause) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Error::Unavailable(Arc::new(cause)))
+        }
+    };
+    let answer = Answer::failed(error, request_id);
+    let mut response = json(media, status, errors_only(&answer.response));
     decorate(&mut response, answer.failure.as_ref());
     response
 }

@@ -8,6 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use uuid::Uuid;
+
 use super::{Server, graphql, negotiate::MediaType};
 use crate::{config::Introspection, schema};
 
@@ -19,7 +21,7 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, headers: HeaderMap)
         Introspection::Never => false,
         Introspection::Authenticated => match graphql::authenticate(&server, &headers).await {
             Ok(_) => true,
-            Err(error) => return graphql::unauthenticated(MediaType::Json, error),
+            Err(error) => return graphql::unauthenticated(MediaType::Json, error, Uuid::new_v4()),
         },
     };
     if !allowed {

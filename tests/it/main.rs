@@ -18,6 +18,7 @@ mod doctor;
 mod http;
 mod invitation;
 mod isolation;
+mod issuer;
 mod loaders;
 mod member;
 mod mutation;

@@ -64,6 +64,8 @@ impl Dev {
         // On this thread, which lives as long as the process: see `postgres`.
         let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
             .map_err(Failure::new)?;
+        // The demo's tokens are signed here, whatever issuer the environment names.
+        self.jwt.jwt_jwks_url = None;
         self.jwt.jwt_secret = Some(match self.jwt.jwt_secret.take() {
             Some(secret) => secret,
             None => secret_in(&folder.join("jwt-secret"))?,

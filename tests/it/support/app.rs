@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use serde_json::{Value, json};
 use tenantry::{
-    auth::{self, Claims, Verifier},
+    auth::{self, Claims, JwksOptions, Verifier},
     clock::Clock,
     config::Introspection,
     graphql::document::Limits,
@@ -31,6 +31,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub max_body_bytes: usize,
     pub rules: Rules,
+    /// Where the keys of tokens are, if not the shared secret.
+    pub issuer: Option<JwksOptions>,
 }
 
 impl Default for Settings {
@@ -64,6 +66,7 @@ impl Default for Settings {
                 invitation_key: InvitationKey(b"a key for tests".to_vec()),
                 public_url: "https://app.example".to_owned(),
             },
+            issuer: None,
         }
     }
 }
@@ -101,7 +104,12 @@ impl App {
         });
         let server = Arc::new(Server {
             engine: Arc::clone(&engine),
-            verifier: Verifier::with_secret(SECRET, settings.claims, settings.clock),
+            verifier: match settings.issuer {
+                Some(issuer) => {
+                    Verifier::with_issuer(issuer, settings.claims, settings.clock).unwrap()
+                }
+                None => Verifier::with_secret(SECRET, settings.claims, settings.clock),
+            },
             introspection: settings.introspection,
             trusted_proxies: settings.trusted_proxies,
             max_body_bytes: settings.max_body_bytes,

@@ -1,0 +1,246 @@
+//! Tokens of a real identity provider, with rotation, outage, and floods of keys that nobody has.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use tenantry::auth::{Algorithm, JwksOptions};
+
+use crate::support::{App, Client, Settings, app, node};
+
+/// An issuer in a process of its own.
+struct Issuer {
+    process: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl Issuer {
+    /// `None` where npm is missing.
+    async fn start() -> Option<Self> {
+        let folder = node::packages().await?;
+        let mut process = Command::new("node")
+            .arg("issuer.mjs")
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let commands = process.stdin.take().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap());
+        let mut issuer = Self { process, commands, answers, url: String::new() };
+        issuer.url = issuer.text(&json!({ "do": "start" }));
+        Some(issuer)
+    }
+
+    fn ask(&mut self, command: &Value) -> Value {
+        writeln!(self.commands, "{command}").unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+        answer["ok"].clone()
+    }
+
+    fn text(&mut self, command: &Value) -> String {
+        self.ask(command).as_str().unwrap().to_owned()
+    }
+
+    fn key(&mut self, algorithm: &str) -> String {
+        self.text(&json!({ "do": "key", "alg": algorithm }))
+    }
+
+    fn token(&mut self, key: &str, claims: &Value) -> String {
+        let mut all = json!({ "sub": "acme-owner", "exp": Utc::now().timestamp() + 3_600 });
+        for (name, value) in claims.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        self.text(&json!({ "do": "token", "kid": key, "claims": all }))
+    }
+
+    fn requests(&mut self) -> i64 {
+        self.ask(&json!({ "do": "requests" })).as_i64().unwrap()
+    }
+
+    /// An app that trusts this issuer.
+    async fn app(&self, algorithms: &[Algorithm], cooldown: Duration, max_age: Duration) -> App {
+        let issuer = Some(JwksOptions {
+            url: self.url.parse().unwrap(),
+            algorithms: algorithms.to_vec(),
+            cooldown,
+            max_age,
+        });
+        App::with(Settings { issuer, ..Settings::default() }).await
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const ALL: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+const LONG: Duration = Duration::from_hours(1);
+const SHORT: Duration = Duration::from_millis(300);
+
+macro_rules! issuer_or_skip {
+    () => {
+        match Issuer::start().await {
+            Some(issuer) => issuer,
+            None => {
+                eprintln!("SKIPPED: npm is not installed");
+                return;
+            }
+        }
+    };
+}
+
+fn holder(app: &App, token: &str) -> Client {
+    app.client(Some("acme"), Some(token.to_owned()))
+}
+
+async fn accepted(app: &App, token: &str) -> bool {
+    let reply = holder(app, token).query("{ viewer { name } }").await;
+    match reply.status.as_u16() {
+        200 => true,
+        401 => false,
+        _ => panic!("{reply:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_all_three_algorithms_are_known_by_keys_fetched_once() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&ALL, LONG, LONG).await;
+    let keys = ["RS256", "ES256", "EdDSA"].map(|algorithm| issuer.key(algorithm));
+    let tokens = keys.each_ref().map(|key| issuer.token(key, &json!({})));
+    // All at once, before any key is known: the issuer is asked once.
+    let asked = (0..30).map(|n| accepted(&app, &tokens[n % 3]));
+    assert!(futures_util::future::join_all(asked).await.into_iter().all(|accepted| accepted));
+    assert_eq!(issuer.requests(), 1);
+    let data =
+        holder(&app, &tokens[0]).data("{ viewer { name } organization { viewerRole } }").await;
+    assert_eq!(
+        data,
+        json!({ "viewer": { "name": "Olivia" }, "organization": { "viewerRole": "OWNER" } })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_or_stale_token_is_refused() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&[Algorithm::RS256, Algorithm::ES256], LONG, LONG).await;
+    let (rsa, second, edwards) = (issuer.key("RS256"), issuer.key("RS256"), issuer.key("EdDSA"));
+    let good = issuer.token(&rsa, &json!({}));
+    assert!(accepted(&app, &good).await);
+    let now = Utc::now().timestamp();
+    let parts: Vec<&str> = good.split('.').collect();
+    let other = issuer.token(&rsa, &json!({ "sub": "acme-admin" }));
+    let spliced = [parts[0], other.split('.').nth(1).unwrap(), parts[2]].join(".");
+    for bad in [
+        issuer.token(&edwards, &json!({})),
+        issuer.token(&rsa, &json!({ "exp": now - 60 })),
+        issuer.token(&rsa, &json!({ "nbf": now + 60 })),
+        // Signed by one key, and said to be signed by another.
+        issuer.token(&rsa, &json!({ "__kid": second })),
+        issuer.token(&rsa, &json!({ "__kid": "nobody's" })),
+        spliced,
+        // HS256 with what everybody can know: the confusion of RFC 8725, section 2.1.
+        app::token("acme-owner"),
+        format!("{}.{}.", "eyJhbGciOiJub25lIn0", parts[1]),
+        "x".repeat(20_000),
+    ] {
+        assert!(!accepted(&app, &bad).await, "{bad}");
+    }
+    assert!(accepted(&app, &good).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_keys_are_found_and_old_ones_forgotten() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&ALL, Duration::ZERO, SHORT).await;
+    let first = issuer.key("RS256");
+    let old = issuer.token(&first, &json!({}));
+    assert!(accepted(&app, &old).await);
+    let second = issuer.key("ES256");
+    let new = issuer.token(&second, &json!({}));
+    assert!(accepted(&app, &new).await, "an unknown key is asked for");
+    issuer.ask(&json!({ "do": "forget", "kid": first }));
+    let start = std::time::Instant::now();
+    while accepted(&app, &old).await {
+        assert!(start.elapsed() < Duration::from_secs(10), "a withdrawn key is still good");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(accepted(&app, &new).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_issuer_is_down_its_last_keys_serve() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&ALL, Duration::ZERO, SHORT).await;
+    let key = issuer.key("RS256");
+    let token = issuer.token(&key, &json!({}));
+    issuer.ask(&json!({ "do": "stop" }));
+    let reply = holder(&app, &token).query("{ viewer { id } }").await;
+    reply.assert_refused(503, "UNAVAILABLE");
+    assert!(reply.headers.contains_key("retry-after"));
+    issuer.ask(&json!({ "do": "start" }));
+    assert!(accepted(&app, &token).await, "the first keys are fetched as soon as they can be");
+    issuer.ask(&json!({ "do": "stop" }));
+    for _ in 0..5 {
+        tokio::time::sleep(SHORT).await;
+        let fresh = issuer.token(&key, &json!({ "jti": Utc::now().to_rfc3339() }));
+        assert!(accepted(&app, &fresh).await && accepted(&app, &token).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_flood_of_unknown_keys_does_not_reach_the_issuer() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&ALL, LONG, LONG).await;
+    let key = issuer.key("RS256");
+    let good = issuer.token(&key, &json!({}));
+    assert!(accepted(&app, &good).await);
+    let flood: Vec<_> =
+        (0..200).map(|n| issuer.token(&key, &json!({ "__kid": format!("k{n}") }))).collect();
+    let refused =
+        futures_util::future::join_all(flood.iter().map(|token| accepted(&app, token))).await;
+    assert!(refused.into_iter().all(|accepted| !accepted));
+    assert_eq!(issuer.requests(), 1);
+    assert!(accepted(&app, &good).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verified_token_is_not_good_beyond_its_time() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    };
+    let mut issuer = issuer_or_skip!();
+    let offset = Arc::new(AtomicI64::new(0));
+    let clock = {
+        let offset = Arc::clone(&offset);
+        tenantry::clock::Clock::from_fn(move || {
+            Utc::now() + chrono::TimeDelta::seconds(offset.load(Ordering::Relaxed))
+        })
+    };
+    let options = JwksOptions {
+        url: issuer.url.parse().unwrap(),
+        algorithms: ALL.to_vec(),
+        cooldown: LONG,
+        max_age: LONG,
+    };
+    let app = App::with(Settings { issuer: Some(options), clock, ..Settings::default() }).await;
+    let key = issuer.key("EdDSA");
+    let token = issuer.token(&key, &json!({ "exp": Utc::now().timestamp() + 60 }));
+    assert!(accepted(&app, &token).await && accepted(&app, &token).await);
+    offset.store(60 + 31, Ordering::Relaxed);
+    assert!(!accepted(&app, &token).await);
+}

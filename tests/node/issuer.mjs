@@ -1,0 +1,60 @@
+// An identity provider for tests, told what to do by lines of JSON on standard input; each is answered by one line.
+//   {"do":"start","port":0}                 the URL of the key set
+//   {"do":"key","alg":"RS256"}              makes a key; its id
+//   {"do":"forget","kid":"…"}               takes a key out of the set
+//   {"do":"token","kid":"…","claims":{…}}   signs a token
+//   {"do":"stop"}                           the issuer is down
+//   {"do":"requests"}                       how often the key set was asked for
+import { createInterface } from 'node:readline';
+import { OAuth2Server } from 'oauth2-mock-server';
+
+const server = new OAuth2Server();
+let port = 0;
+let requests = 0;
+const forgotten = new Set();
+
+const listen = async () => {
+  await server.start(port, '127.0.0.1');
+  port = server.address().port;
+  return `http://127.0.0.1:${port}/jwks`;
+};
+
+const store = server.issuer.keys;
+const toJSON = store.toJSON.bind(store);
+store.toJSON = (includePrivate) => {
+  if (!includePrivate) requests += 1;
+  return toJSON(includePrivate).filter((key) => includePrivate || !forgotten.has(key.kid));
+};
+
+const commands = {
+  start: listen,
+  stop: async () => {
+    const { url } = server.issuer;
+    await server.stop();
+    server.issuer.url = url;
+    return true;
+  },
+  key: async ({ alg }) => (await store.generate(alg)).kid,
+  forget: ({ kid }) => (forgotten.add(kid), true),
+  requests: () => requests,
+  token: ({ kid, claims }) =>
+    server.issuer.buildToken({
+      kid,
+      scopesOrTransform: (header, payload) => {
+        for (const name of Object.keys(payload)) delete payload[name];
+        Object.assign(payload, claims);
+        if (claims.__kid) header.kid = claims.__kid;
+        delete payload.__kid;
+      },
+    }),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ ok: await commands[command.do](command) }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: String(error) }));
+  }
+}
+process.exit(0);
