@@ -19,6 +19,7 @@
 //! Arrows point down only; `tests/it/tidy.rs` holds that.
 
 // Floor.
+pub mod calendar;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use async_graphql::{Response, ServerError, Value, Variables};
+use async_graphql::{Response, ServerError, Value};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
@@ -14,10 +14,10 @@ use crate::{
     error::{Error, Result},
     graphql::{
         Loaders, Queue,
-        document::{Document, Limits, Refusal},
+        document::{Document, GraphqlRequest, Refusal},
         present, refusal,
     },
-    schema::{self, ALONE, Api},
+    schema::{Api, to_request},
     tenancy::{Access, Destination, Environment, Placement, Session, open},
 };
 
@@ -30,23 +30,10 @@ pub struct Engine {
     pub placement: Placement,
     /// Time and rules.
     pub environment: Environment,
-    /// What a document may be.
-    pub limits: Limits,
     /// How long a request may take until its COMMIT is sent.
     pub timeout: Duration,
     /// Whether the schema may be explored.
     pub introspection: bool,
-}
-
-/// A GraphQL request as it came over whatever protocol.
-#[derive(Clone, Debug, Default)]
-pub struct GraphqlRequest {
-    /// The document.
-    pub query: String,
-    /// Which of its operations.
-    pub operation_name: Option<String>,
-    /// Its variables.
-    pub variables: Variables,
 }
 
 /// What became of a request.
@@ -88,7 +75,6 @@ impl Answer {
 #[derive(Debug)]
 pub struct Prepared {
     document: Document,
-    request: GraphqlRequest,
 }
 
 impl Prepared {
@@ -112,21 +98,16 @@ impl Engine {
     ///
     /// Everything that is wrong with the document.
     pub async fn prepare(&self, request: GraphqlRequest) -> Result<Prepared, Vec<ServerError>> {
-        let name = request.operation_name.as_deref();
-        let document = Document::read(&request.query, name, &self.limits, &ALONE)
-            .map_err(|refusal| vec![refusal.into()])?;
+        let document = self.api.read(request).await?;
         if document.introspects && !self.introspection {
             return Err(vec![Refusal::invalid("introspection is switched off").into()]);
         }
-        self.api.validate(&document, name, &request.variables).await?;
-        Ok(Prepared { document, request })
+        Ok(Prepared { document })
     }
 
     /// Executes what needs no session.
     pub async fn introspect(&self, prepared: Prepared) -> Answer {
-        let name = prepared.request.operation_name.as_deref();
-        let request = schema::request(&prepared.document, name, prepared.request.variables);
-        Answer::executed(self.api.execute(request).await, 0)
+        Answer::executed(self.api.execute(to_request(&prepared.document)).await, 0)
     }
 
     /// Executes for a caller.
@@ -193,8 +174,7 @@ impl Engine {
 
     async fn resolve(&self, prepared: Prepared, session: &Arc<Session>) -> Response {
         let queue = Queue::default();
-        let name = prepared.request.operation_name.as_deref();
-        let request = schema::request(&prepared.document, name, prepared.request.variables)
+        let request = to_request(&prepared.document)
             .data(Arc::clone(session))
             .data(Loaders::new(Arc::clone(session), queue.clone()));
         queue.drive(session.transaction(), self.api.execute(request)).await

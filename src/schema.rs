@@ -1,20 +1,24 @@
 //! The schema: the areas' queries and mutations merged, and two ways to run a document through it.
 //!
-//! [`Api`] executes and carries no extension, because any would slow every field. [`Api::validate`] runs the rules
-//! over a document without executing it, so that nothing is opened for one that will be refused.
+//! [`Api::read`] refuses whatever is wrong with a request before anything is opened for it; [`Api::execute`] runs what was
+//! read, on a schema without extensions, because any would slow every field.
 
 use std::sync::Arc;
 
 use async_graphql::{
     EmptySubscription, MergedObject, Object, Request, Response, Schema, SchemaBuilder, ServerError,
-    ValidationMode, ValidationResult, Value, Variables,
+    ValidationMode, ValidationResult,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextValidation},
 };
 
 use crate::{
     audit::AuditLogConnection,
-    error::ErrorCode,
-    graphql::document::{Document, Limits, Refusal},
+    billing::BillingMutation,
+    error::{Error, ErrorCode, Result},
+    graphql::{
+        Rules,
+        document::{Document, GraphqlRequest, Limits, Refusal},
+    },
     invitation::{InvitationConnection, InvitationMutation},
     member::{MemberConnection, MemberMutation},
     node::NodeQuery,
@@ -33,7 +37,13 @@ pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery)
 
 /// What can be changed. A mutation is atomic: when one of its fields fails, `data` is null and nothing was written.
 #[derive(Debug, Default, MergedObject)]
-pub struct Mutation(OrganizationMutation, MemberMutation, InvitationMutation, ProjectMutation);
+pub struct Mutation(
+    OrganizationMutation,
+    MemberMutation,
+    InvitationMutation,
+    ProjectMutation,
+    BillingMutation,
+);
 
 /// What can go wrong.
 #[derive(Debug, Default)]
@@ -53,63 +63,56 @@ type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
 /// The schema, ready to run.
 #[derive(Clone)]
 pub struct Api {
+    rules: Arc<Rules>,
+    meter: ApiSchema,
     executor: ApiSchema,
-    validator: ApiSchema,
+    limits: Limits,
 }
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Api").finish_non_exhaustive()
+        formatter.debug_struct("Api").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
 impl Api {
     /// The schema with its limits.
-    #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Self {
-            executor: build().validation_mode(ValidationMode::Fast).finish(),
-            validator: build().extension(ValidateOnly { complexity: limits.complexity }).finish(),
-        }
-    }
-
-    /// Checks a document against the schema, and its complexity against the limit.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it.
-    pub async fn validate(
-        &self,
-        document: &Document,
-        operation_name: Option<&str>,
-        variables: &Variables,
-    ) -> Result<(), Vec<ServerError>> {
-        let request = request(document, operation_name, variables.clone());
-        let mut errors = self.validator.execute(request).await.errors;
-        for error in &mut errors {
-            let values = error.extensions.get_or_insert_default();
-            if values.get("code").is_none() {
-                values.set("code", ErrorCode::GraphqlValidationFailed.name());
-            }
-        }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    /// When the schema breaks a rule of the specification.
+    pub fn new(limits: Limits) -> Result<Self> {
+        let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
+        Ok(Self {
+            rules: Arc::new(Rules::new(&sdl()).map_err(Error::internal)?),
+            meter: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
+            executor: builder().finish(),
+            limits,
+        })
     }
 
-    /// Executes a document that was validated.
+    /// Reads a request and holds it against limits and rules. Nothing is executed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub async fn read(&self, request: GraphqlRequest) -> Result<Document, Vec<ServerError>> {
+        let document = Document::read(request, &self.limits, &self.rules, &ALONE)
+            .map_err(|refusals| refusals.into_iter().map(ServerError::from).collect::<Vec<_>>())?;
+        let errors = self.meter.execute(to_request(&document)).await.errors;
+        if errors.is_empty() { Ok(document) } else { Err(errors) }
+    }
+
+    /// Executes a document that was read, with whatever its resolvers need.
     pub async fn execute(&self, request: Request) -> Response {
         self.executor.execute(request).await
     }
 }
 
-/// A request for a parsed document.
+/// The executor's request for a document.
 #[must_use]
-pub fn request(document: &Document, operation_name: Option<&str>, variables: Variables) -> Request {
-    let mut variables = variables;
-    for name in &document.optional_variables {
-        variables.entry(name.clone()).or_insert(Value::Null);
-    }
-    let mut request = Request::new(String::new()).variables(variables);
-    request.operation_name = operation_name.map(str::to_owned);
+pub fn to_request(document: &Document) -> Request {
+    let mut request = Request::new(String::new()).variables(document.variables.clone());
     request.set_parsed_query(document.parsed.clone());
     request
 }
@@ -128,19 +131,19 @@ fn build() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
         .override_output_type_description::<AuditLogConnection>("A page of the audit log.")
 }
 
-/// Stops after validation, and refuses what is too complex under a code of its own.
-struct ValidateOnly {
+/// Computes the complexity, refuses what has too much of it, and executes nothing.
+struct MeasureOnly {
     complexity: usize,
 }
 
-impl ExtensionFactory for ValidateOnly {
+impl ExtensionFactory for MeasureOnly {
     fn create(&self) -> Arc<dyn Extension> {
         Arc::new(Self { complexity: self.complexity })
     }
 }
 
 #[sea_orm::prelude::async_trait::async_trait]
-impl Extension for ValidateOnly {
+impl Extension for MeasureOnly {
     async fn validation(
         &self,
         ctx: &ExtensionContext<'_>,

@@ -25,6 +25,14 @@ pub enum Action {
     MemberLeft,
     /// An owner handed the organization over. Metadata: `name` of the new owner.
     OrganizationTransferred,
+    /// The plan was changed. Metadata: `old_plan`, `plan`.
+    BillingPlanChanged,
+    /// A trial began. Metadata: `plan`, `trial_ends_at`.
+    BillingTrialStarted,
+    /// The subscription is to end with its period. Metadata: `plan`, `period_end`.
+    BillingSubscriptionCanceled,
+    /// The end was called off. Metadata: `plan`.
+    BillingSubscriptionResumed,
     /// A project was created. Metadata: `name`.
     ProjectCreated,
     /// A project was changed. Metadata: `name`, and old and new values.
@@ -49,6 +57,10 @@ impl Action {
             Self::MemberRoleChanged => "member.role_changed",
             Self::MemberRemoved => "member.removed",
             Self::MemberLeft => "member.left",
+            Self::BillingPlanChanged => "billing.plan_changed",
+            Self::BillingTrialStarted => "billing.trial_started",
+            Self::BillingSubscriptionCanceled => "billing.subscription_canceled",
+            Self::BillingSubscriptionResumed => "billing.subscription_resumed",
             Self::ProjectCreated => "project.created",
             Self::ProjectUpdated => "project.updated",
             Self::ProjectDeleted => "project.deleted",

@@ -3,5 +3,5 @@
 mod graphql;
 mod ops;
 
-pub use graphql::Billing;
+pub use graphql::{Billing, BillingMutation};
 pub use ops::{create, get, has_live_subscription};

@@ -1,11 +1,15 @@
 //! The rules of billing.
 
-use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Set};
+use entity::{OrganizationId, SubscriptionStatus, organization_billing};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
+use serde_json::{Value, json};
 
 use crate::{
+    audit::{self, Action},
     auth::Permission,
+    calendar,
     error::{Error, Result},
+    plan,
     tenancy::Session,
 };
 
@@ -28,11 +32,7 @@ pub async fn get(session: &Session) -> Result<organization_billing::Model> {
 ///
 /// When the catalogue has no default plan.
 pub async fn create(session: &Session, organization_id: OrganizationId) -> Result<()> {
-    let plan = plan::Entity::find()
-        .filter(plan::Column::IsDefault.eq(true))
-        .one(session)
-        .await?
-        .ok_or_else(|| Error::internal("no plan is the default one"))?;
+    let plan = plan::default_plan(session).await?;
     let row = organization_billing::ActiveModel {
         organization_id: Set(organization_id),
         plan: Set(plan.plan),
@@ -54,4 +54,118 @@ pub async fn has_live_subscription(session: &Session) -> Result<bool> {
         SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired
     );
     Ok(billing.stripe_subscription_id.is_some() && !ended)
+}
+
+/// Puts the organization on another plan at once. Nothing is deleted when it allows less.
+pub(super) async fn change_plan(
+    session: &Session,
+    plan: &str,
+) -> Result<organization_billing::Model> {
+    let before = get_locked(session).await?;
+    let plan = known_plan(session, plan).await?;
+    let mut row = before.clone().into_active_model();
+    row.plan.set_if_not_equals(plan.clone());
+    row.status.set_if_not_equals(SubscriptionStatus::Active);
+    row.cancel_at_period_end.set_if_not_equals(false);
+    row.period_start.set_if_not_equals(None);
+    row.period_end.set_if_not_equals(None);
+    if !row.is_changed() {
+        return Ok(before);
+    }
+    let after = row.update(session).await?;
+    let metadata = json!({ "old_plan": before.plan, "plan": plan });
+    record(session, Action::BillingPlanChanged, &after, metadata).await?;
+    Ok(after)
+}
+
+/// Lets the organization try a plan: once, and from the default plan.
+pub(super) async fn start_trial(
+    session: &Session,
+    plan: &str,
+) -> Result<organization_billing::Model> {
+    let before = get_locked(session).await?;
+    let plan = known_plan(session, plan).await?;
+    let default = plan::default_plan(session).await?.plan;
+    if plan == default {
+        return Err(Error::bad_input("input.plan", "is the default plan, which needs no trial"));
+    }
+    if before.trial_ends_at.is_some() {
+        return Err(Error::Conflict("the organization had its trial already".to_owned()));
+    }
+    if plan::current(session).await?.plan != default {
+        return Err(Error::Conflict("the organization has a plan already".to_owned()));
+    }
+    let ends_at = session.now() + session.rules().trial_term;
+    let mut row = before.into_active_model();
+    row.plan = Set(plan.clone());
+    row.status = Set(SubscriptionStatus::Trialing);
+    row.trial_ends_at = Set(Some(ends_at));
+    row.cancel_at_period_end = Set(false);
+    row.period_start = Set(Some(session.now()));
+    row.period_end = Set(Some(ends_at));
+    let after = row.update(session).await?;
+    let metadata = json!({ "plan": plan, "trial_ends_at": ends_at });
+    record(session, Action::BillingTrialStarted, &after, metadata).await?;
+    Ok(after)
+}
+
+/// Lets the subscription end with its period; one without a period ends with the calendar month.
+pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Model> {
+    let before = get_locked(session).await?;
+    if plan::current(session).await?.plan == plan::default_plan(session).await?.plan {
+        return Err(Error::Conflict("the organization has no subscription to cancel".to_owned()));
+    }
+    if before.cancel_at_period_end {
+        return Ok(before);
+    }
+    let (_, month_end) = calendar::month_of(session.now());
+    let period_end = before.period_end.filter(|end| *end > session.now()).unwrap_or(month_end);
+    let mut row = before.into_active_model();
+    row.cancel_at_period_end = Set(true);
+    row.period_end = Set(Some(period_end));
+    let after = row.update(session).await?;
+    let metadata = json!({ "plan": after.plan, "period_end": period_end });
+    record(session, Action::BillingSubscriptionCanceled, &after, metadata).await?;
+    Ok(after)
+}
+
+/// Calls the end of the subscription off, as long as it has not come.
+pub(super) async fn resume(session: &Session) -> Result<organization_billing::Model> {
+    let before = get_locked(session).await?;
+    if !before.cancel_at_period_end {
+        return Ok(before);
+    }
+    if before.period_end.is_none_or(|end| end <= session.now()) {
+        return Err(Error::Conflict("the subscription has ended: choose a plan".to_owned()));
+    }
+    let mut row = before.into_active_model();
+    row.cancel_at_period_end = Set(false);
+    let after = row.update(session).await?;
+    let metadata = json!({ "plan": after.plan });
+    record(session, Action::BillingSubscriptionResumed, &after, metadata).await?;
+    Ok(after)
+}
+
+/// The state of billing, under the organization's lock, which is its row.
+async fn get_locked(session: &Session) -> Result<organization_billing::Model> {
+    session.authorize(Permission::BillingManage)?;
+    let lock = plan::lock(session).await?;
+    session.authorize(Permission::BillingManage)?;
+    Ok(lock.billing().clone())
+}
+
+async fn known_plan(session: &Session, plan: &str) -> Result<String> {
+    match plan::find(session, plan).await? {
+        Some(plan) => Ok(plan.plan),
+        None => Err(Error::bad_input("input.plan", "is not a plan of the catalogue: see plans")),
+    }
+}
+
+async fn record(
+    session: &Session,
+    action: Action,
+    billing: &organization_billing::Model,
+    metadata: Value,
+) -> Result<()> {
+    audit::record(session, action, Some(billing.organization_id.0), metadata).await
 }

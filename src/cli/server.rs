@@ -21,12 +21,10 @@ pub(super) fn build(
     token_for_page: Option<TokenForPage>,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
-    let limits = http.limits();
     let engine = Engine {
-        api: Api::new(&limits),
+        api: Api::new(http.limits()).map_err(Failure::new)?,
         placement,
         environment: rules.environment(clock.clone(), jwt).map_err(Failure::new)?,
-        limits,
         timeout: Duration::from_secs(http.request_timeout),
         introspection: http.introspection != crate::config::Introspection::Never,
     };

@@ -8,8 +8,7 @@ use std::{
 use async_graphql::{
     Name, Positioned, Value,
     parser::types::{
-        ExecutableDocument, Field, FragmentDefinition, OperationDefinition, OperationType,
-        Selection, SelectionSet,
+        ExecutableDocument, Field, FragmentDefinition, OperationType, Selection, SelectionSet,
     },
 };
 
@@ -18,20 +17,30 @@ use super::document::{Limits, MAX_NESTING, Refusal, is_introspection};
 /// The size of a selection with its fragments spread out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Measure {
-    fields: usize,
+    /// Fields, spreads and inline fragments: what has to be walked over.
+    selections: usize,
     aliases: usize,
     depth: usize,
     introspection_depth: usize,
+    /// How deep selection sets stand in each other, those of fragments included.
+    height: usize,
 }
 
 impl Measure {
     fn beside(self, other: Self) -> Self {
         Self {
-            fields: self.fields.saturating_add(other.fields),
+            selections: self.selections.saturating_add(other.selections),
             aliases: self.aliases.saturating_add(other.aliases),
             depth: self.depth.max(other.depth),
             introspection_depth: self.introspection_depth.max(other.introspection_depth),
+            height: self.height.max(other.height),
         }
+    }
+
+    /// Within a fragment, inline or spread.
+    fn within(self) -> Self {
+        let selections = self.selections.saturating_add(1);
+        Self { selections, height: self.height + 1, ..self }
     }
 
     fn under(self, field: &Field) -> Self {
@@ -41,10 +50,11 @@ impl Measure {
             (1 + self.depth, self.introspection_depth)
         };
         Self {
-            fields: self.fields.saturating_add(1),
+            selections: self.selections.saturating_add(1),
             aliases: self.aliases.saturating_add(usize::from(field.alias.is_some())),
             depth,
             introspection_depth,
+            height: self.height + 1,
         }
     }
 
@@ -56,8 +66,9 @@ impl Measure {
                 limits.introspection_depth,
                 "introspects deeper than {} levels",
             ),
+            (self.height, MAX_NESTING, "nests deeper than {} levels, fragments included"),
             (self.aliases, limits.aliases, "has more than {} aliases"),
-            (self.fields, limits.complexity, "selects more than {} fields"),
+            (self.selections, limits.complexity, "selects more than {} fields"),
         ] {
             if size > limit {
                 let what = what.replace("{}", &limit.to_string());
@@ -83,12 +94,25 @@ impl<'document> Measuring<'document> {
         Self { document, done, open, variables }
     }
 
-    pub(super) fn operation(
-        &mut self,
-        operation: &'document OperationDefinition,
-    ) -> Result<Measure, Refusal> {
-        let mutates = operation.ty == OperationType::Mutation;
-        self.set(&operation.selection_set.node, mutates, 0)
+    /// The whole document: all operations together, and every fragment, used or not.
+    pub(super) fn document(&mut self, limits: &Limits) -> Result<(), Refusal> {
+        let mut total = Measure::default();
+        for (_, operation) in self.document.operations.iter() {
+            let mutates = operation.node.ty == OperationType::Mutation;
+            let measure = self.set(&operation.node.selection_set.node, mutates, 0)?;
+            total = total.beside(measure);
+            total.check(limits)?;
+        }
+        for (name, fragment) in &self.document.fragments {
+            let mut measure = self.fragment(name, fragment, false, 0)?;
+            // A fragment on `__Type` and the like is spread within introspection.
+            if fragment.node.type_condition.node.on.node.starts_with("__") {
+                measure.introspection_depth = measure.introspection_depth.max(measure.depth);
+                measure.depth = 0;
+            }
+            measure.check(limits)?;
+        }
+        Ok(())
     }
 
     /// `mutates`: the fields are the root fields of a mutation.
@@ -119,13 +143,18 @@ impl<'document> Measuring<'document> {
                     self.set(&field.selection_set.node, false, level + 1)?.under(field)
                 }
                 Selection::InlineFragment(fragment) => {
-                    self.set(&fragment.node.selection_set.node, mutates, level + 1)?
+                    self.set(&fragment.node.selection_set.node, mutates, level + 1)?.within()
                 }
                 Selection::FragmentSpread(spread) => {
                     match self.document.fragments.get_key_value(&spread.node.fragment_name.node) {
-                        Some((name, fragment)) => self.fragment(name, fragment, mutates, level)?,
-                        // Validation tells about it.
-                        None => Measure::default(),
+                        Some((name, fragment)) => {
+                            self.fragment(name, fragment, mutates, level)?.within()
+                        }
+                        None => {
+                            return Err(Refusal::invalid(
+                                "a fragment that is spread is not defined",
+                            ));
+                        }
                     }
                 }
             };

@@ -6,6 +6,7 @@ pub mod document;
 mod error;
 mod loader;
 mod measure;
+mod rules;
 mod scan;
 
 use async_graphql::{TypeDirective, resolver_utils::EnumType};
@@ -14,6 +15,7 @@ pub use connection::{Connection, connection, page_cost};
 pub use context::{ContextExt, parse_id};
 pub use error::{present, refusal};
 pub use loader::{Loaders, Queue, Reader};
+pub use rules::Rules;
 
 use crate::auth::Permission;
 

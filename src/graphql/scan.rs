@@ -1,8 +1,11 @@
-//! A look at a document's text before it is parsed: what is too long or too deep never reaches the parser.
+//! A look at a document's text before it is parsed: what is too long or too deep never reaches a parser.
 
 use super::document::{Limits, MAX_NESTING, Refusal};
 
-/// Counts tokens and nesting without parsing (GraphQL specification, section 2.1).
+/// Longer names are nobody's, and checks that compare names would take their time over them.
+const MAX_NAME_BYTES: usize = 200;
+
+/// Counts tokens and nesting (GraphQL specification, section 2.1) in a text whose lines end with line feeds only.
 pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = text.as_bytes();
     let (mut at, mut tokens, mut nesting) = (0, 0, 0_usize);
@@ -17,7 +20,13 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
                     b'}' | b')' | b']' => nesting = nesting.saturating_sub(1),
                     _ => {}
                 }
-                token_length(&bytes[at..])
+                let length = token_length(&bytes[at..]);
+                if length > MAX_NAME_BYTES && byte != b'"' {
+                    let message =
+                        format!("the document has a name of more than {MAX_NAME_BYTES} bytes");
+                    return Err(Refusal::too_complex(message));
+                }
+                length
             }
         };
         if tokens > limits.tokens {
@@ -35,9 +44,17 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
 /// How many bytes the token at the start takes; never 0.
 fn token_length(bytes: &[u8]) -> usize {
     if bytes.starts_with(b"\"\"\"") {
-        let end = (3..bytes.len())
-            .find(|&at| bytes[at..].starts_with(b"\"\"\"") && bytes[at - 1] != b'\\');
-        return end.map_or(bytes.len(), |end| end + 3);
+        let mut at = 3;
+        while at < bytes.len() {
+            if bytes[at..].starts_with(b"\\\"\"\"") {
+                at += 4;
+            } else if bytes[at..].starts_with(b"\"\"\"") {
+                return at + 3;
+            } else {
+                at += 1;
+            }
+        }
+        return bytes.len();
     }
     if bytes[0] == b'"' {
         let mut at = 1;

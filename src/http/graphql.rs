@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use async_graphql::{Response as GraphqlResponse, ServerError, Variables};
+use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::{
     body::{Body, to_bytes},
     extract::{ConnectInfo, Path, State},
@@ -26,8 +26,8 @@ use crate::{
     auth::{Caller, TokenError, VerifyError},
     config::Introspection,
     error::{Error, ErrorCode},
-    graphql::document::Refusal,
-    request::{Answer, GraphqlRequest},
+    graphql::document::{GraphqlRequest, Refusal},
+    request::Answer,
     tenancy::Destination,
 };
 
@@ -330,8 +330,8 @@ fn from_fields(mut fields: Map<String, Value>) -> Result<GraphqlRequest, Unsuppo
         Some(_) => return Err(Unsupported::bad("operationName must be a string")),
     };
     let variables = match fields.remove("variables") {
-        None | Some(Value::Null) => Variables::default(),
-        Some(object @ Value::Object(_)) => Variables::from_json(object),
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(variables)) => variables,
         Some(_) => return Err(Unsupported::bad("variables must be an object")),
     };
     match fields.remove("extensions") {

@@ -9,4 +9,6 @@ mod ops;
 
 pub use feature::Feature;
 pub use graphql::{Plan, PlanFeature, PlanQuery};
-pub use ops::{Allowance, Lock, allowances, current, lock, lock_for_newcomer, require};
+pub use ops::{
+    Allowance, Lock, allowances, current, default_plan, find, lock, lock_for_newcomer, require,
+};

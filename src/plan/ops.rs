@@ -20,6 +20,14 @@ pub struct Lock {
     billing: organization_billing::Model,
 }
 
+impl Lock {
+    /// The locked row: the state of billing.
+    #[must_use]
+    pub fn billing(&self) -> &organization_billing::Model {
+        &self.billing
+    }
+}
+
 /// What a plan says about a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
@@ -119,6 +127,15 @@ pub async fn allowances(session: &Session) -> Result<[Allowance; Feature::ALL.le
     }))
 }
 
+/// The plan with this key; `None` when the catalogue has none.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn find(session: &Session, plan: &str) -> Result<Option<plan::Model>> {
+    Ok(plan::Entity::find_by_id(plan).one(session).await?)
+}
+
 /// The catalogue, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
     Ok(plan::Entity::find().order_by_asc(plan::Column::Position).all(session).await?)
@@ -135,7 +152,12 @@ async fn effective_plan(
     }
 }
 
-async fn default_plan(session: &Session) -> Result<plan::Model> {
+/// The plan of those who have no other.
+///
+/// # Errors
+///
+/// When the catalogue has none.
+pub async fn default_plan(session: &Session) -> Result<plan::Model> {
     plan::Entity::find()
         .filter(plan::Column::IsDefault.eq(true))
         .one(session)
@@ -149,6 +171,9 @@ fn own_plan_counts(
     now: DateTime<Utc>,
     grace: Duration,
 ) -> bool {
+    if billing.cancel_at_period_end && billing.period_end.is_some_and(|end| end <= now) {
+        return false;
+    }
     match billing.status {
         SubscriptionStatus::Active
         | SubscriptionStatus::Incomplete

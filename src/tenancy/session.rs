@@ -33,6 +33,8 @@ pub struct Environment {
 pub struct Rules {
     /// How long an organization keeps its plan after a payment failed.
     pub billing_grace: chrono::Duration,
+    /// How long a trial lasts.
+    pub trial_term: chrono::Duration,
     /// How many organizations a person may own before they can found no more.
     pub max_owned_organizations: u32,
     /// How long an invitation can be accepted.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tenantry::{auth::Caller, request::GraphqlRequest, tenancy::Destination};
+use tenantry::{auth::Caller, graphql::document::GraphqlRequest, tenancy::Destination};
 use uuid::Uuid;
 
 use crate::support::{App, Settings};
@@ -54,7 +54,7 @@ async fn statements(
     let request = GraphqlRequest {
         query: query.to_owned(),
         operation_name: None,
-        variables: async_graphql::Variables::from_json(variables),
+        variables: variables.as_object().unwrap().clone(),
     };
     let prepared = app.engine.prepare(request).await.unwrap();
     let destination = Destination { slug: None, client_ip: None };

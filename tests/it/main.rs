@@ -11,6 +11,7 @@
 mod support;
 
 mod authorization;
+mod billing;
 mod command_line;
 mod database;
 mod dev;

@@ -6,8 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FLOOR: [&str; 9] =
-    ["clock", "config", "error", "page", "postgres", "telemetry", "text", "auth", "tenancy"];
+const FLOOR: [&str; 10] = [
+    "calendar",
+    "clock",
+    "config",
+    "error",
+    "page",
+    "postgres",
+    "telemetry",
+    "text",
+    "auth",
+    "tenancy",
+];
 const TOOLKIT: &str = "graphql";
 const SURFACE: [&str; 4] = ["cli", "http", "request", "schema"];
 

@@ -61,6 +61,7 @@ impl Default for Settings {
             max_body_bytes: 1024 * 1024,
             rules: Rules {
                 billing_grace: chrono::Duration::days(7),
+                trial_term: chrono::Duration::days(14),
                 max_owned_organizations: 3,
                 invitation_term: chrono::Duration::days(7),
                 invitation_key: InvitationKey(b"a key for tests".to_vec()),
@@ -95,10 +96,9 @@ impl App {
         };
         let rules = Arc::new(settings.rules);
         let engine = Arc::new(Engine {
-            api: Api::new(&settings.limits),
+            api: Api::new(settings.limits).unwrap(),
             placement: Placement::shared(options).unwrap(),
             environment: Environment { clock: settings.clock.clone(), rules },
-            limits: settings.limits,
             timeout: settings.timeout,
             introspection: settings.introspection != Introspection::Never,
         });

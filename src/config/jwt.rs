@@ -1,0 +1,165 @@
+//! Settings of the tokens that callers show.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{ConfigError, MIN_SECRET_BYTES};
+use crate::{
+    auth::{Algorithm, Claims, JwksOptions, Verifier},
+    clock::Clock,
+};
+
+/// Whose word counts for an e-mail address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EmailVerified {
+    /// The token's `email_verified` claim.
+    Claim,
+    /// Every address of this issuer is verified.
+    Trusted,
+}
+
+/// The algorithms of an issuer with keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IssuerAlgorithm {
+    /// RSA, PKCS #1.
+    #[value(name = "RS256")]
+    Rs256,
+    /// ECDSA on P-256.
+    #[value(name = "ES256")]
+    Es256,
+    /// Ed25519.
+    #[value(name = "EdDSA")]
+    EdDsa,
+}
+
+impl From<IssuerAlgorithm> for Algorithm {
+    fn from(name: IssuerAlgorithm) -> Self {
+        match name {
+            IssuerAlgorithm::Rs256 => Self::RS256,
+            IssuerAlgorithm::Es256 => Self::ES256,
+            IssuerAlgorithm::EdDsa => Self::EdDSA,
+        }
+    }
+}
+
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// The tokens that callers show.
+#[derive(Args, Clone, Debug)]
+pub struct JwtConfig {
+    /// The shared secret of HS256 tokens: at least 32 bytes.
+    #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+
+    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Instead of JWT_SECRET.
+    #[arg(long, env = "JWT_JWKS_URL", value_name = "JWT_JWKS_URL", conflicts_with = "jwt_secret")]
+    pub jwt_jwks_url: Option<url::Url>,
+
+    /// The algorithms that tokens of JWT_JWKS_URL may be signed with.
+    #[arg(
+        long,
+        env = "JWT_ALGORITHMS",
+        value_name = "JWT_ALGORITHMS",
+        value_delimiter = ',',
+        default_value = "RS256,ES256,EdDSA"
+    )]
+    pub jwt_algorithms: Vec<IssuerAlgorithm>,
+
+    /// Seconds between two requests for the issuer's keys, however many tokens name unknown ones.
+    #[arg(long, env = "JWT_JWKS_COOLDOWN", value_name = "JWT_JWKS_COOLDOWN", default_value_t = 10)]
+    pub jwt_jwks_cooldown: u64,
+
+    /// Seconds after which the issuer's keys are asked for again.
+    #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
+    pub jwt_jwks_max_age: u64,
+
+    /// The issuer that tokens must name in `iss`.
+    #[arg(long, env = "JWT_ISSUER", value_name = "JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+
+    /// The audience that tokens must name in `aud`.
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+
+    /// The claim with the e-mail address.
+    #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
+    pub jwt_email_claim: String,
+
+    /// Whether an e-mail address is verified: by the claim `email_verified`, or always.
+    #[arg(
+        long,
+        env = "JWT_EMAIL_VERIFIED",
+        value_name = "JWT_EMAIL_VERIFIED",
+        default_value = "claim"
+    )]
+    pub jwt_email_verified: EmailVerified,
+
+    /// The claim with the organization's id or slug; dots lead into objects.
+    #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
+    pub jwt_org_claim: String,
+}
+
+impl JwtConfig {
+    /// The verifier of these tokens.
+    ///
+    /// # Errors
+    ///
+    /// Without a secret or an issuer, or with a secret that is too short.
+    pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
+        let Some(url) = self.jwt_jwks_url.clone() else {
+            return Ok(Verifier::with_secret(self.secret()?, self.claims(), clock));
+        };
+        if url.scheme() != "https" && !is_loopback(&url) {
+            return Err(ConfigError(
+                "JWT_JWKS_URL must begin with https://: whoever can change the keys on their way can be anybody".to_owned(),
+            ));
+        }
+        let options = JwksOptions {
+            url,
+            algorithms: self.jwt_algorithms.iter().map(|name| (*name).into()).collect(),
+            cooldown: Duration::from_secs(self.jwt_jwks_cooldown),
+            max_age: Duration::from_secs(self.jwt_jwks_max_age),
+        };
+        Verifier::with_issuer(options, self.claims(), clock)
+            .map_err(|error| ConfigError(format!("JWT_JWKS_URL: {error}")))
+    }
+
+    /// The shared secret.
+    ///
+    /// # Errors
+    ///
+    /// Without one, or with one that is too short.
+    pub fn secret(&self) -> Result<&str, ConfigError> {
+        match self.jwt_secret.as_deref() {
+            None => Err(ConfigError(
+                "JWT_SECRET is not set: it must be the secret that your tokens are signed with, or else JWT_JWKS_URL the \
+                 address of their issuer's keys"
+                    .to_owned(),
+            )),
+            Some(secret) if secret.len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
+                "JWT_SECRET has {} bytes: it must have at least {MIN_SECRET_BYTES}, for example from openssl rand -hex 32",
+                secret.len()
+            ))),
+            Some(secret) => Ok(secret),
+        }
+    }
+
+    fn claims(&self) -> Claims {
+        Claims {
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            email: self.jwt_email_claim.clone(),
+            email_trusted: self.jwt_email_verified == EmailVerified::Trusted,
+            organization: self.jwt_org_claim.clone(),
+        }
+    }
+}

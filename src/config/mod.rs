@@ -1,0 +1,212 @@
+//! Every setting: an environment variable that is also a flag, its default and what it means, in one place.
+//!
+//! A wrong value ends the program with one line that names it.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+mod jwt;
+mod rules;
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use sqlx::postgres::PgConnectOptions;
+
+pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig};
+pub use rules::RulesConfig;
+
+use crate::{graphql::document::Limits, tenancy::DatabaseOptions};
+
+/// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A setting that the program cannot start with; the text names it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// The database that servers use.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseConfig {
+    /// PostgreSQL as the role `tenantry_app`: postgres://tenantry_app:PASSWORD@HOST/DATABASE
+    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// The most connections that this server opens.
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub database_max_connections: u16,
+
+    /// Seconds to wait for a free connection before answering 503.
+    #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", value_name = "DATABASE_ACQUIRE_TIMEOUT", default_value_t = 5,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub database_acquire_timeout: u64,
+
+    /// Prepared statements kept by a connection; 0 behind a pooler that shares connections between transactions.
+    #[arg(
+        long,
+        env = "DATABASE_STATEMENT_CACHE",
+        value_name = "DATABASE_STATEMENT_CACHE",
+        default_value_t = 500
+    )]
+    pub database_statement_cache: usize,
+}
+
+impl DatabaseConfig {
+    /// How to reach the database.
+    ///
+    /// # Errors
+    ///
+    /// Without an address, or with one that is none.
+    pub fn options(&self) -> Result<DatabaseOptions, ConfigError> {
+        let url = self.database_url.as_deref().ok_or_else(|| {
+            ConfigError(
+                "DATABASE_URL is not set: it must be postgres://tenantry_app:PASSWORD@HOST/DATABASE"
+                    .to_owned(),
+            )
+        })?;
+        Ok(self.with_connect(parse_database_url("DATABASE_URL", url)?))
+    }
+
+    /// These settings for a database that is reached in another way.
+    #[must_use]
+    pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
+        DatabaseOptions {
+            connect: connect
+                .application_name("tenantry")
+                .statement_cache_capacity(self.database_statement_cache),
+            max_connections: self.database_max_connections.into(),
+            acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
+        }
+    }
+}
+
+/// The parts of a PostgreSQL address.
+///
+/// # Errors
+///
+/// Names the variable, and never its value, which may hold a password.
+pub fn parse_database_url(variable: &str, url: &str) -> Result<PgConnectOptions, ConfigError> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(ConfigError(format!(
+            "{variable} is not a PostgreSQL address: it must begin with postgres://"
+        )));
+    }
+    PgConnectOptions::from_str(url)
+        .map_err(|error| ConfigError(format!("{variable} is not a PostgreSQL address: {error}")))
+}
+
+/// Who may explore the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Introspection {
+    /// Everybody, without a token.
+    Always,
+    /// Whoever has a token.
+    Authenticated,
+    /// Nobody.
+    Never,
+}
+
+/// How requests are served.
+#[derive(Args, Clone, Debug)]
+pub struct HttpConfig {
+    /// Who may explore the schema.
+    #[arg(
+        long,
+        env = "INTROSPECTION",
+        value_name = "INTROSPECTION",
+        default_value = "authenticated"
+    )]
+    pub introspection: Introspection,
+
+    /// Networks of proxies whose X-Forwarded-For is believed, for example 10.0.0.0/8, separated by commas.
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Seconds that a request may take until its changes are committed.
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "REQUEST_TIMEOUT", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub request_timeout: u64,
+
+    /// Bytes of a request's body.
+    #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = 1024 * 1024)]
+    pub max_body_bytes: usize,
+
+    /// Operations in a batch.
+    #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10)]
+    pub max_batch: usize,
+
+    /// Levels of fields in a document.
+    #[arg(long, env = "MAX_DEPTH", value_name = "MAX_DEPTH", default_value_t = 12)]
+    pub max_depth: usize,
+
+    /// Levels of fields in introspection.
+    #[arg(
+        long,
+        env = "MAX_INTROSPECTION_DEPTH",
+        value_name = "MAX_INTROSPECTION_DEPTH",
+        default_value_t = 20
+    )]
+    pub max_introspection_depth: usize,
+
+    /// Fields in a document, each counted as often as the pages around it may repeat it.
+    #[arg(long, env = "MAX_COMPLEXITY", value_name = "MAX_COMPLEXITY", default_value_t = 10_000)]
+    pub max_complexity: usize,
+
+    /// Aliases in a document.
+    #[arg(long, env = "MAX_ALIASES", value_name = "MAX_ALIASES", default_value_t = 30)]
+    pub max_aliases: usize,
+
+    /// Root fields of a mutation.
+    #[arg(
+        long,
+        env = "MAX_ROOT_MUTATIONS",
+        value_name = "MAX_ROOT_MUTATIONS",
+        default_value_t = 10
+    )]
+    pub max_root_mutations: usize,
+
+    /// Lexical tokens of a document.
+    #[arg(long, env = "MAX_TOKENS", value_name = "MAX_TOKENS", default_value_t = 5_000)]
+    pub max_tokens: usize,
+}
+
+impl HttpConfig {
+    /// The limits on a document.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            tokens: self.max_tokens,
+            depth: self.max_depth,
+            introspection_depth: self.max_introspection_depth,
+            complexity: self.max_complexity,
+            aliases: self.max_aliases,
+            root_mutations: self.max_root_mutations,
+        }
+    }
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: a JSON object a line.
+    Json,
+}
+
+/// The log.
+#[derive(Args, Clone, Debug)]
+pub struct LogConfig {
+    /// What a log line looks like. RUST_LOG says what is logged, for example info,tenantry=debug
+    #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Where a server listens.
+#[derive(Args, Clone, Debug)]
+pub struct ListenConfig {
+    /// Address and port to listen on.
+    #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4000")]
+    pub listen_addr: SocketAddr,
+}

@@ -1,0 +1,102 @@
+//! Business rules that are settings.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{ConfigError, JwtConfig, MIN_SECRET_BYTES};
+use crate::{
+    clock::Clock,
+    tenancy::{Environment, InvitationKey, Rules},
+};
+
+/// Business rules.
+#[derive(Args, Clone, Debug)]
+pub struct RulesConfig {
+    /// Days for which an organization keeps its plan after a payment failed.
+    #[arg(
+        long,
+        env = "BILLING_GRACE_DAYS",
+        value_name = "BILLING_GRACE_DAYS",
+        default_value_t = 7
+    )]
+    pub billing_grace_days: u16,
+
+    /// Days for which a trial lasts.
+    #[arg(
+        long,
+        env = "TRIAL_DAYS",
+        value_name = "TRIAL_DAYS",
+        default_value_t = 14,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub trial_days: u16,
+
+    /// How many organizations a person may own before they can found no more.
+    #[arg(
+        long,
+        env = "MAX_OWNED_ORGANIZATIONS",
+        value_name = "MAX_OWNED_ORGANIZATIONS",
+        default_value_t = 10
+    )]
+    pub max_owned_organizations: u32,
+
+    /// Days for which an invitation can be accepted.
+    #[arg(
+        long,
+        env = "INVITATION_DAYS",
+        value_name = "INVITATION_DAYS",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub invitation_days: u16,
+
+    /// The secret behind the links of invitations: at least 32 bytes. Derived from JWT_SECRET when not set.
+    #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
+    pub secret_key: Option<String>,
+
+    /// Where people reach your application; links of invitations begin with it.
+    #[arg(
+        long,
+        env = "PUBLIC_URL",
+        value_name = "PUBLIC_URL",
+        default_value = "http://127.0.0.1:4000"
+    )]
+    pub public_url: url::Url,
+}
+
+impl RulesConfig {
+    /// Time and rules for operations.
+    ///
+    /// # Errors
+    ///
+    /// When the secret key is too short, or there is nothing to derive one from.
+    pub fn environment(&self, clock: Clock, jwt: &JwtConfig) -> Result<Environment, ConfigError> {
+        let rules = Rules {
+            billing_grace: chrono::Duration::days(self.billing_grace_days.into()),
+            trial_term: chrono::Duration::days(self.trial_days.into()),
+            max_owned_organizations: self.max_owned_organizations,
+            invitation_term: chrono::Duration::days(self.invitation_days.into()),
+            invitation_key: InvitationKey(self.invitation_key(jwt)?),
+            public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
+        };
+        Ok(Environment { clock, rules: Arc::new(rules) })
+    }
+
+    fn invitation_key(&self, jwt: &JwtConfig) -> Result<Vec<u8>, ConfigError> {
+        match self.secret_key.as_deref() {
+            Some(key) if key.len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
+                "SECRET_KEY has {} bytes: it must have at least {MIN_SECRET_BYTES}",
+                key.len()
+            ))),
+            Some(key) => Ok(key.as_bytes().to_vec()),
+            None if jwt.jwt_jwks_url.is_some() => Err(ConfigError(
+                "SECRET_KEY is not set: with JWT_JWKS_URL it must be, for example from openssl rand -hex 32"
+                    .to_owned(),
+            )),
+            // Prefixed, so that no signature over a token can ever be one over an invitation.
+            None => Ok([b"invitations:", jwt.secret()?.as_bytes()].concat()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The rules of the GraphQL specification, as apollo-compiler checks them: syntax, validation (section 5), coercion of
+//! variables (6.1.2). The executor's own checks know fewer rules.
+
+use apollo_compiler::{
+    Schema, ast,
+    introspection::check_max_depth,
+    parser::{LineColumn, Parser},
+    request::coerce_variable_values,
+    response::{GraphQLError, JsonMap, serde_json_bytes},
+    validation::{DiagnosticList, Valid},
+};
+use async_graphql::Variables;
+use serde_json::{Map, Value};
+
+use super::document::{MAX_NESTING, Refusal};
+use crate::error::ErrorCode;
+
+/// A document may have more errors than are told.
+const MAX_ERRORS: usize = 10;
+
+/// Messages repeat names of the client's; nobody reads more than this of one.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// White space and comments are tokens of the parser as well, which are counted apart from the others (`scan.rs`).
+const TOKENS_AROUND_EACH: usize = 8;
+
+/// The schema that documents are held against.
+#[derive(Debug)]
+pub struct Rules(Valid<Schema>);
+
+impl Rules {
+    /// The rules of a schema in the schema definition language.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the schema.
+    pub fn new(sdl: &str) -> Result<Self, String> {
+        Schema::parse_and_validate(sdl, "schema.graphql")
+            .map(Self)
+            .map_err(|invalid| invalid.errors.to_string())
+    }
+
+    /// Checks the syntax, with limits that keep the parser's stack and time bounded.
+    pub(super) fn parse(text: &str, tokens: usize) -> Result<ast::Document, Vec<Refusal>> {
+        let mut parser = Parser::new()
+            .recursion_limit(MAX_NESTING)
+            .token_limit(tokens.saturating_mul(TOKENS_AROUND_EACH));
+        parser.parse_ast(text, "document").map_err(|invalid| {
+            let mut refusals = refusals(&invalid.errors, ErrorCode::GraphqlParseFailed);
+            // The rest follows from the first.
+            refusals.truncate(1);
+            for refusal in &mut refusals {
+                if refusal.message.contains("limit reached") {
+                    refusal.code = ErrorCode::QueryTooComplex;
+                }
+            }
+            refusals
+        })
+    }
+
+    /// Checks everything else, and gives the variables the types and defaults that the operation declares.
+    pub(super) fn check(
+        &self,
+        document: &ast::Document,
+        operation_name: Option<&str>,
+        variables: Map<String, Value>,
+    ) -> Result<Variables, Vec<Refusal>> {
+        let valid = document
+            .to_executable_validate(&self.0)
+            .map_err(|invalid| refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed))?;
+        let requested = |error: apollo_compiler::request::RequestError| {
+            let error = error.to_graphql_error(&valid.sources);
+            vec![refusal(&error, ErrorCode::GraphqlValidationFailed)]
+        };
+        let operation = valid.operations.get(operation_name).map_err(requested)?;
+        check_max_depth(&valid, operation).map_err(|error| {
+            vec![Refusal::too_complex(format!(
+                "the document introspects too much: {}",
+                error.message()
+            ))]
+        })?;
+        let values = to_apollo(variables)?;
+        let coerced = coerce_variable_values(&self.0, operation, &values).map_err(requested)?;
+        let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
+        Ok(Variables::from_json(coerced))
+    }
+}
+
+fn to_apollo(variables: Map<String, Value>) -> Result<JsonMap, Vec<Refusal>> {
+    match serde_json_bytes::Value::from(Value::Object(variables)) {
+        serde_json_bytes::Value::Object(map) => Ok(map),
+        _ => Err(vec![Refusal::invalid("variables must be an object")]),
+    }
+}
+
+fn refusals(errors: &DiagnosticList, code: ErrorCode) -> Vec<Refusal> {
+    let told = errors.iter().take(MAX_ERRORS);
+    told.map(|error| refusal(&error.unstable_to_json_compat(), code)).collect()
+}
+
+fn refusal(error: &GraphQLError, code: ErrorCode) -> Refusal {
+    let location = error.locations.first().map(|LineColumn { line, column }| (*line, *column));
+    Refusal { code, message: shortened(&error.message), location }
+}
+
+fn shortened(message: &str) -> String {
+    let mut chars = message.chars();
+    let mut short: String = chars.by_ref().take(MAX_MESSAGE_CHARS).collect();
+    if chars.next().is_some() {
+        short.push('…');
+    }
+    short
+}

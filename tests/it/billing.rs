@@ -1,0 +1,156 @@
+//! Billing without a provider: plans, trials and ends, as time goes by.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tenantry::clock::Clock;
+
+use crate::support::{App, Client, Reply, Settings, app};
+
+const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
+const STATE: &str = "{ organization { plan { plan } billing { plan status trialEndsAt periodEnd cancelAtPeriodEnd } } }";
+
+/// An app whose clock starts at a given time and is moved by days.
+struct Calendar {
+    app: App,
+    days: Arc<AtomicI64>,
+}
+
+impl Calendar {
+    async fn start(at: &str) -> Self {
+        let start: DateTime<Utc> = at.parse().unwrap();
+        let days = Arc::new(AtomicI64::new(0));
+        let clock = {
+            let days = Arc::clone(&days);
+            Clock::from_fn(move || start + TimeDelta::days(days.load(Ordering::Relaxed)))
+        };
+        Self { app: App::with(Settings { clock, ..Settings::default() }).await, days }
+    }
+
+    fn go_to_day(&self, day: i64) {
+        self.days.store(day, Ordering::Relaxed);
+    }
+
+    fn owner(&self) -> Client {
+        let claims = json!({ "sub": "globex-owner", "exp": 4_000_000_000_i64 });
+        self.app.client(Some("globex"), Some(app::token_with(&claims)))
+    }
+
+    async fn state(&self) -> Value {
+        self.owner().data(STATE).await["organization"].clone()
+    }
+}
+
+async fn with_plan(client: &Client, mutation: &str, plan: &str) -> Reply {
+    let query = format!(
+        "mutation {{ {mutation}(input: {{ plan: \"{plan}\" }}) {{ billing {{ status }} }} }}"
+    );
+    client.query(&query).await
+}
+
+async fn of_organization(client: &Client, mutation: &str) -> Reply {
+    let query = format!(
+        "mutation {{ {mutation}(input: {{ organizationId: \"{GLOBEX}\" }}) {{ billing {{ periodEnd cancelAtPeriodEnd }} }} }}"
+    );
+    client.query(&query).await
+}
+
+#[tokio::test]
+async fn a_trial_is_had_once_and_ends_by_itself() {
+    let calendar = Calendar::start("2030-01-01T12:00:00Z").await;
+    let owner = calendar.owner();
+    with_plan(&owner, "startTrial", "free").await.assert_failed("BAD_USER_INPUT");
+    with_plan(&owner, "startTrial", "gold").await.assert_failed("BAD_USER_INPUT");
+    with_plan(&owner, "startTrial", "pro").await.data();
+    let state = calendar.state().await;
+    assert_eq!(state["plan"]["plan"], "pro");
+    assert_eq!(state["billing"]["status"], "TRIALING");
+    assert_eq!(state["billing"]["trialEndsAt"], "2030-01-15T12:00:00+00:00");
+    with_plan(&owner, "startTrial", "enterprise").await.assert_failed("CONFLICT");
+    calendar.go_to_day(13);
+    assert_eq!(calendar.state().await["plan"]["plan"], "pro");
+    calendar.go_to_day(14);
+    assert_eq!(calendar.state().await["plan"]["plan"], "free", "nothing has to run for it");
+    with_plan(&owner, "startTrial", "pro").await.assert_failed("CONFLICT");
+    with_plan(&owner, "changePlan", "pro").await.data();
+    assert_eq!(calendar.state().await["plan"]["plan"], "pro");
+}
+
+#[tokio::test]
+async fn a_canceled_subscription_lasts_until_its_period_ends() {
+    let calendar = Calendar::start("2030-01-20T00:00:00Z").await;
+    let owner = calendar.owner();
+    of_organization(&owner, "cancelSubscription").await.assert_failed("CONFLICT");
+    with_plan(&owner, "changePlan", "enterprise").await.data();
+    let data = of_organization(&owner, "cancelSubscription").await.data();
+    let expected = json!({ "periodEnd": "2030-02-01T00:00:00+00:00", "cancelAtPeriodEnd": true });
+    assert_eq!(data["cancelSubscription"]["billing"], expected);
+    let data = of_organization(&owner, "resumeSubscription").await.data();
+    assert_eq!(data["resumeSubscription"]["billing"]["cancelAtPeriodEnd"], false);
+    calendar.go_to_day(30);
+    assert_eq!(calendar.state().await["plan"]["plan"], "enterprise");
+    of_organization(&owner, "cancelSubscription").await.data();
+    assert_eq!(calendar.state().await["billing"]["periodEnd"], "2030-03-01T00:00:00+00:00");
+    calendar.go_to_day(60);
+    assert_eq!(calendar.state().await["plan"]["plan"], "free");
+    of_organization(&owner, "resumeSubscription").await.assert_failed("CONFLICT");
+}
+
+#[tokio::test]
+async fn a_failed_payment_is_forgiven_for_a_week() {
+    let calendar = Calendar::start("2030-01-01T00:00:00Z").await;
+    calendar
+        .app
+        .database
+        .execute("UPDATE billing.organization_billing SET plan = 'pro', status = 'past_due', period_start = '2030-01-01'")
+        .await;
+    for (day, plan) in [(0, "pro"), (6, "pro"), (7, "free")] {
+        calendar.go_to_day(day);
+        assert_eq!(calendar.state().await["plan"]["plan"], plan, "day {day}");
+    }
+}
+
+#[tokio::test]
+async fn a_smaller_plan_deletes_nothing_and_allows_no_more() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    with_plan(&owner, "changePlan", "free").await.data();
+    let data = owner
+        .data("{ organization { projects { totalCount } entitlements { feature limit used remaining overLimit } } }")
+        .await;
+    assert_eq!(data["organization"]["projects"]["totalCount"], 4);
+    assert_eq!(
+        data["organization"]["entitlements"][0],
+        json!({ "feature": "PROJECTS", "limit": 3, "used": 4, "remaining": 0, "overLimit": true })
+    );
+    let reply =
+        owner.query("mutation { createProject(input: { name: \"x\" }) { project { id } } }").await;
+    reply.assert_failed("PLAN_LIMIT_EXCEEDED");
+    // The same plan again changes nothing, and leaves no entry.
+    with_plan(&owner, "changePlan", "free").await.data();
+    let logs = owner
+        .data("{ organization { auditLogs(filter: { resourceType: \"billing\" }) { nodes { action metadata actorName } } } }")
+        .await;
+    assert_eq!(
+        logs["organization"]["auditLogs"]["nodes"],
+        json!([{ "action": "billing.plan_changed", "metadata": { "old_plan": "pro", "plan": "free" }, "actorName": "Olivia" }])
+    );
+}
+
+#[tokio::test]
+async fn another_organization_s_id_cancels_nothing() {
+    let app = App::start().await;
+    let before = app.database.fingerprint().await;
+    of_organization(&app.person("acme-owner"), "cancelSubscription")
+        .await
+        .assert_failed("NOT_FOUND");
+    of_organization(&app.person("globex-admin"), "resumeSubscription")
+        .await
+        .assert_failed("FORBIDDEN");
+    with_plan(&app.person("acme-admin"), "changePlan", "free").await.assert_failed("FORBIDDEN");
+    assert_eq!(app.database.fingerprint().await, before);
+}
