@@ -52,7 +52,7 @@ pub enum ErrorCode {
     UnsupportedRequest,
     /// The request took too long and was rolled back. HTTP 504 with `Retry-After`.
     Timeout,
-    /// The database cannot be reached, or all connections are busy. HTTP 503 with `Retry-After`. Nothing was
+    /// The database cannot be reached, all connections are busy, or another change was in the way. HTTP 503 with `Retry-After`. Nothing was
     /// written, unless `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
     /// committed.
     Unavailable,
@@ -165,7 +165,7 @@ impl From<DbErr> for Error {
             _ => None,
         };
         match source.map(Trouble::of) {
-            Some(Trouble::Connection) => Self::Unavailable(Arc::new(error)),
+            Some(Trouble::Connection | Trouble::Conflict) => Self::Unavailable(Arc::new(error)),
             Some(Trouble::Timeout) => Self::Timeout,
             Some(Trouble::Statement) | None => Self::Internal(Arc::new(error)),
         }
@@ -175,7 +175,7 @@ impl From<DbErr> for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match Trouble::of(&error) {
-            Trouble::Connection => Self::Unavailable(Arc::new(error)),
+            Trouble::Connection | Trouble::Conflict => Self::Unavailable(Arc::new(error)),
             Trouble::Timeout => Self::Timeout,
             Trouble::Statement => Self::Internal(Arc::new(error)),
         }
@@ -189,19 +189,22 @@ pub enum Trouble {
     Connection,
     /// PostgreSQL cancelled the statement by one of its timeouts.
     Timeout,
+    /// PostgreSQL sacrificed the transaction to another one; nothing of it was kept, and again it may succeed.
+    Conflict,
     /// The statement failed; the connection is fine.
     Statement,
 }
 
 impl Trouble {
     /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the connection or the
-    /// server, 57014 and 55P03 are timeouts.
+    /// server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two transactions in each other's way.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Connection,
             sqlx::Error::Database(error) => match error.code().as_deref() {
                 Some("57014" | "55P03") => Self::Timeout,
+                Some("40001" | "40P01") => Self::Conflict,
                 Some(code) if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
                     Self::Connection
                 }

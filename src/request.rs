@@ -147,7 +147,7 @@ impl Engine {
             let opened =
                 open(&self.placement, &self.environment, caller, destination, access).await?;
             let session = Arc::new(opened.session);
-            let mut response = self.resolve(prepared, &session).await;
+            let mut response = self.resolve(prepared, &session, access).await;
             response.extensions = notices(opened.moved_to);
             Ok::<_, Error>((session, response))
         };
@@ -167,16 +167,28 @@ impl Engine {
         match access {
             Access::Read => transaction.release().await,
             Access::Write if response.data == Value::Null => transaction.roll_back().await,
-            Access::Write => transaction.commit().await?,
+            Access::Write => match transaction.commit().await {
+                Ok(()) => {}
+                // Refused by PostgreSQL: executed, and come to nothing.
+                Err(error @ Error::Internal(_)) => response = null(&error, request_id),
+                Err(error) => return Err(error),
+            },
         }
         Ok((response, transaction.statements()))
     }
 
-    async fn resolve(&self, prepared: Prepared, session: &Arc<Session>) -> Response {
+    async fn resolve(
+        &self,
+        prepared: Prepared,
+        session: &Arc<Session>,
+        access: Access,
+    ) -> Response {
         let queue = Queue::default();
-        let request = to_request(&prepared.document)
-            .data(Arc::clone(session))
-            .data(Loaders::new(Arc::clone(session), queue.clone()));
+        let request = to_request(&prepared.document).data(Arc::clone(session)).data(Loaders::new(
+            Arc::clone(session),
+            queue.clone(),
+            access,
+        ));
         queue.drive(session.transaction(), self.api.execute(request)).await
     }
 }

@@ -4,12 +4,18 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{ConfigError, LogConfig, LogFormat};
 
 /// Starts logging; later calls change nothing.
-pub fn start(config: &LogConfig, default_filter: &str) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
+///
+/// # Errors
+///
+/// When `RUST_LOG` is not a filter.
+pub fn start(config: &LogConfig, default_filter: &str) -> Result<(), ConfigError> {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let wanted = if wanted.trim().is_empty() { default_filter } else { &wanted };
+    let filter = EnvFilter::try_new(wanted)
+        .map_err(|error| ConfigError(format!("RUST_LOG is not a filter: {error}")))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -19,4 +25,5 @@ pub fn start(config: &LogConfig, default_filter: &str) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
     };
+    Ok(())
 }

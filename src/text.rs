@@ -40,7 +40,7 @@ pub fn line(field: &'static str, input: &str, most: usize) -> Result<String> {
     if text.is_empty() {
         return Err(Error::bad_input(field, "must not be empty"));
     }
-    bounded(field, text, most, char::is_control)
+    bounded(field, text, most, |char| char.is_control() || is_invisible(char))
 }
 
 /// Lines of up to `most` characters in all; `None` when nothing is left.
@@ -53,8 +53,15 @@ pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<Str
     if text.is_empty() {
         return Ok(None);
     }
-    let refused = |char: char| char.is_control() && !matches!(char, '\n' | '\r' | '\t');
+    let refused =
+        |char: char| is_invisible(char) || char.is_control() && !matches!(char, '\n' | '\r' | '\t');
     bounded(field, text, most, refused).map(Some)
+}
+
+/// What is not seen, or turns the direction of what is: names must not look like others, or like nothing. The joiners
+/// U+200C and U+200D are letters' neighbours in many languages.
+fn is_invisible(char: char) -> bool {
+    matches!(char, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn bounded(
@@ -68,7 +75,7 @@ fn bounded(
         return Err(Error::bad_input(field, format!("must have at most {most} characters")));
     }
     if text.chars().any(refused) {
-        return Err(Error::bad_input(field, "must not contain control characters"));
+        return Err(Error::bad_input(field, "must not contain control or invisible characters"));
     }
     Ok(text.to_owned())
 }
@@ -90,7 +97,7 @@ mod tests {
     fn text_is_trimmed_bounded_and_clean() {
         assert_eq!(line("f", "  a b ", 3).unwrap(), "a b");
         assert!(line("f", "äöüß", 4).is_ok());
-        for bad in ["", "   ", "abcd", "a\0", "a\nb"] {
+        for bad in ["", "   ", "abcd", "a\0", "a\nb", "\u{200b}", "a\u{202e}"] {
             assert!(line("f", bad, 3).is_err(), "{bad:?}");
         }
         assert_eq!(block("f", " a\nb ", 3).unwrap().as_deref(), Some("a\nb"));

@@ -58,7 +58,11 @@ async fn apply(connection: &mut PgConnection, password: Option<&str>) -> Result<
         run_built(connection, statement, password).await?;
     }
     // The migrating login acts as the owner by SET ROLE.
-    let member: bool = sqlx::query_scalar("SELECT pg_has_role('tenantry_owner', 'MEMBER')")
+    let member: bool = sqlx::query_scalar(
+            // From PostgreSQL 16 on a member need not be able to SET ROLE.
+            "SELECT pg_has_role('tenantry_owner',
+                 CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)",
+        )
         .fetch_one(&mut *connection)
         .await?;
     if !member {
@@ -90,7 +94,8 @@ async fn create(connection: &mut PgConnection, role: &str, options: &str) -> Res
 async fn refuse_powerful(connection: &mut PgConnection) -> Result<(), Error> {
     let powerful: Option<String> = sqlx::query_scalar(
         "SELECT rolname::text FROM pg_roles
-         WHERE (rolsuper OR rolbypassrls) AND rolname IN ('tenantry_app', 'tenantry_owner')",
+         WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
+           AND rolname IN ('tenantry_app', 'tenantry_owner')",
     )
     .fetch_optional(connection)
     .await?;

@@ -25,7 +25,7 @@ pub enum Error {
     Step(#[from] DbErr),
     /// One of the two roles exists with rights that would pass by row-level security.
     #[error(
-        "the role {0} must not be a superuser or have BYPASSRLS: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS"
+        "the role {0} has rights that pass by row-level security: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION"
     )]
     PowerfulRole(String),
 }
@@ -60,7 +60,13 @@ pub async fn migrate_steps(
     steps: Option<u32>,
 ) -> Result<Report, Error> {
     // One connection, so that the lock, the role and the search path hold for every step.
-    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
     let outcome = locked(&pool, app_password, steps).await;
     pool.close().await;
     outcome

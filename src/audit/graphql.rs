@@ -1,13 +1,14 @@
 //! The audit trail as clients see it.
 
 use async_graphql::{Context, ID, InputObject, Json, Object, connection::EmptyFields};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use entity::audit_log;
 
 use super::ops::Filter;
 use crate::{
     error::{Error, Result},
     graphql::{Connection, ContextExt, parse_id},
+    text,
     user::{User, UserById},
 };
 
@@ -71,6 +72,9 @@ impl AuditLog {
     }
 }
 
+/// Actions and types are short.
+const MAX_WORD_CHARS: usize = 100;
+
 /// A page of the audit log; without a total, because the log only grows.
 pub type AuditLogConnection = Connection<AuditLog, EmptyFields>;
 
@@ -102,13 +106,22 @@ impl AuditLogFilter {
             id.map(|id| parse_id(&id).ok_or_else(|| Error::bad_input(field, "is not an id")))
                 .transpose()
         };
+        let word = |field, text: Option<String>| {
+            text.map(|text| text::line(field, &text, MAX_WORD_CHARS)).transpose()
+        };
+        let time = |field, time: Option<DateTime<Utc>>| match time {
+            Some(time) if !(1..=9999).contains(&time.year()) => {
+                Err(Error::bad_input(field, "must be within the years 1 to 9999"))
+            }
+            time => Ok(time),
+        };
         Ok(Filter {
             actor_id: id("filter.actorId", self.actor_id)?.map(entity::UserId),
-            action: self.action,
-            resource_type: self.resource_type,
+            action: word("filter.action", self.action)?,
+            resource_type: word("filter.resourceType", self.resource_type)?,
             resource_id: id("filter.resourceId", self.resource_id)?,
-            since: self.since,
-            until: self.until,
+            since: time("filter.since", self.since)?,
+            until: time("filter.until", self.until)?,
         })
     }
 }

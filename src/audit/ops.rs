@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Action;
 use crate::{
     auth::Permission,
-    error::{Error, Result},
+    error::Result,
     page::{Cursor, Keyed, Page, Slice},
     tenancy::Session,
 };
@@ -50,7 +50,7 @@ pub async fn record(
     resource_id: Option<Uuid>,
     metadata: Value,
 ) -> Result<()> {
-    let tenant = session.tenant().ok_or(Error::OrganizationRequired)?;
+    let tenant = session.authorize(Permission::OrganizationRead)?;
     let viewer = session.viewer();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

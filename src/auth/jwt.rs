@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
@@ -210,7 +211,18 @@ fn signed(
     key: &DecodingKey,
     algorithm: Algorithm,
 ) -> Result<Map<String, Value>, TokenError> {
+    if has_critical_extensions(token) {
+        return Err(TokenError("the token has critical header parameters that are not understood"));
+    }
     decode(token, key, &signature_only(algorithm)).map(|decoded| decoded.claims).map_err(|_| BAD)
+}
+
+/// RFC 7515, section 4.1.11: what the issuer calls critical must be understood, and nothing of it is here.
+fn has_critical_extensions(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = BASE64_URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    serde_json::from_slice::<Map<String, Value>>(&header)
+        .is_ok_and(|header| header.contains_key("crit"))
 }
 
 async fn by_issuer(

@@ -1,6 +1,6 @@
 //! `tenantry doctor`
 
-use super::{Failure, runtime};
+use super::{Failure, runtime, say};
 use crate::{
     config::DatabaseConfig,
     http,
@@ -20,18 +20,18 @@ impl Doctor {
         runtime()?.block_on(async {
             let placement = Placement::shared(options).map_err(Failure::new)?;
             if let Err(problem) = http::check_migrations(&placement).await {
-                println!("fault: {problem}");
+                say(format!("fault: {problem}"));
                 return Err(Failure::new("1 fault"));
             }
             let findings = placement.self_check().await.map_err(Failure::new)?;
             for finding in &findings {
-                println!("{finding}");
+                say(finding);
             }
             let faults =
                 findings.iter().filter(|finding| finding.severity == Severity::Fault).count();
             match (faults, findings.len()) {
-                (0, 0) => println!("All is well."),
-                (0, warnings) => println!("No faults; {warnings} warnings."),
+                (0, 0) => say("All is well."),
+                (0, warnings) => say(format!("No faults; {warnings} warnings.")),
                 (1, _) => return Err(Failure::new("1 fault")),
                 (faults, _) => return Err(Failure::new(format!("{faults} faults"))),
             }

@@ -1,6 +1,6 @@
 //! `tenantry migrate`
 
-use super::{Failure, runtime};
+use super::{Failure, runtime, say};
 use crate::config::parse_database_url;
 
 /// Bring a database up to date, and create or check the two roles. Safe to run at any time, from several places at once.
@@ -34,10 +34,10 @@ impl Migrate {
             .block_on(migration::migrate(options, password.as_deref()))
             .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
         match report.applied.as_slice() {
-            [] => println!("The database is up to date."),
+            [] => say("The database is up to date."),
             steps => {
                 for step in steps {
-                    println!("applied {step}");
+                    say(format!("applied {step}"));
                 }
             }
         }

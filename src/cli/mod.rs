@@ -9,6 +9,8 @@ mod serve;
 mod server;
 mod token;
 
+use std::io::Write;
+
 use clap::{Parser, Subcommand, error::ErrorKind};
 
 /// The multi-tenant core of a SaaS product: a GraphQL API whose tenants are kept apart by PostgreSQL itself.
@@ -75,6 +77,11 @@ fn one_line(error: &clap::Error) -> Failure {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     Failure::new(line.strip_prefix("error: ").unwrap_or(&line))
+}
+
+/// Prints a line; a reader who has gone is no reason to fail, let alone to panic as `println!` does.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -1,5 +1,7 @@
 //! `tenantry serve`
 
+use std::time::Duration;
+
 use tokio::net::TcpListener;
 
 use super::{
@@ -31,7 +33,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        telemetry::start(&self.log, "info");
+        telemetry::start(&self.log, "info").map_err(Failure::new)?;
         let options = self.database.options().map_err(Failure::new)?;
         runtime()?.block_on(async {
             let placement = Placement::shared(options).map_err(Failure::new)?;
@@ -57,7 +59,8 @@ impl Serve {
                 stop_signal().await;
                 tracing::info!("stopping: finishing what was begun");
             };
-            http::serve(listener, server, stop).await.map_err(Failure::new)
+            let grace = Duration::from_secs(self.http.shutdown_grace);
+            http::serve(listener, server, stop, grace).await.map_err(Failure::new)
         })
     }
 

@@ -3,7 +3,7 @@
 use chrono::Duration;
 use serde_json::{Map, Value, json};
 
-use super::Failure;
+use super::{Failure, say};
 use crate::{auth, clock::Clock, config::JwtConfig};
 
 /// Sign an HS256 token, for trying things. Needs JWT_SECRET.
@@ -59,7 +59,7 @@ impl Token {
         claims.insert("exp".to_owned(), json!(expiry.timestamp()));
         let secret = self.jwt.secret().map_err(Failure::new)?;
         let token = auth::sign(secret, &Value::Object(claims)).map_err(Failure::new)?;
-        println!("{token}");
+        say(token);
         Ok(())
     }
 }

@@ -145,9 +145,9 @@ impl JwtConfig {
                  address of their issuer's keys"
                     .to_owned(),
             )),
-            Some(secret) if secret.len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
+            Some(secret) if secret.trim().len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
                 "JWT_SECRET has {} bytes: it must have at least {MIN_SECRET_BYTES}, for example from openssl rand -hex 32",
-                secret.len()
+                secret.trim().len()
             ))),
             Some(secret) => Ok(secret),
         }
@@ -155,11 +155,16 @@ impl JwtConfig {
 
     fn claims(&self) -> Claims {
         Claims {
-            issuer: self.jwt_issuer.clone(),
-            audience: self.jwt_audience.clone(),
+            issuer: set(self.jwt_issuer.as_ref()),
+            audience: set(self.jwt_audience.as_ref()),
             email: self.jwt_email_claim.clone(),
             email_trusted: self.jwt_email_verified == EmailVerified::Trusted,
             organization: self.jwt_org_claim.clone(),
         }
     }
+}
+
+/// A variable that is empty is one that is not set.
+fn set(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.trim().is_empty()).cloned()
 }

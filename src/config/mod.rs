@@ -107,6 +107,20 @@ pub enum Introspection {
     Never,
 }
 
+/// A size of nothing would refuse everything.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(size) => Ok(size),
+        Err(_) => Err("must be a whole number".to_owned()),
+    }
+}
+
+/// A network, with or without white space around it.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.trim().parse().map_err(|_| "must be a network, for example 10.0.0.0/8".to_owned())
+}
+
 /// How requests are served.
 #[derive(Args, Clone, Debug)]
 pub struct HttpConfig {
@@ -120,7 +134,8 @@ pub struct HttpConfig {
     pub introspection: Introspection,
 
     /// Networks of proxies whose X-Forwarded-For is believed, for example 10.0.0.0/8, separated by commas.
-    #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',')]
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',
+        value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 
     /// Seconds that a request may take until its changes are committed.
@@ -128,16 +143,20 @@ pub struct HttpConfig {
         value_parser = clap::value_parser!(u64).range(1..))]
     pub request_timeout: u64,
 
+    /// Seconds for which a stopping server waits for its clients.
+    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "SHUTDOWN_GRACE", default_value_t = 30)]
+    pub shutdown_grace: u64,
+
     /// Bytes of a request's body.
-    #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = 1024 * 1024)]
+    #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, value_parser = at_least_one)]
     pub max_body_bytes: usize,
 
     /// Operations in a batch.
-    #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10)]
+    #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10, value_parser = at_least_one)]
     pub max_batch: usize,
 
     /// Levels of fields in a document.
-    #[arg(long, env = "MAX_DEPTH", value_name = "MAX_DEPTH", default_value_t = 12)]
+    #[arg(long, env = "MAX_DEPTH", value_name = "MAX_DEPTH", default_value_t = 12, value_parser = at_least_one)]
     pub max_depth: usize,
 
     /// Levels of fields in introspection.
@@ -145,16 +164,16 @@ pub struct HttpConfig {
         long,
         env = "MAX_INTROSPECTION_DEPTH",
         value_name = "MAX_INTROSPECTION_DEPTH",
-        default_value_t = 20
+        default_value_t = 20, value_parser = at_least_one
     )]
     pub max_introspection_depth: usize,
 
     /// Fields in a document, each counted as often as the pages around it may repeat it.
-    #[arg(long, env = "MAX_COMPLEXITY", value_name = "MAX_COMPLEXITY", default_value_t = 10_000)]
+    #[arg(long, env = "MAX_COMPLEXITY", value_name = "MAX_COMPLEXITY", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_complexity: usize,
 
     /// Aliases in a document.
-    #[arg(long, env = "MAX_ALIASES", value_name = "MAX_ALIASES", default_value_t = 30)]
+    #[arg(long, env = "MAX_ALIASES", value_name = "MAX_ALIASES", default_value_t = 30, value_parser = at_least_one)]
     pub max_aliases: usize,
 
     /// Root fields of a mutation.
@@ -162,12 +181,12 @@ pub struct HttpConfig {
         long,
         env = "MAX_ROOT_MUTATIONS",
         value_name = "MAX_ROOT_MUTATIONS",
-        default_value_t = 10
+        default_value_t = 10, value_parser = at_least_one
     )]
     pub max_root_mutations: usize,
 
     /// Lexical tokens of a document.
-    #[arg(long, env = "MAX_TOKENS", value_name = "MAX_TOKENS", default_value_t = 5_000)]
+    #[arg(long, env = "MAX_TOKENS", value_name = "MAX_TOKENS", default_value_t = 5_000, value_parser = at_least_one)]
     pub max_tokens: usize,
 }
 

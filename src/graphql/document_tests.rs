@@ -163,7 +163,6 @@ fn the_rules_of_the_specification_hold() {
         "{ y(n: $n) }",
         "{ x @nope }",
         "{ x } fragment unused on Query { x }",
-        "type T { x: Int }",
     ] {
         assert_eq!(refused(invalid), ErrorCode::GraphqlValidationFailed, "{invalid}");
     }

@@ -24,7 +24,7 @@ use futures_util::{
 
 use crate::{
     error::{Error, Result},
-    tenancy::{Session, Transaction},
+    tenancy::{Access, Session, Transaction},
 };
 
 /// What areas implement `Loader<Key>` for, a key type for each look-up.
@@ -49,6 +49,7 @@ type RequestLoader = DataLoader<Reader, HashMapCache>;
 pub struct Loaders {
     session: Arc<Session>,
     queue: Queue,
+    access: Access,
     current: Mutex<(u32, Arc<RequestLoader>)>,
 }
 
@@ -61,25 +62,28 @@ impl std::fmt::Debug for Loaders {
 impl Loaders {
     /// Loaders whose batches `queue` drives.
     #[must_use]
-    pub fn new(session: Arc<Session>, queue: Queue) -> Self {
-        let current = Mutex::new((session.entered(), new_loader(&session, &queue)));
-        Self { session, queue, current }
+    pub fn new(session: Arc<Session>, queue: Queue, access: Access) -> Self {
+        let current = Mutex::new((session.entered(), new_loader(&session, &queue, access)));
+        Self { session, queue, access, current }
     }
 
     pub(super) fn current(&self) -> Arc<RequestLoader> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let entered = self.session.entered();
         if current.0 != entered {
-            *current = (entered, new_loader(&self.session, &self.queue));
+            *current = (entered, new_loader(&self.session, &self.queue, self.access));
         }
         Arc::clone(&current.1)
     }
 }
 
-fn new_loader(session: &Arc<Session>, queue: &Queue) -> Arc<RequestLoader> {
+/// A query has one snapshot, so what was loaded stays true; a mutation's next field may have changed it.
+fn new_loader(session: &Arc<Session>, queue: &Queue, access: Access) -> Arc<RequestLoader> {
     let reader = Reader(Arc::downgrade(session));
     let cache = HashMapCache::default();
-    Arc::new(DataLoader::with_cache(reader, queue.clone(), Immediately, cache))
+    let loader = DataLoader::with_cache(reader, queue.clone(), Immediately, cache);
+    loader.enable_all_cache(access == Access::Read);
+    Arc::new(loader)
 }
 
 /// No delay: the queue waits for exactly as long as resolvers still add to a batch.

@@ -19,12 +19,18 @@ pub(super) fn client_ip(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]
         if !is_trusted(&client) {
             break;
         }
-        match hop.trim().parse::<IpAddr>() {
-            Ok(ip) => client = ip.to_canonical(),
-            Err(_) => break,
+        match address(hop.trim()) {
+            Some(ip) => client = ip.to_canonical(),
+            None => break,
         }
     }
     client
+}
+
+/// Some proxies add the port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse().ok().map(|address: SocketAddr| address.ip());
+    hop.parse().ok().or_else(with_port)
 }
 
 #[cfg(test)]
@@ -43,6 +49,8 @@ mod tests {
         assert_eq!(ip("1.1.1.1", "9.9.9.9"), "9.9.9.9");
         assert_eq!(ip("1.1.1.1", "10.0.0.1"), "1.1.1.1");
         assert_eq!(ip("6.6.6.6, 1.1.1.1, 10.0.0.2", "10.0.0.1"), "1.1.1.1");
+        assert_eq!(ip("8.8.8.8:1234", "10.0.0.1"), "8.8.8.8");
+        assert_eq!(ip("[2001:db8::1]:443", "10.0.0.1"), "2001:db8::1");
         assert_eq!(ip("nonsense", "10.0.0.1"), "10.0.0.1");
         assert_eq!(ip("1.1.1.1", "::ffff:10.0.0.1"), "1.1.1.1");
     }

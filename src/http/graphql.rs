@@ -3,12 +3,12 @@
 //! Only JSON is taken, which browsers do not send across origins without asking first; so no other page can make
 //! a signed-in person's browser change something here.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::{
     body::{Body, to_bytes},
-    extract::{ConnectInfo, Path, State},
+    extract::{ConnectInfo, Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -31,11 +31,14 @@ use crate::{
     tenancy::Destination,
 };
 
+/// A body that takes longer is not coming.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Answers both paths and all methods.
 pub(super) async fn handle(
     State(server): State<Arc<Server>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    path: Option<Path<String>>,
+    path: Result<Option<Path<String>>, PathRejection>,
     request: Request<Body>,
 ) -> Response {
     let (parts, body) = request.into_parts();
@@ -48,7 +51,8 @@ pub(super) async fn handle(
     }
     let exchange = Exchange {
         destination: Destination {
-            slug: path.map(|Path(slug)| slug),
+            // A path that is no text names an organization that does not exist.
+            slug: path.unwrap_or_else(|_| Some(Path("\u{fffd}".to_owned()))).map(|Path(slug)| slug),
             client_ip: Some(client_ip(&parts.headers, peer, &server.trusted_proxies)),
         },
         request_id: Uuid::new_v4(),
@@ -157,16 +161,22 @@ impl Exchange {
         }
         let mut bodies = Vec::with_capacity(requests.len());
         let mut statuses = Vec::with_capacity(requests.len());
+        let mut failure = None;
         for request in requests {
-            let (status, body, _) = self.run(request, caller).await?;
+            let (status, body, error) = self.run(request, caller).await?;
             statuses.push(status);
             bodies.push(body);
+            failure = failure.or(error);
         }
         // One status for all: theirs where they agree.
         let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
         let status = if agreed { statuses.first().copied() } else { None };
         let body = format!("[{}]", bodies.join(","));
-        Ok(json(self.media, status.unwrap_or(StatusCode::OK), body))
+        let mut response = json(self.media, status.unwrap_or(StatusCode::OK), body);
+        if status.is_some() {
+            decorate(&mut response, failure.as_ref());
+        }
+        Ok(response)
     }
 
     async fn run(
@@ -273,7 +283,11 @@ enum Incoming {
 }
 
 async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
-    let bytes = to_bytes(body, most).await.map_err(|error| {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
+    let read = read.map_err(|_| {
+        Unsupported(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())
+    })?;
+    let bytes = read.map_err(|error| {
         let source = std::error::Error::source(&error);
         if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
             let message = format!("the body has more than {most} bytes");
@@ -358,6 +372,12 @@ fn serialize(body: &impl Serialize) -> String {
 
 fn json(media: MediaType, status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, media.content_type())], body).into_response()
+}
+
+/// What became of a request that the server itself stumbled over.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    let answer = Answer::failed(Error::internal("a handler panicked"), Uuid::new_v4());
+    json(MediaType::Json, StatusCode::INTERNAL_SERVER_ERROR, errors_only(&answer.response))
 }
 
 /// The headers that belong to a failure.

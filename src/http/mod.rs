@@ -7,7 +7,7 @@ mod health;
 mod negotiate;
 mod sdl;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -15,7 +15,7 @@ use axum::{
     routing::{any, get},
 };
 use ipnet::IpNet;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
 
 use crate::{auth::Verifier, config::Introspection, request::Engine};
@@ -58,11 +58,11 @@ pub fn router(server: Arc<Server>) -> Router {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        .layer(CatchPanicLayer::new())
+        .layer(CatchPanicLayer::custom(graphql::panicked))
         .with_state(server)
 }
 
-/// Serves until `stop` resolves, then finishes what was begun.
+/// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for clients.
 ///
 /// # Errors
 ///
@@ -71,7 +71,26 @@ pub async fn serve(
     listener: TcpListener,
     server: Arc<Server>,
     stop: impl Future<Output = ()> + Send + 'static,
+    grace: Duration,
 ) -> std::io::Result<()> {
     let app = router(server).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    let (stopping, stopped) = oneshot::channel();
+    let stop = async move {
+        stop.await;
+        // The receiver is gone only when nobody waits any more.
+        let _ = stopping.send(());
+    };
+    let deadline = async move {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(grace).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        outcome = axum::serve(listener, app).with_graceful_shutdown(stop) => outcome,
+        () = deadline => {
+            tracing::warn!("clients did not finish in time: their connections are closed");
+            Ok(())
+        }
+    }
 }

@@ -141,6 +141,7 @@ impl InvitationMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Whom to invite, and to what.")] input: InviteMemberInput,
     ) -> Result<InviteMemberPayload> {
+        ctx.session()?.authorize(Permission::MemberInvite)?;
         let email = Email::parse(&input.email)
             .ok_or_else(|| Error::bad_input("input.email", "is not an e-mail address"))?;
         let issued = ops::invite(ctx.session()?, email, input.role.into()).await?;

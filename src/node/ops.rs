@@ -35,7 +35,8 @@ const SQL: &str = "
 
 /// The objects with these ids that the caller may see in the current organization.
 pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Found)>> {
-    let organization = session.tenant().map(|tenant| tenant.organization_id);
+    let tenant = session.authorize(Permission::OrganizationRead).ok();
+    let organization = tenant.map(|tenant| tenant.organization_id);
     let invitations = session.authorize(Permission::MemberInvite).is_ok();
     let ids = ids.iter().map(|id| Value::from(*id)).collect();
     let statement = Statement::from_sql_and_values(

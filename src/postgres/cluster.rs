@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::Write,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{OpenOptionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -20,6 +23,9 @@ pub(super) const PORT: u16 = 5432;
 
 /// `sun_path` of a Unix socket address, less the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// As root we write in folders of the server's user, who must not lead us elsewhere.
+const NO_LINKS: i32 = nix::libc::O_NOFOLLOW;
 
 /// The user that runs the server: PostgreSQL refuses to run as root.
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +82,12 @@ impl Cluster {
         folder: &Path,
         binaries: &Binaries,
         account: Account,
+        lock: File,
     ) -> Result<Self, Error> {
-        make_folder(folder, &account)?;
-        let lock = lock(folder)?;
         let version = folder.join(format!("postgresql-{}", binaries.major));
         let (data, socket) = (version.join("data"), version.join("socket"));
-        make_folder(&version, &account)?;
-        make_folder(&socket, &account)?;
+        make_folder(&version, account)?;
+        make_folder(&socket, account)?;
         let path_length = socket.as_os_str().len() + "/.s.PGSQL.5432".len();
         if path_length > MAX_SOCKET_PATH {
             return Err(Error::Program {
@@ -134,7 +139,7 @@ impl Cluster {
         let start = Instant::now();
         let file = self.data.join("postmaster.pid");
         while let Some(pid) = pid_in(&file)
-            && is_running(pid)
+            && self.is_run_by(pid)
         {
             if start.elapsed() > Duration::from_secs(2) {
                 let mut command = Command::new(binaries.program("pg_ctl"));
@@ -149,6 +154,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// A process id may have been given to somebody else since: the server names its data folder.
+    fn is_run_by(&self, pid: i32) -> bool {
+        if let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) {
+            let data = self.data.as_os_str().as_encoded_bytes();
+            return command.split(|byte| *byte == 0).any(|argument| argument == data);
+        }
+        // Without /proc, whoever answers on the socket is the server.
+        let socket = self.socket.join(format!(".s.PGSQL.{PORT}"));
+        std::os::unix::net::UnixStream::connect(socket).is_ok()
+    }
+
     /// The eighth line of the pid file tells (`src/include/utils/pidfile.h` of PostgreSQL).
     pub(super) fn is_ready(&self) -> bool {
         fs::read_to_string(self.data.join("postmaster.pid"))
@@ -156,7 +172,12 @@ impl Cluster {
     }
 
     pub(super) fn open_log(&self) -> Result<File, Error> {
-        let opened = OpenOptions::new().create(true).write(true).truncate(true).open(&self.log);
+        let opened = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .custom_flags(NO_LINKS)
+            .open(&self.log);
         opened.map_err(|source| Error::System {
             what: "cannot write",
             path: self.log.clone(),
@@ -169,14 +190,21 @@ impl Cluster {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, Error> {
+/// Makes the folder ours, for as long as the file is open. A folder with other things in it is left as it is.
+pub(super) fn lock(folder: &Path, account: Account) -> Result<File, Error> {
     let path = folder.join("lock");
+    let holds_something = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if holds_something && !path.is_file() {
+        return Err(Error::NotOurs(folder.to_owned()));
+    }
+    make_folder(folder, account)?;
     let system = |source| Error::System { what: "cannot lock", path: path.clone(), source };
     let mut file = OpenOptions::new()
         .create(true)
         .read(true)
         .write(true)
         .truncate(false)
+        .custom_flags(NO_LINKS)
         .open(&path)
         .map_err(system)?;
     match file.try_lock() {
@@ -194,10 +222,6 @@ fn lock(folder: &Path) -> Result<File, Error> {
 
 fn pid_in(file: &Path) -> Option<i32> {
     fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
-}
-
-fn is_running(pid: i32) -> bool {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH)
 }
 
 fn run(program: &'static str, mut command: Command) -> Result<(), Error> {

@@ -47,6 +47,9 @@ pub enum Error {
         /// Who has it.
         pid: String,
     },
+    /// Not a folder that tenantry made, and not an empty one.
+    #[error("{} holds other things: choose a folder of its own with --data-dir", .0.display())]
+    NotOurs(PathBuf),
     /// A program failed.
     #[error("{program} failed: {output}")]
     Program {
@@ -90,9 +93,10 @@ impl Embedded {
     ///
     /// When there are no binaries, the folder is in use, or the server does not come up.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let binaries = Binaries::find(&options.folder)?;
         let account = Account::for_server()?;
-        let cluster = Cluster::prepare(&options.folder, &binaries, account)?;
+        let lock = cluster::lock(&options.folder, account)?;
+        let binaries = Binaries::find(&options.folder)?;
+        let cluster = Cluster::prepare(&options.folder, &binaries, account, lock)?;
         let child = launch(&binaries, &cluster, options.throwaway)?;
         let mut server = Self { child, cluster };
         server.wait_until_ready()?;
@@ -220,7 +224,7 @@ pub fn default_folder() -> PathBuf {
     data.or_else(home).unwrap_or_else(std::env::temp_dir).join("tenantry")
 }
 
-fn make_folder(path: &Path, account: &Account) -> Result<(), Error> {
+fn make_folder(path: &Path, account: Account) -> Result<(), Error> {
     let system = |what| move |source| Error::System { what, path: path.to_owned(), source };
     fs::create_dir_all(path).map_err(system("cannot make the folder"))?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

@@ -134,6 +134,7 @@ impl ProjectMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The project to create.")] input: CreateProjectInput,
     ) -> Result<CreateProjectPayload> {
+        ctx.session()?.authorize(Permission::ProjectCreate)?;
         let name = ProjectName::parse(&input.name)?;
         let description = Description::parse(input.description.as_deref())?;
         let project = ops::create(ctx.session()?, name, description).await?;
@@ -147,6 +148,7 @@ impl ProjectMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which project, and what to change.")] input: UpdateProjectInput,
     ) -> Result<UpdateProjectPayload> {
+        ctx.session()?.authorize(Permission::ProjectUpdate)?;
         let change = ops::Change {
             name: input
                 .name

@@ -59,7 +59,9 @@ pub async fn open(
         outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
     }
     let slug: Option<String> = row.try_get("organization_slug")?;
-    let asked = destination.slug.as_ref();
+    // An id in the claim does not name a slug.
+    let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
+    let asked = destination.slug.as_ref().or(by_claim);
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
     let viewer = Viewer {
         user_id: UserId(row.try_get::<Uuid, _>("user_id")?),

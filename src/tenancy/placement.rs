@@ -1,13 +1,20 @@
 //! Where an organization lives: the only holder of pools. Today's only answer is the shared database.
 
-use sqlx::Row;
+use sqlx::Connection;
 
-use super::connection::{Connections, DatabaseOptions, Lease};
+use super::{
+    Finding,
+    connection::{Connections, DatabaseOptions, Lease},
+    self_check,
+    transaction::Borrowed,
+};
 use crate::error::Result;
 
 /// Knows the database of every organization.
 pub struct Placement {
     shared: Connections,
+    /// For looking at the database: an answer about its health must not wait behind requests.
+    probe: Connections,
 }
 
 impl std::fmt::Debug for Placement {
@@ -23,7 +30,8 @@ impl Placement {
     ///
     /// When the pool cannot be set up; no connection is made yet.
     pub fn shared(options: DatabaseOptions) -> Result<Self> {
-        Ok(Self { shared: Connections::new(options)? })
+        let probe = DatabaseOptions { max_connections: 1, ..options.clone() };
+        Ok(Self { shared: Connections::new(options)?, probe: Connections::new(probe)? })
     }
 
     /// A connection to where requests begin.
@@ -42,21 +50,12 @@ impl Placement {
     ///
     /// When the database cannot be reached, or was never migrated.
     pub async fn migration_status(&self) -> Result<migration::Status> {
-        let mut lease = self.lease().await?;
-        let rows = sqlx::query("SELECT version FROM migration.seaql_migrations")
-            .fetch_all(&mut *lease)
-            .await;
-        match rows {
-            Ok(rows) => {
-                let applied: Vec<String> =
-                    rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-                Ok(migration::status(&applied))
-            }
-            Err(error) => {
-                drop(Lease::take(lease));
-                Err(error.into())
-            }
-        }
+        let mut connection = self.probe().await?;
+        let applied = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
+            .fetch_all(connection.get()?)
+            .await?;
+        connection.give_back();
+        Ok(migration::status(&applied))
     }
 
     /// The findings of the self-check, as the app role itself sees the database.
@@ -64,19 +63,27 @@ impl Placement {
     /// # Errors
     ///
     /// When the database cannot be reached.
-    pub async fn self_check(&self) -> Result<Vec<super::Finding>> {
-        let mut lease = self.lease().await?;
-        match super::self_check(&mut lease).await {
-            Ok(findings) => Ok(findings),
-            Err(error) => {
-                drop(Lease::take(lease));
-                Err(error.into())
-            }
+    pub async fn self_check(&self) -> Result<Vec<Finding>> {
+        let mut connection = self.probe().await?;
+        let findings = self_check(connection.get()?).await?;
+        connection.give_back();
+        Ok(findings)
+    }
+
+    /// A connection that died since it was used last is replaced.
+    async fn probe(&self) -> Result<Borrowed> {
+        let mut connection = Borrowed::new(self.probe.lease().await?);
+        if connection.get()?.ping().await.is_err() {
+            drop(connection);
+            self.probe.discard_idle();
+            connection = Borrowed::new(self.probe.lease().await?);
         }
+        Ok(connection)
     }
 
     /// Refuses further sessions and closes what is idle.
     pub fn close(&self) {
         self.shared.close();
+        self.probe.close();
     }
 }

@@ -57,6 +57,8 @@ pub async fn self_check(connection: &mut PgConnection) -> Result<Vec<Finding>, s
         .bind(migration::SCHEMAS.as_slice())
         .bind(OPEN_TABLES.as_slice())
         .bind(search_path)
+        .bind(APP_SETTINGS.map(|(name, _)| name).as_slice())
+        .bind(APP_SETTINGS.map(|(_, value)| value).as_slice())
         .fetch_all(connection)
         .await?;
     rows.iter()

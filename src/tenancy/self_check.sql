@@ -1,7 +1,9 @@
 -- What stands between tenants, looked at from the app role: one row a finding, none when all is well.
 -- Columns: severity ('fault' or 'warning'), subject, problem, remedy.
 WITH
-me AS (SELECT oid, rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user),
+me AS (
+    SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = current_user
+),
 ours AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY ($1)),
 relation AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
@@ -18,26 +20,55 @@ tenant AS (
        OR (a.attname = 'id' AND b.name = 'app.organizations')
 ),
 command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')),
--- The permissive policies that let the app role in, each for the commands it covers.
+-- What the app role may use of a table at all.
+usable AS (
+    SELECT b.*, k.privilege FROM base b CROSS JOIN command k WHERE has_table_privilege(b.oid, k.privilege)
+),
+-- The permissive policies that let the app role in, each for the commands it covers, each condition by itself, without
+-- white space and without the name of the schema that the search_path leads to.
 policy AS (
-    SELECT p.polrelid, p.polname, k.privilege,
-           concat(pg_get_expr(p.polqual, p.polrelid), ' ', pg_get_expr(p.polwithcheck, p.polrelid)) AS condition
-    FROM pg_policy p JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
-    WHERE p.polpermissive
+    SELECT p.polrelid, p.polname, k.privilege, regexp_replace(e.expression, '\s|auth\.', '', 'g') AS condition
+    FROM pg_policy p
+    JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
+    CROSS JOIN LATERAL (VALUES (pg_get_expr(p.polqual, p.polrelid)), (pg_get_expr(p.polwithcheck, p.polrelid))) e (expression)
+    WHERE p.polpermissive AND e.expression IS NOT NULL
       AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))
+),
+-- The only conditions that a policy may have: any other lets more through, or nothing.
+expected AS (
+    SELECT t.oid, format($$(%s=(SELECT(NULLIF(current_setting('app.current_org_id'::text,true),''::text))::uuidAS"nullif"))$$,
+                         t.owner_column) AS condition
+    FROM tenant t
+    UNION ALL
+    SELECT oid, $$((id=(SELECT(NULLIF(current_setting('app.current_user_id'::text,true),''::text))::uuidAS"nullif"))$$
+             || $$OR(EXISTS(SELECTFROMorganization_membersmWHERE((m.organization_id=(SELECT(NULLIF(current_setting($$
+             || $$'app.current_org_id'::text,true),''::text))::uuidAS"nullif"))AND(m.user_id=users.id)))))$$
+    FROM base WHERE name = 'auth.users'
 ),
 routine AS (
     SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-                   WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable
+                   WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable,
+           has_function_privilege(p.oid, 'EXECUTE') AS executable
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
 ),
+-- What of other schemas the app role can use: nothing of it should lead to tenants.
+elsewhere AS (
+    SELECT n.oid, n.nspname FROM pg_namespace n
+    WHERE n.nspname <> ALL ($1) AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
+      AND has_schema_privilege(n.oid, 'USAGE')
+),
 finding (severity, subject, problem, remedy) AS (
-    SELECT 'fault', 'role ' || rolname, 'is a superuser, whom row-level security does not bind',
-           format('ALTER ROLE %I NOSUPERUSER', rolname) FROM me WHERE rolsuper
-    UNION ALL
-    SELECT 'fault', 'role ' || rolname, 'has BYPASSRLS', format('ALTER ROLE %I NOBYPASSRLS', rolname)
-    FROM me WHERE rolbypassrls
+    SELECT 'fault', 'role ' || me.rolname, power.problem,
+           CASE me.rolname WHEN 'tenantry_app' THEN 'ALTER ROLE tenantry_app ' || power.remedy
+                ELSE 'log in as tenantry_app' END
+    FROM me CROSS JOIN LATERAL (VALUES
+        (rolsuper, 'is a superuser, whom row-level security does not bind', 'NOSUPERUSER'),
+        (rolbypassrls, 'has BYPASSRLS', 'NOBYPASSRLS'),
+        (rolcreaterole, 'has CREATEROLE, with which it can make itself a member of the owner', 'NOCREATEROLE'),
+        (rolreplication, 'has REPLICATION, with which it can read everything', 'NOREPLICATION')
+    ) power (has, problem, remedy)
+    WHERE power.has
     UNION ALL
     SELECT 'fault', 'role ' || me.rolname, 'is a member of ' || r.rolname,
            format('REVOKE %I FROM %I', r.rolname, me.rolname)
@@ -59,16 +90,26 @@ finding (severity, subject, problem, remedy) AS (
            format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name)
     FROM base WHERE relrowsecurity AND NOT relforcerowsecurity AND name <> ALL ($2)
     UNION ALL
-    SELECT 'fault', 'table ' || b.name, 'has no policy for ' || k.privilege || ', which the role may use',
-           'create a policy on organization_id, or REVOKE ' || k.privilege
-    FROM base b CROSS JOIN command k
-    WHERE b.name <> ALL ($2) AND has_table_privilege(b.oid, k.privilege) AND b.relrowsecurity
-      AND NOT EXISTS (SELECT FROM policy p WHERE p.polrelid = b.oid AND p.privilege = k.privilege)
+    SELECT 'fault', 'table ' || u.name, 'has no policy for ' || u.privilege || ', which the role may use',
+           'create a policy on organization_id, or REVOKE ' || u.privilege
+    FROM usable u JOIN expected e ON e.oid = u.oid
+    WHERE u.relrowsecurity AND NOT EXISTS (SELECT FROM policy p WHERE p.polrelid = u.oid AND p.privilege = u.privilege)
     UNION ALL
-    SELECT DISTINCT 'fault', 'table ' || t.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
-           format('DROP POLICY %I ON %s', p.polname, t.name)
-    FROM tenant t JOIN policy p ON p.polrelid = t.oid
-    WHERE p.condition NOT LIKE '%app.current_org_id%'
+    SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
+           format('DROP POLICY %I ON %s', p.polname, b.name)
+    FROM base b JOIN policy p ON p.polrelid = b.oid LEFT JOIN expected e ON e.oid = b.oid
+    WHERE p.condition IS DISTINCT FROM e.condition
+    UNION ALL
+    SELECT 'fault', 'table ' || u.name, 'is no tenant''s, and lets the role ' || u.privilege,
+           format('REVOKE %s ON %s FROM %I', u.privilege, u.name, current_user)
+    FROM usable u
+    WHERE NOT EXISTS (SELECT FROM tenant t WHERE t.oid = u.oid)
+      AND NOT (u.privilege = 'SELECT' AND (u.name = ANY ($2) OR u.name = 'auth.users'))
+    UNION ALL
+    SELECT 'fault', 'table migration.seaql_migrations', 'lets the role ' || k.privilege,
+           format('REVOKE %s ON migration.seaql_migrations FROM %I', k.privilege, current_user)
+    FROM command k JOIN pg_class c ON c.oid = to_regclass('migration.seaql_migrations')
+    WHERE k.privilege <> 'SELECT' AND has_table_privilege(c.oid, k.privilege)
     UNION ALL
     SELECT 'fault', 'table ' || b.name, 'grants ' || x.privilege || ' to the role',
            format('REVOKE %s ON %s FROM %I', x.privilege, b.name, current_user)
@@ -93,6 +134,10 @@ finding (severity, subject, problem, remedy) AS (
     FROM routine
     WHERE prosecdef AND NOT EXISTS (SELECT FROM unnest(proconfig) s (setting) WHERE setting ~ '^search_path=(.*, ?)?pg_temp$')
     UNION ALL
+    SELECT 'fault', 'function ' || name, 'cannot be executed by the role, which needs it',
+           format('GRANT EXECUTE ON FUNCTION %s TO %I', name, current_user)
+    FROM routine WHERE prosecdef AND NOT executable
+    UNION ALL
     SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER and executable by PUBLIC',
            format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', name)
     FROM routine WHERE prosecdef AND public_executable
@@ -100,7 +145,25 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'view ' || name, 'runs with its owner''s rights: it has no security_invoker',
            format('ALTER VIEW %s SET (security_invoker = true)', name)
     FROM relation
-    WHERE relkind = 'v' AND NOT coalesce(reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)
+    WHERE relkind = 'v' AND NOT EXISTS (
+        SELECT FROM pg_options_to_table(reloptions) o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
+    UNION ALL
+    SELECT 'fault', format('view %I.%I', e.nspname, v.relname), 'shows tables of tenants with its owner''s rights',
+           format('ALTER VIEW %I.%I SET (security_invoker = true)', e.nspname, v.relname)
+    FROM elsewhere e JOIN pg_class v ON v.relnamespace = e.oid AND v.relkind IN ('v', 'm')
+    WHERE has_table_privilege(v.oid, 'SELECT')
+      AND NOT EXISTS (SELECT FROM pg_options_to_table(v.reloptions) o
+                      WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
+      AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+                  JOIN base b ON b.oid = d.refobjid WHERE w.ev_class = v.oid)
+    UNION ALL
+    SELECT 'fault', format('function %I.%I(%s)', e.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+           'is SECURITY DEFINER with the rights of ' || r.rolname || ', and the role may execute it',
+           format('REVOKE EXECUTE ON FUNCTION %I.%I(%s) FROM PUBLIC, %I', e.nspname, p.proname,
+                  pg_get_function_identity_arguments(p.oid), current_user)
+    FROM elsewhere e JOIN pg_proc p ON p.pronamespace = e.oid JOIN pg_roles r ON r.oid = p.proowner
+    WHERE p.prosecdef AND has_function_privilege(p.oid, 'EXECUTE')
+      AND (r.rolsuper OR r.rolbypassrls OR r.rolname = 'tenantry_owner')
     UNION ALL
     SELECT 'fault', 'relation ' || name, 'is a materialized view or a foreign table, which policies do not cover',
            format('REVOKE ALL ON %s FROM %I', name, current_user)
@@ -109,6 +172,16 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'role ' || current_user, 'has the search_path ' || current_setting('search_path'),
            format('ALTER ROLE %I SET search_path TO %s', current_user, $3)
     WHERE current_setting('search_path') <> $3
+    UNION ALL
+    SELECT 'fault', format('database %I', current_database()), 'starts every connection with the setting ' || s.name,
+           format('ALTER DATABASE %I RESET %s', current_database(), s.name)
+    FROM (VALUES ('app.current_org_id'), ('app.current_user_id'), ('app.current_role')) s (name)
+    WHERE nullif(current_setting(s.name, true), '') IS NOT NULL
+    UNION ALL
+    SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, current_setting(s.name)),
+           format('ALTER ROLE %I SET %s TO %L', current_user, s.name, s.value)
+    FROM unnest($4::text[], $5::text[]) s (name, value)
+    WHERE s.name <> 'search_path' AND current_setting(s.name) <> s.value
     UNION ALL
     SELECT 'warning', 'table ' || t.name, 'has no index that leads with ' || t.owner_column,
            format('CREATE INDEX ON %s (%I, …)', t.name, t.owner_column)
@@ -138,4 +211,7 @@ finding (severity, subject, problem, remedy) AS (
     FROM (SELECT current_setting('server_version_num')::int) v (number)
     WHERE number < 150014 OR number BETWEEN 160000 AND 160009 OR number BETWEEN 170000 AND 170005
 )
-SELECT severity, subject, problem, remedy FROM finding ORDER BY severity, subject, problem
+SELECT severity, subject, problem, remedy FROM finding
+-- For somebody to whom nothing is forbidden nothing else can be judged, and the remedies would do harm.
+WHERE subject LIKE 'role %' OR NOT EXISTS (SELECT FROM me WHERE rolsuper)
+ORDER BY severity, subject LIKE 'role %' DESC, subject, problem

@@ -108,8 +108,7 @@ impl Session {
         &self.viewer
     }
 
-    /// The organization, if the request has one. Grants nothing: see [`authorize`](Self::authorize).
-    pub fn tenant(&self) -> Option<Tenant> {
+    fn tenant(&self) -> Option<Tenant> {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,7 +17,9 @@ use sea_orm::{
     sea_query,
 };
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, query::Query};
+use sqlx::{
+    AssertSqlSafe, Executor, PgConnection, Postgres, postgres::PgQueryResult, query::Query,
+};
 use tokio::{runtime::Handle, sync::Mutex, time::timeout};
 
 use super::connection::Lease;
@@ -57,7 +59,7 @@ struct Failure {
 
 /// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
 pub struct Transaction {
-    connection: Mutex<Option<Lease>>,
+    connection: Mutex<Option<Borrowed>>,
     failure: OnceLock<Failure>,
     statements: AtomicU32,
     /// Statements that run or wait for their turn.
@@ -77,7 +79,7 @@ impl Transaction {
     /// Owns the connection from now on, so that whatever is cancelled leaves no open transaction behind.
     pub(super) fn new(lease: Lease) -> Self {
         Self {
-            connection: Mutex::new(Some(lease)),
+            connection: Mutex::new(Some(Borrowed::new(lease))),
             failure: OnceLock::new(),
             statements: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
@@ -91,9 +93,9 @@ impl Transaction {
     ) -> Result<T, sqlx::Error> {
         let _waiting = Waiting::enter(&self.waiting);
         let mut guard = self.connection.lock().await;
-        let lease = guard.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        let connection = guard.as_mut().ok_or(sqlx::Error::PoolClosed)?.get()?;
         self.statements.fetch_add(1, Ordering::Relaxed);
-        let outcome = work(lease).await;
+        let outcome = work(connection).await;
         if let Err(error) = &outcome {
             let failure = Failure { trouble: Trouble::of(error), message: error.to_string() };
             // The first failure is the cause, the others its consequences.
@@ -105,7 +107,9 @@ impl Transaction {
     /// The first statement that failed, whatever became of its error since: the transaction is lost.
     pub fn failure(&self) -> Option<Error> {
         self.failure.get().map(|failure| match failure.trouble {
-            Trouble::Connection => Error::Unavailable(Arc::new(failure.clone())),
+            Trouble::Connection | Trouble::Conflict => {
+                Error::Unavailable(Arc::new(failure.clone()))
+            }
             Trouble::Timeout => Error::Timeout,
             Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
         })
@@ -127,24 +131,26 @@ impl Transaction {
     ///
     /// When nothing was committed, or ([`Error::CommitOutcomeUnknown`]) nobody can tell.
     pub async fn commit(&self) -> Result<()> {
-        let Some(mut lease) = self.connection.lock().await.take() else {
+        let Some(mut connection) = self.connection.lock().await.take() else {
             return Err(Error::internal("the transaction is finished already"));
         };
         self.statements.fetch_add(1, Ordering::Relaxed);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
-        let sent = timeout(COMMIT_WAIT, lease.execute("SELECT 1; COMMIT")).await;
-        match sent {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if Trouble::of(&error) == Trouble::Statement => {
-                give_back(lease).await;
-                Err(Error::Internal(Arc::new(error)))
+        match timeout(COMMIT_WAIT, connection.execute("SELECT 1; COMMIT")).await {
+            Ok(Ok(_)) => {
+                connection.give_back();
+                Ok(())
             }
-            Ok(Err(error)) => {
-                close(lease);
+            Ok(Err(error)) if Trouble::of(&error) == Trouble::Connection => {
+                connection.close();
                 Err(Error::CommitOutcomeUnknown(Arc::new(error)))
             }
+            Ok(Err(error)) => {
+                connection.roll_back().await;
+                Err(error.into())
+            }
             Err(elapsed) => {
-                close(lease);
+                connection.close();
                 Err(Error::CommitOutcomeUnknown(Arc::new(elapsed)))
             }
         }
@@ -152,23 +158,13 @@ impl Transaction {
 
     /// Ends the transaction without keeping anything; the rollback happens behind the caller's back.
     pub async fn release(&self) {
-        if let Some(lease) = self.connection.lock().await.take() {
-            give_back_later(lease);
-        }
+        drop(self.connection.lock().await.take());
     }
 
     /// Ends the transaction without keeping anything, and waits until that is done.
     pub async fn roll_back(&self) {
-        if let Some(lease) = self.connection.lock().await.take() {
-            give_back(lease).await;
-        }
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if let Some(lease) = self.connection.get_mut().take() {
-            give_back_later(lease);
+        if let Some(connection) = self.connection.lock().await.take() {
+            connection.roll_back().await;
         }
     }
 }
@@ -189,24 +185,63 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn give_back_later(lease: Lease) {
-    match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(give_back(lease))),
-        Err(_) => close(lease),
+/// A connection that is clean when it goes back to its pool: dropped in whatever state, it is rolled back first, behind
+/// everybody's back, or closed.
+pub(super) struct Borrowed(Option<Lease>);
+
+impl Borrowed {
+    pub(super) fn new(lease: Lease) -> Self {
+        Self(Some(lease))
+    }
+
+    /// Runs one message of the simple protocol.
+    async fn execute(&mut self, sql: &'static str) -> Result<PgQueryResult, sqlx::Error> {
+        self.get()?.execute(sql).await
+    }
+
+    pub(super) fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// It is known to be clean.
+    pub(super) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+
+    /// Closing the socket ends what still runs: PostgreSQL looks after its client (`client_connection_check_interval`).
+    fn close(mut self) {
+        if let Some(lease) = self.0.take() {
+            drop(Lease::take(lease));
+        }
+    }
+
+    /// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
+    async fn roll_back(mut self) {
+        match timeout(ROLLBACK_WAIT, self.execute("ROLLBACK")).await {
+            Ok(Ok(_)) => self.give_back(),
+            _ => self.close(),
+        }
     }
 }
 
-/// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
-async fn give_back(mut lease: Lease) {
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let Some(lease) = self.0.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(rolled_back_or_closed(lease))),
+            Err(_) => drop(Lease::take(lease)),
+        }
+    }
+}
+
+/// Not through [`Borrowed`], whose drop would begin anew when the runtime ends.
+async fn rolled_back_or_closed(mut lease: Lease) {
     match timeout(ROLLBACK_WAIT, lease.execute("ROLLBACK")).await {
         Ok(Ok(_)) => drop(lease),
-        _ => close(lease),
+        _ => drop(Lease::take(lease)),
     }
-}
-
-/// Closing the socket ends what still runs: PostgreSQL looks after its client (`client_connection_check_interval`).
-fn close(lease: Lease) {
-    drop(Lease::take(lease));
 }
 
 /// Binds the values as sea-orm's own driver does.

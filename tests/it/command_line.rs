@@ -17,7 +17,7 @@ fn secret() -> String {
 #[test]
 fn a_bad_setting_is_one_line_that_names_it() {
     type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
-    let cases: [Case; 12] = [
+    let cases: [Case; 15] = [
         (&["serve"], &[], "DATABASE_URL is not set"),
         (&["serve"], &[("DATABASE_URL", "mysql://x")], "DATABASE_URL is not a PostgreSQL address"),
         (&["serve"], &[("DATABASE_URL", "postgres://a@localhost/b")], "JWT_SECRET is not set"),
@@ -40,6 +40,16 @@ fn a_bad_setting_is_one_line_that_names_it() {
             "DATABASE_URL logs in as boss",
         ),
         (&["token", "--subject", "a", "--ttl", "soon"], &[("JWT_SECRET", "x")], "--ttl"),
+        (&["serve"], &[("MAX_DEPTH", "0")], "MAX_DEPTH"),
+        (&["serve"], &[("RUST_LOG", "garbage=[[[")], "RUST_LOG"),
+        (
+            &["serve"],
+            &[
+                ("DATABASE_URL", "postgres://a@localhost/b"),
+                ("JWT_JWKS_URL", "http://id.example/jwks"),
+            ],
+            "JWT_JWKS_URL must begin with https://",
+        ),
         (&["nonsense"], &[], "nonsense"),
     ];
     for (arguments, environment, expected) in cases {
@@ -226,6 +236,38 @@ async fn what_was_begun_is_finished_before_the_server_ends() {
     sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
     assert_eq!(creation.await.unwrap().data()["createProject"]["project"]["name"], "last");
     let ended = tokio::task::spawn_blocking(move || server.wait().unwrap().code());
+    assert_eq!(ended.await.unwrap(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_finishes_does_not_keep_the_server() {
+    use std::io::Write;
+    let database = Database::create().await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut server = tenantry()
+        .arg("serve")
+        .env("DATABASE_URL", database.url("tenantry_app"))
+        .env("JWT_SECRET", app::SECRET)
+        .env("LISTEN_ADDR", &address)
+        .env("SHUTDOWN_GRACE", "1")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ended = tokio::task::spawn_blocking(move || {
+        process::eventually("it does not listen", || {
+            std::net::TcpStream::connect(&address).is_ok()
+        });
+        let mut half = std::net::TcpStream::connect(&address).unwrap();
+        half.write_all(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Le").unwrap();
+        let pid = server.id().to_string();
+        assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+        let mut code = None;
+        process::eventually("it waits for ever", || {
+            code = server.try_wait().unwrap().map(|status| status.code());
+            code.is_some()
+        });
+        code.flatten()
+    });
     assert_eq!(ended.await.unwrap(), Some(0));
 }
 

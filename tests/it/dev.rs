@@ -172,3 +172,40 @@ fn without_postgresql_one_is_told_what_to_install() {
     let last = output.stderr.lines().last().unwrap();
     assert!(last.contains("apt-get install postgresql") && last.contains("PG_BIN_DIR"), "{last}");
 }
+
+#[test]
+fn a_folder_of_somebody_else_is_left_as_it_is() {
+    let folder = folder();
+    let foreign = folder.path().join("data");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter.txt"), "dear").unwrap();
+    let before = std::fs::metadata(&foreign).unwrap().permissions();
+    let output = process::run(&mut dev(folder.path(), free_port()));
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("holds other things"), "{}", output.stderr);
+    assert_eq!(std::fs::metadata(&foreign).unwrap().permissions(), before);
+    assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1);
+}
+
+#[test]
+fn a_process_id_that_was_given_to_somebody_else_is_nobody_s_business() {
+    let folder = folder();
+    let port = free_port();
+    let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
+    let stale = folder.path().join("data/postgresql-15/data/postmaster.pid");
+    let text = std::fs::read_to_string(&stale).unwrap_or_default();
+    running.signal("INT");
+    assert_eq!(running.wait(), Some(0));
+    if text.is_empty() {
+        // Another major version: the path is another one.
+        return;
+    }
+    let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
+    let lines: Vec<_> = text.lines().skip(1).collect();
+    std::fs::write(&stale, format!("{}\n{}\n", bystander.id(), lines.join("\n"))).unwrap();
+    let running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
+    assert_eq!(paste(&running.stdout, str::to_owned)["data"]["organization"]["name"], "Acme");
+    assert!(bystander.try_wait().unwrap().is_none(), "a bystander was stopped");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}

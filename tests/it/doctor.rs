@@ -24,15 +24,22 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
         .execute(&format!(
             "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET search_path TO app, auth, billing, audit, pg_temp;
              GRANT USAGE ON SCHEMA app, auth, billing, audit, migration TO {role};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app, auth TO {role};
+             ALTER ROLE {role} SET jit TO off; ALTER ROLE {role} SET statement_timeout TO '10s';
+             ALTER ROLE {role} SET lock_timeout TO '5s';
+             ALTER ROLE {role} SET idle_in_transaction_session_timeout TO '15s';
+             ALTER ROLE {role} SET client_connection_check_interval TO '500ms';
              GRANT SELECT ON migration.seaql_migrations TO {role}; GRANT CONNECT ON DATABASE {name} TO {role}"
         ))
         .await;
     assert_eq!(check(&database, &role).await, [], "before anything is planted");
-    database.execute(&sql.replace("ROLE", &role).replace("DATABASE_NAME", name)).await;
+    let named =
+        sql.replace("CREATEROLE", "OPTION").replace("ROLE", &role).replace("OPTION", "CREATEROLE");
+    database.execute(&named.replace("DATABASE_NAME", name)).await;
     let findings = check(&database, &role).await;
     let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
     for expected in expected {
-        let expected = expected.replace("ROLE", &role).replace("DATABASE_NAME", name);
+        let expected = expected.replacen("ROLE", &role, 1).replace("DATABASE_NAME", name);
         assert!(
             told.iter().any(|line| line.contains(&expected)),
             "{expected:?} is not in {told:#?}"
@@ -154,6 +161,70 @@ async fn a_table_without_its_policy() {
 }
 
 #[tokio::test]
+async fn a_policy_that_lets_more_through() {
+    let leaky = "has the policy";
+    for sql in [
+        "CREATE POLICY leaky ON app.projects FOR SELECT TO ROLE
+             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid) OR true)",
+        // One half of a policy does not vouch for the other.
+        "CREATE POLICY leaky ON app.projects FOR UPDATE TO ROLE
+             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))
+             WITH CHECK (true)",
+        "CREATE POLICY leaky ON auth.users FOR SELECT TO ROLE USING (true)",
+    ] {
+        fault(sql, &[leaky]).await;
+    }
+    fault(
+        "GRANT SELECT ON auth.identities TO ROLE",
+        &["table auth.identities is no tenant's, and lets the role SELECT"],
+    )
+    .await;
+    fault(
+        "GRANT INSERT ON migration.seaql_migrations TO ROLE",
+        &["table migration.seaql_migrations lets the role INSERT"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_way_round_through_another_schema() {
+    fault(
+        "CREATE VIEW public.v AS SELECT * FROM app.projects; GRANT SELECT ON public.v TO ROLE",
+        &["view public.v shows tables of tenants"],
+    )
+    .await;
+    fault(
+        "CREATE FUNCTION public.f() RETURNS SETOF app.projects LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM app.projects'",
+        &["function public.f() is SECURITY DEFINER with the rights of postgres"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_can_become_more() {
+    fault("ALTER USER ROLE CREATEROLE", &["role ROLE has CREATEROLE"]).await;
+    fault("ALTER USER ROLE REPLICATION", &["role ROLE has REPLICATION"]).await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_set_beforehand() {
+    fault(
+        "ALTER DATABASE DATABASE_NAME SET app.current_org_id = '00000000-0000-4000-8000-00000000000a'",
+        &["starts every connection with the setting app.current_org_id"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_that_the_role_lacks() {
+    fault(
+        "REVOKE EXECUTE ON FUNCTION auth.viewer_memberships FROM ROLE",
+        &["function auth.viewer_memberships() cannot be executed by the role"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_partition_without_its_own_wall() {
     fault(
         "CREATE TABLE app.events (organization_id uuid, at timestamptz) PARTITION BY RANGE (at);
@@ -222,6 +293,12 @@ async fn an_unindexed_foreign_key_is_a_warning() {
         "DROP INDEX app.projects_created_by_idx",
         Severity::Warning,
         &["warning: table app.projects has no index for its foreign key projects_created_by_fkey; remedy: CREATE INDEX ON app.projects (created_by)"],
+    )
+    .await;
+    planted(
+        "ALTER USER ROLE SET statement_timeout TO 0",
+        Severity::Warning,
+        &["role ROLE has statement_timeout = 0"],
     )
     .await;
     planted(

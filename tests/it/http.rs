@@ -219,3 +219,62 @@ async fn a_client_that_sends_half_a_request_harms_nobody() {
     }
     app.person("acme-owner").data("{ viewer { id } }").await;
 }
+
+#[tokio::test]
+async fn whatever_the_path_holds_the_answer_is_graphql() {
+    let app = App::start().await;
+    for path in ["/org/%ff/graphql", "/org/%00/graphql", "/org/%20/graphql", "/org/..%2f/graphql"] {
+        let mut client = app.person("acme-owner");
+        client.url = format!("{}{path}", app.base);
+        client.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_as_one_has_the_headers_of_one() {
+    let app = App::start().await;
+    let mut client = app.person("acme-owner");
+    client.url = format!("{}/org/nowhere/graphql", app.base);
+    let query = json!({ "query": "{ organization { id } }" });
+    let reply = client.send(&json!([query, query])).await;
+    assert_eq!(reply.status, 404);
+    assert_eq!(reply.body[1]["errors"][0]["extensions"]["code"], "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn hostile_documents_are_refused_in_no_time() {
+    let app = App::start().await;
+    let client = app.person("acme-owner");
+    let chain: Vec<_> =
+        (0..8_000).map(|n| format!("fragment f{n} on Query{{...f{}}}", n + 1)).collect();
+    let bomb: Vec<_> =
+        (0..40).map(|n| format!("fragment f{n} on Query{{...f{m} ...f{m}}}", m = n + 1)).collect();
+    let many: Vec<_> = (0..250).map(|n| format!("query q{n}{{...f}}")).collect();
+    let unknown: Vec<_> = (0..1_200).map(|n| format!("a{n}: node(id: $v{n}) {{ id }}")).collect();
+    let interfaces = (0..9)
+        .fold("name".to_owned(), |inner, _| format!("possibleTypes{{interfaces{{{inner}}}}}"));
+    let lists: Vec<_> =
+        (0..28).map(|n| format!("m{n}: members(first: 100) {{ nodes {{ id }} }}")).collect();
+    let ids = vec!["\"00000000-0000-4000-8000-00000000000a\""; 100].join(",");
+    for document in [
+        format!("#\r{{__typename}}{} fragment f8000 on Query{{__typename}}", chain.join("")),
+        format!("{{...f0}}{} fragment f40 on Query{{...missing}}", bomb.join("")),
+        format!("{{__typename}}{} fragment f40 on Query{{...missing}}", bomb.join("")),
+        format!("{} fragment f on Query{{{}}}", many.join(" "), unknown.join(" ")),
+        format!("{{__type(name:\"Node\"){{{interfaces}}}}}"),
+        format!("{{{}}}", "n".repeat(900_000)),
+        format!(
+            "{{ nodes(ids:[{ids}]) {{ ...f }} }} fragment f on Organization {{ {} }}",
+            lists.join(" ")
+        ),
+        format!("{{a(b:{})}}", "[".repeat(100_000)),
+        "{".repeat(500_000),
+    ] {
+        let start = std::time::Instant::now();
+        let reply = client.query(&document).await;
+        assert_eq!(reply.status, 400, "{}", &document[..60]);
+        assert!(reply.text.len() < 10_000, "an answer of {} bytes", reply.text.len());
+        assert!(start.elapsed().as_secs() < 5, "{} took {:?}", &document[..60], start.elapsed());
+    }
+    client.data("{ viewer { id } }").await;
+}

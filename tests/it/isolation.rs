@@ -57,17 +57,19 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
     tables
 }
 
-/// A row of globex in every tenant table that the demo leaves empty; acme has none in them.
+/// A row of each organization in every tenant table that the demo leaves empty.
 async fn fill(database: &Database) {
-    database
-        .execute(&format!(
-            "INSERT INTO app.outbox (organization_id, kind) VALUES ('{GLOBEX}', 'mail');
-             INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
-                 VALUES ('{GLOBEX}', 'a@example.com', 'member', sha256('x'), now());
-             INSERT INTO billing.usage (organization_id, feature, period_start, used)
-                 VALUES ('{GLOBEX}', 'api_calls_per_month', now(), 1)"
-        ))
-        .await;
+    for (organization, token) in [(ACME, "a"), (GLOBEX, "g")] {
+        database
+            .execute(&format!(
+                "INSERT INTO app.outbox (organization_id, kind) VALUES ('{organization}', 'mail');
+                 INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
+                     VALUES ('{organization}', 'a@example.com', 'member', sha256('{token}'), now());
+                 INSERT INTO billing.usage (organization_id, feature, period_start, used)
+                     VALUES ('{organization}', 'api_calls_per_month', now(), 1)"
+            ))
+            .await;
+    }
 }
 
 /// The expressions of a row of `table` that belongs to globex, as SQL.
@@ -214,22 +216,24 @@ async fn nothing_of_another_tenant_is_read_or_written() {
 #[tokio::test]
 async fn no_row_is_moved_to_another_tenant() {
     let database = Database::create().await;
+    fill(&database).await;
     let mut connection = database.connect_app().await;
     enter(&mut connection, Some(ACME)).await;
+    let mut tried = 0;
     for Table { name, column, allowed } in tenant_tables(&mut database.connect_admin().await).await
     {
-        if allowed.contains(&"UPDATE") {
-            let sql = format!("UPDATE {name} SET {column} = '{GLOBEX}'");
-            let seen: i64 =
-                sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {name}")))
-                    .fetch_one(&mut connection)
-                    .await
-                    .unwrap();
-            if seen > 0 {
-                assert_eq!(refusal(&mut connection, sql).await, "42501", "{name}");
-            }
+        if !allowed.contains(&"UPDATE") {
+            continue;
         }
+        let count = format!("SELECT count(*) FROM {name}");
+        let seen: i64 =
+            sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap();
+        assert!(seen > 0, "{name} has no row to move");
+        let sql = format!("UPDATE {name} SET {column} = '{GLOBEX}'");
+        assert_eq!(refusal(&mut connection, sql).await, "42501", "{name}");
+        tried += 1;
     }
+    assert_eq!(tried, 7);
 }
 
 #[tokio::test]

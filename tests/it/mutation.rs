@@ -76,9 +76,7 @@ async fn a_change_that_commit_refuses_is_not_told_as_done() {
     let before = app.database.fingerprint().await;
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     let reply = app.person("acme-owner").query(create).await;
-    assert_eq!(reply.codes(), ["INTERNAL"], "{reply:?}");
-    assert_ne!(reply.status, 503);
-    assert!(reply.body["data"].is_null());
+    reply.assert_failed("INTERNAL");
     assert!(!reply.text.contains("RAISE") && !reply.text.contains("trigger"), "{reply:?}");
     assert_eq!(app.database.fingerprint().await, before);
     app.database.execute("DROP TRIGGER refuse ON app.projects").await;
@@ -132,4 +130,79 @@ async fn a_connection_lost_during_commit_says_that_nobody_knows() {
     assert_eq!(reply.body["errors"][0]["extensions"]["outcome"], "UNKNOWN");
     assert_eq!(reply.body.get("data"), Some(&json!(null)));
     assert!(reply.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_field_sees_what_the_one_before_it_changed() {
+    let app = App::start().await;
+    let id: String = app
+        .database
+        .value("SELECT min(p.id::text) FROM app.projects p JOIN app.organizations o ON o.id = organization_id WHERE slug = 'acme'")
+        .await;
+    let look = format!(
+        "updateOrganization(input: {{}}) {{ organization {{ project(id: \"{id}\") {{ name }} }} }}"
+    );
+    let change = format!(
+        "updateProject(input: {{ id: \"{id}\", name: \"changed\" }}) {{ project {{ name }} }}"
+    );
+    let data = app
+        .person("acme-owner")
+        .data(&format!("mutation {{ a: {look} b: {change} c: {look} }}"))
+        .await;
+    assert_ne!(data["a"]["organization"]["project"]["name"], "changed");
+    assert_eq!(data["c"]["organization"]["project"]["name"], "changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_in_each_other_s_way_are_done_or_can_be_tried_again() {
+    let app = App::start().await;
+    let ids: Vec<String> = app
+        .database
+        .value("SELECT array_agg(p.id::text) FROM app.projects p JOIN app.organizations o ON o.id = organization_id WHERE slug = 'acme'")
+        .await;
+    let change = |name: &str, id: &str| {
+        format!(
+            "{name}: updateProject(input: {{ id: \"{id}\", name: \"n{}\" }}) {{ project {{ id }} }}",
+            rand()
+        )
+    };
+    let changes = (0..40).map(|n| {
+        let (first, second) = if n % 2 == 0 { (0, 1) } else { (1, 0) };
+        let text =
+            format!("mutation {{ {} {} }}", change("a", &ids[first]), change("b", &ids[second]));
+        let owner = app.person("acme-owner");
+        async move { owner.query(&text).await }
+    });
+    for reply in futures_util::future::join_all(changes).await {
+        match reply.status.as_u16() {
+            200 => drop(reply.data()),
+            503 => {
+                reply.assert_refused(503, "UNAVAILABLE");
+                assert!(reply.headers.contains_key("retry-after"));
+            }
+            _ => panic!("{reply:?}"),
+        }
+    }
+}
+
+fn rand() -> u32 {
+    uuid::Uuid::new_v4().as_fields().0
+}
+
+#[tokio::test]
+async fn what_the_client_skips_is_not_done() {
+    let app = App::start().await;
+    let before = app.database.fingerprint().await;
+    let owner = app.person("acme-owner");
+    let skipped = "mutation ($skip: Boolean = true) { createProject(input: { name: \"x\" }) @skip(if: $skip) { project { id } } }";
+    assert_eq!(owner.data(skipped).await, json!({}));
+    let required =
+        "mutation ($name: String!) { createProject(input: { name: $name }) { project { id } } }";
+    for variables in [json!({}), json!({ "name": null }), json!({ "name": 7 })] {
+        owner
+            .query_with(required, variables)
+            .await
+            .assert_refused(400, "GRAPHQL_VALIDATION_FAILED");
+    }
+    assert_eq!(app.database.fingerprint().await, before);
 }

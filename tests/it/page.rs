@@ -160,6 +160,17 @@ async fn the_audit_log_is_filtered() {
     assert_eq!(count("{ action: \"project.deleted\" }").await, 0);
     assert_eq!(count("{ since: \"2100-01-01T00:00:00Z\" }").await, 0);
     assert_eq!(count("{ until: \"2100-01-01T00:00:00Z\" }").await, 4);
+    for (filter, field) in [
+        ("{ action: \"a\\u0000\" }", "filter.action"),
+        ("{ resourceType: \"\" }", "filter.resourceType"),
+        ("{ since: \"-9999-01-01T00:00:00Z\" }", "filter.since"),
+    ] {
+        let query =
+            format!("{{ organization {{ auditLogs(filter: {filter}) {{ nodes {{ id }} }} }} }}");
+        let reply = owner.query(&query).await;
+        assert_eq!(reply.codes(), ["BAD_USER_INPUT"], "{reply:?}");
+        assert_eq!(reply.body["errors"][0]["extensions"]["field"], field);
+    }
     let reply = owner
         .query("{ organization { auditLogs(filter: { actorId: \"x\" }) { nodes { id } } } }")
         .await;

@@ -129,6 +129,10 @@ async fn a_retired_slug_leads_members_on_and_nobody_else() {
     let reply = app.client(Some("acme-old"), Some(app::token("acme-viewer"))).query(WHERE).await;
     assert_eq!(reply.body["extensions"]["organizationSlug"], "acme");
     assert_eq!(reply.data()["organization"]["slug"], "acme");
+    let reply = app.client(None, Some(owner_claiming(&json!("acme-old")))).query(WHERE).await;
+    assert_eq!(reply.body["extensions"]["organizationSlug"], "acme");
+    let reply = app.client(None, Some(owner_claiming(&json!(ACME)))).query(WHERE).await;
+    assert!(reply.body.get("extensions").is_none());
     let reply = app.client(Some("acme-old"), Some(app::token("globex-owner"))).query(WHERE).await;
     reply.assert_refused(404, "NOT_FOUND");
     let reply = app.person("acme-viewer").query(WHERE).await;

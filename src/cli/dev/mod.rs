@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::net::TcpListener;
@@ -26,6 +27,9 @@ use crate::{
 };
 
 const DATABASE: &str = "tenantry";
+
+/// Nobody waits long for a development server to stop.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Start PostgreSQL, a demo and GraphiQL, for development: on 127.0.0.1 only. The default command.
 #[derive(Debug, clap::Parser)]
@@ -52,7 +56,7 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        telemetry::start(&self.log, "warn");
+        telemetry::start(&self.log, "warn").map_err(Failure::new)?;
         // Bound first: when the port is taken, nothing else needs to start.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
@@ -66,6 +70,8 @@ impl Dev {
             .map_err(Failure::new)?;
         // The demo's tokens are signed here, whatever issuer the environment names.
         self.jwt.jwt_jwks_url = None;
+        self.jwt.jwt_issuer = None;
+        self.jwt.jwt_audience = None;
         self.jwt.jwt_secret = Some(match self.jwt.jwt_secret.take() {
             Some(secret) => secret,
             None => secret_in(&folder.join("jwt-secret"))?,
@@ -110,7 +116,7 @@ impl Dev {
         let screen = demo::welcome(&format!("http://{address}"), &url);
         // The reader of a pipe may be gone; that is no reason to stop.
         let _ = std::io::stdout().write_all(screen.as_bytes());
-        http::serve(listener, server, stop_signal()).await.map_err(Failure::new)
+        http::serve(listener, server, stop_signal(), GRACE).await.map_err(Failure::new)
     }
 }
 

@@ -119,7 +119,8 @@ impl App {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(tenantry::http::serve(listener, server, std::future::pending()));
+        let forever = std::future::pending();
+        tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
         Self { base, database, engine }
     }
 
