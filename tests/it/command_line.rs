@@ -47,6 +47,7 @@ fn a_bad_setting_is_one_line_that_names_it() {
             &[
                 ("DATABASE_URL", "postgres://a@localhost/b"),
                 ("JWT_JWKS_URL", "http://id.example/jwks"),
+                ("SECRET_KEY", "0123456789abcdef0123456789abcdef"),
             ],
             "JWT_JWKS_URL must begin with https://",
         ),
