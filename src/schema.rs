@@ -35,7 +35,8 @@ pub const ALONE: [&str; 2] = ["createOrganization", "acceptInvitation"];
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
 
-/// What can be changed. A mutation is atomic: when one of its fields fails, `data` is null and nothing was written.
+/// What can be changed. A mutation is atomic: when one of its root fields fails, `data` is null and nothing was written. An
+/// error deeper in the answer, at a field that may be null, undoes nothing.
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     OrganizationMutation,

@@ -39,7 +39,8 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Records what the caller did in the current organization. The actor's name is kept as it is now.
+/// Records what the caller did in the current organization. The actor's name is kept as it is now, and the time is that of
+/// the act, not of the transaction, so that several acts of one request stand in their order.
 ///
 /// # Errors
 ///
@@ -55,8 +56,9 @@ pub async fn record(
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "INSERT INTO audit_logs
-             (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata, ip_address)
-         VALUES ($1, $2, (SELECT coalesce(name, email) FROM users WHERE id = $2), $3, $4, $5, $6, $7::text::inet)",
+             (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata, ip_address, created_at)
+         VALUES ($1, $2, (SELECT coalesce(name, email) FROM users WHERE id = $2), $3, $4, $5, $6, $7::text::inet,
+                 clock_timestamp())",
         [
             tenant.organization_id.into(),
             viewer.user_id.into(),

@@ -4,6 +4,7 @@
 mod dev;
 mod doctor;
 mod migrate;
+mod plan;
 mod schema;
 mod serve;
 mod server;
@@ -28,6 +29,7 @@ enum Command {
     Dev(dev::Dev),
     Serve(serve::Serve),
     Migrate(migrate::Migrate),
+    Plan(plan::Plan),
     Doctor(doctor::Doctor),
     Token(token::Token),
     Schema(schema::Schema),
@@ -64,6 +66,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Dev(command)) => command.run(),
         Some(Command::Serve(command)) => command.run(),
         Some(Command::Migrate(command)) => command.run(),
+        Some(Command::Plan(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Schema(_)) => schema::Schema::run(),

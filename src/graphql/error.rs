@@ -62,10 +62,14 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
         }
         Error::CommitOutcomeUnknown(cause) => {
             values.set("outcome", "UNKNOWN");
+            values.set("requestId", Value::from(request_id.to_string()));
             log(error, cause.as_ref(), request_id);
         }
-        Error::Unavailable(cause) => log(error, cause.as_ref(), request_id),
-        Error::Internal(cause) => {
+        Error::Timeout => {
+            values.set("requestId", Value::from(request_id.to_string()));
+            tracing::warn!(code = error.code().name(), %request_id, "request failed");
+        }
+        Error::Unavailable(cause) | Error::Internal(cause) => {
             values.set("requestId", Value::from(request_id.to_string()));
             log(error, cause.as_ref(), request_id);
         }

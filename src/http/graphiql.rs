@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_graphql::http::GraphiQLSource;
 use axum::{
     extract::{Path, State},
-    response::Html,
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
 };
 
 use super::Server;
+use crate::config::Introspection;
 
 /// The token that the page sends, given the organization's slug: development only.
 pub type TokenForPage = fn(slug: Option<&str>) -> Option<String>;
@@ -16,7 +18,10 @@ pub type TokenForPage = fn(slug: Option<&str>) -> Option<String>;
 pub(super) async fn page(
     State(server): State<Arc<Server>>,
     path: Option<Path<String>>,
-) -> Html<String> {
+) -> Response {
+    if server.introspection == Introspection::Never {
+        return (StatusCode::NOT_FOUND, "introspection is switched off\n").into_response();
+    }
     let slug = path.map(|Path(slug)| slug);
     // The path is the client's text; only what a slug may hold goes into the page.
     let slug =
@@ -29,5 +34,5 @@ pub(super) async fn page(
     if let Some(authorization) = &authorization {
         source = source.header("Authorization", authorization);
     }
-    Html(source.finish())
+    Html(source.finish()).into_response()
 }

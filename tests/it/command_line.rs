@@ -180,6 +180,48 @@ async fn from_an_empty_database_to_a_served_query() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_catalogue_is_edited_while_servers_run() {
+    let app = app::App::start().await;
+    let admin = app.database.url("postgres");
+    let plan = |arguments: &'static [&'static str]| {
+        let admin = admin.clone();
+        tokio::task::spawn_blocking(move || {
+            process::run(
+                tenantry().arg("plan").args(arguments).env("MIGRATION_DATABASE_URL", admin),
+            )
+        })
+    };
+    let listed = plan(&["list"]).await.unwrap();
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    assert_eq!(listed.stdout.lines().count(), 9, "{}", listed.stdout);
+    let owner = app.person("globex-owner");
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    owner.data(create).await;
+    owner.query(create).await.assert_failed("PLAN_LIMIT_EXCEEDED");
+    for (limit, allowed) in [("4", true), ("off", false), ("unlimited", true), ("0", false)] {
+        let arguments: &'static [&'static str] =
+            Box::leak(Box::new(["set", "free", "projects", limit]));
+        let set = plan(arguments).await.unwrap();
+        assert_eq!(set.code, Some(0), "{}", set.stderr);
+        assert!(set.stdout.contains(limit), "{}", set.stdout);
+        assert_eq!(owner.query(create).await.codes().is_empty(), allowed, "{limit}");
+    }
+    for arguments in [
+        &["set", "gold", "projects", "1"] as &'static [&'static str],
+        &["set", "free", "rockets", "1"],
+        &["set", "free", "projects", "-1"],
+    ] {
+        let refused = plan(arguments).await.unwrap();
+        assert_eq!(
+            (refused.code, refused.stderr.lines().count()),
+            (Some(1), 1),
+            "{}",
+            refused.stderr
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_or_older_database_is_not_served() {
     for (sql, expected) in [
         ("INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)", "newer tenantry"),

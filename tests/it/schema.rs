@@ -108,6 +108,8 @@ async fn who_may_explore_is_a_setting() {
         assert_eq!(app.person("acme-viewer").query(explore).await.status, signed_in);
         let mut file = app.client(None, None);
         file.url = format!("{}/schema.graphql", app.base);
+        let page = reqwest::get(format!("{}/graphiql", app.base)).await.unwrap().status();
+        assert_eq!(page == 404, introspection == Introspection::Never);
         let expected = if introspection == Introspection::Never { 404 } else { anonymous };
         let reply = crate::support::Reply::of(file.get()).await;
         assert_eq!(reply.status, expected);
