@@ -13,8 +13,8 @@ use crate::{
     auth::Caller,
     error::{Error, Result},
     graphql::{
-        Loaders, Queue,
-        document::{Document, GraphqlRequest, Refusal},
+        Loaders, Queue, Refusal,
+        document::{Document, GraphqlRequest},
         present, refusal,
     },
     schema::{Api, to_request},

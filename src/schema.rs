@@ -16,8 +16,8 @@ use crate::{
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
     graphql::{
-        Rules,
-        document::{Document, GraphqlRequest, Limits, Refusal},
+        Limits, Refusal, Rules,
+        document::{Document, GraphqlRequest},
     },
     invitation::{InvitationConnection, InvitationMutation},
     member::{MemberConnection, MemberMutation},

@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig};
 pub use rules::RulesConfig;
 
-use crate::{graphql::document::Limits, tenancy::DatabaseOptions};
+use crate::{graphql::Limits, tenancy::DatabaseOptions};
 
 /// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
 const MIN_SECRET_BYTES: usize = 32;

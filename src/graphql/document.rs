@@ -17,28 +17,13 @@ use async_graphql::{
 };
 use serde_json::Map;
 
-use super::{measure::Measuring, rules::Rules, scan::scan};
+use super::{
+    limits::{Limits, Refusal},
+    measure::{Measuring, is_introspection},
+    rules::Rules,
+    scan::scan,
+};
 use crate::error::ErrorCode;
-
-/// Selections, lists and objects may nest this deep in the text; beyond it a parser's stack is at risk.
-pub(super) const MAX_NESTING: usize = 50;
-
-/// Limits on a document, all of them settings.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Lexical tokens.
-    pub tokens: usize,
-    /// Levels of fields.
-    pub depth: usize,
-    /// Levels of fields in introspection.
-    pub introspection_depth: usize,
-    /// Fields, each counted as often as the pages around it may repeat it.
-    pub complexity: usize,
-    /// Aliases, those in spread fragments counted each time.
-    pub aliases: usize,
-    /// Root fields of a mutation.
-    pub root_mutations: usize,
-}
 
 /// A GraphQL request as it came over whatever protocol.
 #[derive(Clone, Debug, Default)]
@@ -49,31 +34,6 @@ pub struct GraphqlRequest {
     pub operation_name: Option<String>,
     /// The values of its variables.
     pub variables: Map<String, serde_json::Value>,
-}
-
-/// Why a document is not executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// One of the codes of a refused document.
-    pub code: ErrorCode,
-    /// What is wrong with it.
-    pub message: String,
-    /// Where in the text, as `(line, column)`.
-    pub location: Option<(usize, usize)>,
-}
-
-impl Refusal {
-    /// Not valid for this schema.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        let code = ErrorCode::GraphqlValidationFailed;
-        Self { code, message: message.into(), location: None }
-    }
-
-    /// Past a limit.
-    pub fn too_complex(message: impl Into<String>) -> Self {
-        let code = ErrorCode::QueryTooComplex;
-        Self { code, message: message.into(), location: None }
-    }
 }
 
 /// A document that may be executed, and its variables.
@@ -150,12 +110,6 @@ impl Document {
     }
 }
 
-impl From<Refusal> for Vec<Refusal> {
-    fn from(refusal: Refusal) -> Self {
-        vec![refusal]
-    }
-}
-
 /// An operation with its fragments spread out, as inline fragments: the executor does not hold named fragments to its
 /// limits where they are spread on an interface. Their number was measured before.
 fn spread_out(
@@ -204,10 +158,6 @@ fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> 
         .map(|definition| definition.name.node.clone())
         .filter(|name| used.contains(name))
         .collect()
-}
-
-pub(super) fn is_introspection(field: &Field) -> bool {
-    field.name.node == "__schema" || field.name.node == "__type"
 }
 
 fn select<'document>(

@@ -3,7 +3,7 @@
 use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
 use uuid::Uuid;
 
-use super::document::Refusal;
+use super::Refusal;
 use crate::error::{Error, ErrorCode};
 
 /// Gives every error of an executed response its code, and hides what clients must not see.

@@ -12,7 +12,7 @@ use async_graphql::{
     },
 };
 
-use super::document::{Limits, MAX_NESTING, Refusal, is_introspection};
+use super::limits::{Limits, MAX_NESTING, Refusal};
 
 /// The size of a selection with its fragments spread out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,4 +181,8 @@ impl<'document> Measuring<'document> {
         self.done.insert(name, measure);
         Ok(measure)
     }
+}
+
+pub(super) fn is_introspection(field: &Field) -> bool {
+    field.name.node == "__schema" || field.name.node == "__type"
 }

@@ -4,6 +4,7 @@ mod connection;
 mod context;
 pub mod document;
 mod error;
+mod limits;
 mod loader;
 mod measure;
 mod rules;
@@ -14,6 +15,7 @@ use async_graphql::{TypeDirective, resolver_utils::EnumType};
 pub use connection::{Connection, connection, page_cost};
 pub use context::{ContextExt, parse_id};
 pub use error::{present, refusal};
+pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
 pub use rules::Rules;
 

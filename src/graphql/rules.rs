@@ -12,7 +12,7 @@ use apollo_compiler::{
 use async_graphql::Variables;
 use serde_json::{Map, Value};
 
-use super::document::{MAX_NESTING, Refusal};
+use super::limits::{MAX_NESTING, Refusal};
 use crate::error::ErrorCode;
 
 /// A document may have more errors than are told.

@@ -1,6 +1,6 @@
 //! A look at a document's text before it is parsed: what is too long or too deep never reaches a parser.
 
-use super::document::{Limits, MAX_NESTING, Refusal};
+use super::limits::{Limits, MAX_NESTING, Refusal};
 
 /// Longer names are nobody's, and checks that compare names would take their time over them.
 const MAX_NAME_BYTES: usize = 200;

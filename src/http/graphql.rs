@@ -3,36 +3,32 @@
 //! Only JSON is taken, which browsers do not send across origins without asking first; so no other page can make
 //! a signed-in person's browser change something here.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::{ConnectInfo, Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_body_util::LengthLimitError;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     Server,
     client_ip::client_ip,
+    incoming::{Incoming, Unsupported, from_body, from_query, is_json},
     negotiate::{MediaType, negotiate},
 };
 use crate::{
     auth::{Caller, TokenError, VerifyError},
     config::Introspection,
     error::{Error, ErrorCode},
-    graphql::document::{GraphqlRequest, Refusal},
+    graphql::{Refusal, document::GraphqlRequest},
     request::Answer,
     tenancy::Destination,
 };
-
-/// A body that takes longer is not coming.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers both paths and all methods.
 pub(super) async fn handle(
@@ -64,14 +60,7 @@ pub(super) async fn handle(
     exchange.answer(&parts.headers, query, body).await
 }
 
-/// A request that cannot be read as GraphQL over HTTP.
-struct Unsupported(StatusCode, String);
-
 impl Unsupported {
-    fn bad(message: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, message.into())
-    }
-
     fn answer(self, media: MediaType) -> Response {
         let Self(status, message) = self;
         let error = Refusal { code: ErrorCode::UnsupportedRequest, message, location: None };
@@ -260,100 +249,6 @@ fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(MALFORMED)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(MALFORMED) }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
-                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            _ => true,
-        })
-}
-
-enum Incoming {
-    One(GraphqlRequest),
-    Batch(Vec<GraphqlRequest>),
-}
-
-async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
-    let read = read.map_err(|_| {
-        Unsupported(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())
-    })?;
-    let bytes = read.map_err(|error| {
-        let source = std::error::Error::source(&error);
-        if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
-            let message = format!("the body has more than {most} bytes");
-            Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
-        } else {
-            Unsupported::bad("the body ended early")
-        }
-    })?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Unsupported::bad(format!("the body is not JSON: {error}")))?;
-    match value {
-        Value::Object(fields) => from_fields(fields).map(Incoming::One),
-        Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),
-        Value::Array(items) => {
-            let requests = items.into_iter().map(|item| match item {
-                Value::Object(fields) => from_fields(fields),
-                _ => Err(Unsupported::bad("every operation of a batch must be an object")),
-            });
-            requests.collect::<Result<_, _>>().map(Incoming::Batch)
-        }
-        _ => Err(Unsupported::bad("the body must be an object")),
-    }
-}
-
-fn from_query(query: &str) -> Result<GraphqlRequest, Unsupported> {
-    let parameters: HashMap<String, String> =
-        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let mut fields = Map::new();
-    for (name, text) in parameters {
-        let value = match name.as_str() {
-            "query" | "operationName" => Value::String(text),
-            "variables" | "extensions" if text.is_empty() => Value::Null,
-            "variables" | "extensions" => serde_json::from_str(&text)
-                .map_err(|_| Unsupported::bad(format!("{name} is not JSON")))?,
-            _ => continue,
-        };
-        fields.insert(name, value);
-    }
-    from_fields(fields)
-}
-
-fn from_fields(mut fields: Map<String, Value>) -> Result<GraphqlRequest, Unsupported> {
-    let query = match fields.remove("query") {
-        Some(Value::String(query)) if !query.trim().is_empty() => query,
-        None | Some(Value::Null | Value::String(_)) => {
-            return Err(Unsupported::bad("query is missing"));
-        }
-        Some(_) => return Err(Unsupported::bad("query must be a string")),
-    };
-    let operation_name = match fields.remove("operationName") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) if name.is_empty() => None,
-        Some(Value::String(name)) => Some(name),
-        Some(_) => return Err(Unsupported::bad("operationName must be a string")),
-    };
-    let variables = match fields.remove("variables") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(variables)) => variables,
-        Some(_) => return Err(Unsupported::bad("variables must be an object")),
-    };
-    match fields.remove("extensions") {
-        None | Some(Value::Null | Value::Object(_)) => {
-            Ok(GraphqlRequest { query, operation_name, variables })
-        }
-        Some(_) => Err(Unsupported::bad("extensions must be an object")),
-    }
 }
 
 /// The body of a request that was not executed: without `data`.

@@ -4,6 +4,7 @@ mod client_ip;
 mod graphiql;
 mod graphql;
 mod health;
+mod incoming;
 mod negotiate;
 mod sdl;
 

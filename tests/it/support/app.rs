@@ -8,7 +8,7 @@ use tenantry::{
     auth::{self, Claims, JwksOptions, Verifier},
     clock::Clock,
     config::Introspection,
-    graphql::document::Limits,
+    graphql::Limits,
     http::{Readiness, Server},
     request::Engine,
     schema::Api,

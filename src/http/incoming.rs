@@ -1,0 +1,118 @@
+//! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not too long.
+
+use std::{collections::HashMap, time::Duration};
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, StatusCode, header},
+};
+use http_body_util::LengthLimitError;
+use serde_json::{Map, Value};
+
+use crate::graphql::document::GraphqlRequest;
+
+/// A body that takes longer is not coming.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request that cannot be read as GraphQL over HTTP.
+pub(super) struct Unsupported(pub(super) StatusCode, pub(super) String);
+
+impl Unsupported {
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+pub(super) enum Incoming {
+    One(GraphqlRequest),
+    Batch(Vec<GraphqlRequest>),
+}
+
+pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
+    let read = read.map_err(|_| {
+        Unsupported(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())
+    })?;
+    let bytes = read.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
+            let message = format!("the body has more than {most} bytes");
+            Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
+        } else {
+            Unsupported::bad("the body ended early")
+        }
+    })?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Unsupported::bad(format!("the body is not JSON: {error}")))?;
+    match value {
+        Value::Object(fields) => from_fields(fields).map(Incoming::One),
+        Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),
+        Value::Array(items) => {
+            let requests = items.into_iter().map(|item| match item {
+                Value::Object(fields) => from_fields(fields),
+                _ => Err(Unsupported::bad("every operation of a batch must be an object")),
+            });
+            requests.collect::<Result<_, _>>().map(Incoming::Batch)
+        }
+        _ => Err(Unsupported::bad("the body must be an object")),
+    }
+}
+
+pub(super) fn from_query(query: &str) -> Result<GraphqlRequest, Unsupported> {
+    let parameters: HashMap<String, String> =
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let mut fields = Map::new();
+    for (name, text) in parameters {
+        let value = match name.as_str() {
+            "query" | "operationName" => Value::String(text),
+            "variables" | "extensions" if text.is_empty() => Value::Null,
+            "variables" | "extensions" => serde_json::from_str(&text)
+                .map_err(|_| Unsupported::bad(format!("{name} is not JSON")))?,
+            _ => continue,
+        };
+        fields.insert(name, value);
+    }
+    from_fields(fields)
+}
+
+fn from_fields(mut fields: Map<String, Value>) -> Result<GraphqlRequest, Unsupported> {
+    let query = match fields.remove("query") {
+        Some(Value::String(query)) if !query.trim().is_empty() => query,
+        None | Some(Value::Null | Value::String(_)) => {
+            return Err(Unsupported::bad("query is missing"));
+        }
+        Some(_) => return Err(Unsupported::bad("query must be a string")),
+    };
+    let operation_name = match fields.remove("operationName") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) if name.is_empty() => None,
+        Some(Value::String(name)) => Some(name),
+        Some(_) => return Err(Unsupported::bad("operationName must be a string")),
+    };
+    let variables = match fields.remove("variables") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(variables)) => variables,
+        Some(_) => return Err(Unsupported::bad("variables must be an object")),
+    };
+    match fields.remove("extensions") {
+        None | Some(Value::Null | Value::Object(_)) => {
+            Ok(GraphqlRequest { query, operation_name, variables })
+        }
+        Some(_) => Err(Unsupported::bad("extensions must be an object")),
+    }
+}
