@@ -1,6 +1,6 @@
 //! From errors to what clients see of them: message, code and details out, the cause into the log.
 
-use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, PathSegment, Pos, Response, ServerError, Value};
 use uuid::Uuid;
 
 use super::Refusal;
@@ -20,6 +20,7 @@ pub fn present(response: &mut Response, request_id: Uuid) {
             None if error.source.is_none() => {
                 let mut values = ErrorExtensionValues::default();
                 values.set("code", ErrorCode::BadUserInput.name());
+                values.set("field", place(&error.path));
                 error.extensions = Some(values);
             }
             None => {
@@ -29,6 +30,15 @@ pub fn present(response: &mut Response, request_id: Uuid) {
             }
         }
     }
+}
+
+/// Where in the answer an argument could not be read, for example `organization.auditLogs`.
+fn place(path: &[PathSegment]) -> String {
+    let segments = path.iter().map(|segment| match segment {
+        PathSegment::Field(name) => name.clone(),
+        PathSegment::Index(index) => index.to_string(),
+    });
+    segments.collect::<Vec<_>>().join(".")
 }
 
 /// The error of a request that was not executed.

@@ -1,8 +1,10 @@
 //! The rules of the GraphQL specification, as apollo-compiler checks them: syntax, validation (section 5), coercion of
 //! variables (6.1.2). The executor's own checks know fewer rules.
 
+use std::collections::HashSet;
+
 use apollo_compiler::{
-    Schema, ast,
+    Name, Schema, ast,
     introspection::check_max_depth,
     parser::{LineColumn, Parser},
     request::coerce_variable_values,
@@ -65,6 +67,10 @@ impl Rules {
         operation_name: Option<&str>,
         variables: Map<String, Value>,
     ) -> Result<Variables, Vec<Refusal>> {
+        if let Some(name) = repeated_input_field(document) {
+            let message = format!("there can be only one input field named \"{name}\"");
+            return Err(vec![Refusal::invalid(shortened(&message))]);
+        }
         let valid = document
             .to_executable_validate(&self.0)
             .map_err(|invalid| refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed))?;
@@ -83,6 +89,47 @@ impl Rules {
         let coerced = coerce_variable_values(&self.0, operation, &values).map_err(requested)?;
         let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
         Ok(Variables::from_json(coerced))
+    }
+}
+
+/// The first field that stands twice in one input object (section 5.6.3), which apollo-compiler does not look for, and of
+/// which the executor would take either.
+fn repeated_input_field(document: &ast::Document) -> Option<&Name> {
+    document.definitions.iter().find_map(|definition| match definition {
+        ast::Definition::OperationDefinition(operation) => {
+            let mut defaults =
+                operation.variables.iter().filter_map(|variable| variable.default_value.as_ref());
+            defaults
+                .find_map(|value| repeated_in(value))
+                .or_else(|| repeated_in_set(&operation.selection_set))
+        }
+        ast::Definition::FragmentDefinition(fragment) => repeated_in_set(&fragment.selection_set),
+        _ => None,
+    })
+}
+
+fn repeated_in_set(set: &[ast::Selection]) -> Option<&Name> {
+    set.iter().find_map(|selection| match selection {
+        ast::Selection::Field(field) => field
+            .arguments
+            .iter()
+            .find_map(|argument| repeated_in(&argument.value))
+            .or_else(|| repeated_in_set(&field.selection_set)),
+        ast::Selection::InlineFragment(fragment) => repeated_in_set(&fragment.selection_set),
+        ast::Selection::FragmentSpread(_) => None,
+    })
+}
+
+fn repeated_in(value: &ast::Value) -> Option<&Name> {
+    match value {
+        ast::Value::Object(fields) => {
+            let mut names = HashSet::new();
+            let repeated = fields.iter().find(|(name, _)| !names.insert(name));
+            let inside = || fields.iter().find_map(|(_, value)| repeated_in(value));
+            repeated.map(|(name, _)| name).or_else(inside)
+        }
+        ast::Value::List(items) => items.iter().find_map(|item| repeated_in(item)),
+        _ => None,
     }
 }
 

@@ -164,6 +164,7 @@ async fn the_audit_log_is_filtered() {
         ("{ action: \"a\\u0000\" }", "filter.action"),
         ("{ resourceType: \"\" }", "filter.resourceType"),
         ("{ since: \"-9999-01-01T00:00:00Z\" }", "filter.since"),
+        ("{ since: \"yesterday\" }", "organization.auditLogs"),
     ] {
         let query =
             format!("{{ organization {{ auditLogs(filter: {filter}) {{ nodes {{ id }} }} }} }}");
