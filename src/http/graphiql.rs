@@ -6,7 +6,7 @@ use async_graphql::http::GraphiQLSource;
 use axum::{
     extract::{Path, State},
     http::StatusCode,
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse, Redirect, Response},
 };
 
 use super::Server;
@@ -14,6 +14,14 @@ use crate::config::Introspection;
 
 /// The token that the page sends, given the organization's slug: development only.
 pub type TokenForPage = fn(slug: Option<&str>) -> Option<String>;
+
+/// In development the bare address leads to the page.
+pub(super) async fn front(State(server): State<Arc<Server>>) -> Response {
+    match server.token_for_page {
+        Some(_) => Redirect::temporary("/graphiql").into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
 
 pub(super) async fn page(
     State(server): State<Arc<Server>>,

@@ -50,6 +50,7 @@ pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/org/{slug}/graphql", any(graphql::handle))
+        .route("/", get(graphiql::front))
         .route("/graphiql", get(graphiql::page))
         .route("/org/{slug}/graphiql", get(graphiql::page))
         .route("/schema.graphql", get(sdl::serve))

@@ -68,8 +68,4 @@ impl Connections {
     pub(super) fn discard_idle(&self) {
         self.0.retain(|_, _| false);
     }
-
-    pub(super) fn close(&self) {
-        self.0.close();
-    }
 }

@@ -80,10 +80,4 @@ impl Placement {
         }
         Ok(connection)
     }
-
-    /// Refuses further sessions and closes what is idle.
-    pub fn close(&self) {
-        self.shared.close();
-        self.probe.close();
-    }
 }

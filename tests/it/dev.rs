@@ -91,6 +91,10 @@ fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
         "endpoint and token are filled in"
     );
 
+    let front =
+        Command::new("curl").args(["-sI", &format!("http://127.0.0.1:{port}/")]).output().unwrap();
+    assert!(String::from_utf8_lossy(&front.stdout).contains("location: /graphiql"), "{front:?}");
+
     running.signal("INT");
     assert_eq!(running.wait(), Some(0), "Ctrl-C ends it cleanly");
 
