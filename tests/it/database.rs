@@ -2,7 +2,8 @@
 
 use migration::{Migrator, Status, migrate, migrate_steps, status};
 use sea_orm_migration::MigratorTrait;
-use sqlx::Executor;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tenantry::postgres::{Embedded, Options};
 
 use crate::support::database::Database;
 
@@ -71,20 +72,51 @@ fn what_a_program_does_not_know_is_told_from_what_a_database_lacks() {
 }
 
 #[tokio::test]
-async fn a_role_that_could_pass_by_the_policies_is_refused() {
-    let database = Database::empty().await;
-    // In a transaction that is never committed nobody else meets the change; here a role of another name stands for it.
+async fn the_two_roles_are_made_with_no_more_than_they_need() {
+    let database = Database::create().await;
     let mut connection = database.connect_admin().await;
-    let attributes: (bool, bool, bool, bool) = sqlx::query_as(
-        "SELECT rolsuper, rolbypassrls, rolcanlogin, rolinherit FROM pg_roles WHERE rolname = 'tenantry_app'",
+    let roles: Vec<(String, bool, bool, bool)> = sqlx::query_as(
+        "SELECT rolname::text, rolcanlogin, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication, rolinherit
+         FROM pg_roles WHERE rolname IN ('tenantry_app', 'tenantry_owner') ORDER BY 1",
     )
-    .fetch_one(&mut connection)
+    .fetch_all(&mut connection)
     .await
     .unwrap();
-    assert_eq!(attributes, (false, false, true, false));
-    let can_login: bool =
-        database.value("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'tenantry_owner'").await;
-    assert!(!can_login);
+    assert_eq!(
+        roles,
+        [
+            ("tenantry_app".to_owned(), true, false, false),
+            ("tenantry_owner".to_owned(), false, false, true)
+        ]
+    );
+}
+
+/// On a PostgreSQL of its own, because roles belong to the whole cluster and every other test uses these.
+#[test]
+fn a_role_that_could_pass_by_the_policies_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::Builder::new().prefix("tenantry-role-").tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = Options { folder: folder.path().join("postgres"), throwaway: true };
+    let server = Embedded::start(&options).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let admin = server.connect_options();
+        migrate(admin.clone(), None).await.unwrap();
+        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+        for (role, power) in [
+            ("tenantry_app", "SUPERUSER"),
+            ("tenantry_app", "BYPASSRLS"),
+            ("tenantry_app", "CREATEROLE"),
+            ("tenantry_owner", "BYPASSRLS"),
+        ] {
+            let alter = |word: String| AssertSqlSafe(format!("ALTER ROLE {role} {word}"));
+            connection.execute(alter(power.to_owned())).await.unwrap();
+            let refused = migrate(admin.clone(), None).await.unwrap_err().to_string();
+            assert!(refused.contains(role) && refused.contains("ALTER ROLE"), "{power}: {refused}");
+            connection.execute(alter(format!("NO{power}"))).await.unwrap();
+        }
+        migrate(admin, None).await.unwrap();
+    });
 }
 
 #[tokio::test]

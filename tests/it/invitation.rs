@@ -184,7 +184,7 @@ async fn the_seats_hold_at_invitation() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_seats_hold_at_acceptance_after_the_plan_has_shrunk() {
-    let app = App::start().await;
+    let app = App::with(Settings { max_connections: 20, ..Settings::default() }).await;
     let set_seats = |seats: u32| {
         format!(
             "UPDATE billing.plan_features SET limit_value = {seats} WHERE plan = 'pro' AND feature = 'team_members'"

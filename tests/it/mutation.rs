@@ -57,12 +57,19 @@ async fn several_changes_are_one() {
 async fn a_refused_field_in_the_answer_does_not_undo_the_change() {
     let app = App::start().await;
     let reply = app
-        .person("acme-member")
-        .query("mutation { createProject(input: { name: \"kept\" }) { project { name createdBy { name } } } }")
+        .person("acme-admin")
+        .query(
+            "mutation { updateOrganization(input: { name: \"kept\" }) {
+                 organization { name auditLogs(first: 1000) { nodes { id } } } } }",
+        )
         .await;
-    assert_eq!(reply.data()["createProject"]["project"]["createdBy"]["name"], "Mia");
+    assert_eq!((reply.status.as_u16(), reply.codes()), (200, vec!["BAD_USER_INPUT"]), "{reply:?}");
+    assert_eq!(
+        reply.body["data"]["updateOrganization"]["organization"],
+        json!({ "name": "kept", "auditLogs": null })
+    );
     let kept: i64 =
-        app.database.value("SELECT count(*) FROM app.projects WHERE name = 'kept'").await;
+        app.database.value("SELECT count(*) FROM app.organizations WHERE name = 'kept'").await;
     assert_eq!(kept, 1);
 }
 
