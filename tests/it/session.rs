@@ -326,6 +326,24 @@ async fn a_query_sees_one_snapshot_and_cannot_write() {
     );
 }
 
+#[tokio::test]
+async fn a_failed_transaction_is_never_committed_by_name_only() {
+    let app = App::start().await;
+    let person = caller("acme-owner", Some("acme"));
+    let destination = Destination { slug: None, client_ip: None };
+    let engine = &app.engine;
+    let opened = open(&engine.placement, &engine.environment, &person, &destination, Access::Write);
+    let session = opened.await.unwrap().session;
+    session.execute_unprepared("UPDATE projects SET name = 'lost'").await.unwrap();
+    session.execute_unprepared("SELECT 1 / 0").await.unwrap_err();
+    // PostgreSQL answers a bare COMMIT here with ROLLBACK, and calls that a success.
+    assert!(session.transaction().commit().await.is_err());
+    assert_clean(&app, 4).await;
+    let lost: i64 =
+        app.database.value("SELECT count(*) FROM app.projects WHERE name = 'lost'").await;
+    assert_eq!(lost, 0);
+}
+
 async fn count_error(session: &tenantry::tenancy::Session) -> sea_orm::DbErr {
     session.execute_unprepared("SELECT 1").await.unwrap_err()
 }
