@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_graphql::Enum;
 use sea_orm::DbErr;
 
-use crate::{auth::Permission, graphql::enum_name};
+use crate::{auth::Permission, graphql::enum_name, rate_limit::RateLimit};
 
 /// The result of everything that may fail for a reason that a client is told.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,6 +110,11 @@ pub enum Error {
         /// How many the plan allows; 0 when the plan does not include the feature.
         limit: i64,
     },
+    /// The plan's calls of the month are used up.
+    #[error(
+        "the plan allows {} calls a month, and they are used up: upgrade the plan, or wait {} s", .0.limit, .0.reset
+    )]
+    CallsExhausted(RateLimit),
     /// The database cannot take the request now; nothing was written.
     #[error("the service is not available at the moment: try again soon")]
     Unavailable(#[source] Cause),
@@ -132,6 +137,11 @@ impl Error {
         Self::Internal(Arc::from(cause.into()))
     }
 
+    /// Something that passes, with a cause that is no error of a library.
+    pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(Arc::from(cause.into()))
+    }
+
     /// A refused argument.
     pub fn bad_input(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadUserInput { field, message: message.into() }
@@ -148,7 +158,9 @@ impl Error {
             Self::OrganizationRequired => ErrorCode::OrganizationRequired,
             Self::BadUserInput { .. } => ErrorCode::BadUserInput,
             Self::Conflict(_) => ErrorCode::Conflict,
-            Self::PlanLimitExceeded { .. } => ErrorCode::PlanLimitExceeded,
+            Self::PlanLimitExceeded { .. } | Self::CallsExhausted(_) => {
+                ErrorCode::PlanLimitExceeded
+            }
             Self::Unavailable(_) | Self::CommitOutcomeUnknown(_) => ErrorCode::Unavailable,
             Self::Timeout => ErrorCode::Timeout,
             Self::Internal(_) => ErrorCode::Internal,

@@ -23,8 +23,11 @@ pub mod calendar;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod mail;
 pub mod page;
 pub mod postgres;
+pub mod rate_limit;
+pub mod stripe;
 pub mod telemetry;
 pub mod text;
 
@@ -39,12 +42,14 @@ pub mod invitation;
 pub mod member;
 pub mod node;
 pub mod organization;
+pub mod outbox;
 pub mod plan;
 pub mod project;
 pub mod usage;
 pub mod user;
 
 // Surface.
+pub mod background;
 pub mod cli;
 pub mod http;
 pub mod request;

@@ -3,22 +3,30 @@
 //! A query that is abandoned is cancelled; a mutation runs to its end, so that nobody has to guess how far it came.
 //! Either way the transaction ends here, and a mutation is answered only after its COMMIT was.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_graphql::{Response, ServerError, Value};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, Permission},
     error::{Error, Result},
     graphql::{
         Loaders, Queue, Refusal,
         document::{Document, GraphqlRequest},
         present, refusal,
     },
+    rate_limit::RateLimit,
     schema::{Api, to_request},
     tenancy::{Access, Destination, Environment, Placement, Session, open},
+    usage::Meter,
 };
 
 /// Everything that answering takes; one for the whole server.
@@ -30,6 +38,8 @@ pub struct Engine {
     pub placement: Placement,
     /// Time and rules.
     pub environment: Environment,
+    /// Counts calls.
+    pub meter: Meter,
     /// How long a request may take until its COMMIT is sent.
     pub timeout: Duration,
     /// Whether the schema may be explored.
@@ -47,11 +57,13 @@ pub struct Answer {
     pub failure: Option<Error>,
     /// Messages sent to the database, the opening one and the COMMIT included.
     pub statements: u32,
+    /// What is left of the organization's calls, where its plan limits them.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl Answer {
     fn executed(response: Response, statements: u32) -> Self {
-        Self { response, executed: true, failure: None, statements }
+        Self { response, executed: true, failure: None, statements, rate_limit: None }
     }
 
     /// Nothing was executed, or nothing of it came to anything.
@@ -60,14 +72,18 @@ impl Answer {
         let response = Response::from_errors(vec![refusal(&error, request_id)]);
         // Whether something was written is what `data` would tell, so here it must be there.
         let executed = matches!(error, Error::CommitOutcomeUnknown(_));
-        Self { response, executed, failure: Some(error), statements: 0 }
+        let rate_limit = match &error {
+            Error::CallsExhausted(rate) => Some(*rate),
+            _ => None,
+        };
+        Self { response, executed, failure: Some(error), statements: 0, rate_limit }
     }
 
     /// The document was refused for what it is.
     #[must_use]
     pub fn refused(errors: Vec<ServerError>) -> Self {
         let response = Response::from_errors(errors);
-        Self { response, executed: false, failure: None, statements: 0 }
+        Self { response, executed: false, failure: None, statements: 0, rate_limit: None }
     }
 }
 
@@ -120,12 +136,14 @@ impl Engine {
     ) -> Answer {
         let is_mutation = prepared.document.is_mutation;
         let work = async move {
-            let work = self.perform(prepared, &caller, &destination, request_id);
-            match AssertUnwindSafe(work).catch_unwind().await {
+            let counted = OnceLock::new();
+            let work = self.perform(prepared, &caller, &destination, request_id, &counted);
+            let answer = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(Ok((response, statements))) => Answer::executed(response, statements),
                 Ok(Err(error)) => Answer::failed(error, request_id),
                 Err(panic) => Answer::executed(null(&panicked(panic.as_ref()), request_id), 0),
-            }
+            };
+            Answer { rate_limit: counted.into_inner().or(answer.rate_limit), ..answer }
         };
         if is_mutation {
             let finished = tokio::spawn(work).await;
@@ -141,12 +159,14 @@ impl Engine {
         caller: &Caller,
         destination: &Destination,
         request_id: Uuid,
+        counted: &OnceLock<RateLimit>,
     ) -> Result<(Response, u32)> {
         let access = if prepared.document.is_mutation { Access::Write } else { Access::Read };
         let execution = async {
             let opened =
                 open(&self.placement, &self.environment, caller, destination, access).await?;
             let session = Arc::new(opened.session);
+            self.count(&session, opened.billing_version, counted).await?;
             let mut response = self.resolve(prepared, &session, access).await;
             response.extensions = notices(opened.moved_to);
             Ok::<_, Error>((session, response))
@@ -177,6 +197,23 @@ impl Engine {
         Ok((response, transaction.statements()))
     }
 
+    /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.
+    async fn count(
+        &self,
+        session: &Session,
+        billing_version: Option<DateTime<Utc>>,
+        counted: &OnceLock<RateLimit>,
+    ) -> Result<()> {
+        let Ok(tenant) = session.authorize(Permission::OrganizationRead) else {
+            return Ok(());
+        };
+        if let Some(rate) = self.meter.count(tenant.organization_id, billing_version).await? {
+            // Set once: a request is counted once.
+            let _ = counted.set(rate);
+        }
+        Ok(())
+    }
+
     async fn resolve(
         &self,
         prepared: Prepared,
@@ -184,11 +221,10 @@ impl Engine {
         access: Access,
     ) -> Response {
         let queue = Queue::default();
-        let request = to_request(&prepared.document).data(Arc::clone(session)).data(Loaders::new(
-            Arc::clone(session),
-            queue.clone(),
-            access,
-        ));
+        let request = to_request(&prepared.document)
+            .data(Arc::clone(session))
+            .data(self.meter.clone())
+            .data(Loaders::new(Arc::clone(session), queue.clone(), access));
         queue.drive(session.transaction(), self.api.execute(request)).await
     }
 }

@@ -28,8 +28,15 @@ use crate::{
     user::UserQuery,
 };
 
-/// Mutations that change where the session is: they tolerate no other beside them.
-pub const ALONE: [&str; 2] = ["createOrganization", "acceptInvitation"];
+/// Mutations that change where the session is, or end one transaction and begin another: they tolerate no other beside them.
+pub const ALONE: [&str; 6] = [
+    "createOrganization",
+    "acceptInvitation",
+    "createCheckoutSession",
+    "createBillingPortalSession",
+    "cancelSubscription",
+    "resumeSubscription",
+];
 
 /// What can be asked.
 #[derive(Debug, Default, MergedObject)]

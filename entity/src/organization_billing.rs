@@ -46,6 +46,8 @@ pub struct Model {
     pub period_start: Option<DateTimeUtc>,
     pub period_end: Option<DateTimeUtc>,
     pub trial_ends_at: Option<DateTimeUtc>,
+    /// Since when a payment is due, while one is.
+    pub past_due_since: Option<DateTimeUtc>,
     pub cancel_at_period_end: bool,
     pub stripe_event_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,

@@ -17,7 +17,8 @@ pub struct Model {
     #[sea_orm(column_type = "JsonBinary")]
     pub payload: Json,
     pub attempts: i32,
-    pub due_at: DateTimeUtc,
+    /// Null: for nobody but who wrote it.
+    pub due_at: Option<DateTimeUtc>,
     pub processed_at: Option<DateTimeUtc>,
     pub error: Option<String>,
     pub created_at: DateTimeUtc,

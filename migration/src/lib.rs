@@ -17,6 +17,7 @@ mod m0006_audit;
 mod m0007_outbox;
 mod m0008_request;
 mod m0009_invitation;
+mod m0010_system;
 
 use sea_orm_migration::prelude::*;
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_outbox::Migration),
             Box::new(m0008_request::Migration),
             Box::new(m0009_invitation::Migration),
+            Box::new(m0010_system::Migration),
         ]
     }
 }

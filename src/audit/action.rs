@@ -33,6 +33,15 @@ pub enum Action {
     BillingSubscriptionCanceled,
     /// The end was called off. Metadata: `plan`.
     BillingSubscriptionResumed,
+    /// Somebody was sent to Stripe to subscribe. Metadata: `plan`.
+    BillingCheckoutStarted,
+    /// Somebody was sent to Stripe to look after billing. Metadata: none.
+    BillingPortalOpened,
+    /// Stripe told of a change to the subscription other than of its plan. Metadata: `plan`, old and new `status`,
+    /// `cancel_at_period_end`, `period_end`, and the `event`.
+    BillingSubscriptionUpdated,
+    /// The operator exported the audit log. Metadata: `format`.
+    AuditExported,
     /// A project was created. Metadata: `name`.
     ProjectCreated,
     /// A project was changed. Metadata: `name`, and old and new values.
@@ -61,6 +70,10 @@ impl Action {
             Self::BillingTrialStarted => "billing.trial_started",
             Self::BillingSubscriptionCanceled => "billing.subscription_canceled",
             Self::BillingSubscriptionResumed => "billing.subscription_resumed",
+            Self::BillingCheckoutStarted => "billing.checkout_started",
+            Self::BillingPortalOpened => "billing.portal_opened",
+            Self::BillingSubscriptionUpdated => "billing.subscription_updated",
+            Self::AuditExported => "audit.exported",
             Self::ProjectCreated => "project.created",
             Self::ProjectUpdated => "project.updated",
             Self::ProjectDeleted => "project.deleted",

@@ -2,9 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{UserId, audit_log};
-use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, Select, Statement,
-};
+use sea_orm::{ColumnTrait, Condition, DbBackend, EntityTrait, QueryFilter, Select, Statement};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -13,7 +11,7 @@ use crate::{
     auth::Permission,
     error::Result,
     page::{Cursor, Keyed, Page, Slice},
-    tenancy::Session,
+    tenancy::{Actor, Scope, Session},
 };
 
 impl Keyed for audit_log::Model {
@@ -39,37 +37,41 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Records what the caller did in the current organization. The actor's name is kept as it is now, and the time is that of
-/// the act, not of the transaction, so that several acts of one request stand in their order.
+/// Records what was done in the current organization, and by whom: a person under the name they have now, or what acted without
+/// one. The time is that of the act, not of the transaction, so that several acts of one request stand in their order.
 ///
 /// # Errors
 ///
 /// Without an organization; the mutation must then fail as well.
 pub async fn record(
-    session: &Session,
+    scope: &impl Scope,
     action: Action,
     resource_id: Option<Uuid>,
     metadata: Value,
 ) -> Result<()> {
-    let tenant = session.authorize(Permission::OrganizationRead)?;
-    let viewer = session.viewer();
+    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let (actor_id, client_ip, system) = match scope.actor() {
+        Actor::Person(id, client_ip) => (Some(id), client_ip, None),
+        Actor::System(name) => (None, None, Some(name)),
+    };
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "INSERT INTO audit_logs
              (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata, ip_address, created_at)
-         VALUES ($1, $2, (SELECT coalesce(name, email) FROM users WHERE id = $2), $3, $4, $5, $6, $7::text::inet,
-                 clock_timestamp())",
+         VALUES ($1, $2, coalesce($8, (SELECT coalesce(name, email) FROM users WHERE id = $2)), $3, $4, $5, $6,
+                 $7::text::inet, clock_timestamp())",
         [
-            tenant.organization_id.into(),
-            viewer.user_id.into(),
+            organization_id.into(),
+            actor_id.into(),
             action.name().into(),
             action.resource_type().into(),
             resource_id.into(),
             metadata.into(),
-            viewer.client_ip.map(|ip| ip.to_string()).into(),
+            client_ip.map(|ip| ip.to_string()).into(),
+            system.into(),
         ],
     );
-    session.execute_raw(statement).await?;
+    scope.execute_raw(statement).await?;
     Ok(())
 }
 

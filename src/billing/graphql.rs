@@ -4,11 +4,15 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::organization_billing;
 
-use super::ops;
+use super::{
+    ops,
+    stripe::{self, Order, ReturnPath},
+};
 use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::{ContextExt, parse_id, requires_permission},
+    stripe::Hosted,
     tenancy::Session,
 };
 
@@ -133,7 +137,7 @@ pub struct BillingMutation;
 
 #[Object]
 impl BillingMutation {
-    /// Puts the current organization on another plan, at once. Owners. When the plan allows less than is used, nothing is
+    /// Puts the current organization on another plan, at once. Owners. `CONFLICT` where Stripe keeps the subscriptions. When the plan allows less than is used, nothing is
     /// deleted: creating more is refused, and `Entitlement.overLimit` says so.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn change_plan(
@@ -145,8 +149,8 @@ impl BillingMutation {
         Ok(ChangePlanPayload { billing: Billing(billing) })
     }
 
-    /// Starts a trial of a plan. Owners. Afterwards the default plan is in effect again. `CONFLICT` for a second trial, and
-    /// for an organization that has a plan other than the default one.
+    /// Starts a trial of a plan. Owners. Afterwards the default plan is in effect again. `CONFLICT` for a second trial, for an
+    /// organization that has a plan other than the default one, and where Stripe keeps the subscriptions.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn start_trial(
         &self,
@@ -158,7 +162,7 @@ impl BillingMutation {
     }
 
     /// Lets the subscription, or the trial, end with its period: until then the plan is kept. Owners. `CONFLICT` without a
-    /// subscription.
+    /// subscription. Must be the only field of its operation.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn cancel_subscription(
         &self,
@@ -170,7 +174,8 @@ impl BillingMutation {
         Ok(CancelSubscriptionPayload { billing: Billing(ops::cancel(session).await?) })
     }
 
-    /// Calls the end of a canceled subscription off. Owners. `CONFLICT` when it has come already.
+    /// Calls the end of a canceled subscription off. Owners. `CONFLICT` when it has come already. Must be the only field of its
+    /// operation.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn resume_subscription(
         &self,
@@ -181,6 +186,103 @@ impl BillingMutation {
         confirm(session, &input.organization_id)?;
         Ok(ResumeSubscriptionPayload { billing: Billing(ops::resume(session).await?) })
     }
+
+    /// Makes a page at Stripe's on which to subscribe to a plan; the plan changes when Stripe tells us of the payment. Owners.
+    /// `CONFLICT` with a live subscription, for a second trial, and where billing is manual; `UNAVAILABLE` when Stripe does
+    /// not answer. Must be the only field of its operation.
+    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    async fn create_checkout_session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to subscribe to, and where to come back to.")]
+        input: CreateCheckoutSessionInput,
+    ) -> Result<CreateCheckoutSessionPayload> {
+        let session = ctx.session()?;
+        session.authorize(Permission::BillingManage)?;
+        let order = Order {
+            plan: input.plan,
+            trial: input.trial,
+            success: ReturnPath::parse("input.successPath", input.success_path)?,
+            cancel: ReturnPath::parse("input.cancelPath", input.cancel_path)?,
+        };
+        let Hosted { id, url } = stripe::create_checkout_session(session, &order).await?;
+        Ok(CreateCheckoutSessionPayload {
+            checkout_session: CheckoutSession { id: id.into(), url },
+        })
+    }
+
+    /// Makes a page at Stripe's on which to look after cards, invoices and the subscription. Owners. `CONFLICT` before the
+    /// first checkout, and where billing is manual; `UNAVAILABLE` when Stripe does not answer. Must be the only field of its
+    /// operation.
+    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    async fn create_billing_portal_session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Where to come back to.")] input: CreateBillingPortalSessionInput,
+    ) -> Result<CreateBillingPortalSessionPayload> {
+        let session = ctx.session()?;
+        session.authorize(Permission::BillingManage)?;
+        let back = ReturnPath::parse("input.returnPath", input.return_path)?;
+        let Hosted { id, url } = stripe::create_portal_session(session, &back).await?;
+        let billing_portal_session = BillingPortalSession { id: id.into(), url };
+        Ok(CreateBillingPortalSessionPayload { billing_portal_session })
+    }
+}
+
+/// What to subscribe to, and where to come back to.
+#[derive(Debug, InputObject)]
+pub struct CreateCheckoutSessionInput {
+    /// The plan's key, for example `pro`: see `plans`.
+    pub plan: String,
+    /// Begin with a trial, without payment. An organization has one trial only.
+    #[graphql(default)]
+    pub trial: bool,
+    /// The path of your application to come back to after payment; 1,000 characters at the most.
+    #[graphql(default = "/billing")]
+    pub success_path: String,
+    /// The path of your application to come back to without payment; 1,000 characters at the most.
+    #[graphql(default = "/billing")]
+    pub cancel_path: String,
+}
+
+/// A page at Stripe's on which to subscribe. It is good for a day.
+#[derive(Debug, SimpleObject)]
+pub struct CheckoutSession {
+    /// Stripe's id of it.
+    pub id: ID,
+    /// Where to send the browser.
+    pub url: String,
+}
+
+/// The page to go to.
+#[derive(Debug, SimpleObject)]
+pub struct CreateCheckoutSessionPayload {
+    /// The page to go to.
+    pub checkout_session: CheckoutSession,
+}
+
+/// Where to come back to.
+#[derive(Debug, InputObject)]
+pub struct CreateBillingPortalSessionInput {
+    /// The path of your application to come back to; 1,000 characters at the most.
+    #[graphql(default = "/billing")]
+    pub return_path: String,
+}
+
+/// A page at Stripe's on which to look after cards, invoices and the subscription. It is good for minutes.
+#[derive(Debug, SimpleObject)]
+pub struct BillingPortalSession {
+    /// Stripe's id of it.
+    pub id: ID,
+    /// Where to send the browser.
+    pub url: String,
+}
+
+/// The page to go to.
+#[derive(Debug, SimpleObject)]
+pub struct CreateBillingPortalSessionPayload {
+    /// The page to go to.
+    pub billing_portal_session: BillingPortalSession,
 }
 
 /// The organization that the input names is the one that the request is in.

@@ -1,7 +1,11 @@
-//! Billing: the state of an organization's subscription.
+//! Billing: the state of an organization's subscription, kept by its owners or by Stripe.
 
 mod graphql;
+mod inbox;
 mod ops;
+mod state;
+mod stripe;
 
 pub use graphql::{Billing, BillingMutation};
+pub use inbox::{Outcome, apply, receive};
 pub use ops::{create, get, has_live_subscription};

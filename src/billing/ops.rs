@@ -1,16 +1,17 @@
 //! The rules of billing.
 
-use entity::{OrganizationId, SubscriptionStatus, organization_billing};
+use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan as plan_row};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 
+use super::stripe;
 use crate::{
     audit::{self, Action},
     auth::Permission,
     calendar,
     error::{Error, Result},
-    plan,
-    tenancy::Session,
+    plan::{self, Lock},
+    tenancy::{Scope, Session},
 };
 
 /// The state of billing.
@@ -48,12 +49,7 @@ pub async fn create(session: &Session, organization_id: OrganizationId) -> Resul
 ///
 /// Without an organization, or without the permission.
 pub async fn has_live_subscription(session: &Session) -> Result<bool> {
-    let billing = get(session).await?;
-    let ended = matches!(
-        billing.status,
-        SubscriptionStatus::Canceled | SubscriptionStatus::IncompleteExpired
-    );
-    Ok(billing.stripe_subscription_id.is_some() && !ended)
+    Ok(stripe::has_live_subscription(&get(session).await?))
 }
 
 /// Puts the organization on another plan at once. Nothing is deleted when it allows less.
@@ -61,8 +57,9 @@ pub(super) async fn change_plan(
     session: &Session,
     plan: &str,
 ) -> Result<organization_billing::Model> {
-    let before = get_locked(session).await?;
-    let plan = known_plan(session, plan).await?;
+    refuse_under_stripe(session)?;
+    let before = get_locked(session).await?.billing().clone();
+    let plan = known_plan(session, plan).await?.plan;
     let mut row = before.clone().into_active_model();
     row.plan.set_if_not_equals(plan.clone());
     row.status.set_if_not_equals(SubscriptionStatus::Active);
@@ -83,8 +80,9 @@ pub(super) async fn start_trial(
     session: &Session,
     plan: &str,
 ) -> Result<organization_billing::Model> {
-    let before = get_locked(session).await?;
-    let plan = known_plan(session, plan).await?;
+    refuse_under_stripe(session)?;
+    let before = get_locked(session).await?.billing().clone();
+    let plan = known_plan(session, plan).await?.plan;
     let default = plan::default_plan(session).await?.plan;
     if plan == default {
         return Err(Error::bad_input("input.plan", "is the default plan, which needs no trial"));
@@ -111,7 +109,10 @@ pub(super) async fn start_trial(
 
 /// Lets the subscription end with its period; one without a period ends with the calendar month.
 pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Model> {
-    let before = get_locked(session).await?;
+    if let Some(stripe) = &session.rules().stripe {
+        return stripe::set_cancel_at_period_end(session, stripe, true).await;
+    }
+    let before = get_locked(session).await?.billing().clone();
     if plan::current(session).await?.plan == plan::default_plan(session).await?.plan {
         return Err(Error::Conflict("the organization has no subscription to cancel".to_owned()));
     }
@@ -131,7 +132,10 @@ pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Mo
 
 /// Calls the end of the subscription off, as long as it has not come.
 pub(super) async fn resume(session: &Session) -> Result<organization_billing::Model> {
-    let before = get_locked(session).await?;
+    if let Some(stripe) = &session.rules().stripe {
+        return stripe::set_cancel_at_period_end(session, stripe, false).await;
+    }
+    let before = get_locked(session).await?.billing().clone();
     if !before.cancel_at_period_end {
         return Ok(before);
     }
@@ -146,22 +150,32 @@ pub(super) async fn resume(session: &Session) -> Result<organization_billing::Mo
     Ok(after)
 }
 
-/// The state of billing, under the organization's lock, which is its row.
-async fn get_locked(session: &Session) -> Result<organization_billing::Model> {
+/// The organization's lock, whose row is the state of billing.
+pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
     session.authorize(Permission::BillingManage)?;
     let lock = plan::lock(session).await?;
     session.authorize(Permission::BillingManage)?;
-    Ok(lock.billing().clone())
+    Ok(lock)
 }
 
-async fn known_plan(session: &Session, plan: &str) -> Result<String> {
-    match plan::find(session, plan).await? {
-        Some(plan) => Ok(plan.plan),
-        None => Err(Error::bad_input("input.plan", "is not a plan of the catalogue: see plans")),
+/// Where Stripe keeps the subscriptions, plans are what was paid for.
+fn refuse_under_stripe(session: &Session) -> Result<()> {
+    session.authorize(Permission::BillingManage)?;
+    if session.rules().stripe.is_none() {
+        return Ok(());
     }
+    let message =
+        "Stripe keeps the subscriptions: use createCheckoutSession or createBillingPortalSession";
+    Err(Error::Conflict(message.to_owned()))
 }
 
-async fn record(
+pub(super) async fn known_plan(session: &Session, plan: &str) -> Result<plan_row::Model> {
+    plan::find(session, plan)
+        .await?
+        .ok_or_else(|| Error::bad_input("input.plan", "is not a plan of the catalogue: see plans"))
+}
+
+pub(super) async fn record(
     session: &Session,
     action: Action,
     billing: &organization_billing::Model,

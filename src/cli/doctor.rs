@@ -18,7 +18,7 @@ impl Doctor {
     pub(super) fn run(self) -> Result<(), Failure> {
         let options = self.database.options().map_err(Failure::new)?;
         runtime()?.block_on(async {
-            let placement = Placement::shared(options).map_err(Failure::new)?;
+            let placement = Placement::shared(&options).map_err(Failure::new)?;
             if let Err(problem) = http::check_migrations(&placement).await {
                 say(format!("fault: {problem}"));
                 return Err(Failure::new("1 fault"));

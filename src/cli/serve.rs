@@ -1,6 +1,6 @@
 //! `tenantry serve`
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 
@@ -9,6 +9,7 @@ use super::{
     server::{build, stop_signal},
 };
 use crate::{
+    background::Background,
     config::{DatabaseConfig, HttpConfig, JwtConfig, ListenConfig, LogConfig, RulesConfig},
     http, telemetry,
     tenancy::Placement,
@@ -36,7 +37,8 @@ impl Serve {
         telemetry::start(&self.log, "info").map_err(Failure::new)?;
         let options = self.database.options().map_err(Failure::new)?;
         runtime()?.block_on(async {
-            let placement = Placement::shared(options).map_err(Failure::new)?;
+            let placement = Placement::shared(&options).map_err(Failure::new)?;
+            let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
             let server = build(&self.http, &self.jwt, &self.rules, placement, None)?;
             let problems = http::problems(&server.engine.placement).await;
             match problems.as_slice() {
@@ -60,7 +62,10 @@ impl Serve {
                 tracing::info!("stopping: finishing what was begun");
             };
             let grace = Duration::from_secs(self.http.shutdown_grace);
-            http::serve(listener, server, stop, grace).await.map_err(Failure::new)
+            let background = Background::start(Arc::clone(&server.engine), mailer);
+            let outcome = http::serve(listener, server, stop, grace).await;
+            background.stop().await;
+            outcome.map_err(Failure::new)
         })
     }
 

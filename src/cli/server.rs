@@ -10,6 +10,7 @@ use crate::{
     request::Engine,
     schema::Api,
     tenancy::Placement,
+    usage::Meter,
 };
 
 /// A server from its settings.
@@ -21,10 +22,12 @@ pub(super) fn build(
     token_for_page: Option<TokenForPage>,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
+    let environment = rules.environment(clock.clone(), jwt).map_err(Failure::new)?;
     let engine = Engine {
         api: Api::new(http.limits()).map_err(Failure::new)?,
+        meter: Meter::new(placement.clone(), environment.clone()),
         placement,
-        environment: rules.environment(clock.clone(), jwt).map_err(Failure::new)?,
+        environment,
         timeout: Duration::from_secs(http.request_timeout),
         introspection: http.introspection != crate::config::Introspection::Never,
     };

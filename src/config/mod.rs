@@ -3,7 +3,9 @@
 //! A wrong value ends the program with one line that names it.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
+mod billing;
 mod jwt;
+mod mail;
 mod rules;
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
@@ -12,7 +14,9 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
+pub use billing::{BillingConfig, BillingProvider};
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig};
+pub use mail::MailConfig;
 pub use rules::RulesConfig;
 
 use crate::{graphql::Limits, tenancy::DatabaseOptions};
@@ -72,9 +76,7 @@ impl DatabaseConfig {
     #[must_use]
     pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
-            connect: connect
-                .application_name("tenantry")
-                .statement_cache_capacity(self.database_statement_cache),
+            connect: connect.statement_cache_capacity(self.database_statement_cache),
             max_connections: self.database_max_connections.into(),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{ConfigError, JwtConfig, MIN_SECRET_BYTES};
+use super::{BillingConfig, ConfigError, JwtConfig, MIN_SECRET_BYTES, MailConfig};
 use crate::{
     clock::Clock,
     tenancy::{Environment, InvitationKey, Rules},
@@ -64,6 +64,12 @@ pub struct RulesConfig {
         default_value = "http://127.0.0.1:4000"
     )]
     pub public_url: url::Url,
+
+    #[command(flatten)]
+    pub mail: MailConfig,
+
+    #[command(flatten)]
+    pub billing: BillingConfig,
 }
 
 impl RulesConfig {
@@ -79,6 +85,8 @@ impl RulesConfig {
             max_owned_organizations: self.max_owned_organizations,
             invitation_term: chrono::Duration::days(self.invitation_days.into()),
             invitation_key: InvitationKey(self.invitation_key(jwt)?),
+            mails_invitations: self.mail.smtp_url.is_some(),
+            stripe: self.billing.stripe()?,
             public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
         };
         Ok(Environment { clock, rules: Arc::new(rules) })

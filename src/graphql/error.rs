@@ -70,6 +70,10 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
             values.set("feature", *feature);
             values.set("limit", *limit);
         }
+        Error::CallsExhausted(rate) => {
+            values.set("feature", "API_CALLS_PER_MONTH");
+            values.set("limit", rate.limit);
+        }
         Error::CommitOutcomeUnknown(cause) => {
             values.set("outcome", "UNKNOWN");
             values.set("requestId", Value::from(request_id.to_string()));

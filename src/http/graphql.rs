@@ -26,6 +26,7 @@ use crate::{
     config::Introspection,
     error::{Error, ErrorCode},
     graphql::{Refusal, document::GraphqlRequest},
+    rate_limit::RateLimit,
     request::Answer,
     tenancy::Destination,
 };
@@ -75,6 +76,14 @@ impl Unsupported {
     }
 }
 
+/// What became of one operation.
+struct Outcome {
+    status: StatusCode,
+    body: String,
+    failure: Option<Error>,
+    rate_limit: Option<RateLimit>,
+}
+
 /// One HTTP request and what answering it takes.
 struct Exchange {
     server: Arc<Server>,
@@ -115,9 +124,11 @@ impl Exchange {
         };
         match incoming {
             Incoming::One(request) => {
-                let (status, body, error) = self.run(request, caller.as_ref()).await?;
+                let Outcome { status, body, failure, rate_limit } =
+                    self.run(request, caller.as_ref()).await?;
                 let mut response = json(self.media, status, body);
-                decorate(&mut response, error.as_ref());
+                decorate(&mut response, failure.as_ref());
+                tell_rate_limit(&mut response, rate_limit);
                 Ok(response)
             }
             Incoming::Batch(requests) => self.run_batch(requests, caller.as_ref()).await,
@@ -150,12 +161,14 @@ impl Exchange {
         }
         let mut bodies = Vec::with_capacity(requests.len());
         let mut statuses = Vec::with_capacity(requests.len());
-        let mut failure = None;
+        let (mut failure, mut rate_limit) = (None, None);
         for request in requests {
-            let (status, body, error) = self.run(request, caller).await?;
-            statuses.push(status);
-            bodies.push(body);
-            failure = failure.or(error);
+            let outcome = self.run(request, caller).await?;
+            statuses.push(outcome.status);
+            bodies.push(outcome.body);
+            failure = failure.or(outcome.failure);
+            // The last one is the latest.
+            rate_limit = outcome.rate_limit.or(rate_limit);
         }
         // One status for all: theirs where they agree.
         let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
@@ -165,6 +178,7 @@ impl Exchange {
         if status.is_some() {
             decorate(&mut response, failure.as_ref());
         }
+        tell_rate_limit(&mut response, rate_limit);
         Ok(response)
     }
 
@@ -172,7 +186,7 @@ impl Exchange {
         &self,
         request: GraphqlRequest,
         caller: Option<&Arc<Caller>>,
-    ) -> Result<(StatusCode, String, Option<Error>), Unsupported> {
+    ) -> Result<Outcome, Unsupported> {
         let engine = &self.server.engine;
         let answer = match engine.prepare(request).await {
             Err(errors) => Answer::refused(errors),
@@ -195,7 +209,7 @@ impl Exchange {
         } else {
             errors_only(&answer.response)
         };
-        Ok((status, body, answer.failure))
+        Ok(Outcome { status, body, failure: answer.failure, rate_limit: answer.rate_limit })
     }
 
     fn status(&self, answer: &Answer) -> StatusCode {
@@ -204,6 +218,7 @@ impl Exchange {
                 ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
                 ErrorCode::OrganizationMismatch => StatusCode::FORBIDDEN,
                 ErrorCode::NotFound => StatusCode::NOT_FOUND,
+                ErrorCode::PlanLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
                 ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
                 ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -275,9 +290,27 @@ pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     json(MediaType::Json, StatusCode::INTERNAL_SERVER_ERROR, errors_only(&answer.response))
 }
 
+/// How many calls the organization has left, where its plan limits them.
+fn tell_rate_limit(response: &mut Response, rate_limit: Option<RateLimit>) {
+    let Some(RateLimit { limit, remaining, reset }) = rate_limit else {
+        return;
+    };
+    let headers = [
+        ("ratelimit-limit", limit),
+        ("ratelimit-remaining", remaining),
+        ("ratelimit-reset", reset),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value.into());
+    }
+}
+
 /// The headers that belong to a failure.
 fn decorate(response: &mut Response, failure: Option<&Error>) {
     let headers = response.headers_mut();
+    if let Some(Error::CallsExhausted(rate)) = failure {
+        headers.insert(header::RETRY_AFTER, rate.reset.into());
+    }
     match failure.map(Error::code) {
         Some(ErrorCode::Unauthenticated) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -7,13 +7,14 @@ mod health;
 mod incoming;
 mod negotiate;
 mod sdl;
+mod stripe;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     http::{HeaderValue, header},
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::oneshot};
@@ -56,6 +57,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/schema.graphql", get(sdl::serve))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/webhooks/stripe", post(stripe::receive))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),

@@ -9,6 +9,7 @@ use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
     graphql::{Connection, ContextExt, parse_id, requires_permission, to_int},
+    tenancy::Scope,
     text::Email,
     user::{User, UserById},
 };
@@ -93,8 +94,9 @@ pub struct InviteMemberInput {
 pub struct InviteMemberPayload {
     /// The open invitation.
     pub invitation: Invitation,
-    /// What the invited person must open, signed in with a verified address. Shown here and never again.
-    pub link: String,
+    /// What the invited person must open, signed in with a verified address. Shown here and never again. Null when the server
+    /// mails it to them.
+    pub link: Option<String>,
 }
 
 /// Which invitation.
@@ -109,8 +111,9 @@ pub struct ResendInvitationInput {
 pub struct ResendInvitationPayload {
     /// The open invitation.
     pub invitation: Invitation,
-    /// What the invited person must open; the link before is good no more. Shown here and never again.
-    pub link: String,
+    /// What the invited person must open; the link before is good no more. Shown here and never again. Null when the server mails
+    /// it to them.
+    pub link: Option<String>,
 }
 
 /// Which invitation.

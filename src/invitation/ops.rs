@@ -13,9 +13,10 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     member,
+    outbox::{self, Kind},
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
-    tenancy::{Session, Tenant},
+    tenancy::{Scope, Session, Tenant},
     text::Email,
 };
 
@@ -31,7 +32,8 @@ impl Keyed for invitation::Model {
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) invitation: invitation::Model,
-    pub(super) link: String,
+    /// `None` when it is mailed.
+    pub(super) link: Option<String>,
 }
 
 /// Those of the organization that were neither accepted nor taken back, expired ones included.
@@ -84,7 +86,7 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
         None => insert(session, tenant, email, role).await?,
     };
     record(session, Action::InvitationCreated, &invitation).await?;
-    Ok(issue(session, invitation))
+    issue(session, invitation).await
 }
 
 pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Result<Issued> {
@@ -97,7 +99,7 @@ pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Resul
     }
     let invitation = renew(session, found, None).await?;
     record(session, Action::InvitationResent, &invitation).await?;
-    Ok(issue(session, invitation))
+    issue(session, invitation).await
 }
 
 pub(super) async fn revoke(
@@ -125,7 +127,7 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     let (organization_id, id) = find_by_hash(session, hash.clone()).await?;
     // The role that counts is read again below; until then this one only opens the organization.
     session.enter(Tenant { organization_id, role: OrgRole::Viewer }).await?;
-    let lock = plan::lock_for_newcomer(session).await.map_err(|_| NOT_FOUND)?;
+    let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let invitation = open(tenant)
         .filter(invitation::Column::Id.eq(id))
@@ -227,10 +229,20 @@ async fn find_by_hash(session: &Session, hash: Vec<u8>) -> Result<(OrganizationI
     Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
 }
 
-fn issue(session: &Session, invitation: invitation::Model) -> Issued {
-    let rules = session.rules();
-    let token = Token::of(&rules.invitation_key, invitation.id, invitation.rotation);
-    Issued { link: token.link(&rules.public_url), invitation }
+/// Sees to it that the link reaches its person: by mail after the commit, or through the inviter.
+async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
+    if session.rules().mails_invitations {
+        let payload = json!({ "invitation_id": invitation.id, "rotation": invitation.rotation });
+        outbox::add(session, Kind::InvitationMail, payload).await?;
+        return Ok(Issued { invitation, link: None });
+    }
+    Ok(Issued { link: Some(link(session, &invitation)), invitation })
+}
+
+/// Where the invited person accepts; made anew each time, because the database knows only the token's hash.
+pub(super) fn link(scope: &impl Scope, invitation: &invitation::Model) -> String {
+    let rules = scope.rules();
+    Token::of(&rules.invitation_key, invitation.id, invitation.rotation).link(&rules.public_url)
 }
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::{
     page::Page,
     plan::{self, Plan},
     project::{self, Project, ProjectById, ProjectConnection, ProjectTotal},
-    usage::{self, Entitlement},
+    usage::{self, Entitlement, Meter},
 };
 
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl Organization {
     /// What the plan allows and how much of it is used, for every feature.
     #[graphql(complexity = "1 + 3 * child_complexity")]
     async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
-        let entitlements = usage::entitlements(ctx.session()?).await?;
+        let meter = ctx.data::<Meter>().map_err(|_| Error::internal("there is no meter"))?;
+        let entitlements = usage::entitlements(ctx.session()?, meter).await?;
         Ok(entitlements.into_iter().map(Entitlement).collect())
     }
 

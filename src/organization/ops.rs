@@ -13,7 +13,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Session, Tenant},
+    tenancy::{Scope, Session, Tenant},
 };
 
 /// Founds an organization, and goes on inside it: its id is made here, so that every row is written under its settings.

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Object, SimpleObject};
 use entity::{plan, plan_feature};
 
-use super::{Feature, loader::FeaturesOfPlan, ops};
+use super::{Allowance, Feature, loader::FeaturesOfPlan, ops};
 use crate::{error::Result, graphql::ContextExt};
 
 #[derive(Debug)]
@@ -58,11 +58,13 @@ fn features(rows: Vec<plan_feature::Model>) -> Vec<PlanFeature> {
     let mut features: Vec<_> = rows
         .into_iter()
         .filter_map(|row| {
+            let feature = Feature::from_key(&row.feature)?;
+            let allowance = Allowance::of(feature, Some(&row));
             Some(PlanFeature {
-                feature: Feature::from_key(&row.feature)?,
+                feature,
                 plan: row.plan,
-                enabled: row.enabled,
-                limit: row.limit_value.map(crate::graphql::to_int),
+                enabled: allowance.enabled,
+                limit: allowance.limit.map(crate::graphql::to_int),
             })
         })
         .collect();

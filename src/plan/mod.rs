@@ -10,5 +10,6 @@ mod ops;
 pub use feature::Feature;
 pub use graphql::{Plan, PlanFeature, PlanQuery};
 pub use ops::{
-    Allowance, Lock, allowances, current, default_plan, find, lock, lock_for_newcomer, require,
+    Allowance, EffectiveAllowance, Lock, allowances, current, default_plan, effective_allowance,
+    find, find_by_price, fingerprint, lock, lock_alone, require,
 };

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::{SubscriptionStatus, organization_billing, plan, plan_feature};
 use sea_orm::{
-    ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, sea_query::LockType,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder,
+    QuerySelect, Statement, sea_query::LockType,
 };
 
 use super::Feature;
@@ -11,7 +12,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::enum_name,
-    tenancy::Session,
+    tenancy::{Scope, Session},
 };
 
 /// Proof that the organization's lock is held until the transaction ends.
@@ -39,27 +40,38 @@ pub struct Allowance {
     pub limit: Option<i64>,
 }
 
+impl Allowance {
+    /// A feature without a row is not included, and of what is not included the plan allows none.
+    pub(super) fn of(feature: Feature, row: Option<&plan_feature::Model>) -> Self {
+        match row.filter(|row| row.enabled) {
+            Some(row) => Self { feature, enabled: true, limit: row.limit_value },
+            None => Self { feature, enabled: false, limit: Some(0) },
+        }
+    }
+}
+
 /// Takes the organization's lock, then reads the person's role again: it may have changed while waiting.
 ///
 /// # Errors
 ///
 /// When the person is no longer a member.
 pub async fn lock(session: &Session) -> Result<Lock> {
-    let lock = lock_for_newcomer(session).await?;
+    let lock = lock_alone(session).await?;
     session.refresh_role().await?;
     Ok(lock)
 }
 
-/// Takes the organization's lock for somebody who is just becoming a member.
+/// Takes the organization's lock where there is no role to read again: for somebody who is just becoming a member, and for
+/// work without a person.
 ///
 /// # Errors
 ///
 /// When the organization has ended.
-pub async fn lock_for_newcomer(session: &Session) -> Result<Lock> {
-    let tenant = session.authorize(Permission::OrganizationRead)?;
-    let billing = organization_billing::Entity::find_by_id(tenant.organization_id)
+pub async fn lock_alone(scope: &impl Scope) -> Result<Lock> {
+    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let billing = organization_billing::Entity::find_by_id(organization_id)
         .lock(LockType::NoKeyUpdate)
-        .one(session)
+        .one(scope)
         .await?
         .ok_or(Error::OrganizationNotFound)?;
     Ok(Lock { billing })
@@ -72,13 +84,7 @@ pub async fn lock_for_newcomer(session: &Session) -> Result<Lock> {
 /// [`Error::PlanLimitExceeded`] when the plan in effect does not allow it.
 pub async fn require(session: &Session, lock: &Lock, feature: Feature, count: u64) -> Result<()> {
     let plan = effective_plan(session, &lock.billing).await?;
-    let row =
-        plan_feature::Entity::find_by_id((plan, feature.key().to_owned())).one(session).await?;
-    let limit = match row {
-        Some(row) if row.enabled => row.limit_value,
-        _ => Some(0),
-    };
-    match limit {
+    match allowance(session, plan, feature).await?.limit {
         Some(limit) if u64::try_from(limit).is_ok_and(|limit| count >= limit) => {
             Err(Error::PlanLimitExceeded { feature: enum_name(feature), limit })
         }
@@ -86,17 +92,76 @@ pub async fn require(session: &Session, lock: &Lock, feature: Feature, count: u6
     }
 }
 
+/// What the plan in effect says about a feature, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct EffectiveAllowance {
+    /// What it says.
+    pub allowance: Allowance,
+    /// When billing changed last: this holds until it changes again.
+    pub version: DateTime<Utc>,
+    /// When another plan comes into effect by itself.
+    pub valid_until: Option<DateTime<Utc>>,
+}
+
+/// What the plan in effect says about a feature.
+///
+/// # Errors
+///
+/// Without an organization.
+pub async fn effective_allowance(
+    session: &impl Scope,
+    feature: Feature,
+) -> Result<EffectiveAllowance> {
+    let organization_id = session.organization(Permission::OrganizationRead)?;
+    let billing = organization_billing::Entity::find_by_id(organization_id)
+        .one(session)
+        .await?
+        .ok_or(Error::OrganizationNotFound)?;
+    let plan = effective_plan(session, &billing).await?;
+    let ends_at = own_plan_ends_at(&billing, session.rules().billing_grace);
+    Ok(EffectiveAllowance {
+        allowance: allowance(session, plan, feature).await?,
+        version: billing.updated_at,
+        valid_until: ends_at.filter(|end| *end > session.now()),
+    })
+}
+
+async fn allowance(
+    session: &impl ConnectionTrait,
+    plan: String,
+    feature: Feature,
+) -> Result<Allowance> {
+    let row =
+        plan_feature::Entity::find_by_id((plan, feature.key().to_owned())).one(session).await?;
+    Ok(Allowance::of(feature, row.as_ref()))
+}
+
+/// Changes whenever the catalogue does.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
+    let statement = Statement::from_string(
+        DbBackend::Postgres,
+        "SELECT md5(coalesce((SELECT string_agg(p::text, ',' ORDER BY p.plan) FROM plans p), '')
+                 || coalesce((SELECT string_agg(f::text, ',' ORDER BY f.plan, f.feature) FROM plan_features f), ''))",
+    );
+    let row = session.query_one_raw(statement).await?;
+    Ok(row.ok_or_else(|| Error::internal("there is no catalogue"))?.try_get_by_index(0)?)
+}
+
 /// The plan in effect for the current organization.
 ///
 /// # Errors
 ///
 /// Without an organization.
-pub async fn current(session: &Session) -> Result<plan::Model> {
-    let tenant = session.authorize(Permission::OrganizationRead)?;
+pub async fn current(session: &impl Scope) -> Result<plan::Model> {
+    let organization_id = session.organization(Permission::OrganizationRead)?;
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
         .from(organization_billing::Column::Plan)
         .to(plan::Column::Plan);
-    let (billing, plan) = organization_billing::Entity::find_by_id(tenant.organization_id)
+    let (billing, plan) = organization_billing::Entity::find_by_id(organization_id)
         .join(JoinType::LeftJoin, plan_of_billing.into())
         .select_also(plan::Entity)
         .one(session)
@@ -115,15 +180,14 @@ pub async fn current(session: &Session) -> Result<plan::Model> {
 /// # Errors
 ///
 /// Without an organization.
-pub async fn allowances(session: &Session) -> Result<[Allowance; Feature::ALL.len()]> {
+pub async fn allowances(session: &impl Scope) -> Result<[Allowance; Feature::ALL.len()]> {
     let plan = current(session).await?.plan;
     let rows = plan_feature::Entity::find()
         .filter(plan_feature::Column::Plan.eq(plan))
         .all(session)
         .await?;
-    Ok(Feature::ALL.map(|feature| match rows.iter().find(|row| row.feature == feature.key()) {
-        Some(row) => Allowance { feature, enabled: row.enabled, limit: row.limit_value },
-        None => Allowance { feature, enabled: false, limit: Some(0) },
+    Ok(Feature::ALL.map(|feature| {
+        Allowance::of(feature, rows.iter().find(|row| row.feature == feature.key()))
     }))
 }
 
@@ -132,8 +196,24 @@ pub async fn allowances(session: &Session) -> Result<[Allowance; Feature::ALL.le
 /// # Errors
 ///
 /// When the database fails.
-pub async fn find(session: &Session, plan: &str) -> Result<Option<plan::Model>> {
+pub async fn find(session: &impl ConnectionTrait, plan: &str) -> Result<Option<plan::Model>> {
     Ok(plan::Entity::find_by_id(plan).one(session).await?)
+}
+
+/// The plan that is sold at one of Stripe's prices; the highest where there are several.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn find_by_price(
+    session: &impl ConnectionTrait,
+    prices: &[String],
+) -> Result<Option<plan::Model>> {
+    Ok(plan::Entity::find()
+        .filter(plan::Column::StripePriceId.eq_any(prices.to_vec()))
+        .order_by_desc(plan::Column::Position)
+        .one(session)
+        .await?)
 }
 
 /// The catalogue, cheapest first.
@@ -142,7 +222,7 @@ pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
 }
 
 async fn effective_plan(
-    session: &Session,
+    session: &impl Scope,
     billing: &organization_billing::Model,
 ) -> Result<String> {
     if own_plan_counts(billing, session.now(), session.rules().billing_grace) {
@@ -157,7 +237,7 @@ async fn effective_plan(
 /// # Errors
 ///
 /// When the catalogue has none.
-pub async fn default_plan(session: &Session) -> Result<plan::Model> {
+pub async fn default_plan(session: &impl ConnectionTrait) -> Result<plan::Model> {
     plan::Entity::find()
         .filter(plan::Column::IsDefault.eq(true))
         .one(session)
@@ -171,22 +251,32 @@ fn own_plan_counts(
     now: DateTime<Utc>,
     grace: Duration,
 ) -> bool {
-    if billing.cancel_at_period_end && billing.period_end.is_some_and(|end| end <= now) {
-        return false;
-    }
-    match billing.status {
-        SubscriptionStatus::Active
-        | SubscriptionStatus::Incomplete
-        | SubscriptionStatus::Paused => true,
-        SubscriptionStatus::Trialing => billing.trial_ends_at.is_none_or(|end| now < end),
-        // The failed payment is the one for the period that has just begun.
-        SubscriptionStatus::PastDue => {
-            now < billing.period_start.unwrap_or(billing.updated_at) + grace
-        }
+    let ended = matches!(
+        billing.status,
         SubscriptionStatus::Canceled
-        | SubscriptionStatus::Unpaid
-        | SubscriptionStatus::IncompleteExpired => false,
-    }
+            | SubscriptionStatus::Unpaid
+            | SubscriptionStatus::IncompleteExpired
+    );
+    !ended && own_plan_ends_at(billing, grace).is_none_or(|end| now < end)
+}
+
+/// When the organization's own plan ends by itself, as things stand; nothing has to run for it.
+fn own_plan_ends_at(
+    billing: &organization_billing::Model,
+    grace: Duration,
+) -> Option<DateTime<Utc>> {
+    let by_cancellation = billing.period_end.filter(|_| billing.cancel_at_period_end);
+    let by_status = match billing.status {
+        // Paused is a trial that ended without a way to pay.
+        SubscriptionStatus::Trialing | SubscriptionStatus::Paused => billing.trial_ends_at,
+        // Without a time of its own the failed payment is the one for the period that has just begun.
+        SubscriptionStatus::PastDue => Some(
+            billing.past_due_since.or(billing.period_start).unwrap_or(billing.updated_at) + grace,
+        ),
+        _ => None,
+    };
+    // The earlier of those that there are.
+    by_cancellation.into_iter().chain(by_status).min()
 }
 
 #[cfg(test)]
@@ -209,6 +299,7 @@ mod tests {
                 period_start,
                 period_end: None,
                 trial_ends_at,
+                past_due_since: None,
                 cancel_at_period_end: false,
                 stripe_event_at: None,
                 created_at: now,
@@ -219,6 +310,9 @@ mod tests {
         assert!(counts(SubscriptionStatus::Active, None, None));
         assert!(counts(SubscriptionStatus::Trialing, day(101), None));
         assert!(!counts(SubscriptionStatus::Trialing, day(100), None));
+        assert!(counts(SubscriptionStatus::Paused, None, None));
+        assert!(!counts(SubscriptionStatus::Paused, day(100), None));
+        assert!(counts(SubscriptionStatus::Incomplete, None, None));
         assert!(counts(SubscriptionStatus::PastDue, None, day(94)));
         assert!(!counts(SubscriptionStatus::PastDue, None, day(93)));
         for ended in [

@@ -42,8 +42,15 @@ impl managed::Manager for Connector {
     }
 }
 
-/// The pool of one database.
+/// The pool of one database; cheap to clone.
+#[derive(Clone)]
 pub(super) struct Connections(Pool<Connector>);
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connections").finish_non_exhaustive()
+    }
+}
 
 impl Connections {
     pub(super) fn new(options: DatabaseOptions) -> Result<Self> {

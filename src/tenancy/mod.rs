@@ -3,15 +3,21 @@
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 
 mod connection;
+mod environment;
 mod open;
 mod placement;
+mod scope;
 mod self_check;
 mod session;
+mod system;
 mod transaction;
 
 pub use connection::DatabaseOptions;
+pub use environment::{Environment, InvitationKey, Rules};
 pub use open::{Destination, Opened, open};
 pub use placement::Placement;
+pub use scope::{Actor, Scope};
 pub use self_check::{Finding, Severity, self_check};
-pub use session::{Environment, InvitationKey, Rules, Session, Tenant, Viewer};
+pub use session::{Session, Tenant, Viewer};
+pub use system::{Reason, SystemSession, open_system};
 pub use transaction::{Access, Transaction};

@@ -4,12 +4,15 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
+use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId, UserId};
 use sea_orm::ActiveEnum;
 use sqlx::{AssertSqlSafe, Executor, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Access, Environment, Placement, Session, Tenant, Transaction, Viewer};
+use super::{
+    Access, Environment, Placement, Session, Tenant, Transaction, Viewer, connection::Connections,
+};
 use crate::{
     auth::Caller,
     error::{Error, Result, Trouble},
@@ -31,6 +34,24 @@ pub struct Opened {
     pub session: Session,
     /// The current slug, when the request used a retired one.
     pub moved_to: Option<String>,
+    /// When the organization's billing changed last: whatever was worked out from it before is out of date.
+    pub billing_version: Option<DateTime<Utc>>,
+}
+
+/// How a session was opened, to open another transaction in the same way.
+#[derive(Debug)]
+pub(super) struct Opening {
+    connections: Connections,
+    sql: String,
+}
+
+impl Opening {
+    /// Goes on with a finished transaction's name in a new one; answers where the person is now.
+    pub(super) async fn again(&self, transaction: &Transaction) -> Result<Option<Tenant>> {
+        let (fresh, row) = begin(&self.connections, &self.sql).await?;
+        transaction.replace(fresh).await;
+        tenant(&row)
+    }
 }
 
 /// Opens a session for a caller; an identity that is seen for the first time is given its user before.
@@ -46,18 +67,13 @@ pub async fn open(
     access: Access,
 ) -> Result<Opened> {
     let sql = opening_message(caller, destination.slug.as_deref(), access);
-    let (mut transaction, mut row) = begin(placement, &sql).await?;
+    let (mut transaction, mut row) = begin(placement.requests(), &sql).await?;
     if row.try_get::<&str, _>("outcome")? == "UNKNOWN_IDENTITY" {
         transaction.roll_back().await;
         provision(placement, caller).await?;
-        (transaction, row) = begin(placement, &sql).await?;
+        (transaction, row) = begin(placement.requests(), &sql).await?;
     }
-    match row.try_get::<&str, _>("outcome")? {
-        "OK" => {}
-        "MISMATCH" => return Err(Error::OrganizationMismatch),
-        "NOT_FOUND" => return Err(Error::OrganizationNotFound),
-        outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
-    }
+    let tenant = tenant(&row)?;
     let slug: Option<String> = row.try_get("organization_slug")?;
     // An id in the claim does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
@@ -68,8 +84,10 @@ pub async fn open(
         verified_email: caller.email.clone(),
         client_ip: destination.client_ip,
     };
-    let session = Session::new(transaction, viewer, tenant(&row)?, environment);
-    Ok(Opened { session, moved_to })
+    let billing_version = row.try_get("billing_version")?;
+    let opening = Opening { connections: placement.requests().clone(), sql };
+    let session = Session::new(transaction, viewer, tenant, environment, opening);
+    Ok(Opened { session, moved_to, billing_version })
 }
 
 fn opening_message(caller: &Caller, slug: Option<&str>, access: Access) -> String {
@@ -103,10 +121,10 @@ fn push_text(sql: &mut String, text: Option<&str>) {
 }
 
 /// Sends the opening message. A connection that died in the pool is no reason to fail: nothing has happened on it.
-async fn begin(placement: &Placement, sql: &str) -> Result<(Transaction, PgRow)> {
+pub(super) async fn begin(connections: &Connections, sql: &str) -> Result<(Transaction, PgRow)> {
     let mut retried = false;
     loop {
-        let transaction = Transaction::new(placement.lease().await?);
+        let transaction = Transaction::new(connections.lease().await?);
         let message = AssertSqlSafe(sql.to_owned());
         let row = transaction
             .run(|connection| Box::pin(connection.fetch_one(sqlx::raw_sql(message))))
@@ -115,7 +133,7 @@ async fn begin(placement: &Placement, sql: &str) -> Result<(Transaction, PgRow)>
             Ok(row) => return Ok((transaction, row)),
             Err(error) if Trouble::of(&error) == Trouble::Connection && !retried => {
                 retried = true;
-                placement.discard_idle();
+                connections.discard_idle();
             }
             Err(error) => return Err(error.into()),
         }
@@ -124,7 +142,7 @@ async fn begin(placement: &Placement, sql: &str) -> Result<(Transaction, PgRow)>
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
 async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
-    let transaction = Transaction::new(placement.lease().await?);
+    let transaction = Transaction::new(placement.requests().lease().await?);
     let query = sqlx::query("SELECT auth.provision_user($1, $2, $3, $4)")
         .bind(caller.issuer.clone())
         .bind(caller.subject.clone())
@@ -141,7 +159,14 @@ async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
     transaction.commit().await
 }
 
+/// The organization that the opening message led to.
 fn tenant(row: &PgRow) -> Result<Option<Tenant>> {
+    match row.try_get::<&str, _>("outcome")? {
+        "OK" => {}
+        "MISMATCH" => return Err(Error::OrganizationMismatch),
+        "NOT_FOUND" => return Err(Error::OrganizationNotFound),
+        outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
+    }
     let organization: Option<Uuid> = row.try_get("organization_id")?;
     let role: Option<String> = row.try_get("role")?;
     Ok(match (organization, role) {

@@ -4,15 +4,21 @@ use sqlx::Connection;
 
 use super::{
     Finding,
-    connection::{Connections, DatabaseOptions, Lease},
+    connection::{Connections, DatabaseOptions},
     self_check,
     transaction::Borrowed,
 };
 use crate::error::Result;
 
-/// Knows the database of every organization.
+/// The most connections for work without a person.
+const SYSTEM_CONNECTIONS: usize = 3;
+
+/// Knows the database of every organization; cheap to clone.
+#[derive(Clone)]
 pub struct Placement {
     shared: Connections,
+    /// For work without a person, which must neither wait for requests nor crowd them out.
+    system: Connections,
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
 }
@@ -29,19 +35,26 @@ impl Placement {
     /// # Errors
     ///
     /// When the pool cannot be set up; no connection is made yet.
-    pub fn shared(options: DatabaseOptions) -> Result<Self> {
-        let probe = DatabaseOptions { max_connections: 1, ..options.clone() };
-        Ok(Self { shared: Connections::new(options)?, probe: Connections::new(probe)? })
+    pub fn shared(options: &DatabaseOptions) -> Result<Self> {
+        let pool = |name, max_connections| {
+            let connect = options.connect.clone().application_name(name);
+            Connections::new(DatabaseOptions { connect, max_connections, ..options.clone() })
+        };
+        Ok(Self {
+            shared: pool("tenantry", options.max_connections)?,
+            system: pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS))?,
+            probe: pool("tenantry probe", 1)?,
+        })
     }
 
-    /// A connection to where requests begin.
-    pub(super) async fn lease(&self) -> Result<Lease> {
-        self.shared.lease().await
+    /// Where requests begin.
+    pub(super) fn requests(&self) -> &Connections {
+        &self.shared
     }
 
-    /// One connection was found dead: new ones are made instead of trying the others.
-    pub(super) fn discard_idle(&self) {
-        self.shared.discard_idle();
+    /// Where work without a person begins.
+    pub(super) fn system(&self) -> &Connections {
+        &self.system
     }
 
     /// Which migration steps the database has, as far as the app role can see.

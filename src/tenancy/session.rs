@@ -10,50 +10,17 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId, UserId};
-use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, Statement};
 
-use super::Transaction;
+use super::{
+    Environment, Rules, Transaction,
+    open::Opening,
+    scope::{Actor, Scope, connection_of_transaction},
+};
 use crate::{
     auth::Permission,
-    clock::Clock,
     error::{Error, Result},
 };
-
-/// What operations need to know beyond the database.
-#[derive(Clone, Debug)]
-pub struct Environment {
-    /// The time.
-    pub clock: Clock,
-    /// The rules that the operator set.
-    pub rules: Arc<Rules>,
-}
-
-/// Business rules that are settings.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// How long an organization keeps its plan after a payment failed.
-    pub billing_grace: chrono::Duration,
-    /// How long a trial lasts.
-    pub trial_term: chrono::Duration,
-    /// How many organizations a person may own before they can found no more.
-    pub max_owned_organizations: u32,
-    /// How long an invitation can be accepted.
-    pub invitation_term: chrono::Duration,
-    /// What makes the tokens of invitations.
-    pub invitation_key: InvitationKey,
-    /// Where the links of invitations lead, without a slash at the end.
-    pub public_url: String,
-}
-
-/// The key of the invitations' tokens; never shown.
-#[derive(Clone)]
-pub struct InvitationKey(pub Vec<u8>);
-
-impl std::fmt::Debug for InvitationKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("InvitationKey(…)")
-    }
-}
 
 /// The person of a request.
 #[derive(Clone, Debug)]
@@ -84,6 +51,7 @@ pub struct Session {
     entered: AtomicU32,
     now: DateTime<Utc>,
     rules: Arc<Rules>,
+    opening: Opening,
 }
 
 impl Session {
@@ -92,6 +60,7 @@ impl Session {
         viewer: Viewer,
         tenant: Option<Tenant>,
         environment: &Environment,
+        opening: Opening,
     ) -> Self {
         Self {
             transaction,
@@ -100,6 +69,7 @@ impl Session {
             entered: AtomicU32::new(0),
             now: environment.clock.now(),
             rules: Arc::clone(&environment.rules),
+            opening,
         }
     }
 
@@ -110,16 +80,6 @@ impl Session {
 
     fn tenant(&self) -> Option<Tenant> {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// When the request began; everything in it happens at this time.
-    pub fn now(&self) -> DateTime<Utc> {
-        self.now
-    }
-
-    /// The operator's rules.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
     }
 
     /// The transaction, for whoever ends it.
@@ -163,6 +123,27 @@ impl Session {
         Ok(())
     }
 
+    /// Commits what was written so far, does `work` while no transaction is open, and goes on in a new transaction of the
+    /// same person in the same organization. For what cannot go on without the answer of another service: nothing may hold
+    /// a connection, let alone a lock, while that service thinks.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was committed (then `work` was not begun), or there is no way back in.
+    pub async fn outside<T>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
+        self.transaction.commit().await?;
+        let outcome = work.await;
+        let tenant = self.opening.again(&self.transaction).await?;
+        if tenant.map(|tenant| tenant.organization_id)
+            != self.tenant().map(|tenant| tenant.organization_id)
+        {
+            return Err(Error::OrganizationNotFound);
+        }
+        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = tenant;
+        self.entered.fetch_add(1, Ordering::Relaxed);
+        Ok(outcome)
+    }
+
     /// Reads the person's role again: it may have changed while the request waited for a lock.
     ///
     /// # Errors
@@ -187,25 +168,22 @@ impl Session {
     }
 }
 
-#[sea_orm::prelude::async_trait::async_trait]
-impl ConnectionTrait for Session {
-    fn get_database_backend(&self) -> DbBackend {
-        self.transaction.get_database_backend()
+connection_of_transaction!(Session);
+
+impl Scope for Session {
+    fn organization(&self, permission: Permission) -> Result<OrganizationId> {
+        Ok(self.authorize(permission)?.organization_id)
     }
 
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.transaction.execute_raw(statement).await
+    fn now(&self) -> DateTime<Utc> {
+        self.now
     }
 
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.transaction.execute_unprepared(sql).await
+    fn rules(&self) -> &Rules {
+        &self.rules
     }
 
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.transaction.query_one_raw(statement).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.transaction.query_all_raw(statement).await
+    fn actor(&self) -> Actor<'_> {
+        Actor::Person(self.viewer.user_id, self.viewer.client_ip)
     }
 }

@@ -156,6 +156,12 @@ impl Transaction {
         }
     }
 
+    /// Goes on with another transaction, which was just begun, after this one was finished.
+    pub(super) async fn replace(&self, fresh: Self) {
+        self.statements.fetch_add(fresh.statements(), Ordering::Relaxed);
+        *self.connection.lock().await = fresh.connection.into_inner();
+    }
+
     /// Ends the transaction without keeping anything; the rollback happens behind the caller's back.
     pub async fn release(&self) {
         drop(self.connection.lock().await.take());

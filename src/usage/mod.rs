@@ -1,7 +1,9 @@
-//! Usage: how much of what its plan allows an organization has used.
+//! Usage: how much of what its plan allows an organization has used, and the meter that counts its calls.
 
 mod graphql;
+mod meter;
 mod ops;
 
 pub use graphql::Entitlement;
+pub use meter::Meter;
 pub use ops::entitlements;

@@ -117,7 +117,8 @@ fn mutation(field: &str, ids: &Ids) -> String {
         "updateMemberRole" => format!("{{ id: \"{member}\", role: MEMBER }}"),
         "removeMember" => format!("{{ id: \"{member}\" }}"),
         "changePlan" => "{ plan: \"enterprise\" }".to_owned(),
-        "startTrial" => "{ plan: \"pro\" }".to_owned(),
+        "startTrial" | "createCheckoutSession" => "{ plan: \"pro\" }".to_owned(),
+        "createBillingPortalSession" => "{}".to_owned(),
         "leaveOrganization" | "cancelSubscription" | "resumeSubscription" => {
             "{ organizationId: \"00000000-0000-4000-8000-00000000000a\" }".to_owned()
         }
@@ -153,8 +154,9 @@ async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
     let data = owner.data("{ __schema { types { name kind } } }").await;
     for kind in data["__schema"]["types"].as_array().unwrap() {
         let name = kind["name"].as_str().unwrap();
-        let wraps =
-            ["Connection", "Edge", "Payload", "PageInfo"].iter().any(|end| name.ends_with(end));
+        let wraps = ["Connection", "Edge", "Payload", "PageInfo", "Session"]
+            .iter()
+            .any(|end| name.ends_with(end));
         let decided = wraps || name.starts_with("__") || TYPES.contains(&name);
         assert!(kind["kind"] != "OBJECT" || decided, "say how a {name} is reached, and who may");
     }

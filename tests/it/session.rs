@@ -281,7 +281,7 @@ async fn introspection_opens_no_transaction() {
     }
     let sessions: i64 = app
         .database
-        .value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tenantry_app'")
+        .value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tenantry'")
         .await;
     assert_eq!(sessions, 0, "no connection was ever made");
     let users: i64 = app.database.value("SELECT count(*) FROM auth.identities").await;

@@ -6,20 +6,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FLOOR: [&str; 10] = [
+const FLOOR: [&str; 13] = [
     "calendar",
     "clock",
     "config",
     "error",
     "page",
+    "mail",
     "postgres",
+    "rate_limit",
+    "stripe",
     "telemetry",
     "text",
     "auth",
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 4] = ["cli", "http", "request", "schema"];
+const SURFACE: [&str; 5] = ["background", "cli", "http", "request", "schema"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

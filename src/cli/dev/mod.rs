@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use super::{
     server::{build, stop_signal},
 };
 use crate::{
+    background::Background,
     config::{DatabaseConfig, HttpConfig, JwtConfig, LogConfig, RulesConfig},
     http,
     postgres::{self, Embedded, Options},
@@ -101,7 +103,8 @@ impl Dev {
         }
         demo::load(&owner).await.map_err(Failure::new)?;
         let app = owner.username(migration::APP_ROLE);
-        let placement = Placement::shared(self.database.with_connect(app)).map_err(Failure::new)?;
+        let placement =
+            Placement::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
         demo::TOKENS.set(demo::Tokens::sign(&secret).map_err(Failure::new)?).ok();
         let server =
@@ -116,7 +119,11 @@ impl Dev {
         let screen = demo::welcome(&format!("http://{address}"), &url);
         // The reader of a pipe may be gone; that is no reason to stop.
         let _ = std::io::stdout().write_all(screen.as_bytes());
-        http::serve(listener, server, stop_signal(), GRACE).await.map_err(Failure::new)
+        let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
+        let background = Background::start(Arc::clone(&server.engine), mailer);
+        let outcome = http::serve(listener, server, stop_signal(), GRACE).await;
+        background.stop().await;
+        outcome.map_err(Failure::new)
     }
 }
 

@@ -6,13 +6,16 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use tenantry::{
     auth::{self, Claims, JwksOptions, Verifier},
+    background::Background,
     clock::Clock,
     config::Introspection,
     graphql::Limits,
     http::{Readiness, Server},
+    mail::Mailer,
     request::Engine,
     schema::Api,
     tenancy::{DatabaseOptions, Environment, InvitationKey, Placement, Rules},
+    usage::Meter,
 };
 use tokio::net::TcpListener;
 
@@ -33,6 +36,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Where the keys of tokens are, if not the shared secret.
     pub issuer: Option<JwksOptions>,
+    /// Who sends mail; `rules` must say that it is sent.
+    pub mailer: Option<Mailer>,
 }
 
 impl Default for Settings {
@@ -65,9 +70,12 @@ impl Default for Settings {
                 max_owned_organizations: 3,
                 invitation_term: chrono::Duration::days(7),
                 invitation_key: InvitationKey(b"a key for tests".to_vec()),
+                mails_invitations: false,
                 public_url: "https://app.example".to_owned(),
+                stripe: None,
             },
             issuer: None,
+            mailer: None,
         }
     }
 }
@@ -77,6 +85,7 @@ pub struct App {
     pub base: String,
     pub database: Database,
     pub engine: Arc<Engine>,
+    pub background: Background,
 }
 
 impl App {
@@ -95,10 +104,13 @@ impl App {
             acquire_timeout: Duration::from_secs(5),
         };
         let rules = Arc::new(settings.rules);
+        let environment = Environment { clock: settings.clock.clone(), rules };
+        let placement = Placement::shared(&options).unwrap();
         let engine = Arc::new(Engine {
             api: Api::new(settings.limits).unwrap(),
-            placement: Placement::shared(options).unwrap(),
-            environment: Environment { clock: settings.clock.clone(), rules },
+            meter: Meter::new(placement.clone(), environment.clone()),
+            placement,
+            environment,
             timeout: settings.timeout,
             introspection: settings.introspection != Introspection::Never,
         });
@@ -121,7 +133,8 @@ impl App {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let forever = std::future::pending();
         tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
-        Self { base, database, engine }
+        let background = Background::start(Arc::clone(&engine), settings.mailer);
+        Self { base, database, engine, background }
     }
 
     /// Somebody with this token, at `/org/{slug}/graphql` or at `/graphql`.

@@ -96,17 +96,18 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
     }
 
-    /// A digest of every row of every table: equal before and after means that nothing changed.
+    /// A digest of every row of every table: equal before and after means that nothing changed. Without the usage, which counts
+    /// calls, whatever they do.
     pub async fn fingerprint(&self) -> Vec<(String, String)> {
         let mut connection = self.connect_admin().await;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-             WHERE schemaname IN ('app', 'auth', 'billing', 'audit') ORDER BY 1",
+             WHERE schemaname IN ('app', 'auth', 'billing', 'audit') AND tablename <> 'usage' ORDER BY 1",
         )
         .fetch_all(&mut connection)
         .await
         .unwrap();
-        assert!(tables.len() >= 13, "{tables:?}");
+        assert!(tables.len() >= 12, "{tables:?}");
         let mut digests = Vec::new();
         for table in tables {
             let sql = format!(

@@ -1,0 +1,137 @@
+//! Work without a person: the outbox, Stripe's inbox, metering and maintenance, each by a narrow door.
+
+use crate::rls::{self, Verb};
+
+crate::step!("m0010_system", sql());
+
+const SQL: &str = r"
+-- As before, and tells when the organization's billing changed last, so that a server notices with the very next request.
+DROP FUNCTION auth.open_request;
+CREATE FUNCTION auth.open_request(
+    p_issuer text, p_subject text, p_path text, p_claim text,
+    OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
+    OUT billing_version timestamptz
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
+DECLARE
+    from_path  uuid;
+    from_claim uuid;
+BEGIN
+    SELECT i.user_id INTO user_id FROM auth.identities i
+        WHERE i.issuer = p_issuer AND i.subject = p_subject;
+    IF user_id IS NULL THEN
+        outcome := 'UNKNOWN_IDENTITY';
+        RETURN;
+    END IF;
+    PERFORM set_config('app.current_user_id', user_id::text, true);
+
+    IF p_path IS NOT NULL THEN
+        SELECT s.organization_id INTO from_path FROM app.organization_slugs s WHERE s.slug = p_path;
+    END IF;
+    IF p_claim ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN
+        from_claim := p_claim::uuid;
+    ELSIF p_claim IS NOT NULL AND p_claim IS DISTINCT FROM p_path THEN
+        SELECT s.organization_id INTO from_claim FROM app.organization_slugs s WHERE s.slug = p_claim;
+    ELSE
+        from_claim := from_path;
+    END IF;
+
+    IF p_path IS NOT NULL AND p_claim IS NOT NULL AND p_path <> p_claim
+        AND (from_path IS NULL OR from_path IS DISTINCT FROM from_claim)
+    THEN
+        outcome := 'MISMATCH';
+        RETURN;
+    END IF;
+
+    IF p_path IS NULL AND p_claim IS NULL THEN
+        outcome := 'OK';
+        RETURN;
+    END IF;
+
+    SELECT o.id, o.slug, m.role, b.updated_at INTO organization_id, organization_slug, role, billing_version
+        FROM auth.organization_members m
+            JOIN app.organizations o ON o.id = m.organization_id
+            LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
+        WHERE m.organization_id = CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END
+            AND m.user_id = open_request.user_id;
+    IF organization_id IS NULL THEN
+        outcome := 'NOT_FOUND';
+        RETURN;
+    END IF;
+    PERFORM set_config('app.current_org_id', organization_id::text, true),
+            set_config('app.current_role', role, true);
+    outcome := 'OK';
+END
+$$;
+
+-- The grace after a failed payment runs from here, whatever else changes meanwhile.
+ALTER TABLE billing.organization_billing ADD COLUMN past_due_since timestamptz;
+
+-- What nobody but its writer works off is never due.
+ALTER TABLE app.outbox ALTER COLUMN due_at DROP NOT NULL;
+
+-- The outbox is worked off across organizations, oldest first.
+CREATE INDEX outbox_due ON app.outbox (due_at) WHERE processed_at IS NULL;
+
+-- What is due; whoever works on a row then goes through the organization's own settings.
+CREATE FUNCTION app.due_outbox(p_now timestamptz, p_limit integer)
+RETURNS TABLE (organization_id uuid, id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+    SELECT o.organization_id, o.id FROM app.outbox o
+        WHERE o.processed_at IS NULL AND o.due_at <= p_now ORDER BY o.due_at LIMIT p_limit
+$$;
+
+-- The organization with this id, or this slug, current or retired, whether or not it still exists.
+CREATE FUNCTION app.find_organization(p_name text) RETURNS uuid
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+    SELECT s.organization_id FROM app.organization_slugs s
+        WHERE s.slug = p_name OR s.organization_id::text = lower(p_name) LIMIT 1
+$$;
+
+-- Keeps an event of Stripe's before anything is made of it; true when it was applied before.
+CREATE FUNCTION billing.receive_stripe_event(p_id text, p_type text, p_created timestamptz, p_payload jsonb) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = billing, pg_temp AS $$
+    INSERT INTO billing.stripe_events AS e (id, type, created, payload, attempts)
+        VALUES (p_id, p_type, p_created, p_payload, 1)
+        ON CONFLICT (id) DO UPDATE SET attempts = e.attempts + 1
+        RETURNING processed_at IS NOT NULL
+$$;
+
+-- The event, for whoever applies it: others who have the same in hand wait here.
+CREATE FUNCTION billing.claim_stripe_event(p_id text)
+RETURNS TABLE (payload jsonb, processed boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = billing, pg_temp AS $$
+    SELECT e.payload, e.processed_at IS NOT NULL FROM billing.stripe_events e WHERE e.id = p_id FOR UPDATE
+$$;
+
+-- What became of an event: applied, or (with an error) not yet.
+CREATE FUNCTION billing.finish_stripe_event(p_id text, p_error text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = billing, pg_temp AS $$
+    UPDATE billing.stripe_events
+        SET error = p_error, processed_at = CASE WHEN p_error IS NULL THEN now() ELSE processed_at END
+        WHERE id = p_id
+$$;
+
+-- Whose customer it is at Stripe's; else the organization that we named when the subscription was begun, if it has none.
+CREATE FUNCTION billing.find_organization(p_customer text, p_organization uuid) RETURNS uuid
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = billing, pg_temp AS $$
+    SELECT b.organization_id FROM billing.organization_billing b
+        WHERE b.stripe_customer_id = p_customer
+           OR (b.organization_id = p_organization AND b.stripe_customer_id IS NULL)
+        ORDER BY b.stripe_customer_id NULLS LAST LIMIT 1
+$$;
+
+REVOKE EXECUTE ON FUNCTION auth.open_request, app.due_outbox, app.find_organization, billing.receive_stripe_event,
+    billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.open_request, app.due_outbox, app.find_organization, billing.receive_stripe_event,
+    billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization TO tenantry_app;
+";
+
+fn sql() -> String {
+    [
+        rls::definer("app.outbox", &[Verb::Select]),
+        rls::definer("billing.stripe_events", &[Verb::Select, Verb::Insert, Verb::Update]),
+        rls::definer("billing.organization_billing", &[Verb::Select]),
+        SQL.to_owned(),
+    ]
+    .concat()
+}

@@ -1,0 +1,115 @@
+//! The mail of the outbox: sent after the commit that asked for it, and tried again until it is sent or good for nothing.
+//!
+//! No transaction is open while the mail server is spoken with. A server that dies between sending and saying so leaves a
+//! letter to be sent twice, under the same Message-ID.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+
+use crate::{
+    error::Result,
+    invitation,
+    mail::Mailer,
+    outbox::{self, Overdue},
+    request::Engine,
+    tenancy::{Access, Reason, SystemSession, open_system},
+};
+
+/// How often the outbox is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Letters that are looked for at once, and sent at the same time.
+const BATCH: i32 = 100;
+const AT_ONCE: usize = 4;
+
+/// How long a server keeps a letter to itself: longer than sending it can take.
+const LEASE: chrono::Duration = chrono::Duration::minutes(2);
+
+/// The wait after the first failure; it doubles with each, up to the longest.
+const FIRST_WAIT: chrono::Duration = chrono::Duration::seconds(15);
+const LONGEST_WAIT: chrono::Duration = chrono::Duration::hours(1);
+
+/// Then nobody will read it any more: about a day.
+const MOST_ATTEMPTS: i32 = 32;
+
+/// Delivers letters for ever; dropping it stops.
+pub async fn deliver(engine: Arc<Engine>, mailer: Mailer) {
+    loop {
+        match overdue(&engine).await {
+            Ok(letters) => {
+                let (engine, mailer) = (&engine, &mailer);
+                stream::iter(letters)
+                    .for_each_concurrent(AT_ONCE, |letter| async move {
+                        if let Err(error) = send(engine, mailer, letter).await {
+                            tracing::warn!(letter = %letter.id, %error, "a letter waits: the database was not there");
+                        }
+                    })
+                    .await;
+            }
+            Err(error) => tracing::warn!(%error, "the outbox cannot be read"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn overdue(engine: &Engine) -> Result<Vec<Overdue>> {
+    let session =
+        open_system(&engine.placement, &engine.environment, None, Reason::Mail, Access::Read)
+            .await?;
+    outbox::due(&session, BATCH).await
+}
+
+async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
+    let session = open(engine, letter).await?;
+    let Some(row) = outbox::claim(&session, letter.id, LEASE).await? else {
+        return Ok(());
+    };
+    let Some(mail) = invitation::compose(&session, &row.payload).await? else {
+        outbox::finish(&session, letter.id, Some("the invitation is good no more")).await?;
+        return session.commit().await;
+    };
+    session.commit().await?;
+    let outcome = mailer.send(&mail, &letter.id.to_string()).await;
+    let session = open(engine, letter).await?;
+    match outcome {
+        Ok(()) => outbox::finish(&session, letter.id, None).await?,
+        Err(error) if row.attempts >= MOST_ATTEMPTS => {
+            tracing::error!(letter = %letter.id, attempts = row.attempts, %error, "a letter is given up");
+            outbox::finish(&session, letter.id, Some(&error.to_string())).await?;
+        }
+        Err(error) => {
+            tracing::warn!(letter = %letter.id, attempts = row.attempts, %error, "a letter waits: the mail server did not take it");
+            let until = engine.environment.clock.now() + wait(row.attempts);
+            outbox::postpone(&session, letter.id, until, &error.to_string()).await?;
+        }
+    }
+    session.commit().await
+}
+
+async fn open(engine: &Engine, letter: Overdue) -> Result<SystemSession> {
+    let organization = Some(letter.organization_id);
+    open_system(&engine.placement, &engine.environment, organization, Reason::Mail, Access::Write)
+        .await
+}
+
+/// After so many attempts.
+fn wait(attempts: i32) -> chrono::Duration {
+    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
+    (FIRST_WAIT * 2_i32.pow(doublings)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_an_hour_and_last_a_day() {
+        assert_eq!(wait(1), FIRST_WAIT);
+        assert_eq!(wait(2), FIRST_WAIT * 2);
+        assert_eq!(wait(9), LONGEST_WAIT);
+        let all =
+            (1..MOST_ATTEMPTS).map(wait).fold(chrono::Duration::zero(), |sum, wait| sum + wait);
+        assert!((20..30).contains(&all.num_hours()), "{all}");
+    }
+}

@@ -1,0 +1,36 @@
+//! What a server does by itself, beside answering requests.
+
+mod mail;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::{mail::Mailer, request::Engine};
+
+/// The work in the background; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Background {
+    engine: Arc<Engine>,
+    tasks: JoinSet<()>,
+}
+
+impl Background {
+    /// Begins: keeps the meter, and sends mail where there is somebody to send it.
+    #[must_use]
+    pub fn start(engine: Arc<Engine>, mailer: Option<Mailer>) -> Self {
+        let mut tasks = JoinSet::new();
+        let meter = engine.meter.clone();
+        tasks.spawn(async move { meter.keep().await });
+        if let Some(mailer) = mailer {
+            tasks.spawn(mail::deliver(Arc::clone(&engine), mailer));
+        }
+        Self { engine, tasks }
+    }
+
+    /// Ends, after the last request, and gives back what was leased.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.engine.meter.give_back().await;
+    }
+}

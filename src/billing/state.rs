@@ -1,0 +1,110 @@
+//! What Stripe says of a subscription, taken over into the organization's billing.
+
+use entity::{SubscriptionStatus, organization_billing};
+use sea_orm::{ActiveModelTrait, IntoActiveModel, Set};
+use serde_json::{Value, json};
+
+use crate::{
+    audit::{self, Action},
+    error::{Error, Result},
+    plan::{self, Lock},
+    stripe::{Event, Subscription},
+    tenancy::Scope,
+};
+
+/// Somebody is charged, or soon will be.
+pub(super) fn is_live(status: SubscriptionStatus) -> bool {
+    !matches!(
+        status,
+        SubscriptionStatus::Canceled
+            | SubscriptionStatus::Incomplete
+            | SubscriptionStatus::IncompleteExpired
+    )
+}
+
+/// Makes billing what the subscription is. With an event, its time is remembered, so that older ones count no more.
+pub(super) async fn write(
+    scope: &impl Scope,
+    lock: &Lock,
+    subscription: &Subscription,
+    event: Option<&Event>,
+) -> Result<organization_billing::Model> {
+    let before = lock.billing();
+    let mut row = before.clone().into_active_model();
+    row.stripe_customer_id.set_if_not_equals(Some(subscription.customer.clone()));
+    row.stripe_subscription_id.set_if_not_equals(Some(subscription.id.clone()));
+    row.status.set_if_not_equals(subscription.status);
+    // What was never paid for does not change the plan; what has ended keeps the name of what it was.
+    if is_live(subscription.status) {
+        row.plan.set_if_not_equals(plan_of(scope, subscription).await?);
+    }
+    row.period_start.set_if_not_equals(subscription.period_start);
+    row.period_end.set_if_not_equals(subscription.period_end);
+    // That there was a trial is remembered: there is one only.
+    row.trial_ends_at.set_if_not_equals(subscription.trial_end.or(before.trial_ends_at));
+    row.cancel_at_period_end.set_if_not_equals(subscription.cancels);
+    row.past_due_since.set_if_not_equals(match subscription.status {
+        SubscriptionStatus::PastDue => {
+            let since = event.map_or(scope.now(), |event| event.created);
+            Some(before.past_due_since.unwrap_or(since))
+        }
+        _ => None,
+    });
+    if let Some(event) = event {
+        row.stripe_event_at = Set(before.stripe_event_at.max(Some(event.created)));
+    }
+    if row.is_changed() { Ok(row.update(scope).await?) } else { Ok(before.clone()) }
+}
+
+/// Records what an event of Stripe's changed, if anything.
+pub(super) async fn record(
+    scope: &impl Scope,
+    before: &organization_billing::Model,
+    after: &organization_billing::Model,
+    event: &Event,
+) -> Result<()> {
+    let mut metadata = json!({ "event": event.id });
+    let mut changed = |name: &str, old: Value, new: Value| {
+        let changed = old != new;
+        if changed {
+            metadata[format!("old_{name}")] = old;
+            metadata[name] = new;
+        }
+        changed
+    };
+    let plan = changed("plan", json!(before.plan), json!(after.plan));
+    let others = [
+        changed("status", name(before.status), name(after.status)),
+        changed(
+            "cancel_at_period_end",
+            json!(before.cancel_at_period_end),
+            json!(after.cancel_at_period_end),
+        ),
+        changed("period_end", json!(before.period_end), json!(after.period_end)),
+        changed("trial_ends_at", json!(before.trial_ends_at), json!(after.trial_ends_at)),
+    ];
+    let action = match (plan, others.contains(&true)) {
+        (true, _) => Action::BillingPlanChanged,
+        (false, true) => Action::BillingSubscriptionUpdated,
+        (false, false) => return Ok(()),
+    };
+    if !plan {
+        metadata["plan"] = json!(after.plan);
+    }
+    audit::record(scope, action, Some(after.organization_id.0), metadata).await
+}
+
+fn name(status: SubscriptionStatus) -> Value {
+    json!(sea_orm::ActiveEnum::to_value(&status))
+}
+
+/// The plan that is sold at the subscription's price; the highest where there are several.
+async fn plan_of(scope: &impl Scope, subscription: &Subscription) -> Result<String> {
+    match plan::find_by_price(scope, &subscription.prices).await? {
+        Some(plan) => Ok(plan.plan),
+        None => Err(Error::internal(format!(
+            "no plan is sold at {}: see tenantry plan price",
+            subscription.prices.join(" or ")
+        ))),
+    }
+}

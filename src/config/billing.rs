@@ -1,0 +1,94 @@
+//! Who keeps the subscriptions.
+
+use clap::{Args, ValueEnum};
+use url::Url;
+
+use super::ConfigError;
+use crate::stripe::{Stripe, StripeOptions};
+
+/// Who keeps the subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BillingProvider {
+    /// Nobody: owners change plans themselves, free of charge.
+    Manual,
+    /// Stripe.
+    Stripe,
+}
+
+/// Billing.
+#[derive(Args, Clone, Debug)]
+pub struct BillingConfig {
+    /// Who keeps the subscriptions.
+    #[arg(
+        long,
+        env = "BILLING_PROVIDER",
+        value_name = "BILLING_PROVIDER",
+        default_value = "manual"
+    )]
+    pub billing_provider: BillingProvider,
+
+    /// Stripe's secret key: sk_… or rk_…
+    #[arg(
+        long,
+        env = "STRIPE_SECRET_KEY",
+        value_name = "STRIPE_SECRET_KEY",
+        hide_env_values = true
+    )]
+    pub stripe_secret_key: Option<String>,
+
+    /// The signing secret of the webhook at /webhooks/stripe: whsec_… Two, separated by a comma, while one replaces the other.
+    #[arg(
+        long,
+        env = "STRIPE_WEBHOOK_SECRET",
+        value_name = "STRIPE_WEBHOOK_SECRET",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub stripe_webhook_secret: Vec<String>,
+
+    /// Where Stripe's API is.
+    #[arg(
+        long,
+        env = "STRIPE_API_BASE",
+        value_name = "STRIPE_API_BASE",
+        default_value = "https://api.stripe.com/"
+    )]
+    pub stripe_api_base: Url,
+}
+
+impl BillingConfig {
+    /// The way to Stripe; `None` where billing is manual.
+    ///
+    /// # Errors
+    ///
+    /// When a secret is missing.
+    pub fn stripe(&self) -> Result<Option<Stripe>, ConfigError> {
+        if self.billing_provider == BillingProvider::Manual {
+            return Ok(None);
+        }
+        let missing = |name| {
+            ConfigError(format!("{name} is not set: with BILLING_PROVIDER=stripe it must be"))
+        };
+        let present = |text: &&String| !text.trim().is_empty();
+        let secret_key = self.stripe_secret_key.as_ref().filter(present);
+        let webhook_secrets: Vec<String> = self
+            .stripe_webhook_secret
+            .iter()
+            .filter(present)
+            .map(|text| text.trim().to_owned())
+            .collect();
+        if webhook_secrets.is_empty() {
+            return Err(missing("STRIPE_WEBHOOK_SECRET"));
+        }
+        let mut base = self.stripe_api_base.clone();
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let options = StripeOptions {
+            base,
+            secret_key: secret_key.ok_or_else(|| missing("STRIPE_SECRET_KEY"))?.trim().to_owned(),
+            webhook_secrets,
+        };
+        Stripe::new(options).map(Some).map_err(|error| ConfigError(error.to_string()))
+    }
+}

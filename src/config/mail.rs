@@ -1,0 +1,46 @@
+//! How mail is sent.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+use clap::Args;
+
+use super::ConfigError;
+use crate::mail::{MailError, Mailer};
+
+/// Mail.
+#[derive(Args, Clone, Debug)]
+pub struct MailConfig {
+    /// Where invitations are mailed through, for example smtps://USER:PASSWORD@HOST or
+    /// smtp://USER:PASSWORD@HOST:587?tls=required. Without it the inviter is shown the link.
+    #[arg(long, env = "SMTP_URL", value_name = "SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+
+    /// Who mail is from, for example Acme <no-reply@acme.example>. Needed with SMTP_URL.
+    #[arg(long, env = "SMTP_FROM", value_name = "SMTP_FROM")]
+    pub smtp_from: Option<String>,
+}
+
+impl MailConfig {
+    /// Who sends mail; `None` when nobody does.
+    ///
+    /// # Errors
+    ///
+    /// When one of the two settings is missing or wrong.
+    pub fn mailer(&self) -> Result<Option<Mailer>, ConfigError> {
+        let Some(url) = &self.smtp_url else {
+            return Ok(None);
+        };
+        let from = self.smtp_from.as_deref().ok_or_else(|| {
+            ConfigError(
+                "SMTP_FROM is not set: with SMTP_URL it must be, for example no-reply@example.com"
+                    .to_owned(),
+            )
+        })?;
+        // The address of the server may hold a password, so it is not repeated.
+        Mailer::new(url, from).map(Some).map_err(|error| match error {
+            MailError::Address(error) => {
+                ConfigError(format!("SMTP_FROM is not an address: {error}"))
+            }
+            error => ConfigError(format!("SMTP_URL is not the address of a mail server: {error}")),
+        })
+    }
+}

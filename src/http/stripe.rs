@@ -1,0 +1,84 @@
+//! `/webhooks/stripe`: Stripe's events. Whatever is not a 2xx is sent again, for days.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use http_body_util::{BodyExt, Limited};
+
+use super::Server;
+use crate::{
+    billing::{self, Outcome},
+    error::{Error, Result},
+    stripe::{Event, verify},
+    tenancy::Reason,
+};
+
+/// Answers with a line that Stripe's dashboard shows.
+pub(super) async fn receive(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let engine = &server.engine;
+    let Some(stripe) = &engine.environment.rules.stripe else {
+        return (StatusCode::NOT_FOUND, "billing is not kept by Stripe here\n").into_response();
+    };
+    let Ok(body) = Limited::new(body, server.max_body_bytes).collect().await else {
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the event is too large, or broke off");
+    };
+    let body = body.to_bytes();
+    // The body counts as it came: nothing is read of it before.
+    let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
+    let now = engine.environment.clock.now();
+    if let Err(error) = verify(signature.unwrap_or_default(), &body, stripe.webhook_secrets(), now)
+    {
+        return refused(StatusCode::BAD_REQUEST, &error.to_string());
+    }
+    let payload =
+        serde_json::from_slice(&body).map_err(|error| format!("the event is not JSON: {error}"));
+    let event = match payload.and_then(Event::parse) {
+        Ok(event) => event,
+        Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem),
+    };
+    match keep_and_apply(&server, &event).await {
+        Ok(Outcome::Applied(organization)) => {
+            tracing::info!(event = event.id, kind = event.kind, %organization, "an event of Stripe's was applied");
+            (StatusCode::OK, "applied\n".to_owned()).into_response()
+        }
+        Ok(Outcome::Nothing(why)) => {
+            (StatusCode::OK, format!("nothing to do: {why}\n")).into_response()
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(
+                event = event.id,
+                kind = event.kind,
+                cause,
+                "an event of Stripe's was not applied"
+            );
+            let status = match error {
+                Error::Unavailable(_) | Error::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, format!("not applied: {error}\n")).into_response()
+        }
+    }
+}
+
+async fn keep_and_apply(server: &Server, event: &Event) -> Result<Outcome> {
+    let (placement, environment) = (&server.engine.placement, &server.engine.environment);
+    if billing::receive(placement, environment, event).await? {
+        return Ok(Outcome::Nothing("it was applied before"));
+    }
+    billing::apply(placement, environment, &event.id, Reason::Stripe).await
+}
+
+fn refused(status: StatusCode, problem: &str) -> Response {
+    tracing::warn!(problem, "a webhook was refused");
+    (status, format!("{problem}\n")).into_response()
+}

@@ -1,0 +1,96 @@
+//! Subscriptions, as far as tenantry reads them.
+
+use chrono::{DateTime, Utc};
+use entity::SubscriptionStatus;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::event::{organization, reference};
+
+/// A subscription at some time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Stripe's id.
+    pub id: String,
+    /// Stripe's id of the customer.
+    pub customer: String,
+    /// The organization that we named when it was begun.
+    pub organization: Option<Uuid>,
+    /// Where it stands.
+    pub status: SubscriptionStatus,
+    /// Stripe's ids of what is paid for.
+    pub prices: Vec<String>,
+    /// When the current period began.
+    pub period_start: Option<DateTime<Utc>>,
+    /// When it ends; when the subscription does, if that is settled.
+    pub period_end: Option<DateTime<Utc>>,
+    /// When the trial ends, or ended.
+    pub trial_end: Option<DateTime<Utc>>,
+    /// It is settled that the subscription ends.
+    pub cancels: bool,
+}
+
+impl Subscription {
+    /// Reads one of any version of the API.
+    ///
+    /// # Errors
+    ///
+    /// What it lacks.
+    pub fn parse(object: &Value) -> Result<Self, String> {
+        let items = object["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // Since 2025-03-31 periods belong to the items, not to the subscription.
+        let period = |field: &str| {
+            time(&object[field]).or_else(|| items.iter().find_map(|item| time(&item[field])))
+        };
+        // Before prices there were plans; both have an id.
+        let price = |item: &Value| reference(&item["price"]).or_else(|| reference(&item["plan"]));
+        let cancel_at = time(&object["cancel_at"]);
+        let status = object["status"].clone();
+        Ok(Self {
+            id: reference(object).ok_or("the subscription has no id")?,
+            customer: reference(&object["customer"]).ok_or("the subscription has no customer")?,
+            organization: organization(&object["metadata"]["organization_id"]),
+            status: serde_json::from_value(status.clone())
+                .map_err(|_| format!("the subscription has the unknown status {status}"))?,
+            prices: items.iter().filter_map(price).collect(),
+            period_start: period("current_period_start"),
+            period_end: cancel_at.or_else(|| period("current_period_end")),
+            trial_end: time(&object["trial_end"]),
+            cancels: object["cancel_at_period_end"] == true || cancel_at.is_some(),
+        })
+    }
+}
+
+fn time(value: &Value) -> Option<DateTime<Utc>> {
+    value.as_i64().and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn old_and_new_versions_of_the_api_say_the_same() {
+        let mut old = json!({
+            "id": "sub_1", "customer": "cus_1", "status": "past_due", "cancel_at_period_end": true,
+            "current_period_start": 1_893_456_000, "current_period_end": 1_896_134_400, "trial_end": null,
+            "items": { "data": [{ "plan": { "id": "price_1" } }] },
+            "metadata": { "organization_id": "00000000-0000-4000-8000-00000000000b" },
+        });
+        let of_old = Subscription::parse(&old).unwrap();
+        let new = json!({
+            "id": "sub_1", "customer": { "id": "cus_1" }, "status": "past_due", "cancel_at_period_end": false,
+            "cancel_at": 1_896_134_400, "metadata": old["metadata"],
+            "items": { "data": [{
+                "price": { "id": "price_1" },
+                "current_period_start": 1_893_456_000, "current_period_end": 1_896_134_400,
+            }] },
+        });
+        assert_eq!(Subscription::parse(&new).unwrap(), of_old);
+        assert_eq!(of_old.period_end.unwrap().to_string(), "2030-02-01 00:00:00 UTC");
+        old["status"] = json!("on_fire");
+        assert!(Subscription::parse(&old).unwrap_err().contains("on_fire"));
+    }
+}

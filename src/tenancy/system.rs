@@ -1,0 +1,133 @@
+//! Work without a person: webhooks, mail, metering, exports. On a small pool of its own, and never made from a request's
+//! token: whoever opens one names the reason, which the audit log shows in place of a person.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use entity::OrganizationId;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use super::{
+    Access, Environment, Placement, Rules, Transaction,
+    open::begin,
+    scope::{Actor, Scope, connection_of_transaction},
+};
+use crate::{
+    auth::Permission,
+    error::{Error, Result},
+};
+
+/// Why the system does something by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Stripe told us something.
+    Stripe,
+    /// Calls are counted.
+    Metering,
+    /// Mail is sent.
+    Mail,
+    /// The operator asked for an export of the audit log.
+    AuditExport,
+    /// The operator asked to go through an event of Stripe's again.
+    BillingReplay,
+    /// Partitions are kept ahead of time.
+    Maintenance,
+}
+
+impl Reason {
+    /// As the audit log names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stripe => "Stripe",
+            Self::Metering => "metering",
+            Self::Mail => "mail",
+            Self::AuditExport => "tenantry audit export",
+            Self::BillingReplay => "tenantry billing replay",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// One transaction of the system's own, inside one organization at the most.
+#[derive(Debug)]
+pub struct SystemSession {
+    transaction: Transaction,
+    organization: Mutex<Option<OrganizationId>>,
+    reason: Reason,
+    now: DateTime<Utc>,
+    rules: Arc<Rules>,
+}
+
+/// Opens a session of the system's; without an organization it can do no more than call functions.
+///
+/// # Errors
+///
+/// When the database cannot be reached.
+pub async fn open_system(
+    placement: &Placement,
+    environment: &Environment,
+    organization: Option<OrganizationId>,
+    reason: Reason,
+    access: Access,
+) -> Result<SystemSession> {
+    // An id has no characters that mean anything in SQL.
+    let id = organization.map(|id| id.to_string()).unwrap_or_default();
+    let sql = format!("{}; SELECT set_config('app.current_org_id', '{id}', true)", access.begin());
+    let (transaction, _) = begin(placement.system(), &sql).await?;
+    Ok(SystemSession {
+        transaction,
+        organization: Mutex::new(organization),
+        reason,
+        now: environment.clock.now(),
+        rules: Arc::clone(&environment.rules),
+    })
+}
+
+impl SystemSession {
+    /// Goes on inside an organization, which was found in this transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the statement fails.
+    pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
+        self.execute_raw(Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT set_config('app.current_org_id', $1, true)",
+            [organization.to_string().into()],
+        ))
+        .await?;
+        *self.organization.lock().unwrap_or_else(PoisonError::into_inner) = Some(organization);
+        Ok(())
+    }
+
+    /// Keeps what was done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::commit`].
+    pub async fn commit(&self) -> Result<()> {
+        self.transaction.commit().await
+    }
+}
+
+connection_of_transaction!(SystemSession);
+
+impl Scope for SystemSession {
+    fn organization(&self, _: Permission) -> Result<OrganizationId> {
+        let organization = *self.organization.lock().unwrap_or_else(PoisonError::into_inner);
+        organization.ok_or(Error::OrganizationRequired)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn actor(&self) -> Actor<'_> {
+        Actor::System(self.reason.name())
+    }
+}
