@@ -29,4 +29,6 @@ mod project;
 mod resolution;
 mod schema;
 mod session;
+mod stripe;
 mod tidy;
+mod usage;

@@ -5,6 +5,7 @@ pub mod client;
 pub mod database;
 pub mod node;
 pub mod process;
+pub mod stripe;
 
 pub use app::{App, Settings};
 pub use client::{Client, Reply};

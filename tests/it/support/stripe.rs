@@ -1,0 +1,140 @@
+//! A counterpart that answers like Stripe's API, remembers what it was asked, and fails when told to.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_lc_rs::hmac;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use serde_json::{Value, json};
+use tenantry::stripe::{Stripe, StripeOptions};
+
+pub const WEBHOOK_SECRET: &str = "whsec_test";
+
+/// What was asked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub path: String,
+    pub key: String,
+    pub form: HashMap<String, String>,
+}
+
+#[derive(Default)]
+struct Inner {
+    asked: Vec<Asked>,
+    subscriptions: HashMap<String, Value>,
+    failure: Option<u16>,
+    delay: Duration,
+}
+
+/// The counterpart, for as long as the test runs.
+#[derive(Clone)]
+pub struct FakeStripe {
+    base: String,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl FakeStripe {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap());
+        let inner = Arc::new(Mutex::new(Inner::default()));
+        let app = Router::new().route("/v1/{*path}", any(answer)).with_state(Arc::clone(&inner));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { base, inner }
+    }
+
+    /// The way to it, for a server's rules.
+    pub fn client(&self) -> Stripe {
+        client_of(&self.base)
+    }
+
+    /// How things stand with a subscription, when asked.
+    pub fn knows(&self, subscription: &Value) {
+        let id = subscription["id"].as_str().unwrap().to_owned();
+        self.inner.lock().unwrap().subscriptions.insert(id, subscription.clone());
+    }
+
+    pub fn fails_with(&self, status: Option<u16>) {
+        self.inner.lock().unwrap().failure = status;
+    }
+
+    pub fn takes(&self, delay: Duration) {
+        self.inner.lock().unwrap().delay = delay;
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.inner.lock().unwrap().asked)
+    }
+}
+
+pub fn client_of(base: &str) -> Stripe {
+    Stripe::new(StripeOptions {
+        base: base.parse().unwrap(),
+        secret_key: "sk_test".to_owned(),
+        webhook_secrets: vec![WEBHOOK_SECRET.to_owned()],
+    })
+    .unwrap()
+}
+
+async fn answer(
+    State(inner): State<Arc<Mutex<Inner>>>,
+    Path(path): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    assert_eq!(headers["authorization"], "Bearer sk_test");
+    assert!(uri.query().is_none());
+    let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
+    assert_eq!(key.is_empty(), method == Method::GET, "whatever creates has a key");
+    let delay = inner.lock().unwrap().delay;
+    tokio::time::sleep(delay).await;
+    let mut inner = inner.lock().unwrap();
+    inner.asked.push(Asked { path: path.clone(), key, form: form.clone() });
+    if let Some(status) = inner.failure {
+        let body = json!({ "error": { "message": "told to fail" } });
+        return (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response();
+    }
+    let answer = match path.split_once('/') {
+        None if path == "customers" => json!({ "id": "cus_1", "metadata": {} }),
+        Some(("checkout", _)) => json!({ "id": "cs_1", "url": "https://checkout.example/cs_1" }),
+        Some(("billing_portal", _)) => {
+            json!({ "id": "bps_1", "url": "https://portal.example/bps_1" })
+        }
+        Some(("subscriptions", id)) => {
+            let Some(subscription) = inner.subscriptions.get_mut(id) else {
+                return (
+                    StatusCode::NOT_FOUND,
+                    json!({ "error": { "message": "none" } }).to_string(),
+                )
+                    .into_response();
+            };
+            if let Some(cancel) = form.get("cancel_at_period_end") {
+                subscription["cancel_at_period_end"] = json!(cancel == "true");
+            }
+            subscription.clone()
+        }
+        _ => panic!("nobody asks for {path}"),
+    };
+    answer.to_string().into_response()
+}
+
+/// The header over a body, as Stripe makes it.
+pub fn signature(secret: &str, at: i64, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, format!("{at}.{body}").as_bytes());
+    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={at},v1={hex}")
+}

@@ -1,0 +1,235 @@
+//! Calls of a month: exact over any number of servers, and refused before anything is resolved.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tenantry::clock::Clock;
+
+use crate::support::{App, Client, Reply, Settings, app, database::Database};
+
+const CALL: &str = "{ organization { name } }";
+
+async fn limit(database: &Database, plan: &str, limit: i64) {
+    database
+        .execute(&format!(
+            "UPDATE billing.plan_features SET limit_value = {limit}
+             WHERE plan = '{plan}' AND feature = 'api_calls_per_month'"
+        ))
+        .await;
+}
+
+/// As the table has it: leased calls count as used.
+async fn leased(database: &Database) -> i64 {
+    database.value("SELECT coalesce(sum(used), 0)::bigint FROM billing.usage").await
+}
+
+async fn entitlement(client: &Client) -> Value {
+    let query = "{ organization { entitlements { feature enabled limit used remaining overLimit resetsAt } } }";
+    let data = client.data(query).await;
+    data["organization"]["entitlements"][2].clone()
+}
+
+fn header(reply: &Reply, name: &str) -> i64 {
+    reply.headers[name].to_str().unwrap().parse().unwrap()
+}
+
+fn assert_exhausted(reply: &Reply) {
+    reply.assert_refused(429, "PLAN_LIMIT_EXCEEDED");
+    let extensions = &reply.body["errors"][0]["extensions"];
+    assert_eq!(extensions["feature"], "API_CALLS_PER_MONTH", "{reply:?}");
+    assert_eq!(header(reply, "ratelimit-remaining"), 0);
+    let (retry, reset) = (header(reply, "retry-after"), header(reply, "ratelimit-reset"));
+    assert_eq!(retry, reset);
+    assert!((1..=31 * 86_400).contains(&reset), "{reset}");
+}
+
+/// How many of so many calls got through; the others were refused for the right reason.
+async fn through(client: &Client, calls: usize) -> usize {
+    let mut through = 0;
+    for _ in 0..calls {
+        let reply = client.query(CALL).await;
+        if reply.status == 200 {
+            reply.data();
+            through += 1;
+        } else {
+            assert_exhausted(&reply);
+        }
+    }
+    through
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_together_never_pass_the_limit() {
+    let database = Database::create().await;
+    limit(&database, "free", 200).await;
+    let mut apps = Vec::new();
+    for _ in 0..3 {
+        apps.push(App::on(database.clone(), Settings::default()).await);
+    }
+    let people: Vec<_> = apps
+        .iter()
+        .flat_map(|app| {
+            ["owner", "admin", "viewer"].map(|role| app.person(&format!("globex-{role}")))
+        })
+        .collect();
+    let first =
+        futures_util::future::join_all(people.iter().map(|person| through(person, 20))).await;
+    assert_eq!(first.iter().sum::<usize>(), 180, "as long as there is room, nobody is refused");
+    let second =
+        futures_util::future::join_all(people.iter().map(|person| through(person, 20))).await;
+    assert_eq!(second.iter().sum::<usize>(), 20, "and not one more");
+    assert_eq!(leased(&database).await, 200);
+}
+
+#[tokio::test]
+async fn a_stopped_server_gives_back_and_a_dead_one_loses_a_block() {
+    let database = Database::create().await;
+    limit(&database, "free", 320).await;
+    let app = App::on(database.clone(), Settings::default()).await;
+    assert_eq!(through(&app.person("globex-owner"), 5).await, 5);
+    assert_eq!(leased(&database).await, 20, "a sixteenth");
+    app.background.stop().await;
+    assert_eq!(leased(&database).await, 5, "exactly what was used");
+    let dead = App::on(database.clone(), Settings::default()).await;
+    assert_eq!(through(&dead.person("globex-owner"), 1).await, 1);
+    drop(dead);
+    let app = App::on(database.clone(), Settings::default()).await;
+    assert_eq!(through(&app.person("globex-owner"), 320).await, 320 - 5 - 315 / 16);
+}
+
+#[tokio::test]
+async fn what_counts_is_an_operation_of_a_member_that_was_executed() {
+    let app = App::start().await;
+    let owner = app.person("globex-owner");
+    let reply = owner.query(CALL).await;
+    assert_eq!(
+        (header(&reply, "ratelimit-limit"), header(&reply, "ratelimit-remaining")),
+        (1_000, 999)
+    );
+    for free in [
+        "{ __typename }",
+        "{ organization { nothing } }",
+        "{",
+        "{ __schema { queryType { name } } }",
+    ] {
+        let reply = owner.query(free).await;
+        assert!(!reply.headers.contains_key("ratelimit-limit"), "{free}");
+    }
+    let stranger = app.client(Some("globex"), Some(app::token("acme-owner")));
+    stranger.query(CALL).await.assert_refused(404, "NOT_FOUND");
+    let nowhere = app.client(None, Some(app::token("globex-owner")));
+    assert!(!nowhere.query("{ viewer { id } }").await.headers.contains_key("ratelimit-limit"));
+    // A failed operation was executed; each of a batch is one.
+    owner
+        .query("mutation { deleteProject(input: { id: \"x\" }) { project { id } } }")
+        .await
+        .assert_failed("NOT_FOUND");
+    let batch = owner.send(&json!([{ "query": CALL }, { "query": CALL }, { "query": "{" }])).await;
+    assert_eq!(header(&batch, "ratelimit-remaining"), 996);
+    let expected = json!({ "feature": "API_CALLS_PER_MONTH", "enabled": true, "limit": 1_000, "used": 5,
+        "remaining": 995, "overLimit": false });
+    let mut entitlement = entitlement(&owner).await;
+    assert!(entitlement["resetsAt"].take().as_str().unwrap().ends_with("-01T00:00:00+00:00"));
+    entitlement.as_object_mut().unwrap().remove("resetsAt");
+    assert_eq!(entitlement, expected);
+}
+
+#[tokio::test]
+async fn nothing_is_resolved_for_one_call_too_many() {
+    let app = App::start().await;
+    limit(&app.database, "free", 1).await;
+    let owner = app.person("globex-owner");
+    assert_eq!(through(&owner, 1).await, 1);
+    let before = app.database.fingerprint().await;
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    assert_exhausted(&owner.query(create).await);
+    assert_eq!(app.database.fingerprint().await, before);
+    // Who is no member is told what they are always told.
+    let stranger = app.client(Some("globex"), Some(app::token("acme-owner")));
+    stranger.query(CALL).await.assert_refused(404, "NOT_FOUND");
+    owner.data("{ __schema { queryType { name } } }").await;
+    let batch = owner.send(&json!([{ "query": CALL }, { "query": "{ __typename }" }])).await;
+    assert_eq!(batch.status, 200, "{batch:?}");
+    assert_eq!(batch.body[0]["errors"][0]["extensions"]["code"], "PLAN_LIMIT_EXCEEDED");
+    assert_eq!(batch.body[1]["data"]["__typename"], "Query");
+}
+
+#[tokio::test]
+async fn a_new_limit_is_obeyed_within_a_second_and_a_new_plan_at_once() {
+    let app = App::start().await;
+    let owner = app.person("globex-owner");
+    assert_eq!(through(&owner, 3).await, 3);
+    limit(&app.database, "free", 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_exhausted(&owner.query(CALL).await);
+    assert_eq!(leased(&app.database).await, 3, "what was leased under the old limit is given back");
+    limit(&app.database, "free", 4).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reply =
+        owner.query("mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } }").await;
+    assert_eq!(header(&reply, "ratelimit-limit"), 4);
+    reply.data();
+    let reply = owner.query(CALL).await;
+    assert_eq!(
+        (header(&reply, "ratelimit-limit"), header(&reply, "ratelimit-remaining")),
+        (50_000, 49_995)
+    );
+    app.database
+        .execute("UPDATE billing.plan_features SET enabled = false WHERE plan = 'pro' AND feature = 'api_calls_per_month'")
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_exhausted(&owner.query(CALL).await);
+}
+
+#[tokio::test]
+async fn unlimited_calls_are_counted_all_the_same() {
+    let app = App::start().await;
+    app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
+    let owner = app.person("globex-owner");
+    for _ in 0..6 {
+        let reply = owner.query(CALL).await;
+        assert!(!reply.headers.contains_key("ratelimit-limit"), "{reply:?}");
+        reply.data();
+    }
+    let entitlement = entitlement(&owner).await;
+    assert_eq!((&entitlement["limit"], &entitlement["used"]), (&Value::Null, &json!(7)));
+    app.background.stop().await;
+    assert_eq!(leased(&app.database).await, 7);
+}
+
+#[tokio::test]
+async fn a_month_begins_anew_and_a_trial_ends_by_itself() {
+    let start: DateTime<Utc> = "2030-01-31T12:00:00Z".parse().unwrap();
+    let hours = Arc::new(AtomicI64::new(0));
+    let clock = {
+        let hours = Arc::clone(&hours);
+        Clock::from_fn(move || start + TimeDelta::hours(hours.load(Ordering::Relaxed)))
+    };
+    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    limit(&app.database, "free", 2).await;
+    let claims = json!({ "sub": "globex-owner", "exp": 4_000_000_000_i64 });
+    let owner = app.client(Some("globex"), Some(app::token_with(&claims)));
+    assert_eq!(through(&owner, 4).await, 2);
+    hours.store(11, Ordering::Relaxed);
+    let reply = owner.query(CALL).await;
+    assert_exhausted(&reply);
+    assert_eq!(header(&reply, "retry-after"), 3_601);
+    hours.store(12, Ordering::Relaxed);
+    assert_eq!(through(&owner, 1).await, 1, "a new month");
+    owner
+        .query("mutation { startTrial(input: { plan: \"pro\" }) { billing { plan } } }")
+        .await
+        .data();
+    assert_eq!(header(&owner.query(CALL).await, "ratelimit-limit"), 50_000);
+    hours.store(12 + 14 * 24, Ordering::Relaxed);
+    assert_exhausted(&owner.query(CALL).await);
+    let months: i64 = app.database.value("SELECT count(*) FROM billing.usage").await;
+    assert_eq!(months, 2);
+}
