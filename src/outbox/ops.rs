@@ -117,6 +117,7 @@ pub async fn claim(
     let mut row = row.into_active_model();
     row.attempts = Set(attempts);
     row.due_at = Set(Some(session.now() + lease));
+    row.error = Set(None);
     Ok(Some(row.update(session).await?))
 }
 

@@ -1,58 +1,29 @@
 //! Tokens of a real identity provider, with rotation, outage, and floods of keys that nobody has.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
 use tenantry::auth::{Algorithm, JwksOptions};
 
-use crate::support::{App, Client, Settings, app, node};
+use crate::support::{App, Client, Settings, app, node::Script};
 
 /// An issuer in a process of its own.
 struct Issuer {
-    process: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    script: Script,
     url: String,
 }
 
 impl Issuer {
     /// `None` where npm is missing.
     async fn start() -> Option<Self> {
-        let folder = node::packages().await?;
-        let mut process = Command::new("node")
-            .arg("issuer.mjs")
-            .current_dir(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let commands = process.stdin.take().unwrap();
-        let answers = BufReader::new(process.stdout.take().unwrap());
-        let mut issuer = Self { process, commands, answers, url: String::new() };
-        issuer.url = issuer.text(&json!({ "do": "start" }));
-        Some(issuer)
-    }
-
-    fn ask(&mut self, command: &Value) -> Value {
-        writeln!(self.commands, "{command}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
-        assert!(answer.get("error").is_none(), "{command}: {answer}");
-        answer["ok"].clone()
-    }
-
-    fn text(&mut self, command: &Value) -> String {
-        self.ask(command).as_str().unwrap().to_owned()
+        let mut script = Script::start("issuer.mjs").await?;
+        let url = script.text(&json!({ "do": "start" }));
+        Some(Self { script, url })
     }
 
     fn key(&mut self, algorithm: &str) -> String {
-        self.text(&json!({ "do": "key", "alg": algorithm }))
+        self.script.text(&json!({ "do": "key", "alg": algorithm }))
     }
 
     fn token(&mut self, key: &str, claims: &Value) -> String {
@@ -60,11 +31,11 @@ impl Issuer {
         for (name, value) in claims.as_object().unwrap() {
             all[name] = value.clone();
         }
-        self.text(&json!({ "do": "token", "kid": key, "claims": all }))
+        self.script.text(&json!({ "do": "token", "kid": key, "claims": all }))
     }
 
     fn requests(&mut self) -> i64 {
-        self.ask(&json!({ "do": "requests" })).as_i64().unwrap()
+        self.script.ask(&json!({ "do": "requests" })).as_i64().unwrap()
     }
 
     /// An app that trusts this issuer.
@@ -76,13 +47,6 @@ impl Issuer {
             max_age,
         });
         App::with(Settings { issuer, ..Settings::default() }).await
-    }
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -172,7 +136,7 @@ async fn new_keys_are_found_and_old_ones_forgotten() {
     let second = issuer.key("ES256");
     let new = issuer.token(&second, &json!({}));
     assert!(accepted(&app, &new).await, "an unknown key is asked for");
-    issuer.ask(&json!({ "do": "forget", "kid": first }));
+    issuer.script.ask(&json!({ "do": "forget", "kid": first }));
     let start = std::time::Instant::now();
     while accepted(&app, &old).await {
         assert!(start.elapsed() < Duration::from_secs(10), "a withdrawn key is still good");
@@ -187,13 +151,13 @@ async fn while_the_issuer_is_down_its_last_keys_serve() {
     let app = issuer.app(&ALL, Duration::ZERO, SHORT).await;
     let key = issuer.key("RS256");
     let token = issuer.token(&key, &json!({}));
-    issuer.ask(&json!({ "do": "stop" }));
+    issuer.script.ask(&json!({ "do": "stop" }));
     let reply = holder(&app, &token).query("{ viewer { id } }").await;
     reply.assert_refused(503, "UNAVAILABLE");
     assert!(reply.headers.contains_key("retry-after"));
-    issuer.ask(&json!({ "do": "start" }));
+    issuer.script.ask(&json!({ "do": "start" }));
     assert!(accepted(&app, &token).await, "the first keys are fetched as soon as they can be");
-    issuer.ask(&json!({ "do": "stop" }));
+    issuer.script.ask(&json!({ "do": "stop" }));
     for _ in 0..5 {
         tokio::time::sleep(SHORT).await;
         let fresh = issuer.token(&key, &json!({ "jti": Utc::now().to_rfc3339() }));

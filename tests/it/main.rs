@@ -21,6 +21,7 @@ mod invitation;
 mod isolation;
 mod issuer;
 mod loaders;
+mod mail;
 mod member;
 mod mutation;
 mod organization;

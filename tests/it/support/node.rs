@@ -1,10 +1,13 @@
 //! Counterparts from npm, installed once beside the build, so that the tree stays as it was checked out.
 
 use std::{
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::OnceLock,
 };
+
+use serde_json::Value;
 
 static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
 
@@ -30,4 +33,47 @@ fn install() -> Option<PathBuf> {
         .unwrap();
     assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
     Some(folder)
+}
+
+/// A script that is told what to do by lines of JSON, and answers each with one.
+pub struct Script {
+    process: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Script {
+    /// `None` where npm is missing.
+    pub async fn start(name: &str) -> Option<Self> {
+        let mut process = Command::new("node")
+            .arg(name)
+            .current_dir(packages().await?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let commands = process.stdin.take().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap());
+        Some(Self { process, commands, answers })
+    }
+
+    pub fn ask(&mut self, command: &Value) -> Value {
+        writeln!(self.commands, "{command}").unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+        answer["ok"].clone()
+    }
+
+    pub fn text(&mut self, command: &Value) -> String {
+        self.ask(command).as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -1,0 +1,164 @@
+//! Mail: sent after the commit, by one server of several, again until it is taken, and never for nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use tenantry::{clock::Clock, mail::Mailer};
+
+use crate::support::{App, Client, Settings, app, database::Database, node::Script};
+
+/// A mail server, and the clock of the servers that send through it.
+struct Post {
+    script: Script,
+    url: String,
+    minutes: Arc<AtomicI64>,
+    database: Database,
+}
+
+impl Post {
+    /// `None` where npm is missing.
+    async fn open() -> Option<Self> {
+        let mut script = Script::start("smtp.mjs").await?;
+        let port = script.ask(&json!({ "do": "start" }));
+        let url = format!("smtp://tenantry:a%20password@127.0.0.1:{port}");
+        Some(Self { script, url, minutes: Arc::default(), database: Database::create().await })
+    }
+
+    async fn server(&self) -> App {
+        let minutes = Arc::clone(&self.minutes);
+        let clock = Clock::from_fn(move || {
+            Utc::now() + TimeDelta::minutes(minutes.load(Ordering::Relaxed))
+        });
+        let mailer = Mailer::new(&self.url, "Tenantry <no-reply@tenantry.example>").unwrap();
+        let mut settings = Settings { clock, mailer: Some(mailer), ..Settings::default() };
+        settings.rules.mails_invitations = true;
+        App::on(self.database.clone(), settings).await
+    }
+
+    fn letters(&mut self) -> Vec<Value> {
+        self.script.ask(&json!({ "do": "letters" })).as_array().unwrap().clone()
+    }
+
+    /// The outbox once all of it is done, or waits for a later time: attempts and errors.
+    async fn settled(&self, attempts: i32) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let rows: Vec<String> = self
+                .database
+                .value(
+                    "SELECT coalesce(array_agg(concat_ws(' ', attempts, CASE WHEN processed_at IS NULL THEN 'waits' ELSE 'done' END,
+                         error) ORDER BY created_at), '{}') FROM app.outbox",
+                )
+                .await;
+            let all = |row: &String| {
+                row.starts_with(&attempts.to_string()) && (row.contains("done") || row.len() > 8)
+            };
+            if rows.iter().all(all) {
+                return rows;
+            }
+            assert!(start.elapsed() < Duration::from_secs(15), "{rows:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn invite(client: &Client, email: &str) -> Value {
+    let query = format!(
+        "mutation {{ inviteMember(input: {{ email: \"{email}\", role: MEMBER }}) {{ link invitation {{ id }} }} }}"
+    );
+    client.query(&query).await.data()["inviteMember"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invitation_reaches_its_person_by_mail_alone() {
+    let Some(mut post) = Post::open().await else {
+        eprintln!("SKIPPED: npm is missing");
+        return;
+    };
+    let (app, second) = (post.server().await, post.server().await);
+    let invited = invite(&app.person("acme-admin"), "new.person@example.com").await;
+    assert_eq!(invited["link"], Value::Null, "the inviter is not shown it");
+    // What is rolled back is not sent.
+    let both =
+        "mutation { inviteMember(input: { email: \"nobody@example.com\", role: VIEWER }) { link }
+                  deleteProject(input: { id: \"none\" }) { project { id } } }";
+    second.person("acme-admin").query(both).await.assert_failed("NOT_FOUND");
+    assert_eq!(post.settled(1).await, ["1 done"]);
+    let letters = post.letters();
+    assert_eq!(letters.len(), 1, "once, though two servers look: {letters:?}");
+    let letter = &letters[0];
+    assert_eq!(letter["recipients"], json!(["new.person@example.com"]));
+    assert_eq!(letter["user"], "tenantry");
+    assert_eq!(letter["from"], "\"Tenantry\" <no-reply@tenantry.example>");
+    assert_eq!(letter["subject"], "Adam invited you to Acme");
+    let text = letter["text"].as_str().unwrap();
+    let token = text.split("token=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let stored: String =
+        post.database.value("SELECT string_agg(o::text, '') FROM app.outbox o").await;
+    assert!(!stored.contains(token), "the database does not know the token");
+    let claims = json!({ "sub": "new", "email": "new.person@example.com", "email_verified": true });
+    let guest = app.client(None, Some(app::token_with(&claims)));
+    let accept = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) { organization { slug } } }";
+    let data = guest.query_with(accept, json!({ "token": token })).await.data();
+    assert_eq!(data["acceptInvitation"]["organization"]["slug"], "acme");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_was_refused_is_sent_later() {
+    let Some(mut post) = Post::open().await else {
+        eprintln!("SKIPPED: npm is missing");
+        return;
+    };
+    post.script.ask(&json!({ "do": "refuse", "times": 2 }));
+    let app = post.server().await;
+    invite(&app.person("acme-owner"), "a@example.com").await;
+    let rows = post.settled(1).await;
+    assert!(rows[0].starts_with("1 waits") && rows[0].contains("busy"), "{rows:?}");
+    post.minutes.store(1, Ordering::Relaxed);
+    post.settled(2).await;
+    assert!(post.letters().is_empty());
+    post.minutes.store(2, Ordering::Relaxed);
+    assert_eq!(post.settled(3).await[0].split(' ').take(2).collect::<Vec<_>>(), ["3", "done"]);
+    assert_eq!(post.letters().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_with_a_dead_link_is_not_sent() {
+    let Some(mut post) = Post::open().await else {
+        eprintln!("SKIPPED: npm is missing");
+        return;
+    };
+    post.script.ask(&json!({ "do": "refuse", "times": 2 }));
+    let app = post.server().await;
+    let owner = app.person("acme-owner");
+    let (gone, again) =
+        (invite(&owner, "gone@example.com").await, invite(&owner, "again@example.com").await);
+    post.settled(1).await;
+    let with = |mutation: &str, invited: &Value| {
+        let id = invited["invitation"]["id"].as_str().unwrap();
+        format!("mutation {{ {mutation}(input: {{ id: \"{id}\" }}) {{ invitation {{ id }} }} }}")
+    };
+    owner.query(&with("revokeInvitation", &gone)).await.data();
+    owner.query(&with("resendInvitation", &again)).await.data();
+    let start = Instant::now();
+    while post.letters().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the resent one is sent");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    post.minutes.store(1, Ordering::Relaxed);
+    let sql = "SELECT count(*) FROM app.outbox WHERE error LIKE '%good no more%' AND processed_at IS NOT NULL";
+    while post.database.value::<i64>(sql).await < 2 {
+        assert!(start.elapsed() < Duration::from_secs(20), "both first letters are dropped");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let letters = post.letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["recipients"], json!(["again@example.com"]));
+}
