@@ -147,6 +147,12 @@ impl Error {
         Self::BadUserInput { field, message: message.into() }
     }
 
+    /// What is behind it, for operators; clients are told less.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string)
+    }
+
     /// What clients decide by.
     #[must_use]
     pub fn code(&self) -> ErrorCode {

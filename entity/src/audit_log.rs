@@ -27,6 +27,14 @@ pub struct Model {
     pub ip_address: Option<String>,
 }
 
+impl Model {
+    /// The address, without the length of its network, which PostgreSQL writes behind it.
+    #[must_use]
+    pub fn ip_address(&self) -> Option<&str> {
+        self.ip_address.as_deref().map(|text| text.split('/').next().unwrap_or(text))
+    }
+}
+
 /// Not used: rows are joined by dataloaders.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -4,6 +4,7 @@
 //! moment exists in which a table stands unprotected. Steps are plain SQL and are never edited once released.
 #![expect(clippy::disallowed_types, reason = "migrations run before there are tenants")]
 
+pub mod audit_partitions;
 mod rls;
 pub mod roles;
 mod run;

@@ -1,6 +1,9 @@
 //! Work without a person: the outbox, Stripe's inbox, metering and maintenance, each by a narrow door.
 
-use crate::rls::{self, Verb};
+use crate::{
+    audit_partitions,
+    rls::{self, Verb},
+};
 
 crate::step!("m0010_system", sql());
 
@@ -120,17 +123,57 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = billing, pg_temp AS $$
         ORDER BY b.stripe_customer_id NULLS LAST LIMIT 1
 $$;
 
+-- The partitions of the audit log; none while it is a plain table. Null: without an upper bound.
+CREATE FUNCTION audit.partitions() RETURNS TABLE (name text, upper_bound timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%I.%I', n.nspname, c.relname),
+           substring(pg_get_expr(c.relpartbound, c.oid) FROM $re$TO \('([^']+)'\)$re$)::timestamptz
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE i.inhparent = 'audit.audit_logs'::regclass AND c.relkind = 'r'
+$$;
+
+-- Makes the partitions of the audit log up to three months ahead, and tells their names; does nothing to a plain table. Rows
+-- that fell into the default partition meanwhile move to where they belong.
+CREATE FUNCTION audit.ensure_partitions() RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    lower_bound timestamptz;
+    next_bound  timestamptz;
+    month       text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('audit.ensure_partitions', 0));
+    SELECT max(p.upper_bound) INTO lower_bound FROM audit.partitions() p;
+    WHILE lower_bound <= now() + interval '3 months' LOOP
+        next_bound := lower_bound + interval '1 month';
+        month := 'audit_logs_' || to_char(lower_bound, 'YYYY_MM');
+        EXECUTE format('CREATE TABLE audit.%I (LIKE audit.audit_logs INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)', month);
+        EXECUTE format('WITH moved AS (DELETE FROM audit.audit_logs WHERE created_at >= %L AND created_at < %L RETURNING *)
+                        INSERT INTO audit.%I SELECT * FROM moved', lower_bound, next_bound, month);
+        EXECUTE format('ALTER TABLE audit.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', month);
+        EXECUTE format('ALTER TABLE audit.audit_logs ATTACH PARTITION audit.%I FOR VALUES FROM (%L) TO (%L)',
+                       month, lower_bound, next_bound);
+        RETURN NEXT 'audit.' || month;
+        lower_bound := next_bound;
+    END LOOP;
+END
+$$;
+
 REVOKE EXECUTE ON FUNCTION auth.open_request, app.due_outbox, app.find_organization, billing.receive_stripe_event,
-    billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization FROM PUBLIC;
+    billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization, audit.partitions,
+    audit.ensure_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION auth.open_request, app.due_outbox, app.find_organization, billing.receive_stripe_event,
-    billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization TO tenantry_app;
+    billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization,
+    audit.ensure_partitions TO tenantry_app;
 ";
 
 fn sql() -> String {
     [
         rls::definer("app.outbox", &[Verb::Select]),
         rls::definer("billing.stripe_events", &[Verb::Select, Verb::Insert, Verb::Update]),
-        rls::definer("billing.organization_billing", &[Verb::Select]),
+        rls::definer("billing.organization_billing", &[Verb::Select, Verb::Update]),
+        rls::definer("auth.users", &[Verb::Delete]),
+        rls::definer("auth.invitations", &[Verb::Delete]),
+        audit_partitions::maintenance(),
         SQL.to_owned(),
     ]
     .concat()

@@ -17,13 +17,14 @@ pub enum Action {
     InvitationRevoked,
     /// The invited person became a member. Metadata: `email`, `role`.
     InvitationAccepted,
-    /// A member's role was changed. Metadata: `name`, `old_role`, `role`.
+    /// A member's role was changed. Metadata: `user_id`, `name`, `old_role`, `role`.
     MemberRoleChanged,
-    /// A member was removed. Metadata: `name`, `role`.
+    /// A member was removed. Metadata: `user_id`, `name`, `role`.
     MemberRemoved,
-    /// A member left. Metadata: `name`, `role`.
+    /// A member left. Metadata: `user_id`, `name`, `role`.
     MemberLeft,
-    /// An owner handed the organization over. Metadata: `name` of the new owner.
+    /// An owner handed the organization over. Metadata: `user_id`, `name` and `old_role` of the new
+    /// owner.
     OrganizationTransferred,
     /// The plan was changed. Metadata: `old_plan`, `plan`.
     BillingPlanChanged,
@@ -42,6 +43,8 @@ pub enum Action {
     BillingSubscriptionUpdated,
     /// The operator exported the audit log. Metadata: `format`.
     AuditExported,
+    /// The operator deleted old entries. Metadata: `before`, `entries`.
+    AuditPruned,
     /// A project was created. Metadata: `name`.
     ProjectCreated,
     /// A project was changed. Metadata: `name`, and old and new values.
@@ -74,6 +77,7 @@ impl Action {
             Self::BillingPortalOpened => "billing.portal_opened",
             Self::BillingSubscriptionUpdated => "billing.subscription_updated",
             Self::AuditExported => "audit.exported",
+            Self::AuditPruned => "audit.pruned",
             Self::ProjectCreated => "project.created",
             Self::ProjectUpdated => "project.updated",
             Self::ProjectDeleted => "project.deleted",

@@ -62,8 +62,7 @@ impl AuditLog {
 
     /// The address that the request came from.
     async fn ip_address(&self) -> Option<&str> {
-        // PostgreSQL writes an address with the length of its network.
-        self.0.ip_address.as_deref().map(|text| text.split('/').next().unwrap_or(text))
+        self.0.ip_address()
     }
 
     /// When it was done.

@@ -8,4 +8,4 @@ mod ops;
 
 pub use action::Action;
 pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter};
-pub use ops::{Filter, list, record};
+pub use ops::{Filter, allow_slow_reader, ensure_partitions, list, page_forward, record};

@@ -2,7 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use entity::{UserId, audit_log};
-use sea_orm::{ColumnTrait, Condition, DbBackend, EntityTrait, QueryFilter, Select, Statement};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
+    sea_query::{Expr, ExprTrait},
+};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -11,7 +15,7 @@ use crate::{
     auth::Permission,
     error::Result,
     page::{Cursor, Keyed, Page, Slice},
-    tenancy::{Actor, Scope, Session},
+    tenancy::{Actor, Scope, Session, SystemSession},
 };
 
 impl Keyed for audit_log::Model {
@@ -92,11 +96,56 @@ pub async fn list(
     Ok(page.slice(rows))
 }
 
-fn matching(session: &Session, filter: &Filter) -> Result<Select<audit_log::Entity>> {
+/// Up to `most` entries after another one, oldest first: for exports, which read all of them.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn page_forward(
+    session: &SystemSession,
+    filter: &Filter,
+    after: Option<&Cursor>,
+    most: u64,
+) -> Result<Vec<audit_log::Model>> {
     use audit_log::Column;
-    let tenant = session.authorize(Permission::AuditLogRead)?;
+    let key = || Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::Id)]);
+    let mut rows = matching(session, filter)?;
+    if let Some(Cursor { at, id }) = after {
+        rows = rows.filter(key().gt(Expr::tuple([Expr::value(*at), Expr::value(*id)])));
+    }
+    Ok(rows
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::Id)
+        .limit(most)
+        .all(session)
+        .await?)
+}
+
+/// Whoever reads an export may take their time between two pages.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
+    session.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
+    Ok(())
+}
+
+/// Makes the partitions of the coming months, where the log is held in partitions. Tells how many were missing.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn ensure_partitions(session: &SystemSession) -> Result<usize> {
+    let statement = Statement::from_string(DbBackend::Postgres, "SELECT audit.ensure_partitions()");
+    Ok(session.query_all_raw(statement).await?.len())
+}
+
+fn matching(scope: &impl Scope, filter: &Filter) -> Result<Select<audit_log::Entity>> {
+    use audit_log::Column;
+    let organization_id = scope.organization(Permission::AuditLogRead)?;
     let condition = Condition::all()
-        .add(Column::OrganizationId.eq(tenant.organization_id))
+        .add(Column::OrganizationId.eq(organization_id))
         .add_option(filter.actor_id.map(|id| Column::ActorId.eq(id)))
         .add_option(filter.action.as_ref().map(|action| Column::Action.eq(action.as_str())))
         .add_option(

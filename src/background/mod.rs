@@ -1,6 +1,7 @@
 //! What a server does by itself, beside answering requests.
 
 mod mail;
+mod partitions;
 
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ pub struct Background {
 }
 
 impl Background {
-    /// Begins: keeps the meter, and sends mail where there is somebody to send it.
+    /// Begins: keeps the meter and the partitions of the audit log, and sends mail where there is a server for it.
     #[must_use]
     pub fn start(engine: Arc<Engine>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();
         let meter = engine.meter.clone();
         tasks.spawn(async move { meter.keep().await });
+        tasks.spawn(partitions::keep_ahead(Arc::clone(&engine)));
         if let Some(mailer) = mailer {
             tasks.spawn(mail::deliver(Arc::clone(&engine), mailer));
         }

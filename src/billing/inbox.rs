@@ -86,12 +86,10 @@ pub async fn apply(
 ) -> Result<Outcome> {
     let outcome = try_apply(placement, environment, id, reason).await;
     if let Err(error) = &outcome {
-        let cause =
-            std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
         // Where the database is the trouble, this cannot succeed either.
         let noted = async {
             let session = open_system(placement, environment, None, reason, Access::Write).await?;
-            finish(&session, id, Some(&cause)).await?;
+            finish(&session, id, Some(&error.cause())).await?;
             session.commit().await
         };
         if let Err(second) = noted.await {

@@ -1,14 +1,18 @@
 //! The command line: a subcommand a file.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
+mod audit;
+mod billing;
 mod dev;
 mod doctor;
 mod migrate;
+mod owner;
 mod plan;
 mod schema;
 mod serve;
 mod server;
 mod token;
+mod user;
 
 use std::io::Write;
 
@@ -30,6 +34,9 @@ enum Command {
     Serve(serve::Serve),
     Migrate(migrate::Migrate),
     Plan(plan::Plan),
+    Billing(billing::Billing),
+    Audit(audit::Audit),
+    User(user::User),
     Doctor(doctor::Doctor),
     Token(token::Token),
     Schema(schema::Schema),
@@ -43,6 +50,12 @@ pub struct Failure(String);
 impl Failure {
     fn new(message: impl std::fmt::Display) -> Self {
         Self(message.to_string())
+    }
+}
+
+impl From<crate::error::Error> for Failure {
+    fn from(error: crate::error::Error) -> Self {
+        Self(error.cause())
     }
 }
 
@@ -67,6 +80,9 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Serve(command)) => command.run(),
         Some(Command::Migrate(command)) => command.run(),
         Some(Command::Plan(command)) => command.run(),
+        Some(Command::Billing(command)) => command.run(),
+        Some(Command::Audit(command)) => command.run(),
+        Some(Command::User(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Schema(_)) => schema::Schema::run(),

@@ -5,10 +5,10 @@
 )]
 
 use clap::Subcommand;
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
-use super::{Failure, runtime, say};
-use crate::{config::parse_database_url, plan::Feature};
+use super::{Failure, owner::Owner, runtime, say};
+use crate::plan::Feature;
 
 /// Look at the catalogue of plans, or edit it. Servers obey with their next request.
 #[derive(Debug, clap::Args)]
@@ -16,15 +16,8 @@ pub(super) struct Plan {
     #[command(subcommand)]
     action: Action,
 
-    /// PostgreSQL as a role that may act as tenantry_owner.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASE_URL",
-        value_name = "MIGRATION_DATABASE_URL",
-        hide_env_values = true,
-        global = true
-    )]
-    migration_database_url: Option<String>,
+    #[command(flatten)]
+    owner: Owner,
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +35,13 @@ enum Action {
         #[arg(value_parser = parse_limit)]
         limit: Limit,
     },
+    /// Say at which of Stripe's prices a plan is sold.
+    Price {
+        /// The plan's key, for example pro.
+        plan: String,
+        /// Stripe's id of the price: price_…; or none.
+        price: String,
+    },
 }
 
 /// What a plan is to allow.
@@ -54,21 +54,14 @@ enum Limit {
 
 impl Plan {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let url = self.migration_database_url.as_deref().ok_or_else(|| {
-            Failure::new(
-                "MIGRATION_DATABASE_URL is not set: it must be PostgreSQL as a role that may act as tenantry_owner",
-            )
-        })?;
-        let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
         runtime()?.block_on(async {
-            let mut connection =
-                PgConnection::connect_with(&options).await.map_err(Failure::new)?;
-            connection.execute("SET ROLE tenantry_owner").await.map_err(Failure::new)?;
+            let mut connection = self.owner.connect().await?;
             match self.action {
                 Action::List => list(&mut connection).await,
                 Action::Set { plan, feature, limit } => {
                     set(&mut connection, &plan, feature, limit).await
                 }
+                Action::Price { plan, price } => set_price(&mut connection, &plan, &price).await,
             }
         })
     }
@@ -76,7 +69,7 @@ impl Plan {
 
 async fn list(connection: &mut PgConnection) -> Result<(), Failure> {
     let rows = sqlx::query(
-        "SELECT p.plan, f.feature,
+        "SELECT p.plan, p.stripe_price_id, f.feature,
                 CASE WHEN NOT f.enabled THEN 'off' ELSE coalesce(f.limit_value::text, 'unlimited') END AS allowed
          FROM billing.plans p LEFT JOIN billing.plan_features f ON f.plan = p.plan
          ORDER BY p.position, f.feature",
@@ -88,8 +81,10 @@ async fn list(connection: &mut PgConnection) -> Result<(), Failure> {
         let plan: String = row.get("plan");
         let feature: Option<String> = row.get("feature");
         let allowed: Option<String> = row.get("allowed");
+        let price: Option<String> = row.get("stripe_price_id");
         let (feature, allowed) = (feature.unwrap_or_default(), allowed.unwrap_or_default());
-        say(format!("{plan:<12} {feature:<20} {allowed:>12}"));
+        let price = price.unwrap_or_default();
+        say(format!("{plan:<12} {feature:<20} {allowed:>12}  {price}").trim_end());
     }
     Ok(())
 }
@@ -118,9 +113,36 @@ async fn set(
     .await
     .map_err(Failure::new)?;
     if changed.rows_affected() == 0 {
-        return Err(Failure::new(format!("there is no plan {plan}: see tenantry plan list")));
+        return Err(unknown(plan));
     }
     list(connection).await
+}
+
+async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Result<(), Failure> {
+    let price = match price {
+        "none" => None,
+        price if price.starts_with("price_") || price.starts_with("plan_") => Some(price),
+        _ => return Err(Failure::new("PRICE must be Stripe's id of a price, price_…, or none")),
+    };
+    let changed = sqlx::query("UPDATE billing.plans SET stripe_price_id = $2 WHERE plan = $1")
+        .bind(plan)
+        .bind(price)
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| match error.as_database_error() {
+            Some(error) if error.is_unique_violation() => {
+                Failure::new("another plan is sold at that price")
+            }
+            _ => Failure::new(error),
+        })?;
+    if changed.rows_affected() == 0 {
+        return Err(unknown(plan));
+    }
+    list(connection).await
+}
+
+fn unknown(plan: &str) -> Failure {
+    Failure::new(format!("there is no plan {plan}: see tenantry plan list"))
 }
 
 fn parse_feature(text: &str) -> Result<Feature, String> {

@@ -79,15 +79,28 @@ impl RulesConfig {
     ///
     /// When the secret key is too short, or there is nothing to derive one from.
     pub fn environment(&self, clock: Clock, jwt: &JwtConfig) -> Result<Environment, ConfigError> {
+        self.with_key(clock, self.invitation_key(jwt)?)
+    }
+
+    /// As [`environment`](Self::environment), for commands that invite nobody: they need no secret key.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is wrong.
+    pub fn environment_for_maintenance(&self, clock: Clock) -> Result<Environment, ConfigError> {
+        self.with_key(clock, uuid::Uuid::new_v4().as_bytes().to_vec())
+    }
+
+    fn with_key(&self, clock: Clock, invitation_key: Vec<u8>) -> Result<Environment, ConfigError> {
         let rules = Rules {
             billing_grace: chrono::Duration::days(self.billing_grace_days.into()),
             trial_term: chrono::Duration::days(self.trial_days.into()),
             max_owned_organizations: self.max_owned_organizations,
             invitation_term: chrono::Duration::days(self.invitation_days.into()),
-            invitation_key: InvitationKey(self.invitation_key(jwt)?),
+            invitation_key: InvitationKey(invitation_key),
             mails_invitations: self.mail.smtp_url.is_some(),
-            stripe: self.billing.stripe()?,
             public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
+            stripe: self.billing.stripe()?,
         };
         Ok(Environment { clock, rules: Arc::new(rules) })
     }

@@ -73,8 +73,7 @@ pub async fn check_migrations(placement: &Placement) -> Result<(), String> {
 
 /// Names the cause: this is for operators, not for clients.
 fn database_problem(error: &crate::error::Error) -> String {
-    let source = std::error::Error::source(error);
-    let cause = source.map_or_else(|| error.to_string(), ToString::to_string);
+    let cause = error.cause();
     if cause.contains("migration.seaql_migrations") || cause.contains("schema migration") {
         return "the database was never migrated: run tenantry migrate".to_owned();
     }

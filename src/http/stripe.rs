@@ -54,11 +54,10 @@ pub(super) async fn receive(
             (StatusCode::OK, format!("nothing to do: {why}\n")).into_response()
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(
                 event = event.id,
                 kind = event.kind,
-                cause,
+                cause = error.cause(),
                 "an event of Stripe's was not applied"
             );
             let status = match error {

@@ -145,6 +145,7 @@ pub(super) async fn update_role(
     keep_an_owner(session, &before).await?;
     let after = set_role(session, before.clone(), role).await?;
     let metadata = json!({
+        "user_id": after.user_id,
         "name": name_of(session, after.user_id).await?,
         "old_role": role_name(before.role),
         "role": role_name(role),
@@ -181,10 +182,12 @@ pub(super) async fn transfer(
     if heir.id == own.id {
         return Err(Error::bad_input("input.memberId", "is your own seat"));
     }
+    let old_role = role_name(heir.role);
     let heir = set_role(session, heir, OrgRole::Owner).await?;
     set_role(session, own, OrgRole::Admin).await?;
     session.refresh_role().await?;
-    let metadata = json!({ "name": name_of(session, heir.user_id).await? });
+    let name = name_of(session, heir.user_id).await?;
+    let metadata = json!({ "user_id": heir.user_id, "name": name, "old_role": old_role });
     audit::record(session, Action::OrganizationTransferred, Some(heir.organization_id.0), metadata)
         .await?;
     Ok(heir)
@@ -229,6 +232,7 @@ async fn end(
 ) -> Result<organization_member::Model> {
     keep_an_owner(session, &member).await?;
     let metadata = json!({
+        "user_id": member.user_id,
         "name": name_of(session, member.user_id).await?,
         "role": role_name(member.role),
     });

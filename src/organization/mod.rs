@@ -7,3 +7,4 @@ mod ops;
 
 pub use graphql::{Organization, OrganizationMutation, OrganizationQuery};
 pub use name::{OrganizationName, Slug};
+pub use ops::find_by_name;

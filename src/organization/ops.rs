@@ -13,7 +13,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Scope, Session, Tenant},
+    tenancy::{Scope, Session, SystemSession, Tenant},
 };
 
 /// Founds an organization, and goes on inside it: its id is made here, so that every row is written under its settings.
@@ -65,6 +65,21 @@ pub(super) async fn get(session: &Session) -> Result<organization::Model> {
         .one(session)
         .await?
         .ok_or(Error::OrganizationNotFound)
+}
+
+/// The organization with this slug, current or retired, or this id, whether or not it has ended.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn find_by_name(session: &SystemSession, name: &str) -> Result<Option<OrganizationId>> {
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT app.find_organization($1)",
+        [name.into()],
+    );
+    let row = session.query_one_raw(statement).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
 }
 
 pub(super) async fn update(

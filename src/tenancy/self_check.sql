@@ -204,6 +204,13 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'warning', format('database %I', current_database()), 'lets the role create temporary tables',
            format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
     WHERE has_database_privilege(current_database(), 'TEMPORARY')
+        UNION ALL
+    -- The default partition has no bound; a plain table has no partitions.
+    SELECT 'warning', 'table audit.audit_logs', 'has partitions only up to ' || max(bound)::date, 'run tenantry audit partition'
+    FROM (SELECT substring(pg_get_expr(p.relpartbound, p.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz
+          FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid
+          WHERE i.inhparent = to_regclass('audit.audit_logs') AND p.relkind = 'r') partition (bound)
+    HAVING max(bound) < now() + interval '1 month'
     UNION ALL
     -- CVE-2025-8713: statistics reveal rows that policies hide.
     SELECT 'warning', 'server', 'runs PostgreSQL ' || current_setting('server_version') || ', which has known leaks past row-level security',

@@ -24,7 +24,7 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
         .execute(&format!(
             "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET search_path TO app, auth, billing, audit, pg_temp;
              GRANT USAGE ON SCHEMA app, auth, billing, audit, migration TO {role};
-             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app, auth, billing TO {role};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app, auth, billing, audit TO {role};
              ALTER ROLE {role} SET jit TO off; ALTER ROLE {role} SET statement_timeout TO '10s';
              ALTER ROLE {role} SET lock_timeout TO '5s';
              ALTER ROLE {role} SET idle_in_transaction_session_timeout TO '15s';

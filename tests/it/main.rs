@@ -24,6 +24,7 @@ mod loaders;
 mod mail;
 mod member;
 mod mutation;
+mod operations;
 mod organization;
 mod page;
 mod project;

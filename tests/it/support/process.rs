@@ -10,9 +10,21 @@ use std::{
 pub fn tenantry() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tenantry"));
     for (name, _) in std::env::vars() {
-        if ["DATABASE", "MIGRATION", "JWT_", "PORT", "LISTEN", "TENANTRY", "PG", "RUST_LOG"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+        if [
+            "DATABASE",
+            "MIGRATION",
+            "JWT_",
+            "PORT",
+            "LISTEN",
+            "TENANTRY",
+            "PG",
+            "RUST_LOG",
+            "BILLING",
+            "STRIPE",
+            "SMTP",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
         {
             command.env_remove(name);
         }

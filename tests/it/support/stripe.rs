@@ -53,6 +53,11 @@ impl FakeStripe {
         Self { base, inner }
     }
 
+    /// The address, for the program.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The way to it, for a server's rules.
     pub fn client(&self) -> Stripe {
         client_of(&self.base)
@@ -135,6 +140,5 @@ async fn answer(
 pub fn signature(secret: &str, at: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("{at}.{body}").as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={at},v1={hex}")
+    tag.as_ref().iter().fold(format!("t={at},v1="), |header, byte| format!("{header}{byte:02x}"))
 }

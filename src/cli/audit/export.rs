@@ -1,0 +1,222 @@
+//! `tenantry audit export`
+
+use std::{
+    io::{self, BufWriter, ErrorKind, Write},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::ValueEnum;
+use entity::{OrganizationId, audit_log};
+use serde::Serialize;
+
+use super::Failure;
+use crate::{
+    audit::{self, Filter},
+    clock::Clock,
+    config::{DatabaseConfig, RulesConfig},
+    error::Error,
+    organization,
+    page::Cursor,
+    tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
+};
+
+/// Rows that are in memory at once.
+const PAGE: u64 = 1_000;
+
+/// How often progress is told.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Print the audit log of an organization, oldest entry first, as it stands now. The export itself is recorded in it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    /// The organization's slug or id. One that has ended still has its log.
+    #[arg(long)]
+    organization: String,
+
+    /// What to print.
+    #[arg(long, default_value = "jsonl")]
+    format: Format,
+
+    /// Entries from this time on, for example 2026-01-01T00:00:00Z.
+    #[arg(long)]
+    since: Option<DateTime<Utc>>,
+
+    /// Entries before this time.
+    #[arg(long)]
+    until: Option<DateTime<Utc>>,
+
+    #[command(flatten)]
+    database: DatabaseConfig,
+    #[command(flatten)]
+    rules: RulesConfig,
+}
+
+/// What to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header (RFC 4180); metadata is JSON.
+    Csv,
+}
+
+/// An entry as it is printed, under the names of its columns.
+#[derive(Debug, Serialize)]
+struct Entry<'row, M> {
+    id: String,
+    organization_id: String,
+    created_at: String,
+    actor_id: Option<String>,
+    actor_name: Option<&'row str>,
+    action: &'row str,
+    resource_type: &'row str,
+    resource_id: Option<String>,
+    ip_address: Option<&'row str>,
+    metadata: M,
+}
+
+impl Export {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let options = self.database.options().map_err(Failure::new)?;
+        let environment =
+            self.rules.environment_for_maintenance(Clock::system()).map_err(Failure::new)?;
+        let placement = Placement::shared(&options).map_err(Failure::new)?;
+        let id = self.find(&placement, &environment).await?;
+        self.record(&placement, &environment, id).await?;
+        let session =
+            open_system(&placement, &environment, Some(id), Reason::AuditExport, Access::Read)
+                .await?;
+        let output = BufWriter::new(io::stdout().lock());
+        let outcome = match self.format {
+            Format::Jsonl => self.print(&session, Jsonl(output)).await,
+            Format::Csv => self.print(&session, Csv(csv::Writer::from_writer(output))).await,
+        };
+        match outcome {
+            // Whoever reads has seen enough.
+            Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            Err(Stop::Output(error)) => Err(Failure::new(format!("the output failed: {error}"))),
+            Err(Stop::Failure(failure)) => Err(failure),
+            Ok(count) => {
+                eprintln!("exported {count} entries");
+                Ok(())
+            }
+        }
+    }
+
+    async fn find(
+        &self,
+        placement: &Placement,
+        environment: &Environment,
+    ) -> Result<OrganizationId, Failure> {
+        let session =
+            open_system(placement, environment, None, Reason::AuditExport, Access::Read).await?;
+        organization::find_by_name(&session, &self.organization)
+            .await?
+            .ok_or_else(|| Failure::new(format!("there is no organization {}", self.organization)))
+    }
+
+    async fn record(
+        &self,
+        placement: &Placement,
+        environment: &Environment,
+        id: OrganizationId,
+    ) -> Result<(), Failure> {
+        let session =
+            open_system(placement, environment, Some(id), Reason::AuditExport, Access::Write)
+                .await?;
+        let format = match self.format {
+            Format::Jsonl => "jsonl",
+            Format::Csv => "csv",
+        };
+        let metadata =
+            serde_json::json!({ "format": format, "since": self.since, "until": self.until });
+        audit::record(&session, audit::Action::AuditExported, Some(id.0), metadata).await?;
+        Ok(session.commit().await?)
+    }
+
+    async fn print(&self, session: &SystemSession, mut output: impl Sink) -> Result<u64, Stop> {
+        let filter = Filter { since: self.since, until: self.until, ..Filter::default() };
+        audit::allow_slow_reader(session).await?;
+        let (mut after, mut count, mut told) = (None::<Cursor>, 0, Instant::now());
+        loop {
+            let rows = audit::page_forward(session, &filter, after.as_ref(), PAGE).await?;
+            let Some(last) = rows.last() else {
+                output.finish()?;
+                return Ok(count);
+            };
+            after = Some(Cursor { at: last.created_at, id: last.id.0 });
+            for row in &rows {
+                output.write(row)?;
+            }
+            count += rows.len() as u64;
+            if told.elapsed() > TELL {
+                told = Instant::now();
+                eprintln!("{count} entries so far, up to {}", last.created_at);
+            }
+        }
+    }
+}
+
+/// Why printing ended early.
+enum Stop {
+    Output(io::Error),
+    Failure(Failure),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+trait Sink {
+    fn write(&mut self, row: &audit_log::Model) -> io::Result<()>;
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+struct Jsonl<W: Write>(W);
+
+impl<W: Write> Sink for Jsonl<W> {
+    fn write(&mut self, row: &audit_log::Model) -> io::Result<()> {
+        serde_json::to_writer(&mut self.0, &entry(row, &row.metadata))?;
+        self.0.write_all(b"\n")
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+struct Csv<W: Write>(csv::Writer<W>);
+
+impl<W: Write> Sink for Csv<W> {
+    fn write(&mut self, row: &audit_log::Model) -> io::Result<()> {
+        self.0.serialize(entry(row, row.metadata.to_string())).map_err(io::Error::from)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn entry<M>(row: &audit_log::Model, metadata: M) -> Entry<'_, M> {
+    Entry {
+        id: row.id.to_string(),
+        organization_id: row.organization_id.to_string(),
+        created_at: row.created_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        actor_id: row.actor_id.map(|id| id.to_string()),
+        actor_name: row.actor_name.as_deref(),
+        action: &row.action,
+        resource_type: &row.resource_type,
+        resource_id: row.resource_id.map(|id| id.to_string()),
+        ip_address: row.ip_address(),
+        metadata,
+    }
+}

@@ -1,0 +1,61 @@
+//! `tenantry billing`
+
+use clap::Subcommand;
+
+use super::{Failure, runtime, say};
+use crate::{
+    billing::{self, Outcome},
+    clock::Clock,
+    config::{DatabaseConfig, RulesConfig},
+    tenancy::{Placement, Reason},
+};
+
+/// Look after billing.
+#[derive(Debug, clap::Args)]
+pub(super) struct Billing {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Go through an event of Stripe's again that the webhook has kept. An event that is not news changes nothing.
+    Replay {
+        /// Stripe's id of the event: evt_…
+        event: String,
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        rules: RulesConfig,
+    },
+}
+
+impl Billing {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Action::Replay { event, database, rules } = self.action;
+        let options = database.options().map_err(Failure::new)?;
+        let environment =
+            rules.environment_for_maintenance(Clock::system()).map_err(Failure::new)?;
+        if environment.rules.stripe.is_none() {
+            return Err(Failure::new("BILLING_PROVIDER is not stripe: there is nothing to replay"));
+        }
+        runtime()?.block_on(async {
+            let placement = Placement::shared(&options).map_err(Failure::new)?;
+            let outcome =
+                billing::apply(&placement, &environment, &event, Reason::BillingReplay).await;
+            match outcome {
+                Ok(Outcome::Applied(organization)) => {
+                    say(format!("{event} was applied to the organization {organization}"));
+                    Ok(())
+                }
+                Ok(Outcome::Nothing(why)) => {
+                    say(format!("{event} changed nothing: {why}"));
+                    Ok(())
+                }
+                Err(error) => {
+                    Err(Failure::new(format!("{event} was not applied: {}", error.cause())))
+                }
+            }
+        })
+    }
+}
