@@ -23,6 +23,7 @@ use crate::{
         document::{Document, GraphqlRequest},
         present, refusal,
     },
+    plan,
     rate_limit::RateLimit,
     schema::{Api, to_request},
     tenancy::{Access, Destination, Environment, Placement, Session, open},
@@ -167,6 +168,11 @@ impl Engine {
                 open(&self.placement, &self.environment, caller, destination, access).await?;
             let session = Arc::new(opened.session);
             self.count(&session, opened.billing_version, counted).await?;
+            if prepared.document.changes > 1 && session.in_organization() {
+                // Several changes lock several rows: first of all the one that all others begin with, else two such requests
+                // could wait for each other.
+                plan::lock(&session).await?;
+            }
             let mut response = self.resolve(prepared, &session, access).await;
             response.extensions = notices(opened.moved_to);
             Ok::<_, Error>((session, response))

@@ -13,7 +13,15 @@ impl Email {
     /// The address in a text, if it is one; white space around it is not part of it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let email = text.trim().to_lowercase();
+        let text = text.trim();
+        // Some letters of other scripts become ASCII in lower case: they would make one mailbox of two.
+        let folds =
+            |char: char| !char.is_ascii() && char.to_lowercase().any(|lower| lower.is_ascii());
+        let odd = |char: char| is_invisible(char) || folds(char) || "<>()[],;:\\\"".contains(char);
+        if text.contains(odd) {
+            return None;
+        }
+        let email = text.to_lowercase();
         let (local, domain) = email.split_once('@')?;
         let plausible = email.len() <= MAX_EMAIL_BYTES
             && !local.is_empty()
@@ -88,7 +96,21 @@ mod tests {
     fn an_address_is_folded_or_refused() {
         assert_eq!(Email::parse(" A.B@Example.COM ").unwrap().into_string(), "a.b@example.com");
         let long = format!("{}@x", "a".repeat(320));
-        for bad in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a\0@b", &long] {
+        for bad in [
+            "",
+            "a",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a b@c",
+            "a\0@b",
+            "mi\u{212a}e@b",
+            "a,b@c",
+            "a\u{200b}@b",
+            "<a@b>",
+            &long,
+        ] {
             assert!(Email::parse(bad).is_none(), "{bad:?}");
         }
     }

@@ -29,7 +29,7 @@ pub enum SubscriptionStatus {
     Incomplete,
     /// The first payment never came.
     IncompleteExpired,
-    /// Collection is paused.
+    /// The trial ended without a way to pay.
     Paused,
 }
 

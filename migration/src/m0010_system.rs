@@ -11,18 +11,27 @@ const SQL: &str = r"
 -- As before, and tells when the organization's billing changed last, so that a server notices with the very next request.
 DROP FUNCTION auth.open_request;
 CREATE FUNCTION auth.open_request(
-    p_issuer text, p_subject text, p_path text, p_claim text,
+    p_issuer text, p_subject text, p_path text, p_claim text, p_email text,
     OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
     OUT billing_version timestamptz
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
-    from_path  uuid;
-    from_claim uuid;
+    known_email text;
+    from_path   uuid;
+    from_claim  uuid;
 BEGIN
-    SELECT i.user_id INTO user_id FROM auth.identities i
+    SELECT i.user_id, u.email INTO user_id, known_email
+        FROM auth.identities i JOIN auth.users u ON u.id = i.user_id
         WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF user_id IS NULL THEN
         outcome := 'UNKNOWN_IDENTITY';
+        RETURN;
+    END IF;
+    -- An address that somebody else has meanwhile is theirs: then there is nothing to bring up to date.
+    IF p_email IS DISTINCT FROM known_email AND p_email IS NOT NULL
+        AND (known_email IS NOT NULL OR NOT EXISTS (SELECT FROM auth.users u WHERE u.email = p_email))
+    THEN
+        outcome := 'STALE_IDENTITY';
         RETURN;
     END IF;
     PERFORM set_config('app.current_user_id', user_id::text, true);
@@ -64,6 +73,71 @@ BEGIN
             set_config('app.current_role', role, true);
     outcome := 'OK';
 END
+$$;
+
+-- As before, and keeps the address of a known identity's person true: one that they have no longer is free for others, and would
+-- otherwise let whoever gets it after them be taken for them.
+CREATE OR REPLACE FUNCTION auth.provision_user(p_issuer text, p_subject text, p_email text, p_name text) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
+DECLARE
+    found_id uuid;
+BEGIN
+    -- Two first requests of one person wait for each other instead of leaving a user without an identity behind.
+    PERFORM pg_advisory_xact_lock(hashtextextended(p_issuer || E'\n' || p_subject, 0));
+    SELECT i.user_id INTO found_id FROM auth.identities i
+        WHERE i.issuer = p_issuer AND i.subject = p_subject;
+    IF found_id IS NOT NULL THEN
+        UPDATE auth.users u
+            SET email = CASE WHEN EXISTS (SELECT FROM auth.users o WHERE o.email = p_email AND o.id <> found_id)
+                             THEN NULL ELSE p_email END
+            WHERE u.id = found_id AND p_email IS NOT NULL AND u.email IS DISTINCT FROM p_email;
+        RETURN found_id;
+    END IF;
+    INSERT INTO auth.users (email, name) VALUES (p_email, p_name)
+        ON CONFLICT (email) DO NOTHING RETURNING id INTO found_id;
+    IF found_id IS NULL THEN
+        SELECT u.id INTO STRICT found_id FROM auth.users u WHERE u.email = p_email;
+    END IF;
+    INSERT INTO auth.identities (issuer, subject, user_id) VALUES (p_issuer, p_subject, found_id);
+    RETURN found_id;
+END
+$$;
+
+-- Who claimed a slug: each slug is closed to others for 90 days, so a person may give up only so many in that time.
+ALTER TABLE app.organization_slugs ADD COLUMN claimed_by uuid;
+CREATE INDEX ON app.organization_slugs (claimed_by);
+
+-- Makes a slug the current one of the current organization: CLAIMED; TAKEN when somebody else holds it, or held it within the
+-- last 90 days; TOO_MANY when the person gave up 20 in that time. The one before is retired and goes on leading members here.
+DROP FUNCTION app.claim_slug;
+CREATE FUNCTION app.claim_slug(p_slug text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp AS $$
+DECLARE
+    current_id uuid := nullif(current_setting('app.current_org_id', true), '')::uuid;
+    person     uuid := nullif(current_setting('app.current_user_id', true), '')::uuid;
+BEGIN
+    IF (SELECT count(*) FROM app.organization_slugs s
+            WHERE s.claimed_by = person AND s.retired_at > now() - interval '90 days') >= 20 THEN
+        RETURN 'TOO_MANY';
+    END IF;
+    INSERT INTO app.organization_slugs AS s (slug, organization_id, claimed_by) VALUES (p_slug, current_id, person)
+        ON CONFLICT (slug) DO UPDATE SET organization_id = current_id, claimed_by = person, retired_at = NULL
+        WHERE s.organization_id = current_id OR s.retired_at < now() - interval '90 days';
+    IF NOT FOUND THEN
+        RETURN 'TAKEN';
+    END IF;
+    UPDATE app.organization_slugs SET retired_at = now()
+        WHERE organization_id = current_id AND slug <> p_slug AND retired_at IS NULL;
+    RETURN 'CLAIMED';
+END
+$$;
+
+-- Retires the slugs of the current organization, which is about to end, those before as well: nobody can take any of them for
+-- 90 days.
+CREATE OR REPLACE FUNCTION app.retire_slugs() RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS $$
+    UPDATE app.organization_slugs SET retired_at = now()
+        WHERE organization_id = nullif(current_setting('app.current_org_id', true), '')::uuid
 $$;
 
 -- The grace after a failed payment runs from here, whatever else changes meanwhile.
@@ -158,10 +232,10 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION auth.open_request, app.due_outbox, app.find_organization, billing.receive_stripe_event,
+REVOKE EXECUTE ON FUNCTION auth.open_request, app.claim_slug, app.due_outbox, app.find_organization, billing.receive_stripe_event,
     billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization, audit.partitions,
     audit.ensure_partitions FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.open_request, app.due_outbox, app.find_organization, billing.receive_stripe_event,
+GRANT EXECUTE ON FUNCTION auth.open_request, app.claim_slug, app.due_outbox, app.find_organization, billing.receive_stripe_event,
     billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization,
     audit.ensure_partitions TO tenantry_app;
 ";
@@ -171,7 +245,7 @@ fn sql() -> String {
         rls::definer("app.outbox", &[Verb::Select]),
         rls::definer("billing.stripe_events", &[Verb::Select, Verb::Insert, Verb::Update]),
         rls::definer("billing.organization_billing", &[Verb::Select, Verb::Update]),
-        rls::definer("auth.users", &[Verb::Delete]),
+        rls::definer("auth.users", &[Verb::Update, Verb::Delete]),
         rls::definer("auth.invitations", &[Verb::Delete]),
         audit_partitions::maintenance(),
         SQL.to_owned(),

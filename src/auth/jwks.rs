@@ -1,22 +1,26 @@
-//! The issuer's public keys (RFC 7517): fetched when they are needed, by one request at a time, and kept while the issuer
-//! is down.
+//! The issuer's public keys (RFC 7517): fetched when they are needed, one question at a time, and kept while the issuer is down.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use jsonwebtoken::{
-    Algorithm, DecodingKey,
+    Algorithm, DecodingKey, Header,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
 use serde::Deserialize;
-use tokio::sync::Mutex;
 use url::Url;
 
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 256 * 1024;
+
+/// Keys that are tried for one token; each costs a verification.
+const MOST_TRIED: usize = 4;
 
 /// Where the keys are, and how often they are asked for.
 #[derive(Clone, Debug)]
@@ -37,12 +41,14 @@ pub(super) struct Key {
     pub(super) algorithm: Algorithm,
 }
 
+/// Each with its id, if it has one: several may share one, or have none (RFC 7517, section 4.5).
+type Keys = Vec<(Option<String>, Key)>;
+
 /// The keys of one answer of the issuer.
 #[derive(Default)]
 pub(super) struct KeySet {
-    by_id: HashMap<String, Arc<Key>>,
-    fetched_at: Option<Instant>,
-    /// Grows with each set, so that whatever was verified with an older one can be told.
+    keys: Keys,
+    /// Grows with each set, so that whatever was verified with an older one can be told; 0 before the first.
     pub(super) generation: u64,
 }
 
@@ -50,27 +56,26 @@ pub(super) struct KeySet {
 pub(super) struct Jwks {
     options: JwksOptions,
     client: reqwest::Client,
-    keys: RwLock<Arc<KeySet>>,
-    /// When the issuer was last asked; held while it is asked, so that others wait instead of asking as well.
-    asked_at: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Arc<KeySet>,
+    fetched_at: Option<Instant>,
+    /// How and when the issuer answered last.
+    last: Option<(Instant, Result<(), KeysUnavailable>)>,
+    /// The question that is being asked: in a task of its own, for all who want to know, whoever of them goes away.
+    asking: Option<Shared<BoxFuture<'static, ()>>>,
 }
 
 /// While there are no keys at all, the issuer is asked again after this time at the latest.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(1);
 
 /// The issuer did not give its keys.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("the issuer's keys cannot be fetched: {0}")]
 pub struct KeysUnavailable(String);
-
-/// Why there is no key for a token.
-#[derive(Debug)]
-pub(super) enum NoKey {
-    /// The issuer has no such key, as far as is known.
-    Unknown,
-    /// No key was ever fetched, and the issuer cannot be reached.
-    Unavailable(KeysUnavailable),
-}
 
 impl Jwks {
     pub(super) fn new(options: JwksOptions) -> Result<Self, reqwest::Error> {
@@ -78,76 +83,90 @@ impl Jwks {
             .timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { options, client, keys: RwLock::default(), asked_at: Mutex::default() })
+        Ok(Self { options, client, state: Mutex::default() })
     }
 
     /// The keys as last fetched. Old ones serve this request, while the issuer is asked for the next ones.
     pub(super) fn current(self: &Arc<Self>) -> Arc<KeySet> {
-        let keys = self.known();
-        let is_old = keys.fetched_at.is_some_and(|at| at.elapsed() > self.options.max_age);
-        // Whoever holds the lock is asking already.
-        let asked =
-            |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < self.options.cooldown);
-        if is_old && self.asked_at.try_lock().is_ok_and(|at| !asked(&at)) {
-            let (jwks, generation) = (Arc::clone(self), keys.generation);
-            tokio::spawn(async move { drop(jwks.refresh(generation).await) });
+        let mut state = self.lock();
+        if state.fetched_at.is_some_and(|at| at.elapsed() > self.options.max_age) {
+            self.ask(&mut state);
         }
-        keys
+        Arc::clone(&state.keys)
     }
 
-    fn known(&self) -> Arc<KeySet> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The key with this id, or the only one for a token that names none; the issuer is asked for one that is not known.
-    pub(super) async fn key(&self, id: Option<&str>) -> Result<(Arc<Key>, u64), NoKey> {
-        let known = self.known();
-        if let Some(key) = known.get(id) {
-            return Ok((key, known.generation));
+    /// The keys after the issuer was asked, unless it was since `generation`, or a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// When the issuer did not answer: then nobody knows whether it has other keys.
+    pub(super) async fn fresh(
+        self: &Arc<Self>,
+        generation: u64,
+    ) -> Result<Arc<KeySet>, KeysUnavailable> {
+        let asking = {
+            let mut state = self.lock();
+            if state.keys.generation == generation { self.ask(&mut state) } else { None }
+        };
+        if let Some(asking) = asking {
+            asking.await;
         }
-        self.refresh(known.generation).await?;
-        let fresh = self.known();
-        let key = fresh.get(id).ok_or(NoKey::Unknown)?;
-        Ok((key, fresh.generation))
+        let state = self.lock();
+        match &state.last {
+            Some((_, Err(error))) => Err(error.clone()),
+            _ => Ok(Arc::clone(&state.keys)),
+        }
     }
 
-    /// Asks the issuer, unless somebody has since `generation`, or did a moment ago.
-    async fn refresh(&self, generation: u64) -> Result<(), NoKey> {
-        let mut asked_at = self.asked_at.lock().await;
-        let current = self.known();
-        let cooldown = match current.fetched_at {
+    /// The question that is being asked, or a new one; `None` where the last answer is too recent.
+    fn ask(self: &Arc<Self>, state: &mut State) -> Option<Shared<BoxFuture<'static, ()>>> {
+        if state.asking.is_some() {
+            return state.asking.clone();
+        }
+        let cooldown = match state.fetched_at {
             Some(_) => self.options.cooldown,
             None => self.options.cooldown.min(FIRST_COOLDOWN),
         };
-        let cooling = asked_at.is_some_and(|at| at.elapsed() < cooldown);
-        if current.generation != generation || (cooling && current.fetched_at.is_some()) {
-            return Ok(());
+        if state.last.as_ref().is_some_and(|(at, _)| at.elapsed() < cooldown) {
+            return None;
         }
-        if cooling {
-            return Err(NoKey::Unavailable(KeysUnavailable("asked a moment ago".to_owned())));
-        }
-        *asked_at = Some(Instant::now());
-        match self.fetch().await {
-            Ok(by_id) => {
-                let set =
-                    KeySet { by_id, fetched_at: Some(Instant::now()), generation: generation + 1 };
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
-                Ok(())
-            }
-            Err(error) if current.fetched_at.is_none() => {
-                Err(NoKey::Unavailable(KeysUnavailable(error)))
-            }
-            Err(cause) => {
-                tracing::warn!(
-                    cause,
-                    "the issuer's keys cannot be fetched: the last ones are kept"
-                );
-                Ok(())
-            }
-        }
+        let jwks = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let answer = jwks.fetch().await;
+            jwks.take(answer);
+        });
+        let asking = async move { drop(task.await) }.boxed().shared();
+        state.asking = Some(asking.clone());
+        Some(asking)
     }
 
-    async fn fetch(&self) -> Result<HashMap<String, Arc<Key>>, String> {
+    fn take(&self, answer: Result<Keys, String>) {
+        let mut state = self.lock();
+        state.asking = None;
+        let outcome = match answer {
+            Ok(keys) => {
+                state.keys = Arc::new(KeySet { keys, generation: state.keys.generation + 1 });
+                state.fetched_at = Some(Instant::now());
+                Ok(())
+            }
+            Err(cause) => {
+                let keys = state.keys.keys.len();
+                tracing::warn!(
+                    cause,
+                    keys,
+                    "the issuer's keys cannot be fetched: the last ones are kept"
+                );
+                Err(KeysUnavailable(cause))
+            }
+        };
+        state.last = Some((Instant::now(), outcome));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch(&self) -> Result<Keys, String> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<serde_json::Value>,
@@ -174,26 +193,31 @@ impl Jwks {
         Ok(body)
     }
 
-    /// The key under its id, if it is for signatures and its algorithm is accepted.
-    fn usable(&self, jwk: &Jwk) -> Option<(String, Arc<Key>)> {
+    /// The key with its id, if it is for signatures and its algorithm is accepted.
+    fn usable(&self, jwk: &Jwk) -> Option<(Option<String>, Key)> {
         if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
             return None;
         }
         let algorithm = algorithm(jwk).filter(|found| self.options.algorithms.contains(found))?;
         let decoding = DecodingKey::from_jwk(jwk).ok()?;
-        let id = jwk.common.key_id.clone().unwrap_or_default();
-        Some((id, Arc::new(Key { decoding, algorithm })))
+        Some((jwk.common.key_id.clone(), Key { decoding, algorithm }))
     }
 }
 
 impl KeySet {
-    fn get(&self, id: Option<&str>) -> Option<Arc<Key>> {
-        let key = match id {
-            Some(id) => self.by_id.get(id),
-            None if self.by_id.len() == 1 => self.by_id.values().next(),
-            None => None,
-        };
-        key.cloned()
+    /// The keys that a token with this header may be signed with: by its id, or any where it names none. A key is for one
+    /// algorithm, which the token can only agree with.
+    pub(super) fn for_header<'set>(
+        &'set self,
+        header: &'set Header,
+    ) -> impl Iterator<Item = &'set Key> {
+        self.keys
+            .iter()
+            .filter(|(id, key)| {
+                key.algorithm == header.alg && (header.kid.is_none() || *id == header.kid)
+            })
+            .map(|(_, key)| key)
+            .take(MOST_TRIED)
     }
 }
 

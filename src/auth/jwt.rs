@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     cache::{self, Verified},
-    jwks::{Jwks, JwksOptions, KeysUnavailable, NoKey},
+    jwks::{Jwks, JwksOptions, KeySet, KeysUnavailable},
 };
 
 use crate::{clock::Clock, text::Email};
@@ -237,16 +237,47 @@ async fn by_issuer(
         return Ok(claims);
     }
     let header = decode_header(token).map_err(|_| BAD)?;
-    let (key, generation) = jwks.key(header.kid.as_deref()).await.map_err(|error| match error {
-        NoKey::Unknown => {
-            TokenError("the token is signed with a key that its issuer does not have").into()
+    let known = jwks.current();
+    let mut verdict = signed_by_one_of(token, &header, &known);
+    // A key that nobody knows, or one of the keys that have no names, may be new.
+    let may_be_new = header.kid.is_none() || known.for_header(&header).next().is_none();
+    let mut keys = known;
+    if verdict.is_err() && may_be_new {
+        match jwks.fresh(keys.generation).await {
+            Ok(fresh) => {
+                keys = fresh;
+                verdict = signed_by_one_of(token, &header, &keys);
+            }
+            // No key of this name is known, and nobody can tell whether there is one.
+            Err(error) if keys.for_header(&header).next().is_none() => {
+                return Err(VerifyError::Unavailable(error));
+            }
+            Err(_) => {}
         }
-        NoKey::Unavailable(error) => VerifyError::Unavailable(error),
-    })?;
-    let claims = Arc::new(signed(token, &key.decoding, key.algorithm)?);
-    verified.put(token, generation, &claims);
+    }
+    let claims = Arc::new(verdict?);
+    verified.put(token, keys.generation, &claims);
     Ok(claims)
 }
+
+/// The claims, if one of the keys that fit the header has signed them.
+fn signed_by_one_of(
+    token: &str,
+    header: &Header,
+    keys: &KeySet,
+) -> Result<Map<String, Value>, TokenError> {
+    let mut verdict = Err(UNKNOWN_KEY);
+    for key in keys.for_header(header) {
+        verdict = signed(token, &key.decoding, key.algorithm);
+        if verdict.is_ok() {
+            break;
+        }
+    }
+    verdict
+}
+
+const UNKNOWN_KEY: TokenError =
+    TokenError("the token is signed with a key that its issuer does not have");
 
 const BAD: TokenError = TokenError("the token is malformed or its signature is not valid");
 

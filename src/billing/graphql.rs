@@ -30,11 +30,11 @@ pub enum SubscriptionStatus {
     Canceled,
     /// Payments failed for good: the default plan is in effect.
     Unpaid,
-    /// The first payment is open.
+    /// The first payment is open: until it is made the plan stays as it was.
     Incomplete,
     /// The first payment never came: the default plan is in effect.
     IncompleteExpired,
-    /// Collection is paused.
+    /// The trial ended without a way to pay; after that the default plan is in effect.
     Paused,
 }
 
@@ -64,7 +64,7 @@ impl Billing {
         self.0.period_end
     }
 
-    /// When the trial ends. Null without one.
+    /// When the trial ends, or ended. Null when there was none.
     async fn trial_ends_at(&self) -> Option<DateTime<Utc>> {
         self.0.trial_ends_at
     }

@@ -1,7 +1,7 @@
 //! The rules of billing.
 
 use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan as plan_row};
-use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
+use sea_orm::{ActiveEnum, ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 
 use super::stripe;
@@ -24,7 +24,7 @@ pub async fn get(session: &Session) -> Result<organization_billing::Model> {
     organization_billing::Entity::find_by_id(tenant.organization_id)
         .one(session)
         .await?
-        .ok_or_else(|| Error::internal("the organization has no billing row"))
+        .ok_or(Error::OrganizationNotFound)
 }
 
 /// Starts a new organization on the default plan, without a trial.
@@ -70,7 +70,12 @@ pub(super) async fn change_plan(
         return Ok(before);
     }
     let after = row.update(session).await?;
-    let metadata = json!({ "old_plan": before.plan, "plan": plan });
+    let metadata = json!({
+        "old_plan": before.plan,
+        "plan": plan,
+        "old_status": before.status.to_value(),
+        "status": after.status.to_value(),
+    });
     record(session, Action::BillingPlanChanged, &after, metadata).await?;
     Ok(after)
 }
@@ -139,11 +144,16 @@ pub(super) async fn resume(session: &Session) -> Result<organization_billing::Mo
     if !before.cancel_at_period_end {
         return Ok(before);
     }
+    // Its end was made up when it was canceled.
+    let without_period = before.period_start.is_none();
     if before.period_end.is_none_or(|end| end <= session.now()) {
         return Err(Error::Conflict("the subscription has ended: choose a plan".to_owned()));
     }
     let mut row = before.into_active_model();
     row.cancel_at_period_end = Set(false);
+    if without_period {
+        row.period_end = Set(None);
+    }
     let after = row.update(session).await?;
     let metadata = json!({ "plan": after.plan });
     record(session, Action::BillingSubscriptionResumed, &after, metadata).await?;

@@ -16,7 +16,7 @@ mod user;
 
 use std::io::Write;
 
-use clap::{Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 /// The multi-tenant core of a SaaS product: a GraphQL API whose tenants are kept apart by PostgreSQL itself.
 ///
@@ -65,7 +65,10 @@ impl From<crate::error::Error> for Failure {
 ///
 /// One line that says what is wrong.
 pub fn run() -> Result<std::process::ExitCode, Failure> {
-    let cli = match Cli::try_parse() {
+    let parsed = without_empty(Cli::command())
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
@@ -75,7 +78,11 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Err(error) => return Err(one_line(&error)),
     };
     match cli.command {
-        None => dev::Dev::try_parse_from(["tenantry"]).map_err(|error| one_line(&error))?.run(),
+        None => {
+            let matches = without_empty(dev::Dev::command()).try_get_matches_from(["tenantry"]);
+            let command = matches.and_then(|matches| dev::Dev::from_arg_matches(&matches));
+            command.map_err(|error| one_line(&error))?.run()
+        }
         Some(Command::Dev(command)) => command.run(),
         Some(Command::Serve(command)) => command.run(),
         Some(Command::Migrate(command)) => command.run(),
@@ -88,6 +95,16 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Schema(_)) => schema::Schema::run(),
     }
     .map(|()| std::process::ExitCode::SUCCESS)
+}
+
+/// A variable that is empty is one that is not set: files that list all of them leave the unused ones so.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let empty =
+            argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if empty { argument.env(None::<&str>) } else { argument }
+    });
+    command.mut_subcommands(without_empty)
 }
 
 /// The first paragraph of clap's message, which names the setting.

@@ -15,7 +15,7 @@ use crate::{
     tenancy::Placement,
 };
 
-/// Serve in production: needs DATABASE_URL and JWT_SECRET, and refuses to start where tenants could reach each other.
+/// Serve in production: needs DATABASE_URL and JWT_SECRET or JWT_JWKS_URL, and refuses to start where tenants could reach each other.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -56,11 +56,13 @@ impl Serve {
                 Failure::new(format!("LISTEN_ADDR {}: {error}", self.listen.listen_addr))
             })?;
             let address = listener.local_addr().map_err(Failure::new)?;
-            tracing::info!(%address, "serving");
+
+            let signal = stop_signal()?;
             let stop = async {
-                stop_signal().await;
+                signal.await;
                 tracing::info!("stopping: finishing what was begun");
             };
+            tracing::info!(%address, "serving");
             let grace = Duration::from_secs(self.http.shutdown_grace);
             let background = Background::start(Arc::clone(&server.engine), mailer);
             let outcome = http::serve(listener, server, stop, grace).await;
@@ -73,6 +75,12 @@ impl Serve {
         if self.jwt.jwt_issuer.is_none() {
             tracing::warn!(
                 "JWT_ISSUER is not set: tokens of any issuer with this key are accepted"
+            );
+        }
+        if crate::config::is_loopback(&self.rules.public_url) {
+            tracing::warn!(
+                "PUBLIC_URL is not set: links of invitations lead to {}",
+                self.rules.public_url
             );
         }
         if self.jwt.jwt_audience.is_none() {

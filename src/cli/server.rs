@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::Failure;
 use crate::{
     clock::Clock,
@@ -43,20 +45,14 @@ pub(super) fn build(
     }))
 }
 
-/// Resolves when somebody asks the process to end: Ctrl-C, or SIGTERM.
-pub(super) async fn stop_signal() {
-    use tokio::signal::{
-        ctrl_c,
-        unix::{SignalKind, signal},
-    };
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
+/// Listens, from now on, for somebody who asks the process to end: Ctrl-C, or SIGTERM. The future resolves when they do.
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = ctrl_c() => {}
-        () = terminate => {}
-    }
+    })
 }

@@ -44,7 +44,9 @@ impl From<IssuerAlgorithm> for Algorithm {
     }
 }
 
-fn is_loopback(url: &url::Url) -> bool {
+/// Whether an address leads to this machine only.
+#[must_use]
+pub fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
 pub use billing::{BillingConfig, BillingProvider};
-pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig};
+pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use mail::MailConfig;
 pub use rules::RulesConfig;
 

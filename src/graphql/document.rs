@@ -45,6 +45,8 @@ pub struct Document {
     pub variables: Variables,
     /// It is a mutation, otherwise a query.
     pub is_mutation: bool,
+    /// How many things it changes.
+    pub changes: usize,
     /// It asks for nothing but introspection and `__typename`.
     pub introspection_only: bool,
     /// It asks for introspection.
@@ -101,12 +103,13 @@ impl Document {
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
+        let changes = if is_mutation { changes_of(&roots).count() } else { 0 };
         drop(roots);
         let parsed = ExecutableDocument {
             operations: DocumentOperations::Single(operation),
             fragments: HashMap::default(),
         };
-        Ok(Self { parsed, variables, is_mutation, introspection_only, introspects })
+        Ok(Self { parsed, variables, is_mutation, changes, introspection_only, introspects })
     }
 }
 
@@ -188,8 +191,12 @@ fn collect_roots<'document>(set: &'document SelectionSet, roots: &mut Vec<&'docu
     }
 }
 
+fn changes_of<'roots>(roots: &'roots [&Field]) -> impl Iterator<Item = &'roots Field> {
+    roots.iter().copied().filter(|field| field.name.node != "__typename")
+}
+
 fn check_mutation(roots: &[&Field], most: usize, alone: &[&str]) -> Result<(), Refusal> {
-    let changes: Vec<_> = roots.iter().filter(|field| field.name.node != "__typename").collect();
+    let changes: Vec<_> = changes_of(roots).collect();
     if changes.len() > most {
         return Err(Refusal::too_complex(format!(
             "a mutation may have at most {most} root fields"

@@ -79,6 +79,10 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
         }
         known => known,
     };
+    if let Some(expired) = &expired {
+        // Renewing it changes it, whatever it was for.
+        authorize_for(session, expired.role)?;
+    }
     plan::require(session, &lock, Feature::TeamMembers, seats(session, tenant).await?).await?;
     // An expired one is renewed: there is one open invitation for an address at the most.
     let invitation = match expired {
@@ -137,6 +141,13 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
         .await?
         .ok_or(NOT_FOUND)?;
     if !member::is_address_of_viewer(session, &invitation.email).await? {
+        return Err(NOT_FOUND);
+    }
+    // Who was removed or demoted since must not come back, or bring others, by an invitation of before.
+    let Some(inviter) = invitation.invited_by else {
+        return Err(NOT_FOUND);
+    };
+    if !member::may_invite(session, inviter, invitation.role).await? {
         return Err(NOT_FOUND);
     }
     // Counted again: the plan may have shrunk since the invitation took its seat.

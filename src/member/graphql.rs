@@ -150,7 +150,7 @@ impl MemberMutation {
     }
 
     /// Removes a member, who is out with their next request. Admins and up; admins and owners are removed by owners.
-    /// `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no such seat.
+    /// `BAD_USER_INPUT` for one's own seat (see `leaveOrganization`), `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no such seat.
     #[graphql(directive = requires_permission::apply(Permission::MemberRemove))]
     async fn remove_member(
         &self,
@@ -161,7 +161,8 @@ impl MemberMutation {
         Ok(RemoveMemberPayload { member: Member(member) })
     }
 
-    /// Gives up one's own seat. Every member; `CONFLICT` for the last owner.
+    /// Gives up one's own seat. Every member; `CONFLICT` for the last owner. Fields after it in the same request are in no
+    /// organization.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationLeave))]
     async fn leave_organization(
         &self,
@@ -176,8 +177,8 @@ impl MemberMutation {
         Ok(LeaveOrganizationPayload { member: Member(ops::leave(session).await?) })
     }
 
-    /// Makes another member the owner and the caller an admin. Owners; `NOT_FOUND` when the current organization has no
-    /// such seat.
+    /// Makes another member the owner and the caller an admin. Owners; `BAD_USER_INPUT` for one's own seat, `NOT_FOUND` when the
+    /// current organization has no such seat.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationTransfer))]
     async fn transfer_ownership(
         &self,

@@ -6,4 +6,6 @@ mod ops;
 
 pub use graphql::{Member, MemberConnection, MemberMutation, MemberTotal};
 pub use loader::MemberById;
-pub use ops::{add_owner, count, has_email, is_address_of_viewer, join, list, role_name};
+pub use ops::{
+    add_owner, count, has_email, is_address_of_viewer, join, list, may_invite, role_name,
+};

@@ -88,6 +88,21 @@ pub async fn is_address_of_viewer(session: &Session, email: &str) -> Result<bool
     Ok(user.is_some_and(|user| user.email.as_deref() == Some(email)))
 }
 
+/// Whether the person is a member who may still invite somebody to this role.
+///
+/// # Errors
+///
+/// Without an organization.
+pub async fn may_invite(session: &Session, inviter: UserId, role: OrgRole) -> Result<bool> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let seat =
+        all(tenant).filter(organization_member::Column::UserId.eq(inviter)).one(session).await?;
+    let permission = Permission::to_act_on(role, Permission::MemberInvite);
+    Ok(seat.is_some_and(|seat| {
+        Permission::MemberInvite.granted_to(seat.role) && permission.granted_to(seat.role)
+    }))
+}
+
 /// Gives the caller the first seat of an organization that they are just creating.
 ///
 /// # Errors
@@ -169,7 +184,9 @@ pub(super) async fn leave(session: &Session) -> Result<organization_member::Mode
     session.authorize(Permission::OrganizationLeave)?;
     plan::lock(session).await?;
     let own = own_seat(session).await?;
-    end(session, own, Action::MemberLeft).await
+    let seat = end(session, own, Action::MemberLeft).await?;
+    session.leave();
+    Ok(seat)
 }
 
 /// Makes another member the owner, and the caller an admin. Answers with the new owner's seat.
@@ -185,7 +202,6 @@ pub(super) async fn transfer(
     let old_role = role_name(heir.role);
     let heir = set_role(session, heir, OrgRole::Owner).await?;
     set_role(session, own, OrgRole::Admin).await?;
-    session.refresh_role().await?;
     let name = name_of(session, heir.user_id).await?;
     let metadata = json!({ "user_id": heir.user_id, "name": name, "old_role": old_role });
     audit::record(session, Action::OrganizationTransferred, Some(heir.organization_id.0), metadata)
@@ -264,9 +280,15 @@ async fn set_role(
     member: organization_member::Model,
     role: OrgRole,
 ) -> Result<organization_member::Model> {
+    let own = member.user_id == session.viewer().user_id;
     let mut row = member.into_active_model();
     row.role.set_if_not_equals(role);
-    Ok(row.update(session).await?)
+    let member = row.update(session).await?;
+    if own {
+        // What follows in the same request is up to the new role.
+        session.refresh_role().await?;
+    }
+    Ok(member)
 }
 
 /// What the audit log calls a person.

@@ -310,7 +310,7 @@ impl OrganizationMutation {
 
     /// Makes the caller a member of the organization that invited their verified e-mail address. Works without an
     /// organization, and must be the only field of its mutation. `NOT_FOUND` when the token does not hold, for whatever
-    /// reason; `CONFLICT` for a member; `PLAN_LIMIT_EXCEEDED` when the plan has shrunk meanwhile.
+    /// reason, also when whoever invited may no longer do so; `CONFLICT` for a member; `PLAN_LIMIT_EXCEEDED` when the plan has shrunk meanwhile.
     async fn accept_invitation(
         &self,
         ctx: &Context<'_>,

@@ -47,14 +47,14 @@ async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
         "SELECT app.claim_slug($1)",
         [slug.as_str().into()],
     );
-    let claimed = match session.query_one_raw(statement).await? {
-        Some(row) => row.try_get_by_index(0)?,
-        None => false,
-    };
-    if claimed {
-        Ok(())
-    } else {
-        Err(Error::Conflict(format!("the slug {} is taken", slug.as_str())))
+    let row = session.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| Error::internal("claiming a slug answered nothing"))?;
+    match row.try_get_by_index::<String>(0)?.as_str() {
+        "CLAIMED" => Ok(()),
+        "TAKEN" => Err(Error::Conflict(format!("the slug {} is taken", slug.as_str()))),
+        _ => Err(Error::Conflict(
+            "you have given up too many slugs, which are closed to others now: try again in some weeks".to_owned(),
+        )),
     }
 }
 

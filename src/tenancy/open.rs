@@ -54,7 +54,8 @@ impl Opening {
     }
 }
 
-/// Opens a session for a caller; an identity that is seen for the first time is given its user before.
+/// Opens a session for a caller; an identity that is seen for the first time is given its user before, and one whose address has
+/// changed brings it up to date.
 ///
 /// # Errors
 ///
@@ -68,7 +69,7 @@ pub async fn open(
 ) -> Result<Opened> {
     let sql = opening_message(caller, destination.slug.as_deref(), access);
     let (mut transaction, mut row) = begin(placement.requests(), &sql).await?;
-    if row.try_get::<&str, _>("outcome")? == "UNKNOWN_IDENTITY" {
+    if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&row.try_get("outcome")?) {
         transaction.roll_back().await;
         provision(placement, caller).await?;
         (transaction, row) = begin(placement.requests(), &sql).await?;
@@ -101,6 +102,8 @@ fn opening_message(caller: &Caller, slug: Option<&str>, access: Access) -> Strin
     push_text(&mut sql, slug);
     sql.push_str(", ");
     push_text(&mut sql, caller.organization.as_deref());
+    sql.push_str(", ");
+    push_text(&mut sql, caller.email.as_deref());
     sql.push(')');
     sql
 }
@@ -151,7 +154,7 @@ async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
     transaction
         .run(|connection| {
             Box::pin(async move {
-                connection.execute("BEGIN").await?;
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
                 connection.execute(query).await
             })
         })

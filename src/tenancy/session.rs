@@ -87,6 +87,11 @@ impl Session {
         &self.transaction
     }
 
+    /// The request is in an organization.
+    pub fn in_organization(&self) -> bool {
+        self.tenant().is_some()
+    }
+
     /// How often the session has entered an organization: what was loaded before belongs to another.
     pub fn entered(&self) -> u32 {
         self.entered.load(Ordering::Relaxed)
@@ -121,6 +126,11 @@ impl Session {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
         self.entered.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The person has left the organization: what follows in the same request is in none. What was read of it may still be shown.
+    pub fn leave(&self) {
+        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Commits what was written so far, does `work` while no transaction is open, and goes on in a new transaction of the

@@ -236,8 +236,9 @@ async fn a_member_s_invitation_by_another_address_is_a_conflict() {
     let (_, token) = invited(&app.person("acme-owner"), "second@example.com").await;
     let claims =
         json!({ "sub": "acme-viewer", "email": "second@example.com", "email_verified": true });
-    let before = app.database.fingerprint().await;
     let viewer = app.client(None, Some(app::token_with(&claims)));
+    viewer.data("{ viewer { email } }").await;
+    let before = app.database.fingerprint().await;
     accept(&viewer, &token).await.assert_failed("CONFLICT");
     assert_eq!(app.database.fingerprint().await, before);
 }
@@ -254,4 +255,48 @@ async fn an_invitation_is_a_node_for_those_who_may_see_it() {
     for other in ["acme-member", "globex-owner"] {
         assert_eq!(app.person(other).data(&query).await["node"], Value::Null);
     }
+}
+
+#[tokio::test]
+async fn whoever_may_no_longer_invite_has_invited_nobody() {
+    let app = App::start().await;
+    let (owner, admin) = (app.person("acme-owner"), app.person("acme-admin"));
+    let data = invite(&owner, "second@example.com", "OWNER").await.data();
+    let by_owner = token(&data["inviteMember"]);
+    let (_, by_admin) = invited(&admin, "third@example.com").await;
+    let change = |email: &str, role: &str| {
+        format!(
+            "UPDATE auth.organization_members m SET role = '{role}' FROM auth.users u
+             WHERE u.id = m.user_id AND u.email = '{email}'"
+        )
+    };
+    app.database.execute(&change("acme-admin@example.com", "owner")).await;
+    app.database.execute(&change("acme-owner@example.com", "admin")).await;
+    let second = guest(&app, "second@example.com");
+    second.data("{ viewer { id } }").await;
+    accept(&second, &by_owner).await.assert_failed("NOT_FOUND");
+    app.database
+        .execute("DELETE FROM auth.organization_members m USING auth.users u WHERE u.id = m.user_id AND u.email = 'acme-admin@example.com'")
+        .await;
+    accept(&guest(&app, "third@example.com"), &by_admin).await.assert_failed("NOT_FOUND");
+    let seats: i64 = app
+        .database
+        .value("SELECT count(*) FROM auth.organization_members WHERE organization_id = '00000000-0000-4000-8000-00000000000a'")
+        .await;
+    assert_eq!(seats, 3);
+}
+
+#[tokio::test]
+async fn an_admin_does_not_make_another_invitation_of_an_owner_s() {
+    let app = App::start().await;
+    invite(&app.person("acme-owner"), "boss@example.com", "OWNER").await.data();
+    app.database
+        .execute("UPDATE auth.invitations SET expires_at = now() - interval '1 hour'")
+        .await;
+    let before = app.database.fingerprint().await;
+    invite(&app.person("acme-admin"), "boss@example.com", "VIEWER")
+        .await
+        .assert_failed("FORBIDDEN");
+    assert_eq!(app.database.fingerprint().await, before);
+    invite(&app.person("acme-owner"), "boss@example.com", "VIEWER").await.data();
 }

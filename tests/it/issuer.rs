@@ -163,6 +163,60 @@ async fn while_the_issuer_is_down_its_last_keys_serve() {
         let fresh = issuer.token(&key, &json!({ "jti": Utc::now().to_rfc3339() }));
         assert!(accepted(&app, &fresh).await && accepted(&app, &token).await);
     }
+    // Whether there is a new key nobody can tell now: that is no reason to sign people out.
+    let unknown = issuer.token(&key, &json!({ "__kid": "new" }));
+    holder(&app, &unknown).query("{ viewer { id } }").await.assert_refused(503, "UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_hangs_up_does_not_keep_others_from_new_keys() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&ALL, Duration::from_millis(300), LONG).await;
+    let first = issuer.key("RS256");
+    assert!(accepted(&app, &issuer.token(&first, &json!({}))).await);
+    let second = issuer.key("RS256");
+    let new = issuer.token(&second, &json!({}));
+    issuer.script.ask(&json!({ "do": "slow", "milliseconds": 400 }));
+    let asked_before = issuer.requests();
+    for number in 0..12 {
+        let bogus = issuer.token(&first, &json!({ "__kid": format!("none-{number}") }));
+        let hanging = tokio::time::timeout(Duration::from_millis(40), accepted(&app, &bogus));
+        drop(hanging.await);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    // Nobody who waited has asked for it, and yet it is there.
+    assert!(issuer.requests() > asked_before);
+    let answer = tokio::time::timeout(Duration::from_millis(250), accepted(&app, &new)).await;
+    assert_eq!(answer, Ok(true), "without a question of its own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_first_keys_all_wait_for_one_answer() {
+    let mut issuer = issuer_or_skip!();
+    let app = issuer.app(&ALL, LONG, LONG).await;
+    let key = issuer.key("ES256");
+    let token = issuer.token(&key, &json!({}));
+    issuer.script.ask(&json!({ "do": "slow", "milliseconds": 1500 }));
+    let start = std::time::Instant::now();
+    let waiting = (0..6).map(|_| accepted(&app, &token));
+    assert!(futures_util::future::join_all(waiting).await.into_iter().all(|accepted| accepted));
+    assert!(start.elapsed() < Duration::from_millis(2_900), "{:?}", start.elapsed());
+    assert_eq!(issuer.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_without_names_are_tried_and_asked_for_anew() {
+    let mut issuer = issuer_or_skip!();
+    issuer.script.ask(&json!({ "do": "nameless" }));
+    let app = issuer.app(&ALL, Duration::ZERO, LONG).await;
+    let (first, second) = (issuer.key("RS256"), issuer.key("RS256"));
+    for key in [&first, &second] {
+        let token = issuer.token(key, &json!({ "__kid": null }));
+        assert!(accepted(&app, &token).await);
+    }
+    let third = issuer.key("RS256");
+    let token = issuer.token(&third, &json!({ "__kid": null }));
+    assert!(accepted(&app, &token).await, "a signature that fits none may be of a new key");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -160,20 +160,105 @@ async fn what_is_done_to_members_reads_without_joins() {
         .person("acme-admin")
         .data("{ organization { auditLogs(first: 4) { nodes { action actorName metadata } } } }")
         .await;
+    let user = |end: &str| format!("00000000-0000-4000-8000-0000000000{end}");
     let entry = |action: &str, actor: &str, metadata: Value| json!({ "action": action, "actorName": actor, "metadata": metadata });
     assert_eq!(
         logs["organization"]["auditLogs"]["nodes"],
         json!([
-            entry("organization.transferred", "Olivia", json!({ "name": "Adam" })),
-            entry("member.left", "Victor", json!({ "name": "Victor", "role": "viewer" })),
-            entry("member.removed", "Olivia", json!({ "name": "Mia", "role": "viewer" })),
+            entry(
+                "organization.transferred",
+                "Olivia",
+                json!({ "user_id": user("a2"), "name": "Adam", "old_role": "admin" })
+            ),
+            entry(
+                "member.left",
+                "Victor",
+                json!({ "user_id": user("a4"), "name": "Victor", "role": "viewer" })
+            ),
+            entry(
+                "member.removed",
+                "Olivia",
+                json!({ "user_id": user("a3"), "name": "Mia", "role": "viewer" })
+            ),
             entry(
                 "member.role_changed",
                 "Olivia",
-                json!({ "name": "Mia", "old_role": "member", "role": "viewer" })
+                json!({ "user_id": user("a3"), "name": "Mia", "old_role": "member", "role": "viewer" })
             ),
         ])
     );
     let own = app.client(Some("acme"), Some(app::token("acme-viewer")));
     own.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn whoever_gives_up_their_role_has_it_no_more_in_the_same_request() {
+    let app = App::start().await;
+    let project: String = app
+        .database
+        .value("SELECT id::text FROM app.projects WHERE name = 'Website relaunch' OR created_by IS NOT NULL ORDER BY name LIMIT 1")
+        .await;
+    let before = app.database.fingerprint().await;
+    let own = seat(&app, "admin").await;
+    app.database
+        .execute(
+            "UPDATE auth.organization_members m SET role = 'owner' FROM auth.users u
+                  WHERE u.id = m.user_id AND u.email = 'acme-admin@example.com'",
+        )
+        .await;
+    let demoting = format!(
+        "mutation {{ updateMemberRole(input: {{ id: \"{own}\", role: VIEWER }}) {{ member {{ id }} }}
+                     deleteProject(input: {{ id: \"{project}\" }}) {{ project {{ id }} }} }}"
+    );
+    app.person("acme-admin").query(&demoting).await.assert_failed("FORBIDDEN");
+    let leaving = format!(
+        "{} createProject(input: {{ name: \"x\" }}) {{ project {{ id }} }} }}",
+        leave(ACME).strip_suffix('}').unwrap()
+    );
+    app.person("acme-member").query(&leaving).await.assert_failed("ORGANIZATION_REQUIRED");
+    app.database
+        .execute(
+            "UPDATE auth.organization_members m SET role = 'admin' FROM auth.users u
+                  WHERE u.id = m.user_id AND u.email = 'acme-admin@example.com'",
+        )
+        .await;
+    let changed: Vec<_> = app
+        .database
+        .fingerprint()
+        .await
+        .into_iter()
+        .zip(before)
+        .filter(|(now, then)| now != then && now.0 != "auth.organization_members")
+        .collect();
+    assert!(changed.is_empty(), "{changed:?}");
+    // What was given up is still shown.
+    let query = leave(ACME).replace("role }", "role user { name } }");
+    let data = app.person("acme-member").query(&query).await.data();
+    assert_eq!(data["leaveOrganization"]["member"]["user"]["name"], "Mia");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_changes_in_any_order_do_not_wait_for_each_other() {
+    let app = App::start().await;
+    let project: String = app
+        .database
+        .value("SELECT id::text FROM app.projects p WHERE organization_id = '00000000-0000-4000-8000-00000000000a' ORDER BY id LIMIT 1")
+        .await;
+    let rename = |n: usize| {
+        format!(
+            "updateProject(input: {{ id: \"{project}\", name: \"name {n}\" }}) {{ project {{ id }} }}"
+        )
+    };
+    let found = |n: usize| {
+        format!("updateOrganization(input: {{ name: \"Acme {n}\" }}) {{ organization {{ id }} }}")
+    };
+    let requests = (0..24).map(|n| {
+        let (first, second) =
+            if n % 2 == 0 { (rename(n), found(n)) } else { (found(n), rename(n)) };
+        let owner = app.person("acme-owner");
+        async move { owner.query(&format!("mutation {{ {first} {second} }}")).await }
+    });
+    for reply in futures_util::future::join_all(requests).await {
+        reply.data();
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::App;
+use crate::support::{App, app};
 
 const CREATE: &str = "mutation ($name: String!, $slug: String!) { createOrganization(input: { name: $name, slug: $slug }) {
     organization { id name slug viewerRole plan { plan } members { nodes { user { id } role } } projects { totalCount }
@@ -179,6 +179,71 @@ async fn a_changed_slug_keeps_the_one_before_for_members() {
 
 const DELETE: &str = "mutation ($slug: String!) { deleteOrganization(input: { slug: $slug }) { organization { id name slug } } }";
 
+/// Lets so many more days go by for slugs that were retired; those that were not stay as they are.
+async fn retired_days_ago(app: &App, days: i64) {
+    let later = format!(
+        "UPDATE app.organization_slugs SET retired_at = retired_at - interval '{days} days'"
+    );
+    app.database.execute(&later).await;
+}
+
+#[tokio::test]
+async fn a_former_slug_is_others_after_ninety_days() {
+    let app = App::start().await;
+    app.person("acme-owner").query_with(RESLUG, json!({ "slug": "acme-2" })).await.data();
+    let founder = app.stranger("founder");
+    let found = || founder.query_with(CREATE, json!({ "name": "x", "slug": "acme" }));
+    retired_days_ago(&app, 89).await;
+    found().await.assert_failed("CONFLICT");
+    retired_days_ago(&app, 2).await;
+    found().await.data();
+    app.person("acme-owner")
+        .query("{ organization { id } }")
+        .await
+        .assert_refused(404, "NOT_FOUND");
+    // A deleted organization's former slugs are closed anew.
+    let deleting = app.client(Some("acme"), Some(app::token("founder")));
+    deleting.query_with(RESLUG, json!({ "slug": "acme-3" })).await.data();
+    retired_days_ago(&app, 89).await;
+    let deleting = app.client(Some("acme-3"), Some(app::token("founder")));
+    deleting.query_with(DELETE, json!({ "slug": "acme-3" })).await.data();
+    retired_days_ago(&app, 2).await;
+    let other = app.stranger("other");
+    other
+        .query_with(CREATE, json!({ "name": "x", "slug": "acme" }))
+        .await
+        .assert_failed("CONFLICT");
+}
+
+#[tokio::test]
+async fn slugs_are_not_hoarded() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let rename = |from: usize| {
+        let fields = (from..from + 10).map(|n| {
+            format!("f{n}: updateOrganization(input: {{ slug: \"hoard-{n}\" }}) {{ organization {{ slug }} }}")
+        });
+        format!("mutation {{ {} }}", fields.collect::<Vec<_>>().join(" "))
+    };
+    owner.query(&rename(0)).await.data();
+    owner.query(&rename(10)).await.data();
+    let before = app.database.fingerprint().await;
+    owner.query(&rename(20)).await.assert_failed("CONFLICT");
+    assert_eq!(app.database.fingerprint().await, before);
+    // Founding and ending is no way round.
+    let elsewhere = app.client(None, Some(app::token("acme-owner")));
+    for _ in 0..2 {
+        let slug = format!("fresh-{}", uuid::Uuid::new_v4().simple());
+        let reply = elsewhere.query_with(CREATE, json!({ "name": "x", "slug": &slug[..20] })).await;
+        if reply.codes() == ["CONFLICT"] {
+            return;
+        }
+        let own = app.client(Some(&slug[..20]), Some(app::token("acme-owner")));
+        own.query_with(DELETE, json!({ "slug": &slug[..20] })).await.data();
+    }
+    panic!("slugs were hoarded");
+}
+
 #[tokio::test]
 async fn a_deleted_organization_leaves_its_audit_log_and_its_slug_s_reservation() {
     let app = App::start().await;
@@ -215,7 +280,12 @@ async fn a_deleted_organization_leaves_its_audit_log_and_its_slug_s_reservation(
         .query_with(CREATE, json!({ "name": "x", "slug": "acme" }))
         .await
         .assert_failed("CONFLICT");
-    app.database.execute("UPDATE app.organization_slugs SET retired_at = now() - interval '91 days' WHERE slug = 'acme'").await;
+    retired_days_ago(&app, 89).await;
+    founder
+        .query_with(CREATE, json!({ "name": "x", "slug": "acme" }))
+        .await
+        .assert_failed("CONFLICT");
+    retired_days_ago(&app, 2).await;
     founder.query_with(CREATE, json!({ "name": "x", "slug": "acme" })).await.data();
     app.person("globex-owner").data("{ organization { projects { totalCount } } }").await;
 }

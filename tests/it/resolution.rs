@@ -272,3 +272,35 @@ async fn time_is_the_clock_s() {
         assert_eq!(reply.status == 200, valid, "{reply:?}");
     }
 }
+
+#[tokio::test]
+async fn an_address_is_whose_token_says_it_now() {
+    let app = App::start().await;
+    let person = |subject: &str, email: Value, verified: bool| {
+        let claims = json!({ "sub": subject, "email": email, "email_verified": verified });
+        app.client(None, Some(app::token_with(&claims)))
+    };
+    let of = "{ viewer { id email } }";
+    let before = person("alice", json!("a@corp.example"), true).data(of).await["viewer"].clone();
+    let after = person("alice", json!("alice@new.example"), true).data(of).await["viewer"].clone();
+    assert_eq!(after, json!({ "id": before["id"], "email": "alice@new.example" }));
+    // Without a verified address nothing is known that would be news.
+    for (email, verified) in [(json!(null), true), (json!("other@corp.example"), false)] {
+        assert_eq!(person("alice", email, verified).data(of).await["viewer"], after);
+    }
+    // The next holder of the address that she gave up is somebody else.
+    let next = person("alan", json!("a@corp.example"), true).data(of).await["viewer"].clone();
+    assert_ne!(next["id"], before["id"]);
+    assert_eq!(next["email"], "a@corp.example");
+    // First without, then with an address; and one that somebody else has stays theirs, however often it is asked for.
+    let late = person("late", json!("late@corp.example"), false).data(of).await["viewer"].clone();
+    assert_eq!(late["email"], json!(null));
+    let late_now =
+        person("late", json!("late@corp.example"), true).data(of).await["viewer"].clone();
+    assert_eq!((&late_now["id"], &late_now["email"]), (&late["id"], &json!("late@corp.example")));
+    for _ in 0..2 {
+        let taken = person("late", json!("a@corp.example"), true).data(of).await["viewer"].clone();
+        assert_eq!((&taken["id"], &taken["email"]), (&late["id"], &json!(null)));
+    }
+    assert_eq!(person("alan", json!("a@corp.example"), true).data(of).await["viewer"], next);
+}

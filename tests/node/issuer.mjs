@@ -3,14 +3,21 @@
 //   {"do":"key","alg":"RS256"}              makes a key; its id
 //   {"do":"forget","kid":"…"}               takes a key out of the set
 //   {"do":"token","kid":"…","claims":{…}}   signs a token
+//   {"do":"slow","milliseconds":400}        every answer with the key set takes so long
+//   {"do":"nameless"}                       keys are shown without their ids
+//   {"do":"slow","milliseconds":400}        every answer takes so long
+//   {"do":"nameless"}                       keys are shown without their ids
 //   {"do":"stop"}                           the issuer is down
 //   {"do":"requests"}                       how often the key set was asked for
+import { ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
 import { OAuth2Server } from 'oauth2-mock-server';
 
 const server = new OAuth2Server();
 let port = 0;
 let requests = 0;
+let milliseconds = 0;
+let nameless = false;
 const forgotten = new Set();
 
 const listen = async () => {
@@ -23,7 +30,15 @@ const store = server.issuer.keys;
 const toJSON = store.toJSON.bind(store);
 store.toJSON = (includePrivate) => {
   if (!includePrivate) requests += 1;
-  return toJSON(includePrivate).filter((key) => includePrivate || !forgotten.has(key.kid));
+  if (includePrivate) return toJSON(true);
+  const keys = toJSON(false).filter((key) => !forgotten.has(key.kid));
+  return nameless ? keys.map(({ kid, ...key }) => key) : keys;
+};
+
+const { end } = ServerResponse.prototype;
+ServerResponse.prototype.end = function (...parts) {
+  setTimeout(() => end.apply(this, parts), milliseconds);
+  return this;
 };
 
 const commands = {
@@ -37,6 +52,8 @@ const commands = {
   key: async ({ alg }) => (await store.generate(alg)).kid,
   forget: ({ kid }) => (forgotten.add(kid), true),
   requests: () => requests,
+  slow: (command) => (milliseconds = command.milliseconds),
+  nameless: () => (nameless = true),
   token: ({ kid, claims }) =>
     server.issuer.buildToken({
       kid,
@@ -44,6 +61,7 @@ const commands = {
         for (const name of Object.keys(payload)) delete payload[name];
         Object.assign(payload, claims);
         if (claims.__kid) header.kid = claims.__kid;
+        if (claims.__kid === null) delete header.kid;
         delete payload.__kid;
       },
     }),

@@ -115,13 +115,14 @@ impl Dev {
         listener.set_nonblocking(true).map_err(Failure::new)?;
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
         let address = listener.local_addr().map_err(Failure::new)?;
+        let stop = stop_signal()?;
         let url = postgres.url(migration::APP_ROLE, DATABASE);
         let screen = demo::welcome(&format!("http://{address}"), &url);
         // The reader of a pipe may be gone; that is no reason to stop.
         let _ = std::io::stdout().write_all(screen.as_bytes());
         let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
         let background = Background::start(Arc::clone(&server.engine), mailer);
-        let outcome = http::serve(listener, server, stop_signal(), GRACE).await;
+        let outcome = http::serve(listener, server, stop, GRACE).await;
         background.stop().await;
         outcome.map_err(Failure::new)
     }

@@ -86,6 +86,16 @@ pub struct App {
     pub database: Database,
     pub engine: Arc<Engine>,
     pub background: Background,
+    /// Ends with the app, so that its connections go to others.
+    _serving: Serving,
+}
+
+struct Serving(tokio::task::AbortHandle);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl App {
@@ -132,9 +142,10 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let forever = std::future::pending();
-        tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
+        let serving =
+            tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
         let background = Background::start(Arc::clone(&engine), settings.mailer);
-        Self { base, database, engine, background }
+        Self { base, database, engine, background, _serving: Serving(serving.abort_handle()) }
     }
 
     /// Somebody with this token, at `/org/{slug}/graphql` or at `/graphql`.
