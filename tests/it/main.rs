@@ -34,3 +34,4 @@ mod session;
 mod stripe;
 mod tidy;
 mod usage;
+mod year;

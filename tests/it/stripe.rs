@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     App, Client, Settings,
-    stripe::{FakeStripe, WEBHOOK_SECRET, signature},
+    localstripe::Localstripe,
+    stripe::{FakeStripe, WEBHOOK_SECRET, client_of, signature},
 };
 
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
@@ -465,4 +466,64 @@ async fn only_what_stripe_signed_just_now_is_taken() {
         .unwrap()
         .status();
     assert_eq!(status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_counterpart_that_others_wrote_is_understood() {
+    let Some(other) = Localstripe::start().await else {
+        eprintln!("SKIPPED: python3 is missing");
+        return;
+    };
+    let client = client_of(&other.base);
+    let mut settings = Settings::default();
+    settings.rules.stripe = Some(client.clone());
+    let app = App::with(settings).await;
+    app.database
+        .execute("UPDATE billing.plans SET stripe_price_id = 'price_pro' WHERE plan = 'pro'")
+        .await;
+    let webhook = format!("{}/webhooks/stripe", app.base);
+    other.post("_config/webhooks/tenantry", &[("url", &webhook), ("secret", WEBHOOK_SECRET)]).await;
+    let plan = [
+        ("id", "price_pro"),
+        ("amount", "0"),
+        ("currency", "usd"),
+        ("interval", "month"),
+        ("product[name]", "Pro"),
+    ];
+    other.post("v1/plans", &plan).await;
+    let customer = client.create_customer(GLOBEX).await.unwrap();
+    let form = [
+        ("customer", customer.as_str()),
+        ("items[0][plan]", "price_pro"),
+        ("metadata[organization_id]", GLOBEX),
+    ];
+    let subscription = other.post("v1/subscriptions", &form).await;
+    let id = subscription["id"].as_str().unwrap();
+
+    let owner = app.person("globex-owner");
+    let reaches = async |plan: &str, status: &str| {
+        let start = std::time::Instant::now();
+        loop {
+            let state = owner.data(STATE).await["organization"].clone();
+            if state["plan"]["plan"] == plan && state["billing"]["status"] == status {
+                return state;
+            }
+            assert!(start.elapsed() < Duration::from_secs(15), "{state}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert_eq!(reaches("pro", "ACTIVE").await["billing"]["plan"], "pro");
+    let cancel = format!(
+        "mutation {{ cancelSubscription(input: {{ organizationId: \"{GLOBEX}\" }}) {{ billing {{ cancelAtPeriodEnd periodEnd }} }} }}"
+    );
+    let data = owner.query(&cancel).await.data();
+    assert_eq!(data["cancelSubscription"]["billing"]["cancelAtPeriodEnd"], true);
+    assert!(client.subscription(id).await.unwrap().cancels);
+    other.delete(&format!("v1/subscriptions/{id}")).await;
+    reaches("free", "CANCELED").await;
+    let failed: i64 = app
+        .database
+        .value("SELECT count(*) FROM billing.stripe_events WHERE error IS NOT NULL")
+        .await;
+    assert_eq!(failed, 0);
 }

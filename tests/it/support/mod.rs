@@ -3,6 +3,7 @@
 pub mod app;
 pub mod client;
 pub mod database;
+pub mod localstripe;
 pub mod node;
 pub mod process;
 pub mod stripe;
