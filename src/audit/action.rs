@@ -26,7 +26,7 @@ pub enum Action {
     /// An owner handed the organization over. Metadata: `user_id`, `name` and `old_role` of the new
     /// owner.
     OrganizationTransferred,
-    /// The plan was changed. Metadata: `old_plan`, `plan`.
+    /// The plan was changed. Metadata: old and new `plan` and `status`, and the `event` where Stripe told of it.
     BillingPlanChanged,
     /// A trial began. Metadata: `plan`, `trial_ends_at`.
     BillingTrialStarted,
@@ -41,7 +41,7 @@ pub enum Action {
     /// Stripe told of a change to the subscription other than of its plan. Metadata: `plan`, old and new `status`,
     /// `cancel_at_period_end`, `period_end`, and the `event`.
     BillingSubscriptionUpdated,
-    /// The operator exported the audit log. Metadata: `format`.
+    /// The operator exported the audit log. Metadata: `format`, `since`, `until`.
     AuditExported,
     /// The operator deleted old entries. Metadata: `before`, `entries`.
     AuditPruned,

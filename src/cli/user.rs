@@ -54,7 +54,7 @@ impl User {
             let mut transaction = connection.begin().await.map_err(Failure::new)?;
             let seats = erase(&mut transaction, &person).await?;
             transaction.commit().await.map_err(Failure::new)?;
-            say(format!("erased {person}: {} memberships ended", seats.len()));
+            say(format!("erased {person}; memberships ended: {}", seats.len()));
             for seat in seats {
                 say(format!("  {} ({})", seat.slug, seat.role));
             }

@@ -254,7 +254,7 @@ async fn an_erased_person_is_nowhere() {
 
     let output = command(&app.database, &["user", "erase", "GRACE@example.com"]).await;
     assert!(
-        done(&output).contains("1 memberships ended") && output.stdout.contains("acme (viewer)"),
+        done(&output).contains("memberships ended: 1") && output.stdout.contains("acme (viewer)"),
         "{}",
         output.stdout
     );

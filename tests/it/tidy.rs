@@ -184,3 +184,34 @@ fn every_file_says_what_it_holds() {
         }
     }
 }
+
+#[test]
+fn every_action_is_in_the_docs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let actions = fs::read_to_string(root.join("src/audit/action.rs")).unwrap();
+    let docs = fs::read_to_string(root.join("docs/audit.md")).unwrap();
+    let names: Vec<_> =
+        actions.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(docs.contains(&format!("| `{name}` |")), "docs/audit.md lacks {name}");
+    }
+}
+
+#[test]
+fn no_request_opens_a_session_of_the_system_s() {
+    let may = ["background", "cli", "billing/inbox.rs", "usage/meter.rs", "tenancy"];
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut opening = 0;
+    for file in sources(&source) {
+        let path = file.strip_prefix(&source).unwrap().to_string_lossy().into_owned();
+        if fs::read_to_string(&file).unwrap().contains("open_system(") {
+            opening += 1;
+            assert!(
+                may.iter().any(|place| path.starts_with(place)),
+                "{path} opens a system session"
+            );
+        }
+    }
+    assert!(opening >= 4, "{opening}");
+}
