@@ -54,3 +54,4 @@ pub mod cli;
 pub mod http;
 pub mod request;
 pub mod schema;
+pub mod subscription;

@@ -101,6 +101,16 @@ impl Prepared {
         self.document.introspection_only
     }
 
+    /// The field that it subscribes to, if it does.
+    #[must_use]
+    pub fn subscribes_to(&self) -> Option<&str> {
+        self.document.subscribes_to.as_deref()
+    }
+
+    pub(crate) fn document(&self) -> &Document {
+        &self.document
+    }
+
     /// Changes something, or tries to.
     #[must_use]
     pub fn is_mutation(&self) -> bool {
@@ -193,7 +203,7 @@ impl Engine {
         match access {
             Access::Read => transaction.release().await,
             Access::Write if response.data == Value::Null => transaction.roll_back().await,
-            Access::Write => match transaction.commit().await {
+            Access::Write => match session.commit().await {
                 Ok(()) => {}
                 // Refused by PostgreSQL: executed, and come to nothing.
                 Err(error @ Error::Internal(_)) => response = null(&error, request_id),
@@ -204,7 +214,7 @@ impl Engine {
     }
 
     /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.
-    async fn count(
+    pub(crate) async fn count(
         &self,
         session: &Session,
         billing_version: Option<DateTime<Utc>>,

@@ -6,13 +6,16 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    EmptySubscription, MergedObject, Object, Request, Response, Schema, SchemaBuilder, ServerError,
-    ValidationMode, ValidationResult,
-    extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextValidation},
+    MergedObject, MergedSubscription, Object, Request, Response, Schema, SchemaBuilder,
+    ServerError, ValidationMode, ValidationResult,
+    extensions::{
+        Extension, ExtensionContext, ExtensionFactory, NextExecute, NextSubscribe, NextValidation,
+    },
 };
+use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
-    audit::AuditLogConnection,
+    audit::{AuditLogConnection, AuditSubscription},
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
     graphql::{
@@ -20,11 +23,12 @@ use crate::{
         document::{Document, GraphqlRequest},
     },
     invitation::{InvitationConnection, InvitationMutation},
-    member::{MemberConnection, MemberMutation},
+    member::{MemberConnection, MemberMutation, MemberSubscription},
     node::NodeQuery,
     organization::{OrganizationMutation, OrganizationQuery},
     plan::PlanQuery,
-    project::{ProjectConnection, ProjectMutation},
+    project::{ProjectConnection, ProjectMutation, ProjectSubscription},
+    usage::UsageSubscription,
     user::UserQuery,
 };
 
@@ -66,7 +70,17 @@ impl ErrorQuery {
     }
 }
 
-type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+/// What can be watched: each field sends an event after the change was committed, with what the caller may see of it then. Over
+/// WebSocket (`graphql-transport-ws`) or server-sent events (`graphql-sse`, distinct connections), at the same address.
+#[derive(Debug, Default, MergedSubscription)]
+pub struct Subscription(
+    ProjectSubscription,
+    MemberSubscription,
+    AuditSubscription,
+    UsageSubscription,
+);
+
+type ApiSchema = Schema<Query, Mutation, Subscription>;
 
 /// The schema, ready to run.
 #[derive(Clone)]
@@ -107,8 +121,19 @@ impl Api {
     pub async fn read(&self, request: GraphqlRequest) -> Result<Document, Vec<ServerError>> {
         let document = Document::read(request, &self.limits, &self.rules, &ALONE)
             .map_err(|refusals| refusals.into_iter().map(ServerError::from).collect::<Vec<_>>())?;
-        let errors = self.meter.execute(to_request(&document)).await.errors;
+        let request = to_request(&document);
+        let errors = if document.subscribes_to.is_some() {
+            let refusal = self.meter.execute_stream(request).next().await;
+            refusal.map_or_else(Vec::new, |response| response.errors)
+        } else {
+            self.meter.execute(request).await.errors
+        };
         if errors.is_empty() { Ok(document) } else { Err(errors) }
+    }
+
+    /// Executes a subscription for one event.
+    pub async fn tell(&self, request: Request) -> Option<Response> {
+        self.executor.execute_stream(request).next().await
     }
 
     /// Executes a document that was read, with whatever its resolvers need.
@@ -131,8 +156,8 @@ pub fn sdl() -> String {
     build().finish().sdl()
 }
 
-fn build() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
-    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .override_output_type_description::<ProjectConnection>("A page of projects.")
         .override_output_type_description::<MemberConnection>("A page of members.")
         .override_output_type_description::<InvitationConnection>("A page of invitations.")
@@ -165,6 +190,15 @@ impl Extension for MeasureOnly {
             return Err(vec![Refusal::too_complex(message).into()]);
         }
         Ok(result)
+    }
+
+    fn subscribe<'s>(
+        &self,
+        _: &ExtensionContext<'_>,
+        _: BoxStream<'s, Response>,
+        _: NextSubscribe<'_>,
+    ) -> BoxStream<'s, Response> {
+        futures_util::stream::empty().boxed()
     }
 
     async fn execute(

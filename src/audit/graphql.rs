@@ -1,13 +1,16 @@
 //! The audit trail as clients see it.
 
-use async_graphql::{Context, ID, InputObject, Json, Object, connection::EmptyFields};
+use async_graphql::{
+    Context, ID, InputObject, Json, Object, Subscription, connection::EmptyFields,
+};
 use chrono::{DateTime, Datelike, Utc};
-use entity::audit_log;
+use entity::{AuditLogId, audit_log};
 
-use super::ops::Filter;
+use super::ops::{self, Filter};
 use crate::{
+    auth::Permission,
     error::{Error, Result},
-    graphql::{Connection, ContextExt, parse_id},
+    graphql::{Connection, ContextExt, One, one, parse_id, requires_permission},
     text,
     user::{User, UserById},
 };
@@ -122,5 +125,20 @@ impl AuditLogFilter {
             since: time("filter.since", self.since)?,
             until: time("filter.until", self.until)?,
         })
+    }
+}
+
+/// Entries of the audit log, as they are made.
+#[derive(Debug, Default)]
+pub struct AuditSubscription;
+
+#[Subscription]
+impl AuditSubscription {
+    /// Something was recorded in the audit log of the current organization. Admins and up.
+    #[graphql(directive = requires_permission::apply(Permission::AuditLogRead))]
+    async fn audit_log_added(&self, ctx: &Context<'_>) -> Result<One<AuditLog>> {
+        let &(at, id) = ctx.event::<(DateTime<Utc>, AuditLogId)>()?;
+        let entry = ops::find(ctx.session()?, at, id).await?.ok_or(Error::NotFound("entry"))?;
+        Ok(one(AuditLog(entry)))
     }
 }

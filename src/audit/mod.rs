@@ -7,5 +7,5 @@ mod graphql;
 mod ops;
 
 pub use action::Action;
-pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter};
+pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter, AuditSubscription};
 pub use ops::{Filter, allow_slow_reader, ensure_partitions, list, page_forward, record};

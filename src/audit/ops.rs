@@ -1,7 +1,7 @@
 //! The rules of the audit trail.
 
 use chrono::{DateTime, Utc};
-use entity::{UserId, audit_log};
+use entity::{AuditLogId, UserId, audit_log};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, Select, Statement,
@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::Action;
 use crate::{
     auth::Permission,
-    error::Result,
+    error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
-    tenancy::{Actor, Scope, Session, SystemSession},
+    tenancy::{Actor, Change, Scope, Session, SystemSession},
 };
 
 impl Keyed for audit_log::Model {
@@ -63,7 +63,8 @@ pub async fn record(
         "INSERT INTO audit_logs
              (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata, ip_address, created_at)
          VALUES ($1, $2, coalesce($8, (SELECT coalesce(name, email) FROM users WHERE id = $2)), $3, $4, $5, $6,
-                 $7::text::inet, clock_timestamp())",
+                 $7::text::inet, clock_timestamp())
+         RETURNING created_at, id",
         [
             organization_id.into(),
             actor_id.into(),
@@ -75,7 +76,9 @@ pub async fn record(
             system.into(),
         ],
     );
-    scope.execute_raw(statement).await?;
+    let row = scope.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| Error::internal("nothing was recorded"))?;
+    scope.note(Change::AuditLog(row.try_get_by_index(0)?, row.try_get_by_index(1)?));
     Ok(())
 }
 
@@ -139,6 +142,20 @@ pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
 pub async fn ensure_partitions(session: &SystemSession) -> Result<usize> {
     let statement = Statement::from_string(DbBackend::Postgres, "SELECT audit.ensure_partitions()");
     Ok(session.query_all_raw(statement).await?.len())
+}
+
+/// One entry, by its key; `None` when it is another organization's.
+///
+/// # Errors
+///
+/// Without an organization, or without the permission.
+pub async fn find(
+    session: &Session,
+    at: DateTime<Utc>,
+    id: AuditLogId,
+) -> Result<Option<audit_log::Model>> {
+    let tenant = session.authorize(Permission::AuditLogRead)?;
+    Ok(audit_log::Entity::find_by_id((tenant.organization_id, at, id)).one(session).await?)
 }
 
 fn matching(scope: &impl Scope, filter: &Filter) -> Result<Select<audit_log::Entity>> {

@@ -55,6 +55,8 @@ pub struct Caller {
     pub name: Option<String>,
     /// The organization's id or slug that the token claims.
     pub organization: Option<String>,
+    /// When the token is good no more.
+    pub expires_at: DateTime<Utc>,
 }
 
 /// Why a token is refused; the text is for the client.
@@ -189,7 +191,9 @@ impl Verifier {
             Some(_) => return Err(TokenError("the token's organization claim is not a string")),
         };
         let name = claims.get("name").and_then(Value::as_str).and_then(display_name);
-        Ok(Caller { issuer, subject, email: self.verified_email(claims), name, organization })
+        let expires_at = expiry(claims);
+        let email = self.verified_email(claims);
+        Ok(Caller { issuer, subject, email, name, organization, expires_at })
     }
 
     fn verified_email(&self, claims: &Map<String, Value>) -> Option<String> {
@@ -203,6 +207,14 @@ impl Verifier {
         let email = Email::parse(at_path(claims, &self.claims.email)?.as_str()?)?;
         verified.then(|| email.into_string())
     }
+}
+
+/// `exp` with the leeway, which was checked to be a number.
+fn expiry(claims: &Map<String, Value>) -> DateTime<Utc> {
+    let seconds = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() + LEEWAY_SECONDS;
+    #[expect(clippy::cast_possible_truncation, reason = "a time that does not fit is far away")]
+    let seconds = seconds as i64;
+    DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// The claims of a token with a good signature.

@@ -24,6 +24,8 @@ impl Background {
         let meter = engine.meter.clone();
         tasks.spawn(async move { meter.keep().await });
         tasks.spawn(partitions::keep_ahead(Arc::clone(&engine)));
+        let notices = engine.placement.notices().clone();
+        tasks.spawn(async move { notices.run().await });
         if let Some(mailer) = mailer {
             tasks.spawn(mail::deliver(Arc::clone(&engine), mailer));
         }

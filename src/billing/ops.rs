@@ -11,7 +11,7 @@ use crate::{
     calendar,
     error::{Error, Result},
     plan::{self, Lock},
-    tenancy::{Scope, Session},
+    tenancy::{Change, Scope, Session},
 };
 
 /// The state of billing.
@@ -191,5 +191,6 @@ pub(super) async fn record(
     billing: &organization_billing::Model,
     metadata: Value,
 ) -> Result<()> {
+    session.note(Change::Entitlements);
     audit::record(session, action, Some(billing.organization_id.0), metadata).await
 }

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     plan::{self, Lock},
     stripe::{Event, Subscription},
-    tenancy::Scope,
+    tenancy::{Change, Scope},
 };
 
 /// Somebody is charged, or soon will be.
@@ -91,6 +91,7 @@ pub(super) async fn record(
     if !plan {
         metadata["plan"] = json!(after.plan);
     }
+    scope.note(Change::Entitlements);
     audit::record(scope, action, Some(after.organization_id.0), metadata).await
 }
 

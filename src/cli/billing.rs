@@ -43,6 +43,8 @@ impl Billing {
             let placement = Placement::shared(&options).map_err(Failure::new)?;
             let outcome =
                 billing::apply(&placement, &environment, &event, Reason::BillingReplay).await;
+            // This program ends before it would tell those who watch.
+            placement.notices().flush().await?;
             match outcome {
                 Ok(Outcome::Applied(organization)) => {
                     say(format!("{event} was applied to the organization {organization}"));

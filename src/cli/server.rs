@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 use super::Failure;
 use crate::{
     clock::Clock,
     config::{HttpConfig, JwtConfig, RulesConfig},
-    http::{Readiness, Server, TokenForPage},
+    http::{Documents, Readiness, Server, TokenForPage},
     request::Engine,
     schema::Api,
     tenancy::Placement,
@@ -41,6 +44,12 @@ pub(super) fn build(
         max_body_bytes: http.max_body_bytes,
         max_batch: http.max_batch,
         token_for_page,
+        documents: match &http.trusted_documents {
+            Some(manifest) => Documents::trusted(manifest).map_err(Failure::new)?,
+            None => Documents::open(),
+        },
+        cors_origins: http.cors_origins.clone(),
+        stop: watch::Sender::new(false),
         readiness: Readiness::default(),
     }))
 }

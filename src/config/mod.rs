@@ -8,8 +8,9 @@ mod jwt;
 mod mail;
 mod rules;
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use axum::http::HeaderValue;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
@@ -35,6 +36,15 @@ pub struct DatabaseConfig {
     /// PostgreSQL as the role `tenantry_app`: postgres://tenantry_app:PASSWORD@HOST/DATABASE
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+
+    /// PostgreSQL without a pooler between, for subscriptions, which listen on one connection; DATABASE_URL when not set.
+    #[arg(
+        long,
+        env = "DATABASE_LISTEN_URL",
+        value_name = "DATABASE_LISTEN_URL",
+        hide_env_values = true
+    )]
+    pub database_listen_url: Option<String>,
 
     /// The most connections that this server opens.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
@@ -69,7 +79,11 @@ impl DatabaseConfig {
                     .to_owned(),
             )
         })?;
-        Ok(self.with_connect(parse_database_url("DATABASE_URL", url)?))
+        let listen = self.database_listen_url.as_deref();
+        let listen =
+            listen.map(|url| parse_database_url("DATABASE_LISTEN_URL", url)).transpose()?;
+        let connect = parse_database_url("DATABASE_URL", url)?;
+        Ok(DatabaseOptions { listen, ..self.with_connect(connect) })
     }
 
     /// These settings for a database that is reached in another way.
@@ -77,6 +91,7 @@ impl DatabaseConfig {
     pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
             connect: connect.statement_cache_capacity(self.database_statement_cache),
+            listen: None,
             max_connections: self.database_max_connections.into(),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
         }
@@ -118,6 +133,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// An origin: scheme, host and port, and nothing else, as browsers send it.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let text = text.trim();
+    let plain = url::Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text);
+    let value = HeaderValue::from_str(text).ok().filter(|_| plain);
+    value.ok_or_else(|| "must be an origin, for example https://app.example.com".to_owned())
+}
+
 /// A network, with or without white space around it.
 fn network(text: &str) -> Result<IpNet, String> {
     text.trim().parse().map_err(|_| "must be a network, for example 10.0.0.0/8".to_owned())
@@ -134,6 +157,14 @@ pub struct HttpConfig {
         default_value = "authenticated"
     )]
     pub introspection: Introspection,
+
+    /// Origins whose pages may use the API, for example https://app.example.com, separated by commas.
+    #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<HeaderValue>,
+
+    /// A manifest of documents; then no others are executed.
+    #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
+    pub trusted_documents: Option<PathBuf>,
 
     /// Networks of proxies whose X-Forwarded-For is believed, for example 10.0.0.0/8, separated by commas.
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',

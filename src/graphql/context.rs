@@ -3,6 +3,10 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_graphql::{Context, ID, dataloader::Loader};
+use futures_util::{
+    future::{self, Ready},
+    stream::{self, Once},
+};
 use uuid::Uuid;
 
 use super::{Loaders, Reader};
@@ -10,6 +14,18 @@ use crate::{
     error::{Error, Result},
     tenancy::Session,
 };
+
+/// What a subscription tells of, as context of one execution.
+#[derive(Debug)]
+pub struct Event<T>(pub T);
+
+/// A subscription's field is executed anew for each event: its stream is the one that there is.
+pub type One<T> = Once<Ready<T>>;
+
+/// The one event.
+pub fn one<T>(event: T) -> One<T> {
+    stream::once(future::ready(event))
+}
 
 /// Shorthands of resolvers.
 pub trait ContextExt {
@@ -19,6 +35,13 @@ pub trait ContextExt {
     ///
     /// Never for a field that is reached by execution: only introspection runs without a session.
     fn session(&self) -> Result<&Session>;
+
+    /// What a subscription tells of.
+    ///
+    /// # Errors
+    ///
+    /// Never for a field that is reached by an event.
+    fn event<T: Send + Sync + 'static>(&self) -> Result<&T>;
 
     /// One value, fetched together with what the fields beside this one ask for.
     fn load<K>(
@@ -44,6 +67,12 @@ impl ContextExt for Context<'_> {
         self.data_opt::<Arc<Session>>()
             .map(AsRef::as_ref)
             .ok_or_else(|| Error::internal("a field was resolved without a session"))
+    }
+
+    fn event<T: Send + Sync + 'static>(&self) -> Result<&T> {
+        self.data_opt::<Event<T>>()
+            .map(|event| &event.0)
+            .ok_or_else(|| Error::internal("a field was resolved without its event"))
     }
 
     async fn load<K>(&self, key: K) -> Result<Option<<Reader as Loader<K>>::Value>>

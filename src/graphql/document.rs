@@ -43,8 +43,10 @@ pub struct Document {
     pub parsed: ExecutableDocument,
     /// The variables, with the types and defaults that the operation declares.
     pub variables: Variables,
-    /// It is a mutation, otherwise a query.
+    /// It is a mutation, otherwise a query or a subscription.
     pub is_mutation: bool,
+    /// The field that a subscription is to; `None` when it is a query or a mutation.
+    pub subscribes_to: Option<String>,
     /// How many things it changes.
     pub changes: usize,
     /// It asks for nothing but introspection and `__typename`.
@@ -89,13 +91,13 @@ impl Document {
         let mut roots = Vec::new();
         let operation = spread_out(operation, &parsed);
         collect_roots(&operation.node.selection_set.node, &mut roots);
-        let is_mutation = match operation.node.ty {
-            OperationType::Query => false,
-            OperationType::Mutation => true,
-            OperationType::Subscription => {
-                let message = "subscriptions are not served over this transport";
-                return Err(vec![Refusal::invalid(message)]);
+        let is_mutation = operation.node.ty == OperationType::Mutation;
+        let subscribes_to = match (operation.node.ty, roots.as_slice()) {
+            (OperationType::Subscription, [field]) => Some(field.name.node.to_string()),
+            (OperationType::Subscription, _) => {
+                return Err(vec![Refusal::invalid("a subscription has one root field")]);
             }
+            _ => None,
         };
         if is_mutation {
             check_mutation(&roots, limits.root_mutations, alone)?;
@@ -109,7 +111,15 @@ impl Document {
             operations: DocumentOperations::Single(operation),
             fragments: HashMap::default(),
         };
-        Ok(Self { parsed, variables, is_mutation, changes, introspection_only, introspects })
+        Ok(Self {
+            parsed,
+            variables,
+            is_mutation,
+            subscribes_to,
+            changes,
+            introspection_only,
+            introspects,
+        })
     }
 }
 

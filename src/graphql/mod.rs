@@ -13,7 +13,7 @@ mod scan;
 use async_graphql::{TypeDirective, resolver_utils::EnumType};
 
 pub use connection::{Connection, connection, page_cost};
-pub use context::{ContextExt, parse_id};
+pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{present, refusal};
 pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};

@@ -5,27 +5,33 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::{
     body::Body,
-    extract::{ConnectInfo, Path, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    extract::{
+        ConnectInfo, FromRequestParts, Path, State, rejection::PathRejection, ws::WebSocketUpgrade,
+    },
+    http::{HeaderMap, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+
 use uuid::Uuid;
 
 use super::{
     Server,
+    answer::{decorate, errors_only, json, tell_rate_limit},
     client_ip::client_ip,
+    documents::Asked,
+    headers::request_id,
     incoming::{Incoming, Unsupported, from_body, from_query, is_json},
-    negotiate::{MediaType, negotiate},
+    negotiate::{MediaType, accepts_events, negotiate},
+    results::{json as serialize, prepare},
+    sse,
+    websocket::{Connection, PROTOCOL},
 };
 use crate::{
     auth::{Caller, TokenError, VerifyError},
     config::Introspection,
     error::{Error, ErrorCode},
-    graphql::{Refusal, document::GraphqlRequest},
     rate_limit::RateLimit,
     request::Answer,
     tenancy::Destination,
@@ -38,8 +44,22 @@ pub(super) async fn handle(
     path: Result<Option<Path<String>>, PathRejection>,
     request: Request<Body>,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let Some(media) = negotiate(&parts.headers) else {
+    let (mut parts, body) = request.into_parts();
+    if parts.method == Method::GET && parts.headers.contains_key(header::UPGRADE) {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &server).await;
+        let destination = destination(path, &parts.headers, peer, &server);
+        return match upgrade {
+            Ok(upgrade) => upgraded(upgrade, server, destination, &parts.headers),
+            Err(rejection) => rejection.into_response(),
+        };
+    }
+    let media = negotiate(&parts.headers);
+    let events = match (accepts_events(&parts.headers), media) {
+        (false, _) => Events::No,
+        (true, Some(_)) => Events::ForSubscriptions,
+        (true, None) => Events::Only,
+    };
+    let Some(media) = media.or((events == Events::Only).then_some(MediaType::Json)) else {
         let message = "Accept must allow application/graphql-response+json or application/json";
         return Unsupported(StatusCode::NOT_ACCEPTABLE, message.to_owned()).answer(MediaType::Json);
     };
@@ -47,12 +67,9 @@ pub(super) async fn handle(
         return (StatusCode::NO_CONTENT, [(header::ALLOW, "GET, POST, OPTIONS")]).into_response();
     }
     let exchange = Exchange {
-        destination: Destination {
-            // A path that is no text names an organization that does not exist.
-            slug: path.unwrap_or_else(|_| Some(Path("\u{fffd}".to_owned()))).map(|Path(slug)| slug),
-            client_ip: Some(client_ip(&parts.headers, peer, &server.trusted_proxies)),
-        },
-        request_id: Uuid::new_v4(),
+        destination: destination(path, &parts.headers, peer, &server),
+        events,
+        request_id: request_id(&parts.headers),
         media,
         method: parts.method,
         server,
@@ -61,19 +78,43 @@ pub(super) async fn handle(
     exchange.answer(&parts.headers, query, body).await
 }
 
-impl Unsupported {
-    fn answer(self, media: MediaType) -> Response {
-        let Self(status, message) = self;
-        let error = Refusal { code: ErrorCode::UnsupportedRequest, message, location: None };
-        let body = errors_only(&GraphqlResponse::from_errors(vec![error.into()]));
-        let mut response = json(media, status, body);
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
-        }
-        response
+/// Where a request wants to go, and from where it comes.
+fn destination(
+    path: Result<Option<Path<String>>, PathRejection>,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    server: &Server,
+) -> Destination {
+    Destination {
+        // A path that is no text names an organization that does not exist.
+        slug: path.unwrap_or_else(|_| Some(Path("\u{fffd}".to_owned()))).map(|Path(slug)| slug),
+        client_ip: Some(client_ip(headers, peer, &server.trusted_proxies)),
     }
+}
+
+/// Goes on over the WebSocket.
+fn upgraded(
+    upgrade: WebSocketUpgrade,
+    server: Arc<Server>,
+    destination: Destination,
+    headers: &HeaderMap,
+) -> Response {
+    let token = bearer(headers).ok().map(ToOwned::to_owned);
+    let most = server.max_body_bytes;
+    let connection = Connection { server, destination, token, request_id: request_id(headers) };
+    upgrade
+        .protocols([PROTOCOL])
+        .max_message_size(most)
+        .max_frame_size(most)
+        .on_upgrade(move |socket| connection.serve(socket))
+}
+
+/// Whether the client takes a stream of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Events {
+    No,
+    ForSubscriptions,
+    Only,
 }
 
 /// What became of one operation.
@@ -90,6 +131,7 @@ struct Exchange {
     destination: Destination,
     request_id: Uuid,
     media: MediaType,
+    events: Events,
     method: Method,
 }
 
@@ -122,6 +164,17 @@ impl Exchange {
         } else {
             from_body(body, self.server.max_body_bytes).await?
         };
+        if self.wants_events(&incoming) {
+            let (Incoming::One(request), Some(caller)) = (incoming, caller) else {
+                return Err(Unsupported::bad(
+                    "a stream is of one operation, and for somebody with a token",
+                ));
+            };
+            let destination = self.destination.clone();
+            return Ok(
+                sse::answer(&self.server, request, caller, destination, self.request_id).await
+            );
+        }
         match incoming {
             Incoming::One(request) => {
                 let Outcome { status, body, failure, rate_limit } =
@@ -132,6 +185,17 @@ impl Exchange {
                 Ok(response)
             }
             Incoming::Batch(requests) => self.run_batch(requests, caller.as_ref()).await,
+        }
+    }
+
+    /// Clients that take both mean the stream for subscriptions; any other operation may come as one as well.
+    fn wants_events(&self, incoming: &Incoming) -> bool {
+        match (self.events, incoming) {
+            (Events::Only, _) => true,
+            (Events::ForSubscriptions, Incoming::One(request)) => {
+                request.request.query.contains("subscription")
+            }
+            (Events::No, _) | (Events::ForSubscriptions, Incoming::Batch(_)) => false,
         }
     }
 
@@ -152,7 +216,7 @@ impl Exchange {
 
     async fn run_batch(
         &self,
-        requests: Vec<GraphqlRequest>,
+        requests: Vec<Asked>,
         caller: Option<&Arc<Caller>>,
     ) -> Result<Response, Unsupported> {
         if requests.len() > self.server.max_batch {
@@ -184,15 +248,20 @@ impl Exchange {
 
     async fn run(
         &self,
-        request: GraphqlRequest,
+        asked: Asked,
         caller: Option<&Arc<Caller>>,
     ) -> Result<Outcome, Unsupported> {
         let engine = &self.server.engine;
-        let answer = match engine.prepare(request).await {
+        let answer = match prepare(&self.server, asked).await {
             Err(errors) => Answer::refused(errors),
             Ok(prepared) if prepared.is_mutation() && self.method == Method::GET => {
                 let message = "a mutation must be sent with POST".to_owned();
                 return Err(Unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+            }
+            Ok(prepared) if prepared.subscribes_to().is_some() => {
+                let message =
+                    "subscriptions take Accept: text/event-stream, or a WebSocket".to_owned();
+                return Err(Unsupported(StatusCode::NOT_ACCEPTABLE, message));
             }
             Ok(prepared) => match caller {
                 _ if prepared.introspection_only() => engine.introspect(prepared).await,
@@ -264,60 +333,4 @@ fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(MALFORMED)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(MALFORMED) }
-}
-
-/// The body of a request that was not executed: without `data`.
-fn errors_only(response: &GraphqlResponse) -> String {
-    #[derive(Serialize)]
-    struct ErrorsOnly<'response> {
-        errors: &'response [ServerError],
-    }
-    serialize(&ErrorsOnly { errors: &response.errors })
-}
-
-fn serialize(body: &impl Serialize) -> String {
-    // Maps with text for keys and numbers that are finite: nothing that JSON could not hold.
-    serde_json::to_string(body).unwrap_or_default()
-}
-
-fn json(media: MediaType, status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, media.content_type())], body).into_response()
-}
-
-/// What became of a request that the server itself stumbled over.
-pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    let answer = Answer::failed(Error::internal("a handler panicked"), Uuid::new_v4());
-    json(MediaType::Json, StatusCode::INTERNAL_SERVER_ERROR, errors_only(&answer.response))
-}
-
-/// How many calls the organization has left, where its plan limits them.
-fn tell_rate_limit(response: &mut Response, rate_limit: Option<RateLimit>) {
-    let Some(RateLimit { limit, remaining, reset }) = rate_limit else {
-        return;
-    };
-    let headers = [
-        ("ratelimit-limit", limit),
-        ("ratelimit-remaining", remaining),
-        ("ratelimit-reset", reset),
-    ];
-    for (name, value) in headers {
-        response.headers_mut().insert(name, value.into());
-    }
-}
-
-/// The headers that belong to a failure.
-fn decorate(response: &mut Response, failure: Option<&Error>) {
-    let headers = response.headers_mut();
-    if let Some(Error::CallsExhausted(rate)) = failure {
-        headers.insert(header::RETRY_AFTER, rate.reset.into());
-    }
-    match failure.map(Error::code) {
-        Some(ErrorCode::Unauthenticated) => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        Some(ErrorCode::Unavailable | ErrorCode::Timeout) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
-    }
 }

@@ -9,6 +9,7 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
+use super::documents::Asked;
 use crate::graphql::document::GraphqlRequest;
 
 /// A body that takes longer is not coming.
@@ -39,8 +40,8 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 pub(super) enum Incoming {
-    One(GraphqlRequest),
-    Batch(Vec<GraphqlRequest>),
+    One(Asked),
+    Batch(Vec<Asked>),
 }
 
 pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
@@ -73,13 +74,13 @@ pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsup
     }
 }
 
-pub(super) fn from_query(query: &str) -> Result<GraphqlRequest, Unsupported> {
+pub(super) fn from_query(query: &str) -> Result<Asked, Unsupported> {
     let parameters: HashMap<String, String> =
         url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let mut fields = Map::new();
     for (name, text) in parameters {
         let value = match name.as_str() {
-            "query" | "operationName" => Value::String(text),
+            "query" | "operationName" | "documentId" => Value::String(text),
             "variables" | "extensions" if text.is_empty() => Value::Null,
             "variables" | "extensions" => serde_json::from_str(&text)
                 .map_err(|_| Unsupported::bad(format!("{name} is not JSON")))?,
@@ -90,29 +91,48 @@ pub(super) fn from_query(query: &str) -> Result<GraphqlRequest, Unsupported> {
     from_fields(fields)
 }
 
-fn from_fields(mut fields: Map<String, Value>) -> Result<GraphqlRequest, Unsupported> {
-    let query = match fields.remove("query") {
-        Some(Value::String(query)) if !query.trim().is_empty() => query,
-        None | Some(Value::Null | Value::String(_)) => {
-            return Err(Unsupported::bad("query is missing"));
-        }
-        Some(_) => return Err(Unsupported::bad("query must be a string")),
+/// The operation that the fields of a JSON object describe.
+pub(super) fn from_fields(mut fields: Map<String, Value>) -> Result<Asked, Unsupported> {
+    let extensions = match fields.remove("extensions") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(extensions)) => extensions,
+        Some(_) => return Err(Unsupported::bad("extensions must be an object")),
     };
-    let operation_name = match fields.remove("operationName") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) if name.is_empty() => None,
-        Some(Value::String(name)) => Some(name),
-        Some(_) => return Err(Unsupported::bad("operationName must be a string")),
+    let name = match text(&mut fields, "documentId")? {
+        Some(id) => Some(id),
+        None => persisted(&extensions)?,
     };
+    let query = match text(&mut fields, "query")?.filter(|query| !query.trim().is_empty()) {
+        Some(query) => query,
+        None if name.is_some() => String::new(),
+        None => return Err(Unsupported::bad("query is missing")),
+    };
+    let operation_name = text(&mut fields, "operationName")?.filter(|name| !name.is_empty());
     let variables = match fields.remove("variables") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(variables)) => variables,
         Some(_) => return Err(Unsupported::bad("variables must be an object")),
     };
-    match fields.remove("extensions") {
-        None | Some(Value::Null | Value::Object(_)) => {
-            Ok(GraphqlRequest { query, operation_name, variables })
+    Ok(Asked { request: GraphqlRequest { query, operation_name, variables }, name })
+}
+
+fn text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Unsupported> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Unsupported::bad(format!("{name} must be a string"))),
+    }
+}
+
+/// The hash of a persisted query, as Apollo's clients send it.
+fn persisted(extensions: &Map<String, Value>) -> Result<Option<String>, Unsupported> {
+    let Some(persisted) = extensions.get("persistedQuery") else {
+        return Ok(None);
+    };
+    match (&persisted["version"], persisted["sha256Hash"].as_str()) {
+        (Value::Number(version), Some(hash)) if version.as_u64() == Some(1) => {
+            Ok(Some(hash.to_ascii_lowercase()))
         }
-        Some(_) => Err(Unsupported::bad("extensions must be an object")),
+        _ => Err(Unsupported::bad("persistedQuery must have version 1 and a sha256Hash")),
     }
 }

@@ -1,27 +1,46 @@
 //! HTTP: routes, and what all of them share.
 
+mod answer;
 mod client_ip;
+mod documents;
 mod graphiql;
 mod graphql;
+mod headers;
 mod health;
 mod incoming;
 mod negotiate;
+mod results;
 mod sdl;
+mod sse;
 mod stripe;
+mod websocket;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     http::{HeaderValue, header},
+    middleware,
     routing::{any, get, post},
 };
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::oneshot};
-use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+use tower::util::option_layer;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer, Predicate,
+        predicate::{NotForContentType, SizeAbove},
+    },
+    set_header::SetResponseHeaderLayer,
+};
 
 use crate::{auth::Verifier, config::Introspection, request::Engine};
 
+pub use documents::Documents;
 pub use graphiql::TokenForPage;
 pub use health::{Readiness, check_migrations, problems};
 
@@ -42,12 +61,31 @@ pub struct Server {
     pub max_batch: usize,
     /// Fills in the token of GraphiQL, in development.
     pub token_for_page: Option<TokenForPage>,
+    /// Documents that clients name.
+    pub documents: Documents,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Says that the server stops, to what would go on for ever.
+    pub stop: watch::Sender<bool>,
     /// Whether the server can do its work.
     pub readiness: Readiness,
 }
 
+impl Server {
+    /// Resolves when the server stops.
+    fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // The sender lives as long as the server.
+            let _ = stop.wait_for(|stops| *stops).await;
+        }
+    }
+}
+
 /// The routes.
 pub fn router(server: Arc<Server>) -> Router {
+    // Without origins there is nobody to answer in their place.
+    let cors = (!server.cors_origins.is_empty()).then(|| headers::cors(&server.cors_origins));
     Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/org/{slug}/graphql", any(graphql::handle))
@@ -62,7 +100,13 @@ pub fn router(server: Arc<Server>) -> Router {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        .layer(CatchPanicLayer::custom(graphql::panicked))
+        .layer(
+            CompressionLayer::new()
+                .compress_when(SizeAbove::new(1_024).and(NotForContentType::SSE)),
+        )
+        .layer(CatchPanicLayer::custom(answer::panicked))
+        .layer(option_layer(cors))
+        .layer(middleware::from_fn(headers::name_request))
         .with_state(server)
 }
 
@@ -77,10 +121,12 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
 ) -> std::io::Result<()> {
+    let stop_streams = server.stop.clone();
     let app = router(server).into_make_service_with_connect_info::<SocketAddr>();
     let (stopping, stopped) = oneshot::channel();
     let stop = async move {
         stop.await;
+        stop_streams.send_replace(true);
         // The receiver is gone only when nobody waits any more.
         let _ = stopping.send(());
     };

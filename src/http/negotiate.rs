@@ -27,15 +27,14 @@ impl MediaType {
     }
 }
 
+fn ranges(headers: &HeaderMap) -> Vec<Range> {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(Range::parse).collect()
+}
+
 /// The best type that is acceptable; without a preference the older one. `None`: neither is.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
-    let ranges: Vec<Range> = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(Range::parse)
-        .collect();
+    let ranges = ranges(headers);
     if ranges.is_empty() {
         return headers.get(header::ACCEPT).is_none().then_some(MediaType::Json);
     }
@@ -50,6 +49,13 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
         (modern, older) if modern == older && named(&ranges) => Some(MediaType::GraphqlResponse),
         _ => Some(MediaType::Json),
     }
+}
+
+/// Whether the client names `text/event-stream` as something that it takes.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    ranges(headers)
+        .iter()
+        .any(|range| range.kind == "text" && range.subtype == "event-stream" && range.quality > 0)
 }
 
 /// A client that names the newer type knows it, and means it at the same quality.

@@ -16,7 +16,7 @@ use crate::{
     outbox::{self, Kind},
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
-    tenancy::{Scope, Session, Tenant},
+    tenancy::{Change, Scope, Session, Tenant},
     text::Email,
 };
 
@@ -258,5 +258,7 @@ pub(super) fn link(scope: &impl Scope, invitation: &invitation::Model) -> String
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {
     let metadata = json!({ "email": invitation.email, "role": member::role_name(invitation.role) });
+    // Whatever happens to an invitation happens to a seat.
+    session.note(Change::Entitlements);
     audit::record(session, action, Some(invitation.id.0), metadata).await
 }

@@ -1,14 +1,14 @@
 //! Members as clients see them.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject, Subscription};
 use chrono::{DateTime, Utc};
-use entity::organization_member;
+use entity::{MemberId, organization_member};
 
-use super::ops;
+use super::{loader::MemberById, ops};
 use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
-    graphql::{Connection, ContextExt, parse_id, requires_permission, to_int},
+    graphql::{Connection, ContextExt, One, one, parse_id, requires_permission, to_int},
     user::{User, UserById},
 };
 
@@ -187,5 +187,29 @@ impl MemberMutation {
     ) -> Result<TransferOwnershipPayload> {
         let member = ops::transfer(ctx.session()?, parse_id(&input.member_id)).await?;
         Ok(TransferOwnershipPayload { member: Member(member) })
+    }
+}
+
+/// A member who joined, changed or went.
+#[derive(Debug, SimpleObject)]
+pub struct MemberChange {
+    /// The seat's id: `Member.id`.
+    pub id: ID,
+    /// The member as they are now. Null when they are one no more.
+    pub member: Option<Member>,
+}
+
+/// Changes of members, as they happen.
+#[derive(Debug, Default)]
+pub struct MemberSubscription;
+
+#[Subscription]
+impl MemberSubscription {
+    /// Somebody joined the current organization, has another role in it, or is in it no more. Several changes at once may be told
+    /// as one.
+    async fn member_changed(&self, ctx: &Context<'_>) -> Result<One<MemberChange>> {
+        let id = *ctx.event::<MemberId>()?;
+        let member = ctx.load(MemberById(id)).await?.map(Member);
+        Ok(one(MemberChange { id: id.0.into(), member }))
     }
 }

@@ -4,7 +4,7 @@ mod graphql;
 mod loader;
 mod ops;
 
-pub use graphql::{Member, MemberConnection, MemberMutation, MemberTotal};
+pub use graphql::{Member, MemberConnection, MemberMutation, MemberSubscription, MemberTotal};
 pub use loader::MemberById;
 pub use ops::{
     add_owner, count, has_email, is_address_of_viewer, join, list, may_invite, role_name,

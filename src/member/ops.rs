@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     plan,
-    tenancy::{Session, Tenant},
+    tenancy::{Change, Scope, Session, Tenant},
 };
 
 const NOT_FOUND: Error = Error::NotFound("member");
@@ -142,7 +142,11 @@ pub async fn join(
         .await?;
     let seat = all(tenant).filter(Column::UserId.eq(session.viewer().user_id)).one(session).await?;
     match (inserted, seat) {
-        (1, Some(seat)) => Ok(seat),
+        (1, Some(seat)) => {
+            session.note(Change::Member(seat.id));
+            session.note(Change::Entitlements);
+            Ok(seat)
+        }
         _ => Err(Error::Conflict("you are a member of this organization already".to_owned())),
     }
 }
@@ -257,6 +261,9 @@ async fn end(
     organization_member::Entity::delete_by_id((member.organization_id, member.id))
         .exec(session)
         .await?;
+    session.note(Change::Member(member.id));
+    session.note(Change::Access(Some(member.user_id)));
+    session.note(Change::Entitlements);
     Ok(member)
 }
 
@@ -284,6 +291,8 @@ async fn set_role(
     let mut row = member.into_active_model();
     row.role.set_if_not_equals(role);
     let member = row.update(session).await?;
+    session.note(Change::Member(member.id));
+    session.note(Change::Access(Some(member.user_id)));
     if own {
         // What follows in the same request is up to the new role.
         session.refresh_role().await?;

@@ -13,7 +13,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Scope, Session, SystemSession, Tenant},
+    tenancy::{Change, Scope, Session, SystemSession, Tenant},
 };
 
 /// Founds an organization, and goes on inside it: its id is made here, so that every row is written under its settings.
@@ -124,6 +124,7 @@ pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<orga
     let metadata = json!({ "name": organization.name, "slug": organization.slug });
     audit::record(session, Action::OrganizationDeleted, Some(organization.id.0), metadata).await?;
     session.execute_unprepared("SELECT app.retire_slugs()").await?;
+    session.note(Change::Access(None));
     organization::Entity::delete_by_id(organization.id).exec(session).await?;
     Ok(organization)
 }

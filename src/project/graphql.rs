@@ -1,14 +1,14 @@
 //! Projects as clients see them.
 
-use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject, Subscription};
 use chrono::{DateTime, Utc};
-use entity::project;
+use entity::{ProjectId, project};
 
-use super::{Description, ProjectName, ops};
+use super::{Description, ProjectName, loader::ProjectById, ops};
 use crate::{
     auth::Permission,
     error::Result,
-    graphql::{Connection, ContextExt, parse_id, requires_permission, to_int},
+    graphql::{Connection, ContextExt, One, one, parse_id, requires_permission, to_int},
     user::{User, UserById},
 };
 
@@ -149,7 +149,7 @@ impl ProjectMutation {
         #[graphql(desc = "Which project, and what to change.")] input: UpdateProjectInput,
     ) -> Result<UpdateProjectPayload> {
         ctx.session()?.authorize(Permission::ProjectUpdate)?;
-        let change = ops::Change {
+        let change = ops::Edit {
             name: input
                 .name
                 .as_opt_ref()
@@ -174,5 +174,28 @@ impl ProjectMutation {
     ) -> Result<DeleteProjectPayload> {
         let project = ops::delete(ctx.session()?, parse_id(&input.id)).await?;
         Ok(DeleteProjectPayload { project: Project(project) })
+    }
+}
+
+/// A project that was created, changed or deleted.
+#[derive(Debug, SimpleObject)]
+pub struct ProjectChange {
+    /// The project's id.
+    pub id: ID,
+    /// The project as it is now. Null when it was deleted.
+    pub project: Option<Project>,
+}
+
+/// Changes of projects, as they happen.
+#[derive(Debug, Default)]
+pub struct ProjectSubscription;
+
+#[Subscription]
+impl ProjectSubscription {
+    /// A project of the current organization was created, changed or deleted. Several changes at once may be told as one.
+    async fn project_changed(&self, ctx: &Context<'_>) -> Result<One<ProjectChange>> {
+        let id = *ctx.event::<ProjectId>()?;
+        let project = ctx.load(ProjectById(id)).await?.map(Project);
+        Ok(one(ProjectChange { id: id.0.into(), project }))
     }
 }

@@ -5,7 +5,7 @@ mod loader;
 mod name;
 mod ops;
 
-pub use graphql::{Project, ProjectConnection, ProjectMutation, ProjectTotal};
+pub use graphql::{Project, ProjectConnection, ProjectMutation, ProjectSubscription, ProjectTotal};
 pub use loader::ProjectById;
 pub use name::{Description, ProjectName};
 pub use ops::list;

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
-    tenancy::{Session, Tenant},
+    tenancy::{Change, Scope, Session, Tenant},
 };
 
 impl Keyed for project::Model {
@@ -25,7 +25,7 @@ impl Keyed for project::Model {
 
 /// What to change; `None` leaves as it is.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct Edit {
     pub(super) name: Option<ProjectName>,
     pub(super) description: Option<Description>,
 }
@@ -73,20 +73,22 @@ pub(super) async fn create(
     let project = project::Entity::insert(project).exec_with_returning(session).await?;
     let metadata = json!({ "name": project.name });
     audit::record(session, Action::ProjectCreated, Some(project.id.0), metadata).await?;
+    session.note(Change::Project(project.id));
+    session.note(Change::Entitlements);
     Ok(project)
 }
 
 pub(super) async fn update(
     session: &Session,
     id: Option<ProjectId>,
-    change: Change,
+    edit: Edit,
 ) -> Result<project::Model> {
     let before = find_locked(session, Permission::ProjectUpdate, id).await?;
     let mut row = before.clone().into_active_model();
-    if let Some(name) = change.name {
+    if let Some(name) = edit.name {
         row.name.set_if_not_equals(name.into_string());
     }
-    if let Some(description) = change.description {
+    if let Some(description) = edit.description {
         row.description.set_if_not_equals(description.into_option());
     }
     if !row.is_changed() {
@@ -102,6 +104,7 @@ pub(super) async fn update(
         metadata["description"] = json!(after.description);
     }
     audit::record(session, Action::ProjectUpdated, Some(after.id.0), metadata).await?;
+    session.note(Change::Project(after.id));
     Ok(after)
 }
 
@@ -110,6 +113,8 @@ pub(super) async fn delete(session: &Session, id: Option<ProjectId>) -> Result<p
     project::Entity::delete_by_id((project.organization_id, project.id)).exec(session).await?;
     let metadata = json!({ "name": project.name });
     audit::record(session, Action::ProjectDeleted, Some(project.id.0), metadata).await?;
+    session.note(Change::Project(project.id));
+    session.note(Change::Entitlements);
     Ok(project)
 }
 

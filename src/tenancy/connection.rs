@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 pub struct DatabaseOptions {
     /// Address, login and session options.
     pub connect: PgConnectOptions,
+    /// Where to listen for changes, if a pooler stands between; it must keep a connection for as long as it is held.
+    pub listen: Option<PgConnectOptions>,
     /// The size of the pool.
     pub max_connections: usize,
     /// How long to wait for a free connection, and for a new one.

@@ -2,8 +2,10 @@
 //!
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 
+mod change;
 mod connection;
 mod environment;
+mod notices;
 mod open;
 mod placement;
 mod scope;
@@ -12,8 +14,10 @@ mod session;
 mod system;
 mod transaction;
 
+pub use change::Change;
 pub use connection::DatabaseOptions;
 pub use environment::{Environment, InvitationKey, Rules};
+pub use notices::{Notices, Watch, WatchEnded};
 pub use open::{Destination, Opened, open};
 pub use placement::Placement;
 pub use scope::{Actor, Scope};

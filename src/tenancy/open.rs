@@ -11,7 +11,8 @@ use sqlx::{AssertSqlSafe, Executor, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    Access, Environment, Placement, Session, Tenant, Transaction, Viewer, connection::Connections,
+    Access, Environment, Notices, Placement, Session, Tenant, Transaction, Viewer,
+    connection::Connections,
 };
 use crate::{
     auth::Caller,
@@ -43,6 +44,7 @@ pub struct Opened {
 pub(super) struct Opening {
     connections: Connections,
     sql: String,
+    pub(super) notices: Notices,
 }
 
 impl Opening {
@@ -86,7 +88,8 @@ pub async fn open(
         client_ip: destination.client_ip,
     };
     let billing_version = row.try_get("billing_version")?;
-    let opening = Opening { connections: placement.requests().clone(), sql };
+    let notices = placement.notices().clone();
+    let opening = Opening { connections: placement.requests().clone(), sql, notices };
     let session = Session::new(transaction, viewer, tenant, environment, opening);
     Ok(Opened { session, moved_to, billing_version })
 }

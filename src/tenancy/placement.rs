@@ -3,7 +3,7 @@
 use sqlx::Connection;
 
 use super::{
-    Finding,
+    Finding, Notices,
     connection::{Connections, DatabaseOptions},
     self_check,
     transaction::Borrowed,
@@ -19,6 +19,8 @@ pub struct Placement {
     shared: Connections,
     /// For work without a person, which must neither wait for requests nor crowd them out.
     system: Connections,
+    /// Who tells of changes, and hears of them.
+    notices: Notices,
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
 }
@@ -40,11 +42,20 @@ impl Placement {
             let connect = options.connect.clone().application_name(name);
             Connections::new(DatabaseOptions { connect, max_connections, ..options.clone() })
         };
+        let system = pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS))?;
+        let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
             shared: pool("tenantry", options.max_connections)?,
-            system: pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS))?,
+            notices: Notices::new(system.clone(), listen),
+            system,
             probe: pool("tenantry probe", 1)?,
         })
+    }
+
+    /// What is told of changes.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// Where requests begin.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
 use sea_orm::ConnectionTrait;
 
-use super::Rules;
+use super::{Change, Rules};
 use crate::{auth::Permission, error::Result};
 
 /// One transaction inside an organization.
@@ -22,6 +22,9 @@ pub trait Scope: ConnectionTrait {
 
     /// The operator's rules.
     fn rules(&self) -> &Rules;
+
+    /// Remembers what was changed, for those who watch; they are told after the commit.
+    fn note(&self, change: Change);
 
     /// Who works here.
     fn actor(&self) -> Actor<'_>;

@@ -13,7 +13,8 @@ use entity::{OrgRole, OrganizationId, UserId};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, Statement};
 
 use super::{
-    Environment, Rules, Transaction,
+    Change, Environment, Rules, Transaction,
+    change::Changes,
     open::Opening,
     scope::{Actor, Scope, connection_of_transaction},
 };
@@ -52,6 +53,7 @@ pub struct Session {
     now: DateTime<Utc>,
     rules: Arc<Rules>,
     opening: Opening,
+    changes: Changes,
 }
 
 impl Session {
@@ -70,6 +72,7 @@ impl Session {
             now: environment.clock.now(),
             rules: Arc::clone(&environment.rules),
             opening,
+            changes: Changes::default(),
         }
     }
 
@@ -90,6 +93,17 @@ impl Session {
     /// The request is in an organization.
     pub fn in_organization(&self) -> bool {
         self.tenant().is_some()
+    }
+
+    /// Keeps what was done, and tells those who watch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::commit`].
+    pub async fn commit(&self) -> Result<()> {
+        self.transaction.commit().await?;
+        self.opening.notices.publish(self.changes.take());
+        Ok(())
     }
 
     /// How often the session has entered an organization: what was loaded before belongs to another.
@@ -191,6 +205,12 @@ impl Scope for Session {
 
     fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    fn note(&self, change: Change) {
+        if let Some(tenant) = self.tenant() {
+            self.changes.note(tenant.organization_id, change);
+        }
     }
 
     fn actor(&self) -> Actor<'_> {

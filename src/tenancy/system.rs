@@ -8,7 +8,8 @@ use entity::OrganizationId;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{
-    Access, Environment, Placement, Rules, Transaction,
+    Access, Change, Environment, Notices, Placement, Rules, Transaction,
+    change::Changes,
     open::begin,
     scope::{Actor, Scope, connection_of_transaction},
 };
@@ -57,6 +58,8 @@ pub struct SystemSession {
     reason: Reason,
     now: DateTime<Utc>,
     rules: Arc<Rules>,
+    changes: Changes,
+    notices: Notices,
 }
 
 /// Opens a session of the system's; without an organization it can do no more than call functions.
@@ -81,6 +84,8 @@ pub async fn open_system(
         reason,
         now: environment.clock.now(),
         rules: Arc::clone(&environment.rules),
+        changes: Changes::default(),
+        notices: placement.notices().clone(),
     })
 }
 
@@ -101,13 +106,15 @@ impl SystemSession {
         Ok(())
     }
 
-    /// Keeps what was done.
+    /// Keeps what was done, and tells those who watch.
     ///
     /// # Errors
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        self.transaction.commit().await
+        self.transaction.commit().await?;
+        self.notices.publish(self.changes.take());
+        Ok(())
     }
 }
 
@@ -125,6 +132,13 @@ impl Scope for SystemSession {
 
     fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    fn note(&self, change: Change) {
+        let organization = *self.organization.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(organization) = organization {
+            self.changes.note(organization, change);
+        }
     }
 
     fn actor(&self) -> Actor<'_> {

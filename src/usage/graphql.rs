@@ -1,10 +1,14 @@
 //! Entitlements as clients see them.
 
-use async_graphql::Object;
+use async_graphql::{Context, Object, Subscription};
 use chrono::{DateTime, Utc};
 
 use super::ops;
-use crate::{graphql::to_int, plan::Feature};
+use crate::{
+    error::Result,
+    graphql::{ContextExt, One, one, to_int},
+    plan::Feature,
+};
 
 #[derive(Debug)]
 pub struct Entitlement(pub ops::Entitlement);
@@ -45,5 +49,18 @@ impl Entitlement {
     /// When counting starts again, for what is counted by the month. Null for what is not.
     async fn resets_at(&self) -> Option<DateTime<Utc>> {
         self.0.resets_at
+    }
+}
+
+/// Changes of what is allowed and used, as they happen.
+#[derive(Debug, Default)]
+pub struct UsageSubscription;
+
+#[Subscription]
+impl UsageSubscription {
+    /// The plan allows more or less of a feature, or more or less of it is used. Calls of the month are not told: they are in the
+    /// headers of every answer.
+    async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
+        Ok(one(Entitlement(*ctx.event::<ops::Entitlement>()?)))
     }
 }

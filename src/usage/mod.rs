@@ -4,6 +4,6 @@ mod graphql;
 mod meter;
 mod ops;
 
-pub use graphql::Entitlement;
+pub use graphql::{Entitlement, UsageSubscription};
 pub use meter::Meter;
-pub use ops::entitlements;
+pub use ops::{Entitlement as Allotment, entitlements};

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What is allowed and used of a feature.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entitlement {
     /// What the plan says.
     pub allowance: Allowance,

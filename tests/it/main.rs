@@ -32,6 +32,8 @@ mod resolution;
 mod schema;
 mod session;
 mod stripe;
+mod subscription;
 mod tidy;
+mod transport;
 mod usage;
 mod year;

@@ -31,6 +31,7 @@ const CREATE: &str = "mutation { createProject(input: { name: \"x\" }) { project
 
 fn caller(subject: &str, organization: Option<&str>) -> Caller {
     Caller {
+        expires_at: chrono::DateTime::<Utc>::MAX_UTC,
         issuer: String::new(),
         subject: subject.to_owned(),
         email: None,
@@ -375,6 +376,7 @@ async fn hostile_subjects_and_slugs_are_nothing_but_text() {
         // What the verifier lets through: bounded, and without NUL.
         let identity = |text: String| text.replace('\0', "").chars().take(250).collect::<String>();
         let caller = Caller {
+            expires_at: chrono::DateTime::<Utc>::MAX_UTC,
             issuer: identity(issuer),
             subject: identity(subject),
             email: None,

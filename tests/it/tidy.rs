@@ -22,7 +22,7 @@ const FLOOR: [&str; 13] = [
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 5] = ["background", "cli", "http", "request", "schema"];
+const SURFACE: [&str; 6] = ["background", "cli", "http", "request", "schema", "subscription"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -10,7 +10,7 @@ use tenantry::{
     clock::Clock,
     config::Introspection,
     graphql::Limits,
-    http::{Readiness, Server},
+    http::{Documents, Readiness, Server},
     mail::Mailer,
     request::Engine,
     schema::Api,
@@ -33,6 +33,8 @@ pub struct Settings {
     pub claims: Claims,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub max_body_bytes: usize,
+    pub documents: Documents,
+    pub cors_origins: Vec<axum::http::HeaderValue>,
     pub rules: Rules,
     /// Where the keys of tokens are, if not the shared secret.
     pub issuer: Option<JwksOptions>,
@@ -64,6 +66,8 @@ impl Default for Settings {
             },
             trusted_proxies: Vec::new(),
             max_body_bytes: 1024 * 1024,
+            documents: Documents::open(),
+            cors_origins: Vec::new(),
             rules: Rules {
                 billing_grace: chrono::Duration::days(7),
                 trial_term: chrono::Duration::days(14),
@@ -110,6 +114,7 @@ impl App {
     pub async fn on(database: Database, settings: Settings) -> Self {
         let options = DatabaseOptions {
             connect: database.app().statement_cache_capacity(500),
+            listen: None,
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
         };
@@ -137,6 +142,9 @@ impl App {
             max_body_bytes: settings.max_body_bytes,
             max_batch: 10,
             token_for_page: None,
+            documents: settings.documents,
+            cors_origins: settings.cors_origins,
+            stop: tokio::sync::watch::Sender::new(false),
             readiness: Readiness::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,0 +1,57 @@
+//! Headers that all answers share: the request's id, and who of another origin may read them.
+
+use std::time::Duration;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    middleware::Next,
+    response::Response,
+};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Browsers ask again after this.
+const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
+
+/// The id of a request: of whoever sent it, if that is a UUID, else a new one. It is in the answer, in the log, and in errors.
+pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::new_v4)
+}
+
+/// Gives the request its id, and the answer the same.
+pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    // The text of a UUID is plain ASCII.
+    let value = HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""));
+    request.headers_mut().insert(REQUEST_ID, value.clone());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REQUEST_ID, value);
+    response
+}
+
+/// Lets pages of these origins ask and read; without origins none.
+pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let exposed = [
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "retry-after",
+        "x-request-id",
+    ];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::ACCEPT,
+            REQUEST_ID,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(PREFLIGHT_AGE)
+}

@@ -1,0 +1,73 @@
+//! The results of an operation as a stream, for the transports that can carry more than one.
+
+use std::sync::Arc;
+
+use async_graphql::{Response, ServerError};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use uuid::Uuid;
+
+use super::{Server, documents::Asked};
+use crate::{
+    auth::Caller, graphql::refusal, request::Prepared, subscription::subscribe,
+    tenancy::Destination,
+};
+
+/// One after the other, each as JSON; a query or a mutation has one.
+///
+/// # Errors
+///
+/// Why nothing was begun.
+pub(super) async fn results(
+    server: &Server,
+    asked: Asked,
+    caller: Arc<Caller>,
+    destination: Destination,
+    request_id: Uuid,
+) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
+    let engine = Arc::clone(&server.engine);
+    let prepared = prepare(server, asked).await?;
+    if prepared.introspection_only() {
+        return Ok(one(&engine.introspect(prepared).await.response));
+    }
+    if prepared.subscribes_to().is_none() {
+        let answer = engine.execute(prepared, caller, destination, request_id).await;
+        return if answer.executed {
+            Ok(one(&answer.response))
+        } else {
+            Err(answer.response.errors)
+        };
+    }
+    let events = subscribe(engine, prepared, caller, destination, request_id)
+        .await
+        .map_err(|error| vec![refusal(&error, request_id)])?;
+    Ok(events.map(|response| json(&response)).boxed())
+}
+
+/// Finds the document where only its name was sent, reads it, and remembers it where its client will name it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(super) async fn prepare(server: &Server, asked: Asked) -> Result<Prepared, Vec<ServerError>> {
+    let name = asked.name.clone();
+    let request = server.documents.resolve(asked).map_err(|refusal| vec![refusal.into()])?;
+    let named = name.map(|name| (name, request.query.clone()));
+    let prepared = server.engine.prepare(request).await?;
+    if let Some((name, query)) = named {
+        server.documents.remember(&name, &query);
+    }
+    Ok(prepared)
+}
+
+fn one(response: &Response) -> BoxStream<'static, String> {
+    let json = json(response);
+    stream::once(async move { json }).boxed()
+}
+
+/// Maps with text for keys and numbers that are finite: nothing that JSON could not hold.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

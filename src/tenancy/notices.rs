@@ -1,0 +1,324 @@
+//! Changes, from whoever committed them to whoever watches, on whatever server: through PostgreSQL's NOTIFY.
+//!
+//! A task tells them after the commit, many at once, and only while some server has a watcher: NOTIFY makes committing
+//! transactions wait for each other, so no request does it. A server with watchers says so by a shared advisory lock on the
+//! connection that listens; lock and notices end together. When that connection breaks, notices may be lost: then every watch
+//! ends, and clients begin anew.
+#![expect(clippy::disallowed_types, reason = "listening needs a connection of its own")]
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use entity::OrganizationId;
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    Executor, PgPool,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::{Change, Transaction, connection::Connections};
+use crate::error::{Error, Result};
+
+const CHANNEL: &str = "tenantry";
+
+/// Changes are collected for this long before they are told.
+const COALESCE: Duration = Duration::from_millis(15);
+
+/// PostgreSQL's limit is 8000 bytes for a notice; this many changes fit.
+const CHANGES_OF_NOTICE: usize = 50;
+
+/// Changes that wait to be told, and those that a watcher may be behind.
+const QUEUE: usize = 10_000;
+const BACKLOG: usize = 256;
+
+/// How long to wait for the connection that listens.
+const READY_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it stays without watchers, and how long to wait after it broke.
+const LINGER: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Two numbers name the advisory lock of servers with watchers: "tenantry" in ASCII.
+const WATCHED: (i32, i32) = (0x7465_6e61, 0x6e74_7279);
+
+/// Tells the notices, provided that anybody watches in this database.
+const TELL: &str = "SELECT pg_notify($1, notice) FROM unnest($2::text[]) notice
+    WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid = $3::int8::oid AND objid = $4::int8::oid AND objsubid = 2)";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Notice {
+    organization: OrganizationId,
+    changes: Vec<Change>,
+}
+
+type Told = (OrganizationId, Change);
+
+/// The notices of a database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Notices(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    system: Connections,
+    listen: PgConnectOptions,
+    queue: mpsc::Sender<Told>,
+    queued: tokio::sync::Mutex<mpsc::Receiver<Told>>,
+    watched: Mutex<HashMap<OrganizationId, broadcast::Sender<Change>>>,
+    watchers: watch::Sender<usize>,
+    /// The connection that listens is there.
+    ready: watch::Sender<bool>,
+}
+
+/// The changes of an organization from now on.
+#[derive(Debug)]
+pub struct Watch {
+    changes: broadcast::Receiver<Change>,
+    notices: Notices,
+    organization: OrganizationId,
+}
+
+/// Why a watch has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchEnded {
+    /// Changes came faster than they were taken.
+    #[error("changes came faster than this subscription took them")]
+    Behind,
+    /// Changes may have been lost.
+    #[error("the connection that tells of changes broke")]
+    Broken,
+}
+
+impl Notices {
+    pub(super) fn new(system: Connections, listen: PgConnectOptions) -> Self {
+        let (queue, queued) = mpsc::channel(QUEUE);
+        Self(Arc::new(Inner {
+            system,
+            listen: listen.application_name("tenantry listen"),
+            queue,
+            queued: tokio::sync::Mutex::new(queued),
+            watched: Mutex::default(),
+            watchers: watch::Sender::new(0),
+            ready: watch::Sender::new(false),
+        }))
+    }
+
+    /// Takes changes that were just committed, to tell them soon.
+    pub(super) fn publish(&self, changes: Vec<Told>) {
+        for change in changes {
+            if self.0.queue.try_send(change).is_err() {
+                tracing::error!(
+                    "changes are committed faster than they can be told: some subscribers miss some"
+                );
+                return;
+            }
+        }
+    }
+
+    /// Tells what waits: for programs that end before [`run`](Self::run) would.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn flush(&self) -> Result<()> {
+        let mut queued = self.0.queued.lock().await;
+        let mut changes = Vec::new();
+        while let Ok(change) = queued.try_recv() {
+            changes.push(change);
+        }
+        self.tell(changes).await
+    }
+
+    /// Watches an organization. What was committed before may be told or not, what is committed from now on is.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be listened to.
+    pub async fn watch(&self, organization: OrganizationId) -> Result<Watch> {
+        self.0.watchers.send_modify(|count| *count += 1);
+        // From here on its drop counts down.
+        let mut watch =
+            Watch { changes: broadcast::channel(1).1, notices: self.clone(), organization };
+        let mut ready = self.0.ready.subscribe();
+        tokio::time::timeout(READY_WAIT, ready.wait_for(|ready| *ready))
+            .await
+            .map_err(|_| Error::unavailable("the database cannot be listened to"))?
+            .map_err(Error::internal)?;
+        let mut watched = self.watched();
+        let sender = watched.entry(organization).or_insert_with(|| broadcast::Sender::new(BACKLOG));
+        watch.changes = sender.subscribe();
+        Ok(watch)
+    }
+
+    /// How many watch on this server.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        *self.0.watchers.borrow()
+    }
+
+    /// Tells and listens, for ever; dropping it stops.
+    pub async fn run(&self) {
+        futures_util::future::join(self.tell_on(), self.listen_on()).await;
+    }
+
+    async fn tell_on(&self) {
+        let mut queued = self.0.queued.lock().await;
+        let mut changes = Vec::new();
+        while queued.recv_many(&mut changes, QUEUE).await > 0 {
+            tokio::time::sleep(COALESCE).await;
+            while let Ok(change) = queued.try_recv() {
+                changes.push(change);
+            }
+            if let Err(error) = self.tell(std::mem::take(&mut changes)).await {
+                // Whoever listens to this database has lost it as well, and begins anew.
+                tracing::warn!(%error, "changes were not told");
+            }
+        }
+    }
+
+    async fn tell(&self, changes: Vec<Told>) -> Result<()> {
+        let mut by_organization: HashMap<OrganizationId, Vec<Change>> = HashMap::new();
+        for (organization, change) in changes {
+            let changes = by_organization.entry(organization).or_default();
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+        let mut notices = Vec::new();
+        for (organization, changes) in by_organization {
+            for changes in changes.chunks(CHANGES_OF_NOTICE) {
+                let notice = Notice { organization, changes: changes.to_vec() };
+                notices.push(serde_json::to_string(&notice).map_err(Error::internal)?);
+            }
+        }
+        if notices.is_empty() {
+            return Ok(());
+        }
+        let transaction = Transaction::new(self.0.system.lease().await?);
+        let query = sqlx::query(TELL)
+            .bind(CHANNEL)
+            .bind(notices)
+            .bind(i64::from(WATCHED.0))
+            .bind(i64::from(WATCHED.1));
+        transaction
+            .run(|connection| {
+                Box::pin(async move {
+                    connection.execute("BEGIN").await?;
+                    connection.execute(query).await
+                })
+            })
+            .await?;
+        transaction.commit().await
+    }
+
+    async fn listen_on(&self) {
+        let mut watchers = self.0.watchers.subscribe();
+        while watchers.wait_for(|count| *count > 0).await.is_ok() {
+            let outcome = self.listen(&mut watchers).await;
+            // Watches end when what sends to them is gone.
+            self.0.ready.send_replace(false);
+            self.watched().clear();
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "listening to the database ended: subscriptions begin anew");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Listens until nobody has watched for a while, or the connection breaks.
+    async fn listen(&self, watchers: &mut watch::Receiver<usize>) -> Result<(), sqlx::Error> {
+        let pool: PgPool =
+            PgPoolOptions::new().max_connections(1).connect_lazy_with(self.0.listen.clone());
+        let outcome = self.hear(&pool, watchers).await;
+        // Ends the connection, and the lock with it.
+        pool.close().await;
+        outcome
+    }
+
+    async fn hear(
+        &self,
+        pool: &PgPool,
+        watchers: &mut watch::Receiver<usize>,
+    ) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        let (class, object) = WATCHED;
+        let lock = sqlx::query("SELECT pg_advisory_lock_shared($1, $2)").bind(class).bind(object);
+        (&mut listener).execute(lock).await?;
+        self.0.ready.send_replace(true);
+        loop {
+            tokio::select! {
+                notice = listener.try_recv() => match notice? {
+                    Some(notice) => self.dispatch(notice.payload()),
+                    None => return Err(sqlx::Error::WorkerCrashed),
+                },
+                () = unwatched(watchers) => return Ok(()),
+            }
+        }
+    }
+
+    fn dispatch(&self, payload: &str) {
+        let Ok(notice) = serde_json::from_str::<Notice>(payload) else {
+            // From another version of the server, for example.
+            tracing::warn!("a notice was not understood");
+            return;
+        };
+        let watched = self.watched();
+        let Some(sender) = watched.get(&notice.organization) else {
+            return;
+        };
+        for change in notice.changes {
+            // Nobody may watch any more.
+            let _ = sender.send(change);
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<OrganizationId, broadcast::Sender<Change>>> {
+        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves when nobody has watched for a while.
+async fn unwatched(watchers: &mut watch::Receiver<usize>) {
+    loop {
+        if watchers.wait_for(|count| *count == 0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let again = tokio::time::timeout(LINGER, watchers.wait_for(|count| *count > 0)).await;
+        if again.is_err() {
+            return;
+        }
+    }
+}
+
+impl Watch {
+    /// The next change.
+    ///
+    /// # Errors
+    ///
+    /// When the watch has ended.
+    pub async fn next(&mut self) -> Result<Change, WatchEnded> {
+        self.changes.recv().await.map_err(|error| match error {
+            broadcast::error::RecvError::Lagged(_) => WatchEnded::Behind,
+            broadcast::error::RecvError::Closed => WatchEnded::Broken,
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut watched = self.notices.watched();
+        // This receiver is still counted.
+        if watched.get(&self.organization).is_some_and(|sender| sender.receiver_count() <= 1) {
+            watched.remove(&self.organization);
+        }
+        drop(watched);
+        self.notices.0.watchers.send_modify(|count| *count -= 1);
+    }
+}

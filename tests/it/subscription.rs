@@ -1,0 +1,314 @@
+//! Subscriptions, by the clients that people use: what is committed is told to whoever may see it, on every server.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use crate::support::{App, Client, Settings, app, database::Database, node::Script};
+
+const PROJECTS: &str = "subscription { projectChanged { id project { name createdBy { name } } } }";
+const MEMBERS: &str = "subscription { memberChanged { member { role user { name } } } }";
+const AUDIT: &str = "subscription { auditLogAdded { action actorName actor { name } } }";
+const ENTITLEMENTS: &str = "subscription { entitlementChanged { feature limit used } }";
+
+struct Subscriber {
+    script: Script,
+    count: usize,
+}
+
+/// Ends the test, and says so, where npm is missing.
+macro_rules! subscriber_or_skip {
+    () => {
+        match Script::start("subscriber.mjs").await {
+            Some(script) => Subscriber { script, count: 0 },
+            None => {
+                eprintln!("SKIPPED: npm is missing");
+                return;
+            }
+        }
+    };
+}
+
+impl Subscriber {
+    fn subscribe(&mut self, over: &str, client: &Client, token: &str, query: &str) -> String {
+        self.count += 1;
+        let id = self.count.to_string();
+        self.script.ask(&json!({
+            "do": "subscribe", "over": over, "id": id, "url": client.url, "token": token, "query": query,
+        }));
+        id
+    }
+
+    /// Somebody of the demo, at their organization.
+    fn person(&mut self, over: &str, app: &App, subject: &str, query: &str) -> String {
+        self.subscribe(over, &app.person(subject), &app::token(subject), query)
+    }
+
+    fn next_within(&mut self, id: &str, milliseconds: u64) -> Value {
+        self.script.ask(&json!({ "do": "next", "id": id, "milliseconds": milliseconds }))
+    }
+
+    #[track_caller]
+    fn next(&mut self, id: &str) -> Value {
+        let event = self.next_within(id, 10_000);
+        assert!(event["data"].is_object(), "{event}");
+        event["data"].clone()
+    }
+
+    /// Why it ended: the code of the first error that was told.
+    fn end(&mut self, id: &str) -> String {
+        let event = self.next_within(id, 10_000);
+        let errors = [&event["errors"], &event["failed"]["errors"]];
+        let code = errors.iter().find_map(|errors| errors[0]["extensions"]["code"].as_str());
+        code.map_or_else(|| event.to_string(), ToOwned::to_owned)
+    }
+
+    fn silent(&mut self, id: &str) {
+        assert_eq!(self.next_within(id, 400), Value::Null);
+    }
+}
+
+/// Until so many watch: a subscription begins when its client has asked.
+async fn watched(app: &App, count: usize) {
+    let start = std::time::Instant::now();
+    loop {
+        let listening: i64 = app
+            .database
+            .value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+            .await;
+        if app.engine.placement.notices().watchers() == count && (listening > 0 || count == 0) {
+            // The watch itself begins right after.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{count} never watch");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn create(client: &Client, name: &str) -> Value {
+    let query = format!(
+        "mutation {{ createProject(input: {{ name: \"{name}\" }}) {{ project {{ id }} }} }}"
+    );
+    client.query(&query).await.data()["createProject"]["project"]["id"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_told_after_its_commit_on_every_server_and_to_no_other_tenant() {
+    let mut subscriber = subscriber_or_skip!();
+    let database = Database::create().await;
+    let app = App::on(database.clone(), Settings::default()).await;
+    let other = App::on(database, Settings::default()).await;
+    let sockets = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
+    let events = subscriber.person("sse", &other, "acme-member", PROJECTS);
+    let foreign = subscriber.person("ws", &other, "globex-owner", PROJECTS);
+    watched(&app, 1).await;
+    watched(&other, 2).await;
+    let owner = app.person("acme-owner");
+    // Rolled back: nothing happened.
+    let failing = "mutation { createProject(input: { name: \"never\" }) { project { id } }
+                     deleteProject(input: { id: \"none\" }) { project { id } } }";
+    owner.query(failing).await.assert_failed("NOT_FOUND");
+    let id = create(&owner, "Live").await;
+    let expected = json!({ "projectChanged": { "id": id, "project": { "name": "Live", "createdBy": { "name": "Olivia" } } } });
+    assert_eq!(subscriber.next(&sockets), expected);
+    assert_eq!(subscriber.next(&events), expected);
+    let delete =
+        format!("mutation {{ deleteProject(input: {{ id: {id} }}) {{ project {{ id }} }} }}");
+    owner.query(&delete).await.data();
+    let expected = json!({ "projectChanged": { "id": id, "project": null } });
+    assert_eq!(subscriber.next(&sockets), expected);
+    assert_eq!(subscriber.next(&events), expected);
+    subscriber.silent(&foreign);
+    create(&other.person("globex-owner"), "Elsewhere").await;
+    assert_eq!(subscriber.next(&foreign)["projectChanged"]["project"]["name"], "Elsewhere");
+    subscriber.silent(&sockets);
+    for id in [&sockets, &events] {
+        subscriber.script.ask(&json!({ "do": "stop", "id": id }));
+    }
+    watched(&app, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_topic_tells_what_it_is_about() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    let members = subscriber.person("sse", &app, "acme-viewer", MEMBERS);
+    let audit = subscriber.person("ws", &app, "acme-admin", AUDIT);
+    let entitlements = subscriber.person("ws", &app, "acme-viewer", ENTITLEMENTS);
+    watched(&app, 3).await;
+    let owner = app.person("acme-owner");
+    create(&owner, "Counted").await;
+    assert_eq!(
+        subscriber.next(&audit),
+        json!({ "auditLogAdded": { "action": "project.created", "actorName": "Olivia", "actor": { "name": "Olivia" } } })
+    );
+    assert_eq!(
+        subscriber.next(&entitlements),
+        json!({ "entitlementChanged": { "feature": "PROJECTS", "limit": 50, "used": 5 } })
+    );
+    let seat: String = app
+        .database
+        .value("SELECT m.id::text FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id WHERE u.email = 'acme-member@example.com'")
+        .await;
+    let promote = format!(
+        "mutation {{ updateMemberRole(input: {{ id: \"{seat}\", role: VIEWER }}) {{ member {{ id }} }} }}"
+    );
+    owner.query(&promote).await.data();
+    assert_eq!(
+        subscriber.next(&members),
+        json!({ "memberChanged": { "member": { "role": "VIEWER", "user": { "name": "Mia" } } } })
+    );
+    assert_eq!(subscriber.next(&audit)["auditLogAdded"]["action"], "member.role_changed");
+    owner
+        .query("mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan } } }")
+        .await
+        .data();
+    let mut told: Vec<_> = (0..3)
+        .map(|_| {
+            subscriber.next(&entitlements)["entitlementChanged"]["feature"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, ["API_CALLS_PER_MONTH", "PROJECTS", "TEAM_MEMBERS"]);
+    subscriber.silent(&members);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_no_longer_see_is_told_no_more() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    let refused = subscriber.person("ws", &app, "acme-member", AUDIT);
+    assert_eq!(subscriber.end(&refused), "FORBIDDEN");
+    let outside = subscriber.subscribe(
+        "sse",
+        &app.person("acme-owner"),
+        &app::token("globex-owner"),
+        PROJECTS,
+    );
+    assert_eq!(subscriber.end(&outside), "NOT_FOUND");
+    let removed = subscriber.person("sse", &app, "acme-member", PROJECTS);
+    let demoted = subscriber.person("ws", &app, "acme-admin", AUDIT);
+    let staying = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
+    watched(&app, 3).await;
+    let owner = app.person("acme-owner");
+    let seat = async |role: &str| -> String {
+        let sql = format!(
+            "SELECT m.id::text FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id WHERE u.email = 'acme-{role}@example.com'"
+        );
+        app.database.value(&sql).await
+    };
+    let remove = format!(
+        "mutation {{ removeMember(input: {{ id: \"{}\" }}) {{ member {{ id }} }} }}",
+        seat("member").await
+    );
+    owner.query(&remove).await.data();
+    assert_eq!(subscriber.end(&removed), "NOT_FOUND");
+    // What was recorded while they were an admin may still be told.
+    let demote = format!(
+        "mutation {{ updateMemberRole(input: {{ id: \"{}\", role: VIEWER }}) {{ member {{ id }} }} }}",
+        seat("admin").await
+    );
+    owner.query(&demote).await.data();
+    let mut last = subscriber.next_within(&demoted, 10_000);
+    while last["data"].is_object() {
+        assert_eq!(last["data"]["auditLogAdded"]["action"], "member.removed");
+        last = subscriber.next_within(&demoted, 10_000);
+    }
+    assert_eq!(last["errors"][0]["extensions"]["code"], "FORBIDDEN", "{last}");
+    create(&owner, "Still here").await;
+    assert_eq!(subscriber.next(&staying)["projectChanged"]["project"]["name"], "Still here");
+    owner
+        .query("mutation { deleteOrganization(input: { slug: \"acme\" }) { organization { id } } }")
+        .await
+        .data();
+    assert_eq!(subscriber.end(&staying), "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_ends_with_its_token() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    for over in ["ws", "sse"] {
+        // The leeway is thirty seconds.
+        let claims = json!({ "sub": "acme-owner", "exp": Utc::now().timestamp() - 26 });
+        let token = app::token_with(&claims);
+        let id = subscriber.subscribe(over, &app.person("acme-owner"), &token, PROJECTS);
+        assert_eq!(subscriber.end(&id), "UNAUTHENTICATED", "{over}");
+    }
+    let expired =
+        app::token_with(&json!({ "sub": "acme-owner", "exp": Utc::now().timestamp() - 60 }));
+    for (over, code) in [("ws", 4403), ("sse", 401)] {
+        let id = subscriber.subscribe(over, &app.person("acme-owner"), &expired, PROJECTS);
+        let event = subscriber.next_within(&id, 10_000);
+        assert_eq!(event["failed"]["code"], code, "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_watchers_nothing_is_notified_and_a_broken_connection_ends_all_watches() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let mut listener = sqlx::postgres::PgListener::connect_with(
+        &sqlx::PgPool::connect_with(app.database.admin()).await.unwrap(),
+    )
+    .await
+    .unwrap();
+    listener.listen("tenantry").await.unwrap();
+    create(&owner, "Unwatched").await;
+    let heard = tokio::time::timeout(Duration::from_millis(500), listener.recv()).await;
+    assert!(heard.is_err(), "{heard:?}");
+    let id = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
+    watched(&app, 1).await;
+    create(&owner, "Watched").await;
+    subscriber.next(&id);
+    let heard =
+        tokio::time::timeout(Duration::from_secs(5), listener.recv()).await.unwrap().unwrap();
+    assert!(!heard.payload().contains("Watched"), "ids alone: {}", heard.payload());
+    app.database
+        .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry listen' AND datname = current_database()")
+        .await;
+    assert_eq!(subscriber.end(&id), "UNAVAILABLE");
+    let again = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
+    watched(&app, 1).await;
+    create(&owner, "Again").await;
+    assert_eq!(subscriber.next(&again)["projectChanged"]["project"]["name"], "Again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    for over in ["ws", "sse"] {
+        let id = subscriber.person(over, &app, "acme-owner", "{ organization { name } }");
+        assert_eq!(subscriber.next(&id), json!({ "organization": { "name": "Acme" } }));
+        assert_eq!(subscriber.next_within(&id, 5_000), json!({ "complete": true }));
+        let id = subscriber.person(over, &app, "acme-owner", "subscription { nothing }");
+        assert_eq!(subscriber.end(&id), "GRAPHQL_VALIDATION_FAILED", "{over}");
+    }
+    let owner = app.person("acme-owner");
+    let reply = owner.query(PROJECTS).await;
+    assert_eq!((reply.status.as_u16(), reply.codes()), (406, vec!["UNSUPPORTED_REQUEST"]));
+    // A client that takes both gets a stream for subscriptions alone.
+    let accepts = "application/graphql-response+json, application/json, text/event-stream";
+    let ask = |query: &str| {
+        let request = reqwest::Client::new().post(&owner.url).bearer_auth(app::token("acme-owner"));
+        request.header("accept", accepts).json(&json!({ "query": query })).send()
+    };
+    let kind = |response: &reqwest::Response| {
+        response.headers()["content-type"].to_str().unwrap().to_owned()
+    };
+    assert!(
+        kind(&ask("{ __typename }").await.unwrap())
+            .starts_with("application/graphql-response+json")
+    );
+    assert_eq!(kind(&ask(PROJECTS).await.unwrap()), "text/event-stream");
+    let two = "subscription { projectChanged { id } memberChanged { id } }";
+    assert_eq!(owner.query(two).await.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+}

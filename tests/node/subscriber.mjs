@@ -1,0 +1,71 @@
+// Subscriptions as clients make them, told what to do by lines of JSON on standard input; each is answered by one line.
+//   {"do":"subscribe","over":"ws","id":"a","url":"…","token":"…","query":"…"}   over ws (graphql-ws) or sse (graphql-sse)
+//   {"do":"next","id":"a","milliseconds":5000}    the next event; null when none comes, {"complete":true} at the end
+//   {"do":"stop","id":"a"}
+import { createInterface } from 'node:readline';
+import { createClient as createSseClient } from 'graphql-sse';
+import { createClient as createWsClient } from 'graphql-ws';
+import WebSocket from 'ws';
+
+const running = new Map();
+
+const clients = {
+  ws: ({ url, token }) =>
+    createWsClient({
+      url: url.replace('http', 'ws'),
+      webSocketImpl: WebSocket,
+      connectionParams: { Authorization: `Bearer ${token}` },
+      retryAttempts: 0,
+    }),
+  sse: ({ url, token }) =>
+    createSseClient({ url, headers: { Authorization: `Bearer ${token}` }, singleConnection: false, retryAttempts: 0 }),
+};
+
+// What a client says of its end: a close code, a status, or errors of GraphQL.
+const told = (error) => ({
+  code: error?.code ?? error?.response?.status ?? null,
+  errors: Array.isArray(error) ? error : null,
+  text: String(error?.reason ?? error?.message ?? error),
+});
+
+const commands = {
+  subscribe: ({ over, id, url, token, query }) => {
+    const events = [];
+    const waiting = [];
+    const push = (event) => (waiting.length > 0 ? waiting.shift()(event) : events.push(event));
+    const client = clients[over]({ url, token });
+    const stop = client.subscribe(
+      { query },
+      {
+        next: (event) => push(event),
+        error: (error) => push({ failed: told(error) }),
+        complete: () => push({ complete: true }),
+      },
+    );
+    running.set(id, { events, waiting, stop: () => (stop(), client.dispose()) });
+    return true;
+  },
+  next: ({ id, milliseconds }) => {
+    const { events, waiting } = running.get(id);
+    if (events.length > 0) return events.shift();
+    return new Promise((resolve) => {
+      const take = (event) => (clearTimeout(timer), resolve(event));
+      const timer = setTimeout(() => {
+        waiting.splice(waiting.indexOf(take), 1);
+        resolve(null);
+      }, milliseconds);
+      waiting.push(take);
+    });
+  },
+  stop: ({ id }) => (running.get(id).stop(), true),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ ok: (await commands[command.do](command)) ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: String(error) }));
+  }
+}
+process.exit(0);
