@@ -54,7 +54,7 @@ pub enum ErrorCode {
     Timeout,
     /// The database cannot be reached, all connections are busy, or another change was in the way. HTTP 503 with `Retry-After`. Nothing was
     /// written, unless `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
-    /// committed.
+    /// committed, or another service did not say whether it did what it was asked for.
     Unavailable,
     /// A fault of the server; `extensions.requestId` finds its cause in the log. HTTP 500 before execution.
     Internal,
@@ -123,6 +123,9 @@ pub enum Error {
         "the connection to the database broke while the change was being saved: look before you repeat it"
     )]
     CommitOutcomeUnknown(#[source] Cause),
+    /// Another service was asked to do something, and did not say whether it did.
+    #[error("whether it was done is not known: look before you repeat it")]
+    OutcomeUnknown(#[source] Cause),
     /// Took too long; rolled back.
     #[error("the request took too long and was rolled back")]
     Timeout,
@@ -147,10 +150,29 @@ impl Error {
         Self::BadUserInput { field, message: message.into() }
     }
 
-    /// What is behind it, for operators; clients are told less.
+    /// What another service's silence means once something was asked of it.
+    #[must_use]
+    pub fn of_unknown_outcome(self) -> Self {
+        match self {
+            Self::Unavailable(cause) => Self::OutcomeUnknown(cause),
+            other => other,
+        }
+    }
+
+    /// What is behind it, down to the first cause, for operators; clients are told less.
     #[must_use]
     pub fn cause(&self) -> String {
-        std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string)
+        let mut source = std::error::Error::source(self);
+        let mut causes: Vec<String> = Vec::new();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Many libraries repeat their cause in their own text.
+            if !causes.last().is_some_and(|last| last.contains(&text)) {
+                causes.push(text);
+            }
+            source = cause.source();
+        }
+        if causes.is_empty() { self.to_string() } else { causes.join(": ") }
     }
 
     /// What clients decide by.
@@ -167,7 +189,9 @@ impl Error {
             Self::PlanLimitExceeded { .. } | Self::CallsExhausted(_) => {
                 ErrorCode::PlanLimitExceeded
             }
-            Self::Unavailable(_) | Self::CommitOutcomeUnknown(_) => ErrorCode::Unavailable,
+            Self::Unavailable(_) | Self::CommitOutcomeUnknown(_) | Self::OutcomeUnknown(_) => {
+                ErrorCode::Unavailable
+            }
             Self::Timeout => ErrorCode::Timeout,
             Self::Internal(_) => ErrorCode::Internal,
         }

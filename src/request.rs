@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -72,7 +72,7 @@ impl Answer {
     pub fn failed(error: Error, request_id: Uuid) -> Self {
         let response = Response::from_errors(vec![refusal(&error, request_id)]);
         // Whether something was written is what `data` would tell, so here it must be there.
-        let executed = matches!(error, Error::CommitOutcomeUnknown(_));
+        let executed = matches!(error, Error::CommitOutcomeUnknown(_) | Error::OutcomeUnknown(_));
         let rate_limit = match &error {
             Error::CallsExhausted(rate) => Some(*rate),
             _ => None,
@@ -173,10 +173,13 @@ impl Engine {
         counted: &OnceLock<RateLimit>,
     ) -> Result<(Response, u32)> {
         let access = if prepared.document.is_mutation { Access::Write } else { Access::Read };
+        let partly_committed = OnceLock::new();
         let execution = async {
             let opened =
                 open(&self.placement, &self.environment, caller, destination, access).await?;
             let session = Arc::new(opened.session);
+            // Set once: a request opens one session.
+            let _ = partly_committed.set(session.partly_committed());
             self.count(&session, opened.billing_version, counted).await?;
             if prepared.document.changes > 1 && session.in_organization() {
                 // Several changes lock several rows: first of all the one that all others begin with, else two such requests
@@ -189,7 +192,11 @@ impl Engine {
         };
         // Dropping the execution drops the session, whose transaction then rolls back.
         let (session, mut response) =
-            tokio::time::timeout(self.timeout, execution).await.map_err(|_| Error::Timeout)??;
+            tokio::time::timeout(self.timeout, execution).await.map_err(|elapsed| {
+                let partly =
+                    partly_committed.get().is_some_and(|partly| partly.load(Ordering::Relaxed));
+                if partly { Error::OutcomeUnknown(Arc::new(elapsed)) } else { Error::Timeout }
+            })??;
         let transaction = session.transaction();
         if let Some(failure) = transaction.failure() {
             // One failed statement fails all that follow: the first error is the one to tell.

@@ -26,7 +26,8 @@ pub struct Report {
 ///
 /// # Errors
 ///
-/// When PostgreSQL refuses, or others hold the table for too long; the log is then as it was, or as it should be.
+/// When PostgreSQL refuses, or others hold the table for too long; the log is then as it was. A run that is killed may leave a check
+/// behind, which the self-check reports and the next run removes.
 pub async fn ensure(
     connection: &mut PgConnection,
     progress: impl Fn(&str),
@@ -48,12 +49,11 @@ async fn convert(
     connection: &mut PgConnection,
     progress: &impl Fn(&str),
 ) -> Result<(), sqlx::Error> {
-    // A month that ends within days would end before the work does.
-    let bound: DateTime<Utc> = sqlx::query_scalar(
-        "SELECT date_trunc('month', now() + interval '3 days', 'UTC') + interval '1 month'",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
+    // Far enough away that somebody notices a check that an interrupted run has left behind.
+    let bound: DateTime<Utc> =
+        sqlx::query_scalar("SELECT date_trunc('month', now(), 'UTC') + interval '2 months'")
+            .fetch_one(&mut *connection)
+            .await?;
     progress("checking what is there, while servers go on writing …");
     // Proven beforehand, so that attaching the table needs no look at its rows.
     let check = format!(

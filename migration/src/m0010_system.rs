@@ -20,17 +20,13 @@ DECLARE
     from_path   uuid;
     from_claim  uuid;
 BEGIN
-    SELECT i.user_id, u.email INTO user_id, known_email
-        FROM auth.identities i JOIN auth.users u ON u.id = i.user_id
-        WHERE i.issuer = p_issuer AND i.subject = p_subject;
+    SELECT i.user_id, i.email INTO user_id, known_email
+        FROM auth.identities i WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF user_id IS NULL THEN
         outcome := 'UNKNOWN_IDENTITY';
         RETURN;
     END IF;
-    -- An address that somebody else has meanwhile is theirs: then there is nothing to bring up to date.
-    IF p_email IS DISTINCT FROM known_email AND p_email IS NOT NULL
-        AND (known_email IS NOT NULL OR NOT EXISTS (SELECT FROM auth.users u WHERE u.email = p_email))
-    THEN
+    IF p_email IS NOT NULL AND p_email IS DISTINCT FROM known_email THEN
         outcome := 'STALE_IDENTITY';
         RETURN;
     END IF;
@@ -75,6 +71,10 @@ BEGIN
 END
 $$;
 
+-- The verified address of the identity's last token. It decides what is news, so that a person with two identities, each with an
+-- address of its own, does not move from one to the other with every request.
+ALTER TABLE auth.identities ADD COLUMN email text;
+
 -- As before, and keeps the address of a known identity's person true: one that they have no longer is free for others, and would
 -- otherwise let whoever gets it after them be taken for them.
 CREATE OR REPLACE FUNCTION auth.provision_user(p_issuer text, p_subject text, p_email text, p_name text) RETURNS uuid
@@ -87,6 +87,9 @@ BEGIN
     SELECT i.user_id INTO found_id FROM auth.identities i
         WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF found_id IS NOT NULL THEN
+        UPDATE auth.identities i SET email = p_email
+            WHERE i.issuer = p_issuer AND i.subject = p_subject AND p_email IS NOT NULL;
+        -- An address that somebody else has is theirs.
         UPDATE auth.users u
             SET email = CASE WHEN EXISTS (SELECT FROM auth.users o WHERE o.email = p_email AND o.id <> found_id)
                              THEN NULL ELSE p_email END
@@ -98,7 +101,7 @@ BEGIN
     IF found_id IS NULL THEN
         SELECT u.id INTO STRICT found_id FROM auth.users u WHERE u.email = p_email;
     END IF;
-    INSERT INTO auth.identities (issuer, subject, user_id) VALUES (p_issuer, p_subject, found_id);
+    INSERT INTO auth.identities (issuer, subject, user_id, email) VALUES (p_issuer, p_subject, found_id, p_email);
     RETURN found_id;
 END
 $$;
@@ -150,11 +153,21 @@ ALTER TABLE app.outbox ALTER COLUMN due_at DROP NOT NULL;
 CREATE INDEX outbox_due ON app.outbox (due_at) WHERE processed_at IS NULL;
 
 -- What is due; whoever works on a row then goes through the organization's own settings.
-CREATE FUNCTION app.due_outbox(p_now timestamptz, p_limit integer)
+CREATE FUNCTION app.due_outbox(p_kind text, p_now timestamptz, p_limit integer)
 RETURNS TABLE (organization_id uuid, id uuid)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
     SELECT o.organization_id, o.id FROM app.outbox o
-        WHERE o.processed_at IS NULL AND o.due_at <= p_now ORDER BY o.due_at LIMIT p_limit
+        WHERE o.processed_at IS NULL AND o.due_at <= p_now AND o.kind = p_kind ORDER BY o.due_at LIMIT p_limit
+$$;
+
+-- Forgets what was done long ago: letters after 30 days, what Stripe sent after 90, which may name people.
+CREATE FUNCTION app.forget_processed() RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = app, billing, pg_temp AS $$
+    WITH letters AS (DELETE FROM app.outbox WHERE processed_at < now() - interval '30 days' RETURNING 1),
+         intents AS (DELETE FROM app.outbox WHERE due_at IS NULL AND created_at < now() - interval '30 days'
+                                              AND processed_at IS NULL RETURNING 1),
+         events AS (DELETE FROM billing.stripe_events WHERE processed_at < now() - interval '90 days' RETURNING 1)
+    SELECT (SELECT count(*) FROM letters) + (SELECT count(*) FROM intents) + (SELECT count(*) FROM events)
 $$;
 
 -- The organization with this id, or this slug, current or retired, whether or not it still exists.
@@ -232,20 +245,24 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION auth.open_request, app.claim_slug, app.due_outbox, app.find_organization, billing.receive_stripe_event,
+REVOKE EXECUTE ON FUNCTION auth.open_request, app.claim_slug, app.due_outbox, app.forget_processed, app.find_organization, billing.receive_stripe_event,
     billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization, audit.partitions,
     audit.ensure_partitions FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.open_request, app.claim_slug, app.due_outbox, app.find_organization, billing.receive_stripe_event,
+GRANT EXECUTE ON FUNCTION auth.open_request, app.claim_slug, app.due_outbox, app.forget_processed, app.find_organization, billing.receive_stripe_event,
     billing.claim_stripe_event, billing.finish_stripe_event, billing.find_organization,
     audit.ensure_partitions TO tenantry_app;
 ";
 
 fn sql() -> String {
     [
-        rls::definer("app.outbox", &[Verb::Select]),
-        rls::definer("billing.stripe_events", &[Verb::Select, Verb::Insert, Verb::Update]),
+        rls::definer("app.outbox", &[Verb::Select, Verb::Delete]),
+        rls::definer(
+            "billing.stripe_events",
+            &[Verb::Select, Verb::Insert, Verb::Update, Verb::Delete],
+        ),
         rls::definer("billing.organization_billing", &[Verb::Select, Verb::Update]),
         rls::definer("auth.users", &[Verb::Update, Verb::Delete]),
+        rls::definer("auth.identities", &[Verb::Update]),
         rls::definer("auth.invitations", &[Verb::Delete]),
         audit_partitions::maintenance(),
         SQL.to_owned(),

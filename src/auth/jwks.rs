@@ -176,7 +176,9 @@ impl Jwks {
             .map_err(|error| format!("the answer is no key set (RFC 7517): {error}"))?;
         // A key of a kind that is not known here must not hide the others.
         let usable = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        Ok(usable.filter_map(|jwk| self.usable(&jwk)).collect())
+        let keys: Keys = usable.filter_map(|jwk| self.usable(&jwk)).collect();
+        // Better the last ones than none.
+        if keys.is_empty() { Err("the answer holds no usable key".to_owned()) } else { Ok(keys) }
     }
 
     async fn download(&self) -> Result<Vec<u8>, String> {

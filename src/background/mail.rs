@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     invitation,
     mail::Mailer,
-    outbox::{self, Overdue},
+    outbox::{self, Kind, Overdue},
     request::Engine,
     tenancy::{Access, Reason, SystemSession, open_system},
 };
@@ -23,8 +23,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i32 = 100;
 const AT_ONCE: usize = 4;
 
-/// How long a server keeps a letter to itself: longer than sending it can take.
-const LEASE: chrono::Duration = chrono::Duration::minutes(2);
+/// How long sending may take, and how long a server keeps a letter to itself: longer.
+const SEND_WAIT: Duration = Duration::from_secs(90);
+const LEASE: chrono::Duration = chrono::Duration::minutes(3);
 
 /// The wait after the first failure; it doubles with each, up to the longest.
 const FIRST_WAIT: chrono::Duration = chrono::Duration::seconds(15);
@@ -57,7 +58,7 @@ async fn overdue(engine: &Engine) -> Result<Vec<Overdue>> {
     let session =
         open_system(&engine.placement, &engine.environment, None, Reason::Mail, Access::Read)
             .await?;
-    outbox::due(&session, BATCH).await
+    outbox::due(&session, Kind::InvitationMail, BATCH).await
 }
 
 async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
@@ -70,18 +71,21 @@ async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
         return session.commit().await;
     };
     session.commit().await?;
-    let outcome = mailer.send(&mail, &letter.id.to_string()).await;
+    let id = letter.id.to_string();
+    let outcome = tokio::time::timeout(SEND_WAIT, mailer.send(&mail, &id)).await;
+    let outcome = outcome.map_err(|_| "the mail server was too slow".to_owned());
+    let outcome = outcome.and_then(|sent| sent.map_err(|error| error.to_string()));
     let session = open(engine, letter).await?;
     match outcome {
         Ok(()) => outbox::finish(&session, letter.id, None).await?,
         Err(error) if row.attempts >= MOST_ATTEMPTS => {
             tracing::error!(letter = %letter.id, attempts = row.attempts, %error, "a letter is given up");
-            outbox::finish(&session, letter.id, Some(&error.to_string())).await?;
+            outbox::finish(&session, letter.id, Some(&error)).await?;
         }
         Err(error) => {
             tracing::warn!(letter = %letter.id, attempts = row.attempts, %error, "a letter waits: the mail server did not take it");
             let until = engine.environment.clock.now() + wait(row.attempts);
-            outbox::postpone(&session, letter.id, until, &error.to_string()).await?;
+            outbox::postpone(&session, letter.id, until, &error).await?;
         }
     }
     session.commit().await

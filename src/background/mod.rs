@@ -1,19 +1,23 @@
 //! What a server does by itself, beside answering requests.
 
 mod mail;
-mod partitions;
+mod maintenance;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{mail::Mailer, request::Engine};
+
+/// How long a server that stops waits for its meter.
+const STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// The work in the background; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Background {
     engine: Arc<Engine>,
     tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
 }
 
 impl Background {
@@ -21,20 +25,26 @@ impl Background {
     #[must_use]
     pub fn start(engine: Arc<Engine>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();
-        let meter = engine.meter.clone();
-        tasks.spawn(async move { meter.keep().await });
-        tasks.spawn(partitions::keep_ahead(Arc::clone(&engine)));
+        let stop = watch::Sender::new(false);
+        let (meter, stopped) = (engine.meter.clone(), stop.subscribe());
+        tasks.spawn(async move { meter.keep(stopped).await });
+        tasks.spawn(maintenance::maintain(Arc::clone(&engine)));
         let notices = engine.placement.notices().clone();
         tasks.spawn(async move { notices.run().await });
         if let Some(mailer) = mailer {
             tasks.spawn(mail::deliver(Arc::clone(&engine), mailer));
         }
-        Self { engine, tasks }
+        Self { engine, tasks, stop }
     }
 
     /// Ends, after the last request, and gives back what was leased.
     pub async fn stop(mut self) {
+        // The meter is asked, because what it has in hand would be lost; whatever else goes on begins anew elsewhere.
+        self.stop.send_replace(true);
+        let given_back = self.engine.meter.give_back();
+        if tokio::time::timeout(STOP_WAIT, given_back).await.is_err() {
+            tracing::warn!("the database was too slow: calls that were leased are lost");
+        }
         self.tasks.shutdown().await;
-        self.engine.meter.give_back().await;
     }
 }

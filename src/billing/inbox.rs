@@ -30,19 +30,23 @@ pub enum Outcome {
 /// How Stripe said a subscription stands, after billing was found as it was at `version`.
 struct Read {
     subscription: Subscription,
+    /// The one on record, where that is another.
+    known: Option<Subscription>,
     version: DateTime<Utc>,
 }
 
 enum Step {
     Done(Outcome),
-    /// Stripe must be asked about this subscription.
-    Ask(String, DateTime<Utc>),
+    /// Stripe must be asked about this subscription, and the one on record.
+    Ask(String, Option<String>, DateTime<Utc>),
 }
 
 enum Decision<'event> {
     Write(&'event Subscription),
     Ask,
     Skip(&'static str),
+    /// Not now: Stripe is to send it again.
+    Wait(&'static str),
 }
 
 /// Keeps an event, whatever becomes of it afterwards; true when it was applied before.
@@ -113,13 +117,17 @@ async fn try_apply(
                 session.commit().await?;
                 return Ok(outcome);
             }
-            Step::Ask(subscription, version) => {
+            Step::Ask(subscription, known, version) => {
                 // Stripe may take its time: no lock and no connection is held meanwhile.
                 drop(session);
                 let stripe = environment.rules.stripe.as_ref();
                 let stripe = stripe.ok_or_else(|| Error::internal("there is no way to Stripe"))?;
-                read =
-                    Some(Read { subscription: stripe.subscription(&subscription).await?, version });
+                let known = match known.filter(|known| *known != subscription) {
+                    Some(known) => Some(stripe.subscription(&known).await?),
+                    None => None,
+                };
+                let subscription = stripe.subscription(&subscription).await?;
+                read = Some(Read { subscription, known, version });
             }
         }
     }
@@ -146,10 +154,13 @@ async fn step(session: &SystemSession, id: &str, again: bool, read: Option<Read>
     session.enter(organization_id).await?;
     let lock = plan::lock_alone(session).await?;
     let before = lock.billing();
-    let current = read.filter(|read| read.version == before.updated_at);
-    let current = current.as_ref().map(|read| &read.subscription);
-    match decide(before, &event, &subject, current) {
-        Decision::Ask => Ok(Step::Ask(subject.subscription, before.updated_at)),
+    let read = read.filter(|read| read.version == before.updated_at);
+    match decide(before, &event, &subject, read.as_ref()) {
+        Decision::Ask => {
+            let known = before.stripe_subscription_id.clone();
+            Ok(Step::Ask(subject.subscription, known, before.updated_at))
+        }
+        Decision::Wait(why) => Err(Error::internal(why)),
         Decision::Skip(why) => {
             finish(session, id, None).await?;
             nothing(why)
@@ -163,13 +174,15 @@ async fn step(session: &SystemSession, id: &str, again: bool, read: Option<Read>
     }
 }
 
-/// Whether an event is news. `current` is what Stripe said when it was asked.
+/// Whether an event is news. `read` is what Stripe said when it was asked.
 fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,
     subject: &'event Subject,
-    current: Option<&'event Subscription>,
+    read: Option<&'event Read>,
 ) -> Decision<'event> {
+    let current = read.map(|read| &read.subscription);
+    let known = read.and_then(|read| read.known.as_ref());
     let told = subject.state.as_ref();
     match &billing.stripe_subscription_id {
         None => current.or(told).map_or(Decision::Ask, Decision::Write),
@@ -191,8 +204,11 @@ fn decide<'event>(
             Some(current) if !is_live(current.status) => {
                 Decision::Skip("it is about a subscription that is not the current one")
             }
-            Some(_) if is_live(billing.status) => {
-                Decision::Skip("the organization has another live subscription")
+            // Somebody is charged twice: an operator must end one of them.
+            Some(_)
+                if is_live(billing.status) && known.is_some_and(|known| is_live(known.status)) =>
+            {
+                Decision::Wait("the organization has another live subscription")
             }
             Some(current) => Decision::Write(current),
         },

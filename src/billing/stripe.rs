@@ -67,7 +67,7 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     let asked = async {
         let customer = match before.stripe_customer_id {
             Some(customer) => customer,
-            None => stripe.create_customer(&organization).await?,
+            None => stripe.create_customer(&organization, &intent.to_string()).await?,
         };
         let checkout = Checkout {
             customer: &customer,
@@ -80,7 +80,7 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
         let hosted = stripe.create_checkout_session(&checkout, &intent.to_string()).await?;
         Ok::<_, Error>((customer, hosted))
     };
-    let (customer, hosted) = session.outside(asked).await??;
+    let (customer, hosted) = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     let billing = get_locked(session).await?.billing().clone();
     let mut row = billing.clone().into_active_model();
     if billing.stripe_customer_id.is_none() {
@@ -103,7 +103,10 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
     };
     let intent = outbox::add(session, Kind::StripePortal, json!({})).await?;
     let (url, key) = (back.at(session), intent.to_string());
-    let hosted = session.outside(stripe.create_portal_session(customer, &url, &key)).await??;
+    let hosted = session
+        .outside(stripe.create_portal_session(customer, &url, &key))
+        .await?
+        .map_err(Error::of_unknown_outcome)?;
     outbox::finish(session, intent, None).await?;
     record(session, Action::BillingPortalOpened, &billing, json!({})).await?;
     Ok(hosted)
@@ -133,9 +136,14 @@ pub(super) async fn set_cancel_at_period_end(
     let intent = outbox::add(session, Kind::StripeCancellation, payload).await?;
     let key = intent.to_string();
     let asked = stripe.set_cancel_at_period_end(subscription, cancel, &key);
-    let subscription = session.outside(asked).await??;
+    let subscription = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     let lock = get_locked(session).await?;
-    let after = write(session, &lock, &subscription, None).await?;
+    // An event may have told more meanwhile than the answer, which is as old as the question.
+    let after = if lock.billing().updated_at == before.updated_at {
+        write(session, &lock, &subscription, None).await?
+    } else {
+        lock.billing().clone()
+    };
     outbox::finish(session, intent, None).await?;
     let (action, metadata) = if cancel {
         let metadata = json!({ "plan": after.plan, "period_end": after.period_end });

@@ -39,7 +39,7 @@ impl Serve {
         runtime()?.block_on(async {
             let placement = Placement::shared(&options).map_err(Failure::new)?;
             let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
-            let server = build(&self.http, &self.jwt, &self.rules, placement, None)?;
+            let server = build(&self.http, &self.jwt, &self.rules, placement, Vec::new())?;
             let problems = http::problems(&server.engine.placement).await;
             match problems.as_slice() {
                 [] => {}
@@ -62,7 +62,7 @@ impl Serve {
                 signal.await;
                 tracing::info!("stopping: finishing what was begun");
             };
-            tracing::info!(%address, "serving");
+            tracing::info!(%address, graphiql = http::missing_page().unwrap_or("built in"), "serving");
             let grace = Duration::from_secs(self.http.shutdown_grace);
             let background = Background::start(Arc::clone(&server.engine), mailer);
             let outcome = http::serve(listener, server, stop, grace).await;

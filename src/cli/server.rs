@@ -11,7 +11,7 @@ use super::Failure;
 use crate::{
     clock::Clock,
     config::{HttpConfig, JwtConfig, RulesConfig},
-    http::{Documents, Readiness, Server, TokenForPage},
+    http::{Documents, Person, Readiness, Server},
     request::Engine,
     schema::Api,
     tenancy::Placement,
@@ -24,7 +24,7 @@ pub(super) fn build(
     jwt: &JwtConfig,
     rules: &RulesConfig,
     placement: Placement,
-    token_for_page: Option<TokenForPage>,
+    people: Vec<Person>,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
     let environment = rules.environment(clock.clone(), jwt).map_err(Failure::new)?;
@@ -43,7 +43,7 @@ pub(super) fn build(
         trusted_proxies: http.trusted_proxies.clone(),
         max_body_bytes: http.max_body_bytes,
         max_batch: http.max_batch,
-        token_for_page,
+        people,
         documents: match &http.trusted_documents {
             Some(manifest) => Documents::trusted(manifest).map_err(Failure::new)?,
             None => Documents::open(),

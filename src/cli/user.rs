@@ -1,6 +1,7 @@
 //! `tenantry user`
 #![expect(clippy::disallowed_types, reason = "a person is in several organizations")]
 
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use sqlx::{Connection, PgConnection, types::Json};
 use uuid::Uuid;
@@ -34,7 +35,8 @@ enum Action {
 #[derive(Debug)]
 struct Person {
     id: Uuid,
-    email: Option<String>,
+    /// The address, and those of before that are known.
+    emails: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,9 @@ async fn erase(connection: &mut PgConnection, name: &str) -> Result<Vec<Seat>, F
         .await
         .map_err(Failure::new)?
         .ok_or_else(|| Failure::new(format!("there is no person {name}")))?;
+    // The long way through all entries, before anybody has to wait for us.
+    let begun = forget_entries(connection, &person, None).await.map_err(Failure::new)?;
+    lock(connection, &person).await.map_err(Failure::new)?;
     let seats = lock_seats(connection, person.id).await.map_err(Failure::new)?;
     let alone: Vec<_> =
         seats.iter().filter(|seat| seat.last_owner).map(|seat| seat.slug.as_str()).collect();
@@ -79,6 +84,7 @@ async fn erase(connection: &mut PgConnection, name: &str) -> Result<Vec<Seat>, F
         )));
     }
     record(connection, &seats, person.id).await.map_err(Failure::new)?;
+    forget_entries(connection, &person, Some((begun, &seats))).await.map_err(Failure::new)?;
     forget(connection, &person).await.map_err(Failure::new)?;
     Ok(seats)
 }
@@ -88,9 +94,31 @@ async fn find(connection: &mut PgConnection, name: &str) -> Result<Option<Person
         "SELECT id, email FROM auth.users WHERE id::text = lower($1) OR email = lower($1)",
     )
     .bind(name.trim())
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(found.map(|(id, email)| Person { id, email }))
+    let Some((id, email)) = found else {
+        return Ok(None);
+    };
+    // Addresses of before: what was accepted was accepted by somebody who had the address.
+    let mut emails: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT metadata->>'email' FROM audit.audit_logs
+         WHERE actor_id = $1 AND action = 'invitation.accepted' AND metadata ? 'email'
+         UNION SELECT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
+    )
+    .bind(id)
+    .fetch_all(connection)
+    .await?;
+    emails.extend(email);
+    Ok(Some(Person { id, emails }))
+}
+
+/// From here on the person can neither join nor found an organization: memberships refer to the row.
+async fn lock(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT FROM auth.users WHERE id = $1 FOR UPDATE")
+        .bind(person.id)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// The person's seats, under the lock of each organization, in an order in which two such commands cannot block each other.
@@ -148,37 +176,45 @@ async fn record(
     Ok(())
 }
 
-/// The id stays in the audit log, so that what one person did can still be told from what others did.
-async fn forget(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE audit.audit_logs SET actor_name = $2, ip_address = NULL WHERE actor_id = $1",
-    )
-    .bind(person.id)
-    .bind(ERASED)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "UPDATE audit.audit_logs SET metadata = metadata || jsonb_build_object('name', $2::text)
-         WHERE metadata->>'user_id' = $1::text AND metadata ? 'name'",
-    )
-    .bind(person.id)
-    .bind(ERASED)
-    .execute(&mut *connection)
-    .await?;
-    if let Some(email) = &person.email {
-        sqlx::query(
-            "UPDATE audit.audit_logs SET metadata = metadata || jsonb_build_object('email', $2::text)
-             WHERE metadata->>'email' = $1",
-        )
-        .bind(email)
-        .bind(ERASED)
-        .execute(&mut *connection)
+/// Names and addresses go from the audit log; the id stays, so that what one person did can still be told from what others did.
+/// With a time and seats, only entries since then where they are. Answers when it began.
+async fn forget_entries(
+    connection: &mut PgConnection,
+    person: &Person,
+    since: Option<(DateTime<Utc>, &[Seat])>,
+) -> Result<DateTime<Utc>, sqlx::Error> {
+    // A minute more than enough: entries carry the time of the act, not of its commit.
+    let begun: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp() - interval '1 minute'")
+        .fetch_one(&mut *connection)
         .await?;
-        sqlx::query("DELETE FROM auth.invitations WHERE email = $1")
-            .bind(email)
+    let seats = since.map(|(_, seats)| seats).unwrap_or_default();
+    let organizations: Vec<Uuid> = seats.iter().map(|seat| seat.organization_id).collect();
+    for statement in [
+        "UPDATE audit.audit_logs SET actor_name = $3, ip_address = NULL
+         WHERE actor_id = $1 AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $2::text[] IS NOT NULL",
+        "UPDATE audit.audit_logs SET metadata = metadata || jsonb_build_object('name', $3::text)
+         WHERE metadata->>'user_id' = $1::text AND metadata ? 'name' AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5)))
+           AND $2::text[] IS NOT NULL",
+        "UPDATE audit.audit_logs SET metadata = metadata || jsonb_build_object('email', $3::text)
+         WHERE metadata->>'email' = ANY($2) AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $1::uuid IS NOT NULL",
+    ] {
+        sqlx::query(statement)
+            .bind(person.id)
+            .bind(&person.emails)
+            .bind(ERASED)
+            .bind(since.map(|(time, _)| time))
+            .bind(&organizations)
             .execute(&mut *connection)
             .await?;
     }
+    Ok(begun)
+}
+
+async fn forget(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM auth.invitations WHERE email = ANY($1)")
+        .bind(&person.emails)
+        .execute(&mut *connection)
+        .await?;
     // Identities and seats go with the person; projects and invitations forget who made them.
     sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(person.id).execute(connection).await?;
     Ok(())

@@ -81,6 +81,11 @@ impl BillingConfig {
             return Err(missing("STRIPE_WEBHOOK_SECRET"));
         }
         let mut base = self.stripe_api_base.clone();
+        if base.scheme() != "https" && !super::is_loopback(&base) {
+            return Err(ConfigError(
+                "STRIPE_API_BASE must begin with https://: the secret key is sent there".to_owned(),
+            ));
+        }
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }

@@ -46,7 +46,7 @@ pub struct DatabaseConfig {
     )]
     pub database_listen_url: Option<String>,
 
-    /// The most connections that this server opens.
+    /// The most connections for requests; up to 5 more are for work in the background, health and subscriptions.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub database_max_connections: u16,

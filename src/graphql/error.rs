@@ -74,7 +74,7 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
             values.set("feature", "API_CALLS_PER_MONTH");
             values.set("limit", rate.limit);
         }
-        Error::CommitOutcomeUnknown(cause) => {
+        Error::CommitOutcomeUnknown(cause) | Error::OutcomeUnknown(cause) => {
             values.set("outcome", "UNKNOWN");
             values.set("requestId", Value::from(request_id.to_string()));
             log(error, cause.as_ref(), request_id);

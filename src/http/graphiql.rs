@@ -1,46 +1,132 @@
-//! GraphiQL: the page in which engineers explore the API.
+//! GraphiQL: the page in which engineers explore the API, built from `web/` and carried in the binary. Nothing of it comes from
+//! elsewhere, and its content security policy allows nothing else.
 
-use std::sync::Arc;
+use std::{borrow::Cow, io::Read, sync::Arc};
 
-use async_graphql::http::GraphiQLSource;
 use axum::{
+    Json,
     extract::{Path, State},
-    http::StatusCode,
-    response::{Html, IntoResponse, Redirect, Response},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
 };
+use flate2::read::GzDecoder;
+use serde::Serialize;
+use serde_json::json;
 
 use super::Server;
 use crate::config::Introspection;
 
-/// The token that the page sends, given the organization's slug: development only.
-pub type TokenForPage = fn(slug: Option<&str>) -> Option<String>;
+include!(concat!(env!("OUT_DIR"), "/web.rs"));
+
+/// A file of the page.
+struct File {
+    name: &'static str,
+    content_type: &'static str,
+    etag: &'static str,
+    gzip: &'static [u8],
+}
+
+/// Styles are set by the editor as it draws; all else must come from files of ours.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Somebody of the demo, with a token: development only.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Person {
+    /// The organization's slug.
+    pub organization: &'static str,
+    /// What it is called.
+    pub organization_name: &'static str,
+    /// What the person is called.
+    pub name: &'static str,
+    /// What the person is in the organization, as the API names it.
+    pub role: String,
+    /// The `sub` of the token.
+    pub subject: &'static str,
+    /// The token.
+    pub token: String,
+}
+
+/// Why the page is not in this binary; `None` when it is.
+#[must_use]
+pub fn missing_page() -> Option<&'static str> {
+    MISSING
+}
 
 /// In development the bare address leads to the page.
 pub(super) async fn front(State(server): State<Arc<Server>>) -> Response {
-    match server.token_for_page {
-        Some(_) => Redirect::temporary("/graphiql").into_response(),
+    match server.people.first() {
+        Some(person) => {
+            Redirect::temporary(&format!("/org/{}/graphiql", person.organization)).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-pub(super) async fn page(
-    State(server): State<Arc<Server>>,
-    path: Option<Path<String>>,
-) -> Response {
+/// The page, of whichever organization: it reads the address itself.
+pub(super) async fn page(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     if server.introspection == Introspection::Never {
         return (StatusCode::NOT_FOUND, "introspection is switched off\n").into_response();
     }
-    let slug = path.map(|Path(slug)| slug);
-    // The path is the client's text; only what a slug may hold goes into the page.
-    let slug =
-        slug.filter(|slug| slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
-    let endpoint =
-        slug.as_ref().map_or("/graphql".to_owned(), |slug| format!("/org/{slug}/graphql"));
-    let token = server.token_for_page.and_then(|token| token(slug.as_deref()));
-    let mut source = GraphiQLSource::build().endpoint(&endpoint).title("tenantry");
-    let authorization = token.map(|token| format!("Bearer {token}"));
-    if let Some(authorization) = &authorization {
-        source = source.header("Authorization", authorization);
+    let mut response = match FILES.iter().find(|file| file.name == "index.html") {
+        Some(file) => serve(file, &headers, "no-cache"),
+        None => missing(),
+    };
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// A file of the page; its name changes with what it holds.
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let name = format!("assets/{name}");
+    match FILES.iter().find(|file| file.name == name) {
+        Some(file) => serve(file, &headers, "public, max-age=31536000, immutable"),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
-    Html(source.finish()).into_response()
+}
+
+/// Who can be picked on the page: nobody but in development.
+pub(super) async fn people(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    // A name that was made to lead to this machine must not lead a foreign page to the tokens.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let people = if ["127.0.0.1", "localhost"].contains(&host) { &server.people[..] } else { &[] };
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "people": people }))).into_response()
+}
+
+fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Response {
+    let known = headers.get_all(header::IF_NONE_MATCH).iter();
+    let mut known =
+        known.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let common = [
+        (header::ETAG, file.etag),
+        (header::CACHE_CONTROL, cache),
+        (header::VARY, "accept-encoding"),
+        (header::CONTENT_TYPE, file.content_type),
+    ];
+    if known.any(|tag| tag.trim().trim_start_matches("W/") == file.etag) {
+        return (StatusCode::NOT_MODIFIED, common).into_response();
+    }
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("gzip")) {
+        return (common, [(header::CONTENT_ENCODING, "gzip")], file.gzip).into_response();
+    }
+    let mut plain = Vec::new();
+    match GzDecoder::new(file.gzip).read_to_end(&mut plain) {
+        Ok(_) => (common, plain).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn missing() -> Response {
+    let reason = MISSING.map_or(Cow::Borrowed(""), |reason| Cow::Owned(format!(" ({reason})")));
+    let text = format!(
+        "This server was built without GraphiQL{reason}.\n\nTo have it, install Node.js with npm and build again: cargo build.\n\
+         The API is at /graphql and /org/{{slug}}/graphql all the same.\n"
+    );
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text)
+        .into_response()
 }

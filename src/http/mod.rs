@@ -41,7 +41,7 @@ use tower_http::{
 use crate::{auth::Verifier, config::Introspection, request::Engine};
 
 pub use documents::Documents;
-pub use graphiql::TokenForPage;
+pub use graphiql::{Person, missing_page};
 pub use health::{Readiness, check_migrations, problems};
 
 /// Everything that handlers share.
@@ -59,8 +59,8 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// Operations of a batch.
     pub max_batch: usize,
-    /// Fills in the token of GraphiQL, in development.
-    pub token_for_page: Option<TokenForPage>,
+    /// Who can be picked in GraphiQL, in development.
+    pub people: Vec<Person>,
     /// Documents that clients name.
     pub documents: Documents,
     /// Origins whose pages may ask.
@@ -92,6 +92,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/", get(graphiql::front))
         .route("/graphiql", get(graphiql::page))
         .route("/org/{slug}/graphiql", get(graphiql::page))
+        .route("/graphiql/people.json", get(graphiql::people))
+        .route("/graphiql/assets/{name}", get(graphiql::asset))
         .route("/schema.graphql", get(sdl::serve))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

@@ -75,16 +75,16 @@ pub async fn add(scope: &impl Scope, kind: Kind, payload: Value) -> Result<Outbo
     Ok(id)
 }
 
-/// What waits to be done, oldest first, in whatever organizations.
+/// What waits of a kind, oldest first, in whatever organizations.
 ///
 /// # Errors
 ///
 /// When the database fails.
-pub async fn due(session: &SystemSession, most: i32) -> Result<Vec<Overdue>> {
+pub async fn due(session: &SystemSession, kind: Kind, most: i32) -> Result<Vec<Overdue>> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT organization_id, id FROM app.due_outbox($1, $2)",
-        [session.now().into(), most.into()],
+        "SELECT organization_id, id FROM app.due_outbox($1, $2, $3)",
+        [kind.name().into(), session.now().into(), most.into()],
     );
     let rows = session.query_all_raw(statement).await?;
     let rows = rows.into_iter().map(|row| {
@@ -160,4 +160,15 @@ pub async fn postpone(
     };
     outbox::Entity::update(row).exec(session).await?;
     Ok(())
+}
+
+/// Forgets what was done long ago, here and in Stripe's inbox; tells how much.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn forget_processed(session: &SystemSession) -> Result<i64> {
+    let statement = Statement::from_string(DbBackend::Postgres, "SELECT app.forget_processed()");
+    let row = session.query_one_raw(statement).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default())
 }

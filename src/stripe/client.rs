@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// The version of Stripe's API that requests ask for.
 const API_VERSION: &str = "2025-03-31.basil";
 
-/// A person waits for the answer.
-const TIMEOUT: Duration = Duration::from_secs(6);
+/// A person waits for the answer, and a request may need two.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How to reach Stripe.
 #[derive(Clone)]
@@ -89,16 +89,22 @@ impl Stripe {
         &self.options.webhook_secrets
     }
 
-    /// The customer that stands for an organization; the same one when asked again within a day.
+    /// The customer that stands for an organization; the same one when asked again within a day. `intent` makes a second try of its
+    /// own, because Stripe repeats an answer for the same key, also that of a fault of its own.
     ///
     /// # Errors
     ///
     /// When Stripe does not answer, or refuses.
-    pub async fn create_customer(&self, organization: &str) -> Result<String> {
+    pub async fn create_customer(&self, organization: &str, intent: &str) -> Result<String> {
         // The same parameters whenever the key is the same, as Stripe demands: no name, which may change.
         let form = [("metadata[organization_id]", organization)];
         let key = format!("tenantry-customer-{organization}");
-        let customer = self.post("v1/customers", &form, &key).await?;
+        let customer = match self.post("v1/customers", &form, &key).await {
+            Err(Error::Unavailable(_)) => {
+                self.post("v1/customers", &form, &format!("{key}-{intent}")).await?
+            }
+            answer => answer?,
+        };
         text(&customer, "id")
     }
 

@@ -204,7 +204,11 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'warning', format('database %I', current_database()), 'lets the role create temporary tables',
            format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
     WHERE has_database_privilege(current_database(), 'TEMPORARY')
-        UNION ALL
+            UNION ALL
+    SELECT 'fault', 'table audit.audit_logs', 'will refuse entries, because tenantry audit partition was interrupted',
+           'run tenantry audit partition again'
+    FROM pg_constraint WHERE conrelid = to_regclass('audit.audit_logs') AND conname = 'audit_logs_before'
+    UNION ALL
     -- The default partition has no bound; a plain table has no partitions.
     SELECT 'warning', 'table audit.audit_logs', 'has partitions only up to ' || max(bound)::date, 'run tenantry audit partition'
     FROM (SELECT substring(pg_get_expr(p.relpartbound, p.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -54,6 +54,8 @@ pub struct Session {
     rules: Arc<Rules>,
     opening: Opening,
     changes: Changes,
+    /// Something was committed before the end: see [`outside`](Self::outside).
+    partly_committed: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -73,6 +75,7 @@ impl Session {
             rules: Arc::clone(&environment.rules),
             opening,
             changes: Changes::default(),
+            partly_committed: Arc::default(),
         }
     }
 
@@ -104,6 +107,11 @@ impl Session {
         self.transaction.commit().await?;
         self.opening.notices.publish(self.changes.take());
         Ok(())
+    }
+
+    /// Tells, also when the session is gone, whether something was committed before its end.
+    pub fn partly_committed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.partly_committed)
     }
 
     /// How often the session has entered an organization: what was loaded before belongs to another.
@@ -156,6 +164,7 @@ impl Session {
     /// When nothing was committed (then `work` was not begun), or there is no way back in.
     pub async fn outside<T>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
         self.transaction.commit().await?;
+        self.partly_committed.store(true, Ordering::Relaxed);
         let outcome = work.await;
         let tenant = self.opening.again(&self.transaction).await?;
         if tenant.map(|tenant| tenant.organization_id)

@@ -17,7 +17,12 @@ use chrono::{DateTime, Utc};
 use entity::OrganizationId;
 use futures_util::{StreamExt, stream};
 
-use super::ops::{self, Lease};
+use tokio::sync::watch;
+
+use super::{
+    counter::{Counter, Held, Turn},
+    ops,
+};
 use crate::{
     calendar::month_of,
     error::{Error, Result},
@@ -28,13 +33,6 @@ use crate::{
 
 /// How often the catalogue of plans is looked at: a new limit is obeyed within a second.
 const CATALOGUE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// An organization that has used up its calls is looked at again after this: another server may have given some back.
-const RECHECK: Duration = Duration::from_secs(1);
-
-/// How long unlimited calls are only in memory, and how long the lease of a silent organization is kept.
-const FLUSH: Duration = Duration::from_secs(10);
-const IDLE: Duration = Duration::from_mins(5);
 
 /// Leases that are given back at the same time.
 const AT_ONCE: usize = 2;
@@ -50,46 +48,6 @@ struct Shared {
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
     /// Grows whenever the catalogue of plans changes.
     catalogue: AtomicU64,
-}
-
-/// The calls of one organization.
-#[derive(Debug)]
-struct Counter {
-    organization_id: OrganizationId,
-    state: Mutex<State>,
-    /// One lease at a time; whoever waited looks whether it still needs one.
-    turn: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug)]
-struct State {
-    held: Option<Held>,
-    /// Leases so far.
-    number: u64,
-    refilling: bool,
-    used_at: Instant,
-    /// No longer in the map: others begin a new counter.
-    retired: bool,
-}
-
-/// A lease, and what is left of it.
-#[derive(Clone, Debug)]
-struct Held {
-    lease: Lease,
-    left: i64,
-    catalogue: u64,
-    since: Instant,
-}
-
-/// What a call meets.
-enum Turn {
-    Counted(Option<RateLimit>),
-    /// Counted, and it is time to lease more.
-    Refill(Option<RateLimit>),
-    Refused(RateLimit),
-    /// A lease is needed first.
-    Lease(u64),
-    Retired,
 }
 
 /// What a new lease does with what is left of the one before.
@@ -167,10 +125,10 @@ impl Meter {
     }
 
     /// Keeps the meter true for ever: notices changes of the catalogue, writes down what is only in memory, and forgets
-    /// organizations that have gone silent. Dropping it stops.
-    pub async fn keep(&self) {
+    /// organizations that have gone silent. Ends when `stop` says so, between two of these.
+    pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = None;
-        loop {
+        while !*stop.borrow() {
             match self.catalogue().await {
                 Ok(catalogue) if seen.as_ref() != Some(&catalogue) => {
                     seen = Some(catalogue);
@@ -180,7 +138,8 @@ impl Meter {
                 Err(error) => tracing::warn!(%error, "the catalogue of plans cannot be read"),
             }
             self.settle(Counter::is_due).await;
-            tokio::time::sleep(CATALOGUE_INTERVAL).await;
+            // Either way the loop looks what it was.
+            let _ = tokio::time::timeout(CATALOGUE_INTERVAL, stop.wait_for(|stop| *stop)).await;
         }
     }
 
@@ -194,24 +153,37 @@ impl Meter {
             self.counters().values().filter(|counter| due(counter)).cloned().collect();
         stream::iter(counters)
             .for_each_concurrent(AT_ONCE, |counter| async move {
-                let _turn = counter.turn.lock().await;
-                self.counters().remove(&counter.organization_id);
-                counter.lock().retired = true;
-
                 if let Err(error) = self.release(&counter).await {
-                    tracing::warn!(%error, "calls that were leased are lost");
+                    tracing::warn!(%error, "calls were not written down: later again");
                 }
             })
             .await;
     }
 
-    async fn release(&self, counter: &Counter) -> Result<()> {
-        let Some(held) = counter.lock().held.take().filter(|held| held.left != 0) else {
-            return Ok(());
-        };
-        let session = self.open(counter.organization_id).await?;
-        ops::give_back(&session, held.lease.period_start, held.left).await?;
-        session.commit().await
+    /// Writes down what a counter has, and forgets it, unless somebody has gone on counting meanwhile.
+    async fn release(&self, counter: &Arc<Counter>) -> Result<()> {
+        let _turn = counter.turn.lock().await;
+        if let Some((period_start, left)) = counter.take_left().filter(|(_, left)| *left != 0) {
+            let written = async {
+                let session = self.open(counter.organization_id).await?;
+                ops::give_back(&session, period_start, left).await?;
+                session.commit().await
+            };
+            if let Err(error) = written.await {
+                counter.put_back(left, &error);
+                return Err(error);
+            }
+        }
+        let mut counters = self.counters();
+        let mut state = counter.lock();
+        if state.held.as_ref().is_none_or(|held| held.left == 0) {
+            state.retired = true;
+            counters.remove(&counter.organization_id);
+        } else if let Some(held) = &mut state.held {
+            // What was counted meanwhile is only in memory since now.
+            held.since = Instant::now();
+        }
+        Ok(())
     }
 
     /// Leases a block, unless somebody has done so since the caller looked.
@@ -250,11 +222,9 @@ impl Meter {
                 Ok(())
             }
             Err(error) => {
-                // Nothing was given back, unless nobody knows: then it is lost.
-                if let (Some(held), Some((_, left))) = (&mut state.held, back)
-                    && !matches!(error, Error::CommitOutcomeUnknown(_))
-                {
-                    held.left += left;
+                drop(state);
+                if let Some((_, left)) = back {
+                    counter.put_back(left, &error);
                 }
                 Err(error)
             }
@@ -284,98 +254,5 @@ impl Meter {
             .entry(organization_id)
             .or_insert_with(|| Arc::new(Counter::new(organization_id)));
         Arc::clone(counter)
-    }
-}
-
-impl Counter {
-    fn new(organization_id: OrganizationId) -> Self {
-        Self {
-            organization_id,
-            state: Mutex::new(State {
-                held: None,
-                number: 0,
-                refilling: false,
-                used_at: Instant::now(),
-                retired: false,
-            }),
-            turn: tokio::sync::Mutex::default(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn number(&self) -> u64 {
-        self.lock().number
-    }
-
-    /// What is left, which is then nobody's until it was given back.
-    fn take_left(&self) -> Option<(DateTime<Utc>, i64)> {
-        let mut state = self.lock();
-        let held = state.held.as_mut()?;
-        Some((held.lease.period_start, std::mem::take(&mut held.left)))
-    }
-
-    /// Something is only in memory for long enough, or nobody calls any more.
-    fn is_due(&self) -> bool {
-        let state = self.lock();
-        let unwritten =
-            state.held.as_ref().is_some_and(|held| held.left < 0 && held.since.elapsed() > FLUSH);
-        unwritten || state.used_at.elapsed() > IDLE
-    }
-
-    fn turn(&self, now: DateTime<Utc>, version: Option<DateTime<Utc>>, catalogue: u64) -> Turn {
-        let mut state = self.lock();
-        if state.retired {
-            return Turn::Retired;
-        }
-        state.used_at = Instant::now();
-        let (number, refilling) = (state.number, state.refilling);
-        let Some(held) = &mut state.held else {
-            return Turn::Lease(number);
-        };
-        if !held.is_current(now, version, catalogue) {
-            return Turn::Lease(number);
-        }
-        if held.left > 0 || held.lease.limit.is_none() {
-            held.left -= 1;
-            let low = held.lease.limit.is_some() && held.left < held.lease.block / 4;
-            let rate = held.rate(now);
-            if low && !refilling {
-                state.refilling = true;
-                return Turn::Refill(rate);
-            }
-            return Turn::Counted(rate);
-        }
-        match held.rate(now) {
-            Some(rate) if held.lease.block == 0 && held.since.elapsed() < RECHECK => {
-                Turn::Refused(rate)
-            }
-            _ => Turn::Lease(number),
-        }
-    }
-}
-
-impl Held {
-    fn is_current(
-        &self,
-        now: DateTime<Utc>,
-        version: Option<DateTime<Utc>>,
-        catalogue: u64,
-    ) -> bool {
-        let Lease { period_start, period_end, valid_until, .. } = self.lease;
-        self.catalogue == catalogue
-            && (version.is_none() || version == self.lease.version)
-            && (period_start..period_end).contains(&now)
-            && valid_until.is_none_or(|until| now < until)
-    }
-
-    fn rate(&self, now: DateTime<Utc>) -> Option<RateLimit> {
-        let limit = self.lease.limit?;
-        let remaining = (limit - self.lease.used + self.left).clamp(0, limit);
-        // Rounded up: who comes back then finds the next period.
-        let reset = (self.lease.period_end - now).num_seconds() + 1;
-        Some(RateLimit { limit, remaining, reset })
     }
 }

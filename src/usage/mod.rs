@@ -1,5 +1,6 @@
 //! Usage: how much of what its plan allows an organization has used, and the meter that counts its calls.
 
+mod counter;
 mod graphql;
 mod meter;
 mod ops;

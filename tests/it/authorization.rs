@@ -154,9 +154,10 @@ async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
     let data = owner.data("{ __schema { types { name kind } } }").await;
     for kind in data["__schema"]["types"].as_array().unwrap() {
         let name = kind["name"].as_str().unwrap();
-        let wraps = ["Connection", "Edge", "Payload", "PageInfo", "Session"]
-            .iter()
-            .any(|end| name.ends_with(end));
+        let wraps =
+            ["Connection", "Edge", "Payload", "PageInfo", "Session", "Change", "Subscription"]
+                .iter()
+                .any(|end| name.ends_with(end));
         let decided = wraps || name.starts_with("__") || TYPES.contains(&name);
         assert!(kind["kind"] != "OBJECT" || decided, "say how a {name} is reached, and who may");
     }

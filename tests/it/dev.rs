@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// A folder that PostgreSQL's own user can enter.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("tenantry-dev-").tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-fn dev(folder: &Path, port: u16) -> Command {
+pub fn dev(folder: &Path, port: u16) -> Command {
     let mut command = tenantry();
     command
         .arg("dev")
@@ -32,7 +32,7 @@ fn dev(folder: &Path, port: u16) -> Command {
     command
 }
 
-const LAST_LINE: &str = "Ctrl-C stops everything";
+pub const LAST_LINE: &str = "Ctrl-C stops everything";
 
 /// Runs the command of the first screen as a newcomer would, by pasting it.
 fn paste(screen: &str, change: impl Fn(&str) -> String) -> Value {
@@ -85,19 +85,30 @@ fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
     assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["createdBy"]["name"], "Mia");
     assert_eq!(paste(&screen, create)["data"]["createProject"]["project"]["name"], "kept");
 
-    let page = Command::new("curl")
-        .args(["-s", &format!("http://127.0.0.1:{port}/org/acme/graphiql")])
+    let get = |path: &str| {
+        let output =
+            Command::new("curl").args(["-si", &format!("http://127.0.0.1:{port}{path}")]).output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    };
+    assert!(get("/").contains("location: /org/acme/graphiql"));
+    let page = get("/org/acme/graphiql");
+    assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+    assert!(
+        page.contains("/graphiql/assets/") || tenantry::http::missing_page().is_some(),
+        "{page}"
+    );
+    let people = get("/graphiql/people.json");
+    assert_eq!(people.matches("\"token\":\"eyJ").count(), 8, "{people}");
+    let rebound = Command::new("curl")
+        .args([
+            "-s",
+            "-H",
+            "Host: evil.example",
+            &format!("http://127.0.0.1:{port}/graphiql/people.json"),
+        ])
         .output()
         .unwrap();
-    let page = String::from_utf8(page.stdout).unwrap();
-    assert!(
-        page.contains("/org/acme/graphql") && page.contains("Bearer eyJ"),
-        "endpoint and token are filled in"
-    );
-
-    let front =
-        Command::new("curl").args(["-sI", &format!("http://127.0.0.1:{port}/")]).output().unwrap();
-    assert!(String::from_utf8_lossy(&front.stdout).contains("location: /graphiql"), "{front:?}");
+    assert_eq!(String::from_utf8_lossy(&rebound.stdout), "{\"people\":[]}");
 
     running.signal("INT");
     assert_eq!(running.wait(), Some(0), "Ctrl-C ends it cleanly");

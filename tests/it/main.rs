@@ -12,6 +12,7 @@ mod support;
 
 mod authorization;
 mod billing;
+mod browser;
 mod command_line;
 mod database;
 mod dev;

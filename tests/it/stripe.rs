@@ -179,6 +179,8 @@ async fn a_stripe_that_fails_leaves_no_more_than_the_intent() {
         shop.stripe.fails_with(Some(status));
         let reply = shop.owner().query(CHECKOUT).await;
         assert_eq!(reply.codes(), [code], "{reply:?}");
+        let outcome = &reply.body["errors"][0]["extensions"]["outcome"];
+        assert_eq!(outcome == "UNKNOWN", code == "UNAVAILABLE", "{reply:?}");
         assert!(!reply.text.contains("told to fail"), "{reply:?}");
     }
     let left: i64 = shop
@@ -355,23 +357,33 @@ async fn an_event_that_cannot_be_applied_is_kept_and_applied_when_it_comes_again
 #[tokio::test]
 async fn another_subscription_counts_once_the_first_has_ended() {
     let shop = Shop::open().await;
-    shop.deliver(&updated("evt_1", 500, &subscription("sub_1", "active", "price_pro"))).await;
+    let first = |status: &str| subscription("sub_1", status, "price_pro");
+    shop.deliver(&updated("evt_1", 500, &first("active"))).await;
     let second = subscription("sub_2", "active", "price_enterprise");
     shop.stripe.knows(&second);
-    let (_, answer) = shop.deliver(&updated("evt_2", 600, &second)).await;
-    assert!(answer.contains("another live subscription"), "{answer}");
-    shop.deliver(&event(
-        "evt_3",
-        "customer.subscription.deleted",
-        700,
-        &subscription("sub_1", "canceled", "price_pro"),
-    ))
-    .await;
-    // An older event than the last one, but of a subscription with a history of its own.
+    shop.stripe.knows(&first("active"));
+    // Both live: somebody pays twice. Stripe goes on sending, until one of them ends.
+    let both = updated("evt_2", 600, &second);
+    assert_eq!(shop.deliver(&both).await.0, 500);
+    assert!(shop.error_of("evt_2").await.unwrap().contains("another live subscription"));
+    assert_eq!(shop.stands().await.0, "pro");
+    shop.deliver(&event("evt_3", "customer.subscription.deleted", 700, &first("canceled"))).await;
+    assert_eq!(shop.deliver(&both).await.1, "applied\n");
+    assert_eq!(shop.stands().await, ("enterprise".to_owned(), "ACTIVE".to_owned()));
+    // What came late tells nothing new.
+    shop.stripe.knows(&first("canceled"));
+    let (_, answer) = shop.deliver(&updated("evt_4", 650, &first("active"))).await;
+    assert!(answer.contains("not the current one") || answer.contains("another"), "{answer}");
+
+    // In the other order: the second is told of while the end of the first is still on its way.
+    let shop = Shop::open().await;
+    shop.deliver(&updated("evt_1", 500, &first("active"))).await;
+    shop.stripe.knows(&first("canceled"));
+    shop.stripe.knows(&second);
     let completed = json!({ "id": "cs_1", "customer": "cus_1", "subscription": "sub_2", "client_reference_id": GLOBEX });
-    let (_, answer) =
-        shop.deliver(&event("evt_4", "checkout.session.completed", 650, &completed)).await;
-    assert_eq!(answer, "applied\n");
+    let told = event("evt_2", "checkout.session.completed", 611, &completed);
+    assert_eq!(shop.deliver(&told).await.1, "applied\n");
+    shop.deliver(&event("evt_3", "customer.subscription.deleted", 600, &first("canceled"))).await;
     assert_eq!(shop.stands().await, ("enterprise".to_owned(), "ACTIVE".to_owned()));
     // What was never paid for is no plan.
     let shop = Shop::open().await;
@@ -419,6 +431,29 @@ async fn the_end_of_a_subscription_is_settled_with_stripe() {
     let expected =
         ["billing.plan_changed", "billing.subscription_canceled", "billing.subscription_resumed"];
     assert_eq!(actions, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_older_than_an_event_changes_nothing() {
+    let shop = Shop::open().await;
+    let mut active = subscription("sub_1", "active", "price_pro");
+    active["cancel_at_period_end"] = json!(true);
+    shop.stripe.knows(&active);
+    shop.deliver(&updated("evt_1", 500, &active)).await;
+    shop.stripe.takes(Duration::from_millis(600));
+    let owner = shop.owner();
+    let resume = tokio::spawn(async move {
+        let mutation = format!(
+            "mutation {{ resumeSubscription(input: {{ organizationId: \"{GLOBEX}\" }}) {{ billing {{ status }} }} }}"
+        );
+        owner.query(&mutation).await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let ended = subscription("sub_1", "canceled", "price_pro");
+    shop.deliver(&event("evt_2", "customer.subscription.deleted", 600, &ended)).await;
+    let data = resume.await.unwrap().data();
+    assert_eq!(data["resumeSubscription"]["billing"]["status"], "CANCELED");
+    assert_eq!(shop.stands().await, ("free".to_owned(), "CANCELED".to_owned()));
 }
 
 #[tokio::test]
@@ -491,7 +526,7 @@ async fn a_counterpart_that_others_wrote_is_understood() {
         ("product[name]", "Pro"),
     ];
     other.post("v1/plans", &plan).await;
-    let customer = client.create_customer(GLOBEX).await.unwrap();
+    let customer = client.create_customer(GLOBEX, "test").await.unwrap();
     let form = [
         ("customer", customer.as_str()),
         ("items[0][plan]", "price_pro"),

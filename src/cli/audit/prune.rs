@@ -12,6 +12,10 @@ use crate::{audit::Action, cli::say, clock::Clock};
 /// Rows of a transaction.
 const BATCH: i64 = 10_000;
 
+/// Taking a partition away needs a moment without readers.
+const MOST_TRIES: u32 = 60;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Delete the entries of before a day, of all organizations, for good. Each organization's log says that it was done.
 #[derive(Debug, clap::Args)]
 pub(super) struct Prune {
@@ -42,9 +46,17 @@ impl Prune {
 }
 
 async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i64, sqlx::Error> {
-    let mut count = 0;
+    let (mut count, mut tries) = (0, 0);
     for (partition, end) in migration::audit_partitions::ended(connection, before).await? {
-        count += drop_partition(connection, &partition, end).await?;
+        count += loop {
+            tries += 1;
+            match drop_partition(connection, &partition, end).await {
+                Err(error) if tries < MOST_TRIES && is_locked(&error) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                outcome => break outcome?,
+            }
+        };
     }
     // One organization after the other, along the primary key.
     let mut last = Uuid::nil();
@@ -57,6 +69,11 @@ async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i
         last = organization;
     }
     Ok(count)
+}
+
+/// Others hold the log, such as an export.
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 /// A month that has ended goes as a whole, in an instant.

@@ -4,13 +4,13 @@
     reason = "the demo is loaded by the owner, before anybody asks"
 )]
 
-use std::{fmt::Write, sync::OnceLock};
+use std::fmt::Write;
 
 use chrono::Duration;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
-use crate::{auth, clock::Clock};
+use crate::{auth, clock::Clock, http::Person};
 
 const SQL: &str = include_str!("demo.sql");
 
@@ -29,27 +29,25 @@ const PEOPLE: [(&str, &str, &str, &str); 8] = [
 /// Long enough to try things for a while, signed anew at each start.
 const VALIDITY: Duration = Duration::days(30);
 
-pub(super) static TOKENS: OnceLock<Tokens> = OnceLock::new();
-
-/// The tokens of the demo's people, in their order.
-#[derive(Debug)]
-pub(super) struct Tokens(Vec<String>);
-
-impl Tokens {
-    pub(super) fn sign(secret: &str) -> Result<Self, jsonwebtoken::errors::Error> {
-        let expiry = (Clock::system().now() + VALIDITY).timestamp();
-        let tokens = PEOPLE
-            .iter()
-            .map(|(.., subject)| auth::sign(secret, &json!({ "sub": subject, "exp": expiry })));
-        tokens.collect::<Result<_, _>>().map(Self)
-    }
-}
-
-/// The owner of the organization in the address, or of the first one.
-pub(super) fn token_for_page(slug: Option<&str>) -> Option<String> {
-    let slug = slug.unwrap_or(PEOPLE[0].0);
-    let index = PEOPLE.iter().position(|(organization, ..)| *organization == slug).unwrap_or(0);
-    TOKENS.get()?.0.get(index).cloned()
+/// The demo's people, each with a token.
+pub(super) fn people(secret: &str) -> Result<Vec<Person>, jsonwebtoken::errors::Error> {
+    let expiry = (Clock::system().now() + VALIDITY).timestamp();
+    let person = |(organization, name, role, subject): &(
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+    )| {
+        Ok(Person {
+            organization,
+            organization_name: if *organization == "acme" { "Acme" } else { "Globex" },
+            name,
+            role: role.to_uppercase(),
+            subject,
+            token: auth::sign(secret, &json!({ "sub": subject, "exp": expiry }))?,
+        })
+    };
+    PEOPLE.iter().map(person).collect()
 }
 
 pub(super) async fn create_database(
@@ -83,10 +81,9 @@ pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
 }
 
 /// The first screen.
-pub(super) fn welcome(base: &str, database_url: &str) -> String {
+pub(super) fn welcome(base: &str, database_url: &str, people: &[Person]) -> String {
     let mut text = String::new();
-    let tokens = TOKENS.get().map_or(&[][..], |tokens| &tokens.0);
-    let first = tokens.first().map_or("", String::as_str);
+    let first = people.first().map_or("", |person| &person.token);
     // Writing to a String cannot fail.
     let _ = write!(
         text,
@@ -106,7 +103,8 @@ A token for each person, valid for {days} days (Authorization: Bearer …):
 ",
         days = VALIDITY.num_days()
     );
-    for ((organization, name, role, _), token) in PEOPLE.iter().zip(tokens) {
+    for Person { organization, name, role, token, .. } in people {
+        let role = role.to_lowercase();
         let _ = write!(text, "\n  {organization} {role}, {name}\n    {token}\n");
     }
     let _ = write!(

@@ -106,9 +106,8 @@ impl Dev {
         let placement =
             Placement::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
-        demo::TOKENS.set(demo::Tokens::sign(&secret).map_err(Failure::new)?).ok();
-        let server =
-            build(&self.http, &self.jwt, &self.rules, placement, Some(demo::token_for_page))?;
+        let people = demo::people(&secret).map_err(Failure::new)?;
+        let server = build(&self.http, &self.jwt, &self.rules, placement, people.clone())?;
         if let [problem, ..] = http::problems(&server.engine.placement).await.as_slice() {
             return Err(Failure::new(problem));
         }
@@ -117,7 +116,10 @@ impl Dev {
         let address = listener.local_addr().map_err(Failure::new)?;
         let stop = stop_signal()?;
         let url = postgres.url(migration::APP_ROLE, DATABASE);
-        let screen = demo::welcome(&format!("http://{address}"), &url);
+        if let Some(reason) = http::missing_page() {
+            eprintln!("GraphiQL is not built in: {reason}.");
+        }
+        let screen = demo::welcome(&format!("http://{address}"), &url, &people);
         // The reader of a pipe may be gone; that is no reason to stop.
         let _ = std::io::stdout().write_all(screen.as_bytes());
         let mailer = self.rules.mail.mailer().map_err(Failure::new)?;

@@ -141,7 +141,7 @@ impl App {
             trusted_proxies: settings.trusted_proxies,
             max_body_bytes: settings.max_body_bytes,
             max_batch: 10,
-            token_for_page: None,
+            people: Vec::new(),
             documents: settings.documents,
             cors_origins: settings.cors_origins,
             stop: tokio::sync::watch::Sender::new(false),

@@ -1,0 +1,151 @@
+// The normalized cache of one organization: what identifies things, and what a change does to lists and pages.
+import { cacheExchange, type Cache } from '@urql/exchange-graphcache';
+import { relayPagination } from '@urql/exchange-graphcache/extras';
+import type * as Api from './gql/graphql';
+
+type List = 'projects' | 'members' | 'invitations' | 'auditLogs';
+type Filter = Api.AuditLogFilter | null | undefined;
+
+/** The id of a project that the server has not confirmed yet. */
+export const UNSAVED = 'unsaved';
+
+const organization = (cache: Cache) => cache.resolve('Query', 'organization') as string;
+
+/** Goes through the loaded pages of a list: the address of each, its variables, and the keys of what is on it. */
+function pages(cache: Cache, list: List) {
+  const fields = cache.inspectFields(organization(cache)).filter(({ fieldName }) => fieldName === list);
+  return fields.map((field) => {
+    const page = cache.resolve(organization(cache), field.fieldKey) as string;
+    const keys = (cache.resolve(page, 'nodes') ?? []) as string[];
+    return { page, keys, variables: field.arguments ?? {} };
+  });
+}
+
+/** Puts something on top of a list. True when it was not there before. */
+function add(cache: Cache, list: List, key: string, belongs = (_filter: Filter) => true): boolean {
+  const found = pages(cache, list).filter(({ variables }) => belongs(variables['filter'] as Filter));
+  if (found.some(({ keys }) => keys.includes(key))) return false;
+  for (const { page, keys, variables } of found) {
+    if (!variables['after']) cache.link(page, 'nodes', [key, ...keys]);
+  }
+  return true;
+}
+
+/** Takes something off a list. True when it was there before. */
+function remove(cache: Cache, list: List, key: string): boolean {
+  const found = pages(cache, list).filter(({ keys }) => keys.includes(key));
+  for (const { page, keys } of found) cache.link(page, 'nodes', keys.filter((other) => other !== key));
+  return found.length > 0;
+}
+
+/** Makes fields of the organization stale: whoever shows them asks again. */
+function forget(cache: Cache, ...fields: string[]) {
+  for (const { fieldName, fieldKey } of cache.inspectFields(organization(cache))) {
+    if (fields.includes(fieldName)) cache.invalidate(organization(cache), fieldKey);
+  }
+}
+
+/** The answers to changes of billing hold `billing` alone, but the plan in effect and its limits follow. */
+const forgetPlan = (_result: unknown, _variables: unknown, cache: Cache) => forget(cache, 'plan', 'entitlements');
+
+export const createCache = () =>
+  cacheExchange({
+    // One cache holds one organization, so a feature names one entitlement, and there is one state of billing.
+    keys: {
+      Billing: () => 'current',
+      Entitlement: ({ feature }) => feature as string,
+      Membership: ({ organizationId }) => organizationId as string,
+      Plan: ({ plan }) => plan as string,
+      PlanFeature: ({ plan, feature }) => `${plan}:${feature}`,
+    },
+    resolvers: {
+      Organization: {
+        projects: relayPagination(),
+        members: relayPagination(),
+        invitations: relayPagination(),
+        auditLogs: relayPagination(),
+      },
+    },
+    optimistic: {
+      createProject: ({ input }: Api.CreateProjectMutationVariables) => ({
+        __typename: 'CreateProjectPayload',
+        project: {
+          __typename: 'Project',
+          id: UNSAVED,
+          name: input.name,
+          description: input.description ?? null,
+          createdAt: new Date().toISOString(),
+          createdBy: null,
+        },
+      }),
+      updateProject: ({ input }: Api.UpdateProjectMutationVariables) => ({
+        __typename: 'UpdateProjectPayload',
+        project: { __typename: 'Project', id: input.id, name: input.name ?? '' },
+      }),
+      deleteProject: ({ input }: Api.DeleteProjectMutationVariables) => ({
+        __typename: 'DeleteProjectPayload',
+        project: { __typename: 'Project', id: input.id },
+      }),
+      updateMemberRole: ({ input }: Api.UpdateMemberRoleMutationVariables) => ({
+        __typename: 'UpdateMemberRolePayload',
+        member: { __typename: 'Member', id: input.id, role: input.role },
+      }),
+    },
+    updates: {
+      Mutation: {
+        createProject({ createProject }: Api.CreateProjectMutation, _variables, cache, { optimistic }) {
+          add(cache, 'projects', `Project:${createProject.project.id}`);
+          if (!optimistic) forget(cache, 'entitlements');
+        },
+        deleteProject(_result, { input }: Api.DeleteProjectMutationVariables, cache, { optimistic }) {
+          remove(cache, 'projects', `Project:${input.id}`);
+          if (!optimistic) forget(cache, 'entitlements');
+        },
+        inviteMember({ inviteMember }: Api.InviteMemberMutation, _variables, cache) {
+          add(cache, 'invitations', `Invitation:${inviteMember.invitation.id}`);
+          forget(cache, 'entitlements');
+        },
+        revokeInvitation(_result, { input }: Api.RevokeInvitationMutationVariables, cache) {
+          remove(cache, 'invitations', `Invitation:${input.id}`);
+          forget(cache, 'entitlements');
+        },
+        removeMember(_result, { input }: Api.RemoveMemberMutationVariables, cache) {
+          remove(cache, 'members', `Member:${input.id}`);
+          forget(cache, 'entitlements');
+        },
+        // The answer holds the new owner alone, but the old one is an admin now.
+        transferOwnership: (_result, _variables, cache) => forget(cache, 'members', 'viewerRole', 'viewerPermissions'),
+        changePlan: forgetPlan,
+        startTrial: forgetPlan,
+        cancelSubscription: forgetPlan,
+        resumeSubscription: forgetPlan,
+      },
+      Subscription: {
+        projectChanged({ projectChanged: { id, project } }: Api.ProjectChangedSubscription, _variables, cache) {
+          const key = `Project:${id}`;
+          const counts = project ? add(cache, 'projects', key) : remove(cache, 'projects', key);
+          if (counts) forget(cache, 'entitlements');
+        },
+        memberChanged({ memberChanged: { id, member } }: Api.MemberChangedSubscription, _variables, cache) {
+          const key = `Member:${id}`;
+          const counts = member ? add(cache, 'members', key) : remove(cache, 'members', key);
+          if (counts) forget(cache, 'entitlements', 'invitations');
+          if (cache.resolve('Query', 'viewer') === `Viewer:${member?.user?.id}`) {
+            forget(cache, 'viewerRole', 'viewerPermissions');
+          }
+        },
+        auditLogAdded({ auditLogAdded: entry }: Api.AuditLogAddedSubscription, _variables, cache) {
+          add(cache, 'auditLogs', `AuditLog:${entry.id}`, (filter) => matches(filter, entry));
+        },
+      },
+    },
+  });
+
+function matches(filter: Filter, entry: Api.AuditLogAddedSubscription['auditLogAdded']): boolean {
+  const { action, resourceType, since } = filter ?? {};
+  return (
+    (!action || action === entry.action) &&
+    (!resourceType || resourceType === entry.resourceType) &&
+    (!since || Date.parse(since) <= Date.parse(entry.createdAt))
+  );
+}

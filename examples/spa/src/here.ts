@@ -1,0 +1,25 @@
+// The organization that a page is in: what every page may ask about it without asking the server.
+import { createContext, useContext } from 'react';
+import { graphql } from './gql';
+import type { HereQuery, Permission } from './gql/graphql';
+
+export const Here = graphql(`
+  query Here {
+    viewer { id name memberships { organizationId name slug } }
+    organization { id name slug viewerRole viewerPermissions plan { plan name position isDefault } }
+  }
+`);
+
+type Here = {
+  viewer: HereQuery['viewer'];
+  organization: NonNullable<HereQuery['organization']>;
+  can: (permission: Permission) => boolean;
+};
+
+export const HereContext = createContext<Here | null>(null);
+
+export function useHere(): Here {
+  const here = useContext(HereContext);
+  if (!here) throw new Error('useHere needs an Organization around it');
+  return here;
+}

@@ -1,0 +1,25 @@
+// The link of an invitation, which the server shows once.
+import { useState } from 'react';
+
+export type Sent = { invitation: { id: string; email: string }; link?: string | null };
+
+export function InvitationLink({ sent: { invitation, link } }: { sent: Sent }) {
+  const [copied, setCopied] = useState<string>();
+  if (!link) return <p className="callout" role="status">The invitation is on its way to {invitation.email}.</p>;
+
+  // The server does not know where this app is.
+  const { pathname, search } = new URL(link);
+  const here = `${location.origin}${pathname}${search}`;
+  return (
+    <div className="callout" role="status">
+      <label htmlFor="invitation-link">Invitation link for {invitation.email}</label>
+      <div className="inline">
+        <input id="invitation-link" readOnly value={here} onFocus={(event) => event.target.select()} />
+        <button onClick={() => navigator.clipboard.writeText(here).then(() => setCopied(here))}>
+          {copied === here ? 'Copied' : 'Copy link'}
+        </button>
+      </div>
+      <p className="quiet">Pass it on now: it is not shown again.</p>
+    </div>
+  );
+}

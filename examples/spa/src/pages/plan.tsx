@@ -1,0 +1,61 @@
+// What the organization may use, how much of it is used, and how to have more.
+import { useQuery } from 'urql';
+import { graphql } from '../gql';
+import type { EntitlementFragment } from '../gql/graphql';
+import { useHere } from '../here';
+import { useLive } from '../ui/live';
+import { Loaded } from '../ui/loaded';
+import { count, day, nameOf } from '../ui/text';
+import { Billing } from './billing';
+import { PlanTable } from './plan-table';
+import { Entitlements } from './used';
+
+const Changed = graphql(`
+  subscription EntitlementChanged { entitlementChanged { ...Entitlement } }
+`);
+
+const BillingState = graphql(`
+  query BillingState { organization { id billing { ...Billing } } }
+`);
+
+export function PlanAndUsage() {
+  const { can } = useHere();
+  const [{ data }] = useQuery({ query: BillingState, pause: !can('BILLING_READ') });
+  useLive(Changed, { query: Entitlements, variables: {} });
+  const billing = data?.organization?.billing;
+  return (
+    <>
+      {billing && <Billing billing={billing} />}
+      <section>
+        <h2>Usage</h2>
+        <Loaded query={useQuery({ query: Entitlements })}>
+          {({ organization }) => (
+            <ul className="rows usage" aria-label="Usage">
+              {organization?.entitlements.map((one) => <Usage key={one.feature} entitlement={one} />)}
+            </ul>
+          )}
+        </Loaded>
+      </section>
+      <section>
+        <h2>Plans</h2>
+        <PlanTable billing={billing} />
+      </section>
+    </>
+  );
+}
+
+function Usage({ entitlement: { feature, enabled, limit, used, remaining, overLimit, resetsAt } }: { entitlement: EntitlementFragment }) {
+  const name = nameOf(feature, null);
+  const state = overLimit ? 'over' : remaining === 0 ? 'full' : '';
+  return (
+    <li className="row">
+      <div className="grow">
+        <h3>{name}</h3>
+        {limit != null && <progress aria-label={name} max={Math.max(limit, 1)} value={used} className={state} />}
+        {overLimit && <p className="wrong">{count(used - (limit ?? 0))} more than the plan allows. Nothing is deleted.</p>}
+        {resetsAt && limit != null && <p className="quiet">Counted from zero again on {day(resetsAt)}.</p>}
+      </div>
+      <span>{!enabled ? 'Not included' : limit == null ? `${count(used)}, unlimited` : `${count(used)} of ${count(limit)}`}</span>
+    </li>
+  );
+}

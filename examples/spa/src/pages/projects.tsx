@@ -1,0 +1,57 @@
+// The projects of the organization. Changes show at once, and are taken back when the server refuses them.
+import { useState } from 'react';
+import { useQuery } from 'urql';
+import { graphql } from '../gql';
+import { useHere } from '../here';
+import { useLive } from '../ui/live';
+import { Loaded, LoadMore } from '../ui/loaded';
+import { NewProject } from './new-project';
+import { ProjectRow } from './project-row';
+import { Used } from './used';
+
+const ProjectsPage = graphql(`
+  query Projects($after: String) {
+    organization {
+      id
+      projects(first: 10, after: $after) {
+        nodes { ...Project }
+        pageInfo { hasNextPage endCursor }
+      }
+    }
+  }
+
+  fragment Project on Project { id name description createdAt createdBy { id name } }
+`);
+
+const Changed = graphql(`
+  subscription ProjectChanged { projectChanged { id project { ...Project } } }
+`);
+
+export function Projects() {
+  const { can } = useHere();
+  const [after, setAfter] = useState<string | null>(null);
+  const query = useQuery({ query: ProjectsPage, variables: { after } });
+  useLive(Changed, { query: ProjectsPage, variables: { after: null } });
+  return (
+    <>
+      <div className="bar">
+        <Used feature="PROJECTS" />
+        {can('PROJECT_CREATE') && <NewProject />}
+      </div>
+      <Loaded query={query}>
+        {({ organization }) => {
+          const { nodes = [], pageInfo } = organization?.projects ?? {};
+          if (nodes.length === 0) return <p className="empty">No projects yet. {can('PROJECT_CREATE') && 'Make the first one.'}</p>;
+          return (
+            <>
+              <ul className="rows" aria-label="Projects">
+                {nodes.map((project) => <ProjectRow key={project.id} project={project} />)}
+              </ul>
+              {pageInfo && <LoadMore page={pageInfo} busy={query[0].fetching} onMore={setAfter} />}
+            </>
+          );
+        }}
+      </Loaded>
+    </>
+  );
+}

@@ -1,0 +1,33 @@
+// How much of a feature is used: one line above a list.
+import { useQuery } from 'urql';
+import { Link } from 'wouter';
+import { graphql } from '../gql';
+import type { Feature } from '../gql/graphql';
+import { useHere } from '../here';
+import { amount, count } from '../ui/text';
+
+export const Entitlements = graphql(`
+  query Entitlements {
+    organization {
+      id
+      entitlements { ...Entitlement }
+    }
+  }
+
+  fragment Entitlement on Entitlement { feature enabled limit used remaining overLimit resetsAt }
+`);
+
+export function Used({ feature }: { feature: Feature }) {
+  const { organization } = useHere();
+  const [{ data }] = useQuery({ query: Entitlements });
+  const entitlement = data?.organization?.entitlements.find((one) => one.feature === feature);
+  if (!entitlement) return <p />;
+  const { used, limit, remaining, overLimit } = entitlement;
+  return (
+    <p className="quiet">
+      {limit == null ? amount(feature, used) : `${count(used)} of ${amount(feature, limit)}`}
+      {overLimit && ', more than the plan allows'}
+      {remaining === 0 && <> · <Link href={`/${organization.slug}/plan`}>See plans</Link></>}
+    </p>
+  );
+}

@@ -1,0 +1,57 @@
+// Small things that many pages show: times, people, words of the schema.
+import type { CSSProperties } from 'react';
+import type { Feature } from '../gql/graphql';
+
+const RELATIVE = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const STEPS = [
+  ['minute', 60],
+  ['hour', 3600],
+  ['day', 86_400],
+] as const;
+
+/** A time as people say it, with the exact one behind. */
+export function Ago({ time }: { time: string }) {
+  const seconds = (Date.parse(time) - Date.now()) / 1000;
+  const [unit, size] = STEPS.findLast(([, size]) => Math.abs(seconds) >= size) ?? ['minute', 60];
+  const text = Math.abs(seconds) < 60 ? 'just now' : RELATIVE.format(Math.round(seconds / size), unit);
+  return <time dateTime={time} title={new Date(time).toLocaleString()}>{text}</time>;
+}
+
+export const day = (time: string) => new Date(time).toLocaleDateString('en', { day: 'numeric', month: 'long', year: 'numeric' });
+
+/** One and many of it. */
+const FEATURES: Record<Feature, [string, string]> = {
+  PROJECTS: ['project', 'projects'],
+  TEAM_MEMBERS: ['seat', 'seats'],
+  API_CALLS_PER_MONTH: ['API call a month', 'API calls a month'],
+};
+
+type Limit = number | null | undefined;
+export const count = (limit: Limit) => limit?.toLocaleString('en') ?? 'unlimited';
+export const nameOf = (feature: Feature, limit: Limit) => FEATURES[feature][limit === 1 ? 0 : 1];
+export const amount = (feature: Feature, limit: Limit) => `${count(limit)} ${nameOf(feature, limit)}`;
+
+/** `PAST_DUE` as "Past due". */
+export const words = (constant: string) => {
+  const text = constant.toLowerCase().replaceAll('_', ' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};
+
+export function Avatar({ name }: { name: string }) {
+  const hue = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0) * 37, 0) % 360;
+  return <span className="avatar" aria-hidden style={{ '--hue': hue } as CSSProperties}>{name.charAt(0)}</span>;
+}
+
+const ICONS = {
+  projects: 'M4 7a2 2 0 0 1 2-2h4l2 2h6a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2H6a2 2 0 0 1-2-2z',
+  members: 'M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7M2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14.5c2 .8 3.2 2.7 3.5 5.5',
+  plan: 'M4 19V11M10 19V5M16 19v-6M21 19H3',
+  'audit-log': 'M12 7v5l3.5 2M12 21a9 9 0 1 0-9-9M3 12l-1.5-2.5M3 12l2.5-1.5',
+};
+export type IconName = keyof typeof ICONS;
+
+export const Icon = ({ name }: { name: IconName }) => (
+  <svg className="icon" viewBox="0 0 24 24" aria-hidden>
+    <path d={ICONS[name]} />
+  </svg>
+);

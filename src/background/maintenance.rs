@@ -1,0 +1,38 @@
+//! What must be done now and again: the partitions of the audit log are made ahead of time, because an entry without its partition
+//! would lie where no month finds it; what was processed long ago is forgotten.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    audit,
+    error::Result,
+    outbox,
+    request::Engine,
+    tenancy::{Access, Reason, open_system},
+};
+
+/// Partitions are three months ahead, so it does not matter when in a day.
+const INTERVAL: Duration = Duration::from_hours(6);
+
+/// Looks now and again for ever; dropping it stops.
+pub(super) async fn maintain(engine: Arc<Engine>) {
+    loop {
+        match ensure(&engine).await {
+            Ok((0, 0)) => {}
+            Ok((partitions, forgotten)) => tracing::info!(partitions, forgotten, "maintained"),
+            Err(error) => tracing::error!(%error, "maintenance failed"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// How many partitions were made, and rows forgotten.
+async fn ensure(engine: &Engine) -> Result<(usize, i64)> {
+    let (placement, environment) = (&engine.placement, &engine.environment);
+    let session =
+        open_system(placement, environment, None, Reason::Maintenance, Access::Write).await?;
+    let partitions = audit::ensure_partitions(&session).await?;
+    let forgotten = outbox::forget_processed(&session).await?;
+    session.commit().await?;
+    Ok((partitions, forgotten))
+}

@@ -1,0 +1,53 @@
+// GraphiQL in a real browser, as `tenantry dev` serves it: graphiql.mjs BASE [SCREENSHOT]. Ends with an error when something is not so.
+import assert from 'node:assert/strict';
+import { open, requests, until } from './browser.mjs';
+
+const [base, screenshot] = process.argv.slice(2);
+const { browser, page } = await open(`${base}/org/acme/graphiql`);
+
+const identity = (text) => until(`identity ${text}`, async () => (await page.textContent('[role=status]')) === text);
+// The editors draw only the lines that are seen; their models hold all.
+const answer = () =>
+  page.evaluate(() => window.__MONACO?.editor.getModels().find(({ uri }) => uri.path.includes('response'))?.getValue() ?? '');
+const run = async (expected) => {
+  await page.click('[aria-label^="Execute"]');
+  await until(`an answer with ${expected}`, async () => (await answer()).includes(expected));
+};
+const example = async (title) => {
+  await page.getByRole('button', { name: 'Examples' }).click();
+  await page.getByRole('menuitem', { name: title }).first().click();
+};
+
+await page.waitForSelector('.graphiql-query-editor .view-line', { timeout: 60_000 });
+await identity('Olivia, OWNER of Acme');
+await run('"Acme"');
+
+// What is allowed changes with the person, and the address with the organization.
+await example('Audit log');
+await run('"auditLogs": {');
+await page.getByLabel('Person').selectOption('acme-viewer');
+await identity('Victor, VIEWER of Acme');
+await run('FORBIDDEN');
+await page.getByLabel('Person').selectOption('globex-owner');
+await identity('Omar, OWNER of Globex');
+assert.equal(page.url(), `${base}/org/globex/graphiql`);
+await page.getByLabel('Organization').selectOption('');
+await identity('Omar, in no organization');
+await page.getByLabel('Organization').selectOption('acme');
+await identity('No such organization, or not yours (404)');
+
+// A link leads whoever opens it to the same organization.
+await page.goto(`${base}/org/globex/graphiql`);
+await identity('Omar, OWNER of Globex');
+await page.getByLabel('Person').selectOption('acme-owner');
+await identity('Olivia, OWNER of Acme');
+await example('Projects');
+await run('"projects"');
+await page.click('[aria-label*="ocumentation"]');
+await until('the docs', async () => (await page.textContent('.graphiql-doc-explorer'))?.includes('Mutation'));
+if (screenshot) await page.screenshot({ path: screenshot });
+
+const { foreign, violations } = await requests(page, base);
+assert.deepEqual(foreign, [], 'no request leaves for elsewhere');
+assert.deepEqual(violations, [], 'the content security policy is kept');
+await browser.close();

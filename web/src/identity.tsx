@@ -1,0 +1,52 @@
+// The small sign of who is signed in, as the API itself sees it.
+import { useEffect, useState } from 'react';
+import { ask } from './fetcher';
+
+interface Answer {
+  viewer: { name: string | null };
+  organization: { name: string; viewerRole: string } | null;
+}
+
+interface Sign {
+  text: string;
+  refused?: boolean;
+}
+
+const REFUSALS: Record<string, string> = {
+  UNAUTHENTICATED: 'Token refused: not valid, or expired (401)',
+  NOT_FOUND: 'No such organization, or not yours (404)',
+  ORGANIZATION_MISMATCH: 'Token of another organization (403)',
+};
+
+async function identify(endpoint: string, token: string, signal: AbortSignal): Promise<Sign> {
+  if (token === '') return { text: 'Not signed in: a token is needed', refused: true };
+  try {
+    const query = '{ viewer { name } organization { name viewerRole } }';
+    const { data, errors } = await ask<Answer>(endpoint, token, query, signal);
+    if (!data) {
+      const code = String(errors?.[0]?.extensions?.code);
+      return { text: REFUSALS[code] ?? errors?.[0]?.message ?? 'Refused', refused: true };
+    }
+    const name = data.viewer.name ?? 'Signed in';
+    const { organization } = data;
+    return { text: organization ? `${name}, ${organization.viewerRole} of ${organization.name}` : `${name}, in no organization` };
+  } catch (error) {
+    return { text: (error as Error).message, refused: true };
+  }
+}
+
+export function Identity({ endpoint, token }: { endpoint: string; token: string }) {
+  const [sign, setSign] = useState<Sign>({ text: '' });
+  useEffect(() => {
+    const abort = new AbortController();
+    void identify(endpoint, token, abort.signal).then((sign) => {
+      if (!abort.signal.aborted) setSign(sign);
+    });
+    return () => abort.abort();
+  }, [endpoint, token]);
+  return (
+    <p role="status" className={sign.refused ? 'identity refused' : 'identity'} title={sign.text}>
+      {sign.text}
+    </p>
+  );
+}

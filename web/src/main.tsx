@@ -1,0 +1,70 @@
+// The page: our header above GraphiQL, both on the same person and organization.
+import 'graphiql/setup-workers/vite';
+import '@graphiql/react/style.css';
+import '@graphiql/plugin-doc-explorer/style.css';
+import '@graphiql/plugin-history/style.css';
+import 'graphiql/graphiql.css';
+import './style.css';
+import { GraphiQL } from 'graphiql';
+import { useEffect, useMemo, useState } from 'react';
+import { createRoot } from 'react-dom/client';
+import { Examples, firstExample } from './examples';
+import { createFetcher } from './fetcher';
+import { Header } from './header';
+import { endpoint, loadToken, pushPlace, readPlace, saveToken, type Person, type Place } from './place';
+import { storage } from './storage';
+import { SystemTheme } from './theme';
+
+function Page({ people }: { people: Person[] }) {
+  const [place, setPlace] = useState(() => readPlace(people));
+  const [ownToken, setOwnToken] = useState(loadToken);
+  useEffect(() => {
+    const back = () => setPlace(readPlace(people));
+    addEventListener('popstate', back);
+    return () => removeEventListener('popstate', back);
+  }, [people]);
+
+  const url = endpoint(place.slug);
+  const token = people.find(({ subject }) => subject === place.subject)?.token ?? ownToken;
+  const fetcher = useMemo(() => createFetcher(url, token), [url, token]);
+  useEffect(() => {
+    document.title = place.slug === null ? 'tenantry' : `${place.slug} · tenantry`;
+  }, [place.slug]);
+
+  const changePlace = (place: Place) => {
+    pushPlace(place);
+    setPlace(place);
+  };
+  const changeToken = (token: string) => {
+    saveToken(token);
+    setOwnToken(token);
+  };
+  return (
+    <>
+      <Header
+        people={people}
+        place={place}
+        onPlace={changePlace}
+        token={token}
+        ownToken={ownToken}
+        onOwnToken={changeToken}
+      />
+      <main>
+        <GraphiQL fetcher={fetcher} storage={storage} defaultQuery={firstExample} shouldPersistHeaders={false}>
+          <GraphiQL.Logo>
+            <SystemTheme />
+            <Examples />
+          </GraphiQL.Logo>
+        </GraphiQL>
+      </main>
+    </>
+  );
+}
+
+async function loadPeople(): Promise<Person[]> {
+  const response = await fetch('/graphiql/people.json');
+  return response.ok ? (await response.json()).people : [];
+}
+
+const root = createRoot(document.getElementById('root')!);
+root.render(<Page people={await loadPeople().catch(() => [])} />);
