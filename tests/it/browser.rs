@@ -34,16 +34,85 @@ async fn graphiql_needs_nothing_from_elsewhere_and_shows_what_a_person_may() {
         let folder = folder();
         let port = free_port();
         let _server = Running::start(&mut dev(folder.path(), port), LAST_LINE);
-        let output = Command::new("node")
-            .arg("graphiql.mjs")
-            .arg(format!("http://127.0.0.1:{port}"))
-            .arg(screenshot("graphiql.png"))
-            .current_dir(scripts)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        let base = format!("http://127.0.0.1:{port}");
+        done(
+            Command::new("node")
+                .arg("graphiql.mjs")
+                .arg(base)
+                .arg(screenshot("graphiql.png"))
+                .current_dir(scripts),
+        );
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn the_single_page_app_does_its_main_flow() {
+    let Some(scripts) = scripts().await else {
+        eprintln!("SKIPPED: npm or /usr/bin/chromium is missing");
+        return;
+    };
+    tokio::task::spawn_blocking(move || {
+        let app = copy_of_app();
+        // Types are made from the schema, strictly, and checked.
+        done(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&app));
+        done(Command::new("npm").args(["run", "check"]).current_dir(&app));
+        let folder = folder();
+        let (port, app_port) = (free_port(), free_port());
+        let _server = Running::start(&mut dev(folder.path(), port), LAST_LINE);
+        let _app = Running::start(
+            Command::new("node")
+                .args(["node_modules/vite/bin/vite.js", "--port", &app_port.to_string()])
+                .env("TENANTRY_URL", format!("http://127.0.0.1:{port}"))
+                .env("NO_COLOR", "1")
+                .current_dir(&app),
+            "Local:",
+        );
+        let base = format!("http://127.0.0.1:{app_port}");
+        done(
+            Command::new("node")
+                .arg("spa.mjs")
+                .arg(base)
+                .arg(screenshot("spa.png"))
+                .current_dir(scripts),
+        );
+    })
+    .await
+    .unwrap();
+}
+
+/// The app beside the build, next to the schema as it is in the tree, which stays as it was checked out.
+fn copy_of_app() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tree");
+    let app = tree.join("examples/spa");
+    let _ = std::fs::remove_dir_all(app.join("src"));
+    std::fs::create_dir_all(&app).unwrap();
+    std::fs::copy(root.join("schema.graphql"), tree.join("schema.graphql")).unwrap();
+    copy(&root.join("examples/spa"), &app);
+    app
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        if name == "node_modules" || name == "dist" || name == "gql" {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[track_caller]
+fn done(command: &mut Command) {
+    let output = command.output().unwrap();
+    let said =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{command:?}: {}", said.concat());
 }
