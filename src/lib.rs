@@ -49,6 +49,7 @@ pub mod usage;
 pub mod user;
 
 // Surface.
+pub mod api_docs;
 pub mod background;
 pub mod cli;
 pub mod http;

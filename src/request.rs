@@ -25,7 +25,7 @@ use crate::{
     },
     plan,
     rate_limit::RateLimit,
-    schema::{Api, to_request},
+    schema::{Api, BILLING, to_request},
     tenancy::{Access, Destination, Environment, Placement, Session, open},
     usage::Meter,
 };
@@ -99,6 +99,12 @@ impl Prepared {
     #[must_use]
     pub fn introspection_only(&self) -> bool {
         self.document.introspection_only
+    }
+
+    /// It changes billing and nothing else.
+    fn is_about_billing(&self) -> bool {
+        let changes = &self.document.changes;
+        !changes.is_empty() && changes.iter().all(|field| BILLING.contains(&field.as_str()))
     }
 
     /// The field that it subscribes to, if it does.
@@ -180,8 +186,14 @@ impl Engine {
             let session = Arc::new(opened.session);
             // Set once: a request opens one session.
             let _ = partly_committed.set(session.partly_committed());
-            self.count(&session, opened.billing_version, counted).await?;
-            if prepared.document.changes > 1 && session.in_organization() {
+            match self.count(&session, opened.billing_version, counted).await {
+                // Whoever is to upgrade the plan must be able to.
+                Err(Error::CallsExhausted(rate)) if prepared.is_about_billing() => {
+                    let _ = counted.set(rate);
+                }
+                outcome => outcome?,
+            }
+            if prepared.document.changes.len() > 1 && session.in_organization() {
                 // Several changes lock several rows: first of all the one that all others begin with, else two such requests
                 // could wait for each other.
                 plan::lock(&session).await?;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    MergedObject, MergedSubscription, Object, Request, Response, Schema, SchemaBuilder,
-    ServerError, ValidationMode, ValidationResult,
+    MergedObject, MergedSubscription, Object, Request, Response, SDLExportOptions, Schema,
+    SchemaBuilder, ServerError, ValidationMode, ValidationResult,
     extensions::{
         Extension, ExtensionContext, ExtensionFactory, NextExecute, NextSubscribe, NextValidation,
     },
 };
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
@@ -42,6 +43,16 @@ pub const ALONE: [&str; 6] = [
     "resumeSubscription",
 ];
 
+/// Mutations that are executed when the calls of the month are used up as well: they are the way out.
+pub const BILLING: [&str; 6] = [
+    "changePlan",
+    "startTrial",
+    "cancelSubscription",
+    "resumeSubscription",
+    "createCheckoutSession",
+    "createBillingPortalSession",
+];
+
 /// What can be asked.
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
@@ -55,7 +66,21 @@ pub struct Mutation(
     InvitationMutation,
     ProjectMutation,
     BillingMutation,
+    QueryAgain,
 );
+
+/// Reading in the request that changes.
+#[derive(Debug, Default)]
+pub struct QueryAgain;
+
+#[Object]
+impl QueryAgain {
+    /// Everything that can be asked, as it is after the changes that stand before this field: for clients that show more than what
+    /// was changed, such as limits and permissions.
+    async fn query(&self) -> Query {
+        Query::default()
+    }
+}
 
 /// What can go wrong.
 #[derive(Debug, Default)]
@@ -153,7 +178,7 @@ pub fn to_request(document: &Document) -> Request {
 /// The schema in the schema definition language.
 #[must_use]
 pub fn sdl() -> String {
-    build().finish().sdl()
+    build().finish().sdl_with_options(SDLExportOptions::new().include_specified_by())
 }
 
 fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
@@ -162,6 +187,9 @@ fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<MemberConnection>("A page of members.")
         .override_output_type_description::<InvitationConnection>("A page of invitations.")
         .override_output_type_description::<AuditLogConnection>("A page of the audit log.")
+        .override_output_type_description::<DateTime<Utc>>(
+            "A time in UTC, as text of RFC 3339 with up to six digits of a second.",
+        )
 }
 
 /// Computes the complexity, refuses what has too much of it, and executes nothing.

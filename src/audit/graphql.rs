@@ -1,7 +1,8 @@
 //! The audit trail as clients see it.
 
 use async_graphql::{
-    Context, ID, InputObject, Json, Object, Subscription, connection::EmptyFields,
+    Context, ID, InputObject, InputValueResult, Object, Scalar, ScalarType, Subscription, Value,
+    connection::EmptyFields,
 };
 use chrono::{DateTime, Datelike, Utc};
 use entity::{AuditLogId, audit_log};
@@ -59,8 +60,8 @@ impl AuditLog {
     }
 
     /// Names, and old and new values, so that the entry reads without looking elsewhere.
-    async fn metadata(&self) -> Json<&serde_json::Value> {
-        Json(&self.0.metadata)
+    async fn metadata(&self) -> JsonText {
+        JsonText(self.0.metadata.clone())
     }
 
     /// The address that the request came from.
@@ -71,6 +72,21 @@ impl AuditLog {
     /// When it was done.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct JsonText(serde_json::Value);
+
+/// Any value of JSON (RFC 8259).
+#[Scalar(name = "JSON", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259")]
+impl ScalarType for JsonText {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        Ok(Self(value.into_json()?))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_json(self.0.clone()).unwrap_or_default()
     }
 }
 

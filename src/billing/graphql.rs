@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     graphql::{ContextExt, parse_id, requires_permission},
     stripe::Hosted,
-    tenancy::Session,
+    tenancy::{Scope, Session},
 };
 
 /// Where a subscription stands, in Stripe's terms.
@@ -36,6 +36,15 @@ pub enum SubscriptionStatus {
     IncompleteExpired,
     /// The trial ended without a way to pay; after that the default plan is in effect.
     Paused,
+}
+
+/// Who keeps subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum BillingProvider {
+    /// Nobody: owners use `changePlan` and `startTrial`, free of charge.
+    Manual,
+    /// Stripe: owners use `createCheckoutSession` and `createBillingPortalSession`.
+    Stripe,
 }
 
 #[derive(Debug)]
@@ -72,6 +81,17 @@ impl Billing {
     /// The subscription ends with the paid period.
     async fn cancel_at_period_end(&self) -> bool {
         self.0.cancel_at_period_end
+    }
+
+    /// Who keeps subscriptions here, and so which mutations to offer.
+    async fn provider(&self, ctx: &Context<'_>) -> Result<BillingProvider> {
+        let stripe = ctx.session()?.rules().stripe.is_some();
+        Ok(if stripe { BillingProvider::Stripe } else { BillingProvider::Manual })
+    }
+
+    /// The organization has not had its trial yet.
+    async fn trial_available(&self) -> bool {
+        self.0.trial_ends_at.is_none()
     }
 }
 

@@ -92,7 +92,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::User(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
-        Some(Command::Schema(_)) => schema::Schema::run(),
+        Some(Command::Schema(command)) => command.run(),
     }
     .map(|()| std::process::ExitCode::SUCCESS)
 }

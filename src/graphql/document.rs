@@ -47,8 +47,8 @@ pub struct Document {
     pub is_mutation: bool,
     /// The field that a subscription is to; `None` when it is a query or a mutation.
     pub subscribes_to: Option<String>,
-    /// How many things it changes.
-    pub changes: usize,
+    /// What it changes: the root fields of a mutation.
+    pub changes: Vec<String>,
     /// It asks for nothing but introspection and `__typename`.
     pub introspection_only: bool,
     /// It asks for introspection.
@@ -105,7 +105,11 @@ impl Document {
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
-        let changes = if is_mutation { changes_of(&roots).count() } else { 0 };
+        let changes = if is_mutation {
+            changes_of(&roots).map(|field| field.name.node.to_string()).collect()
+        } else {
+            Vec::new()
+        };
         drop(roots);
         let parsed = ExecutableDocument {
             operations: DocumentOperations::Single(operation),
@@ -201,8 +205,10 @@ fn collect_roots<'document>(set: &'document SelectionSet, roots: &mut Vec<&'docu
     }
 }
 
+/// The root fields of a mutation that change something.
 fn changes_of<'roots>(roots: &'roots [&Field]) -> impl Iterator<Item = &'roots Field> {
-    roots.iter().copied().filter(|field| field.name.node != "__typename")
+    let reads = ["__typename", "query"];
+    roots.iter().copied().filter(move |field| !reads.contains(&field.name.node.as_str()))
 }
 
 fn check_mutation(roots: &[&Field], most: usize, alone: &[&str]) -> Result<(), Refusal> {

@@ -60,6 +60,9 @@ impl From<Refusal> for ServerError {
     }
 }
 
+/// Seconds after which trying again makes sense.
+pub const RETRY_AFTER: u32 = 1;
+
 fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
     let mut values = ErrorExtensionValues::default();
     values.set("code", error.code().name());
@@ -73,6 +76,7 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
         Error::CallsExhausted(rate) => {
             values.set("feature", "API_CALLS_PER_MONTH");
             values.set("limit", rate.limit);
+            values.set("retryAfter", rate.reset);
         }
         Error::CommitOutcomeUnknown(cause) | Error::OutcomeUnknown(cause) => {
             values.set("outcome", "UNKNOWN");
@@ -80,10 +84,16 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
             log(error, cause.as_ref(), request_id);
         }
         Error::Timeout => {
+            values.set("retryAfter", RETRY_AFTER);
             values.set("requestId", Value::from(request_id.to_string()));
             tracing::warn!(code = error.code().name(), %request_id, "request failed");
         }
-        Error::Unavailable(cause) | Error::Internal(cause) => {
+        Error::Unavailable(cause) => {
+            values.set("retryAfter", RETRY_AFTER);
+            values.set("requestId", Value::from(request_id.to_string()));
+            log(error, cause.as_ref(), request_id);
+        }
+        Error::Internal(cause) => {
             values.set("requestId", Value::from(request_id.to_string()));
             log(error, cause.as_ref(), request_id);
         }

@@ -14,7 +14,7 @@ use async_graphql::{TypeDirective, resolver_utils::EnumType};
 
 pub use connection::{Connection, connection, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
-pub use error::{present, refusal};
+pub use error::{RETRY_AFTER, present, refusal};
 pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
 pub use rules::Rules;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{incoming::Unsupported, negotiate::MediaType, results::json as serialize};
 use crate::{
     error::{Error, ErrorCode},
-    graphql::Refusal,
+    graphql::{RETRY_AFTER, Refusal},
     rate_limit::RateLimit,
     request::Answer,
 };
@@ -76,7 +76,7 @@ pub(super) fn decorate(response: &mut Response, failure: Option<&Error>) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         Some(ErrorCode::Unavailable | ErrorCode::Timeout) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
         }
         _ => {}
     }

@@ -113,15 +113,16 @@ impl Meter {
         }
     }
 
-    /// How many calls were used in the current month, given what the table says: that counts leased calls as used.
+    /// How many calls were used in the current month: as of this server's last lease, with what it has counted since. Without one, what
+    /// the table says, where leased calls count as used.
     #[must_use]
     pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.environment.clock.now());
         let counter = self.counters().get(&organization_id).cloned();
         let held = counter.and_then(|counter| counter.lock().held.clone());
-        // A request's snapshot may be older than the lease.
         let held = held.filter(|held| held.lease.period_start == start);
-        held.map_or(in_table, |held| held.lease.used.max(in_table) - held.left)
+        // The request's snapshot of the table may be older than the lease.
+        held.map_or(in_table, |held| held.lease.used - held.left)
     }
 
     /// Keeps the meter true for ever: notices changes of the catalogue, writes down what is only in memory, and forgets

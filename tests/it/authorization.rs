@@ -122,9 +122,13 @@ fn mutation(field: &str, ids: &Ids) -> String {
         "leaveOrganization" | "cancelSubscription" | "resumeSubscription" => {
             "{ organizationId: \"00000000-0000-4000-8000-00000000000a\" }".to_owned()
         }
+        "query" => String::new(),
         "transferOwnership" => format!("{{ memberId: \"{member}\" }}"),
         other => panic!("decide who may use the mutation {other}, and give it an input here"),
     };
+    if field == "query" {
+        return "query { viewer { id } }".to_owned();
+    }
     format!("{field}(input: {input}) {{ __typename }}")
 }
 
@@ -219,7 +223,8 @@ async fn everybody_may_do_what_the_matrix_says() {
                 let outcome = outcome(&reply);
                 if fresh.is_some() {
                     let unchanged = app.database.fingerprint().await == before;
-                    let changes = outcome == "ok" && name != "cancelSubscription";
+                    let changes =
+                        outcome == "ok" && !["cancelSubscription", "query"].contains(&name);
                     assert_eq!(!unchanged, changes, "{name} as {actor_name}: {reply:?}");
                 }
                 write!(matrix, " {outcome:<22}").unwrap();

@@ -217,3 +217,31 @@ async fn what_the_client_skips_is_not_done() {
     }
     assert_eq!(app.database.fingerprint().await, before);
 }
+
+#[tokio::test]
+async fn a_mutation_can_read_what_it_has_changed() {
+    let app = App::start().await;
+    let document = "mutation {
+        before: query { organization { projects { totalCount } } }
+        createProject(input: { name: \"Read\" }) { project { name } }
+        query { organization { projects(first: 1) { totalCount nodes { name } } entitlements { feature used } } }
+    }";
+    let data = app.person("acme-owner").query(document).await.data();
+    assert_eq!(data["before"]["organization"]["projects"]["totalCount"], 4);
+    assert_eq!(
+        data["query"]["organization"]["projects"],
+        json!({ "totalCount": 5, "nodes": [{ "name": "Read" }] })
+    );
+    assert_eq!(data["query"]["organization"]["entitlements"][0]["used"], 5);
+    // What tolerates no other change beside it tolerates reading, in the organization that it leads to.
+    let found = "mutation { createOrganization(input: { name: \"N\", slug: \"nn-1\" }) { organization { id } }
+        query { organization { slug viewerRole } } }";
+    let data = app.stranger("founder").query(found).await.data();
+    assert_eq!(data["query"]["organization"], json!({ "slug": "nn-1", "viewerRole": "OWNER" }));
+    // A failure after it undoes everything as ever.
+    let before = app.database.fingerprint().await;
+    let failing = "mutation { createProject(input: { name: \"x\" }) { project { id } } query { viewer { id } }
+        deleteProject(input: { id: \"none\" }) { project { id } } }";
+    app.person("acme-owner").query(failing).await.assert_failed("NOT_FOUND");
+    assert_eq!(app.database.fingerprint().await, before);
+}

@@ -22,7 +22,8 @@ const FLOOR: [&str; 13] = [
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 6] = ["background", "cli", "http", "request", "schema", "subscription"];
+const SURFACE: [&str; 7] =
+    ["api_docs", "background", "cli", "http", "request", "schema", "subscription"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -151,6 +151,20 @@ async fn nothing_is_resolved_for_one_call_too_many() {
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     assert_exhausted(&owner.query(create).await);
     assert_eq!(app.database.fingerprint().await, before);
+    // The way out is open: the owner can have a larger plan.
+    let upgrade = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } }";
+    app.person("globex-admin").query(upgrade).await.assert_failed("FORBIDDEN");
+    let both = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } createProject(input: { name: \"x\" }) { project { id } } }";
+    assert_exhausted(&owner.query(both).await);
+    let reply = owner.query(upgrade).await;
+    assert_eq!(header(&reply, "ratelimit-remaining"), 0);
+    reply.data();
+    assert_eq!(through(&owner, 2).await, 2);
+    owner
+        .query("mutation { changePlan(input: { plan: \"free\" }) { billing { plan } } }")
+        .await
+        .data();
+    assert_exhausted(&owner.query(CALL).await);
     // Who is no member is told what they are always told.
     let stranger = app.client(Some("globex"), Some(app::token("acme-owner")));
     stranger.query(CALL).await.assert_refused(404, "NOT_FOUND");

@@ -1,0 +1,61 @@
+// The schema as client generators see it: schema.mjs SCHEMA RELEASED FOLDER. Ends with an error that names what is wrong.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildSchema, findBreakingChanges, isScalarType, isSpecifiedScalarType, validateSchema } from 'graphql';
+
+const [file, released, folder] = process.argv.slice(2);
+const text = readFileSync(file, 'utf8');
+const schema = buildSchema(text);
+assert.deepEqual(validateSchema(schema), []);
+
+// Whoever has generated a client from the last release can go on using it.
+const breaking = findBreakingChanges(buildSchema(readFileSync(released, 'utf8')), schema);
+assert.deepEqual(breaking.map(({ description }) => description), [], 'breaking changes since the last release');
+
+// Custom scalars say by what they are specified.
+const scalars = Object.values(schema.getTypeMap()).filter((type) => isScalarType(type) && !isSpecifiedScalarType(type));
+assert.deepEqual(scalars.filter(({ specifiedByURL }) => !specifiedByURL).map(({ name }) => name), []);
+
+// Relay's compiler takes the schema with its own rules about nodes and connections.
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(join(folder, 'src'), { recursive: true });
+writeFileSync(join(folder, 'schema.graphql'), text);
+writeFileSync(
+  join(folder, 'src/projects.js'),
+  `import { graphql } from 'relay-runtime';
+graphql\`
+  query projectsQuery($count: Int!, $cursor: String) {
+    organization { ...projects_organization @arguments(count: $count, cursor: $cursor) }
+  }
+\`;
+graphql\`
+  fragment projects_organization on Organization
+  @refetchable(queryName: "projectsPagination")
+  @argumentDefinitions(count: { type: "Int", defaultValue: 10 }, cursor: { type: "String" }) {
+    projects(first: $count, after: $cursor) @connection(key: "projects_projects") {
+      edges { node { id name createdBy { id name } } }
+    }
+  }
+\`;
+graphql\`
+  fragment projects_project on Project @refetchable(queryName: "projectsRefetch") { name updatedAt }
+\`;
+graphql\`
+  mutation projectsCreateMutation($input: CreateProjectInput!, $connections: [ID!]!) {
+    createProject(input: $input) {
+      project @prependNode(connections: $connections, edgeTypeName: "ProjectEdge") { id name }
+    }
+  }
+\`;
+`,
+);
+writeFileSync(
+  join(folder, 'relay.config.json'),
+  JSON.stringify({ src: 'src', language: 'javascript', schema: 'schema.graphql', artifactDirectory: 'out' }),
+);
+mkdirSync(join(folder, 'out'));
+execFileSync(join(process.cwd(), 'node_modules/.bin/relay-compiler'), ['relay.config.json'], { cwd: folder, stdio: 'pipe' });
+const refetch = readFileSync(join(folder, 'out/projectsRefetch.graphql.js'), 'utf8');
+assert.ok(refetch.includes('node(') || refetch.includes('"node"'), 'projects are fetched again through node');
