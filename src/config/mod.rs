@@ -158,7 +158,7 @@ pub struct HttpConfig {
     )]
     pub introspection: Introspection,
 
-    /// Origins whose pages may use the API, for example https://app.example.com, separated by commas.
+    /// Origins whose pages may use the API, as scheme and host, separated by commas.
     #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
 

@@ -1,5 +1,7 @@
 //! From what became of a request to an HTTP response: status, headers, body.
 
+use std::time::Duration;
+
 use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -62,6 +64,15 @@ pub(super) fn tell_rate_limit(response: &mut Response, rate_limit: Option<RateLi
     ];
     for (name, value) in headers {
         response.headers_mut().insert(name, value.into());
+    }
+}
+
+/// How long it took, and how many messages to the database: for browsers' developer tools, in development.
+pub(super) fn tell_timing(response: &mut Response, took: Duration, statements: u32) {
+    let milliseconds = took.as_secs_f64() * 1_000.0;
+    let timing = format!("total;dur={milliseconds:.1}, database;desc=\"{statements} messages\"");
+    if let Ok(timing) = HeaderValue::from_str(&timing) {
+        response.headers_mut().insert("server-timing", timing);
     }
 }
 

@@ -64,7 +64,7 @@ impl Documents {
             documents(&json).ok_or_else(|| problem("is no manifest".to_owned()))?
         {
             let text: Arc<str> = document.into();
-            trusted.insert(hash(&text), Arc::clone(&text));
+            trusted.insert(sha256(&text), Arc::clone(&text));
             trusted.insert(plain(id).to_owned(), text);
         }
         if trusted.is_empty() {
@@ -78,7 +78,7 @@ impl Documents {
         let Asked { mut request, name } = asked;
         let name = name.as_deref().map(plain);
         if let Some(trusted) = &self.trusted {
-            let key = name.map_or_else(|| hash(&request.query), ToOwned::to_owned);
+            let key = name.map_or_else(|| sha256(&request.query), ToOwned::to_owned);
             let text = trusted.get(&key).ok_or_else(|| {
                 unknown("PersistedQueryNotFound: only the documents of the manifest are executed")
             })?;
@@ -92,7 +92,7 @@ impl Documents {
                 let text = remembered.get(name).ok_or_else(|| unknown("PersistedQueryNotFound"))?;
                 request.query = text.to_string();
             }
-            Some(name) if name != hash(&request.query) => {
+            Some(name) if name != sha256(&request.query) => {
                 return Err(Refusal::invalid("the hash is not the SHA-256 of the query"));
             }
             _ => {}
@@ -127,7 +127,8 @@ fn plain(name: &str) -> &str {
     name.strip_prefix("sha256:").unwrap_or(name)
 }
 
-fn hash(text: &str) -> String {
+/// In hexadecimal.
+pub(super) fn sha256(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");

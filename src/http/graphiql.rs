@@ -13,7 +13,7 @@ use flate2::read::GzDecoder;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Server;
+use super::{Server, headers::is_known};
 use crate::config::Introspection;
 
 include!(concat!(env!("OUT_DIR"), "/web.rs"));
@@ -98,16 +98,13 @@ pub(super) async fn people(State(server): State<Arc<Server>>, headers: HeaderMap
 }
 
 fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Response {
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut known =
-        known.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let common = [
         (header::ETAG, file.etag),
         (header::CACHE_CONTROL, cache),
         (header::VARY, "accept-encoding"),
         (header::CONTENT_TYPE, file.content_type),
     ];
-    if known.any(|tag| tag.trim().trim_start_matches("W/") == file.etag) {
+    if is_known(headers, file.etag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());

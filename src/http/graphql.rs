@@ -3,7 +3,7 @@
 //! Only JSON is taken, which browsers do not send across origins without asking first; so no other page can make
 //! a signed-in person's browser change something here.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Server,
-    answer::{decorate, errors_only, json, tell_rate_limit},
+    answer::{decorate, errors_only, json, tell_rate_limit, tell_timing},
     client_ip::client_ip,
     documents::Asked,
     headers::request_id,
@@ -123,6 +123,8 @@ struct Outcome {
     body: String,
     failure: Option<Error>,
     rate_limit: Option<RateLimit>,
+    /// Messages sent to the database.
+    statements: u32,
 }
 
 /// One HTTP request and what answering it takes.
@@ -177,11 +179,15 @@ impl Exchange {
         }
         match incoming {
             Incoming::One(request) => {
-                let Outcome { status, body, failure, rate_limit } =
+                let begun = Instant::now();
+                let Outcome { status, body, failure, rate_limit, statements } =
                     self.run(request, caller.as_ref()).await?;
                 let mut response = json(self.media, status, body);
                 decorate(&mut response, failure.as_ref());
                 tell_rate_limit(&mut response, rate_limit);
+                if !self.server.people.is_empty() {
+                    tell_timing(&mut response, begun.elapsed(), statements);
+                }
                 Ok(response)
             }
             Incoming::Batch(requests) => self.run_batch(requests, caller.as_ref()).await,
@@ -278,7 +284,13 @@ impl Exchange {
         } else {
             errors_only(&answer.response)
         };
-        Ok(Outcome { status, body, failure: answer.failure, rate_limit: answer.rate_limit })
+        Ok(Outcome {
+            status,
+            body,
+            failure: answer.failure,
+            rate_limit: answer.rate_limit,
+            statements: answer.statements,
+        })
     }
 
     fn status(&self, answer: &Answer) -> StatusCode {

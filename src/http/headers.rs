@@ -22,6 +22,14 @@ pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
     given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::new_v4)
 }
 
+/// Whether the client has what this tag stands for.
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let known =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(','));
+    known.any(|known| known.trim().trim_start_matches("W/") == tag)
+}
+
 /// Gives the request its id, and the answer the same.
 pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());

@@ -10,10 +10,15 @@ use axum::{
 
 use uuid::Uuid;
 
-use super::{Server, graphql, negotiate::MediaType};
+use super::{Server, documents::sha256, graphql, headers::is_known, negotiate::MediaType};
 use crate::{config::Introspection, schema};
 
-static SDL: LazyLock<String> = LazyLock::new(schema::sdl);
+/// The text, and a tag that changes with it.
+static SDL: LazyLock<(String, String)> = LazyLock::new(|| {
+    let sdl = schema::sdl();
+    let tag = format!("\"{}\"", &sha256(&sdl)[..32]);
+    (sdl, tag)
+});
 
 pub(super) async fn serve(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let allowed = match server.introspection {
@@ -27,6 +32,12 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, headers: HeaderMap)
     if !allowed {
         return (StatusCode::NOT_FOUND, "introspection is switched off\n").into_response();
     }
+    let (sdl, tag) = &*SDL;
+    // A build that asks again and again is told that it has it already.
+    let cache = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+    if is_known(&headers, tag) {
+        return (StatusCode::NOT_MODIFIED, cache).into_response();
+    }
     let content_type = [(header::CONTENT_TYPE, "application/graphql; charset=utf-8")];
-    (content_type, SDL.as_str()).into_response()
+    (cache, content_type, sdl.as_str()).into_response()
 }

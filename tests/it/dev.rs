@@ -99,6 +99,22 @@ fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
     );
     let people = get("/graphiql/people.json");
     assert_eq!(people.matches("\"token\":\"eyJ").count(), 8, "{people}");
+    assert!(get("/org/acme/graphql?query=%7B__typename%7D").contains("401"));
+    let timed = Command::new("sh")
+        .arg("-c")
+        .arg(
+            screen[screen.find("  curl").unwrap()..]
+                .split("\n\n")
+                .next()
+                .unwrap()
+                .replace("curl -s", "curl -si"),
+        )
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&timed.stdout).contains("server-timing: total;dur="),
+        "{timed:?}"
+    );
     let rebound = Command::new("curl")
         .args([
             "-s",

@@ -1,9 +1,11 @@
 //! The schema as clients get it.
 
+use std::{ffi::OsString, path::Path};
+
 use serde_json::{Value, json};
 use tenantry::{config::Introspection, schema::sdl};
 
-use crate::support::{App, Settings};
+use crate::support::{App, Settings, app};
 
 #[test]
 fn the_committed_schema_is_the_one_that_is_served() {
@@ -131,7 +133,7 @@ async fn who_may_explore_is_a_setting() {
 
 #[test]
 fn the_docs_of_the_api_are_those_of_the_schema() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
     let written = std::fs::read_to_string(file).unwrap();
     assert!(
         written == tenantry::api_docs::api_docs(),
@@ -140,19 +142,23 @@ fn the_docs_of_the_api_are_those_of_the_schema() {
 }
 
 #[tokio::test]
-async fn generators_of_clients_find_nothing_wrong() {
+async fn generators_of_clients_find_nothing_wrong_and_their_clients_are_served() {
     let Some(scripts) = crate::support::node::packages().await else {
         eprintln!("SKIPPED: npm is missing");
         return;
     };
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = std::process::Command::new("node")
-        .arg("schema.mjs")
-        .arg(root.join("schema.graphql"))
-        .arg(root.join("tests/it/released.graphql"))
-        .arg(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("relay"))
-        .current_dir(scripts)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let artifacts = Path::new(env!("CARGO_TARGET_TMPDIR")).join("relay");
+    let node = |arguments: Vec<OsString>| async move {
+        let output =
+            tokio::process::Command::new("node").args(arguments).current_dir(scripts).output();
+        let output = output.await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (schema, released) = (root.join("schema.graphql"), root.join("tests/it/released.graphql"));
+    node(vec!["schema.mjs".into(), schema.into(), released.into(), artifacts.clone().into()]).await;
+    let app = App::start().await;
+    let url = app.person("acme-owner").url;
+    node(vec!["clients.mjs".into(), url.into(), app::token("acme-owner").into(), artifacts.into()])
+        .await;
 }

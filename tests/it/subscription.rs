@@ -312,3 +312,38 @@ async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
     let two = "subscription { projectChanged { id } memberChanged { id } }";
     assert_eq!(owner.query(two).await.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_subscriber_is_cut_and_others_go_on() {
+    let app = App::start().await;
+    app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
+    let acme = entity::OrganizationId(
+        uuid::Uuid::parse_str("00000000-0000-4000-8000-00000000000a").unwrap(),
+    );
+    let mut slow = app.engine.placement.notices().watch(acme).await.unwrap();
+    let mut quick = app.engine.placement.notices().watch(acme).await.unwrap();
+    let counting = tokio::spawn(async move {
+        let mut projects = 0;
+        while projects < 200 {
+            projects += usize::from(matches!(
+                quick.next().await.unwrap(),
+                tenantry::tenancy::Change::Project(_)
+            ));
+        }
+        quick
+    });
+    let owner = app.person("acme-owner");
+    for _ in 0..20 {
+        let fields = (0..10).map(|n| {
+            format!("p{n}: createProject(input: {{ name: \"x\" }}) {{ project {{ id }} }}")
+        });
+        owner
+            .query(&format!("mutation {{ {} }}", fields.collect::<Vec<_>>().join(" ")))
+            .await
+            .data();
+    }
+    let quick = tokio::time::timeout(Duration::from_secs(10), counting).await.unwrap().unwrap();
+    assert_eq!(slow.next().await, Err(tenantry::tenancy::WatchEnded::Behind));
+    drop((slow, quick));
+    assert_eq!(app.engine.placement.notices().watchers(), 0);
+}

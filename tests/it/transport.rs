@@ -207,3 +207,17 @@ async fn http_2_is_spoken_where_the_connection_allows() {
     assert_eq!(response.version(), reqwest::Version::HTTP_2);
     assert_eq!(response.json::<Value>().await.unwrap()["data"]["organization"]["name"], "Acme");
 }
+
+#[tokio::test]
+async fn a_schema_that_is_known_is_not_sent_again() {
+    let app = App::start().await;
+    let url = format!("{}/schema.graphql", app.base);
+    let ask = || reqwest::Client::new().get(&url).bearer_auth(app::token("acme-viewer"));
+    let first = ask().send().await.unwrap();
+    let tag = first.headers()["etag"].clone();
+    assert!(first.text().await.unwrap().contains("type Subscription"));
+    let again = ask().header("if-none-match", tag).send().await.unwrap();
+    assert_eq!((again.status().as_u16(), again.text().await.unwrap()), (304, String::new()));
+    let other = ask().header("if-none-match", "\"other\"").send().await.unwrap();
+    assert_eq!(other.status(), 200);
+}
