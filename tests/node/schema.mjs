@@ -1,7 +1,7 @@
 // The schema as client generators see it: schema.mjs SCHEMA RELEASED FOLDER. Ends with an error that names what is wrong.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildSchema, findBreakingChanges, isScalarType, isSpecifiedScalarType, validateSchema } from 'graphql';
 
@@ -17,6 +17,12 @@ assert.deepEqual(breaking.map(({ description }) => description), [], 'breaking c
 // Custom scalars say by what they are specified.
 const scalars = Object.values(schema.getTypeMap()).filter((type) => isScalarType(type) && !isSpecifiedScalarType(type));
 assert.deepEqual(scalars.filter(({ specifiedByURL }) => !specifiedByURL).map(({ name }) => name), []);
+
+// graphql-eslint finds nothing, by the rules of eslint.config.js.
+copyFileSync(file, 'schema.graphql');
+const said = spawnSync(join(process.cwd(), 'node_modules/.bin/eslint'), ['schema.graphql'], { encoding: 'utf8' });
+assert.equal(said.stdout + said.stderr, '');
+assert.equal(said.status, 0);
 
 // Relay's compiler takes the schema with its own rules about nodes and connections.
 rmSync(folder, { recursive: true, force: true });
