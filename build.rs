@@ -36,6 +36,10 @@ fn main() -> Result<(), String> {
         Err(reason) if wanted == "require" => return Err(format!("GraphiQL's page: {reason}")),
         Err(reason) => {
             println!("cargo:warning=GraphiQL's page is not built in: {reason}");
+            if wanted != "skip" {
+                // A path that is never there: with npm, or a network, the next build tries again.
+                println!("cargo:rerun-if-changed=web/never");
+            }
             format!(
                 "static FILES: [File; 0] = [];\nstatic MISSING: Option<&str> = Some({reason:?});\n"
             )
@@ -87,6 +91,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(problem)?;
     }
+    // What was checked out read-only was copied so.
+    let _ = fs::remove_file(to);
     fs::copy(from, to).map(drop).map_err(problem)
 }
 

@@ -103,8 +103,10 @@ impl Prepared {
 
     /// It changes billing and nothing else.
     fn is_about_billing(&self) -> bool {
-        let changes = &self.document.changes;
-        !changes.is_empty() && changes.iter().all(|field| BILLING.contains(&field.as_str()))
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        !changes.is_empty()
+            && !self.document.reads_back
+            && changes.iter().all(|field| BILLING.contains(&field.as_str()))
     }
 
     /// The field that it subscribes to, if it does.
@@ -120,7 +122,7 @@ impl Prepared {
     /// Changes something, or tries to.
     #[must_use]
     pub fn is_mutation(&self) -> bool {
-        self.document.is_mutation
+        self.document.is_mutation()
     }
 }
 
@@ -151,7 +153,7 @@ impl Engine {
         destination: Destination,
         request_id: Uuid,
     ) -> Answer {
-        let is_mutation = prepared.document.is_mutation;
+        let is_mutation = prepared.document.is_mutation();
         let work = async move {
             let counted = OnceLock::new();
             let work = self.perform(prepared, &caller, &destination, request_id, &counted);
@@ -178,7 +180,7 @@ impl Engine {
         request_id: Uuid,
         counted: &OnceLock<RateLimit>,
     ) -> Result<(Response, u32)> {
-        let access = if prepared.document.is_mutation { Access::Write } else { Access::Read };
+        let access = if prepared.document.is_mutation() { Access::Write } else { Access::Read };
         let partly_committed = OnceLock::new();
         let execution = async {
             let opened =
@@ -193,7 +195,9 @@ impl Engine {
                 }
                 outcome => outcome?,
             }
-            if prepared.document.changes.len() > 1 && session.in_organization() {
+            if prepared.document.changes.as_ref().is_some_and(|changes| changes.len() > 1)
+                && session.in_organization()
+            {
                 // Several changes lock several rows: first of all the one that all others begin with, else two such requests
                 // could wait for each other.
                 plan::lock(&session).await?;

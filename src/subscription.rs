@@ -133,8 +133,9 @@ impl Subscription {
         let left = self.caller.expires_at - self.engine.environment.clock.now();
         let expiry = tokio::time::sleep(left.to_std().unwrap_or_default());
         let change = tokio::select! {
-            change = self.watch.next() => change.map_err(Error::unavailable)?,
+            biased;
             () = expiry => return Err(Error::Unauthenticated("the token has expired")),
+            change = self.watch.next() => change.map_err(Error::unavailable)?,
         };
         match (change, self.topic) {
             (Change::Access(user), _) if user.is_none_or(|user| user == self.user) => {

@@ -5,7 +5,10 @@ mod maintenance;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{mail::Mailer, request::Engine};
 
@@ -17,6 +20,7 @@ const STOP_WAIT: Duration = Duration::from_secs(10);
 pub struct Background {
     engine: Arc<Engine>,
     tasks: JoinSet<()>,
+    telling: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -30,21 +34,32 @@ impl Background {
         tasks.spawn(async move { meter.keep(stopped).await });
         tasks.spawn(maintenance::maintain(Arc::clone(&engine)));
         let notices = engine.placement.notices().clone();
-        tasks.spawn(async move { notices.run().await });
+        let stopped = stop.subscribe();
+        let telling = tokio::spawn(async move { notices.run(stopped).await });
         if let Some(mailer) = mailer {
             tasks.spawn(mail::deliver(Arc::clone(&engine), mailer));
         }
-        Self { engine, tasks, stop }
+        Self { engine, tasks, telling, stop }
     }
 
     /// Ends, after the last request, and gives back what was leased.
     pub async fn stop(mut self) {
         // The meter is asked, because what it has in hand would be lost; whatever else goes on begins anew elsewhere.
         self.stop.send_replace(true);
-        let given_back = self.engine.meter.give_back();
-        if tokio::time::timeout(STOP_WAIT, given_back).await.is_err() {
+        let finished = async {
+            // What was committed last is told as well; a task that panicked has said so.
+            let _ = (&mut self.telling).await;
+            self.engine.meter.give_back().await;
+        };
+        if tokio::time::timeout(STOP_WAIT, finished).await.is_err() {
             tracing::warn!("the database was too slow: calls that were leased are lost");
         }
         self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.telling.abort();
     }
 }

@@ -70,12 +70,11 @@ pub(super) async fn change_plan(
         return Ok(before);
     }
     let after = row.update(session).await?;
-    let metadata = json!({
-        "old_plan": before.plan,
-        "plan": plan,
-        "old_status": before.status.to_value(),
-        "status": after.status.to_value(),
-    });
+    let mut metadata = json!({ "old_plan": before.plan, "plan": plan });
+    if before.status != after.status {
+        metadata["old_status"] = json!(before.status.to_value());
+        metadata["status"] = json!(after.status.to_value());
+    }
     record(session, Action::BillingPlanChanged, &after, metadata).await?;
     Ok(after)
 }

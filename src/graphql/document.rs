@@ -43,12 +43,12 @@ pub struct Document {
     pub parsed: ExecutableDocument,
     /// The variables, with the types and defaults that the operation declares.
     pub variables: Variables,
-    /// It is a mutation, otherwise a query or a subscription.
-    pub is_mutation: bool,
     /// The field that a subscription is to; `None` when it is a query or a mutation.
     pub subscribes_to: Option<String>,
-    /// What it changes: the root fields of a mutation.
-    pub changes: Vec<String>,
+    /// What it changes: the root fields of a mutation; `None` when it is a query or a subscription.
+    pub changes: Option<Vec<String>>,
+    /// A mutation that asks as well.
+    pub reads_back: bool,
     /// It asks for nothing but introspection and `__typename`.
     pub introspection_only: bool,
     /// It asks for introspection.
@@ -56,6 +56,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// It changes something, or tries to.
+    #[must_use]
+    pub fn is_mutation(&self) -> bool {
+        self.changes.is_some()
+    }
+
     /// Reads a request: syntax, limits, the rules of the specification, and those of this server. `alone` are the mutations
     /// that tolerate no other beside them.
     ///
@@ -102,15 +108,23 @@ impl Document {
         if is_mutation {
             check_mutation(&roots, limits.root_mutations, alone)?;
         }
+        let reads_back = is_mutation && roots.iter().any(|field| field.name.node == "query");
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
-        let changes = if is_mutation {
-            changes_of(&roots).map(|field| field.name.node.to_string()).collect()
-        } else {
-            Vec::new()
-        };
+        let changes = is_mutation
+            .then(|| changes_of(&roots).map(|field| field.name.node.to_string()).collect());
+        // The executor looks for the one field of a subscription right at the root, not in fragments.
+        let root = (operation.node.ty == OperationType::Subscription)
+            .then(|| roots.first().map(|field| (*field).clone()))
+            .flatten();
         drop(roots);
+        let mut operation = operation;
+        if let Some(field) = root {
+            let field = Positioned::new(field, operation.pos);
+            let selection = Positioned::new(Selection::Field(field), operation.pos);
+            operation.node.selection_set.node.items = vec![selection];
+        }
         let parsed = ExecutableDocument {
             operations: DocumentOperations::Single(operation),
             fragments: HashMap::default(),
@@ -118,9 +132,9 @@ impl Document {
         Ok(Self {
             parsed,
             variables,
-            is_mutation,
             subscribes_to,
             changes,
+            reads_back,
             introspection_only,
             introspects,
         })

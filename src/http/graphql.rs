@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
+use async_graphql::ServerError;
 use axum::{
     body::Body,
     extract::{
@@ -33,7 +34,7 @@ use crate::{
     config::Introspection,
     error::{Error, ErrorCode},
     rate_limit::RateLimit,
-    request::Answer,
+    request::{Answer, Prepared},
     tenancy::Destination,
 };
 
@@ -104,6 +105,10 @@ fn upgraded(
     let connection = Connection { server, destination, token, request_id: request_id(headers) };
     upgrade
         .protocols([PROTOCOL])
+        // Thousands may be open and silent.
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(4 * 1024)
+        .max_write_buffer_size(4 * most)
         .max_message_size(most)
         .max_frame_size(most)
         .on_upgrade(move |socket| connection.serve(socket))
@@ -166,22 +171,28 @@ impl Exchange {
         } else {
             from_body(body, self.server.max_body_bytes).await?
         };
-        if self.wants_events(&incoming) {
-            let (Incoming::One(request), Some(caller)) = (incoming, caller) else {
+        if self.events == Events::Only {
+            let (Incoming::One(asked), Some(caller)) = (incoming, caller) else {
                 return Err(Unsupported::bad(
                     "a stream is of one operation, and for somebody with a token",
                 ));
             };
-            let destination = self.destination.clone();
-            return Ok(
-                sse::answer(&self.server, request, caller, destination, self.request_id).await
-            );
+            let prepared = prepare(&self.server, asked).await;
+            return self.stream(prepared, caller).await;
         }
         match incoming {
             Incoming::One(request) => {
                 let begun = Instant::now();
+                let prepared = prepare(&self.server, request).await;
+                // Clients that take both mean the stream for subscriptions.
+                if let (Events::ForSubscriptions, Ok(subscription), Some(caller)) =
+                    (self.events, &prepared, &caller)
+                    && subscription.subscribes_to().is_some()
+                {
+                    return self.stream(prepared, Arc::clone(caller)).await;
+                }
                 let Outcome { status, body, failure, rate_limit, statements } =
-                    self.run(request, caller.as_ref()).await?;
+                    self.run(prepared, caller.as_ref()).await?;
                 let mut response = json(self.media, status, body);
                 decorate(&mut response, failure.as_ref());
                 tell_rate_limit(&mut response, rate_limit);
@@ -194,15 +205,26 @@ impl Exchange {
         }
     }
 
-    /// Clients that take both mean the stream for subscriptions; any other operation may come as one as well.
-    fn wants_events(&self, incoming: &Incoming) -> bool {
-        match (self.events, incoming) {
-            (Events::Only, _) => true,
-            (Events::ForSubscriptions, Incoming::One(request)) => {
-                request.request.query.contains("subscription")
-            }
-            (Events::No, _) | (Events::ForSubscriptions, Incoming::Batch(_)) => false,
+    /// Answers with a stream of results.
+    async fn stream(
+        &self,
+        prepared: Result<Prepared, Vec<ServerError>>,
+        caller: Arc<Caller>,
+    ) -> Result<Response, Unsupported> {
+        if let Ok(prepared) = &prepared {
+            self.check_method(prepared)?;
         }
+        let destination = self.destination.clone();
+        Ok(sse::answer(&self.server, prepared, caller, destination, self.request_id).await)
+    }
+
+    /// Whatever repeats a GET must not repeat a change.
+    fn check_method(&self, prepared: &Prepared) -> Result<(), Unsupported> {
+        if prepared.is_mutation() && self.method == Method::GET {
+            let message = "a mutation must be sent with POST".to_owned();
+            return Err(Unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
+        }
+        Ok(())
     }
 
     fn check_form(&self, headers: &HeaderMap) -> Result<(), Unsupported> {
@@ -233,7 +255,8 @@ impl Exchange {
         let mut statuses = Vec::with_capacity(requests.len());
         let (mut failure, mut rate_limit) = (None, None);
         for request in requests {
-            let outcome = self.run(request, caller).await?;
+            let prepared = prepare(&self.server, request).await;
+            let outcome = self.run(prepared, caller).await?;
             statuses.push(outcome.status);
             bodies.push(outcome.body);
             failure = failure.or(outcome.failure);
@@ -254,16 +277,15 @@ impl Exchange {
 
     async fn run(
         &self,
-        asked: Asked,
+        prepared: Result<Prepared, Vec<ServerError>>,
         caller: Option<&Arc<Caller>>,
     ) -> Result<Outcome, Unsupported> {
         let engine = &self.server.engine;
-        let answer = match prepare(&self.server, asked).await {
+        if let Ok(prepared) = &prepared {
+            self.check_method(prepared)?;
+        }
+        let answer = match prepared {
             Err(errors) => Answer::refused(errors),
-            Ok(prepared) if prepared.is_mutation() && self.method == Method::GET => {
-                let message = "a mutation must be sent with POST".to_owned();
-                return Err(Unsupported(StatusCode::METHOD_NOT_ALLOWED, message));
-            }
             Ok(prepared) if prepared.subscribes_to().is_some() => {
                 let message =
                     "subscriptions take Accept: text/event-stream, or a WebSocket".to_owned();

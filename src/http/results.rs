@@ -22,13 +22,12 @@ use crate::{
 /// Why nothing was begun.
 pub(super) async fn results(
     server: &Server,
-    asked: Asked,
+    prepared: Prepared,
     caller: Arc<Caller>,
     destination: Destination,
     request_id: Uuid,
 ) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
     let engine = Arc::clone(&server.engine);
-    let prepared = prepare(server, asked).await?;
     if prepared.introspection_only() {
         return Ok(one(&engine.introspect(prepared).await.response));
     }

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use async_graphql::ServerError;
 use axum::response::{
     IntoResponse, Response,
     sse::{Event, KeepAlive, Sse},
@@ -11,10 +12,9 @@ use uuid::Uuid;
 
 use super::{
     Server,
-    documents::Asked,
     results::{json, results},
 };
-use crate::{auth::Caller, tenancy::Destination};
+use crate::{auth::Caller, request::Prepared, tenancy::Destination};
 
 /// How often a silent stream shows that it lives; proxies end connections on which nothing moves.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
@@ -22,12 +22,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// Answers with a stream of results, and "complete" at its end.
 pub(super) async fn answer(
     server: &Arc<Server>,
-    asked: Asked,
+    prepared: Result<Prepared, Vec<ServerError>>,
     caller: Arc<Caller>,
     destination: Destination,
     request_id: Uuid,
 ) -> Response {
-    let results = match results(server, asked, caller, destination, request_id).await {
+    let begun = match prepared {
+        Ok(prepared) => results(server, prepared, caller, destination, request_id).await,
+        Err(errors) => Err(errors),
+    };
+    let results = match begun {
         Ok(results) => results,
         Err(errors) => {
             let refused = json(&serde_json::json!({ "errors": errors }));

@@ -16,7 +16,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Server, incoming::from_fields, results::results};
+use super::{
+    Server,
+    incoming::from_fields,
+    results::{prepare, results},
+};
 use crate::{auth::Caller, tenancy::Destination};
 
 /// The name of the protocol.
@@ -76,7 +80,10 @@ impl Connection {
     }
 
     async fn converse(&self, socket: &mut WebSocket) -> Outcome {
-        let first = tokio::time::timeout(INIT_WAIT, receive(socket)).await;
+        if socket.protocol().and_then(|name| name.to_str().ok()) != Some(PROTOCOL) {
+            return Err(Close(4406, "Subprotocol not acceptable"));
+        }
+        let first = tokio::time::timeout(INIT_WAIT, first(socket)).await;
         let first = first.map_err(|_| Close(4408, "Connection initialisation timeout"))??;
         let caller = match first {
             None => return Ok(()),
@@ -172,7 +179,11 @@ impl Connection {
         let id = id.to_owned();
         let operation = async move {
             let last = id.clone();
-            match results(&server, request, caller, destination, request_id).await {
+            let begun = match prepare(&server, request).await {
+                Ok(prepared) => results(&server, prepared, caller, destination, request_id).await,
+                Err(errors) => Err(errors),
+            };
+            match begun {
                 Ok(results) => results
                     .map(move |result| {
                         let payload: Value = serde_json::from_str(&result).unwrap_or_default();
@@ -192,6 +203,17 @@ impl Connection {
         let (handle, registration) = AbortHandle::new_pair();
         let told = Abortable::new(stream::once(operation).flatten(), registration);
         Ok((told.boxed(), handle))
+    }
+}
+
+/// The first message that is no ping, which may come at any time.
+async fn first(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
+    loop {
+        match receive(socket).await? {
+            Some(FromClient::Ping {}) => send(socket, &json!({ "type": "pong" })).await?,
+            Some(FromClient::Pong {}) => {}
+            message => return Ok(message),
+        }
     }
 }
 

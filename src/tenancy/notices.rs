@@ -8,7 +8,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use sqlx::{
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{Change, Transaction, connection::Connections};
+use super::{Change, connection::Connections, open::begin};
 use crate::error::{Error, Result};
 
 const CHANNEL: &str = "tenantry";
@@ -41,6 +44,13 @@ const READY_WAIT: Duration = Duration::from_secs(5);
 /// How long it stays without watchers, and how long to wait after it broke.
 const LINGER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the connection that listens is asked whether it lives, and how long it may take to say so.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
+
+/// The notice that some were lost, of whatever organization.
+const LOST: &str = "lost";
 
 /// Two numbers name the advisory lock of servers with watchers: "tenantry" in ASCII.
 const WATCHED: (i32, i32) = (0x7465_6e61, 0x6e74_7279);
@@ -73,12 +83,15 @@ struct Inner {
     watchers: watch::Sender<usize>,
     /// The connection that listens is there.
     ready: watch::Sender<bool>,
+    /// Changes were lost before they were told: every watch must end.
+    lost: AtomicBool,
 }
 
 /// The changes of an organization from now on.
 #[derive(Debug)]
 pub struct Watch {
-    changes: broadcast::Receiver<Change>,
+    /// None until the database is listened to.
+    changes: Option<broadcast::Receiver<Change>>,
     notices: Notices,
     organization: OrganizationId,
 }
@@ -105,6 +118,7 @@ impl Notices {
             watched: Mutex::default(),
             watchers: watch::Sender::new(0),
             ready: watch::Sender::new(false),
+            lost: AtomicBool::new(false),
         }))
     }
 
@@ -112,10 +126,7 @@ impl Notices {
     pub(super) fn publish(&self, changes: Vec<Told>) {
         for change in changes {
             if self.0.queue.try_send(change).is_err() {
-                tracing::error!(
-                    "changes are committed faster than they can be told: some subscribers miss some"
-                );
-                return;
+                self.0.lost.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -131,7 +142,7 @@ impl Notices {
         while let Ok(change) = queued.try_recv() {
             changes.push(change);
         }
-        self.tell(changes).await
+        self.tell(&changes, false).await
     }
 
     /// Watches an organization. What was committed before may be told or not, what is committed from now on is.
@@ -142,16 +153,18 @@ impl Notices {
     pub async fn watch(&self, organization: OrganizationId) -> Result<Watch> {
         self.0.watchers.send_modify(|count| *count += 1);
         // From here on its drop counts down.
-        let mut watch =
-            Watch { changes: broadcast::channel(1).1, notices: self.clone(), organization };
+        let mut watch = Watch { changes: None, notices: self.clone(), organization };
         let mut ready = self.0.ready.subscribe();
         tokio::time::timeout(READY_WAIT, ready.wait_for(|ready| *ready))
             .await
             .map_err(|_| Error::unavailable("the database cannot be listened to"))?
             .map_err(Error::internal)?;
         let mut watched = self.watched();
+        if !*self.0.ready.borrow() {
+            return Err(Error::unavailable("the database is listened to no more"));
+        }
         let sender = watched.entry(organization).or_insert_with(|| broadcast::Sender::new(BACKLOG));
-        watch.changes = sender.subscribe();
+        watch.changes = Some(sender.subscribe());
         Ok(watch)
     }
 
@@ -161,35 +174,72 @@ impl Notices {
         *self.0.watchers.borrow()
     }
 
-    /// Tells and listens, for ever; dropping it stops.
-    pub async fn run(&self) {
-        futures_util::future::join(self.tell_on(), self.listen_on()).await;
+    /// Tells and listens until `stop` says so; what was committed by then is told.
+    pub async fn run(&self, stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.tell_on(stop) => {}
+            () = self.listen_on() => {}
+        }
     }
 
-    async fn tell_on(&self) {
+    async fn tell_on(&self, mut stop: watch::Receiver<bool>) {
         let mut queued = self.0.queued.lock().await;
         let mut changes = Vec::new();
-        while queued.recv_many(&mut changes, QUEUE).await > 0 {
+        loop {
+            let stopping = tokio::select! {
+                biased;
+                count = queued.recv_many(&mut changes, QUEUE) => count == 0,
+                // The sender may be gone: that is a stop as well.
+                _ = stop.wait_for(|stop| *stop) => true,
+            };
             tokio::time::sleep(COALESCE).await;
             while let Ok(change) = queued.try_recv() {
                 changes.push(change);
             }
-            if let Err(error) = self.tell(std::mem::take(&mut changes)).await {
-                // Whoever listens to this database has lost it as well, and begins anew.
-                tracing::warn!(%error, "changes were not told");
+            self.tell_until_told(&mut changes, &stop).await;
+            if stopping {
+                return;
             }
         }
     }
 
-    async fn tell(&self, changes: Vec<Told>) -> Result<()> {
+    /// A database that is away comes back; whoever watches meanwhile must not miss what was committed before.
+    async fn tell_until_told(&self, changes: &mut Vec<Told>, stop: &watch::Receiver<bool>) {
+        loop {
+            if changes.len() > QUEUE {
+                self.0.lost.store(true, Ordering::Relaxed);
+                changes.clear();
+            }
+            let lost = self.0.lost.swap(false, Ordering::Relaxed);
+            match self.tell(changes, lost).await {
+                Ok(()) => {
+                    changes.clear();
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "changes were not told: again soon");
+                    self.0.lost.fetch_or(lost, Ordering::Relaxed);
+                    if *stop.borrow() {
+                        return;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, changes: &[Told], lost: bool) -> Result<()> {
         let mut by_organization: HashMap<OrganizationId, Vec<Change>> = HashMap::new();
         for (organization, change) in changes {
-            let changes = by_organization.entry(organization).or_default();
-            if !changes.contains(&change) {
-                changes.push(change);
+            let changes = by_organization.entry(*organization).or_default();
+            if !changes.contains(change) {
+                changes.push(change.clone());
             }
         }
         let mut notices = Vec::new();
+        if lost {
+            notices.push(LOST.to_owned());
+        }
         for (organization, changes) in by_organization {
             for changes in changes.chunks(CHANGES_OF_NOTICE) {
                 let notice = Notice { organization, changes: changes.to_vec() };
@@ -199,20 +249,14 @@ impl Notices {
         if notices.is_empty() {
             return Ok(());
         }
-        let transaction = Transaction::new(self.0.system.lease().await?);
+        // A connection that died in the pool is replaced.
+        let (transaction, _) = begin(&self.0.system, "BEGIN; SELECT 1").await?;
         let query = sqlx::query(TELL)
             .bind(CHANNEL)
             .bind(notices)
             .bind(i64::from(WATCHED.0))
             .bind(i64::from(WATCHED.1));
-        transaction
-            .run(|connection| {
-                Box::pin(async move {
-                    connection.execute("BEGIN").await?;
-                    connection.execute(query).await
-                })
-            })
-            .await?;
+        transaction.run(|connection| Box::pin(connection.execute(query))).await?;
         transaction.commit().await
     }
 
@@ -220,9 +264,6 @@ impl Notices {
         let mut watchers = self.0.watchers.subscribe();
         while watchers.wait_for(|count| *count > 0).await.is_ok() {
             let outcome = self.listen(&mut watchers).await;
-            // Watches end when what sends to them is gone.
-            self.0.ready.send_replace(false);
-            self.watched().clear();
             if let Err(error) = outcome {
                 tracing::warn!(%error, "listening to the database ended: subscriptions begin anew");
                 tokio::time::sleep(PAUSE).await;
@@ -235,6 +276,9 @@ impl Notices {
         let pool: PgPool =
             PgPoolOptions::new().max_connections(1).connect_lazy_with(self.0.listen.clone());
         let outcome = self.hear(&pool, watchers).await;
+        // Watches end when what sends to them is gone; new ones wait for the next connection.
+        self.0.ready.send_replace(false);
+        self.watched().clear();
         // Ends the connection, and the lock with it.
         pool.close().await;
         outcome
@@ -252,12 +296,19 @@ impl Notices {
         let lock = sqlx::query("SELECT pg_advisory_lock_shared($1, $2)").bind(class).bind(object);
         (&mut listener).execute(lock).await?;
         self.0.ready.send_replace(true);
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
                 notice = listener.try_recv() => match notice? {
+                    Some(notice) if notice.payload() == LOST => self.watched().clear(),
                     Some(notice) => self.dispatch(notice.payload()),
                     None => return Err(sqlx::Error::WorkerCrashed),
                 },
+                // A connection may end without a word; so would every event.
+                _ = heartbeat.tick() => {
+                    let alive = (&mut listener).execute("SELECT 1");
+                    tokio::time::timeout(HEARTBEAT_WAIT, alive).await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+                }
                 () = unwatched(watchers) => return Ok(()),
             }
         }
@@ -304,7 +355,10 @@ impl Watch {
     ///
     /// When the watch has ended.
     pub async fn next(&mut self) -> Result<Change, WatchEnded> {
-        self.changes.recv().await.map_err(|error| match error {
+        let Some(changes) = &mut self.changes else {
+            return Err(WatchEnded::Broken);
+        };
+        changes.recv().await.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(_) => WatchEnded::Behind,
             broadcast::error::RecvError::Closed => WatchEnded::Broken,
         })
@@ -314,8 +368,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watched = self.notices.watched();
-        // This receiver is still counted.
-        if watched.get(&self.organization).is_some_and(|sender| sender.receiver_count() <= 1) {
+        self.changes = None;
+        if watched.get(&self.organization).is_some_and(|sender| sender.receiver_count() == 0) {
             watched.remove(&self.organization);
         }
         drop(watched);

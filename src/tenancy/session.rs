@@ -104,9 +104,12 @@ impl Session {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        self.transaction.commit().await?;
-        self.opening.notices.publish(self.changes.take());
-        Ok(())
+        let committed = self.transaction.commit().await;
+        // Whoever watches reads for themselves, so telling of what may not have happened does no harm.
+        if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
+            self.opening.notices.publish(self.changes.take());
+        }
+        committed
     }
 
     /// Tells, also when the session is gone, whether something was committed before its end.

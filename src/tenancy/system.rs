@@ -112,9 +112,12 @@ impl SystemSession {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        self.transaction.commit().await?;
-        self.notices.publish(self.changes.take());
-        Ok(())
+        let committed = self.transaction.commit().await;
+        // As in a person's session.
+        if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
+            self.notices.publish(self.changes.take());
+        }
+        committed
     }
 }
 

@@ -137,7 +137,7 @@ async fn a_smaller_plan_deletes_nothing_and_allows_no_more() {
         .await;
     assert_eq!(
         logs["organization"]["auditLogs"]["nodes"],
-        json!([{ "action": "billing.plan_changed", "metadata": { "old_plan": "pro", "plan": "free", "old_status": "active", "status": "active" }, "actorName": "Olivia" }])
+        json!([{ "action": "billing.plan_changed", "metadata": { "old_plan": "pro", "plan": "free" }, "actorName": "Olivia" }])
     );
 }
 

@@ -309,8 +309,53 @@ async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
             .starts_with("application/graphql-response+json")
     );
     assert_eq!(kind(&ask(PROJECTS).await.unwrap()), "text/event-stream");
+    // By name as well, and with its field in a fragment.
+    let spread = "subscription { ...F } fragment F on Subscription { projectChanged { id } }";
+    let by_fragment = subscriber.person("ws", &app, "acme-viewer", spread);
+    watched(&app, 1).await;
+    create(&owner, "Spread").await;
+    assert!(subscriber.next(&by_fragment)["projectChanged"]["id"].is_string());
+    // A word in a text makes no stream, and a GET no change, however it is asked for.
+    assert!(
+        kind(&ask("# subscription\n{ __typename }").await.unwrap())
+            .starts_with("application/graphql-response+json")
+    );
+    let before = app.database.fingerprint().await;
+    let mutation =
+        "mutation { createProject(input: { name: \"subscription\" }) { project { id } } }";
+    for accept in ["text/event-stream", "application/json, text/event-stream"] {
+        let request = reqwest::Client::new().get(&owner.url).bearer_auth(app::token("acme-owner"));
+        let response =
+            request.header("accept", accept).query(&[("query", mutation)]).send().await.unwrap();
+        assert_eq!(response.status(), 405, "{accept}");
+    }
+    assert_eq!(app.database.fingerprint().await, before);
     let two = "subscription { projectChanged { id } memberChanged { id } }";
     assert_eq!(owner.query(two).await.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_committed_is_told_though_connections_die_and_servers_stop() {
+    let mut subscriber = subscriber_or_skip!();
+    let database = Database::create().await;
+    let app = App::on(database.clone(), Settings::default()).await;
+    let other = App::on(database, Settings::default()).await;
+    let id = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
+    watched(&app, 1).await;
+    let owner = other.person("acme-owner");
+    create(&owner, "Before").await;
+    subscriber.next(&id);
+    for _ in 0..3 {
+        other
+            .database
+            .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry system' AND datname = current_database()")
+            .await;
+        create(&owner, "Told all the same").await;
+        assert_eq!(subscriber.next(&id)["projectChanged"]["project"]["name"], "Told all the same");
+    }
+    create(&owner, "The last one").await;
+    other.background.stop().await;
+    assert_eq!(subscriber.next(&id)["projectChanged"]["project"]["name"], "The last one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,6 +156,8 @@ async fn nothing_is_resolved_for_one_call_too_many() {
     app.person("globex-admin").query(upgrade).await.assert_failed("FORBIDDEN");
     let both = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } createProject(input: { name: \"x\" }) { project { id } } }";
     assert_exhausted(&owner.query(both).await);
+    let reading = "mutation { changePlan(input: { plan: \"free\" }) { billing { plan } } query { organization { name } } }";
+    assert_exhausted(&owner.query(reading).await);
     let reply = owner.query(upgrade).await;
     assert_eq!(header(&reply, "ratelimit-remaining"), 0);
     reply.data();

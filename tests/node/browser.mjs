@@ -21,7 +21,7 @@ export const open = async (url) => {
 export const person = async (browser, url) => {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   const urls = [];
   seen.set(page, urls);
   page.on('request', (request) => urls.push(request.url()));
@@ -43,7 +43,7 @@ export const requests = async (page, base) => ({
 });
 
 export const until = async (what, holds) => {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 60_000;
   while (!(await holds())) {
     if (Date.now() > end) throw new Error(`never: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
