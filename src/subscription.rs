@@ -151,6 +151,7 @@ impl Subscription {
     }
 
     async fn tell<T: Send + Sync + 'static>(&mut self, event: T) -> Result<()> {
+        let _turn = self.engine.placement.turn_for_event().await?;
         let session = self.open().await?;
         let response = self.execute(&session, event).await?;
         self.waiting.push(response);
@@ -158,6 +159,7 @@ impl Subscription {
     }
 
     async fn tell_entitlements(&mut self) -> Result<()> {
+        let _turn = self.engine.placement.turn_for_event().await?;
         let session = self.open().await?;
         let now = entitlements(&session, &self.engine.meter).await?;
         for entitlement in &now {

@@ -7,7 +7,11 @@ use axum::response::{
     IntoResponse, Response,
     sse::{Event, KeepAlive, Sse},
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
@@ -18,6 +22,10 @@ use crate::{auth::Caller, request::Prepared, tenancy::Destination};
 
 /// How often a silent stream shows that it lives; proxies end connections on which nothing moves.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// Results that wait for the client, and how long the next one does.
+const BUFFER: usize = 16;
+const SEND_WAIT: Duration = Duration::from_secs(10);
 
 /// Answers with a stream of results, and "complete" at its end.
 pub(super) async fn answer(
@@ -41,7 +49,28 @@ pub(super) async fn answer(
     let events = results
         .map(|result| Event::default().event("next").data(result))
         .chain(stream::once(async { Event::default().event("complete").data("") }))
-        .take_until(server.stopping())
-        .map(Ok::<_, Infallible>);
+        .boxed();
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    let stopping = server.stopping();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = hand_over(events, &sender) => {}
+            () = sender.closed() => {}
+            () = stopping => {}
+        }
+    });
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        let event = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(event), receiver))
+    });
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+/// In a task of its own, because the answer is only looked at when the client takes something: one that does not is cut.
+async fn hand_over(mut events: BoxStream<'static, Event>, sender: &mpsc::Sender<Event>) {
+    while let Some(event) = events.next().await {
+        if sender.send_timeout(event, SEND_WAIT).await.is_err() {
+            return;
+        }
+    }
 }

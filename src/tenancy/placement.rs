@@ -1,6 +1,9 @@
 //! Where an organization lives: the only holder of pools. Today's only answer is the shared database.
 
+use std::sync::Arc;
+
 use sqlx::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Finding, Notices,
@@ -8,7 +11,7 @@ use super::{
     self_check,
     transaction::Borrowed,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The most connections for work without a person.
 const SYSTEM_CONNECTIONS: usize = 3;
@@ -21,6 +24,8 @@ pub struct Placement {
     system: Connections,
     /// Who tells of changes, and hears of them.
     notices: Notices,
+    /// Events of subscriptions that are read at the same time: requests come first.
+    events: Arc<Semaphore>,
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
 }
@@ -48,6 +53,7 @@ impl Placement {
             shared: pool("tenantry", options.max_connections)?,
             notices: Notices::new(system.clone(), listen),
             system,
+            events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
             probe: pool("tenantry probe", 1)?,
         })
     }
@@ -56,6 +62,15 @@ impl Placement {
     #[must_use]
     pub fn notices(&self) -> &Notices {
         &self.notices
+    }
+
+    /// Waits for its turn to read an event; the turn lasts until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Never: turns are given for ever.
+    pub async fn turn_for_event(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.events).acquire_owned().await.map_err(Error::internal)
     }
 
     /// Where requests begin.

@@ -30,6 +30,7 @@ mod organization;
 mod page;
 mod project;
 mod resolution;
+mod rust_client;
 mod schema;
 mod session;
 mod stripe;

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildSchema, findBreakingChanges, isScalarType, isSpecifiedScalarType, validateSchema } from 'graphql';
+import { CriticalityLevel, diff, validate } from '@graphql-inspector/core';
+import { Source, buildSchema, isScalarType, isSpecifiedScalarType, validateSchema } from 'graphql';
 
 const [file, released, folder] = process.argv.slice(2);
 const text = readFileSync(file, 'utf8');
@@ -11,8 +12,17 @@ const schema = buildSchema(text);
 assert.deepEqual(validateSchema(schema), []);
 
 // Whoever has generated a client from the last release can go on using it.
-const breaking = findBreakingChanges(buildSchema(readFileSync(released, 'utf8')), schema);
-assert.deepEqual(breaking.map(({ description }) => description), [], 'breaking changes since the last release');
+const changes = await diff(buildSchema(readFileSync(released, 'utf8')), schema);
+const breaking = changes.filter(({ criticality }) => criticality.level === CriticalityLevel.Breaking);
+assert.deepEqual(breaking.map(({ message }) => message), [], 'breaking changes since the last release');
+// And this would find one.
+const renamed = buildSchema(text.replace('trialAvailable: Boolean!', 'otherwise: Boolean!'));
+const found = (await diff(schema, renamed)).filter(({ criticality }) => criticality.level === CriticalityLevel.Breaking);
+assert.deepEqual(found.map(({ message }) => message), ["Field 'trialAvailable' was removed from object type 'Billing'"]);
+
+// The examples of GraphiQL are documents of this schema.
+const examples = new Source(readFileSync(join(file, '../web/src/examples.graphql'), 'utf8'), 'examples.graphql');
+assert.deepEqual(validate(schema, [examples]), []);
 
 // Custom scalars say by what they are specified.
 const scalars = Object.values(schema.getTypeMap()).filter((type) => isScalarType(type) && !isSpecifiedScalarType(type));
