@@ -27,7 +27,7 @@ status tells what happened; with `application/json` every well-formed request ge
   graphql-codegen, relay-compiler and Apollo write it.
 - **Subscriptions**: over WebSocket with the protocol `graphql-transport-ws` (the token in `connectionParams.Authorization`), or as server-sent events with `Accept: text/event-stream`
   (graphql-sse, distinct connections). Browsers allow six connections to a host over HTTP/1.1, those of all tabs together: prefer the WebSocket, or HTTP/2.
-- **Without gaps**: subscribe first, then ask for what you show. An event tells what a change left behind, so one that comes twice, or before the answer, does no harm. A subscription
+- **Without gaps**: subscribe first, then ask for what you show: over the same WebSocket, or once the event stream has begun. An event tells what a change left behind, so one that comes twice, or before the answer, does no harm. A subscription
   ends with an error when its token expires, when the person may see no more, when it is too slow, and when events may have been lost: then subscribe and ask again.
 - **After a change**: `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }` reads in the same request what else has changed.
 - **Ids**: `X-Request-Id` comes back, and stands in the log and in errors of the server; send a UUID of your own to follow a request through your systems.

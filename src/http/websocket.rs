@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_graphql::ServerError;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{
     StreamExt,
@@ -112,7 +113,7 @@ impl Connection {
                             }
                         }
                         Some(FromClient::Subscribe { id, payload }) => {
-                            let (operation, handle) = self.begin(&id, payload, &caller, &running)?;
+                            let (operation, handle) = self.begin(&id, payload, &caller, &running).await?;
                             told.push(operation);
                             running.insert(id, handle);
                         }
@@ -156,8 +157,9 @@ impl Connection {
         })
     }
 
-    /// Begins an operation; what it tells comes as messages of the protocol.
-    fn begin(
+    /// Begins an operation; what it tells comes as messages of the protocol. A subscription watches when this returns, so whatever
+    /// the client asks for over the same socket afterwards is at least as new as where its events begin.
+    async fn begin(
         &self,
         id: &str,
         payload: Map<String, Value>,
@@ -176,33 +178,46 @@ impl Connection {
         let request = from_fields(payload).map_err(|_| Close(4400, "Invalid message received"))?;
         let (server, caller) = (Arc::clone(&self.server), Arc::clone(caller));
         let (destination, request_id) = (self.destination.clone(), self.request_id);
-        let id = id.to_owned();
-        let operation = async move {
-            let last = id.clone();
-            let begun = match prepare(&server, request).await {
-                Ok(prepared) => results(&server, prepared, caller, destination, request_id).await,
-                Err(errors) => Err(errors),
-            };
-            match begun {
-                Ok(results) => results
-                    .map(move |result| {
-                        let payload: Value = serde_json::from_str(&result).unwrap_or_default();
-                        (id.clone(), json!({ "type": "next", "id": id, "payload": payload }), false)
-                    })
-                    .chain(stream::once(async move {
-                        let complete = json!({ "type": "complete", "id": last });
-                        (last, complete, true)
-                    }))
-                    .boxed(),
-                Err(errors) => stream::once(async move {
-                    (last.clone(), json!({ "type": "error", "id": last, "payload": errors }), true)
-                })
-                .boxed(),
+        let told = match prepare(&server, request).await {
+            Err(errors) => tell(id.to_owned(), Err(errors)),
+            Ok(prepared) if prepared.subscribes_to().is_some() => tell(
+                id.to_owned(),
+                results(&server, prepared, caller, destination, request_id).await,
+            ),
+            Ok(prepared) => {
+                let id = id.to_owned();
+                let answered = async move {
+                    tell(id, results(&server, prepared, caller, destination, request_id).await)
+                };
+                stream::once(answered).flatten().boxed()
             }
         };
         let (handle, registration) = AbortHandle::new_pair();
-        let told = Abortable::new(stream::once(operation).flatten(), registration);
-        Ok((told.boxed(), handle))
+        Ok((Abortable::new(told, registration).boxed(), handle))
+    }
+}
+
+/// The messages of an operation: its results and its end, or why there is none.
+fn tell(
+    id: String,
+    results: Result<BoxStream<'static, String>, Vec<ServerError>>,
+) -> BoxStream<'static, Told> {
+    let last = id.clone();
+    match results {
+        Ok(results) => results
+            .map(move |result| {
+                let payload: Value = serde_json::from_str(&result).unwrap_or_default();
+                (id.clone(), json!({ "type": "next", "id": id, "payload": payload }), false)
+            })
+            .chain(stream::once(async move {
+                let complete = json!({ "type": "complete", "id": last });
+                (last, complete, true)
+            }))
+            .boxed(),
+        Err(errors) => {
+            let refused = json!({ "type": "error", "id": last, "payload": errors });
+            stream::once(async move { (last, refused, true) }).boxed()
+        }
     }
 }
 

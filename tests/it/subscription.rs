@@ -392,3 +392,48 @@ async fn a_slow_subscriber_is_cut_and_others_go_on() {
     drop((slow, quick));
     assert_eq!(app.engine.placement.notices().watchers(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_subscribes_and_then_asks_misses_nothing() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let mut request = owner.url.replace("http", "ws").into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let init = json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {}", app::token("acme-viewer")) } });
+    let list = "{ organization { projects(first: 100) { totalCount } } }";
+    let messages = [
+        init,
+        json!({ "type": "subscribe", "id": "events", "payload": { "query": PROJECTS } }),
+        json!({ "type": "subscribe", "id": "list", "payload": { "query": list } }),
+    ];
+    // While somebody goes on writing.
+    let writer = tokio::spawn(async move {
+        for number in 0..12 {
+            create(&owner, &format!("Race {number}")).await;
+        }
+    });
+    for message in messages {
+        socket.send(Message::Text(message.to_string().into())).await.unwrap();
+    }
+    let (mut counted, mut told) = (None, 0);
+    while counted.is_none_or(|counted| counted + told < 4 + 12) {
+        let message = tokio::time::timeout(Duration::from_secs(15), socket.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        let message: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+        match (message["type"].as_str().unwrap(), message["id"].as_str()) {
+            ("next", Some("events")) => told += 1,
+            ("next", Some("list")) => {
+                counted =
+                    message["payload"]["data"]["organization"]["projects"]["totalCount"].as_i64();
+            }
+            _ => {}
+        }
+    }
+    writer.await.unwrap();
+}
