@@ -83,8 +83,12 @@ mod tests {
         assert_eq!(verify(&header, b"{}", &secrets, now), Ok(()));
         assert_eq!(verify(&header, b"{ }", &secrets, now), Err(SignatureError::Mismatch));
         assert_eq!(verify(&header, b"{}", &secrets[..1], now), Err(SignatureError::Mismatch));
-        for minutes in [-6, 6] {
-            let then = now + TimeDelta::minutes(minutes);
+        for seconds in [-300, 300] {
+            let then = now + TimeDelta::seconds(seconds);
+            assert_eq!(verify(&header, b"{}", &secrets, then), Ok(()));
+        }
+        for seconds in [-301, 301] {
+            let then = now + TimeDelta::seconds(seconds);
             assert_eq!(verify(&header, b"{}", &secrets, then), Err(SignatureError::Time));
         }
         for odd in ["", "t=1893456000", "v1=00", "t=x,v1=00", "t=1893456000,v1=xyz"] {
