@@ -20,8 +20,8 @@ use crate::{
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
     graphql::{
-        Limits, Refusal, Rules,
-        document::{Document, GraphqlRequest},
+        Known, Limits, Refusal, Rules,
+        document::{Document, GraphqlRequest, Operation},
     },
     invitation::{InvitationConnection, InvitationMutation},
     member::{MemberConnection, MemberMutation, MemberSubscription},
@@ -114,6 +114,7 @@ pub struct Api {
     meter: ApiSchema,
     executor: ApiSchema,
     limits: Limits,
+    known: Arc<Known>,
 }
 
 impl std::fmt::Debug for Api {
@@ -135,6 +136,7 @@ impl Api {
             meter: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,
+            known: Arc::default(),
         })
     }
 
@@ -144,8 +146,23 @@ impl Api {
     ///
     /// What is wrong with it.
     pub async fn read(&self, request: GraphqlRequest) -> Result<Document, Vec<ServerError>> {
-        let document = Document::read(request, &self.limits, &self.rules, &ALONE)
+        let GraphqlRequest { query, operation_name, variables } = request;
+        let key = (query, operation_name);
+        let known = self.known.get(&key);
+        let is_known = known.is_some();
+        let document = known
+            .map_or_else(
+                || {
+                    Operation::read(&key.0, key.1.as_deref(), &self.limits, &self.rules, &ALONE)
+                        .map(Arc::new)
+                },
+                Ok,
+            )
+            .and_then(|operation| Document::new(operation, &self.rules, variables))
             .map_err(|refusals| refusals.into_iter().map(ServerError::from).collect::<Vec<_>>())?;
+        if is_known && !document.cost_varies() {
+            return Ok(document);
+        }
         let request = to_request(&document);
         let errors = if document.subscribes_to.is_some() {
             let refusal = self.meter.execute_stream(request).next().await;
@@ -153,7 +170,13 @@ impl Api {
         } else {
             self.meter.execute(request).await.errors
         };
-        if errors.is_empty() { Ok(document) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if !is_known {
+            self.known.put(key, &document.operation);
+        }
+        Ok(document)
     }
 
     /// Executes a subscription for one event.

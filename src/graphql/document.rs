@@ -3,15 +3,19 @@
 //! Everything here is linear in the document's size, fragments are measured once however often they are spread,
 //! so that no document is expensive to refuse.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Deref,
+    sync::Arc,
+};
 
 use async_graphql::{
     Name, Positioned, Value, Variables,
     parser::{
         parse_query,
         types::{
-            DocumentOperations, ExecutableDocument, Field, InlineFragment, OperationDefinition,
-            OperationType, Selection, SelectionSet,
+            BaseType, DocumentOperations, ExecutableDocument, Field, InlineFragment,
+            OperationDefinition, OperationType, Selection, SelectionSet,
         },
     },
 };
@@ -20,7 +24,7 @@ use serde_json::Map;
 use super::{
     limits::{Limits, Refusal},
     measure::{Measuring, is_introspection},
-    rules::Rules,
+    rules::{Checked, Rules},
     scan::scan,
 };
 use crate::error::ErrorCode;
@@ -36,13 +40,11 @@ pub struct GraphqlRequest {
     pub variables: Map<String, serde_json::Value>,
 }
 
-/// A document that may be executed, and its variables.
+/// An operation that may be executed with whatever variables fit it: what reading it anew would come to each time.
 #[derive(Debug)]
-pub struct Document {
-    /// The chosen operation alone, its fragments spread out.
+pub struct Operation {
+    /// The operation alone, its fragments spread out.
     pub parsed: ExecutableDocument,
-    /// The variables, with the types and defaults that the operation declares.
-    pub variables: Variables,
     /// The field that a subscription is to; `None` when it is a query or a mutation.
     pub subscribes_to: Option<String>,
     /// What it changes: the root fields of a mutation; `None` when it is a query or a subscription.
@@ -53,28 +55,79 @@ pub struct Document {
     pub introspection_only: bool,
     /// It asks for introspection.
     pub introspects: bool,
+    /// Variables that are null where a request leaves them out.
+    optional: Vec<Name>,
+    checked: Checked,
+}
+
+/// An operation with the variables of one request.
+#[derive(Debug)]
+pub struct Document {
+    /// What may be shared between requests.
+    pub operation: Arc<Operation>,
+    /// The variables, with the types and defaults that the operation declares.
+    pub variables: Variables,
+}
+
+impl Deref for Document {
+    type Target = Operation;
+
+    fn deref(&self) -> &Operation {
+        &self.operation
+    }
 }
 
 impl Document {
+    /// Fits the variables of a request to the operation.
+    ///
+    /// # Errors
+    ///
+    /// Which of them do not fit.
+    pub fn new(
+        operation: Arc<Operation>,
+        rules: &Rules,
+        variables: Map<String, serde_json::Value>,
+    ) -> Result<Self, Vec<Refusal>> {
+        let mut variables = rules.coerce(&operation.checked, variables)?;
+        for name in &operation.optional {
+            variables.entry(name.clone()).or_insert(Value::Null);
+        }
+        Ok(Self { operation, variables })
+    }
+
+    /// Whether the variables have a say in what it costs: numbers, which may be sizes of pages, and conditions.
+    #[must_use]
+    pub fn cost_varies(&self) -> bool {
+        self.parsed.operations.iter().any(|(_, operation)| {
+            operation.node.variable_definitions.iter().any(|definition| {
+                let name = innermost(&definition.node.var_type.node.base);
+                // Neither identifiers nor texts nor the inputs of mutations are sizes of pages.
+                !["ID", "String"].contains(&name) && !name.ends_with("Input")
+            })
+        })
+    }
+
     /// It changes something, or tries to.
     #[must_use]
     pub fn is_mutation(&self) -> bool {
         self.changes.is_some()
     }
+}
 
-    /// Reads a request: syntax, limits, the rules of the specification, and those of this server. `alone` are the mutations
-    /// that tolerate no other beside them.
+impl Operation {
+    /// Reads a document: syntax, limits, the rules of the specification, and those of this server. `name` chooses one of its
+    /// operations, `alone` are the mutations that tolerate no other beside them.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
     pub fn read(
-        request: GraphqlRequest,
+        query: &str,
+        name: Option<&str>,
         limits: &Limits,
         rules: &Rules,
         alone: &[&str],
     ) -> Result<Self, Vec<Refusal>> {
-        let GraphqlRequest { query, operation_name, variables } = request;
         // The two parsers disagree about lone carriage returns.
         let text = query.replace("\r\n", "\n").replace('\r', "\n");
         scan(&text, limits)?;
@@ -87,13 +140,10 @@ impl Document {
         let mut measuring = Measuring::new(&parsed);
         measuring.document(limits)?;
         let used = measuring.variables;
-        let name = operation_name.as_deref();
-        let mut variables = rules.check(&checkable, name, variables)?;
+        let checked = rules.check(&checkable, name)?;
 
         let operation = select(&parsed, name)?;
-        for name in optional(&operation.node, &used) {
-            variables.entry(name).or_insert(Value::Null);
-        }
+        let optional = optional(&operation.node, &used);
         let mut roots = Vec::new();
         let operation = spread_out(operation, &parsed);
         collect_roots(&operation.node.selection_set.node, &mut roots);
@@ -131,13 +181,22 @@ impl Document {
         };
         Ok(Self {
             parsed,
-            variables,
             subscribes_to,
             changes,
             reads_back,
             introspection_only,
             introspects,
+            optional,
+            checked,
         })
+    }
+}
+
+/// The name of a type, without the lists around it.
+fn innermost(of: &BaseType) -> &str {
+    match of {
+        BaseType::Named(name) => name,
+        BaseType::List(items) => innermost(&items.base),
     }
 }
 

@@ -21,12 +21,9 @@ fn read_with(
     operation_name: Option<&str>,
     variables: &serde_json::Value,
 ) -> Result<Document, Vec<Refusal>> {
-    let request = GraphqlRequest {
-        query: query.to_owned(),
-        operation_name: operation_name.map(str::to_owned),
-        variables: variables.as_object().unwrap().clone(),
-    };
-    Document::read(request, &LIMITS, &Rules::new(SDL).unwrap(), &["found"])
+    let rules = Rules::new(SDL).unwrap();
+    let operation = Operation::read(query, operation_name, &LIMITS, &rules, &["found"])?;
+    Document::new(Arc::new(operation), &rules, variables.as_object().unwrap().clone())
 }
 
 fn read(query: &str) -> Result<Document, Vec<Refusal>> {

@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 
 use apollo_compiler::{
-    Name, Schema, ast,
+    ExecutableDocument, Name, Node, Schema, ast,
+    executable::Operation,
     introspection::check_max_depth,
     parser::{LineColumn, Parser},
-    request::coerce_variable_values,
+    request::{RequestError, coerce_variable_values},
     response::{GraphQLError, JsonMap, serde_json_bytes},
     validation::{DiagnosticList, Valid},
 };
@@ -60,13 +61,12 @@ impl Rules {
         })
     }
 
-    /// Checks everything else, and gives the variables the types and defaults that the operation declares.
+    /// Checks everything else that the variables have no part in.
     pub(super) fn check(
         &self,
         document: &ast::Document,
         operation_name: Option<&str>,
-        variables: Map<String, Value>,
-    ) -> Result<Variables, Vec<Refusal>> {
+    ) -> Result<Checked, Vec<Refusal>> {
         if let Some(name) = repeated_input_field(document) {
             let message = format!("there can be only one input field named \"{name}\"");
             return Err(vec![Refusal::invalid(shortened(&message))]);
@@ -74,22 +74,41 @@ impl Rules {
         let valid = document
             .to_executable_validate(&self.0)
             .map_err(|invalid| refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed))?;
-        let requested = |error: apollo_compiler::request::RequestError| {
-            let error = error.to_graphql_error(&valid.sources);
-            vec![refusal(&error, ErrorCode::GraphqlValidationFailed)]
-        };
-        let operation = valid.operations.get(operation_name).map_err(requested)?;
+        let operation = valid.operations.get(operation_name);
+        let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
         check_max_depth(&valid, operation).map_err(|error| {
             vec![Refusal::too_complex(format!(
                 "the document introspects too much: {}",
                 error.message()
             ))]
         })?;
+        let operation = operation.clone();
+        Ok(Checked { document: valid, operation })
+    }
+
+    /// Gives the variables the types and defaults that the operation declares.
+    pub(super) fn coerce(
+        &self,
+        checked: &Checked,
+        variables: Map<String, Value>,
+    ) -> Result<Variables, Vec<Refusal>> {
         let values = to_apollo(variables)?;
-        let coerced = coerce_variable_values(&self.0, operation, &values).map_err(requested)?;
+        let coerced = coerce_variable_values(&self.0, &checked.operation, &values)
+            .map_err(|error| vec![refused(&error, &checked.document)])?;
         let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
         Ok(Variables::from_json(coerced))
     }
+}
+
+/// A document that keeps the rules, and the operation in it that was asked for.
+#[derive(Debug)]
+pub(super) struct Checked {
+    document: Valid<ExecutableDocument>,
+    operation: Node<Operation>,
+}
+
+fn refused(error: &RequestError, document: &ExecutableDocument) -> Refusal {
+    refusal(&error.to_graphql_error(&document.sources), ErrorCode::GraphqlValidationFailed)
 }
 
 /// The first field that stands twice in one input object (section 5.6.3), which apollo-compiler does not look for, and of

@@ -84,6 +84,7 @@ pub struct Options {
 pub struct Embedded {
     child: Child,
     cluster: Cluster,
+    binaries: Binaries,
 }
 
 impl Embedded {
@@ -98,7 +99,7 @@ impl Embedded {
         let binaries = Binaries::find(&options.folder)?;
         let cluster = Cluster::prepare(&options.folder, &binaries, account, lock)?;
         let child = launch(&binaries, &cluster, options.throwaway)?;
-        let mut server = Self { child, cluster };
+        let mut server = Self { child, cluster, binaries };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -112,6 +113,12 @@ impl Embedded {
             .username(cluster::SUPERUSER)
             .password("")
             .database("postgres")
+    }
+
+    /// One of PostgreSQL's own programs, as it came with the server.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.program(name)
     }
 
     /// The process id of the server.

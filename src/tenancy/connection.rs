@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult, Timeouts};
+use deadpool::managed::{
+    self, Metrics, Object, Pool, PoolError, QueueMode, RecycleResult, Timeouts,
+};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::error::{Error, Result};
@@ -59,6 +61,8 @@ impl Connections {
         let timeout = Some(options.acquire_timeout);
         let pool = Pool::builder(Connector { options: options.connect })
             .max_size(options.max_connections)
+            // The connection that was used last has its plans and its caches warm.
+            .queue_mode(QueueMode::Lifo)
             .timeouts(Timeouts { wait: timeout, create: timeout, recycle: None })
             .runtime(deadpool::Runtime::Tokio1)
             .build()

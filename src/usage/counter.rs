@@ -14,8 +14,9 @@ use crate::{error::Error, rate_limit::RateLimit};
 /// An organization that has used up its calls is looked at again after this: another server may have given some back.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How long unlimited calls are only in memory, and how long the lease of a silent organization is kept.
-const FLUSH: Duration = Duration::from_secs(10);
+/// How long unlimited calls are only in memory, where each organization is a transaction of its own: with thousands of them,
+/// writing down more often costs more than answering. And how long the lease of a silent organization is kept.
+const FLUSH: Duration = Duration::from_mins(1);
 const IDLE: Duration = Duration::from_mins(5);
 
 /// The calls of one organization.
@@ -36,6 +37,13 @@ pub(super) struct State {
     used_at: Instant,
     /// No longer in the map: others begin a new counter.
     pub(super) retired: bool,
+}
+
+impl State {
+    /// Nobody calls any more.
+    pub(super) fn is_silent(&self) -> bool {
+        self.used_at.elapsed() > IDLE
+    }
 }
 
 /// A lease, and what is left of it.
@@ -102,7 +110,7 @@ impl Counter {
         let state = self.lock();
         let unwritten =
             state.held.as_ref().is_some_and(|held| held.left < 0 && held.since.elapsed() > FLUSH);
-        unwritten || state.used_at.elapsed() > IDLE
+        unwritten || state.is_silent()
     }
 
     pub(super) fn turn(

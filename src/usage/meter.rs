@@ -164,7 +164,8 @@ impl Meter {
     /// Writes down what a counter has, and forgets it, unless somebody has gone on counting meanwhile.
     async fn release(&self, counter: &Arc<Counter>) -> Result<()> {
         let _turn = counter.turn.lock().await;
-        if let Some((period_start, left)) = counter.take_left().filter(|(_, left)| *left != 0) {
+        let taken = counter.take_left().filter(|(_, left)| *left != 0);
+        if let Some((period_start, left)) = taken {
             let written = async {
                 let session = self.open(counter.organization_id).await?;
                 ops::give_back(&session, period_start, left).await?;
@@ -177,12 +178,18 @@ impl Meter {
         }
         let mut counters = self.counters();
         let mut state = counter.lock();
-        if state.held.as_ref().is_none_or(|held| held.left == 0) {
-            state.retired = true;
-            counters.remove(&counter.organization_id);
-        } else if let Some(held) = &mut state.held {
-            // What was counted meanwhile is only in memory since now.
-            held.since = Instant::now();
+        let goes_on = !state.is_silent();
+        match &mut state.held {
+            // Without a limit there is nothing to lease anew: whoever still calls is counted on.
+            Some(held) if held.left != 0 || (goes_on && held.lease.limit.is_none()) => {
+                held.lease.used -= taken.map_or(0, |(_, left)| left);
+                // What was counted meanwhile is only in memory since now.
+                held.since = Instant::now();
+            }
+            _ => {
+                state.retired = true;
+                counters.remove(&counter.organization_id);
+            }
         }
         Ok(())
     }

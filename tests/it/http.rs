@@ -278,3 +278,38 @@ async fn hostile_documents_are_refused_in_no_time() {
     }
     client.data("{ viewer { id } }").await;
 }
+
+#[tokio::test]
+async fn a_document_that_was_read_before_is_held_to_every_rule_again() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let list =
+        |n| format!("p{n}: projects(first: $n) {{ nodes {{ id name description createdAt }} }}");
+    let lists = (0..30).map(list).collect::<Vec<_>>().join(" ");
+    let pages = format!("query ($n: Int!) {{ organization {{ {lists} }} }}");
+    let find = "query ($id: ID!) { organization { project(id: $id) { name } } }";
+    let two = "query A { viewer { name } } query B { organization { slug } }";
+    for _ in 0..2 {
+        assert!(owner.query_with(&pages, json!({ "n": 1 })).await.codes().is_empty());
+        let costly = owner.query_with(&pages, json!({ "n": 100 })).await;
+        assert_eq!(costly.codes(), ["QUERY_TOO_COMPLEX"]);
+        let missing = owner.query_with(&pages, json!({})).await;
+        assert_eq!(missing.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+
+        let unknown = owner.query_with(find, json!({ "id": "x" })).await;
+        assert_eq!(unknown.data()["organization"]["project"], Value::Null);
+        let wrong = owner.query_with(find, json!({ "id": ["x"] })).await;
+        assert_eq!(wrong.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+
+        let a = owner.send(&json!({ "query": two, "operationName": "A" })).await.data();
+        assert_eq!((a["viewer"]["name"].as_str(), a.get("organization")), (Some("Olivia"), None));
+        let b = owner.send(&json!({ "query": two, "operationName": "B" })).await.data();
+        assert_eq!(b, json!({ "organization": { "slug": "acme" } }));
+        let neither = owner.send(&json!({ "query": two, "operationName": "C" })).await;
+        assert_eq!(neither.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    }
+    // Remembered for everybody, and for each in their own organization.
+    let other = app.person("globex-owner");
+    let b = other.send(&json!({ "query": two, "operationName": "B" })).await.data();
+    assert_eq!(b, json!({ "organization": { "slug": "globex" } }));
+}

@@ -1,0 +1,109 @@
+//! How fast the server is, beside what PostgreSQL itself can do with the same statements: the server, and pgbench as its floor, in turn
+//! on one machine and one database. Figures are medians over the rounds, with their ranges; docs/performance.md explains them.
+//!
+//! `cargo bench --bench load -- --help`
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts and times that are measured here are far from the ends of their types"
+)]
+
+mod client;
+mod cost;
+mod floor;
+mod report;
+mod seed;
+mod server;
+mod workload;
+
+use clap::Parser;
+use client::Load;
+use report::{Report, Round};
+use seed::Seeded;
+use server::Server;
+use workload::Workload;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The server and its floor, side by side.
+#[derive(Debug, Parser)]
+#[command(about)]
+struct Options {
+    /// Sizes of the database: organizations, each with 20 projects, 5 members and 100 audit rows.
+    #[arg(long, value_delimiter = ',', default_value = "10000")]
+    organizations: Vec<u32>,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Which workloads.
+    #[arg(long, value_delimiter = ',', default_value = "w1,w2,w3,w4,w5")]
+    workloads: Vec<Workload>,
+    /// How many connections at the same time.
+    #[arg(long, value_delimiter = ',', default_value = "1,16")]
+    connections: Vec<usize>,
+    /// Seconds of one more load at the end, over all of whose thirds the memory is compared.
+    #[arg(long, default_value_t = 0)]
+    soak: u32,
+    /// What cargo tells every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    for size in &options.organizations {
+        // On this thread, with which PostgreSQL ends.
+        let seeded = Seeded::create(*size)?;
+        measure(&options, &seeded)?;
+    }
+    Ok(())
+}
+
+fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut report = Report::new(seeded.organizations);
+    for _ in 0..options.rounds.max(3) {
+        report.cold_start(Server::start(seeded)?.started_in);
+    }
+    let server = Server::start(seeded)?;
+    report.memory("idle", server.memory()?);
+    for workload in &options.workloads {
+        runtime.block_on(workload.check(&server, seeded))?;
+        if *workload != Workload::Mix {
+            report.talk(*workload, runtime.block_on(server::talk(seeded, *workload))?);
+        }
+    }
+    // Nobody measures the first call of every organization, which asks what its plan allows.
+    eprintln!("warming up");
+    runtime.block_on(client::warm_up(&server, seeded))?;
+    for round in 1..=options.rounds {
+        for workload in &options.workloads {
+            for connections in &options.connections {
+                eprintln!("round {round}, {workload}, {connections} connections");
+                let load = Load { connections: *connections, seconds: options.seconds };
+                let floor = floor::run(seeded, *workload, &load, false)?;
+                runtime.block_on(seeded.forget_created())?;
+                let figures = runtime.block_on(client::run(&server, seeded, *workload, &load))?;
+                runtime.block_on(seeded.forget_created())?;
+                let pipelined = floor::run(seeded, *workload, &load, true)?;
+                runtime.block_on(seeded.forget_created())?;
+                report.add(*workload, *connections, Round { floor, pipelined, server: figures });
+            }
+        }
+    }
+    report.memory("after load", server.memory()?);
+    if options.soak > 0 {
+        for part in ["soak, first third", "second", "last"] {
+            let load = Load { connections: 16, seconds: options.soak.div_ceil(3) };
+            runtime.block_on(client::run(&server, seeded, Workload::Mix, &load))?;
+            report.memory(part, server.memory()?);
+        }
+    }
+    println!("{report}");
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! What was measured, as medians with their ranges, and as ratios of what was measured right beside it.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use crate::{cost::Cost, server::Talk, workload::Workload};
+
+/// Requests per second of `PostGraphile` 5 over those of the floor that was measured beside it, on two cores, 16 connections and 10,000
+/// organizations as they are here.
+const POSTGRAPHILE: [(Workload, f64); 4] = [
+    (Workload::Dashboard, 1_371.0 / 5_031.0),
+    (Workload::Project, 2_941.0 / 15_630.0),
+    (Workload::Projects, 2_209.0 / 11_811.0),
+    (Workload::CreateProject, 1_554.0 / 4_654.0),
+];
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) per_second: f64,
+    /// Milliseconds.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Microseconds of the processor for each request.
+    server: f64,
+    postgres: f64,
+    generator: f64,
+}
+
+impl Figures {
+    /// From latencies in microseconds, which may be a sample: `requests` is how many there were.
+    pub(crate) fn of(mut latencies: Vec<u32>, requests: u64, took: Duration, cost: Cost) -> Self {
+        latencies.sort_unstable();
+        let at = |share: f64| {
+            let index = (latencies.len() as f64 * share) as usize;
+            latencies
+                .get(index.min(latencies.len().saturating_sub(1)))
+                .copied()
+                .map_or(f64::NAN, f64::from)
+                / 1e3
+        };
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / requests as f64;
+        Self {
+            per_second: requests as f64 / took.as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+            server: each(cost.server),
+            postgres: each(cost.postgres),
+            generator: each(cost.generator),
+        }
+    }
+}
+
+/// A server and its floors, measured in turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    pub(crate) floor: Figures,
+    pub(crate) pipelined: Figures,
+    pub(crate) server: Figures,
+}
+
+/// Everything that was measured on one database.
+pub(crate) struct Report {
+    organizations: u32,
+    rounds: BTreeMap<(Workload, usize), Vec<Round>>,
+    talks: Vec<(Workload, Talk)>,
+    cold_starts: Vec<f64>,
+    memory: Vec<(&'static str, f64)>,
+}
+
+impl Report {
+    pub(crate) fn new(organizations: u32) -> Self {
+        Self {
+            organizations,
+            rounds: BTreeMap::new(),
+            talks: Vec::new(),
+            cold_starts: Vec::new(),
+            memory: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, workload: Workload, connections: usize, round: Round) {
+        self.rounds.entry((workload, connections)).or_default().push(round);
+    }
+
+    pub(crate) fn talk(&mut self, workload: Workload, talk: Talk) {
+        self.talks.push((workload, talk));
+    }
+
+    pub(crate) fn cold_start(&mut self, took: Duration) {
+        self.cold_starts.push(took.as_secs_f64() * 1e3);
+    }
+
+    pub(crate) fn memory(&mut self, when: &'static str, megabytes: f64) {
+        self.memory.push((when, megabytes));
+    }
+}
+
+/// The median, and the range that it is of.
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+fn spread(values: impl Iterator<Item = f64>) -> Spread {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    Spread { median: at(values.len() / 2), least: at(0), most: at(values.len().saturating_sub(1)) }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "## {} organizations\n", self.organizations)?;
+        writeln!(
+            out,
+            "| workload, connections | requests/s (range) | floor | pipelined floor | of the floor (range) | of the pipelined | × PostGraphile |"
+        )?;
+        writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
+        for ((workload, connections), rounds) in &self.rounds {
+            let of = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure));
+            let server = of(|round| round.server.per_second);
+            let ratio = of(|round| round.server.per_second / round.floor.per_second);
+            let pipelined = of(|round| round.server.per_second / round.pipelined.per_second);
+            let known =
+                POSTGRAPHILE.iter().find(|(known, _)| known == workload && *connections == 16);
+            let known = known.map_or_else(
+                || "–".to_owned(),
+                |(_, share)| format!("{:.1}", ratio.median / share),
+            );
+            writeln!(
+                out,
+                "| {workload}, {connections} | {:.0} ({:.0}–{:.0}) | {:.0} | {:.0} | {:.2} ({:.2}–{:.2}) | {:.2} | {known} |",
+                server.median,
+                server.least,
+                server.most,
+                of(|round| round.floor.per_second).median,
+                of(|round| round.pipelined.per_second).median,
+                ratio.median,
+                ratio.least,
+                ratio.most,
+                pipelined.median,
+            )?;
+        }
+        writeln!(
+            out,
+            "\n| workload, connections | p50, p99 ms | floor's p50, p99 ms | p99/p50 over the floor's | CPU µs: server, PostgreSQL, generator | floor's CPU µs: PostgreSQL, pgbench |"
+        )?;
+        writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
+        for ((workload, connections), rounds) in &self.rounds {
+            let of = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure)).median;
+            let tails = |figures: &Figures| figures.p99 / figures.p50;
+            let over =
+                spread(rounds.iter().map(|round| tails(&round.server) / tails(&round.floor)));
+            writeln!(
+                out,
+                "| {workload}, {connections} | {:.2}, {:.2} | {:.2}, {:.2} | {:.2} | {:.0}, {:.0}, {:.0} | {:.0}, {:.0} |",
+                of(|round| round.server.p50),
+                of(|round| round.server.p99),
+                of(|round| round.floor.p50),
+                of(|round| round.floor.p99),
+                over.median,
+                of(|round| round.server.server),
+                of(|round| round.server.postgres),
+                of(|round| round.server.generator),
+                of(|round| round.floor.postgres),
+                of(|round| round.floor.generator),
+            )?;
+        }
+        writeln!(
+            out,
+            "\n| workload | SQL statements | waits for PostgreSQL |\n| --- | --- | --- |"
+        )?;
+        for (workload, Talk { statements, waits }) in &self.talks {
+            writeln!(out, "| {workload} | {statements} | {waits} |")?;
+        }
+        let start = spread(self.cold_starts.iter().copied());
+        writeln!(
+            out,
+            "\nCold start: {:.0} ms ({:.0}–{:.0})",
+            start.median, start.least, start.most
+        )?;
+        for (when, megabytes) in &self.memory {
+            writeln!(out, "Memory {when}: {megabytes:.0} MB")?;
+        }
+        Ok(())
+    }
+}

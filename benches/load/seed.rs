@@ -1,0 +1,128 @@
+//! A database of its own, made through the migrations, with the same rows in every run.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this makes the rows that the server then reads, and tokens for today"
+)]
+
+use std::{path::PathBuf, process::Command};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use tenantry::postgres::{Embedded, Options};
+
+use crate::Failure;
+
+pub(crate) const SECRET: &str = "the secret of the benchmark, which is no secret";
+
+/// Of each organization, as in `seed.sql`.
+const PROJECTS: u32 = 20;
+
+/// Rows as `seed.sql` makes them, in a server that ends with this.
+pub(crate) struct Seeded {
+    pub(crate) organizations: u32,
+    /// The tokens of the owners, that of the first organization first.
+    pub(crate) tokens: Vec<String>,
+    /// Ids, those of the first organization first.
+    projects: Vec<Uuid>,
+    postgres: Embedded,
+    _folder: tempfile::TempDir,
+}
+
+impl Seeded {
+    pub(crate) fn create(organizations: u32) -> Result<Self, Failure> {
+        eprintln!("making {organizations} organizations");
+        let folder = tempfile::Builder::new().prefix("tenantry-bench-").tempdir()?;
+        // As root the server runs as another user.
+        std::fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )?;
+        // Nothing waits for the disk: it would hide what the programs cost.
+        let options = Options { folder: folder.path().join("postgres"), throwaway: true };
+        let postgres = Embedded::start(&options)?;
+        let projects = Vec::new();
+        let tokens = tokens(organizations)?;
+        let mut seeded = Self { organizations, tokens, projects, postgres, _folder: folder };
+        let sql = include_str!("seed.sql").replace(":organizations", &organizations.to_string());
+        runtime()?.block_on(async {
+            let options = seeded.postgres.connect_options();
+            migration::migrate(options.clone(), None).await?;
+            let mut connection = PgConnection::connect_with(&options).await?;
+            connection.execute("SET synchronous_commit = off").await?;
+            connection.execute(AssertSqlSafe(sql)).await?;
+            connection.execute("VACUUM ANALYZE").await?;
+            connection.execute("CHECKPOINT").await?;
+            seeded.projects = sqlx::query_scalar(
+                "SELECT md5('project' || n || '-' || p)::uuid FROM generate_series(1, $1) n, generate_series(1, $2) p ORDER BY n, p",
+            )
+            .bind(i32::try_from(organizations)?)
+            .bind(i32::try_from(PROJECTS)?)
+            .fetch_all(&mut connection)
+            .await?;
+            Ok::<_, Failure>(())
+        })?;
+        Ok(seeded)
+    }
+
+    /// Takes back what W4 has created, so that every measurement begins with the same rows.
+    pub(crate) async fn forget_created(&self) -> Result<(), Failure> {
+        let mut connection = PgConnection::connect_with(&self.admin()).await?;
+        let gone =
+            connection.execute("DELETE FROM app.projects WHERE created_at > '2026-06-01'").await?;
+        if gone.rows_affected() > 0 {
+            connection
+                .execute("DELETE FROM audit.audit_logs WHERE created_at > '2026-06-01'")
+                .await?;
+            connection
+                .execute("VACUUM app.projects, audit.audit_logs, billing.organization_billing")
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A random project of an organization, and its number in there.
+    pub(crate) fn any_project(&self, n: u32) -> (Uuid, u32) {
+        let number = fastrand::u32(1..=PROJECTS);
+        (self.projects[((n - 1) * PROJECTS + number - 1) as usize], number)
+    }
+
+    /// How the superuser connects.
+    pub(crate) fn admin(&self) -> sqlx::postgres::PgConnectOptions {
+        self.postgres.connect_options()
+    }
+
+    /// The address of the database, as the server is told.
+    pub(crate) fn url(&self) -> String {
+        self.postgres.url("tenantry_app", "postgres")
+    }
+
+    /// The folder with PostgreSQL's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.admin().get_socket().cloned().unwrap_or_else(|| self.admin().get_host().into())
+    }
+
+    pub(crate) fn postgres_pid(&self) -> u32 {
+        self.postgres.pid()
+    }
+
+    /// One of PostgreSQL's own programs.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        Command::new(self.postgres.program(name))
+    }
+}
+
+fn tokens(organizations: u32) -> Result<Vec<String>, Failure> {
+    let expires = chrono::Utc::now().timestamp() + 86_400;
+    (1..=organizations)
+        .map(|n| {
+            let claims = serde_json::json!({ "sub": format!("user-{n}-1"), "exp": expires });
+            Ok(tenantry::auth::sign(SECRET, &claims)?)
+        })
+        .collect()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

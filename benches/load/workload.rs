@@ -1,0 +1,148 @@
+//! The workloads: what a client asks, what must come back, and which statements that comes down to.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{Failure, client, seed::Seeded, server::Server};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Workload {
+    /// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit rows with actors.
+    #[value(name = "w1")]
+    Dashboard,
+    /// One project by its id.
+    #[value(name = "w2")]
+    Project,
+    /// A list of 20 projects.
+    #[value(name = "w3")]
+    Projects,
+    /// A project is created: limit check on a locked row, insert, audit row.
+    #[value(name = "w4")]
+    CreateProject,
+    /// 30 % of each of the three that read, 10 % of the one that writes.
+    #[value(name = "w5")]
+    Mix,
+}
+
+/// What the mix is made of, and in which shares.
+pub(crate) const MIX: [(Workload, u32); 4] = [
+    (Workload::Dashboard, 30),
+    (Workload::Project, 30),
+    (Workload::Projects, 30),
+    (Workload::CreateProject, 10),
+];
+
+impl fmt::Display for Workload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Dashboard => "W1 dashboard",
+            Self::Project => "W2 one project",
+            Self::Projects => "W3 20 projects",
+            Self::CreateProject => "W4 createProject",
+            Self::Mix => "W5 90/10 mix",
+        })
+    }
+}
+
+impl Workload {
+    /// The body of a request; `project` is one of the organization's.
+    pub(crate) fn body(self, project: Uuid) -> String {
+        let (query, variables) = match self {
+            Self::Dashboard => (
+                "query Dashboard { organization { id name slug plan { name } \
+                 projects(first: 10) { nodes { id name description createdAt createdBy { id name } } } \
+                 members(first: 10) { nodes { id role joinedAt user { id name email } } } \
+                 auditLogs(first: 10) { nodes { id action resourceType createdAt metadata actor { id name } } } } }",
+                json!({}),
+            ),
+            Self::Project => (
+                "query Project($id: ID!) { organization { project(id: $id) { id name description createdAt updatedAt } } }",
+                json!({ "id": project }),
+            ),
+            Self::Projects => (
+                "query Projects { organization { projects(first: 20) { nodes { id name description createdAt } } } }",
+                json!({}),
+            ),
+            Self::CreateProject => (
+                "mutation Create($input: CreateProjectInput!) { createProject(input: $input) { project { id name createdAt } } }",
+                json!({ "input": { "name": "Created under load", "description": "One of many." } }),
+            ),
+            Self::Mix => return self.one_of().body(project),
+        };
+        json!({ "query": query, "variables": variables }).to_string()
+    }
+
+    /// Itself, or what a mix sends next.
+    fn one_of(self) -> Self {
+        if self != Self::Mix {
+            return self;
+        }
+        let all: u32 = MIX.iter().map(|(_, share)| share).sum();
+        let mut ticket = fastrand::u32(..all);
+        for (workload, share) in MIX {
+            if ticket < share {
+                return workload;
+            }
+            ticket -= share;
+        }
+        self
+    }
+
+    /// Fails unless the server answers with the rows of the seed.
+    pub(crate) async fn check(self, server: &Server, seeded: &Seeded) -> Result<(), Failure> {
+        if self == Self::Mix {
+            return Ok(());
+        }
+        for n in [1, seeded.organizations / 2, seeded.organizations] {
+            let (project, number) = seeded.any_project(n);
+            let text = client::once(server, seeded, n, &self.body(project)).await?;
+            let answer: Value = serde_json::from_str(&text)?;
+            if let Some(wrong) = self.wrong(&answer, n, project, number) {
+                return Err(format!("{self} in organization {n}: {wrong}: {answer}").into());
+            }
+        }
+        seeded.forget_created().await
+    }
+
+    fn wrong(self, answer: &Value, n: u32, project: Uuid, number: u32) -> Option<&'static str> {
+        let organization = &answer["data"]["organization"];
+        let rows =
+            |field: &str| organization[field]["nodes"].as_array().cloned().unwrap_or_default();
+        let newest = |rows: &[Value]| {
+            rows.iter()
+                .enumerate()
+                .all(|(index, row)| row["name"] == format!("Project {} of {n}", 20 - index))
+        };
+        let found = match self {
+            Self::Dashboard => {
+                let user = |row: &Value, field: &str| {
+                    row[field]["name"]
+                        .as_str()
+                        .is_some_and(|name| name.starts_with(&format!("User {n}-")))
+                };
+                let (projects, members, logs) =
+                    (rows("projects"), rows("members"), rows("auditLogs"));
+                organization["name"] == format!("Organization {n}")
+                    && organization["plan"]["name"] == "Enterprise"
+                    && (projects.len(), members.len(), logs.len()) == (10, 5, 10)
+                    && newest(&projects)
+                    && projects.iter().all(|row| user(row, "createdBy"))
+                    && members.iter().all(|row| user(row, "user"))
+                    && logs.iter().all(|row| user(row, "actor"))
+            }
+            Self::Project => {
+                let row = &organization["project"];
+                row["id"] == project.to_string()
+                    && row["name"] == format!("Project {number} of {n}")
+            }
+            Self::Projects => rows("projects").len() == 20 && newest(&rows("projects")),
+            Self::CreateProject | Self::Mix => {
+                answer["data"]["createProject"]["project"]["name"] == "Created under load"
+            }
+        };
+        (!found || answer.get("errors").is_some()).then_some("not the rows of the seed")
+    }
+}
