@@ -111,19 +111,20 @@ fn opening_message(caller: &Caller, slug: Option<&str>, access: Access) -> Strin
     sql
 }
 
-/// A text as an expression of its bytes in hexadecimal. NUL, which no text in PostgreSQL can hold, becomes the
-/// replacement character, which no slug contains; issuer and subject were checked by the verifier.
+/// A text as a literal of its bytes in hexadecimal (PostgreSQL manual, section 4.1.2.2). `convert_from` would say the same, but
+/// makes the opening several times as expensive. NUL, which no text in PostgreSQL can hold, becomes the replacement character,
+/// which no slug contains; issuer and subject were checked by the verifier.
 fn push_text(sql: &mut String, text: Option<&str>) {
     let Some(text) = text else {
         sql.push_str("NULL");
         return;
     };
-    sql.push_str("convert_from('\\x");
+    sql.push_str("E'");
     for byte in text.replace('\0', "\u{fffd}").bytes() {
         // Writing to a String cannot fail.
-        let _ = write!(sql, "{byte:02x}");
+        let _ = write!(sql, "\\x{byte:02x}");
     }
-    sql.push_str("', 'UTF8')");
+    sql.push('\'');
 }
 
 /// Sends the opening message. A connection that died in the pool is no reason to fail: nothing has happened on it.

@@ -232,6 +232,8 @@ async fn a_panic_in_the_middle_of_a_request_rolls_back_and_tells_nothing() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
     {
+        // With a single subscriber in the process, tracing would ask whatever thread comes first at a place about its own: none.
+        let _another = tracing::Dispatch::new(tracing_subscriber::registry());
         // For this thread alone, on which the whole test runs.
         let subscriber = tracing_subscriber::registry().with(PanicAt("audit_logs"));
         let _guard = tracing::subscriber::set_default(subscriber);
