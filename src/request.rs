@@ -224,7 +224,7 @@ impl Engine {
         }
         present(&mut response, request_id);
         match access {
-            Access::Read => transaction.release().await,
+            Access::Read => transaction.release(),
             Access::Write if response.data == Value::Null => transaction.roll_back().await,
             Access::Write => match session.commit().await {
                 Ok(()) => {}

@@ -211,7 +211,7 @@ impl Subscription {
         let response = told.map_err(|_| Error::Timeout)?;
         let mut response = response.ok_or_else(|| Error::internal("an event told nothing"))?;
         present(&mut response, self.request_id);
-        session.transaction().release().await;
+        session.transaction().release();
         Ok(response)
     }
 }

@@ -78,7 +78,7 @@ pub async fn record(
     );
     let row = scope.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| Error::internal("nothing was recorded"))?;
-    scope.note(Change::AuditLog(row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    scope.note(Change::AuditLog(row.try_get("", "created_at")?, row.try_get("", "id")?));
     Ok(())
 }
 

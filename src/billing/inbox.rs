@@ -62,7 +62,7 @@ pub async fn receive(
     let session = open_system(placement, environment, None, Reason::Stripe, Access::Write).await?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT billing.receive_stripe_event($1, $2, $3, $4)",
+        "SELECT billing.receive_stripe_event($1, $2, $3, $4) AS processed",
         [
             event.id.as_str().into(),
             event.kind.as_str().into(),
@@ -71,8 +71,8 @@ pub async fn receive(
         ],
     );
     let row = session.query_one_raw(statement).await?;
-    let processed =
-        row.ok_or_else(|| Error::internal("the event was not kept"))?.try_get_by_index(0)?;
+    let row = row.ok_or_else(|| Error::internal("the event was not kept"))?;
+    let processed = row.try_get("", "processed")?;
     session.commit().await?;
     Ok(processed)
 }
@@ -224,8 +224,8 @@ async fn claim(session: &SystemSession, id: &str) -> Result<Option<(Event, bool)
     let Some(row) = session.query_one_raw(statement).await? else {
         return Ok(None);
     };
-    let event = Event::parse(row.try_get_by_index(0)?).map_err(Error::internal)?;
-    Ok(Some((event, row.try_get_by_index(1)?)))
+    let event = Event::parse(row.try_get("", "payload")?).map_err(Error::internal)?;
+    Ok(Some((event, row.try_get("", "processed")?)))
 }
 
 async fn find_organization(
@@ -234,11 +234,11 @@ async fn find_organization(
 ) -> Result<Option<OrganizationId>> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT billing.find_organization($1, $2)",
+        "SELECT billing.find_organization($1, $2) AS id",
         [subject.customer.as_str().into(), subject.organization.into()],
     );
     let row = session.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    Ok(row.map(|row| row.try_get("", "id")).transpose()?.flatten())
 }
 
 async fn finish(session: &SystemSession, id: &str, error: Option<&str>) -> Result<()> {

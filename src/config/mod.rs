@@ -90,10 +90,11 @@ impl DatabaseConfig {
     #[must_use]
     pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
-            connect: connect.statement_cache_capacity(self.database_statement_cache),
+            connect,
             listen: None,
             max_connections: self.database_max_connections.into(),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
+            statement_cache: self.database_statement_cache,
         }
     }
 }

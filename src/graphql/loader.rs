@@ -17,8 +17,9 @@ use async_graphql::{
     runtime::Timer,
 };
 use futures_util::{
-    FutureExt,
+    FutureExt, StreamExt,
     future::{BoxFuture, ready},
+    stream::FuturesUnordered,
     task::{FutureObj, Spawn, SpawnError},
 };
 
@@ -119,23 +120,23 @@ impl Queue {
 
     /// Runs `main` to its end, and with it the batches that it waits for.
     ///
-    /// A connection does one thing at a time, so a batch that began early would gain nothing and miss the keys of those
-    /// who still wait for their rows: one begins when the transaction has nothing else to do.
+    /// Statements that were begun early are on their way together, so batches wait until all of them were answered: one that
+    /// began earlier would miss the keys of those who still wait for their rows. Then all that wait begin at once.
     pub async fn drive<T>(&self, transaction: &Transaction, main: impl Future<Output = T>) -> T {
         let mut main = pin!(main);
-        let mut batch: Option<FutureObj<'static, ()>> = None;
+        let mut batches = FuturesUnordered::new();
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(output) = main.as_mut().poll(context) {
                     return Poll::Ready(output);
                 }
-                if batch.is_none() && transaction.is_idle() {
-                    batch = self.lock().pop_front();
+                if batches.is_empty() && transaction.is_idle() {
+                    batches.extend(self.lock().drain(..));
                 }
-                match batch.as_mut().map(|batch| batch.poll_unpin(context)) {
+                match batches.poll_next_unpin(context) {
                     // Its waiters can go on, which may bring more.
-                    Some(Poll::Ready(())) => batch = None,
-                    Some(Poll::Pending) | None => return Poll::Pending,
+                    Poll::Ready(Some(())) => {}
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
                 }
             }
         })

@@ -237,7 +237,7 @@ async fn find_by_hash(session: &Session, hash: Vec<u8>) -> Result<(OrganizationI
         [hash.into()],
     );
     let row = session.query_one_raw(statement).await?.ok_or(NOT_FOUND)?;
-    Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
+    Ok((row.try_get("", "organization_id")?, row.try_get("", "id")?))
 }
 
 /// Sees to it that the link reaches its person: by mail after the commit, or through the inviter.

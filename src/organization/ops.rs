@@ -44,12 +44,12 @@ pub(super) async fn create(
 async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT app.claim_slug($1)",
+        "SELECT app.claim_slug($1) AS outcome",
         [slug.as_str().into()],
     );
     let row = session.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| Error::internal("claiming a slug answered nothing"))?;
-    match row.try_get_by_index::<String>(0)?.as_str() {
+    match row.try_get::<String>("", "outcome")?.as_str() {
         "CLAIMED" => Ok(()),
         "TAKEN" => Err(Error::Conflict(format!("the slug {} is taken", slug.as_str()))),
         _ => Err(Error::Conflict(
@@ -75,11 +75,11 @@ pub(super) async fn get(session: &Session) -> Result<organization::Model> {
 pub async fn find_by_name(session: &SystemSession, name: &str) -> Result<Option<OrganizationId>> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT app.find_organization($1)",
+        "SELECT app.find_organization($1) AS id",
         [name.into()],
     );
     let row = session.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    Ok(row.map(|row| row.try_get("", "id")).transpose()?.flatten())
 }
 
 pub(super) async fn update(
@@ -126,6 +126,7 @@ pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<orga
     session.execute_unprepared("SELECT app.retire_slugs()").await?;
     session.note(Change::Access(None));
     organization::Entity::delete_by_id(organization.id).exec(session).await?;
+    session.leave();
     Ok(organization)
 }
 
@@ -147,9 +148,10 @@ async fn check_ownerships(session: &Session) -> Result<()> {
             [founder.into()],
         ))
         .await?;
-    let statement = Statement::from_string(DbBackend::Postgres, "SELECT auth.viewer_ownerships()");
+    let statement =
+        Statement::from_string(DbBackend::Postgres, "SELECT auth.viewer_ownerships() AS owned");
     let owned: i64 = match session.query_one_raw(statement).await? {
-        Some(row) => row.try_get_by_index(0)?,
+        Some(row) => row.try_get("", "owned")?,
         None => 0,
     };
     let most = session.rules().max_owned_organizations;

@@ -88,7 +88,8 @@ pub async fn due(session: &SystemSession, kind: Kind, most: i32) -> Result<Vec<O
     );
     let rows = session.query_all_raw(statement).await?;
     let rows = rows.into_iter().map(|row| {
-        Ok(Overdue { organization_id: row.try_get_by_index(0)?, id: row.try_get_by_index(1)? })
+        let organization_id = row.try_get("", "organization_id")?;
+        Ok(Overdue { organization_id, id: row.try_get("", "id")? })
     });
     rows.collect()
 }
@@ -168,7 +169,8 @@ pub async fn postpone(
 ///
 /// When the database fails.
 pub async fn forget_processed(session: &SystemSession) -> Result<i64> {
-    let statement = Statement::from_string(DbBackend::Postgres, "SELECT app.forget_processed()");
+    let statement =
+        Statement::from_string(DbBackend::Postgres, "SELECT app.forget_processed() AS forgotten");
     let row = session.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default())
+    Ok(row.map(|row| row.try_get("", "forgotten")).transpose()?.unwrap_or_default())
 }

@@ -145,10 +145,10 @@ pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
     let statement = Statement::from_string(
         DbBackend::Postgres,
         "SELECT md5(coalesce((SELECT string_agg(p::text, ',' ORDER BY p.plan) FROM plans p), '')
-                 || coalesce((SELECT string_agg(f::text, ',' ORDER BY f.plan, f.feature) FROM plan_features f), ''))",
+                 || coalesce((SELECT string_agg(f::text, ',' ORDER BY f.plan, f.feature) FROM plan_features f), '')) AS md5",
     );
     let row = session.query_one_raw(statement).await?;
-    Ok(row.ok_or_else(|| Error::internal("there is no catalogue"))?.try_get_by_index(0)?)
+    Ok(row.ok_or_else(|| Error::internal("there is no catalogue"))?.try_get("", "md5")?)
 }
 
 /// The plan in effect for the current organization.

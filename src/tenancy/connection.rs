@@ -1,16 +1,29 @@
-//! Connections: how one is made, and the pool that lends them.
+//! Connections: the pool that lends them, and what one does with a statement.
 //!
 //! The pool asks nothing of a connection that comes back: a transaction gives back clean connections only
-//! (`transaction.rs`), and a dead one is noticed by the statement that opens a session (`open.rs`).
-#![expect(clippy::disallowed_types, reason = "this is where connections are made")]
+//! (`transaction.rs`), and a dead one is noticed by its own task, or by the statement that opens a session (`open.rs`).
 
-use std::time::Duration;
+use std::{
+    num::NonZeroUsize,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::Duration,
+};
 
 use deadpool::managed::{
-    self, Metrics, Object, Pool, PoolError, QueueMode, RecycleResult, Timeouts,
+    self, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
 };
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use futures_util::{FutureExt, TryStreamExt, poll};
+use lru::LruCache;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::AbortHandle;
+use tokio_postgres::{Client, Row, RowStream, Statement, types::Type};
 
+use super::{
+    connect::Connector,
+    driver::{Parameters, failed, not_connected},
+};
 use crate::error::{Error, Result};
 
 /// How to reach a database, and with how many connections.
@@ -24,31 +37,158 @@ pub struct DatabaseOptions {
     pub max_connections: usize,
     /// How long to wait for a free connection, and for a new one.
     pub acquire_timeout: Duration,
+    /// Prepared statements that a connection keeps; with none it prepares none by name.
+    pub statement_cache: usize,
 }
 
 /// A connection on loan; dropping it gives it back.
-pub(super) type Lease = Object<Connector>;
+pub(super) type Lease = Object<Lender>;
 
-pub(super) struct Connector {
-    options: PgConnectOptions,
+/// A connection. Statements are executed in the order in which they were begun, and sent without waiting for each other.
+pub(super) struct Link {
+    client: Client,
+    statements: Option<Mutex<LruCache<String, Statement>>>,
+    /// Whose turn it is to send: one that must be prepared first keeps its place.
+    sending: tokio::sync::Mutex<()>,
+    /// The task that reads and writes.
+    task: AbortHandle,
 }
 
-impl managed::Manager for Connector {
-    type Type = PgConnection;
-    type Error = sqlx::Error;
-
-    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.options).await
+impl Link {
+    async fn open(connector: &Connector, statement_cache: usize) -> Result<Self, sqlx::Error> {
+        let (client, connection) =
+            connector.config.connect(connector.tls.clone()).await.map_err(not_connected)?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the database ended");
+            }
+        });
+        let capacity = NonZeroUsize::new(statement_cache);
+        Ok(Self {
+            client,
+            statements: capacity.map(|capacity| Mutex::new(LruCache::new(capacity))),
+            sending: tokio::sync::Mutex::default(),
+            task: task.abort_handle(),
+        })
     }
 
-    async fn recycle(&self, _: &mut PgConnection, _: &Metrics) -> RecycleResult<sqlx::Error> {
-        Ok(())
+    /// Runs a statement with parameters.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        parameters: &Parameters,
+    ) -> Result<Answer, sqlx::Error> {
+        let Some(statements) = &self.statements else {
+            let typed = parameters.values.iter().zip(parameters.types.iter().cloned());
+            let turn = self.sending.lock().await;
+            return sent(turn, collected(self.client.query_typed_raw(sql, typed)))
+                .await
+                .map_err(failed);
+        };
+        let turn = self.sending.lock().await;
+        let statement = self.prepared(statements, sql, &parameters.types).await?;
+        let answer = collected(self.client.query_raw(&statement, &parameters.values));
+        sent(turn, answer).await.map_err(|error| {
+            // A change of the schema has made the plan unusable: the next one is made anew.
+            if error.code().is_some_and(|code| ["0A000", "26000"].contains(&code.code())) {
+                lock(statements).clear();
+            }
+            failed(error)
+        })
+    }
+
+    /// Runs statements of our own, without parameters.
+    pub(super) async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        let turn = self.sending.lock().await;
+        sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
+    }
+
+    /// Sends a statement of our own, and waits for nothing: whatever comes next is executed after it.
+    /// False when the connection is gone.
+    pub(super) fn send(&self, sql: &'static str) -> bool {
+        // The first poll sends it; hardly ever it finds the answer already.
+        self.client.batch_execute(sql).now_or_never().is_none_or(|answer| answer.is_ok())
+    }
+
+    async fn prepared(
+        &self,
+        statements: &Mutex<LruCache<String, Statement>>,
+        sql: &str,
+        types: &[Type],
+    ) -> Result<Statement, sqlx::Error> {
+        if let Some(statement) = lock(statements).get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare_typed(sql, types).await.map_err(failed)?;
+        lock(statements).put(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// What PostgreSQL answered to a statement.
+pub(super) struct Answer {
+    pub(super) rows: Vec<Row>,
+    /// How many rows the statement returned or changed.
+    pub(super) affected: u64,
+}
+
+async fn collected(
+    rows: impl Future<Output = Result<RowStream, tokio_postgres::Error>>,
+) -> Result<Answer, tokio_postgres::Error> {
+    let mut stream = pin!(rows.await?);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.as_mut().try_next().await? {
+        rows.push(row);
+    }
+    Ok(Answer { rows, affected: stream.rows_affected().unwrap_or_default() })
+}
+
+/// Gives up the turn when the statement was sent, and waits for the answer.
+async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    // The first poll sends it.
+    let early = poll!(answer.as_mut());
+    drop(turn);
+    match early {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => answer.await,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Link {
+    /// Closes the socket, which ends what still runs: PostgreSQL looks after its client
+    /// (`client_connection_check_interval`).
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Makes connections.
+pub(super) struct Lender {
+    connector: Connector,
+    statement_cache: usize,
+}
+
+impl managed::Manager for Lender {
+    type Type = Link;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Link, sqlx::Error> {
+        Link::open(&self.connector, self.statement_cache).await
+    }
+
+    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
+        if link.client.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
     }
 }
 
 /// The pool of one database; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Connections(Pool<Connector>);
+pub(super) struct Connections(Pool<Lender>);
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,9 +197,10 @@ impl std::fmt::Debug for Connections {
 }
 
 impl Connections {
-    pub(super) fn new(options: DatabaseOptions) -> Result<Self> {
+    pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         let timeout = Some(options.acquire_timeout);
-        let pool = Pool::builder(Connector { options: options.connect })
+        let connector = Connector::new(&options.connect)?;
+        let pool = Pool::builder(Lender { connector, statement_cache: options.statement_cache })
             .max_size(options.max_connections)
             // The connection that was used last has its plans and its caches warm.
             .queue_mode(QueueMode::Lifo)
@@ -73,7 +214,7 @@ impl Connections {
     pub(super) async fn lease(&self) -> Result<Lease> {
         self.0.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Error::from(error),
-            error => Error::Unavailable(std::sync::Arc::new(error)),
+            error => Error::Unavailable(Arc::new(error)),
         })
     }
 

@@ -3,7 +3,9 @@
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 
 mod change;
+mod connect;
 mod connection;
+mod driver;
 mod environment;
 mod notices;
 mod open;
@@ -21,7 +23,7 @@ pub use notices::{Notices, Watch, WatchEnded};
 pub use open::{Destination, Opened, open};
 pub use placement::Placement;
 pub use scope::{Actor, Scope};
-pub use self_check::{Finding, Severity, self_check};
+pub use self_check::{Finding, Severity};
 pub use session::{Session, Tenant, Viewer};
 pub use system::{Reason, SystemSession, open_system};
 pub use transaction::{Access, Transaction};

@@ -16,6 +16,7 @@ use std::{
 };
 
 use entity::OrganizationId;
+use sea_orm::Values;
 use serde::{Deserialize, Serialize};
 use sqlx::{
     Executor, PgPool,
@@ -23,7 +24,7 @@ use sqlx::{
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{Change, connection::Connections, open::begin};
+use super::{Access, Change, Transaction, connection::Connections, driver::Parameters};
 use crate::error::{Error, Result};
 
 const CHANNEL: &str = "tenantry";
@@ -250,13 +251,15 @@ impl Notices {
             return Ok(());
         }
         // A connection that died in the pool is replaced.
-        let (transaction, _) = begin(&self.0.system, "BEGIN; SELECT 1").await?;
-        let query = sqlx::query(TELL)
-            .bind(CHANNEL)
-            .bind(notices)
-            .bind(i64::from(WATCHED.0))
-            .bind(i64::from(WATCHED.1));
-        transaction.run(|connection| Box::pin(connection.execute(query))).await?;
+        let values = vec![
+            CHANNEL.into(),
+            notices.into(),
+            i64::from(WATCHED.0).into(),
+            i64::from(WATCHED.1).into(),
+        ];
+        let parameters = Parameters::of(Some(Values(values)))?;
+        let (transaction, _) =
+            Transaction::begin(&self.0.system, Access::Write, TELL, &parameters).await?;
         transaction.commit().await
     }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use sqlx::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Finding, Notices,
+    Access, Finding, Notices, Transaction,
     connection::{Connections, DatabaseOptions},
-    self_check,
-    transaction::Borrowed,
+    driver::{Parameters, failed},
+    self_check::self_check,
 };
 use crate::error::{Error, Result};
 
@@ -45,7 +44,7 @@ impl Placement {
     pub fn shared(options: &DatabaseOptions) -> Result<Self> {
         let pool = |name, max_connections| {
             let connect = options.connect.clone().application_name(name);
-            Connections::new(DatabaseOptions { connect, max_connections, ..options.clone() })
+            Connections::new(&DatabaseOptions { connect, max_connections, ..options.clone() })
         };
         let system = pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS))?;
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
@@ -89,12 +88,13 @@ impl Placement {
     ///
     /// When the database cannot be reached, or was never migrated.
     pub async fn migration_status(&self) -> Result<migration::Status> {
-        let mut connection = self.probe().await?;
-        let applied = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
-            .fetch_all(connection.get()?)
-            .await?;
-        connection.give_back();
-        Ok(migration::status(&applied))
+        let sql = "SELECT version FROM migration.seaql_migrations";
+        let parameters = Parameters::of(None)?;
+        let (transaction, rows) =
+            Transaction::begin(&self.probe, Access::Read, sql, &parameters).await?;
+        transaction.release();
+        let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
+        Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
     }
 
     /// The findings of the self-check, as the app role itself sees the database.
@@ -103,20 +103,6 @@ impl Placement {
     ///
     /// When the database cannot be reached.
     pub async fn self_check(&self) -> Result<Vec<Finding>> {
-        let mut connection = self.probe().await?;
-        let findings = self_check(connection.get()?).await?;
-        connection.give_back();
-        Ok(findings)
-    }
-
-    /// A connection that died since it was used last is replaced.
-    async fn probe(&self) -> Result<Borrowed> {
-        let mut connection = Borrowed::new(self.probe.lease().await?);
-        if connection.get()?.ping().await.is_err() {
-            drop(connection);
-            self.probe.discard_idle();
-            connection = Borrowed::new(self.probe.lease().await?);
-        }
-        Ok(connection)
+        self_check(&self.probe).await
     }
 }

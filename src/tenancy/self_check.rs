@@ -1,12 +1,18 @@
 //! The self-check: what stands between tenants, looked at in PostgreSQL's catalogue from the app role itself.
 //!
 //! `serve` refuses to start on a fault; `doctor` prints everything.
-#![expect(clippy::disallowed_types, reason = "the check looks at the database, not at tenants")]
 
 use std::fmt;
 
 use migration::roles::APP_SETTINGS;
-use sqlx::{PgConnection, Row};
+use sea_orm::Values;
+
+use super::{
+    Access, Transaction,
+    connection::Connections,
+    driver::{Parameters, failed},
+};
+use crate::error::Result;
 
 const SQL: &str = include_str!("self_check.sql");
 
@@ -51,28 +57,31 @@ impl fmt::Display for Finding {
 /// # Errors
 ///
 /// When the catalogue cannot be read.
-pub async fn self_check(connection: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+pub(super) async fn self_check(connections: &Connections) -> Result<Vec<Finding>> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let [(_, search_path), ..] = APP_SETTINGS;
-    let rows = sqlx::query(SQL)
-        .bind(migration::SCHEMAS.as_slice())
-        .bind(OPEN_TABLES.as_slice())
-        .bind(search_path)
-        .bind(APP_SETTINGS.map(|(name, _)| name).as_slice())
-        .bind(APP_SETTINGS.map(|(_, value)| value).as_slice())
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let severity = match row.try_get::<&str, _>("severity")? {
-                "fault" => Severity::Fault,
-                _ => Severity::Warning,
-            };
-            Ok(Finding {
-                severity,
-                subject: row.try_get("subject")?,
-                problem: row.try_get("problem")?,
-                remedy: row.try_get("remedy")?,
-            })
+    let values = vec![
+        texts(&migration::SCHEMAS).into(),
+        texts(&OPEN_TABLES).into(),
+        search_path.into(),
+        texts(&APP_SETTINGS.map(|(name, _)| name)).into(),
+        texts(&APP_SETTINGS.map(|(_, value)| value)).into(),
+    ];
+    let parameters = Parameters::of(Some(Values(values)))?;
+    let (transaction, rows) =
+        Transaction::begin(connections, Access::Read, SQL, &parameters).await?;
+    transaction.release();
+    let findings = rows.iter().map(|row| {
+        let severity = match row.try_get("severity")? {
+            "fault" => Severity::Fault,
+            _ => Severity::Warning,
+        };
+        Ok(Finding {
+            severity,
+            subject: row.try_get("subject")?,
+            problem: row.try_get("problem")?,
+            remedy: row.try_get("remedy")?,
         })
-        .collect()
+    });
+    Ok(findings.collect::<Result<_, _>>().map_err(failed)?)
 }

@@ -197,7 +197,7 @@ impl Session {
             ))
             .await?
             .ok_or(Error::OrganizationNotFound)?;
-        let role = OrgRole::try_from_value(&row.try_get_by_index::<String>(0)?)?;
+        let role = OrgRole::try_from_value(&row.try_get::<String>("", "role")?)?;
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Tenant { organization_id, role });
         Ok(())

@@ -5,18 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Values};
 
 use super::{
     Access, Change, Environment, Notices, Placement, Rules, Transaction,
     change::Changes,
-    open::begin,
+    driver::Parameters,
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
     auth::Permission,
     error::{Error, Result},
 };
+
+const ENTER: &str = "SELECT set_config('app.current_org_id', $1, true)";
 
 /// Why the system does something by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +76,11 @@ pub async fn open_system(
     reason: Reason,
     access: Access,
 ) -> Result<SystemSession> {
-    // An id has no characters that mean anything in SQL.
+    // Also without one: nothing of another transaction may hold here.
     let id = organization.map(|id| id.to_string()).unwrap_or_default();
-    let sql = format!("{}; SELECT set_config('app.current_org_id', '{id}', true)", access.begin());
-    let (transaction, _) = begin(placement.system(), &sql).await?;
+    let parameters = Parameters::of(Some(Values(vec![id.into()])))?;
+    let (transaction, _) =
+        Transaction::begin(placement.system(), access, ENTER, &parameters).await?;
     Ok(SystemSession {
         transaction,
         organization: Mutex::new(organization),
@@ -98,7 +101,7 @@ impl SystemSession {
     pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
         self.execute_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,
-            "SELECT set_config('app.current_org_id', $1, true)",
+            ENTER,
             [organization.to_string().into()],
         ))
         .await?;

@@ -1,28 +1,27 @@
 //! One transaction on one connection, shared by everything that a request does.
 //!
-//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed, or not at all.
-#![expect(clippy::disallowed_types, reason = "this is where connections are used")]
+//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed, or behind a ROLLBACK that was sent
+//! when nothing else ran any more: PostgreSQL executes it before whatever is sent next.
 
 use std::{
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU8, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use futures_util::future::BoxFuture;
 use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, Values,
-    sea_query,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, ProxyExecResult, QueryResult, RuntimeErr,
+    Statement, Values,
 };
-use sea_query_sqlx::SqlxValues;
-use sqlx::{
-    AssertSqlSafe, Executor, PgConnection, Postgres, postgres::PgQueryResult, query::Query,
-};
-use tokio::{runtime::Handle, sync::Mutex, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
+use tokio_postgres::Row;
 
-use super::connection::Lease;
+use super::{
+    connection::{Answer, Connections, Lease, Link},
+    driver::{Parameters, to_proxy_row},
+};
 use crate::error::{Error, Result, Trouble};
 
 /// An abandoned transaction is rolled back within this time, or its connection is closed.
@@ -49,6 +48,9 @@ impl Access {
     }
 }
 
+/// A statement that takes as long as this is logged.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// What is kept of the first error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
@@ -57,10 +59,14 @@ struct Failure {
     message: String,
 }
 
-/// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
+/// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop. Statements that do not wait for
+/// each other are sent together, and executed in the order in which they were begun.
 pub struct Transaction {
-    connection: Mutex<Option<Borrowed>>,
+    connection: Mutex<Option<Arc<Borrowed>>>,
+    /// The failure that others may have followed from.
     failure: OnceLock<Failure>,
+    /// A statement that was refused because another one had failed.
+    consequence: OnceLock<Failure>,
     statements: AtomicU32,
     /// Statements that run or wait for their turn.
     waiting: AtomicU32,
@@ -76,37 +82,79 @@ impl std::fmt::Debug for Transaction {
 }
 
 impl Transaction {
-    /// Owns the connection from now on, so that whatever is cancelled leaves no open transaction behind.
-    pub(super) fn new(lease: Lease) -> Self {
+    /// Begins one, and sends a first statement along: the answer to it comes with the transaction.
+    pub(super) async fn begin(
+        connections: &Connections,
+        access: Access,
+        sql: &str,
+        parameters: &Parameters,
+    ) -> Result<(Self, Vec<Row>)> {
+        let mut retried = false;
+        loop {
+            // From here on, whatever is cancelled leaves no open transaction behind.
+            let connection = Borrowed::new(connections.lease().await?);
+            let link = connection.link()?;
+            let (begun, answer) =
+                tokio::join!(link.execute(access.begin()), link.query(sql, parameters));
+            match begun.and(answer) {
+                Ok(answer) => return Ok((Self::new(connection), answer.rows)),
+                // One that died in the pool is no reason to fail: nothing has happened on it.
+                Err(error) if Trouble::of(&error) == Trouble::Connection && !retried => {
+                    retried = true;
+                    connections.discard_idle();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn new(connection: Borrowed) -> Self {
         Self {
-            connection: Mutex::new(Some(Borrowed::new(lease))),
+            connection: Mutex::new(Some(Arc::new(connection))),
             failure: OnceLock::new(),
-            statements: AtomicU32::new(0),
+            consequence: OnceLock::new(),
+            statements: AtomicU32::new(1),
             waiting: AtomicU32::new(0),
         }
     }
 
-    /// Runs `work` on the connection when its turn comes.
-    pub(super) async fn run<T>(
+    fn connection(&self) -> MutexGuard<'_, Option<Arc<Borrowed>>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a statement.
+    pub(super) async fn query(
         &self,
-        work: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
-    ) -> Result<T, sqlx::Error> {
+        sql: &str,
+        values: Option<Values>,
+    ) -> Result<Answer, sqlx::Error> {
+        let parameters = Parameters::of(values)?;
+        let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
         let _waiting = Waiting::enter(&self.waiting);
-        let mut guard = self.connection.lock().await;
-        let connection = guard.as_mut().ok_or(sqlx::Error::PoolClosed)?.get()?;
         self.statements.fetch_add(1, Ordering::Relaxed);
-        let outcome = work(connection).await;
+        let begun = Instant::now();
+        let outcome = connection.link()?.query(sql, &parameters).await;
+        let elapsed = begun.elapsed();
+        if elapsed < SLOW {
+            tracing::debug!(sql, ?elapsed, "statement");
+        } else {
+            tracing::warn!(sql, ?elapsed, "slow statement");
+        }
         if let Err(error) = &outcome {
             let failure = Failure { trouble: Trouble::of(error), message: error.to_string() };
-            // The first failure is the cause, the others its consequences.
-            let _ = self.failure.set(failure);
+            // The first failure is the cause; what is sent after it is refused with this code.
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            let kept =
+                if code.as_deref() == Some("25P02") { &self.consequence } else { &self.failure };
+            let _ = kept.set(failure);
         }
         outcome
     }
 
     /// The first statement that failed, whatever became of its error since: the transaction is lost.
     pub fn failure(&self) -> Option<Error> {
-        self.failure.get().map(|failure| match failure.trouble {
+        let failure = self.failure.get().or_else(|| self.consequence.get());
+        failure.map(|failure| match failure.trouble {
             Trouble::Connection | Trouble::Conflict => {
                 Error::Unavailable(Arc::new(failure.clone()))
             }
@@ -120,7 +168,7 @@ impl Transaction {
         self.waiting.load(Ordering::Relaxed) == 0
     }
 
-    /// How many messages were sent to PostgreSQL so far, the opening one included.
+    /// How many statements were sent to PostgreSQL so far; the opening is one.
     pub fn statements(&self) -> u32 {
         self.statements.load(Ordering::Relaxed)
     }
@@ -131,18 +179,18 @@ impl Transaction {
     ///
     /// When nothing was committed, or ([`Error::CommitOutcomeUnknown`]) nobody can tell.
     pub async fn commit(&self) -> Result<()> {
-        let Some(mut connection) = self.connection.lock().await.take() else {
+        let Some(connection) = self.connection().take() else {
             return Err(Error::internal("the transaction is finished already"));
         };
         self.statements.fetch_add(1, Ordering::Relaxed);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
-        match timeout(COMMIT_WAIT, connection.execute("SELECT 1; COMMIT")).await {
-            Ok(Ok(_)) => {
-                connection.give_back();
+        match timeout(COMMIT_WAIT, connection.link()?.execute("SELECT 1; COMMIT")).await {
+            Ok(Ok(())) => {
+                connection.is_clean();
                 Ok(())
             }
             Ok(Err(error)) if Trouble::of(&error) == Trouble::Connection => {
-                connection.close();
+                connection.is_lost();
                 Err(Error::CommitOutcomeUnknown(Arc::new(error)))
             }
             Ok(Err(error)) => {
@@ -150,26 +198,33 @@ impl Transaction {
                 Err(error.into())
             }
             Err(elapsed) => {
-                connection.close();
+                connection.is_lost();
                 Err(Error::CommitOutcomeUnknown(Arc::new(elapsed)))
             }
         }
     }
 
     /// Goes on with another transaction, which was just begun, after this one was finished.
-    pub(super) async fn replace(&self, fresh: Self) {
+    pub(super) fn replace(&self, fresh: &Self) {
         self.statements.fetch_add(fresh.statements(), Ordering::Relaxed);
-        *self.connection.lock().await = fresh.connection.into_inner();
+        *self.connection() = fresh.connection().take();
     }
 
-    /// Ends the transaction without keeping anything; the rollback happens behind the caller's back.
-    pub async fn release(&self) {
-        drop(self.connection.lock().await.take());
+    /// Ends the transaction without keeping anything, and waits for nothing.
+    pub fn release(&self) {
+        let Some(connection) = self.connection().take() else {
+            return;
+        };
+        // What was abandoned may run for long: then the rollback is waited for, behind the caller's back.
+        if self.is_idle() && connection.link().is_ok_and(|link| link.send("ROLLBACK")) {
+            connection.is_clean();
+        }
     }
 
     /// Ends the transaction without keeping anything, and waits until that is done.
     pub async fn roll_back(&self) {
-        if let Some(connection) = self.connection.lock().await.take() {
+        let connection = self.connection().take();
+        if let Some(connection) = connection {
             connection.roll_back().await;
         }
     }
@@ -191,77 +246,86 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// What is known of a connection's transaction.
+const OPEN: u8 = 0;
+const CLEAN: u8 = 1;
+const LOST: u8 = 2;
+
 /// A connection that is clean when it goes back to its pool: dropped in whatever state, it is rolled back first, behind
 /// everybody's back, or closed.
-pub(super) struct Borrowed(Option<Lease>);
+struct Borrowed {
+    lease: Option<Lease>,
+    state: AtomicU8,
+}
 
 impl Borrowed {
-    pub(super) fn new(lease: Lease) -> Self {
-        Self(Some(lease))
+    fn new(lease: Lease) -> Self {
+        Self { lease: Some(lease), state: AtomicU8::new(OPEN) }
     }
 
-    /// Runs one message of the simple protocol.
-    async fn execute(&mut self, sql: &'static str) -> Result<PgQueryResult, sqlx::Error> {
-        self.get()?.execute(sql).await
+    fn link(&self) -> Result<&Link, sqlx::Error> {
+        self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
     }
 
-    pub(super) fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    /// Nothing is open on it.
+    fn is_clean(&self) {
+        self.state.store(CLEAN, Ordering::Relaxed);
     }
 
-    /// It is known to be clean.
-    pub(super) fn give_back(mut self) {
-        drop(self.0.take());
-    }
-
-    /// Closing the socket ends what still runs: PostgreSQL looks after its client (`client_connection_check_interval`).
-    fn close(mut self) {
-        if let Some(lease) = self.0.take() {
-            drop(Lease::take(lease));
-        }
+    /// Nobody knows what it does.
+    fn is_lost(&self) {
+        self.state.store(LOST, Ordering::Relaxed);
     }
 
     /// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
-    async fn roll_back(mut self) {
-        match timeout(ROLLBACK_WAIT, self.execute("ROLLBACK")).await {
-            Ok(Ok(_)) => self.give_back(),
-            _ => self.close(),
-        }
+    async fn roll_back(&self) {
+        let Ok(link) = self.link() else { return };
+        self.state.store(rolled_back(link).await, Ordering::Relaxed);
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        let Some(lease) = self.0.take() else {
+        let Some(lease) = self.lease.take() else {
             return;
         };
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(rolled_back_or_closed(lease))),
-            Err(_) => drop(Lease::take(lease)),
+        match self.state.load(Ordering::Relaxed) {
+            CLEAN => drop(lease),
+            LOST => drop(Lease::take(lease)),
+            _ => match Handle::try_current() {
+                // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
+                Ok(runtime) => drop(runtime.spawn(async move {
+                    match rolled_back(&lease).await {
+                        CLEAN => drop(lease),
+                        _ => drop(Lease::take(lease)),
+                    }
+                })),
+                Err(_) => drop(Lease::take(lease)),
+            },
         }
     }
 }
 
-/// Not through [`Borrowed`], whose drop would begin anew when the runtime ends.
-async fn rolled_back_or_closed(mut lease: Lease) {
-    match timeout(ROLLBACK_WAIT, lease.execute("ROLLBACK")).await {
-        Ok(Ok(_)) => drop(lease),
-        _ => drop(Lease::take(lease)),
+async fn rolled_back(link: &Link) -> u8 {
+    match timeout(ROLLBACK_WAIT, link.execute("ROLLBACK")).await {
+        Ok(Ok(())) => CLEAN,
+        _ => LOST,
     }
-}
-
-/// Binds the values as sea-orm's own driver does.
-fn bound(statement: &Statement) -> Query<'_, Postgres, SqlxValues> {
-    let values = statement.values.clone().unwrap_or_else(|| Values(Vec::<sea_query::Value>::new()));
-    sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), SqlxValues(values))
-}
-
-fn executing(error: sqlx::Error) -> DbErr {
-    DbErr::Exec(RuntimeErr::SqlxError(error.into()))
 }
 
 fn querying(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
+}
+
+impl Transaction {
+    async fn run(&self, sql: &str, values: Option<Values>) -> Result<Answer, DbErr> {
+        self.query(sql, values).await.map_err(querying)
+    }
+
+    async fn executed(&self, sql: &str, values: Option<Values>) -> Result<ExecResult, DbErr> {
+        let rows_affected = self.run(sql, values).await?.affected;
+        Ok(ProxyExecResult { last_insert_id: 0, rows_affected }.into())
+    }
 }
 
 #[sea_orm::prelude::async_trait::async_trait]
@@ -271,33 +335,20 @@ impl ConnectionTrait for Transaction {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let outcome = self
-            .run(|connection| Box::pin(async move { bound(&statement).execute(connection).await }))
-            .await;
-        outcome.map(Into::into).map_err(executing)
+        self.executed(&statement.sql, statement.values).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let sql = AssertSqlSafe(sql.to_owned());
-        let outcome = self.run(|connection| Box::pin(connection.execute(sql))).await;
-        outcome.map(Into::into).map_err(executing)
+        self.executed(sql, None).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let outcome = self
-            .run(|connection| {
-                Box::pin(async move { bound(&statement).fetch_optional(connection).await })
-            })
-            .await;
-        outcome.map(|row| row.map(Into::into)).map_err(querying)
+        let rows = self.query_all_raw(statement).await?;
+        Ok(rows.into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let outcome = self
-            .run(|connection| {
-                Box::pin(async move { bound(&statement).fetch_all(connection).await })
-            })
-            .await;
-        outcome.map(|rows| rows.into_iter().map(Into::into).collect()).map_err(querying)
+        let rows = self.run(&statement.sql, statement.values).await?.rows;
+        rows.iter().map(|row| to_proxy_row(row).map(Into::into).map_err(querying)).collect()
     }
 }

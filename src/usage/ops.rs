@@ -131,7 +131,7 @@ async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i
         ],
     );
     let row = session.query_one_raw(statement).await?;
-    Ok(row.ok_or_else(|| Error::internal("usage was not counted"))?.try_get_by_index(0)?)
+    Ok(row.ok_or_else(|| Error::internal("usage was not counted"))?.try_get("", "used")?)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ async fn check(database: &Database, role: &str) -> Vec<Finding> {
         connect: database.admin().username(role),
         max_connections: 1,
         acquire_timeout: std::time::Duration::from_secs(5),
+        statement_cache: 100,
     };
     Placement::shared(&options).unwrap().self_check().await.unwrap()
 }

@@ -60,19 +60,23 @@ async fn assert_clean(app: &App, connections: usize) {
     let mut backends = HashSet::new();
     for _ in 0..connections {
         let session = open_as(app, &person, None).await.unwrap().session;
-        let sql = "SELECT pg_backend_pid(), nullif(current_setting('app.current_org_id', true), ''),
-                          nullif(current_setting('app.current_role', true), ''),
-                          (SELECT count(*) FROM organizations), txid_current_if_assigned() IS NOT NULL";
+        let sql = "SELECT pg_backend_pid() AS pid,
+                          nullif(current_setting('app.current_org_id', true), '') AS organization,
+                          nullif(current_setting('app.current_role', true), '') AS role,
+                          (SELECT count(*) FROM organizations) AS organizations,
+                          txid_current_if_assigned() IS NOT NULL AS wrote";
         let row = session
             .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
             .await
             .unwrap()
             .unwrap();
-        backends.insert(row.try_get_by_index::<i32>(0).unwrap());
-        assert_eq!(row.try_get_by_index::<Option<String>>(1).unwrap(), None, "a foreign setting");
-        assert_eq!(row.try_get_by_index::<Option<String>>(2).unwrap(), None, "a foreign role");
-        assert_eq!(row.try_get_by_index::<i64>(3).unwrap(), 0);
-        assert!(!row.try_get_by_index::<bool>(4).unwrap());
+        backends.insert(row.try_get::<i32>("", "pid").unwrap());
+        for setting in ["organization", "role"] {
+            let found: Option<String> = row.try_get("", setting).unwrap();
+            assert_eq!(found, None, "a foreign {setting}");
+        }
+        assert_eq!(row.try_get::<i64>("", "organizations").unwrap(), 0);
+        assert!(!row.try_get::<bool>("", "wrote").unwrap());
         sessions.push(session);
     }
     assert_eq!(backends.len(), connections);
@@ -209,7 +213,7 @@ async fn connections_that_died_in_the_pool_are_replaced_unnoticed() {
     app.person("acme-owner").data(CREATE).await;
 }
 
-/// Panics in the middle of a statement: the driver's own log line is the place.
+/// Panics in the middle of a request: the log line of a statement is the place.
 struct PanicAt(&'static str);
 
 impl<S: Subscriber> Layer<S> for PanicAt {
@@ -311,9 +315,9 @@ async fn a_query_sees_one_snapshot_and_cannot_write() {
     let session = open_as(&app, &caller("acme-owner", Some("acme")), None).await.unwrap().session;
     let count = || async {
         let statement =
-            Statement::from_string(DbBackend::Postgres, "SELECT count(*) FROM projects");
+            Statement::from_string(DbBackend::Postgres, "SELECT count(*) AS n FROM projects");
         let row = session.query_one_raw(statement).await.unwrap().unwrap();
-        row.try_get_by_index::<i64>(0).unwrap()
+        row.try_get::<i64>("", "n").unwrap()
     };
     assert_eq!(count().await, 4);
     app.database.execute("DELETE FROM app.projects").await;

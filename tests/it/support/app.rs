@@ -117,6 +117,7 @@ impl App {
             listen: None,
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
+            statement_cache: 100,
         };
         let rules = Arc::new(settings.rules);
         let environment = Environment { clock: settings.clock.clone(), rules };

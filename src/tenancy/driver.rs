@@ -1,0 +1,199 @@
+//! Between sea-orm and the driver: parameters, rows and errors.
+//!
+//! The driver is tokio-postgres, because it sends a statement before the one before it was answered; what it says is put in
+//! the words of sea-orm and sqlx, so that nobody above knows.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, io};
+
+use sea_orm::{ProxyRow, Value, Values, sea_query::ArrayType};
+use sqlx::error::{DatabaseError, ErrorKind};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
+};
+
+/// Parameters as the driver takes them.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    pub(super) values: Vec<Parameter>,
+    /// What they are declared as, so that a statement means the same whatever it is compared with.
+    pub(super) types: Vec<Type>,
+}
+
+impl Parameters {
+    pub(super) fn of(values: Option<Values>) -> Result<Self, sqlx::Error> {
+        let values = values.map_or_else(Vec::new, |values| values.0);
+        let types = values.iter().map(type_of).collect::<Result<_, _>>()?;
+        Ok(Self { values: values.into_iter().map(Parameter).collect(), types })
+    }
+}
+
+pub(super) struct Parameter(Value);
+
+/// The driver logs parameters, which may be anything that people have said.
+impl fmt::Debug for Parameter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("…")
+    }
+}
+
+fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
+    Ok(match value {
+        Value::Bool(_) => Type::BOOL,
+        Value::SmallInt(_) => Type::INT2,
+        Value::Int(_) => Type::INT4,
+        // LIMIT and OFFSET are unsigned in sea-query.
+        Value::BigInt(_) | Value::BigUnsigned(_) => Type::INT8,
+        Value::String(_) => Type::TEXT,
+        Value::Bytes(_) => Type::BYTEA,
+        Value::Uuid(_) => Type::UUID,
+        Value::ChronoDateTimeUtc(_) => Type::TIMESTAMPTZ,
+        Value::Json(_) => Type::JSONB,
+        Value::Array(ArrayType::Uuid, _) => Type::UUID_ARRAY,
+        Value::Array(ArrayType::String, _) => Type::TEXT_ARRAY,
+        other => {
+            return Err(sqlx::Error::Encode(format!("no type is known for {other:?}").into()));
+        }
+    })
+}
+
+impl ToSql for Parameter {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match &self.0 {
+            Value::Bool(value) => value.to_sql(of, out),
+            Value::SmallInt(value) => value.to_sql(of, out),
+            Value::Int(value) => value.to_sql(of, out),
+            Value::BigInt(value) => value.to_sql(of, out),
+            Value::BigUnsigned(value) => value.map(i64::try_from).transpose()?.to_sql(of, out),
+            Value::String(value) => value.to_sql(of, out),
+            Value::Bytes(value) => value.to_sql(of, out),
+            Value::Uuid(value) => value.to_sql(of, out),
+            Value::ChronoDateTimeUtc(value) => value.to_sql(of, out),
+            Value::Json(value) => value.as_deref().to_sql(of, out),
+            Value::Array(_, None) => Ok(IsNull::Yes),
+            Value::Array(_, Some(values)) => {
+                values.iter().cloned().map(Self).collect::<Vec<_>>().to_sql(of, out)
+            }
+            other => Err(format!("no type is known for {other:?}").into()),
+        }
+    }
+
+    /// What it was declared as, by [`type_of`].
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A row as sea-orm's entities read it.
+pub(super) fn to_proxy_row(row: &Row) -> Result<ProxyRow, sqlx::Error> {
+    let mut values = BTreeMap::new();
+    for (index, column) in row.columns().iter().enumerate() {
+        values.insert(column.name().to_owned(), value(row, index, column.type_())?);
+    }
+    Ok(ProxyRow::new(values))
+}
+
+/// Exactly the type that is asked for: what sea-orm cannot convert it takes for NULL.
+fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::Error> {
+    fn get<'row, T: FromSql<'row>>(row: &'row Row, index: usize) -> Result<Option<T>, sqlx::Error> {
+        row.try_get(index).map_err(failed)
+    }
+    Ok(match *of {
+        Type::BOOL => Value::Bool(get(row, index)?),
+        Type::INT2 => Value::SmallInt(get(row, index)?),
+        Type::INT4 => Value::Int(get(row, index)?),
+        Type::INT8 => Value::BigInt(get(row, index)?),
+        Type::TEXT | Type::VARCHAR | Type::NAME => Value::String(get(row, index)?),
+        Type::BYTEA => Value::Bytes(get(row, index)?),
+        Type::UUID => Value::Uuid(get(row, index)?),
+        Type::TIMESTAMPTZ => Value::ChronoDateTimeUtc(get(row, index)?),
+        Type::JSON | Type::JSONB => Value::Json(get(row, index)?),
+        // What a function without a result answers.
+        Type::VOID => Value::String(None),
+        ref other => {
+            let column = row.columns()[index].name();
+            return Err(sqlx::Error::Decode(
+                format!("column {column} has the type {other}, which nobody reads").into(),
+            ));
+        }
+    })
+}
+
+/// An error of a statement.
+pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
+    if error.as_db_error().is_some() {
+        return sqlx::Error::Database(Box::new(Answered(error)));
+    }
+    let of_value =
+        std::error::Error::source(&error).is_some_and(|source| !source.is::<io::Error>());
+    if of_value { sqlx::Error::Decode(error.into()) } else { lost(error) }
+}
+
+/// An error on the way to a connection.
+pub(super) fn not_connected(error: tokio_postgres::Error) -> sqlx::Error {
+    if error.as_db_error().is_some() { failed(error) } else { lost(error) }
+}
+
+fn lost(error: tokio_postgres::Error) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, error))
+}
+
+/// An error that PostgreSQL answered.
+#[derive(Debug)]
+struct Answered(tokio_postgres::Error);
+
+impl fmt::Display for Answered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Answered {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl DatabaseError for Answered {
+    fn message(&self) -> &str {
+        self.0.as_db_error().map_or("", tokio_postgres::error::DbError::message)
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        self.0.code().map(|code| code.code().into())
+    }
+
+    fn constraint(&self) -> Option<&str> {
+        self.0.as_db_error()?.constraint()
+    }
+
+    fn kind(&self) -> ErrorKind {
+        // PostgreSQL manual, appendix A.
+        match self.0.code().map(tokio_postgres::error::SqlState::code) {
+            Some("23505") => ErrorKind::UniqueViolation,
+            Some("23503") => ErrorKind::ForeignKeyViolation,
+            Some("23502") => ErrorKind::NotNullViolation,
+            Some("23514") => ErrorKind::CheckViolation,
+            Some("23P01") => ErrorKind::ExclusionViolation,
+            _ => ErrorKind::Other,
+        }
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+}
