@@ -6,6 +6,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder,
     QuerySelect, Statement, sea_query::LockType,
 };
+use tokio::try_join;
 
 use super::Feature;
 use crate::{
@@ -56,8 +57,8 @@ impl Allowance {
 ///
 /// When the person is no longer a member.
 pub async fn lock(session: &Session) -> Result<Lock> {
-    let lock = lock_alone(session).await?;
-    session.refresh_role().await?;
+    // Sent together, executed in this order.
+    let (lock, ()) = try_join!(biased; lock_alone(session), session.refresh_role())?;
     Ok(lock)
 }
 

@@ -6,6 +6,7 @@ use sea_orm::{
     QuerySelect, Select, Set, sea_query::LockType,
 };
 use serde_json::json;
+use tokio::try_join;
 
 use super::{Description, ProjectName};
 use crate::{
@@ -59,20 +60,26 @@ pub(super) async fn create(
     description: Description,
 ) -> Result<project::Model> {
     session.authorize(Permission::ProjectCreate)?;
-    let lock = plan::lock(session).await?;
+    // Counted under the lock: what is sent together is executed in this order.
+    let (lock, count) = try_join!(biased; plan::lock(session), count(session))?;
     let tenant = session.authorize(Permission::ProjectCreate)?;
-    plan::require(session, &lock, Feature::Projects, count(session).await?).await?;
+    plan::require(session, &lock, Feature::Projects, count).await?;
+    let id = ProjectId::new();
+    let name = name.into_string();
+    let metadata = json!({ "name": name });
     let project = project::ActiveModel {
         organization_id: Set(tenant.organization_id),
-        id: Set(ProjectId::new()),
-        name: Set(name.into_string()),
+        id: Set(id),
+        name: Set(name),
         description: Set(description.into_option()),
         created_by: Set(Some(session.viewer().user_id)),
         ..Default::default()
     };
-    let project = project::Entity::insert(project).exec_with_returning(session).await?;
-    let metadata = json!({ "name": project.name });
-    audit::record(session, Action::ProjectCreated, Some(project.id.0), metadata).await?;
+    let (project, ()) = try_join!(
+        biased;
+        async { Ok(project::Entity::insert(project).exec_with_returning(session).await?) },
+        audit::record(session, Action::ProjectCreated, Some(id.0), metadata)
+    )?;
     session.note(Change::Project(project.id));
     session.note(Change::Entitlements);
     Ok(project)

@@ -119,7 +119,7 @@ impl Link {
         if let Some(statement) = lock(statements).get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare_typed(sql, types).await.map_err(failed)?;
+        let statement = Box::pin(self.client.prepare_typed(sql, types)).await.map_err(failed)?;
         lock(statements).put(sql.to_owned(), statement.clone());
         Ok(statement)
     }
@@ -178,7 +178,8 @@ impl managed::Manager for Lender {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Link, sqlx::Error> {
-        Link::open(&self.connector, self.statement_cache).await
+        // Large, and rare.
+        Box::pin(Link::open(&self.connector, self.statement_cache)).await
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {

@@ -95,7 +95,7 @@ impl Transaction {
             let connection = Borrowed::new(connections.lease().await?);
             let link = connection.link()?;
             let (begun, answer) =
-                tokio::join!(link.execute(access.begin()), link.query(sql, parameters));
+                tokio::join!(biased; link.execute(access.begin()), link.query(sql, parameters));
             match begun.and(answer) {
                 Ok(answer) => return Ok((Self::new(connection), answer.rows)),
                 // One that died in the pool is no reason to fail: nothing has happened on it.
