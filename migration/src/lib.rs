@@ -19,6 +19,7 @@ mod m0007_outbox;
 mod m0008_request;
 mod m0009_invitation;
 mod m0010_system;
+mod m0011_opening;
 
 use sea_orm_migration::prelude::*;
 
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_request::Migration),
             Box::new(m0009_invitation::Migration),
             Box::new(m0010_system::Migration),
+            Box::new(m0011_opening::Migration),
         ]
     }
 }

@@ -80,7 +80,9 @@ impl ContextExt for Context<'_> {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>,
     {
-        loaders(self)?.current().load_one(key).await
+        let loader = loaders(self)?.current();
+        // An object's fields are futures of one size, the largest of them, and most are ready at once: kept small.
+        Box::pin(async move { loader.load_one(key).await }).await
     }
 
     async fn load_many<K>(&self, keys: Vec<K>) -> Result<HashMap<K, <Reader as Loader<K>>::Value>>
@@ -88,7 +90,8 @@ impl ContextExt for Context<'_> {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>,
     {
-        loaders(self)?.current().load_many(keys).await
+        let loader = loaders(self)?.current();
+        Box::pin(async move { loader.load_many(keys).await }).await
     }
 }
 

@@ -204,12 +204,14 @@ pub struct OrganizationQuery;
 impl OrganizationQuery {
     /// The organization that the request is in: the path's, or the token's. Null when neither names one.
     async fn organization(&self, ctx: &Context<'_>) -> Option<Result<Organization>> {
-        let tenant = match ctx.session() {
-            Ok(session) => session.authorize(Permission::OrganizationRead).ok()?,
+        let session = match ctx.session() {
+            Ok(session) => session,
             Err(error) => return Some(Err(error)),
         };
-        // Whoever is in it has been found in its members by this transaction.
-        Some(Ok(Organization { id: tenant.organization_id, row: OnceCell::new() }))
+        let tenant = session.authorize(Permission::OrganizationRead).ok()?;
+        // Whoever is in it was found among its members by this transaction.
+        let row = OnceCell::new_with(session.organization_row().cloned());
+        Some(Ok(Organization { id: tenant.organization_id, row }))
     }
 }
 

@@ -6,7 +6,10 @@
 use std::{
     num::NonZeroUsize,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -17,7 +20,7 @@ use deadpool::managed::{
 use futures_util::{FutureExt, TryStreamExt, poll};
 use lru::LruCache;
 use sqlx::postgres::PgConnectOptions;
-use tokio::task::AbortHandle;
+use tokio::{runtime::Handle, task::AbortHandle};
 use tokio_postgres::{Client, Row, RowStream, Statement, types::Type};
 
 use super::{
@@ -50,6 +53,8 @@ pub(super) struct Link {
     statements: Option<Mutex<LruCache<String, Statement>>>,
     /// Whose turn it is to send: one that must be prepared first keeps its place.
     sending: tokio::sync::Mutex<()>,
+    /// A transaction that only read, and that nobody needs any more, is still open.
+    forsaken: AtomicBool,
     /// The task that reads and writes.
     task: AbortHandle,
 }
@@ -68,6 +73,7 @@ impl Link {
             client,
             statements: capacity.map(|capacity| Mutex::new(LruCache::new(capacity))),
             sending: tokio::sync::Mutex::default(),
+            forsaken: AtomicBool::new(false),
             task: task.abort_handle(),
         })
     }
@@ -103,11 +109,22 @@ impl Link {
         sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
     }
 
-    /// Sends a statement of our own, and waits for nothing: whatever comes next is executed after it.
-    /// False when the connection is gone.
-    pub(super) fn send(&self, sql: &'static str) -> bool {
-        // The first poll sends it; hardly ever it finds the answer already.
-        self.client.batch_execute(sql).now_or_never().is_none_or(|answer| answer.is_ok())
+    /// Leaves a transaction that only read to whoever comes next, or to the sweep.
+    pub(super) fn forsake(&self) {
+        self.forsaken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a transaction is still open here; whoever asks must end it.
+    pub(super) fn take_forsaken(&self) -> bool {
+        self.forsaken.swap(false, Ordering::Relaxed)
+    }
+
+    /// Ends what was left open, and waits for nothing: whatever comes next is executed after it.
+    fn sweep(&self) {
+        if self.take_forsaken() {
+            // The first poll sends it.
+            let _ = self.client.batch_execute("ROLLBACK").now_or_never();
+        }
     }
 
     async fn prepared(
@@ -187,9 +204,17 @@ impl managed::Manager for Lender {
     }
 }
 
+/// How long a transaction that only read may stay open after its end, where nobody else needs the connection: in its place the next
+/// one begins with a message less.
+const SWEEP: Duration = Duration::from_millis(5);
+
 /// The pool of one database; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Connections(Pool<Lender>);
+pub(super) struct Connections {
+    pool: Pool<Lender>,
+    /// A sweep is on its way.
+    sweeping: Arc<AtomicBool>,
+}
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -209,11 +234,11 @@ impl Connections {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(Error::internal)?;
-        Ok(Self(pool))
+        Ok(Self { pool, sweeping: Arc::default() })
     }
 
     pub(super) async fn lease(&self) -> Result<Lease> {
-        self.0.get().await.map_err(|error| match error {
+        self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Error::from(error),
             error => Error::Unavailable(Arc::new(error)),
         })
@@ -221,6 +246,25 @@ impl Connections {
 
     /// Closes every idle connection: one turned out dead, so the others are suspect.
     pub(super) fn discard_idle(&self) {
-        self.0.retain(|_, _| false);
+        self.pool.retain(|_, _| false);
+    }
+
+    /// Takes back a connection whose transaction only read and has ended, without ending it yet.
+    pub(super) fn forsake(&self, lease: Lease, runtime: &Handle) {
+        lease.forsake();
+        drop(lease);
+        if self.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let connections = self.clone();
+        runtime.spawn(async move {
+            tokio::time::sleep(SWEEP).await;
+            // Before looking: whoever comes back now needs another sweep.
+            connections.sweeping.store(false, Ordering::Release);
+            connections.pool.retain(|link, _| {
+                link.sweep();
+                true
+            });
+        });
     }
 }

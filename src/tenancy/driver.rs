@@ -130,9 +130,13 @@ pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
     if error.as_db_error().is_some() {
         return sqlx::Error::Database(Box::new(Answered(error)));
     }
-    let of_value =
-        std::error::Error::source(&error).is_some_and(|source| !source.is::<io::Error>());
-    if of_value { sqlx::Error::Decode(error.into()) } else { lost(error) }
+    // What goes wrong on the wire has a cause there, or is the end of the connection.
+    let source = std::error::Error::source(&error);
+    if error.is_closed() || source.is_some_and(|source| source.is::<io::Error>()) {
+        lost(error)
+    } else {
+        sqlx::Error::Decode(error.into())
+    }
 }
 
 /// An error on the way to a connection.

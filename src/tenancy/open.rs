@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use entity::{OrgRole, OrganizationId, UserId};
+use entity::{OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, Values};
 use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
@@ -20,7 +20,8 @@ use crate::{
 
 /// By name, so that servers of two versions can use one database.
 const OPEN: &str =
-    "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version
+    "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
+        organization_name, organization_created_at, organization_updated_at
     FROM auth.open_request($1, $2, $3, $4, $5)";
 
 /// Where a request wants to go, and from where it comes.
@@ -83,10 +84,11 @@ pub async fn open(
         (transaction, row) = begin(connections, access, &parameters).await?;
     }
     let tenant = tenant(&row)?;
-    let slug: Option<String> = get(&row, "organization_slug")?;
+    let organization = organization(&row)?;
     // An id in the claim does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
     let asked = destination.slug.as_ref().or(by_claim);
+    let slug = organization.as_ref().map(|organization| organization.slug.clone());
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
     let viewer = Viewer {
         user_id: UserId(get(&row, "user_id")?),
@@ -96,7 +98,9 @@ pub async fn open(
     let billing_version = get(&row, "billing_version")?;
     let notices = placement.notices().clone();
     let opening = Opening { connections: connections.clone(), access, parameters, notices };
-    let session = Session::new(transaction, viewer, tenant, environment, opening);
+    // What changes rows reads them anew.
+    let organization = organization.filter(|_| access == Access::Read);
+    let session = Session::new(transaction, viewer, tenant, organization, environment, opening);
     Ok(Opened { session, moved_to, billing_version })
 }
 
@@ -154,6 +158,20 @@ fn tenant(row: &Row) -> Result<Option<Tenant>> {
         }),
         _ => None,
     })
+}
+
+/// Its row.
+fn organization(row: &Row) -> Result<Option<organization::Model>> {
+    let Some(id) = get(row, "organization_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(organization::Model {
+        id: OrganizationId(id),
+        name: get(row, "organization_name")?,
+        slug: get(row, "organization_slug")?,
+        created_at: get(row, "organization_created_at")?,
+        updated_at: get(row, "organization_updated_at")?,
+    }))
 }
 
 fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use entity::{OrgRole, OrganizationId, UserId};
+use entity::{OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, Statement};
 
 use super::{
@@ -49,6 +49,7 @@ pub struct Session {
     transaction: Transaction,
     viewer: Viewer,
     tenant: Mutex<Option<Tenant>>,
+    organization: Option<organization::Model>,
     entered: AtomicU32,
     now: DateTime<Utc>,
     rules: Arc<Rules>,
@@ -63,6 +64,7 @@ impl Session {
         transaction: Transaction,
         viewer: Viewer,
         tenant: Option<Tenant>,
+        organization: Option<organization::Model>,
         environment: &Environment,
         opening: Opening,
     ) -> Self {
@@ -70,6 +72,7 @@ impl Session {
             transaction,
             viewer,
             tenant: Mutex::new(tenant),
+            organization,
             entered: AtomicU32::new(0),
             now: environment.clock.now(),
             rules: Arc::clone(&environment.rules),
@@ -96,6 +99,11 @@ impl Session {
     /// The request is in an organization.
     pub fn in_organization(&self) -> bool {
         self.tenant().is_some()
+    }
+
+    /// The organization's row, which came with the opening of a session that only reads.
+    pub fn organization_row(&self) -> Option<&organization::Model> {
+        self.organization.as_ref()
     }
 
     /// Keeps what was done, and tells those who watch.

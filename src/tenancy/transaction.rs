@@ -1,7 +1,8 @@
 //! One transaction on one connection, shared by everything that a request does.
 //!
-//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed, or behind a ROLLBACK that was sent
-//! when nothing else ran any more: PostgreSQL executes it before whatever is sent next.
+//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed. One that only read, and on which
+//! nothing runs any more, goes back at once: the next transaction's first message begins with its ROLLBACK, and where there is no
+//! next one, a sweep of the pool sends it within milliseconds. Nothing can come between, because a connection executes in order.
 
 use std::{
     sync::{
@@ -40,10 +41,13 @@ pub enum Access {
 }
 
 impl Access {
-    pub(super) fn begin(self) -> &'static str {
-        match self {
-            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            Self::Write => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+    /// The statement, behind the end of the transaction before where that is still open.
+    fn begin(self, behind: bool) -> &'static str {
+        match (self, behind) {
+            (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
         }
     }
 }
@@ -92,10 +96,11 @@ impl Transaction {
         let mut retried = false;
         loop {
             // From here on, whatever is cancelled leaves no open transaction behind.
-            let connection = Borrowed::new(connections.lease().await?);
+            let connection = Borrowed::new(connections).await?;
             let link = connection.link()?;
+            let begin = access.begin(link.take_forsaken());
             let (begun, answer) =
-                tokio::join!(biased; link.execute(access.begin()), link.query(sql, parameters));
+                tokio::join!(biased; link.execute(begin), link.query(sql, parameters));
             match begun.and(answer) {
                 Ok(answer) => return Ok((Self::new(connection), answer.rows)),
                 // One that died in the pool is no reason to fail: nothing has happened on it.
@@ -186,11 +191,11 @@ impl Transaction {
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
         match timeout(COMMIT_WAIT, connection.link()?.execute("SELECT 1; COMMIT")).await {
             Ok(Ok(())) => {
-                connection.is_clean();
+                connection.set(CLEAN);
                 Ok(())
             }
             Ok(Err(error)) if Trouble::of(&error) == Trouble::Connection => {
-                connection.is_lost();
+                connection.set(LOST);
                 Err(Error::CommitOutcomeUnknown(Arc::new(error)))
             }
             Ok(Err(error)) => {
@@ -198,7 +203,7 @@ impl Transaction {
                 Err(error.into())
             }
             Err(elapsed) => {
-                connection.is_lost();
+                connection.set(LOST);
                 Err(Error::CommitOutcomeUnknown(Arc::new(elapsed)))
             }
         }
@@ -210,14 +215,12 @@ impl Transaction {
         *self.connection() = fresh.connection().take();
     }
 
-    /// Ends the transaction without keeping anything, and waits for nothing.
+    /// Ends a transaction that only read, and waits for nothing.
     pub fn release(&self) {
-        let Some(connection) = self.connection().take() else {
-            return;
-        };
+        let connection = self.connection().take();
         // What was abandoned may run for long: then the rollback is waited for, behind the caller's back.
-        if self.is_idle() && connection.link().is_ok_and(|link| link.send("ROLLBACK")) {
-            connection.is_clean();
+        if let Some(connection) = connection.filter(|_| self.is_idle()) {
+            connection.set(FORSAKEN);
         }
     }
 
@@ -250,37 +253,34 @@ impl Drop for Waiting<'_> {
 const OPEN: u8 = 0;
 const CLEAN: u8 = 1;
 const LOST: u8 = 2;
+const FORSAKEN: u8 = 3;
 
 /// A connection that is clean when it goes back to its pool: dropped in whatever state, it is rolled back first, behind
 /// everybody's back, or closed.
 struct Borrowed {
     lease: Option<Lease>,
+    connections: Connections,
     state: AtomicU8,
 }
 
 impl Borrowed {
-    fn new(lease: Lease) -> Self {
-        Self { lease: Some(lease), state: AtomicU8::new(OPEN) }
+    async fn new(connections: &Connections) -> Result<Self> {
+        let (lease, connections) = (Some(connections.lease().await?), connections.clone());
+        Ok(Self { lease, connections, state: AtomicU8::new(OPEN) })
     }
 
     fn link(&self) -> Result<&Link, sqlx::Error> {
         self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Nothing is open on it.
-    fn is_clean(&self) {
-        self.state.store(CLEAN, Ordering::Relaxed);
-    }
-
-    /// Nobody knows what it does.
-    fn is_lost(&self) {
-        self.state.store(LOST, Ordering::Relaxed);
+    fn set(&self, state: u8) {
+        self.state.store(state, Ordering::Relaxed);
     }
 
     /// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
     async fn roll_back(&self) {
         let Ok(link) = self.link() else { return };
-        self.state.store(rolled_back(link).await, Ordering::Relaxed);
+        self.set(rolled_back(link).await);
     }
 }
 
@@ -289,19 +289,17 @@ impl Drop for Borrowed {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        match self.state.load(Ordering::Relaxed) {
-            CLEAN => drop(lease),
-            LOST => drop(Lease::take(lease)),
-            _ => match Handle::try_current() {
-                // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
-                Ok(runtime) => drop(runtime.spawn(async move {
-                    match rolled_back(&lease).await {
-                        CLEAN => drop(lease),
-                        _ => drop(Lease::take(lease)),
-                    }
-                })),
-                Err(_) => drop(Lease::take(lease)),
-            },
+        match (self.state.load(Ordering::Relaxed), Handle::try_current()) {
+            (CLEAN, _) => drop(lease),
+            (LOST, _) | (_, Err(_)) => drop(Lease::take(lease)),
+            (FORSAKEN, Ok(runtime)) => self.connections.forsake(lease, &runtime),
+            // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
+            (_, Ok(runtime)) => drop(runtime.spawn(async move {
+                match rolled_back(&lease).await {
+                    CLEAN => drop(lease),
+                    _ => drop(Lease::take(lease)),
+                }
+            })),
         }
     }
 }

@@ -78,8 +78,8 @@ async fn a_dashboard_takes_the_same_statements_for_one_row_and_for_fifty() {
             assert_eq!(nodes.len(), size, "{list}");
             assert!(nodes.iter().all(|node| node[person]["name"].is_string()), "{list}");
         }
-        // Opening; organization; plan, its features; three lists; all people at once.
-        assert_eq!(count, 8, "with {size} rows");
+        // Opening; plan, its features; three lists; all people at once.
+        assert_eq!(count, 7, "with {size} rows");
     }
 }
 
