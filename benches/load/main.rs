@@ -13,7 +13,9 @@
 mod client;
 mod cost;
 mod floor;
+mod relay;
 mod report;
+mod requests;
 mod seed;
 mod server;
 mod workload;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::{cost::Cost, server::Talk, workload::Workload};
+use crate::{cost::Cost, relay::Talk, workload::Workload};
 
 /// Requests per second of `PostGraphile` 5 over those of the floor that was measured beside it, on two cores, 16 connections and 10,000
 /// organizations as they are here.

@@ -5,7 +5,12 @@ use std::fmt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{Failure, client, seed::Seeded, server::Server};
+use crate::{
+    Failure, client,
+    requests::{CREATE_PROJECT, DASHBOARD, PROJECT, PROJECTS},
+    seed::Seeded,
+    server::Server,
+};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -51,23 +56,11 @@ impl Workload {
     /// The body of a request; `project` is one of the organization's.
     pub(crate) fn body(self, project: Uuid) -> String {
         let (query, variables) = match self {
-            Self::Dashboard => (
-                "query Dashboard { organization { id name slug plan { name } \
-                 projects(first: 10) { nodes { id name description createdAt createdBy { id name } } } \
-                 members(first: 10) { nodes { id role joinedAt user { id name email } } } \
-                 auditLogs(first: 10) { nodes { id action resourceType createdAt metadata actor { id name } } } } }",
-                json!({}),
-            ),
-            Self::Project => (
-                "query Project($id: ID!) { organization { project(id: $id) { id name description createdAt updatedAt } } }",
-                json!({ "id": project }),
-            ),
-            Self::Projects => (
-                "query Projects { organization { projects(first: 20) { nodes { id name description createdAt } } } }",
-                json!({}),
-            ),
+            Self::Dashboard => (DASHBOARD, json!({})),
+            Self::Project => (PROJECT, json!({ "id": project })),
+            Self::Projects => (PROJECTS, json!({})),
             Self::CreateProject => (
-                "mutation Create($input: CreateProjectInput!) { createProject(input: $input) { project { id name createdAt } } }",
+                CREATE_PROJECT,
                 json!({ "input": { "name": "Created under load", "description": "One of many." } }),
             ),
             Self::Mix => return self.one_of().body(project),

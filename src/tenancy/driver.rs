@@ -132,7 +132,7 @@ pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
     }
     // What goes wrong on the wire has a cause there, or is the end of the connection.
     let source = std::error::Error::source(&error);
-    if error.is_closed() || source.is_some_and(|source| source.is::<io::Error>()) {
+    if error.is_closed() || source.is_some_and(<dyn std::error::Error>::is::<io::Error>) {
         lost(error)
     } else {
         sqlx::Error::Decode(error.into())

@@ -98,9 +98,9 @@ impl Transaction {
             // From here on, whatever is cancelled leaves no open transaction behind.
             let connection = Borrowed::new(connections).await?;
             let link = connection.link()?;
-            let begin = access.begin(link.take_forsaken());
+            let statement = access.begin(link.take_forsaken());
             let (begun, answer) =
-                tokio::join!(biased; link.execute(begin), link.query(sql, parameters));
+                tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
             match begun.and(answer) {
                 Ok(answer) => return Ok((Self::new(connection), answer.rows)),
                 // One that died in the pool is no reason to fail: nothing has happened on it.

@@ -28,6 +28,7 @@ mod mutation;
 mod operations;
 mod organization;
 mod page;
+mod performance;
 mod project;
 mod resolution;
 mod rust_client;

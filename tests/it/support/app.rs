@@ -40,6 +40,8 @@ pub struct Settings {
     pub issuer: Option<JwksOptions>,
     /// Who sends mail; `rules` must say that it is sent.
     pub mailer: Option<Mailer>,
+    /// The folder of another socket, whose listener passes on to PostgreSQL.
+    pub socket: Option<std::path::PathBuf>,
 }
 
 impl Default for Settings {
@@ -80,6 +82,7 @@ impl Default for Settings {
             },
             issuer: None,
             mailer: None,
+            socket: None,
         }
     }
 }
@@ -113,7 +116,10 @@ impl App {
 
     pub async fn on(database: Database, settings: Settings) -> Self {
         let options = DatabaseOptions {
-            connect: database.app().statement_cache_capacity(500),
+            connect: match &settings.socket {
+                Some(folder) => database.app().socket(folder),
+                None => database.app(),
+            },
             listen: None,
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),

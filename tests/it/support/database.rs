@@ -68,6 +68,11 @@ impl Database {
         self.admin().username("tenantry_app")
     }
 
+    /// The folder of PostgreSQL's socket.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.admin.get_socket_or_host().into()
+    }
+
     /// The address of the database for a role.
     pub fn url(&self, role: &str) -> String {
         let socket: String = url_encode(&self.admin.get_socket_or_host());

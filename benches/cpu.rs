@@ -1,0 +1,195 @@
+//! What the parts of a request cost on their own: token, document, execution, answer, and the opening of a session. Only the last two
+//! of them wait for PostgreSQL.
+//!
+//! `cargo bench --bench cpu`
+
+#[path = "load/requests.rs"]
+#[expect(dead_code, reason = "one workload is enough here")]
+mod requests;
+#[path = "load/seed.rs"]
+#[expect(dead_code, reason = "the load needs more of it")]
+mod seed;
+
+use std::{hint::black_box, sync::Arc, time::Duration};
+
+use criterion::Criterion;
+use serde_json::json;
+use tenantry::{
+    auth::{Caller, Claims, Verifier},
+    clock::Clock,
+    config::parse_database_url,
+    graphql::{Limits, document::GraphqlRequest},
+    request::Engine,
+    schema::Api,
+    tenancy::{
+        Access, DatabaseOptions, Destination, Environment, InvitationKey, Placement, Rules, open,
+    },
+    usage::Meter,
+};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use requests::DASHBOARD;
+use seed::{SECRET, Seeded};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    // On this thread, with which PostgreSQL ends.
+    let seeded = Seeded::create(100)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let engine = Arc::new(runtime.block_on(async { engine(&seeded) })?);
+    let mut criterion = Criterion::default().configure_from_args();
+    token(&mut criterion, &runtime, &seeded)?;
+    document(&mut criterion, &runtime, &engine)?;
+    session(&mut criterion, &runtime, &engine)?;
+    criterion.final_summary();
+    Ok(())
+}
+
+fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
+    let options = DatabaseOptions {
+        connect: parse_database_url("DATABASE_URL", &seeded.url())?,
+        listen: None,
+        max_connections: 1,
+        acquire_timeout: Duration::from_secs(5),
+        statement_cache: 100,
+    };
+    let placement = Placement::shared(&options)?;
+    let rules = Rules {
+        billing_grace: chrono::Duration::days(7),
+        trial_term: chrono::Duration::days(14),
+        max_owned_organizations: 3,
+        invitation_term: chrono::Duration::days(7),
+        invitation_key: InvitationKey(SECRET.into()),
+        mails_invitations: false,
+        public_url: "https://app.example".to_owned(),
+        stripe: None,
+    };
+    let environment = Environment { clock: Clock::system(), rules: Arc::new(rules) };
+    Ok(Engine {
+        api: api()?,
+        meter: Meter::new(placement.clone(), environment.clone()),
+        placement,
+        environment,
+        timeout: Duration::from_secs(10),
+        introspection: true,
+    })
+}
+
+fn api() -> Result<Api, Failure> {
+    let limits = Limits {
+        tokens: 5_000,
+        depth: 12,
+        introspection_depth: 20,
+        complexity: 10_000,
+        aliases: 30,
+        root_mutations: 10,
+    };
+    Ok(Api::new(limits)?)
+}
+
+fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) -> Result<(), Failure> {
+    let verifier = || {
+        let claims = Claims {
+            issuer: None,
+            audience: None,
+            email: "email".to_owned(),
+            email_trusted: false,
+            organization: "org".to_owned(),
+        };
+        Verifier::with_secret(SECRET, claims, Clock::system())
+    };
+    let token = seeded.tokens.first().ok_or("no token")?;
+    criterion.bench_function("token, seen for the first time", |bench| {
+        bench.iter_batched(
+            verifier,
+            |verifier| black_box(runtime.block_on(verifier.verify(token)).is_ok()),
+            criterion::BatchSize::SmallInput,
+        );
+    });
+    let known = verifier();
+    criterion.bench_function("token, seen before", |bench| {
+        bench.iter(|| black_box(runtime.block_on(known.verify(token)).is_ok()));
+    });
+    Ok(())
+}
+
+fn asked(query: String) -> GraphqlRequest {
+    GraphqlRequest { query, operation_name: None, variables: serde_json::Map::new() }
+}
+
+fn document(criterion: &mut Criterion, runtime: &Runtime, engine: &Engine) -> Result<(), Failure> {
+    let api = api()?;
+    let mut n = 0;
+    criterion.bench_function("document, read for the first time", |bench| {
+        bench.iter(|| {
+            n += 1;
+            runtime.block_on(api.read(asked(format!("{DASHBOARD} # {n}")))).is_ok()
+        });
+    });
+    criterion.bench_function("document, read before", |bench| {
+        bench.iter(|| runtime.block_on(api.read(asked(DASHBOARD.to_owned()))).is_ok());
+    });
+    let introspection = "{ __type(name: \"Project\") { name fields { name type { name kind } } } }";
+    let answer = |runtime: &Runtime| {
+        runtime.block_on(async {
+            let prepared = engine.prepare(asked(introspection.to_owned())).await.ok()?;
+            Some(engine.introspect(prepared).await)
+        })
+    };
+    criterion.bench_function("execution that needs no database", |bench| {
+        bench.iter(|| answer(runtime).is_some());
+    });
+    Ok(())
+}
+
+fn session(
+    criterion: &mut Criterion,
+    runtime: &Runtime,
+    engine: &Arc<Engine>,
+) -> Result<(), Failure> {
+    let caller = Arc::new(Caller {
+        expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
+        issuer: String::new(),
+        subject: "user-7-1".to_owned(),
+        email: None,
+        name: None,
+        organization: None,
+    });
+    let destination = Destination { slug: Some("org-7".to_owned()), client_ip: None };
+    let dashboard = || {
+        runtime.block_on(async {
+            let prepared =
+                engine.prepare(asked(DASHBOARD.to_owned())).await.map_err(|_| "refused")?;
+            let (caller, destination) = (Arc::clone(&caller), destination.clone());
+            Ok::<_, Failure>(
+                Arc::clone(engine).execute(prepared, caller, destination, Uuid::nil()).await,
+            )
+        })
+    };
+    let answer = dashboard()?.response;
+    if !answer.errors.is_empty() {
+        return Err(json!(answer.errors).to_string().into());
+    }
+    criterion.bench_function("answer of a dashboard, serialized", |bench| {
+        bench.iter(|| serde_json::to_string(&answer).map(|text| text.len()));
+    });
+    criterion.bench_function("session, opened and released", |bench| {
+        bench.iter(|| {
+            runtime.block_on(async {
+                let (placement, environment) = (&engine.placement, &engine.environment);
+                let opened =
+                    open(placement, environment, &caller, &destination, Access::Read).await;
+                opened.is_ok_and(|opened| {
+                    opened.session.transaction().release();
+                    true
+                })
+            })
+        });
+    });
+    criterion.bench_function("dashboard, from document to answer", |bench| {
+        bench.iter(|| dashboard().is_ok());
+    });
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! What requests cost, counted instead of timed: statements, waits, allocations, and the plans of the statements.
+
+#[path = "../../benches/load/relay.rs"]
+mod relay;
+#[path = "../../benches/load/requests.rs"]
+mod requests;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor, Row};
+use tenantry::{auth::Caller, graphql::document::GraphqlRequest, tenancy::Destination};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{Layer, layer::Context, prelude::*};
+use uuid::Uuid;
+
+use crate::support::{App, Settings, app::token, database::Database};
+use relay::Relay;
+use requests::{CREATE_PROJECT, DASHBOARD, PROJECT, PROJECTS};
+
+/// The rows of the benchmark.
+const SEED: &str = include_str!("../../benches/load/seed.sql");
+
+/// And rows where it has none.
+const MORE: &str = "
+    INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
+        SELECT o.id, o.slug || n || '@example.com', 'member', sha256(convert_to(o.slug || n, 'UTF8')), now() + interval '1 day'
+        FROM app.organizations o, generate_series(1, 3) n;
+    INSERT INTO billing.usage (organization_id, feature, period_start, used)
+        SELECT o.id, 'api_calls_per_month', date_trunc('month', now(), 'UTC') - n * interval '1 month', 7
+        FROM app.organizations o, generate_series(1, 3) n;
+    INSERT INTO app.outbox (organization_id, kind, due_at, processed_at)
+        SELECT o.id, 'mail', now(), now() FROM app.organizations o, generate_series(1, 3) n;";
+
+fn new_project() -> Value {
+    json!({ "input": { "name": "Created under load", "description": "One of many." } })
+}
+
+// On one thread: whatever a request says before it waits is then on its way at once.
+#[tokio::test]
+async fn statements_and_waits_of_the_workloads_are_these() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::create().await;
+    let project: String = database
+        .value("SELECT min(p.id::text) FROM app.projects p JOIN app.organizations o ON o.id = p.organization_id WHERE o.slug = 'acme'")
+        .await;
+    let relay = Relay::between(folder.path(), &database.socket()).unwrap();
+    let socket = Some(folder.path().to_owned());
+    let app =
+        App::on(database, Settings { socket, max_connections: 1, ..Settings::default() }).await;
+    let workloads = [
+        // Opening; plan, projects, members, audit log; people; the end.
+        (DASHBOARD, json!({}), 8, 4),
+        // Opening; project; the end.
+        (PROJECT, json!({ "id": project }), 4, 3),
+        (PROJECTS, json!({}), 4, 3),
+        // Opening; lock, role, count; limit; row, audit log; the end, which is two statements.
+        (CREATE_PROJECT, new_project(), 10, 5),
+    ];
+    for (query, variables, statements, waits) in workloads {
+        let mut seen = relay::Talk::default();
+        // The first one prepares.
+        for _ in 0..3 {
+            relay.take();
+            app.person("acme-owner").query_with(query, variables.clone()).await.data();
+            // What was only read is rolled back after the answer.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            seen = relay.take();
+        }
+        assert_eq!((seen.statements, seen.waits), (statements, waits), "{query}");
+    }
+}
+
+#[test]
+fn a_request_allocates_no_more_than_this() {
+    // On one thread, whose allocations are counted: those of the connection included.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let app = runtime.block_on(App::start());
+    let project: String =
+        runtime.block_on(app.database.value("SELECT min(id::text) FROM app.projects"));
+    let workloads = [
+        (DASHBOARD, json!({}), 1_500),
+        (PROJECT, json!({ "id": project }), 200),
+        (PROJECTS, json!({}), 290),
+        (CREATE_PROJECT, new_project(), 600),
+    ];
+    for (query, variables, most) in workloads {
+        let ask = || {
+            let caller = Caller {
+                expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
+                issuer: String::new(),
+                subject: "acme-owner".to_owned(),
+                email: None,
+                name: None,
+                organization: Some("acme".to_owned()),
+            };
+            let request = GraphqlRequest {
+                query: query.to_owned(),
+                operation_name: None,
+                variables: variables.as_object().unwrap().clone(),
+            };
+            let destination = Destination { slug: None, client_ip: None };
+            let engine = Arc::clone(&app.engine);
+            runtime.block_on(async {
+                let prepared = engine.prepare(request).await.unwrap();
+                let answer =
+                    engine.execute(prepared, Arc::new(caller), destination, Uuid::nil()).await;
+                assert!(answer.response.errors.is_empty(), "{answer:?}");
+                serde_json::to_string(&answer.response).unwrap()
+            })
+        };
+        // Reads the document, prepares the statements, leases calls.
+        for _ in 0..3 {
+            ask();
+        }
+        // The fewest, because what the server does in the background falls into some of them.
+        let counted = (0..50).map(|_| {
+            allocation_counter::measure(|| {
+                ask();
+            })
+            .count_total
+        });
+        let fewest = counted.min().unwrap();
+        assert!(fewest <= most, "{fewest} allocations, {most} are allowed: {query}");
+    }
+}
+
+/// Collects the statements that a server runs.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<BTreeSet<String>>>);
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        struct Sql<'set>(&'set Statements);
+        impl tracing::field::Visit for Sql<'_> {
+            fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+
+            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+                if field.name() == "sql" {
+                    self.0.0.lock().unwrap().insert(value.to_owned());
+                }
+            }
+        }
+        event.record(&mut Sql(self));
+    }
+}
+
+/// What an organization's people do all day.
+const DAY: [&str; 8] = [
+    DASHBOARD,
+    PROJECTS,
+    "{ organization { projects(last: 5) { totalCount pageInfo { startCursor } nodes { id } }
+                      members(first: 3) { totalCount nodes { invitedBy { name } } }
+                      invitations { totalCount nodes { email } } billing { status } entitlements { used } } }",
+    "{ organization { auditLogs(filter: { action: \"project.updated\" }) { nodes { id } } } }",
+    "{ organization { auditLogs(filter: { since: \"2026-03-01T00:00:00Z\", until: \"2026-03-02T00:00:00Z\" }) { nodes { id } } } }",
+    "mutation { updateOrganization(input: { name: \"Another name\" }) { organization { name } } }",
+    "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { invitation { id } } }",
+    "{ viewer { id name memberships { role } } plans { name features { limit } } }",
+];
+
+#[tokio::test]
+async fn every_statement_reads_its_organization_s_range_of_an_index() {
+    let database = Database::create().await;
+    let mut admin = database.connect_admin().await;
+    admin.execute(AssertSqlSafe(SEED.replace(":organizations", "10000"))).await.unwrap();
+    admin.execute(MORE).await.unwrap();
+    admin.execute("VACUUM ANALYZE").await.unwrap();
+    let statements = Statements::default();
+    let app = App::on(database, Settings::default()).await;
+    {
+        // For this thread alone, on which the whole test runs.
+        let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+        let subscriber = tracing_subscriber::registry().with(statements.clone());
+        let _guard = tracing::subscriber::set_default(subscriber);
+        tracing::callsite::rebuild_interest_cache();
+        let owner = app.client(Some("org-7"), Some(token("user-7-1")));
+        for text in DAY {
+            owner.data(text).await;
+        }
+        let created = owner.query_with(CREATE_PROJECT, new_project()).await.data();
+        let id = &created["createProject"]["project"]["id"];
+        let page =
+            owner.data("{ organization { projects(first: 2) { pageInfo { endCursor } } } }").await;
+        let cursor = &page["organization"]["projects"]["pageInfo"]["endCursor"];
+        for text in [
+            format!(
+                "{{ organization {{ project(id: {id}) {{ name }} projects(first: 2, after: {cursor}) {{ nodes {{ id }} }} }} node(id: {id}) {{ id }} }}"
+            ),
+            format!(
+                "mutation {{ updateProject(input: {{ id: {id}, name: \"b\" }}) {{ project {{ name }} }} }}"
+            ),
+            format!("mutation {{ deleteProject(input: {{ id: {id} }}) {{ project {{ name }} }} }}"),
+        ] {
+            owner.data(&text).await;
+        }
+    }
+    let statements = statements.0.lock().unwrap().clone();
+    assert!(statements.len() > 30, "{statements:#?}");
+    // One person has few seats, and one address has one person.
+    let leading: BTreeSet<String> = sqlx::query_scalar(
+        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+         WHERE c.relnamespace::regnamespace::text IN ('app', 'auth', 'billing', 'audit')
+           AND (a.attname IN ('organization_id', 'user_id') OR c.relname IN ('organizations', 'users') AND i.indisunique)",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .unwrap()
+    .into_iter()
+    .map(|name: String| name.rsplit('.').next().unwrap().to_owned())
+    .collect();
+    let mut app_role = app.database.connect_app().await;
+    app_role
+        .execute(
+            "SELECT set_config('app.current_org_id', md5('organization7')::uuid::text, false),
+                         set_config('app.current_user_id', md5('user7-1')::uuid::text, false)",
+        )
+        .await
+        .unwrap();
+    let mut scans = 0;
+    for sql in &statements {
+        let plan = plan(&mut app_role, sql).await;
+        for scan in scans_of(&plan) {
+            let table = scan["Relation Name"].as_str().unwrap_or_default();
+            if ["plans", "plan_features"].contains(&table) {
+                continue;
+            }
+            scans += 1;
+            let index = scan["Index Name"].as_str().unwrap_or_default();
+            assert!(
+                leading.contains(index) && !scan["Index Cond"].is_null(),
+                "{table} is read by {} {index}: {sql}\n{plan:#}",
+                scan["Node Type"]
+            );
+        }
+    }
+    assert!(scans > 30, "{scans} scans");
+}
+
+/// The plan that serves every tenant.
+async fn plan(connection: &mut sqlx::PgConnection, sql: &str) -> Value {
+    let parameters = (1..100).take_while(|n| sql.contains(&format!("${n}"))).count();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
+    connection.execute(AssertSqlSafe(format!("PREPARE the_statement AS {sql}"))).await.unwrap();
+    let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE the_statement{arguments}");
+    let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(explain))).await.unwrap();
+    connection.execute("DEALLOCATE the_statement").await.unwrap();
+    row.try_get(0).unwrap()
+}
+
+/// Every node of a plan that reads a table.
+fn scans_of(plan: &Value) -> Vec<&Value> {
+    let mut found = Vec::new();
+    let mut open = vec![plan];
+    while let Some(node) = open.pop() {
+        match node {
+            Value::Array(nodes) => open.extend(nodes),
+            Value::Object(fields) => {
+                let kind = node["Node Type"].as_str().unwrap_or_default();
+                // An index that is read into a bitmap has no name of a table, and the table then no name of an index.
+                if kind.ends_with("Scan") && kind != "Bitmap Heap Scan" && kind != "Function Scan" {
+                    found.push(node);
+                }
+                open.extend(fields.values());
+            }
+            _ => {}
+        }
+    }
+    found
+}
