@@ -47,6 +47,8 @@ BEGIN
     END IF;
 
     IF p_path IS NULL AND p_claim IS NULL THEN
+        -- Whatever the connection did before.
+        PERFORM set_config('app.current_org_id', '', true), set_config('app.current_role', '', true);
         outcome := 'OK';
         RETURN;
     END IF;

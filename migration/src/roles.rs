@@ -10,9 +10,10 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use crate::{APP_ROLE, Error, OWNER_ROLE};
 
 /// What every connection of the app role starts with: `(setting, value as PostgreSQL stores it)`.
-pub const APP_SETTINGS: [(&str, &str); 7] = [
+pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("search_path", "app, auth, billing, audit, pg_temp"),
     ("jit", "off"),
+    ("TimeZone", "UTC"),
     // Every statement reads a tenant's range of an index, whatever its parameters are: planning anew each time finds the same.
     ("plan_cache_mode", "force_generic_plan"),
     ("statement_timeout", "10s"),

@@ -2,8 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject, connection::EmptyFields};
 use chrono::{DateTime, Utc};
-use entity::{OrganizationId, organization};
-use tokio::sync::OnceCell;
+use entity::organization;
 
 use super::{OrganizationName, Slug, loader::OrganizationById, ops};
 use crate::{
@@ -20,24 +19,12 @@ use crate::{
     usage::{self, Entitlement, Meter},
 };
 
-/// Its row is read when a field of it is selected.
 #[derive(Debug)]
-pub struct Organization {
-    id: OrganizationId,
-    row: OnceCell<organization::Model>,
-}
+pub struct Organization(pub organization::Model);
 
 impl From<organization::Model> for Organization {
     fn from(row: organization::Model) -> Self {
-        Self { id: row.id, row: OnceCell::new_with(Some(row)) }
-    }
-}
-
-impl Organization {
-    async fn row(&self, ctx: &Context<'_>) -> Result<&organization::Model> {
-        let read =
-            async || ctx.load(OrganizationById(self.id)).await?.ok_or(Error::OrganizationNotFound);
-        self.row.get_or_try_init(read).await
+        Self(row)
     }
 }
 
@@ -46,27 +33,27 @@ impl Organization {
 impl Organization {
     /// The organization's id.
     pub async fn id(&self) -> ID {
-        self.id.0.into()
+        self.0.id.0.into()
     }
 
     /// What to call it: 1 to 100 characters.
-    async fn name(&self, ctx: &Context<'_>) -> Result<&str> {
-        Ok(&self.row(ctx).await?.name)
+    async fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Its place in addresses: `/org/{slug}/graphql`.
-    async fn slug(&self, ctx: &Context<'_>) -> Result<&str> {
-        Ok(&self.row(ctx).await?.slug)
+    async fn slug(&self) -> &str {
+        &self.0.slug
     }
 
     /// When it was founded.
-    async fn created_at(&self, ctx: &Context<'_>) -> Result<DateTime<Utc>> {
-        Ok(self.row(ctx).await?.created_at)
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
     }
 
     /// When its name or slug last changed.
-    async fn updated_at(&self, ctx: &Context<'_>) -> Result<DateTime<Utc>> {
-        Ok(self.row(ctx).await?.updated_at)
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.updated_at
     }
 
     /// The plan in effect: the default one when the subscription or the trial has ended.
@@ -209,9 +196,11 @@ impl OrganizationQuery {
             Err(error) => return Some(Err(error)),
         };
         let tenant = session.authorize(Permission::OrganizationRead).ok()?;
-        // Whoever is in it was found among its members by this transaction.
-        let row = OnceCell::new_with(session.organization_row().cloned());
-        Some(Ok(Organization { id: tenant.organization_id, row }))
+        if let Some(row) = session.organization_row() {
+            return Some(Ok(Organization(row.clone())));
+        }
+        let row = ctx.load(OrganizationById(tenant.organization_id)).await;
+        Some(row.and_then(|row| row.map(Organization).ok_or(Error::OrganizationNotFound)))
     }
 }
 
@@ -293,7 +282,7 @@ impl OrganizationMutation {
         let name = OrganizationName::parse(&input.name)?;
         let slug = Slug::parse(&input.slug)?;
         let organization = ops::create(ctx.session()?, name, slug).await?;
-        Ok(CreateOrganizationPayload { organization: organization.into() })
+        Ok(CreateOrganizationPayload { organization: Organization(organization) })
     }
 
     /// Changes the current organization's name (admins and up) or slug (owners). The slug before goes on leading members
@@ -308,7 +297,7 @@ impl OrganizationMutation {
         let name = input.name.as_deref().map(OrganizationName::parse).transpose()?;
         let slug = input.slug.as_deref().map(Slug::parse).transpose()?;
         let organization = ops::update(ctx.session()?, name, slug).await?;
-        Ok(UpdateOrganizationPayload { organization: organization.into() })
+        Ok(UpdateOrganizationPayload { organization: Organization(organization) })
     }
 
     /// Deletes the current organization and all that belongs to it, except its audit log. Owners. Nobody can take its slugs
@@ -320,7 +309,7 @@ impl OrganizationMutation {
         #[graphql(desc = "A confirmation.")] input: DeleteOrganizationInput,
     ) -> Result<DeleteOrganizationPayload> {
         let organization = ops::delete(ctx.session()?, &input.slug).await?;
-        Ok(DeleteOrganizationPayload { organization: organization.into() })
+        Ok(DeleteOrganizationPayload { organization: Organization(organization) })
     }
 
     /// Makes the caller a member of the organization that invited their verified e-mail address. Works without an
@@ -334,6 +323,9 @@ impl OrganizationMutation {
         let session = ctx.session()?;
         let member = invitation::accept(session, &input.token).await?;
         let organization = ops::get(session).await?;
-        Ok(AcceptInvitationPayload { organization: organization.into(), member: Member(member) })
+        Ok(AcceptInvitationPayload {
+            organization: Organization(organization),
+            member: Member(member),
+        })
     }
 }

@@ -126,7 +126,6 @@ pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<orga
     session.execute_unprepared("SELECT app.retire_slugs()").await?;
     session.note(Change::Access(None));
     organization::Entity::delete_by_id(organization.id).exec(session).await?;
-    session.leave();
     Ok(organization)
 }
 

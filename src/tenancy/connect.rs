@@ -43,8 +43,8 @@ fn config(options: &PgConnectOptions) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     match options.get_socket() {
         Some(folder) => config.host_path(folder),
-        // A path names a folder of sockets here as well.
-        None => config.host(options.get_host()),
+        // A path names a folder of sockets here as well; an address of IPv6 stands in brackets.
+        None => config.host(options.get_host().trim_matches(['[', ']'])),
     };
     config.port(options.get_port()).user(options.get_username());
     if let Some(password) = address(options).password() {
@@ -56,8 +56,8 @@ fn config(options: &PgConnectOptions) -> tokio_postgres::Config {
     if let Some(name) = options.get_application_name() {
         config.application_name(name);
     }
-    if let Some(options) = options.get_options() {
-        config.options(options);
+    if let Some(settings) = options.get_options() {
+        config.options(settings);
     }
     config.ssl_mode(match options.get_ssl_mode() {
         PgSslMode::Disable | PgSslMode::Allow => SslMode::Disable,
@@ -73,7 +73,8 @@ fn address(options: &PgConnectOptions) -> url::Url {
     options.clone().socket("/").username("nobody").to_url_lossy()
 }
 
-/// As libpq understands `sslmode` (PostgreSQL manual, section 34.19): below `verify-ca` nothing is verified.
+/// As libpq understands `sslmode` (PostgreSQL manual, section 34.19): `require` verifies the chain where there is a root certificate,
+/// and below it nothing is verified.
 fn tls(options: &PgConnectOptions) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -88,9 +89,10 @@ fn tls(options: &PgConnectOptions) -> Result<ClientConfig> {
         (PgSslMode::VerifyFull, None) => {
             builder.with_platform_verifier().map_err(Error::internal)?
         }
-        (PgSslMode::VerifyCa, roots) => {
-            let roots =
-                roots.ok_or_else(|| Error::internal("sslmode=verify-ca needs sslrootcert"))?;
+        (PgSslMode::VerifyCa, None) => {
+            return Err(Error::internal("sslmode=verify-ca needs sslrootcert"));
+        }
+        (PgSslMode::VerifyCa | PgSslMode::Require, Some(roots)) => {
             let chain = Some(verifier(roots).map_err(Error::internal)?);
             builder
                 .dangerous()
@@ -121,13 +123,17 @@ fn roots(pem: &[u8]) -> Result<RootCertStore> {
     Ok(store)
 }
 
-/// The file that a parameter of the address names.
+/// What a parameter of the address names: a file, or the text of one.
 fn file(options: &PgConnectOptions, parameter: &str) -> Result<Option<Vec<u8>>> {
     let address = address(options);
-    let Some((_, path)) = address.query_pairs().find(|(name, _)| name == parameter) else {
+    let Some((_, value)) = address.query_pairs().find(|(name, _)| name == parameter) else {
         return Ok(None);
     };
-    let read = fs::read(path.as_ref());
+    // As sqlx writes it. A text may be a key: it is never repeated.
+    let Some(path) = value.strip_prefix("file: ") else {
+        return Ok(Some(value.into_owned().into_bytes()));
+    };
+    let read = fs::read(path);
     read.map(Some).map_err(|error| Error::internal(format!("{parameter} {path}: {error}")))
 }
 
@@ -180,5 +186,54 @@ impl ServerCertVerifier for Lenient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use tokio_postgres::config::Host;
+
+    use super::*;
+
+    fn options(url: &str) -> PgConnectOptions {
+        PgConnectOptions::from_str(url).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_the_same_in_the_driver_s_words() {
+        let config = config(&options(
+            "postgres://a%40b:p%25%2F%C3%BC@db.example:6432/shop?application_name=me",
+        ));
+        assert_eq!(config.get_hosts(), [Host::Tcp("db.example".to_owned())]);
+        assert_eq!(config.get_ports(), [6432]);
+        assert_eq!(config.get_user(), Some("a@b"));
+        assert_eq!(config.get_password(), Some("p%/ü".as_bytes()));
+        assert_eq!(config.get_dbname(), Some("shop"));
+        assert_eq!(config.get_application_name(), Some("me"));
+        let socket = super::config(&options("postgres://me@localhost/shop?host=/run/postgresql"));
+        assert_eq!(socket.get_hosts(), [Host::Unix("/run/postgresql".into())]);
+        let six = super::config(&options("postgres://me@[::1]/shop"));
+        assert_eq!(six.get_hosts(), [Host::Tcp("::1".to_owned())]);
+    }
+
+    #[test]
+    fn certificates_are_files_that_are_there_and_are_what_they_should_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.pem");
+        let url = |mode: &str| {
+            options(&format!("postgres://me@db/shop?sslmode={mode}&sslrootcert={}", path.display()))
+        };
+        assert!(tls(&url("verify-full")).unwrap_err().cause().contains("root.pem"));
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        for mode in ["require", "verify-ca", "verify-full"] {
+            assert!(tls(&url(mode)).is_err(), "{mode} takes what is no certificate");
+        }
+        assert!(tls(&options("postgres://me@db/shop?sslmode=verify-ca")).is_err());
+        assert!(tls(&options("postgres://me@db/shop?sslmode=require")).is_ok());
+        let text = options("postgres://me@db/shop").ssl_client_key_from_pem("a secret");
+        let half = tls(&text.ssl_client_cert_from_pem("a secret")).unwrap_err();
+        assert!(!half.cause().contains("a secret"), "{}", half.cause());
     }
 }

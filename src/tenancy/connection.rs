@@ -1,7 +1,8 @@
 //! Connections: the pool that lends them, and what one does with a statement.
 //!
-//! The pool asks nothing of a connection that comes back: a transaction gives back clean connections only
-//! (`transaction.rs`), and a dead one is noticed by its own task, or by the statement that opens a session (`open.rs`).
+//! The pool asks nothing of a connection that comes back: what is still open on it, its next user ends first (`transaction.rs`). A
+//! dead one is noticed by its own task, or by the first statement of a transaction.
+#![expect(clippy::disallowed_types, reason = "this is where connections are made")]
 
 use std::{
     num::NonZeroUsize,
@@ -25,7 +26,7 @@ use tokio_postgres::{Client, Row, RowStream, Statement, types::Type};
 
 use super::{
     connect::Connector,
-    driver::{Parameters, failed, not_connected},
+    driver::{Parameters, failed, not_connected, whole},
 };
 use crate::error::{Error, Result};
 
@@ -55,6 +56,8 @@ pub(super) struct Link {
     sending: tokio::sync::Mutex<()>,
     /// A transaction that only read, and that nobody needs any more, is still open.
     forsaken: AtomicBool,
+    /// A statement is being prepared: whoever gives that up leaves one behind that nobody knows.
+    preparing: AtomicBool,
     /// The task that reads and writes.
     task: AbortHandle,
 }
@@ -65,7 +68,7 @@ impl Link {
             connector.config.connect(connector.tls.clone()).await.map_err(not_connected)?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the database ended");
+                tracing::warn!(error = whole(&error), "a connection to the database broke");
             }
         });
         let capacity = NonZeroUsize::new(statement_cache);
@@ -74,6 +77,7 @@ impl Link {
             statements: capacity.map(|capacity| Mutex::new(LruCache::new(capacity))),
             sending: tokio::sync::Mutex::default(),
             forsaken: AtomicBool::new(false),
+            preparing: AtomicBool::new(false),
             task: task.abort_handle(),
         })
     }
@@ -96,10 +100,11 @@ impl Link {
         let answer = collected(self.client.query_raw(&statement, &parameters.values));
         sent(turn, answer).await.map_err(|error| {
             // A change of the schema has made the plan unusable: the next one is made anew.
-            if error.code().is_some_and(|code| ["0A000", "26000"].contains(&code.code())) {
+            let error = failed(error);
+            if is_outdated(&error) {
                 lock(statements).clear();
             }
-            failed(error)
+            error
         })
     }
 
@@ -107,6 +112,16 @@ impl Link {
     pub(super) async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
         let turn = self.sending.lock().await;
         sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
+    }
+
+    /// Nobody can use it any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// It may go back to the pool.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.preparing.load(Ordering::Relaxed)
     }
 
     /// Leaves a transaction that only read to whoever comes next, or to the sweep.
@@ -133,10 +148,14 @@ impl Link {
         sql: &str,
         types: &[Type],
     ) -> Result<Statement, sqlx::Error> {
-        if let Some(statement) = lock(statements).get(sql) {
-            return Ok(statement.clone());
+        let known = lock(statements).get(sql).cloned();
+        if let Some(statement) = known.filter(|statement| statement.params() == types) {
+            return Ok(statement);
         }
-        let statement = Box::pin(self.client.prepare_typed(sql, types)).await.map_err(failed)?;
+        self.preparing.store(true, Ordering::Relaxed);
+        let statement = Box::pin(self.client.prepare_typed(sql, types)).await;
+        self.preparing.store(false, Ordering::Relaxed);
+        let statement = statement.map_err(failed)?;
         lock(statements).put(sql.to_owned(), statement.clone());
         Ok(statement)
     }
@@ -158,6 +177,12 @@ async fn collected(
         rows.push(row);
     }
     Ok(Answer { rows, affected: stream.rows_affected().unwrap_or_default() })
+}
+
+/// A prepared statement whose result has changed, or that PostgreSQL does not know any more.
+pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["0A000", "26000"].contains(&code.as_ref()))
 }
 
 /// Gives up the turn when the statement was sent, and waits for the answer.
@@ -186,7 +211,7 @@ impl Drop for Link {
 
 /// Makes connections.
 pub(super) struct Lender {
-    connector: Connector,
+    options: PgConnectOptions,
     statement_cache: usize,
 }
 
@@ -195,12 +220,15 @@ impl managed::Manager for Lender {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Link, sqlx::Error> {
+        // Certificates are read each time: they may have been renewed.
+        let connector = Connector::new(&self.options)
+            .map_err(|error| sqlx::Error::Configuration(error.cause().into()))?;
         // Large, and rare.
-        Box::pin(Link::open(&self.connector, self.statement_cache)).await
+        Box::pin(Link::open(&connector, self.statement_cache)).await
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
-        if link.client.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
+        if link.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
     }
 }
 
@@ -225,8 +253,11 @@ impl std::fmt::Debug for Connections {
 impl Connections {
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         let timeout = Some(options.acquire_timeout);
-        let connector = Connector::new(&options.connect)?;
-        let pool = Pool::builder(Lender { connector, statement_cache: options.statement_cache })
+        // What is wrong with certificates is told at once.
+        Connector::new(&options.connect)?;
+        let lender =
+            Lender { options: options.connect.clone(), statement_cache: options.statement_cache };
+        let pool = Pool::builder(lender)
             .max_size(options.max_connections)
             // The connection that was used last has its plans and its caches warm.
             .queue_mode(QueueMode::Lifo)

@@ -3,7 +3,12 @@
 //! The driver is tokio-postgres, because it sends a statement before the one before it was answered; what it says is put in
 //! the words of sea-orm and sqlx, so that nobody above knows.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, io};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    io,
+};
 
 use sea_orm::{ProxyRow, Value, Values, sea_query::ArrayType};
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -52,9 +57,14 @@ fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
         Value::Array(ArrayType::Uuid, _) => Type::UUID_ARRAY,
         Value::Array(ArrayType::String, _) => Type::TEXT_ARRAY,
         other => {
-            return Err(sqlx::Error::Encode(format!("no type is known for {other:?}").into()));
+            return Err(sqlx::Error::Encode(undeclared(other).into()));
         }
     })
+}
+
+/// Not the value itself, which may be anything that people have said.
+fn undeclared(value: &Value) -> String {
+    format!("no type is declared for parameters of this kind: {:?}", std::mem::discriminant(value))
 }
 
 impl ToSql for Parameter {
@@ -78,7 +88,7 @@ impl ToSql for Parameter {
             Value::Array(_, Some(values)) => {
                 values.iter().cloned().map(Self).collect::<Vec<_>>().to_sql(of, out)
             }
-            other => Err(format!("no type is known for {other:?}").into()),
+            other => Err(undeclared(other).into()),
         }
     }
 
@@ -94,7 +104,11 @@ impl ToSql for Parameter {
 pub(super) fn to_proxy_row(row: &Row) -> Result<ProxyRow, sqlx::Error> {
     let mut values = BTreeMap::new();
     for (index, column) in row.columns().iter().enumerate() {
-        values.insert(column.name().to_owned(), value(row, index, column.type_())?);
+        let name = column.name().to_owned();
+        if values.insert(name, value(row, index, column.type_())?).is_some() {
+            let text = format!("two columns are called {}", column.name());
+            return Err(sqlx::Error::Decode(text.into()));
+        }
     }
     Ok(ProxyRow::new(values))
 }
@@ -133,19 +147,30 @@ pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
     // What goes wrong on the wire has a cause there, or is the end of the connection.
     let source = std::error::Error::source(&error);
     if error.is_closed() || source.is_some_and(<dyn std::error::Error>::is::<io::Error>) {
-        lost(error)
+        lost(&error)
     } else {
-        sqlx::Error::Decode(error.into())
+        sqlx::Error::Decode(whole(&error).into())
     }
 }
 
 /// An error on the way to a connection.
 pub(super) fn not_connected(error: tokio_postgres::Error) -> sqlx::Error {
-    if error.as_db_error().is_some() { failed(error) } else { lost(error) }
+    if error.as_db_error().is_some() { failed(error) } else { lost(&error) }
 }
 
-fn lost(error: tokio_postgres::Error) -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, error))
+fn lost(error: &tokio_postgres::Error) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, whole(error)))
+}
+
+/// The driver's errors leave their reason to their sources.
+pub(super) fn whole(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(reason) = source {
+        let _ = write!(text, ": {reason}");
+        source = reason.source();
+    }
+    text
 }
 
 /// An error that PostgreSQL answered.
@@ -158,11 +183,8 @@ impl fmt::Display for Answered {
     }
 }
 
-impl std::error::Error for Answered {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
-    }
-}
+/// Without a source: details of the driver's own error may be of rows.
+impl std::error::Error for Answered {}
 
 impl DatabaseError for Answered {
     fn message(&self) -> &str {

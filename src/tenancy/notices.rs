@@ -250,7 +250,6 @@ impl Notices {
         if notices.is_empty() {
             return Ok(());
         }
-        // A connection that died in the pool is replaced.
         let values = vec![
             CHANNEL.into(),
             notices.into(),

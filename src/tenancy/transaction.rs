@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::Row;
 
 use super::{
-    connection::{Answer, Connections, Lease, Link},
+    connection::{Answer, Connections, Lease, Link, is_outdated},
     driver::{Parameters, to_proxy_row},
 };
 use crate::error::{Error, Result, Trouble};
@@ -72,8 +72,10 @@ pub struct Transaction {
     /// A statement that was refused because another one had failed.
     consequence: OnceLock<Failure>,
     statements: AtomicU32,
-    /// Statements that run or wait for their turn.
+    /// Statements that somebody waits for.
     waiting: AtomicU32,
+    /// Somebody has given up waiting for a statement, which may still be running.
+    abandoned: AtomicBool,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -108,6 +110,8 @@ impl Transaction {
                     retried = true;
                     connections.discard_idle();
                 }
+                // Nor is a statement that was prepared before a migration.
+                Err(error) if is_outdated(&error) && !retried => retried = true,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -120,6 +124,7 @@ impl Transaction {
             consequence: OnceLock::new(),
             statements: AtomicU32::new(1),
             waiting: AtomicU32::new(0),
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -135,16 +140,10 @@ impl Transaction {
     ) -> Result<Answer, sqlx::Error> {
         let parameters = Parameters::of(values)?;
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
-        let _waiting = Waiting::enter(&self.waiting);
-        self.statements.fetch_add(1, Ordering::Relaxed);
-        let begun = Instant::now();
+        let mut running = Running::begin(self, sql);
         let outcome = connection.link()?.query(sql, &parameters).await;
-        let elapsed = begun.elapsed();
-        if elapsed < SLOW {
-            tracing::debug!(sql, ?elapsed, "statement");
-        } else {
-            tracing::warn!(sql, ?elapsed, "slow statement");
-        }
+        running.answered = true;
+        drop(running);
         if let Err(error) = &outcome {
             let failure = Failure { trouble: Trouble::of(error), message: error.to_string() };
             // The first failure is the cause; what is sent after it is refused with this code.
@@ -168,7 +167,7 @@ impl Transaction {
         })
     }
 
-    /// Nothing runs, and nothing waits for its turn.
+    /// Nobody waits for a statement.
     pub fn is_idle(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
     }
@@ -187,9 +186,14 @@ impl Transaction {
         let Some(connection) = self.connection().take() else {
             return Err(Error::internal("the transaction is finished already"));
         };
+        let link = connection.link()?;
+        if link.is_closed() {
+            // Nothing was sent, so nothing was committed.
+            return Err(Error::Unavailable(Arc::new(sqlx::Error::PoolClosed)));
+        }
         self.statements.fetch_add(1, Ordering::Relaxed);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
-        match timeout(COMMIT_WAIT, connection.link()?.execute("SELECT 1; COMMIT")).await {
+        match timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")).await {
             Ok(Ok(())) => {
                 connection.set(CLEAN);
                 Ok(())
@@ -218,8 +222,9 @@ impl Transaction {
     /// Ends a transaction that only read, and waits for nothing.
     pub fn release(&self) {
         let connection = self.connection().take();
-        // What was abandoned may run for long: then the rollback is waited for, behind the caller's back.
-        if let Some(connection) = connection.filter(|_| self.is_idle()) {
+        // What was abandoned may run for long: then the rollback is waited for, behind everybody's back.
+        let quiet = self.is_idle() && !self.abandoned.load(Ordering::Relaxed);
+        if let Some(connection) = connection.filter(|_| quiet) {
             connection.set(FORSAKEN);
         }
     }
@@ -233,19 +238,35 @@ impl Transaction {
     }
 }
 
-/// Counts a statement for as long as somebody waits for it.
-struct Waiting<'count>(&'count AtomicU32);
+/// A statement, for as long as somebody waits for it.
+struct Running<'transaction> {
+    transaction: &'transaction Transaction,
+    sql: &'transaction str,
+    begun: Instant,
+    answered: bool,
+}
 
-impl<'count> Waiting<'count> {
-    fn enter(count: &'count AtomicU32) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl<'transaction> Running<'transaction> {
+    fn begin(transaction: &'transaction Transaction, sql: &'transaction str) -> Self {
+        transaction.statements.fetch_add(1, Ordering::Relaxed);
+        transaction.waiting.fetch_add(1, Ordering::Relaxed);
+        Self { transaction, sql, begun: Instant::now(), answered: false }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let Self { transaction, sql, begun, answered } = self;
+        transaction.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !*answered {
+            transaction.abandoned.store(true, Ordering::Relaxed);
+        }
+        let elapsed = begun.elapsed();
+        if elapsed < SLOW {
+            tracing::debug!(sql, ?elapsed, answered, "statement");
+        } else {
+            tracing::warn!(sql, ?elapsed, answered, "slow statement");
+        }
     }
 }
 
@@ -255,8 +276,8 @@ const CLEAN: u8 = 1;
 const LOST: u8 = 2;
 const FORSAKEN: u8 = 3;
 
-/// A connection that is clean when it goes back to its pool: dropped in whatever state, it is rolled back first, behind
-/// everybody's back, or closed.
+/// A connection that leaves nothing to whoever has it next: dropped in whatever state, it is rolled back first, behind everybody's
+/// back, or closed; or its next user begins with the rollback.
 struct Borrowed {
     lease: Option<Lease>,
     connections: Connections,
@@ -289,14 +310,20 @@ impl Drop for Borrowed {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        match (self.state.load(Ordering::Relaxed), Handle::try_current()) {
+        let state = if lease.is_whole() { self.state.load(Ordering::Relaxed) } else { LOST };
+        match (state, Handle::try_current()) {
             (CLEAN, _) => drop(lease),
             (LOST, _) | (_, Err(_)) => drop(Lease::take(lease)),
             (FORSAKEN, Ok(runtime)) => self.connections.forsake(lease, &runtime),
             // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
             (_, Ok(runtime)) => drop(runtime.spawn(async move {
+                // Also when this ends in between.
+                lease.forsake();
                 match rolled_back(&lease).await {
-                    CLEAN => drop(lease),
+                    CLEAN => {
+                        lease.take_forsaken();
+                        drop(lease);
+                    }
                     _ => drop(Lease::take(lease)),
                 }
             })),

@@ -28,7 +28,7 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
              GRANT USAGE ON SCHEMA app, auth, billing, audit, migration TO {role};
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app, auth, billing, audit TO {role};
              ALTER ROLE {role} SET jit TO off; ALTER ROLE {role} SET statement_timeout TO '10s';
-             ALTER ROLE {role} SET lock_timeout TO '5s';
+             ALTER ROLE {role} SET lock_timeout TO '5s'; ALTER ROLE {role} SET TimeZone TO 'UTC';
              ALTER ROLE {role} SET idle_in_transaction_session_timeout TO '15s';
              ALTER ROLE {role} SET client_connection_check_interval TO '500ms';
              ALTER ROLE {role} SET plan_cache_mode TO 'force_generic_plan';

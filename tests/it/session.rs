@@ -213,6 +213,44 @@ async fn connections_that_died_in_the_pool_are_replaced_unnoticed() {
     app.person("acme-owner").data(CREATE).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_abandoned_holds_up_nobody() {
+    let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
+    let backends = "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name = 'tenantry'";
+    app.person("globex-viewer").data(QUERY).await;
+    let before: Vec<i32> = app.database.value(backends).await;
+    let mut admin = app.database.connect_admin().await;
+    let lock = "BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE";
+    sqlx::Executor::execute(&mut admin, lock).await.unwrap();
+    // The sibling that fails ends the wait for the count, which PostgreSQL goes on with.
+    let text = "{ organization { projects { totalCount } members(first: -1) { nodes { id } } } }";
+    assert_eq!(app.person("acme-owner").query(text).await.codes(), ["BAD_USER_INPUT"]);
+    app.person("globex-viewer").data("{ organization { members { nodes { id } } } }").await;
+    let after: Vec<i32> = app.database.value(backends).await;
+    // The connection was given up and another one made, instead of waiting for a statement of somebody else's.
+    assert!(
+        before.len() == 1 && after.iter().any(|pid| !before.contains(pid)),
+        "{before:?} {after:?}"
+    );
+    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    assert_clean(&app, 1).await;
+}
+
+#[tokio::test]
+async fn behind_a_pooler_nothing_is_prepared() {
+    let app = App::with(Settings { statement_cache: 0, ..Settings::default() }).await;
+    app.person("acme-owner").data(CREATE).await;
+    for slug in ["acme", "globex"] {
+        let data = app.person(&format!("{slug}-viewer")).data(QUERY).await;
+        assert_eq!(data["organization"]["slug"], slug);
+    }
+    let session = open_as(&app, &caller("acme-owner", None), None).await.unwrap().session;
+    let sql = "SELECT count(*) AS n FROM pg_prepared_statements";
+    let row = session.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await;
+    assert_eq!(row.unwrap().unwrap().try_get::<i64>("", "n").unwrap(), 0);
+}
+
 /// Panics in the middle of a request: the log line of a statement is the place.
 struct PanicAt(&'static str);
 

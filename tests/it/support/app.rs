@@ -42,6 +42,8 @@ pub struct Settings {
     pub mailer: Option<Mailer>,
     /// The folder of another socket, whose listener passes on to PostgreSQL.
     pub socket: Option<std::path::PathBuf>,
+    /// Prepared statements of a connection; 0 as behind a pooler.
+    pub statement_cache: usize,
 }
 
 impl Default for Settings {
@@ -83,6 +85,7 @@ impl Default for Settings {
             issuer: None,
             mailer: None,
             socket: None,
+            statement_cache: 100,
         }
     }
 }
@@ -123,7 +126,7 @@ impl App {
             listen: None,
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
-            statement_cache: 100,
+            statement_cache: settings.statement_cache,
         };
         let rules = Arc::new(settings.rules);
         let environment = Environment { clock: settings.clock.clone(), rules };
