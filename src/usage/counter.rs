@@ -15,8 +15,10 @@ use crate::{error::Error, rate_limit::RateLimit};
 const RECHECK: Duration = Duration::from_secs(1);
 
 /// How long unlimited calls are only in memory, where each organization is a transaction of its own: with thousands of them,
-/// writing down more often costs more than answering. And how long the lease of a silent organization is kept.
+/// writing down more often costs more than answering.
 const FLUSH: Duration = Duration::from_mins(1);
+
+/// How long the lease of a silent organization is kept.
 const IDLE: Duration = Duration::from_mins(5);
 
 /// The calls of one organization.

@@ -217,8 +217,16 @@ async fn unlimited_calls_are_counted_all_the_same() {
     }
     let entitlement = entitlement(&owner).await;
     assert_eq!((&entitlement["limit"], &entitlement["used"]), (&Value::Null, &json!(7)));
-    app.background.stop().await;
+    // Written down, and counted on from there without another lease.
+    app.engine.meter.give_back().await;
     assert_eq!(leased(&app.database).await, 7);
+    for _ in 0..3 {
+        owner.query(CALL).await.data();
+    }
+    assert_eq!(leased(&app.database).await, 7);
+    assert_eq!(self::entitlement(&owner).await["used"], 11);
+    app.background.stop().await;
+    assert_eq!(leased(&app.database).await, 11);
 }
 
 #[tokio::test]
