@@ -105,13 +105,15 @@ impl Transaction {
                 tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
             match begun.and(answer) {
                 Ok(answer) => return Ok((Self::new(connection), answer.rows)),
-                // One that died in the pool is no reason to fail: nothing has happened on it.
-                Err(error) if Trouble::of(&error) == Trouble::Connection && !retried => {
+                // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
+                // has happened on it. The others are probably no better.
+                Err(error)
+                    if !retried
+                        && (Trouble::of(&error) == Trouble::Connection || is_outdated(&error)) =>
+                {
                     retried = true;
                     connections.discard_idle();
                 }
-                // Nor is a statement that was prepared before a migration.
-                Err(error) if is_outdated(&error) && !retried => retried = true,
                 Err(error) => return Err(error.into()),
             }
         }

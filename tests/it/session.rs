@@ -237,6 +237,30 @@ async fn what_was_abandoned_holds_up_nobody() {
     assert_clean(&app, 1).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_under_a_running_server_goes_unnoticed() {
+    let app = App::with(Settings { max_connections: 2, ..Settings::default() }).await;
+    let person = caller("acme-owner", None);
+    // Both connections have prepared the opening.
+    let both = (open_as(&app, &person, None).await, open_as(&app, &person, None).await);
+    assert!(both.0.is_ok() && both.1.is_ok());
+    drop(both);
+    assert_clean(&app, 2).await;
+    app.database
+        .execute(
+            "DO $do$ DECLARE definition text := replace(pg_get_functiondef('auth.open_request'::regproc),
+                                                        'OUT role text', 'OUT role character varying');
+             BEGIN
+                 DROP FUNCTION auth.open_request;
+                 EXECUTE definition;
+                 ALTER FUNCTION auth.open_request OWNER TO tenantry_owner;
+                 GRANT EXECUTE ON FUNCTION auth.open_request TO tenantry_app;
+             END $do$",
+        )
+        .await;
+    assert_clean(&app, 2).await;
+}
+
 #[tokio::test]
 async fn behind_a_pooler_nothing_is_prepared() {
     let app = App::with(Settings { statement_cache: 0, ..Settings::default() }).await;
