@@ -10,16 +10,18 @@ mod requests;
 #[expect(dead_code, reason = "the load needs more of it")]
 mod seed;
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{hint::black_box, num::NonZeroU32, sync::Arc, time::Duration};
 
 use criterion::Criterion;
 use serde_json::json;
 use tenantry::{
+    admission::{AdmissionLimits, Attempts, Gates},
     auth::{Caller, Claims, Verifier},
     clock::Clock,
     config::parse_database_url,
     graphql::{Limits, document::GraphqlRequest},
-    request::Engine,
+    metrics::Metrics,
+    request::{Call, Engine},
     schema::Api,
     tenancy::{
         Access, DatabaseOptions, Destination, Environment, InvitationKey, Placement, Rules, open,
@@ -67,9 +69,13 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         stripe: None,
     };
     let environment = Environment { clock: Clock::system(), rules: Arc::new(rules) };
+    let metrics = Metrics::new();
     Ok(Engine {
         api: api()?,
-        meter: Meter::new(placement.clone(), environment.clone()),
+        meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
+        gates: Gates::new(AdmissionLimits { running: 1, waiting: 1, wait: Duration::from_secs(5) }),
+        attempts: Attempts::new(NonZeroU32::MAX, NonZeroU32::MAX),
+        metrics,
         placement,
         environment,
         timeout: Duration::from_secs(10),
@@ -158,14 +164,12 @@ fn session(
         organization: None,
     });
     let destination = Destination { slug: Some("org-7".to_owned()), client_ip: None };
+    let call = Call { caller, destination, request_id: Uuid::nil(), idempotency_key: None };
     let dashboard = || {
         runtime.block_on(async {
             let prepared =
                 engine.prepare(asked(DASHBOARD.to_owned())).await.map_err(|_| "refused")?;
-            let (caller, destination) = (Arc::clone(&caller), destination.clone());
-            Ok::<_, Failure>(
-                Arc::clone(engine).execute(prepared, caller, destination, Uuid::nil()).await,
-            )
+            Ok::<_, Failure>(Arc::clone(engine).execute(prepared, call.clone()).await)
         })
     };
     let answer = dashboard()?.response;
@@ -179,8 +183,8 @@ fn session(
         bench.iter(|| {
             runtime.block_on(async {
                 let (placement, environment) = (&engine.placement, &engine.environment);
-                let opened =
-                    open(placement, environment, &caller, &destination, Access::Read).await;
+                let Call { caller, destination, .. } = &call;
+                let opened = open(placement, environment, caller, destination, Access::Read).await;
                 opened.is_ok_and(|opened| {
                     opened.session.transaction().release();
                     true

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use async_graphql::Enum;
 use sea_orm::DbErr;
 
-use crate::{auth::Permission, graphql::enum_name, rate_limit::RateLimit};
+use crate::{
+    auth::Permission,
+    graphql::enum_name,
+    rate_limit::{RateLimit, Throttle},
+};
 
 /// The result of everything that may fail for a reason that a client is told.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -38,7 +42,7 @@ pub enum ErrorCode {
     PlanLimitExceeded,
     /// Too many requests. HTTP 429 with `Retry-After`.
     RateLimited,
-    /// An idempotency key was used before with another request. HTTP 409.
+    /// An idempotency key was used before with another request, or that request still runs. HTTP 409.
     IdempotencyConflict,
     /// The document is not GraphQL. HTTP 400, or 200 for `application/json`.
     GraphqlParseFailed,
@@ -115,6 +119,20 @@ pub enum Error {
         "the plan allows {} calls a month, and they are used up: upgrade the plan, or wait {} s", .0.limit, .0.reset
     )]
     CallsExhausted(RateLimit),
+    /// Too much at the same time, or too often.
+    #[error("{throttle}: try again in {retry_after} s")]
+    RateLimited {
+        /// What there was too much of.
+        throttle: Throttle,
+        /// Seconds after which trying again makes sense.
+        retry_after: u64,
+    },
+    /// An idempotency key does not stand for this request.
+    #[error("Idempotency-Key: {0}")]
+    IdempotencyConflict(&'static str),
+    /// Another change was in the way; nothing was written, and again it may succeed.
+    #[error("another change was in the way: try again")]
+    Contention(#[source] Cause),
     /// The database cannot take the request now; nothing was written.
     #[error("the service is not available at the moment: try again soon")]
     Unavailable(#[source] Cause),
@@ -189,9 +207,12 @@ impl Error {
             Self::PlanLimitExceeded { .. } | Self::CallsExhausted(_) => {
                 ErrorCode::PlanLimitExceeded
             }
-            Self::Unavailable(_) | Self::CommitOutcomeUnknown(_) | Self::OutcomeUnknown(_) => {
-                ErrorCode::Unavailable
-            }
+            Self::RateLimited { .. } => ErrorCode::RateLimited,
+            Self::IdempotencyConflict(_) => ErrorCode::IdempotencyConflict,
+            Self::Unavailable(_)
+            | Self::Contention(_)
+            | Self::CommitOutcomeUnknown(_)
+            | Self::OutcomeUnknown(_) => ErrorCode::Unavailable,
             Self::Timeout => ErrorCode::Timeout,
             Self::Internal(_) => ErrorCode::Internal,
         }
@@ -207,7 +228,8 @@ impl From<DbErr> for Error {
             _ => None,
         };
         match source.map(Trouble::of) {
-            Some(Trouble::Connection | Trouble::Conflict) => Self::Unavailable(Arc::new(error)),
+            Some(Trouble::Connection) => Self::Unavailable(Arc::new(error)),
+            Some(Trouble::Conflict) => Self::Contention(Arc::new(error)),
             Some(Trouble::Timeout) => Self::Timeout,
             Some(Trouble::Statement) | None => Self::Internal(Arc::new(error)),
         }
@@ -217,7 +239,8 @@ impl From<DbErr> for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match Trouble::of(&error) {
-            Trouble::Connection | Trouble::Conflict => Self::Unavailable(Arc::new(error)),
+            Trouble::Connection => Self::Unavailable(Arc::new(error)),
+            Trouble::Conflict => Self::Contention(Arc::new(error)),
             Trouble::Timeout => Self::Timeout,
             Trouble::Statement => Self::Internal(Arc::new(error)),
         }

@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod mail;
+pub mod metrics;
 pub mod page;
 pub mod postgres;
 pub mod rate_limit;
@@ -31,6 +32,7 @@ pub mod stripe;
 pub mod telemetry;
 pub mod text;
 
+pub mod admission;
 pub mod auth;
 pub mod graphql;
 pub mod tenancy;
@@ -38,6 +40,7 @@ pub mod tenancy;
 // Areas.
 pub mod audit;
 pub mod billing;
+pub mod idempotency;
 pub mod invitation;
 pub mod member;
 pub mod node;

@@ -1,4 +1,4 @@
-//! How many calls an organization has left: what the headers `RateLimit-*` tell.
+//! Limits in time: how many calls an organization has left (what the headers `RateLimit-*` tell), and what there is too much of.
 
 /// The state of a limit after a call was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,4 +9,18 @@ pub struct RateLimit {
     pub remaining: i64,
     /// Seconds until the next period.
     pub reset: i64,
+}
+
+/// What somebody does too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Throttle {
+    /// An organization's requests, or those of a person, wait for each other for too long.
+    #[error("too many requests run at the same time")]
+    Running,
+    /// More of them wait than may.
+    #[error("too many requests wait")]
+    Waiting,
+    /// Something is tried again and again.
+    #[error("too many attempts")]
+    Attempts,
 }

@@ -53,6 +53,9 @@ pub const BILLING: [&str; 6] = [
     "createBillingPortalSession",
 ];
 
+/// Mutations whose input could be guessed, or that send mail: a person has only so many attempts a minute.
+pub const GUESSABLE: [&str; 2] = ["acceptInvitation", "resendInvitation"];
+
 /// What can be asked.
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);

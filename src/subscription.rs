@@ -8,15 +8,15 @@ use std::sync::Arc;
 use async_graphql::{Request, Response};
 use entity::UserId;
 use futures_util::{Stream, StreamExt, stream};
-use uuid::Uuid;
 
 use crate::{
-    auth::{Caller, Permission},
+    auth::Permission,
     error::{Error, Result},
     graphql::{Event, Loaders, Queue, present, refusal},
-    request::{Engine, Prepared},
+    metrics::Watching,
+    request::{Call, Engine, Prepared},
     schema::to_request,
-    tenancy::{Access, Change, Destination, Session, Watch, open},
+    tenancy::{Access, Change, Session, Watch, open},
     usage::{Allotment, entitlements},
 };
 
@@ -53,11 +53,10 @@ impl Topic {
 struct Subscription {
     engine: Arc<Engine>,
     prepared: Prepared,
-    caller: Arc<Caller>,
-    destination: Destination,
-    request_id: Uuid,
+    call: Call,
     topic: Topic,
     watch: Watch,
+    _watching: Watching,
     user: UserId,
     /// As told last, to tell only what has changed.
     known: Vec<Allotment>,
@@ -73,28 +72,24 @@ struct Subscription {
 pub async fn subscribe(
     engine: Arc<Engine>,
     prepared: Prepared,
-    caller: Arc<Caller>,
-    destination: Destination,
-    request_id: Uuid,
+    call: Call,
 ) -> Result<impl Stream<Item = Response> + Send + 'static> {
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
-    let environment = &engine.environment;
-    let opened = open(&engine.placement, environment, &caller, &destination, Access::Read).await?;
+    let (opened, turn) = engine.open(&call, Access::Read).await?;
     let tenant = opened.session.authorize(topic.permission())?;
-    let counted = std::sync::OnceLock::new();
-    engine.count(&opened.session, opened.billing_version, &counted).await?;
+    engine.count(&opened).await?;
     let user = opened.session.viewer().user_id;
-    drop(opened);
+    drop((opened, turn));
     let watch = engine.placement.notices().watch(tenant.organization_id).await?;
+    let watching = engine.metrics.subscription();
     let mut subscription = Subscription {
         engine,
         prepared,
-        caller,
-        destination,
-        request_id,
+        call,
         topic,
         watch,
+        _watching: watching,
         user,
         known: Vec::new(),
         waiting: Vec::new(),
@@ -123,14 +118,15 @@ impl Subscription {
             }
             if let Err(error) = self.wait().await {
                 self.ended = true;
-                self.waiting = vec![Response::from_errors(vec![refusal(&error, self.request_id)])];
+                self.waiting =
+                    vec![Response::from_errors(vec![refusal(&error, self.call.request_id)])];
             }
         }
     }
 
     /// Waits for a change that matters, and executes the document for it.
     async fn wait(&mut self) -> Result<()> {
-        let left = self.caller.expires_at - self.engine.environment.clock.now();
+        let left = self.call.caller.expires_at - self.engine.environment.clock.now();
         let expiry = tokio::time::sleep(left.to_std().unwrap_or_default());
         let change = tokio::select! {
             biased;
@@ -184,7 +180,8 @@ impl Subscription {
     /// A transaction of its own, in which the person's role is what it is now.
     async fn open(&self) -> Result<Arc<Session>> {
         let Engine { placement, environment, timeout, .. } = self.engine.as_ref();
-        let opening = open(placement, environment, &self.caller, &self.destination, Access::Read);
+        let Call { caller, destination, .. } = &self.call;
+        let opening = open(placement, environment, caller, destination, Access::Read);
         let opened =
             tokio::time::timeout(*timeout, opening).await.map_err(|_| Error::Timeout)??;
         opened.session.authorize(self.topic.permission())?;
@@ -210,7 +207,7 @@ impl Subscription {
         }
         let response = told.map_err(|_| Error::Timeout)?;
         let mut response = response.ok_or_else(|| Error::internal("an event told nothing"))?;
-        present(&mut response, self.request_id);
+        present(&mut response, self.call.request_id);
         session.transaction().release();
         Ok(response)
     }

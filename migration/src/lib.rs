@@ -20,6 +20,7 @@ mod m0008_request;
 mod m0009_invitation;
 mod m0010_system;
 mod m0011_opening;
+mod m0012_reliability;
 
 use sea_orm_migration::prelude::*;
 
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_invitation::Migration),
             Box::new(m0010_system::Migration),
             Box::new(m0011_opening::Migration),
+            Box::new(m0012_reliability::Migration),
         ]
     }
 }

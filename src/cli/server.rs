@@ -9,9 +9,11 @@ use tokio::{
 
 use super::Failure;
 use crate::{
+    admission::{AdmissionLimits, Attempts, Gates},
     clock::Clock,
     config::{HttpConfig, JwtConfig, RulesConfig},
-    http::{Documents, Person, Readiness, Server},
+    http::{ClientLimits, Documents, Person, Readiness, Server},
+    metrics::Metrics,
     request::Engine,
     schema::Api,
     tenancy::Placement,
@@ -25,12 +27,21 @@ pub(super) fn build(
     rules: &RulesConfig,
     placement: Placement,
     people: Vec<Person>,
+    local_metrics: bool,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
     let environment = rules.environment(clock.clone(), jwt).map_err(Failure::new)?;
+    let metrics = Metrics::new();
     let engine = Engine {
         api: Api::new(http.limits()).map_err(Failure::new)?,
-        meter: Meter::new(placement.clone(), environment.clone()),
+        meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
+        gates: Gates::new(AdmissionLimits {
+            running: (placement.max_connections() / 2).max(1),
+            waiting: http.max_waiting,
+            wait: placement.acquire_timeout(),
+        }),
+        attempts: Attempts::new(http.max_attempts, http.max_attempts_by_address),
+        metrics,
         placement,
         environment,
         timeout: Duration::from_secs(http.request_timeout),
@@ -49,6 +60,12 @@ pub(super) fn build(
             None => Documents::open(),
         },
         cors_origins: http.cors_origins.clone(),
+        local_metrics,
+        client_limits: ClientLimits {
+            connections: http.max_client_connections,
+            header_timeout: Duration::from_secs(http.header_timeout),
+            idle_timeout: Duration::from_secs(http.idle_timeout),
+        },
         stop: watch::Sender::new(false),
         readiness: Readiness::default(),
     }))

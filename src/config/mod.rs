@@ -8,7 +8,7 @@ mod jwt;
 mod mail;
 mod rules;
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use axum::http::HeaderValue;
 use clap::{Args, ValueEnum};
@@ -181,6 +181,20 @@ pub struct HttpConfig {
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "SHUTDOWN_GRACE", default_value_t = 30)]
     pub shutdown_grace: u64,
 
+    /// Connections of clients at the same time; more wait.
+    #[arg(long, env = "MAX_CLIENT_CONNECTIONS", value_name = "MAX_CLIENT_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
+    pub max_client_connections: usize,
+
+    /// Seconds in which the headers of a connection's first request must come.
+    #[arg(long, env = "HEADER_TIMEOUT", value_name = "HEADER_TIMEOUT", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub header_timeout: u64,
+
+    /// Seconds after which a connection without requests is closed; more than a proxy in front keeps it.
+    #[arg(long, env = "IDLE_TIMEOUT", value_name = "IDLE_TIMEOUT", default_value_t = 75,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub idle_timeout: u64,
+
     /// Bytes of a request's body.
     #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, value_parser = at_least_one)]
     pub max_body_bytes: usize,
@@ -188,6 +202,23 @@ pub struct HttpConfig {
     /// Operations in a batch.
     #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10, value_parser = at_least_one)]
     pub max_batch: usize,
+
+    /// Requests of one organization that wait while as many as half of DATABASE_MAX_CONNECTIONS run; more are refused.
+    #[arg(long, env = "MAX_WAITING", value_name = "MAX_WAITING", default_value_t = 256)]
+    pub max_waiting: usize,
+
+    /// Attempts a minute that a person has at accepting or resending invitations.
+    #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "20")]
+    pub max_attempts: NonZeroU32,
+
+    /// The same for an address, which many people may share; also tokens that are not good.
+    #[arg(
+        long,
+        env = "MAX_ATTEMPTS_BY_ADDRESS",
+        value_name = "MAX_ATTEMPTS_BY_ADDRESS",
+        default_value = "300"
+    )]
+    pub max_attempts_by_address: NonZeroU32,
 
     /// Levels of fields in a document.
     #[arg(long, env = "MAX_DEPTH", value_name = "MAX_DEPTH", default_value_t = 12, value_parser = at_least_one)]
@@ -262,4 +293,8 @@ pub struct ListenConfig {
     /// Address and port to listen on.
     #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4000")]
     pub listen_addr: SocketAddr,
+
+    /// Address and port for operators alone: /metrics, /readyz, /healthz. Without it /metrics answers this machine at LISTEN_ADDR.
+    #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
+    pub admin_addr: Option<SocketAddr>,
 }

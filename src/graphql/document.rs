@@ -19,6 +19,7 @@ use async_graphql::{
         },
     },
 };
+use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Map;
 
 use super::{
@@ -45,6 +46,10 @@ pub struct GraphqlRequest {
 pub struct Operation {
     /// The operation alone, its fragments spread out.
     pub parsed: ExecutableDocument,
+    /// What its author calls it.
+    pub name: Option<String>,
+    /// SHA-256 of the text and of the operation's name as they were sent.
+    pub digest: [u8; 32],
     /// The field that a subscription is to; `None` when it is a query or a mutation.
     pub subscribes_to: Option<String>,
     /// What it changes: the root fields of a mutation; `None` when it is a query or a subscription.
@@ -142,7 +147,7 @@ impl Operation {
         let used = measuring.variables;
         let checked = rules.check(&checkable, name)?;
 
-        let operation = select(&parsed, name)?;
+        let (operation, called) = select(&parsed, name)?;
         let optional = optional(&operation.node, &used);
         let mut roots = Vec::new();
         let operation = spread_out(operation, &parsed);
@@ -181,6 +186,8 @@ impl Operation {
         };
         Ok(Self {
             parsed,
+            name: called,
+            digest: digest(query, name),
             subscribes_to,
             changes,
             reads_back,
@@ -190,6 +197,17 @@ impl Operation {
             checked,
         })
     }
+}
+
+fn digest(query: &str, name: Option<&str>) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    context.update(query.as_bytes());
+    // No text of a document has this byte.
+    context.update(&[0xff]);
+    context.update(name.unwrap_or_default().as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
 }
 
 /// The name of a type, without the lists around it.
@@ -250,16 +268,20 @@ fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> 
         .collect()
 }
 
+/// The operation that is asked for, and what its author calls it.
 fn select<'document>(
     document: &'document ExecutableDocument,
     name: Option<&str>,
-) -> Result<&'document Positioned<OperationDefinition>, Refusal> {
+) -> Result<(&'document Positioned<OperationDefinition>, Option<String>), Refusal> {
     let found = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(operation),
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
-            operations.values().next()
-        }
+        (DocumentOperations::Single(operation), None) => Some((operation, None)),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations
+            .get_key_value(name)
+            .map(|(called, operation)| (operation, Some(called.to_string()))),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations
+            .iter()
+            .next()
+            .map(|(called, operation)| (operation, Some(called.to_string()))),
         _ => None,
     };
     found.ok_or_else(|| Refusal::invalid("operationName does not choose one of the operations"))

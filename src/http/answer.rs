@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_graphql::{Response as GraphqlResponse, ServerError};
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -46,10 +46,40 @@ pub(super) fn json(media: MediaType, status: StatusCode, body: String) -> Respon
     (status, [(header::CONTENT_TYPE, media.content_type())], body).into_response()
 }
 
+/// The answer to a request that was not executed.
+pub(super) fn failed(media: MediaType, error: Error, request_id: Uuid) -> Response {
+    let status = status(&error);
+    let answer = Answer::failed(error, request_id);
+    let mut response = json(media, status, errors_only(&answer.response));
+    decorate(&mut response, answer.failure.as_ref());
+    response
+}
+
+/// The status of a failure, whatever `Accept` says.
+pub(super) fn status(failure: &Error) -> StatusCode {
+    match failure.code() {
+        ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorCode::OrganizationMismatch => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::PlanLimitExceeded | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::IdempotencyConflict => StatusCode::CONFLICT,
+        ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 /// What became of a request that the server itself stumbled over.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    let answer = Answer::failed(Error::internal("a handler panicked"), Uuid::new_v4());
-    json(MediaType::Json, StatusCode::INTERNAL_SERVER_ERROR, errors_only(&answer.response))
+    failed(MediaType::Json, Error::internal("a handler panicked"), Uuid::new_v4())
+}
+
+/// Says that the answer is one of before.
+pub(super) fn tell_replayed(response: &mut Response, replayed: bool) {
+    if replayed {
+        let name = HeaderName::from_static("idempotency-replayed");
+        response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    }
 }
 
 /// How many calls the organization has left, where its plan limits them.
@@ -79,8 +109,14 @@ pub(super) fn tell_timing(response: &mut Response, took: Duration, statements: u
 /// The headers that belong to a failure.
 pub(super) fn decorate(response: &mut Response, failure: Option<&Error>) {
     let headers = response.headers_mut();
-    if let Some(Error::CallsExhausted(rate)) = failure {
-        headers.insert(header::RETRY_AFTER, rate.reset.into());
+    match failure {
+        Some(Error::CallsExhausted(rate)) => {
+            headers.insert(header::RETRY_AFTER, rate.reset.into());
+        }
+        Some(Error::RateLimited { retry_after, .. }) => {
+            headers.insert(header::RETRY_AFTER, (*retry_after).into());
+        }
+        _ => {}
     }
     match failure.map(Error::code) {
         Some(ErrorCode::Unauthenticated) => {

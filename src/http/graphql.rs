@@ -19,10 +19,14 @@ use uuid::Uuid;
 
 use super::{
     Server,
-    answer::{decorate, errors_only, json, tell_rate_limit, tell_timing},
+    answer::{
+        decorate, errors_only, failed, json, status, tell_rate_limit, tell_replayed, tell_timing,
+    },
+    authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
     client_ip::client_ip,
+    connections::Place,
     documents::Asked,
-    headers::request_id,
+    headers::{IDEMPOTENCY_KEY, request_id},
     incoming::{Incoming, Unsupported, from_body, from_query, is_json},
     negotiate::{MediaType, accepts_events, negotiate},
     results::{json as serialize, prepare},
@@ -30,11 +34,12 @@ use super::{
     websocket::{Connection, PROTOCOL},
 };
 use crate::{
-    auth::{Caller, TokenError, VerifyError},
+    auth::VerifyError,
     config::Introspection,
-    error::{Error, ErrorCode},
+    error::Error,
+    idempotency::IdempotencyKey,
     rate_limit::RateLimit,
-    request::{Answer, Prepared},
+    request::{Answer, Call, Prepared},
     tenancy::Destination,
 };
 
@@ -50,7 +55,10 @@ pub(super) async fn handle(
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &server).await;
         let destination = destination(path, &parts.headers, peer, &server);
         return match upgrade {
-            Ok(upgrade) => upgraded(upgrade, server, destination, &parts.headers),
+            Ok(upgrade) => {
+                let place = parts.extensions.remove::<Place>();
+                upgraded(upgrade, server, destination, &parts.headers, place)
+            }
             Err(rejection) => rejection.into_response(),
         };
     }
@@ -99,6 +107,7 @@ fn upgraded(
     server: Arc<Server>,
     destination: Destination,
     headers: &HeaderMap,
+    place: Option<Place>,
 ) -> Response {
     let token = bearer(headers).ok().map(ToOwned::to_owned);
     let most = server.max_body_bytes;
@@ -111,7 +120,10 @@ fn upgraded(
         .max_write_buffer_size(4 * most)
         .max_message_size(most)
         .max_frame_size(most)
-        .on_upgrade(move |socket| connection.serve(socket))
+        .on_upgrade(async move |socket| {
+            connection.serve(socket).await;
+            drop(place);
+        })
 }
 
 /// Whether the client takes a stream of results.
@@ -130,6 +142,7 @@ struct Outcome {
     rate_limit: Option<RateLimit>,
     /// Messages sent to the database.
     statements: u32,
+    replayed: bool,
 }
 
 /// One HTTP request and what answering it takes.
@@ -164,44 +177,64 @@ impl Exchange {
             {
                 None
             }
-            Err(error) => return Ok(unauthenticated(self.media, error, self.request_id)),
+            Err(error) => {
+                let address = self.destination.client_ip;
+                let error = refused_caller(&self.server, error, address);
+                self.server.engine.metrics.refused(error.code().name());
+                return Ok(failed(self.media, error, self.request_id));
+            }
         };
         let incoming = if self.method == Method::GET {
             Incoming::One(from_query(query)?)
         } else {
             from_body(body, self.server.max_body_bytes).await?
         };
+        let call = caller.map(|caller| Call {
+            caller,
+            destination: self.destination.clone(),
+            request_id: self.request_id,
+            idempotency_key: None,
+        });
+        let call = match (idempotency_key(headers)?, &incoming, call) {
+            (Some(_), Incoming::Batch(_), _) => {
+                return Err(Unsupported::bad(
+                    "Idempotency-Key is for one operation, not for a batch",
+                ));
+            }
+            (idempotency_key, _, call) => call.map(|call| Call { idempotency_key, ..call }),
+        };
         if self.events == Events::Only {
-            let (Incoming::One(asked), Some(caller)) = (incoming, caller) else {
+            let (Incoming::One(asked), Some(call)) = (incoming, call) else {
                 return Err(Unsupported::bad(
                     "a stream is of one operation, and for somebody with a token",
                 ));
             };
             let prepared = prepare(&self.server, asked).await;
-            return self.stream(prepared, caller).await;
+            return self.stream(prepared, call).await;
         }
         match incoming {
             Incoming::One(request) => {
                 let begun = Instant::now();
                 let prepared = prepare(&self.server, request).await;
                 // Clients that take both mean the stream for subscriptions.
-                if let (Events::ForSubscriptions, Ok(subscription), Some(caller)) =
-                    (self.events, &prepared, &caller)
+                if let (Events::ForSubscriptions, Ok(subscription), Some(call)) =
+                    (self.events, &prepared, &call)
                     && subscription.subscribes_to().is_some()
                 {
-                    return self.stream(prepared, Arc::clone(caller)).await;
+                    return self.stream(prepared, call.clone()).await;
                 }
-                let Outcome { status, body, failure, rate_limit, statements } =
-                    self.run(prepared, caller.as_ref()).await?;
+                let Outcome { status, body, failure, rate_limit, statements, replayed } =
+                    self.run(prepared, call).await?;
                 let mut response = json(self.media, status, body);
                 decorate(&mut response, failure.as_ref());
                 tell_rate_limit(&mut response, rate_limit);
+                tell_replayed(&mut response, replayed);
                 if !self.server.people.is_empty() {
                     tell_timing(&mut response, begun.elapsed(), statements);
                 }
                 Ok(response)
             }
-            Incoming::Batch(requests) => self.run_batch(requests, caller.as_ref()).await,
+            Incoming::Batch(requests) => self.run_batch(requests, call.as_ref()).await,
         }
     }
 
@@ -209,13 +242,12 @@ impl Exchange {
     async fn stream(
         &self,
         prepared: Result<Prepared, Vec<ServerError>>,
-        caller: Arc<Caller>,
+        call: Call,
     ) -> Result<Response, Unsupported> {
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
         }
-        let destination = self.destination.clone();
-        Ok(sse::answer(&self.server, prepared, caller, destination, self.request_id).await)
+        Ok(sse::answer(&self.server, prepared, call).await)
     }
 
     /// Whatever repeats a GET must not repeat a change.
@@ -245,7 +277,7 @@ impl Exchange {
     async fn run_batch(
         &self,
         requests: Vec<Asked>,
-        caller: Option<&Arc<Caller>>,
+        call: Option<&Call>,
     ) -> Result<Response, Unsupported> {
         if requests.len() > self.server.max_batch {
             let most = self.server.max_batch;
@@ -256,7 +288,7 @@ impl Exchange {
         let (mut failure, mut rate_limit) = (None, None);
         for request in requests {
             let prepared = prepare(&self.server, request).await;
-            let outcome = self.run(prepared, caller).await?;
+            let outcome = self.run(prepared, call.cloned()).await?;
             statuses.push(outcome.status);
             bodies.push(outcome.body);
             failure = failure.or(outcome.failure);
@@ -278,7 +310,7 @@ impl Exchange {
     async fn run(
         &self,
         prepared: Result<Prepared, Vec<ServerError>>,
-        caller: Option<&Arc<Caller>>,
+        call: Option<Call>,
     ) -> Result<Outcome, Unsupported> {
         let engine = &self.server.engine;
         if let Ok(prepared) = &prepared {
@@ -291,13 +323,10 @@ impl Exchange {
                     "subscriptions take Accept: text/event-stream, or a WebSocket".to_owned();
                 return Err(Unsupported(StatusCode::NOT_ACCEPTABLE, message));
             }
-            Ok(prepared) => match caller {
+            Ok(prepared) => match call {
                 _ if prepared.introspection_only() => engine.introspect(prepared).await,
                 None => Answer::failed(Error::Unauthenticated(NO_TOKEN.0), self.request_id),
-                Some(caller) => {
-                    let (caller, destination) = (Arc::clone(caller), self.destination.clone());
-                    Arc::clone(engine).execute(prepared, caller, destination, self.request_id).await
-                }
+                Some(call) => Arc::clone(engine).execute(prepared, call).await,
             },
         };
         let status = self.status(&answer);
@@ -312,59 +341,25 @@ impl Exchange {
             failure: answer.failure,
             rate_limit: answer.rate_limit,
             statements: answer.statements,
+            replayed: answer.replayed,
         })
     }
 
     fn status(&self, answer: &Answer) -> StatusCode {
         match &answer.failure {
-            Some(failure) => match failure.code() {
-                ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
-                ErrorCode::OrganizationMismatch => StatusCode::FORBIDDEN,
-                ErrorCode::NotFound => StatusCode::NOT_FOUND,
-                ErrorCode::PlanLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
-                ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            },
+            Some(failure) => status(failure),
             None if answer.executed || self.media == MediaType::Json => StatusCode::OK,
             None => StatusCode::BAD_REQUEST,
         }
     }
 }
 
-/// Who shows the token in the headers.
-pub(super) async fn authenticate(
-    server: &Server,
-    headers: &HeaderMap,
-) -> Result<Arc<Caller>, VerifyError> {
-    let token = bearer(headers)?;
-    server.verifier.verify(token).await.map(Arc::new)
-}
-
-/// The answer to somebody whose token is not good, or whose token nobody can check now.
-pub(super) fn unauthenticated(media: MediaType, error: VerifyError, request_id: Uuid) -> Response {
-    let (status, error) = match error {
-        VerifyError::Token(error) => (StatusCode::UNAUTHORIZED, Error::Unauthenticated(error.0)),
-        VerifyError::Unavailable(cause) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Error::Unavailable(Arc::new(cause)))
-        }
+/// The key that the client names the request with.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Unsupported> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
     };
-    let answer = Answer::failed(error, request_id);
-    let mut response = json(media, status, errors_only(&answer.response));
-    decorate(&mut response, answer.failure.as_ref());
-    response
-}
-
-const NO_TOKEN: TokenError = TokenError("send a token: Authorization: Bearer …");
-
-fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
-    const MALFORMED: TokenError = TokenError("Authorization must be: Bearer TOKEN");
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(NO_TOKEN)?;
-    if values.next().is_some() {
-        return Err(MALFORMED);
-    }
-    let (scheme, token) =
-        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(MALFORMED)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(MALFORMED) }
+    let text = value.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default();
+    IdempotencyKey::parse(text).map(Some).map_err(Unsupported::bad)
 }

@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Names a request, so that repeating it does nothing twice.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Browsers ask again after this.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
 
@@ -44,6 +47,7 @@ pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
 /// Lets pages of these origins ask and read; without origins none.
 pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let exposed = [
+        "idempotency-replayed",
         "ratelimit-limit",
         "ratelimit-remaining",
         "ratelimit-reset",
@@ -58,7 +62,7 @@ pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
             header::CONTENT_TYPE,
             header::ACCEPT,
             REQUEST_ID,
-            HeaderName::from_static("idempotency-key"),
+            IDEMPOTENCY_KEY,
         ])
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE)

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::LengthLimitError;
@@ -44,12 +44,13 @@ pub(super) enum Incoming {
     Batch(Vec<Asked>),
 }
 
-pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
+/// The bytes of a body, unless there are too many, or they come too slowly.
+pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Unsupported> {
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
     let read = read.map_err(|_| {
         Unsupported(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())
     })?;
-    let bytes = read.map_err(|error| {
+    read.map_err(|error| {
         let source = std::error::Error::source(&error);
         if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
             let message = format!("the body has more than {most} bytes");
@@ -57,7 +58,11 @@ pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsup
         } else {
             Unsupported::bad("the body ended early")
         }
-    })?;
+    })
+}
+
+pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
+    let bytes = read(body, most).await?;
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Unsupported::bad(format!("the body is not JSON: {error}")))?;
     match value {

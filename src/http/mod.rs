@@ -1,7 +1,10 @@
 //! HTTP: routes, and what all of them share.
 
+mod admin;
 mod answer;
+mod authenticate;
 mod client_ip;
+mod connections;
 mod documents;
 mod graphiql;
 mod graphql;
@@ -15,7 +18,7 @@ mod sse;
 mod stripe;
 mod websocket;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -24,10 +27,7 @@ use axum::{
     routing::{any, get, post},
 };
 use ipnet::IpNet;
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-};
+use tokio::sync::watch;
 use tower::util::option_layer;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -40,6 +40,8 @@ use tower_http::{
 
 use crate::{auth::Verifier, config::Introspection, request::Engine};
 
+pub use admin::serve_admin;
+pub use connections::{ClientLimits, serve};
 pub use documents::Documents;
 pub use graphiql::{Person, missing_page};
 pub use health::{Readiness, check_migrations, problems};
@@ -65,6 +67,10 @@ pub struct Server {
     pub documents: Documents,
     /// Origins whose pages may ask.
     pub cors_origins: Vec<HeaderValue>,
+    /// Metrics are told here, to this machine: they have no address of their own.
+    pub local_metrics: bool,
+    /// What clients may cost before they have asked for anything.
+    pub client_limits: ClientLimits,
     /// Says that the server stops, to what would go on for ever.
     pub stop: watch::Sender<bool>,
     /// Whether the server can do its work.
@@ -97,6 +103,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/schema.graphql", get(sdl::serve))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(admin::local_metrics))
         .route("/webhooks/stripe", post(stripe::receive))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -110,39 +117,4 @@ pub fn router(server: Arc<Server>) -> Router {
         .layer(option_layer(cors))
         .layer(middleware::from_fn(headers::name_request))
         .with_state(server)
-}
-
-/// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for clients.
-///
-/// # Errors
-///
-/// When the socket fails.
-pub async fn serve(
-    listener: TcpListener,
-    server: Arc<Server>,
-    stop: impl Future<Output = ()> + Send + 'static,
-    grace: Duration,
-) -> std::io::Result<()> {
-    let stop_streams = server.stop.clone();
-    let app = router(server).into_make_service_with_connect_info::<SocketAddr>();
-    let (stopping, stopped) = oneshot::channel();
-    let stop = async move {
-        stop.await;
-        stop_streams.send_replace(true);
-        // The receiver is gone only when nobody waits any more.
-        let _ = stopping.send(());
-    };
-    let deadline = async move {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(grace).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        outcome = axum::serve(listener, app).with_graceful_shutdown(stop) => outcome,
-        () = deadline => {
-            tracing::warn!("clients did not finish in time: their connections are closed");
-            Ok(())
-        }
-    }
 }

@@ -7,12 +7,12 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use uuid::Uuid;
 
 use super::{Server, documents::Asked};
 use crate::{
-    auth::Caller, graphql::refusal, request::Prepared, subscription::subscribe,
-    tenancy::Destination,
+    graphql::refusal,
+    request::{Call, Prepared, code},
+    subscription::subscribe,
 };
 
 /// One after the other, each as JSON; a query or a mutation has one.
@@ -23,23 +23,22 @@ use crate::{
 pub(super) async fn results(
     server: &Server,
     prepared: Prepared,
-    caller: Arc<Caller>,
-    destination: Destination,
-    request_id: Uuid,
+    call: Call,
 ) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
     let engine = Arc::clone(&server.engine);
     if prepared.introspection_only() {
         return Ok(one(&engine.introspect(prepared).await.response));
     }
     if prepared.subscribes_to().is_none() {
-        let answer = engine.execute(prepared, caller, destination, request_id).await;
+        let answer = engine.execute(prepared, call).await;
         return if answer.executed {
             Ok(one(&answer.response))
         } else {
             Err(answer.response.errors)
         };
     }
-    let events = subscribe(engine, prepared, caller, destination, request_id)
+    let request_id = call.request_id;
+    let events = subscribe(engine, prepared, call)
         .await
         .map_err(|error| vec![refusal(&error, request_id)])?;
     Ok(events.map(|response| json(&response)).boxed())
@@ -51,6 +50,14 @@ pub(super) async fn results(
 ///
 /// What is wrong with it.
 pub(super) async fn prepare(server: &Server, asked: Asked) -> Result<Prepared, Vec<ServerError>> {
+    let prepared = try_prepare(server, asked).await;
+    if let Some(error) = prepared.as_ref().err().and_then(|errors| errors.first()) {
+        server.engine.metrics.refused(code(error).unwrap_or_default());
+    }
+    prepared
+}
+
+async fn try_prepare(server: &Server, asked: Asked) -> Result<Prepared, Vec<ServerError>> {
     let name = asked.name.clone();
     let request = server.documents.resolve(asked).map_err(|refusal| vec![refusal.into()])?;
     let named = name.map(|name| (name, request.query.clone()));

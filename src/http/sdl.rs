@@ -8,9 +8,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use uuid::Uuid;
-
-use super::{Server, documents::sha256, graphql, headers::is_known, negotiate::MediaType};
+use super::{
+    Server,
+    answer::failed,
+    authenticate::{authenticate, refused_caller},
+    documents::sha256,
+    headers::{is_known, request_id},
+    negotiate::MediaType,
+};
 use crate::{config::Introspection, schema};
 
 /// The text, and a tag that changes with it.
@@ -24,9 +29,12 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, headers: HeaderMap)
     let allowed = match server.introspection {
         Introspection::Always => true,
         Introspection::Never => false,
-        Introspection::Authenticated => match graphql::authenticate(&server, &headers).await {
+        Introspection::Authenticated => match authenticate(&server, &headers).await {
             Ok(_) => true,
-            Err(error) => return graphql::unauthenticated(MediaType::Json, error, Uuid::new_v4()),
+            Err(error) => {
+                let error = refused_caller(&server, error, None);
+                return failed(MediaType::Json, error, request_id(&headers));
+            }
         },
     };
     if !allowed {

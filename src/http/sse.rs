@@ -12,13 +12,12 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::{
     Server,
     results::{json, results},
 };
-use crate::{auth::Caller, request::Prepared, tenancy::Destination};
+use crate::request::{Call, Prepared};
 
 /// How often a silent stream shows that it lives; proxies end connections on which nothing moves.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
@@ -31,12 +30,10 @@ const SEND_WAIT: Duration = Duration::from_secs(10);
 pub(super) async fn answer(
     server: &Arc<Server>,
     prepared: Result<Prepared, Vec<ServerError>>,
-    caller: Arc<Caller>,
-    destination: Destination,
-    request_id: Uuid,
+    call: Call,
 ) -> Response {
     let begun = match prepared {
-        Ok(prepared) => results(server, prepared, caller, destination, request_id).await,
+        Ok(prepared) => results(server, prepared, call).await,
         Err(errors) => Err(errors),
     };
     let results = match begun {

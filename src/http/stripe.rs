@@ -8,12 +8,15 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, Limited};
 
-use super::Server;
+use super::{
+    Server,
+    incoming::{Unsupported, read},
+};
 use crate::{
     billing::{self, Outcome},
     error::{Error, Result},
+    request::Engine,
     stripe::{Event, verify},
     tenancy::Reason,
 };
@@ -28,32 +31,35 @@ pub(super) async fn receive(
     let Some(stripe) = &engine.environment.rules.stripe else {
         return (StatusCode::NOT_FOUND, "billing is not kept by Stripe here\n").into_response();
     };
-    let Ok(body) = Limited::new(body, server.max_body_bytes).collect().await else {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the event is too large, or broke off");
+    let body = match read(body, server.max_body_bytes).await {
+        Ok(body) => body,
+        Err(Unsupported(status, problem)) => return refused(engine, status, &problem),
     };
-    let body = body.to_bytes();
     // The body counts as it came: nothing is read of it before.
     let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     let now = engine.environment.clock.now();
     if let Err(error) = verify(signature.unwrap_or_default(), &body, stripe.webhook_secrets(), now)
     {
-        return refused(StatusCode::BAD_REQUEST, &error.to_string());
+        return refused(engine, StatusCode::BAD_REQUEST, &error.to_string());
     }
     let payload =
         serde_json::from_slice(&body).map_err(|error| format!("the event is not JSON: {error}"));
     let event = match payload.and_then(Event::parse) {
         Ok(event) => event,
-        Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem),
+        Err(problem) => return refused(engine, StatusCode::BAD_REQUEST, &problem),
     };
     match keep_and_apply(&server, &event).await {
         Ok(Outcome::Applied(organization)) => {
+            engine.metrics.webhook("applied");
             tracing::info!(event = event.id, kind = event.kind, %organization, "an event of Stripe's was applied");
             (StatusCode::OK, "applied\n".to_owned()).into_response()
         }
         Ok(Outcome::Nothing(why)) => {
+            engine.metrics.webhook("ignored");
             (StatusCode::OK, format!("nothing to do: {why}\n")).into_response()
         }
         Err(error) => {
+            engine.metrics.webhook("failed");
             tracing::error!(
                 event = event.id,
                 kind = event.kind,
@@ -61,7 +67,9 @@ pub(super) async fn receive(
                 "an event of Stripe's was not applied"
             );
             let status = match error {
-                Error::Unavailable(_) | Error::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+                Error::Unavailable(_) | Error::Contention(_) | Error::Timeout => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, format!("not applied: {error}\n")).into_response()
@@ -77,7 +85,8 @@ async fn keep_and_apply(server: &Server, event: &Event) -> Result<Outcome> {
     billing::apply(placement, environment, &event.id, Reason::Stripe).await
 }
 
-fn refused(status: StatusCode, problem: &str) -> Response {
+fn refused(engine: &Engine, status: StatusCode, problem: &str) -> Response {
+    engine.metrics.webhook("refused");
     tracing::warn!(problem, "a webhook was refused");
     (status, format!("{problem}\n")).into_response()
 }

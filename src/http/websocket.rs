@@ -22,7 +22,7 @@ use super::{
     incoming::from_fields,
     results::{prepare, results},
 };
-use crate::{auth::Caller, tenancy::Destination};
+use crate::{auth::Caller, request::Call, tenancy::Destination};
 
 /// The name of the protocol.
 pub(super) const PROTOCOL: &str = "graphql-transport-ws";
@@ -176,19 +176,21 @@ impl Connection {
             return Err(Close(4403, "the token has expired"));
         }
         let request = from_fields(payload).map_err(|_| Close(4400, "Invalid message received"))?;
-        let (server, caller) = (Arc::clone(&self.server), Arc::clone(caller));
-        let (destination, request_id) = (self.destination.clone(), self.request_id);
+        let server = Arc::clone(&self.server);
+        let call = Call {
+            caller: Arc::clone(caller),
+            destination: self.destination.clone(),
+            request_id: self.request_id,
+            idempotency_key: None,
+        };
         let told = match prepare(&server, request).await {
             Err(errors) => tell(id.to_owned(), Err(errors)),
-            Ok(prepared) if prepared.subscribes_to().is_some() => tell(
-                id.to_owned(),
-                results(&server, prepared, caller, destination, request_id).await,
-            ),
+            Ok(prepared) if prepared.subscribes_to().is_some() => {
+                tell(id.to_owned(), results(&server, prepared, call).await)
+            }
             Ok(prepared) => {
                 let id = id.to_owned();
-                let answered = async move {
-                    tell(id, results(&server, prepared, caller, destination, request_id).await)
-                };
+                let answered = async move { tell(id, results(&server, prepared, call).await) };
                 stream::once(answered).flatten().boxed()
             }
         };

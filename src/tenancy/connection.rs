@@ -28,7 +28,10 @@ use super::{
     connect::Connector,
     driver::{Parameters, failed, not_connected, whole},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    metrics::PoolState,
+};
 
 /// How to reach a database, and with how many connections.
 #[derive(Clone, Debug)]
@@ -273,6 +276,18 @@ impl Connections {
             PoolError::Backend(error) => Error::from(error),
             error => Error::Unavailable(Arc::new(error)),
         })
+    }
+
+    /// The most there may be.
+    pub(super) fn most(&self) -> usize {
+        self.pool.status().max_size
+    }
+
+    /// How many there are, for operators.
+    pub(super) fn state(&self, name: &'static str) -> PoolState {
+        let status = self.pool.status();
+        let busy = status.size.saturating_sub(status.available);
+        PoolState { name, busy, idle: status.available, waiting: status.waiting }
     }
 
     /// Closes every idle connection: one turned out dead, so the others are suspect.

@@ -1,6 +1,6 @@
 //! Where an organization lives: the only holder of pools. Today's only answer is the shared database.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -10,7 +10,10 @@ use super::{
     driver::{Parameters, failed},
     self_check::self_check,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    metrics::PoolState,
+};
 
 /// The most connections for work without a person.
 const SYSTEM_CONNECTIONS: usize = 3;
@@ -25,6 +28,7 @@ pub struct Placement {
     notices: Notices,
     /// Events of subscriptions that are read at the same time: requests come first.
     events: Arc<Semaphore>,
+    acquire_timeout: Duration,
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
 }
@@ -53,8 +57,28 @@ impl Placement {
             notices: Notices::new(system.clone(), listen),
             system,
             events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
+            acquire_timeout: options.acquire_timeout,
             probe: pool("tenantry probe", 1)?,
         })
+    }
+
+    /// The most connections for requests.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.shared.most()
+    }
+
+    /// How long a request waits for a connection.
+    #[must_use]
+    pub fn acquire_timeout(&self) -> Duration {
+        self.acquire_timeout
+    }
+
+    /// The pools, for operators.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolState> {
+        let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
+        pools.into_iter().map(|(name, pool)| pool.state(name)).collect()
     }
 
     /// What is told of changes.
@@ -95,6 +119,28 @@ impl Placement {
         transaction.release();
         let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
         Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
+    }
+
+    /// What waits to be done in the background: its name, how many, and for how many seconds the oldest does.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
+    pub async fn backlog(&self) -> Result<Vec<(&'static str, i64, i64)>> {
+        let sql = "SELECT letters, stripe_events,
+                coalesce(extract(epoch FROM now() - oldest_letter), 0)::bigint AS letter_age,
+                coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
+            FROM app.backlog()";
+        let parameters = Parameters::of(None)?;
+        let (transaction, rows) =
+            Transaction::begin(&self.probe, Access::Read, sql, &parameters).await?;
+        transaction.release();
+        let row = rows.first().ok_or_else(|| Error::internal("the backlog answered nothing"))?;
+        let number = |column| row.try_get(column).map_err(failed);
+        Ok(vec![
+            ("mail", number("letters")?, number("letter_age")?),
+            ("stripe_events", number("stripe_events")?, number("stripe_event_age")?),
+        ])
     }
 
     /// The findings of the self-check, as the app role itself sees the database.

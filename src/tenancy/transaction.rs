@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -72,6 +72,8 @@ pub struct Transaction {
     /// A statement that was refused because another one had failed.
     consequence: OnceLock<Failure>,
     statements: AtomicU32,
+    /// Microseconds that their answers took together.
+    database_time: AtomicU64,
     /// Statements that somebody waits for.
     waiting: AtomicU32,
     /// Somebody has given up waiting for a statement, which may still be running.
@@ -125,6 +127,7 @@ impl Transaction {
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
             statements: AtomicU32::new(1),
+            database_time: AtomicU64::new(0),
             waiting: AtomicU32::new(0),
             abandoned: AtomicBool::new(false),
         }
@@ -161,9 +164,8 @@ impl Transaction {
     pub fn failure(&self) -> Option<Error> {
         let failure = self.failure.get().or_else(|| self.consequence.get());
         failure.map(|failure| match failure.trouble {
-            Trouble::Connection | Trouble::Conflict => {
-                Error::Unavailable(Arc::new(failure.clone()))
-            }
+            Trouble::Connection => Error::Unavailable(Arc::new(failure.clone())),
+            Trouble::Conflict => Error::Contention(Arc::new(failure.clone())),
             Trouble::Timeout => Error::Timeout,
             Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
         })
@@ -177,6 +179,11 @@ impl Transaction {
     /// How many statements were sent to PostgreSQL so far; the opening is one.
     pub fn statements(&self) -> u32 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    /// How long the answers to them took together, which is more than what was waited for where several were on their way.
+    pub fn database_time(&self) -> Duration {
+        Duration::from_micros(self.database_time.load(Ordering::Relaxed))
     }
 
     /// Commits, and returns only when PostgreSQL has said so.
@@ -264,6 +271,8 @@ impl Drop for Running<'_> {
             transaction.abandoned.store(true, Ordering::Relaxed);
         }
         let elapsed = begun.elapsed();
+        let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        transaction.database_time.fetch_add(microseconds, Ordering::Relaxed);
         if elapsed < SLOW {
             tracing::debug!(sql, ?elapsed, answered, "statement");
         } else {

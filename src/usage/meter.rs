@@ -26,6 +26,7 @@ use super::{
 use crate::{
     calendar::month_of,
     error::{Error, Result},
+    metrics::Metrics,
     plan,
     rate_limit::RateLimit,
     tenancy::{Access, Environment, Placement, Reason, open_system},
@@ -43,6 +44,7 @@ pub struct Meter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    metrics: Metrics,
     placement: Placement,
     environment: Environment,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
@@ -60,8 +62,9 @@ enum Rest {
 impl Meter {
     /// A meter that has counted nothing.
     #[must_use]
-    pub fn new(placement: Placement, environment: Environment) -> Self {
+    pub fn new(placement: Placement, environment: Environment, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
+            metrics,
             placement,
             environment,
             counters: Mutex::default(),
@@ -220,6 +223,7 @@ impl Meter {
         let kept = state.held.as_ref().map_or(0, |held| held.left);
         match leased {
             Ok(lease) => {
+                self.0.metrics.leased(u64::try_from(lease.block).unwrap_or_default());
                 let same = state
                     .held
                     .as_ref()

@@ -23,7 +23,8 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
          JOIN pg_namespace n ON n.oid = c.relnamespace
          JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
          WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p')
-           AND (a.attname = 'organization_id' AND c.relname <> 'organization_slugs'
+           AND (a.attname = 'organization_id'
+                AND c.relname NOT IN ('organization_slugs', 'idempotency_keys')
                 OR a.attname = 'id' AND c.relname = 'organizations')
          ORDER BY 1",
     )
@@ -257,7 +258,12 @@ async fn what_belongs_to_nobody_is_out_of_reach() {
     let database = Database::create().await;
     let mut connection = database.connect_app().await;
     enter(&mut connection, Some(ACME)).await;
-    for table in ["auth.identities", "app.organization_slugs", "billing.stripe_events"] {
+    for table in [
+        "auth.identities",
+        "auth.idempotency_keys",
+        "app.organization_slugs",
+        "billing.stripe_events",
+    ] {
         for sql in [format!("SELECT * FROM {table}"), format!("DELETE FROM {table}")] {
             assert_eq!(refusal(&mut connection, sql).await, "42501", "{table}");
         }

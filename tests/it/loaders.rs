@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tenantry::{auth::Caller, graphql::document::GraphqlRequest, tenancy::Destination};
+use tenantry::{
+    auth::Caller, graphql::document::GraphqlRequest, request::Call, tenancy::Destination,
+};
 use uuid::Uuid;
 
 use crate::support::{App, Settings};
@@ -59,8 +61,13 @@ async fn statements(
     };
     let prepared = app.engine.prepare(request).await.unwrap();
     let destination = Destination { slug: None, client_ip: None };
-    let answer =
-        Arc::clone(&app.engine).execute(prepared, Arc::new(caller), destination, Uuid::nil()).await;
+    let call = Call {
+        caller: Arc::new(caller),
+        destination,
+        request_id: Uuid::nil(),
+        idempotency_key: None,
+    };
+    let answer = Arc::clone(&app.engine).execute(prepared, call).await;
     assert!(answer.response.errors.is_empty(), "{answer:?}");
     (answer.statements, answer.response.data.into_json().unwrap())
 }

@@ -13,7 +13,9 @@ use std::{
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, Row};
-use tenantry::{auth::Caller, graphql::document::GraphqlRequest, tenancy::Destination};
+use tenantry::{
+    auth::Caller, graphql::document::GraphqlRequest, request::Call, tenancy::Destination,
+};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 use uuid::Uuid;
@@ -110,8 +112,13 @@ fn a_request_allocates_no_more_than_this() {
             let engine = Arc::clone(&app.engine);
             runtime.block_on(async {
                 let prepared = engine.prepare(request).await.unwrap();
-                let answer =
-                    engine.execute(prepared, Arc::new(caller), destination, Uuid::nil()).await;
+                let call = Call {
+                    caller: Arc::new(caller),
+                    destination,
+                    request_id: Uuid::nil(),
+                    idempotency_key: None,
+                };
+                let answer = engine.execute(prepared, call).await;
                 assert!(answer.response.errors.is_empty(), "{answer:?}");
                 serde_json::to_string(&answer.response).unwrap()
             })

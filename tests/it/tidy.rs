@@ -6,13 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FLOOR: [&str; 13] = [
+const FLOOR: [&str; 15] = [
+    "admission",
     "calendar",
     "clock",
     "config",
     "error",
     "page",
     "mail",
+    "metrics",
     "postgres",
     "rate_limit",
     "stripe",

@@ -107,7 +107,7 @@ impl Dev {
             Placement::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
         let people = demo::people(&secret).map_err(Failure::new)?;
-        let server = build(&self.http, &self.jwt, &self.rules, placement, people.clone())?;
+        let server = build(&self.http, &self.jwt, &self.rules, placement, people.clone(), true)?;
         if let [problem, ..] = http::problems(&server.engine.placement).await.as_slice() {
             return Err(Failure::new(problem));
         }

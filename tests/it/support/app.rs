@@ -1,17 +1,19 @@
 //! A server in this process, on a port of its own, over a database of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use serde_json::{Value, json};
 use tenantry::{
+    admission::{AdmissionLimits, Attempts, Gates},
     auth::{self, Claims, JwksOptions, Verifier},
     background::Background,
     clock::Clock,
     config::Introspection,
     graphql::Limits,
-    http::{Documents, Readiness, Server},
+    http::{ClientLimits, Documents, Readiness, Server},
     mail::Mailer,
+    metrics::Metrics,
     request::Engine,
     schema::Api,
     tenancy::{DatabaseOptions, Environment, InvitationKey, Placement, Rules},
@@ -33,6 +35,12 @@ pub struct Settings {
     pub claims: Claims,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub max_body_bytes: usize,
+    pub client_limits: ClientLimits,
+    /// Turns of an organization, and requests that wait for one.
+    pub running: usize,
+    pub waiting: usize,
+    pub attempts: NonZeroU32,
+    pub attempts_by_address: NonZeroU32,
     pub documents: Documents,
     pub cors_origins: Vec<axum::http::HeaderValue>,
     pub rules: Rules,
@@ -70,6 +78,11 @@ impl Default for Settings {
             },
             trusted_proxies: Vec::new(),
             max_body_bytes: 1024 * 1024,
+            client_limits: ClientLimits {
+                connections: 1_000,
+                header_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(75),
+            },
             documents: Documents::open(),
             cors_origins: Vec::new(),
             rules: Rules {
@@ -82,6 +95,10 @@ impl Default for Settings {
                 public_url: "https://app.example".to_owned(),
                 stripe: None,
             },
+            running: 2,
+            waiting: 256,
+            attempts: NonZeroU32::MAX,
+            attempts_by_address: NonZeroU32::MAX,
             issuer: None,
             mailer: None,
             socket: None,
@@ -131,9 +148,17 @@ impl App {
         let rules = Arc::new(settings.rules);
         let environment = Environment { clock: settings.clock.clone(), rules };
         let placement = Placement::shared(&options).unwrap();
+        let metrics = Metrics::new();
         let engine = Arc::new(Engine {
             api: Api::new(settings.limits).unwrap(),
-            meter: Meter::new(placement.clone(), environment.clone()),
+            meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
+            gates: Gates::new(AdmissionLimits {
+                running: settings.running,
+                waiting: settings.waiting,
+                wait: Duration::from_secs(5),
+            }),
+            attempts: Attempts::new(settings.attempts, settings.attempts_by_address),
+            metrics,
             placement,
             environment,
             timeout: settings.timeout,
@@ -154,6 +179,8 @@ impl App {
             people: Vec::new(),
             documents: settings.documents,
             cors_origins: settings.cors_origins,
+            client_limits: settings.client_limits,
+            local_metrics: true,
             stop: tokio::sync::watch::Sender::new(false),
             readiness: Readiness::default(),
         });

@@ -1,0 +1,98 @@
+//! Attempts at what could be guessed or abused: tokens of callers and of invitations, and mails that somebody makes us send. Each
+//! person has so many a minute, and each address; a server counts for itself.
+
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    state::keyed::HashMapStateStore,
+};
+
+use crate::{
+    auth::Caller,
+    error::{Error, Result},
+    rate_limit::Throttle,
+};
+
+/// After so many attempts those are forgotten that count no more.
+const SWEEP: u32 = 10_000;
+
+type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
+
+/// Counts attempts.
+#[derive(Debug)]
+pub struct Attempts {
+    people: Limiter<(String, String)>,
+    addresses: Limiter<IpAddr>,
+    strangers: Limiter<IpAddr>,
+    clock: DefaultClock,
+    counted: AtomicU32,
+}
+
+impl Attempts {
+    /// So many attempts a minute for a person, and for an address; tokens that are not good have a count of their own.
+    #[must_use]
+    pub fn new(of_person: NonZeroU32, of_address: NonZeroU32) -> Self {
+        Self {
+            people: RateLimiter::hashmap(Quota::per_minute(of_person)),
+            addresses: RateLimiter::hashmap(Quota::per_minute(of_address)),
+            strangers: RateLimiter::hashmap(Quota::per_minute(of_address)),
+            clock: DefaultClock::default(),
+            counted: AtomicU32::new(0),
+        }
+    }
+
+    /// Somebody tries the token of an invitation, or has mail sent.
+    ///
+    /// # Errors
+    ///
+    /// When the person, or the address, has tried too often.
+    pub fn attempt(&self, caller: &Caller, address: Option<IpAddr>) -> Result<()> {
+        self.sweep();
+        self.check(&self.people, &(caller.issuer.clone(), caller.subject.clone()))?;
+        address.map_or(Ok(()), |address| self.check(&self.addresses, &network(address)))
+    }
+
+    /// A token turned out not to be good.
+    ///
+    /// # Errors
+    ///
+    /// When the address has shown too many of them.
+    pub fn bad_token(&self, address: IpAddr) -> Result<()> {
+        self.sweep();
+        self.check(&self.strangers, &network(address))
+    }
+
+    fn check<K: Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<()> {
+        limiter.check_key(key).map_err(|refused| {
+            let wait = refused.wait_time_from(self.clock.now());
+            let retry_after = wait.as_secs().saturating_add(1);
+            Error::RateLimited { throttle: Throttle::Attempts, retry_after }
+        })
+    }
+
+    fn sweep(&self) {
+        if self.counted.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP) {
+            self.people.retain_recent();
+            self.addresses.retain_recent();
+            self.strangers.retain_recent();
+        }
+    }
+}
+
+/// Whoever has one address of IPv6 has at least the 64 bits below it (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}

@@ -1,0 +1,63 @@
+//! What operators look at, on an address of its own: metrics, and whether the server lives and is ready.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use super::{Server, health};
+use crate::metrics::Snapshot;
+
+/// A database that does not answer must not keep the other figures back.
+const BACKLOG_WAIT: Duration = Duration::from_secs(1);
+
+/// The text format that Prometheus reads, `application/openmetrics-text`.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where operators look, for as long as the server runs.
+///
+/// # Errors
+///
+/// When the socket fails.
+pub async fn serve_admin(listener: TcpListener, server: Arc<Server>) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz));
+    axum::serve(listener, routes.with_state(server)).await
+}
+
+/// Without an address of their own the metrics are where everything is, but only for this machine.
+pub(super) async fn local_metrics(
+    state: State<Arc<Server>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    let is_local = peer.ip().to_canonical().is_loopback()
+        && !forwarded.iter().any(|name| headers.contains_key(*name));
+    if is_local && state.local_metrics {
+        metrics(state).await
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}
+
+async fn metrics(State(server): State<Arc<Server>>) -> Response {
+    let engine = &server.engine;
+    let backlog = tokio::time::timeout(BACKLOG_WAIT, engine.placement.backlog()).await;
+    let (running, waiting) = engine.gates.load();
+    let snapshot = Snapshot {
+        pools: engine.placement.pools(),
+        running,
+        waiting,
+        backlog: backlog.ok().and_then(Result::ok).unwrap_or_default(),
+    };
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], engine.metrics.text(&snapshot)).into_response()
+}

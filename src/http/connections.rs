@@ -1,0 +1,183 @@
+//! Connections of clients: how many there may be, and how long one may keep the server waiting.
+//!
+//! Bodies have a time limit of their own (`incoming.rs`), and so has what goes on for ever.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::header,
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt as _;
+
+use super::{Server, router};
+
+/// Bytes of a request's line and headers; tokens of identity providers have some thousands.
+const HEADER_BYTES: u32 = 64 * 1024;
+
+/// A client that takes nothing for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a client of HTTP/2 is asked whether it lives, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+
+/// Requests that a client of HTTP/2 may have at the same time on one connection.
+const STREAMS: u32 = 100;
+
+/// After the system has refused a connection, for lack of file descriptors perhaps.
+const REFUSED_WAIT: Duration = Duration::from_millis(100);
+
+/// What clients may cost before they have asked for anything.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// Connections at the same time; more wait in the system's queue.
+    pub connections: usize,
+    /// For the headers of a connection's first request.
+    pub header_timeout: Duration,
+    /// Between two requests, until the headers of the next have come.
+    pub idle_timeout: Duration,
+}
+
+/// A connection's place among those that there may be; kept by whoever takes the connection over.
+#[derive(Clone)]
+pub(super) struct Place(#[expect(dead_code, reason = "held")] Arc<OwnedSemaphorePermit>);
+
+/// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for clients.
+///
+/// # Errors
+///
+/// When the socket fails.
+pub async fn serve(
+    listener: TcpListener,
+    server: Arc<Server>,
+    stop: impl Future<Output = ()> + Send + 'static,
+    grace: Duration,
+) -> std::io::Result<()> {
+    let limits = server.client_limits;
+    let streams = server.stop.clone();
+    let (builder, app) = (builder(limits), router(server));
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = GracefulShutdown::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut stop => break,
+        };
+        match (place, accepted) {
+            (Ok(place), Ok((stream, peer))) => {
+                let place = Place(Arc::new(place));
+                let client = Client { stream, peer, place, limits };
+                tokio::spawn(client.serve(builder.clone(), app.clone(), connections.watcher()));
+            }
+            (_, Err(error)) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                sleep(REFUSED_WAIT).await;
+            }
+            (Err(closed), _) => return Err(std::io::Error::other(closed)),
+        }
+    }
+    drop(listener);
+    streams.send_replace(true);
+    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+        tracing::warn!("clients did not finish in time: their connections are closed");
+    }
+    Ok(())
+}
+
+fn builder(limits: ClientLimits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_timeout)
+        .max_buf_size(HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES)
+        .enable_connect_protocol();
+    builder
+}
+
+/// A connection.
+struct Client {
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    limits: ClientLimits,
+}
+
+impl Client {
+    async fn serve(self, builder: Builder<TokioExecutor>, app: Router, watcher: Watcher) {
+        let Self { stream, peer, place, limits } = self;
+        // Answers are written whole; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let asked = Arc::new(AtomicBool::new(false));
+        let begun = Arc::clone(&asked);
+        let answering = place.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            begun.store(true, Ordering::Relaxed);
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            if request.headers().contains_key(header::UPGRADE) {
+                request.extensions_mut().insert(answering.clone());
+            }
+            let app = app.clone();
+            async move {
+                Ok::<_, Infallible>(
+                    app.oneshot(request).await.unwrap_or_else(|never| match never {}),
+                )
+            }
+        });
+        let io = TokioIo::new(Box::pin(stream));
+        let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
+        let mut connection = pin!(watcher.watch(connection));
+        let silent = async {
+            sleep(limits.header_timeout).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            // Whatever a client does wrong to its own connection is its own affair.
+            _ = &mut connection => {}
+            () = silent => {}
+        }
+        drop(place);
+    }
+}

@@ -1,0 +1,351 @@
+//! What is counted and measured for operators, in the text format that Prometheus reads. Names of organizations and
+//! people are never labels; names of operations are clients' words, so only so many are told apart.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry, Unit},
+};
+
+use crate::{error::Error, rate_limit::Throttle};
+
+/// Names of operations that are told apart, and how long one may be.
+const MOST_OPERATIONS: usize = 200;
+const LONGEST_OPERATION: usize = 64;
+
+/// Stands for operations without a name, and for all above the most.
+const OTHER: &str = "other";
+
+const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const STATEMENTS: [f64; 8] = [1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 20.0, 50.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    operation: String,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Connections {
+    pool: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queue {
+    queue: &'static str,
+}
+
+/// How many connections a pool has.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolState {
+    /// What its connections are for.
+    pub name: &'static str,
+    /// In use.
+    pub busy: usize,
+    /// Open, and not in use.
+    pub idle: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+}
+
+/// What is read at the moment when somebody asks, rather than counted as it happens.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The pools.
+    pub pools: Vec<PoolState>,
+    /// Requests that have a turn.
+    pub running: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+    /// Things that wait to be done in the background, and for how many seconds the oldest does; absent where nobody could tell.
+    pub backlog: Vec<(&'static str, i64, i64)>,
+}
+
+/// The counters of a server; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    operations: RwLock<HashSet<String>>,
+    requests: Family<Request, Counter>,
+    durations: Family<Operation, Histogram, fn() -> Histogram>,
+    statements: Histogram,
+    retries: Counter,
+    replays: Counter,
+    limits: Family<Limit, Counter>,
+    subscriptions: Gauge,
+    leases: Counter,
+    leased: Counter,
+    webhooks: Family<Outcome, Counter>,
+    pools: Family<Connections, Gauge>,
+    running: Gauge,
+    waiting: Gauge,
+    backlog: Family<Queue, Gauge>,
+    oldest: Family<Queue, Gauge>,
+    memory: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing was counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("tenantry");
+        let shared = Shared {
+            requests: register(
+                &mut registry,
+                ("requests", "GraphQL operations by name and error code", None),
+                Family::default(),
+            ),
+            durations: register(
+                &mut registry,
+                ("request_duration", "From reading to answering", Some(Unit::Seconds)),
+                Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            ),
+            statements: register(
+                &mut registry,
+                ("request_statements", "Messages to the database in one request", None),
+                Histogram::new(STATEMENTS),
+            ),
+            retries: register(
+                &mut registry,
+                ("request_retries", "Mutations begun anew because another was in the way", None),
+                Counter::default(),
+            ),
+            replays: register(
+                &mut registry,
+                ("idempotent_replays", "Mutations answered with a kept answer", None),
+                Counter::default(),
+            ),
+            limits: register(
+                &mut registry,
+                ("limits_hit", "Requests refused by a limit", None),
+                Family::default(),
+            ),
+            subscriptions: register(
+                &mut registry,
+                ("subscriptions_open", "Subscriptions that watch now", None),
+                Gauge::default(),
+            ),
+            leases: register(
+                &mut registry,
+                ("call_leases", "Blocks of calls leased from the database", None),
+                Counter::default(),
+            ),
+            leased: register(
+                &mut registry,
+                ("calls_leased", "Calls in those blocks", None),
+                Counter::default(),
+            ),
+            webhooks: register(
+                &mut registry,
+                ("webhooks", "What Stripe sent, by what became of it", None),
+                Family::default(),
+            ),
+            pools: register(
+                &mut registry,
+                ("pool_connections", "Connections to the database, and who waits for one", None),
+                Family::default(),
+            ),
+            running: register(
+                &mut registry,
+                ("sessions_open", "Requests that have a turn now", None),
+                Gauge::default(),
+            ),
+            waiting: register(
+                &mut registry,
+                ("requests_waiting", "Requests that wait for a turn", None),
+                Gauge::default(),
+            ),
+            backlog: register(
+                &mut registry,
+                ("backlog", "What waits to be done in the background", None),
+                Family::default(),
+            ),
+            oldest: register(
+                &mut registry,
+                ("backlog_age", "How long the oldest of it waits", Some(Unit::Seconds)),
+                Family::default(),
+            ),
+            memory: register(
+                &mut registry,
+                ("memory", "Resident memory of the process", Some(Unit::Bytes)),
+                Gauge::default(),
+            ),
+            operations: RwLock::default(),
+            registry,
+        };
+        Self(Arc::new(shared))
+    }
+
+    /// An operation was answered, with the code of its first error if it had one.
+    pub fn answered(
+        &self,
+        operation: Option<&str>,
+        code: Option<&str>,
+        took: Duration,
+        statements: u32,
+    ) {
+        let operation = self.operation(operation);
+        let Shared { requests, durations, statements: counts, .. } = self.0.as_ref();
+        durations
+            .get_or_create(&Operation { operation: operation.clone() })
+            .observe(took.as_secs_f64());
+        let code = code.unwrap_or("OK").to_owned();
+        requests.get_or_create(&Request { operation, code }).inc();
+        counts.observe(statements.into());
+    }
+
+    /// A request was refused before anything was executed.
+    pub fn refused(&self, code: &str) {
+        let (operation, code) = (OTHER.to_owned(), code.to_owned());
+        self.0.requests.get_or_create(&Request { operation, code }).inc();
+    }
+
+    /// A limit stopped something.
+    pub fn limited(&self, error: &Error) {
+        let limit = match error {
+            Error::RateLimited { throttle: Throttle::Running, .. } => "running",
+            Error::RateLimited { throttle: Throttle::Waiting, .. } => "waiting",
+            Error::RateLimited { throttle: Throttle::Attempts, .. } => "attempts",
+            Error::CallsExhausted(_) => "calls",
+            Error::PlanLimitExceeded { .. } => "plan",
+            Error::Timeout => "time",
+            _ => return,
+        };
+        self.0.limits.get_or_create(&Limit { limit }).inc();
+    }
+
+    /// A mutation is begun anew.
+    pub fn retried(&self) {
+        self.0.retries.inc();
+    }
+
+    /// A kept answer was given.
+    pub fn replayed(&self) {
+        self.0.replays.inc();
+    }
+
+    /// A subscription, for as long as what is returned lives.
+    #[must_use]
+    pub fn subscription(&self) -> Watching {
+        self.0.subscriptions.inc();
+        Watching(self.clone())
+    }
+
+    /// A block of calls was leased.
+    pub fn leased(&self, calls: u64) {
+        self.0.leases.inc();
+        self.0.leased.inc_by(calls);
+    }
+
+    /// Stripe has sent something.
+    pub fn webhook(&self, outcome: &'static str) {
+        self.0.webhooks.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Everything as text.
+    #[must_use]
+    pub fn text(&self, now: &Snapshot) -> String {
+        let shared = self.0.as_ref();
+        for pool in &now.pools {
+            for (state, count) in
+                [("busy", pool.busy), ("idle", pool.idle), ("waiting", pool.waiting)]
+            {
+                set(&shared.pools.get_or_create(&Connections { pool: pool.name, state }), count);
+            }
+        }
+        set(&shared.running, now.running);
+        set(&shared.waiting, now.waiting);
+        shared.backlog.clear();
+        shared.oldest.clear();
+        for (queue, count, age) in &now.backlog {
+            shared.backlog.get_or_create(&Queue { queue }).set(*count);
+            shared.oldest.get_or_create(&Queue { queue }).set(*age);
+        }
+        shared.memory.set(resident_bytes());
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &shared.registry);
+        text
+    }
+
+    /// The name as a label.
+    fn operation(&self, name: Option<&str>) -> String {
+        let Some(name) = name.filter(|name| name.len() <= LONGEST_OPERATION) else {
+            return OTHER.to_owned();
+        };
+        if self.0.operations.read().unwrap_or_else(PoisonError::into_inner).contains(name) {
+            return name.to_owned();
+        }
+        let mut known = self.0.operations.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_OPERATIONS && !known.contains(name) {
+            return OTHER.to_owned();
+        }
+        known.insert(name.to_owned());
+        name.to_owned()
+    }
+}
+
+/// A subscription that watches.
+#[derive(Debug)]
+pub struct Watching(Metrics);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.0.subscriptions.dec();
+    }
+}
+
+fn register<M: Metric + Clone>(
+    registry: &mut Registry,
+    (name, help, unit): (&str, &str, Option<Unit>),
+    metric: M,
+) -> M {
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
+        None => registry.register(name, help, metric.clone()),
+    }
+    metric
+}
+
+fn set(gauge: &Gauge, count: usize) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+/// As Linux tells; 0 elsewhere.
+fn resident_bytes() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<i64>().ok());
+    kibibytes.unwrap_or_default() * 1024
+}

@@ -1,0 +1,70 @@
+//! What became of a request.
+
+use async_graphql::{Response, ServerError, Value};
+use uuid::Uuid;
+
+use crate::{error::Error, graphql::refusal, rate_limit::RateLimit};
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// Errors and, if it was executed, data.
+    pub response: Response,
+    /// It was executed: the response has `data`, null when it failed.
+    pub executed: bool,
+    /// It was executed before, and this is the answer of then.
+    pub replayed: bool,
+    /// What gives the HTTP response a status of its own.
+    pub failure: Option<Error>,
+    /// Messages sent to the database, the opening one and the COMMIT included.
+    pub statements: u32,
+    /// What is left of the organization's calls, where its plan limits them.
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl Answer {
+    pub(super) fn executed(response: Response, statements: u32) -> Self {
+        Self {
+            response,
+            executed: true,
+            replayed: false,
+            failure: None,
+            statements,
+            rate_limit: None,
+        }
+    }
+
+    /// Nothing was executed, or nothing of it came to anything.
+    #[must_use]
+    pub fn failed(error: Error, request_id: Uuid) -> Self {
+        let response = Response::from_errors(vec![refusal(&error, request_id)]);
+        // Whether something was written is what `data` would tell, so here it must be there.
+        let executed = matches!(error, Error::CommitOutcomeUnknown(_) | Error::OutcomeUnknown(_));
+        let rate_limit = match &error {
+            Error::CallsExhausted(rate) => Some(*rate),
+            _ => None,
+        };
+        Self { executed, failure: Some(error), rate_limit, ..Self::executed(response, 0) }
+    }
+
+    /// The document was refused for what it is.
+    #[must_use]
+    pub fn refused(errors: Vec<ServerError>) -> Self {
+        Self { executed: false, ..Self::executed(Response::from_errors(errors), 0) }
+    }
+
+    /// The code of its first error.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        code(self.response.errors.first()?)
+    }
+}
+
+/// The code of an error.
+#[must_use]
+pub fn code(error: &ServerError) -> Option<&str> {
+    match error.extensions.as_ref()?.get("code")? {
+        Value::String(code) => Some(code),
+        _ => None,
+    }
+}

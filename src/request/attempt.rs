@@ -1,0 +1,182 @@
+//! One attempt at a request: a session from its opening to its end.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_graphql::{Response, Value};
+use tokio::time::{Instant, timeout_at};
+use tracing::Span;
+
+use super::engine::{Call, Engine, Prepared, null};
+use crate::{
+    admission::Turn,
+    auth::Permission,
+    error::{Error, Result},
+    graphql::{Loaders, Queue, present},
+    idempotency::{self, Claim},
+    plan,
+    rate_limit::RateLimit,
+    schema::to_request,
+    tenancy::{Access, Opened, Session},
+};
+
+/// What an attempt came to.
+pub(super) struct Performed {
+    pub(super) response: Response,
+    pub(super) statements: u32,
+    /// The answer was kept from before.
+    pub(super) replayed: bool,
+}
+
+/// What it takes, and what is known of it also when its work was dropped.
+pub(super) struct Attempt<'request> {
+    engine: &'request Engine,
+    prepared: &'request Prepared,
+    call: &'request Call,
+    access: Access,
+    /// A request is counted once, however often it is tried.
+    counted: &'request OnceLock<Option<RateLimit>>,
+    partly_committed: OnceLock<Arc<AtomicBool>>,
+}
+
+/// A session in which everything was resolved.
+struct Resolved {
+    session: Arc<Session>,
+    response: Response,
+    replayed: bool,
+    /// Until the transaction has ended.
+    _turn: Turn,
+}
+
+impl<'request> Attempt<'request> {
+    pub(super) fn new(
+        engine: &'request Engine,
+        prepared: &'request Prepared,
+        call: &'request Call,
+        counted: &'request OnceLock<Option<RateLimit>>,
+    ) -> Self {
+        let access = if prepared.is_mutation() { Access::Write } else { Access::Read };
+        Self { engine, prepared, call, access, counted, partly_committed: OnceLock::new() }
+    }
+
+    /// Something of it holds already.
+    pub(super) fn is_partly_committed(&self) -> bool {
+        self.partly_committed.get().is_some_and(|partly| partly.load(Ordering::Relaxed))
+    }
+
+    pub(super) async fn perform(&self, deadline: Instant) -> Result<Performed> {
+        // Dropping the execution drops the session, whose transaction then rolls back.
+        let executed = timeout_at(deadline, self.resolve()).await.map_err(|elapsed| {
+            if self.is_partly_committed() {
+                Error::OutcomeUnknown(Arc::new(elapsed))
+            } else {
+                Error::Timeout
+            }
+        });
+        let Resolved { session, mut response, replayed, _turn } = executed??;
+        let transaction = session.transaction();
+        let performed = |response| {
+            let milliseconds = transaction.database_time().as_secs_f64() * 1_000.0;
+            Span::current().record("database_ms", milliseconds);
+            Performed { response, statements: transaction.statements(), replayed }
+        };
+        if let Some(failure) = transaction.failure() {
+            // One failed statement fails all that follow: the first error is the one to tell.
+            transaction.roll_back().await;
+            return match failure {
+                Error::Internal(_) => Ok(performed(null(&failure, self.call.request_id))),
+                failure => Err(failure),
+            };
+        }
+        match self.access {
+            Access::Read => transaction.release(),
+            Access::Write if replayed || response.data == Value::Null => {
+                transaction.roll_back().await;
+            }
+            Access::Write => match session.commit().await {
+                Ok(()) => {}
+                // Refused by PostgreSQL: executed, and come to nothing.
+                Err(error @ Error::Internal(_)) => response = null(&error, self.call.request_id),
+                Err(error) => return Err(error),
+            },
+        }
+        Ok(performed(response))
+    }
+
+    async fn resolve(&self) -> Result<Resolved> {
+        let (opened, turn) = self.engine.open(self.call, self.access).await?;
+        // Set once: an attempt opens one session.
+        let _ = self.partly_committed.set(opened.session.partly_committed());
+        let organization = opened.session.authorize(Permission::OrganizationRead).ok();
+        let organization = organization.map(|tenant| tenant.organization_id);
+        let span = Span::current();
+        span.record("user", tracing::field::display(opened.session.viewer().user_id.0));
+        if let Some(organization) = organization {
+            span.record("organization", tracing::field::display(organization.0));
+        }
+        let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
+        if let Some(key) = key {
+            let (fingerprint, patience) = (self.prepared.fingerprint(), 2 * self.engine.timeout);
+            let claim = idempotency::claim(&opened.session, key, &fingerprint, patience).await?;
+            if let Claim::Done(kept) = claim {
+                self.engine.metrics.replayed();
+                let response = serde_json::from_str(&kept).map_err(Error::internal)?;
+                let session = Arc::new(opened.session);
+                return Ok(Resolved { session, response, replayed: true, _turn: turn });
+            }
+        }
+        self.count(&opened).await?;
+        let Opened { session, moved_to, .. } = opened;
+        let session = Arc::new(session);
+        let changes = self.prepared.document().changes.as_ref();
+        if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
+            // Several changes lock several rows: first of all the one that all others begin with, else two such requests
+            // could wait for each other.
+            plan::lock(&session).await?;
+        }
+        let mut response = self.execute(&session).await;
+        response.extensions = notices(moved_to);
+        // Otherwise the failure is the answer.
+        if session.transaction().failure().is_none() {
+            present(&mut response, self.call.request_id);
+            if let Some(key) = key.filter(|_| response.data != Value::Null) {
+                let kept = serde_json::to_string(&response).map_err(Error::internal)?;
+                idempotency::keep(&session, organization, key, kept).await?;
+            }
+        }
+        Ok(Resolved { session, response, replayed: false, _turn: turn })
+    }
+
+    async fn count(&self, opened: &Opened) -> Result<()> {
+        if self.counted.get().is_some() {
+            return Ok(());
+        }
+        let counted = match self.engine.count(opened).await {
+            // Whoever is to upgrade the plan must be able to.
+            Err(Error::CallsExhausted(rate)) if self.prepared.is_about_billing() => Some(rate),
+            outcome => outcome?,
+        };
+        // Set once: looked at above.
+        let _ = self.counted.set(counted);
+        Ok(())
+    }
+
+    async fn execute(&self, session: &Arc<Session>) -> Response {
+        let queue = Queue::default();
+        let request = to_request(self.prepared.document())
+            .data(Arc::clone(session))
+            .data(self.engine.meter.clone())
+            .data(Loaders::new(Arc::clone(session), queue.clone(), self.access));
+        queue.drive(session.transaction(), self.engine.api.execute(request)).await
+    }
+}
+
+/// What a client should know about the way its request took.
+fn notices(moved_to: Option<String>) -> BTreeMap<String, Value> {
+    moved_to.map(|slug| ("organizationSlug".to_owned(), Value::from(slug))).into_iter().collect()
+}

@@ -1,0 +1,292 @@
+//! The engine: everything that answering takes, and the life of a request around its attempts at the database.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use async_graphql::{Response, ServerError};
+use aws_lc_rs::digest::{Context, SHA256};
+use futures_util::FutureExt;
+use tracing::{Instrument, Span, field::Empty};
+use uuid::Uuid;
+
+use super::{
+    answer::Answer,
+    attempt::{Attempt, Performed},
+};
+use crate::{
+    admission::{Attempts, Gates, Turn},
+    auth::{Caller, Permission},
+    error::{Error, Result},
+    graphql::{
+        Refusal,
+        document::{Document, GraphqlRequest},
+        refusal,
+    },
+    idempotency::IdempotencyKey,
+    metrics::Metrics,
+    rate_limit::RateLimit,
+    schema::{Api, BILLING, GUESSABLE, to_request},
+    tenancy::{Access, Destination, Environment, Opened, Placement, open},
+    usage::Meter,
+};
+
+/// How often a mutation is tried that others were in the way of, and how long it steps aside before it is begun anew, at the most.
+const ATTEMPTS: u32 = 4;
+const STEP_ASIDE: Duration = Duration::from_millis(50);
+
+/// Everything that answering takes; one for the whole server.
+#[derive(Debug)]
+pub struct Engine {
+    /// The schema.
+    pub api: Api,
+    /// The databases.
+    pub placement: Placement,
+    /// Time and rules.
+    pub environment: Environment,
+    /// Counts calls.
+    pub meter: Meter,
+    /// Bounds what runs at the same time.
+    pub gates: Gates,
+    /// Bounds what is tried again and again.
+    pub attempts: Attempts,
+    /// Counts for operators.
+    pub metrics: Metrics,
+    /// How long a request may take until its COMMIT is sent.
+    pub timeout: Duration,
+    /// Whether the schema may be explored.
+    pub introspection: bool,
+}
+
+/// Who asks, where, and under which names.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// Where the request wants to go.
+    pub destination: Destination,
+    /// Finds it in the log.
+    pub request_id: Uuid,
+    /// Says which mutations are the same one.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// A request that was read and validated.
+#[derive(Debug)]
+pub struct Prepared {
+    document: Document,
+}
+
+impl Prepared {
+    /// Needs neither a person nor a transaction.
+    #[must_use]
+    pub fn introspection_only(&self) -> bool {
+        self.document.introspection_only
+    }
+
+    /// It changes billing and nothing else.
+    pub(super) fn is_about_billing(&self) -> bool {
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        !changes.is_empty()
+            && !self.document.reads_back
+            && changes.iter().all(|field| BILLING.contains(&field.as_str()))
+    }
+
+    /// It does what somebody might try again and again.
+    fn is_guessable(&self) -> bool {
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        changes.iter().any(|field| GUESSABLE.contains(&field.as_str()))
+    }
+
+    /// The field that it subscribes to, if it does.
+    #[must_use]
+    pub fn subscribes_to(&self) -> Option<&str> {
+        self.document.subscribes_to.as_deref()
+    }
+
+    pub(crate) fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Changes something, or tries to.
+    #[must_use]
+    pub fn is_mutation(&self) -> bool {
+        self.document.is_mutation()
+    }
+
+    /// SHA-256 of the document, the operation's name and the variables.
+    pub(super) fn fingerprint(&self) -> Vec<u8> {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.document.digest);
+        // Maps with text for keys are always JSON.
+        context.update(&serde_json::to_vec(&self.document.variables).unwrap_or_default());
+        context.finish().as_ref().to_vec()
+    }
+}
+
+impl Engine {
+    /// Reads and validates; nothing is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the document.
+    pub async fn prepare(&self, request: GraphqlRequest) -> Result<Prepared, Vec<ServerError>> {
+        let document = self.api.read(request).await?;
+        if document.introspects && !self.introspection {
+            return Err(vec![Refusal::invalid("introspection is switched off").into()]);
+        }
+        Ok(Prepared { document })
+    }
+
+    /// Executes what needs no session.
+    pub async fn introspect(&self, prepared: Prepared) -> Answer {
+        let begun = Instant::now();
+        let answer = Answer::executed(self.api.execute(to_request(&prepared.document)).await, 0);
+        self.note(&prepared, &answer, begun);
+        answer
+    }
+
+    /// Executes for a caller.
+    pub async fn execute(self: Arc<Self>, prepared: Prepared, call: Call) -> Answer {
+        let begun = Instant::now();
+        let request_id = call.request_id;
+        let span = tracing::info_span!(
+            "request",
+            %request_id,
+            operation = prepared.document.name,
+            organization = Empty,
+            user = Empty,
+            code = Empty,
+            statements = Empty,
+            database_ms = Empty,
+        );
+        let is_mutation = prepared.is_mutation();
+        let work = async move {
+            let counted = OnceLock::new();
+            let answer = AssertUnwindSafe(self.attempt(&prepared, &call, &counted));
+            let answer = match answer.catch_unwind().await {
+                Ok(Ok(performed)) => Answer {
+                    replayed: performed.replayed,
+                    ..Answer::executed(performed.response, performed.statements)
+                },
+                Ok(Err(error)) => {
+                    self.metrics.limited(&error);
+                    Answer::failed(error, request_id)
+                }
+                Err(panic) => Answer::executed(null(&panicked(panic.as_ref()), request_id), 0),
+            };
+            let counted = counted.into_inner().flatten();
+            let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
+            self.note(&prepared, &answer, begun);
+            answer
+        }
+        .instrument(span);
+        if is_mutation {
+            let finished = tokio::spawn(work).await;
+            finished.unwrap_or_else(|error| Answer::failed(Error::internal(error), request_id))
+        } else {
+            work.await
+        }
+    }
+
+    /// Tries, and tries again where another change was in the way: nothing was written then, and nothing said.
+    async fn attempt(
+        &self,
+        prepared: &Prepared,
+        call: &Call,
+        counted: &OnceLock<Option<RateLimit>>,
+    ) -> Result<Performed> {
+        if prepared.is_guessable() {
+            self.attempts.attempt(&call.caller, call.destination.client_ip)?;
+        }
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let mut attempts = 1;
+        loop {
+            let attempt = Attempt::new(self, prepared, call, counted);
+            match attempt.perform(deadline).await {
+                Err(Error::Contention(cause))
+                    if prepared.is_mutation()
+                        && attempts < ATTEMPTS
+                        && !attempt.is_partly_committed() =>
+                {
+                    attempts += 1;
+                    self.metrics.retried();
+                    tracing::info!(%cause, "another change was in the way: begun anew");
+                    // Two that begin anew at the same time would meet again.
+                    let aside = STEP_ASIDE.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0);
+                    tokio::time::sleep(aside).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Opens a session when it is the caller's turn; the turn is to be kept as long as the session.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`], and when too many are in front.
+    pub(crate) async fn open(&self, call: &Call, access: Access) -> Result<(Opened, Turn)> {
+        let Call { caller, destination, .. } = call;
+        let open = || open(&self.placement, &self.environment, caller, destination, access);
+        let turn = self.gates.turn(caller, destination).await?;
+        let opened = open().await.inspect_err(|error| {
+            if matches!(error, Error::OrganizationNotFound) {
+                self.gates.forget(caller, destination);
+            }
+        })?;
+        let organization = opened
+            .session
+            .authorize(Permission::OrganizationRead)
+            .ok()
+            .map(|tenant| tenant.organization_id)
+            .filter(|organization| !turn.is_of(*organization));
+        let Some(organization) = organization else {
+            return Ok((opened, turn));
+        };
+        self.gates.remember(caller, destination, organization);
+        if let Some(turn) = self.gates.try_turn_of(organization) {
+            return Ok((opened, turn));
+        }
+        // Nobody waits with a connection in hand.
+        opened.session.transaction().roll_back().await;
+        drop((opened, turn));
+        let turn = self.gates.turn_of(organization).await?;
+        Ok((open().await?, turn))
+    }
+
+    /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.
+    pub(crate) async fn count(&self, opened: &Opened) -> Result<Option<RateLimit>> {
+        let Ok(tenant) = opened.session.authorize(Permission::OrganizationRead) else {
+            return Ok(None);
+        };
+        self.meter.count(tenant.organization_id, opened.billing_version).await
+    }
+
+    /// For operators.
+    fn note(&self, prepared: &Prepared, answer: &Answer, begun: Instant) {
+        let elapsed = begun.elapsed();
+        let code = answer.code();
+        self.metrics.answered(prepared.document.name.as_deref(), code, elapsed, answer.statements);
+        let span = Span::current();
+        span.record("code", code.unwrap_or("OK"));
+        span.record("statements", answer.statements);
+        tracing::debug!(?elapsed, "answered");
+    }
+}
+
+/// The answer to a request that came to nothing during execution.
+pub(super) fn null(error: &Error, request_id: Uuid) -> Response {
+    Response::from_errors(vec![refusal(error, request_id)])
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Error::internal(format!("panic: {message}"))
+}
