@@ -15,8 +15,8 @@ CREATE TABLE auth.idempotency_keys (
     key             text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
     -- SHA-256 of what was asked.
     fingerprint     bytea NOT NULL CHECK (octet_length(fingerprint) = 32),
-    -- NULL: the mutation has committed a part, and goes on.
-    response        text,
+    -- Sealed by the server. NULL: the mutation has committed a part, and goes on.
+    response        bytea,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE NULLS NOT DISTINCT (user_id, key, organization_id)
@@ -30,7 +30,7 @@ const FUNCTIONS: &str = r"
 -- no more, and neither does what was left unfinished for as long as p_patience.
 -- outcome: CLAIMED, REPLAY (with the answer that was kept), OTHER (it was another request), RUNNING.
 CREATE FUNCTION auth.claim_idempotency_key(
-    p_key text, p_fingerprint bytea, p_patience interval, OUT outcome text, OUT kept text
+    p_key text, p_fingerprint bytea, p_patience interval, OUT outcome text, OUT kept bytea
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
     person       uuid := nullif(current_setting('app.current_user_id', true), '')::uuid;
@@ -57,7 +57,7 @@ END
 $$;
 
 -- Keeps the answer with its key; p_organization is where the request began, which the mutation may have left since.
-CREATE FUNCTION auth.keep_response(p_organization uuid, p_key text, p_response text) RETURNS void
+CREATE FUNCTION auth.keep_response(p_organization uuid, p_key text, p_response bytea) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
     UPDATE auth.idempotency_keys SET response = p_response
         WHERE user_id = nullif(current_setting('app.current_user_id', true), '')::uuid

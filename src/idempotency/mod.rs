@@ -3,6 +3,7 @@
 
 mod key;
 mod ops;
+mod sealed;
 
 pub use key::IdempotencyKey;
 pub use ops::{Claim, claim, keep};

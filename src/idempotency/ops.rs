@@ -5,10 +5,13 @@ use std::time::Duration;
 use entity::OrganizationId;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::IdempotencyKey;
+use super::{
+    IdempotencyKey,
+    sealed::{seal, unseal},
+};
 use crate::{
     error::{Error, Result},
-    tenancy::Session,
+    tenancy::{Scope, Session},
 };
 
 /// What a key stands for.
@@ -31,18 +34,23 @@ pub async fn claim(
     fingerprint: &[u8],
     patience: Duration,
 ) -> Result<Claim> {
+    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
     let row = session
         .query_one_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,
-            "SELECT outcome, kept FROM auth.claim_idempotency_key($1, $2, make_interval(secs => $3))",
-            [key.as_str().into(), fingerprint.into(), patience.as_secs_f64().into()],
+            "SELECT outcome, kept FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second')",
+            [key.as_str().into(), fingerprint.into(), seconds.into()],
         ))
         .await?
         .ok_or_else(|| Error::internal("claiming a key answered nothing"))?;
-    let kept: Option<String> = row.try_get("", "kept")?;
+    let kept: Option<Vec<u8>> = row.try_get("", "kept")?;
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
-        ("REPLAY", Some(response)) => Ok(Claim::Done(response)),
+        ("REPLAY", Some(kept)) => {
+            unseal(&session.rules().invitation_key, fingerprint, &kept).map(Claim::Done).map_err(
+                |_| Error::IdempotencyConflict("the answer was kept under another SECRET_KEY"),
+            )
+        }
         ("OTHER", _) => Err(Error::IdempotencyConflict("this key was used with another request")),
         ("RUNNING", _) => Err(Error::IdempotencyConflict("the request with this key still runs")),
         (outcome, _) => Err(Error::internal(format!("claiming a key answered {outcome}"))),
@@ -58,13 +66,16 @@ pub async fn keep(
     session: &Session,
     organization: Option<OrganizationId>,
     key: &IdempotencyKey,
-    response: String,
+    fingerprint: &[u8],
+    response: &str,
 ) -> Result<()> {
+    let sealed = seal(&session.rules().invitation_key, fingerprint, response)
+        .map_err(|_| Error::internal("the answer could not be sealed"))?;
     session
         .execute_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,
             "SELECT auth.keep_response($1, $2, $3)",
-            [organization.map(|id| id.0).into(), key.as_str().into(), response.into()],
+            [organization.map(|id| id.0).into(), key.as_str().into(), sealed.into()],
         ))
         .await?;
     Ok(())

@@ -120,9 +120,10 @@ impl<'request> Attempt<'request> {
             span.record("organization", tracing::field::display(organization.0));
         }
         let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
-        if let Some(key) = key {
-            let (fingerprint, patience) = (self.prepared.fingerprint(), 2 * self.engine.timeout);
-            let claim = idempotency::claim(&opened.session, key, &fingerprint, patience).await?;
+        let key = key.map(|key| (key, self.prepared.fingerprint()));
+        if let Some((key, fingerprint)) = &key {
+            let patience = 2 * self.engine.timeout;
+            let claim = idempotency::claim(&opened.session, key, fingerprint, patience).await?;
             if let Claim::Done(kept) = claim {
                 self.engine.metrics.replayed();
                 let response = serde_json::from_str(&kept).map_err(Error::internal)?;
@@ -144,9 +145,9 @@ impl<'request> Attempt<'request> {
         // Otherwise the failure is the answer.
         if session.transaction().failure().is_none() {
             present(&mut response, self.call.request_id);
-            if let Some(key) = key.filter(|_| response.data != Value::Null) {
+            if let Some((key, fingerprint)) = key.filter(|_| response.data != Value::Null) {
                 let kept = serde_json::to_string(&response).map_err(Error::internal)?;
-                idempotency::keep(&session, organization, key, kept).await?;
+                idempotency::keep(&session, organization, key, &fingerprint, &kept).await?;
             }
         }
         Ok(Resolved { session, response, replayed: false, _turn: turn })

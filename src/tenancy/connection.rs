@@ -272,8 +272,9 @@ impl Connections {
     }
 
     pub(super) async fn lease(&self) -> Result<Lease> {
+        // Whatever is wrong with a connection that there is not: nothing was done on it.
         self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => Error::from(error),
+            PoolError::Backend(error) => Error::Unavailable(Arc::new(error)),
             error => Error::Unavailable(Arc::new(error)),
         })
     }

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admission;
 mod authorization;
 mod billing;
 mod browser;
@@ -18,12 +19,14 @@ mod database;
 mod dev;
 mod doctor;
 mod http;
+mod idempotency;
 mod invitation;
 mod isolation;
 mod issuer;
 mod loaders;
 mod mail;
 mod member;
+mod metrics;
 mod mutation;
 mod operations;
 mod organization;

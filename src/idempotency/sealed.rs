@@ -1,0 +1,65 @@
+//! Answers at rest: sealed (AES-256-GCM), because some have secrets in them, such as the link of an invitation. Each is bound to the
+//! request that it answers.
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    error::Unspecified,
+    hmac,
+};
+
+use crate::tenancy::InvitationKey;
+
+/// Makes another key of the same secret.
+const PURPOSE: &[u8] = b"tenantry idempotency 1";
+
+fn key(secret: &InvitationKey) -> Result<RandomizedNonceKey, Unspecified> {
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret.0), PURPOSE);
+    RandomizedNonceKey::new(&AES_256_GCM, derived.as_ref())
+}
+
+/// The nonce, and behind it what was sealed.
+pub(super) fn seal(
+    secret: &InvitationKey,
+    fingerprint: &[u8],
+    answer: &str,
+) -> Result<Vec<u8>, Unspecified> {
+    let mut sealed = answer.as_bytes().to_vec();
+    let nonce = key(secret)?.seal_in_place_append_tag(Aad::from(fingerprint), &mut sealed)?;
+    Ok([nonce.as_ref().as_slice(), &sealed].concat())
+}
+
+/// What was sealed for this request with this secret.
+pub(super) fn unseal(
+    secret: &InvitationKey,
+    fingerprint: &[u8],
+    sealed: &[u8],
+) -> Result<String, Unspecified> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
+    let mut sealed = sealed.to_vec();
+    let nonce = Nonce::try_assume_unique_for_key(nonce)?;
+    let answer = key(secret)?.open_in_place(nonce, Aad::from(fingerprint), &mut sealed)?;
+    String::from_utf8(answer.to_vec()).map_err(|_| Unspecified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_for_its_request_and_its_secret_alone() -> Result<(), Unspecified> {
+        let (secret, other) = (InvitationKey(vec![1; 32]), InvitationKey(vec![2; 32]));
+        let sealed = seal(&secret, b"request", "an answer with a secret")?;
+        assert!(!sealed.windows(6).any(|window| window == b"secret"));
+        assert_ne!(sealed, seal(&secret, b"request", "an answer with a secret")?);
+        assert_eq!(unseal(&secret, b"request", &sealed)?, "an answer with a secret");
+        assert!(unseal(&secret, b"another", &sealed).is_err());
+        assert!(unseal(&other, b"request", &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(unseal(&secret, b"request", &changed).is_err(), "{at}");
+        }
+        assert!(unseal(&secret, b"request", &sealed[..4]).is_err());
+        Ok(())
+    }
+}
