@@ -1,29 +1,82 @@
-//! The log: to standard error, as text or JSON, filtered by `RUST_LOG`.
+//! The log: to standard error, as text or JSON, filtered by `RUST_LOG`. And traces, for whoever has named a collector: a span for each
+//! request, over OTLP (HTTP, binary), with the sampling that the standard variables `OTEL_*` ask for.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
-/// Starts logging; later calls change nothing.
+/// What the process calls itself, unless `OTEL_SERVICE_NAME` says otherwise.
+const SERVICE: &str = "tenantry";
+
+/// Sends what is left when it is dropped.
+#[derive(Debug)]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0
+            && let Err(error) = provider.shutdown()
+        {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Starts logging; later calls change nothing. Not to be called where a runtime runs: the exporter has a thread of its own.
 ///
 /// # Errors
 ///
-/// When `RUST_LOG` is not a filter.
-pub fn start(config: &LogConfig, default_filter: &str) -> Result<(), ConfigError> {
+/// When `RUST_LOG` is not a filter, or the collector's address is none.
+pub fn start(config: &LogConfig, default_filter: &str) -> Result<Telemetry, ConfigError> {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let wanted = if wanted.trim().is_empty() { default_filter } else { &wanted };
     let filter = EnvFilter::try_new(wanted)
         .map_err(|error| ConfigError(format!("RUST_LOG is not a filter: {error}")))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let provider = config.otel_exporter_otlp_endpoint.as_ref().map(provider).transpose()?;
+    let traces = provider
+        .as_ref()
+        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE)));
+    // Fails only when something else has started logging before.
+    let _ = Registry::default().with(filter).with(lines(config.log_format)).with(traces).try_init();
+    Ok(Telemetry(provider))
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // Fails only when something else has started logging before.
-    let _ = match config.log_format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
-    Ok(())
+    match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    }
+}
+
+fn provider(endpoint: &url::Url) -> Result<SdkTracerProvider, ConfigError> {
+    let endpoint = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|error| ConfigError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))?;
+    // The name in the environment comes after ours.
+    let mut resource = Resource::builder();
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(SERVICE);
+    }
+    Ok(SdkTracerProvider::builder()
+        .with_resource(resource.build())
+        .with_batch_exporter(exporter)
+        .build())
 }

@@ -34,7 +34,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        telemetry::start(&self.log, "info").map_err(Failure::new)?;
+        let _telemetry = telemetry::start(&self.log, "info").map_err(Failure::new)?;
         let options = self.database.options().map_err(Failure::new)?;
         runtime()?.block_on(async {
             let placement = Placement::shared(&options).map_err(Failure::new)?;

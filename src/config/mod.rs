@@ -285,6 +285,10 @@ pub struct LogConfig {
     /// What a log line looks like. RUST_LOG says what is logged, for example info,tenantry=debug
     #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+
+    /// A collector of OpenTelemetry, which is sent a trace of each request, for example http://127.0.0.1:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otel_exporter_otlp_endpoint: Option<url::Url>,
 }
 
 /// Where a server listens.

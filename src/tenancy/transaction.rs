@@ -103,10 +103,11 @@ impl Transaction {
             let connection = Borrowed::new(connections).await?;
             let link = connection.link()?;
             let statement = access.begin(link.take_forsaken());
+            let sent = Instant::now();
             let (begun, answer) =
                 tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
             match begun.and(answer) {
-                Ok(answer) => return Ok((Self::new(connection), answer.rows)),
+                Ok(answer) => return Ok((Self::new(connection, sent.elapsed()), answer.rows)),
                 // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
                 // has happened on it. The others are probably no better.
                 Err(error)
@@ -121,13 +122,13 @@ impl Transaction {
         }
     }
 
-    fn new(connection: Borrowed) -> Self {
+    fn new(connection: Borrowed, opening: Duration) -> Self {
         Self {
             connection: Mutex::new(Some(Arc::new(connection))),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
             statements: AtomicU32::new(1),
-            database_time: AtomicU64::new(0),
+            database_time: AtomicU64::new(microseconds(opening)),
             waiting: AtomicU32::new(0),
             abandoned: AtomicBool::new(false),
         }
@@ -271,14 +272,17 @@ impl Drop for Running<'_> {
             transaction.abandoned.store(true, Ordering::Relaxed);
         }
         let elapsed = begun.elapsed();
-        let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        transaction.database_time.fetch_add(microseconds, Ordering::Relaxed);
+        transaction.database_time.fetch_add(microseconds(elapsed), Ordering::Relaxed);
         if elapsed < SLOW {
             tracing::debug!(sql, ?elapsed, answered, "statement");
         } else {
             tracing::warn!(sql, ?elapsed, answered, "slow statement");
         }
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What is known of a connection's transaction.

@@ -10,6 +10,9 @@ const CREATE: &str =
 const FOUND: &str =
     "mutation { createOrganization(input: { name: \"Initech\", slug: \"initech\" }) {
     organization { id slug } } }";
+const TWO: &str = "mutation ($a: String!, $b: String!) { createProject(input: { name: $a, description: $b }) { project { id } } }";
+const INVITE: &str =
+    "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
 
 async fn repeat(client: &Client, key: &str, body: &Value) -> Reply {
     Reply::of(client.post().header("idempotency-key", key).json(body)).await
@@ -58,7 +61,6 @@ async fn a_key_stands_for_one_request() {
     repeat(&member, "k", &other).await.assert_refused(409, "IDEMPOTENCY_CONFLICT");
     assert_eq!(app.database.fingerprint().await, before);
     // The order of variables is nothing that a client decides.
-    const TWO: &str = "mutation ($a: String!, $b: String!) { createProject(input: { name: $a, description: $b }) { project { id } } }";
     let text = |variables: &str| format!("{{\"query\":{},\"variables\":{variables}}}", json!(TWO));
     let send = |body: String| {
         let request = member.post().header("content-type", "application/json");
@@ -142,8 +144,6 @@ async fn whoever_founds_or_joins_an_organization_can_repeat_it() {
     // Without the key the slug is taken.
     founder.send(&body).await.assert_failed("CONFLICT");
 
-    const INVITE: &str =
-        "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
     let inviting =
         repeat(&app.person("acme-admin"), "invite", &json!({ "query": INVITE })).await.data();
     let link = inviting["inviteMember"]["link"].as_str().unwrap();

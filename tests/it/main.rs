@@ -39,6 +39,7 @@ mod schema;
 mod session;
 mod stripe;
 mod subscription;
+mod telemetry;
 mod tidy;
 mod transport;
 mod usage;

@@ -58,7 +58,7 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        telemetry::start(&self.log, "warn").map_err(Failure::new)?;
+        let _telemetry = telemetry::start(&self.log, "warn").map_err(Failure::new)?;
         // Bound first: when the port is taken, nothing else needs to start.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
