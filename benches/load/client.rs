@@ -1,7 +1,10 @@
 //! The load: connections that each send their next request when the last one is answered, over plain sockets, so that the
 //! generator takes as little as it can of the processor that it shares with what it measures.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,13 +32,13 @@ pub(crate) async fn run(
     let begun = Instant::now();
     let end = begun + Duration::from_secs(load.seconds.into());
     let connections = (0..load.connections).map(|_| async {
-        let mut connection = Connection::open(server).await?;
+        let mut connection = Connection::open(server.address()).await?;
         let mut latencies = Vec::new();
         while Instant::now() < end {
             let n = fastrand::u32(1..=seeded.organizations);
             let (project, _) = seeded.any_project(n);
             let sent = Instant::now();
-            connection.ask(seeded, n, &workload.body(project)).await?;
+            connection.ask(seeded.token(n), n, &workload.body(project)).await?;
             latencies.push(u32::try_from(sent.elapsed().as_micros())?);
         }
         Ok::<_, Failure>(latencies)
@@ -49,10 +52,10 @@ pub(crate) async fn run(
 /// One request for each organization.
 pub(crate) async fn warm_up(server: &Server, seeded: &Seeded) -> Result<(), Failure> {
     let connections = (0..16).map(|first| async move {
-        let mut connection = Connection::open(server).await?;
+        let mut connection = Connection::open(server.address()).await?;
         for n in (1 + first..=seeded.organizations).step_by(16) {
             let (project, _) = seeded.any_project(n);
-            connection.ask(seeded, n, &Workload::Project.body(project)).await?;
+            connection.ask(seeded.token(n), n, &Workload::Project.body(project)).await?;
         }
         Ok::<_, Failure>(())
     });
@@ -67,33 +70,32 @@ pub(crate) async fn once(
     n: u32,
     body: &str,
 ) -> Result<String, Failure> {
-    let mut connection = Connection::open(server).await?;
-    Ok(connection.ask(seeded, n, body).await?.to_owned())
+    let mut connection = Connection::open(server.address()).await?;
+    Ok(connection.ask(seeded.token(n), n, body).await?.to_owned())
 }
 
 /// A connection that is kept for the next request.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     request: String,
     answer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(server: &Server) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(server.address()).await?;
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, request: String::new(), answer: Vec::with_capacity(16 * 1024) })
     }
 
     /// Sends a request of the owner of organization `n`; answers with the body, in which nothing has failed.
-    async fn ask(&mut self, seeded: &Seeded, n: u32, body: &str) -> Result<&str, Failure> {
+    pub(crate) async fn ask(&mut self, token: &str, n: u32, body: &str) -> Result<&str, Failure> {
         use std::fmt::Write as _;
         self.request.clear();
         write!(
             self.request,
-            "POST /org/org-{n}/graphql HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+            "POST /org/org-{n}/graphql HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            seeded.tokens[n as usize - 1],
             body.len(),
         )?;
         self.stream.write_all(self.request.as_bytes()).await?;

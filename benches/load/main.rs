@@ -12,6 +12,7 @@
 
 mod client;
 mod cost;
+mod fairness;
 mod floor;
 mod relay;
 mod report;
@@ -51,6 +52,11 @@ struct Options {
     /// Seconds of one more load at the end, over all of whose thirds the memory is compared.
     #[arg(long, default_value_t = 0)]
     soak: u32,
+    /// Measures, in place of all that, what a noisy organization does to a quiet one.
+    #[arg(long)]
+    fairness: bool,
+    #[command(flatten)]
+    flood: fairness::Flood,
     /// What cargo tells every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,10 +64,17 @@ struct Options {
 
 fn main() -> Result<(), Failure> {
     let options = Options::parse();
+    if let Some(flooded) = options.flood.run() {
+        return flooded;
+    }
     for size in &options.organizations {
         // On this thread, with which PostgreSQL ends.
         let seeded = Seeded::create(*size)?;
-        measure(&options, &seeded)?;
+        if options.fairness {
+            fairness::run(&seeded, options.seconds, options.rounds)?;
+        } else {
+            measure(&options, &seeded)?;
+        }
     }
     Ok(())
 }

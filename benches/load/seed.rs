@@ -22,8 +22,7 @@ const PROJECTS: u32 = 20;
 /// Rows as `seed.sql` makes them, in a server that ends with this.
 pub(crate) struct Seeded {
     pub(crate) organizations: u32,
-    /// The tokens of the owners, that of the first organization first.
-    pub(crate) tokens: Vec<String>,
+    tokens: Vec<String>,
     /// Ids, those of the first organization first.
     projects: Vec<Uuid>,
     postgres: Embedded,
@@ -31,6 +30,11 @@ pub(crate) struct Seeded {
 }
 
 impl Seeded {
+    /// The token of the owner of organization `n`.
+    pub(crate) fn token(&self, n: u32) -> &str {
+        &self.tokens[n as usize - 1]
+    }
+
     pub(crate) fn create(organizations: u32) -> Result<Self, Failure> {
         eprintln!("making {organizations} organizations");
         let folder = tempfile::Builder::new().prefix("tenantry-bench-").tempdir()?;
@@ -113,7 +117,8 @@ impl Seeded {
     }
 }
 
-fn tokens(organizations: u32) -> Result<Vec<String>, Failure> {
+/// The tokens of the owners.
+pub(crate) fn tokens(organizations: u32) -> Result<Vec<String>, Failure> {
     let expires = chrono::Utc::now().timestamp() + 86_400;
     (1..=organizations)
         .map(|n| {

@@ -1,0 +1,141 @@
+//! What a noisy organization does to a quiet one: the same flood, once from one organization and once spread over fifty, while somebody
+//! of another asks for a project now and then. The flood comes from a process of its own, which steps back for whoever is measured.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Failure,
+    client::Connection,
+    seed::{self, Seeded},
+    server::Server,
+    workload::Workload,
+};
+
+/// Organizations that the same load is spread over.
+const MANY: u32 = 50;
+
+/// Connections of the flood.
+const CONNECTIONS: usize = 64;
+
+/// Between two questions of the quiet organization.
+const PACE: Duration = Duration::from_millis(10);
+
+/// A process that does nothing but ask.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flood {
+    /// Where, for the process that floods.
+    #[arg(long = "flood", hide = true)]
+    address: Option<SocketAddr>,
+    #[arg(long = "flood-organizations", hide = true, default_value_t = 1)]
+    organizations: u32,
+}
+
+impl Flood {
+    /// Asks until it is killed, if this is the process for it.
+    pub(crate) fn run(&self) -> Option<Result<(), Failure>> {
+        let address = self.address?;
+        let organizations = self.organizations;
+        Some((|| {
+            let tokens = seed::tokens(organizations)?;
+            let body = Workload::Dashboard.body(uuid::Uuid::nil());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (tokens, body) = (&tokens, &body);
+            let connections = (0..CONNECTIONS).map(|first| async move {
+                let mut connection = Connection::open(address).await?;
+                for n in (0..organizations).cycle().skip(first) {
+                    // Whether it is served or refused is all the same to a flood.
+                    let _ = connection.ask(&tokens[n as usize], n + 1, body).await;
+                }
+                Ok::<_, Failure>(())
+            });
+            runtime.block_on(futures_util::future::try_join_all(connections))?;
+            Ok(())
+        })())
+    }
+
+    fn begin(server: &Server, organizations: u32) -> Result<Flooding, Failure> {
+        let child = Command::new("nice")
+            .args(["-n", "19"])
+            .arg(std::env::current_exe()?)
+            .args(["--flood", &server.address().to_string()])
+            .args(["--flood-organizations", &organizations.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Flooding(child))
+    }
+}
+
+struct Flooding(Child);
+
+impl Drop for Flooding {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Measures, and prints what the quiet organization waited.
+pub(crate) fn run(seeded: &Seeded, seconds: u32, rounds: usize) -> Result<(), Failure> {
+    let server = Server::start(seeded)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(crate::client::warm_up(&server, seeded))?;
+    let quiet = seeded.organizations;
+    println!("what a quiet organization waits, in ms    p50    p99");
+    let mut ratios = Vec::new();
+    for round in 1..=rounds {
+        let mut last = [0.0; 2];
+        for (measured, organizations) in last.iter_mut().zip([MANY, 1]) {
+            let flood = Flood::begin(&server, organizations)?;
+            let waited = runtime.block_on(ask(&server, seeded, quiet, seconds))?;
+            drop(flood);
+            *measured = percentile(&waited, 0.99);
+            println!(
+                "round {round}, flood of {organizations:2} organizations     {:8.1} {:8.1}",
+                percentile(&waited, 0.5),
+                *measured,
+            );
+        }
+        ratios.push(last[1] / last[0]);
+    }
+    println!(
+        "p99 under a neighbour's flood / under the same flood spread: {:.2}",
+        median(&mut ratios)
+    );
+    Ok(())
+}
+
+/// Milliseconds of each answer, in order of their length.
+async fn ask(server: &Server, seeded: &Seeded, n: u32, seconds: u32) -> Result<Vec<f64>, Failure> {
+    let (project, _) = seeded.any_project(n);
+    let body = Workload::Project.body(project);
+    let mut connection = Connection::open(server.address()).await?;
+    // The flood has begun by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let end = Instant::now() + Duration::from_secs(seconds.into());
+    let mut waited = Vec::new();
+    while Instant::now() < end {
+        let sent = Instant::now();
+        connection.ask(seeded.token(n), n, &body).await?;
+        waited.push(sent.elapsed().as_secs_f64() * 1_000.0);
+        tokio::time::sleep(PACE).await;
+    }
+    waited.sort_by(f64::total_cmp);
+    Ok(waited)
+}
+
+/// Of values in order.
+fn percentile(values: &[f64], share: f64) -> f64 {
+    let at = (values.len() as f64 * share) as usize;
+    values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    percentile(values, 0.5)
+}
