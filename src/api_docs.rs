@@ -30,6 +30,8 @@ status tells what happened; with `application/json` every well-formed request ge
 - **Without gaps**: subscribe first, then ask for what you show: over the same WebSocket, or once the event stream has begun. An event tells what a change left behind, so one that comes twice, or before the answer, does no harm. A subscription
   ends with an error when its token expires, when the person may see no more, when it is too slow, and when events may have been lost: then subscribe and ask again.
 - **After a change**: `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }` reads in the same request what else has changed.
+- **Repeating safely**: send a mutation with the header `Idempotency-Key`, a UUID of your own, and repeat it with the same key when no answer came, after `UNAVAILABLE` with the outcome `UNKNOWN` too. It is done once, and answered alike
+  (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`, and so it is, with another text, while the first one still runs. What came to nothing is not kept: it is tried anew.
 - **Ids**: `X-Request-Id` comes back, and stands in the log and in errors of the server; send a UUID of your own to follow a request through your systems.
 
 ## Errors

@@ -238,7 +238,6 @@ impl Metrics {
             Error::RateLimited { throttle: Throttle::Waiting, .. } => "waiting",
             Error::RateLimited { throttle: Throttle::Attempts, .. } => "attempts",
             Error::CallsExhausted(_) => "calls",
-            Error::PlanLimitExceeded { .. } => "plan",
             Error::Timeout => "time",
             _ => return,
         };

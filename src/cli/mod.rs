@@ -5,6 +5,7 @@ mod audit;
 mod billing;
 mod dev;
 mod doctor;
+mod health;
 mod migrate;
 mod owner;
 mod plan;
@@ -38,6 +39,7 @@ enum Command {
     Audit(audit::Audit),
     User(user::User),
     Doctor(doctor::Doctor),
+    Health(health::Health),
     Token(token::Token),
     Schema(schema::Schema),
 }
@@ -91,6 +93,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Audit(command)) => command.run(),
         Some(Command::User(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
+        Some(Command::Health(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Schema(command)) => command.run(),
     }

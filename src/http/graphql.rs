@@ -181,6 +181,7 @@ impl Exchange {
                 let address = self.destination.client_ip;
                 let error = refused_caller(&self.server, error, address);
                 self.server.engine.metrics.refused(error.code().name());
+                self.server.engine.metrics.limited(&error);
                 return Ok(failed(self.media, error, self.request_id));
             }
         };

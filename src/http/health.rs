@@ -11,11 +11,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use migration::Status;
 use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Server;
-use crate::tenancy::{Placement, Severity};
+use crate::{
+    error::Result,
+    tenancy::{Placement, Severity},
+};
 
 /// Probes come often, and anybody may send them: an answer serves for a while.
 const FRESH: Duration = Duration::from_secs(2);
@@ -31,7 +35,7 @@ impl Readiness {
         match &*last {
             Some((at, problems)) if at.elapsed() < FRESH => problems.clone(),
             _ => {
-                let problems = problems(placement).await;
+                let problems = problems_of_running(placement).await;
                 *last = Some((Instant::now(), problems.clone()));
                 problems
             }
@@ -39,11 +43,24 @@ impl Readiness {
     }
 }
 
-/// Why a server must not serve from this database, one line each; empty when it may.
+/// Why a server must not begin to serve from this database, one line each; empty when it may.
 pub async fn problems(placement: &Placement) -> Vec<String> {
-    if let Err(problem) = check_migrations(placement).await {
-        return vec![problem];
+    match check_migrations(placement).await {
+        Ok(()) => unsafe_for_tenants(placement).await,
+        Err(problem) => vec![problem],
     }
+}
+
+/// The same for a server that runs: while its successors are on their way the database is ahead of it, and steps are made so that it
+/// works on.
+async fn problems_of_running(placement: &Placement) -> Vec<String> {
+    match placement.migration_status().await {
+        Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(placement).await,
+        status => told(status).err().into_iter().collect(),
+    }
+}
+
+async fn unsafe_for_tenants(placement: &Placement) -> Vec<String> {
     match placement.self_check().await {
         Err(error) => vec![database_problem(&error)],
         Ok(findings) => {
@@ -59,12 +76,16 @@ pub async fn problems(placement: &Placement) -> Vec<String> {
 ///
 /// What is wrong, and what to do.
 pub async fn check_migrations(placement: &Placement) -> Result<(), String> {
-    match placement.migration_status().await {
-        Ok(migration::Status::Current) => Ok(()),
-        Ok(migration::Status::Behind(count)) => {
+    told(placement.migration_status().await)
+}
+
+fn told(status: Result<Status>) -> Result<(), String> {
+    match status {
+        Ok(Status::Current) => Ok(()),
+        Ok(Status::Behind(count)) => {
             Err(format!("the database lacks {count} migrations: run tenantry migrate"))
         }
-        Ok(migration::Status::Ahead(_)) => {
+        Ok(Status::Ahead(_)) => {
             Err("the database was migrated by a newer tenantry: run that version".to_owned())
         }
         Err(error) => Err(database_problem(&error)),

@@ -19,10 +19,11 @@ use uuid::Uuid;
 
 use super::{
     Server,
+    authenticate::refused_caller,
     incoming::from_fields,
     results::{prepare, results},
 };
-use crate::{auth::Caller, request::Call, tenancy::Destination};
+use crate::{auth::Caller, error::Error, request::Call, tenancy::Destination};
 
 /// The name of the protocol.
 pub(super) const PROTOCOL: &str = "graphql-transport-ws";
@@ -151,9 +152,11 @@ impl Connection {
             _ => token,
         };
         let verified = self.server.verifier.verify(token).await;
-        verified.map(Arc::new).map_err(|error| match error {
-            crate::auth::VerifyError::Token(_) => Close(4403, "Forbidden"),
-            crate::auth::VerifyError::Unavailable(_) => Close(1013, "try again later"),
+        let address = self.destination.client_ip;
+        verified.map(Arc::new).map_err(|error| match refused_caller(&self.server, error, address) {
+            Error::RateLimited { .. } => Close(4429, "too many attempts"),
+            Error::Unavailable(_) => Close(1013, "try again later"),
+            _ => Close(4403, "Forbidden"),
         })
     }
 

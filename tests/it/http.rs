@@ -197,6 +197,18 @@ async fn health_needs_no_token_and_knows_a_lost_database() {
 }
 
 #[tokio::test]
+async fn a_server_is_ready_while_its_successor_s_migrations_are_there_already() {
+    let app = App::start().await;
+    app.database.execute("INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)").await;
+    let ready = || async { reqwest::get(format!("{}/readyz", app.base)).await.unwrap().status() };
+    assert_eq!(ready().await, 200);
+    let behind = "DELETE FROM migration.seaql_migrations WHERE version >= 'm0012'";
+    app.database.execute(behind).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    assert_eq!(ready().await, 503);
+}
+
+#[tokio::test]
 async fn nothing_of_the_path_gets_into_the_page() {
     let app = App::start().await;
     let url = format!("{}/org/%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E/graphiql", app.base);

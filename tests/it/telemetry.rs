@@ -14,7 +14,7 @@ use crate::support::{
     Client, Reply,
     app::{SECRET, token_with},
     database::Database,
-    process::{eventually, tenantry},
+    process::{self, eventually, tenantry},
 };
 
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
@@ -197,5 +197,23 @@ async fn operators_have_an_address_of_their_own() {
     assert_eq!(get(&serving.admin, "/healthz").await.text, "ok\n");
     assert_eq!(get(&serving.admin, "/graphql").await.status, 404);
     assert_eq!(get(&serving.base, "/metrics").await.status, 404);
+    let health = |admin: &str, arguments: &[&str]| {
+        let mut command = tenantry();
+        process::run(command.arg("health").args(arguments).env("ADMIN_ADDR", admin))
+    };
+    assert_eq!(health(&serving.admin, &[]).code, Some(0));
+    assert_eq!(health(&serving.admin, &["--ready"]).code, Some(0));
+    let port = serving.admin.rsplit(':').next().unwrap();
+    assert_eq!(health(&format!("0.0.0.0:{port}"), &[]).code, Some(0));
+    shut_out(&database).await;
+    // An answer about readiness serves for two seconds.
+    eventually("it calls itself ready without a database", || {
+        let unready = health(&serving.admin, &["--ready"]);
+        unready.code == Some(1) && unready.stderr.contains("/readyz answers 503")
+    });
+    assert_eq!(health(&serving.admin, &[]).code, Some(0));
+    let nobody = health("127.0.0.1:1", &[]);
+    assert_eq!(nobody.code, Some(1));
+    assert!(nobody.stderr.contains("nobody listens at 127.0.0.1:1"), "{}", nobody.stderr);
     assert_eq!(get(&serving.base, "/readyz").await.status, 200);
 }
