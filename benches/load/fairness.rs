@@ -28,17 +28,17 @@ const PACE: Duration = Duration::from_millis(10);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flood {
     /// Where, for the process that floods.
-    #[arg(long = "flood", hide = true)]
-    address: Option<SocketAddr>,
-    #[arg(long = "flood-organizations", hide = true, default_value_t = 1)]
-    organizations: u32,
+    #[arg(long, hide = true)]
+    flood: Option<SocketAddr>,
+    #[arg(long, hide = true, default_value_t = 1)]
+    flood_organizations: u32,
 }
 
 impl Flood {
     /// Asks until it is killed, if this is the process for it.
     pub(crate) fn run(&self) -> Option<Result<(), Failure>> {
-        let address = self.address?;
-        let organizations = self.organizations;
+        let address = self.flood?;
+        let organizations = self.flood_organizations;
         Some((|| {
             let tokens = seed::tokens(organizations)?;
             let body = Workload::Dashboard.body(uuid::Uuid::nil());
