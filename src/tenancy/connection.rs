@@ -239,6 +239,9 @@ impl managed::Manager for Lender {
 /// one begins with a message less.
 const SWEEP: Duration = Duration::from_millis(5);
 
+/// So many requests wait for each connection; more than that would only wait in vain, and for long.
+const WAITING: usize = 32;
+
 /// The pool of one database; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connections {
@@ -271,7 +274,12 @@ impl Connections {
         Ok(Self { pool, sweeping: Arc::default() })
     }
 
+    /// A free connection, or a place among those who wait for one.
     pub(super) async fn lease(&self) -> Result<Lease> {
+        let status = self.pool.status();
+        if status.waiting >= status.max_size.saturating_mul(WAITING) {
+            return Err(Error::unavailable("too many requests wait for a connection"));
+        }
         // Whatever is wrong with a connection that there is not: nothing was done on it.
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Error::Unavailable(Arc::new(error)),

@@ -180,3 +180,37 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
     show("a.b.c", "2001:db8:1:2:ffff::1").await.assert_refused(429, "RATE_LIMITED");
     show("a.b.c", "2001:db8:1:3::1").await.assert_refused(401, "UNAUTHENTICATED");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
+    let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
+    app.person("acme-owner").data(NAME).await;
+    let lock = hold(&app, "acme").await;
+    let owner = app.person("acme-owner");
+    let stuck = tokio::spawn(async move { owner.query(RENAME).await });
+    while busy(&app).await < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let strangers: Vec<_> = (0..40)
+        .map(|n| {
+            let (stranger, told) = (app.stranger(&format!("stranger-{n}")), told.clone());
+            tokio::spawn(async move { told.send(stranger.query("{ viewer { name } }").await) })
+        })
+        .collect();
+    // 32 wait; the others are answered while nothing has changed.
+    for _ in 0..8 {
+        let refused = heard.recv().await.unwrap();
+        refused.assert_refused(503, "UNAVAILABLE");
+        assert_eq!(refused.headers["retry-after"], "1");
+    }
+    assert!(!stuck.is_finished());
+    lock.close().await.unwrap();
+    stuck.await.unwrap().data();
+    for _ in 0..32 {
+        heard.recv().await.unwrap().data();
+    }
+    for stranger in strangers {
+        stranger.await.unwrap().unwrap();
+    }
+}
