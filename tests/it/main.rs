@@ -43,4 +43,5 @@ mod telemetry;
 mod tidy;
 mod transport;
 mod usage;
+mod wall;
 mod year;

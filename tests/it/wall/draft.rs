@@ -1,0 +1,251 @@
+//! Who tries what, and from where: random, with ids of other organizations in every place where an id can stand.
+
+use std::sync::Mutex;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    model::{Change, Organization, PLANS, Role, Slugs},
+    reading::{Schema, Writer},
+    register::{Kind, Owner, Person, Register, new_id, new_tag},
+};
+
+/// How a request says where it goes.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    pub slug: Option<String>,
+    pub claim: Option<String>,
+}
+
+/// Where that leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Inside(Role),
+    Outside,
+    Mismatch,
+    Nowhere,
+}
+
+/// Mutations of somebody inside, and how often each is tried. The rest have steps of their own.
+const CHANGES: [(&str, usize); 17] = [
+    ("createProject", 5),
+    ("updateProject", 4),
+    ("deleteProject", 3),
+    ("inviteMember", 5),
+    ("resendInvitation", 2),
+    ("revokeInvitation", 2),
+    ("updateMemberRole", 3),
+    ("removeMember", 2),
+    ("leaveOrganization", 1),
+    ("transferOwnership", 1),
+    ("updateOrganization", 2),
+    ("changePlan", 1),
+    ("startTrial", 1),
+    ("cancelSubscription", 1),
+    ("resumeSubscription", 1),
+    ("createCheckoutSession", 1),
+    ("createBillingPortalSession", 1),
+];
+
+/// These stand alone in their operation.
+const ALONE: [&str; 6] = [
+    "createOrganization",
+    "acceptInvitation",
+    "cancelSubscription",
+    "resumeSubscription",
+    "createCheckoutSession",
+    "createBillingPortalSession",
+];
+
+pub struct Draft<'a> {
+    pub rng: &'a mut Rng,
+    pub people: &'a [Person],
+    pub schema: &'a Schema,
+    pub register: &'a Mutex<Register>,
+    pub here: &'a Organization,
+}
+
+impl Draft<'_> {
+    /// Mostly somebody who is in it.
+    pub fn caller(&mut self) -> usize {
+        let seats: Vec<usize> = self.here.seats.values().map(|seat| seat.person).collect();
+        match self.rng.choice(seats) {
+            Some(person) if self.rng.u8(..10) < 9 => person,
+            _ => self.rng.usize(..self.people.len()),
+        }
+    }
+
+    pub fn place(&mut self, slugs: &Slugs, caller: usize) -> (Place, Standing) {
+        let own =
+            |(_, entry): &(&String, &(usize, Option<usize>, bool))| entry.0 == self.here.index;
+        let names: Vec<&String> =
+            slugs.0.iter().filter(own).map(|(slug, _)| slug).chain([&self.here.slug]).collect();
+        let path = Some((*self.rng.choice(&names).unwrap()).clone());
+        let by_slug = (*self.rng.choice(&names).unwrap()).clone();
+        let claim = Some(if self.rng.bool() { self.here.id.to_string() } else { by_slug });
+        let inside = self.here.role_of(caller).map_or(Standing::Outside, Standing::Inside);
+        match self.rng.u8(..100) {
+            0..70 => (Place { slug: path, claim: None }, inside),
+            70..80 => (Place { slug: None, claim }, inside),
+            80..87 => (Place { slug: path, claim }, inside),
+            87..91 => {
+                let claim = Some(self.foreign(Kind::Organization).to_string());
+                (Place { slug: path, claim }, Standing::Mismatch)
+            }
+            91..94 => {
+                let slug = Some(new_tag(self.rng));
+                (Place { slug, claim: None }, Standing::Outside)
+            }
+            _ => (Place::default(), Standing::Nowhere),
+        }
+    }
+
+    pub fn writer<T>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> T) -> T {
+        let register = self.register.lock().unwrap();
+        let here = Some(self.here.index);
+        write(&mut Writer { schema: self.schema, register: &register, rng: self.rng, here })
+    }
+
+    pub fn foreign(&mut self, kind: Kind) -> Uuid {
+        self.writer(|writer| writer.foreign_id(kind))
+    }
+
+    /// The id of an object: there, gone, another organization's, or of nothing.
+    fn id(&mut self, kind: Kind) -> Value {
+        let live: Vec<Uuid> = match kind {
+            Kind::Project => self.here.projects.keys().copied().collect(),
+            Kind::Member => self.here.seats.keys().copied().collect(),
+            Kind::Invitation => self.here.invitations.keys().copied().collect(),
+            _ => vec![self.here.id],
+        };
+        let of_here = |register: &Register| -> Vec<Uuid> {
+            let owner = Owner::Organization(self.here.index);
+            let all = register.objects.iter();
+            all.filter(|object| object.0 == kind && object.2 == owner)
+                .map(|object| object.1)
+                .collect()
+        };
+        let id = match self.rng.u8(..20) {
+            0..10 => self.rng.choice(live),
+            10..15 => self.rng.choice(of_here(&self.register.lock().unwrap())),
+            15..19 => Some(self.foreign(kind)),
+            _ => return json!(["", "x", "00000000", "' OR true --"][self.rng.usize(..4)]),
+        };
+        json!(id.unwrap_or_else(|| new_id(self.rng)))
+    }
+
+    fn text(&mut self, what: &str) -> Value {
+        if self.rng.u8(..20) == 0 {
+            return json!("");
+        }
+        json!(format!("{what} {} {}", self.rng.u32(..), self.here.tag))
+    }
+
+    fn plan(&mut self) -> Value {
+        let plans = PLANS.map(|plan| plan.0);
+        json!(if self.rng.u8(..10) == 0 { "none" } else { plans[self.rng.usize(..3)] })
+    }
+
+    fn role(&mut self) -> Value {
+        json!(self.rng.choice(Role::ALL).unwrap().name())
+    }
+
+    pub fn query(&mut self) -> String {
+        self.writer(|writer| {
+            loop {
+                let selection = writer.selection("Query", 0);
+                // Who asks for the schema alone is not stopped at the door.
+                if selection != "{ __typename }" {
+                    return format!("query {selection}");
+                }
+            }
+        })
+    }
+
+    pub fn mutation(&mut self) -> &'static str {
+        let weighed = CHANGES.iter().flat_map(|(name, weight)| std::iter::repeat_n(*name, *weight));
+        self.rng.choice(weighed.collect::<Vec<_>>()).unwrap()
+    }
+
+    pub fn change(&mut self, name: &'static str) -> Change {
+        let input = match name {
+            "createProject" if self.rng.bool() => json!({ "name": self.text("Project") }),
+            "createProject" => {
+                json!({ "name": self.text("Project"), "description": format!("About {}", self.here.tag) })
+            }
+            "updateProject" => self.update_project(),
+            "deleteProject" => json!({ "id": self.id(Kind::Project) }),
+            "inviteMember" => {
+                let email = match self.rng.u8(..20) {
+                    0 => "nobody".to_owned(),
+                    1..5 => format!("guest{}.{}@example.com", self.rng.u8(..), self.here.tag),
+                    _ => self.rng.choice(self.people).unwrap().email(),
+                };
+                json!({ "email": email, "role": self.role() })
+            }
+            "resendInvitation" | "revokeInvitation" => json!({ "id": self.id(Kind::Invitation) }),
+            "updateMemberRole" => json!({ "id": self.id(Kind::Member), "role": self.role() }),
+            "removeMember" => json!({ "id": self.id(Kind::Member) }),
+            "transferOwnership" => json!({ "memberId": self.id(Kind::Member) }),
+            "leaveOrganization" | "cancelSubscription" | "resumeSubscription" => {
+                json!({ "organizationId": self.id(Kind::Organization) })
+            }
+            "updateOrganization" => {
+                let name = format!("Organization {} {}", self.rng.u8(..4), self.here.tag);
+                json!({ "name": name })
+            }
+            "changePlan" | "startTrial" | "createCheckoutSession" => json!({ "plan": self.plan() }),
+            "createBillingPortalSession" => json!({}),
+            other => panic!("decide how {other} is tried"),
+        };
+        Change { name, input }
+    }
+
+    fn update_project(&mut self) -> Value {
+        let id = self.id(Kind::Project);
+        match self.rng.u8(..6) {
+            0 => json!({ "id": id, "name": null }),
+            1 => json!({ "id": id, "description": null }),
+            2 => json!({ "id": id, "description": format!("More about {}", self.here.tag) }),
+            3 => {
+                let names = self.here.projects.values().map(|project| &project.0);
+                json!({ "id": id, "name": self.rng.choice(names.collect::<Vec<_>>()) })
+            }
+            _ => json!({ "id": id, "name": self.text("Renamed") }),
+        }
+    }
+
+    /// The document of a mutation, which asks for much of what it changed, and at times for anything else after that.
+    pub fn document(&mut self, name: &str) -> String {
+        let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        if name == "deleteOrganization" {
+            // What belonged to it is gone with it.
+            return "mutation ($input: DeleteOrganizationInput!) { deleteOrganization(input: $input) {
+                    organization { id name slug } } }"
+                .to_owned();
+        }
+        let reads_back = !ALONE.contains(&name) && self.rng.u8(..6) == 0;
+        let (payload, after) = self.writer(|writer| {
+            let payload = writer.selection(&format!("{kind}Payload"), 4);
+            let after = if reads_back {
+                format!("query {}", writer.selection("Query", 3))
+            } else {
+                String::new()
+            };
+            (payload, after)
+        });
+        let link = match name {
+            "inviteMember" | "resendInvitation" => "{ invitation { id } link ",
+            "createProject" | "updateProject" | "deleteProject" => "{ project { id } ",
+            "acceptInvitation" => "{ member { id } ",
+            "createOrganization" => {
+                "{ organization { id seats: members(first: 1) { nodes { id } } } "
+            }
+            _ => "{ ",
+        };
+        let payload = payload.replacen("{ ", link, 1);
+        format!("mutation ($input: {kind}Input!) {{ {name}(input: $input) {payload} {after} }}")
+    }
+}
