@@ -20,6 +20,7 @@ mod dev;
 mod doctor;
 mod http;
 mod idempotency;
+mod injection;
 mod invitation;
 mod isolation;
 mod issuer;

@@ -128,8 +128,8 @@ impl Draft<'_> {
                 .collect()
         };
         let id = match self.rng.u8(..20) {
-            0..10 => self.rng.choice(live),
-            10..15 => self.rng.choice(of_here(&self.register.lock().unwrap())),
+            0..12 => self.rng.choice(live),
+            12..15 => self.rng.choice(of_here(&self.register.lock().unwrap())),
             15..19 => Some(self.foreign(kind)),
             _ => return json!(["", "x", "00000000", "' OR true --"][self.rng.usize(..4)]),
         };

@@ -1,0 +1,105 @@
+//! What whoever can run any SQL as the app's role could do, and could not: attacks in plain SQL, on a fresh connection and in
+//! another tenant's transaction. The names of the tests are the documentation.
+
+mod doors;
+mod known;
+mod oracles;
+mod stopped;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use crate::support::database::Database;
+
+const ACME: &str = "00000000-0000-4000-8000-00000000000a";
+const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
+const ACME_OWNER: &str = "00000000-0000-4000-8000-0000000000a1";
+const GLOBEX_OWNER: &str = "00000000-0000-4000-8000-0000000000b1";
+
+/// SQLSTATE of what the role has no right to (PostgreSQL manual, appendix A).
+const DENIED: &str = "42501";
+
+/// A connection of the app's role in the wrong hands.
+struct Injection {
+    connection: PgConnection,
+    told: &'static str,
+}
+
+impl Injection {
+    /// As it comes from PostgreSQL, without any setting.
+    async fn fresh(database: &Database) -> Self {
+        let mut connection = database.connect_app().await;
+        connection.execute("BEGIN").await.unwrap();
+        Self { connection, told: "fresh" }
+    }
+
+    /// In the middle of a request of acme's owner.
+    async fn in_acme(database: &Database) -> Self {
+        let mut injection = Self::fresh(database).await;
+        for (setting, value) in [("org_id", ACME), ("user_id", ACME_OWNER), ("role", "owner")] {
+            injection.set(&format!("app.current_{setting}"), value).await;
+        }
+        Self { told: "in acme", ..injection }
+    }
+
+    async fn both(database: &Database) -> [Self; 2] {
+        [Self::fresh(database).await, Self::in_acme(database).await]
+    }
+
+    async fn set(&mut self, setting: &str, value: &str) {
+        self.run(&format!("SELECT set_config('{setting}', '{value}', true)")).await;
+    }
+
+    /// The rows that a statement touched; it must not fail.
+    async fn run(&mut self, sql: &str) -> u64 {
+        match self.connection.execute(AssertSqlSafe(sql.to_owned())).await {
+            Ok(done) => done.rows_affected(),
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
+    /// The only value of a statement, as text.
+    async fn text(&mut self, sql: &str) -> Option<String> {
+        let row = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+        row.fetch_one(&mut self.connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Tries it and takes it back. The rows it touched, or its SQLSTATE and all that was said.
+    async fn attempt(&mut self, sql: &str) -> Result<u64, (String, String)> {
+        self.run("SAVEPOINT attempt").await;
+        let outcome = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
+        self.run("ROLLBACK TO attempt").await;
+        outcome.map(|done| done.rows_affected()).map_err(|error| {
+            let error = error.into_database_error().unwrap_or_else(|| panic!("{sql}"));
+            (error.code().unwrap().into_owned(), format!("{error:?}"))
+        })
+    }
+
+    #[track_caller]
+    fn denied(outcome: &Result<u64, (String, String)>, sql: &str) {
+        assert!(matches!(outcome, Err((code, _)) if code == DENIED), "{sql}: {outcome:?}");
+    }
+
+    /// Each must be refused for lack of rights.
+    async fn all_denied(&mut self, statements: &[&str]) {
+        assert!(!statements.is_empty());
+        for sql in statements {
+            let outcome = self.attempt(sql).await;
+            Self::denied(&outcome, &format!("{} ({})", sql, self.told));
+        }
+    }
+}
+
+/// Every table of ours, with its schema.
+async fn tables(database: &Database) -> Vec<String> {
+    let mut connection = database.connect_admin().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+         WHERE schemaname IN ('app', 'auth', 'billing', 'audit') ORDER BY 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    assert!(tables.len() >= 13, "{tables:?}");
+    tables
+}
