@@ -65,7 +65,7 @@ async fn other_ways_of_reading_a_table_keep_to_its_policies() {
         let mut copied = String::new();
         let mut rows = injection.connection.copy_out_raw("COPY projects TO STDOUT").await.unwrap();
         while let Some(chunk) = futures_util::StreamExt::next(&mut rows).await {
-            copied += &String::from_utf8(chunk.unwrap().to_vec()).unwrap();
+            copied += std::str::from_utf8(&chunk.unwrap()).unwrap();
         }
         drop(rows);
         says_nothing_foreign(&copied);

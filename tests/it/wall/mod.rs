@@ -14,6 +14,8 @@ mod register;
 mod reply;
 mod step;
 mod storm;
+mod verdict;
+mod watch;
 mod world;
 
 use std::{
@@ -29,15 +31,13 @@ use std::{
 use chrono::{DateTime, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
-use sqlx::{Executor, Row};
 use tokio::{sync::RwLock, task::JoinSet};
-use uuid::Uuid;
 
 use self::{
     draft::{Draft, Place},
     model::{Organization, Slugs},
     reading::Schema,
-    register::{Person, Register, Sight},
+    register::{Person, Register},
     world::World,
 };
 use crate::support::{App, Reply, Settings, app};
@@ -45,7 +45,7 @@ use crate::support::{App, Reply, Settings, app};
 const CLIENTS: usize = 8;
 
 /// So that the default is short enough for every run of the tests.
-const OPERATIONS: usize = 2_000;
+const OPERATIONS: usize = 1_500;
 
 /// In the middle of a month, so that no subscription ends meanwhile.
 const NOW: &str = "2030-06-15T12:00:00Z";
@@ -142,89 +142,6 @@ impl Wall {
             .json(&body);
         Reply::of(request).await
     }
-
-    /// Holds an answer against what is true of all, and counts it.
-    fn check(&self, attempt: &Attempt, reply: &Reply, organization: Option<usize>, since: u64) {
-        let sent = attempt.sent();
-        let sight = Sight { caller: attempt.caller, organization, sent: &sent, since };
-        let mut register = self.register.lock().unwrap();
-        let crossed = register.inspect(&sight, &reply.body);
-        for told in register.unknown.values_mut().filter(|told| told.is_empty()) {
-            *told = format!("{attempt:?}: {}", reply.text);
-        }
-        drop(register);
-        if let Err(crossed) = crossed {
-            self.fail(attempt, reply, &crossed);
-        }
-        if let Some(fault) = reply::misshapen(reply, &self.schema.error_codes) {
-            self.fail(attempt, reply, &fault);
-        }
-        let (own, read_back) = reply::codes(reply);
-        let outcome = own.first().or(read_back.first()).map_or("ok", |code| code);
-        *self.outcomes.lock().unwrap().entry(outcome.to_owned()).or_default() += 1;
-    }
-
-    fn fail(&self, attempt: &Attempt, reply: &Reply, why: &str) -> ! {
-        let tag = &self.people[attempt.caller].tag;
-        panic!(
-            "WALL_SEED={}: {why}\n{attempt:#?}\nby {tag}: {} {}",
-            self.seed, reply.status, reply.text
-        );
-    }
-
-    /// Ids that nobody knew when they were seen: the database says whose they are.
-    async fn settle_unknown(&self) {
-        let mut connection = self.app.database.connect_admin().await;
-        let rows = connection
-            .fetch_all(
-                "SELECT id, organization_id FROM audit.audit_logs
-                 UNION SELECT resource_id, organization_id FROM audit.audit_logs WHERE resource_id IS NOT NULL
-                 UNION SELECT id, organization_id FROM auth.invitations
-                 UNION SELECT id, organization_id FROM auth.organization_members",
-            )
-            .await
-            .unwrap();
-        let owners: BTreeMap<Uuid, Uuid> =
-            rows.iter().map(|row| (row.get("id"), row.get("organization_id"))).collect();
-        let mut ids = BTreeMap::new();
-        for organization in &self.globe.read().await.organizations {
-            let organization = organization.read().await;
-            ids.insert(organization.id, organization.index);
-        }
-        let register = self.register.lock().unwrap();
-        for ((here, id), told) in &register.unknown {
-            // Some were made by the very answer that showed them.
-            let owner = register
-                .organization_of(*id)
-                .or_else(|| owners.get(id).and_then(|owner| ids.get(owner)).copied());
-            let fine = owner.is_some_and(|owner| here.contains(&owner));
-            assert!(
-                fine,
-                "WALL_SEED={}: {id} is of {owner:?}, seen in {here:?}: {told}",
-                self.seed
-            );
-        }
-        assert!(!register.unknown.is_empty(), "nobody ever saw an entry of the audit log");
-    }
-
-    /// One line about the run.
-    fn summary(&self, start: Instant) -> String {
-        let outcomes = self.outcomes.lock().unwrap();
-        let count: usize = outcomes.values().sum();
-        let ok = outcomes.get("ok").copied().unwrap_or_default();
-        let codes: Vec<String> = outcomes
-            .iter()
-            .filter(|(code, _)| *code != "ok")
-            .map(|(code, count)| format!("{code} {count}"))
-            .collect();
-        format!(
-            "wall: {count} operations in {:.1} s, WALL_SEED={}: {ok} succeeded, {} refused: {}",
-            start.elapsed().as_secs_f32(),
-            self.seed,
-            count - ok,
-            codes.join(", ")
-        )
-    }
 }
 
 fn token(person: &Person, claim: Option<&str>) -> String {
@@ -280,11 +197,16 @@ async fn attack(operations: usize) {
     world::compare(&wall.app.database, &wall.people, &organizations).await;
     // Then nobody waits for anybody, and what must always hold is looked at.
     let before = storm::prepare(&wall).await;
+    let (end, stop) = tokio::sync::watch::channel(false);
+    let watching = watch::begin(&wall, &stop).await;
     wall.next.store(operations * 7 / 10, Ordering::Relaxed);
     run(&wall, operations, |wall, number| async move { wall.storm(number).await }).await;
+    end.send_replace(true);
+    let events: usize = watching.join_all().await.into_iter().sum();
     storm::settle(&wall, &before).await;
     wall.settle_unknown().await;
-    println!("{}", wall.summary(start));
+    println!("{}; {events} events", wall.summary(start));
+    assert!(events > 0, "nobody was told of anything");
     let mut tried = wall.tried.lock().unwrap().clone();
     tried.insert("query");
     let mutations: BTreeSet<&str> = wall.schema.field_names("Mutation").into_iter().collect();

@@ -20,8 +20,8 @@ impl Wall {
     pub async fn step(&self, number: usize) {
         let mut rng = self.rng(number);
         match rng.u8(..100) {
-            0..3 => self.change_the_globe(number, &mut rng).await,
-            3..12 => self.accept(number, &mut rng).await,
+            0..4 => self.change_the_globe(number, &mut rng).await,
+            4..12 => self.accept(number, &mut rng).await,
             12..52 => self.change(number, &mut rng).await,
             52..66 => self.look_up(number, &mut rng).await,
             66..74 => self.take_stock(number, &mut rng).await,

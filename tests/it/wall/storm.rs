@@ -10,7 +10,7 @@ use super::{
     Attempt, Wall,
     draft::{Place, Standing},
     effect::token_of,
-    model::{Organization, uuid},
+    model::{Organization, Slugs, uuid},
     register::{Kind, Owner},
 };
 
@@ -27,6 +27,9 @@ const RECORDED: [(&str, &str); 10] = [
     ("transferOwnership", "organization.transferred"),
     ("deleteOrganization", "organization.deleted"),
 ];
+
+/// These change what the plan allows, and with it what the end is held against.
+const NOT_NOW: [&str; 3] = ["changePlan", "startTrial", "cancelSubscription"];
 
 /// Counts of an organization: its rows, and the entries of its audit log.
 #[derive(Debug, Default)]
@@ -88,40 +91,72 @@ pub async fn prepare(wall: &Wall) -> BTreeMap<uuid::Uuid, Counts> {
     counts(wall).await
 }
 
+/// Which organization comes next, for this many operations: so that they meet each other.
+const BURST: usize = 40;
+
+/// So many of the same at once: what counts must count them one after the other.
+const VOLLEY: usize = 4;
+
 impl Wall {
     pub async fn storm(&self, number: usize) {
         let mut rng = self.rng(number);
         let globe = self.globe.read().await;
+        let mut turn = number / BURST;
         let here = loop {
-            let here = rng.choice(&globe.organizations).unwrap().read().await;
+            let here = globe.organizations[turn % globe.organizations.len()].read().await;
             if !here.ended {
                 break here;
             }
+            turn += 1;
         };
         let mut draft = self.draft(&mut rng, &here);
-        let caller = draft.caller();
-        let (place, standing) = draft.place(&globe.slugs, caller);
         let name = match draft.rng.u8(..10) {
             0..3 => None,
             3..5 => Some("acceptInvitation"),
-            _ => Some(draft.mutation())
-                .filter(|name| !["changePlan", "startTrial", "cancelSubscription"].contains(name)),
+            _ => Some(draft.mutation()).filter(|name| !NOT_NOW.contains(name)),
         };
-        let mut attempt =
-            Attempt { number, caller, place, document: String::new(), variables: json!({}) };
-        // Whoever was a member before may be none by now, and the other way round.
-        let mut organization = match standing {
-            Standing::Inside(_) | Standing::Outside if attempt.place.names(&here) => {
-                Some(here.index)
+        let count = if draft.rng.u8(..4) == 0 { VOLLEY } else { 1 };
+        let attempts: Vec<_> =
+            (0..count).map(|_| self.prepare(&mut rng, number, &here, &globe.slugs, name)).collect();
+        let sent = attempts.into_iter().map(|(attempt, organization)| async move {
+            let since = self.now();
+            let reply = self.send(&attempt).await;
+            self.check(&attempt, &reply, organization, since);
+            reply
+        });
+        for reply in futures_util::future::join_all(sent).await {
+            let Some(name) = name else { continue };
+            let payload = reply.body["data"].get(name).filter(|payload| !payload.is_null());
+            if let Some(payload) = payload {
+                self.note(name, payload, &here);
             }
-            _ => None,
-        };
+        }
+    }
+
+    /// An attempt, and the organization of which its answer may tell.
+    fn prepare(
+        &self,
+        rng: &mut Rng,
+        number: usize,
+        here: &Organization,
+        slugs: &Slugs,
+        name: Option<&'static str>,
+    ) -> (Attempt, Option<usize>) {
+        let mut draft = self.draft(rng, here);
+        let caller = draft.caller();
+        let (place, standing) = draft.place(slugs, caller);
+        let (document, variables) = (String::new(), json!({}));
+        let mut attempt = Attempt { number, caller, place, document, variables };
+        // Whoever was a member before may be none by now, and the other way round.
+        let leads_here = matches!(standing, Standing::Inside(_) | Standing::Outside)
+            && attempt.place.names(here);
+        let mut organization = leads_here.then_some(here.index);
         match name {
             None => attempt.document = draft.query(),
             Some("acceptInvitation") => {
                 attempt.document = draft.document("acceptInvitation");
                 attempt.place = Place::default();
-                let (token, caller) = self.any_token(draft.rng, &here);
+                let (token, caller) = self.any_token(draft.rng, here);
                 attempt.caller = caller;
                 attempt.variables = json!({ "input": { "token": token } });
                 organization = Some(here.index);
@@ -138,13 +173,7 @@ impl Wall {
                 attempt.variables = json!({ "input": change.input });
             }
         }
-        let since = self.now();
-        let reply = self.send(&attempt).await;
-        self.check(&attempt, &reply, organization, since);
-        let payload = name.and_then(|name| reply.body["data"].get(name));
-        if let (Some(name), Some(payload)) = (name, payload.filter(|payload| !payload.is_null())) {
-            self.note(name, payload, &here);
-        }
+        (attempt, organization)
     }
 
     /// Remembers what there is now, to be named by others.
