@@ -184,8 +184,9 @@ impl Wall {
             return self.found(number, rng, &mut globe).await;
         }
         let mut here = self.exclusive(&globe, rng).await;
-        let name =
-            if living > FEWEST && rng.bool() { "deleteOrganization" } else { "updateOrganization" };
+        let never = !self.tried.lock().unwrap().contains("deleteOrganization");
+        let ends = living > FEWEST && (never || rng.u8(..4) == 0);
+        let name = if ends { "deleteOrganization" } else { "updateOrganization" };
         let mut draft = self.draft(rng, &here);
         let caller = draft.caller();
         let (place, standing) = draft.place(&globe.slugs, caller);

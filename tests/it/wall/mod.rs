@@ -47,6 +47,9 @@ const CLIENTS: usize = 8;
 /// So that the default is short enough for every run of the tests.
 const OPERATIONS: usize = 1_500;
 
+/// After so many unpredicted operations it is looked up who is where.
+const ROUND: usize = 500;
+
 /// In the middle of a month, so that no subscription ends meanwhile.
 const NOW: &str = "2030-06-15T12:00:00Z";
 
@@ -199,8 +202,14 @@ async fn attack(operations: usize) {
     let before = storm::prepare(&wall).await;
     let (end, stop) = tokio::sync::watch::channel(false);
     let watching = watch::begin(&wall, &stop).await;
-    wall.next.store(operations * 7 / 10, Ordering::Relaxed);
-    run(&wall, operations, |wall, number| async move { wall.storm(number).await }).await;
+    let mut begun = operations * 7 / 10;
+    while begun < operations {
+        wall.next.store(begun, Ordering::Relaxed);
+        begun = operations.min(begun + ROUND);
+        run(&wall, begun, |wall, number| async move { wall.storm(number).await }).await;
+        // What others will name is what is there.
+        storm::refresh(&wall).await;
+    }
     end.send_replace(true);
     let events: usize = watching.join_all().await.into_iter().sum();
     storm::settle(&wall, &before).await;

@@ -21,10 +21,10 @@ impl Wall {
         let mut rng = self.rng(number);
         match rng.u8(..100) {
             0..4 => self.change_the_globe(number, &mut rng).await,
-            4..12 => self.accept(number, &mut rng).await,
-            12..52 => self.change(number, &mut rng).await,
-            52..66 => self.look_up(number, &mut rng).await,
-            66..74 => self.take_stock(number, &mut rng).await,
+            4..16 => self.accept(number, &mut rng).await,
+            16..54 => self.change(number, &mut rng).await,
+            54..67 => self.look_up(number, &mut rng).await,
+            67..75 => self.take_stock(number, &mut rng).await,
             _ => self.read(number, &mut rng).await,
         }
     }
@@ -34,7 +34,7 @@ impl Wall {
             let organization = Arc::clone(rng.choice(&globe.organizations).unwrap());
             let organization = organization.read_owned().await;
             // An ended one is asked for now and then.
-            if !organization.ended || rng.u8(..10) == 0 {
+            if !organization.ended || rng.u8(..50) == 0 {
                 return organization;
             }
         }
@@ -48,7 +48,7 @@ impl Wall {
         loop {
             let organization = Arc::clone(rng.choice(&globe.organizations).unwrap());
             let organization = organization.write_owned().await;
-            if !organization.ended || rng.u8(..10) == 0 {
+            if !organization.ended || rng.u8(..50) == 0 {
                 return organization;
             }
         }

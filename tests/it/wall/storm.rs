@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, Row};
+use uuid::Uuid;
 
 use super::{
     Attempt, Wall,
     draft::{Place, Standing},
     effect::token_of,
-    model::{Organization, Slugs, uuid},
+    model::{Organization, Role, Seat, Slugs, uuid},
     register::{Kind, Owner},
 };
 
@@ -65,9 +66,9 @@ const CROSSED: &str = "
         AND NOT EXISTS (SELECT FROM audit.audit_logs a WHERE a.organization_id = i.organization_id AND a.resource_id = i.id
                         AND a.action = 'invitation.accepted')";
 
-async fn counts(wall: &Wall) -> BTreeMap<uuid::Uuid, Counts> {
+async fn counts(wall: &Wall) -> BTreeMap<Uuid, Counts> {
     let mut connection = wall.app.database.connect_admin().await;
-    let mut counts: BTreeMap<uuid::Uuid, Counts> = BTreeMap::new();
+    let mut counts: BTreeMap<Uuid, Counts> = BTreeMap::new();
     for row in connection.fetch_all(ROWS).await.unwrap() {
         let rows = &mut counts.entry(row.get("organization")).or_default().rows;
         rows.insert(row.get("what"), row.get("count"));
@@ -80,7 +81,7 @@ async fn counts(wall: &Wall) -> BTreeMap<uuid::Uuid, Counts> {
 }
 
 /// From here on plans do not change, so that limits mean something at the end. Tells how things stand.
-pub async fn prepare(wall: &Wall) -> BTreeMap<uuid::Uuid, Counts> {
+pub async fn prepare(wall: &Wall) -> BTreeMap<Uuid, Counts> {
     for organization in &wall.globe.read().await.organizations {
         "pro".clone_into(&mut organization.write().await.billing.plan);
     }
@@ -116,6 +117,7 @@ impl Wall {
             _ => Some(draft.mutation()).filter(|name| !NOT_NOW.contains(name)),
         };
         let count = if draft.rng.u8(..4) == 0 { VOLLEY } else { 1 };
+        self.tried.lock().unwrap().extend(name);
         let attempts: Vec<_> =
             (0..count).map(|_| self.prepare(&mut rng, number, &here, &globe.slugs, name)).collect();
         let sent = attempts.into_iter().map(|(attempt, organization)| async move {
@@ -210,6 +212,32 @@ impl Wall {
     }
 }
 
+const PRESENT: &str = "
+    SELECT organization_id, id, user_id, upper(role::text) AS role FROM auth.organization_members
+    UNION ALL SELECT organization_id, id, NULL, NULL FROM app.projects";
+
+/// Takes over who is where, and which projects there are, from the database.
+pub async fn refresh(wall: &Wall) {
+    let mut connection = wall.app.database.connect_admin().await;
+    let rows = connection.fetch_all(PRESENT).await.unwrap();
+    for organization in &wall.globe.read().await.organizations {
+        let mut here = organization.write().await;
+        here.seats.clear();
+        here.projects.clear();
+        let id = here.id;
+        for row in rows.iter().filter(|row| row.get::<Uuid, _>("organization_id") == id) {
+            let (id, user): (Uuid, Option<Uuid>) = (row.get("id"), row.get("user_id"));
+            if let Some(user) = user {
+                let role = Role::named(&json!(row.get::<String, _>("role")));
+                let person = wall.people.iter().position(|person| person.id == user).unwrap();
+                here.seats.insert(id, Seat { person, role });
+            } else {
+                here.projects.insert(id, (String::new(), None));
+            }
+        }
+    }
+}
+
 impl Place {
     /// Whether it leads to this organization, for whoever is in it.
     fn names(&self, here: &Organization) -> bool {
@@ -220,7 +248,7 @@ impl Place {
 }
 
 /// Fails unless there is an owner everywhere, no limit was passed, and every change has its entry.
-pub async fn settle(wall: &Wall, before: &BTreeMap<uuid::Uuid, Counts>) {
+pub async fn settle(wall: &Wall, before: &BTreeMap<Uuid, Counts>) {
     let mut connection = wall.app.database.connect_admin().await;
     let crossed = connection.fetch_all(AssertSqlSafe(CROSSED)).await.unwrap();
     let crossed: Vec<String> = crossed.iter().map(|row| row.get(0)).collect();
