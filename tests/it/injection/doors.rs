@@ -24,7 +24,27 @@ const fn door(
     Door { name, call, tells, changes }
 }
 
-const DOORS: [Door; 15] = [
+const DOORS: [Door; 18] = [
+    // How much waits in all organizations together.
+    door(
+        "app.backlog",
+        "SELECT letters || ' ' || stripe_events FROM app.backlog()",
+        Some("1 1"),
+        false,
+    ),
+    // The keys of the current person in the current organization alone.
+    door(
+        "auth.claim_idempotency_key",
+        "SELECT outcome FROM auth.claim_idempotency_key('key', sha256('request'), interval '1 hour')",
+        Some("CLAIMED"),
+        false,
+    ),
+    door(
+        "auth.keep_response",
+        "SELECT auth.keep_response('00000000-0000-4000-8000-00000000000b', 'key', 'forged')::text",
+        None,
+        false,
+    ),
     // That a slug is taken, as everybody is told who wants to have it.
     door("app.claim_slug", "SELECT app.claim_slug('globex')", Some("TAKEN"), false),
     // Which organizations have letters that are due; of the letters their ids.
@@ -118,6 +138,8 @@ async fn furnish(database: &Database) {
              INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
                  VALUES ('{GLOBEX}', 'a@example.com', 'member', sha256('g'), now() + interval '1 day');
              UPDATE billing.organization_billing SET stripe_customer_id = 'cus_globex' WHERE organization_id = '{GLOBEX}';
+             INSERT INTO auth.idempotency_keys (user_id, organization_id, key, fingerprint, response)
+                 VALUES ('{GLOBEX_OWNER}', '{GLOBEX}', 'key', sha256('request'), 'sealed');
              INSERT INTO billing.stripe_events (id, type, created, payload)
                  VALUES ('evt_globex', 'x', now(), '{{\"customer\": \"cus_globex\"}}')"
         ))
