@@ -17,6 +17,7 @@ mod command_line;
 mod database;
 mod dev;
 mod doctor;
+mod faults;
 mod http;
 mod invitation;
 mod isolation;
