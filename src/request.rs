@@ -26,7 +26,7 @@ use crate::{
     plan,
     rate_limit::RateLimit,
     schema::{Api, BILLING, to_request},
-    tenancy::{Access, Destination, Environment, Placement, Session, open},
+    tenancy::{Access, Destination, Environment, Opened, Placement, Session, open},
     usage::Meter,
 };
 
@@ -183,8 +183,7 @@ impl Engine {
         let access = if prepared.document.is_mutation() { Access::Write } else { Access::Read };
         let partly_committed = OnceLock::new();
         let execution = async {
-            let opened =
-                open(&self.placement, &self.environment, caller, destination, access).await?;
+            let opened = self.open(caller, destination, access).await?;
             let session = Arc::new(opened.session);
             // Set once: a request opens one session.
             let _ = partly_committed.set(session.partly_committed());
@@ -234,6 +233,28 @@ impl Engine {
             },
         }
         Ok((response, transaction.statements()))
+    }
+
+    /// Opens a session in which the call can be counted at once: whoever waits for a lease of calls holds no connection meanwhile,
+    /// because behind a pooler the lease may have to wait for that very one.
+    pub(crate) async fn open(
+        &self,
+        caller: &Caller,
+        destination: &Destination,
+        access: Access,
+    ) -> Result<Opened> {
+        let Self { placement, environment, meter, .. } = self;
+        let opened = open(placement, environment, caller, destination, access).await?;
+        let (session, version) = (&opened.session, opened.billing_version);
+        let Ok(tenant) = session.authorize(Permission::OrganizationRead) else {
+            return Ok(opened);
+        };
+        if meter.is_ready(tenant.organization_id, version) {
+            return Ok(opened);
+        }
+        session.transaction().roll_back().await;
+        meter.prepare(tenant.organization_id, version).await?;
+        open(placement, environment, caller, destination, access).await
     }
 
     /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.

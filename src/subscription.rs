@@ -79,8 +79,7 @@ pub async fn subscribe(
 ) -> Result<impl Stream<Item = Response> + Send + 'static> {
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
-    let environment = &engine.environment;
-    let opened = open(&engine.placement, environment, &caller, &destination, Access::Read).await?;
+    let opened = engine.open(&caller, &destination, Access::Read).await?;
     let tenant = opened.session.authorize(topic.permission())?;
     let counted = std::sync::OnceLock::new();
     engine.count(&opened.session, opened.billing_version, &counted).await?;

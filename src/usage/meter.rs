@@ -98,19 +98,50 @@ impl Meter {
                 }
                 Turn::Refused(rate) => return Err(Error::CallsExhausted(rate)),
                 Turn::Lease(number) => {
-                    // In a task of its own: a request that goes away must not lose the lease on its way.
-                    let meter = self.clone();
-                    let leasing =
-                        tokio::spawn(
-                            async move { meter.lease(&counter, number, Rest::GiveBack).await },
-                        );
-                    leasing.await.map_err(Error::internal)??;
+                    self.lease_anew(counter, number).await?;
                     // An older request may have seen an older version; one look is enough.
                     fresh_for = None;
                 }
                 Turn::Retired => tokio::task::yield_now().await,
             }
         }
+    }
+
+    /// Whether the next call is counted, or refused, without asking the database; `version` as for [`count`](Self::count).
+    #[must_use]
+    pub fn is_ready(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+    ) -> bool {
+        let catalogue = self.0.catalogue.load(Ordering::Relaxed);
+        self.counter(organization_id).knows(self.0.environment.clock.now(), version, catalogue)
+    }
+
+    /// Leases calls where that is needed, so that the next one can be counted without asking the database.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn prepare(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+    ) -> Result<()> {
+        let counter = self.counter(organization_id);
+        let number = counter.number();
+        if self.is_ready(organization_id, version) {
+            return Ok(());
+        }
+        self.lease_anew(counter, number).await
+    }
+
+    /// In a task of its own: a request that goes away must not lose the lease on its way.
+    async fn lease_anew(&self, counter: Arc<Counter>, seen: u64) -> Result<()> {
+        let meter = self.clone();
+        let leasing =
+            tokio::spawn(async move { meter.lease(&counter, seen, Rest::GiveBack).await });
+        leasing.await.map_err(Error::internal)?
     }
 
     /// How many calls were used in the current month: as of this server's last lease, with what it has counted since. Without one, what
