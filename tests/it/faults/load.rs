@@ -252,11 +252,11 @@ impl Client {
         let organization = &body["data"]["organization"];
         let names = organization["projects"]["nodes"].as_array().unwrap();
         let logged = organization["auditLogs"]["nodes"].as_array().unwrap();
-        let named = names.iter().map(|node| &node["name"]);
+        let shown = names.iter().map(|node| &node["name"]);
         let told = logged.iter().map(|node| &node["metadata"]["name"]);
         // The demo's log has the names from before the marker.
         let of_load = |name: &&Value| name.as_str().is_some_and(|name| name.contains('-'));
-        let ours = named.chain(told.filter(of_load)).all(|name| {
+        let ours = shown.chain(told.filter(of_load)).all(|name| {
             name.as_str().is_some_and(|name| name.starts_with(&format!("{} ", self.tenant)))
         });
         if organization["slug"] != self.tenant || names.is_empty() || !ours {

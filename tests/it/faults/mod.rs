@@ -4,7 +4,9 @@
 
 mod cut;
 mod load;
+mod pooler;
 mod restart;
+mod shutdown;
 mod verdict;
 
 use std::time::{Duration, Instant};

@@ -189,7 +189,7 @@ impl Line {
 
     async fn speaking(&mut self) {
         if self.network.wait_for(|network| *network != Network::Silent).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
