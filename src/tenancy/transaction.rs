@@ -28,6 +28,9 @@ use crate::error::{Error, Result, Trouble};
 /// An abandoned transaction is rolled back within this time, or its connection is closed.
 const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
 
+/// Beginning takes milliseconds.
+const SUSPICIOUS: Duration = Duration::from_millis(500);
+
 /// How long to wait for the answer to a COMMIT before calling its outcome unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
 
@@ -101,8 +104,10 @@ impl Transaction {
             let connection = Borrowed::new(connections).await?;
             let link = connection.link()?;
             let statement = access.begin(link.take_forsaken());
+            let mut silence = Silence { connections, since: Instant::now(), answered: false };
             let (begun, answer) =
                 tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
+            silence.answered = true;
             match begun.and(answer) {
                 Ok(answer) => return Ok((Self::new(connection), answer.rows)),
                 // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
@@ -268,6 +273,22 @@ impl Drop for Running<'_> {
             tracing::debug!(sql, ?elapsed, answered, "statement");
         } else {
             tracing::warn!(sql, ?elapsed, answered, "slow statement");
+        }
+    }
+}
+
+/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably met a connection whose other end
+/// is gone without a word, and the idle ones lead there as well.
+struct Silence<'connections> {
+    connections: &'connections Connections,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() > SUSPICIOUS {
+            self.connections.discard_idle();
         }
     }
 }
