@@ -58,12 +58,18 @@ pub(super) struct Link {
     forsaken: AtomicBool,
     /// A statement is being prepared: whoever gives that up leaves one behind that nobody knows.
     preparing: AtomicBool,
+    /// An answer that takes longer will never come.
+    patience: Duration,
     /// The task that reads and writes.
     task: AbortHandle,
 }
 
 impl Link {
-    async fn open(connector: &Connector, statement_cache: usize) -> Result<Self, sqlx::Error> {
+    async fn open(
+        connector: &Connector,
+        statement_cache: usize,
+        patience: Duration,
+    ) -> Result<Self, sqlx::Error> {
         let (client, connection) =
             connector.config.connect(connector.tls.clone()).await.map_err(not_connected)?;
         let task = tokio::spawn(async move {
@@ -78,6 +84,7 @@ impl Link {
             sending: tokio::sync::Mutex::default(),
             forsaken: AtomicBool::new(false),
             preparing: AtomicBool::new(false),
+            patience,
             task: task.abort_handle(),
         })
     }
@@ -88,6 +95,10 @@ impl Link {
         sql: &str,
         parameters: &Parameters,
     ) -> Result<Answer, sqlx::Error> {
+        answered(self.patience, self.ask(sql, parameters)).await
+    }
+
+    async fn ask(&self, sql: &str, parameters: &Parameters) -> Result<Answer, sqlx::Error> {
         let Some(statements) = &self.statements else {
             let typed = parameters.values.iter().zip(parameters.types.iter().cloned());
             let turn = self.sending.lock().await;
@@ -110,8 +121,11 @@ impl Link {
 
     /// Runs statements of our own, without parameters.
     pub(super) async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
-        let turn = self.sending.lock().await;
-        sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
+        answered(self.patience, async {
+            let turn = self.sending.lock().await;
+            sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
+        })
+        .await
     }
 
     /// Nobody can use it any more.
@@ -197,6 +211,18 @@ async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Outp
     }
 }
 
+/// Whoever has said nothing for so long is gone, whatever the network says of the connection.
+async fn answered<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    if patience == Duration::MAX {
+        return answer.await;
+    }
+    let silence = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(patience, answer).await.map_err(silence)?
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -213,6 +239,7 @@ impl Drop for Link {
 pub(super) struct Lender {
     options: PgConnectOptions,
     statement_cache: usize,
+    patience: Duration,
 }
 
 impl managed::Manager for Lender {
@@ -224,7 +251,7 @@ impl managed::Manager for Lender {
         let connector = Connector::new(&self.options)
             .map_err(|error| sqlx::Error::Configuration(error.cause().into()))?;
         // Large, and rare.
-        Box::pin(Link::open(&connector, self.statement_cache)).await
+        Box::pin(Link::open(&connector, self.statement_cache, self.patience)).await
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
@@ -251,12 +278,18 @@ impl std::fmt::Debug for Connections {
 }
 
 impl Connections {
+    /// Whoever works on these looks after time: answers may take as long as they like.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
+        Self::with(options, Duration::MAX)
+    }
+
+    /// For work that nobody would miss if it waited for ever: a connection that is silent for so long is taken for dead.
+    pub(super) fn with(options: &DatabaseOptions, patience: Duration) -> Result<Self> {
         let timeout = Some(options.acquire_timeout);
         // What is wrong with certificates is told at once.
         Connector::new(&options.connect)?;
-        let lender =
-            Lender { options: options.connect.clone(), statement_cache: options.statement_cache };
+        let (connect, statement_cache) = (options.connect.clone(), options.statement_cache);
+        let lender = Lender { options: connect, statement_cache, patience };
         let pool = Pool::builder(lender)
             .max_size(options.max_connections)
             // The connection that was used last has its plans and its caches warm.
