@@ -50,6 +50,22 @@ pub struct Book {
     pub wrong: Mutex<Vec<String>>,
 }
 
+impl Book {
+    /// What others were told as well.
+    pub fn join(&self, others: &Self) {
+        let others_writes = others.writes.lock().unwrap().clone();
+        self.writes.lock().unwrap().extend(others_writes);
+        let others_wrong = others.wrong.lock().unwrap().clone();
+        self.wrong.lock().unwrap().extend(others_wrong);
+    }
+
+    /// How many writes were refused.
+    pub fn refused(&self) -> usize {
+        let writes = self.writes.lock().unwrap();
+        writes.values().filter(|write| matches!(write.fate, Fate::Refused(_))).count()
+    }
+}
+
 /// How the clients go about it.
 #[derive(Clone, Copy)]
 pub struct Pace {
@@ -77,25 +93,39 @@ pub struct Load {
 impl Load {
     /// Clients of every tenant, at these servers in turn.
     pub fn start(bases: &[&str], pace: Pace) -> Self {
-        let (book, stop) = (Arc::new(Book::default()), watch::Sender::new(false));
-        let mut load = Self { book, stop, clients: JoinSet::new(), names: Vec::new() };
+        let mut load = Self::none();
         for (number, tenant) in TENANTS.iter().copied().enumerate() {
             for place in 0..pace.writers + pace.readers {
                 let base = bases[(number + place) % bases.len()];
-                let client = Client {
-                    name: format!("{tenant}-{place}"),
-                    tenant,
-                    url: format!("{base}/org/{tenant}/graphql"),
-                    token: app::token(&format!("{tenant}-owner")),
-                    http: reqwest::Client::builder().timeout(pace.patience).build().unwrap(),
-                    book: Arc::clone(&load.book),
-                };
-                load.names.push(client.name.clone());
-                let stop = load.stop.subscribe();
-                load.clients.spawn(client.go_on(place < pace.writers, stop));
+                load.add(format!("{tenant}-{place}"), tenant, base, pace, place < pace.writers);
             }
         }
         load
+    }
+
+    /// One client, who writes.
+    pub fn start_one(base: &str, tenant: &'static str) -> Self {
+        let mut load = Self::none();
+        load.add(format!("{tenant}-alone"), tenant, base, Pace::default(), true);
+        load
+    }
+
+    fn none() -> Self {
+        let (book, stop) = (Arc::new(Book::default()), watch::Sender::new(false));
+        Self { book, stop, clients: JoinSet::new(), names: Vec::new() }
+    }
+
+    fn add(&mut self, name: String, tenant: &'static str, base: &str, pace: Pace, writes: bool) {
+        let client = Client {
+            name: name.clone(),
+            tenant,
+            url: format!("{base}/org/{tenant}/graphql"),
+            token: app::token(&format!("{tenant}-owner")),
+            http: reqwest::Client::builder().timeout(pace.patience).build().unwrap(),
+            book: Arc::clone(&self.book),
+        };
+        self.names.push(name);
+        self.clients.spawn(client.go_on(writes, self.stop.subscribe()));
     }
 
     /// Waits until every client was answered as it wished since `then`, and says after how long the first one and the last one were.

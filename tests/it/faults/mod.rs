@@ -3,10 +3,12 @@
 //! clients were told against what the database has. The long variants: `cargo test -- --ignored faults`, for `FAULT_SECONDS` each.
 
 mod cut;
+mod failover;
 mod load;
 mod pooler;
 mod restart;
 mod shutdown;
+mod unreachable;
 mod verdict;
 
 use std::time::{Duration, Instant};

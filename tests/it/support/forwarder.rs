@@ -43,8 +43,8 @@ pub struct Forwarder {
 
 struct Shared {
     target: Mutex<PathBuf>,
-    /// Connections that exist die when this grows.
-    cut: watch::Sender<u32>,
+    /// Connections that exist fall silent for ever when this grows.
+    frozen: watch::Sender<u32>,
     /// COMMITs that PostgreSQL never had, and those whose answer was lost.
     unsent: AtomicU32,
     unanswered: AtomicU32,
@@ -56,7 +56,7 @@ impl Forwarder {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             target: Mutex::new(socket.to_owned()),
-            cut: watch::Sender::new(0),
+            frozen: watch::Sender::new(0),
             unsent: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
         });
@@ -74,9 +74,10 @@ impl Forwarder {
         self.network.send_replace(network);
     }
 
-    /// Cuts every connection that exists.
-    pub fn cut(&self) {
-        self.shared.cut.send_modify(|cut| *cut += 1);
+    /// Every connection that exists falls silent for ever, as if the machine behind it were gone without a word; new ones are
+    /// carried.
+    pub fn freeze(&self) {
+        self.shared.frozen.send_modify(|frozen| *frozen += 1);
     }
 
     /// Connections lead elsewhere from now on.
@@ -119,7 +120,7 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
-                    let line = Line::new(Arc::clone(&shared), network.clone());
+                    let line = Line { shared: Arc::clone(&shared), network: network.clone() };
                     connections.spawn(line.carry(client));
                 }
             }
@@ -132,26 +133,20 @@ async fn accept(
 struct Line {
     shared: Arc<Shared>,
     network: watch::Receiver<Network>,
-    cut: watch::Receiver<u32>,
 }
 
 impl Line {
-    fn new(shared: Arc<Shared>, network: watch::Receiver<Network>) -> Self {
-        let mut cut = shared.cut.subscribe();
-        cut.mark_unchanged();
-        Self { shared, network, cut }
-    }
-
-    async fn carry(mut self, client: TcpStream) {
-        let mut cut = self.cut.clone();
+    async fn carry(mut self, mut client: TcpStream) {
+        let mut frozen = self.shared.frozen.subscribe();
         tokio::select! {
-            _ = cut.changed() => {}
+            _ = frozen.changed() => {}
             // Either side has ended, or we have ended it.
-            _ = self.pass(client) => {}
+            _ = self.pass(&mut client) => return,
         }
+        std::future::pending::<()>().await;
     }
 
-    async fn pass(&mut self, mut client: TcpStream) -> std::io::Result<()> {
+    async fn pass(&mut self, client: &mut TcpStream) -> std::io::Result<()> {
         // Dead connections end with a reset, as those of a dead machine do.
         let _ = client.set_zero_linger();
         let _ = client.set_nodelay(true);
