@@ -88,7 +88,7 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
             values.set("requestId", Value::from(request_id.to_string()));
             tracing::warn!(code = error.code().name(), %request_id, "request failed");
         }
-        Error::Unavailable(cause) => {
+        Error::Unavailable(cause) | Error::ReadOnly(cause) => {
             values.set("retryAfter", RETRY_AFTER);
             values.set("requestId", Value::from(request_id.to_string()));
             log(error, cause.as_ref(), request_id);

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deadpool::managed::{
@@ -58,6 +58,8 @@ pub(super) struct Link {
     forsaken: AtomicBool,
     /// A statement is being prepared: whoever gives that up leaves one behind that nobody knows.
     preparing: AtomicBool,
+    /// Nobody wants it any more, after this transaction.
+    abandoned: AtomicBool,
     /// An answer that takes longer will never come.
     patience: Duration,
     /// The task that reads and writes.
@@ -84,6 +86,7 @@ impl Link {
             sending: tokio::sync::Mutex::default(),
             forsaken: AtomicBool::new(false),
             preparing: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             patience,
             task: task.abort_handle(),
         })
@@ -135,7 +138,12 @@ impl Link {
 
     /// It may go back to the pool.
     pub(super) fn is_whole(&self) -> bool {
-        !self.preparing.load(Ordering::Relaxed)
+        !self.preparing.load(Ordering::Relaxed) && !self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// It never goes back to the pool: the next one may lead to a better place.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// Leaves a transaction that only read to whoever comes next, or to the sweep.
@@ -330,5 +338,30 @@ impl Connections {
                 true
             });
         });
+    }
+}
+
+/// Beginning a transaction takes milliseconds.
+const SUSPICIOUS: Duration = Duration::from_millis(500);
+
+/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably met a connection whose other end
+/// is gone without a word, and the idle ones lead there as well.
+pub(super) struct Silence<'connections> {
+    connections: &'connections Connections,
+    since: Instant,
+    pub(super) answered: bool,
+}
+
+impl<'connections> Silence<'connections> {
+    pub(super) fn begin(connections: &'connections Connections) -> Self {
+        Self { connections, since: Instant::now(), answered: false }
+    }
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() > SUSPICIOUS {
+            self.connections.discard_idle();
+        }
     }
 }

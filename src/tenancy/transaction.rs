@@ -20,16 +20,13 @@ use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::Row;
 
 use super::{
-    connection::{Answer, Connections, Lease, Link, is_outdated},
+    connection::{Answer, Connections, Lease, Link, Silence, is_outdated},
     driver::{Parameters, to_proxy_row},
 };
 use crate::error::{Error, Result, Trouble};
 
 /// An abandoned transaction is rolled back within this time, or its connection is closed.
 const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
-
-/// Beginning takes milliseconds.
-const SUSPICIOUS: Duration = Duration::from_millis(500);
 
 /// How long to wait for the answer to a COMMIT before calling its outcome unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -49,8 +46,9 @@ impl Access {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
-            (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            // Not READ WRITE: a database that was made read-only (`default_transaction_read_only`) means it.
+            (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
 }
@@ -104,7 +102,7 @@ impl Transaction {
             let connection = Borrowed::new(connections).await?;
             let link = connection.link()?;
             let statement = access.begin(link.take_forsaken());
-            let mut silence = Silence { connections, since: Instant::now(), answered: false };
+            let mut silence = Silence::begin(connections);
             let (begun, answer) =
                 tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
             silence.answered = true;
@@ -153,6 +151,10 @@ impl Transaction {
         drop(running);
         if let Err(error) = &outcome {
             let failure = Failure { trouble: Trouble::of(error), message: error.to_string() };
+            if failure.trouble == Trouble::ReadOnly {
+                // It may lead to a primary of the past.
+                connection.link()?.abandon();
+            }
             // The first failure is the cause; what is sent after it is refused with this code.
             let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             let kept =
@@ -169,6 +171,7 @@ impl Transaction {
             Trouble::Connection | Trouble::Conflict => {
                 Error::Unavailable(Arc::new(failure.clone()))
             }
+            Trouble::ReadOnly => Error::ReadOnly(Arc::new(failure.clone())),
             Trouble::Timeout => Error::Timeout,
             Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
         })
@@ -273,22 +276,6 @@ impl Drop for Running<'_> {
             tracing::debug!(sql, ?elapsed, answered, "statement");
         } else {
             tracing::warn!(sql, ?elapsed, answered, "slow statement");
-        }
-    }
-}
-
-/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably met a connection whose other end
-/// is gone without a word, and the idle ones lead there as well.
-struct Silence<'connections> {
-    connections: &'connections Connections,
-    since: Instant,
-    answered: bool,
-}
-
-impl Drop for Silence<'_> {
-    fn drop(&mut self) {
-        if !self.answered && self.since.elapsed() > SUSPICIOUS {
-            self.connections.discard_idle();
         }
     }
 }
