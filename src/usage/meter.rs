@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Result},
     plan,
     rate_limit::RateLimit,
-    tenancy::{Access, Environment, Placement, Reason, open_system},
+    tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
 };
 
 /// How often the catalogue of plans is looked at: a new limit is obeyed within a second.
@@ -246,34 +246,40 @@ impl Meter {
             session.commit().await?;
             Ok::<_, Error>(lease)
         };
-        let leased = leased.await;
-        let mut state = counter.lock();
-        let kept = state.held.as_ref().map_or(0, |held| held.left);
-        match leased {
-            Ok(lease) => {
-                let same = state
-                    .held
-                    .as_ref()
-                    .is_some_and(|held| held.lease.period_start == lease.period_start);
-                let left = lease.block + if same { kept } else { 0 };
-                state.held = Some(Held { left, catalogue, since: Instant::now(), lease });
-                state.number += 1;
-                Ok(())
-            }
+        let leased = match leased.await {
             Err(error) => {
-                drop(state);
                 if let Some((_, left)) = back {
                     counter.put_back(left, &error);
                 }
-                Err(error)
+                if !matches!(error, Error::ReadOnly(_)) {
+                    return Err(error);
+                }
+                tracing::warn!(cause = error.cause(), "no calls are leased: they are not limited");
+                let access = Access::Read;
+                ops::stopgap(&self.open_for(counter.organization_id, access).await?).await?
             }
-        }
+            Ok(lease) => lease,
+        };
+        let mut state = counter.lock();
+        let same =
+            state.held.as_ref().filter(|held| held.lease.period_start == leased.period_start);
+        let left = leased.block + same.map_or(0, |held| held.left);
+        state.held = Some(Held { left, catalogue, since: Instant::now(), lease: leased });
+        state.number += 1;
+        Ok(())
     }
 
-    async fn open(&self, organization_id: OrganizationId) -> Result<crate::tenancy::SystemSession> {
+    async fn open(&self, organization_id: OrganizationId) -> Result<SystemSession> {
+        self.open_for(organization_id, Access::Write).await
+    }
+
+    async fn open_for(
+        &self,
+        organization_id: OrganizationId,
+        access: Access,
+    ) -> Result<SystemSession> {
         let Shared { placement, environment, .. } = self.0.as_ref();
-        open_system(placement, environment, Some(organization_id), Reason::Metering, Access::Write)
-            .await
+        open_system(placement, environment, Some(organization_id), Reason::Metering, access).await
     }
 
     async fn catalogue(&self) -> Result<String> {
