@@ -2,10 +2,12 @@
 //! of several tenants write and read. Each has a cluster of its own and the program as it is shipped, and holds afterwards what
 //! clients were told against what the database has. The long variants: `cargo test -- --ignored faults`, for `FAULT_SECONDS` each.
 
+mod conflict;
 mod cut;
 mod failover;
 mod load;
 mod pooler;
+mod refusal;
 mod restart;
 mod shutdown;
 mod unreachable;
