@@ -157,9 +157,15 @@ impl Transaction {
             }
             // The first failure is the cause; what is sent after it is refused with this code.
             let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-            let kept =
-                if code.as_deref() == Some("25P02") { &self.consequence } else { &self.failure };
-            let _ = kept.set(failure);
+            if code.as_deref() == Some("25P02") {
+                let _ = self.consequence.set(failure);
+                if self.failure.get().is_none() {
+                    // The cause was answered before: whoever waits for that gets to look, before this answer makes others give up.
+                    tokio::task::yield_now().await;
+                }
+            } else {
+                let _ = self.failure.set(failure);
+            }
         }
         outcome
     }
