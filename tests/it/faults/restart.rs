@@ -21,8 +21,8 @@ enum End {
 
 async fn ends_and_returns(scenario: &str, end: End, until: Until) {
     let mut cluster = Cluster::start(&[]);
-    let server = Served::start(&cluster.url(), &[]);
-    let load = Load::start(&[&server.base], Pace::default());
+    let servers = [Served::start(&cluster.url(), &[]), Served::start(&cluster.url(), &[])];
+    let load = Load::start(&[&servers[0].base, &servers[1].base], Pace::default());
     let (mut rounds, mut slowest) = (0, (0.0_f64, 0.0_f64));
     loop {
         load.flows().await;
