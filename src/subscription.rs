@@ -3,7 +3,7 @@
 //! It ends when the token expires, when the person may no longer see what it is about, when changes come faster than they are
 //! taken, and when some may have been lost. The last event then says why.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::{Request, Response};
 use entity::UserId;
@@ -79,12 +79,14 @@ pub async fn subscribe(
 ) -> Result<impl Stream<Item = Response> + Send + 'static> {
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
-    let opened = engine.open(&caller, &destination, Access::Read).await?;
-    let tenant = opened.session.authorize(topic.permission())?;
-    let counted = std::sync::OnceLock::new();
-    engine.count(&opened.session, opened.billing_version, &counted).await?;
-    let user = opened.session.viewer().user_id;
-    drop(opened);
+    let opening = async {
+        let opened = engine.open(&caller, &destination, Access::Read).await?;
+        let tenant = opened.session.authorize(topic.permission())?;
+        engine.count(&opened.session, opened.billing_version, &OnceLock::new()).await?;
+        Ok::<_, Error>((tenant, opened.session.viewer().user_id))
+    };
+    let (tenant, user) =
+        tokio::time::timeout(engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
     let watch = engine.placement.notices().watch(tenant.organization_id).await?;
     let mut subscription = Subscription {
         engine,
