@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
 use sqlx::Executor;
 use tokio::sync::watch;
 
@@ -14,6 +15,7 @@ use super::{
     verdict::{say, verify},
 };
 use crate::support::{
+    app,
     cluster::Cluster,
     forwarder::{Forwarder, Network},
     served::Served,
@@ -36,6 +38,20 @@ async fn says_ready(base: &str, status: u16) -> Duration {
         assert!(begun.elapsed() < Duration::from_secs(8), "/readyz never says {status}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    begun.elapsed()
+}
+
+/// How long a client that wants to subscribe waits for any answer.
+async fn subscribes(base: &str) -> Duration {
+    let begun = Instant::now();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(6)).build().unwrap();
+    let request = client
+        .post(format!("{base}/org/acme/graphql"))
+        .bearer_auth(app::token("acme-owner"))
+        .header("accept", "text/event-stream")
+        .json(&json!({ "query": "subscription { projectChanged { id } }" }));
+    let text = request.send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("TIMEOUT") || text.contains("UNAVAILABLE"), "{text}");
     begun.elapsed()
 }
 
@@ -62,7 +78,9 @@ async fn network_fails(scenario: &str, network: Network) {
     let stop = watch::Sender::new(false);
     let living = tokio::spawn(lives(server.base.clone(), stop.subscribe()));
     forwarder.set(network);
-    let told = says_ready(&server.base, 503).await.as_secs_f64();
+    let (told, subscribed) = tokio::join!(says_ready(&server.base, 503), subscribes(&server.base));
+    assert!(subscribed < TIMEOUT + Duration::from_secs(1), "answered after {subscribed:?}");
+    let told = told.as_secs_f64();
     tokio::time::sleep(Duration::from_millis(500)).await;
     forwarder.set(Network::Whole);
     let returned = Instant::now();
