@@ -56,7 +56,7 @@ pub enum ErrorCode {
     UnsupportedRequest,
     /// The request took too long and was rolled back. HTTP 504 with `Retry-After`.
     Timeout,
-    /// The database cannot be reached, all connections are busy, or another change was in the way. HTTP 503 with `Retry-After`. Nothing was
+    /// The database cannot be reached or takes no changes, all connections are busy, or another change was in the way. HTTP 503 with `Retry-After`. Nothing was
     /// written, unless `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
     /// committed, or another service did not say whether it did what it was asked for.
     Unavailable,
@@ -136,6 +136,9 @@ pub enum Error {
     /// The database cannot take the request now; nothing was written.
     #[error("the service is not available at the moment: try again soon")]
     Unavailable(#[source] Cause),
+    /// The database takes no changes now: it is read-only, or its disk is full. Nothing was written, and reading goes on.
+    #[error("changes cannot be saved at the moment: try again soon")]
+    ReadOnly(#[source] Cause),
     /// The connection broke while COMMIT was in flight.
     #[error(
         "the connection to the database broke while the change was being saved: look before you repeat it"
@@ -211,6 +214,7 @@ impl Error {
             Self::IdempotencyConflict(_) => ErrorCode::IdempotencyConflict,
             Self::Unavailable(_)
             | Self::Contention(_)
+            | Self::ReadOnly(_)
             | Self::CommitOutcomeUnknown(_)
             | Self::OutcomeUnknown(_) => ErrorCode::Unavailable,
             Self::Timeout => ErrorCode::Timeout,
@@ -230,6 +234,7 @@ impl From<DbErr> for Error {
         match source.map(Trouble::of) {
             Some(Trouble::Connection) => Self::Unavailable(Arc::new(error)),
             Some(Trouble::Conflict) => Self::Contention(Arc::new(error)),
+            Some(Trouble::ReadOnly) => Self::ReadOnly(Arc::new(error)),
             Some(Trouble::Timeout) => Self::Timeout,
             Some(Trouble::Statement) | None => Self::Internal(Arc::new(error)),
         }
@@ -241,6 +246,7 @@ impl From<sqlx::Error> for Error {
         match Trouble::of(&error) {
             Trouble::Connection => Self::Unavailable(Arc::new(error)),
             Trouble::Conflict => Self::Contention(Arc::new(error)),
+            Trouble::ReadOnly => Self::ReadOnly(Arc::new(error)),
             Trouble::Timeout => Self::Timeout,
             Trouble::Statement => Self::Internal(Arc::new(error)),
         }
@@ -256,13 +262,16 @@ pub enum Trouble {
     Timeout,
     /// PostgreSQL sacrificed the transaction to another one; nothing of it was kept, and again it may succeed.
     Conflict,
+    /// PostgreSQL takes no changes now; it may be a standby that was the primary before.
+    ReadOnly,
     /// The statement failed; the connection is fine.
     Statement,
 }
 
 impl Trouble {
     /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the connection or the
-    /// server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two transactions in each other's way.
+    /// server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two transactions in each other's way, 25006 and 53100 refuse
+    /// whatever changes something.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
@@ -270,6 +279,7 @@ impl Trouble {
             sqlx::Error::Database(error) => match error.code().as_deref() {
                 Some("57014" | "55P03") => Self::Timeout,
                 Some("40001" | "40P01") => Self::Conflict,
+                Some("25006" | "53100") => Self::ReadOnly,
                 Some(code) if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
                     Self::Connection
                 }

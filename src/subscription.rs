@@ -76,11 +76,15 @@ pub async fn subscribe(
 ) -> Result<impl Stream<Item = Response> + Send + 'static> {
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
-    let (opened, turn) = engine.open(&call, Access::Read).await?;
-    let tenant = opened.session.authorize(topic.permission())?;
-    engine.count(&opened).await?;
-    let user = opened.session.viewer().user_id;
-    drop((opened, turn));
+    let opening = async {
+        // The turn ends with the session.
+        let (opened, _turn) = engine.open(&call, Access::Read).await?;
+        let tenant = opened.session.authorize(topic.permission())?;
+        engine.count(&opened).await?;
+        Ok::<_, Error>((tenant, opened.session.viewer().user_id))
+    };
+    let (tenant, user) =
+        tokio::time::timeout(engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
     let watch = engine.placement.notices().watch(tenant.organization_id).await?;
     let watching = engine.metrics.subscription();
     let mut subscription = Subscription {

@@ -89,7 +89,7 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
             tracing::warn!(code = error.code().name(), %request_id, "request failed");
         }
         Error::RateLimited { retry_after, .. } => values.set("retryAfter", *retry_after),
-        Error::Unavailable(cause) | Error::Contention(cause) => {
+        Error::Unavailable(cause) | Error::Contention(cause) | Error::ReadOnly(cause) => {
             values.set("retryAfter", RETRY_AFTER);
             values.set("requestId", Value::from(request_id.to_string()));
             log(error, cause.as_ref(), request_id);

@@ -24,6 +24,9 @@ use crate::{
 /// Probes come often, and anybody may send them: an answer serves for a while.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// A database that takes longer to be looked at is as good as none, and whoever probes does not wait for ever.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// The last answer about readiness.
 #[derive(Debug, Default)]
 pub struct Readiness(Mutex<Option<(Instant, Vec<String>)>>);
@@ -35,7 +38,9 @@ impl Readiness {
         match &*last {
             Some((at, problems)) if at.elapsed() < FRESH => problems.clone(),
             _ => {
-                let problems = problems_of_running(placement).await;
+                let looking = tokio::time::timeout(LOOK, problems_of_running(placement)).await;
+                let problems = looking
+                    .unwrap_or_else(|_| vec!["the database at DATABASE_URL is silent".to_owned()]);
                 *last = Some((Instant::now(), problems.clone()));
                 problems
             }

@@ -67,9 +67,10 @@ pub(super) async fn receive(
                 "an event of Stripe's was not applied"
             );
             let status = match error {
-                Error::Unavailable(_) | Error::Contention(_) | Error::Timeout => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                Error::Unavailable(_)
+                | Error::Contention(_)
+                | Error::ReadOnly(_)
+                | Error::Timeout => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, format!("not applied: {error}\n")).into_response()

@@ -223,7 +223,7 @@ impl Engine {
         }
     }
 
-    /// Opens a session when it is the caller's turn; the turn is to be kept as long as the session.
+    /// Opens a session when it is the caller's turn, and the call can be counted; the turn is to be kept as long as the session.
     ///
     /// # Errors
     ///
@@ -237,23 +237,32 @@ impl Engine {
                 self.gates.forget(caller, destination);
             }
         })?;
-        let organization = opened
-            .session
-            .authorize(Permission::OrganizationRead)
-            .ok()
-            .map(|tenant| tenant.organization_id)
-            .filter(|organization| !turn.is_of(*organization));
-        let Some(organization) = organization else {
+        let Ok(tenant) = opened.session.authorize(Permission::OrganizationRead) else {
             return Ok((opened, turn));
         };
-        self.gates.remember(caller, destination, organization);
-        if let Some(turn) = self.gates.try_turn_of(organization) {
+        let (organization, version) = (tenant.organization_id, opened.billing_version);
+        let mut turn = if turn.is_of(organization) {
+            Some(turn)
+        } else {
+            drop(turn);
+            self.gates.remember(caller, destination, organization);
+            self.gates.try_turn_of(organization)
+        };
+        let is_ready = self.meter.is_ready(organization, version);
+        if let Some(turn) = turn.take_if(|_| is_ready) {
             return Ok((opened, turn));
         }
-        // Nobody waits with a connection in hand.
+        // Nobody waits with a connection in hand, neither for a turn nor for a lease of calls: behind a pooler that lease may have to
+        // wait for that very connection.
         opened.session.transaction().roll_back().await;
-        drop((opened, turn));
-        let turn = self.gates.turn_of(organization).await?;
+        drop(opened);
+        let turn = match turn {
+            Some(turn) => turn,
+            None => self.gates.turn_of(organization).await?,
+        };
+        if !is_ready {
+            self.meter.prepare(organization, version).await?;
+        }
         Ok((open().await?, turn))
     }
 

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deadpool::managed::{
@@ -61,12 +61,20 @@ pub(super) struct Link {
     forsaken: AtomicBool,
     /// A statement is being prepared: whoever gives that up leaves one behind that nobody knows.
     preparing: AtomicBool,
+    /// Nobody wants it any more, after this transaction.
+    abandoned: AtomicBool,
+    /// An answer that takes longer will never come.
+    patience: Duration,
     /// The task that reads and writes.
     task: AbortHandle,
 }
 
 impl Link {
-    async fn open(connector: &Connector, statement_cache: usize) -> Result<Self, sqlx::Error> {
+    async fn open(
+        connector: &Connector,
+        statement_cache: usize,
+        patience: Duration,
+    ) -> Result<Self, sqlx::Error> {
         let (client, connection) =
             connector.config.connect(connector.tls.clone()).await.map_err(not_connected)?;
         let task = tokio::spawn(async move {
@@ -81,6 +89,8 @@ impl Link {
             sending: tokio::sync::Mutex::default(),
             forsaken: AtomicBool::new(false),
             preparing: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            patience,
             task: task.abort_handle(),
         })
     }
@@ -91,6 +101,10 @@ impl Link {
         sql: &str,
         parameters: &Parameters,
     ) -> Result<Answer, sqlx::Error> {
+        answered(self.patience, self.ask(sql, parameters)).await
+    }
+
+    async fn ask(&self, sql: &str, parameters: &Parameters) -> Result<Answer, sqlx::Error> {
         let Some(statements) = &self.statements else {
             let typed = parameters.values.iter().zip(parameters.types.iter().cloned());
             let turn = self.sending.lock().await;
@@ -113,8 +127,11 @@ impl Link {
 
     /// Runs statements of our own, without parameters.
     pub(super) async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
-        let turn = self.sending.lock().await;
-        sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
+        answered(self.patience, async {
+            let turn = self.sending.lock().await;
+            sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
+        })
+        .await
     }
 
     /// Nobody can use it any more.
@@ -124,7 +141,12 @@ impl Link {
 
     /// It may go back to the pool.
     pub(super) fn is_whole(&self) -> bool {
-        !self.preparing.load(Ordering::Relaxed)
+        !self.preparing.load(Ordering::Relaxed) && !self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// It never goes back to the pool: the next one may lead to a better place.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// Leaves a transaction that only read to whoever comes next, or to the sweep.
@@ -200,6 +222,18 @@ async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Outp
     }
 }
 
+/// Whoever has said nothing for so long is gone, whatever the network says of the connection.
+async fn answered<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    if patience == Duration::MAX {
+        return answer.await;
+    }
+    let silence = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(patience, answer).await.map_err(silence)?
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -216,6 +250,7 @@ impl Drop for Link {
 pub(super) struct Lender {
     options: PgConnectOptions,
     statement_cache: usize,
+    patience: Duration,
 }
 
 impl managed::Manager for Lender {
@@ -227,7 +262,7 @@ impl managed::Manager for Lender {
         let connector = Connector::new(&self.options)
             .map_err(|error| sqlx::Error::Configuration(error.cause().into()))?;
         // Large, and rare.
-        Box::pin(Link::open(&connector, self.statement_cache)).await
+        Box::pin(Link::open(&connector, self.statement_cache, self.patience)).await
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
@@ -257,12 +292,18 @@ impl std::fmt::Debug for Connections {
 }
 
 impl Connections {
+    /// Whoever works on these looks after time: answers may take as long as they like.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
+        Self::with(options, Duration::MAX)
+    }
+
+    /// For work that nobody would miss if it waited for ever: a connection that is silent for so long is taken for dead.
+    pub(super) fn with(options: &DatabaseOptions, patience: Duration) -> Result<Self> {
         let timeout = Some(options.acquire_timeout);
         // What is wrong with certificates is told at once.
         Connector::new(&options.connect)?;
-        let lender =
-            Lender { options: options.connect.clone(), statement_cache: options.statement_cache };
+        let (connect, statement_cache) = (options.connect.clone(), options.statement_cache);
+        let lender = Lender { options: connect, statement_cache, patience };
         let pool = Pool::builder(lender)
             .max_size(options.max_connections)
             // The connection that was used last has its plans and its caches warm.
@@ -321,5 +362,30 @@ impl Connections {
                 true
             });
         });
+    }
+}
+
+/// Beginning a transaction takes milliseconds.
+const SUSPICIOUS: Duration = Duration::from_millis(500);
+
+/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably met a connection whose other end
+/// is gone without a word, and the idle ones lead there as well.
+pub(super) struct Silence<'connections> {
+    connections: &'connections Connections,
+    since: Instant,
+    pub(super) answered: bool,
+}
+
+impl<'connections> Silence<'connections> {
+    pub(super) fn begin(connections: &'connections Connections) -> Self {
+        Self { connections, since: Instant::now(), answered: false }
+    }
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() > SUSPICIOUS {
+            self.connections.discard_idle();
+        }
     }
 }

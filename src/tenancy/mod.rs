@@ -2,6 +2,7 @@
 //!
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 
+mod borrowed;
 mod change;
 mod connect;
 mod connection;

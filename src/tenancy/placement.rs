@@ -18,6 +18,9 @@ use crate::{
 /// The most connections for work without a person.
 const SYSTEM_CONNECTIONS: usize = 3;
 
+/// How long work without a person waits for an answer: longer than PostgreSQL lets a statement run (`statement_timeout` of the role).
+const PATIENCE: Duration = Duration::from_secs(12);
+
 /// Knows the database of every organization; cheap to clone.
 #[derive(Clone)]
 pub struct Placement {
@@ -48,17 +51,18 @@ impl Placement {
     pub fn shared(options: &DatabaseOptions) -> Result<Self> {
         let pool = |name, max_connections| {
             let connect = options.connect.clone().application_name(name);
-            Connections::new(&DatabaseOptions { connect, max_connections, ..options.clone() })
+            DatabaseOptions { connect, max_connections, ..options.clone() }
         };
-        let system = pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS))?;
+        let system = pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS));
+        let system = Connections::with(&system, PATIENCE)?;
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
-            shared: pool("tenantry", options.max_connections)?,
+            shared: Connections::new(&pool("tenantry", options.max_connections))?,
             notices: Notices::new(system.clone(), listen),
             system,
             events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
             acquire_timeout: options.acquire_timeout,
-            probe: pool("tenantry probe", 1)?,
+            probe: Connections::with(&pool("tenantry probe", 1), PATIENCE)?,
         })
     }
 

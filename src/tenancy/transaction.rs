@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,17 +16,15 @@ use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, ProxyExecResult, QueryResult, RuntimeErr,
     Statement, Values,
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::{
-    connection::{Answer, Connections, Lease, Link, is_outdated},
+    borrowed::{Borrowed, CLEAN, FORSAKEN, LOST},
+    connection::{Answer, Connections, Silence, is_outdated},
     driver::{Parameters, to_proxy_row},
 };
 use crate::error::{Error, Result, Trouble};
-
-/// An abandoned transaction is rolled back within this time, or its connection is closed.
-const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
 
 /// How long to wait for the answer to a COMMIT before calling its outcome unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -46,8 +44,9 @@ impl Access {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
-            (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            // Not READ WRITE: a database that was made read-only (`default_transaction_read_only`) means it.
+            (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
 }
@@ -104,8 +103,10 @@ impl Transaction {
             let link = connection.link()?;
             let statement = access.begin(link.take_forsaken());
             let sent = Instant::now();
+            let mut silence = Silence::begin(connections);
             let (begun, answer) =
                 tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
+            silence.answered = true;
             match begun.and(answer) {
                 Ok(answer) => return Ok((Self::new(connection, sent.elapsed()), answer.rows)),
                 // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
@@ -152,11 +153,21 @@ impl Transaction {
         drop(running);
         if let Err(error) = &outcome {
             let failure = Failure { trouble: Trouble::of(error), message: error.to_string() };
+            if failure.trouble == Trouble::ReadOnly {
+                // It may lead to a primary of the past.
+                connection.link()?.abandon();
+            }
             // The first failure is the cause; what is sent after it is refused with this code.
             let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-            let kept =
-                if code.as_deref() == Some("25P02") { &self.consequence } else { &self.failure };
-            let _ = kept.set(failure);
+            if code.as_deref() == Some("25P02") {
+                let _ = self.consequence.set(failure);
+                if self.failure.get().is_none() {
+                    // The cause was answered before: whoever waits for that gets to look, before this answer makes others give up.
+                    tokio::task::yield_now().await;
+                }
+            } else {
+                let _ = self.failure.set(failure);
+            }
         }
         outcome
     }
@@ -167,6 +178,7 @@ impl Transaction {
         failure.map(|failure| match failure.trouble {
             Trouble::Connection => Error::Unavailable(Arc::new(failure.clone())),
             Trouble::Conflict => Error::Contention(Arc::new(failure.clone())),
+            Trouble::ReadOnly => Error::ReadOnly(Arc::new(failure.clone())),
             Trouble::Timeout => Error::Timeout,
             Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
         })
@@ -283,74 +295,6 @@ impl Drop for Running<'_> {
 
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// What is known of a connection's transaction.
-const OPEN: u8 = 0;
-const CLEAN: u8 = 1;
-const LOST: u8 = 2;
-const FORSAKEN: u8 = 3;
-
-/// A connection that leaves nothing to whoever has it next: dropped in whatever state, it is rolled back first, behind everybody's
-/// back, or closed; or its next user begins with the rollback.
-struct Borrowed {
-    lease: Option<Lease>,
-    connections: Connections,
-    state: AtomicU8,
-}
-
-impl Borrowed {
-    async fn new(connections: &Connections) -> Result<Self> {
-        let (lease, connections) = (Some(connections.lease().await?), connections.clone());
-        Ok(Self { lease, connections, state: AtomicU8::new(OPEN) })
-    }
-
-    fn link(&self) -> Result<&Link, sqlx::Error> {
-        self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
-    }
-
-    fn set(&self, state: u8) {
-        self.state.store(state, Ordering::Relaxed);
-    }
-
-    /// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
-    async fn roll_back(&self) {
-        let Ok(link) = self.link() else { return };
-        self.set(rolled_back(link).await);
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        let state = if lease.is_whole() { self.state.load(Ordering::Relaxed) } else { LOST };
-        match (state, Handle::try_current()) {
-            (CLEAN, _) => drop(lease),
-            (LOST, _) | (_, Err(_)) => drop(Lease::take(lease)),
-            (FORSAKEN, Ok(runtime)) => self.connections.forsake(lease, &runtime),
-            // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
-            (_, Ok(runtime)) => drop(runtime.spawn(async move {
-                // Also when this ends in between.
-                lease.forsake();
-                match rolled_back(&lease).await {
-                    CLEAN => {
-                        lease.take_forsaken();
-                        drop(lease);
-                    }
-                    _ => drop(Lease::take(lease)),
-                }
-            })),
-        }
-    }
-}
-
-async fn rolled_back(link: &Link) -> u8 {
-    match timeout(ROLLBACK_WAIT, link.execute("ROLLBACK")).await {
-        Ok(Ok(())) => CLEAN,
-        _ => LOST,
-    }
 }
 
 fn querying(error: sqlx::Error) -> DbErr {

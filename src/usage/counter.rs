@@ -115,6 +115,18 @@ impl Counter {
         unwritten || state.is_silent()
     }
 
+    /// A call would be counted, or refused, without a new lease.
+    pub(super) fn knows(
+        &self,
+        now: DateTime<Utc>,
+        version: Option<DateTime<Utc>>,
+        catalogue: u64,
+    ) -> bool {
+        let state = self.lock();
+        let held = state.held.as_ref().filter(|held| held.is_current(now, version, catalogue));
+        held.is_some_and(|held| held.left > 0 || held.lease.limit.is_none() || held.is_exhausted())
+    }
+
     pub(super) fn turn(
         &self,
         now: DateTime<Utc>,
@@ -144,9 +156,7 @@ impl Counter {
             return Turn::Counted(rate);
         }
         match held.rate(now) {
-            Some(rate) if held.lease.block == 0 && held.since.elapsed() < RECHECK => {
-                Turn::Refused(rate)
-            }
+            Some(rate) if held.is_exhausted() => Turn::Refused(rate),
             _ => Turn::Lease(number),
         }
     }
@@ -164,6 +174,11 @@ impl Held {
             && (version.is_none() || version == self.lease.version)
             && (period_start..period_end).contains(&now)
             && valid_until.is_none_or(|until| now < until)
+    }
+
+    /// There was nothing to lease a moment ago.
+    fn is_exhausted(&self) -> bool {
+        self.lease.block == 0 && self.since.elapsed() < RECHECK
     }
 
     pub(super) fn rate(&self, now: DateTime<Utc>) -> Option<RateLimit> {

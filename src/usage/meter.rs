@@ -29,7 +29,7 @@ use crate::{
     metrics::Metrics,
     plan,
     rate_limit::RateLimit,
-    tenancy::{Access, Environment, Placement, Reason, open_system},
+    tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
 };
 
 /// How often the catalogue of plans is looked at: a new limit is obeyed within a second.
@@ -101,19 +101,50 @@ impl Meter {
                 }
                 Turn::Refused(rate) => return Err(Error::CallsExhausted(rate)),
                 Turn::Lease(number) => {
-                    // In a task of its own: a request that goes away must not lose the lease on its way.
-                    let meter = self.clone();
-                    let leasing =
-                        tokio::spawn(
-                            async move { meter.lease(&counter, number, Rest::GiveBack).await },
-                        );
-                    leasing.await.map_err(Error::internal)??;
+                    self.lease_anew(counter, number).await?;
                     // An older request may have seen an older version; one look is enough.
                     fresh_for = None;
                 }
                 Turn::Retired => tokio::task::yield_now().await,
             }
         }
+    }
+
+    /// Whether the next call is counted, or refused, without asking the database; `version` as for [`count`](Self::count).
+    #[must_use]
+    pub fn is_ready(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+    ) -> bool {
+        let catalogue = self.0.catalogue.load(Ordering::Relaxed);
+        self.counter(organization_id).knows(self.0.environment.clock.now(), version, catalogue)
+    }
+
+    /// Leases calls where that is needed, so that the next one can be counted without asking the database.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn prepare(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+    ) -> Result<()> {
+        let counter = self.counter(organization_id);
+        let number = counter.number();
+        if self.is_ready(organization_id, version) {
+            return Ok(());
+        }
+        self.lease_anew(counter, number).await
+    }
+
+    /// In a task of its own: a request that goes away must not lose the lease on its way.
+    async fn lease_anew(&self, counter: Arc<Counter>, seen: u64) -> Result<()> {
+        let meter = self.clone();
+        let leasing =
+            tokio::spawn(async move { meter.lease(&counter, seen, Rest::GiveBack).await });
+        leasing.await.map_err(Error::internal)?
     }
 
     /// How many calls were used in the current month: as of this server's last lease, with what it has counted since. Without one, what
@@ -218,35 +249,43 @@ impl Meter {
             session.commit().await?;
             Ok::<_, Error>(lease)
         };
-        let leased = leased.await;
-        let mut state = counter.lock();
-        let kept = state.held.as_ref().map_or(0, |held| held.left);
-        match leased {
-            Ok(lease) => {
-                self.0.metrics.leased(u64::try_from(lease.block).unwrap_or_default());
-                let same = state
-                    .held
-                    .as_ref()
-                    .is_some_and(|held| held.lease.period_start == lease.period_start);
-                let left = lease.block + if same { kept } else { 0 };
-                state.held = Some(Held { left, catalogue, since: Instant::now(), lease });
-                state.number += 1;
-                Ok(())
-            }
+        let leased = match leased.await {
             Err(error) => {
-                drop(state);
                 if let Some((_, left)) = back {
                     counter.put_back(left, &error);
                 }
-                Err(error)
+                if !matches!(error, Error::ReadOnly(_)) {
+                    return Err(error);
+                }
+                tracing::warn!(cause = error.cause(), "no calls are leased: they are not limited");
+                let access = Access::Read;
+                ops::stopgap(&self.open_for(counter.organization_id, access).await?).await?
             }
-        }
+            Ok(lease) => {
+                self.0.metrics.leased(u64::try_from(lease.block).unwrap_or_default());
+                lease
+            }
+        };
+        let mut state = counter.lock();
+        let same =
+            state.held.as_ref().filter(|held| held.lease.period_start == leased.period_start);
+        let left = leased.block + same.map_or(0, |held| held.left);
+        state.held = Some(Held { left, catalogue, since: Instant::now(), lease: leased });
+        state.number += 1;
+        Ok(())
     }
 
-    async fn open(&self, organization_id: OrganizationId) -> Result<crate::tenancy::SystemSession> {
+    async fn open(&self, organization_id: OrganizationId) -> Result<SystemSession> {
+        self.open_for(organization_id, Access::Write).await
+    }
+
+    async fn open_for(
+        &self,
+        organization_id: OrganizationId,
+        access: Access,
+    ) -> Result<SystemSession> {
         let Shared { placement, environment, .. } = self.0.as_ref();
-        open_system(placement, environment, Some(organization_id), Reason::Metering, Access::Write)
-            .await
+        open_system(placement, environment, Some(organization_id), Reason::Metering, access).await
     }
 
     async fn catalogue(&self) -> Result<String> {

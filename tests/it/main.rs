@@ -18,6 +18,7 @@ mod command_line;
 mod database;
 mod dev;
 mod doctor;
+mod faults;
 mod http;
 mod idempotency;
 mod injection;

@@ -413,6 +413,24 @@ async fn a_failed_transaction_is_never_committed_by_name_only() {
     assert_eq!(lost, 0);
 }
 
+#[tokio::test]
+async fn the_cause_of_a_failure_is_known_whichever_answer_is_looked_at_first() {
+    // Without preparing, each statement is one message and one answer.
+    let app = App::with(Settings { statement_cache: 0, ..Settings::default() }).await;
+    let session = open_as(&app, &caller("acme-owner", None), None).await.unwrap().session;
+    let mut cause = session.execute_unprepared("DO $$ BEGIN RAISE serialization_failure; END $$");
+    let mut consequence = session.execute_unprepared("SELECT 1");
+    assert!(futures_util::poll!(cause.as_mut()).is_pending());
+    assert!(futures_util::poll!(consequence.as_mut()).is_pending());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // As in a join whose first half was asked a moment too early: an error here would end the wait for the other.
+    assert!(futures_util::poll!(consequence.as_mut()).is_pending());
+    cause.await.unwrap_err();
+    assert_eq!(session.transaction().failure().unwrap().code(), ErrorCode::Unavailable);
+    consequence.await.unwrap_err();
+    session.transaction().roll_back().await;
+}
+
 async fn count_error(session: &tenantry::tenancy::Session) -> sea_orm::DbErr {
     session.execute_unprepared("SELECT 1").await.unwrap_err()
 }

@@ -12,11 +12,11 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tenantry::postgres::{Embedded, Options};
 
-const FOLDER: &str = "tenantry-test-";
+pub(super) const FOLDER: &str = "tenantry-test-";
 const TEMPLATE: &str = "template_tenantry";
 
 /// The demo's rows: organizations acme (pro) and globex (free), a person in each role, projects.
-const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
+pub(super) const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
 
 static SERVER: OnceLock<Server> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -174,7 +174,7 @@ fn start() -> Server {
 
 /// This process never comes to clearing up after itself, so it does after its predecessors: a folder whose
 /// lock nobody holds is one of a run that has ended.
-fn remove_leftovers() {
+pub(super) fn remove_leftovers() {
     for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok) {
         let ended = || {
             let lock = std::fs::File::open(entry.path().join("postgres/lock"));
@@ -187,7 +187,7 @@ fn remove_leftovers() {
 }
 
 /// As root the server runs as another user, who must be able to reach its folder.
-fn open_to_server(path: &std::path::Path) {
+pub(super) fn open_to_server(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -2,10 +2,15 @@
 
 pub mod app;
 pub mod client;
+pub mod cluster;
 pub mod database;
+pub mod forwarder;
+pub mod keeper;
 pub mod localstripe;
 pub mod node;
+pub mod pooler;
 pub mod process;
+pub mod served;
 pub mod stripe;
 
 pub use app::{App, Settings};

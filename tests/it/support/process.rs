@@ -6,9 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::keeper;
+
 /// The program, with nothing of our own environment that it would listen to.
 pub fn tenantry() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tenantry"));
+    undisturbed(Command::new(env!("CARGO_BIN_EXE_tenantry")))
+}
+
+/// The same, and it does not outlive us.
+pub fn kept_tenantry() -> Command {
+    undisturbed(keeper::ending_with_us(env!("CARGO_BIN_EXE_tenantry"), "KILL"))
+}
+
+fn undisturbed(mut command: Command) -> Command {
     for (name, _) in std::env::vars() {
         if [
             "DATABASE",

@@ -1,0 +1,82 @@
+//! A connection on loan to a transaction, and what is known of that transaction when it comes back.
+
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::timeout};
+
+use super::connection::{Connections, Lease, Link};
+use crate::error::Result;
+
+/// An abandoned transaction is rolled back within this time, or its connection is closed.
+const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
+
+/// What is known of a connection's transaction.
+const OPEN: u8 = 0;
+pub(super) const CLEAN: u8 = 1;
+pub(super) const LOST: u8 = 2;
+pub(super) const FORSAKEN: u8 = 3;
+
+/// A connection that leaves nothing to whoever has it next: dropped in whatever state, it is rolled back first, behind everybody's
+/// back, or closed; or its next user begins with the rollback.
+pub(super) struct Borrowed {
+    lease: Option<Lease>,
+    connections: Connections,
+    state: AtomicU8,
+}
+
+impl Borrowed {
+    pub(super) async fn new(connections: &Connections) -> Result<Self> {
+        let (lease, connections) = (Some(connections.lease().await?), connections.clone());
+        Ok(Self { lease, connections, state: AtomicU8::new(OPEN) })
+    }
+
+    pub(super) fn link(&self) -> Result<&Link, sqlx::Error> {
+        self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    pub(super) fn set(&self, state: u8) {
+        self.state.store(state, Ordering::Relaxed);
+    }
+
+    /// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
+    pub(super) async fn roll_back(&self) {
+        let Ok(link) = self.link() else { return };
+        self.set(rolled_back(link).await);
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let state = if lease.is_whole() { self.state.load(Ordering::Relaxed) } else { LOST };
+        match (state, Handle::try_current()) {
+            (CLEAN, _) => drop(lease),
+            (LOST, _) | (_, Err(_)) => drop(Lease::take(lease)),
+            (FORSAKEN, Ok(runtime)) => self.connections.forsake(lease, &runtime),
+            // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
+            (_, Ok(runtime)) => drop(runtime.spawn(async move {
+                // Also when this ends in between.
+                lease.forsake();
+                match rolled_back(&lease).await {
+                    CLEAN => {
+                        lease.take_forsaken();
+                        drop(lease);
+                    }
+                    _ => drop(Lease::take(lease)),
+                }
+            })),
+        }
+    }
+}
+
+async fn rolled_back(link: &Link) -> u8 {
+    match timeout(ROLLBACK_WAIT, link.execute("ROLLBACK")).await {
+        Ok(Ok(())) => CLEAN,
+        _ => LOST,
+    }
+}

@@ -1,0 +1,108 @@
+//! Two transactions in each other's way: PostgreSQL sacrifices the server's.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Executor, PgConnection};
+
+use crate::support::{App, Reply};
+
+/// The first and the last project of acme, by name.
+const PROJECTS: &str = "SELECT array[min(id::text), max(id::text)] FROM app.projects
+    WHERE organization_id = '00000000-0000-4000-8000-00000000000a'";
+
+/// Every change of a project fails as one of two that cannot be put in an order, so many times.
+async fn conflicts(app: &App, times: u32) {
+    app.database
+        .execute(&format!(
+            "CREATE SEQUENCE app.attempts;
+             GRANT USAGE ON SEQUENCE app.attempts TO tenantry_app;
+             CREATE FUNCTION app.conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF nextval('app.attempts') <= {times} THEN
+                     RAISE serialization_failure;
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER conflict BEFORE INSERT OR UPDATE ON app.projects
+                 FOR EACH ROW EXECUTE FUNCTION app.conflict()"
+        ))
+        .await;
+}
+
+/// Projects of that name, and entries about making them.
+async fn count(app: &App) -> (i64, i64) {
+    let projects = "SELECT count(*) FROM app.projects WHERE name = 'in the way'";
+    let logs = "SELECT count(*) FROM audit.audit_logs WHERE metadata->>'name' = 'in the way'";
+    (app.database.value(projects).await, app.database.value(logs).await)
+}
+
+async fn create(app: &App) -> Reply {
+    let create = "mutation { createProject(input: { name: \"in the way\" }) { project { name } } }";
+    app.person("acme-owner").query(create).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_always_in_the_way_is_refused_and_leaves_nothing() {
+    let app = App::start().await;
+    conflicts(&app, u32::MAX).await;
+    let begun = Instant::now();
+    let reply = create(&app).await;
+    reply.assert_refused(503, "UNAVAILABLE");
+    assert!(reply.headers.contains_key("retry-after"));
+    assert!(begun.elapsed() < Duration::from_secs(10), "it is tried for ever");
+    assert_eq!(count(&app).await, (0, 0));
+}
+
+/// Both rows are held in the order that leads to a deadlock with a mutation that changes them in the other, and PostgreSQL looks
+/// for one on the mutation's behalf first.
+async fn deadlock(app: &App, first: &str, second: &str) -> PgConnection {
+    let mut admin = app.database.connect_admin().await;
+    admin.execute("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
+    lock(&mut admin, second).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+        AND datname = current_database() AND usename = 'tenantry_app'";
+    let begun = Instant::now();
+    while app.database.value::<i64>(waiting).await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lock(&mut admin, first).await;
+    admin
+}
+
+async fn lock(admin: &mut PgConnection, project: &str) {
+    sqlx::query("SELECT FROM app.projects WHERE id = $1::uuid FOR UPDATE")
+        .bind(project)
+        .execute(admin)
+        .await
+        .unwrap();
+}
+
+async fn meets_a_deadlock(app: &App) -> Reply {
+    let ids: Vec<String> = app.database.value(PROJECTS).await;
+    let change = |alias: &str, id: &str| {
+        format!(
+            "{alias}: updateProject(input: {{ id: \"{id}\", name: \"in the way\" }}) {{ project {{ id }} }}"
+        )
+    };
+    let text = format!("mutation {{ {} {} }}", change("a", &ids[0]), change("b", &ids[1]));
+    let owner = app.person("acme-owner");
+    let changing = tokio::spawn(async move { owner.query(&text).await });
+    let mut admin = deadlock(app, &ids[0], &ids[1]).await;
+    // It has what it waited for, so the other one was sacrificed.
+    admin.execute("ROLLBACK").await.unwrap();
+    changing.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_leaves_all_of_a_mutation_or_nothing() {
+    let app = App::start().await;
+    let reply = meets_a_deadlock(&app).await;
+    let (changed, _) = count(&app).await;
+    if reply.status == 200 {
+        reply.data();
+        assert_eq!(changed, 2);
+    } else {
+        reply.assert_refused(503, "UNAVAILABLE");
+        assert_eq!(changed, 0);
+    }
+}

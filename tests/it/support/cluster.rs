@@ -1,0 +1,324 @@
+//! A PostgreSQL of the test's own, which may be stopped, killed and copied: as durable as it comes, unlike the one that the other
+//! tests share. Each begins as a copy of one template with several tenants.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User, geteuid},
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use tenantry::postgres::{Embedded, Options};
+
+use super::{database, keeper};
+
+/// The tenants of every cluster, each with an owner `{slug}-owner`.
+pub const TENANTS: [&str; 4] = ["acme", "globex", "initech", "hooli"];
+
+/// Two tenants more than the demo has, plans that end no test, and rows that say whose they are.
+const TENANT_ROWS: &str = include_str!("tenants.sql");
+
+static TEMPLATE: OnceLock<Template> = OnceLock::new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+struct Template {
+    folder: PathBuf,
+    data: PathBuf,
+    programs: PathBuf,
+    /// Keeps others from clearing up while we run.
+    _lock: File,
+}
+
+/// A cluster in a folder of its own, and its server while that runs; all of it goes with the drop.
+pub struct Cluster {
+    pub folder: PathBuf,
+    data: PathBuf,
+    settings: Vec<String>,
+    server: Option<Child>,
+}
+
+impl Cluster {
+    /// Running, with these settings beside PostgreSQL's defaults.
+    pub fn start(settings: &[&str]) -> Self {
+        let folder = new_folder();
+        Self::start_in(folder.clone(), folder.join("data"), settings)
+    }
+
+    /// The same, with the data in a folder that does not exist yet.
+    pub fn start_in(folder: PathBuf, data: PathBuf, settings: &[&str]) -> Self {
+        copy(&template().data, &data);
+        let mut cluster = Self::at(folder, data, settings);
+        cluster.resume();
+        cluster
+    }
+
+    fn at(folder: PathBuf, data: PathBuf, settings: &[&str]) -> Self {
+        make_folder(&folder.join("socket"));
+        let settings = settings.iter().map(ToString::to_string).collect();
+        Self { folder, data, settings, server: None }
+    }
+
+    /// A standby that follows this one, under a name for `synchronous_standby_names`.
+    pub fn standby(&self, name: &str) -> Self {
+        let folder = new_folder();
+        let mut standby = Self::at(folder.clone(), folder.join("data"), &[]);
+        let mut backup = as_server(Command::new(program("pg_basebackup")));
+        backup
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
+            .arg(&standby.data)
+            .arg("-d")
+            .arg(format!("host={} user=postgres application_name={name}", self.socket().display()));
+        let output = backup.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        standby.resume();
+        standby
+    }
+
+    /// Starts the server again, and returns when it takes connections.
+    pub fn resume(&mut self) {
+        let _ = fs::remove_file(self.data.join("postmaster.pid"));
+        let mut command = as_server(keeper::ending_with_us(program("postgres"), "QUIT"));
+        command.arg("-D").arg(&self.data).arg("-k").arg(self.socket());
+        command.args(["-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.process_group(0);
+        self.server = Some(keeper::spawn(command));
+        let begun = Instant::now();
+        while !self.is_ready() {
+            let ended = self.server.as_mut().unwrap().try_wait().unwrap().is_some();
+            assert!(!ended && begun.elapsed() < Duration::from_mins(1), "{}", self.told());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The eighth line of the pid file tells.
+    fn is_ready(&self) -> bool {
+        let text = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        text.lines().nth(7).is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
+    }
+
+    /// The server runs.
+    pub fn is_running(&mut self) -> bool {
+        self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_none())
+    }
+
+    /// "Fast shutdown": sessions are ended, and everything is written.
+    pub fn stop(&mut self) {
+        self.end(Signal::SIGINT);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let Some(mut server) = self.server.take() else { return };
+        let _ = kill(pid(&server), signal);
+        let begun = Instant::now();
+        while server.try_wait().unwrap().is_none() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                kill_with_children(&mut server);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills the server and everything that it has started: nobody gets to write or say anything.
+    pub fn kill(&mut self) {
+        kill_with_children(&mut self.server.take().unwrap());
+    }
+
+    /// The standby is the primary from now on.
+    pub fn promote(&self) {
+        let mut command = as_server(Command::new(program("pg_ctl")));
+        command.args(["promote", "--wait", "-D"]).arg(&self.data);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The folder of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("socket")
+    }
+
+    /// The file of its socket.
+    pub fn socket_file(&self) -> PathBuf {
+        self.socket().join(".s.PGSQL.5432")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("postgresql.log")
+    }
+
+    /// What the server has logged.
+    pub fn told(&self) -> String {
+        let mut text = String::new();
+        let _ = File::open(self.log()).and_then(|mut log| log.read_to_string(&mut text));
+        text
+    }
+
+    /// The address for `DATABASE_URL`, through the socket.
+    pub fn url(&self) -> String {
+        let socket = self.socket().display().to_string().replace('/', "%2F");
+        format!("postgres://tenantry_app@localhost:5432/app?host={socket}")
+    }
+
+    /// How the superuser connects.
+    pub fn admin(&self) -> PgConnectOptions {
+        admin_at(&self.socket()).database("app")
+    }
+
+    pub async fn connect_admin(&self) -> PgConnection {
+        PgConnection::connect_with(&self.admin()).await.unwrap()
+    }
+
+    /// Runs SQL as the superuser; each statement by itself, as `ALTER SYSTEM` asks for.
+    pub async fn execute(&self, statements: &[&str]) {
+        let mut connection = self.connect_admin().await;
+        for sql in statements {
+            connection.execute(AssertSqlSafe((*sql).to_owned())).await.unwrap();
+        }
+    }
+
+    /// The only value of a query as the superuser.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let mut connection = self.connect_admin().await;
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end(Signal::SIGQUIT);
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn admin_at(socket: &Path) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host(&socket.display().to_string())
+        .username("postgres")
+        .password("")
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+/// Stopped first, so that it starts nobody whom we would miss.
+fn kill_with_children(server: &mut Child) {
+    let parent = pid(server);
+    let _ = kill(parent, Signal::SIGSTOP);
+    for child in children_of(parent) {
+        let _ = kill(child, Signal::SIGKILL);
+    }
+    let _ = kill(parent, Signal::SIGKILL);
+    server.wait().unwrap();
+}
+
+fn children_of(parent: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let of_parent = |process: &i32| {
+        // The name, which may hold anything, ends with the last bracket; state and parent follow.
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    processes.filter(of_parent).map(Pid::from_raw).collect()
+}
+
+/// PostgreSQL refuses to run as root, and so do its companions.
+pub fn server_account() -> Option<(u32, u32)> {
+    let user = || User::from_name("postgres").ok().flatten().or(User::from_name("nobody").ok()?);
+    geteuid().is_root().then(user).flatten().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
+}
+
+/// A command of the account that PostgreSQL runs as.
+pub fn as_server(mut command: Command) -> Command {
+    if let Some((user, group)) = server_account() {
+        command.uid(user).gid(group);
+    }
+    command.current_dir("/");
+    command
+}
+
+/// A folder that only PostgreSQL's account may enter.
+pub fn make_folder(path: &Path) {
+    fs::create_dir_all(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    if let Some((user, group)) = server_account() {
+        chown(path, Some(user), Some(group)).unwrap();
+    }
+}
+
+/// A folder for one cluster, beside the template, with which it goes if nobody else clears it away.
+pub fn new_folder() -> PathBuf {
+    let folder = template().folder.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+    make_folder(&folder);
+    folder
+}
+
+fn program(name: &str) -> PathBuf {
+    template().programs.join(name)
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.args(["-a", "--reflink=auto"]).arg(from).arg(to);
+    assert!(command.status().unwrap().success());
+}
+
+fn template() -> &'static Template {
+    TEMPLATE.get_or_init(|| thread::spawn(make_template).join().unwrap())
+}
+
+fn make_template() -> Template {
+    database::remove_leftovers();
+    let folder = tempfile::Builder::new().prefix(database::FOLDER).tempdir().unwrap().keep();
+    database::open_to_server(&folder);
+    // Where those who clear up look for it.
+    fs::create_dir(folder.join("postgres")).unwrap();
+    let lock = File::create(folder.join("postgres/lock")).unwrap();
+    lock.lock().unwrap();
+    let options = Options { folder: folder.join("template"), throwaway: true };
+    let server = Embedded::start(&options).unwrap();
+    let programs = server.program("postgres").parent().unwrap().to_owned();
+    let admin = server.connect_options();
+    tokio::runtime::Runtime::new().unwrap().block_on(fill(admin));
+    // It ends in order, so that what is copied is whole.
+    drop(server);
+    let entries = fs::read_dir(&options.folder).unwrap().filter_map(Result::ok);
+    let mut versions = entries.map(|entry| entry.path().join("data"));
+    let data = versions.find(|data| data.join("PG_VERSION").exists()).unwrap();
+    Template { folder, data, programs, _lock: lock }
+}
+
+async fn fill(admin: PgConnectOptions) {
+    let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+    connection.execute("CREATE DATABASE app").await.unwrap();
+    let app = admin.database("app");
+    migration::migrate(app.clone(), None).await.unwrap();
+    let mut connection = PgConnection::connect_with(&app).await.unwrap();
+    connection.execute(database::ROWS).await.unwrap();
+    connection.execute(TENANT_ROWS).await.unwrap();
+    connection.close().await.unwrap();
+}
