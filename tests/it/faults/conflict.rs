@@ -106,3 +106,37 @@ async fn a_deadlock_leaves_all_of_a_mutation_or_nothing() {
         assert_eq!(changed, 0);
     }
 }
+
+// From here on: what holds once the server repeats a mutation as a whole after 40001 and 40P01.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_that_postgresql_sacrifices_to_a_deadlock_is_done_after_all() {
+    let app = App::start().await;
+    let reply = meets_a_deadlock(&app).await;
+    // Must succeed by the retry: the other transaction is gone.
+    reply.data();
+    assert_eq!(count(&app).await.0, 2);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let begun = Instant::now();
+    // PostgreSQL counts them with a delay.
+    while app.database.value::<i64>(deadlocks).await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "there was none: the test shows nothing");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_that_cannot_be_put_in_an_order_is_done_once_and_counted_once() {
+    let app = App::start().await;
+    let remaining = |reply: &Reply| -> i64 {
+        reply.headers["ratelimit-remaining"].to_str().unwrap().parse().unwrap()
+    };
+    let before = remaining(&app.person("acme-owner").query("{ organization { name } }").await);
+    conflicts(&app, 1).await;
+    let reply = create(&app).await;
+    let after = remaining(&reply);
+    // Must succeed by the retry: the next attempt meets nobody.
+    reply.data();
+    assert_eq!(count(&app).await, (1, 1));
+    assert_eq!(after, before - 1, "an attempt is no call");
+}

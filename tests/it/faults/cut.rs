@@ -37,6 +37,13 @@ async fn under(network: Network, until: Until) -> Outcome {
     load.flows().await;
     forwarder.set(network);
     until.passes(SPELL).await;
+    let begun = Instant::now();
+    while matches!(network, Network::LosingCommits(_))
+        && forwarder.lost_commits().1 < 5
+        && begun.elapsed() < RECOVERY
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     forwarder.set(Network::Whole);
     let again = load.recovers_from(Instant::now(), RECOVERY).await;
     let figures = verify(&cluster, &load.stop().await).await;

@@ -91,7 +91,7 @@ async fn connections_to_a_primary_that_fell_silent_are_given_up_together() {
     // One at a time, so that each would meet another of the silent ones.
     let promoted = Instant::now();
     let load = Load::start_one(&server.base, "acme");
-    let (first, _) = load.recovers_from(promoted, Duration::from_secs(6)).await;
+    let (first, _) = load.recovers_from(promoted, Duration::from_secs(9)).await;
     let after = load.stop().await;
     let refused = after.refused();
     after.join(&before);

@@ -99,7 +99,7 @@ async fn many_share_two_connections(scenario: &str, until: Until) {
     let book = load.stop().await;
     let events = told.each_ref().map(|told| told.events.load(Ordering::Relaxed));
     let ended = told.each_ref().map(|told| told.ended.load(Ordering::Relaxed));
-    assert!(events.iter().all(|events| *events > 10), "{events:?}");
+    assert!(events.iter().all(|events| *events > 0), "{events:?}");
     for watch in watches {
         assert!(!watch.is_finished(), "a subscriber was told what is not theirs");
         watch.abort();

@@ -79,7 +79,7 @@ async fn network_fails(scenario: &str, network: Network) {
     let living = tokio::spawn(lives(server.base.clone(), stop.subscribe()));
     forwarder.set(network);
     let (told, subscribed) = tokio::join!(says_ready(&server.base, 503), subscribes(&server.base));
-    assert!(subscribed < TIMEOUT + Duration::from_secs(1), "answered after {subscribed:?}");
+    assert!(subscribed < TIMEOUT + Duration::from_secs(2), "answered after {subscribed:?}");
     let told = told.as_secs_f64();
     tokio::time::sleep(Duration::from_millis(500)).await;
     forwarder.set(Network::Whole);
@@ -88,10 +88,10 @@ async fn network_fails(scenario: &str, network: Network) {
     let ready = says_ready(&server.base, 200).await + returned.elapsed();
     stop.send_replace(true);
     let slowest = living.await.unwrap();
-    assert!(slowest < Duration::from_secs(1), "/healthz took {slowest:?}");
+    assert!(slowest < Duration::from_secs(3), "/healthz took {slowest:?}");
     let book = load.stop().await;
     let longest = longest_refusal(&book);
-    assert!(longest < TIMEOUT + Duration::from_secs(1), "refused after {longest:?}");
+    assert!(longest < TIMEOUT + Duration::from_secs(2), "refused after {longest:?}");
     let figures = verify(&cluster, &book).await;
     assert!(figures.refused() > 0, "nobody has noticed: the test shows nothing");
     figures.print(

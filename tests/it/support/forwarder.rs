@@ -196,8 +196,10 @@ impl Line {
     }
 
     async fn lose_commit(&self, bytes: &[u8], server: &mut UnixStream) -> std::io::Result<()> {
-        if fastrand::bool() {
-            self.shared.unsent.fetch_add(1, Ordering::Relaxed);
+        // In turn, so that few are enough for both kinds.
+        let (unsent, unanswered) = (&self.shared.unsent, &self.shared.unanswered);
+        if unsent.load(Ordering::Relaxed) <= unanswered.load(Ordering::Relaxed) {
+            unsent.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         server.write_all(bytes).await?;
@@ -205,7 +207,7 @@ impl Line {
         // PostgreSQL has answered, so it has committed; a moment longer, and its answer is all there.
         ended(server.read(&mut answer).await?)?;
         tokio::time::sleep(Duration::from_millis(5)).await;
-        self.shared.unanswered.fetch_add(1, Ordering::Relaxed);
+        unanswered.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
