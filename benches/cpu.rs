@@ -29,6 +29,7 @@ use tenantry::{
     usage::Meter,
 };
 use tokio::runtime::Runtime;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use requests::DASHBOARD;
@@ -76,6 +77,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         gates: Gates::new(AdmissionLimits { running: 1, waiting: 1, wait: Duration::from_secs(5) }),
         attempts: Attempts::new(NonZeroU32::MAX, NonZeroU32::MAX),
         metrics,
+        mutations: TaskTracker::new(),
         placement,
         environment,
         timeout: Duration::from_secs(10),

@@ -56,7 +56,9 @@ fn advice(code: ErrorCode) -> &'static str {
             "Offer a larger plan. With status 429: wait for `extensions.retryAfter` seconds."
         }
         ErrorCode::RateLimited => "Wait for `Retry-After` seconds.",
-        ErrorCode::IdempotencyConflict => "Use a new key for a new request.",
+        ErrorCode::IdempotencyConflict => {
+            "With `extensions.retryAfter`: repeat it with the same key after so many seconds. Otherwise it is another request, which needs a key of its own."
+        }
         ErrorCode::GraphqlParseFailed | ErrorCode::GraphqlValidationFailed => {
             "Mend the document: check it against the schema when you build."
         }

@@ -42,7 +42,8 @@ pub enum ErrorCode {
     PlanLimitExceeded,
     /// Too many requests. HTTP 429 with `Retry-After`.
     RateLimited,
-    /// An idempotency key was used before with another request, or that request still runs. HTTP 409.
+    /// An idempotency key was used before with another request; with `extensions.retryAfter`: the request with this key still runs.
+    /// HTTP 409.
     IdempotencyConflict,
     /// The document is not GraphQL. HTTP 400, or 200 for `application/json`.
     GraphqlParseFailed,
@@ -52,7 +53,7 @@ pub enum ErrorCode {
     QueryTooComplex,
     /// The persisted query is not known: send it again with its text. HTTP 400, or 200 for `application/json`.
     PersistedQueryNotFound,
-    /// Not a GraphQL request over HTTP as the server takes it. HTTP 400, 405, 406, 413 or 415.
+    /// Not a GraphQL request over HTTP as the server takes it. HTTP 400, 405, 406, 408, 413 or 415.
     UnsupportedRequest,
     /// The request took too long and was rolled back. HTTP 504 with `Retry-After`.
     Timeout,
@@ -128,8 +129,13 @@ pub enum Error {
         retry_after: u64,
     },
     /// An idempotency key does not stand for this request.
-    #[error("Idempotency-Key: {0}")]
-    IdempotencyConflict(&'static str),
+    #[error("Idempotency-Key: {why}")]
+    IdempotencyConflict {
+        /// What it stands for in its place.
+        why: &'static str,
+        /// It may, after so many seconds.
+        retry_after: Option<u64>,
+    },
     /// Another change was in the way; nothing was written, and again it may succeed.
     #[error("another change was in the way: try again")]
     Contention(#[source] Cause),
@@ -211,7 +217,7 @@ impl Error {
                 ErrorCode::PlanLimitExceeded
             }
             Self::RateLimited { .. } => ErrorCode::RateLimited,
-            Self::IdempotencyConflict(_) => ErrorCode::IdempotencyConflict,
+            Self::IdempotencyConflict { .. } => ErrorCode::IdempotencyConflict,
             Self::Unavailable(_)
             | Self::Contention(_)
             | Self::ReadOnly(_)

@@ -54,7 +54,7 @@ pub const BILLING: [&str; 6] = [
 ];
 
 /// Mutations whose input could be guessed, or that send mail: a person has only so many attempts a minute.
-pub const GUESSABLE: [&str; 2] = ["acceptInvitation", "resendInvitation"];
+pub const GUESSABLE: [&str; 3] = ["acceptInvitation", "inviteMember", "resendInvitation"];
 
 /// What can be asked.
 #[derive(Debug, Default, MergedObject)]

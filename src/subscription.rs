@@ -77,8 +77,7 @@ pub async fn subscribe(
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
     let opening = async {
-        // The turn ends with the session.
-        let (opened, _turn) = engine.open(&call, Access::Read).await?;
+        let opened = engine.open(&call, Access::Read).await?;
         let tenant = opened.session.authorize(topic.permission())?;
         engine.count(&opened).await?;
         Ok::<_, Error>((tenant, opened.session.viewer().user_id))
@@ -101,6 +100,7 @@ pub async fn subscribe(
     };
     if topic == Topic::Entitlements {
         // Read after the watch began, so that nothing falls between.
+        let _turn = subscription.engine.placement.turn_for_event().await?;
         let session = subscription.open().await?;
         subscription.known = entitlements(&session, &subscription.engine.meter).await?;
     }
@@ -139,6 +139,7 @@ impl Subscription {
         };
         match (change, self.topic) {
             (Change::Access(user), _) if user.is_none_or(|user| user == self.user) => {
+                let _turn = self.engine.placement.turn_for_event().await?;
                 self.open().await?.authorize(self.topic.permission())?;
             }
             (Change::Project(id), Topic::Projects) => self.tell(id).await?,

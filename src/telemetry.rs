@@ -8,7 +8,11 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
@@ -41,11 +45,17 @@ pub fn start(config: &LogConfig, default_filter: &str) -> Result<Telemetry, Conf
     let filter = EnvFilter::try_new(wanted)
         .map_err(|error| ConfigError(format!("RUST_LOG is not a filter: {error}")))?;
     let provider = config.otel_exporter_otlp_endpoint.as_ref().map(provider).transpose()?;
-    let traces = provider
-        .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE)));
+    // Whatever the log is to show, traces are of every request.
+    let requests = Targets::new().with_target(SERVICE, LevelFilter::INFO);
+    let traces = provider.as_ref().map(|provider| {
+        let tracer = provider.tracer(SERVICE);
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(requests)
+    });
     // Fails only when something else has started logging before.
-    let _ = Registry::default().with(filter).with(lines(config.log_format)).with(traces).try_init();
+    let _ = Registry::default()
+        .with(lines(config.log_format).with_filter(filter))
+        .with(traces)
+        .try_init();
     Ok(Telemetry(provider))
 }
 

@@ -72,6 +72,16 @@ impl Flood {
 
 struct Flooding(Child);
 
+impl Flooding {
+    /// A flood that has ended by itself was none.
+    fn end(mut self) -> Result<(), Failure> {
+        match self.0.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("the flood ended early: {status}").into()),
+        }
+    }
+}
+
 impl Drop for Flooding {
     fn drop(&mut self) {
         // It may have ended already.
@@ -93,7 +103,7 @@ pub(crate) fn run(seeded: &Seeded, seconds: u32, rounds: usize) -> Result<(), Fa
         for (measured, organizations) in last.iter_mut().zip([MANY, 1]) {
             let flood = Flood::begin(&server, organizations)?;
             let waited = runtime.block_on(ask(&server, seeded, quiet, seconds))?;
-            drop(flood);
+            flood.end()?;
             *measured = percentile(&waited, 0.99);
             println!(
                 "round {round}, flood of {organizations:2} organizations     {:8.1} {:8.1}",

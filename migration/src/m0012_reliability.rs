@@ -10,8 +10,8 @@ crate::step!("m0012_reliability", sql());
 const TABLE: &str = r"
 CREATE TABLE auth.idempotency_keys (
     user_id         uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
-    -- NULL: outside of any organization.
-    organization_id uuid REFERENCES app.organizations ON DELETE CASCADE,
+    -- NULL: outside of any organization. No foreign key, which would lock the organization's row before its lock is taken.
+    organization_id uuid,
     key             text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
     -- SHA-256 of what was asked.
     fingerprint     bytea NOT NULL CHECK (octet_length(fingerprint) = 32),

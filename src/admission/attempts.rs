@@ -20,6 +20,9 @@ use crate::{
     rate_limit::Throttle,
 };
 
+/// Seconds after which all attempts are there again.
+const MINUTE: u64 = 60;
+
 /// After so many attempts those are forgotten that count no more.
 const SWEEP: u32 = 10_000;
 
@@ -48,15 +51,21 @@ impl Attempts {
         }
     }
 
-    /// Somebody tries the token of an invitation, or has mail sent.
+    /// Somebody tries tokens of invitations, or has mail sent, so many times.
     ///
     /// # Errors
     ///
     /// When the person, or the address, has tried too often.
-    pub fn attempt(&self, caller: &Caller, address: Option<IpAddr>) -> Result<()> {
+    pub fn attempt(
+        &self,
+        caller: &Caller,
+        address: Option<IpAddr>,
+        times: NonZeroU32,
+    ) -> Result<()> {
         self.sweep();
-        self.check(&self.people, &(caller.issuer.clone(), caller.subject.clone()))?;
-        address.map_or(Ok(()), |address| self.check(&self.addresses, &network(address)))
+        let person = (caller.issuer.clone(), caller.subject.clone());
+        self.check(&self.people, &person, times)?;
+        address.map_or(Ok(()), |address| self.check(&self.addresses, &network(address), times))
     }
 
     /// A token turned out not to be good.
@@ -66,14 +75,24 @@ impl Attempts {
     /// When the address has shown too many of them.
     pub fn bad_token(&self, address: IpAddr) -> Result<()> {
         self.sweep();
-        self.check(&self.strangers, &network(address))
+        self.check(&self.strangers, &network(address), NonZeroU32::MIN)
     }
 
-    fn check<K: Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<()> {
-        limiter.check_key(key).map_err(|refused| {
-            let wait = refused.wait_time_from(self.clock.now());
-            let retry_after = wait.as_secs().saturating_add(1);
-            Error::RateLimited { throttle: Throttle::Attempts, retry_after }
+    fn check<K: Hash + Eq + Clone>(
+        &self,
+        limiter: &Limiter<K>,
+        key: &K,
+        times: NonZeroU32,
+    ) -> Result<()> {
+        let wait = match limiter.check_key_n(key, times) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refused)) => refused.wait_time_from(self.clock.now()).as_secs(),
+            // So many at once are never allowed.
+            Err(_) => MINUTE,
+        };
+        Err(Error::RateLimited {
+            throttle: Throttle::Attempts,
+            retry_after: wait.saturating_add(1),
         })
     }
 

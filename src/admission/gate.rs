@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use entity::OrganizationId;
@@ -19,7 +20,6 @@ use tokio::{
     time::timeout,
 };
 
-use super::AdmissionLimits;
 use crate::{
     auth::Caller,
     error::{Error, Result},
@@ -29,6 +29,17 @@ use crate::{
 
 /// Ways into organizations that are remembered.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
+
+/// How much one organization, person or address may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionLimits {
+    /// Requests that run at the same time.
+    pub running: usize,
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// How long one waits.
+    pub wait: Duration,
+}
 
 /// Whose turn it is. People are known by hashes: two that share one would share their turns, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,10 +84,15 @@ impl Gates {
     ///
     /// When too many wait already, or the turn does not come in time.
     pub async fn turn(&self, caller: &Caller, destination: &Destination) -> Result<Turn> {
-        let way = self.way(caller, destination);
-        let known = lock(&self.0.known).get(&way).copied();
+        let known = self.known(caller, destination);
         let person = || Key::Person(self.0.hasher.hash_one((&caller.issuer, &caller.subject)));
         self.wait(known.map_or_else(person, Key::Organization)).await
+    }
+
+    /// Where this way led before.
+    #[must_use]
+    pub fn known(&self, caller: &Caller, destination: &Destination) -> Option<OrganizationId> {
+        lock(&self.0.known).get(&self.way(caller, destination)).copied()
     }
 
     /// Remembers where this way leads.
@@ -97,8 +113,8 @@ impl Gates {
     /// A turn of an organization, if one is free.
     #[must_use]
     pub fn try_turn_of(&self, organization: OrganizationId) -> Option<Turn> {
-        let mut turn = self.begin(Key::Organization(organization));
-        turn.permit = Some(Arc::clone(&turn.gate.turns).try_acquire_owned().ok()?);
+        let (mut turn, gate) = self.begin(Key::Organization(organization));
+        turn.permit = Some(Arc::clone(&gate.turns).try_acquire_owned().ok()?);
         Some(turn)
     }
 
@@ -129,13 +145,13 @@ impl Gates {
     }
 
     async fn wait(&self, key: Key) -> Result<Turn> {
-        let mut turn = self.begin(key);
-        let turns = Arc::clone(&turn.gate.turns);
+        let (mut turn, gate) = self.begin(key);
+        let turns = Arc::clone(&gate.turns);
         if let Ok(permit) = Arc::clone(&turns).try_acquire_owned() {
             turn.permit = Some(permit);
             return Ok(turn);
         }
-        let waiting = Waiting(Arc::clone(&turn.gate));
+        let waiting = Waiting(gate);
         if waiting.0.waiting.fetch_add(1, Ordering::Relaxed) >= self.0.limits.waiting {
             return Err(Error::RateLimited { throttle: Throttle::Waiting, retry_after: 1 });
         }
@@ -148,12 +164,14 @@ impl Gates {
         }
     }
 
-    fn begin(&self, key: Key) -> Turn {
+    /// In this order: the gate is to be dropped before the turn, which looks for others.
+    fn begin(&self, key: Key) -> (Turn, Arc<Gate>) {
         let gate = Arc::clone(lock(&self.0.gates).entry(key).or_insert_with(|| {
             let turns = Arc::new(Semaphore::new(self.0.limits.running));
             Arc::new(Gate { turns, waiting: AtomicUsize::new(0) })
         }));
-        Turn { key, gate, permit: None, gates: self.clone() }
+        let turn = Turn { key, gate: Some(Arc::clone(&gate)), permit: None, gates: self.clone() };
+        (turn, gate)
     }
 }
 
@@ -161,7 +179,7 @@ impl Gates {
 #[derive(Debug)]
 pub struct Turn {
     key: Key,
-    gate: Arc<Gate>,
+    gate: Option<Arc<Gate>>,
     permit: Option<OwnedSemaphorePermit>,
     gates: Gates,
 }
@@ -178,8 +196,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut gates = lock(&self.gates.0.gates);
-        // The map's and this one: nobody runs here, and nobody waits.
-        if Arc::strong_count(&self.gate) == 2 {
+        drop(self.gate.take());
+        // Only the map's own: nobody runs here, and nobody waits.
+        if gates.get(&self.key).is_some_and(|gate| Arc::strong_count(gate) == 1) {
             gates.remove(&self.key);
         }
     }

@@ -4,18 +4,5 @@
 mod attempts;
 mod gate;
 
-use std::time::Duration;
-
 pub use attempts::Attempts;
-pub use gate::{Gates, Turn};
-
-/// How much one organization, person or address may ask for.
-#[derive(Clone, Copy, Debug)]
-pub struct AdmissionLimits {
-    /// Requests that run at the same time.
-    pub running: usize,
-    /// Requests that wait for their turn.
-    pub waiting: usize,
-    /// How long one waits.
-    pub wait: Duration,
-}
+pub use gate::{AdmissionLimits, Gates, Turn};

@@ -19,6 +19,9 @@ use super::{
 
 use crate::{clock::Clock, text::Email};
 
+/// The token was good once: no attempt at guessing one.
+pub const EXPIRED: TokenError = TokenError("the token has expired");
+
 /// Clocks of issuer and server may differ by this many seconds.
 const LEEWAY_SECONDS: f64 = 30.0;
 
@@ -142,7 +145,7 @@ impl Verifier {
             None => return Err(TokenError("the token has no exp claim")),
             Some(None) => return Err(TokenError("the token's exp claim is not a number")),
             Some(Some(expiry)) if expiry + LEEWAY_SECONDS <= now => {
-                return Err(TokenError("the token has expired"));
+                return Err(EXPIRED);
             }
             Some(Some(_)) => {}
         }

@@ -8,6 +8,6 @@ mod role;
 
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{JwksOptions, KeysUnavailable};
-pub use jwt::{Caller, Claims, TokenError, Verifier, VerifyError, sign};
+pub use jwt::{Caller, Claims, EXPIRED, TokenError, Verifier, VerifyError, sign};
 pub use permission::Permission;
 pub use role::Role;

@@ -7,6 +7,8 @@ use tokio::{
     sync::watch,
 };
 
+use tokio_util::task::TaskTracker;
+
 use super::Failure;
 use crate::{
     admission::{AdmissionLimits, Attempts, Gates},
@@ -42,6 +44,7 @@ pub(super) fn build(
         }),
         attempts: Attempts::new(http.max_attempts, http.max_attempts_by_address),
         metrics,
+        mutations: TaskTracker::new(),
         placement,
         environment,
         timeout: Duration::from_secs(http.request_timeout),

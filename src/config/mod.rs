@@ -207,8 +207,8 @@ pub struct HttpConfig {
     #[arg(long, env = "MAX_WAITING", value_name = "MAX_WAITING", default_value_t = 256)]
     pub max_waiting: usize,
 
-    /// Attempts a minute that a person has at accepting or resending invitations.
-    #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "20")]
+    /// Attempts a minute that a person has at making, sending and accepting invitations.
+    #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
     pub max_attempts: NonZeroU32,
 
     /// The same for an address, which many people may share; also tokens that are not good.

@@ -88,7 +88,10 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
             values.set("requestId", Value::from(request_id.to_string()));
             tracing::warn!(code = error.code().name(), %request_id, "request failed");
         }
-        Error::RateLimited { retry_after, .. } => values.set("retryAfter", *retry_after),
+        Error::RateLimited { retry_after, .. }
+        | Error::IdempotencyConflict { retry_after: Some(retry_after), .. } => {
+            values.set("retryAfter", *retry_after);
+        }
         Error::Unavailable(cause) | Error::Contention(cause) | Error::ReadOnly(cause) => {
             values.set("retryAfter", RETRY_AFTER);
             values.set("requestId", Value::from(request_id.to_string()));

@@ -113,7 +113,10 @@ pub(super) fn decorate(response: &mut Response, failure: Option<&Error>) {
         Some(Error::CallsExhausted(rate)) => {
             headers.insert(header::RETRY_AFTER, rate.reset.into());
         }
-        Some(Error::RateLimited { retry_after, .. }) => {
+        Some(
+            Error::RateLimited { retry_after, .. }
+            | Error::IdempotencyConflict { retry_after: Some(retry_after), .. },
+        ) => {
             headers.insert(header::RETRY_AFTER, (*retry_after).into());
         }
         _ => {}

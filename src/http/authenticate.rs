@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 
 use super::Server;
 use crate::{
-    auth::{Caller, TokenError, VerifyError},
+    auth::{Caller, EXPIRED, TokenError, VerifyError},
     error::Error,
 };
 
@@ -30,7 +30,7 @@ pub(super) fn refused_caller(
 ) -> Error {
     match error {
         VerifyError::Token(error) => {
-            let counted = address.filter(|_| error != NO_TOKEN);
+            let counted = address.filter(|_| error != NO_TOKEN && error != EXPIRED);
             let limited =
                 counted.and_then(|address| server.engine.attempts.bad_token(address).err());
             limited.unwrap_or(Error::Unauthenticated(error.0))

@@ -8,17 +8,19 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
-    http::header,
+    http::{Version, header},
+    response::Response,
 };
+use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -63,9 +65,11 @@ pub struct ClientLimits {
     pub idle_timeout: Duration,
 }
 
-/// A connection's place among those that there may be; kept by whoever takes the connection over.
+/// A connection's place among those that there may be, and among those that a stopping server waits for; kept by whoever takes the
+/// connection over.
 #[derive(Clone)]
-pub(super) struct Place(#[expect(dead_code, reason = "held")] Arc<OwnedSemaphorePermit>);
+#[expect(dead_code, reason = "held")]
+pub(super) struct Place(Arc<(OwnedSemaphorePermit, Watcher)>);
 
 /// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for clients.
 ///
@@ -79,7 +83,7 @@ pub async fn serve(
     grace: Duration,
 ) -> std::io::Result<()> {
     let limits = server.client_limits;
-    let streams = server.stop.clone();
+    let (streams, mutations) = (server.stop.clone(), server.engine.mutations.clone());
     let (builder, app) = (builder(limits), router(server));
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = GracefulShutdown::new();
@@ -95,7 +99,7 @@ pub async fn serve(
         };
         match (place, accepted) {
             (Ok(place), Ok((stream, peer))) => {
-                let place = Place(Arc::new(place));
+                let place = Place(Arc::new((place, connections.watcher())));
                 let client = Client { stream, peer, place, limits };
                 tokio::spawn(client.serve(builder.clone(), app.clone(), connections.watcher()));
             }
@@ -108,7 +112,13 @@ pub async fn serve(
     }
     drop(listener);
     streams.send_replace(true);
-    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+    let finished = async {
+        connections.shutdown().await;
+        // Those whose clients have gone.
+        mutations.close();
+        mutations.wait().await;
+    };
+    if tokio::time::timeout(grace, finished).await.is_err() {
         tracing::warn!("clients did not finish in time: their connections are closed");
     }
     Ok(())
@@ -127,8 +137,7 @@ fn builder(limits: ClientLimits) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEADER_BYTES)
-        .enable_connect_protocol();
+        .max_header_list_size(HEADER_BYTES);
     builder
 }
 
@@ -147,11 +156,11 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let asked = Arc::new(AtomicBool::new(false));
-        let begun = Arc::clone(&asked);
-        let answering = place.clone();
+        let progress = Arc::new(Progress::begin());
+        let (moving, answering) = (Arc::clone(&progress), place.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            begun.store(true, Ordering::Relaxed);
+            moving.note(request.version());
+            let progress = Arc::clone(&moving);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             if request.headers().contains_key(header::UPGRADE) {
@@ -159,9 +168,8 @@ impl Client {
             }
             let app = app.clone();
             async move {
-                Ok::<_, Infallible>(
-                    app.oneshot(request).await.unwrap_or_else(|never| match never {}),
-                )
+                let response = app.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(progress.watch(response))
             }
         });
         let io = TokioIo::new(Box::pin(stream));
@@ -169,9 +177,7 @@ impl Client {
         let mut connection = pin!(watcher.watch(connection));
         let silent = async {
             sleep(limits.header_timeout).await;
-            if asked.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
+            progress.end(limits.idle_timeout).await;
         };
         tokio::select! {
             // Whatever a client does wrong to its own connection is its own affair.
@@ -179,5 +185,69 @@ impl Client {
             () = silent => {}
         }
         drop(place);
+    }
+}
+
+/// When something last moved on a connection. HTTP/1 has time limits of its own; with HTTP/2 a client can keep a connection without
+/// asking for anything, and answers without taking them.
+struct Progress {
+    begun: Instant,
+    asked: AtomicBool,
+    is_http2: AtomicBool,
+    last: AtomicU64,
+}
+
+impl Progress {
+    fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            asked: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    fn note(&self, version: Version) {
+        self.asked.store(true, Ordering::Relaxed);
+        if version == Version::HTTP_2 {
+            self.is_http2.store(true, Ordering::Relaxed);
+            self.moved();
+        }
+    }
+
+    fn moved(&self) {
+        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(since, Ordering::Relaxed);
+    }
+
+    /// Sees the parts of an answer leave.
+    fn watch(self: Arc<Self>, response: Response) -> Response {
+        if !self.is_http2.load(Ordering::Relaxed) {
+            return response;
+        }
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                self.moved();
+                frame
+            }))
+        })
+    }
+
+    /// Resolves when the connection is to be closed: nothing was asked, or nothing moves.
+    async fn end(&self, idle_timeout: Duration) {
+        if !self.asked.load(Ordering::Relaxed) {
+            return;
+        }
+        if !self.is_http2.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        loop {
+            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+            let left = (last + idle_timeout).saturating_sub(self.begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+        }
     }
 }

@@ -1,10 +1,16 @@
 //! GraphiQL: the page in which engineers explore the API, built from `web/` and carried in the binary. Nothing of it comes from
 //! elsewhere, and its content security policy allows nothing else.
 
-use std::{borrow::Cow, io::Read, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
@@ -111,11 +117,24 @@ fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Respo
     if accepted.is_some_and(|accepted| accepted.contains("gzip")) {
         return (common, [(header::CONTENT_ENCODING, "gzip")], file.gzip).into_response();
     }
-    let mut plain = Vec::new();
-    match GzDecoder::new(file.gzip).read_to_end(&mut plain) {
-        Ok(_) => (common, plain).into_response(),
+    match plain(file) {
+        Ok(plain) => (common, plain).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// The file as it was; one copy for all who ask for it, however slowly they take it.
+fn plain(file: &'static File) -> std::io::Result<Bytes> {
+    static PLAIN: Mutex<BTreeMap<&str, Bytes>> = Mutex::new(BTreeMap::new());
+    let mut known = PLAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(plain) = known.get(file.name) {
+        return Ok(plain.clone());
+    }
+    let mut plain = Vec::new();
+    GzDecoder::new(file.gzip).read_to_end(&mut plain)?;
+    let plain = Bytes::from(plain);
+    known.insert(file.name, plain.clone());
+    Ok(plain)
 }
 
 fn missing() -> Response {

@@ -111,6 +111,9 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Response {
+    if *server.stop.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false }))).into_response();
+    }
     let problems = server.readiness.problems(&server.engine.placement).await;
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if !problems.is_empty() {

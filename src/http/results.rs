@@ -38,9 +38,11 @@ pub(super) async fn results(
         };
     }
     let request_id = call.request_id;
-    let events = subscribe(engine, prepared, call)
-        .await
-        .map_err(|error| vec![refusal(&error, request_id)])?;
+    let events = subscribe(engine, prepared, call).await.map_err(|error| {
+        server.engine.metrics.refused(error.code().name());
+        server.engine.metrics.limited(&error);
+        vec![refusal(&error, request_id)]
+    })?;
     Ok(events.map(|response| json(&response)).boxed())
 }
 

@@ -32,6 +32,7 @@ pub(super) async fn answer(
     prepared: Result<Prepared, Vec<ServerError>>,
     call: Call,
 ) -> Response {
+    let goes_on = prepared.as_ref().is_ok_and(|prepared| prepared.subscribes_to().is_some());
     let begun = match prepared {
         Ok(prepared) => results(server, prepared, call).await,
         Err(errors) => Err(errors),
@@ -50,6 +51,10 @@ pub(super) async fn answer(
     let (sender, receiver) = mpsc::channel(BUFFER);
     let stopping = server.stopping();
     tokio::spawn(async move {
+        let stopping = async {
+            // What ends by itself is waited for.
+            if goes_on { stopping.await } else { std::future::pending().await }
+        };
         tokio::select! {
             () = hand_over(events, &sender) => {}
             () = sender.closed() => {}

@@ -154,8 +154,7 @@ impl Connection {
         let verified = self.server.verifier.verify(token).await;
         let address = self.destination.client_ip;
         verified.map(Arc::new).map_err(|error| match refused_caller(&self.server, error, address) {
-            Error::RateLimited { .. } => Close(4429, "too many attempts"),
-            Error::Unavailable(_) => Close(1013, "try again later"),
+            Error::RateLimited { .. } | Error::Unavailable(_) => Close(1013, "try again later"),
             _ => Close(4403, "Forbidden"),
         })
     }

@@ -10,9 +10,13 @@ use super::{
     sealed::{seal, unseal},
 };
 use crate::{
+    auth::Permission,
     error::{Error, Result},
     tenancy::{Scope, Session},
 };
+
+/// An answer that is longer is not kept, only that there was one.
+const MOST_BYTES: usize = 256 * 1024;
 
 /// What a key stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,12 +51,21 @@ pub async fn claim(
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
         ("REPLAY", Some(kept)) => {
-            unseal(&session.rules().invitation_key, fingerprint, &kept).map(Claim::Done).map_err(
-                |_| Error::IdempotencyConflict("the answer was kept under another SECRET_KEY"),
-            )
+            let tenant = session.authorize(Permission::OrganizationRead).ok();
+            let organization = tenant.map(|tenant| tenant.organization_id);
+            let bound = bound(session, organization, key, fingerprint);
+            match unseal(&session.rules().invitation_key, &bound, &kept) {
+                Ok(answer) if answer.is_empty() => {
+                    conflict("it was done, and its answer was too long to be kept", None)
+                }
+                Ok(answer) => Ok(Claim::Done(answer)),
+                Err(_) => {
+                    conflict("it was done, and its answer was kept under another SECRET_KEY", None)
+                }
+            }
         }
-        ("OTHER", _) => Err(Error::IdempotencyConflict("this key was used with another request")),
-        ("RUNNING", _) => Err(Error::IdempotencyConflict("the request with this key still runs")),
+        ("OTHER", _) => conflict("it was used with another request", None),
+        ("RUNNING", _) => conflict("the request with this key still runs", Some(1)),
         (outcome, _) => Err(Error::internal(format!("claiming a key answered {outcome}"))),
     }
 }
@@ -69,7 +82,9 @@ pub async fn keep(
     fingerprint: &[u8],
     response: &str,
 ) -> Result<()> {
-    let sealed = seal(&session.rules().invitation_key, fingerprint, response)
+    let response = if response.len() > MOST_BYTES { "" } else { response };
+    let bound = bound(session, organization, key, fingerprint);
+    let sealed = seal(&session.rules().invitation_key, &bound, response)
         .map_err(|_| Error::internal("the answer could not be sealed"))?;
     session
         .execute_raw(Statement::from_sql_and_values(
@@ -79,4 +94,20 @@ pub async fn keep(
         ))
         .await?;
     Ok(())
+}
+
+fn conflict<T>(why: &'static str, retry_after: Option<u64>) -> Result<T> {
+    Err(Error::IdempotencyConflict { why, retry_after })
+}
+
+/// What a kept answer is sealed for, so that in another row it is none.
+fn bound(
+    session: &Session,
+    organization: Option<OrganizationId>,
+    key: &IdempotencyKey,
+    fingerprint: &[u8],
+) -> Vec<u8> {
+    let user = session.viewer().user_id.0;
+    let organization = organization.map(|id| id.0).unwrap_or_default();
+    [fingerprint, user.as_bytes(), organization.as_bytes(), key.as_str().as_bytes()].concat()
 }

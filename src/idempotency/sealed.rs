@@ -1,5 +1,5 @@
 //! Answers at rest: sealed (AES-256-GCM), because some have secrets in them, such as the link of an invitation. Each is bound to the
-//! request that it answers.
+//! request that it answers, and to whose it is.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -20,24 +20,24 @@ fn key(secret: &InvitationKey) -> Result<RandomizedNonceKey, Unspecified> {
 /// The nonce, and behind it what was sealed.
 pub(super) fn seal(
     secret: &InvitationKey,
-    fingerprint: &[u8],
+    bound: &[u8],
     answer: &str,
 ) -> Result<Vec<u8>, Unspecified> {
     let mut sealed = answer.as_bytes().to_vec();
-    let nonce = key(secret)?.seal_in_place_append_tag(Aad::from(fingerprint), &mut sealed)?;
+    let nonce = key(secret)?.seal_in_place_append_tag(Aad::from(bound), &mut sealed)?;
     Ok([nonce.as_ref().as_slice(), &sealed].concat())
 }
 
 /// What was sealed for this request with this secret.
 pub(super) fn unseal(
     secret: &InvitationKey,
-    fingerprint: &[u8],
+    bound: &[u8],
     sealed: &[u8],
 ) -> Result<String, Unspecified> {
     let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
     let mut sealed = sealed.to_vec();
     let nonce = Nonce::try_assume_unique_for_key(nonce)?;
-    let answer = key(secret)?.open_in_place(nonce, Aad::from(fingerprint), &mut sealed)?;
+    let answer = key(secret)?.open_in_place(nonce, Aad::from(bound), &mut sealed)?;
     String::from_utf8(answer.to_vec()).map_err(|_| Unspecified)
 }
 

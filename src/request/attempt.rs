@@ -14,7 +14,6 @@ use tracing::Span;
 
 use super::engine::{Call, Engine, Prepared, null};
 use crate::{
-    admission::Turn,
     auth::Permission,
     error::{Error, Result},
     graphql::{Loaders, Queue, present},
@@ -49,8 +48,6 @@ struct Resolved {
     session: Arc<Session>,
     response: Response,
     replayed: bool,
-    /// Until the transaction has ended.
-    _turn: Turn,
 }
 
 impl<'request> Attempt<'request> {
@@ -78,7 +75,7 @@ impl<'request> Attempt<'request> {
                 Error::Timeout
             }
         });
-        let Resolved { session, mut response, replayed, _turn } = executed??;
+        let Resolved { session, mut response, replayed } = executed??;
         let transaction = session.transaction();
         let performed = |response| {
             let milliseconds = transaction.database_time().as_secs_f64() * 1_000.0;
@@ -109,7 +106,7 @@ impl<'request> Attempt<'request> {
     }
 
     async fn resolve(&self) -> Result<Resolved> {
-        let (opened, turn) = self.engine.open(self.call, self.access).await?;
+        let opened = self.engine.open(self.call, self.access).await?;
         // Set once: an attempt opens one session.
         let _ = self.partly_committed.set(opened.session.partly_committed());
         let organization = opened.session.authorize(Permission::OrganizationRead).ok();
@@ -128,7 +125,7 @@ impl<'request> Attempt<'request> {
                 self.engine.metrics.replayed();
                 let response = serde_json::from_str(&kept).map_err(Error::internal)?;
                 let session = Arc::new(opened.session);
-                return Ok(Resolved { session, response, replayed: true, _turn: turn });
+                return Ok(Resolved { session, response, replayed: true });
             }
         }
         self.count(&opened).await?;
@@ -150,7 +147,7 @@ impl<'request> Attempt<'request> {
                 idempotency::keep(&session, organization, key, &fingerprint, &kept).await?;
             }
         }
-        Ok(Resolved { session, response, replayed: false, _turn: turn })
+        Ok(Resolved { session, response, replayed: false })
     }
 
     async fn count(&self, opened: &Opened) -> Result<()> {

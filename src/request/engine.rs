@@ -1,6 +1,7 @@
 //! The engine: everything that answering takes, and the life of a request around its attempts at the database.
 
 use std::{
+    num::NonZeroU32,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -9,6 +10,7 @@ use std::{
 use async_graphql::{Response, ServerError};
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::FutureExt;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
@@ -17,7 +19,7 @@ use super::{
     attempt::{Attempt, Performed},
 };
 use crate::{
-    admission::{Attempts, Gates, Turn},
+    admission::{Attempts, Gates},
     auth::{Caller, Permission},
     error::{Error, Result},
     graphql::{
@@ -54,6 +56,8 @@ pub struct Engine {
     pub attempts: Attempts,
     /// Counts for operators.
     pub metrics: Metrics,
+    /// Mutations that run, whether or not their clients still wait: a stopping server does.
+    pub mutations: TaskTracker,
     /// How long a request may take until its COMMIT is sent.
     pub timeout: Duration,
     /// Whether the schema may be explored.
@@ -94,10 +98,11 @@ impl Prepared {
             && changes.iter().all(|field| BILLING.contains(&field.as_str()))
     }
 
-    /// It does what somebody might try again and again.
-    fn is_guessable(&self) -> bool {
+    /// How often it does what somebody might try again and again.
+    fn attempts(&self) -> Option<NonZeroU32> {
         let changes = self.document.changes.as_deref().unwrap_or_default();
-        changes.iter().any(|field| GUESSABLE.contains(&field.as_str()))
+        let attempts = changes.iter().filter(|field| GUESSABLE.contains(&field.as_str())).count();
+        u32::try_from(attempts).ok().and_then(NonZeroU32::new)
     }
 
     /// The field that it subscribes to, if it does.
@@ -144,7 +149,8 @@ impl Engine {
     pub async fn introspect(&self, prepared: Prepared) -> Answer {
         let begun = Instant::now();
         let answer = Answer::executed(self.api.execute(to_request(&prepared.document)).await, 0);
-        self.note(&prepared, &answer, begun);
+        // Without its name: whoever needs no token must not choose what operators see.
+        self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
         answer
     }
 
@@ -162,7 +168,7 @@ impl Engine {
             statements = Empty,
             database_ms = Empty,
         );
-        let is_mutation = prepared.is_mutation();
+        let (is_mutation, mutations) = (prepared.is_mutation(), self.mutations.clone());
         let work = async move {
             let counted = OnceLock::new();
             let answer = AssertUnwindSafe(self.attempt(&prepared, &call, &counted));
@@ -184,7 +190,7 @@ impl Engine {
         }
         .instrument(span);
         if is_mutation {
-            let finished = tokio::spawn(work).await;
+            let finished = mutations.spawn(work).await;
             finished.unwrap_or_else(|error| Answer::failed(Error::internal(error), request_id))
         } else {
             work.await
@@ -198,8 +204,8 @@ impl Engine {
         call: &Call,
         counted: &OnceLock<Option<RateLimit>>,
     ) -> Result<Performed> {
-        if prepared.is_guessable() {
-            self.attempts.attempt(&call.caller, call.destination.client_ip)?;
+        if let Some(attempts) = prepared.attempts() {
+            self.attempts.attempt(&call.caller, call.destination.client_ip, attempts)?;
         }
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut attempts = 1;
@@ -218,27 +224,43 @@ impl Engine {
                     let aside = STEP_ASIDE.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0);
                     tokio::time::sleep(aside).await;
                 }
+                // What was asked of another service cannot be taken back.
+                Err(
+                    Error::Contention(cause) | Error::Unavailable(cause) | Error::ReadOnly(cause),
+                ) if attempt.is_partly_committed() => return Err(Error::OutcomeUnknown(cause)),
+                Err(Error::Timeout) if attempt.is_partly_committed() => {
+                    return Err(Error::OutcomeUnknown(Arc::new(Error::Timeout)));
+                }
                 outcome => return outcome,
             }
         }
     }
 
-    /// Opens a session when it is the caller's turn, and the call can be counted; the turn is to be kept as long as the session.
+    /// Opens a session when it is the caller's turn, and the call can be counted; the turn ends with the session, and not before its
+    /// connection is free.
     ///
     /// # Errors
     ///
     /// As [`open`], and when too many are in front.
-    pub(crate) async fn open(&self, call: &Call, access: Access) -> Result<(Opened, Turn)> {
+    pub(crate) async fn open(&self, call: &Call, access: Access) -> Result<Opened> {
         let Call { caller, destination, .. } = call;
-        let open = || open(&self.placement, &self.environment, caller, destination, access);
-        let turn = self.gates.turn(caller, destination).await?;
-        let opened = open().await.inspect_err(|error| {
-            if matches!(error, Error::OrganizationNotFound) {
+        let open = async || {
+            let Self { placement, environment, .. } = self;
+            let opened = open(placement, environment, caller, destination, access).await;
+            if matches!(opened, Err(Error::OrganizationNotFound)) {
                 self.gates.forget(caller, destination);
             }
+            opened
+        };
+        let turn = self.gates.turn(caller, destination).await.inspect_err(|_| {
+            if let Some(organization) = self.gates.known(caller, destination) {
+                Span::current().record("organization", tracing::field::display(organization.0));
+            }
         })?;
+        let opened = open().await?;
         let Ok(tenant) = opened.session.authorize(Permission::OrganizationRead) else {
-            return Ok((opened, turn));
+            opened.session.transaction().hold(turn);
+            return Ok(opened);
         };
         let (organization, version) = (tenant.organization_id, opened.billing_version);
         let mut turn = if turn.is_of(organization) {
@@ -250,7 +272,8 @@ impl Engine {
         };
         let is_ready = self.meter.is_ready(organization, version);
         if let Some(turn) = turn.take_if(|_| is_ready) {
-            return Ok((opened, turn));
+            opened.session.transaction().hold(turn);
+            return Ok(opened);
         }
         // Nobody waits with a connection in hand, neither for a turn nor for a lease of calls: behind a pooler that lease may have to
         // wait for that very connection.
@@ -263,7 +286,9 @@ impl Engine {
         if !is_ready {
             self.meter.prepare(organization, version).await?;
         }
-        Ok((open().await?, turn))
+        let opened = open().await?;
+        opened.session.transaction().hold(turn);
+        Ok(opened)
     }
 
     /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.

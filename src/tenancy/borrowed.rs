@@ -1,7 +1,11 @@
 //! A connection on loan to a transaction, and what is known of that transaction when it comes back.
 
 use std::{
-    sync::atomic::{AtomicU8, Ordering},
+    any::Any,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,16 +29,27 @@ pub(super) struct Borrowed {
     lease: Option<Lease>,
     connections: Connections,
     state: AtomicU8,
+    /// What must not end before the connection is free.
+    held: OnceLock<Held>,
 }
+
+/// Ends when it is dropped.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
 
 impl Borrowed {
     pub(super) async fn new(connections: &Connections) -> Result<Self> {
         let (lease, connections) = (Some(connections.lease().await?), connections.clone());
-        Ok(Self { lease, connections, state: AtomicU8::new(OPEN) })
+        Ok(Self { lease, connections, state: AtomicU8::new(OPEN), held: OnceLock::new() })
     }
 
     pub(super) fn link(&self) -> Result<&Link, sqlx::Error> {
         self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Keeps something for as long as the connection is not free.
+    pub(super) fn hold(&self, held: Held) {
+        // Set once: a request has one turn.
+        let _ = self.held.set(held);
     }
 
     pub(super) fn set(&self, state: u8) {
@@ -59,17 +74,21 @@ impl Drop for Borrowed {
             (LOST, _) | (_, Err(_)) => drop(Lease::take(lease)),
             (FORSAKEN, Ok(runtime)) => self.connections.forsake(lease, &runtime),
             // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
-            (_, Ok(runtime)) => drop(runtime.spawn(async move {
-                // Also when this ends in between.
-                lease.forsake();
-                match rolled_back(&lease).await {
-                    CLEAN => {
-                        lease.take_forsaken();
-                        drop(lease);
+            (_, Ok(runtime)) => {
+                let held = self.held.take();
+                drop(runtime.spawn(async move {
+                    // Also when this ends in between.
+                    lease.forsake();
+                    match rolled_back(&lease).await {
+                        CLEAN => {
+                            lease.take_forsaken();
+                            drop(lease);
+                        }
+                        _ => drop(Lease::take(lease)),
                     }
-                    _ => drop(Lease::take(lease)),
-                }
-            })),
+                    drop(held);
+                }));
+            }
         }
     }
 }

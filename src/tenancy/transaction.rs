@@ -5,6 +5,7 @@
 //! next one, a sweep of the pool sends it within milliseconds. Nothing can come between, because a connection executes in order.
 
 use std::{
+    any::Any,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::{
-    borrowed::{Borrowed, CLEAN, FORSAKEN, LOST},
+    borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
     connection::{Answer, Connections, Silence, is_outdated},
     driver::{Parameters, to_proxy_row},
 };
@@ -77,6 +78,7 @@ pub struct Transaction {
     waiting: AtomicU32,
     /// Somebody has given up waiting for a statement, which may still be running.
     abandoned: AtomicBool,
+    held: OnceLock<Held>,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -132,6 +134,7 @@ impl Transaction {
             database_time: AtomicU64::new(microseconds(opening)),
             waiting: AtomicU32::new(0),
             abandoned: AtomicBool::new(false),
+            held: OnceLock::new(),
         }
     }
 
@@ -182,6 +185,16 @@ impl Transaction {
             Trouble::Timeout => Error::Timeout,
             Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
         })
+    }
+
+    /// Keeps something until the transaction is over and its connection is free, whatever becomes of whoever waits for it.
+    pub fn hold(&self, held: impl Any + Send + Sync) {
+        let held: Held = Arc::new(held);
+        if let Some(connection) = self.connection().as_ref() {
+            connection.hold(Arc::clone(&held));
+        }
+        // Set once: a request has one turn.
+        let _ = self.held.set(held);
     }
 
     /// Nobody waits for a statement.

@@ -12,7 +12,22 @@ const RENAME: &str =
     "mutation { updateOrganization(input: { name: \"Other\" }) { organization { name } } }";
 const NAME: &str = "{ organization { name } }";
 
-/// Holds the lock that every change of the organization begins with.
+/// Waits until something holds.
+#[track_caller]
+fn until(holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let waiting = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let held = tokio::time::timeout(Duration::from_secs(4), waiting).await;
+        assert!(held.is_ok(), "it does not come to hold: {caller}");
+    }
+}
+
+/// Holds the row that a new name is written to.
 async fn hold(app: &App, slug: &str) -> PgConnection {
     let mut connection = app.database.connect_admin().await;
     connection.execute("BEGIN").await.unwrap();
@@ -39,9 +54,7 @@ async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    while busy(&app).await < 2 || app.engine.gates.load().1 < 6 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || busy(&app).await == 2 && app.engine.gates.load().1 == 6).await;
     assert_eq!(app.engine.gates.load(), (2, 6));
     // One more than may wait, also of another person of theirs once it is known whose they are.
     let refused = app.person("acme-owner").query(NAME).await;
@@ -63,7 +76,7 @@ async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
-    assert_eq!(app.engine.gates.load(), (0, 0));
+    until(async || app.engine.gates.load() == (0, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,9 +91,7 @@ async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    while busy(&app).await < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || busy(&app).await == 2).await;
     // No turn is left, and nobody may wait: a stranger is told the same as at any other time, and as of what does not exist.
     owner.query(NAME).await.assert_refused(429, "RATE_LIMITED");
     for slug in ["acme", "nowhere"] {
@@ -115,9 +126,7 @@ async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    while busy(&app).await < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || busy(&app).await == 2).await;
     let reply = owner.query(NAME).await;
     reply.assert_refused(429, "RATE_LIMITED");
     assert!(reply.text.contains("run at the same time"), "{reply:?}");
@@ -188,9 +197,7 @@ async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
     let lock = hold(&app, "acme").await;
     let owner = app.person("acme-owner");
     let stuck = tokio::spawn(async move { owner.query(RENAME).await });
-    while busy(&app).await < 1 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || busy(&app).await == 1).await;
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let strangers: Vec<_> = (0..40)
         .map(|n| {
@@ -213,4 +220,30 @@ async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
     for stranger in strangers {
         stranger.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_lasts_as_long_as_its_connection_is_not_free() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    owner.data(NAME).await;
+    let projects = app.database.connect_admin().await;
+    let mut projects = projects;
+    projects.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // Answered at once, for its other half; what the first half asked is still running.
+    let query = "{ organization { projects { totalCount } members(first: -1) { nodes { id } } } }";
+    for _ in 0..2 {
+        let reply = owner.query(query).await;
+        assert_eq!(reply.codes(), ["BAD_USER_INPUT"], "{reply:?}");
+    }
+    assert_eq!((busy(&app).await, app.engine.gates.load()), (2, (2, 0)));
+    // Gone before the answer.
+    let gone = owner.clone();
+    let gone = tokio::spawn(async move { gone.query(NAME).await });
+    until(async || app.engine.gates.load() == (2, 1)).await;
+    gone.abort();
+    until(async || app.engine.gates.load() == (2, 0)).await;
+    projects.close().await.unwrap();
+    until(async || app.engine.gates.load() == (0, 0)).await;
+    owner.data(NAME).await;
 }

@@ -251,7 +251,31 @@ async fn stripe_is_asked_once_for_one_key() {
     while app.database.value::<i64>(begun).await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    repeat(&owner, "slow", &body).await.assert_refused(409, "IDEMPOTENCY_CONFLICT");
+    let early = repeat(&owner, "slow", &body).await;
+    early.assert_refused(409, "IDEMPOTENCY_CONFLICT");
+    assert_eq!(early.headers["retry-after"], "1");
     thinking.await.unwrap().data();
     assert!(is_replay(&repeat(&owner, "slow", &body).await));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_not_kept_but_not_repeated_either() {
+    let mut settings = Settings::default();
+    settings.limits.complexity = 1_000_000;
+    let app = App::with(settings).await;
+    app.database
+        .execute(
+            "INSERT INTO app.projects (organization_id, name, description)
+             SELECT '00000000-0000-4000-8000-00000000000a', 'many ' || n, repeat('x', 2000) FROM generate_series(1, 100) n",
+        )
+        .await;
+    let body = json!({ "query": "mutation {
+        createProject(input: { name: \"Anvil\" }) { project { id } }
+        query { organization { a: projects(first: 100) { nodes { description } } b: projects(first: 100) { nodes { description } } } } }" });
+    let member = app.person("acme-member");
+    repeat(&member, "long", &body).await.data();
+    let again = repeat(&member, "long", &body).await;
+    again.assert_refused(409, "IDEMPOTENCY_CONFLICT");
+    assert!(again.text.contains("too long to be kept"), "{again:?}");
+    assert_eq!(projects(&app, "Anvil").await, 1);
 }

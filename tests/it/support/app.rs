@@ -20,6 +20,7 @@ use tenantry::{
     usage::Meter,
 };
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use super::{Client, database::Database};
 
@@ -163,6 +164,7 @@ impl App {
             }),
             attempts: Attempts::new(settings.attempts, settings.attempts_by_address),
             metrics,
+            mutations: TaskTracker::new(),
             placement,
             environment,
             timeout: settings.timeout,

@@ -32,6 +32,10 @@ fn undisturbed(mut command: Command) -> Command {
             "BILLING",
             "STRIPE",
             "SMTP",
+            "ADMIN",
+            "LOG_FORMAT",
+            "MAX_",
+            "OTEL",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))
