@@ -12,6 +12,7 @@ mod headers;
 mod health;
 mod incoming;
 mod negotiate;
+mod json;
 mod results;
 mod sdl;
 mod sse;

@@ -21,6 +21,7 @@ use super::{
     Server,
     incoming::from_fields,
     results::{prepare, results},
+    json::parse,
 };
 use crate::{auth::Caller, request::Call, tenancy::Destination};
 
@@ -239,8 +240,10 @@ async fn receive(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     loop {
         match socket.recv().await {
             Some(Ok(Message::Text(text))) => {
-                let message = serde_json::from_str(&text);
-                return message.map(Some).map_err(|_| Close(4400, "Invalid message received"));
+                let message = parse("the message", text.as_bytes())
+                    .ok()
+                    .and_then(|message| serde_json::from_value(message).ok());
+                return message.map(Some).ok_or(Close(4400, "Invalid message received"));
             }
             Some(Ok(Message::Binary(_))) => return Err(Close(4400, "Invalid message received")),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
