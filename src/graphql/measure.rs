@@ -106,8 +106,8 @@ impl<'document> Measuring<'document> {
         Self { document, done, open, variables }
     }
 
-    /// The whole document: all operations together, and every fragment, used or not.
-    pub(super) fn document(&mut self, limits: &Limits) -> Result<(), Refusal> {
+    /// The whole document: all operations together, and every fragment, used or not. Tells how many selections the operations have.
+    pub(super) fn document(&mut self, limits: &Limits) -> Result<usize, Refusal> {
         let mut total = Measure::default();
         for (_, operation) in self.document.operations.iter() {
             let mutates = operation.node.ty == OperationType::Mutation;
@@ -124,7 +124,7 @@ impl<'document> Measuring<'document> {
             }
             measure.check(limits)?;
         }
-        Ok(())
+        Ok(total.selections)
     }
 
     /// `mutates`: the fields are the root fields of a mutation.
