@@ -17,7 +17,8 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
-    http::header,
+    http::{StatusCode, Version, header},
+    response::IntoResponse,
 };
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -128,6 +129,15 @@ fn builder(limits: ClientLimits) -> Builder<TokioExecutor> {
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_BYTES)
+/// RFC 9112, section 3.2: whoever is in front may have read another one of several.
+fn has_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    }
+}
+
         .enable_connect_protocol();
     builder
 }
@@ -159,9 +169,10 @@ impl Client {
             }
             let app = app.clone();
             async move {
-                Ok::<_, Infallible>(
-                    app.oneshot(request).await.unwrap_or_else(|never| match never {}),
-                )
+                if !has_one_host(&request) {
+                    return Ok::<_, Infallible>(StatusCode::BAD_REQUEST.into_response());
+                }
+                Ok(app.oneshot(request).await.unwrap_or_else(|never| match never {}))
             }
         });
         let io = TokioIo::new(Box::pin(stream));
