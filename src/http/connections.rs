@@ -2,16 +2,7 @@
 //!
 //! Bodies have a time limit of their own (`incoming.rs`), and so has what goes on for ever.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -36,13 +27,16 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
-use super::{Server, router};
+use super::{Server, activity::Activity, router};
 
 /// Bytes of a request's line and headers; tokens of identity providers have some thousands.
 const HEADER_BYTES: u32 = 64 * 1024;
 
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same where a connection is shared by many answers; longer than the longest silence of a stream that lives.
+pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a client of HTTP/2 is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
@@ -62,6 +56,8 @@ pub struct ClientLimits {
     pub header_timeout: Duration,
     /// Between two requests, until the headers of the next have come.
     pub idle_timeout: Duration,
+    /// For a client of HTTP/2 that takes nothing of an answer.
+    pub stall_timeout: Duration,
 }
 
 /// A connection's place among those that there may be; kept by whoever takes the connection over.
@@ -129,6 +125,10 @@ fn builder(limits: ClientLimits) -> Builder<TokioExecutor> {
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_BYTES)
+        .enable_connect_protocol();
+    builder
+}
+
 /// RFC 9112, section 3.2: whoever is in front may have read another one of several.
 fn has_one_host(request: &Request) -> bool {
     let hosts = request.headers().get_all(header::HOST).iter().count();
@@ -136,10 +136,6 @@ fn has_one_host(request: &Request) -> bool {
         Version::HTTP_11 => hosts == 1,
         _ => hosts <= 1,
     }
-}
-
-        .enable_connect_protocol();
-    builder
 }
 
 /// A connection.
@@ -157,11 +153,11 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let asked = Arc::new(AtomicBool::new(false));
-        let begun = Arc::clone(&asked);
+        let activity = Activity::default();
+        let asking = activity.clone();
         let answering = place.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            begun.store(true, Ordering::Relaxed);
+            let running = asking.begin(request.version());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             if request.headers().contains_key(header::UPGRADE) {
@@ -172,22 +168,20 @@ impl Client {
                 if !has_one_host(&request) {
                     return Ok::<_, Infallible>(StatusCode::BAD_REQUEST.into_response());
                 }
-                Ok(app.oneshot(request).await.unwrap_or_else(|never| match never {}))
+                let response = app.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok(match running {
+                    Some(running) => running.until_taken(response),
+                    None => response,
+                })
             }
         });
         let io = TokioIo::new(Box::pin(stream));
         let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
         let mut connection = pin!(watcher.watch(connection));
-        let silent = async {
-            sleep(limits.header_timeout).await;
-            if asked.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             // Whatever a client does wrong to its own connection is its own affair.
             _ = &mut connection => {}
-            () = silent => {}
+            () = activity.ceased(limits) => {}
         }
         drop(place);
     }
