@@ -1,9 +1,12 @@
 //! The schema as a file, under the same setting as introspection.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -12,6 +15,7 @@ use super::{
     Server,
     answer::failed,
     authenticate::{authenticate, refused_caller},
+    client_ip::client_ip,
     documents::sha256,
     headers::{is_known, request_id},
     negotiate::MediaType,
@@ -25,14 +29,19 @@ static SDL: LazyLock<(String, String)> = LazyLock::new(|| {
     (sdl, tag)
 });
 
-pub(super) async fn serve(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+pub(super) async fn serve(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     let allowed = match server.introspection {
         Introspection::Always => true,
         Introspection::Never => false,
         Introspection::Authenticated => match authenticate(&server, &headers).await {
             Ok(_) => true,
             Err(error) => {
-                let error = refused_caller(&server, error, None);
+                let address = client_ip(&headers, peer, &server.trusted_proxies);
+                let error = refused_caller(&server, error, Some(address));
                 return failed(MediaType::Json, error, request_id(&headers));
             }
         },

@@ -19,11 +19,12 @@ use uuid::Uuid;
 
 use super::{
     Server,
+    authenticate::refused_caller,
     incoming::from_fields,
-    results::{prepare, results},
     json::parse,
+    results::{prepare, results},
 };
-use crate::{auth::Caller, request::Call, tenancy::Destination};
+use crate::{auth::Caller, error::Error, request::Call, tenancy::Destination};
 
 /// The name of the protocol.
 pub(super) const PROTOCOL: &str = "graphql-transport-ws";
@@ -152,9 +153,11 @@ impl Connection {
             _ => token,
         };
         let verified = self.server.verifier.verify(token).await;
-        verified.map(Arc::new).map_err(|error| match error {
-            crate::auth::VerifyError::Token(_) => Close(4403, "Forbidden"),
-            crate::auth::VerifyError::Unavailable(_) => Close(1013, "try again later"),
+        verified.map(Arc::new).map_err(|error| {
+            match refused_caller(&self.server, error, self.destination.client_ip) {
+                Error::Unauthenticated(_) => Close(4403, "Forbidden"),
+                _ => Close(1013, "try again later"),
+            }
         })
     }
 
