@@ -17,6 +17,8 @@ mod command_line;
 mod database;
 mod dev;
 mod doctor;
+mod fuzz;
+mod hostile;
 mod http;
 mod invitation;
 mod isolation;
