@@ -1,6 +1,6 @@
 //! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not too long.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -79,17 +79,17 @@ pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsup
 }
 
 pub(super) fn from_query(query: &str) -> Result<Asked, Unsupported> {
-    let parameters: HashMap<String, String> =
-        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let mut fields = Map::new();
-    for (name, text) in parameters {
-        let value = match name.as_str() {
-            "query" | "operationName" | "documentId" => Value::String(text),
+    for (name, text) in url::form_urlencoded::parse(query.as_bytes()) {
+        let value = match &*name {
+            "query" | "operationName" | "documentId" => Value::String(text.into_owned()),
             "variables" | "extensions" if text.is_empty() => Value::Null,
             "variables" | "extensions" => parse(&name, text.as_bytes())?,
             _ => continue,
         };
-        fields.insert(name, value);
+        if fields.insert(name.clone().into_owned(), value).is_some() {
+            return Err(Unsupported::bad(format!("{name} stands twice in the address")));
+        }
     }
     from_fields(fields)
 }
