@@ -64,7 +64,6 @@ async fn what_stands_in_an_address_is_held_to_the_same() {
     let client = app.person("acme-owner");
     let query = ("query", "{ viewer { id } }");
     let deep = format!("{{\"a\":{}", "[".repeat(20_000));
-    let many = format!("{{\"a\":[{}]}}", vec!["1"; 21_000].join(","));
     let bomb = "{ ...f } fragment f on Query { ...f }";
     for (parameters, status, code) in [
         (vec![query, query], 400, "UNSUPPORTED_REQUEST"),
@@ -72,7 +71,6 @@ async fn what_stands_in_an_address_is_held_to_the_same() {
         (vec![query, ("variables", "{}"), ("variables", "{}")], 400, "UNSUPPORTED_REQUEST"),
         (vec![query, ("variables", "{\"a\":1,\"a\":2}")], 400, "UNSUPPORTED_REQUEST"),
         (vec![query, ("variables", &deep)], 400, "UNSUPPORTED_REQUEST"),
-        (vec![query, ("variables", &many)], 413, "UNSUPPORTED_REQUEST"),
         (vec![query, ("variables", "[]")], 400, "UNSUPPORTED_REQUEST"),
         (vec![("query", "\0")], 400, "GRAPHQL_PARSE_FAILED"),
         (vec![("query", bomb)], 400, "GRAPHQL_VALIDATION_FAILED"),
