@@ -7,6 +7,7 @@ mod documents;
 mod keys;
 mod memory;
 mod refusals;
+mod repeats;
 mod slow;
 mod strangers;
 mod streams;
