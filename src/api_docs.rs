@@ -22,6 +22,7 @@ Made from the schema and the list of errors by `tenantry schema --docs`. The who
 
 Requests are POST with `Content-Type: application/json` and `Authorization: Bearer TOKEN`, or GET for queries. With `Accept: application/graphql-response+json` the HTTP
 status tells what happened; with `application/json` every well-formed request gets 200, as older clients expect. A batch is an array of up to ten operations.
+A body holds up to 20,000 JSON values, and no object in it a name twice; a document goes over the schema (`__schema`, `__type`) three times at the most, aliases within counted.
 
 - **Persisted queries**: send `extensions.persistedQuery` as Apollo's and urql's clients do, or `documentId`. With `TRUSTED_DOCUMENTS` only the documents of a manifest are executed, as
   graphql-codegen, relay-compiler and Apollo write it.

@@ -60,6 +60,8 @@ pub struct Operation {
     pub introspection_only: bool,
     /// It asks for introspection.
     pub introspects: bool,
+    /// Fields, spreads and inline fragments, with its fragments spread out.
+    pub selections: usize,
     /// Variables that are null where a request leaves them out.
     optional: Vec<Name>,
     checked: Checked,
@@ -143,7 +145,7 @@ impl Operation {
             message: "the document is not GraphQL, or defines a name twice".to_owned(),
         })?;
         let mut measuring = Measuring::new(&parsed);
-        measuring.document(limits)?;
+        let selections = measuring.document(limits)?;
         let used = measuring.variables;
         let checked = rules.check(&checkable, name)?;
 
@@ -193,6 +195,7 @@ impl Operation {
             reads_back,
             introspection_only,
             introspects,
+            selections,
             optional,
             checked,
         })

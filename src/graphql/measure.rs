@@ -14,6 +14,9 @@ use async_graphql::{
 
 use super::limits::{Limits, MAX_NESTING, Refusal};
 
+/// Introspection is told without a transaction and so without a turn, and the whole schema is long.
+const MAX_INTROSPECTIONS: usize = 3;
+
 /// The size of a selection with its fragments spread out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Measure {
@@ -22,6 +25,8 @@ pub(super) struct Measure {
     aliases: usize,
     depth: usize,
     introspection_depth: usize,
+    /// How often the schema is gone over at the most: aliases within introspection repeat it.
+    introspections: usize,
     /// How deep selection sets stand in each other, those of fragments included.
     height: usize,
 }
@@ -33,6 +38,7 @@ impl Measure {
             aliases: self.aliases.saturating_add(other.aliases),
             depth: self.depth.max(other.depth),
             introspection_depth: self.introspection_depth.max(other.introspection_depth),
+            introspections: self.introspections.saturating_add(other.introspections),
             height: self.height.max(other.height),
         }
     }
@@ -44,16 +50,17 @@ impl Measure {
     }
 
     fn under(self, field: &Field) -> Self {
-        let (depth, introspection_depth) = if is_introspection(field) {
-            (0, 1 + self.depth.max(self.introspection_depth))
+        let (depth, introspection_depth, introspections) = if is_introspection(field) {
+            (0, 1 + self.depth.max(self.introspection_depth), self.aliases.saturating_add(1))
         } else {
-            (1 + self.depth, self.introspection_depth)
+            (1 + self.depth, self.introspection_depth, self.introspections)
         };
         Self {
             selections: self.selections.saturating_add(1),
             aliases: self.aliases.saturating_add(usize::from(field.alias.is_some())),
             depth,
             introspection_depth,
+            introspections,
             height: self.height + 1,
         }
     }
@@ -65,6 +72,11 @@ impl Measure {
                 self.introspection_depth,
                 limits.introspection_depth,
                 "introspects deeper than {} levels",
+            ),
+            (
+                self.introspections,
+                MAX_INTROSPECTIONS,
+                "introspects more than {} times, aliases within counted",
             ),
             (self.height, MAX_NESTING, "nests deeper than {} levels, fragments included"),
             (self.aliases, limits.aliases, "has more than {} aliases"),
@@ -94,8 +106,8 @@ impl<'document> Measuring<'document> {
         Self { document, done, open, variables }
     }
 
-    /// The whole document: all operations together, and every fragment, used or not.
-    pub(super) fn document(&mut self, limits: &Limits) -> Result<(), Refusal> {
+    /// The whole document: all operations together, and every fragment, used or not. Tells how many selections the operations have.
+    pub(super) fn document(&mut self, limits: &Limits) -> Result<usize, Refusal> {
         let mut total = Measure::default();
         for (_, operation) in self.document.operations.iter() {
             let mutates = operation.node.ty == OperationType::Mutation;
@@ -112,7 +124,7 @@ impl<'document> Measuring<'document> {
             }
             measure.check(limits)?;
         }
-        Ok(())
+        Ok(total.selections)
     }
 
     /// `mutates`: the fields are the root fields of a mutation.

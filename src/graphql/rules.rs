@@ -21,8 +21,9 @@ use crate::error::ErrorCode;
 /// A document may have more errors than are told.
 const MAX_ERRORS: usize = 10;
 
-/// Messages repeat names of the client's; nobody reads more than this of one.
-const MAX_MESSAGE_CHARS: usize = 300;
+/// Messages repeat names and values of the client's; nobody reads more than this of one, or of a word in it.
+const MAX_MESSAGE_CHARS: usize = 160;
+const MAX_WORD_CHARS: usize = 60;
 
 /// White space and comments are tokens of the parser as well, which are counted apart from the others (`scan.rs`).
 const TOKENS_AROUND_EACH: usize = 8;
@@ -170,9 +171,17 @@ fn refusal(error: &GraphQLError, code: ErrorCode) -> Refusal {
 }
 
 fn shortened(message: &str) -> String {
-    let mut chars = message.chars();
-    let mut short: String = chars.by_ref().take(MAX_MESSAGE_CHARS).collect();
-    if chars.next().is_some() {
+    let mut short = String::new();
+    let mut word = 0;
+    let cut = message.chars().enumerate().find(|&(count, char)| {
+        word = if char.is_whitespace() { 0 } else { word + 1 };
+        let full = count == MAX_MESSAGE_CHARS || word > MAX_WORD_CHARS;
+        if !full {
+            short.push(char);
+        }
+        full
+    });
+    if cut.is_some() {
         short.push('…');
     }
     short

@@ -2,25 +2,15 @@
 //!
 //! Bodies have a time limit of their own (`incoming.rs`), and so has what goes on for ever.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
-    http::{Version, header},
-    response::Response,
+    http::{StatusCode, Version, header},
+    response::IntoResponse,
 };
-use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -37,13 +27,16 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
-use super::{Server, router};
+use super::{Server, activity::Activity, router};
 
 /// Bytes of a request's line and headers; tokens of identity providers have some thousands.
 const HEADER_BYTES: u32 = 64 * 1024;
 
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same where a connection is shared by many answers; longer than the longest silence of a stream that lives.
+pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a client of HTTP/2 is asked whether it lives, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
@@ -63,6 +56,8 @@ pub struct ClientLimits {
     pub header_timeout: Duration,
     /// Between two requests, until the headers of the next have come.
     pub idle_timeout: Duration,
+    /// For a client of HTTP/2 that takes nothing of an answer.
+    pub stall_timeout: Duration,
 }
 
 /// A connection's place among those that there may be, and among those that a stopping server waits for; kept by whoever takes the
@@ -141,6 +136,15 @@ fn builder(limits: ClientLimits) -> Builder<TokioExecutor> {
     builder
 }
 
+/// RFC 9112, section 3.2: whoever is in front may have read another one of several.
+fn has_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    }
+}
+
 /// A connection.
 struct Client {
     stream: TcpStream,
@@ -156,11 +160,11 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let progress = Arc::new(Progress::begin());
-        let (moving, answering) = (Arc::clone(&progress), place.clone());
+        let activity = Activity::default();
+        let asking = activity.clone();
+        let answering = place.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            moving.note(request.version());
-            let progress = Arc::clone(&moving);
+            let running = asking.begin(request.version());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             if request.headers().contains_key(header::UPGRADE) {
@@ -168,86 +172,24 @@ impl Client {
             }
             let app = app.clone();
             async move {
+                if !has_one_host(&request) {
+                    return Ok::<_, Infallible>(StatusCode::BAD_REQUEST.into_response());
+                }
                 let response = app.oneshot(request).await.unwrap_or_else(|never| match never {});
-                Ok::<_, Infallible>(progress.watch(response))
+                Ok(match running {
+                    Some(running) => running.until_taken(response),
+                    None => response,
+                })
             }
         });
         let io = TokioIo::new(Box::pin(stream));
         let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
         let mut connection = pin!(watcher.watch(connection));
-        let silent = async {
-            sleep(limits.header_timeout).await;
-            progress.end(limits.idle_timeout).await;
-        };
         tokio::select! {
             // Whatever a client does wrong to its own connection is its own affair.
             _ = &mut connection => {}
-            () = silent => {}
+            () = activity.ceased(limits) => {}
         }
         drop(place);
-    }
-}
-
-/// When something last moved on a connection. HTTP/1 has time limits of its own; with HTTP/2 a client can keep a connection without
-/// asking for anything, and answers without taking them.
-struct Progress {
-    begun: Instant,
-    asked: AtomicBool,
-    is_http2: AtomicBool,
-    last: AtomicU64,
-}
-
-impl Progress {
-    fn begin() -> Self {
-        Self {
-            begun: Instant::now(),
-            asked: AtomicBool::new(false),
-            is_http2: AtomicBool::new(false),
-            last: AtomicU64::new(0),
-        }
-    }
-
-    fn note(&self, version: Version) {
-        self.asked.store(true, Ordering::Relaxed);
-        if version == Version::HTTP_2 {
-            self.is_http2.store(true, Ordering::Relaxed);
-            self.moved();
-        }
-    }
-
-    fn moved(&self) {
-        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(since, Ordering::Relaxed);
-    }
-
-    /// Sees the parts of an answer leave.
-    fn watch(self: Arc<Self>, response: Response) -> Response {
-        if !self.is_http2.load(Ordering::Relaxed) {
-            return response;
-        }
-        response.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                self.moved();
-                frame
-            }))
-        })
-    }
-
-    /// Resolves when the connection is to be closed: nothing was asked, or nothing moves.
-    async fn end(&self, idle_timeout: Duration) {
-        if !self.asked.load(Ordering::Relaxed) {
-            return;
-        }
-        if !self.is_http2.load(Ordering::Relaxed) {
-            return std::future::pending().await;
-        }
-        loop {
-            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let left = (last + idle_timeout).saturating_sub(self.begun.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            sleep(left).await;
-        }
     }
 }

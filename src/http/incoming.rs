@@ -1,6 +1,6 @@
 //! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not too long.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -9,13 +9,14 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
-use super::documents::Asked;
+use super::{documents::Asked, json::parse};
 use crate::graphql::document::GraphqlRequest;
 
 /// A body that takes longer is not coming.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request that cannot be read as GraphQL over HTTP.
+#[derive(Debug)]
 pub(super) struct Unsupported(pub(super) StatusCode, pub(super) String);
 
 impl Unsupported {
@@ -63,9 +64,7 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Unsupported> 
 
 pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
     let bytes = read(body, most).await?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Unsupported::bad(format!("the body is not JSON: {error}")))?;
-    match value {
+    match parse("the body", &bytes)? {
         Value::Object(fields) => from_fields(fields).map(Incoming::One),
         Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),
         Value::Array(items) => {
@@ -80,18 +79,17 @@ pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsup
 }
 
 pub(super) fn from_query(query: &str) -> Result<Asked, Unsupported> {
-    let parameters: HashMap<String, String> =
-        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let mut fields = Map::new();
-    for (name, text) in parameters {
-        let value = match name.as_str() {
-            "query" | "operationName" | "documentId" => Value::String(text),
+    for (name, text) in url::form_urlencoded::parse(query.as_bytes()) {
+        let value = match &*name {
+            "query" | "operationName" | "documentId" => Value::String(text.into_owned()),
             "variables" | "extensions" if text.is_empty() => Value::Null,
-            "variables" | "extensions" => serde_json::from_str(&text)
-                .map_err(|_| Unsupported::bad(format!("{name} is not JSON")))?,
+            "variables" | "extensions" => parse(&name, text.as_bytes())?,
             _ => continue,
         };
-        fields.insert(name, value);
+        if fields.insert(name.clone().into_owned(), value).is_some() {
+            return Err(Unsupported::bad(format!("{name} stands twice in the address")));
+        }
     }
     from_fields(fields)
 }

@@ -1,5 +1,6 @@
 //! HTTP: routes, and what all of them share.
 
+mod activity;
 mod admin;
 mod answer;
 mod authenticate;
@@ -11,6 +12,7 @@ mod graphql;
 mod headers;
 mod health;
 mod incoming;
+mod json;
 mod negotiate;
 mod results;
 mod sdl;
@@ -41,7 +43,7 @@ use tower_http::{
 use crate::{auth::Verifier, config::Introspection, request::Engine};
 
 pub use admin::serve_admin;
-pub use connections::{ClientLimits, serve};
+pub use connections::{ClientLimits, STALL_TIMEOUT, serve};
 pub use documents::Documents;
 pub use graphiql::{Person, missing_page};
 pub use health::{Readiness, check_migrations, problems};

@@ -21,6 +21,7 @@ use super::{
     Server,
     authenticate::refused_caller,
     incoming::from_fields,
+    json::parse,
     results::{prepare, results},
 };
 use crate::{auth::Caller, error::Error, request::Call, tenancy::Destination};
@@ -152,10 +153,11 @@ impl Connection {
             _ => token,
         };
         let verified = self.server.verifier.verify(token).await;
-        let address = self.destination.client_ip;
-        verified.map(Arc::new).map_err(|error| match refused_caller(&self.server, error, address) {
-            Error::RateLimited { .. } | Error::Unavailable(_) => Close(1013, "try again later"),
-            _ => Close(4403, "Forbidden"),
+        verified.map(Arc::new).map_err(|error| {
+            match refused_caller(&self.server, error, self.destination.client_ip) {
+                Error::Unauthenticated(_) => Close(4403, "Forbidden"),
+                _ => Close(1013, "try again later"),
+            }
         })
     }
 
@@ -241,8 +243,10 @@ async fn receive(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     loop {
         match socket.recv().await {
             Some(Ok(Message::Text(text))) => {
-                let message = serde_json::from_str(&text);
-                return message.map(Some).map_err(|_| Close(4400, "Invalid message received"));
+                let message = parse("the message", text.as_bytes())
+                    .ok()
+                    .and_then(|message| serde_json::from_value(message).ok());
+                return message.map(Some).ok_or(Close(4400, "Invalid message received"));
             }
             Some(Ok(Message::Binary(_))) => return Err(Close(4400, "Invalid message received")),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}

@@ -198,6 +198,10 @@ pub async fn allowances(session: &impl Scope) -> Result<[Allowance; Feature::ALL
 ///
 /// When the database fails.
 pub async fn find(session: &impl ConnectionTrait, plan: &str) -> Result<Option<plan::Model>> {
+    // PostgreSQL cannot be asked for such a text.
+    if plan.contains('\0') {
+        return Ok(None);
+    }
     Ok(plan::Entity::find_by_id(plan).one(session).await?)
 }
 

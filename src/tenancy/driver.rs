@@ -49,6 +49,7 @@ fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
         Value::Int(_) => Type::INT4,
         // LIMIT and OFFSET are unsigned in sea-query.
         Value::BigInt(_) | Value::BigUnsigned(_) => Type::INT8,
+        Value::Double(_) => Type::FLOAT8,
         Value::String(_) => Type::TEXT,
         Value::Bytes(_) => Type::BYTEA,
         Value::Uuid(_) => Type::UUID,
@@ -79,6 +80,7 @@ impl ToSql for Parameter {
             Value::Int(value) => value.to_sql(of, out),
             Value::BigInt(value) => value.to_sql(of, out),
             Value::BigUnsigned(value) => value.map(i64::try_from).transpose()?.to_sql(of, out),
+            Value::Double(value) => value.to_sql(of, out),
             Value::String(value) => value.to_sql(of, out),
             Value::Bytes(value) => value.to_sql(of, out),
             Value::Uuid(value) => value.to_sql(of, out),
@@ -123,6 +125,7 @@ fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::Error> {
         Type::INT2 => Value::SmallInt(get(row, index)?),
         Type::INT4 => Value::Int(get(row, index)?),
         Type::INT8 => Value::BigInt(get(row, index)?),
+        Type::FLOAT8 => Value::Double(get(row, index)?),
         Type::TEXT | Type::VARCHAR | Type::NAME => Value::String(get(row, index)?),
         Type::BYTEA => Value::Bytes(get(row, index)?),
         Type::UUID => Value::Uuid(get(row, index)?),

@@ -266,12 +266,13 @@ async fn an_answer_that_is_too_long_is_not_kept_but_not_repeated_either() {
     app.database
         .execute(
             "INSERT INTO app.projects (organization_id, name, description)
-             SELECT '00000000-0000-4000-8000-00000000000a', 'many ' || n, repeat('x', 2000) FROM generate_series(1, 100) n",
+             SELECT '00000000-0000-4000-8000-00000000000a', 'many ' || n, repeat('x', 2000) FROM generate_series(1, 40) n",
         )
         .await;
     let body = json!({ "query": "mutation {
         createProject(input: { name: \"Anvil\" }) { project { id } }
-        query { organization { a: projects(first: 100) { nodes { description } } b: projects(first: 100) { nodes { description } } } } }" });
+        query { organization { a: projects(first: 100) { nodes { description } } b: projects(first: 100) { nodes { description } }
+            c: projects(first: 100) { nodes { description } } d: projects(first: 100) { nodes { description } } } } }" });
     let member = app.person("acme-member");
     repeat(&member, "long", &body).await.data();
     let again = repeat(&member, "long", &body).await;

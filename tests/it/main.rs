@@ -19,6 +19,8 @@ mod database;
 mod dev;
 mod doctor;
 mod faults;
+mod fuzz;
+mod hostile;
 mod http;
 mod idempotency;
 mod injection;

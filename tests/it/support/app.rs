@@ -85,6 +85,7 @@ impl Default for Settings {
                 connections: 1_000,
                 header_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(75),
+                stall_timeout: tenantry::http::STALL_TIMEOUT,
             },
             documents: Documents::open(),
             cors_origins: Vec::new(),

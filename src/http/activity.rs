@@ -1,0 +1,83 @@
+//! What happens on a connection, so that one on which nothing does is closed. HTTP/1.1 knows for itself when it waits for a request;
+//! a client of HTTP/2 that answers pings would be kept for ever.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{body::Body, http::Version, response::Response};
+use http_body_util::BodyExt;
+use tokio::{sync::watch, time::timeout};
+
+use super::connections::ClientLimits;
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    /// Grows with whatever happens.
+    moves: u64,
+    /// Requests whose answers are not over.
+    running: usize,
+}
+
+/// Of one connection; cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Activity {
+    state: watch::Sender<State>,
+    multiplexed: Arc<AtomicBool>,
+}
+
+/// A request whose answer is not over.
+pub(super) struct Running(watch::Sender<State>);
+
+impl Running {
+    /// The answer, which is over when its body is dropped.
+    pub(super) fn until_taken(self, response: Response) -> Response {
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                self.0.send_modify(|state| state.moves += 1);
+                frame
+            }))
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|state| {
+            state.moves += 1;
+            state.running -= 1;
+        });
+    }
+}
+
+impl Activity {
+    /// A request has come; `None` where the protocol has only one at a time, and looks after it.
+    pub(super) fn begin(&self, version: Version) -> Option<Running> {
+        let multiplexed = version == Version::HTTP_2;
+        self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        self.state.send_modify(|state| {
+            state.moves += 1;
+            state.running += usize::from(multiplexed);
+        });
+        multiplexed.then(|| Running(self.state.clone()))
+    }
+
+    /// Resolves when nothing has happened for too long.
+    pub(super) async fn ceased(&self, limits: ClientLimits) {
+        let mut state = self.state.subscribe();
+        let (mut seen, mut limit) = (0, limits.header_timeout);
+        loop {
+            let moved = timeout(limit, state.wait_for(|state| state.moves != seen)).await;
+            let Ok(Ok(State { moves, running })) = moved.map(|state| state.map(|state| *state))
+            else {
+                return;
+            };
+            if !self.multiplexed.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
+            seen = moves;
+            limit = if running > 0 { limits.stall_timeout } else { limits.idle_timeout };
+        }
+    }
+}
