@@ -24,7 +24,7 @@ use tenantry::{
     request::{Call, Engine},
     schema::Api,
     tenancy::{
-        Access, DatabaseOptions, Destination, Environment, InvitationKey, Placement, Rules, open,
+        Access, DatabaseOptions, Destination, Environment, Placement, Rules, SecretKey, open,
     },
     usage::Meter,
 };
@@ -64,7 +64,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         trial_term: chrono::Duration::days(14),
         max_owned_organizations: 3,
         invitation_term: chrono::Duration::days(7),
-        invitation_key: InvitationKey(SECRET.into()),
+        secret_key: SecretKey(SECRET.into()),
         mails_invitations: false,
         public_url: "https://app.example".to_owned(),
         stripe: None,

@@ -32,7 +32,9 @@ A body holds up to 20,000 JSON values, and no object in it a name twice; a docum
   ends with an error when its token expires, when the person may see no more, when it is too slow, and when events may have been lost: then subscribe and ask again.
 - **After a change**: `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }` reads in the same request what else has changed.
 - **Repeating safely**: send a mutation with the header `Idempotency-Key`, a UUID of your own, and repeat it with the same key when no answer came, after `UNAVAILABLE` with the outcome `UNKNOWN` too. It is done once, and answered alike
-  (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`, and so it is, with another text, while the first one still runs. What came to nothing is not kept: it is tried anew.
+  (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`. While the first one still runs a repetition waits for it, five seconds at the most. What came to nothing is not kept: it is tried anew.
+  After `leaveOrganization` and `deleteOrganization` a repetition gets `NOT_FOUND`: it was done. A mutation that asks Stripe keeps its key as soon as it has asked: while it runs, and for twice `REQUEST_TIMEOUT` if it broke off, a repetition gets
+  `IDEMPOTENCY_CONFLICT` with `extensions.retryAfter`, and after that Stripe is asked anew.
 - **Ids**: `X-Request-Id` comes back, and stands in the log and in errors of the server; send a UUID of your own to follow a request through your systems.
 
 ## Errors

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{BillingConfig, ConfigError, JwtConfig, MIN_SECRET_BYTES, MailConfig};
 use crate::{
     clock::Clock,
-    tenancy::{Environment, InvitationKey, Rules},
+    tenancy::{Environment, Rules, SecretKey},
 };
 
 /// Business rules.
@@ -52,7 +52,7 @@ pub struct RulesConfig {
     )]
     pub invitation_days: u16,
 
-    /// The secret behind the links of invitations: at least 32 bytes. Derived from JWT_SECRET when not set.
+    /// The secret behind the links of invitations, and behind answers that are kept: at least 32 bytes. Derived from JWT_SECRET when not set.
     #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<String>,
 
@@ -79,7 +79,7 @@ impl RulesConfig {
     ///
     /// When the secret key is too short, or there is nothing to derive one from.
     pub fn environment(&self, clock: Clock, jwt: &JwtConfig) -> Result<Environment, ConfigError> {
-        self.with_key(clock, self.invitation_key(jwt)?)
+        self.with_key(clock, self.derived_key(jwt)?)
     }
 
     /// As [`environment`](Self::environment), for commands that invite nobody: they need no secret key.
@@ -91,13 +91,13 @@ impl RulesConfig {
         self.with_key(clock, uuid::Uuid::new_v4().as_bytes().to_vec())
     }
 
-    fn with_key(&self, clock: Clock, invitation_key: Vec<u8>) -> Result<Environment, ConfigError> {
+    fn with_key(&self, clock: Clock, secret_key: Vec<u8>) -> Result<Environment, ConfigError> {
         let rules = Rules {
             billing_grace: chrono::Duration::days(self.billing_grace_days.into()),
             trial_term: chrono::Duration::days(self.trial_days.into()),
             max_owned_organizations: self.max_owned_organizations,
             invitation_term: chrono::Duration::days(self.invitation_days.into()),
-            invitation_key: InvitationKey(invitation_key),
+            secret_key: SecretKey(secret_key),
             mails_invitations: self.mail.smtp_url.is_some(),
             public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
             stripe: self.billing.stripe()?,
@@ -105,7 +105,7 @@ impl RulesConfig {
         Ok(Environment { clock, rules: Arc::new(rules) })
     }
 
-    fn invitation_key(&self, jwt: &JwtConfig) -> Result<Vec<u8>, ConfigError> {
+    fn derived_key(&self, jwt: &JwtConfig) -> Result<Vec<u8>, ConfigError> {
         match self.secret_key.as_deref() {
             Some(key) if key.len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
                 "SECRET_KEY has {} bytes: it must have at least {MIN_SECRET_BYTES}",

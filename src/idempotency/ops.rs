@@ -54,7 +54,7 @@ pub async fn claim(
             let tenant = session.authorize(Permission::OrganizationRead).ok();
             let organization = tenant.map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
-            match unseal(&session.rules().invitation_key, &bound, &kept) {
+            match unseal(&session.rules().secret_key, &bound, &kept) {
                 Ok(answer) if answer.is_empty() => {
                     conflict("it was done, and its answer was too long to be kept", None)
                 }
@@ -84,7 +84,7 @@ pub async fn keep(
 ) -> Result<()> {
     let response = if response.len() > MOST_BYTES { "" } else { response };
     let bound = bound(session, organization, key, fingerprint);
-    let sealed = seal(&session.rules().invitation_key, &bound, response)
+    let sealed = seal(&session.rules().secret_key, &bound, response)
         .map_err(|_| Error::internal("the answer could not be sealed"))?;
     session
         .execute_raw(Statement::from_sql_and_values(

@@ -7,22 +7,18 @@ use aws_lc_rs::{
     hmac,
 };
 
-use crate::tenancy::InvitationKey;
+use crate::tenancy::SecretKey;
 
 /// Makes another key of the same secret.
 const PURPOSE: &[u8] = b"tenantry idempotency 1";
 
-fn key(secret: &InvitationKey) -> Result<RandomizedNonceKey, Unspecified> {
+fn key(secret: &SecretKey) -> Result<RandomizedNonceKey, Unspecified> {
     let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret.0), PURPOSE);
     RandomizedNonceKey::new(&AES_256_GCM, derived.as_ref())
 }
 
 /// The nonce, and behind it what was sealed.
-pub(super) fn seal(
-    secret: &InvitationKey,
-    bound: &[u8],
-    answer: &str,
-) -> Result<Vec<u8>, Unspecified> {
+pub(super) fn seal(secret: &SecretKey, bound: &[u8], answer: &str) -> Result<Vec<u8>, Unspecified> {
     let mut sealed = answer.as_bytes().to_vec();
     let nonce = key(secret)?.seal_in_place_append_tag(Aad::from(bound), &mut sealed)?;
     Ok([nonce.as_ref().as_slice(), &sealed].concat())
@@ -30,7 +26,7 @@ pub(super) fn seal(
 
 /// What was sealed for this request with this secret.
 pub(super) fn unseal(
-    secret: &InvitationKey,
+    secret: &SecretKey,
     bound: &[u8],
     sealed: &[u8],
 ) -> Result<String, Unspecified> {
@@ -47,7 +43,7 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_for_its_request_and_its_secret_alone() -> Result<(), Unspecified> {
-        let (secret, other) = (InvitationKey(vec![1; 32]), InvitationKey(vec![2; 32]));
+        let (secret, other) = (SecretKey(vec![1; 32]), SecretKey(vec![2; 32]));
         let sealed = seal(&secret, b"request", "an answer with a secret")?;
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         assert_ne!(sealed, seal(&secret, b"request", "an answer with a secret")?);

@@ -187,7 +187,7 @@ async fn insert(
         id: Set(id),
         email: Set(email),
         role: Set(role),
-        token_hash: Set(Token::of(&rules.invitation_key, id, 0).hash()),
+        token_hash: Set(Token::of(&rules.secret_key, id, 0).hash()),
         rotation: Set(0),
         invited_by: Set(Some(session.viewer().user_id)),
         expires_at: Set(session.now() + rules.invitation_term),
@@ -206,7 +206,7 @@ async fn renew(
     let rules = session.rules();
     let mut row = before.into_active_model();
     row.rotation = Set(rotation);
-    row.token_hash = Set(Token::of(&rules.invitation_key, id, rotation).hash());
+    row.token_hash = Set(Token::of(&rules.secret_key, id, rotation).hash());
     row.expires_at = Set(session.now() + rules.invitation_term);
     row.invited_by = Set(Some(session.viewer().user_id));
     if let Some(role) = role {
@@ -253,7 +253,7 @@ async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issue
 /// Where the invited person accepts; made anew each time, because the database knows only the token's hash.
 pub(super) fn link(scope: &impl Scope, invitation: &invitation::Model) -> String {
     let rules = scope.rules();
-    Token::of(&rules.invitation_key, invitation.id, invitation.rotation).link(&rules.public_url)
+    Token::of(&rules.secret_key, invitation.id, invitation.rotation).link(&rules.public_url)
 }
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {

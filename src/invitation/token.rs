@@ -4,14 +4,14 @@ use aws_lc_rs::{digest, hmac};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use entity::InvitationId;
 
-use crate::tenancy::InvitationKey;
+use crate::tenancy::SecretKey;
 
 /// What opens an invitation: HMAC-SHA256 of its id and rotation.
 pub(super) struct Token(String);
 
 impl Token {
     /// The token of an invitation after so many rotations; the ones before are good no more.
-    pub(super) fn of(key: &InvitationKey, id: InvitationId, rotation: i32) -> Self {
+    pub(super) fn of(key: &SecretKey, id: InvitationId, rotation: i32) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
         let tag = hmac::sign(&key, format!("invitation:{id}:{rotation}").as_bytes());
         Self(BASE64_URL_SAFE_NO_PAD.encode(tag))
@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn a_token_is_the_key_s_the_invitation_s_and_the_rotation_s() {
         let (id, other) = (InvitationId::new(), InvitationId::new());
-        let key = InvitationKey(b"one".to_vec());
+        let key = SecretKey(b"one".to_vec());
         let hash =
-            |key: &[u8], id, rotation| Token::of(&InvitationKey(key.to_vec()), id, rotation).hash();
+            |key: &[u8], id, rotation| Token::of(&SecretKey(key.to_vec()), id, rotation).hash();
         let token = Token::of(&key, id, 0);
         assert_eq!(token.hash().len(), 32);
         assert_eq!(token.0.len(), 43);

@@ -24,8 +24,8 @@ pub struct Rules {
     pub max_owned_organizations: u32,
     /// How long an invitation can be accepted.
     pub invitation_term: chrono::Duration,
-    /// What makes the tokens of invitations.
-    pub invitation_key: InvitationKey,
+    /// What makes the tokens of invitations, and seals kept answers.
+    pub secret_key: SecretKey,
     /// Invitations go out by mail; otherwise the inviter is shown the link.
     pub mails_invitations: bool,
     /// Where the links of invitations lead, without a slash at the end.
@@ -34,12 +34,12 @@ pub struct Rules {
     pub stripe: Option<Stripe>,
 }
 
-/// The key of the invitations' tokens; never shown.
+/// The key behind what only this service can make or read; never shown.
 #[derive(Clone)]
-pub struct InvitationKey(pub Vec<u8>);
+pub struct SecretKey(pub Vec<u8>);
 
-impl std::fmt::Debug for InvitationKey {
+impl std::fmt::Debug for SecretKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("InvitationKey(…)")
+        formatter.write_str("SecretKey(…)")
     }
 }

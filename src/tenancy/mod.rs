@@ -19,7 +19,7 @@ mod transaction;
 
 pub use change::Change;
 pub use connection::DatabaseOptions;
-pub use environment::{Environment, InvitationKey, Rules};
+pub use environment::{Environment, Rules, SecretKey};
 pub use notices::{Notices, Watch, WatchEnded};
 pub use open::{Destination, Opened, open};
 pub use placement::Placement;

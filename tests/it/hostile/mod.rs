@@ -7,7 +7,6 @@ mod documents;
 mod keys;
 mod memory;
 mod refusals;
-mod repeats;
 mod slow;
 mod strangers;
 mod streams;

@@ -16,7 +16,7 @@ use tenantry::{
     metrics::Metrics,
     request::Engine,
     schema::Api,
-    tenancy::{DatabaseOptions, Environment, InvitationKey, Placement, Rules},
+    tenancy::{DatabaseOptions, Environment, Placement, Rules, SecretKey},
     usage::Meter,
 };
 use tokio::net::TcpListener;
@@ -94,7 +94,7 @@ impl Default for Settings {
                 trial_term: chrono::Duration::days(14),
                 max_owned_organizations: 3,
                 invitation_term: chrono::Duration::days(7),
-                invitation_key: InvitationKey(b"a key for tests".to_vec()),
+                secret_key: SecretKey(b"a key for tests".to_vec()),
                 mails_invitations: false,
                 public_url: "https://app.example".to_owned(),
                 stripe: None,
