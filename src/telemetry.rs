@@ -1,7 +1,10 @@
 //! The log: to standard error, as text or JSON, filtered by `RUST_LOG`. And traces, for whoever has named a collector: a span for each
 //! request, over OTLP (HTTP, binary), with the sampling that the standard variables `OTEL_*` ask for.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
@@ -34,6 +37,14 @@ impl Drop for Telemetry {
     }
 }
 
+/// Whether there is a collector of traces.
+static SENT: AtomicBool = AtomicBool::new(false);
+
+/// Whether traces are sent: otherwise nobody reads what is known of a request that went well.
+pub fn traces_are_sent() -> bool {
+    SENT.load(Ordering::Relaxed)
+}
+
 /// Starts logging; later calls change nothing. Not to be called where a runtime runs: the exporter has a thread of its own.
 ///
 /// # Errors
@@ -51,6 +62,7 @@ pub fn start(config: &LogConfig, default_filter: &str) -> Result<Telemetry, Conf
         let tracer = provider.tracer(SERVICE);
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(requests)
     });
+    SENT.store(provider.is_some(), Ordering::Relaxed);
     // Fails only when something else has started logging before.
     let _ = Registry::default()
         .with(lines(config.log_format).with_filter(filter))

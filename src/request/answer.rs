@@ -1,6 +1,9 @@
 //! What became of a request.
 
+use std::time::Duration;
+
 use async_graphql::{Response, ServerError, Value};
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::{error::Error, graphql::refusal, rate_limit::RateLimit};
@@ -51,6 +54,14 @@ impl Answer {
     #[must_use]
     pub fn refused(errors: Vec<ServerError>) -> Self {
         Self { executed: false, ..Self::executed(Response::from_errors(errors), 0) }
+    }
+
+    /// Tells the request's span what became of it.
+    pub(super) fn describe(&self, database_time: Duration) {
+        let span = Span::current();
+        span.record("code", self.code().unwrap_or("OK"));
+        span.record("statements", self.statements);
+        span.record("database_ms", database_time.as_secs_f64() * 1_000.0);
     }
 
     /// The code of its first error.

@@ -6,20 +6,22 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use async_graphql::{Response, Value};
 use tokio::time::{Instant, timeout_at};
-use tracing::Span;
 
-use super::engine::{Call, Engine, Prepared, null};
+use super::{
+    course::Course,
+    engine::{Call, Engine, Prepared, null},
+};
 use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::{Loaders, Queue, present},
     idempotency::{self, Claim},
     plan,
-    rate_limit::RateLimit,
     schema::to_request,
     tenancy::{Access, Opened, Session},
 };
@@ -28,6 +30,7 @@ use crate::{
 pub(super) struct Performed {
     pub(super) response: Response,
     pub(super) statements: u32,
+    pub(super) database_time: Duration,
     /// The answer was kept from before.
     pub(super) replayed: bool,
 }
@@ -38,8 +41,7 @@ pub(super) struct Attempt<'request> {
     prepared: &'request Prepared,
     call: &'request Call,
     access: Access,
-    /// A request is counted once, however often it is tried.
-    counted: &'request OnceLock<Option<RateLimit>>,
+    course: &'request Course,
     partly_committed: OnceLock<Arc<AtomicBool>>,
 }
 
@@ -55,10 +57,10 @@ impl<'request> Attempt<'request> {
         engine: &'request Engine,
         prepared: &'request Prepared,
         call: &'request Call,
-        counted: &'request OnceLock<Option<RateLimit>>,
+        course: &'request Course,
     ) -> Self {
         let access = if prepared.is_mutation() { Access::Write } else { Access::Read };
-        Self { engine, prepared, call, access, counted, partly_committed: OnceLock::new() }
+        Self { engine, prepared, call, access, course, partly_committed: OnceLock::new() }
     }
 
     /// Something of it holds already.
@@ -77,16 +79,20 @@ impl<'request> Attempt<'request> {
         });
         let Resolved { session, mut response, replayed } = executed??;
         let transaction = session.transaction();
-        let performed = |response| {
-            let milliseconds = transaction.database_time().as_secs_f64() * 1_000.0;
-            Span::current().record("database_ms", milliseconds);
-            Performed { response, statements: transaction.statements(), replayed }
+        let performed = |response| Performed {
+            response,
+            statements: transaction.statements(),
+            database_time: transaction.database_time(),
+            replayed,
         };
         if let Some(failure) = transaction.failure() {
             // One failed statement fails all that follow: the first error is the one to tell.
             transaction.roll_back().await;
             return match failure {
-                Error::Internal(_) => Ok(performed(null(&failure, self.call.request_id))),
+                Error::Internal(_) => {
+                    self.course.describe();
+                    Ok(performed(null(&failure, self.call.request_id)))
+                }
                 failure => Err(failure),
             };
         }
@@ -98,7 +104,10 @@ impl<'request> Attempt<'request> {
             Access::Write => match session.commit().await {
                 Ok(()) => {}
                 // Refused by PostgreSQL: executed, and come to nothing.
-                Err(error @ Error::Internal(_)) => response = null(&error, self.call.request_id),
+                Err(error @ Error::Internal(_)) => {
+                    self.course.describe();
+                    response = null(&error, self.call.request_id);
+                }
                 Err(error) => return Err(error),
             },
         }
@@ -111,10 +120,9 @@ impl<'request> Attempt<'request> {
         let _ = self.partly_committed.set(opened.session.partly_committed());
         let organization = opened.session.authorize(Permission::OrganizationRead).ok();
         let organization = organization.map(|tenant| tenant.organization_id);
-        let span = Span::current();
-        span.record("user", tracing::field::display(opened.session.viewer().user_id.0));
+        self.course.of_user(opened.session.viewer().user_id);
         if let Some(organization) = organization {
-            span.record("organization", tracing::field::display(organization.0));
+            self.course.in_organization(organization);
         }
         let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
         let key = key.map(|key| (key, self.prepared.fingerprint()));
@@ -141,6 +149,9 @@ impl<'request> Attempt<'request> {
         response.extensions = notices(moved_to);
         // Otherwise the failure is the answer.
         if session.transaction().failure().is_none() {
+            if !response.errors.is_empty() {
+                self.course.describe();
+            }
             present(&mut response, self.call.request_id);
             if let Some((key, fingerprint)) = key.filter(|_| response.data != Value::Null) {
                 let kept = serde_json::to_string(&response).map_err(Error::internal)?;
@@ -151,7 +162,7 @@ impl<'request> Attempt<'request> {
     }
 
     async fn count(&self, opened: &Opened) -> Result<()> {
-        if self.counted.get().is_some() {
+        if self.course.counted.get().is_some() {
             return Ok(());
         }
         let counted = match self.engine.count(opened).await {
@@ -160,7 +171,7 @@ impl<'request> Attempt<'request> {
             outcome => outcome?,
         };
         // Set once: looked at above.
-        let _ = self.counted.set(counted);
+        let _ = self.course.counted.set(counted);
         Ok(())
     }
 

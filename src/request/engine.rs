@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroU32,
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     answer::Answer,
     attempt::{Attempt, Performed},
+    course::Course,
 };
 use crate::{
     admission::{Attempts, Gates},
@@ -31,6 +32,7 @@ use crate::{
     metrics::Metrics,
     rate_limit::RateLimit,
     schema::{Api, BILLING, GUESSABLE, to_request},
+    telemetry,
     tenancy::{Access, Destination, Environment, Opened, Placement, open},
     usage::Meter,
 };
@@ -170,22 +172,35 @@ impl Engine {
         );
         let (is_mutation, mutations) = (prepared.is_mutation(), self.mutations.clone());
         let work = async move {
-            let counted = OnceLock::new();
-            let answer = AssertUnwindSafe(self.attempt(&prepared, &call, &counted));
+            let course = Course::new();
+            let mut database_time = Duration::ZERO;
+            let answer = AssertUnwindSafe(self.attempt(&prepared, &call, &course));
             let answer = match answer.catch_unwind().await {
-                Ok(Ok(performed)) => Answer {
-                    replayed: performed.replayed,
-                    ..Answer::executed(performed.response, performed.statements)
-                },
+                Ok(Ok(performed)) => {
+                    database_time = performed.database_time;
+                    Answer {
+                        replayed: performed.replayed,
+                        ..Answer::executed(performed.response, performed.statements)
+                    }
+                }
                 Ok(Err(error)) => {
+                    course.describe();
                     self.metrics.limited(&error);
                     Answer::failed(error, request_id)
                 }
-                Err(panic) => Answer::executed(null(&panicked(panic.as_ref()), request_id), 0),
+                Err(panic) => {
+                    course.describe();
+                    Answer::executed(null(&panicked(panic.as_ref()), request_id), 0)
+                }
             };
-            let counted = counted.into_inner().flatten();
+            let counted = course.counted.get().copied().flatten();
             let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
-            self.note(&prepared, &answer, begun);
+            self.note(&prepared, &answer, begun.elapsed());
+            if telemetry::traces_are_sent() || tracing::enabled!(tracing::Level::DEBUG) {
+                course.describe();
+                answer.describe(database_time);
+                tracing::debug!(elapsed = ?begun.elapsed(), "answered");
+            }
             answer
         }
         .instrument(span);
@@ -202,7 +217,7 @@ impl Engine {
         &self,
         prepared: &Prepared,
         call: &Call,
-        counted: &OnceLock<Option<RateLimit>>,
+        course: &Course,
     ) -> Result<Performed> {
         if let Some(attempts) = prepared.attempts() {
             self.attempts.attempt(&call.caller, call.destination.client_ip, attempts)?;
@@ -210,7 +225,7 @@ impl Engine {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut attempts = 1;
         loop {
-            let attempt = Attempt::new(self, prepared, call, counted);
+            let attempt = Attempt::new(self, prepared, call, course);
             match attempt.perform(deadline).await {
                 Err(Error::Contention(cause))
                     if prepared.is_mutation()
@@ -300,14 +315,9 @@ impl Engine {
     }
 
     /// For operators.
-    fn note(&self, prepared: &Prepared, answer: &Answer, begun: Instant) {
-        let elapsed = begun.elapsed();
-        let code = answer.code();
-        self.metrics.answered(prepared.document.name.as_deref(), code, elapsed, answer.statements);
-        let span = Span::current();
-        span.record("code", code.unwrap_or("OK"));
-        span.record("statements", answer.statements);
-        tracing::debug!(?elapsed, "answered");
+    fn note(&self, prepared: &Prepared, answer: &Answer, elapsed: Duration) {
+        let name = prepared.document.name.as_deref();
+        self.metrics.answered(name, answer.code(), elapsed, answer.statements);
     }
 }
 

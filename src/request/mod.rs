@@ -5,6 +5,7 @@
 
 mod answer;
 mod attempt;
+mod course;
 mod engine;
 
 pub use answer::{Answer, code};
