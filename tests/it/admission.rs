@@ -193,15 +193,18 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
     let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
-    app.person("acme-owner").data(NAME).await;
-    let lock = hold(&app, "acme").await;
     let owner = app.person("acme-owner");
+    owner.data(NAME).await;
+    // Made before: that takes its time, of which PostgreSQL lets nobody wait for long.
+    let strangers: Vec<_> = (0..40).map(|n| app.stranger(&format!("stranger-{n}"))).collect();
+    let lock = hold(&app, "acme").await;
     let stuck = tokio::spawn(async move { owner.query(RENAME).await });
     until(async || busy(&app).await == 1).await;
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let strangers: Vec<_> = (0..40)
-        .map(|n| {
-            let (stranger, told) = (app.stranger(&format!("stranger-{n}")), told.clone());
+    let strangers: Vec<_> = strangers
+        .into_iter()
+        .map(|stranger| {
+            let told = told.clone();
             tokio::spawn(async move { told.send(stranger.query("{ viewer { name } }").await) })
         })
         .collect();
