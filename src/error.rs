@@ -177,6 +177,18 @@ impl Error {
         Self::BadUserInput { field, message: message.into() }
     }
 
+    /// What is no matter when nothing was done, and something else when something was.
+    #[must_use]
+    pub fn after_the_fact(self) -> Self {
+        match self {
+            Self::Unavailable(cause) | Self::Contention(cause) | Self::ReadOnly(cause) => {
+                Self::OutcomeUnknown(cause)
+            }
+            Self::Timeout => Self::OutcomeUnknown(Arc::new(Self::Timeout)),
+            other => other,
+        }
+    }
+
     /// What another service's silence means once something was asked of it.
     #[must_use]
     pub fn of_unknown_outcome(self) -> Self {

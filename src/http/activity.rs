@@ -1,9 +1,12 @@
 //! What happens on a connection, so that one on which nothing does is closed. HTTP/1.1 knows for itself when it waits for a request;
 //! a client of HTTP/2 that answers pings would be kept for ever.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{body::Body, http::Version, response::Response};
@@ -16,8 +19,10 @@ use super::connections::ClientLimits;
 struct State {
     /// Grows with whatever happens.
     moves: u64,
-    /// Requests whose answers are not over.
-    running: usize,
+    /// Requests that are worked on: they have time limits of their own.
+    working: usize,
+    /// Answers that are on their way.
+    leaving: usize,
 }
 
 /// Of one connection; cheap to clone.
@@ -28,14 +33,23 @@ pub(super) struct Activity {
 }
 
 /// A request whose answer is not over.
-pub(super) struct Running(watch::Sender<State>);
+pub(super) struct Running {
+    state: watch::Sender<State>,
+    is_answered: bool,
+}
 
 impl Running {
     /// The answer, which is over when its body is dropped.
-    pub(super) fn until_taken(self, response: Response) -> Response {
+    pub(super) fn until_taken(mut self, response: Response) -> Response {
+        self.is_answered = true;
+        self.state.send_modify(|state| {
+            state.moves += 1;
+            state.working -= 1;
+            state.leaving += 1;
+        });
         response.map(|body| {
             Body::new(body.map_frame(move |frame| {
-                self.0.send_modify(|state| state.moves += 1);
+                self.state.send_modify(|state| state.moves += 1);
                 frame
             }))
         })
@@ -44,9 +58,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|state| {
+        let is_answered = self.is_answered;
+        self.state.send_modify(|state| {
             state.moves += 1;
-            state.running -= 1;
+            let counted = if is_answered { &mut state.leaving } else { &mut state.working };
+            *counted -= 1;
         });
     }
 }
@@ -58,9 +74,9 @@ impl Activity {
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
         self.state.send_modify(|state| {
             state.moves += 1;
-            state.running += usize::from(multiplexed);
+            state.working += usize::from(multiplexed);
         });
-        multiplexed.then(|| Running(self.state.clone()))
+        multiplexed.then(|| Running { state: self.state.clone(), is_answered: false })
     }
 
     /// Resolves when nothing has happened for too long.
@@ -69,7 +85,8 @@ impl Activity {
         let (mut seen, mut limit) = (0, limits.header_timeout);
         loop {
             let moved = timeout(limit, state.wait_for(|state| state.moves != seen)).await;
-            let Ok(Ok(State { moves, running })) = moved.map(|state| state.map(|state| *state))
+            let Ok(Ok(State { moves, working, leaving })) =
+                moved.map(|state| state.map(|state| *state))
             else {
                 return;
             };
@@ -77,7 +94,11 @@ impl Activity {
                 return std::future::pending().await;
             }
             seen = moves;
-            limit = if running > 0 { limits.stall_timeout } else { limits.idle_timeout };
+            limit = match (working, leaving) {
+                (0, 0) => limits.idle_timeout,
+                (0, _) => limits.stall_timeout,
+                _ => Duration::MAX,
+            };
         }
     }
 }

@@ -240,12 +240,7 @@ impl Engine {
                     tokio::time::sleep(aside).await;
                 }
                 // What was asked of another service cannot be taken back.
-                Err(
-                    Error::Contention(cause) | Error::Unavailable(cause) | Error::ReadOnly(cause),
-                ) if attempt.is_partly_committed() => return Err(Error::OutcomeUnknown(cause)),
-                Err(Error::Timeout) if attempt.is_partly_committed() => {
-                    return Err(Error::OutcomeUnknown(Arc::new(Error::Timeout)));
-                }
+                Err(error) if attempt.is_partly_committed() => return Err(error.after_the_fact()),
                 outcome => return outcome,
             }
         }

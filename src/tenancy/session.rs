@@ -177,7 +177,8 @@ impl Session {
         self.transaction.commit().await?;
         self.partly_committed.store(true, Ordering::Relaxed);
         let outcome = work.await;
-        let tenant = self.opening.again(&self.transaction).await?;
+        // Whatever the work was, it cannot be taken back.
+        let tenant = self.opening.again(&self.transaction).await.map_err(Error::after_the_fact)?;
         if tenant.map(|tenant| tenant.organization_id)
             != self.tenant().map(|tenant| tenant.organization_id)
         {

@@ -120,7 +120,12 @@ impl Transaction {
                     retried = true;
                     connections.discard_idle();
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if Trouble::of(&error) == Trouble::ReadOnly {
+                        link.abandon();
+                    }
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -251,7 +256,12 @@ impl Transaction {
     /// Goes on with another transaction, which was just begun, after this one was finished.
     pub(super) fn replace(&self, fresh: &Self) {
         self.statements.fetch_add(fresh.statements(), Ordering::Relaxed);
-        *self.connection() = fresh.connection().take();
+        self.database_time.fetch_add(microseconds(fresh.database_time()), Ordering::Relaxed);
+        let connection = fresh.connection().take();
+        if let (Some(connection), Some(held)) = (&connection, self.held.get()) {
+            connection.hold(Arc::clone(held));
+        }
+        *self.connection() = connection;
     }
 
     /// Ends a transaction that only read, and waits for nothing.

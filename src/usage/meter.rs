@@ -35,6 +35,9 @@ use crate::{
 /// How often the catalogue of plans is looked at: a new limit is obeyed within a second.
 const CATALOGUE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long the database is left alone after it took no changes.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
+
 /// Leases that are given back at the same time.
 const AT_ONCE: usize = 2;
 
@@ -45,6 +48,8 @@ pub struct Meter(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     metrics: Metrics,
+    /// When the database last refused a change: it is not asked again at once, let alone for each organization.
+    read_only: Mutex<Option<Instant>>,
     placement: Placement,
     environment: Environment,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
@@ -65,6 +70,7 @@ impl Meter {
     pub fn new(placement: Placement, environment: Environment, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             metrics,
+            read_only: Mutex::default(),
             placement,
             environment,
             counters: Mutex::default(),
@@ -180,10 +186,15 @@ impl Meter {
 
     /// Gives back whatever was leased and not used: the end of a server.
     pub async fn give_back(&self) {
+        // This is the last time.
+        *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.settle(|_| true).await;
     }
 
     async fn settle(&self, due: fn(&Counter) -> bool) {
+        if self.check_changes().is_err() {
+            return;
+        }
         let counters: Vec<_> =
             self.counters().values().filter(|counter| due(counter)).cloned().collect();
         stream::iter(counters)
@@ -207,6 +218,7 @@ impl Meter {
             };
             if let Err(error) = written.await {
                 counter.put_back(left, &error);
+                self.note_refusal(&error);
                 return Err(error);
             }
         }
@@ -241,6 +253,7 @@ impl Meter {
             Rest::GiveBack => counter.take_left(),
         };
         let leased = async {
+            self.check_changes()?;
             let session = self.open(counter.organization_id).await?;
             if let Some((period_start, left)) = back.filter(|(_, left)| *left != 0) {
                 ops::give_back(&session, period_start, left).await?;
@@ -257,7 +270,7 @@ impl Meter {
                 if !matches!(error, Error::ReadOnly(_)) {
                     return Err(error);
                 }
-                tracing::warn!(cause = error.cause(), "no calls are leased: they are not limited");
+                self.note_refusal(&error);
                 let access = Access::Read;
                 ops::stopgap(&self.open_for(counter.organization_id, access).await?).await?
             }
@@ -273,6 +286,24 @@ impl Meter {
         state.held = Some(Held { left, catalogue, since: Instant::now(), lease: leased });
         state.number += 1;
         Ok(())
+    }
+
+    /// Whether the database has taken changes of late: it is asked now and again by one, and not by each organization.
+    fn check_changes(&self) -> Result<()> {
+        let refused = *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_some_and(|refused| refused.elapsed() < REFUSED_WAIT) {
+            let cause: Box<dyn std::error::Error + Send + Sync> =
+                "the database took no changes a moment ago".into();
+            return Err(Error::ReadOnly(cause.into()));
+        }
+        Ok(())
+    }
+
+    fn note_refusal(&self, error: &Error) {
+        if matches!(error, Error::ReadOnly(_)) && self.check_changes().is_ok() {
+            *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            tracing::warn!(cause = error.cause(), "no calls are leased: they are not limited");
+        }
     }
 
     async fn open(&self, organization_id: OrganizationId) -> Result<SystemSession> {
