@@ -5,6 +5,9 @@ use super::limits::{Limits, MAX_NESTING, Refusal};
 /// Longer names are nobody's, and checks that compare names would take their time over them.
 const MAX_NAME_BYTES: usize = 200;
 
+/// Whatever is long belongs into variables, where it is only read once.
+const MAX_STRING_BYTES: usize = 64 * 1024;
+
 /// Counts tokens and nesting (GraphQL specification, section 2.1) in a text whose lines end with line feeds only.
 pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = text.as_bytes();
@@ -21,9 +24,12 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
                     _ => {}
                 }
                 let length = token_length(&bytes[at..]);
-                if length > MAX_NAME_BYTES && byte != b'"' {
-                    let message =
-                        format!("the document has a name of more than {MAX_NAME_BYTES} bytes");
+                let (kind, most) = match byte {
+                    b'"' => ("string", MAX_STRING_BYTES),
+                    _ => ("name", MAX_NAME_BYTES),
+                };
+                if length > most {
+                    let message = format!("the document has a {kind} of more than {most} bytes");
                     return Err(Refusal::too_complex(message));
                 }
                 length

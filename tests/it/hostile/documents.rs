@@ -222,23 +222,32 @@ fn texts() -> Vec<(&'static str, String, &'static str)> {
         (
             "a string of a million for a number",
             projects(&format!("\"{}\"", "s".repeat(1_000_000)), "id"),
+            TOO_COMPLEX,
+        ),
+        (
+            "a string of 60,000 for a number",
+            projects(&format!("\"{}\"", "s".repeat(60_000)), "id"),
             INVALID,
         ),
         (
             "a block of a million for a number",
             projects(&format!("\"\"\"{}\"\"\"", "s\\n ".repeat(200_000)), "id"),
-            INVALID,
+            TOO_COMPLEX,
         ),
-        ("a string without an end", format!("{{ node(id: \"{}", "s".repeat(1_000_000)), NO_GRAPHQL),
+        (
+            "a string without an end",
+            format!("{{ node(id: \"{}", "s".repeat(1_000_000)),
+            TOO_COMPLEX,
+        ),
         (
             "a block without an end",
             format!("{{ node(id: \"\"\"{}", "s".repeat(1_000_000)),
-            NO_GRAPHQL,
+            TOO_COMPLEX,
         ),
         (
             "a string full of escapes",
             format!("{{ viewer(id: \"{}\") {{ id }} }}", "\\u0041".repeat(140_000)),
-            INVALID,
+            TOO_COMPLEX,
         ),
         ("an escape that is none", "{ node(id: \"\\q\") { id } }".to_owned(), NO_GRAPHQL),
         ("half a surrogate pair", "{ node(id: \"\\uD83D\") { id } }".to_owned(), NO_GRAPHQL),
