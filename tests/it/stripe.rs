@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{
     App, Client, Settings,
@@ -170,6 +171,36 @@ async fn no_transaction_is_open_while_stripe_thinks() {
     assert!(!checkout.is_finished());
     assert_eq!(open, [""; 0]);
     checkout.await.unwrap().data();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stripe_was_asked_is_not_told_as_undone_when_there_is_no_way_back() {
+    let shop = Shop::open().await;
+    shop.stripe.takes(Duration::from_millis(1_500));
+    let owner = shop.owner();
+    let asking = tokio::spawn(async move { owner.query(CHECKOUT).await });
+    // The intent is committed: Stripe is being asked.
+    let intents = "SELECT count(*) FROM app.outbox";
+    while shop.app.database.value::<i64>(intents).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let database = &shop.app.database;
+    let mut admin =
+        PgConnection::connect_with(&database.admin().database("postgres")).await.unwrap();
+    for sql in [
+        format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", database.name),
+        format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            database.name
+        ),
+    ] {
+        admin.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+    let reply = asking.await.unwrap();
+    assert_eq!(reply.codes(), ["UNAVAILABLE"], "{reply:?}");
+    assert_eq!(reply.body["errors"][0]["extensions"]["outcome"], "UNKNOWN", "{reply:?}");
+    assert_eq!(reply.body["data"], Value::Null);
+    assert!(!shop.stripe.asked().is_empty(), "Stripe was asked");
 }
 
 #[tokio::test]
