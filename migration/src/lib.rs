@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_types, reason = "migrations run before there are tenants")]
 
 pub mod audit_partitions;
+pub mod placement;
 mod rls;
 pub mod roles;
 mod run;
@@ -21,6 +22,8 @@ mod m0009_invitation;
 mod m0010_system;
 mod m0011_opening;
 mod m0012_reliability;
+mod m0013_placement;
+mod m0014_move;
 
 use sea_orm_migration::prelude::*;
 
@@ -58,6 +61,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_system::Migration),
             Box::new(m0011_opening::Migration),
             Box::new(m0012_reliability::Migration),
+            Box::new(m0013_placement::Migration),
+            Box::new(m0014_move::Migration),
         ]
     }
 }

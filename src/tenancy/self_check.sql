@@ -4,7 +4,10 @@ WITH
 me AS (
     SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = current_user
 ),
-ours AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY ($1)),
+-- The shared schemas, and those of one organization each.
+ours AS (
+    SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY ($1) OR nspname ~ '^org_[0-9a-f]{32}$'
+),
 relation AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
            n.nspname, format('%I.%I', n.nspname, c.relname) AS name
@@ -17,7 +20,7 @@ tenant AS (
     SELECT b.*, a.attname AS owner_column
     FROM base b JOIN pg_attribute a ON a.attrelid = b.oid AND NOT a.attisdropped
     WHERE (a.attname = 'organization_id' AND b.name <> 'app.organization_slugs')
-       OR (a.attname = 'id' AND b.name = 'app.organizations')
+       OR (a.attname = 'id' AND b.relname = 'organizations')
 ),
 command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')),
 -- What the app role may use of a table at all.
@@ -49,13 +52,14 @@ routine AS (
     SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable,
-           has_function_privilege(p.oid, 'EXECUTE') AS executable
+           -- A trigger's needs no permission, and cannot be called.
+           p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
 ),
 -- What of other schemas the app role can use: nothing of it should lead to tenants.
 elsewhere AS (
     SELECT n.oid, n.nspname FROM pg_namespace n
-    WHERE n.nspname <> ALL ($1) AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
+    WHERE NOT EXISTS (SELECT FROM ours o WHERE o.oid = n.oid) AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
       AND has_schema_privilege(n.oid, 'USAGE')
 ),
 finding (severity, subject, problem, remedy) AS (
@@ -119,7 +123,7 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'table ' || b.name, 'lets the role ' || x.privilege || ' audit rows',
            format('REVOKE %s ON %s FROM %I', x.privilege, b.name, current_user)
     FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege)
-    WHERE b.nspname = 'audit' AND has_table_privilege(b.oid, x.privilege)
+    WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_table_privilege(b.oid, x.privilege)
     UNION ALL
     SELECT DISTINCT 'fault', 'relation ' || r.name, 'grants ' || a.privilege_type || ' to PUBLIC',
            format('REVOKE ALL ON %s FROM PUBLIC', r.name)

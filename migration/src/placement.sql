@@ -1,0 +1,48 @@
+-- The statements that make a schema like the shared tables, in order.
+-- $1 the schema, $2 the organization, $3 the shared tables, those that others refer to first, $4 the column of each that says whose
+-- a row is, $5 the primary key of each of which the shared one keeps a copy, else NULL.
+WITH source AS (
+    SELECT t.ordinality AS position, t.name, t.name::regclass AS oid, t.owner_column, t.mirrored,
+           format('%I.%I', $1::text, c.relname) AS own
+    FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY t (name, owner_column, mirrored, ordinality)
+    JOIN pg_class c ON c.oid = t.name::regclass
+),
+statement (stage, position, detail, text) AS (
+    SELECT 1, 0, '', format('CREATE SCHEMA %I', $1)
+    UNION ALL SELECT 2, 0, '', format('GRANT USAGE ON SCHEMA %I TO tenantry_app', $1)
+    UNION ALL
+    SELECT 3, position, '', format('CREATE TABLE %s (LIKE %s INCLUDING ALL, CONSTRAINT of_one_organization CHECK (%I = %L))',
+                                   own, name, owner_column, $2::uuid)
+    FROM source
+    UNION ALL SELECT 4, position, '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', own) FROM source
+    UNION ALL
+    SELECT 5, s.position, p.polname,
+           format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, s.own,
+                  CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+                  CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+                  (SELECT string_agg(CASE r.oid WHEN 0 THEN 'PUBLIC' ELSE r.oid::regrole::text END, ', ') FROM unnest(p.polroles) r (oid)))
+           || coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', '')
+           || coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', '')
+    FROM source s JOIN pg_policy p ON p.polrelid = s.oid
+    UNION ALL
+    SELECT 6, s.position, a.privilege_type, format('GRANT %s ON %s TO %s', a.privilege_type, s.own, a.grantee::regrole)
+    FROM source s JOIN pg_class c ON c.oid = s.oid CROSS JOIN aclexplode(c.relacl) a
+    WHERE a.grantee <> c.relowner
+    UNION ALL
+    -- What refers to a table of the organization refers to its own.
+    SELECT 7, s.position, f.conname,
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s', s.own, f.conname,
+                  coalesce(replace(pg_get_constraintdef(f.oid), 'REFERENCES ' || r.name || '(', 'REFERENCES ' || r.own || '('),
+                           pg_get_constraintdef(f.oid)))
+    FROM source s JOIN pg_constraint f ON f.conrelid = s.oid AND f.contype = 'f' LEFT JOIN source r ON r.oid = f.confrelid
+    UNION ALL
+    SELECT 8, s.position, t.tgname, replace(pg_get_triggerdef(t.oid), ' ON ' || s.name || ' ', ' ON ' || s.own || ' ')
+    FROM source s JOIN pg_trigger t ON t.tgrelid = s.oid AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 9, position, '',
+           format('CREATE TRIGGER mirror_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
+                       WHEN (current_setting(''app.copying'', true) IS DISTINCT FROM ''on'')
+                       EXECUTE FUNCTION app.mirror_row(%L, %L)', own, name, mirrored)
+    FROM source WHERE mirrored IS NOT NULL
+)
+SELECT text FROM statement ORDER BY stage, position, detail
