@@ -116,6 +116,9 @@ BEGIN
         outcome := 'ELSEWHERE';
         RETURN;
     END IF;
+    IF home = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
+        RAISE 'the organization % has lost its schema', organization_id;
+    END IF;
     PERFORM set_config('app.current_org_id', organization_id::text, true),
             set_config('app.current_role', role, true);
     IF may_write AND moves THEN
@@ -139,6 +142,9 @@ BEGIN
     SELECT p.home, p.version, p.moving_to IS NOT NULL INTO home, home_version, moves
         FROM app.placements p WHERE p.organization_id = p_organization;
     home := coalesce(home, 'shared');
+    IF home = 'schema' AND to_regnamespace(app.placement_schema(p_organization)) IS NULL THEN
+        RAISE 'the organization % has lost its schema', p_organization;
+    END IF;
     PERFORM set_config('app.current_org_id', coalesce(p_organization::text, ''), true),
             set_config('app.current_role', coalesce(p_role, ''), true);
     IF may_write AND moves THEN

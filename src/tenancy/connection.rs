@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_types, reason = "this is where connections are made")]
 
 use std::{
+    borrow::Cow,
     num::NonZeroUsize,
     pin::pin,
     sync::{
@@ -27,6 +28,7 @@ use tokio_postgres::{Client, Row, RowStream, Statement, types::Type};
 use super::{
     connect::Connector,
     driver::{Parameters, failed, not_connected, whole},
+    home::Schema,
 };
 use crate::{
     error::{Error, Result},
@@ -95,16 +97,22 @@ impl Link {
         })
     }
 
-    /// Runs a statement with parameters.
+    /// Runs a statement with parameters; tables without a schema are those of `schema`, if there is one.
     pub(super) async fn query(
         &self,
+        schema: Option<&Schema>,
         sql: &str,
         parameters: &Parameters,
     ) -> Result<Answer, sqlx::Error> {
-        answered(self.patience, self.ask(sql, parameters)).await
+        answered(self.patience, self.ask(schema, sql, parameters)).await
     }
 
-    async fn ask(&self, sql: &str, parameters: &Parameters) -> Result<Answer, sqlx::Error> {
+    async fn ask(
+        &self,
+        schema: Option<&Schema>,
+        sql: &str,
+        parameters: &Parameters,
+    ) -> Result<Answer, sqlx::Error> {
         let Some(statements) = &self.statements else {
             let typed = parameters.values.iter().zip(parameters.types.iter().cloned());
             let turn = self.sending.lock().await;
@@ -113,7 +121,7 @@ impl Link {
                 .map_err(failed);
         };
         let turn = self.sending.lock().await;
-        let statement = self.prepared(statements, sql, &parameters.types).await?;
+        let statement = self.prepared(statements, schema, sql, &parameters.types).await?;
         let answer = collected(self.client.query_raw(&statement, &parameters.values));
         sent(turn, answer).await.map_err(|error| {
             // A change of the schema has made the plan unusable: the next one is made anew.
@@ -126,7 +134,7 @@ impl Link {
     }
 
     /// Runs statements of our own, without parameters.
-    pub(super) async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         answered(self.patience, async {
             let turn = self.sending.lock().await;
             sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
@@ -170,10 +178,16 @@ impl Link {
     async fn prepared(
         &self,
         statements: &Mutex<LruCache<String, Statement>>,
+        schema: Option<&Schema>,
         sql: &str,
         types: &[Type],
     ) -> Result<Statement, sqlx::Error> {
-        let known = lock(statements).get(sql).cloned();
+        // The same text means other tables under another search path, and PostgreSQL would plan it anew at each change.
+        let name = match schema {
+            Some(schema) => Cow::from(format!("{} {sql}", schema.name())),
+            None => Cow::from(sql),
+        };
+        let known = lock(statements).get(name.as_ref()).cloned();
         if let Some(statement) = known.filter(|statement| statement.params() == types) {
             return Ok(statement);
         }
@@ -181,7 +195,7 @@ impl Link {
         let statement = Box::pin(self.client.prepare_typed(sql, types)).await;
         self.preparing.store(false, Ordering::Relaxed);
         let statement = statement.map_err(failed)?;
-        lock(statements).put(sql.to_owned(), statement.clone());
+        lock(statements).put(name.into_owned(), statement.clone());
         Ok(statement)
     }
 }

@@ -8,6 +8,7 @@ mod connect;
 mod connection;
 mod driver;
 mod environment;
+mod home;
 mod notices;
 mod open;
 mod placement;

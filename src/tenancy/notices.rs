@@ -258,7 +258,7 @@ impl Notices {
         ];
         let parameters = Parameters::of(Some(Values(values)))?;
         let (transaction, _) =
-            Transaction::begin(&self.0.system, Access::Write, TELL, &parameters).await?;
+            Transaction::begin(&self.0.system, Access::Write, None, TELL, &parameters).await?;
         transaction.commit().await
     }
 

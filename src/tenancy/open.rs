@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{
     Access, Environment, Notices, Placement, Session, Tenant, Transaction, Viewer,
-    connection::Connections,
     driver::{Parameters, failed},
+    home::Home,
 };
 use crate::{
     auth::Caller,
@@ -21,8 +21,11 @@ use crate::{
 /// By name, so that servers of two versions can use one database.
 const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
-        organization_name, organization_created_at, organization_updated_at
-    FROM auth.open_request($1, $2, $3, $4, $5)";
+        organization_name, organization_created_at, organization_updated_at, home, home_version
+    FROM auth.open_request($1, $2, $3, $4, $5, $6)";
+
+/// An organization moves once in a while.
+const MOST_MOVES: usize = 3;
 
 /// Where a request wants to go, and from where it comes.
 #[derive(Clone, Debug)]
@@ -47,18 +50,59 @@ pub struct Opened {
 /// How a session was opened, to open another transaction in the same way.
 #[derive(Debug)]
 pub(super) struct Opening {
-    connections: Connections,
+    placement: Placement,
     access: Access,
-    parameters: Parameters,
-    pub(super) notices: Notices,
+    question: Question,
 }
 
 impl Opening {
     /// Goes on with a finished transaction's name in a new one; answers where the person is now.
     pub(super) async fn again(&self, transaction: &Transaction) -> Result<Option<Tenant>> {
-        let (fresh, row) = begin(&self.connections, self.access, &self.parameters).await?;
+        let (fresh, row) = begin(&self.placement, self.access, &self.question).await?;
         transaction.replace(&fresh);
         tenant(&row)
+    }
+
+    pub(super) fn notices(&self) -> &Notices {
+        self.placement.notices()
+    }
+}
+
+/// What the opening asks.
+#[derive(Debug)]
+struct Question {
+    issuer: String,
+    subject: String,
+    path: Option<String>,
+    claim: Option<String>,
+    email: Option<String>,
+}
+
+impl Question {
+    /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were
+    /// checked by the verifier.
+    fn new(caller: &Caller, slug: Option<&str>) -> Self {
+        let text = |text: &str| text.replace('\0', "\u{fffd}");
+        Self {
+            issuer: text(&caller.issuer),
+            subject: text(&caller.subject),
+            path: slug.map(text),
+            claim: caller.organization.as_deref().map(text),
+            email: caller.email.as_deref().map(text),
+        }
+    }
+
+    /// What leads to the organization.
+    fn name(&self) -> Option<&str> {
+        self.path.as_deref().or(self.claim.as_deref())
+    }
+
+    fn parameters(&self, home: &Home) -> Result<Parameters> {
+        let texts = [&self.path, &self.claim, &self.email].map(|text| text.as_deref().into());
+        let [path, claim, email] = texts;
+        let (issuer, subject) = (self.issuer.as_str().into(), self.subject.as_str().into());
+        let values = vec![issuer, subject, path, claim, email, home.name().into()];
+        Ok(Parameters::of(Some(Values(values)))?)
     }
 }
 
@@ -75,13 +119,12 @@ pub async fn open(
     destination: &Destination,
     access: Access,
 ) -> Result<Opened> {
-    let connections = placement.requests();
-    let parameters = parameters(caller, destination.slug.as_deref())?;
-    let (mut transaction, mut row) = begin(connections, access, &parameters).await?;
+    let question = Question::new(caller, destination.slug.as_deref());
+    let (mut transaction, mut row) = begin(placement, access, &question).await?;
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&row, "outcome")?) {
         transaction.roll_back().await;
         provision(placement, caller).await?;
-        (transaction, row) = begin(connections, access, &parameters).await?;
+        (transaction, row) = begin(placement, access, &question).await?;
     }
     let tenant = tenant(&row)?;
     let organization = organization(&row)?;
@@ -96,35 +139,45 @@ pub async fn open(
         client_ip: destination.client_ip,
     };
     let billing_version = get(&row, "billing_version")?;
-    let notices = placement.notices().clone();
-    let opening = Opening { connections: connections.clone(), access, parameters, notices };
+    let opening = Opening { placement: placement.clone(), access, question };
     // What changes rows reads them anew.
     let organization = organization.filter(|_| access == Access::Read);
     let session = Session::new(transaction, viewer, tenant, organization, environment, opening);
     Ok(Opened { session, moved_to, billing_version })
 }
 
-/// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were
-/// checked by the verifier.
-fn parameters(caller: &Caller, slug: Option<&str>) -> Result<Parameters> {
-    let text = |text: &str| text.replace('\0', "\u{fffd}");
-    Ok(Parameters::of(Some(Values(vec![
-        text(&caller.issuer).into(),
-        text(&caller.subject).into(),
-        slug.map(text).into(),
-        caller.organization.as_deref().map(text).into(),
-        caller.email.as_deref().map(text).into(),
-    ])))?)
-}
-
+/// Begins where the organization was last found, and goes after it when it has moved.
 async fn begin(
-    connections: &Connections,
+    placement: &Placement,
     access: Access,
-    parameters: &Parameters,
+    question: &Question,
 ) -> Result<(Transaction, Row)> {
-    let (transaction, mut rows) = Transaction::begin(connections, access, OPEN, parameters).await?;
-    let row = rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
-    Ok((transaction, row))
+    let mut home = placement.homes().guess(question.name());
+    for _ in 0..MOST_MOVES {
+        let (transaction, mut rows) = Transaction::begin(
+            placement.requests(),
+            access,
+            home.schema(),
+            OPEN,
+            &question.parameters(&home)?,
+        )
+        .await?;
+        let row =
+            rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
+        let outcome: &str = get(&row, "outcome")?;
+        if outcome != "ELSEWHERE" && (outcome != "OK" || home == Home::Shared) {
+            return Ok((transaction, row));
+        }
+        let (told, version) = (get(&row, "home")?, get(&row, "home_version")?);
+        let told = Home::told(told, version, OrganizationId(get(&row, "organization_id")?))?;
+        if told == home {
+            return Ok((transaction, row));
+        }
+        transaction.roll_back().await;
+        placement.homes().learn(question.name().unwrap_or_default(), &told);
+        home = told;
+    }
+    Err(Error::unavailable("the organization is being moved"))
 }
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
@@ -134,6 +187,7 @@ async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
     let (transaction, _) = Transaction::begin(
         placement.requests(),
         Access::Write,
+        None,
         "SELECT auth.provision_user($1, $2, $3, $4)",
         &Parameters::of(Some(Values(values)))?,
     )

@@ -1,4 +1,4 @@
-//! Where an organization lives: the only holder of pools. Today's only answer is the shared database.
+//! Where organizations live: the only holder of pools.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use super::{
     Access, Finding, Notices, Transaction,
     connection::{Connections, DatabaseOptions},
     driver::{Parameters, failed},
+    home::Homes,
     self_check::self_check,
 };
 use crate::{
@@ -25,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 #[derive(Clone)]
 pub struct Placement {
     shared: Connections,
+    homes: Arc<Homes>,
     /// For work without a person, which must neither wait for requests nor crowd them out.
     system: Connections,
     /// Who tells of changes, and hears of them.
@@ -43,7 +45,7 @@ impl std::fmt::Debug for Placement {
 }
 
 impl Placement {
-    /// Everybody in one database.
+    /// Everybody in one database, in the shared tables or in schemas of their own.
     ///
     /// # Errors
     ///
@@ -58,6 +60,7 @@ impl Placement {
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
             shared: Connections::new(&pool("tenantry", options.max_connections))?,
+            homes: Arc::new(Homes::new()),
             notices: Notices::new(system.clone(), listen),
             system,
             events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
@@ -105,6 +108,11 @@ impl Placement {
         &self.shared
     }
 
+    /// Which organizations are known to live elsewhere than in the shared tables.
+    pub(super) fn homes(&self) -> &Homes {
+        &self.homes
+    }
+
     /// Where work without a person begins.
     pub(super) fn system(&self) -> &Connections {
         &self.system
@@ -119,7 +127,7 @@ impl Placement {
         let sql = "SELECT version FROM migration.seaql_migrations";
         let parameters = Parameters::of(None)?;
         let (transaction, rows) =
-            Transaction::begin(&self.probe, Access::Read, sql, &parameters).await?;
+            Transaction::begin(&self.probe, Access::Read, None, sql, &parameters).await?;
         transaction.release();
         let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
         Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
@@ -137,7 +145,7 @@ impl Placement {
             FROM app.backlog()";
         let parameters = Parameters::of(None)?;
         let (transaction, rows) =
-            Transaction::begin(&self.probe, Access::Read, sql, &parameters).await?;
+            Transaction::begin(&self.probe, Access::Read, None, sql, &parameters).await?;
         transaction.release();
         let row = rows.first().ok_or_else(|| Error::internal("the backlog answered nothing"))?;
         let number = |column| row.try_get(column).map_err(failed);

@@ -69,7 +69,7 @@ pub(super) async fn self_check(connections: &Connections) -> Result<Vec<Finding>
     ];
     let parameters = Parameters::of(Some(Values(values)))?;
     let (transaction, rows) =
-        Transaction::begin(connections, Access::Read, SQL, &parameters).await?;
+        Transaction::begin(connections, Access::Read, None, SQL, &parameters).await?;
     transaction.release();
     let findings = rows.iter().map(|row| {
         let severity = match row.try_get("severity")? {

@@ -15,6 +15,7 @@ use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, Statement};
 use super::{
     Change, Environment, Rules, Transaction,
     change::Changes,
+    home::enter,
     open::Opening,
     scope::{Actor, Scope, connection_of_transaction},
 };
@@ -115,7 +116,7 @@ impl Session {
         let committed = self.transaction.commit().await;
         // Whoever watches reads for themselves, so telling of what may not have happened does no harm.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
-            self.opening.notices.publish(self.changes.take());
+            self.opening.notices().publish(self.changes.take());
         }
         committed
     }
@@ -150,12 +151,8 @@ impl Session {
     ///
     /// When the statement fails.
     pub async fn enter(&self, tenant: Tenant) -> Result<()> {
-        self.execute_raw(Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            "SELECT set_config('app.current_org_id', $1, true), set_config('app.current_role', $2, true)",
-            [tenant.organization_id.to_string().into(), tenant.role.to_value().into()],
-        ))
-        .await?;
+        let Tenant { organization_id, role } = tenant;
+        enter(&self.transaction, organization_id, Some(role)).await?;
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
         self.entered.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -3,22 +3,19 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
-use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Values};
-
 use super::{
     Access, Change, Environment, Notices, Placement, Rules, Transaction,
     change::Changes,
     driver::Parameters,
+    home::{ENTER, arrive, enter, entering},
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
     auth::Permission,
     error::{Error, Result},
 };
-
-const ENTER: &str = "SELECT set_config('app.current_org_id', $1, true)";
+use chrono::{DateTime, Utc};
+use entity::OrganizationId;
 
 /// Why the system does something by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +74,10 @@ pub async fn open_system(
     access: Access,
 ) -> Result<SystemSession> {
     // Also without one: nothing of another transaction may hold here.
-    let id = organization.map(|id| id.to_string()).unwrap_or_default();
-    let parameters = Parameters::of(Some(Values(vec![id.into()])))?;
-    let (transaction, _) =
-        Transaction::begin(placement.system(), access, ENTER, &parameters).await?;
+    let parameters = Parameters::of(Some(entering(organization, None)))?;
+    let (transaction, rows) =
+        Transaction::begin(placement.system(), access, None, ENTER, &parameters).await?;
+    arrive(&transaction, &rows, organization).await?;
     Ok(SystemSession {
         transaction,
         organization: Mutex::new(organization),
@@ -99,12 +96,7 @@ impl SystemSession {
     ///
     /// When the statement fails.
     pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
-        self.execute_raw(Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            ENTER,
-            [organization.to_string().into()],
-        ))
-        .await?;
+        enter(&self.transaction, organization, None).await?;
         *self.organization.lock().unwrap_or_else(PoisonError::into_inner) = Some(organization);
         Ok(())
     }

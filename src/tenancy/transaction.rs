@@ -22,8 +22,9 @@ use tokio_postgres::Row;
 
 use super::{
     borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
-    connection::{Answer, Connections, Silence, is_outdated},
+    connection::{Answer, Connections, Link, Silence, is_outdated},
     driver::{Parameters, to_proxy_row},
+    home::Schema,
 };
 use crate::error::{Error, Result, Trouble};
 
@@ -79,6 +80,8 @@ pub struct Transaction {
     /// Somebody has given up waiting for a statement, which may still be running.
     abandoned: AtomicBool,
     held: OnceLock<Held>,
+    /// Where tables without a schema are, if not in the shared ones.
+    schema: Mutex<Option<Schema>>,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -91,10 +94,12 @@ impl std::fmt::Debug for Transaction {
 }
 
 impl Transaction {
-    /// Begins one, and sends a first statement along: the answer to it comes with the transaction.
+    /// Begins one, and sends a first statement along: the answer to it comes with the transaction. Behind it tables without a schema
+    /// are those of `schema`, if there is one.
     pub(super) async fn begin(
         connections: &Connections,
         access: Access,
+        schema: Option<&Schema>,
         sql: &str,
         parameters: &Parameters,
     ) -> Result<(Self, Vec<Row>)> {
@@ -106,11 +111,18 @@ impl Transaction {
             let statement = access.begin(link.take_forsaken());
             let sent = Instant::now();
             let mut silence = Silence::begin(connections);
-            let (begun, answer) =
-                tokio::join!(biased; link.execute(statement), link.query(sql, parameters));
+            let (begun, answer, led) = tokio::join!(
+                biased;
+                link.execute(statement),
+                link.query(None, sql, parameters),
+                lead(link, schema)
+            );
             silence.answered = true;
-            match begun.and(answer) {
-                Ok(answer) => return Ok((Self::new(connection, sent.elapsed()), answer.rows)),
+            match begun.and(answer).and_then(|answer| led.and(Ok(answer))) {
+                Ok(answer) => {
+                    let transaction = Self::new(connection, schema.cloned(), sent.elapsed());
+                    return Ok((transaction, answer.rows));
+                }
                 // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
                 // has happened on it. The others are probably no better.
                 Err(error)
@@ -130,7 +142,7 @@ impl Transaction {
         }
     }
 
-    fn new(connection: Borrowed, opening: Duration) -> Self {
+    fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
         Self {
             connection: Mutex::new(Some(Arc::new(connection))),
             failure: OnceLock::new(),
@@ -140,11 +152,28 @@ impl Transaction {
             waiting: AtomicU32::new(0),
             abandoned: AtomicBool::new(false),
             held: OnceLock::new(),
+            schema: Mutex::new(schema),
         }
     }
 
     fn connection(&self) -> MutexGuard<'_, Option<Arc<Borrowed>>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connection)
+    }
+
+    /// Goes on in other tables: those of a schema, or the shared ones.
+    pub(super) async fn go_to(&self, schema: Option<&Schema>) -> Result<()> {
+        if *lock(&self.schema) == schema.cloned() {
+            return Ok(());
+        }
+        let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let link = connection.link()?;
+        match schema {
+            Some(_) => lead(link, schema).await?,
+            None => link.execute("SET LOCAL search_path TO DEFAULT").await?,
+        }
+        *lock(&self.schema) = schema.cloned();
+        Ok(())
     }
 
     /// Runs a statement.
@@ -156,7 +185,8 @@ impl Transaction {
         let parameters = Parameters::of(values)?;
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
         let mut running = Running::begin(self, sql);
-        let outcome = connection.link()?.query(sql, &parameters).await;
+        let schema = lock(&self.schema).clone();
+        let outcome = connection.link()?.query(schema.as_ref(), sql, &parameters).await;
         running.answered = true;
         drop(running);
         if let Err(error) = &outcome {
@@ -262,6 +292,7 @@ impl Transaction {
             connection.hold(Arc::clone(held));
         }
         *self.connection() = connection;
+        *lock(&self.schema) = lock(&fresh.schema).take();
     }
 
     /// Ends a transaction that only read, and waits for nothing.
@@ -314,6 +345,17 @@ impl Drop for Running<'_> {
             tracing::warn!(sql, ?elapsed, answered, "slow statement");
         }
     }
+}
+
+async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
+    match schema {
+        Some(schema) => link.execute(&schema.search_path()).await,
+        None => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -12,6 +12,8 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tenantry::postgres::{Embedded, Options};
 
+use super::placement;
+
 pub(super) const FOLDER: &str = "tenantry-test-";
 const TEMPLATE: &str = "template_tenantry";
 
@@ -199,5 +201,8 @@ async fn make_template(admin: PgConnectOptions) {
     migration::migrate(template.clone(), None).await.unwrap();
     let mut connection = PgConnection::connect_with(&template).await.unwrap();
     connection.execute(ROWS).await.unwrap();
+    for organization in placement::housed() {
+        placement::house(&mut connection, organization).await;
+    }
     connection.close().await.unwrap();
 }

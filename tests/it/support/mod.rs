@@ -8,6 +8,7 @@ pub mod forwarder;
 pub mod keeper;
 pub mod localstripe;
 pub mod node;
+pub mod placement;
 pub mod pooler;
 pub mod process;
 pub mod served;

@@ -1,0 +1,144 @@
+//! Homes: in which tables the rows of an organization are. What a server remembers of it is a guess, which the database checks in the
+//! statement that opens a session; a wrong one opens nothing.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use entity::{OrgRole, OrganizationId};
+use lru::LruCache;
+use migration::placement::{SCHEMA_VERSION, schema_of};
+use sea_orm::{ActiveEnum, Values};
+use tokio_postgres::Row;
+
+use super::{Transaction, driver::failed};
+use crate::error::{Error, Result};
+
+/// Goes on inside an organization, whoever was let in before, and tells where it lives.
+pub(super) const ENTER: &str = "SELECT home, home_version FROM auth.enter_organization($1, $2)";
+
+/// Organizations outside of the shared tables that are remembered.
+const KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
+/// Where an organization lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In the tables that all share.
+    Shared,
+    /// In a schema of its own.
+    Schema(Schema),
+}
+
+impl Home {
+    /// What a function of the database told of an organization: the name of its home, and the newest step that this has.
+    pub(super) fn told(
+        home: &str,
+        version: Option<&str>,
+        organization: OrganizationId,
+    ) -> Result<Self> {
+        match home {
+            "shared" => Ok(Self::Shared),
+            "schema" if version.is_some_and(|version| version >= SCHEMA_VERSION) => {
+                Ok(Self::Schema(Schema::of(organization)))
+            }
+            "schema" => Err(Error::unavailable(format!(
+                "the schema of the organization {} lacks migration steps: run tenantry migrate",
+                organization.0
+            ))),
+            home => Err(Error::internal(format!("the organization lives in {home}"))),
+        }
+    }
+
+    /// As functions of the database name it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Schema(_) => "schema",
+        }
+    }
+
+    /// Its schema, if it is one of its own.
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        match self {
+            Self::Shared => None,
+            Self::Schema(schema) => Some(schema),
+        }
+    }
+}
+
+/// The schema of one organization; its name needs no quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Schema(Arc<str>);
+
+impl Schema {
+    fn of(organization: OrganizationId) -> Self {
+        Self(schema_of(organization.0).into())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The statement after which tables without a schema are the organization's own. Without the shared schemas that hold nothing but
+    /// tables of organizations: what is missing in its own must not be looked for there.
+    pub(super) fn search_path(&self) -> String {
+        format!("SET LOCAL search_path TO {}, auth, billing, pg_temp", self.0)
+    }
+}
+
+/// Which organizations live outside of the shared tables, by the slug or the claim that led to them.
+#[derive(Debug)]
+pub(super) struct Homes(Mutex<LruCache<String, Home>>);
+
+impl Homes {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(LruCache::new(KNOWN)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<String, Home>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn guess(&self, name: Option<&str>) -> Home {
+        name.and_then(|name| self.lock().get(name).cloned()).unwrap_or(Home::Shared)
+    }
+
+    pub(super) fn learn(&self, name: &str, home: &Home) {
+        match home {
+            Home::Shared => drop(self.lock().pop(name)),
+            home => drop(self.lock().put(name.to_owned(), home.clone())),
+        }
+    }
+}
+
+/// The parameters of [`ENTER`]; without an organization it leaves the one before.
+pub(super) fn entering(organization: Option<OrganizationId>, role: Option<OrgRole>) -> Values {
+    Values(vec![organization.map(|id| id.0).into(), role.map(|role| role.to_value()).into()])
+}
+
+/// Goes on inside an organization, in its tables.
+pub(super) async fn enter(
+    transaction: &Transaction,
+    organization: OrganizationId,
+    role: Option<OrgRole>,
+) -> Result<()> {
+    let answer = transaction.query(ENTER, Some(entering(Some(organization), role))).await?;
+    arrive(transaction, &answer.rows, Some(organization)).await
+}
+
+/// Goes on in the tables of the organization that [`ENTER`] led to.
+pub(super) async fn arrive(
+    transaction: &Transaction,
+    rows: &[Row],
+    organization: Option<OrganizationId>,
+) -> Result<()> {
+    let home = match (rows.first(), organization) {
+        (Some(row), Some(organization)) => {
+            let home = row.try_get("home").map_err(failed)?;
+            Home::told(home, row.try_get("home_version").map_err(failed)?, organization)?
+        }
+        _ => Home::Shared,
+    };
+    transaction.go_to(home.schema()).await
+}
