@@ -91,7 +91,8 @@ impl Database {
 
     /// Runs SQL as the superuser.
     pub async fn execute(&self, sql: &str) {
-        self.connect_admin().await.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+        let sql = placement::everywhere(sql);
+        self.connect_admin().await.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 
     /// The only value of a query as the superuser.
@@ -100,7 +101,8 @@ impl Database {
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         let mut connection = self.connect_admin().await;
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+        let sql = placement::everywhere(sql);
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
     }
 
     /// A digest of every row of every table: equal before and after means that nothing changed. Without the usage, which counts
@@ -109,7 +111,8 @@ impl Database {
         let mut connection = self.connect_admin().await;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-             WHERE schemaname IN ('app', 'auth', 'billing', 'audit') AND tablename <> 'usage' ORDER BY 1",
+             WHERE (schemaname IN ('app', 'auth', 'billing', 'audit') OR schemaname LIKE 'org\\_%') AND tablename <> 'usage'
+             ORDER BY 1",
         )
         .fetch_all(&mut connection)
         .await
@@ -203,6 +206,9 @@ async fn make_template(admin: PgConnectOptions) {
     connection.execute(ROWS).await.unwrap();
     for organization in placement::housed() {
         placement::house(&mut connection, organization).await;
+    }
+    if !placement::housed().is_empty() {
+        placement::show_everywhere(&mut connection).await;
     }
     connection.close().await.unwrap();
 }

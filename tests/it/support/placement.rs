@@ -33,7 +33,10 @@ pub async fn house(connection: &mut PgConnection, organization: Uuid) {
     for table in &TABLES {
         let (own, owner) = (table.in_schema(&schema), table.owner_column());
         let rows = format!("FROM {} WHERE {owner} = '{organization}'", table.name);
-        connection.execute(AssertSqlSafe(format!("INSERT INTO {own} SELECT * {rows}"))).await.unwrap();
+        connection
+            .execute(AssertSqlSafe(format!("INSERT INTO {own} SELECT * {rows}")))
+            .await
+            .unwrap();
         if !table.mirrored {
             connection.execute(AssertSqlSafe(format!("DELETE {rows}"))).await.unwrap();
         }
@@ -45,4 +48,36 @@ pub async fn house(connection: &mut PgConnection, organization: Uuid) {
         .await
         .unwrap();
     connection.execute("COMMIT").await.unwrap();
+}
+
+/// Makes the views in which tests meet all rows, wherever they live. The connection is the superuser's.
+pub async fn show_everywhere(connection: &mut PgConnection) {
+    connection.execute(include_str!("everywhere.sql")).await.unwrap();
+    for table in &TABLES {
+        let (shared, name) = (table.name, table.base_name());
+        let (key, owner) = (table.key, table.owner_column());
+        let own = housed().into_iter().map(|organization| {
+            let own = table.in_schema(&schema_of(organization));
+            format!("UNION ALL SELECT * FROM {own}")
+        });
+        let sql = format!(
+            "CREATE VIEW everywhere.{name} AS SELECT * FROM {shared}
+                 WHERE {owner} NOT IN (SELECT organization_id FROM app.placements WHERE home = 'schema') {};
+             CREATE TRIGGER route INSTEAD OF INSERT OR UPDATE OR DELETE ON everywhere.{name}
+                 FOR EACH ROW EXECUTE FUNCTION everywhere.route('{shared}', '{key}', '{owner}')",
+            own.collect::<Vec<_>>().join(" ")
+        );
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+}
+
+/// The statement of a test, of which the author thought that everybody lives in the shared tables.
+pub fn everywhere(sql: &str) -> String {
+    let structural = ["ALTER ", "CREATE ", "DROP ", "LOCK ", "GRANT ", "REVOKE ", "ANALYZE "];
+    if housed().is_empty() || structural.iter().any(|word| sql.contains(word)) {
+        return sql.to_owned();
+    }
+    TABLES.iter().fold(sql.to_owned(), |sql, table| {
+        sql.replace(table.name, &format!("everywhere.{}", table.base_name()))
+    })
 }
