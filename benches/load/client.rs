@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
@@ -21,21 +22,23 @@ pub(crate) struct Load {
     pub(crate) seconds: u32,
 }
 
-/// Measures the server.
+/// Measures the server with requests of random organizations `among` those.
 pub(crate) async fn run(
     server: &Server,
     seeded: &Seeded,
     workload: Workload,
     load: &Load,
+    among: RangeInclusive<u32>,
 ) -> Result<Figures, Failure> {
+    let among = &among;
     let meter = Meter::start(Some(server.pid()), seeded.postgres_pid(), std::process::id())?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs(load.seconds.into());
-    let connections = (0..load.connections).map(|_| async {
+    let connections = (0..load.connections).map(|_| async move {
         let mut connection = Connection::open(server.address()).await?;
         let mut latencies = Vec::new();
         while Instant::now() < end {
-            let n = fastrand::u32(1..=seeded.organizations);
+            let n = fastrand::u32(among.clone());
             let (project, _) = seeded.any_project(n);
             let sent = Instant::now();
             connection.ask(seeded.token(n), n, &workload.body(project)).await?;

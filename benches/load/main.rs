@@ -14,6 +14,8 @@ mod client;
 mod cost;
 mod fairness;
 mod floor;
+mod house;
+mod placement;
 mod relay;
 mod report;
 mod requests;
@@ -55,6 +57,9 @@ struct Options {
     /// Measures, in place of all that, what a noisy organization does to a quiet one.
     #[arg(long)]
     fairness: bool,
+    /// Measures, in place of all that, what it costs where so many of the organizations have schemas of their own.
+    #[arg(long, value_name = "ORGANIZATIONS")]
+    schemas: Option<u32>,
     #[command(flatten)]
     flood: fairness::Flood,
     /// What cargo tells every benchmark.
@@ -70,7 +75,9 @@ fn main() -> Result<(), Failure> {
     for size in &options.organizations {
         // On this thread, with which PostgreSQL ends.
         let seeded = Seeded::create(*size)?;
-        if options.fairness {
+        if let Some(schemas) = options.schemas {
+            placement::run(&seeded, &options, schemas)?;
+        } else if options.fairness {
             fairness::run(&seeded, options.seconds, options.rounds)?;
         } else {
             measure(&options, &seeded)?;
@@ -103,7 +110,13 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
                 let load = Load { connections: *connections, seconds: options.seconds };
                 let floor = floor::run(seeded, *workload, &load, false)?;
                 runtime.block_on(seeded.forget_created())?;
-                let figures = runtime.block_on(client::run(&server, seeded, *workload, &load))?;
+                let figures = runtime.block_on(client::run(
+                    &server,
+                    seeded,
+                    *workload,
+                    &load,
+                    seeded.all(),
+                ))?;
                 runtime.block_on(seeded.forget_created())?;
                 let pipelined = floor::run(seeded, *workload, &load, true)?;
                 runtime.block_on(seeded.forget_created())?;
@@ -115,7 +128,7 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
     if options.soak > 0 {
         for part in ["soak, first third", "second", "last"] {
             let load = Load { connections: 16, seconds: options.soak.div_ceil(3) };
-            runtime.block_on(client::run(&server, seeded, Workload::Mix, &load))?;
+            runtime.block_on(client::run(&server, seeded, Workload::Mix, &load, seeded.all()))?;
             report.memory(part, server.memory()?);
         }
     }

@@ -21,9 +21,9 @@ pub(crate) struct Figures {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     /// Microseconds of the processor for each request.
-    server: f64,
-    postgres: f64,
-    generator: f64,
+    pub(crate) server: f64,
+    pub(crate) postgres: f64,
+    pub(crate) generator: f64,
 }
 
 impl Figures {

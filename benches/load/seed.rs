@@ -30,6 +30,10 @@ pub(crate) struct Seeded {
 }
 
 impl Seeded {
+    pub(crate) fn all(&self) -> std::ops::RangeInclusive<u32> {
+        1..=self.organizations
+    }
+
     /// The token of the owner of organization `n`.
     pub(crate) fn token(&self, n: u32) -> &str {
         &self.tokens[n as usize - 1]

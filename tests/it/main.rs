@@ -36,6 +36,7 @@ mod operations;
 mod organization;
 mod page;
 mod performance;
+mod placement;
 mod project;
 mod resolution;
 mod rust_client;

@@ -1,5 +1,5 @@
 BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
-SELECT * FROM auth.open_request('', 'user-' || :n || '-1', 'org-' || :n, NULL, NULL);
+SELECT * FROM auth.open_request('', 'user-' || :n || '-1', 'org-' || :n, NULL, NULL, 'shared');
 SELECT organization_billing.organization_id, organization_billing.stripe_customer_id, organization_billing.stripe_subscription_id, CAST(organization_billing.status AS text), organization_billing.plan, organization_billing.period_start, organization_billing.period_end, organization_billing.trial_ends_at, organization_billing.past_due_since, organization_billing.cancel_at_period_end, organization_billing.stripe_event_at, organization_billing.created_at, organization_billing.updated_at FROM organization_billing WHERE organization_id = md5('organization' || :n)::uuid LIMIT 1 FOR NO KEY UPDATE;
 SELECT role::text FROM organization_members WHERE organization_id = md5('organization' || :n)::uuid AND user_id = md5('user' || :n || '-1')::uuid;
 SELECT COUNT(*) AS num_items FROM (SELECT organization_id, id, name, description, created_by, created_at, updated_at FROM projects WHERE organization_id = md5('organization' || :n)::uuid) AS sub_query;

@@ -40,7 +40,10 @@ impl Database {
         let database = Self::named(&format!("TEMPLATE {TEMPLATE} STRATEGY file_copy")).await;
         // A clone has all of its template but the rights on the database itself.
         database
-            .execute(&format!("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", database.name))
+            .execute(&format!(
+                "REVOKE TEMPORARY ON DATABASE {0} FROM PUBLIC; GRANT CREATE ON DATABASE {0} TO tenantry_owner",
+                database.name
+            ))
             .await;
         database
     }

@@ -1,7 +1,10 @@
 //! Where the demo's organizations live: in the shared tables, or (with `TENANTRY_TEST_PLACEMENT`) elsewhere, so that any test can be
 //! run in any placement.
 
-use migration::placement::{SCHEMA_VERSION, TABLES, create, schema_of};
+#[path = "../../../benches/load/house.rs"]
+mod house;
+
+use migration::placement::{TABLES, schema_of};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, types::Uuid};
 
 pub const ACME: &str = "00000000-0000-4000-8000-00000000000a";
@@ -21,29 +24,22 @@ pub fn housed() -> Vec<Uuid> {
     organizations.iter().map(|id| id.parse().unwrap()).collect()
 }
 
-/// Gives an organization that nobody uses a schema of its own. The connection is the superuser's.
+/// Gives an organization a schema of its own. The connection is the superuser's.
 pub async fn house(connection: &mut PgConnection, organization: Uuid) {
+    house::house(connection, organization).await.unwrap();
+}
+
+/// Brings it back, and leaves its schema as it was. The connection is the superuser's.
+pub async fn unhouse(connection: &mut PgConnection, organization: Uuid) {
     let schema = schema_of(organization);
-    connection
-        .execute("BEGIN; SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog; SET LOCAL app.copying = 'on'")
-        .await
-        .unwrap();
-    create(connection, organization).await.unwrap();
-    connection.execute("RESET ROLE").await.unwrap();
-    for table in &TABLES {
-        let (own, owner) = (table.in_schema(&schema), table.owner_column());
-        let rows = format!("FROM {} WHERE {owner} = '{organization}'", table.name);
-        connection
-            .execute(AssertSqlSafe(format!("INSERT INTO {own} SELECT * {rows}")))
-            .await
-            .unwrap();
-        if !table.mirrored {
-            connection.execute(AssertSqlSafe(format!("DELETE {rows}"))).await.unwrap();
-        }
+    connection.execute("BEGIN; SET LOCAL app.copying = 'on'").await.unwrap();
+    house::alone(connection, organization).await.unwrap();
+    for table in TABLES.iter().filter(|table| !table.mirrored) {
+        let sql = format!("INSERT INTO {} SELECT * FROM {}", table.name, table.in_schema(&schema));
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
     }
-    sqlx::query("INSERT INTO app.placements (organization_id, home, version, moved_at) VALUES ($1, 'schema', $2, now())")
+    sqlx::query("UPDATE app.placements SET home = 'shared' WHERE organization_id = $1")
         .bind(organization)
-        .bind(SCHEMA_VERSION)
         .execute(&mut *connection)
         .await
         .unwrap();

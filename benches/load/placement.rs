@@ -1,0 +1,74 @@
+//! The same requests where organizations share their tables, where one has a schema of its own, and where many have: side by side on
+//! one server.
+#![expect(
+    clippy::disallowed_types,
+    reason = "this moves the organizations that the server then reads"
+)]
+
+use std::{ops::RangeInclusive, time::Instant};
+
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::{
+    Failure, Options,
+    client::{self, Load},
+    house::house,
+    report::Figures,
+    seed::Seeded,
+    server::Server,
+};
+
+pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<(), Failure> {
+    if !(1..seeded.organizations).contains(&schemas) {
+        return Err("--schemas: there must be more organizations than that".into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let begun = Instant::now();
+    runtime.block_on(move_out(seeded, schemas))?;
+    let each = begun.elapsed() / schemas;
+    println!("{schemas} schemas made and filled, {:.1} ms each", each.as_secs_f64() * 1_000.0);
+    let server = Server::start(seeded)?;
+    println!("started in {} ms", server.started_in.as_millis());
+    runtime.block_on(client::warm_up(&server, seeded))?;
+    let groups: [(String, RangeInclusive<u32>); 4] = [
+        ("shared tables".to_owned(), schemas + 1..=seeded.organizations),
+        ("one of the shared tables'".to_owned(), schemas + 1..=schemas + 1),
+        ("a schema".to_owned(), 1..=1),
+        (format!("{schemas} schemas"), 1..=schemas),
+    ];
+    println!(
+        "workload, connections, where: requests/s, p50 and p99 in ms, CPU µs of server and PostgreSQL"
+    );
+    for round in 1..=options.rounds {
+        for workload in &options.workloads {
+            for connections in &options.connections {
+                for (name, among) in &groups {
+                    let load = Load { connections: *connections, seconds: options.seconds };
+                    let run = client::run(&server, seeded, *workload, &load, among.clone());
+                    let Figures { per_second, p50, p99, server: own, postgres, .. } =
+                        runtime.block_on(run)?;
+                    runtime.block_on(seeded.forget_created())?;
+                    println!(
+                        "round {round}: {workload}, {connections}, {name}: {rate:.0}, {p50:.2}, {p99:.2}, {:.0}, {:.0}",
+                        cpu.server, cpu.postgres
+                    );
+                }
+            }
+        }
+    }
+    println!("memory after load: {:.0} MB", server.memory()?);
+    Ok(())
+}
+
+async fn move_out(seeded: &Seeded, schemas: u32) -> Result<(), Failure> {
+    let mut connection = PgConnection::connect_with(&seeded.admin()).await?;
+    for n in 1..=schemas {
+        let id = sqlx::query_scalar("SELECT id FROM app.organizations WHERE slug = 'org-' || $1")
+            .bind(i64::from(n))
+            .fetch_one(&mut connection)
+            .await?;
+        house(&mut connection, id).await?;
+    }
+    connection.execute("VACUUM ANALYZE").await?;
+    Ok(connection.close().await?)
+}

@@ -1,0 +1,310 @@
+//! Organizations that live in schemas of their own: found wherever they are, apart from everybody else, and refused alone.
+
+#[path = "../../benches/load/relay.rs"]
+mod relay;
+
+use std::{process::Stdio, time::Duration};
+
+use migration::placement::TABLES;
+use serde_json::{Value, json};
+use sqlx::types::Uuid;
+
+use crate::support::{
+    App, Settings,
+    app::{token, token_with},
+    database::Database,
+    placement::{ACME, PLACEMENT, house, housed, unhouse},
+};
+use relay::Relay;
+
+const PROJECTS: &str = "{ organization { slug projects(first: 100) { nodes { name } } } }";
+const OWN: &str = "org_0000000000004000800000000000000a";
+
+fn acme() -> Uuid {
+    ACME.parse().unwrap()
+}
+
+fn create(name: &str) -> String {
+    format!("mutation {{ createProject(input: {{ name: \"{name}\" }}) {{ project {{ name }} }} }}")
+}
+
+fn names(data: &Value) -> Vec<String> {
+    let nodes = data["organization"]["projects"]["nodes"].as_array().unwrap();
+    let mut names: Vec<_> =
+        nodes.iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+async fn count(database: &Database, table: &str) -> i64 {
+    database.value(&format!("SELECT count(*) FROM {table} /* CREATE nothing */")).await
+}
+
+/// A server over the demo's organizations, of which acme has a schema of its own, whatever the run says.
+async fn served(settings: Settings) -> App {
+    let app = App::with(settings).await;
+    if !housed().contains(&acme()) {
+        house(&mut app.database.connect_admin().await, acme()).await;
+    }
+    app
+}
+
+#[tokio::test]
+async fn an_organization_is_found_wherever_it_has_gone() {
+    if !housed().is_empty() {
+        return;
+    }
+    let app = App::start().await;
+    let mut connection = app.database.connect_admin().await;
+    let owner = app.person("acme-owner");
+    let mut expected = names(&owner.data(PROJECTS).await);
+    assert!(!expected.is_empty());
+
+    house(&mut connection, acme()).await;
+    assert_eq!(names(&owner.data(PROJECTS).await), expected);
+    owner.query(&create("There")).await.data();
+    expected.push("There".to_owned());
+    expected.sort();
+    // The server knows by now, and by another name it must learn it first.
+    assert_eq!(names(&owner.data(PROJECTS).await), expected);
+    let claim = token_with(&json!({ "sub": "acme-owner", "org": ACME }));
+    assert_eq!(names(&app.client(None, Some(claim)).data(PROJECTS).await), expected);
+    assert_eq!(
+        count(&app.database, &format!("{OWN}.projects")).await,
+        i64::try_from(expected.len()).unwrap()
+    );
+    let left = "SELECT count(*) FROM app.projects p JOIN app.organizations o ON o.id = p.organization_id WHERE o.slug = 'acme'";
+    assert_eq!(app.database.value::<i64>(left).await, 0);
+
+    // What it knows is out of date.
+    unhouse(&mut connection, acme()).await;
+    owner.query(&create("Back")).await.data();
+    expected.push("Back".to_owned());
+    expected.sort();
+    assert_eq!(names(&owner.data(PROJECTS).await), expected);
+    assert_eq!(count(&app.database, &format!("{OWN}.projects WHERE name = 'Back'")).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_by_moves_under_load() {
+    if !housed().is_empty() {
+        return;
+    }
+    let app = App::with(Settings { max_connections: 8, ..Settings::default() }).await;
+    let unlimited = "UPDATE billing.organization_billing SET plan = 'enterprise'";
+    app.database.execute(unlimited).await;
+    let before = names(&app.person("acme-owner").data(PROJECTS).await).len();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let (owner, stopped) = (app.person("acme-owner"), stopped.clone());
+            tokio::spawn(async move {
+                let mut made = Vec::new();
+                while !*stopped.borrow() {
+                    let name = format!("{client}-{}", made.len());
+                    owner.query(&create(&name)).await.data();
+                    owner.data("{ organization { projects(first: 1) { nodes { id } } } }").await;
+                    made.push(name);
+                }
+                made
+            })
+        })
+        .collect();
+    let mut connection = app.database.connect_admin().await;
+    for _ in 0..5 {
+        house(&mut connection, acme()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        unhouse(&mut connection, acme()).await;
+        app.database.execute(&format!("DROP SCHEMA {OWN} CASCADE")).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    house(&mut connection, acme()).await;
+    stop.send(true).unwrap();
+    let mut made = Vec::new();
+    for client in clients {
+        made.extend(client.await.unwrap());
+    }
+    assert!(made.len() > 20, "{made:?}");
+    let there: Vec<String> = app
+        .database
+        .value(&format!("SELECT array_agg(name) FROM {OWN}.projects WHERE name ~ '^[0-9]-'"))
+        .await;
+    let (mut made, mut there) = (made, there);
+    made.sort();
+    there.sort();
+    assert_eq!(there, made);
+    assert_eq!(
+        count(&app.database, &format!("{OWN}.projects")).await,
+        i64::try_from(before + made.len()).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn what_is_looked_up_across_organizations_finds_it() {
+    let app = served(Settings::default()).await;
+    let owner = app.person("acme-owner");
+    let invite =
+        "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
+    let data = owner.query(invite).await.data();
+    let url = data["inviteMember"]["link"].as_str().unwrap().to_owned();
+    let secret = url.rsplit('=').next().unwrap().to_owned();
+    let claims = json!({ "sub": "newcomer", "email": "new@example.com", "email_verified": true });
+    let newcomer = app.client(None, Some(token_with(&claims)));
+    let accept = format!(
+        "mutation {{ acceptInvitation(input: {{ token: \"{secret}\" }}) {{ organization {{ slug projects {{ totalCount }} }} }} }}"
+    );
+    let data = newcomer.query(&accept).await.data();
+    assert_eq!(data["acceptInvitation"]["organization"]["slug"], "acme");
+    assert_ne!(data["acceptInvitation"]["organization"]["projects"]["totalCount"], 0);
+    let memberships = "{ viewer { memberships { slug name role } } }";
+    let expected = json!([{ "slug": "acme", "name": "Acme", "role": "MEMBER" }]);
+    assert_eq!(newcomer.data(memberships).await["viewer"]["memberships"], expected);
+    owner
+        .query("mutation { updateOrganization(input: { name: \"Acme of its own\", slug: \"acme-own\" }) { organization { slug } } }")
+        .await
+        .data();
+    let expected = json!([{ "slug": "acme-own", "name": "Acme of its own", "role": "MEMBER" }]);
+    assert_eq!(newcomer.data(memberships).await["viewer"]["memberships"], expected);
+    for slug in ["acme", "acme-own"] {
+        let there = app.client(Some(slug), Some(token_with(&claims)));
+        assert_eq!(there.data(PROJECTS).await["organization"]["slug"], "acme-own");
+    }
+    // Whoever is not in it cannot tell that it is there.
+    for slug in ["acme", "acme-own", "nowhere"] {
+        let outsider = app.client(Some(slug), Some(token("globex-owner")));
+        outsider.query(PROJECTS).await.assert_refused(404, "NOT_FOUND");
+    }
+    in_step(&app.database).await;
+}
+
+/// The shared copies by which things are found say what the organization's own tables say.
+async fn in_step(database: &Database) {
+    for table in TABLES.iter().filter(|table| table.mirrored) {
+        let digest = |name: &str, owner: &str| {
+            format!(
+                "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {name} t WHERE {owner} = '{ACME}' /* CREATE nothing */"
+            )
+        };
+        let copy: Option<String> = database.value(&digest(table.name, table.owner_column())).await;
+        let own: Option<String> =
+            database.value(&digest(&table.in_schema(OWN), table.owner_column())).await;
+        assert_eq!(copy, own, "{}", table.name);
+    }
+}
+
+#[tokio::test]
+async fn a_new_organization_is_shared_wherever_its_founder_is() {
+    let app = served(Settings::default()).await;
+    let found = "mutation { createOrganization(input: { name: \"Initech\", slug: \"initech\" }) {
+        organization { id slug projects { totalCount } } } }";
+    let data = app.person("acme-owner").query(found).await.data();
+    let organization = &data["createOrganization"]["organization"];
+    assert_eq!(organization["projects"]["totalCount"], 0);
+    let id = organization["id"].as_str().unwrap();
+    for (table, rows) in [("app.organizations", 1), (&*format!("{OWN}.organizations"), 0)] {
+        assert_eq!(
+            count(&app.database, &format!("{table} WHERE id = '{id}'")).await,
+            rows,
+            "{table}"
+        );
+    }
+    let there = app.client(Some("initech"), Some(token("acme-owner")));
+    there.query(&create("First")).await.data();
+    assert_eq!(names(&there.data(PROJECTS).await), ["First"]);
+    assert_eq!(
+        count(&app.database, &format!("app.projects WHERE organization_id = '{id}'")).await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_organization_whose_schema_is_behind_or_lost_is_refused_alone() {
+    let app = served(Settings::default()).await;
+    let (acme, globex) = (app.person("acme-owner"), app.person("globex-owner"));
+    acme.data(PROJECTS).await;
+    let version: String = app.database.value("SELECT version FROM app.placements LIMIT 1").await;
+    let behind = format!(
+        "UPDATE app.placements SET version = 'm0013_placement' WHERE organization_id = '{ACME}'"
+    );
+    app.database.execute(&behind).await;
+    for query in [PROJECTS, &create("Never")] {
+        let reply = acme.query(query).await;
+        assert_eq!((reply.status.as_u16(), reply.codes()), (503, vec!["UNAVAILABLE"]), "{reply:?}");
+        assert!(reply.headers.contains_key("retry-after"));
+    }
+    globex.data(PROJECTS).await;
+    app.database.execute(&format!("UPDATE app.placements SET version = '{version}'")).await;
+    acme.data(PROJECTS).await;
+
+    app.database.execute(&format!("DROP SCHEMA {OWN} CASCADE")).await;
+    for query in [PROJECTS, &create("Never")] {
+        assert_eq!(acme.query(query).await.codes(), ["INTERNAL"]);
+    }
+    globex.data(PROJECTS).await;
+}
+
+#[tokio::test]
+async fn the_way_there_is_one_statement_longer_and_takes_no_more_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::create().await;
+    let relay = Relay::between(folder.path(), &database.socket()).unwrap();
+    if !housed().contains(&acme()) {
+        house(&mut database.connect_admin().await, acme()).await;
+    }
+    let socket = Some(folder.path().to_owned());
+    let app =
+        App::on(database, Settings { socket, max_connections: 1, ..Settings::default() }).await;
+    let mut seen = relay::Talk::default();
+    for _ in 0..4 {
+        relay.take();
+        app.person("acme-owner").data(PROJECTS).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        seen = relay.take();
+    }
+    // Of the shared ones 4 and 3.
+    assert_eq!((seen.statements, seen.waits), (5, 3));
+}
+
+/// The suites about what people see and may do, in a process of their own, where the demo's organizations live elsewhere.
+async fn suites(placement: &str) {
+    if std::env::var_os(PLACEMENT).is_some() {
+        return;
+    }
+    let suites = [
+        "authorization::",
+        "isolation::",
+        "year::",
+        "project::",
+        "member::",
+        "invitation::",
+        "organization::",
+        "billing::",
+        "loaders::",
+        "mutation::",
+        "usage::",
+        "stripe::",
+    ];
+    let child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(suites)
+        .args(["--skip", "browser", "--test-threads", "2"])
+        .env(PLACEMENT, placement)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{told}\n{}", String::from_utf8_lossy(&child.stderr));
+    let passed = told.lines().filter(|line| line.ends_with("... ok")).count();
+    assert!(passed > 100, "{passed}: {told}");
+}
+
+#[tokio::test]
+async fn the_suites_pass_where_organizations_have_schemas_of_their_own() {
+    suites("schema").await;
+}
+
+#[tokio::test]
+async fn the_suites_pass_where_some_organizations_have_schemas_of_their_own() {
+    suites("mixed").await;
+}
