@@ -49,8 +49,7 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
                         runtime.block_on(run)?;
                     runtime.block_on(seeded.forget_created())?;
                     println!(
-                        "round {round}: {workload}, {connections}, {name}: {rate:.0}, {p50:.2}, {p99:.2}, {:.0}, {:.0}",
-                        cpu.server, cpu.postgres
+                        "round {round}: {workload}, {connections}, {name}: {per_second:.0}, {p50:.2}, {p99:.2}, {own:.0}, {postgres:.0}"
                     );
                 }
             }
