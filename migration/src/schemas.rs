@@ -94,6 +94,7 @@ async fn all(pool: &PgPool, run: &Run) -> Result<Schemas, sqlx::Error> {
             told = Instant::now();
         }
     }
+    schemas.given_up.sort_unstable();
     schemas.failed.sort();
     Ok(schemas)
 }

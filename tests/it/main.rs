@@ -41,6 +41,7 @@ mod project;
 mod resolution;
 mod rust_client;
 mod schema;
+mod schemas;
 mod session;
 mod stripe;
 mod subscription;
