@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
+    error::DatabaseError,
     postgres::{PgConnectOptions, PgPoolOptions},
     types::Uuid,
 };
@@ -174,7 +175,7 @@ fn missing(version: Option<&str>) -> &'static [SchemaStep] {
 
 /// Somebody works there: another try may succeed.
 fn busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     matches!(code.as_deref(), Some("55P03" | "40P01" | "40001"))
 }
 
