@@ -1,5 +1,7 @@
 //! Applies the steps: one migration at a time for a database, as the owner, whoever else starts one meanwhile.
 
+use std::time::Duration;
+
 use sea_orm_migration::{
     MigratorTrait,
     sea_orm::{DbErr, SqlxPostgresConnector},
@@ -143,14 +145,19 @@ async fn locked(
 }
 
 async fn lock(connection: &mut PgConnection, progress: fn(&str)) -> Result<(), Error> {
-    let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(LOCK)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !free {
-        progress("waiting for another migration, or for organizations that are being moved …");
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(connection).await?;
+    // The backend of a run that has just ended may take a moment to go.
+    for pause in [Duration::from_millis(200), Duration::ZERO] {
+        let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(LOCK)
+            .fetch_one(&mut *connection)
+            .await?;
+        if free {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
     }
+    progress("waiting for another migration, or for organizations that are being moved …");
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(connection).await?;
     Ok(())
 }
 

@@ -6,12 +6,16 @@ me AS (
 ),
 -- The shared schemas, and those of one organization each.
 ours AS (
-    SELECT oid, nspname, nspowner, nspacl, CASE WHEN nspname <> ALL ($1) THEN substr(nspname, 5)::uuid END AS organization_id
-    FROM pg_namespace WHERE nspname = ANY ($1) OR nspname ~ '^org_[0-9a-f]{32}$'
+    SELECT n.oid, n.nspname, n.nspowner, n.nspacl, o.id AS organization_id,
+           -- As in a tree that has it as a constant.
+           (SELECT format('[ %s ]', string_agg((CASE WHEN b.value > 127 THEN b.value - 256 ELSE b.value END)::text, ' ' ORDER BY b.place))
+            FROM (SELECT place, get_byte(uuid_send(o.id), place) FROM generate_series(0, 15) place) b (place, value)) AS bytes
+    FROM pg_namespace n CROSS JOIN LATERAL (SELECT CASE WHEN n.nspname <> ALL ($1) THEN substr(n.nspname, 5)::uuid END) o (id)
+    WHERE n.nspname = ANY ($1) OR n.nspname ~ '^org_[0-9a-f]{32}$'
 ),
 relation AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
-           n.nspname, n.organization_id, format('%I.%I', n.nspname, c.relname) AS name
+           n.nspname, n.organization_id, n.bytes, format('%I.%I', n.nspname, c.relname) AS name
     FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
@@ -64,19 +68,13 @@ policy AS (
     JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
 ),
 -- The tables of schemas that are held to their organization, judged in the same way: of its id only the bytes differ in a tree.
-own AS (
-    SELECT o.organization_id, format('[ %s ]', string_agg((CASE WHEN b.value > 127 THEN b.value - 256 ELSE b.value END)::text, ' '
-                                                          ORDER BY b.place)) AS bytes
-    FROM ours o CROSS JOIN generate_series(0, 15) p (place)
-    CROSS JOIN LATERAL (SELECT p.place, get_byte(uuid_send(o.organization_id), p.place) AS value) b
-    WHERE o.organization_id IS NOT NULL GROUP BY 1
-),
 held AS MATERIALIZED (
     SELECT e.alike
     FROM (SELECT min(c.oid) AS oid, array_agg(t.oid) AS alike
-          FROM tenant t JOIN own USING (organization_id) JOIN pg_constraint c ON c.conrelid = t.oid
-          WHERE c.conname = 'of_one_organization' AND c.contype = 'c' AND c.convalidated
-          GROUP BY replace(c.conbin::text, own.bytes, '[ own ]'), t.attnum) e
+          FROM tenant t JOIN pg_constraint c ON c.conrelid = t.oid
+          -- As text, so that constraints are looked up by their table and not by this name, which all have.
+          WHERE t.organization_id IS NOT NULL AND c.conname::text = 'of_one_organization' AND c.contype = 'c' AND c.convalidated
+          GROUP BY replace(c.conbin::text, t.bytes, '[ own ]'), t.attnum) e
     JOIN pg_constraint c ON c.oid = e.oid JOIN tenant t ON t.oid = c.conrelid
     WHERE pg_get_expr(c.conbin, c.conrelid) = format('(%I = %L::uuid)', t.owner_column, t.organization_id)
 ),
@@ -129,7 +127,7 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'table ' || u.name, 'has no policy for ' || u.privilege || ', which the role may use',
            'create a policy on organization_id, or REVOKE ' || u.privilege
     FROM usable u JOIN expected e ON e.oid = u.oid
-    WHERE u.relrowsecurity AND NOT EXISTS (SELECT FROM policy p WHERE p.polrelid = u.oid AND p.privilege = u.privilege)
+    WHERE u.relrowsecurity AND (u.oid, u.privilege) NOT IN (SELECT polrelid, privilege FROM policy)
     UNION ALL
     SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
            format('DROP POLICY %I ON %s', p.polname, b.name)
@@ -144,7 +142,7 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'table ' || u.name, 'is no tenant''s, and lets the role ' || u.privilege,
            format('REVOKE %s ON %s FROM %I', u.privilege, u.name, current_user)
     FROM usable u
-    WHERE NOT EXISTS (SELECT FROM tenant t WHERE t.oid = u.oid)
+    WHERE u.oid NOT IN (SELECT oid FROM tenant)
       AND NOT (u.privilege = 'SELECT' AND (u.name = ANY ($2) OR u.name = 'auth.users'))
     UNION ALL
     SELECT 'fault', 'table migration.seaql_migrations', 'lets the role ' || k.privilege,
