@@ -9,7 +9,7 @@ use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
 use super::{
-    Access, Environment, Notices, Placement, Session, Tenant, Transaction, Viewer,
+    Access, Environment, Freshness, Notices, Placement, Session, Tenant, Transaction, Viewer,
     connection::Connections,
     driver::{Parameters, failed},
 };
@@ -42,6 +42,8 @@ pub struct Opened {
     pub moved_to: Option<String>,
     /// When the organization's billing changed last: whatever was worked out from it before is out of date.
     pub billing_version: Option<DateTime<Utc>>,
+    /// The replica answers.
+    pub at_replica: bool,
 }
 
 /// How a session was opened, to open another transaction in the same way.
@@ -63,7 +65,7 @@ impl Opening {
 }
 
 /// Opens a session for a caller; an identity that is seen for the first time is given its user before, and one whose address has
-/// changed brings it up to date.
+/// changed brings it up to date. What only reads may be opened at a replica that is fresh enough.
 ///
 /// # Errors
 ///
@@ -74,10 +76,21 @@ pub async fn open(
     caller: &Caller,
     destination: &Destination,
     access: Access,
+    freshness: Option<Freshness>,
 ) -> Result<Opened> {
     let connections = placement.requests();
     let parameters = parameters(caller, destination.slug.as_deref())?;
-    let (mut transaction, mut row) = begin(connections, access, &parameters).await?;
+    let stale = match (access, placement.replica(), freshness) {
+        (Access::Read, Some(replica), Some(freshness)) => {
+            replica.begin(freshness, OPEN, &parameters).await
+        }
+        _ => None,
+    };
+    let at_replica = stale.is_some();
+    let (mut transaction, mut row) = match stale {
+        Some(begun) => begun,
+        None => begin(connections, access, &parameters).await?,
+    };
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&row, "outcome")?) {
         transaction.roll_back().await;
         provision(placement, caller).await?;
@@ -95,13 +108,17 @@ pub async fn open(
         verified_email: caller.email.clone(),
         client_ip: destination.client_ip,
     };
-    let billing_version = get(&row, "billing_version")?;
+    // What is older than others have seen would be taken for news.
+    let billing_version = if at_replica { None } else { get(&row, "billing_version")? };
+    if placement.replica().is_some() && access == Access::Write {
+        transaction.bookmark().want();
+    }
     let notices = placement.notices().clone();
     let opening = Opening { connections: connections.clone(), access, parameters, notices };
     // What changes rows reads them anew.
     let organization = organization.filter(|_| access == Access::Read);
     let session = Session::new(transaction, viewer, tenant, organization, environment, opening);
-    Ok(Opened { session, moved_to, billing_version })
+    Ok(Opened { session, moved_to, billing_version, at_replica })
 }
 
 /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were

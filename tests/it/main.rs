@@ -37,6 +37,7 @@ mod organization;
 mod page;
 mod performance;
 mod project;
+mod replica;
 mod resolution;
 mod rust_client;
 mod schema;
