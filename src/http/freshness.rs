@@ -57,21 +57,23 @@ fn only<'headers>(
 #[derive(Clone, Copy, Default)]
 pub(super) struct Told {
     position: Option<Position>,
-    /// The replica has answered whoever would take that.
-    at_replica: Option<bool>,
+    /// The database that has answered whoever would take an answer of the replica.
+    served_by: Option<&'static str>,
 }
 
 impl Told {
     pub(super) fn of(answer: &Answer, asked: Option<Freshness>) -> Self {
-        let at_replica = asked.filter(|_| answer.executed).map(|_| answer.at_replica);
-        Self { position: answer.position, at_replica }
+        let served_by = asked.filter(|_| answer.executed).map(|_| answer.served_by());
+        Self { position: answer.position, served_by }
     }
 
-    /// Of both, in this order.
+    /// Of both, in this order; the replica has answered where nobody else has.
     pub(super) fn and(self, next: Self) -> Self {
-        let at_replica =
-            [self.at_replica, next.at_replica].into_iter().flatten().reduce(|a, b| a && b);
-        Self { position: next.position.or(self.position), at_replica }
+        let primary = self.served_by.filter(|name| *name == "primary");
+        Self {
+            position: next.position.or(self.position),
+            served_by: primary.or(next.served_by).or(self.served_by),
+        }
     }
 
     /// What comes after in the same batch has what was written before.
@@ -87,8 +89,7 @@ impl Told {
         if let Some(position) = position {
             headers.insert(WRITE_POSITION, position);
         }
-        if let Some(at_replica) = self.at_replica {
-            let name = if at_replica { "replica" } else { "primary" };
+        if let Some(name) = self.served_by {
             headers.insert(SERVED_BY, HeaderValue::from_static(name));
         }
     }

@@ -122,7 +122,7 @@ fn upgraded(
         .max_message_size(most)
         .max_frame_size(most)
         .on_upgrade(async move |socket| {
-            connection.serve(socket).await;
+            Box::pin(connection.serve(socket)).await;
             drop(place);
         })
 }

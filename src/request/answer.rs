@@ -70,6 +70,12 @@ impl Answer {
         span.record("database_ms", database_time.as_secs_f64() * 1_000.0);
     }
 
+    /// Which database has answered.
+    #[must_use]
+    pub fn served_by(&self) -> &'static str {
+        if self.at_replica { "replica" } else { "primary" }
+    }
+
     /// The code of its first error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

@@ -200,6 +200,9 @@ impl Engine {
             let counted = course.counted.get().copied().flatten();
             let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
             self.note(&prepared, &answer, begun.elapsed());
+            if call.freshness.is_some() && !prepared.is_mutation() {
+                self.metrics.replica_query(answer.served_by());
+            }
             if telemetry::traces_are_sent() || tracing::enabled!(tracing::Level::DEBUG) {
                 course.describe();
                 answer.describe(database_time);

@@ -80,7 +80,8 @@ impl Bookmark {
         if !self.is_wanted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let answer = primary.query(POSITION, &Parameters::of(None)?).await;
+        // Large, and every commit would carry it.
+        let answer = Box::pin(primary.query(POSITION, &Parameters::of(None)?)).await;
         let position = answer.map_err(Error::from).and_then(|answer| Position::of(&answer.rows));
         let known = position.as_ref().ok().copied();
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = known;

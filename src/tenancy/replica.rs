@@ -88,7 +88,9 @@ impl Replica {
         if self.connections.are_all_busy() || !self.may_be_tried() {
             return None;
         }
-        let begun = timeout(PATIENCE, self.try_begin(least, opening, parameters)).await;
+        // Large, and every request would carry it.
+        let begun = Box::pin(self.try_begin(least, opening, parameters));
+        let begun = timeout(PATIENCE, begun).await;
         match begun.map_err(Error::internal).and_then(|begun| begun) {
             Ok(begun) => {
                 self.tried_again.store(0, Ordering::Relaxed);
