@@ -96,6 +96,8 @@ impl Replica {
                 self.tried_again.store(0, Ordering::Relaxed);
                 begun
             }
+            // Replay goes first; the replica is well.
+            Err(Error::Contention(_)) => None,
             Err(error) => {
                 self.connections.discard_idle();
                 if self.tried_again.swap(self.after_a_pause(), Ordering::Relaxed) == 0 {
