@@ -42,6 +42,8 @@ pub struct DatabaseOptions {
     pub connect: PgConnectOptions,
     /// Where to listen for changes, if a pooler stands between; it must keep a connection for as long as it is held.
     pub listen: Option<PgConnectOptions>,
+    /// A standby for queries that need not be the freshest.
+    pub replica: Option<PgConnectOptions>,
     /// The size of the pool.
     pub max_connections: usize,
     /// How long to wait for a free connection, and for a new one.
@@ -345,6 +347,12 @@ impl Connections {
     /// The most there may be.
     pub(super) fn most(&self) -> usize {
         self.pool.status().max_size
+    }
+
+    /// Whoever wants one now has to wait.
+    pub(super) fn are_all_busy(&self) -> bool {
+        let status = self.pool.status();
+        status.available == 0 && status.size >= status.max_size
     }
 
     /// How many there are, for operators.

@@ -25,6 +25,7 @@ use super::{
     connection::{Answer, Connections, Link, Silence, is_outdated},
     driver::{Parameters, to_proxy_row},
     home::Schema,
+    position::{Bookmark, Position},
 };
 use crate::error::{Error, Result, Trouble};
 
@@ -42,7 +43,7 @@ pub enum Access {
 
 impl Access {
     /// The statement, behind the end of the transaction before where that is still open.
-    fn begin(self, behind: bool) -> &'static str {
+    pub(super) fn begin(self, behind: bool) -> &'static str {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
@@ -82,6 +83,7 @@ pub struct Transaction {
     held: OnceLock<Held>,
     /// Where tables without a schema are, if not in the shared ones.
     schema: Mutex<Option<Schema>>,
+    bookmark: Bookmark,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -142,7 +144,7 @@ impl Transaction {
         }
     }
 
-    fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
+    pub(super) fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
         Self {
             connection: Mutex::new(Some(Arc::new(connection))),
             failure: OnceLock::new(),
@@ -153,6 +155,7 @@ impl Transaction {
             abandoned: AtomicBool::new(false),
             held: OnceLock::new(),
             schema: Mutex::new(schema),
+            bookmark: Bookmark::default(),
         }
     }
 
@@ -263,9 +266,18 @@ impl Transaction {
         }
         self.statements.fetch_add(1, Ordering::Relaxed);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
-        match timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")).await {
+        // Behind it, and not with it: what fails there says nothing of the commit.
+        let (committed, marked) = tokio::join!(biased;
+            timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")),
+            timeout(COMMIT_WAIT, self.bookmark.set(link)),
+        );
+        match committed {
             Ok(Ok(())) => {
-                connection.set(CLEAN);
+                connection.set(if marked.is_ok_and(|marked| marked.is_ok()) {
+                    CLEAN
+                } else {
+                    LOST
+                });
                 Ok(())
             }
             Ok(Err(error)) if Trouble::of(&error) == Trouble::Connection => {
@@ -280,6 +292,25 @@ impl Transaction {
                 connection.set(LOST);
                 Err(Error::CommitOutcomeUnknown(Arc::new(elapsed)))
             }
+        }
+    }
+
+    /// What tells replicas that have what was committed here from those that do not yet.
+    pub(super) fn bookmark(&self) -> &Bookmark {
+        &self.bookmark
+    }
+
+    /// Whoever has replayed up to here has what was committed; where nobody wants to know that, and where it is not known, none.
+    pub fn position(&self) -> Option<Position> {
+        self.bookmark.get()
+    }
+
+    /// Looks where the primary is, for the sake of what was committed before and is found here.
+    pub async fn locate(&self) {
+        let connection = self.connection().clone();
+        if let Some(Ok(link)) = connection.as_ref().map(|connection| connection.link()) {
+            // Then it is not known.
+            let _ = self.bookmark.set(link).await;
         }
     }
 
@@ -347,7 +378,7 @@ impl Drop for Running<'_> {
     }
 }
 
-async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
+pub(super) async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
     match schema {
         Some(schema) => link.execute(&schema.search_path()).await,
         None => Ok(()),

@@ -38,6 +38,7 @@ mod page;
 mod performance;
 mod placement;
 mod project;
+mod replica;
 mod resolution;
 mod rust_client;
 mod schema;
