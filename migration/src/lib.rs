@@ -9,6 +9,7 @@ pub mod placement;
 mod rls;
 pub mod roles;
 mod run;
+mod schemas;
 
 mod m0001_foundation;
 mod m0002_auth;
@@ -24,10 +25,14 @@ mod m0011_opening;
 mod m0012_reliability;
 mod m0013_placement;
 mod m0014_move;
+mod m0016_schemas;
 
 use sea_orm_migration::prelude::*;
 
-pub use run::{Error, Report, Status, migrate, migrate_steps, status};
+pub use run::{
+    CONCURRENCY, Error, Report, Run, Status, migrate, migrate_steps, migrate_with, status,
+};
+pub use schemas::Schemas;
 
 /// The schemas that tenantry owns.
 pub const SCHEMAS: [&str; 4] = ["app", "auth", "billing", "audit"];
@@ -63,6 +68,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_reliability::Migration),
             Box::new(m0013_placement::Migration),
             Box::new(m0014_move::Migration),
+            Box::new(m0016_schemas::Migration),
         ]
     }
 }

@@ -1,7 +1,7 @@
 //! What changes in an organization while it is brought from one place to another is written down, so that it can be brought after it.
 
 use crate::{
-    placement,
+    placement::in_schema,
     rls::{self, Verb},
 };
 
@@ -32,30 +32,31 @@ $$;
 REVOKE EXECUTE ON FUNCTION app.note_change FROM PUBLIC;
 ";
 
-/// The trigger costs a comparison where nothing is on its way.
-fn noted(table: &str, key: &str) -> String {
-    let arguments = key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
-    format!(
-        "CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
-             WHEN (current_setting('app.moving', true) = 'on') EXECUTE FUNCTION app.note_change({});\n",
-        arguments.join(", ")
-    )
-}
+/// The tables of organizations at this step, with their primary keys.
+const TABLES: [(&str, &str); 8] = [
+    ("app.organizations", "id"),
+    ("auth.organization_members", "organization_id, id"),
+    ("auth.invitations", "organization_id, id"),
+    ("billing.organization_billing", "organization_id"),
+    ("app.projects", "organization_id, id"),
+    ("billing.usage", "organization_id, feature, period_start"),
+    ("app.outbox", "organization_id, id"),
+    ("audit.audit_logs", "organization_id, created_at, id"),
+];
 
 fn sql() -> String {
     let changes = "app.pending_changes";
-    let triggers = placement::TABLES.iter().map(|table| noted(table.name, table.key));
     [
         SQL.to_owned(),
         rls::protect(changes),
         rls::definer(changes, &[Verb::Select, Verb::Insert, Verb::Delete]),
     ]
     .into_iter()
-    .chain(triggers)
+    .chain(TABLES.map(|(table, key)| rls::noted(table, key)))
     .collect()
 }
 
 /// For a schema that was made before.
 pub(crate) fn of_schema(schema: &str) -> String {
-    placement::TABLES.iter().map(|table| noted(&table.in_schema(schema), table.key)).collect()
+    TABLES.map(|(table, key)| rls::noted(&in_schema(schema, table), key)).concat()
 }

@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
 
-use crate::m0014_move;
+use crate::{m0014_move, run::LOCK};
 
 /// A table whose rows belong to organizations.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Table {
     /// The one in a schema of an organization's own.
     #[must_use]
     pub fn in_schema(&self, schema: &str) -> String {
-        format!("{schema}.{}", self.base_name())
+        in_schema(schema, self.name)
     }
 
     /// The column that says whose a row is.
@@ -68,27 +68,85 @@ pub fn schema_of(organization: Uuid) -> String {
     format!("org_{}", organization.simple())
 }
 
-/// Makes an organization's schema, empty, and notes which steps it has. The connection acts as the owner, with `pg_catalog` as its
-/// search path, in a transaction.
+/// The table in a schema of an organization's own that is like a shared one.
+#[must_use]
+pub fn in_schema(schema: &str, shared: &str) -> String {
+    format!("{schema}.{}", shared.split_once('.').map_or(shared, |(_, name)| name))
+}
+
+/// Holds a table of a schema to the one organization whose schema it is; `column` says whose a row is.
+#[must_use]
+pub fn one_organization(schema: &str, shared: &str, column: &str) -> String {
+    let (table, organization) = (in_schema(schema, shared), schema.trim_start_matches("org_"));
+    format!(
+        "ALTER TABLE {table} ADD CONSTRAINT of_one_organization CHECK ({column} = '{organization}');\n"
+    )
+}
+
+/// Keeps a copy of a schema's table in the shared one, whose primary key is `key`.
+#[must_use]
+pub fn mirror(schema: &str, shared: &str, key: &str) -> String {
+    format!(
+        "CREATE TRIGGER mirror_row AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
+             WHEN (current_setting('app.copying', true) IS DISTINCT FROM 'on')
+             EXECUTE FUNCTION app.mirror_row('{shared}', '{key}');\n",
+        in_schema(schema, shared)
+    )
+}
+
+/// Makes an organization's schema, empty, from the shared tables as they are, and tells the newest step that it thereby has; none when
+/// no step has changed the tables of organizations yet. Waits for a migration that runs. The connection acts as the owner, with
+/// `pg_catalog` as its search path, in a transaction.
 ///
 /// # Errors
 ///
 /// When the schema exists, or PostgreSQL refuses.
-pub async fn create(connection: &mut PgConnection, organization: Uuid) -> Result<(), sqlx::Error> {
+pub async fn create(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+        .bind(LOCK)
+        .execute(&mut *connection)
+        .await?;
     let schema = schema_of(organization);
-    let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
-    let mirrored: Vec<Option<&str>> =
-        TABLES.iter().map(|table| table.mirrored.then_some(table.key)).collect();
-    let owners: Vec<&str> = TABLES.iter().map(Table::owner_column).collect();
+    // An older database lacks the tables of later steps.
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM unnest($1::text[]) WITH ORDINALITY t (name, position)
+         WHERE to_regclass(name) IS NOT NULL ORDER BY position",
+    )
+    .bind(TABLES.map(|table| table.name).as_slice())
+    .fetch_all(&mut *connection)
+    .await?;
     let statements: Vec<String> = sqlx::query_scalar(include_str!("placement.sql"))
         .bind(&schema)
-        .bind(organization)
         .bind(&names)
-        .bind(&owners)
-        .bind(&mirrored)
         .fetch_all(&mut *connection)
         .await?;
-    connection.execute(AssertSqlSafe(statements.join(";\n"))).await?;
+    let tables = TABLES.iter().filter(|table| names.iter().any(|name| name == table.name));
+    let more = tables.map(|table| {
+        let mirror =
+            if table.mirrored { mirror(&schema, table.name, table.key) } else { String::new() };
+        one_organization(&schema, table.name, table.owner_column()) + &mirror
+    });
+    let sql = statements.join(";\n") + ";\n" + &more.collect::<String>();
+    connection.execute(AssertSqlSafe(sql)).await?;
+    sqlx::query_scalar(
+        "SELECT max(version) FROM migration.seaql_migrations WHERE version = ANY ($1)",
+    )
+    .bind(SCHEMA_STEPS.map(|(name, _)| name).as_slice())
+    .fetch_one(connection)
+    .await
+}
+
+/// Keeps migrations from beginning for as long as the connection lives: whoever moves an organization holds this all the time, so that
+/// its tables are the same here and there. Waits for a migration that runs.
+///
+/// # Errors
+///
+/// When the connection is lost.
+pub async fn keep_steps(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(LOCK).execute(connection).await?;
     Ok(())
 }
 

@@ -1,19 +1,15 @@
 -- The statements that make a schema like the shared tables, in order.
--- $1 the schema, $2 the organization, $3 the shared tables, those that others refer to first, $4 the column of each that says whose
--- a row is, $5 the primary key of each of which the shared one keeps a copy, else NULL.
+-- $1 the schema, $2 the shared tables, those that others refer to first.
+-- Everything keeps its name, so that a later step can say the same of the shared tables and of those of a schema.
 WITH source AS (
-    SELECT t.ordinality AS position, t.name, t.name::regclass AS oid, t.owner_column, t.mirrored,
-           format('%I.%I', $1::text, c.relname) AS own
-    FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY t (name, owner_column, mirrored, ordinality)
-    JOIN pg_class c ON c.oid = t.name::regclass
+    SELECT t.ordinality AS position, t.name, c.oid, format('%I.%I', $1::text, c.relname) AS own
+    FROM unnest($2::text[]) WITH ORDINALITY t (name, ordinality) JOIN pg_class c ON c.oid = t.name::regclass
 ),
 statement (stage, position, detail, text) AS (
     SELECT 1, 0, '', format('CREATE SCHEMA %I', $1)
     UNION ALL SELECT 2, 0, '', format('GRANT USAGE ON SCHEMA %I TO tenantry_app', $1)
     UNION ALL
-    SELECT 3, position, '', format('CREATE TABLE %s (LIKE %s INCLUDING ALL, CONSTRAINT of_one_organization CHECK (%I = %L))',
-                                   own, name, owner_column, $2::uuid)
-    FROM source
+    SELECT 3, position, '', format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)', own, name) FROM source
     UNION ALL SELECT 4, position, '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', own) FROM source
     UNION ALL
     SELECT 5, s.position, p.polname,
@@ -29,20 +25,22 @@ statement (stage, position, detail, text) AS (
     FROM source s JOIN pg_class c ON c.oid = s.oid CROSS JOIN aclexplode(c.relacl) a
     WHERE a.grantee <> c.relowner
     UNION ALL
+    SELECT 7, s.position, u.conname, format('ALTER TABLE %s ADD CONSTRAINT %I %s', s.own, u.conname, pg_get_constraintdef(u.oid))
+    FROM source s JOIN pg_constraint u ON u.conrelid = s.oid AND u.contype IN ('p', 'u', 'x')
+    UNION ALL
+    SELECT 8, s.position, c.relname,
+           replace(replace(pg_get_indexdef(c.oid), ' ON ONLY ', ' ON '), ' ON ' || s.name || ' ', ' ON ' || s.own || ' ')
+    FROM source s JOIN pg_index i ON i.indrelid = s.oid JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE NOT EXISTS (SELECT FROM pg_constraint u WHERE u.conindid = i.indexrelid AND u.conrelid = s.oid)
+    UNION ALL
     -- What refers to a table of the organization refers to its own.
-    SELECT 7, s.position, f.conname,
+    SELECT 9, s.position, f.conname,
            format('ALTER TABLE %s ADD CONSTRAINT %I %s', s.own, f.conname,
                   coalesce(replace(pg_get_constraintdef(f.oid), 'REFERENCES ' || r.name || '(', 'REFERENCES ' || r.own || '('),
                            pg_get_constraintdef(f.oid)))
     FROM source s JOIN pg_constraint f ON f.conrelid = s.oid AND f.contype = 'f' LEFT JOIN source r ON r.oid = f.confrelid
     UNION ALL
-    SELECT 8, s.position, t.tgname, replace(pg_get_triggerdef(t.oid), ' ON ' || s.name || ' ', ' ON ' || s.own || ' ')
+    SELECT 10, s.position, t.tgname, replace(pg_get_triggerdef(t.oid), ' ON ' || s.name || ' ', ' ON ' || s.own || ' ')
     FROM source s JOIN pg_trigger t ON t.tgrelid = s.oid AND NOT t.tgisinternal
-    UNION ALL
-    SELECT 9, position, '',
-           format('CREATE TRIGGER mirror_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
-                       WHEN (current_setting(''app.copying'', true) IS DISTINCT FROM ''on'')
-                       EXECUTE FUNCTION app.mirror_row(%L, %L)', own, name, mirrored)
-    FROM source WHERE mirrored IS NOT NULL
 )
 SELECT text FROM statement ORDER BY stage, position, detail

@@ -87,3 +87,14 @@ pub(crate) fn touch(table: &str) -> String {
              FOR EACH ROW EXECUTE FUNCTION app.touch_updated_at();\n"
     )
 }
+
+/// Writes down what changes in a table of organizations while one of them is moved. `key` is the table's primary key.
+pub(crate) fn noted(table: &str, key: &str) -> String {
+    let arguments = key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
+    // Costs a comparison where nothing is on its way.
+    format!(
+        "CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
+             WHEN (current_setting('app.moving', true) = 'on') EXECUTE FUNCTION app.note_change({});\n",
+        arguments.join(", ")
+    )
+}

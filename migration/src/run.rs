@@ -5,14 +5,14 @@ use sea_orm_migration::{
     sea_orm::{DbErr, SqlxPostgresConnector},
 };
 use sqlx::{
-    Executor, PgPool,
+    Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::{Migrator, roles};
+use crate::{Migrator, Schemas, roles, schemas};
 
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
-const LOCK: i64 = 0x7465_6e61_6e74_7279;
+pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
 
 /// Why a database could not be migrated.
 #[derive(Debug, thiserror::Error)]
@@ -30,23 +30,46 @@ pub enum Error {
     PowerfulRole(String),
 }
 
+/// Schemas of organizations that are migrated at the same time, unless somebody says otherwise.
+pub const CONCURRENCY: usize = 4;
+
+/// How to migrate.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// At most this many of the missing steps, and then no schemas: how older databases are made for tests.
+    pub steps: Option<u32>,
+    /// Schemas of organizations at the same time, each over a connection of its own.
+    pub concurrency: usize,
+    /// Is told now and then how far a long run is, and what it waits for.
+    pub progress: fn(&str),
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { steps: None, concurrency: CONCURRENCY, progress: |_| () }
+    }
+}
+
 /// What a run did.
 #[derive(Debug)]
 pub struct Report {
     /// The names of the steps that this run applied, oldest first.
     pub applied: Vec<String>,
+    /// What became of the schemas that lacked steps.
+    pub schemas: Schemas,
 }
 
 /// Brings the database up to date; `app_password` becomes the password of the app role.
 ///
 /// # Errors
 ///
-/// When the database cannot be reached, the login lacks rights, or a step fails; a failed step leaves nothing behind.
+/// When the database cannot be reached, the login lacks rights, or a step fails; a failed step leaves nothing behind. That a schema
+/// of an organization could not be migrated is no error here: the report tells.
 pub async fn migrate(
     options: PgConnectOptions,
     app_password: Option<&str>,
 ) -> Result<Report, Error> {
-    migrate_steps(options, app_password, None).await
+    migrate_with(options, app_password, &Run::default()).await
 }
 
 /// As [`migrate`], but applies at most `steps` of the missing steps: how older databases are made for tests.
@@ -59,27 +82,41 @@ pub async fn migrate_steps(
     app_password: Option<&str>,
     steps: Option<u32>,
 ) -> Result<Report, Error> {
+    migrate_with(options, app_password, &Run { steps, ..Run::default() }).await
+}
+
+/// As [`migrate`], in a way of one's own.
+///
+/// # Errors
+///
+/// As [`migrate`].
+pub async fn migrate_with(
+    options: PgConnectOptions,
+    app_password: Option<&str>,
+    run: &Run,
+) -> Result<Report, Error> {
     // One connection, so that the lock, the role and the search path hold for every step.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
         .idle_timeout(None)
         .test_before_acquire(false)
-        .connect_with(options)
+        .connect_with(options.clone())
         .await?;
-    let outcome = locked(&pool, app_password, steps).await;
+    let outcome = locked(&pool, options, app_password, run).await;
     pool.close().await;
     outcome
 }
 
 async fn locked(
     pool: &PgPool,
+    options: PgConnectOptions,
     app_password: Option<&str>,
-    steps: Option<u32>,
+    run: &Run,
 ) -> Result<Report, Error> {
     {
         let mut connection = pool.acquire().await?;
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *connection).await?;
+        lock(&mut connection, run.progress).await?;
         roles::ensure(&mut connection, app_password).await?;
         connection
             .execute(
@@ -93,11 +130,28 @@ async fn locked(
     }
     let database = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
     let pending = Migrator::get_pending_migrations(&database).await?;
-    let count = steps.map_or(pending.len(), |steps| pending.len().min(steps as usize));
-    Migrator::up(&database, steps).await?;
+    let count = run.steps.map_or(pending.len(), |steps| pending.len().min(steps as usize));
+    Migrator::up(&database, run.steps).await?;
     pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app").await?;
     let applied = pending[..count].iter().map(|step| step.name().to_owned()).collect();
-    Ok(Report { applied })
+    let schemas = if run.steps.is_none() {
+        schemas::migrate(options, run).await?
+    } else {
+        Schemas::default()
+    };
+    Ok(Report { applied, schemas })
+}
+
+async fn lock(connection: &mut PgConnection, progress: fn(&str)) -> Result<(), Error> {
+    let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+        .bind(LOCK)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !free {
+        progress("waiting for another migration, or for organizations that are being moved …");
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// How the steps of a database compare with those of this program.

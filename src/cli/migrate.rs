@@ -1,5 +1,7 @@
 //! `tenantry migrate`
 
+use migration::{Report, Schemas};
+
 use super::{Failure, runtime, say};
 use crate::config::parse_database_url;
 
@@ -18,6 +20,10 @@ pub(super) struct Migrate {
     /// The address that servers will use; its password becomes that of the role tenantry_app.
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+
+    /// Schemas of organizations that are migrated at the same time, each over a connection of its own.
+    #[arg(long, value_name = "NUMBER", default_value_t = migration::CONCURRENCY)]
+    concurrency: usize,
 }
 
 impl Migrate {
@@ -30,18 +36,15 @@ impl Migrate {
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
         let password = self.app_password()?;
+        let run = migration::Run {
+            concurrency: self.concurrency,
+            progress: |line| eprintln!("{line}"),
+            ..migration::Run::default()
+        };
         let report = runtime()?
-            .block_on(migration::migrate(options, password.as_deref()))
+            .block_on(migration::migrate_with(options, password.as_deref(), &run))
             .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
-        match report.applied.as_slice() {
-            [] => say("The database is up to date."),
-            steps => {
-                for step in steps {
-                    say(format!("applied {step}"));
-                }
-            }
-        }
-        Ok(())
+        tell(&report)
     }
 
     /// The password of the app role, which must be the one that servers log in as.
@@ -63,4 +66,29 @@ impl Migrate {
         });
         password.transpose().map_err(|_| Failure::new("the password in DATABASE_URL is not UTF-8"))
     }
+}
+
+fn tell(Report { applied, schemas }: &Report) -> Result<(), Failure> {
+    for step in applied {
+        say(format!("applied {step}"));
+    }
+    if schemas.migrated > 0 {
+        say(format!("migrated {} schemas of organizations", schemas.migrated));
+    }
+    for organization in &schemas.given_up {
+        say(format!("gave up the interrupted move of organization {organization}: begin it again"));
+    }
+    for (schema, reason) in &schemas.failed {
+        say(format!("failed: {schema}: {reason}"));
+    }
+    if !schemas.failed.is_empty() {
+        return Err(Failure::new(format!(
+            "{} schemas of organizations were not migrated: mend what failed, and run tenantry migrate again",
+            schemas.failed.len()
+        )));
+    }
+    if applied.is_empty() && *schemas == Schemas::default() {
+        say("The database is up to date.");
+    }
+    Ok(())
 }

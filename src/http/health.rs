@@ -21,27 +21,38 @@ use crate::{
     tenancy::{Placement, Severity},
 };
 
-/// Probes come often, and anybody may send them: an answer serves for a while.
+/// Probes come often, and anybody may send them: an answer serves for a while, and longer where it was costly.
 const FRESH: Duration = Duration::from_secs(2);
+const FRESH_BY_COST: u32 = 20;
 
 /// A database that takes longer to be looked at is as good as none, and whoever probes does not wait for ever.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The last answer about readiness.
 #[derive(Debug, Default)]
-pub struct Readiness(Mutex<Option<(Instant, Vec<String>)>>);
+pub struct Readiness(Mutex<Option<Answer>>);
+
+#[derive(Debug)]
+struct Answer {
+    fresh_until: Instant,
+    problems: Vec<String>,
+}
 
 impl Readiness {
     /// Why the server is not ready; empty when it is.
     async fn problems(&self, placement: &Placement) -> Vec<String> {
         let mut last = self.0.lock().await;
         match &*last {
-            Some((at, problems)) if at.elapsed() < FRESH => problems.clone(),
+            Some(answer) if Instant::now() < answer.fresh_until => answer.problems.clone(),
             _ => {
+                let begun = Instant::now();
                 let looking = tokio::time::timeout(LOOK, problems_of_running(placement)).await;
                 let problems = looking
                     .unwrap_or_else(|_| vec!["the database at DATABASE_URL is silent".to_owned()]);
-                *last = Some((Instant::now(), problems.clone()));
+                // What has gone wrong may be mended soon.
+                let cost = if problems.is_empty() { begun.elapsed() } else { Duration::ZERO };
+                let fresh_until = Instant::now() + FRESH.max(cost * FRESH_BY_COST);
+                *last = Some(Answer { fresh_until, problems: problems.clone() });
                 problems
             }
         }

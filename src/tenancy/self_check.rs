@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use migration::roles::APP_SETTINGS;
+use migration::{placement::SCHEMA_VERSION, roles::APP_SETTINGS};
 use sea_orm::Values;
 
 use super::{
@@ -24,7 +24,7 @@ const OPEN_TABLES: [&str; 2] = ["billing.plans", "billing.plan_features"];
 pub enum Severity {
     /// Tenants may reach each other: the server does not start.
     Fault,
-    /// Slow, or a line of defence less.
+    /// Slow, a line of defence less, or out of order for one organization alone.
     Warning,
 }
 
@@ -66,6 +66,7 @@ pub(super) async fn self_check(connections: &Connections) -> Result<Vec<Finding>
         search_path.into(),
         texts(&APP_SETTINGS.map(|(name, _)| name)).into(),
         texts(&APP_SETTINGS.map(|(_, value)| value)).into(),
+        SCHEMA_VERSION.into(),
     ];
     let parameters = Parameters::of(Some(Values(values)))?;
     let (transaction, rows) =

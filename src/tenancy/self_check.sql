@@ -6,18 +6,19 @@ me AS (
 ),
 -- The shared schemas, and those of one organization each.
 ours AS (
-    SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY ($1) OR nspname ~ '^org_[0-9a-f]{32}$'
+    SELECT oid, nspname, nspowner, nspacl, CASE WHEN nspname <> ALL ($1) THEN substr(nspname, 5)::uuid END AS organization_id
+    FROM pg_namespace WHERE nspname = ANY ($1) OR nspname ~ '^org_[0-9a-f]{32}$'
 ),
 relation AS (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
-           n.nspname, format('%I.%I', n.nspname, c.relname) AS name
+           n.nspname, n.organization_id, format('%I.%I', n.nspname, c.relname) AS name
     FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
 base AS (SELECT * FROM relation WHERE relkind IN ('r', 'p')),
 -- Tables that hold rows of organizations, and the column that says whose.
 tenant AS (
-    SELECT b.*, a.attname AS owner_column
+    SELECT b.*, a.attname AS owner_column, a.attnum
     FROM base b JOIN pg_attribute a ON a.attrelid = b.oid AND NOT a.attisdropped
     WHERE (a.attname = 'organization_id' AND b.name <> 'app.organization_slugs')
        OR (a.attname = 'id' AND b.relname = 'organizations')
@@ -27,33 +28,64 @@ command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDAT
 usable AS (
     SELECT b.*, k.privilege FROM base b CROSS JOIN command k WHERE has_table_privilege(b.oid, k.privilege)
 ),
--- The permissive policies that let the app role in, each for the commands it covers, each condition by itself, without
--- white space and without the name of the schema that the search_path leads to.
-policy AS (
-    SELECT p.polrelid, p.polname, k.privilege, regexp_replace(e.expression, '\s|auth\.', '', 'g') AS condition
-    FROM pg_policy p
-    JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
-    CROSS JOIN LATERAL (VALUES (pg_get_expr(p.polqual, p.polrelid)), (pg_get_expr(p.polwithcheck, p.polrelid))) e (expression)
-    WHERE p.polpermissive AND e.expression IS NOT NULL
-      AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))
-),
--- The only conditions that a policy may have: any other lets more through, or nothing.
+-- The only conditions that a policy may have: any other lets more through, or nothing. Without white space and without the name of
+-- the schema that the search_path leads to.
 expected AS (
-    SELECT t.oid, format($$(%s=(SELECT(NULLIF(current_setting('app.current_org_id'::text,true),''::text))::uuidAS"nullif"))$$,
-                         t.owner_column) AS condition
+    SELECT t.oid, t.attnum, format($$(%s=(SELECT(NULLIF(current_setting('app.current_org_id'::text,true),''::text))::uuidAS"nullif"))$$,
+                                   t.owner_column) AS condition
     FROM tenant t
     UNION ALL
-    SELECT oid, $$((id=(SELECT(NULLIF(current_setting('app.current_user_id'::text,true),''::text))::uuidAS"nullif"))$$
+    SELECT oid, 0, $$((id=(SELECT(NULLIF(current_setting('app.current_user_id'::text,true),''::text))::uuidAS"nullif"))$$
              || $$OR(EXISTS(SELECTFROMorganization_membersmWHERE((m.organization_id=(SELECT(NULLIF(current_setting($$
              || $$'app.current_org_id'::text,true),''::text))::uuidAS"nullif"))AND(m.user_id=users.id)))))$$
     FROM base WHERE name = 'auth.users'
+),
+-- The permissive policies that let the app role in, each condition by itself.
+permission AS (
+    SELECT p.oid, e.is_check, e.tree::text AS tree, coalesce(x.attnum, -1) AS attnum
+    FROM pg_policy p JOIN base b ON b.oid = p.polrelid LEFT JOIN expected x ON x.oid = p.polrelid
+    CROSS JOIN LATERAL (VALUES (false, p.polqual), (true, p.polwithcheck)) e (is_check, tree)
+    WHERE p.polpermissive AND e.tree IS NOT NULL
+      AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))
+),
+-- The same tree with the owner's column at the same place is the same condition: of the many schemas only one need be made readable.
+example AS (
+    SELECT attnum, is_check, min(oid) AS oid, array_agg(oid) AS alike FROM permission GROUP BY tree, attnum, is_check
+),
+judged AS MATERIALIZED (
+    SELECT e.alike, coalesce(x.condition = regexp_replace(
+               pg_get_expr(CASE WHEN e.is_check THEN p.polwithcheck ELSE p.polqual END, p.polrelid), '\s|auth\.', '', 'g'), false) AS holds
+    FROM example e JOIN pg_policy p ON p.oid = e.oid LEFT JOIN expected x ON x.oid = p.polrelid
+),
+-- Each for the commands it covers, and whether it holds rows to the organization.
+policy AS (
+    SELECT p.polrelid, p.polname, k.privilege, j.holds
+    FROM judged j CROSS JOIN unnest(j.alike) a (oid) JOIN pg_policy p ON p.oid = a.oid
+    JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
+),
+-- The tables of schemas that are held to their organization, judged in the same way: of its id only the bytes differ in a tree.
+own AS (
+    SELECT o.organization_id, format('[ %s ]', string_agg((CASE WHEN b.value > 127 THEN b.value - 256 ELSE b.value END)::text, ' '
+                                                          ORDER BY b.place)) AS bytes
+    FROM ours o CROSS JOIN generate_series(0, 15) p (place)
+    CROSS JOIN LATERAL (SELECT p.place, get_byte(uuid_send(o.organization_id), p.place) AS value) b
+    WHERE o.organization_id IS NOT NULL GROUP BY 1
+),
+held AS MATERIALIZED (
+    SELECT e.alike
+    FROM (SELECT min(c.oid) AS oid, array_agg(t.oid) AS alike
+          FROM tenant t JOIN own USING (organization_id) JOIN pg_constraint c ON c.conrelid = t.oid
+          WHERE c.conname = 'of_one_organization' AND c.contype = 'c' AND c.convalidated
+          GROUP BY replace(c.conbin::text, own.bytes, '[ own ]'), t.attnum) e
+    JOIN pg_constraint c ON c.oid = e.oid JOIN tenant t ON t.oid = c.conrelid
+    WHERE pg_get_expr(c.conbin, c.conrelid) = format('(%I = %L::uuid)', t.owner_column, t.organization_id)
 ),
 routine AS (
     SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable,
            -- A trigger's needs no permission, and cannot be called.
-           p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable
+           p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable, n.organization_id
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
 ),
 -- What of other schemas the app role can use: nothing of it should lead to tenants.
@@ -101,8 +133,13 @@ finding (severity, subject, problem, remedy) AS (
     UNION ALL
     SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
            format('DROP POLICY %I ON %s', p.polname, b.name)
-    FROM base b JOIN policy p ON p.polrelid = b.oid LEFT JOIN expected e ON e.oid = b.oid
-    WHERE p.condition IS DISTINCT FROM e.condition
+    FROM base b JOIN policy p ON p.polrelid = b.oid WHERE NOT p.holds
+    UNION ALL
+    SELECT 'fault', 'table ' || t.name, 'is not held to the organization whose schema it is in',
+           format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS of_one_organization, ADD CONSTRAINT of_one_organization CHECK (%I = %L)',
+                  t.name, t.owner_column, t.organization_id)
+    FROM tenant t
+    WHERE t.organization_id IS NOT NULL AND t.oid NOT IN (SELECT unnest(alike) FROM held)
     UNION ALL
     SELECT 'fault', 'table ' || u.name, 'is no tenant''s, and lets the role ' || u.privilege,
            format('REVOKE %s ON %s FROM %I', u.privilege, u.name, current_user)
@@ -137,6 +174,10 @@ finding (severity, subject, problem, remedy) AS (
            format('ALTER FUNCTION %s SET search_path = …, pg_temp', name)
     FROM routine
     WHERE prosecdef AND NOT EXISTS (SELECT FROM unnest(proconfig) s (setting) WHERE setting ~ '^search_path=(.*, ?)?pg_temp$')
+    UNION ALL
+    SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER in the schema of an organization, where only its tables belong',
+           format('DROP FUNCTION %s', name)
+    FROM routine WHERE prosecdef AND organization_id IS NOT NULL
     UNION ALL
     SELECT 'fault', 'function ' || name, 'cannot be executed by the role, which needs it',
            format('GRANT EXECUTE ON FUNCTION %s TO %I', name, current_user)
@@ -208,7 +249,16 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'warning', format('database %I', current_database()), 'lets the role create temporary tables',
            format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
     WHERE has_database_privilege(current_database(), 'TEMPORARY')
-            UNION ALL
+    UNION ALL
+    SELECT 'warning', CASE problem WHEN 'BEHIND' THEN schema_name || ' schemas of organizations' ELSE 'schema ' || schema_name END,
+           CASE problem WHEN 'MISSING' THEN 'does not exist, and an organization lives in it'
+                        WHEN 'BEHIND' THEN 'lack migration steps, without which nobody is served from them'
+                        ELSE 'is nobody''s home, and no copy to be kept' END,
+           CASE problem WHEN 'MISSING' THEN 'restore it from a backup'
+                        WHEN 'BEHIND' THEN 'run tenantry migrate'
+                        ELSE format('DROP SCHEMA %I CASCADE', schema_name) END
+    FROM app.schema_problems($6)
+    UNION ALL
     SELECT 'fault', 'table audit.audit_logs', 'will refuse entries, because tenantry audit partition was interrupted',
            'run tenantry audit partition again'
     FROM pg_constraint WHERE conrelid = to_regclass('audit.audit_logs') AND conname = 'audit_logs_before'

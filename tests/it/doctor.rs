@@ -3,7 +3,10 @@
 use sqlx::Executor;
 use tenantry::tenancy::{DatabaseOptions, Finding, Placement, Severity};
 
-use crate::support::{database::Database, process};
+use crate::{
+    schemas,
+    support::{database::Database, process},
+};
 
 async fn check(database: &Database, role: &str) -> Vec<Finding> {
     let options = DatabaseOptions {
@@ -36,14 +39,20 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
              GRANT SELECT ON migration.seaql_migrations TO {role}; GRANT CONNECT ON DATABASE {name} TO {role}"
         ))
         .await;
+    schemas::house(&database, [schemas::organization(1)].into_iter()).await;
     assert_eq!(check(&database, &role).await, [], "before anything is planted");
-    let named =
-        sql.replace("CREATEROLE", "OPTION").replace("ROLE", &role).replace("OPTION", "CREATEROLE");
+    let schema = schemas::schema(1);
+    let named = sql
+        .replace("CREATEROLE", "OPTION")
+        .replace("ROLE", &role)
+        .replace("OPTION", "CREATEROLE")
+        .replace("ORG_SCHEMA", &schema);
     database.execute(&named.replace("DATABASE_NAME", name)).await;
     let findings = check(&database, &role).await;
     let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
     for expected in expected {
         let expected = expected.replacen("ROLE", &role, 1).replace("DATABASE_NAME", name);
+        let expected = expected.replace("ORG_SCHEMA", &schema);
         assert!(
             told.iter().any(|line| line.contains(&expected)),
             "{expected:?} is not in {told:#?}"
@@ -311,6 +320,137 @@ async fn an_unindexed_foreign_key_is_a_warning() {
         &["temporary tables"],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_schema_of_an_organization_is_looked_at_like_the_shared_ones() {
+    for (sql, expected) in [
+        (
+            "ALTER TABLE ORG_SCHEMA.projects DISABLE ROW LEVEL SECURITY",
+            "table ORG_SCHEMA.projects has no row-level security",
+        ),
+        (
+            "ALTER TABLE ORG_SCHEMA.outbox NO FORCE ROW LEVEL SECURITY",
+            "table ORG_SCHEMA.outbox does not force",
+        ),
+        (
+            "CREATE TABLE ORG_SCHEMA.more (organization_id uuid PRIMARY KEY)",
+            "table ORG_SCHEMA.more has no row-level security",
+        ),
+        (
+            "GRANT UPDATE ON ORG_SCHEMA.projects TO ROLE",
+            "table ORG_SCHEMA.projects has no policy for UPDATE",
+        ),
+        (
+            "GRANT DELETE ON ORG_SCHEMA.audit_logs TO ROLE",
+            "table ORG_SCHEMA.audit_logs lets the role DELETE audit rows",
+        ),
+        ("GRANT TRUNCATE ON ORG_SCHEMA.usage TO ROLE", "table ORG_SCHEMA.usage grants TRUNCATE"),
+        ("GRANT SELECT ON ORG_SCHEMA.usage TO PUBLIC", "grants SELECT to PUBLIC"),
+        ("GRANT CREATE ON SCHEMA ORG_SCHEMA TO ROLE", "schema ORG_SCHEMA lets the role create"),
+        ("ALTER TABLE ORG_SCHEMA.projects OWNER TO ROLE", "owns TABLE ORG_SCHEMA.projects"),
+        (
+            "CREATE TABLE ORG_SCHEMA.others (id uuid PRIMARY KEY);
+             ALTER TABLE ORG_SCHEMA.others ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+             GRANT SELECT ON ORG_SCHEMA.others TO ROLE",
+            "table ORG_SCHEMA.others is no tenant's, and lets the role SELECT",
+        ),
+        (
+            "CREATE VIEW ORG_SCHEMA.v AS SELECT * FROM app.projects",
+            "view ORG_SCHEMA.v runs with its owner's rights",
+        ),
+    ] {
+        fault(sql, &[expected]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_policy_of_a_schema_that_lets_more_through() {
+    for sql in [
+        "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT TO ROLE USING (true)",
+        "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT USING (organization_id IS NOT NULL)",
+        "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR UPDATE TO ROLE
+             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))
+             WITH CHECK (true)",
+        // The right condition about another column.
+        "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT TO ROLE
+             USING (id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))",
+        // Right in every other table; here the column of that name is another one.
+        "CREATE POLICY leaky ON ORG_SCHEMA.organizations FOR SELECT TO ROLE
+             USING (id = (SELECT nullif(current_setting('app.current_user_id', true), '')::uuid))",
+    ] {
+        fault(sql, &["has the policy leaky, which does not hold rows to the organization"]).await;
+    }
+    // Beside the policies that are as they must be, in two schemas.
+    let database = Database::create().await;
+    schemas::house(&database, [1, 2].map(schemas::organization).into_iter()).await;
+    assert_eq!(check(&database, "tenantry_app").await, []);
+    let schema = schemas::schema(2);
+    database
+        .execute(&format!("ALTER POLICY tenantry_app_select ON {schema}.projects USING (true)"))
+        .await;
+    let findings = check(&database, "tenantry_app").await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].subject, format!("table {schema}.projects"));
+}
+
+#[tokio::test]
+async fn a_table_of_a_schema_that_is_not_held_to_its_organization() {
+    let problem = "table ORG_SCHEMA.projects is not held to the organization whose schema it is in";
+    let remade = "ALTER TABLE ORG_SCHEMA.projects DROP CONSTRAINT of_one_organization";
+    for sql in [
+        remade.to_owned(),
+        format!(
+            "{remade}, ADD CONSTRAINT of_one_organization CHECK (organization_id = '{}')",
+            schemas::organization(2)
+        ),
+        format!(
+            "{remade}, ADD CONSTRAINT of_one_organization CHECK (id = '{}')",
+            schemas::organization(1)
+        ),
+        format!(
+            "{remade}, ADD CONSTRAINT of_one_organization CHECK (organization_id = '{}' OR name > '')",
+            schemas::organization(1)
+        ),
+        format!(
+            "{remade}; ALTER TABLE ORG_SCHEMA.projects ADD CONSTRAINT of_one_organization
+                 CHECK (organization_id = '{}') NOT VALID",
+            schemas::organization(1)
+        ),
+    ] {
+        fault(&sql, &[problem]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_in_a_schema_with_its_owner_s_rights() {
+    fault(
+        "CREATE FUNCTION ORG_SCHEMA.f() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = pg_temp AS 'SELECT 1';
+         REVOKE EXECUTE ON FUNCTION ORG_SCHEMA.f FROM PUBLIC; GRANT EXECUTE ON FUNCTION ORG_SCHEMA.f TO ROLE",
+        &["function ORG_SCHEMA.f() is SECURITY DEFINER in the schema of an organization"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_schema_out_of_order_concerns_its_organization_alone() {
+    for (sql, expected) in [
+        (
+            "UPDATE app.placements SET version = NULL",
+            "1 schemas of organizations lack migration steps, without which nobody is served from them; remedy: run tenantry migrate",
+        ),
+        (
+            "DROP SCHEMA ORG_SCHEMA CASCADE",
+            "schema ORG_SCHEMA does not exist, and an organization lives in it",
+        ),
+        ("DELETE FROM app.placements", "schema ORG_SCHEMA is nobody's home"),
+        (
+            "UPDATE app.placements SET home = 'shared', old_home = 'schema', keep_old_until = now() - interval '2 days'",
+            "schema ORG_SCHEMA is nobody's home",
+        ),
+    ] {
+        planted(sql, Severity::Warning, &[expected]).await;
+    }
 }
 
 #[tokio::test]

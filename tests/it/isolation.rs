@@ -24,7 +24,7 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
          JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
          WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p')
            AND (a.attname = 'organization_id'
-                AND c.relname NOT IN ('organization_slugs', 'idempotency_keys')
+                AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes')
                 OR a.attname = 'id' AND c.relname = 'organizations')
          ORDER BY 1",
     )
@@ -262,6 +262,8 @@ async fn what_belongs_to_nobody_is_out_of_reach() {
         "auth.identities",
         "auth.idempotency_keys",
         "app.organization_slugs",
+        "app.placements",
+        "app.pending_changes",
         "billing.stripe_events",
     ] {
         for sql in [format!("SELECT * FROM {table}"), format!("DELETE FROM {table}")] {

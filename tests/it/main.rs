@@ -42,6 +42,7 @@ mod replica;
 mod resolution;
 mod rust_client;
 mod schema;
+mod schemas;
 mod session;
 mod stripe;
 mod subscription;

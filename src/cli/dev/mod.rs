@@ -101,6 +101,9 @@ impl Dev {
         if !report.applied.is_empty() {
             eprintln!("Applied {} migrations.", report.applied.len());
         }
+        for (schema, reason) in &report.schemas.failed {
+            eprintln!("The schema {schema} was not migrated: {reason}.");
+        }
         demo::load(&owner).await.map_err(Failure::new)?;
         let app = owner.username(migration::APP_ROLE);
         let placement =

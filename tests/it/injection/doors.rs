@@ -24,7 +24,7 @@ const fn door(
     Door { name, call, tells, changes }
 }
 
-const DOORS: [Door; 18] = [
+const DOORS: [Door; 20] = [
     // How much waits in all organizations together.
     door(
         "app.backlog",
@@ -63,6 +63,20 @@ const DOORS: [Door; 18] = [
     ),
     // What is old enough goes, whoever calls.
     door("app.forget_processed", "SELECT app.forget_processed()::text", Some("1"), true),
+    // Which schemas are out of order; the catalogue tells everybody which there are.
+    door(
+        "app.schema_problems",
+        "SELECT count(*)::text FROM app.schema_problems('m0014_move')",
+        Some("0"),
+        false,
+    ),
+    // Leads into any organization, as the setting by itself would: it trusts the server to have asked for one's place there.
+    door(
+        "auth.enter_organization",
+        "SELECT (home IS NOT NULL)::text FROM auth.enter_organization('00000000-0000-4000-8000-00000000000b', NULL)",
+        Some("true"),
+        false,
+    ),
     // The slugs of the current organization alone.
     door("app.retire_slugs", "SELECT app.retire_slugs()::text", None, false),
     // The partitions of coming months; a plain table has none.
@@ -167,7 +181,7 @@ async fn every_function_with_its_owner_s_rights_is_decided_on() {
     let mut connection = database.connect_admin().await;
     let found = sqlx::query(AssertSqlSafe(
         "SELECT n.nspname || '.' || p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-         WHERE p.prosecdef ORDER BY 1",
+         WHERE p.prosecdef AND p.prorettype <> 'trigger'::regtype ORDER BY 1",
     ))
     .fetch_all(&mut connection)
     .await
@@ -208,4 +222,27 @@ async fn without_a_setting_no_function_is_about_anybody() {
     // A slug needs an organization to be of.
     let (code, _) = fresh.attempt("SELECT app.claim_slug('free-slug')").await.unwrap_err();
     assert_eq!(code, "23502");
+}
+
+#[tokio::test]
+async fn triggers_with_their_owner_s_rights_cannot_be_called_or_put_elsewhere() {
+    let database = Database::create().await;
+    let mut connection = database.connect_admin().await;
+    let triggers: Vec<String> = sqlx::query_scalar(
+        "SELECT p.oid::regproc::text FROM pg_proc p WHERE p.prosecdef AND p.prorettype = 'trigger'::regtype ORDER BY 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(triggers, ["app.mirror_row", "app.note_change"]);
+    for mut injection in Injection::both(&database).await {
+        for trigger in &triggers {
+            injection
+                .all_denied(&[
+                    &format!("SELECT {trigger}()"),
+                    &format!("CREATE TRIGGER t AFTER INSERT ON projects FOR EACH ROW EXECUTE FUNCTION {trigger}()"),
+                ])
+                .await;
+        }
+    }
 }

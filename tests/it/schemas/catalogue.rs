@@ -1,0 +1,155 @@
+//! What is in a schema, by enumeration of the catalogue.
+
+use migration::{
+    Migrator, migrate,
+    placement::{SCHEMA_VERSION, TABLES, schema_of},
+};
+use sea_orm_migration::MigratorTrait;
+use sqlx::types::Uuid;
+
+use super::{FIRST, house, of_step, organization, up_to};
+use crate::support::database::Database;
+
+/// Everything that PostgreSQL knows of the tables of a schema, a line each; the same for two organizations whose tables are the same.
+async fn described(database: &Database, organization: Uuid) -> Vec<String> {
+    let schema = schema_of(organization);
+    let mut connection = database.connect_admin().await;
+    let lines: Vec<String> = sqlx::query_scalar(
+        "WITH t AS (SELECT c.* FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p'))
+         SELECT concat_ws(' ', 'table', relname, relkind, relowner::regrole, relrowsecurity, relforcerowsecurity, reloptions,
+                          obj_description(oid, 'pg_class')) FROM t
+         UNION ALL
+         SELECT concat_ws(' ', 'column', relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated,
+                          attstorage, pg_get_expr(adbin, adrelid), attacl, col_description(t.oid, attnum))
+         FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND attnum > 0 AND NOT attisdropped
+         LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = attnum
+         UNION ALL
+         SELECT concat_ws(' ', 'constraint', relname, conname, convalidated, pg_get_constraintdef(k.oid))
+         FROM t JOIN pg_constraint k ON k.conrelid = t.oid
+         UNION ALL
+         SELECT concat_ws(' ', 'index', pg_get_indexdef(indexrelid), indisvalid) FROM t JOIN pg_index i ON i.indrelid = t.oid
+         UNION ALL
+         SELECT concat_ws(' ', 'policy', relname, polname, polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), '|',
+                          pg_get_expr(polwithcheck, polrelid))
+         FROM t JOIN pg_policy p ON p.polrelid = t.oid
+         UNION ALL
+         SELECT concat_ws(' ', 'grant', relname, a.grantee::regrole, privilege_type, is_grantable) FROM t CROSS JOIN aclexplode(relacl) a
+         UNION ALL
+         SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(g.oid), tgenabled) FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT tgisinternal
+         UNION ALL
+         SELECT concat_ws(' ', 'other', c.relkind, c.relname) FROM pg_class c
+         WHERE c.relnamespace = $1::regnamespace AND c.relkind NOT IN ('r', 'p', 'i', 't')
+         UNION ALL
+         SELECT concat_ws(' ', 'function', p.proname) FROM pg_proc p WHERE p.pronamespace = $1::regnamespace
+         UNION ALL
+         SELECT concat_ws(' ', 'schema', nspowner::regrole, nspacl) FROM pg_namespace WHERE oid = $1::regnamespace
+         ORDER BY 1",
+    )
+    .bind(&schema)
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let id = organization.to_string();
+    lines.iter().map(|line| line.replace(&schema, "SCHEMA").replace(&id, "ID")).collect()
+}
+
+#[tokio::test]
+async fn a_schema_of_any_step_becomes_like_one_that_is_made_today() {
+    for steps in up_to(FIRST)..=Migrator::migrations().len() {
+        let database = of_step(steps).await;
+        house(&database, [organization(1)].into_iter()).await;
+        let report = migrate(database.admin(), None).await.unwrap();
+        assert_eq!(report.schemas.failed, []);
+        house(&database, [organization(2)].into_iter()).await;
+        let [migrated, made] = [
+            described(&database, organization(1)).await,
+            described(&database, organization(2)).await,
+        ];
+        assert!(made.len() > 150, "{made:#?}");
+        let told = format!(
+            "made after {steps} steps: a step changes the shared tables and forgets the schemas"
+        );
+        for line in &made {
+            assert!(migrated.contains(line), "lacks {line:?}, {told}");
+        }
+        for line in &migrated {
+            assert!(made.contains(line), "has {line:?}, {told}");
+        }
+        let versions: Vec<String> =
+            database.value("SELECT array_agg(version) FROM app.placements").await;
+        assert_eq!(versions, [SCHEMA_VERSION; 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_schema_is_as_the_shared_tables_are() {
+    let database = Database::create().await;
+    house(&database, [organization(1)].into_iter()).await;
+    let described = described(&database, organization(1)).await;
+    for table in &TABLES {
+        let name = table.base_name();
+        let shared: Vec<String> = database
+            .value(&format!(
+                "SELECT array_agg(regexp_replace(indexdef, '(ONLY )?{}', 'SCHEMA.{name}')) FROM pg_indexes
+                 WHERE format('%s.%s', schemaname, tablename) = '{}'",
+                table.name, table.name
+            ))
+            .await;
+        for index in shared {
+            assert!(described.iter().any(|line| line.contains(&index)), "{index}: {described:#?}");
+        }
+        let column = table.owner_column();
+        let held =
+            format!("constraint {name} of_one_organization t CHECK (({column} = 'ID'::uuid))");
+        assert!(described.contains(&held), "{held}: {described:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_organizations_are_listed_with_their_keys() {
+    let database = Database::create().await;
+    let found: Vec<String> = database
+        .value(
+            "SELECT array_agg(t.name || ': ' || t.key ORDER BY t.name) FROM (
+                 SELECT format('%s.%s', n.nspname, c.relname) AS name,
+                        string_agg(a.attname, ', ' ORDER BY array_position(k.conkey, a.attnum)) AS key
+                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
+                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey)
+                 WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                   AND (EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'organization_id'
+                                AND NOT o.attisdropped) OR c.relname = 'organizations')
+                   -- What is looked at without knowing the organization, or outlives it.
+                   AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes')
+                 GROUP BY 1) t",
+        )
+        .await;
+    let mut listed: Vec<String> =
+        TABLES.iter().map(|table| format!("{}: {}", table.name, table.key)).collect();
+    listed.sort();
+    assert_eq!(listed, found, "what an organization has is not what moves with it");
+    for table in &TABLES {
+        let noted = format!(
+            "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'note_change' AND tgrelid = '{}'::regclass",
+            table.name
+        );
+        let noted: String = database.value(&noted).await;
+        let key = table.key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
+        assert!(noted.ends_with(&format!("({})", key.join(", "))), "{noted}");
+    }
+    // What others refer to comes first.
+    let order: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+    let references: Vec<String> = database
+        .value(
+            "SELECT array_agg(format('%s %s', conrelid::regclass, confrelid::regclass)) FROM pg_constraint
+             WHERE contype = 'f' AND conrelid <> confrelid",
+        )
+        .await;
+    for reference in references {
+        let (from, to) = reference.split_once(' ').unwrap();
+        let place = |name: &str| order.iter().position(|table| *table == name);
+        if let (Some(from), Some(to)) = (place(from), place(to)) {
+            assert!(from > to, "{reference}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How long it takes with many schemas. By itself, because it takes minutes:
+//! `cargo test --release --test it -- --ignored --nocapture schemas::thousand`
+
+use std::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use migration::{Run, migrate, migrate_steps, migrate_with};
+use tenantry::tenancy::{DatabaseOptions, Placement};
+
+use super::{FIRST, house, of_step, organization, up_to};
+use crate::{
+    command_line::free_port,
+    support::{database::Database, process::tenantry},
+};
+
+#[expect(clippy::cast_precision_loss, reason = "a thousand")]
+fn each(took: Duration, count: u128) -> String {
+    format!(
+        "{:.0} ms, {:.2} ms each",
+        took.as_secs_f64() * 1e3,
+        took.as_secs_f64() * 1e3 / count as f64
+    )
+}
+
+async fn look(database: &Database) -> Duration {
+    let options = DatabaseOptions {
+        listen: None,
+        connect: database.app(),
+        max_connections: 1,
+        acquire_timeout: Duration::from_secs(5),
+        statement_cache: 100,
+    };
+    let placement = Placement::shared(&options).unwrap();
+    let start = Instant::now();
+    assert_eq!(placement.self_check().await.unwrap(), []);
+    start.elapsed()
+}
+
+/// From the start of the process until it answers.
+async fn start_server(database: &Database) -> Duration {
+    let (url, address) = (database.url("tenantry_app"), format!("127.0.0.1:{}", free_port()));
+    let started = move || {
+        let start = Instant::now();
+        let mut server = tenantry()
+            .arg("serve")
+            .env("DATABASE_URL", url)
+            .env("JWT_SECRET", "0".repeat(32))
+            .env("LISTEN_ADDR", &address)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while TcpStream::connect(&address).is_err() {
+            assert!(start.elapsed() < Duration::from_mins(1));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let took = start.elapsed();
+        server.kill().unwrap();
+        server.wait().unwrap();
+        took
+    };
+    tokio::task::spawn_blocking(started).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_thousand_schemas() {
+    for count in [0, 10, 100, 1000_u128] {
+        let database = of_step(up_to(FIRST)).await;
+        let start = Instant::now();
+        house(&database, (1..=count).map(organization)).await;
+        println!("{count} schemas: made in {}", each(start.elapsed(), count.max(1)));
+
+        let rest = migration_steps() - up_to(FIRST);
+        migrate_steps(database.admin(), None, Some(u32::try_from(rest).unwrap())).await.unwrap();
+        let start = Instant::now();
+        let run = Run { progress: |line| println!("  {line}"), ..Run::default() };
+        let report = migrate_with(database.admin(), None, &run).await.unwrap();
+        assert_eq!((report.schemas.migrated as u128, report.schemas.failed), (count, vec![]));
+        println!("  migrated in {}", each(start.elapsed(), count.max(1)));
+        let start = Instant::now();
+        migrate(database.admin(), None).await.unwrap();
+        println!("  nothing to migrate: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+
+        look(&database).await;
+        println!("  self-check {:.0} ms", look(&database).await.as_secs_f64() * 1e3);
+        println!("  server started in {:.0} ms", start_server(&database).await.as_secs_f64() * 1e3);
+    }
+}
+
+fn migration_steps() -> usize {
+    <migration::Migrator as sea_orm_migration::MigratorTrait>::migrations().len()
+}
