@@ -6,9 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Access, Finding, Notices, Transaction,
-    connection::{Connections, DatabaseOptions},
     driver::{Parameters, failed},
     home::Homes,
+    pool::{Connections, DatabaseOptions},
     replica::Replica,
     self_check::self_check,
 };

@@ -15,9 +15,9 @@ use tokio_postgres::Row;
 use super::{
     Access, Transaction,
     borrowed::Borrowed,
-    connection::{Connections, DatabaseOptions},
     driver::{Parameters, failed},
     home::Home,
+    pool::{Connections, DatabaseOptions},
     position::{Freshness, Horizon, POSITION, Position},
     transaction::lead,
 };
