@@ -219,10 +219,10 @@ impl Batch<'_> {
         let conflict = if *name == "audit.audit_logs" { "ON CONFLICT DO NOTHING" } else { "" };
         let sql = format!(
             "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::{name}, $1::jsonb) r),
-             put AS (INSERT INTO {name} ({bare}) SELECT {bare} FROM row {conflict})
-             SELECT {}, count(*) FILTER (WHERE t.{} IS DISTINCT FROM $2) FROM row t",
-            known.sum("t"),
-            known.table.owner_column(),
+             put AS (INSERT INTO {name} ({bare}) SELECT {bare} FROM row WHERE {owner} = $2 {conflict})
+             SELECT {sum}, count(*) FILTER (WHERE t.{owner} IS DISTINCT FROM $2) FROM row t",
+            sum = known.sum("t"),
+            owner = known.table.owner_column(),
             bare = known.columns(""),
         );
         let (sum, strangers): (String, i64) = sqlx::query_as(AssertSqlSafe(sql))

@@ -24,8 +24,13 @@ pub(super) async fn begin(
         exclude_writers(&mut transaction, organization).await?;
         forget_changes(&mut transaction, organization).await?;
         sqlx::query(
-            "INSERT INTO app.placements AS p (organization_id, home, moving_to, old_home, keep_old_until) VALUES ($1, 'shared', $2, $2, now())
-             ON CONFLICT (organization_id) DO UPDATE SET moving_to = $2, old_home = $2, keep_old_until = now()",
+            "INSERT INTO app.placements (organization_id, home) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
+        )
+        .bind(organization)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE app.placements SET moving_to = $2, old_home = $2, keep_old_until = now() WHERE organization_id = $1",
         )
         .bind(organization)
         .bind(target.name())
