@@ -60,17 +60,17 @@ impl Relocation {
         .fetch_one(&mut *transaction)
         .await?;
         let changes = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
-        let changed = |rows: &&Rows| tables.iter().any(|name| name == rows.table.base_name());
-        for rows in self.brought().filter(changed).rev() {
+        let touched = |rows: &&Rows| tables.iter().any(|name| name == rows.table.base_name());
+        for rows in self.brought().filter(touched).rev() {
             self.execute(transaction, &numbers, &self.deletion(rows)).await?;
         }
-        for rows in self.brought().filter(changed) {
+        for rows in self.brought().filter(touched) {
             // First what makes room for others, such as an invitation that is taken back.
             self.execute(transaction, &numbers, &self.update(rows)).await?;
             self.execute(transaction, &numbers, &self.insertion(rows)).await?;
         }
         let mut faults = Vec::new();
-        for rows in self.rows.iter().filter(changed) {
+        for rows in self.rows.iter().filter(touched) {
             let wrong: i64 = sqlx::query_scalar(AssertSqlSafe(self.difference(rows)))
                 .bind(self.organization.id)
                 .bind(&numbers)

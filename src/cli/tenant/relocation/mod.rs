@@ -97,9 +97,8 @@ impl Move {
         } else if self.drop_source && organization.old_home.is_some() {
             drop_copy(connection, organization).await?;
         } else {
-            let remarks = organization.remarks();
-            let remarks = remarks.iter().map(|remark| format!("; {remark}")).collect::<String>();
-            say(format!("{name} lives in {home}{remarks}"));
+            let told = [vec![format!("{name} lives in {home}")], organization.remarks()].concat();
+            say(told.join("; "));
         }
         Ok(())
     }
