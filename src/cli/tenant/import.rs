@@ -134,6 +134,12 @@ async fn check_room(
             organization.name
         )));
     }
+    if organization.moving_to.is_some() {
+        return Err(Failure::new(format!(
+            "{} ended on its way: call its move off first",
+            header.slug
+        )));
+    }
     let holder: Option<Uuid> = sqlx::query_scalar(
         "SELECT organization_id FROM app.organization_slugs WHERE slug = $1 AND organization_id <> $2
              AND (retired_at IS NULL OR retired_at > now() - interval '90 days')",

@@ -51,9 +51,18 @@ impl Rows {
 
     /// The keys of the rows that changed: `$1` the organization, `$2` the numbers of the changes, or NULL for all.
     pub(super) fn changed(&self) -> String {
+        self.noted("($2::bigint[] IS NULL OR c.number = ANY($2))")
+    }
+
+    /// The keys of the rows of which changes were noted beside those.
+    pub(super) fn changed_again(&self) -> String {
+        self.noted("c.number <> ALL($2)")
+    }
+
+    fn noted(&self, condition: &str) -> String {
         format!(
             "SELECT DISTINCT {} FROM app.pending_changes c CROSS JOIN LATERAL jsonb_populate_record(NULL::{}, c.key) r
-             WHERE c.organization_id = $1 AND c.table_name = '{}' AND ($2::bigint[] IS NULL OR c.number = ANY($2))",
+             WHERE c.organization_id = $1 AND c.table_name = '{}' AND {condition}",
             self.keys("r"),
             self.table.name,
             self.table.base_name()

@@ -27,8 +27,6 @@ impl Relocation {
         loop {
             let round = patiently(connection, "bringing changes", async |connection| {
                 let mut transaction = connection.begin().await?;
-                // One snapshot: the changes that it shows are those that its rows show.
-                transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
                 let round = self.bring_changes(&mut transaction).await?;
                 transaction.commit().await?;
                 Ok(round)
@@ -44,7 +42,8 @@ impl Relocation {
         }
     }
 
-    /// One round, in a transaction in which nothing changes at the source.
+    /// One round. Each statement sees the rows as they are by then: whoever changes one after we have looked at what was noted has
+    /// noted it anew, for the next round. (One snapshot for all would fail with every change of a row that foreign keys lead to.)
     pub(super) async fn bring_changes(
         &self,
         transaction: &mut PgConnection,
@@ -138,11 +137,12 @@ impl Relocation {
         )
     }
 
-    /// How many of the changed rows differ; one that is nowhere is the same.
+    /// How many of the changed rows differ, but for those that were changed again; one that is nowhere is the same.
     fn difference(&self, rows: &Rows) -> String {
         format!(
-            "SELECT count(*) FROM ({}) k LEFT JOIN {} s ON {} LEFT JOIN {} t ON {} WHERE {} <> {}",
+            "SELECT count(*) FROM ({} EXCEPT {}) k LEFT JOIN {} s ON {} LEFT JOIN {} t ON {} WHERE {} <> {}",
             rows.changed(),
+            rows.changed_again(),
             self.source(rows.table),
             rows.same("s", "k"),
             self.target(rows.table),
