@@ -39,10 +39,10 @@ pub(super) async fn patiently<T>(
     unreachable!("the loop ends by returning")
 }
 
-/// Waiting for a lock was given up, or somebody changed the same, or took away what was referred to.
+/// Waiting for a lock was given up, or somebody changed the same, took away what was referred to, or made room for what we bring.
 fn passes(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["55P03", "40P01", "40001", "23503"].contains(&&*code))
+    code.is_some_and(|code| ["55P03", "40P01", "40001", "23503", "23505"].contains(&&*code))
 }
 
 /// No other maintenance runs until the transaction ends.
