@@ -60,10 +60,10 @@ pub(super) async fn prepare(
         let mut transaction = connection.begin().await?;
         exclude_maintenance(&mut transaction).await?;
         placement::remove(&mut transaction, organization).await?;
-        placement::create(&mut transaction, organization).await?;
+        let version = placement::create(&mut transaction, organization).await?;
         sqlx::query("UPDATE app.placements SET version = $2 WHERE organization_id = $1")
             .bind(organization)
-            .bind(placement::SCHEMA_VERSION)
+            .bind(version)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await

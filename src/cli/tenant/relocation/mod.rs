@@ -9,7 +9,7 @@ mod copy;
 pub(super) mod leftover;
 mod switch;
 
-use migration::placement::Table;
+use migration::placement::{self, Table};
 use sqlx::{Executor, PgConnection};
 
 use super::{
@@ -68,6 +68,7 @@ impl Move {
         let organization = Organization::find(connection, &self.organization).await?;
         let id = organization.id;
         become_mover(connection, &organization).await?;
+        placement::keep_steps(connection).await?;
         // Whoever moved it before us has finished.
         let organization = Organization::get(connection, id).await?;
         if self.to == organization.home {

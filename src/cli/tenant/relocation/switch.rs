@@ -12,7 +12,6 @@ use crate::{
         Failure,
         tenant::{
             patience::{exclude_writers, patiently},
-            place::check_database,
             verify,
         },
     },
@@ -38,8 +37,6 @@ impl Relocation {
         keep_days: u16,
         count: i64,
     ) -> Result<Option<Switched>, Failure> {
-        // Tables that were migrated since the copy began.
-        check_database(connection).await?;
         let schema_faults = verify::structure(connection, self.organization.id).await?;
         if let Some(fault) = schema_faults.first() {
             return Err(Failure::new(format!("the schema is not like the shared tables: {fault}")));
