@@ -47,6 +47,7 @@ mod session;
 mod stripe;
 mod subscription;
 mod telemetry;
+mod tenant;
 mod tidy;
 mod transport;
 mod usage;
