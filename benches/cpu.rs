@@ -54,6 +54,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
     let options = DatabaseOptions {
         connect: parse_database_url("DATABASE_URL", &seeded.url())?,
         listen: None,
+        replica: None,
         max_connections: 1,
         acquire_timeout: Duration::from_secs(5),
         statement_cache: 100,
@@ -165,7 +166,13 @@ fn session(
         organization: None,
     });
     let destination = Destination { slug: Some("org-7".to_owned()), client_ip: None };
-    let call = Call { caller, destination, request_id: Uuid::nil(), idempotency_key: None };
+    let call = Call {
+        caller,
+        destination,
+        request_id: Uuid::nil(),
+        idempotency_key: None,
+        freshness: None,
+    };
     let dashboard = || {
         runtime.block_on(async {
             let prepared =
@@ -185,7 +192,8 @@ fn session(
             runtime.block_on(async {
                 let (placement, environment) = (&engine.placement, &engine.environment);
                 let Call { caller, destination, .. } = &call;
-                let opened = open(placement, environment, caller, destination, Access::Read).await;
+                let opened =
+                    open(placement, environment, caller, destination, Access::Read, None).await;
                 opened.is_ok_and(|opened| {
                     opened.session.transaction().release();
                     true

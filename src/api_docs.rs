@@ -35,6 +35,9 @@ A body holds up to 20,000 JSON values, and no object in it a name twice; a docum
   (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`. While the first one still runs a repetition waits for it, five seconds at the most. What came to nothing is not kept: it is tried anew.
   After `leaveOrganization` and `deleteOrganization` a repetition gets `NOT_FOUND`: it was done. A mutation that asks Stripe keeps its key as soon as it has asked: while it runs, and for twice `REQUEST_TIMEOUT` if it broke off, a repetition gets
   `IDEMPOTENCY_CONFLICT` with `extensions.retryAfter`, and after that Stripe is asked anew.
+- **From a replica**: where the service has one, a query with the header `Max-Staleness: SECONDS` may be answered by it: then everything that was committed longer ago than that is in the answer. `Served-By: replica` or `primary` tells who has answered; nobody
+  gets an answer older than 60 seconds. Every answer to a mutation that has changed something then has a `Write-Position`: send the last one along with the same header, and the answer is not older than your own change either. After a mutation that was answered without
+  one, over a WebSocket for example, or not at all, leave `Max-Staleness` away once. Without `Max-Staleness` every answer is the freshest.
 - **Ids**: `X-Request-Id` comes back, and stands in the log and in errors of the server; send a UUID of your own to follow a request through your systems.
 
 ## Errors

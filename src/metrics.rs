@@ -47,6 +47,11 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Database {
+    served_by: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Connections {
     pool: &'static str,
     state: &'static str,
@@ -96,6 +101,7 @@ struct Shared {
     statements: Histogram,
     retries: Counter,
     replays: Counter,
+    replica_queries: Family<Database, Counter>,
     limits: Family<Limit, Counter>,
     subscriptions: Gauge,
     leases: Counter,
@@ -145,6 +151,11 @@ impl Metrics {
                 &mut registry,
                 ("idempotent_replays", "Mutations answered with a kept answer", None),
                 Counter::default(),
+            ),
+            replica_queries: register(
+                &mut registry,
+                ("replica_queries", "Queries that the replica may answer, by who did", None),
+                Family::default(),
             ),
             limits: register(
                 &mut registry,
@@ -252,6 +263,11 @@ impl Metrics {
     /// A kept answer was given.
     pub fn replayed(&self) {
         self.0.replays.inc();
+    }
+
+    /// A query was answered that the replica may answer.
+    pub fn replica_query(&self, served_by: &'static str) {
+        self.0.replica_queries.get_or_create(&Database { served_by }).inc();
     }
 
     /// A subscription, for as long as what is returned lives.

@@ -77,7 +77,7 @@ pub async fn subscribe(
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
     let opening = async {
-        let opened = engine.open(&call, Access::Read).await?;
+        let opened = engine.open(&call, Access::Read, None).await?;
         let tenant = opened.session.authorize(topic.permission())?;
         engine.count(&opened).await?;
         Ok::<_, Error>((tenant, opened.session.viewer().user_id))
@@ -186,7 +186,7 @@ impl Subscription {
     async fn open(&self) -> Result<Arc<Session>> {
         let Engine { placement, environment, timeout, .. } = self.engine.as_ref();
         let Call { caller, destination, .. } = &self.call;
-        let opening = open(placement, environment, caller, destination, Access::Read);
+        let opening = open(placement, environment, caller, destination, Access::Read, None);
         let opened =
             tokio::time::timeout(*timeout, opening).await.map_err(|_| Error::Timeout)??;
         opened.session.authorize(self.topic.permission())?;

@@ -72,7 +72,8 @@ async fn convert(
 /// The plain table becomes the first partition of a new one with the same name, in one transaction.
 fn exchange(bound: &str) -> String {
     let table = format!(
-        "ALTER TABLE audit.audit_logs RENAME TO audit_logs_history;
+        "DROP TRIGGER IF EXISTS note_change ON audit.audit_logs;
+         ALTER TABLE audit.audit_logs RENAME TO audit_logs_history;
          ALTER INDEX audit.audit_logs_pkey RENAME TO audit_logs_history_pkey;
          ALTER INDEX audit.audit_logs_organization_id_actor_id_created_at_id_idx RENAME TO audit_logs_history_actor_idx;
          CREATE TABLE audit.audit_logs (
@@ -89,9 +90,12 @@ fn exchange(bound: &str) -> String {
     table + &rls::protect("audit.audit_logs_default") + &wall()
 }
 
-/// The row-level security of the log itself.
+/// The row-level security of the log itself, and the trigger that every partition has from it.
 fn wall() -> String {
-    rls::tenant("audit.audit_logs", "organization_id", rls::APPEND) + &maintenance()
+    let log = "audit.audit_logs";
+    rls::tenant(log, "organization_id", rls::APPEND)
+        + &maintenance()
+        + &rls::noted(log, "organization_id, created_at, id")
 }
 
 /// What the owner may do: look, move rows between partitions, delete what is too old, and forget a person's name.

@@ -25,6 +25,7 @@ mod m0011_opening;
 mod m0012_reliability;
 mod m0013_placement;
 mod m0014_move;
+mod m0015_tenant;
 mod m0016_schemas;
 
 use sea_orm_migration::prelude::*;
@@ -68,6 +69,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_reliability::Migration),
             Box::new(m0013_placement::Migration),
             Box::new(m0014_move::Migration),
+            Box::new(m0015_tenant::Migration),
             Box::new(m0016_schemas::Migration),
         ]
     }

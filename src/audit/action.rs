@@ -9,6 +9,12 @@ pub enum Action {
     OrganizationUpdated,
     /// An organization ended. Metadata: `name`, `slug`.
     OrganizationDeleted,
+    /// The operator moved the organization to another place. Metadata: `from`, `to`, `rows`.
+    OrganizationMoved,
+    /// The operator exported the whole organization. Metadata: none.
+    OrganizationExported,
+    /// The operator brought the organization back from an export. Metadata: `exported_at`, `rows`.
+    OrganizationRestored,
     /// Somebody was invited. Metadata: `email`, `role`.
     InvitationCreated,
     /// An invitation got a new token and a new term. Metadata: `email`, `role`.
@@ -61,6 +67,9 @@ impl Action {
             Self::OrganizationCreated => "organization.created",
             Self::OrganizationUpdated => "organization.updated",
             Self::OrganizationDeleted => "organization.deleted",
+            Self::OrganizationMoved => "organization.moved",
+            Self::OrganizationExported => "organization.exported",
+            Self::OrganizationRestored => "organization.restored",
             Self::OrganizationTransferred => "organization.transferred",
             Self::InvitationCreated => "invitation.created",
             Self::InvitationResent => "invitation.resent",

@@ -33,6 +33,8 @@ impl Background {
         let (meter, stopped) = (engine.meter.clone(), stop.subscribe());
         tasks.spawn(async move { meter.keep(stopped).await });
         tasks.spawn(maintenance::maintain(Arc::clone(&engine)));
+        let placement = engine.placement.clone();
+        tasks.spawn(async move { placement.follow_primary().await });
         let notices = engine.placement.notices().clone();
         let stopped = stop.subscribe();
         let telling = tokio::spawn(async move { notices.run(stopped).await });

@@ -12,6 +12,7 @@ mod plan;
 mod schema;
 mod serve;
 mod server;
+mod tenant;
 mod token;
 mod user;
 
@@ -38,6 +39,7 @@ enum Command {
     Billing(billing::Billing),
     Audit(audit::Audit),
     User(user::User),
+    Tenant(tenant::Tenant),
     Doctor(doctor::Doctor),
     Health(health::Health),
     Token(token::Token),
@@ -58,6 +60,12 @@ impl Failure {
 impl From<crate::error::Error> for Failure {
     fn from(error: crate::error::Error) -> Self {
         Self(error.cause())
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
     }
 }
 
@@ -92,6 +100,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Billing(command)) => command.run(),
         Some(Command::Audit(command)) => command.run(),
         Some(Command::User(command)) => command.run(),
+        Some(Command::Tenant(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Health(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),

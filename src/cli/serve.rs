@@ -54,6 +54,9 @@ impl Serve {
                 }
             }
             self.warn();
+            if let Some(problem) = server.engine.placement.replica_problem().await {
+                tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
+            }
             let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {
                 Failure::new(format!("LISTEN_ADDR {}: {error}", self.listen.listen_addr))
             })?;

@@ -3,14 +3,32 @@
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
-use sqlx::{Connection, PgConnection, types::Json};
+use migration::placement::schema_of;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{Failure, owner::Owner, runtime, say};
+use super::{
+    Failure,
+    owner::Owner,
+    runtime, say,
+    tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
+};
 use crate::audit::Action as AuditAction;
 
 /// What stands where a name stood.
 const ERASED: &str = "(erased)";
+
+/// What stands after `UPDATE` and the name of a log: $1 the person, $2 their addresses, $3 what stands there then, $4 and $5 since when
+/// and where.
+const FORGET_ENTRIES: [&str; 3] = [
+    "SET actor_name = $3, ip_address = NULL
+     WHERE actor_id = $1 AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $2::text[] IS NOT NULL",
+    "SET metadata = metadata || jsonb_build_object('name', $3::text)
+     WHERE metadata->>'user_id' = $1::text AND metadata ? 'name' AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5)))
+       AND $2::text[] IS NOT NULL",
+    "SET metadata = metadata || jsonb_build_object('email', $3::text)
+     WHERE metadata->>'email' = ANY($2) AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $1::uuid IS NOT NULL",
+];
 
 /// Look after people.
 #[derive(Debug, clap::Args)]
@@ -43,6 +61,7 @@ struct Person {
 struct Seat {
     id: Uuid,
     organization_id: Uuid,
+    in_schema: bool,
     slug: String,
     role: String,
     last_owner: bool,
@@ -67,12 +86,13 @@ impl User {
 
 /// Everything in one transaction: a person is forgotten altogether or not at all.
 async fn erase(connection: &mut PgConnection, name: &str) -> Result<Vec<Seat>, Failure> {
-    let person = find(connection, name)
+    let schemas = enter_all(connection).await?;
+    let person = find(connection, name, &schemas)
         .await
         .map_err(Failure::new)?
         .ok_or_else(|| Failure::new(format!("there is no person {name}")))?;
     // The long way through all entries, before anybody has to wait for us.
-    let begun = forget_entries(connection, &person, None).await.map_err(Failure::new)?;
+    let begun = forget_entries(connection, &person, &schemas, None).await.map_err(Failure::new)?;
     lock(connection, &person).await.map_err(Failure::new)?;
     let seats = lock_seats(connection, person.id).await.map_err(Failure::new)?;
     let alone: Vec<_> =
@@ -84,12 +104,35 @@ async fn erase(connection: &mut PgConnection, name: &str) -> Result<Vec<Seat>, F
         )));
     }
     record(connection, &seats, person.id).await.map_err(Failure::new)?;
-    forget_entries(connection, &person, Some((begun, &seats))).await.map_err(Failure::new)?;
-    forget(connection, &person).await.map_err(Failure::new)?;
+    let since = Some((begun, seats.as_slice()));
+    forget_entries(connection, &person, &schemas, since).await.map_err(Failure::new)?;
+    forget(connection, &person, &schemas).await.map_err(Failure::new)?;
     Ok(seats)
 }
 
-async fn find(connection: &mut PgConnection, name: &str) -> Result<Option<Person>, sqlx::Error> {
+/// From here on no organization changes its home; what is on its way notes what we change. Answers which have a schema.
+async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *connection).await?;
+    sqlx::query(
+        "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)",
+    )
+    .execute(&mut *connection)
+    .await?;
+    schemas(connection).await
+}
+
+/// The shared audit log, and that of each schema.
+fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
+    let own = schemas.iter().map(|organization| audit_logs(true, *organization));
+    std::iter::once(audit_logs(false, Uuid::nil())).chain(own)
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    name: &str,
+    schemas: &[Uuid],
+) -> Result<Option<Person>, sqlx::Error> {
     let found: Option<(Uuid, Option<String>)> = sqlx::query_as(
         "SELECT id, email FROM auth.users WHERE id::text = lower($1) OR email = lower($1)",
     )
@@ -101,14 +144,21 @@ async fn find(connection: &mut PgConnection, name: &str) -> Result<Option<Person
     };
     // Addresses of before: what was accepted was accepted by somebody who had the address.
     let mut emails: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT metadata->>'email' FROM audit.audit_logs
-         WHERE actor_id = $1 AND action = 'invitation.accepted' AND metadata ? 'email'
-         UNION SELECT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
+        "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
     )
     .bind(id)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     emails.extend(email);
+    for log in logs(schemas) {
+        let sql = format!(
+            "SELECT DISTINCT metadata->>'email' FROM {log}
+             WHERE actor_id = $1 AND action = 'invitation.accepted' AND metadata ? 'email'"
+        );
+        let accepted: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).bind(id).fetch_all(&mut *connection).await?;
+        emails.extend(accepted);
+    }
     Ok(Some(Person { id, emails }))
 }
 
@@ -123,14 +173,23 @@ async fn lock(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx
 
 /// The person's seats, under the lock of each organization, in an order in which two such commands cannot block each other.
 async fn lock_seats(connection: &mut PgConnection, person: Uuid) -> Result<Vec<Seat>, sqlx::Error> {
-    sqlx::query(
-        "SELECT FROM billing.organization_billing WHERE organization_id IN
-             (SELECT organization_id FROM auth.organization_members WHERE user_id = $1)
-         ORDER BY organization_id FOR NO KEY UPDATE",
+    let homes: Vec<(Uuid, bool)> = sqlx::query_as(
+        "SELECT organization_id, p.home IS NOT DISTINCT FROM 'schema'
+         FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
+         WHERE m.user_id = $1 ORDER BY organization_id",
     )
     .bind(person)
-    .execute(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
+    for (organization, in_schema) in &homes {
+        let billing = if *in_schema {
+            format!("{}.organization_billing", schema_of(*organization))
+        } else {
+            "billing.organization_billing".to_owned()
+        };
+        let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
+        sqlx::query(AssertSqlSafe(sql)).bind(organization).execute(&mut *connection).await?;
+    }
     let seats: Vec<(Uuid, Uuid, String, String, bool)> = sqlx::query_as(
         "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
                 m.role = 'owner' AND NOT EXISTS (
@@ -146,6 +205,7 @@ async fn lock_seats(connection: &mut PgConnection, person: Uuid) -> Result<Vec<S
     let seat = |(id, organization_id, slug, role, last_owner)| Seat {
         id,
         organization_id,
+        in_schema: homes.contains(&(organization_id, true)),
         slug,
         role,
         last_owner,
@@ -161,17 +221,19 @@ async fn record(
     let action = AuditAction::MemberRemoved;
     for seat in seats {
         let metadata = serde_json::json!({ "name": ERASED, "role": seat.role, "user_id": person });
-        sqlx::query(
-            "INSERT INTO audit.audit_logs (organization_id, actor_name, action, resource_type, resource_id, metadata)
+        let sql = format!(
+            "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
              VALUES ($1, 'tenantry user erase', $2, $3, $4, $5)",
-        )
-        .bind(seat.organization_id)
-        .bind(action.name())
-        .bind(action.resource_type())
-        .bind(seat.id)
-        .bind(Json(metadata))
-        .execute(&mut *connection)
-        .await?;
+            audit_logs(seat.in_schema, seat.organization_id)
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(seat.organization_id)
+            .bind(action.name())
+            .bind(action.resource_type())
+            .bind(seat.id)
+            .bind(Json(metadata))
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
@@ -181,6 +243,7 @@ async fn record(
 async fn forget_entries(
     connection: &mut PgConnection,
     person: &Person,
+    schemas: &[Uuid],
     since: Option<(DateTime<Utc>, &[Seat])>,
 ) -> Result<DateTime<Utc>, sqlx::Error> {
     // A minute more than enough: entries carry the time of the act, not of its commit.
@@ -189,16 +252,11 @@ async fn forget_entries(
         .await?;
     let seats = since.map(|(_, seats)| seats).unwrap_or_default();
     let organizations: Vec<Uuid> = seats.iter().map(|seat| seat.organization_id).collect();
-    for statement in [
-        "UPDATE audit.audit_logs SET actor_name = $3, ip_address = NULL
-         WHERE actor_id = $1 AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $2::text[] IS NOT NULL",
-        "UPDATE audit.audit_logs SET metadata = metadata || jsonb_build_object('name', $3::text)
-         WHERE metadata->>'user_id' = $1::text AND metadata ? 'name' AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5)))
-           AND $2::text[] IS NOT NULL",
-        "UPDATE audit.audit_logs SET metadata = metadata || jsonb_build_object('email', $3::text)
-         WHERE metadata->>'email' = ANY($2) AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $1::uuid IS NOT NULL",
-    ] {
-        sqlx::query(statement)
+    for (log, statement) in
+        logs(schemas).flat_map(|log| FORGET_ENTRIES.map(|forget| (log.clone(), forget)))
+    {
+        let sql = format!("UPDATE {log} {statement}");
+        sqlx::query(AssertSqlSafe(sql))
             .bind(person.id)
             .bind(&person.emails)
             .bind(ERASED)
@@ -210,11 +268,17 @@ async fn forget_entries(
     Ok(begun)
 }
 
-async fn forget(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM auth.invitations WHERE email = ANY($1)")
-        .bind(&person.emails)
-        .execute(&mut *connection)
-        .await?;
+async fn forget(
+    connection: &mut PgConnection,
+    person: &Person,
+    schemas: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    let own =
+        schemas.iter().map(|organization| format!("{}.invitations", schema_of(*organization)));
+    for invitations in std::iter::once("auth.invitations".to_owned()).chain(own) {
+        let sql = format!("DELETE FROM {invitations} WHERE email = ANY($1)");
+        sqlx::query(AssertSqlSafe(sql)).bind(&person.emails).execute(&mut *connection).await?;
+    }
     // Identities and seats go with the person; projects and invitations forget who made them.
     sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(person.id).execute(connection).await?;
     Ok(())

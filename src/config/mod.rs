@@ -46,6 +46,15 @@ pub struct DatabaseConfig {
     )]
     pub database_listen_url: Option<String>,
 
+    /// A standby of it, for queries whose clients say how stale an answer may be (Max-Staleness); in the same role.
+    #[arg(
+        long,
+        env = "DATABASE_REPLICA_URL",
+        value_name = "DATABASE_REPLICA_URL",
+        hide_env_values = true
+    )]
+    pub database_replica_url: Option<String>,
+
     /// The most connections for requests; up to 5 more are for work in the background, health and subscriptions.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..))]
@@ -83,7 +92,16 @@ impl DatabaseConfig {
         let listen =
             listen.map(|url| parse_database_url("DATABASE_LISTEN_URL", url)).transpose()?;
         let connect = parse_database_url("DATABASE_URL", url)?;
-        Ok(DatabaseOptions { listen, ..self.with_connect(connect) })
+        let replica = self.database_replica_url.as_deref();
+        let replica =
+            replica.map(|url| parse_database_url("DATABASE_REPLICA_URL", url)).transpose()?;
+        // What the self-check finds of one role says nothing of another.
+        if replica.as_ref().is_some_and(|there| there.get_username() != connect.get_username()) {
+            return Err(ConfigError(
+                "DATABASE_REPLICA_URL must name the same role as DATABASE_URL".to_owned(),
+            ));
+        }
+        Ok(DatabaseOptions { listen, replica, ..self.with_connect(connect) })
     }
 
     /// These settings for a database that is reached in another way.
@@ -92,6 +110,7 @@ impl DatabaseConfig {
         DatabaseOptions {
             connect,
             listen: None,
+            replica: None,
             max_connections: self.database_max_connections.into(),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
             statement_cache: self.database_statement_cache,

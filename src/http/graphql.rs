@@ -26,6 +26,7 @@ use super::{
     client_ip::client_ip,
     connections::Place,
     documents::Asked,
+    freshness::{Told, freshness},
     headers::{IDEMPOTENCY_KEY, request_id},
     incoming::{Incoming, Unsupported, from_body, from_query, is_json},
     negotiate::{MediaType, accepts_events, negotiate},
@@ -121,7 +122,7 @@ fn upgraded(
         .max_message_size(most)
         .max_frame_size(most)
         .on_upgrade(async move |socket| {
-            connection.serve(socket).await;
+            Box::pin(connection.serve(socket)).await;
             drop(place);
         })
 }
@@ -143,6 +144,7 @@ struct Outcome {
     /// Messages sent to the database.
     statements: u32,
     replayed: bool,
+    told: Told,
 }
 
 /// One HTTP request and what answering it takes.
@@ -195,14 +197,18 @@ impl Exchange {
             destination: self.destination.clone(),
             request_id: self.request_id,
             idempotency_key: None,
+            freshness: None,
         });
+        let freshness = freshness(headers)?;
         let call = match (idempotency_key(headers)?, &incoming, call) {
             (Some(_), Incoming::Batch(_), _) => {
                 return Err(Unsupported::bad(
                     "Idempotency-Key is for one operation, not for a batch",
                 ));
             }
-            (idempotency_key, _, call) => call.map(|call| Call { idempotency_key, ..call }),
+            (idempotency_key, _, call) => {
+                call.map(|call| Call { idempotency_key, freshness, ..call })
+            }
         };
         if self.events == Events::Only {
             let (Incoming::One(asked), Some(call)) = (incoming, call) else {
@@ -224,18 +230,19 @@ impl Exchange {
                 {
                     return self.stream(prepared, call.clone()).await;
                 }
-                let Outcome { status, body, failure, rate_limit, statements, replayed } =
+                let Outcome { status, body, failure, rate_limit, statements, replayed, told } =
                     self.run(prepared, call).await?;
                 let mut response = json(self.media, status, body);
                 decorate(&mut response, failure.as_ref());
                 tell_rate_limit(&mut response, rate_limit);
                 tell_replayed(&mut response, replayed);
+                told.tell(&mut response);
                 if !self.server.people.is_empty() {
                     tell_timing(&mut response, begun.elapsed(), statements);
                 }
                 Ok(response)
             }
-            Incoming::Batch(requests) => self.run_batch(requests, call.as_ref()).await,
+            Incoming::Batch(requests) => self.run_batch(requests, call).await,
         }
     }
 
@@ -278,7 +285,7 @@ impl Exchange {
     async fn run_batch(
         &self,
         requests: Vec<Asked>,
-        call: Option<&Call>,
+        mut call: Option<Call>,
     ) -> Result<Response, Unsupported> {
         if requests.len() > self.server.max_batch {
             let most = self.server.max_batch;
@@ -286,15 +293,19 @@ impl Exchange {
         }
         let mut bodies = Vec::with_capacity(requests.len());
         let mut statuses = Vec::with_capacity(requests.len());
-        let (mut failure, mut rate_limit) = (None, None);
+        let (mut failure, mut rate_limit, mut told) = (None, None, Told::default());
         for request in requests {
             let prepared = prepare(&self.server, request).await;
-            let outcome = self.run(prepared, call.cloned()).await?;
+            let outcome = self.run(prepared, call.clone()).await?;
             statuses.push(outcome.status);
             bodies.push(outcome.body);
             failure = failure.or(outcome.failure);
             // The last one is the latest.
             rate_limit = outcome.rate_limit.or(rate_limit);
+            told = told.and(outcome.told);
+            if let Some(call) = &mut call {
+                told.precedes(call);
+            }
         }
         // One status for all: theirs where they agree.
         let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
@@ -305,6 +316,7 @@ impl Exchange {
             decorate(&mut response, failure.as_ref());
         }
         tell_rate_limit(&mut response, rate_limit);
+        told.tell(&mut response);
         Ok(response)
     }
 
@@ -314,6 +326,7 @@ impl Exchange {
         call: Option<Call>,
     ) -> Result<Outcome, Unsupported> {
         let engine = &self.server.engine;
+        let freshness = call.as_ref().and_then(|call| call.freshness);
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
         }
@@ -337,6 +350,7 @@ impl Exchange {
             errors_only(&answer.response)
         };
         Ok(Outcome {
+            told: Told::of(&answer, freshness),
             status,
             body,
             failure: answer.failure,

@@ -11,6 +11,8 @@ use axum::{
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
+use super::freshness::{MAX_STALENESS, WRITE_POSITION};
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names a request, so that repeating it does nothing twice.
@@ -52,6 +54,8 @@ pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
         "ratelimit-remaining",
         "ratelimit-reset",
         "retry-after",
+        "served-by",
+        "write-position",
         "x-request-id",
     ];
     CorsLayer::new()
@@ -63,6 +67,8 @@ pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
             header::ACCEPT,
             REQUEST_ID,
             IDEMPOTENCY_KEY,
+            MAX_STALENESS,
+            WRITE_POSITION,
         ])
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE)

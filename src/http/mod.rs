@@ -7,6 +7,7 @@ mod authenticate;
 mod client_ip;
 mod connections;
 mod documents;
+mod freshness;
 mod graphiql;
 mod graphql;
 mod headers;

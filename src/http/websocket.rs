@@ -186,6 +186,7 @@ impl Connection {
             destination: self.destination.clone(),
             request_id: self.request_id,
             idempotency_key: None,
+            freshness: None,
         };
         let told = match prepare(&server, request).await {
             Err(errors) => tell(id.to_owned(), Err(errors)),

@@ -6,7 +6,7 @@ use async_graphql::{Response, ServerError, Value};
 use tracing::Span;
 use uuid::Uuid;
 
-use crate::{error::Error, graphql::refusal, rate_limit::RateLimit};
+use crate::{error::Error, graphql::refusal, rate_limit::RateLimit, tenancy::Position};
 
 /// What became of a request.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub struct Answer {
     pub statements: u32,
     /// What is left of the organization's calls, where its plan limits them.
     pub rate_limit: Option<RateLimit>,
+    /// What a replica must have to have what was written, where there is a replica.
+    pub position: Option<Position>,
+    /// The replica has answered.
+    pub at_replica: bool,
 }
 
 impl Answer {
@@ -34,6 +38,8 @@ impl Answer {
             failure: None,
             statements,
             rate_limit: None,
+            position: None,
+            at_replica: false,
         }
     }
 
@@ -62,6 +68,12 @@ impl Answer {
         span.record("code", self.code().unwrap_or("OK"));
         span.record("statements", self.statements);
         span.record("database_ms", database_time.as_secs_f64() * 1_000.0);
+    }
+
+    /// Which database has answered.
+    #[must_use]
+    pub fn served_by(&self) -> &'static str {
+        if self.at_replica { "replica" } else { "primary" }
     }
 
     /// The code of its first error.

@@ -23,7 +23,7 @@ use crate::{
     idempotency::{self, Claim},
     plan,
     schema::to_request,
-    tenancy::{Access, Opened, Session},
+    tenancy::{Access, Freshness, Opened, Position, Session},
 };
 
 /// What an attempt came to.
@@ -33,6 +33,8 @@ pub(super) struct Performed {
     pub(super) database_time: Duration,
     /// The answer was kept from before.
     pub(super) replayed: bool,
+    pub(super) position: Option<Position>,
+    pub(super) at_replica: bool,
 }
 
 /// What it takes, and what is known of it also when its work was dropped.
@@ -43,6 +45,8 @@ pub(super) struct Attempt<'request> {
     access: Access,
     course: &'request Course,
     partly_committed: OnceLock<Arc<AtomicBool>>,
+    freshness: Option<Freshness>,
+    at_replica: AtomicBool,
 }
 
 /// A session in which everything was resolved.
@@ -58,14 +62,29 @@ impl<'request> Attempt<'request> {
         prepared: &'request Prepared,
         call: &'request Call,
         course: &'request Course,
+        freshness: Option<Freshness>,
     ) -> Self {
         let access = if prepared.is_mutation() { Access::Write } else { Access::Read };
-        Self { engine, prepared, call, access, course, partly_committed: OnceLock::new() }
+        Self {
+            engine,
+            prepared,
+            call,
+            access,
+            course,
+            partly_committed: OnceLock::new(),
+            freshness,
+            at_replica: AtomicBool::new(false),
+        }
     }
 
     /// Something of it holds already.
     pub(super) fn is_partly_committed(&self) -> bool {
         self.partly_committed.get().is_some_and(|partly| partly.load(Ordering::Relaxed))
+    }
+
+    /// What went wrong went wrong there.
+    pub(super) fn is_at_replica(&self) -> bool {
+        self.at_replica.load(Ordering::Relaxed)
     }
 
     pub(super) async fn perform(&self, deadline: Instant) -> Result<Performed> {
@@ -84,12 +103,14 @@ impl<'request> Attempt<'request> {
             statements: transaction.statements(),
             database_time: transaction.database_time(),
             replayed,
+            position: transaction.position(),
+            at_replica: self.is_at_replica(),
         };
         if let Some(failure) = transaction.failure() {
             // One failed statement fails all that follow: the first error is the one to tell.
             transaction.roll_back().await;
             return match failure {
-                Error::Internal(_) => {
+                Error::Internal(_) if !self.is_at_replica() => {
                     self.course.describe();
                     Ok(performed(null(&failure, self.call.request_id)))
                 }
@@ -99,6 +120,9 @@ impl<'request> Attempt<'request> {
         match self.access {
             Access::Read => transaction.release(),
             Access::Write if replayed || response.data == Value::Null => {
+                if replayed {
+                    transaction.locate().await;
+                }
                 transaction.roll_back().await;
             }
             Access::Write => match session.commit().await {
@@ -115,7 +139,8 @@ impl<'request> Attempt<'request> {
     }
 
     async fn resolve(&self) -> Result<Resolved> {
-        let opened = self.engine.open(self.call, self.access).await?;
+        let opened = self.engine.open(self.call, self.access, self.freshness).await?;
+        self.at_replica.store(opened.at_replica, Ordering::Relaxed);
         // Set once: an attempt opens one session.
         let _ = self.partly_committed.set(opened.session.partly_committed());
         let organization = opened.session.authorize(Permission::OrganizationRead).ok();

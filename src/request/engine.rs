@@ -33,7 +33,7 @@ use crate::{
     rate_limit::RateLimit,
     schema::{Api, BILLING, GUESSABLE, to_request},
     telemetry,
-    tenancy::{Access, Destination, Environment, Opened, Placement, open},
+    tenancy::{Access, Destination, Environment, Freshness, Opened, Placement, open},
     usage::Meter,
 };
 
@@ -77,6 +77,8 @@ pub struct Call {
     pub request_id: Uuid,
     /// Says which mutations are the same one.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// What its queries are content with, where that is not the freshest.
+    pub freshness: Option<Freshness>,
 }
 
 /// A request that was read and validated.
@@ -180,6 +182,8 @@ impl Engine {
                     database_time = performed.database_time;
                     Answer {
                         replayed: performed.replayed,
+                        position: performed.position,
+                        at_replica: performed.at_replica,
                         ..Answer::executed(performed.response, performed.statements)
                     }
                 }
@@ -196,6 +200,9 @@ impl Engine {
             let counted = course.counted.get().copied().flatten();
             let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
             self.note(&prepared, &answer, begun.elapsed());
+            if call.freshness.is_some() && !prepared.is_mutation() {
+                self.metrics.replica_query(answer.served_by());
+            }
             if telemetry::traces_are_sent() || tracing::enabled!(tracing::Level::DEBUG) {
                 course.describe();
                 answer.describe(database_time);
@@ -224,9 +231,18 @@ impl Engine {
         }
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut attempts = 1;
+        let mut freshness = call.freshness;
         loop {
-            let attempt = Attempt::new(self, prepared, call, course);
+            let attempt = Attempt::new(self, prepared, call, course, freshness);
             match attempt.perform(deadline).await {
+                // Whatever it was, the primary may know better.
+                Err(error) if attempt.is_at_replica() && !matches!(error, Error::Timeout) => {
+                    tracing::info!(
+                        cause = error.cause(),
+                        "the replica has failed: the primary answers"
+                    );
+                    freshness = None;
+                }
                 Err(Error::Contention(cause))
                     if prepared.is_mutation()
                         && attempts < ATTEMPTS
@@ -252,11 +268,16 @@ impl Engine {
     /// # Errors
     ///
     /// As [`open`], and when too many are in front.
-    pub(crate) async fn open(&self, call: &Call, access: Access) -> Result<Opened> {
+    pub(crate) async fn open(
+        &self,
+        call: &Call,
+        access: Access,
+        freshness: Option<Freshness>,
+    ) -> Result<Opened> {
         let Call { caller, destination, .. } = call;
         let open = async || {
             let Self { placement, environment, .. } = self;
-            let opened = open(placement, environment, caller, destination, access).await;
+            let opened = open(placement, environment, caller, destination, access, freshness).await;
             if matches!(opened, Err(Error::OrganizationNotFound)) {
                 self.gates.forget(caller, destination);
             }

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{runtime::Handle, time::timeout};
 
-use super::connection::{Connections, Lease, Link};
+use super::{
+    connection::Link,
+    pool::{Connections, Lease},
+};
 use crate::error::Result;
 
 /// An abandoned transaction is rolled back within this time, or its connection is closed.

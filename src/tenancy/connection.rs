@@ -1,28 +1,20 @@
-//! Connections: the pool that lends them, and what one does with a statement.
-//!
-//! The pool asks nothing of a connection that comes back: what is still open on it, its next user ends first (`transaction.rs`). A
-//! dead one is noticed by its own task, or by the first statement of a transaction.
-#![expect(clippy::disallowed_types, reason = "this is where connections are made")]
+//! A connection, and what it does with a statement. A dead one is noticed by its own task, or by the first statement of a transaction.
 
 use std::{
     borrow::Cow,
     num::NonZeroUsize,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use deadpool::managed::{
-    self, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
-};
 use futures_util::{FutureExt, TryStreamExt, poll};
 use lru::LruCache;
-use sqlx::postgres::PgConnectOptions;
-use tokio::{runtime::Handle, task::AbortHandle};
+use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Row, RowStream, Statement, types::Type};
 
 use super::{
@@ -30,28 +22,6 @@ use super::{
     driver::{Parameters, failed, not_connected, whole},
     home::Schema,
 };
-use crate::{
-    error::{Error, Result},
-    metrics::PoolState,
-};
-
-/// How to reach a database, and with how many connections.
-#[derive(Clone, Debug)]
-pub struct DatabaseOptions {
-    /// Address, login and session options.
-    pub connect: PgConnectOptions,
-    /// Where to listen for changes, if a pooler stands between; it must keep a connection for as long as it is held.
-    pub listen: Option<PgConnectOptions>,
-    /// The size of the pool.
-    pub max_connections: usize,
-    /// How long to wait for a free connection, and for a new one.
-    pub acquire_timeout: Duration,
-    /// Prepared statements that a connection keeps; with none it prepares none by name.
-    pub statement_cache: usize,
-}
-
-/// A connection on loan; dropping it gives it back.
-pub(super) type Lease = Object<Lender>;
 
 /// A connection. Statements are executed in the order in which they were begun, and sent without waiting for each other.
 pub(super) struct Link {
@@ -72,7 +42,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    async fn open(
+    pub(super) async fn open(
         connector: &Connector,
         statement_cache: usize,
         patience: Duration,
@@ -168,7 +138,7 @@ impl Link {
     }
 
     /// Ends what was left open, and waits for nothing: whatever comes next is executed after it.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         if self.take_forsaken() {
             // The first poll sends it.
             let _ = self.client.batch_execute("ROLLBACK").now_or_never();
@@ -257,149 +227,5 @@ impl Drop for Link {
     /// (`client_connection_check_interval`).
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Makes connections.
-pub(super) struct Lender {
-    options: PgConnectOptions,
-    statement_cache: usize,
-    patience: Duration,
-}
-
-impl managed::Manager for Lender {
-    type Type = Link;
-    type Error = sqlx::Error;
-
-    async fn create(&self) -> Result<Link, sqlx::Error> {
-        // Certificates are read each time: they may have been renewed.
-        let connector = Connector::new(&self.options)
-            .map_err(|error| sqlx::Error::Configuration(error.cause().into()))?;
-        // Large, and rare.
-        Box::pin(Link::open(&connector, self.statement_cache, self.patience)).await
-    }
-
-    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
-        if link.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
-    }
-}
-
-/// How long a transaction that only read may stay open after its end, where nobody else needs the connection: in its place the next
-/// one begins with a message less.
-const SWEEP: Duration = Duration::from_millis(5);
-
-/// So many requests wait for each connection; more than that would only wait in vain, and for long.
-const WAITING: usize = 32;
-
-/// The pool of one database; cheap to clone.
-#[derive(Clone)]
-pub(super) struct Connections {
-    pool: Pool<Lender>,
-    /// A sweep is on its way.
-    sweeping: Arc<AtomicBool>,
-}
-
-impl std::fmt::Debug for Connections {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Connections").finish_non_exhaustive()
-    }
-}
-
-impl Connections {
-    /// Whoever works on these looks after time: answers may take as long as they like.
-    pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
-        Self::with(options, Duration::MAX)
-    }
-
-    /// For work that nobody would miss if it waited for ever: a connection that is silent for so long is taken for dead.
-    pub(super) fn with(options: &DatabaseOptions, patience: Duration) -> Result<Self> {
-        let timeout = Some(options.acquire_timeout);
-        // What is wrong with certificates is told at once.
-        Connector::new(&options.connect)?;
-        let (connect, statement_cache) = (options.connect.clone(), options.statement_cache);
-        let lender = Lender { options: connect, statement_cache, patience };
-        let pool = Pool::builder(lender)
-            .max_size(options.max_connections)
-            // The connection that was used last has its plans and its caches warm.
-            .queue_mode(QueueMode::Lifo)
-            .timeouts(Timeouts { wait: timeout, create: timeout, recycle: None })
-            .runtime(deadpool::Runtime::Tokio1)
-            .build()
-            .map_err(Error::internal)?;
-        Ok(Self { pool, sweeping: Arc::default() })
-    }
-
-    /// A free connection, or a place among those who wait for one.
-    pub(super) async fn lease(&self) -> Result<Lease> {
-        let status = self.pool.status();
-        if status.waiting >= status.max_size.saturating_mul(WAITING) {
-            return Err(Error::unavailable("too many requests wait for a connection"));
-        }
-        // Whatever is wrong with a connection that there is not: nothing was done on it.
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => Error::Unavailable(Arc::new(error)),
-            error => Error::Unavailable(Arc::new(error)),
-        })
-    }
-
-    /// The most there may be.
-    pub(super) fn most(&self) -> usize {
-        self.pool.status().max_size
-    }
-
-    /// How many there are, for operators.
-    pub(super) fn state(&self, name: &'static str) -> PoolState {
-        let status = self.pool.status();
-        let busy = status.size.saturating_sub(status.available);
-        PoolState { name, busy, idle: status.available, waiting: status.waiting }
-    }
-
-    /// Closes every idle connection: one turned out dead, so the others are suspect.
-    pub(super) fn discard_idle(&self) {
-        self.pool.retain(|_, _| false);
-    }
-
-    /// Takes back a connection whose transaction only read and has ended, without ending it yet.
-    pub(super) fn forsake(&self, lease: Lease, runtime: &Handle) {
-        lease.forsake();
-        drop(lease);
-        if self.sweeping.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let connections = self.clone();
-        runtime.spawn(async move {
-            tokio::time::sleep(SWEEP).await;
-            // Before looking: whoever comes back now needs another sweep.
-            connections.sweeping.store(false, Ordering::Release);
-            connections.pool.retain(|link, _| {
-                link.sweep();
-                true
-            });
-        });
-    }
-}
-
-/// Beginning a transaction takes milliseconds.
-const SUSPICIOUS: Duration = Duration::from_millis(500);
-
-/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably met a connection whose other end
-/// is gone without a word, and the idle ones lead there as well.
-pub(super) struct Silence<'connections> {
-    connections: &'connections Connections,
-    since: Instant,
-    pub(super) answered: bool,
-}
-
-impl<'connections> Silence<'connections> {
-    pub(super) fn begin(connections: &'connections Connections) -> Self {
-        Self { connections, since: Instant::now(), answered: false }
-    }
-}
-
-impl Drop for Silence<'_> {
-    fn drop(&mut self) {
-        if !self.answered && self.since.elapsed() > SUSPICIOUS {
-            self.connections.discard_idle();
-        }
     }
 }

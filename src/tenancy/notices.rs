@@ -24,7 +24,7 @@ use sqlx::{
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{Access, Change, Transaction, connection::Connections, driver::Parameters};
+use super::{Access, Change, Transaction, driver::Parameters, pool::Connections};
 use crate::error::{Error, Result};
 
 const CHANNEL: &str = "tenantry";

@@ -9,7 +9,7 @@ use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
 use super::{
-    Access, Environment, Notices, Placement, Session, Tenant, Transaction, Viewer,
+    Access, Environment, Freshness, Notices, Placement, Session, Tenant, Transaction, Viewer,
     driver::{Parameters, failed},
     home::Home,
 };
@@ -45,6 +45,8 @@ pub struct Opened {
     pub moved_to: Option<String>,
     /// When the organization's billing changed last: whatever was worked out from it before is out of date.
     pub billing_version: Option<DateTime<Utc>>,
+    /// The replica answers.
+    pub at_replica: bool,
 }
 
 /// How a session was opened, to open another transaction in the same way.
@@ -107,7 +109,7 @@ impl Question {
 }
 
 /// Opens a session for a caller; an identity that is seen for the first time is given its user before, and one whose address has
-/// changed brings it up to date.
+/// changed brings it up to date. What only reads may be opened at a replica that is fresh enough.
 ///
 /// # Errors
 ///
@@ -118,9 +120,22 @@ pub async fn open(
     caller: &Caller,
     destination: &Destination,
     access: Access,
+    freshness: Option<Freshness>,
 ) -> Result<Opened> {
     let question = Question::new(caller, destination.slug.as_deref());
-    let (mut transaction, mut row) = begin(placement, access, &question).await?;
+    let stale = match (access, placement.replica(), freshness) {
+        (Access::Read, Some(replica), Some(freshness)) => {
+            let home = placement.homes().guess(question.name());
+            let begun = replica.begin(freshness, &home, OPEN, &question.parameters(&home)?).await;
+            begun.filter(|(_, row)| matches!(elsewhere(row, &home), Ok(None)))
+        }
+        _ => None,
+    };
+    let at_replica = stale.is_some();
+    let (mut transaction, mut row) = match stale {
+        Some(begun) => begun,
+        None => begin(placement, access, &question).await?,
+    };
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&row, "outcome")?) {
         transaction.roll_back().await;
         provision(placement, caller).await?;
@@ -138,12 +153,16 @@ pub async fn open(
         verified_email: caller.email.clone(),
         client_ip: destination.client_ip,
     };
-    let billing_version = get(&row, "billing_version")?;
+    // What is older than others have seen would be taken for news.
+    let billing_version = if at_replica { None } else { get(&row, "billing_version")? };
+    if placement.replica().is_some() && access == Access::Write {
+        transaction.bookmark().want();
+    }
     let opening = Opening { placement: placement.clone(), access, question };
     // What changes rows reads them anew.
     let organization = organization.filter(|_| access == Access::Read);
     let session = Session::new(transaction, viewer, tenant, organization, environment, opening);
-    Ok(Opened { session, moved_to, billing_version })
+    Ok(Opened { session, moved_to, billing_version, at_replica })
 }
 
 /// Begins where the organization was last found, and goes after it when it has moved.
@@ -164,20 +183,25 @@ async fn begin(
         .await?;
         let row =
             rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
-        let outcome: &str = get(&row, "outcome")?;
-        if outcome != "ELSEWHERE" && (outcome != "OK" || home == Home::Shared) {
+        let Some(found) = elsewhere(&row, &home)? else {
             return Ok((transaction, row));
-        }
-        let (told, version) = (get(&row, "home")?, get(&row, "home_version")?);
-        let told = Home::told(told, version, OrganizationId(get(&row, "organization_id")?))?;
-        if told == home {
-            return Ok((transaction, row));
-        }
+        };
         transaction.roll_back().await;
-        placement.homes().learn(question.name().unwrap_or_default(), &told);
-        home = told;
+        placement.homes().learn(question.name().unwrap_or_default(), &found);
+        home = found;
     }
     Err(Error::unavailable("the organization is being moved"))
+}
+
+/// Where the organization lives, if that is not where it was looked for.
+fn elsewhere(row: &Row, home: &Home) -> Result<Option<Home>> {
+    let outcome: &str = get(row, "outcome")?;
+    if outcome != "ELSEWHERE" && (outcome != "OK" || *home == Home::Shared) {
+        return Ok(None);
+    }
+    let (told, version) = (get(row, "home")?, get(row, "home_version")?);
+    let told = Home::told(told, version, OrganizationId(get(row, "organization_id")?))?;
+    Ok((told != *home).then_some(told))
 }
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.

@@ -6,9 +6,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Access, Finding, Notices, Transaction,
-    connection::{Connections, DatabaseOptions},
     driver::{Parameters, failed},
     home::Homes,
+    pool::{Connections, DatabaseOptions},
+    replica::Replica,
     self_check::self_check,
 };
 use crate::{
@@ -36,6 +37,7 @@ pub struct Placement {
     acquire_timeout: Duration,
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
+    replica: Option<Arc<Replica>>,
 }
 
 impl std::fmt::Debug for Placement {
@@ -57,6 +59,10 @@ impl Placement {
         };
         let system = pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS));
         let system = Connections::with(&system, PATIENCE)?;
+        let replica = options.replica.as_ref().map(|connect| {
+            let connect = connect.clone().application_name("tenantry");
+            Replica::new(&DatabaseOptions { connect, ..options.clone() }).map(Arc::new)
+        });
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
             shared: Connections::new(&pool("tenantry", options.max_connections))?,
@@ -66,6 +72,7 @@ impl Placement {
             events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
             acquire_timeout: options.acquire_timeout,
             probe: Connections::with(&pool("tenantry probe", 1), PATIENCE)?,
+            replica: replica.transpose()?,
         })
     }
 
@@ -85,7 +92,8 @@ impl Placement {
     #[must_use]
     pub fn pools(&self) -> Vec<PoolState> {
         let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
-        pools.into_iter().map(|(name, pool)| pool.state(name)).collect()
+        let replica = self.replica.as_ref().map(|replica| ("replica", replica.connections()));
+        pools.into_iter().chain(replica).map(|(name, pool)| pool.state(name)).collect()
     }
 
     /// What is told of changes.
@@ -116,6 +124,23 @@ impl Placement {
     /// Where work without a person begins.
     pub(super) fn system(&self) -> &Connections {
         &self.system
+    }
+
+    /// Where queries that need not be the freshest begin.
+    pub(super) fn replica(&self) -> Option<&Replica> {
+        self.replica.as_deref()
+    }
+
+    /// Keeps the replica informed, for ever, of where the primary is; ends at once without a replica.
+    pub async fn follow_primary(&self) {
+        if let Some(replica) = &self.replica {
+            replica.follow(&self.system).await;
+        }
+    }
+
+    /// Why the replica, if there is one, cannot be used.
+    pub async fn replica_problem(&self) -> Option<String> {
+        self.replica.as_ref()?.problem(&self.probe).await
     }
 
     /// Which migration steps the database has, as far as the app role can see.

@@ -9,8 +9,8 @@ use sea_orm::Values;
 
 use super::{
     Access, Transaction,
-    connection::Connections,
     driver::{Parameters, failed},
+    pool::Connections,
 };
 use crate::error::Result;
 

@@ -6,10 +6,7 @@
 
 use std::{
     any::Any,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,9 +19,12 @@ use tokio_postgres::Row;
 
 use super::{
     borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
-    connection::{Answer, Connections, Link, Silence, is_outdated},
+    connection::{Answer, Link, is_outdated},
     driver::{Parameters, to_proxy_row},
     home::Schema,
+    pool::{Connections, Silence},
+    position::{Bookmark, Position},
+    statements::Statements,
 };
 use crate::error::{Error, Result, Trouble};
 
@@ -42,7 +42,7 @@ pub enum Access {
 
 impl Access {
     /// The statement, behind the end of the transaction before where that is still open.
-    fn begin(self, behind: bool) -> &'static str {
+    pub(super) fn begin(self, behind: bool) -> &'static str {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
@@ -52,9 +52,6 @@ impl Access {
         }
     }
 }
-
-/// A statement that takes as long as this is logged.
-const SLOW: Duration = Duration::from_secs(1);
 
 /// What is kept of the first error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,16 +69,11 @@ pub struct Transaction {
     failure: OnceLock<Failure>,
     /// A statement that was refused because another one had failed.
     consequence: OnceLock<Failure>,
-    statements: AtomicU32,
-    /// Microseconds that their answers took together.
-    database_time: AtomicU64,
-    /// Statements that somebody waits for.
-    waiting: AtomicU32,
-    /// Somebody has given up waiting for a statement, which may still be running.
-    abandoned: AtomicBool,
+    statements: Statements,
     held: OnceLock<Held>,
     /// Where tables without a schema are, if not in the shared ones.
     schema: Mutex<Option<Schema>>,
+    bookmark: Bookmark,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -142,17 +134,15 @@ impl Transaction {
         }
     }
 
-    fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
+    pub(super) fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
         Self {
             connection: Mutex::new(Some(Arc::new(connection))),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
-            statements: AtomicU32::new(1),
-            database_time: AtomicU64::new(microseconds(opening)),
-            waiting: AtomicU32::new(0),
-            abandoned: AtomicBool::new(false),
+            statements: Statements::after(opening),
             held: OnceLock::new(),
             schema: Mutex::new(schema),
+            bookmark: Bookmark::default(),
         }
     }
 
@@ -166,7 +156,7 @@ impl Transaction {
             return Ok(());
         }
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.statements.add(1, Duration::ZERO);
         let link = connection.link()?;
         match schema {
             Some(_) => lead(link, schema).await?,
@@ -184,7 +174,7 @@ impl Transaction {
     ) -> Result<Answer, sqlx::Error> {
         let parameters = Parameters::of(values)?;
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
-        let mut running = Running::begin(self, sql);
+        let mut running = self.statements.begin(sql);
         let schema = lock(&self.schema).clone();
         let outcome = connection.link()?.query(schema.as_ref(), sql, &parameters).await;
         running.answered = true;
@@ -234,17 +224,17 @@ impl Transaction {
 
     /// Nobody waits for a statement.
     pub fn is_idle(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0
+        self.statements.are_answered()
     }
 
     /// How many statements were sent to PostgreSQL so far; the opening is one.
     pub fn statements(&self) -> u32 {
-        self.statements.load(Ordering::Relaxed)
+        self.statements.count()
     }
 
     /// How long the answers to them took together, which is more than what was waited for where several were on their way.
     pub fn database_time(&self) -> Duration {
-        Duration::from_micros(self.database_time.load(Ordering::Relaxed))
+        self.statements.time()
     }
 
     /// Commits, and returns only when PostgreSQL has said so.
@@ -261,11 +251,20 @@ impl Transaction {
             // Nothing was sent, so nothing was committed.
             return Err(Error::Unavailable(Arc::new(sqlx::Error::PoolClosed)));
         }
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.statements.add(1, Duration::ZERO);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
-        match timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")).await {
+        // Behind it, and not with it: what fails there says nothing of the commit.
+        let (committed, marked) = tokio::join!(biased;
+            timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")),
+            timeout(COMMIT_WAIT, self.bookmark.set(link)),
+        );
+        match committed {
             Ok(Ok(())) => {
-                connection.set(CLEAN);
+                connection.set(if marked.is_ok_and(|marked| marked.is_ok()) {
+                    CLEAN
+                } else {
+                    LOST
+                });
                 Ok(())
             }
             Ok(Err(error)) if Trouble::of(&error) == Trouble::Connection => {
@@ -283,10 +282,28 @@ impl Transaction {
         }
     }
 
+    /// What tells replicas that have what was committed here from those that do not yet.
+    pub(super) fn bookmark(&self) -> &Bookmark {
+        &self.bookmark
+    }
+
+    /// Whoever has replayed up to here has what was committed; where nobody wants to know that, and where it is not known, none.
+    pub fn position(&self) -> Option<Position> {
+        self.bookmark.get()
+    }
+
+    /// Looks where the primary is, for the sake of what was committed before and is found here.
+    pub async fn locate(&self) {
+        let connection = self.connection().clone();
+        if let Some(Ok(link)) = connection.as_ref().map(|connection| connection.link()) {
+            // Then it is not known.
+            let _ = self.bookmark.set(link).await;
+        }
+    }
+
     /// Goes on with another transaction, which was just begun, after this one was finished.
     pub(super) fn replace(&self, fresh: &Self) {
-        self.statements.fetch_add(fresh.statements(), Ordering::Relaxed);
-        self.database_time.fetch_add(microseconds(fresh.database_time()), Ordering::Relaxed);
+        self.statements.add(fresh.statements(), fresh.database_time());
         let connection = fresh.connection().take();
         if let (Some(connection), Some(held)) = (&connection, self.held.get()) {
             connection.hold(Arc::clone(held));
@@ -299,7 +316,7 @@ impl Transaction {
     pub fn release(&self) {
         let connection = self.connection().take();
         // What was abandoned may run for long: then the rollback is waited for, behind everybody's back.
-        let quiet = self.is_idle() && !self.abandoned.load(Ordering::Relaxed);
+        let quiet = self.is_idle() && !self.statements.any_abandoned();
         if let Some(connection) = connection.filter(|_| quiet) {
             connection.set(FORSAKEN);
         }
@@ -314,40 +331,7 @@ impl Transaction {
     }
 }
 
-/// A statement, for as long as somebody waits for it.
-struct Running<'transaction> {
-    transaction: &'transaction Transaction,
-    sql: &'transaction str,
-    begun: Instant,
-    answered: bool,
-}
-
-impl<'transaction> Running<'transaction> {
-    fn begin(transaction: &'transaction Transaction, sql: &'transaction str) -> Self {
-        transaction.statements.fetch_add(1, Ordering::Relaxed);
-        transaction.waiting.fetch_add(1, Ordering::Relaxed);
-        Self { transaction, sql, begun: Instant::now(), answered: false }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let Self { transaction, sql, begun, answered } = self;
-        transaction.waiting.fetch_sub(1, Ordering::Relaxed);
-        if !*answered {
-            transaction.abandoned.store(true, Ordering::Relaxed);
-        }
-        let elapsed = begun.elapsed();
-        transaction.database_time.fetch_add(microseconds(elapsed), Ordering::Relaxed);
-        if elapsed < SLOW {
-            tracing::debug!(sql, ?elapsed, answered, "statement");
-        } else {
-            tracing::warn!(sql, ?elapsed, answered, "slow statement");
-        }
-    }
-}
-
-async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
+pub(super) async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
     match schema {
         Some(schema) => link.execute(&schema.search_path()).await,
         None => Ok(()),
@@ -356,10 +340,6 @@ async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn microseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn querying(error: sqlx::Error) -> DbErr {

@@ -66,6 +66,7 @@ async fn statements(
         destination,
         request_id: Uuid::nil(),
         idempotency_key: None,
+        freshness: None,
     };
     let answer = Arc::clone(&app.engine).execute(prepared, call).await;
     assert!(answer.response.errors.is_empty(), "{answer:?}");

@@ -140,12 +140,10 @@ async fn pages_of_other_origins_ask_only_where_they_may() {
     )
     .await;
     assert_eq!(reply.headers["access-control-allow-origin"], "https://app.example");
-    assert!(
-        reply.headers["access-control-expose-headers"]
-            .to_str()
-            .unwrap()
-            .contains("ratelimit-remaining")
-    );
+    let exposed = reply.headers["access-control-expose-headers"].to_str().unwrap();
+    for name in ["ratelimit-remaining", "write-position", "served-by"] {
+        assert!(exposed.contains(name), "{name} is not in {exposed}");
+    }
     // Without origins nobody is let in.
     let app = App::start().await;
     let request = app.person("acme-owner").post().header("origin", "https://app.example");

@@ -3,11 +3,18 @@
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Failure, Owner};
-use crate::{audit::Action, cli::say, clock::Clock};
+use crate::{
+    audit::Action,
+    cli::{
+        say,
+        tenant::{MAINTENANCE_LOCK, audit_logs},
+    },
+    clock::Clock,
+};
 
 /// Rows of a transaction.
 const BATCH: i64 = 10_000;
@@ -83,15 +90,31 @@ async fn drop_partition(
     end: DateTime<Utc>,
 ) -> Result<i64, sqlx::Error> {
     let mut transaction = connection.begin().await?;
+    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
+    // A partition tells nobody of its rows.
+    let moving: Option<Uuid> = sqlx::query_scalar(
+        "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1",
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if let Some(organization) = moving {
+        return Err(sqlx::Error::InvalidArgument(format!(
+            "the organization {organization} is on its way: finish its move, or call it off"
+        )));
+    }
     // Older partitions are gone already, so what ends before it does is in it.
     let counted: Vec<(Uuid, i64)> = sqlx::query_as(
-        "SELECT organization_id, count(*) FROM audit.audit_logs WHERE created_at < $1 GROUP BY organization_id",
+        "SELECT organization_id, count(*) FROM audit.audit_logs WHERE created_at < $1
+             AND organization_id NOT IN (SELECT organization_id FROM app.placements WHERE home <> 'shared')
+         GROUP BY organization_id",
     )
     .bind(end)
     .fetch_all(&mut *transaction)
         .await?;
     for (organization, deleted) in &counted {
-        record(&mut transaction, *organization, end, *deleted).await?;
+        record(&mut transaction, &audit_logs(false, *organization), *organization, end, *deleted)
+            .await?;
     }
     migration::audit_partitions::drop(&mut transaction, partition).await?;
     transaction.commit().await?;
@@ -105,13 +128,18 @@ async fn next_organization(
     last: Uuid,
 ) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT organization_id FROM audit.audit_logs WHERE organization_id > $1 ORDER BY organization_id LIMIT 1",
+        "SELECT organization_id FROM (
+             (SELECT organization_id FROM audit.audit_logs WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)
+             UNION ALL
+             (SELECT organization_id FROM app.placements WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)) next
+         ORDER BY organization_id LIMIT 1",
     )
     .bind(last)
     .fetch_optional(connection)
     .await
 }
 
+/// From its home, where it is recorded, and from a copy elsewhere.
 async fn delete(
     connection: &mut PgConnection,
     organization: Uuid,
@@ -120,45 +148,70 @@ async fn delete(
     let mut deleted = 0;
     loop {
         let mut transaction = connection.begin().await?;
-        let rows = sqlx::query(
-            "DELETE FROM audit.audit_logs WHERE organization_id = $1 AND (created_at, id) IN (
-                 SELECT created_at, id FROM audit.audit_logs
-                 WHERE organization_id = $1 AND created_at < $2 ORDER BY created_at, id LIMIT $3)",
+        // As whoever writes in it does: it stays where it is, and a move notes what we delete.
+        let (in_schema, has_schema): (bool, bool) = sqlx::query_as(
+            "SELECT home = 'schema', to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1, NULL)",
         )
         .bind(organization)
-        .bind(before)
-        .bind(BATCH)
-        .execute(&mut *transaction)
+        .fetch_one(&mut *transaction)
         .await?;
-        let rows = i64::try_from(rows.rows_affected()).unwrap_or(i64::MAX);
+        let log = audit_logs(in_schema, organization);
+        let rows = delete_batch(&mut transaction, &log, organization, before).await?;
         if rows > 0 {
-            record(&mut transaction, organization, before, rows).await?;
+            record(&mut transaction, &log, organization, before, rows).await?;
+        }
+        let mut copied = 0;
+        if in_schema || has_schema {
+            let copy = audit_logs(!in_schema, organization);
+            copied = delete_batch(&mut transaction, &copy, organization, before).await?;
         }
         transaction.commit().await?;
         deleted += rows;
-        if rows < BATCH {
+        if rows < BATCH && copied < BATCH {
             return Ok(deleted);
         }
     }
 }
 
+async fn delete_batch(
+    connection: &mut PgConnection,
+    log: &str,
+    organization: Uuid,
+    before: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    let sql = format!(
+        "DELETE FROM {log} WHERE organization_id = $1 AND (created_at, id) IN (
+             SELECT created_at, id FROM {log}
+             WHERE organization_id = $1 AND created_at < $2 ORDER BY created_at, id LIMIT $3)"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(organization)
+        .bind(before)
+        .bind(BATCH)
+        .execute(connection)
+        .await?;
+    Ok(i64::try_from(rows.rows_affected()).unwrap_or(i64::MAX))
+}
+
 /// In the transaction that deletes: what is gone was recorded.
 async fn record(
     connection: &mut PgConnection,
+    log: &str,
     organization: Uuid,
     before: DateTime<Utc>,
     deleted: i64,
 ) -> Result<(), sqlx::Error> {
     let action = Action::AuditPruned;
-    sqlx::query(
-        "INSERT INTO audit.audit_logs (organization_id, actor_name, action, resource_type, resource_id, metadata)
-         VALUES ($1, 'tenantry audit prune', $2, $3, $1, $4)",
-    )
-    .bind(organization)
-    .bind(action.name())
-    .bind(action.resource_type())
-    .bind(json!({ "before": before, "entries": deleted }))
-    .execute(connection)
-    .await?;
+    let sql = format!(
+        "INSERT INTO {log} (organization_id, actor_name, action, resource_type, resource_id, metadata)
+         VALUES ($1, 'tenantry audit prune', $2, $3, $1, $4)"
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(organization)
+        .bind(action.name())
+        .bind(action.resource_type())
+        .bind(json!({ "before": before, "entries": deleted }))
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -27,6 +27,7 @@ fn each(took: Duration, count: u128) -> String {
 async fn look(database: &Database) -> Duration {
     let options = DatabaseOptions {
         listen: None,
+        replica: None,
         connect: database.app(),
         max_connections: 1,
         acquire_timeout: Duration::from_secs(5),

@@ -147,6 +147,7 @@ impl App {
                 None => database.app(),
             },
             listen: None,
+            replica: None,
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
             statement_cache: settings.statement_cache,

@@ -1,0 +1,209 @@
+//! `tenantry tenant export`: one snapshot of an organization as JSON Lines: a header, a line for each row, and a trailer that tells
+//! a whole file from a part of one.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use futures_util::TryStreamExt;
+use migration::placement;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use super::{Failure, place::Organization, rows::Rows};
+use crate::audit::Action;
+
+/// Of the file.
+pub(super) const FORMAT: u32 = 1;
+
+/// Write everything that an organization has, at one moment, into a file, for tenantry tenant import: rows of all its tables, the
+/// people that they name, and its slugs. The export is recorded in its audit log.
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    /// The organization's slug or id.
+    organization: String,
+
+    /// The file, which only its owner may read; - is the standard output.
+    file: PathBuf,
+}
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) tenantry_export: u32,
+    pub(super) organization_id: Uuid,
+    pub(super) slug: String,
+    /// The newest step that changed tables of organizations.
+    pub(super) version: String,
+    pub(super) exported_at: String,
+}
+
+/// Of each table, in the last line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Total {
+    pub(super) table: String,
+    pub(super) rows: i64,
+    /// Absent for what is brought together with what is there.
+    pub(super) checksum: Option<String>,
+}
+
+impl Export {
+    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let organization = Organization::find(connection, &self.organization).await?;
+        organization.check_version()?;
+        if organization.ended {
+            return Err(Failure::new(format!(
+                "{} has ended: tenantry audit export has what is left",
+                self.organization
+            )));
+        }
+        record(connection, &organization).await?;
+        let count = if self.file == Path::new("-") {
+            write(connection, organization.id, BufWriter::new(io::stdout().lock())).await?
+        } else {
+            self.write_file(connection, organization.id).await?
+        };
+        eprintln!("exported {count} rows of {}", organization.name);
+        Ok(())
+    }
+
+    /// Under its name only once it is whole.
+    async fn write_file(&self, connection: &mut PgConnection, id: Uuid) -> Result<i64, Failure> {
+        let failed = |error| Failure::new(format!("{}: {error}", self.file.display()));
+        let mut part = self.file.clone().into_os_string();
+        part.push(format!(".part-{}", std::process::id()));
+        let part = PathBuf::from(part);
+        let file: File = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)
+            .map_err(failed)?;
+        let written = async {
+            let count = write(connection, id, BufWriter::new(&file)).await?;
+            file.sync_all().and_then(|()| fs::rename(&part, &self.file)).map_err(failed)?;
+            Ok(count)
+        };
+        let written = written.await;
+        if written.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        written
+    }
+}
+
+/// Before, so that the file has it.
+async fn record(connection: &mut PgConnection, organization: &Organization) -> Result<(), Failure> {
+    let mut transaction = connection.begin().await?;
+    // As whoever writes in it does: it stays where it is, and a move brings the entry.
+    let home: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1, NULL)")
+        .bind(organization.id)
+        .fetch_one(&mut *transaction)
+        .await?;
+    let what = ("tenantry tenant export", Action::OrganizationExported);
+    let home = super::place::Home::from_name(&home);
+    organization.record(&mut transaction, home, what, json!({})).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    id: Uuid,
+    mut output: impl Write,
+) -> Result<i64, Failure> {
+    let mut snapshot = connection.begin().await?;
+    snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let organization = Organization::get(&mut snapshot, id).await?;
+    let header = Header {
+        tenantry_export: FORMAT,
+        organization_id: id,
+        slug: organization.name.clone(),
+        version: placement::SCHEMA_VERSION.to_owned(),
+        exported_at: sqlx::query_scalar("SELECT to_json(now())#>>'{}'")
+            .fetch_one(&mut *snapshot)
+            .await?,
+    };
+    line(&mut output, &header)?;
+    let mut totals = Vec::new();
+    let all = Rows::of_all(&mut snapshot).await?;
+    let people = people(&mut snapshot, &organization, &all).await?;
+    let slugs = "SELECT to_jsonb(t)::text FROM app.organization_slugs t WHERE organization_id = $1";
+    for (table, sql) in [("auth.users", people.as_str()), ("app.organization_slugs", slugs)] {
+        let rows = write_rows(&mut snapshot, &mut output, table, sql, id).await?;
+        totals.push(Total { table: table.to_owned(), rows, checksum: None });
+    }
+    for rows in &all {
+        let place = organization.home.table(rows.table, id);
+        let sql = format!(
+            "SELECT to_jsonb(t)::text FROM {place} t WHERE t.{} = $1 ORDER BY {}",
+            rows.table.owner_column(),
+            rows.keys("t")
+        );
+        let written = write_rows(&mut snapshot, &mut output, rows.table.name, &sql, id).await?;
+        let digest = rows.digest(&mut snapshot, &place, id, false).await?;
+        eprintln!("{}: {written} rows", rows.table.name);
+        totals.push(Total {
+            table: rows.table.name.to_owned(),
+            rows: written,
+            checksum: Some(digest.sum),
+        });
+    }
+    line(&mut output, &json!({ "totals": totals }))?;
+    output.flush().map_err(Failure::new)?;
+    Ok(totals.iter().map(|total| total.rows).sum())
+}
+
+/// Whom foreign keys of the organization's rows lead to.
+async fn people(
+    connection: &mut PgConnection,
+    organization: &Organization,
+    all: &[Rows],
+) -> Result<String, sqlx::Error> {
+    let mut referring = Vec::new();
+    for rows in all {
+        let columns: Vec<String> = sqlx::query_scalar(
+            "SELECT quote_ident(a.attname) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+             WHERE c.conrelid = $1::regclass AND c.confrelid = 'auth.users'::regclass AND cardinality(c.conkey) = 1",
+        )
+        .bind(rows.table.name)
+        .fetch_all(&mut *connection)
+        .await?;
+        let place = organization.home.table(rows.table, organization.id);
+        let owner = rows.table.owner_column();
+        referring.extend(
+            columns.iter().map(|column| format!("SELECT {column} FROM {place} WHERE {owner} = $1")),
+        );
+    }
+    Ok(format!(
+        "SELECT to_jsonb(t)::text FROM auth.users t WHERE id IN ({}) ORDER BY id",
+        referring.join(" UNION ")
+    ))
+}
+
+/// A row at a time.
+async fn write_rows(
+    connection: &mut PgConnection,
+    output: &mut impl Write,
+    table: &str,
+    sql: &str,
+    id: Uuid,
+) -> Result<i64, Failure> {
+    let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql.to_owned())).bind(id);
+    let mut rows = query.fetch(connection);
+    let mut count = 0;
+    while let Some(row) = rows.try_next().await? {
+        writeln!(output, "{{\"table\":\"{table}\",\"row\":{row}}}").map_err(Failure::new)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn line(output: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *output, value).map_err(Failure::new)?;
+    output.write_all(b"\n").map_err(Failure::new)
+}

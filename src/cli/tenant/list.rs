@@ -1,0 +1,25 @@
+//! `tenantry tenant list`
+
+use sqlx::PgConnection;
+
+use super::{Failure, place::Organization};
+use crate::cli::say;
+
+/// Print every organization with where it lives.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {}
+
+impl List {
+    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        for organization in Organization::list(connection).await? {
+            let line = format!(
+                "{:<48} {:<6}  {}",
+                organization.name,
+                organization.home.name(),
+                organization.remarks().join("; ")
+            );
+            say(line.trim_end());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! `tenantry tenant`
+#![expect(
+    clippy::disallowed_types,
+    reason = "where tenants live is looked after from outside of them"
+)]
+
+mod export;
+mod import;
+mod list;
+mod patience;
+mod place;
+mod prune;
+mod relocation;
+mod rows;
+mod show;
+mod verify;
+
+use clap::Subcommand;
+
+use super::{Failure, owner::Owner, runtime};
+
+pub(super) use patience::MAINTENANCE_LOCK;
+pub(super) use place::{audit_logs, schemas};
+
+/// Look after single organizations: where they live, and what they hold.
+#[derive(Debug, clap::Args)]
+pub(super) struct Tenant {
+    #[command(subcommand)]
+    action: Action,
+
+    #[command(flatten)]
+    owner: Owner,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    List(list::List),
+    Show(show::Show),
+    Move(relocation::Move),
+    Verify(verify::Verify),
+    Export(export::Export),
+    Import(import::Import),
+    Prune(prune::Prune),
+}
+
+impl Tenant {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        runtime()?.block_on(async {
+            let mut connection = self.owner.connect().await?;
+            place::check_database(&mut connection).await?;
+            match self.action {
+                Action::List(command) => command.run(&mut connection).await,
+                Action::Show(command) => command.run(&mut connection).await,
+                Action::Move(command) => command.run(&mut connection).await,
+                Action::Verify(command) => command.run(&mut connection).await,
+                Action::Export(command) => command.run(&mut connection).await,
+                Action::Import(command) => command.run(&mut connection).await,
+                Action::Prune(command) => command.run(&mut connection).await,
+            }
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! `tenantry tenant show`
+
+use migration::placement::{self, TABLES};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::{
+    Failure,
+    place::{Home, Organization},
+};
+use crate::cli::say;
+
+/// Print where an organization lives, and how many rows it has.
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// The organization's slug or id.
+    organization: String,
+}
+
+impl Show {
+    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let organization = Organization::find(connection, &self.organization).await?;
+        say(format!("{} ({})", organization.name, organization.id));
+        match organization.home {
+            Home::Shared => say("lives in the shared tables"),
+            Home::Schema => say(format!(
+                "lives in the schema {}, with the steps up to {}",
+                placement::schema_of(organization.id),
+                organization.version.as_deref().unwrap_or("nothing")
+            )),
+        }
+        for remark in organization.remarks() {
+            say(remark);
+        }
+        for table in &TABLES {
+            let sql = format!(
+                "SELECT count(*) FROM {} WHERE {} = $1",
+                organization.home.table(table, organization.id),
+                table.owner_column()
+            );
+            let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+                .bind(organization.id)
+                .fetch_one(&mut *connection)
+                .await?;
+            say(format!("{:<30} {count:>10} rows", table.name));
+        }
+        Ok(())
+    }
+}

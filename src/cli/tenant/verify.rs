@@ -1,0 +1,107 @@
+//! `tenantry tenant verify`
+
+use migration::placement::{TABLES, Table, schema_of};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    Failure,
+    place::{Home, Organization},
+    rows::Rows,
+};
+use crate::cli::say;
+
+/// Print a checksum for each table of an organization, and whether its schema is as it should be. Exit 1 with a line for each fault.
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// The organization's slug or id.
+    organization: String,
+}
+
+impl Verify {
+    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let organization = Organization::find(connection, &self.organization).await?;
+        let mut snapshot = connection.begin().await?;
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        // Where it lives in this snapshot.
+        let organization = Organization::get(&mut snapshot, organization.id).await?;
+        organization.check_version()?;
+        let mut faults = Vec::new();
+        if organization.home == Home::Schema {
+            faults = structure(&mut snapshot, organization.id).await?;
+        }
+        // Of tables that are not as they should be nothing more can be said.
+        if faults.is_empty() {
+            for rows in Rows::of_all(&mut snapshot).await? {
+                faults.extend(check_rows(&mut snapshot, &organization, &rows).await?);
+            }
+        }
+        for fault in &faults {
+            say(format!("fault: {fault}"));
+        }
+        match faults.len() {
+            0 => Ok(()),
+            count => Err(Failure::new(format!("{}: {count} faults", organization.name))),
+        }
+    }
+}
+
+/// What the schema of an organization lacks of the shared tables, or has beyond them.
+pub(super) async fn structure(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("structure.sql"))
+        .bind(schema_of(organization))
+        .bind(organization)
+        .bind(TABLES.each_ref().map(|table| table.name))
+        .bind(TABLES.each_ref().map(Table::owner_column))
+        .bind(TABLES.each_ref().map(|table| table.mirrored.then_some(table.key)))
+        .fetch_all(connection)
+        .await
+}
+
+async fn check_rows(
+    connection: &mut PgConnection,
+    organization: &Organization,
+    rows: &Rows,
+) -> Result<Vec<String>, sqlx::Error> {
+    let place = organization.home.table(rows.table, organization.id);
+    let digest = rows.digest(connection, &place, organization.id, false).await?;
+    say(format!("{place:<60} {:>10} rows  checksum {:>22}", digest.count, digest.sum));
+    let mut faults = Vec::new();
+    if organization.home == Home::Shared {
+        return Ok(faults);
+    }
+    let owner = rows.table.owner_column();
+    let strangers = format!("SELECT count(*) FROM {place} WHERE {owner} <> $1");
+    let copies = format!(
+        "SELECT count(*) FROM {place} t FULL JOIN (SELECT * FROM {} WHERE {owner} = $1) s ON {}
+         WHERE {} IS DISTINCT FROM {}",
+        rows.table.name,
+        rows.same("s", "t"),
+        rows.text("s"),
+        rows.text("t")
+    );
+    let checks = [
+        (true, strangers, "rows of others".to_owned()),
+        (
+            rows.table.mirrored,
+            copies,
+            format!("rows that {} has not, or has otherwise", rows.table.name),
+        ),
+    ];
+    for (applies, sql, what) in checks {
+        if !applies {
+            continue;
+        }
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(organization.id)
+            .fetch_one(&mut *connection)
+            .await?;
+        if count > 0 {
+            faults.push(format!("{place} has {count} {what}"));
+        }
+    }
+    Ok(faults)
+}

@@ -1,0 +1,401 @@
+//! A replica answers queries whose clients say how stale an answer may be: never older than that, never older than the client's own last
+//! change, and only what the primary would have answered then. Each test has a primary and a standby of its own.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::Executor;
+
+use crate::support::{
+    Client, Reply, app,
+    cluster::Cluster,
+    process::{self, kept_tenantry},
+    served::Served,
+};
+
+const NAME: &str = "{ organization { name } }";
+const PROJECTS: &str = "{ organization { projects { nodes { name } } } }";
+
+/// A primary, its replica, and a server over both.
+struct Pair {
+    primary: Cluster,
+    replica: Cluster,
+    server: Served,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let primary = Cluster::start(&[]);
+        let replica = primary.standby("replica");
+        let server =
+            Served::start(&primary.url(), &[("DATABASE_REPLICA_URL", replica.url().as_str())]);
+        let pair = Self { primary, replica, server };
+        pair.serves(&[("max-staleness", "30")], "replica").await;
+        pair
+    }
+
+    fn client(&self, slug: &str, subject: &str) -> Client {
+        Client::new(format!("{}/org/{slug}/graphql", self.server.base), Some(app::token(subject)))
+    }
+
+    fn owner(&self) -> Client {
+        self.client("acme", "acme-owner")
+    }
+
+    async fn ask(&self, query: &str, headers: &[(&str, &str)]) -> Reply {
+        ask(&self.owner(), query, headers).await
+    }
+
+    /// Until an owner's query is answered by this one.
+    async fn serves(&self, headers: &[(&str, &str)], name: &str) {
+        let begun = Instant::now();
+        loop {
+            let reply = self.ask(NAME, headers).await;
+            if served_by(&reply) == Some(name) {
+                return;
+            }
+            let told = format!("{reply:?} {}", self.server.told());
+            assert!(begun.elapsed() < Duration::from_secs(15), "{told}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn pause(&self) {
+        self.replica.execute(&["SELECT pg_wal_replay_pause()"]).await;
+        while self.replica.value::<String>("SELECT pg_get_wal_replay_pause_state()").await
+            != "paused"
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn resume(&self) {
+        self.replica.execute(&["SELECT pg_wal_replay_resume()"]).await;
+    }
+
+    /// Founds a project; the position that was told.
+    async fn create(&self, name: &str) -> String {
+        let reply = self.ask(&create(name), &[]).await;
+        let position = reply.headers["write-position"].to_str().unwrap().to_owned();
+        reply.data();
+        position
+    }
+}
+
+async fn ask(client: &Client, query: &str, headers: &[(&str, &str)]) -> Reply {
+    let request = client.post().json(&json!({ "query": query }));
+    Reply::of(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+        .await
+}
+
+fn create(name: &str) -> String {
+    format!("mutation {{ createProject(input: {{ name: \"{name}\" }}) {{ project {{ id }} }} }}")
+}
+
+fn served_by(reply: &Reply) -> Option<&str> {
+    reply.headers.get("served-by").map(|value| value.to_str().unwrap())
+}
+
+#[track_caller]
+fn names(reply: Reply) -> Vec<String> {
+    let data = reply.data();
+    let nodes = data["organization"]["projects"]["nodes"].as_array().unwrap().clone();
+    nodes.iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_changes_are_seen_and_others_no_later_than_is_said() {
+    let pair = Pair::start().await;
+    pair.pause().await;
+    let position = pair.create("Jet pack").await;
+    let last = String::from("Jet pack");
+
+    // What was written is at the primary alone.
+    let stale = pair.ask(PROJECTS, &[("max-staleness", "30")]).await;
+    assert_eq!(served_by(&stale), Some("replica"));
+    assert!(!names(stale).contains(&last), "the replica does not have it");
+    let plain = pair.ask(PROJECTS, &[]).await;
+    assert_eq!((served_by(&plain), plain.headers.get("write-position")), (None, None));
+    assert!(names(plain).contains(&last), "without the header there is no other than the primary");
+    let own = pair.ask(PROJECTS, &[("max-staleness", "30"), ("write-position", &position)]).await;
+    assert_eq!(served_by(&own), Some("primary"));
+    assert!(names(own).contains(&last));
+    let alone = pair.ask(PROJECTS, &[("write-position", &position)]).await;
+    assert_eq!(served_by(&alone), None);
+    assert!(names(alone).contains(&last));
+
+    // A second later that is too old for whoever allows a second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let bounded = pair.ask(PROJECTS, &[("max-staleness", "1")]).await;
+    assert_eq!(served_by(&bounded), Some("primary"));
+    assert!(names(bounded).contains(&last));
+    assert_eq!(served_by(&pair.ask(NAME, &[("max-staleness", "0")]).await), Some("primary"));
+    let lenient = pair.ask(PROJECTS, &[("max-staleness", "30")]).await;
+    assert_eq!(served_by(&lenient), Some("replica"));
+
+    pair.resume().await;
+    let headers = [("max-staleness", "1"), ("write-position", position.as_str())];
+    pair.serves(&headers, "replica").await;
+    let own = pair.ask(PROJECTS, &headers).await;
+    assert_eq!(served_by(&own), Some("replica"));
+    assert!(names(own).contains(&last));
+    let application = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tenantry' AND usename = 'tenantry_app'";
+    assert!(pair.replica.value::<i64>(application).await > 0);
+    let figures = reqwest::get(format!("{}/metrics", pair.server.base)).await.unwrap();
+    let figures = figures.text().await.unwrap();
+    for line in [
+        "tenantry_pool_connections{pool=\"replica\",state=\"waiting\"} 0",
+        "tenantry_replica_queries_total{served_by=\"replica\"}",
+        "tenantry_replica_queries_total{served_by=\"primary\"} 3",
+    ] {
+        assert!(figures.contains(line), "{line} is not in\n{figures}");
+    }
+
+    // Nothing is written, and nothing is missing: an idle primary does not age its replica.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(served_by(&pair.ask(NAME, &headers).await), Some("replica"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_own_change_is_missed_while_the_replica_runs_behind() {
+    let pair = Pair::start().await;
+    let behind = "ALTER SYSTEM SET recovery_min_apply_delay = '150ms'";
+    pair.replica.execute(&[behind, "SELECT pg_reload_conf()"]).await;
+    let (mut at_replica, mut at_primary) = (0, 0);
+    let query = "{ organization { projects(first: 1) { nodes { name } } } }";
+    for round in 0..80 {
+        let name = format!("Round {round}");
+        let position = pair.create(&name).await;
+        // Before, after, and just when it is replayed.
+        tokio::time::sleep(Duration::from_millis(round * 7 % 300)).await;
+        let headers = [("max-staleness", "60"), ("write-position", position.as_str())];
+        let reply = pair.ask(query, &headers).await;
+        match served_by(&reply) {
+            Some("replica") => at_replica += 1,
+            _ => at_primary += 1,
+        }
+        assert_eq!(names(reply), [name]);
+    }
+    let told = format!("{at_replica} by the replica, {at_primary} by the primary");
+    assert!(at_replica > 5 && at_primary > 5, "{told}: the test shows nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_the_primary_s_and_a_batch_sees_its_own() {
+    let pair = Pair::start().await;
+    pair.pause().await;
+    let changed = pair.ask(&create("Anvil"), &[("max-staleness", "30")]).await;
+    assert_eq!(served_by(&changed), Some("primary"));
+    assert!(changed.headers.contains_key("write-position"));
+    changed.data();
+
+    let batch = json!([{ "query": NAME }, { "query": create("Piano") }, { "query": PROJECTS }]);
+    let request = pair.owner().post().header("max-staleness", "30").json(&batch);
+    let reply = Reply::of(request).await;
+    assert_eq!(served_by(&reply), Some("primary"));
+    assert!(reply.headers.contains_key("write-position"));
+    assert!(reply.body[2].to_string().contains("Piano"), "{reply:?}");
+
+    // A repetition tells where what it repeats is.
+    let request = || {
+        let key = ("idempotency-key", "73b7a2d0-7a0d-4f0c-8f0b-2f5a9f6f1c11");
+        pair.owner().post().header(key.0, key.1).json(&json!({ "query": create("Rope") }))
+    };
+    let (first, again) = (Reply::of(request()).await, Reply::of(request()).await);
+    assert!(again.headers.contains_key("idempotency-replayed"), "{again:?}");
+    assert!(again.headers["write-position"] >= first.headers["write-position"]);
+
+    // What came to nothing tells nothing.
+    let refused =
+        pair.ask("mutation { deleteProject(input: { id: \"x\" }) { project { id } } }", &[]);
+    assert_eq!(refused.await.headers.get("write-position"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_do_what_is_decided_as_at_the_primary() {
+    let pair = Pair::start().await;
+    let stale = [("max-staleness", "30")];
+    let outsider = pair.client("acme", "globex-owner");
+    ask(&outsider, NAME, &stale).await.assert_refused(404, "NOT_FOUND");
+    ask(&pair.client("nowhere", "acme-owner"), NAME, &stale).await.assert_refused(404, "NOT_FOUND");
+    let own = ask(&pair.client("globex", "globex-owner"), PROJECTS, &stale).await;
+    assert_eq!(served_by(&own), Some("replica"));
+    let theirs = names(own);
+    let ours = names(pair.ask(PROJECTS, &stale).await);
+    assert!(!theirs.is_empty() && !ours.is_empty());
+    assert!(theirs.iter().all(|name| !ours.contains(name)), "{theirs:?} {ours:?}");
+    // By id as well.
+    let query = "{ organization { projects(first: 1) { nodes { id } } } }";
+    let found = ask(&pair.client("globex", "globex-owner"), query, &stale).await.data();
+    let id = found["organization"]["projects"]["nodes"][0]["id"].as_str().unwrap().to_owned();
+    let foreign = pair.ask(&format!("{{ node(id: \"{id}\") {{ id }} }}"), &stale).await;
+    assert_eq!(served_by(&foreign), Some("replica"));
+    assert_eq!(foreign.data()["node"], Value::Null);
+
+    // Whom the replica does not know yet the primary knows.
+    pair.pause().await;
+    let url = format!("{}/graphql", pair.server.base);
+    let stranger = Client::new(url, Some(app::token("never-seen-before")));
+    let reply = ask(&stranger, "{ viewer { id } }", &stale).await;
+    assert_eq!(served_by(&reply), Some("primary"));
+    reply.data();
+    let found = "mutation { createOrganization(input: { name: \"New\", slug: \"brand-new\" }) { organization { id } } }";
+    ask(&stranger, found, &[]).await.data();
+    let inside = ask(&pair.client("brand-new", "never-seen-before"), NAME, &stale).await;
+    assert_eq!(served_by(&inside), Some("primary"));
+    assert_eq!(inside.data()["organization"]["name"], "New");
+    let fourth = ask(&pair.client("brand-new", "acme-owner"), NAME, &stale).await;
+    fourth.assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_lost_keeps_nobody_waiting() {
+    let mut pair = Pair::start().await;
+    let stale = [("max-staleness", "30")];
+    pair.replica.kill();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let reply = pair.ask(PROJECTS, &stale).await;
+        assert_eq!(served_by(&reply), Some("primary"));
+        assert!(!names(reply).is_empty());
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+    assert_eq!(pair.server.told().matches("the replica cannot be used").count(), 1);
+    pair.replica.resume();
+    pair.serves(&stale, "replica").await;
+
+    // One that is a primary itself is none.
+    pair.replica.promote();
+    let begun = Instant::now();
+    while served_by(&pair.ask(NAME, &stale).await) == Some("replica") {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for _ in 0..5 {
+        assert_eq!(served_by(&pair.ask(NAME, &stale).await), Some("primary"));
+    }
+    assert_eq!(pair.server.told().matches("it is not a standby").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_replica_answers_for_a_lost_primary_no_longer_than_is_allowed() {
+    let mut pair = Pair::start().await;
+    pair.primary.kill();
+    let reply = pair.ask(NAME, &[("max-staleness", "30")]).await;
+    assert_eq!(served_by(&reply), Some("replica"));
+    reply.data();
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    pair.ask(NAME, &[("max-staleness", "2")]).await.assert_refused(503, "UNAVAILABLE");
+    assert_eq!(pair.ask(NAME, &[("max-staleness", "30")]).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_in_the_way_of_replay_is_asked_of_the_primary() {
+    let pair = Pair::start().await;
+    let impatient = "ALTER SYSTEM SET max_standby_streaming_delay = 0";
+    pair.replica.execute(&[impatient, "SELECT pg_reload_conf()"]).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let by_replica = Arc::new(AtomicUsize::new(0));
+    let (owner, stop, counter) = (pair.owner(), Arc::clone(&done), Arc::clone(&by_replica));
+    let asking = tokio::spawn(async move {
+        let query = "{ organization { members { nodes { user { name } } } projects { totalCount nodes { name createdBy { name } } } } }";
+        while !stop.load(Ordering::Relaxed) {
+            let reply = ask(&owner, query, &[("max-staleness", "60")]).await;
+            if served_by(&reply) == Some("replica") {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            assert!(reply.data()["organization"]["projects"]["totalCount"].as_i64() > Some(0));
+        }
+    });
+    // Replay takes the lock from whoever has it.
+    let mut connection = pair.primary.connect_admin().await;
+    let begun = Instant::now();
+    let failed = "the replica has failed: the primary answers";
+    while !pair.server.told().contains(failed) || by_replica.load(Ordering::Relaxed) == 0 {
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "nobody was in the way: {}",
+            pair.server.told()
+        );
+        let lock = "BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE; SELECT txid_current(); COMMIT";
+        connection.execute(lock).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    asking.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_that_say_nothing_are_refused() {
+    let pair = Pair::start().await;
+    for (name, value) in [
+        ("max-staleness", ""),
+        ("max-staleness", "-1"),
+        ("max-staleness", "+1"),
+        ("max-staleness", "1.5"),
+        ("max-staleness", "5s"),
+        ("max-staleness", "99999999999"),
+        ("write-position", ""),
+        ("write-position", "0/3000148"),
+        ("write-position", "ffffffffffffffff"),
+        ("write-position", "'; SELECT 1; --"),
+    ] {
+        let reply = pair.ask(NAME, &[(name, value)]).await;
+        reply.assert_refused(400, "UNSUPPORTED_REQUEST");
+        let message = reply.body["errors"][0]["message"].as_str().unwrap().to_lowercase();
+        assert!(message.contains(name), "{message}");
+    }
+    let twice = [("max-staleness", "1"), ("max-staleness", "2")];
+    pair.ask(NAME, &twice).await.assert_refused(400, "UNSUPPORTED_REQUEST");
+    // A position that is never reached is the primary's.
+    let far = [("max-staleness", "30"), ("write-position", "7fffffffffffffff")];
+    assert_eq!(served_by(&pair.ask(NAME, &far).await), Some("primary"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_replica_of_the_database_is_told_at_the_start() {
+    let primary = Cluster::start(&[]);
+    let itself = Served::start(&primary.url(), &[("DATABASE_REPLICA_URL", primary.url().as_str())]);
+    let warning = "it is not a standby of the database at DATABASE_URL";
+    assert!(itself.told().contains(warning), "{}", itself.told());
+    let client =
+        Client::new(format!("{}/org/acme/graphql", itself.base), Some(app::token("acme-owner")));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let reply = ask(&client, NAME, &[("max-staleness", "30")]).await;
+        assert_eq!(served_by(&reply), Some("primary"));
+        reply.data();
+    }
+    let mut command = kept_tenantry();
+    let elsewhere = primary.url().replace("tenantry_app", "postgres");
+    command
+        .arg("serve")
+        .env("DATABASE_URL", primary.url())
+        .env("DATABASE_REPLICA_URL", elsewhere)
+        .env("JWT_SECRET", app::SECRET);
+    let refused = process::run(&mut command);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("DATABASE_REPLICA_URL must name the same role"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_replica_the_headers_change_nothing() {
+    let app = crate::support::App::start().await;
+    let owner = app.person("acme-owner");
+    let reply = ask(&owner, NAME, &[("max-staleness", "30")]).await;
+    assert_eq!(served_by(&reply), Some("primary"));
+    let changed = ask(&owner, &create("Glue"), &[]).await;
+    assert_eq!(changed.headers.get("write-position"), None);
+    changed.data();
+}

@@ -1,0 +1,104 @@
+//! What is broken on purpose is found, each by its name.
+
+use super::{ACME, SCHEMA, command, done, refused, start};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_wrong_with_a_schema_is_told() {
+    let Some(app) = start().await else { return };
+    let database = &app.database;
+    let verify = ["tenant", "verify", "acme"];
+    assert_eq!(done(&command(database, &verify).await).lines().count(), 8);
+    done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
+    assert_eq!(done(&command(database, &verify).await).lines().count(), 8);
+    // Each is mended, in the end, by the way back and there.
+    let structure = [
+        (
+            format!("DROP POLICY tenantry_app_update ON {SCHEMA}.projects"),
+            "projects lacks policy tenantry_app_update",
+        ),
+        (
+            format!("CREATE POLICY more ON {SCHEMA}.projects FOR SELECT TO PUBLIC USING (true)"),
+            "projects has policy more",
+        ),
+        (
+            format!("GRANT TRUNCATE ON {SCHEMA}.outbox TO tenantry_app"),
+            "outbox has grant of TRUNCATE to tenantry_app",
+        ),
+        (
+            format!("REVOKE DELETE ON {SCHEMA}.projects FROM tenantry_app"),
+            "projects lacks grant of DELETE to tenantry_app",
+        ),
+        (
+            format!("DROP INDEX {SCHEMA}.projects_created_by_idx"),
+            "projects lacks index USING btree (created_by)",
+        ),
+        (
+            format!("DROP TRIGGER mirror_row ON {SCHEMA}.invitations"),
+            "invitations lacks trigger mirror_row",
+        ),
+        (
+            format!("ALTER TABLE {SCHEMA}.usage DISABLE TRIGGER note_change"),
+            "usage has trigger CREATE TRIGGER note_change",
+        ),
+        (
+            format!("ALTER TABLE {SCHEMA}.audit_logs NO FORCE ROW LEVEL SECURITY"),
+            "audit_logs lacks row-level security enabled and forced",
+        ),
+        (
+            format!("ALTER TABLE {SCHEMA}.projects ALTER name DROP NOT NULL"),
+            "projects lacks column name text NOT NULL",
+        ),
+        (
+            format!("ALTER TABLE {SCHEMA}.projects DROP CONSTRAINT of_one_organization"),
+            "projects lacks constraint CHECK ((organization_id =",
+        ),
+        (
+            format!("ALTER TABLE {SCHEMA}.projects DROP CONSTRAINT projects_organization_id_fkey"),
+            "projects lacks constraint FOREIGN KEY (organization_id)",
+        ),
+        (
+            format!("REVOKE USAGE ON SCHEMA {SCHEMA} FROM tenantry_app"),
+            "lacks grant of USAGE to tenantry_app",
+        ),
+        (
+            format!("ALTER TABLE {SCHEMA}.usage OWNER TO postgres"),
+            "usage lacks owner tenantry_owner",
+        ),
+    ];
+    for (number, (sql, expected)) in structure.iter().enumerate() {
+        database.execute(sql).await;
+        let output = command(database, &verify).await;
+        refused(&output, "faults");
+        let faults: Vec<_> =
+            output.stdout.lines().filter(|line| line.starts_with("fault: ")).collect();
+        assert!(faults.len() > number, "{faults:#?}");
+        assert!(faults.iter().any(|fault| fault.contains(expected)), "{expected}: {faults:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_out_of_step_are_told() {
+    let Some(app) = start().await else { return };
+    let database = &app.database;
+    done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
+    database
+        .execute(&format!(
+            "UPDATE app.organizations SET name = 'another' WHERE id = '{ACME}';
+             DELETE FROM auth.organization_members WHERE organization_id = '{ACME}' AND role = 'viewer';
+             INSERT INTO app.outbox (organization_id, kind) VALUES ('{ACME}', 'mail')"
+        ))
+        .await;
+    let output = command(database, &["tenant", "verify", "acme"]).await;
+    refused(&output, "acme: 3 faults");
+    for table in ["organizations", "organization_members", "outbox"] {
+        let expected = format!("fault: {SCHEMA}.{table} has 1 rows that ");
+        assert!(output.stdout.contains(&expected), "{}", output.stdout);
+    }
+    // Nothing is switched to what differs.
+    let moved = command(database, &["tenant", "move", "acme", "--to", "shared"]).await;
+    refused(&moved, "the copy differs in app.organizations, auth.organization_members, app.outbox");
+    assert_eq!(super::home(database).await, "schema");
+    app.person("acme-owner")
+        .data("mutation { createProject(input: { name: \"x\" }) { project { id } } }")
+        .await;
+}
