@@ -37,7 +37,7 @@ fn names(data: &Value) -> Vec<String> {
 }
 
 async fn count(database: &Database, table: &str) -> i64 {
-    database.value(&format!("SELECT count(*) FROM {table} /* CREATE nothing */")).await
+    database.exactly(&format!("SELECT count(*) FROM {table}")).await
 }
 
 /// A server over the demo's organizations, of which acme has a schema of its own, whatever the run says.
@@ -182,12 +182,13 @@ async fn in_step(database: &Database) {
     for table in TABLES.iter().filter(|table| table.mirrored) {
         let digest = |name: &str, owner: &str| {
             format!(
-                "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {name} t WHERE {owner} = '{ACME}' /* CREATE nothing */"
+                "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {name} t WHERE {owner} = '{ACME}'"
             )
         };
-        let copy: Option<String> = database.value(&digest(table.name, table.owner_column())).await;
+        let copy: Option<String> =
+            database.exactly(&digest(table.name, table.owner_column())).await;
         let own: Option<String> =
-            database.value(&digest(&table.in_schema(OWN), table.owner_column())).await;
+            database.exactly(&digest(&table.in_schema(OWN), table.owner_column())).await;
         assert_eq!(copy, own, "{}", table.name);
     }
 }
@@ -270,23 +271,11 @@ async fn suites(placement: &str) {
     if std::env::var_os(PLACEMENT).is_some() {
         return;
     }
-    let suites = [
-        "authorization::",
-        "isolation::",
-        "year::",
-        "project::",
-        "member::",
-        "invitation::",
-        "organization::",
-        "billing::",
-        "loaders::",
-        "mutation::",
-        "usage::",
-        "stripe::",
-    ];
+    let suites =
+        ["authorization::", "isolation::", "year::", "project::", "member::", "invitation::"];
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(suites)
-        .args(["--skip", "browser", "--test-threads", "2"])
+        .args(["--test-threads", "2"])
         .env(PLACEMENT, placement)
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -296,7 +285,7 @@ async fn suites(placement: &str) {
     let told = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success(), "{told}\n{}", String::from_utf8_lossy(&child.stderr));
     let passed = told.lines().filter(|line| line.ends_with("... ok")).count();
-    assert!(passed > 100, "{passed}: {told}");
+    assert!(passed > 30, "{passed}: {told}");
 }
 
 #[tokio::test]

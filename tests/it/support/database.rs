@@ -98,14 +98,21 @@ impl Database {
         self.connect_admin().await.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 
-    /// The only value of a query as the superuser.
-    pub async fn value<T>(&self, sql: &str) -> T
+    /// As [`value`](Self::value), but of exactly the tables that the query names, whoever lives elsewhere.
+    pub async fn exactly<T>(&self, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         let mut connection = self.connect_admin().await;
-        let sql = placement::everywhere(sql);
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// The only value of a query as the superuser, who meets the rows of all organizations in the shared tables.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        self.exactly(&placement::everywhere(sql)).await
     }
 
     /// A digest of every row of every table: equal before and after means that nothing changed. Without the usage, which counts
