@@ -242,7 +242,8 @@ impl Exchange {
                 }
                 Ok(response)
             }
-            Incoming::Batch(requests) => self.run_batch(requests, call).await,
+            // Large, and every request would carry it.
+            Incoming::Batch(requests) => Box::pin(self.run_batch(requests, call)).await,
         }
     }
 

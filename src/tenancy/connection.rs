@@ -1,5 +1,7 @@
 //! A connection, and what it does with a statement. A dead one is noticed by its own task, or by the first statement of a transaction.
 
+#![expect(clippy::disallowed_types, reason = "this is where connections are made")]
+
 use std::{
     borrow::Cow,
     num::NonZeroUsize,

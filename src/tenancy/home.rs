@@ -107,7 +107,7 @@ impl Homes {
     pub(super) fn learn(&self, name: &str, home: &Home) {
         match home {
             Home::Shared => drop(self.lock().pop(name)),
-            home => drop(self.lock().put(name.to_owned(), home.clone())),
+            Home::Schema(_) => drop(self.lock().put(name.to_owned(), home.clone())),
         }
     }
 }

@@ -158,7 +158,7 @@ pub async fn open(
     if placement.replica().is_some() && access == Access::Write {
         transaction.bookmark().want();
     }
-    let opening = Opening { placement: placement.clone(), access, question };
+    let opening = Box::new(Opening { placement: placement.clone(), access, question });
     // What changes rows reads them anew.
     let organization = organization.filter(|_| access == Access::Read);
     let session = Session::new(transaction, viewer, tenant, organization, environment, opening);
@@ -186,7 +186,7 @@ async fn begin(
         let Some(found) = elsewhere(&row, &home)? else {
             return Ok((transaction, row));
         };
-        transaction.roll_back().await;
+        Box::pin(transaction.roll_back()).await;
         placement.homes().learn(question.name().unwrap_or_default(), &found);
         home = found;
     }

@@ -1,6 +1,5 @@
 //! The pool of a database. It asks nothing of a connection that comes back: what is still open on it, its next user ends first
 //! (`transaction.rs`).
-#![expect(clippy::disallowed_types, reason = "this is where connections are made")]
 
 use std::{
     sync::{

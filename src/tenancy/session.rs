@@ -54,7 +54,8 @@ pub struct Session {
     entered: AtomicU32,
     now: DateTime<Utc>,
     rules: Arc<Rules>,
-    opening: Opening,
+    /// Large, and rarely needed.
+    opening: Box<Opening>,
     changes: Changes,
     /// Something was committed before the end: see [`outside`](Self::outside).
     partly_committed: Arc<AtomicBool>,
@@ -67,7 +68,7 @@ impl Session {
         tenant: Option<Tenant>,
         organization: Option<organization::Model>,
         environment: &Environment,
-        opening: Opening,
+        opening: Box<Opening>,
     ) -> Self {
         Self {
             transaction,

@@ -333,7 +333,8 @@ impl Transaction {
 
 pub(super) async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
     match schema {
-        Some(schema) => link.execute(&schema.search_path()).await,
+        // Large, and every request would carry it.
+        Some(schema) => Box::pin(async { link.execute(&schema.search_path()).await }).await,
         None => Ok(()),
     }
 }

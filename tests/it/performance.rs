@@ -1,7 +1,7 @@
 //! What requests cost, counted instead of timed: statements, waits, allocations, and the plans of the statements.
 
 #[path = "../../benches/load/relay.rs"]
-mod relay;
+pub mod relay;
 #[path = "../../benches/load/requests.rs"]
 mod requests;
 

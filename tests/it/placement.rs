@@ -1,21 +1,20 @@
 //! Organizations that live in schemas of their own: found wherever they are, apart from everybody else, and refused alone.
 
-#[path = "../../benches/load/relay.rs"]
-mod relay;
-
 use std::{process::Stdio, time::Duration};
 
 use migration::placement::TABLES;
 use serde_json::{Value, json};
 use sqlx::types::Uuid;
 
-use crate::support::{
-    App, Settings,
-    app::{token, token_with},
-    database::Database,
-    placement::{ACME, PLACEMENT, house, housed, unhouse},
+use crate::{
+    performance::relay::{self, Relay},
+    support::{
+        App, Settings,
+        app::{token, token_with},
+        database::Database,
+        placement::{ACME, PLACEMENT, house, housed, unhouse},
+    },
 };
-use relay::Relay;
 
 const PROJECTS: &str = "{ organization { slug projects(first: 100) { nodes { name } } } }";
 const OWN: &str = "org_0000000000004000800000000000000a";

@@ -115,7 +115,7 @@ async fn damage(database: &Database, text: &str, folder: &std::path::Path) {
     let lines: Vec<_> = text.lines().collect();
     let without = |number: usize| {
         let kept = lines.iter().enumerate().filter(|(at, _)| *at != number);
-        kept.map(|(_, line)| format!("{line}\n")).collect::<String>()
+        kept.flat_map(|(_, line)| [line, "\n"]).collect::<String>()
     };
     let project =
         lines.iter().position(|line| line.contains("\"table\":\"app.projects\"")).unwrap();
