@@ -6,6 +6,7 @@ mod conflict;
 mod cut;
 mod failover;
 mod load;
+mod moving;
 mod pooler;
 mod refusal;
 mod restart;
