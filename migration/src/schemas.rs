@@ -146,10 +146,11 @@ async fn one(connection: &mut PgConnection, organization: Uuid) -> Result<Outcom
         format!("DROP SCHEMA IF EXISTS {schema} CASCADE")
     };
     connection.execute(AssertSqlSafe(sql)).await?;
+    // What a move to the shared tables had copied until it was given up is an old copy whose time is over.
     sqlx::query(
         "UPDATE app.placements SET version = $2, moving_to = NULL,
-             old_home = CASE WHEN home = 'schema' THEN old_home END,
-             keep_old_until = CASE WHEN home = 'schema' THEN keep_old_until END
+             old_home = CASE WHEN home = 'schema' THEN coalesce(moving_to, old_home) END,
+             keep_old_until = CASE WHEN home = 'schema' THEN CASE WHEN moving_to IS NULL THEN keep_old_until ELSE now() END END
          WHERE organization_id = $1",
     )
     .bind(organization)

@@ -18,9 +18,6 @@ impl Prune {
         )
         .fetch_all(&mut *connection)
         .await?;
-        if !over.is_empty() {
-            leftover::wait_for_readers(connection).await?;
-        }
         let (now, mut count) = (Clock::system().now(), 0);
         for id in over {
             let organization = Organization::get(connection, id).await?;

@@ -13,10 +13,9 @@ use crate::cli::Failure;
 /// Rows of a transaction.
 const BATCH: i64 = 10_000;
 
-/// Waits until no request is left that began when the copy was the truth.
-pub(in crate::cli::tenant) async fn wait_for_readers(
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
+/// Waits until no request is left that began when the copy was the truth: names lead to tables as they are, not as they were in its
+/// snapshot.
+async fn wait_for_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let condition = "l.locktype = 'virtualxid' AND a.usename = 'tenantry_app'";
     outlive(connection, "requests that began before", condition, &[]).await
 }
@@ -27,6 +26,7 @@ pub(in crate::cli::tenant) async fn remove(
     organization: &Organization,
     old: Home,
 ) -> Result<(), Failure> {
+    wait_for_readers(connection).await?;
     if old == Home::Shared {
         for rows in Rows::of_all(connection).await?.iter().rev() {
             if !rows.table.mirrored {

@@ -110,7 +110,6 @@ async fn drop_copy(
     connection: &mut PgConnection,
     organization: &Organization,
 ) -> Result<(), Failure> {
-    leftover::wait_for_readers(connection).await?;
     if let Some(old) = organization.old_home {
         leftover::remove(connection, organization, old).await?;
         say(format!("the old copy of {} in {old} is deleted", organization.name));
