@@ -220,3 +220,29 @@ async fn a_login_that_only_acts_as_the_owner_moves_organizations() {
         verified(database).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_is_not_made_anew_under_a_reader_of_before() {
+    let Some(app) = start().await else { return };
+    let database = &app.database;
+    done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
+    // A request that has opened there and read nothing yet.
+    let mut reader = database.connect_app().await;
+    let open = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+        SELECT * FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL, 'schema')";
+    reader.execute(open).await.unwrap();
+    done(&command(database, &["tenant", "move", "acme", "--to", "shared"]).await);
+    let mut again = prepared(database, &["tenant", "move", "acme", "--to", "schema"]);
+    again.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut again = again.spawn().unwrap();
+    until(database, "SELECT count(*) FROM app.placements WHERE moving_to = 'schema'").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(again.try_wait().unwrap().is_none(), "it has not waited");
+    let seen = format!("SELECT count(*) FROM {SCHEMA}.projects");
+    let seen: i64 =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(seen)).fetch_one(&mut reader).await.unwrap();
+    assert!(seen > 0, "the reader's tables are others by now");
+    reader.execute("COMMIT").await.unwrap();
+    assert!(tokio::task::spawn_blocking(move || again.wait().unwrap()).await.unwrap().success());
+    verified(database).await;
+}

@@ -26,8 +26,9 @@ pub(in crate::cli::tenant) async fn remove(
     organization: &Organization,
     old: Home,
 ) -> Result<(), Failure> {
-    wait_for_readers(connection).await?;
-    if old == Home::Shared {
+    if old == Home::Schema {
+        wait_for_readers(connection).await?;
+    } else {
         for rows in Rows::of_all(connection).await?.iter().rev() {
             if !rows.table.mirrored {
                 purge(connection, organization, rows).await?;
