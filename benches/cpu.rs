@@ -55,6 +55,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         connect: parse_database_url("DATABASE_URL", &seeded.url())?,
         listen: None,
         replica: None,
+        dedicated: Vec::new(),
         max_connections: 1,
         acquire_timeout: Duration::from_secs(5),
         statement_cache: 100,

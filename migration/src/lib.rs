@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_types, reason = "migrations run before there are tenants")]
 
 pub mod audit_partitions;
+pub mod dedicated;
 pub mod placement;
 mod rls;
 pub mod roles;
@@ -27,6 +28,7 @@ mod m0013_placement;
 mod m0014_move;
 mod m0015_tenant;
 mod m0016_schemas;
+mod m0017_database;
 
 use sea_orm_migration::prelude::*;
 
@@ -71,6 +73,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_move::Migration),
             Box::new(m0015_tenant::Migration),
             Box::new(m0016_schemas::Migration),
+            Box::new(m0017_database::Migration),
         ]
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod billing;
+mod databases;
 mod jwt;
 mod mail;
 mod rules;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
 pub use billing::{BillingConfig, BillingProvider};
+pub use databases::{NamedDatabase, databases};
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use mail::MailConfig;
 pub use rules::RulesConfig;
@@ -54,6 +56,10 @@ pub struct DatabaseConfig {
         hide_env_values = true
     )]
     pub database_replica_url: Option<String>,
+
+    /// Databases of organizations' own, as NAME=URL, separated by white space; in the same role.
+    #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
+    pub databases: Option<String>,
 
     /// The most connections for requests; up to 5 more are for work in the background, health and subscriptions.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
@@ -101,7 +107,18 @@ impl DatabaseConfig {
                 "DATABASE_REPLICA_URL must name the same role as DATABASE_URL".to_owned(),
             ));
         }
-        Ok(DatabaseOptions { listen, replica, ..self.with_connect(connect) })
+        let dedicated = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;
+        // As with the replica.
+        for NamedDatabase { name, connect: there, .. } in &dedicated {
+            if there.get_username() != connect.get_username() {
+                return Err(ConfigError(format!(
+                    "DATABASES: {name} must name the same role as DATABASE_URL"
+                )));
+            }
+        }
+        let dedicated = dedicated.into_iter().map(|database| (database.name, database.connect));
+        let dedicated = dedicated.collect();
+        Ok(DatabaseOptions { listen, replica, dedicated, ..self.with_connect(connect) })
     }
 
     /// These settings for a database that is reached in another way.
@@ -111,6 +128,7 @@ impl DatabaseConfig {
             connect,
             listen: None,
             replica: None,
+            dedicated: Vec::new(),
             max_connections: self.database_max_connections.into(),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
             statement_cache: self.database_statement_cache,

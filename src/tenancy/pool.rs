@@ -30,7 +30,9 @@ pub struct DatabaseOptions {
     pub listen: Option<PgConnectOptions>,
     /// A standby for queries that need not be the freshest.
     pub replica: Option<PgConnectOptions>,
-    /// The size of the pool.
+    /// Databases of organizations' own, by name.
+    pub dedicated: Vec<(String, PgConnectOptions)>,
+    /// The size of the pool; of each pool, where there are several databases.
     pub max_connections: usize,
     /// How long to wait for a free connection, and for a new one.
     pub acquire_timeout: Duration,

@@ -12,6 +12,7 @@ async fn check(database: &Database, role: &str) -> Vec<Finding> {
     let options = DatabaseOptions {
         listen: None,
         replica: None,
+        dedicated: Vec::new(),
         connect: database.admin().username(role),
         max_connections: 1,
         acquire_timeout: std::time::Duration::from_secs(5),

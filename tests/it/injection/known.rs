@@ -97,6 +97,7 @@ async fn known_limit_the_role_s_own_password_and_settings_can_be_changed() {
         connect: database.app(),
         listen: None,
         replica: None,
+        dedicated: Vec::new(),
         max_connections: 1,
         acquire_timeout: Duration::from_secs(5),
         statement_cache: 100,

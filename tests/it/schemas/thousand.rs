@@ -28,6 +28,7 @@ async fn look(database: &Database) -> Duration {
     let options = DatabaseOptions {
         listen: None,
         replica: None,
+        dedicated: Vec::new(),
         connect: database.app(),
         max_connections: 1,
         acquire_timeout: Duration::from_secs(5),

@@ -148,6 +148,7 @@ impl App {
             },
             listen: None,
             replica: None,
+            dedicated: Vec::new(),
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
             statement_cache: settings.statement_cache,
