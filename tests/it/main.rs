@@ -16,6 +16,7 @@ mod billing;
 mod browser;
 mod command_line;
 mod database;
+mod databases;
 mod dev;
 mod doctor;
 mod faults;

@@ -22,7 +22,7 @@ use tenantry::{
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::{Client, database::Database};
+use super::{Client, database::Database, dedicated::Dedicated};
 
 pub const SECRET: &str = "a secret for tests, of thirty-two bytes or more";
 
@@ -55,6 +55,8 @@ pub struct Settings {
     pub socket: Option<std::path::PathBuf>,
     /// Prepared statements of a connection; 0 as behind a pooler.
     pub statement_cache: usize,
+    /// Databases of organizations' own that the server knows.
+    pub dedicated: Vec<Dedicated>,
 }
 
 impl Default for Settings {
@@ -109,6 +111,7 @@ impl Default for Settings {
             mailer: None,
             socket: None,
             statement_cache: 100,
+            dedicated: Vec::new(),
         }
     }
 }
@@ -148,7 +151,7 @@ impl App {
             },
             listen: None,
             replica: None,
-            dedicated: Vec::new(),
+            dedicated: settings.dedicated.iter().map(Dedicated::options).collect(),
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
             statement_cache: settings.statement_cache,

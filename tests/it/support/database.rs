@@ -37,7 +37,12 @@ pub struct Database {
 impl Database {
     /// A clone of the migrated template.
     pub async fn create() -> Self {
-        let database = Self::named(&format!("TEMPLATE {TEMPLATE} STRATEGY file_copy")).await;
+        Self::cloned(TEMPLATE).await
+    }
+
+    /// A clone of another template.
+    pub(super) async fn cloned(template: &str) -> Self {
+        let database = Self::named(&format!("TEMPLATE {template} STRATEGY file_copy")).await;
         // A clone has all of its template but the rights on the database itself.
         database
             .execute(&format!(
@@ -66,6 +71,11 @@ impl Database {
     /// How the superuser connects, whom no policy binds.
     pub fn admin(&self) -> PgConnectOptions {
         self.admin.clone().database(&self.name)
+    }
+
+    /// How the superuser connects to make other databases.
+    pub(super) fn maintenance(&self) -> PgConnectOptions {
+        self.admin.clone()
     }
 
     /// How the app connects.

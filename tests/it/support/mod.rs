@@ -4,6 +4,7 @@ pub mod app;
 pub mod client;
 pub mod cluster;
 pub mod database;
+pub mod dedicated;
 pub mod forwarder;
 pub mod keeper;
 pub mod localstripe;

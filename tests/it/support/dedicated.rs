@@ -1,0 +1,161 @@
+//! Databases of organizations' own, beside the one of a test: made from a template, and organizations put there at rest.
+
+use std::sync::OnceLock;
+
+use migration::{dedicated, placement::TABLES};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection,
+    postgres::PgConnectOptions,
+    types::{JsonValue, Uuid},
+};
+
+use super::database::Database;
+
+const TEMPLATE: &str = "template_dedicated";
+
+static MADE: OnceLock<()> = OnceLock::new();
+
+/// A database of organizations' own, in the same PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct Dedicated {
+    /// How the control database knows it.
+    pub name: String,
+    pub database: Database,
+}
+
+impl Dedicated {
+    /// As servers are told of it.
+    pub fn options(&self) -> (String, PgConnectOptions) {
+        (self.name.clone(), self.database.app())
+    }
+
+    /// An entry of `DATABASES` (as `tenantry_app`) or of `MIGRATION_DATABASES` (as `postgres`).
+    pub fn setting(&self, role: &str) -> String {
+        format!("{}={}", self.name, self.database.url(role))
+    }
+}
+
+impl Database {
+    /// Another database, migrated and dedicated as `name`, with this one's catalogue and nobody in it.
+    pub async fn dedicated(&self, name: &str) -> Dedicated {
+        let admin = self.maintenance();
+        tokio::task::spawn_blocking(|| MADE.get_or_init(|| make_template(admin))).await.unwrap();
+        let database = Self::cloned(TEMPLATE).await;
+        let mut connection = database.connect_admin().await;
+        dedicated::dedicate(&mut connection, name).await.unwrap();
+        dedicated::bring_catalogue(&mut self.connect_admin().await, &mut connection).await.unwrap();
+        Dedicated { name: name.to_owned(), database }
+    }
+
+    /// Puts an organization that lives in the shared tables into another database, as if it had moved there: at rest, known to both.
+    pub async fn settle(&self, organization: Uuid, there: &Dedicated) {
+        let mut control = self.connect_admin().await;
+        settle(&mut control, &mut there.database.connect_admin().await, &there.name, organization)
+            .await;
+    }
+}
+
+/// On a thread and a runtime of its own, because the first test that asks ends before others.
+fn make_template(admin: PgConnectOptions) {
+    let make = async move {
+        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {TEMPLATE}"))).await.unwrap();
+        migration::migrate(admin.database(TEMPLATE), None).await.unwrap();
+    };
+    std::thread::spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(make))
+        .join()
+        .unwrap();
+}
+
+/// Both connections are the superuser's.
+pub async fn settle(
+    control: &mut PgConnection,
+    there: &mut PgConnection,
+    name: &str,
+    organization: Uuid,
+) {
+    let mut from = control.begin().await.unwrap();
+    let mut to = there.begin().await.unwrap();
+    let at_rest = "SET LOCAL app.copying = 'on'; SET LOCAL session_replication_role = replica";
+    from.execute(at_rest).await.unwrap();
+    to.execute(at_rest).await.unwrap();
+
+    for person in people(&mut from, organization).await {
+        let copy: JsonValue = sqlx::query_scalar("SELECT auth.copy_of_person($1)")
+            .bind(person)
+            .fetch_one(&mut *from)
+            .await
+            .unwrap();
+        sqlx::query("SELECT auth.bring_person($1)").bind(copy).execute(&mut *to).await.unwrap();
+    }
+    let slugs = ("app.organization_slugs", "organization_id");
+    let tables = TABLES.iter().map(|table| (table.name, table.owner_column()));
+    // Bringing people has set it back.
+    to.execute("SET LOCAL app.copying = 'on'").await.unwrap();
+    for (table, owner) in std::iter::once(slugs).chain(tables) {
+        carry(&mut from, &mut to, (table, owner), organization).await;
+    }
+    for table in TABLES.iter().filter(|table| !table.mirrored) {
+        let sql = format!("DELETE FROM {} WHERE {} = $1", table.name, table.owner_column());
+        sqlx::query(AssertSqlSafe(sql)).bind(organization).execute(&mut *from).await.unwrap();
+    }
+    place(&mut to, organization, "shared").await;
+    place(&mut from, organization, &format!("database:{name}")).await;
+    to.commit().await.unwrap();
+    from.commit().await.unwrap();
+}
+
+/// Everybody to whom the organization's rows refer.
+async fn people(connection: &mut PgConnection, organization: Uuid) -> Vec<Uuid> {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT c.conrelid::regclass::text, a.attname::text
+         FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+         WHERE c.contype = 'f' AND c.confrelid = 'auth.users'::regclass AND c.conrelid::regclass::text = ANY ($1)",
+    )
+    .bind(TABLES.map(|table| table.name).as_slice())
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    assert!(columns.len() >= 4, "{columns:?}");
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|(table, column)| {
+            format!(
+                "SELECT {column} FROM {table} WHERE organization_id = $1 AND {column} IS NOT NULL"
+            )
+        })
+        .collect();
+    sqlx::query_scalar(AssertSqlSafe(columns.join(" UNION ")))
+        .bind(organization)
+        .fetch_all(connection)
+        .await
+        .unwrap()
+}
+
+async fn carry(
+    from: &mut PgConnection,
+    to: &mut PgConnection,
+    (table, owner): (&str, &str),
+    organization: Uuid,
+) {
+    let sql =
+        format!("SELECT coalesce(jsonb_agg(t), '[]')::text FROM {table} t WHERE {owner} = $1");
+    let rows: String =
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(organization).fetch_one(from).await.unwrap();
+    let sql = format!(
+        "INSERT INTO {table} SELECT * FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)"
+    );
+    sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(to).await.unwrap();
+}
+
+async fn place(connection: &mut PgConnection, organization: Uuid, home: &str) {
+    sqlx::query(
+        "INSERT INTO app.placements (organization_id, home, generation, moved_at) VALUES ($1, $2, 1, now())
+         ON CONFLICT (organization_id) DO UPDATE SET home = excluded.home, generation = 1, version = NULL",
+    )
+    .bind(organization)
+    .bind(home)
+    .execute(connection)
+    .await
+    .unwrap();
+}
