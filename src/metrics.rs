@@ -53,7 +53,7 @@ struct Database {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Connections {
-    pool: &'static str,
+    pool: String,
     state: &'static str,
 }
 
@@ -63,10 +63,10 @@ struct Queue {
 }
 
 /// How many connections a pool has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PoolState {
     /// What its connections are for.
-    pub name: &'static str,
+    pub name: String,
     /// In use.
     pub busy: usize,
     /// Open, and not in use.
@@ -296,7 +296,8 @@ impl Metrics {
             for (state, count) in
                 [("busy", pool.busy), ("idle", pool.idle), ("waiting", pool.waiting)]
             {
-                set(&shared.pools.get_or_create(&Connections { pool: pool.name, state }), count);
+                let connections = Connections { pool: pool.name.clone(), state };
+                set(&shared.pools.get_or_create(&connections), count);
             }
         }
         set(&shared.running, now.running);

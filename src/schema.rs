@@ -43,6 +43,9 @@ pub const ALONE: [&str; 6] = [
     "resumeSubscription",
 ];
 
+/// Of these, those that lead to another organization than the one in which they are asked for.
+pub const LEADING_AWAY: [&str; 2] = ["createOrganization", "acceptInvitation"];
+
 /// Mutations that are executed when the calls of the month are used up as well: they are the way out.
 pub const BILLING: [&str; 6] = [
     "changePlan",

@@ -16,7 +16,7 @@ use crate::{
     metrics::Watching,
     request::{Call, Engine, Prepared},
     schema::to_request,
-    tenancy::{Access, Change, Session, Watch, open},
+    tenancy::{Access, Change, Preference, Session, Watch, open},
     usage::{Allotment, entitlements},
 };
 
@@ -77,7 +77,7 @@ pub async fn subscribe(
     let topic = prepared.subscribes_to().and_then(Topic::of);
     let topic = topic.ok_or_else(|| Error::internal("nobody tells of this field"))?;
     let opening = async {
-        let opened = engine.open(&call, Access::Read, None).await?;
+        let opened = engine.open(&call, Access::Read, Preference::Home).await?;
         let tenant = opened.session.authorize(topic.permission())?;
         engine.count(&opened).await?;
         Ok::<_, Error>((tenant, opened.session.viewer().user_id))
@@ -186,7 +186,8 @@ impl Subscription {
     async fn open(&self) -> Result<Arc<Session>> {
         let Engine { placement, environment, timeout, .. } = self.engine.as_ref();
         let Call { caller, destination, .. } = &self.call;
-        let opening = open(placement, environment, caller, destination, Access::Read, None);
+        let opening =
+            open(placement, environment, caller, destination, Access::Read, Preference::Home);
         let opened =
             tokio::time::timeout(*timeout, opening).await.map_err(|_| Error::Timeout)??;
         opened.session.authorize(self.topic.permission())?;

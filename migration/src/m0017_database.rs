@@ -256,13 +256,14 @@ BEGIN
     UPDATE auth.users u SET email = NULL WHERE u.email = person.email AND u.id <> person.id;
     INSERT INTO auth.users AS u VALUES (person.*)
         ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, updated_at = excluded.updated_at
-        WHERE (u.email, u.name) IS DISTINCT FROM (excluded.email, excluded.name);
+        -- Somebody may have brought younger news since these were read.
+        WHERE u.updated_at <= excluded.updated_at AND (u.email, u.name) IS DISTINCT FROM (excluded.email, excluded.name);
     DELETE FROM auth.identities i WHERE i.user_id = person.id AND NOT EXISTS (
         SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_person -> 'identities') n
             WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
     INSERT INTO auth.identities AS i SELECT * FROM jsonb_populate_recordset(NULL::auth.identities, p_person -> 'identities')
         ON CONFLICT (issuer, subject) DO UPDATE SET user_id = excluded.user_id, email = excluded.email, updated_at = excluded.updated_at
-        WHERE (i.user_id, i.email) IS DISTINCT FROM (excluded.user_id, excluded.email);
+        WHERE i.updated_at <= excluded.updated_at AND (i.user_id, i.email) IS DISTINCT FROM (excluded.user_id, excluded.email);
     PERFORM set_config('app.copying', before, true);
 END
 $$;

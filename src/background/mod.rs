@@ -35,6 +35,8 @@ impl Background {
         tasks.spawn(maintenance::maintain(Arc::clone(&engine)));
         let placement = engine.placement.clone();
         tasks.spawn(async move { placement.follow_primary().await });
+        let placement = engine.placement.clone();
+        tasks.spawn(async move { placement.keep_in_step().await });
         let notices = engine.placement.notices().clone();
         let stopped = stop.subscribe();
         let telling = tokio::spawn(async move { notices.run(stopped).await });

@@ -247,6 +247,5 @@ async fn finish(session: &SystemSession, id: &str, error: Option<&str>) -> Resul
         "SELECT billing.finish_stripe_event($1, $2)",
         [id.into(), error.into()],
     );
-    session.execute_raw(statement).await?;
-    Ok(())
+    session.execute_where_begun(statement).await
 }

@@ -57,6 +57,10 @@ impl Serve {
             if let Some(problem) = server.engine.placement.replica_problem().await {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
+            // Only those who live there are affected.
+            for finding in server.engine.placement.findings_of_databases().await {
+                tracing::warn!(%finding, "a database of DATABASES");
+            }
             let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {
                 Failure::new(format!("LISTEN_ADDR {}: {error}", self.listen.listen_addr))
             })?;

@@ -86,14 +86,12 @@ pub async fn keep(
     let bound = bound(session, organization, key, fingerprint);
     let sealed = seal(&session.rules().secret_key, &bound, response)
         .map_err(|_| Error::internal("the answer could not be sealed"))?;
-    session
-        .execute_raw(Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            "SELECT auth.keep_response($1, $2, $3)",
-            [organization.map(|id| id.0).into(), key.as_str().into(), sealed.into()],
-        ))
-        .await?;
-    Ok(())
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT auth.keep_response($1, $2, $3)",
+        [organization.map(|id| id.0).into(), key.as_str().into(), sealed.into()],
+    );
+    session.execute_where_begun(statement).await
 }
 
 fn conflict<T>(why: &'static str, retry_after: Option<u64>) -> Result<T> {

@@ -2,7 +2,8 @@
 
 use entity::{OrgRole, OrganizationId, organization};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, Set, Statement,
+    ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QueryResult, Set,
+    Statement,
 };
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Change, Scope, Session, SystemSession, Tenant},
+    tenancy::{Access, Change, Scope, Session, SystemSession, Tenant},
 };
 
 /// Founds an organization, and goes on inside it: its id is made here, so that every row is written under its settings.
@@ -47,7 +48,20 @@ async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
         "SELECT app.claim_slug($1) AS outcome",
         [slug.as_str().into()],
     );
-    let row = session.query_one_raw(statement).await?;
+    let organization = session.authorize(Permission::OrganizationRead)?.organization_id;
+    let reservation = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT app.reserve_slug($1, $2) AS outcome",
+        [organization.0.into(), slug.as_str().into()],
+    );
+    // Slugs are one for all: where others are, it must be kept before it is used here.
+    if let Some(rows) = session.ask_control(Access::Write, &reservation).await? {
+        check_claim(rows.first(), slug)?;
+    }
+    check_claim(session.query_one_raw(statement).await?.as_ref(), slug)
+}
+
+fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
     let row = row.ok_or_else(|| Error::internal("claiming a slug answered nothing"))?;
     match row.try_get::<String>("", "outcome")?.as_str() {
         "CLAIMED" => Ok(()),

@@ -139,7 +139,10 @@ impl<'request> Attempt<'request> {
     }
 
     async fn resolve(&self) -> Result<Resolved> {
-        let opened = self.engine.open(self.call, self.access, self.freshness).await?;
+        let opened = self
+            .engine
+            .open(self.call, self.access, self.prepared.preference(self.freshness))
+            .await?;
         self.at_replica.store(opened.at_replica, Ordering::Relaxed);
         // Set once: an attempt opens one session.
         let _ = self.partly_committed.set(opened.session.partly_committed());

@@ -31,9 +31,9 @@ use crate::{
     idempotency::IdempotencyKey,
     metrics::Metrics,
     rate_limit::RateLimit,
-    schema::{Api, BILLING, GUESSABLE, to_request},
+    schema::{Api, BILLING, GUESSABLE, LEADING_AWAY, to_request},
     telemetry,
-    tenancy::{Access, Destination, Environment, Freshness, Opened, Placement, open},
+    tenancy::{Access, Destination, Environment, Freshness, Opened, Placement, Preference, open},
     usage::Meter,
 };
 
@@ -100,6 +100,16 @@ impl Prepared {
         !changes.is_empty()
             && !self.document.reads_back
             && changes.iter().all(|field| BILLING.contains(&field.as_str()))
+    }
+
+    /// Where it is to be opened, if its client is content with `freshness`.
+    pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        if changes.iter().any(|field| LEADING_AWAY.contains(&field.as_str())) {
+            Preference::Control
+        } else {
+            freshness.map_or(Preference::Home, Preference::Replica)
+        }
     }
 
     /// How often it does what somebody might try again and again.
@@ -272,12 +282,13 @@ impl Engine {
         &self,
         call: &Call,
         access: Access,
-        freshness: Option<Freshness>,
+        preference: Preference,
     ) -> Result<Opened> {
         let Call { caller, destination, .. } = call;
         let open = async || {
             let Self { placement, environment, .. } = self;
-            let opened = open(placement, environment, caller, destination, access, freshness).await;
+            let opened =
+                open(placement, environment, caller, destination, access, preference).await;
             if matches!(opened, Err(Error::OrganizationNotFound)) {
                 self.gates.forget(caller, destination);
             }

@@ -2,21 +2,22 @@
 //! statement that opens a session; a wrong one opens nothing.
 
 use std::{
+    borrow::Cow,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use entity::{OrgRole, OrganizationId};
+use entity::OrganizationId;
 use lru::LruCache;
 use migration::placement::{SCHEMA_VERSION, schema_of};
-use sea_orm::{ActiveEnum, Values};
-use tokio_postgres::Row;
 
-use super::{Transaction, driver::failed};
 use crate::error::{Error, Result};
 
-/// Goes on inside an organization, whoever was let in before, and tells where it lives.
-pub(super) const ENTER: &str = "SELECT home, home_version FROM auth.enter_organization($1, $2)";
+/// What the names of homes in databases begin with.
+const DATABASE: &str = "database:";
+
+/// What a database of organizations' own says of those that do not live there: the control database knows more.
+pub(super) const ELSEWHERE: &str = "elsewhere";
 
 /// Organizations outside of the shared tables that are remembered.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
@@ -28,6 +29,8 @@ pub(super) enum Home {
     Shared,
     /// In a schema of its own.
     Schema(Schema),
+    /// In the shared tables of the database with this name.
+    Database(Arc<str>),
 }
 
 impl Home {
@@ -46,22 +49,26 @@ impl Home {
                 "the schema of the organization {} lacks migration steps: run tenantry migrate",
                 organization.0
             ))),
-            home => Err(Error::internal(format!("the organization lives in {home}"))),
+            home => match home.strip_prefix(DATABASE) {
+                Some(name) => Ok(Self::Database(name.into())),
+                None => Err(Error::internal(format!("the organization lives in {home}"))),
+            },
         }
     }
 
     /// As functions of the database name it.
-    pub(super) fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> Cow<'static, str> {
         match self {
-            Self::Shared => "shared",
-            Self::Schema(_) => "schema",
+            Self::Shared => "shared".into(),
+            Self::Schema(_) => "schema".into(),
+            Self::Database(name) => format!("{DATABASE}{name}").into(),
         }
     }
 
     /// Its schema, if it is one of its own.
     pub(super) fn schema(&self) -> Option<&Schema> {
         match self {
-            Self::Shared => None,
+            Self::Shared | Self::Database(_) => None,
             Self::Schema(schema) => Some(schema),
         }
     }
@@ -107,38 +114,9 @@ impl Homes {
     pub(super) fn learn(&self, name: &str, home: &Home) {
         match home {
             Home::Shared => drop(self.lock().pop(name)),
-            Home::Schema(_) => drop(self.lock().put(name.to_owned(), home.clone())),
+            Home::Schema(_) | Home::Database(_) => {
+                drop(self.lock().put(name.to_owned(), home.clone()))
+            }
         }
     }
-}
-
-/// The parameters of [`ENTER`]; without an organization it leaves the one before.
-pub(super) fn entering(organization: Option<OrganizationId>, role: Option<OrgRole>) -> Values {
-    Values(vec![organization.map(|id| id.0).into(), role.map(|role| role.to_value()).into()])
-}
-
-/// Goes on inside an organization, in its tables.
-pub(super) async fn enter(
-    transaction: &Transaction,
-    organization: OrganizationId,
-    role: Option<OrgRole>,
-) -> Result<()> {
-    let answer = transaction.query(ENTER, Some(entering(Some(organization), role))).await?;
-    arrive(transaction, &answer.rows, Some(organization)).await
-}
-
-/// Goes on in the tables of the organization that [`ENTER`] led to.
-pub(super) async fn arrive(
-    transaction: &Transaction,
-    rows: &[Row],
-    organization: Option<OrganizationId>,
-) -> Result<()> {
-    let home = match (rows.first(), organization) {
-        (Some(row), Some(organization)) => {
-            let home = row.try_get("home").map_err(failed)?;
-            Home::told(home, row.try_get("home_version").map_err(failed)?, organization)?
-        }
-        _ => Home::Shared,
-    };
-    transaction.go_to(home.schema()).await
 }

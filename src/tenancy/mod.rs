@@ -2,10 +2,13 @@
 //!
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 
+mod abroad;
 mod borrowed;
 mod change;
 mod connect;
 mod connection;
+mod dedicated;
+mod directory;
 mod driver;
 mod environment;
 mod home;
@@ -15,6 +18,7 @@ mod placement;
 mod pool;
 mod position;
 mod replica;
+mod route;
 mod scope;
 mod self_check;
 mod session;
@@ -25,7 +29,7 @@ mod transaction;
 pub use change::Change;
 pub use environment::{Environment, Rules, SecretKey};
 pub use notices::{Notices, Watch, WatchEnded};
-pub use open::{Destination, Opened, open};
+pub use open::{Destination, Opened, Preference, open};
 pub use placement::Placement;
 pub use pool::DatabaseOptions;
 pub use position::{Freshness, Position};

@@ -9,23 +9,16 @@ use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
 use super::{
-    Access, Environment, Freshness, Notices, Placement, Session, Tenant, Transaction, Viewer,
+    Access, Environment, Freshness, Placement, Session, Tenant, Transaction, Viewer,
+    abroad::Abroad,
     driver::{Parameters, failed},
     home::Home,
+    route::{Begun, OPEN, Question, begin, elsewhere},
 };
 use crate::{
     auth::Caller,
     error::{Error, Result},
 };
-
-/// By name, so that servers of two versions can use one database.
-const OPEN: &str =
-    "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
-        organization_name, organization_created_at, organization_updated_at, home, home_version
-    FROM auth.open_request($1, $2, $3, $4, $5, $6)";
-
-/// An organization moves once in a while.
-const MOST_MOVES: usize = 3;
 
 /// Where a request wants to go, and from where it comes.
 #[derive(Clone, Debug)]
@@ -59,53 +52,50 @@ pub(super) struct Opening {
 
 impl Opening {
     /// Goes on with a finished transaction's name in a new one; answers where the person is now.
-    pub(super) async fn again(&self, transaction: &Transaction) -> Result<Option<Tenant>> {
-        let (fresh, row) = begin(&self.placement, self.access, &self.question).await?;
-        transaction.replace(&fresh);
-        tenant(&row)
+    pub(super) async fn again(
+        &self,
+        transaction: &Transaction,
+        abroad: &Abroad,
+    ) -> Result<Option<Tenant>> {
+        let begun = begin(&self.placement, self.access, &self.question, false).await?;
+        transaction.replace(&begun.transaction);
+        abroad.set(begun.database);
+        tenant(&begun.row)
     }
 
-    pub(super) fn notices(&self) -> &Notices {
-        self.placement.notices()
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
     }
-}
 
-/// What the opening asks.
-#[derive(Debug)]
-struct Question {
-    issuer: String,
-    subject: String,
-    path: Option<String>,
-    claim: Option<String>,
-    email: Option<String>,
-}
-
-impl Question {
-    /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were
-    /// checked by the verifier.
-    fn new(caller: &Caller, slug: Option<&str>) -> Self {
-        let text = |text: &str| text.replace('\0', "\u{fffd}");
-        Self {
-            issuer: text(&caller.issuer),
-            subject: text(&caller.subject),
-            path: slug.map(text),
-            claim: caller.organization.as_deref().map(text),
-            email: caller.email.as_deref().map(text),
+    /// Asks something of the control database as the same person, in no organization, in a transaction of its own.
+    pub(super) async fn ask_control(
+        &self,
+        access: Access,
+        sql: &str,
+        values: Option<Values>,
+    ) -> Result<Vec<Row>> {
+        let question = self.question.outside();
+        let control = self.placement.control();
+        let (transaction, row) = question.ask(control, access, None, &Home::Shared.name()).await?;
+        tenant(&row)?;
+        let answer = transaction.query(sql, values).await?;
+        match access {
+            Access::Read => transaction.release(),
+            Access::Write => transaction.commit().await?,
         }
+        Ok(answer.rows)
     }
+}
 
-    /// What leads to the organization.
-    fn name(&self) -> Option<&str> {
-        self.path.as_deref().or(self.claim.as_deref())
-    }
-
-    fn parameters(&self, home: &Home) -> Result<Parameters> {
-        let texts = [&self.path, &self.claim, &self.email].map(|text| text.as_deref().into());
-        let [path, claim, email] = texts;
-        let (issuer, subject) = (self.issuer.as_str().into(), self.subject.as_str().into());
-        let values = vec![issuer, subject, path, claim, email, home.name().into()];
-        Ok(Parameters::of(Some(Values(values)))?)
-    }
+/// Where a request would rather be opened than where its organization lives.
+#[derive(Clone, Copy, Debug)]
+pub enum Preference {
+    /// Nowhere.
+    Home,
+    /// At a replica that is fresh enough, if it only reads.
+    Replica(Freshness),
+    /// In the control database: what it does leads to another organization.
+    Control,
 }
 
 /// Opens a session for a caller; an identity that is seen for the first time is given its user before, and one whose address has
@@ -120,27 +110,31 @@ pub async fn open(
     caller: &Caller,
     destination: &Destination,
     access: Access,
-    freshness: Option<Freshness>,
+    preference: Preference,
 ) -> Result<Opened> {
     let question = Question::new(caller, destination.slug.as_deref());
-    let stale = match (access, placement.replica(), freshness) {
-        (Access::Read, Some(replica), Some(freshness)) => {
+    let stale = match (access, placement.replica(), preference) {
+        (Access::Read, Some(replica), Preference::Replica(freshness)) => {
             let home = placement.homes().guess(question.name());
-            let begun = replica.begin(freshness, &home, OPEN, &question.parameters(&home)?).await;
+            let parameters = question.parameters(&home.name())?;
+            let begun = replica.begin(freshness, &home, OPEN, &parameters).await;
             begun.filter(|(_, row)| matches!(elsewhere(row, &home), Ok(None)))
         }
         _ => None,
     };
     let at_replica = stale.is_some();
-    let (mut transaction, mut row) = match stale {
-        Some(begun) => begun,
-        None => begin(placement, access, &question).await?,
+    let at_control = matches!(preference, Preference::Control);
+    let mut begun = match stale {
+        Some((transaction, row)) => Begun { transaction, row, database: None },
+        None => begin(placement, access, &question, at_control).await?,
     };
-    if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&row, "outcome")?) {
-        transaction.roll_back().await;
+    if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&begun.row, "outcome")?) {
+        begun.transaction.roll_back().await;
         provision(placement, caller).await?;
-        (transaction, row) = begin(placement, access, &question).await?;
+        placement.people().notify_one();
+        begun = begin(placement, access, &question, at_control).await?;
     }
+    let Begun { transaction, row, database } = begun;
     let tenant = tenant(&row)?;
     let organization = organization(&row)?;
     // An id in the claim does not name a slug.
@@ -161,47 +155,10 @@ pub async fn open(
     let opening = Box::new(Opening { placement: placement.clone(), access, question });
     // What changes rows reads them anew.
     let organization = organization.filter(|_| access == Access::Read);
-    let session = Session::new(transaction, viewer, tenant, organization, environment, opening);
+    let abroad = Abroad::new(database);
+    let session =
+        Session::new(transaction, abroad, viewer, tenant, organization, environment, opening);
     Ok(Opened { session, moved_to, billing_version, at_replica })
-}
-
-/// Begins where the organization was last found, and goes after it when it has moved.
-async fn begin(
-    placement: &Placement,
-    access: Access,
-    question: &Question,
-) -> Result<(Transaction, Row)> {
-    let mut home = placement.homes().guess(question.name());
-    for _ in 0..MOST_MOVES {
-        let (transaction, mut rows) = Transaction::begin(
-            placement.requests(),
-            access,
-            home.schema(),
-            OPEN,
-            &question.parameters(&home)?,
-        )
-        .await?;
-        let row =
-            rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
-        let Some(found) = elsewhere(&row, &home)? else {
-            return Ok((transaction, row));
-        };
-        Box::pin(transaction.roll_back()).await;
-        placement.homes().learn(question.name().unwrap_or_default(), &found);
-        home = found;
-    }
-    Err(Error::unavailable("the organization is being moved"))
-}
-
-/// Where the organization lives, if that is not where it was looked for.
-fn elsewhere(row: &Row, home: &Home) -> Result<Option<Home>> {
-    let outcome: &str = get(row, "outcome")?;
-    if outcome != "ELSEWHERE" && (outcome != "OK" || *home == Home::Shared) {
-        return Ok(None);
-    }
-    let (told, version) = (get(row, "home")?, get(row, "home_version")?);
-    let told = Home::told(told, version, OrganizationId(get(row, "organization_id")?))?;
-    Ok((told != *home).then_some(told))
 }
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
@@ -252,6 +209,6 @@ fn organization(row: &Row) -> Result<Option<organization::Model>> {
     }))
 }
 
-fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
+pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
     Ok(row.try_get(column).map_err(failed)?)
 }

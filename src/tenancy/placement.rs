@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sea_orm::Values;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::Row;
 
 use super::{
-    Access, Finding, Notices, Transaction,
-    driver::{Parameters, failed},
+    Access, Finding, Notices,
+    dedicated::{Databases, Dedicated, ask},
+    driver::failed,
     home::Homes,
-    pool::{Connections, DatabaseOptions},
+    pool::{Connections, DatabaseOptions, PATIENCE},
     replica::Replica,
     self_check::self_check,
 };
@@ -18,10 +21,10 @@ use crate::{
 };
 
 /// The most connections for work without a person.
-const SYSTEM_CONNECTIONS: usize = 3;
+pub(super) const SYSTEM_CONNECTIONS: usize = 3;
 
-/// How long work without a person waits for an answer: longer than PostgreSQL lets a statement run (`statement_timeout` of the role).
-const PATIENCE: Duration = Duration::from_secs(12);
+/// The most connections for asking on behalf of others.
+const CONTROL_CONNECTIONS: usize = 4;
 
 /// Knows the database of every organization; cheap to clone.
 #[derive(Clone)]
@@ -38,6 +41,11 @@ pub struct Placement {
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
     replica: Option<Arc<Replica>>,
+    databases: Arc<Databases>,
+    /// For what is asked of the control database on behalf of somebody who is in another. Nobody waits for a connection with one of
+    /// these in hand.
+    control: Connections,
+    people: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Placement {
@@ -73,6 +81,12 @@ impl Placement {
             acquire_timeout: options.acquire_timeout,
             probe: Connections::with(&pool("tenantry probe", 1), PATIENCE)?,
             replica: replica.transpose()?,
+            databases: Arc::new(Databases::new(options)?),
+            control: Connections::with(
+                &pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS)),
+                PATIENCE,
+            )?,
+            people: Arc::default(),
         })
     }
 
@@ -93,7 +107,9 @@ impl Placement {
     pub fn pools(&self) -> Vec<PoolState> {
         let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
         let replica = self.replica.as_ref().map(|replica| ("replica", replica.connections()));
-        pools.into_iter().chain(replica).map(|(name, pool)| pool.state(name)).collect()
+        let control = (!self.databases.is_empty()).then_some(("control", &self.control));
+        let pools = pools.into_iter().chain(replica).chain(control);
+        pools.map(|(name, pool)| pool.state(name)).chain(self.databases.pools()).collect()
     }
 
     /// What is told of changes.
@@ -126,6 +142,38 @@ impl Placement {
         &self.system
     }
 
+    /// Where work between databases asks the one that knows all organizations.
+    pub(super) fn control(&self) -> &Connections {
+        &self.control
+    }
+
+    /// The databases of organizations' own.
+    pub(super) fn databases(&self) -> &Databases {
+        &self.databases
+    }
+
+    /// Asks something of the control database, in a transaction of its own.
+    pub(super) async fn ask_control(
+        &self,
+        access: Access,
+        sql: &str,
+        values: Option<Values>,
+    ) -> Result<Vec<Row>> {
+        ask(&self.control, access, sql, values).await
+    }
+
+    /// Told when a person has changed.
+    pub(super) fn people(&self) -> &Notify {
+        &self.people
+    }
+
+    /// One of them, fit to be used.
+    pub(super) async fn database(&self, name: &str) -> Result<Arc<Dedicated>> {
+        let database = self.databases.get(name)?;
+        database.check().await?;
+        Ok(Arc::clone(database))
+    }
+
     /// Where queries that need not be the freshest begin.
     pub(super) fn replica(&self) -> Option<&Replica> {
         self.replica.as_deref()
@@ -149,13 +197,13 @@ impl Placement {
     ///
     /// When the database cannot be reached, or was never migrated.
     pub async fn migration_status(&self) -> Result<migration::Status> {
-        let sql = "SELECT version FROM migration.seaql_migrations";
-        let parameters = Parameters::of(None)?;
-        let (transaction, rows) =
-            Transaction::begin(&self.probe, Access::Read, None, sql, &parameters).await?;
-        transaction.release();
-        let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
-        Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
+        migration_status(&self.probe).await
+    }
+
+    /// What is to be said about the databases of organizations' own.
+    pub async fn findings_of_databases(&self) -> Vec<Finding> {
+        let each = self.databases.all().map(|database| database.findings());
+        futures_util::future::join_all(each).await.concat()
     }
 
     /// What waits to be done in the background: its name, how many, and for how many seconds the oldest does.
@@ -168,10 +216,7 @@ impl Placement {
                 coalesce(extract(epoch FROM now() - oldest_letter), 0)::bigint AS letter_age,
                 coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
             FROM app.backlog()";
-        let parameters = Parameters::of(None)?;
-        let (transaction, rows) =
-            Transaction::begin(&self.probe, Access::Read, None, sql, &parameters).await?;
-        transaction.release();
+        let rows = ask(&self.probe, Access::Read, sql, None).await?;
         let row = rows.first().ok_or_else(|| Error::internal("the backlog answered nothing"))?;
         let number = |column| row.try_get(column).map_err(failed);
         Ok(vec![
@@ -188,4 +233,13 @@ impl Placement {
     pub async fn self_check(&self) -> Result<Vec<Finding>> {
         self_check(&self.probe).await
     }
+}
+
+/// Which migration steps a database has, as far as the app role can see.
+pub(super) async fn migration_status(connections: &Connections) -> Result<migration::Status> {
+    let rows =
+        ask(connections, Access::Read, "SELECT version FROM migration.seaql_migrations", None)
+            .await?;
+    let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
+    Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
 }

@@ -40,6 +40,9 @@ pub struct DatabaseOptions {
     pub statement_cache: usize,
 }
 
+/// How long work without a person waits for an answer: longer than PostgreSQL lets a statement run (`statement_timeout` of the role).
+pub(super) const PATIENCE: Duration = Duration::from_secs(12);
+
 /// A connection on loan; dropping it gives it back.
 pub(super) type Lease = Object<Lender>;
 
@@ -137,10 +140,15 @@ impl Connections {
     }
 
     /// How many there are, for operators.
-    pub(super) fn state(&self, name: &'static str) -> PoolState {
+    pub(super) fn state(&self, name: &str) -> PoolState {
         let status = self.pool.status();
         let busy = status.size.saturating_sub(status.available);
-        PoolState { name, busy, idle: status.available, waiting: status.waiting }
+        PoolState { name: name.to_owned(), busy, idle: status.available, waiting: status.waiting }
+    }
+
+    /// Closes the connections that nobody has used for so long.
+    pub(super) fn close_idle(&self, idle: Duration) {
+        self.pool.retain(|_, metrics| metrics.last_used() < idle);
     }
 
     /// Closes every idle connection: one turned out dead, so the others are suspect.

@@ -10,13 +10,15 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId, UserId, organization};
-use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
-    Change, Environment, Rules, Transaction,
+    Access, Change, Environment, Rules, Transaction,
+    abroad::Abroad,
     change::Changes,
-    home::enter,
+    driver::to_proxy_row,
     open::Opening,
+    route::enter,
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
@@ -48,6 +50,7 @@ pub struct Tenant {
 #[derive(Debug)]
 pub struct Session {
     transaction: Transaction,
+    abroad: Abroad,
     viewer: Viewer,
     tenant: Mutex<Option<Tenant>>,
     organization: Option<organization::Model>,
@@ -64,6 +67,7 @@ pub struct Session {
 impl Session {
     pub(super) fn new(
         transaction: Transaction,
+        abroad: Abroad,
         viewer: Viewer,
         tenant: Option<Tenant>,
         organization: Option<organization::Model>,
@@ -72,6 +76,7 @@ impl Session {
     ) -> Self {
         Self {
             transaction,
+            abroad,
             viewer,
             tenant: Mutex::new(tenant),
             organization,
@@ -114,10 +119,10 @@ impl Session {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let committed = self.transaction.commit().await;
+        let committed = self.abroad.commit(self.opening.placement(), &self.transaction).await;
         // Whoever watches reads for themselves, so telling of what may not have happened does no harm.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
-            self.opening.notices().publish(self.changes.take());
+            self.opening.placement().notices().publish(self.changes.take());
         }
         committed
     }
@@ -153,7 +158,12 @@ impl Session {
     /// When the statement fails.
     pub async fn enter(&self, tenant: Tenant) -> Result<()> {
         let Tenant { organization_id, role } = tenant;
-        enter(&self.transaction, organization_id, Some(role)).await?;
+        let (placement, user) = (self.opening.placement(), self.viewer.user_id.0);
+        let onward =
+            enter(placement, &self.transaction, organization_id, Some(role), Some(user)).await?;
+        if let Some(onward) = onward {
+            self.abroad.go(&self.transaction, onward);
+        }
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
         self.entered.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -172,11 +182,12 @@ impl Session {
     ///
     /// When nothing was committed (then `work` was not begun), or there is no way back in.
     pub async fn outside<T>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
-        self.transaction.commit().await?;
+        self.abroad.commit(self.opening.placement(), &self.transaction).await?;
         self.partly_committed.store(true, Ordering::Relaxed);
         let outcome = work.await;
         // Whatever the work was, it cannot be taken back.
-        let tenant = self.opening.again(&self.transaction).await.map_err(Error::after_the_fact)?;
+        let again = self.opening.again(&self.transaction, &self.abroad).await;
+        let tenant = again.map_err(Error::after_the_fact)?;
         if tenant.map(|tenant| tenant.organization_id)
             != self.tenant().map(|tenant| tenant.organization_id)
         {
@@ -185,6 +196,39 @@ impl Session {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = tenant;
         self.entered.fetch_add(1, Ordering::Relaxed);
         Ok(outcome)
+    }
+
+    /// Asks something that only the control database knows, in a transaction of its own, and keeps what was written there whatever
+    /// becomes of this one; `None` when this one is in the control database, and can be asked itself.
+    ///
+    /// # Errors
+    ///
+    /// When the statement fails.
+    pub async fn ask_control(
+        &self,
+        access: Access,
+        statement: &Statement,
+    ) -> Result<Option<Vec<QueryResult>>> {
+        if !self.abroad.is_there() {
+            return Ok(None);
+        }
+        let (sql, values) = (&statement.sql, statement.values.clone());
+        let rows = Box::pin(self.opening.ask_control(access, sql, values)).await?;
+        let rows = rows.iter().map(|row| to_proxy_row(row).map(Into::into));
+        Ok(Some(rows.collect::<Result<_, _>>()?))
+    }
+
+    /// Runs a statement where the request began: it may have gone on in another database since.
+    ///
+    /// # Errors
+    ///
+    /// When the statement fails.
+    pub async fn execute_where_begun(&self, statement: Statement) -> Result<()> {
+        match self.abroad.begun() {
+            Some(begun) => begun.execute_raw(statement).await?,
+            None => self.execute_raw(statement).await?,
+        };
+        Ok(())
     }
 
     /// Reads the person's role again: it may have changed while the request waited for a lock.

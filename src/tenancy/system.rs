@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Access, Change, Environment, Notices, Placement, Rules, Transaction,
+    Access, Change, Environment, Placement, Rules, Transaction,
+    abroad::Abroad,
     change::Changes,
-    driver::Parameters,
-    home::{ENTER, arrive, enter, entering},
+    route::{begin_system, enter},
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
+use sea_orm::{ConnectionTrait, Statement};
 
 /// Why the system does something by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +54,13 @@ impl Reason {
 #[derive(Debug)]
 pub struct SystemSession {
     transaction: Transaction,
+    abroad: Abroad,
     organization: Mutex<Option<OrganizationId>>,
     reason: Reason,
     now: DateTime<Utc>,
     rules: Arc<Rules>,
     changes: Changes,
-    notices: Notices,
+    placement: Placement,
 }
 
 /// Opens a session of the system's; without an organization it can do no more than call functions.
@@ -73,19 +75,16 @@ pub async fn open_system(
     reason: Reason,
     access: Access,
 ) -> Result<SystemSession> {
-    // Also without one: nothing of another transaction may hold here.
-    let parameters = Parameters::of(Some(entering(organization, None)))?;
-    let (transaction, rows) =
-        Transaction::begin(placement.system(), access, None, ENTER, &parameters).await?;
-    arrive(&transaction, &rows, organization).await?;
+    let (transaction, database) = begin_system(placement, access, organization).await?;
     Ok(SystemSession {
         transaction,
+        abroad: Abroad::new(database),
         organization: Mutex::new(organization),
         reason,
         now: environment.clock.now(),
         rules: Arc::clone(&environment.rules),
         changes: Changes::default(),
-        notices: placement.notices().clone(),
+        placement: placement.clone(),
     })
 }
 
@@ -96,8 +95,24 @@ impl SystemSession {
     ///
     /// When the statement fails.
     pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
-        enter(&self.transaction, organization, None).await?;
+        let onward = enter(&self.placement, &self.transaction, organization, None, None).await?;
+        if let Some(onward) = onward {
+            self.abroad.go(&self.transaction, onward);
+        }
         *self.organization.lock().unwrap_or_else(PoisonError::into_inner) = Some(organization);
+        Ok(())
+    }
+
+    /// Runs a statement where the session began: it may have gone on in another database since.
+    ///
+    /// # Errors
+    ///
+    /// When the statement fails.
+    pub async fn execute_where_begun(&self, statement: Statement) -> Result<()> {
+        match self.abroad.begun() {
+            Some(begun) => begun.execute_raw(statement).await?,
+            None => self.execute_raw(statement).await?,
+        };
         Ok(())
     }
 
@@ -107,10 +122,10 @@ impl SystemSession {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let committed = self.transaction.commit().await;
+        let committed = self.abroad.commit(&self.placement, &self.transaction).await;
         // As in a person's session.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
-            self.notices.publish(self.changes.take());
+            self.placement.notices().publish(self.changes.take());
         }
         committed
     }

@@ -301,6 +301,19 @@ impl Transaction {
         }
     }
 
+    /// The open transaction under another name; this one goes on with another.
+    pub(super) fn set_aside(&self) -> Self {
+        Self {
+            connection: Mutex::new(self.connection().take()),
+            failure: OnceLock::new(),
+            consequence: OnceLock::new(),
+            statements: Statements::after(Duration::ZERO),
+            held: OnceLock::new(),
+            schema: Mutex::new(lock(&self.schema).take()),
+            bookmark: Bookmark::default(),
+        }
+    }
+
     /// Goes on with another transaction, which was just begun, after this one was finished.
     pub(super) fn replace(&self, fresh: &Self) {
         self.statements.add(fresh.statements(), fresh.database_time());

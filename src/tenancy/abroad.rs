@@ -1,0 +1,85 @@
+//! A session in a database of organizations' own: what it leaves in the control database, and what it owes that.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{Placement, Transaction, dedicated::Dedicated, route::Onward};
+use crate::error::Result;
+
+/// How long whoever has come to an organization waits for the directory to know it, so that their next request finds the way.
+const DIRECTORY_WAIT: Duration = Duration::from_secs(2);
+
+/// Where a session is, if not in the control database.
+#[derive(Debug, Default)]
+pub(super) struct Abroad(Mutex<Option<Stay>>);
+
+#[derive(Clone, Debug)]
+struct Stay {
+    database: Arc<Dedicated>,
+    /// The transaction from which it came, in the control database.
+    begun: Option<Arc<Transaction>>,
+}
+
+impl Abroad {
+    /// Opened there, or nowhere but in the control database.
+    pub(super) fn new(database: Option<Arc<Dedicated>>) -> Self {
+        Self(Mutex::new(database.map(|database| Stay { database, begun: None })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stay>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is there now.
+    pub(super) fn set(&self, database: Option<Arc<Dedicated>>) {
+        *self.lock() = database.map(|database| Stay { database, begun: None });
+    }
+
+    /// It goes there, and leaves its transaction open behind it.
+    pub(super) fn go(&self, transaction: &Transaction, onward: Onward) {
+        let begun = transaction.set_aside();
+        transaction.replace(&onward.transaction);
+        *self.lock() = Some(Stay { database: onward.database, begun: Some(Arc::new(begun)) });
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// The transaction from which it came, if it has come from one.
+    pub(super) fn begun(&self) -> Option<Arc<Transaction>> {
+        self.lock().as_ref()?.begun.clone()
+    }
+
+    /// Commits there, then what was left behind, and sees to it that the directory follows. What was left behind must be such that it
+    /// may be lost when everything ends in between.
+    pub(super) async fn commit(
+        &self,
+        placement: &Placement,
+        transaction: &Transaction,
+    ) -> Result<()> {
+        transaction.commit().await?;
+        let stay = self.lock().clone();
+        let Some(Stay { database, begun }) = stay else {
+            return Ok(());
+        };
+        // Large, and rare.
+        Box::pin(async {
+            let Some(begun) = begun else {
+                database.news.notify_one();
+                return;
+            };
+            if let Err(error) = begun.commit().await {
+                tracing::warn!(%error, database = %database.name(), "committed there, but not where it was begun");
+            }
+            let following = placement.follow(&database);
+            if let Ok(Err(error)) = tokio::time::timeout(DIRECTORY_WAIT, following).await {
+                tracing::warn!(%error, database = %database.name(), "the directory does not follow");
+            }
+        })
+        .await;
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Databases of organizations' own: the pools of each, opened on need and closed when idle, and used only once it is known to be
+//! the one that is meant, to have every step, and to keep tenants apart.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use migration::Status;
+use sea_orm::Values;
+use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio_postgres::Row;
+
+use super::{
+    Access, Finding, Severity, Transaction,
+    driver::{Parameters, failed},
+    placement::{SYSTEM_CONNECTIONS, migration_status},
+    pool::{Connections, DatabaseOptions, PATIENCE},
+    self_check::self_check,
+};
+use crate::{
+    error::{Error, Result},
+    metrics::PoolState,
+};
+
+/// A connection that nobody has used for so long is closed, and how often that is looked at.
+const IDLE: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Dedicated {
+    name: Arc<str>,
+    requests: Connections,
+    system: Connections,
+    /// For looking at it, and for what goes on between it and the control database.
+    upkeep: Connections,
+    usable: OnceCell<()>,
+    /// Something may have been committed that the directory is to follow.
+    pub(super) news: Notify,
+    /// One follows at a time.
+    pub(super) following: Mutex<()>,
+}
+
+impl Dedicated {
+    fn new(name: &str, options: &DatabaseOptions) -> Result<Self> {
+        let pool = |of: &str, max_connections| {
+            let connect = options.connect.clone().application_name(of);
+            DatabaseOptions { connect, max_connections, ..options.clone() }
+        };
+        let system = options.max_connections.min(SYSTEM_CONNECTIONS);
+        Ok(Self {
+            name: name.into(),
+            requests: Connections::new(&pool("tenantry", options.max_connections))?,
+            system: Connections::with(&pool("tenantry system", system), PATIENCE)?,
+            upkeep: Connections::with(&pool("tenantry upkeep", 1), PATIENCE)?,
+            usable: OnceCell::new(),
+            news: Notify::new(),
+            following: Mutex::default(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(super) fn requests(&self) -> &Connections {
+        &self.requests
+    }
+
+    pub(super) fn system(&self) -> &Connections {
+        &self.system
+    }
+
+    /// Looks at it once, and again for as long as it is not as it must be.
+    pub(super) async fn check(&self) -> Result<()> {
+        let check = async || {
+            let problems = self.problems().await?;
+            match problems.first() {
+                None => Ok(()),
+                Some(problem) => Err(Error::unavailable(format!("{}: {problem}", self.name))),
+            }
+        };
+        // Large, and rare.
+        Box::pin(self.usable.get_or_try_init(check)).await?;
+        Ok(())
+    }
+
+    /// Why it must not be used.
+    async fn problems(&self) -> Result<Vec<String>> {
+        match migration_status(&self.upkeep).await? {
+            Status::Current | Status::Ahead(_) => {}
+            Status::Behind(count) => {
+                return Ok(vec![format!(
+                    "the database lacks {count} migrations: run tenantry migrate"
+                )]);
+            }
+        }
+        let name = self.ask(Access::Read, "SELECT app.database_name() AS name", None).await?;
+        let name: Option<String> =
+            name.first().map(|row| row.try_get("name")).transpose().map_err(failed)?.flatten();
+        if name.as_deref() != Some(&*self.name) {
+            let name = name.unwrap_or_else(|| "nothing".to_owned());
+            return Ok(vec![format!("the database calls itself {name}: run tenantry migrate")]);
+        }
+        let faults = self_check(&self.upkeep).await?.into_iter();
+        let faults = faults.filter(|finding| finding.severity == Severity::Fault);
+        Ok(faults.map(|finding| finding.to_string()).collect())
+    }
+
+    /// Everything that is to be said about it; what makes it useless as a fault.
+    pub(super) async fn findings(&self) -> Vec<Finding> {
+        let fault = |problem| Finding {
+            severity: Severity::Fault,
+            subject: format!("database {}", self.name),
+            problem,
+            remedy: "see DATABASES, and run tenantry migrate".to_owned(),
+        };
+        let faults = match self.problems().await {
+            Ok(problems) => problems,
+            Err(error) => vec![format!("cannot be used: {}", error.cause())],
+        };
+        if !faults.is_empty() {
+            return faults.into_iter().map(fault).collect();
+        }
+        let warnings = self_check(&self.upkeep).await.unwrap_or_default();
+        let named = warnings.into_iter().map(|finding| {
+            let subject = format!("database {}: {}", self.name, finding.subject);
+            Finding { subject, ..finding }
+        });
+        named.collect()
+    }
+
+    /// Asks something of it, in a transaction of its own.
+    pub(super) async fn ask(
+        &self,
+        access: Access,
+        sql: &str,
+        values: Option<Values>,
+    ) -> Result<Vec<Row>> {
+        ask(&self.upkeep, access, sql, values).await
+    }
+
+    /// For what goes on between it and the control database.
+    pub(super) fn upkeep(&self) -> &Connections {
+        &self.upkeep
+    }
+
+    fn pools(&self) -> [PoolState; 3] {
+        let pools =
+            [("requests", &self.requests), ("system", &self.system), ("upkeep", &self.upkeep)];
+        pools.map(|(name, pool)| pool.state(&format!("{} {name}", self.name)))
+    }
+}
+
+/// Runs one statement in a transaction of its own.
+pub(super) async fn ask(
+    connections: &Connections,
+    access: Access,
+    sql: &str,
+    values: Option<Values>,
+) -> Result<Vec<Row>> {
+    let parameters = Parameters::of(values)?;
+    let (transaction, rows) =
+        Transaction::begin(connections, access, None, sql, &parameters).await?;
+    match access {
+        Access::Read => transaction.release(),
+        Access::Write => transaction.commit().await?,
+    }
+    Ok(rows)
+}
+
+/// All that are known, by name.
+#[derive(Debug)]
+pub(super) struct Databases(BTreeMap<Arc<str>, Arc<Dedicated>>);
+
+impl Databases {
+    /// No connection is made yet.
+    pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
+        let each = options.dedicated.iter().map(|(name, connect)| {
+            let options = DatabaseOptions {
+                connect: connect.clone(),
+                listen: None,
+                replica: None,
+                dedicated: Vec::new(),
+                ..options.clone()
+            };
+            let dedicated = Dedicated::new(name, &options)?;
+            Ok((Arc::clone(&dedicated.name), Arc::new(dedicated)))
+        });
+        Ok(Self(each.collect::<Result<_>>()?))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Dedicated>> {
+        self.0.values()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<&Arc<Dedicated>> {
+        self.0.get(name).ok_or_else(|| {
+            Error::unavailable(format!(
+                "an organization lives in the database {name}, which DATABASES does not have"
+            ))
+        })
+    }
+
+    pub(super) fn pools(&self) -> impl Iterator<Item = PoolState> {
+        self.all().flat_map(|dedicated| dedicated.pools())
+    }
+
+    /// Closes what is idle, for ever.
+    pub(super) async fn close_idle(&self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            for dedicated in self.all() {
+                for pool in [&dedicated.requests, &dedicated.system, &dedicated.upkeep] {
+                    pool.close_idle(IDLE);
+                }
+            }
+        }
+    }
+}

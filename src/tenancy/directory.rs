@@ -1,0 +1,149 @@
+//! What goes on between the control database and those of organizations' own: the directory follows what was committed there, and what
+//! they know of people follows what was committed here. Both bring rows as they are, not what happened to them, so that bringing
+//! them twice, or after something else, does no harm.
+
+use std::{sync::Arc, time::Duration};
+
+use sea_orm::Values;
+
+use super::{
+    Access, Placement, Transaction,
+    dedicated::Dedicated,
+    driver::{Parameters, failed},
+};
+use crate::error::Result;
+
+/// How often is looked for what another server has left.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Changes that are brought at once.
+const BATCH: i32 = 1_000;
+
+impl Placement {
+    /// Keeps the directory and the people in step, and closes what is idle, for ever; ends at once where there is one database alone.
+    pub async fn keep_in_step(&self) {
+        if self.databases().is_empty() {
+            return;
+        }
+        let each = self.databases().all().map(|database| self.keep_following(database));
+        tokio::join!(
+            futures_util::future::join_all(each),
+            self.keep_people(),
+            self.databases().close_idle()
+        );
+    }
+
+    async fn keep_following(&self, database: &Arc<Dedicated>) {
+        loop {
+            let followed = async {
+                database.check().await?;
+                self.follow(database).await
+            };
+            if let Err(error) = followed.await {
+                tracing::warn!(%error, cause = error.cause(), database = %database.name(), "the directory does not follow");
+                tokio::time::sleep(INTERVAL).await;
+            } else {
+                // Elapsed is as good as told.
+                let _ = tokio::time::timeout(INTERVAL, database.news.notified()).await;
+            }
+        }
+    }
+
+    /// Brings everything to the directory that was committed in a database so far.
+    pub(super) async fn follow(&self, database: &Dedicated) -> Result<()> {
+        let _one_at_a_time = database.following.lock().await;
+        loop {
+            let news = "SELECT numbers, news::text AS news, news ->> 'organization' AS organization FROM app.directory_news($1)";
+            let parameters = Parameters::of(Some(Values(vec![BATCH.into()])))?;
+            let (there, rows) =
+                Transaction::begin(database.upkeep(), Access::Write, None, news, &parameters)
+                    .await?;
+            let news = rows.iter().map(|row| {
+                let numbers: Vec<i64> = row.try_get("numbers")?;
+                Ok((numbers, row.try_get("news")?, row.try_get("organization")?))
+            });
+            let news: Vec<(Vec<i64>, String, String)> =
+                news.collect::<Result<_, _>>().map_err(failed)?;
+            if news.is_empty() {
+                there.roll_back().await;
+                return Ok(());
+            }
+            let refused = self.bring(database, &news).await?;
+            let brought = news.iter().filter(|(.., organization)| !refused.contains(organization));
+            let numbers: Vec<i64> = brought.flat_map(|(numbers, ..)| numbers).copied().collect();
+            let followed = "SELECT app.directory_followed($1)";
+            there.query(followed, Some(Values(vec![numbers.into()]))).await?;
+            there.commit().await?;
+            if !refused.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The organizations of which it could not be brought.
+    async fn bring(
+        &self,
+        database: &Dedicated,
+        news: &[(Vec<i64>, String, String)],
+    ) -> Result<Vec<String>> {
+        let rows = news.iter().map(|(_, row, _)| row.as_str()).collect::<Vec<_>>();
+        let rows = format!("[{}]", rows.join(","));
+        let follow = "SELECT organization::text AS organization, reason FROM app.follow_directory($1, $2::text::jsonb)";
+        let values = Values(vec![(&**database.name()).into(), rows.into()]);
+        let refused = self.ask_control(Access::Write, follow, Some(values)).await?;
+        let refused = refused.iter().map(|row| {
+            let organization: String = row.try_get("organization")?;
+            let reason: &str = row.try_get("reason")?;
+            tracing::error!(organization, database = %database.name(), reason, "the directory cannot follow");
+            Ok(organization)
+        });
+        Ok(refused.collect::<Result<_, _>>().map_err(failed)?)
+    }
+
+    async fn keep_people(&self) {
+        loop {
+            if let Err(error) = self.bring_people().await {
+                tracing::warn!(%error, cause = error.cause(), "what databases know of people is not brought up to date");
+            }
+            // Elapsed is as good as told.
+            let _ = tokio::time::timeout(INTERVAL, self.people().notified()).await;
+        }
+    }
+
+    /// Brings everybody who has changed to the databases that know them. Those that cannot be reached are told later.
+    async fn bring_people(&self) -> Result<()> {
+        let news = "SELECT numbers, person::text AS person, databases FROM auth.people_news($1)";
+        let parameters = Parameters::of(Some(Values(vec![BATCH.into()])))?;
+        let (here, rows) =
+            Transaction::begin(self.control(), Access::Write, None, news, &parameters).await?;
+        if rows.is_empty() {
+            here.roll_back().await;
+            return Ok(());
+        }
+        let mut told: Vec<i64> = Vec::new();
+        let mut failure = None;
+        for row in &rows {
+            let numbers: Vec<i64> = row.try_get("numbers").map_err(failed)?;
+            let person: Option<&str> = row.try_get("person").map_err(failed)?;
+            let databases: Vec<&str> = row.try_get("databases").map_err(failed)?;
+            let told_all = async {
+                for name in databases {
+                    let bring = "SELECT auth.bring_person($1::text::jsonb)";
+                    let database = self.database(name).await?;
+                    let values = person.map(|person| Values(vec![person.into()]));
+                    if let Some(values) = values {
+                        database.ask(Access::Write, bring, Some(values)).await?;
+                    }
+                }
+                Ok(())
+            };
+            match told_all.await {
+                Ok(()) => told.extend(numbers),
+                Err(error) => failure = Some(error),
+            }
+        }
+        here.query("SELECT auth.people_followed($1)", Some(Values(vec![told.into()]))).await?;
+        here.commit().await?;
+        failure.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,358 @@
+//! The way to an organization: begins where it was last found, and goes after it when it has moved.
+
+use std::sync::Arc;
+
+use entity::{OrgRole, OrganizationId};
+use sea_orm::{ActiveEnum, Values};
+use tokio_postgres::Row;
+
+use super::{
+    Access, Placement, Transaction,
+    dedicated::Dedicated,
+    driver::{Parameters, failed},
+    home::{ELSEWHERE, Home, Schema},
+    open::get,
+    pool::Connections,
+};
+use crate::{
+    auth::Caller,
+    error::{Error, Result},
+};
+
+/// By name, so that servers of two versions can use one database.
+pub(super) const OPEN: &str =
+    "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
+        organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation
+    FROM auth.open_request($1, $2, $3, $4, $5, $6)";
+
+/// Goes on inside an organization, whoever was let in before, and tells where it lives.
+const ENTER: &str =
+    "SELECT home, home_version, home_generation FROM auth.enter_organization($1, $2)";
+
+const COPY_OF_PERSON: &str = "SELECT auth.copy_of_person($1)::text AS person";
+const BRING_PERSON: &str = "SELECT auth.bring_person($1::text::jsonb)";
+
+/// An organization moves once in a while, and each move may be found in two steps.
+const MOST_MOVES: usize = 5;
+
+/// What the opening asks.
+#[derive(Debug)]
+pub(super) struct Question {
+    issuer: String,
+    subject: String,
+    path: Option<String>,
+    claim: Option<String>,
+    email: Option<String>,
+}
+
+impl Question {
+    /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were
+    /// checked by the verifier.
+    pub(super) fn new(caller: &Caller, slug: Option<&str>) -> Self {
+        let text = |text: &str| text.replace('\0', "\u{fffd}");
+        Self {
+            issuer: text(&caller.issuer),
+            subject: text(&caller.subject),
+            path: slug.map(text),
+            claim: caller.organization.as_deref().map(text),
+            email: caller.email.as_deref().map(text),
+        }
+    }
+
+    /// The same person, in no organization.
+    pub(super) fn outside(&self) -> Self {
+        let Self { issuer, subject, email, .. } = self;
+        let (issuer, subject, email) = (issuer.clone(), subject.clone(), email.clone());
+        Self { issuer, subject, email, path: None, claim: None }
+    }
+
+    /// What leads to the organization.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.path.as_deref().or(self.claim.as_deref())
+    }
+
+    /// For an organization whose home is called so by the database that is asked.
+    pub(super) fn parameters(&self, home: &str) -> Result<Parameters> {
+        let texts = [&self.path, &self.claim, &self.email].map(|text| text.as_deref().into());
+        let [path, claim, email] = texts;
+        let (issuer, subject) = (self.issuer.as_str().into(), self.subject.as_str().into());
+        Ok(Parameters::of(Some(Values(vec![issuer, subject, path, claim, email, home.into()])))?)
+    }
+
+    /// Opens in a database, provided that the organization's home is the one that is named.
+    pub(super) async fn ask(
+        &self,
+        connections: &Connections,
+        access: Access,
+        schema: Option<&Schema>,
+        home: &str,
+    ) -> Result<(Transaction, Row)> {
+        let parameters = self.parameters(home)?;
+        let (transaction, mut rows) =
+            Transaction::begin(connections, access, schema, OPEN, &parameters).await?;
+        let row =
+            rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
+        Ok((transaction, row))
+    }
+}
+
+/// A transaction that was begun, and what the opening said.
+pub(super) struct Begun {
+    pub(super) transaction: Transaction,
+    pub(super) row: Row,
+    /// Where it is, if not in the control database.
+    pub(super) database: Option<Arc<Dedicated>>,
+}
+
+/// What came of looking in one place.
+enum Found {
+    Begun(Begun),
+    /// Look there.
+    Home(Home),
+}
+
+/// Begins where the organization lives; or in the control database all the same, if what follows leads away from the organization.
+pub(super) async fn begin(
+    placement: &Placement,
+    access: Access,
+    question: &Question,
+    at_control: bool,
+) -> Result<Begun> {
+    let mut home = placement.homes().guess(question.name());
+    let mut brought = false;
+    for _ in 0..MOST_MOVES {
+        if let (Home::Database(name), false) = (&home, at_control) {
+            let look = look_in_database(placement, access, question, name, &mut brought);
+            // Large, and every request would carry it.
+            match Box::pin(look).await? {
+                Found::Begun(begun) => return Ok(begun),
+                Found::Home(found) => home = found,
+            }
+            continue;
+        }
+        let (transaction, row) =
+            question.ask(placement.requests(), access, home.schema(), &home.name()).await?;
+        let Some(found) = elsewhere(&row, &home)? else {
+            return Ok(Begun { transaction, row, database: None });
+        };
+        Box::pin(transaction.roll_back()).await;
+        placement.homes().learn(question.name().unwrap_or_default(), &found);
+        home = found;
+    }
+    Err(Error::unavailable("the organization is being moved"))
+}
+
+/// Where the organization lives, if that is not where it was looked for.
+pub(super) fn elsewhere(row: &Row, home: &Home) -> Result<Option<Home>> {
+    let outcome: &str = get(row, "outcome")?;
+    if outcome != "ELSEWHERE" && (outcome != "OK" || *home == Home::Shared) {
+        return Ok(None);
+    }
+    let told = told(row, OrganizationId(get(row, "organization_id")?))?;
+    Ok((told != *home).then_some(told))
+}
+
+fn told(row: &Row, organization: OrganizationId) -> Result<Home> {
+    Home::told(get(row, "home")?, get(row, "home_version")?, organization)
+}
+
+/// Looks in a database of organizations' own. What that does not let in, the control database is asked about: the person may be new
+/// there, the organization may have moved, or be in the midst of it.
+async fn look_in_database(
+    placement: &Placement,
+    access: Access,
+    question: &Question,
+    name: &Arc<str>,
+    brought: &mut bool,
+) -> Result<Found> {
+    let database = placement.database(name).await?;
+    let (transaction, there) =
+        question.ask(database.requests(), access, None, &Home::Shared.name()).await?;
+    let outcome: &str = get(&there, "outcome")?;
+    if outcome == "OK" {
+        return Ok(Found::Begun(Begun { transaction, row: there, database: Some(database) }));
+    }
+    transaction.roll_back().await;
+    // No home has this name, so that nothing is opened.
+    let (transaction, row) = question.ask(placement.requests(), access, None, "").await?;
+    if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
+        return Ok(Found::Begun(Begun { transaction, row, database: None }));
+    }
+    let organization = OrganizationId(get(&row, "organization_id")?);
+    let home = told(&row, organization)?;
+    if home != Home::Database(Arc::clone(name)) {
+        transaction.roll_back().await;
+        placement.homes().learn(question.name().unwrap_or_default(), &home);
+        return Ok(Found::Home(home));
+    }
+    if outcome == "ELSEWHERE" {
+        transaction.roll_back().await;
+        let generations = (get(&row, "home_generation")?, get(&there, "home_generation")?);
+        settle(placement, &database, organization, generations).await?;
+        return Ok(Found::Home(home));
+    }
+    if *brought {
+        // It knows the person by now, and does not let them in.
+        return Ok(Found::Begun(Begun { transaction, row: there, database: None }));
+    }
+    let person = copy_of_person(&transaction, get(&row, "user_id")?).await?;
+    transaction.roll_back().await;
+    database.ask(Access::Write, BRING_PERSON, Some(Values(vec![person.into()]))).await?;
+    *brought = true;
+    Ok(Found::Home(home))
+}
+
+async fn copy_of_person(transaction: &Transaction, user: uuid::Uuid) -> Result<Option<String>> {
+    let answer = transaction.query(COPY_OF_PERSON, Some(Values(vec![user.into()]))).await?;
+    let row = answer.rows.first();
+    Ok(row.map(|row| row.try_get("person")).transpose().map_err(failed)?.flatten())
+}
+
+/// Ends a move between the control database and another that was interrupted between the two commits of its switch. Whoever lets an
+/// organization go has brought everything to the other side before, so that this may be done by everybody, and more than once.
+async fn settle(
+    placement: &Placement,
+    database: &Dedicated,
+    organization: OrganizationId,
+    (ours, theirs): (Option<i64>, Option<i64>),
+) -> Result<()> {
+    let name = database.name();
+    let values = |generation: i64| Some(Values(vec![organization.0.into(), generation.into()]));
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if theirs == ours => {
+            tracing::info!(organization = %organization.0, database = %name, "the organization arrives");
+            let take_in = "SELECT app.take_in($1, $2)";
+            database.ask(Access::Write, take_in, values(ours)).await?;
+            Ok(())
+        }
+        (Some(ours), Some(theirs)) if theirs == ours + 1 => {
+            tracing::info!(organization = %organization.0, database = %name, "the organization comes back");
+            let take_back = "SELECT app.take_back($1, $2)";
+            placement.ask_control(Access::Write, take_back, values(theirs)).await?;
+            Ok(())
+        }
+        _ => Err(Error::unavailable(format!(
+            "the organization {} is to be in the database {name}, and is not",
+            organization.0
+        ))),
+    }
+}
+
+/// What [`ENTER`] said.
+struct Entered {
+    home: Home,
+    /// Not in this database.
+    elsewhere: bool,
+    generation: Option<i64>,
+}
+
+fn entered(rows: &[Row], organization: Option<OrganizationId>) -> Result<Entered> {
+    let (Some(row), Some(organization)) = (rows.first(), organization) else {
+        return Ok(Entered { home: Home::Shared, elsewhere: false, generation: None });
+    };
+    let generation = get(row, "home_generation")?;
+    if get::<&str>(row, "home")? == ELSEWHERE {
+        return Ok(Entered { home: Home::Shared, elsewhere: true, generation });
+    }
+    Ok(Entered { home: told(row, organization)?, elsewhere: false, generation })
+}
+
+/// The parameters of [`ENTER`]; without an organization it leaves the one before.
+fn entering(organization: Option<OrganizationId>, role: Option<OrgRole>) -> Values {
+    Values(vec![organization.map(|id| id.0).into(), role.map(|role| role.to_value()).into()])
+}
+
+/// Another transaction, in which a session goes on.
+pub(super) struct Onward {
+    pub(super) transaction: Transaction,
+    pub(super) database: Arc<Dedicated>,
+}
+
+/// Goes on inside an organization: in this transaction, in its tables, or (if it lives in another database) in another one. `user` is
+/// who goes there; nobody, where the system does.
+pub(super) async fn enter(
+    placement: &Placement,
+    transaction: &Transaction,
+    organization: OrganizationId,
+    role: Option<OrgRole>,
+    user: Option<uuid::Uuid>,
+) -> Result<Option<Onward>> {
+    let answer = transaction.query(ENTER, Some(entering(Some(organization), role))).await?;
+    let Entered { home, elsewhere, generation } = entered(&answer.rows, Some(organization))?;
+    if elsewhere {
+        return Err(Error::unavailable("the organization is being moved"));
+    }
+    let Home::Database(name) = home else {
+        transaction.go_to(home.schema()).await?;
+        return Ok(None);
+    };
+    let onward = async {
+        let database = placement.database(&name).await?;
+        let connections = if user.is_some() { database.requests() } else { database.system() };
+        let person = match user {
+            Some(user) => Some((copy_of_person(transaction, user).await?, user)),
+            None => None,
+        };
+        for _ in 0..MOST_MOVES {
+            let parameters = Parameters::of(Some(entering(Some(organization), role)))?;
+            let (fresh, rows) =
+                Transaction::begin(connections, Access::Write, None, ENTER, &parameters).await?;
+            let there = entered(&rows, Some(organization))?;
+            if there.elsewhere {
+                fresh.roll_back().await;
+                settle(placement, &database, organization, (generation, there.generation)).await?;
+                continue;
+            }
+            if let Some((person, user)) = person {
+                let sql = "SELECT auth.bring_person($1::text::jsonb), set_config('app.current_user_id', $2, true)";
+                let values = vec![person.into(), user.to_string().into()];
+                fresh.query(sql, Some(Values(values))).await?;
+            }
+            return Ok(Some(Onward { transaction: fresh, database }));
+        }
+        Err(Error::unavailable("the organization is being moved"))
+    };
+    // Large, and rare.
+    Box::pin(onward).await
+}
+
+/// Begins for work without a person, where the organization lives; without one, in the control database.
+pub(super) async fn begin_system(
+    placement: &Placement,
+    access: Access,
+    organization: Option<OrganizationId>,
+) -> Result<(Transaction, Option<Arc<Dedicated>>)> {
+    let key = organization.map(|organization| organization.0.to_string());
+    let mut home = placement.homes().guess(key.as_deref());
+    for _ in 0..MOST_MOVES {
+        let database = match &home {
+            Home::Database(name) => Some(placement.database(name).await?),
+            _ => None,
+        };
+        let connections =
+            database.as_ref().map_or(placement.system(), |database| database.system());
+        // Also without one: nothing of another transaction may hold here.
+        let parameters = Parameters::of(Some(entering(organization, None)))?;
+        let (transaction, rows) =
+            Transaction::begin(connections, access, None, ENTER, &parameters).await?;
+        let mut there = entered(&rows, organization)?;
+        if let (Home::Shared | Home::Schema(_), false) = (&there.home, there.elsewhere) {
+            transaction.go_to(there.home.schema()).await?;
+            return Ok((transaction, database));
+        }
+        transaction.roll_back().await;
+        if let (Some(database), Some(organization)) = (database, organization) {
+            let values = Some(entering(Some(organization), None));
+            let rows = placement.ask_control(Access::Read, ENTER, values).await?;
+            let ours = entered(&rows, Some(organization))?;
+            if ours.home == home {
+                let generations = (ours.generation, there.generation);
+                settle(placement, &database, organization, generations).await?;
+            }
+            there = ours;
+        }
+        placement.homes().learn(key.as_deref().unwrap_or_default(), &there.home);
+        home = there.home;
+    }
+    Err(Error::unavailable("the organization is being moved"))
+}
