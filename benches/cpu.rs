@@ -24,7 +24,8 @@ use tenantry::{
     request::{Call, Engine},
     schema::Api,
     tenancy::{
-        Access, DatabaseOptions, Destination, Environment, Placement, Rules, SecretKey, open,
+        Access, DatabaseOptions, Destination, Environment, Placement, Preference, Rules, SecretKey,
+        open,
     },
     usage::Meter,
 };
@@ -193,8 +194,15 @@ fn session(
             runtime.block_on(async {
                 let (placement, environment) = (&engine.placement, &engine.environment);
                 let Call { caller, destination, .. } = &call;
-                let opened =
-                    open(placement, environment, caller, destination, Access::Read, None).await;
+                let opened = open(
+                    placement,
+                    environment,
+                    caller,
+                    destination,
+                    Access::Read,
+                    Preference::Home,
+                )
+                .await;
                 opened.is_ok_and(|opened| {
                     opened.session.transaction().release();
                     true

@@ -185,7 +185,7 @@ $$;
 
 -- Says in the audit log that an organization has arrived.
 CREATE FUNCTION app.record_arrival(p_organization uuid, p_arrival jsonb) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = audit, pg_temp AS $$
+LANGUAGE sql SET search_path = audit, pg_temp AS $$
     INSERT INTO audit.audit_logs (organization_id, actor_name, action, resource_type, resource_id, metadata)
         VALUES (p_organization, 'tenantry tenant move', 'organization.moved', 'organization', p_organization, coalesce(p_arrival, '{}'))
 $$;

@@ -28,7 +28,7 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
          JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
          WHERE (n.nspname IN ('app', 'auth', 'billing', 'audit') OR n.nspname LIKE 'org\\_%') AND c.relkind IN ('r', 'p')
            AND (a.attname = 'organization_id'
-                AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes')
+                AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes', 'directory_changes')
                 OR a.attname = 'id' AND c.relname = 'organizations')
          ORDER BY 1",
     )

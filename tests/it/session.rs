@@ -17,7 +17,7 @@ use tenantry::{
     auth::{Caller, Permission},
     clock::Clock,
     error::{Error, ErrorCode},
-    tenancy::{Access, Destination, Opened, open},
+    tenancy::{Access, Destination, Opened, Preference, open},
 };
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
@@ -42,8 +42,15 @@ fn caller(subject: &str, organization: Option<&str>) -> Caller {
 
 async fn open_as(app: &App, caller: &Caller, slug: Option<&str>) -> Result<Opened, Error> {
     let destination = Destination { slug: slug.map(str::to_owned), client_ip: None };
-    open(&app.engine.placement, &app.engine.environment, caller, &destination, Access::Read, None)
-        .await
+    open(
+        &app.engine.placement,
+        &app.engine.environment,
+        caller,
+        &destination,
+        Access::Read,
+        Preference::Home,
+    )
+    .await
 }
 
 /// Every connection of the pool is idle and remembers nothing, and requests are right.
@@ -402,8 +409,14 @@ async fn a_failed_transaction_is_never_committed_by_name_only() {
     let person = caller("acme-owner", Some("acme"));
     let destination = Destination { slug: None, client_ip: None };
     let engine = &app.engine;
-    let opened =
-        open(&engine.placement, &engine.environment, &person, &destination, Access::Write, None);
+    let opened = open(
+        &engine.placement,
+        &engine.environment,
+        &person,
+        &destination,
+        Access::Write,
+        Preference::Home,
+    );
     let session = opened.await.unwrap().session;
     session.execute_unprepared("UPDATE projects SET name = 'lost'").await.unwrap();
     session.execute_unprepared("SELECT 1 / 0").await.unwrap_err();
