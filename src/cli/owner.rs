@@ -1,15 +1,15 @@
-//! The way to the database of commands that maintain it: as the owner, who is bound by policies as well.
+//! The way to the databases of commands that maintain them: as the owner, who is bound by policies as well.
 #![expect(
     clippy::disallowed_types,
     reason = "maintenance is of the whole database, not of a tenant"
 )]
 
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
-use super::Failure;
-use crate::config::parse_database_url;
+use super::{Failure, say};
+use crate::config::{NamedDatabase, databases, parse_database_url};
 
-/// The database as its owner.
+/// The databases as their owner.
 #[derive(Debug, clap::Args)]
 pub(super) struct Owner {
     /// PostgreSQL as a role that may act as tenantry_owner.
@@ -21,10 +21,20 @@ pub(super) struct Owner {
         global = true
     )]
     migration_database_url: Option<String>,
+
+    /// Databases of organizations' own, as NAME=URL, separated by white space; each as a role that may act as tenantry_owner.
+    #[arg(
+        long,
+        env = "MIGRATION_DATABASES",
+        value_name = "MIGRATION_DATABASES",
+        hide_env_values = true,
+        global = true
+    )]
+    migration_databases: Option<String>,
 }
 
 impl Owner {
-    /// A connection that acts as the owner of every table.
+    /// A connection to the control database that acts as the owner of every table.
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
         let url = self.migration_database_url.as_deref().ok_or_else(|| {
             Failure::new(
@@ -32,11 +42,95 @@ impl Owner {
             )
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
-        let mut connection = PgConnection::connect_with(&options).await.map_err(Failure::new)?;
-        connection
-            .execute("SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC'")
-            .await
-            .map_err(Failure::new)?;
+        let mut connection = connect_as_owner(&options).await?;
+        check_control(&mut connection).await?;
         Ok(connection)
     }
+
+    /// The databases of organizations' own that are configured.
+    pub(super) fn databases(&self) -> Result<Vec<NamedDatabase>, Failure> {
+        let text = self.migration_databases.as_deref().unwrap_or_default();
+        databases("MIGRATION_DATABASES", text).map_err(Failure::new)
+    }
+
+    /// A connection to one of them that acts as the owner of every table.
+    pub(super) async fn dedicated(&self, name: &str) -> Result<PgConnection, Failure> {
+        let database =
+            self.databases()?.into_iter().find(|database| database.name == name).ok_or_else(
+                || Failure::new(format!("the database {name} is not in MIGRATION_DATABASES")),
+            )?;
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::new(format!("the database {name}: {error}"));
+        let mut connection =
+            connect_as_owner(&database.connect).await.map_err(|error| failed(&error))?;
+        match known_as(&mut connection).await.map_err(|error| failed(&error))? {
+            Some(known) if known == name => Ok(connection),
+            Some(known) => Err(failed(&format!("it calls itself {known}"))),
+            None => Err(failed(&"it is not made ready: run tenantry migrate")),
+        }
+    }
+
+    /// Does the same in each of them; what fails is told, and the others go on. Answers the names of those that failed.
+    pub(super) async fn in_each(
+        &self,
+        mut act: impl AsyncFnMut(&str, &mut PgConnection) -> Result<(), Failure>,
+    ) -> Result<Vec<String>, Failure> {
+        let mut failed = Vec::new();
+        for NamedDatabase { name, .. } in self.databases()? {
+            let outcome = match self.dedicated(&name).await {
+                Ok(mut connection) => act(&name, &mut connection)
+                    .await
+                    .map_err(|error| Failure::new(format!("the database {name}: {error}"))),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                say(format!("failed: {error}"));
+                failed.push(name);
+            }
+        }
+        Ok(failed)
+    }
+}
+
+/// A connection that acts as the owner of every table.
+pub(super) async fn connect_as_owner(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    connection
+        .execute(
+            "SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC'",
+        )
+        .await?;
+    Ok(connection)
+}
+
+/// Refuses a database of organizations' own: there commands would look after a part for the whole.
+pub(super) async fn check_control(connection: &mut PgConnection) -> Result<(), Failure> {
+    match known_as(connection).await? {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format!(
+            "MIGRATION_DATABASE_URL leads to the database {name} of organizations' own: it must be the control database"
+        ))),
+    }
+}
+
+/// The databases of organizations' own in which somebody lives or has a copy, as the control database knows.
+pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT substring(place FROM 10) AS name
+         FROM app.placements p, unnest(ARRAY[p.home, p.moving_to, p.old_home]) place
+         WHERE place LIKE 'database:%' ORDER BY name",
+    )
+    .fetch_all(control)
+    .await
+}
+
+/// The name that a database of organizations' own has; none for a control database, of whatever version.
+async fn known_as(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let may_have_one: bool = sqlx::query_scalar("SELECT to_regclass('app.database') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !may_have_one {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT app.database_name()").fetch_one(connection).await
 }
