@@ -8,7 +8,8 @@ use std::{
 use super::{Placement, Transaction, dedicated::Dedicated, route::Onward};
 use crate::error::Result;
 
-/// How long whoever has come to an organization waits for the directory to know it, so that their next request finds the way.
+/// How long whoever has changed something waits for the directory to know it, so that what they do next finds its way: an invitation
+/// is accepted in the control database.
 const DIRECTORY_WAIT: Duration = Duration::from_secs(2);
 
 /// Where a session is, if not in the control database.
@@ -67,16 +68,15 @@ impl Abroad {
         };
         // Large, and rare.
         Box::pin(async {
-            let Some(begun) = begun else {
-                database.news.notify_one();
-                return;
-            };
-            if let Err(error) = begun.commit().await {
-                tracing::warn!(%error, database = %database.name(), "committed there, but not where it was begun");
+            if let Some(begun) = begun {
+                if let Err(error) = begun.commit().await {
+                    tracing::warn!(%error, database = %database.name(), "committed there, but not where it was begun");
+                }
             }
             let following = placement.follow(&database);
-            if let Ok(Err(error)) = tokio::time::timeout(DIRECTORY_WAIT, following).await {
-                tracing::warn!(%error, database = %database.name(), "the directory does not follow");
+            if !matches!(tokio::time::timeout(DIRECTORY_WAIT, following).await, Ok(Ok(()))) {
+                // It will be tried again, and told then.
+                database.news.notify_one();
             }
         })
         .await;

@@ -1,11 +1,18 @@
 //! Databases of organizations' own: the pools of each, opened on need and closed when idle, and used only once it is known to be
 //! the one that is meant, to have every step, and to keep tenants apart.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use migration::Status;
 use sea_orm::Values;
-use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::sync::{Mutex, Notify};
 use tokio_postgres::Row;
 
 use super::{
@@ -32,11 +39,12 @@ pub(super) struct Dedicated {
     system: Connections,
     /// For looking at it, and for what goes on between it and the control database.
     upkeep: Connections,
-    usable: OnceCell<()>,
+    /// It was as it must be when somebody last looked, which one does at a time.
+    is_usable: AtomicBool,
+    checking: Mutex<()>,
     /// Something may have been committed that the directory is to follow.
     pub(super) news: Notify,
-    /// One follows at a time.
-    pub(super) following: Mutex<()>,
+    pub(super) rounds: Rounds,
 }
 
 impl Dedicated {
@@ -51,9 +59,10 @@ impl Dedicated {
             requests: Connections::new(&pool("tenantry", options.max_connections))?,
             system: Connections::with(&pool("tenantry system", system), PATIENCE)?,
             upkeep: Connections::with(&pool("tenantry upkeep", 1), PATIENCE)?,
-            usable: OnceCell::new(),
+            is_usable: AtomicBool::new(false),
+            checking: Mutex::default(),
             news: Notify::new(),
-            following: Mutex::default(),
+            rounds: Rounds::default(),
         })
     }
 
@@ -71,16 +80,28 @@ impl Dedicated {
 
     /// Looks at it once, and again for as long as it is not as it must be.
     pub(super) async fn check(&self) -> Result<()> {
-        let check = async || {
-            let problems = self.problems().await?;
-            match problems.first() {
-                None => Ok(()),
-                Some(problem) => Err(Error::unavailable(format!("{}: {problem}", self.name))),
-            }
-        };
+        if self.is_usable.load(Ordering::Acquire) {
+            return Ok(());
+        }
         // Large, and rare.
-        Box::pin(self.usable.get_or_try_init(check)).await?;
-        Ok(())
+        Box::pin(async {
+            let _one_at_a_time = self.checking.lock().await;
+            if self.is_usable.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            self.check_again().await
+        })
+        .await
+    }
+
+    /// Looks at it, whatever was found before. One that cannot be reached is what it was.
+    pub(super) async fn check_again(&self) -> Result<()> {
+        let problems = self.problems().await?;
+        self.is_usable.store(problems.is_empty(), Ordering::Release);
+        match problems.first() {
+            None => Ok(()),
+            Some(problem) => Err(Error::unavailable(format!("{}: {problem}", self.name))),
+        }
     }
 
     /// Why it must not be used.
@@ -147,6 +168,28 @@ impl Dedicated {
         let pools =
             [("requests", &self.requests), ("system", &self.system), ("upkeep", &self.upkeep)];
         pools.map(|(name, pool)| pool.state(&format!("{} {name}", self.name)))
+    }
+}
+
+/// Rounds of the same work, one at a time: whoever wants one is served by any that begins after they have asked.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    begun: AtomicU64,
+    /// The newest round that has succeeded.
+    done: Mutex<u64>,
+}
+
+impl Rounds {
+    pub(super) async fn join(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let asked = self.begun.load(Ordering::Acquire);
+        let mut done = self.done.lock().await;
+        if *done > asked {
+            return Ok(());
+        }
+        let round = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        work.await?;
+        *done = round;
+        Ok(())
     }
 }
 

@@ -2,7 +2,10 @@
 //! they know of people follows what was committed here. Both bring rows as they are, not what happened to them, so that bringing
 //! them twice, or after something else, does no harm.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sea_orm::Values;
 
@@ -15,6 +18,9 @@ use crate::error::Result;
 
 /// How often is looked for what another server has left.
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often a database is looked at, whether it is still as it must be.
+const LOOK: Duration = Duration::from_mins(5);
 
 /// Changes that are brought at once.
 const BATCH: i32 = 1_000;
@@ -34,9 +40,13 @@ impl Placement {
     }
 
     async fn keep_following(&self, database: &Arc<Dedicated>) {
+        let mut looked = None::<Instant>;
         loop {
             let followed = async {
-                database.check().await?;
+                if looked.is_none_or(|looked| looked.elapsed() > LOOK) {
+                    database.check_again().await?;
+                    looked = Some(Instant::now());
+                }
                 self.follow(database).await
             };
             if let Err(error) = followed.await {
@@ -51,7 +61,10 @@ impl Placement {
 
     /// Brings everything to the directory that was committed in a database so far.
     pub(super) async fn follow(&self, database: &Dedicated) -> Result<()> {
-        let _one_at_a_time = database.following.lock().await;
+        database.rounds.join(self.follow_all(database)).await
+    }
+
+    async fn follow_all(&self, database: &Dedicated) -> Result<()> {
         loop {
             let news = "SELECT numbers, news::text AS news, news ->> 'organization' AS organization FROM app.directory_news($1)";
             let parameters = Parameters::of(Some(Values(vec![BATCH.into()])))?;

@@ -1,5 +1,6 @@
 //! Organizations that live in a database of their own.
 
+mod routing;
 mod settled;
 
 use migration::placement::TABLES;

@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 use tenantry::{
     admission::{AdmissionLimits, Attempts, Gates},
     auth::{self, Claims, JwksOptions, Verifier},
@@ -144,14 +145,22 @@ impl App {
     }
 
     pub async fn on(database: Database, settings: Settings) -> Self {
+        let through = |connect: PgConnectOptions| match &settings.socket {
+            Some(folder) => connect.socket(folder),
+            None => connect,
+        };
         let options = DatabaseOptions {
-            connect: match &settings.socket {
-                Some(folder) => database.app().socket(folder),
-                None => database.app(),
-            },
+            connect: through(database.app()),
             listen: None,
             replica: None,
-            dedicated: settings.dedicated.iter().map(Dedicated::options).collect(),
+            dedicated: settings
+                .dedicated
+                .iter()
+                .map(|dedicated| {
+                    let (name, connect) = dedicated.options();
+                    (name, through(connect))
+                })
+                .collect(),
             max_connections: settings.max_connections,
             acquire_timeout: Duration::from_secs(5),
             statement_cache: settings.statement_cache,

@@ -1,0 +1,301 @@
+//! Requests find an organization in its own database, and what belongs to everybody in the control database.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::acme_in_eu;
+use crate::performance::relay::Relay;
+use crate::support::{
+    App, Client, Reply, Settings,
+    app::{token, token_with},
+    dedicated::Dedicated,
+    placement::{ACME, GLOBEX},
+};
+
+const NAMES: &str =
+    "{ organization { slug projects(first: 100) { nodes { name createdBy { name } } } } }";
+const MEMBERSHIPS: &str = "{ viewer { memberships { slug name role } } }";
+const INVITE: &str =
+    "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
+const ACCEPT: &str = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) {
+    organization { slug viewerRole projects(first: 1) { totalCount } } member { user { email } } } }";
+
+async fn served() -> Option<(App, Dedicated)> {
+    let (control, eu) = acme_in_eu().await?;
+    let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    Some((App::on(control, settings).await, eu))
+}
+
+fn create(name: &str) -> String {
+    format!(
+        "mutation {{ createProject(input: {{ name: \"{name}\" }}) {{ project {{ name createdBy {{ name }} }} }} }}"
+    )
+}
+
+fn guest(app: &App) -> Client {
+    let claims =
+        json!({ "sub": "new", "email": "new@example.com", "email_verified": true, "name": "Nora" });
+    app.client(None, Some(token_with(&claims)))
+}
+
+fn slugs(data: &Value) -> Vec<&str> {
+    let all = data["viewer"]["memberships"].as_array().unwrap();
+    all.iter().map(|membership| membership["slug"].as_str().unwrap()).collect()
+}
+
+async fn invited(app: &App) -> String {
+    let data = app.person("acme-admin").data(INVITE).await;
+    let link = data["inviteMember"]["link"].as_str().unwrap();
+    link.split_once("token=").unwrap().1.to_owned()
+}
+
+async fn keyed(client: &Client, key: &str, query: &str, variables: Value) -> Reply {
+    let body = json!({ "query": query, "variables": variables });
+    Reply::of(client.post().header("idempotency-key", key).json(&body)).await
+}
+
+#[tokio::test]
+async fn an_organization_works_in_a_database_of_its_own() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    let made = owner.data(&create("There")).await;
+    assert_eq!(made["createProject"]["project"]["createdBy"]["name"], "Olivia");
+    let there = "SELECT count(*) FROM app.projects WHERE name = 'There'";
+    assert_eq!(eu.database.exactly::<i64>(there).await, 1);
+    assert_eq!(app.database.exactly::<i64>(there).await, 0);
+    let claim = token_with(&json!({ "sub": "acme-owner", "org": ACME }));
+    let by_claim = app.client(None, Some(claim)).data(NAMES).await;
+    assert_eq!(by_claim, owner.data(NAMES).await);
+    assert_eq!(by_claim["organization"]["projects"]["nodes"][0]["name"], "There");
+    // Others are where they were, and nobody sees what they should not.
+    let globex = app.person("globex-owner");
+    assert_eq!(globex.data(NAMES).await["organization"]["slug"], "globex");
+    app.client(Some("acme"), Some(token("globex-owner")))
+        .query(NAMES)
+        .await
+        .assert_refused(404, "NOT_FOUND");
+    let claim = token_with(&json!({ "sub": "acme-owner", "org": GLOBEX }));
+    app.client(Some("acme"), Some(claim))
+        .query(NAMES)
+        .await
+        .assert_refused(403, "ORGANIZATION_MISMATCH");
+}
+
+#[tokio::test]
+async fn memberships_are_of_all_databases() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    assert_eq!(slugs(&owner.data(MEMBERSHIPS).await), ["acme"]);
+    owner.data("mutation { createOrganization(input: { name: \"Second\", slug: \"second\" }) { organization { slug } } }").await;
+    let outside = app.client(None, Some(token("acme-owner")));
+    for client in [&owner, &outside, &app.client(Some("second"), Some(token("acme-owner")))] {
+        assert_eq!(slugs(&client.data(MEMBERSHIPS).await), ["acme", "second"]);
+    }
+    let founded = "SELECT count(*) FROM app.organizations WHERE slug = 'second'";
+    assert_eq!(app.database.exactly::<i64>(founded).await, 1);
+    assert_eq!(eu.database.exactly::<i64>(founded).await, 0);
+}
+
+#[tokio::test]
+async fn an_invitation_leads_into_another_database() {
+    let Some((app, eu)) = served().await else { return };
+    let invitation = invited(&app).await;
+    let guest = guest(&app);
+    let variables = json!({ "token": invitation });
+    let reply = keyed(&guest, "once", ACCEPT, variables.clone()).await;
+    let replayed = keyed(&guest, "once", ACCEPT, variables).await;
+    assert_eq!(replayed.headers["idempotency-replayed"], "true");
+    let data = reply.data();
+    assert_eq!(data, replayed.data());
+    let accepted = &data["acceptInvitation"];
+    assert_eq!(accepted["organization"]["viewerRole"], "MEMBER");
+    assert_eq!(accepted["member"]["user"]["email"], "new@example.com");
+    // The way is known at once, to whoever looks for it.
+    assert_eq!(slugs(&guest.data(MEMBERSHIPS).await), ["acme"]);
+    let claims = json!({ "sub": "new", "email": "new@example.com", "email_verified": true });
+    let inside = app.client(Some("acme"), Some(token_with(&claims)));
+    assert_eq!(
+        inside.data(&create("Nora's")).await["createProject"]["project"]["createdBy"]["name"],
+        "Nora"
+    );
+    let known = "SELECT count(*) FROM auth.users WHERE email = 'new@example.com'";
+    assert_eq!(eu.database.exactly::<i64>(known).await, 1);
+    // Whoever is removed is out with the next request.
+    let members = app
+        .person("acme-owner")
+        .data("{ organization { members { nodes { id user { email } } } } }")
+        .await;
+    let members = members["organization"]["members"]["nodes"].as_array().unwrap();
+    let member =
+        members.iter().find(|member| member["user"]["email"] == "new@example.com").unwrap();
+    let remove = "mutation ($id: ID!) { removeMember(input: { id: $id }) { member { id } } }";
+    app.person("acme-owner").query_with(remove, json!({ "id": member["id"] })).await.data();
+    inside.query(NAMES).await.assert_refused(404, "NOT_FOUND");
+    assert!(slugs(&guest.data(MEMBERSHIPS).await).is_empty());
+}
+
+#[tokio::test]
+async fn slugs_are_one_for_all_databases() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    let rename = |slug: &str| {
+        format!(
+            "mutation {{ updateOrganization(input: {{ slug: \"{slug}\" }}) {{ organization {{ slug }} }} }}"
+        )
+    };
+    owner.query(&rename("globex")).await.assert_failed("CONFLICT");
+    owner.data(&rename("acme-eu")).await;
+    assert_eq!(slugs(&owner.data(MEMBERSHIPS).await), ["acme-eu"]);
+    let renamed = app.client(Some("acme-eu"), Some(token("acme-owner")));
+    assert_eq!(renamed.data(NAMES).await["organization"]["slug"], "acme-eu");
+    let told = owner.query(NAMES).await;
+    assert_eq!(told.body["extensions"]["organizationSlug"], "acme-eu");
+    for slug in ["acme", "acme-eu"] {
+        app.person("globex-owner").query(&rename(slug)).await.assert_failed("CONFLICT");
+    }
+    let states = "SELECT array_agg(slug || ' ' || (retired_at IS NULL) ORDER BY slug) FROM app.organization_slugs WHERE slug LIKE 'acme%'";
+    for database in [&app.database, &eu.database] {
+        assert_eq!(database.exactly::<Vec<String>>(states).await, ["acme false", "acme-eu true"]);
+    }
+    let delete =
+        "mutation { deleteOrganization(input: { slug: \"acme-eu\" }) { organization { slug } } }";
+    renamed.data(delete).await;
+    assert!(slugs(&app.client(None, Some(token("acme-owner"))).data(MEMBERSHIPS).await).is_empty());
+    assert_eq!(app.database.exactly::<Vec<String>>(states).await, ["acme false", "acme-eu false"]);
+    app.person("globex-owner").query(&rename("acme-eu")).await.assert_failed("CONFLICT");
+}
+
+#[tokio::test]
+async fn people_are_known_as_they_are() {
+    let Some((app, eu)) = served().await else { return };
+    let invitation = invited(&app).await;
+    guest(&app).query_with(ACCEPT, json!({ "token": invitation })).await.data();
+    // With another address, and later with another sign-in: each leads through the control database once.
+    let moved = json!({ "sub": "new", "email": "nora@example.com", "email_verified": true });
+    let client = app.client(Some("acme"), Some(token_with(&moved)));
+    let email = "{ viewer { email } }";
+    assert_eq!(client.data(email).await["viewer"]["email"], "nora@example.com");
+    let second = json!({ "sub": "second", "email": "nora@example.com", "email_verified": true });
+    let client = app.client(Some("acme"), Some(token_with(&second)));
+    assert_eq!(client.data(email).await["viewer"]["email"], "nora@example.com");
+    let known = "SELECT array_agg(subject || ' ' || u.email ORDER BY subject) FROM auth.identities i JOIN auth.users u ON u.id = i.user_id WHERE subject NOT LIKE 'acme%'";
+    assert_eq!(
+        eu.database.exactly::<Vec<String>>(known).await,
+        ["new nora@example.com", "second nora@example.com"]
+    );
+    // And where they have not been since.
+    let elsewhere = json!({ "sub": "new", "email": "again@example.com", "email_verified": true });
+    app.client(None, Some(token_with(&elsewhere))).data(email).await;
+    let known = "SELECT count(*) FROM auth.users WHERE email = 'again@example.com'";
+    for _ in 0..100 {
+        if eu.database.exactly::<i64>(known).await == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody has told of the address");
+}
+
+#[tokio::test]
+async fn what_is_interrupted_in_the_midst_of_a_move_is_ended_by_whoever_comes() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    let before = owner.data(NAMES).await;
+    // Let go by the control database, and not taken in yet.
+    let arrival =
+        "UPDATE app.placements SET home = 'elsewhere', arrival = '{\"to\": \"database:eu\"}'";
+    eu.database.execute(arrival).await;
+    assert_eq!(owner.data(NAMES).await, before);
+    let homes = "SELECT home || ' ' || generation FROM app.placements";
+    assert_eq!(eu.database.exactly::<String>(homes).await, "shared 1");
+    let log = owner
+        .data("{ organization { auditLogs(first: 1) { nodes { action actorName metadata } } } }")
+        .await;
+    assert_eq!(
+        log["organization"]["auditLogs"]["nodes"][0],
+        json!({ "action": "organization.moved", "actorName": "tenantry tenant move", "metadata": { "to": "database:eu" } })
+    );
+    // Let go there, and not taken back yet; everything was brought before.
+    for table in ["app.projects", "billing.usage", "audit.audit_logs"] {
+        let rows: Vec<String> = eu
+            .database
+            .exactly(&format!("SELECT coalesce(array_agg(t::text), '{{}}') FROM {table} t"))
+            .await;
+        for row in rows {
+            let insert =
+                format!("INSERT INTO {table} SELECT ('{}'::{table}).*", row.replace('\'', "''"));
+            app.database.execute(&insert).await;
+        }
+    }
+    app.database
+        .execute("UPDATE app.placements SET moving_to = 'shared', arrival = '{\"to\": \"shared\"}'")
+        .await;
+    eu.database.execute("UPDATE app.placements SET home = 'elsewhere', generation = 2").await;
+    owner.data(&create("Back")).await;
+    assert_eq!(app.database.exactly::<String>(homes).await, "shared 2");
+    assert_eq!(eu.database.exactly::<String>(homes).await, "elsewhere 2");
+    let back = "SELECT count(*) FROM app.projects WHERE name = 'Back'";
+    assert_eq!(app.database.exactly::<i64>(back).await, 1);
+    // What none of them says is no reason to guess.
+    let lost = "UPDATE app.placements SET home = 'database:eu', generation = 7, old_home = NULL";
+    app.database.execute(lost).await;
+    owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
+    assert_eq!(eu.database.exactly::<String>(homes).await, "elsewhere 2");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
+    let Some((app, eu)) = served().await else { return };
+    let refused = async |app: &App| {
+        app.person("acme-owner").query(NAMES).await.assert_refused(503, "UNAVAILABLE");
+        app.person("globex-owner").data(NAMES).await;
+    };
+    // Open to everybody, known by another name, and behind: each until it is mended.
+    for (spoil, mend) in [
+        ("GRANT SELECT ON app.projects TO PUBLIC", "REVOKE SELECT ON app.projects FROM PUBLIC"),
+        ("UPDATE app.database SET name = 'us'", "UPDATE app.database SET name = 'eu'"),
+        (
+            "DELETE FROM migration.seaql_migrations WHERE version = 'm0017_database'",
+            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('m0017_database', 0)",
+        ),
+    ] {
+        eu.database.execute(spoil).await;
+        let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+        let app = App::on(app.database.clone(), settings).await;
+        refused(&app).await;
+        assert_eq!(app.engine.placement.findings_of_databases().await.len(), 1);
+        eu.database.execute(mend).await;
+        app.person("acme-owner").data(NAMES).await;
+    }
+    // A server that was never told of it.
+    let other = App::on(app.database.clone(), Settings::default()).await;
+    refused(&other).await;
+    assert!(other.engine.placement.findings_of_databases().await.is_empty());
+}
+
+#[tokio::test]
+async fn the_way_to_another_database_is_no_longer() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Relay::between(folder.path(), &control.socket()).unwrap();
+    let socket = Some(folder.path().to_owned());
+    let settings =
+        Settings { socket, max_connections: 1, dedicated: vec![eu], ..Settings::default() };
+    let app = App::on(control, settings).await;
+    let mut seen = Vec::new();
+    for person in ["acme-owner", "globex-owner"] {
+        let mut talk = relay.take();
+        for _ in 0..4 {
+            relay.take();
+            app.person(person)
+                .data("{ organization { projects(first: 9) { nodes { name } } } }")
+                .await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            talk = relay.take();
+        }
+        seen.push((talk.statements, talk.waits));
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], (4, 3));
+}
