@@ -29,6 +29,7 @@ mod m0014_move;
 mod m0015_tenant;
 mod m0016_schemas;
 mod m0017_database;
+mod m0018_directory;
 
 use sea_orm_migration::prelude::*;
 
@@ -74,6 +75,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_tenant::Migration),
             Box::new(m0016_schemas::Migration),
             Box::new(m0017_database::Migration),
+            Box::new(m0018_directory::Migration),
         ]
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     outbox,
     request::Engine,
-    tenancy::{Access, Reason, open_system},
+    tenancy::{Access, Reason, SystemSession, open_system_everywhere},
 };
 
 /// Partitions are three months ahead, so it does not matter when in a day.
@@ -17,20 +17,25 @@ const INTERVAL: Duration = Duration::from_hours(6);
 /// Looks now and again for ever; dropping it stops.
 pub(super) async fn maintain(engine: Arc<Engine>) {
     loop {
-        match ensure(&engine).await {
-            Ok((0, 0)) => {}
-            Ok((partitions, forgotten)) => tracing::info!(partitions, forgotten, "maintained"),
-            Err(error) => tracing::error!(%error, "maintenance failed"),
+        let (placement, environment) = (&engine.placement, &engine.environment);
+        let sessions =
+            open_system_everywhere(placement, environment, Reason::Maintenance, Access::Write);
+        for session in sessions.await {
+            match ensure(session).await {
+                Ok((0, 0)) => {}
+                Ok((partitions, forgotten)) => tracing::info!(partitions, forgotten, "maintained"),
+                Err(error) => {
+                    tracing::error!(%error, cause = error.cause(), "maintenance failed");
+                }
+            }
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
 /// How many partitions were made, and rows forgotten.
-async fn ensure(engine: &Engine) -> Result<(usize, i64)> {
-    let (placement, environment) = (&engine.placement, &engine.environment);
-    let session =
-        open_system(placement, environment, None, Reason::Maintenance, Access::Write).await?;
+async fn ensure(session: Result<SystemSession>) -> Result<(usize, i64)> {
+    let session = session?;
     let partitions = audit::ensure_partitions(&session).await?;
     let forgotten = outbox::forget_processed(&session).await?;
     session.commit().await?;

@@ -68,10 +68,10 @@ impl Abroad {
         };
         // Large, and rare.
         Box::pin(async {
-            if let Some(begun) = begun {
-                if let Err(error) = begun.commit().await {
-                    tracing::warn!(%error, database = %database.name(), "committed there, but not where it was begun");
-                }
+            if let Some(begun) = begun
+                && let Err(error) = begun.commit().await
+            {
+                tracing::warn!(%error, database = %database.name(), "committed there, but not where it was begun");
             }
             let following = placement.follow(&database);
             if !matches!(tokio::time::timeout(DIRECTORY_WAIT, following).await, Ok(Ok(()))) {

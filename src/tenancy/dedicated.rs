@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A connection that nobody has used for so long is closed, and how often that is looked at.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// One of them.

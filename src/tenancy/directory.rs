@@ -61,7 +61,8 @@ impl Placement {
 
     /// Brings everything to the directory that was committed in a database so far.
     pub(super) async fn follow(&self, database: &Dedicated) -> Result<()> {
-        database.rounds.join(self.follow_all(database)).await
+        // Large, and rare.
+        database.rounds.join(Box::pin(self.follow_all(database))).await
     }
 
     async fn follow_all(&self, database: &Dedicated) -> Result<()> {

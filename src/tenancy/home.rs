@@ -115,7 +115,7 @@ impl Homes {
         match home {
             Home::Shared => drop(self.lock().pop(name)),
             Home::Schema(_) | Home::Database(_) => {
-                drop(self.lock().put(name.to_owned(), home.clone()))
+                drop(self.lock().put(name.to_owned(), home.clone()));
             }
         }
     }

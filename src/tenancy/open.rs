@@ -129,10 +129,14 @@ pub async fn open(
         None => begin(placement, access, &question, at_control).await?,
     };
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&begun.row, "outcome")?) {
-        begun.transaction.roll_back().await;
-        provision(placement, caller).await?;
-        placement.people().notify_one();
-        begun = begin(placement, access, &question, at_control).await?;
+        // Large, and rare.
+        begun = Box::pin(async {
+            begun.transaction.roll_back().await;
+            provision(placement, caller).await?;
+            placement.people().notify_one();
+            begin(placement, access, &question, at_control).await
+        })
+        .await?;
     }
     let Begun { transaction, row, database } = begun;
     let tenant = tenant(&row)?;

@@ -106,7 +106,7 @@ pub(super) struct Begun {
 
 /// What came of looking in one place.
 enum Found {
-    Begun(Begun),
+    Begun(Box<Begun>),
     /// Look there.
     Home(Home),
 }
@@ -125,7 +125,7 @@ pub(super) async fn begin(
             let look = look_in_database(placement, access, question, name, &mut brought);
             // Large, and every request would carry it.
             match Box::pin(look).await? {
-                Found::Begun(begun) => return Ok(begun),
+                Found::Begun(begun) => return Ok(*begun),
                 Found::Home(found) => home = found,
             }
             continue;
@@ -170,13 +170,17 @@ async fn look_in_database(
         question.ask(database.requests(), access, None, &Home::Shared.name()).await?;
     let outcome: &str = get(&there, "outcome")?;
     if outcome == "OK" {
-        return Ok(Found::Begun(Begun { transaction, row: there, database: Some(database) }));
+        return Ok(Found::Begun(Box::new(Begun {
+            transaction,
+            row: there,
+            database: Some(database),
+        })));
     }
     transaction.roll_back().await;
     // No home has this name, so that nothing is opened.
     let (transaction, row) = question.ask(placement.requests(), access, None, "").await?;
     if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
-        return Ok(Found::Begun(Begun { transaction, row, database: None }));
+        return Ok(Found::Begun(Box::new(Begun { transaction, row, database: None })));
     }
     let organization = OrganizationId(get(&row, "organization_id")?);
     let home = told(&row, organization)?;
@@ -193,7 +197,7 @@ async fn look_in_database(
     }
     if *brought {
         // It knows the person by now, and does not let them in.
-        return Ok(Found::Begun(Begun { transaction, row: there, database: None }));
+        return Ok(Found::Begun(Box::new(Begun { transaction, row: there, database: None })));
     }
     let person = copy_of_person(&transaction, get(&row, "user_id")?).await?;
     transaction.roll_back().await;
@@ -314,6 +318,19 @@ pub(super) async fn enter(
     };
     // Large, and rare.
     Box::pin(onward).await
+}
+
+/// Begins for work without a person in a database of organizations' own, in none of these.
+pub(super) async fn begin_in(
+    placement: &Placement,
+    access: Access,
+    database: &Dedicated,
+) -> Result<Transaction> {
+    let database = placement.database(database.name()).await?;
+    let parameters = Parameters::of(Some(entering(None, None)))?;
+    let (transaction, _) =
+        Transaction::begin(database.system(), access, None, ENTER, &parameters).await?;
+    Ok(transaction)
 }
 
 /// Begins for work without a person, where the organization lives; without one, in the control database.

@@ -7,7 +7,8 @@ use super::{
     Access, Change, Environment, Placement, Rules, Transaction,
     abroad::Abroad,
     change::Changes,
-    route::{begin_system, enter},
+    dedicated::Dedicated,
+    route::{begin_in, begin_system, enter},
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
@@ -76,19 +77,49 @@ pub async fn open_system(
     access: Access,
 ) -> Result<SystemSession> {
     let (transaction, database) = begin_system(placement, access, organization).await?;
-    Ok(SystemSession {
-        transaction,
-        abroad: Abroad::new(database),
-        organization: Mutex::new(organization),
-        reason,
-        now: environment.clock.now(),
-        rules: Arc::clone(&environment.rules),
-        changes: Changes::default(),
-        placement: placement.clone(),
-    })
+    Ok(SystemSession::new(placement, environment, transaction, database, organization, reason))
+}
+
+/// Opens a session of the system's in each database, in no organization: the control database's, then those of organizations' own
+/// by name. One that cannot be reached is an error of its own.
+pub async fn open_system_everywhere(
+    placement: &Placement,
+    environment: &Environment,
+    reason: Reason,
+    access: Access,
+) -> Vec<Result<SystemSession>> {
+    let mut all = vec![open_system(placement, environment, None, reason, access).await];
+    for database in placement.databases().all() {
+        let opened = begin_in(placement, access, database).await.map(|transaction| {
+            let database = Some(Arc::clone(database));
+            SystemSession::new(placement, environment, transaction, database, None, reason)
+        });
+        all.push(opened);
+    }
+    all
 }
 
 impl SystemSession {
+    fn new(
+        placement: &Placement,
+        environment: &Environment,
+        transaction: Transaction,
+        database: Option<Arc<Dedicated>>,
+        organization: Option<OrganizationId>,
+        reason: Reason,
+    ) -> Self {
+        Self {
+            transaction,
+            abroad: Abroad::new(database),
+            organization: Mutex::new(organization),
+            reason,
+            now: environment.clock.now(),
+            rules: Arc::clone(&environment.rules),
+            changes: Changes::default(),
+            placement: placement.clone(),
+        }
+    }
+
     /// Goes on inside an organization, which was found in this transaction.
     ///
     /// # Errors

@@ -256,8 +256,8 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
         ("GRANT SELECT ON app.projects TO PUBLIC", "REVOKE SELECT ON app.projects FROM PUBLIC"),
         ("UPDATE app.database SET name = 'us'", "UPDATE app.database SET name = 'eu'"),
         (
-            "DELETE FROM migration.seaql_migrations WHERE version = 'm0017_database'",
-            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('m0017_database', 0)",
+            "DELETE FROM migration.seaql_migrations WHERE version = 'm0018_directory'",
+            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('m0018_directory', 0)",
         ),
     ] {
         eu.database.execute(spoil).await;
