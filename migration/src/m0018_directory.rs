@@ -241,6 +241,25 @@ REVOKE EXECUTE ON FUNCTION app.directory_tables, app.note_directory_change, app.
 GRANT EXECUTE ON FUNCTION app.directory_news, app.directory_followed, app.follow_directory, app.reserve_slug TO tenantry_app;
 ";
 
+const MOVING: &str = r"
+-- As before, but only for the organization that is on its way: whoever writes in it may go on in another one.
+CREATE OR REPLACE FUNCTION app.note_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+BEGIN
+    INSERT INTO app.pending_changes (organization_id, table_name, key)
+        SELECT p.organization_id,
+               (SELECT c.relname FROM pg_class c WHERE c.oid = coalesce(pg_partition_root(TG_RELID), TG_RELID)),
+               jsonb_object_agg(k, changed -> k)
+        FROM app.placements p CROSS JOIN unnest(TG_ARGV) k
+        WHERE p.organization_id = (changed ->> TG_ARGV[0])::uuid AND p.moving_to IS NOT NULL
+        GROUP BY p.organization_id;
+    RETURN NULL;
+END
+$$;
+";
+
 fn sql() -> String {
     let (changes, people) = ("app.directory_changes", "auth.people_changes");
     let queue = &[Verb::Select, Verb::Insert, Verb::Delete];
@@ -254,6 +273,7 @@ fn sql() -> String {
         rls::definer("app.organization_slugs", &[Verb::Delete]),
         PEOPLE.to_owned(),
         DIRECTORY.to_owned(),
+        MOVING.to_owned(),
     ]
     .concat()
 }

@@ -11,6 +11,7 @@ use crate::support::{
     app::{token, token_with},
     dedicated::Dedicated,
     placement::{ACME, GLOBEX},
+    stripe::{FakeStripe, WEBHOOK_SECRET, signature},
 };
 
 const NAMES: &str =
@@ -268,6 +269,11 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
         eu.database.execute(mend).await;
         app.person("acme-owner").data(NAMES).await;
     }
+    // One that is not there.
+    let mut gone = eu.clone();
+    gone.database.name = "nowhere".to_owned();
+    let settings = Settings { dedicated: vec![gone], ..Settings::default() };
+    refused(&App::on(app.database.clone(), settings).await).await;
     // A server that was never told of it.
     let other = App::on(app.database.clone(), Settings::default()).await;
     refused(&other).await;
@@ -298,4 +304,45 @@ async fn the_way_to_another_database_is_no_longer() {
     }
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], (4, 3));
+}
+
+#[tokio::test]
+async fn what_stripe_tells_reaches_another_database() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let stripe = FakeStripe::start().await;
+    let mut settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    settings.rules.stripe = Some(stripe.client());
+    let app = App::on(control, settings).await;
+    let prices = "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default";
+    eu.database.execute(prices).await;
+    let event = json!({ "id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1_900_000_000,
+        "data": { "object": {
+            "id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active",
+            "metadata": { "organization_id": ACME }, "cancel_at_period_end": false, "trial_end": null,
+            "items": { "data": [{ "price": { "id": "price_enterprise" },
+                "current_period_start": 1_900_000_000, "current_period_end": 1_902_592_000 }] } } } });
+    let body = event.to_string();
+    for _ in 0..2 {
+        let header = signature(WEBHOOK_SECRET, chrono::Utc::now().timestamp(), &body);
+        let request = reqwest::Client::new()
+            .post(format!("{}/webhooks/stripe", app.base))
+            .header("stripe-signature", header)
+            .body(body.clone());
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    let plan = "{ organization { plan { plan } } }";
+    let data = app.person("acme-owner").data(plan).await;
+    assert_eq!(data["organization"]["plan"]["plan"], "enterprise");
+    // There is the truth, here is what leads to it, and each has been done once.
+    let billed = format!(
+        "SELECT plan || ' ' || stripe_customer_id FROM billing.organization_billing WHERE organization_id = '{ACME}'"
+    );
+    for database in [&eu.database, &app.database] {
+        assert_eq!(database.exactly::<String>(&billed).await, "enterprise cus_1");
+    }
+    let told = "SELECT count(*) FROM audit.audit_logs WHERE action LIKE 'billing.%'";
+    assert_eq!(eu.database.exactly::<i64>(told).await, 1);
+    let done = "SELECT count(*) FROM billing.stripe_events WHERE processed_at IS NOT NULL AND error IS NULL";
+    assert_eq!(app.database.exactly::<i64>(done).await, 1);
+    assert_eq!(eu.database.exactly::<i64>("SELECT count(*) FROM billing.stripe_events").await, 0);
 }
