@@ -1,5 +1,6 @@
 //! Organizations that live in a database of their own.
 
+mod maintenance;
 mod migrating;
 mod routing;
 mod settled;
