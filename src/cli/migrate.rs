@@ -1,11 +1,17 @@
-//! `tenantry migrate`
+//! `tenantry migrate`: the control database first, then those of organizations' own, each for itself.
+#![expect(clippy::disallowed_types, reason = "databases are made ready here, for all tenants")]
 
-use migration::{Report, Schemas};
+use migration::{Report, Schemas, dedicated};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use super::{Failure, runtime, say};
-use crate::config::parse_database_url;
+use super::{
+    Failure,
+    owner::{check_control, connect_as_owner, in_use, known_as},
+    runtime, say,
+};
+use crate::config::{NamedDatabase, databases, parse_database_url};
 
-/// Bring a database up to date, and create or check the two roles. Safe to run at any time, from several places at once.
+/// Bring databases up to date, and create or check the two roles. Safe to run at any time, from several places at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Migrate {
     /// PostgreSQL as a role that may create roles: a superuser, or the owner of the database with CREATEROLE.
@@ -21,6 +27,19 @@ pub(super) struct Migrate {
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
+    /// Databases of organizations' own, as NAME=URL, separated by white space; in such a role as well.
+    #[arg(
+        long,
+        env = "MIGRATION_DATABASES",
+        value_name = "MIGRATION_DATABASES",
+        hide_env_values = true
+    )]
+    migration_databases: Option<String>,
+
+    /// These as servers will use them; the passwords become those of the role tenantry_app there.
+    #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
+    databases: Option<String>,
+
     /// Schemas of organizations that are migrated at the same time, each over a connection of its own.
     #[arg(long, value_name = "NUMBER", default_value_t = migration::CONCURRENCY)]
     concurrency: usize,
@@ -35,60 +54,197 @@ impl Migrate {
             )
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
-        let password = self.app_password()?;
+        let login = self.database_url.as_deref();
+        let password = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
+        let there = self.dedicated()?;
+        runtime()?.block_on(async {
+            let report = self
+                .migrate(&options, password.as_deref())
+                .await
+                .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
+            let mut failed = tell(&report, None);
+            let mut control = connect_as_owner(&options).await?;
+            check_control(&mut control).await?;
+            let mut missing = 0;
+            for database in &there {
+                match self.make_ready(&mut control, database).await {
+                    Ok(report) => failed.extend(tell(&report, Some(&database.name))),
+                    Err(error) => {
+                        say(format!("failed: the database {}: {error}", database.name));
+                        missing += 1;
+                    }
+                }
+            }
+            self.warn(&mut control, &there).await?;
+            if missing > 0 {
+                failed.push(format!("{missing} databases of organizations were not made ready"));
+            }
+            if failed.is_empty() {
+                return Ok(());
+            }
+            Err(Failure::new(format!(
+                "{}: mend what failed, and run tenantry migrate again",
+                failed.join(", ")
+            )))
+        })
+    }
+
+    async fn migrate(
+        &self,
+        options: &PgConnectOptions,
+        password: Option<&str>,
+    ) -> Result<Report, migration::Error> {
         let run = migration::Run {
             concurrency: self.concurrency,
             progress: |line| eprintln!("{line}"),
             ..migration::Run::default()
         };
-        let report = runtime()?
-            .block_on(migration::migrate_with(options, password.as_deref(), &run))
-            .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
-        tell(&report)
+        migration::migrate_with(options.clone(), password, &run).await
     }
 
-    /// The password of the app role, which must be the one that servers log in as.
-    fn app_password(&self) -> Result<Option<String>, Failure> {
-        let Some(text) = self.database_url.as_deref() else {
-            return Ok(None);
+    /// The databases of organizations' own, and the passwords that servers have there.
+    fn dedicated(&self) -> Result<Vec<Dedicated>, Failure> {
+        let read = |variable, text: &Option<String>| {
+            databases(variable, text.as_deref().unwrap_or_default()).map_err(Failure::new)
         };
-        let login = parse_database_url("DATABASE_URL", text).map_err(Failure::new)?;
-        if login.get_username() != migration::APP_ROLE {
-            return Err(Failure::new(format!(
-                "DATABASE_URL logs in as {}: servers must use the role {}",
-                login.get_username(),
-                migration::APP_ROLE
-            )));
+        let served = read("DATABASES", &self.databases)?;
+        read("MIGRATION_DATABASES", &self.migration_databases)?
+            .into_iter()
+            .map(|NamedDatabase { name, connect, .. }| {
+                let login = served.iter().find(|database| database.name == name);
+                let password = login
+                    .map(|login| app_password(&format!("DATABASES: {name}"), &login.url))
+                    .transpose()?
+                    .flatten();
+                Ok(Dedicated { name, connect, password })
+            })
+            .collect()
+    }
+
+    async fn make_ready(
+        &self,
+        control: &mut PgConnection,
+        database: &Dedicated,
+    ) -> Result<Report, Failure> {
+        check_unused(control, database).await?;
+        let report = self
+            .migrate(&database.connect, database.password.as_deref())
+            .await
+            .map_err(Failure::new)?;
+        let mut there = connect_as_owner(&database.connect).await?;
+        dedicated::dedicate(&mut there, &database.name).await.map_err(Failure::new)?;
+        if dedicated::bring_catalogue(control, &mut there).await? {
+            say(format!("brought the plans to the database {}", database.name));
         }
-        let url = url::Url::parse(text).map_err(Failure::new)?;
-        let password = url.password().map(|password| {
-            percent_encoding::percent_decode_str(password).decode_utf8().map(Into::into)
-        });
-        password.transpose().map_err(|_| Failure::new("the password in DATABASE_URL is not UTF-8"))
+        Ok(report)
+    }
+
+    /// Warns of databases that somebody uses, or will, and that were left as they are.
+    async fn warn(
+        &self,
+        control: &mut PgConnection,
+        migrated: &[Dedicated],
+    ) -> Result<(), Failure> {
+        let is_missing = |name: &str| !migrated.iter().any(|database| database.name == name);
+        let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())
+            .map_err(Failure::new)?;
+        for NamedDatabase { name, .. } in served.iter().filter(|served| is_missing(&served.name)) {
+            say(format!(
+                "warning: the database {name} of DATABASES is not in MIGRATION_DATABASES, and was not migrated"
+            ));
+        }
+        for name in in_use(control).await? {
+            if is_missing(&name) && !served.iter().any(|served| served.name == name) {
+                say(format!(
+                    "warning: organizations live in the database {name}, which neither MIGRATION_DATABASES nor DATABASES names"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
-fn tell(Report { applied, schemas }: &Report) -> Result<(), Failure> {
-    for step in applied {
-        say(format!("applied {step}"));
-    }
-    if schemas.migrated > 0 {
-        say(format!("migrated {} schemas of organizations", schemas.migrated));
-    }
-    for organization in &schemas.given_up {
-        say(format!("gave up the interrupted move of organization {organization}: begin it again"));
-    }
-    for (schema, reason) in &schemas.failed {
-        say(format!("failed: {schema}: {reason}"));
-    }
-    if !schemas.failed.is_empty() {
+/// A database of organizations' own, as it is migrated.
+struct Dedicated {
+    name: String,
+    connect: PgConnectOptions,
+    password: Option<String>,
+}
+
+/// The password of the app role, which must be the one that servers log in as.
+fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure> {
+    let login = parse_database_url(variable, address).map_err(Failure::new)?;
+    if login.get_username() != migration::APP_ROLE {
         return Err(Failure::new(format!(
-            "{} schemas of organizations were not migrated: mend what failed, and run tenantry migrate again",
-            schemas.failed.len()
+            "{variable} logs in as {}: servers must use the role {}",
+            login.get_username(),
+            migration::APP_ROLE
         )));
     }
-    if applied.is_empty() && *schemas == Schemas::default() {
-        say("The database is up to date.");
+    let url = url::Url::parse(address).map_err(Failure::new)?;
+    let password = url.password().map(|password| {
+        percent_encoding::percent_decode_str(password).decode_utf8().map(Into::into)
+    });
+    password
+        .transpose()
+        .map_err(|_| Failure::new(format!("the password in {variable} is not UTF-8")))
+}
+
+/// Refuses a database that is another one, before anything is changed there.
+async fn check_unused(control: &mut PgConnection, database: &Dedicated) -> Result<(), Failure> {
+    let mut there = PgConnection::connect_with(&database.connect).await?;
+    if identity(&mut there).await? == identity(control).await? {
+        return Err(Failure::new("it is the control database"));
     }
-    Ok(())
+    let is_empty: bool = sqlx::query_scalar("SELECT to_regclass('app.organizations') IS NULL")
+        .fetch_one(&mut there)
+        .await?;
+    if is_empty {
+        return Ok(());
+    }
+    let mut there = connect_as_owner(&database.connect).await?;
+    let known = known_as(&mut there).await?;
+    let in_use = "SELECT EXISTS (SELECT FROM app.organizations)";
+    match known {
+        Some(known) if known == database.name => Ok(()),
+        Some(known) => Err(Failure::new(dedicated::Error::OtherName(known))),
+        None if sqlx::query_scalar(in_use).fetch_one(&mut there).await? => {
+            Err(Failure::new(dedicated::Error::Control))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Tells one database from another.
+async fn identity(connection: &mut PgConnection) -> Result<(i64, String), sqlx::Error> {
+    sqlx::query_as("SELECT system_identifier, current_database()::text FROM pg_control_system()")
+        .fetch_one(connection)
+        .await
+}
+
+/// Tells what was done in the control database, or in the one of this name; answers what was not.
+fn tell(Report { applied, schemas }: &Report, database: Option<&str>) -> Vec<String> {
+    let there = database.map(|name| format!(" in the database {name}")).unwrap_or_default();
+    for step in applied {
+        say(format!("applied {step}{there}"));
+    }
+    if schemas.migrated > 0 {
+        say(format!("migrated {} schemas of organizations{there}", schemas.migrated));
+    }
+    for organization in &schemas.given_up {
+        say(format!(
+            "gave up the interrupted move of organization {organization}{there}: begin it again"
+        ));
+    }
+    for (schema, reason) in &schemas.failed {
+        say(format!("failed: {schema}{there}: {reason}"));
+    }
+    if applied.is_empty() && *schemas == Schemas::default() {
+        let name = database.map(|name| format!(" {name}")).unwrap_or_default();
+        say(format!("The database{name} is up to date."));
+    }
+    if schemas.failed.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("{} schemas of organizations{there} were not migrated", schemas.failed.len())]
 }

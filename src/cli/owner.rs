@@ -125,7 +125,7 @@ pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sq
 }
 
 /// The name that a database of organizations' own has; none for a control database, of whatever version.
-async fn known_as(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+pub(super) async fn known_as(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     let may_have_one: bool = sqlx::query_scalar("SELECT to_regclass('app.database') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;

@@ -5,9 +5,14 @@
 )]
 
 use clap::Subcommand;
+use migration::dedicated::bring_catalogue;
 use sqlx::{PgConnection, Row};
 
-use super::{Failure, owner::Owner, runtime, say};
+use super::{
+    Failure,
+    owner::{Owner, in_use},
+    runtime, say,
+};
 use crate::plan::Feature;
 
 /// Look at the catalogue of plans, or edit it. Servers obey with their next request.
@@ -57,14 +62,47 @@ impl Plan {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
             match self.action {
-                Action::List => list(&mut connection).await,
+                Action::List => return list(&mut connection).await,
                 Action::Set { plan, feature, limit } => {
-                    set(&mut connection, &plan, feature, limit).await
+                    set(&mut connection, &plan, feature, limit).await?;
                 }
-                Action::Price { plan, price } => set_price(&mut connection, &plan, &price).await,
+                Action::Price { plan, price } => {
+                    set_price(&mut connection, &plan, &price).await?;
+                }
             }
+            list(&mut connection).await?;
+            bring(&self.owner, &mut connection).await
         })
     }
+}
+
+/// Databases of organizations' own have copies of the catalogue.
+async fn bring(owner: &Owner, control: &mut PgConnection) -> Result<(), Failure> {
+    // Whoever edits at the same time brings what is newer.
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended('tenantry catalogue', 0))")
+        .execute(&mut *control)
+        .await?;
+    let failed = owner
+        .in_each(async |_, connection| {
+            bring_catalogue(&mut *control, connection).await?;
+            Ok(())
+        })
+        .await?;
+    let configured = owner.databases()?;
+    for name in in_use(control).await? {
+        if !configured.iter().any(|database| database.name == name) {
+            say(format!(
+                "warning: the database {name} is not in MIGRATION_DATABASES, and has the plans of before"
+            ));
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the catalogue was changed, but not in the databases {}: run the same again, or tenantry migrate",
+        failed.join(", ")
+    )))
 }
 
 async fn list(connection: &mut PgConnection) -> Result<(), Failure> {
@@ -115,7 +153,7 @@ async fn set(
     if changed.rows_affected() == 0 {
         return Err(unknown(plan));
     }
-    list(connection).await
+    Ok(())
 }
 
 async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Result<(), Failure> {
@@ -138,7 +176,7 @@ async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Re
     if changed.rows_affected() == 0 {
         return Err(unknown(plan));
     }
-    list(connection).await
+    Ok(())
 }
 
 fn unknown(plan: &str) -> Failure {

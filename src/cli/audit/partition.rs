@@ -1,6 +1,11 @@
 //! `tenantry audit partition`
 
-use super::{Failure, Owner};
+#![expect(clippy::disallowed_types, reason = "the log is one table for all tenants")]
+
+use migration::audit_partitions::{Report, ensure};
+use sqlx::PgConnection;
+
+use super::{Failure, Owner, complete};
 use crate::cli::say;
 
 /// Hold the audit log in a partition a month, and make those of the next months. Safe while servers run, and at any time again:
@@ -14,21 +19,29 @@ pub(super) struct Partition {
 impl Partition {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let mut connection = self.owner.connect().await?;
-        let report =
-            migration::audit_partitions::ensure(&mut connection, |step| eprintln!("{step}"))
-                .await
-                .map_err(|error| {
-                    Failure::new(format!("the audit log was not partitioned: {error}"))
-                })?;
-        if report.converted {
-            say("The audit log is partitioned by month.");
-        }
-        for partition in &report.created {
-            say(format!("made {partition}"));
-        }
-        if !report.converted && report.created.is_empty() {
-            say("All partitions are there.");
-        }
-        Ok(())
+        partition(&mut connection, "").await?;
+        let failed = self
+            .owner
+            .in_each(async |name, connection| {
+                partition(connection, &format!(" in the database {name}")).await
+            })
+            .await?;
+        complete(&failed)
     }
+}
+
+async fn partition(connection: &mut PgConnection, place: &str) -> Result<(), Failure> {
+    let Report { converted, created } = ensure(connection, |step| eprintln!("{step}"))
+        .await
+        .map_err(|error| Failure::new(format!("the audit log was not partitioned: {error}")))?;
+    if converted {
+        say(format!("The audit log{place} is partitioned by month."));
+    }
+    for partition in &created {
+        say(format!("made {partition}{place}"));
+    }
+    if !converted && created.is_empty() {
+        say(format!("All partitions{place} are there."));
+    }
+    Ok(())
 }

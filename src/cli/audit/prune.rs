@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{Failure, Owner};
+use super::{Failure, Owner, complete};
 use crate::{
     audit::Action,
     cli::{
@@ -44,12 +44,26 @@ impl Prune {
             )));
         }
         let mut connection = self.owner.connect().await?;
-        let count = prune(&mut connection, before)
-            .await
-            .map_err(|error| Failure::new(format!("not everything was deleted: {error}")))?;
+        let count = prune(&mut connection, before).await.map_err(incomplete)?;
         say(format!("deleted {count} entries of before {}", self.before));
-        Ok(())
+        let failed = self
+            .owner
+            .in_each(async |name, connection| {
+                let count = prune(connection, before).await.map_err(incomplete)?;
+                say(format!(
+                    "deleted {count} entries of before {} in the database {name}",
+                    self.before
+                ));
+                Ok(())
+            })
+            .await?;
+        complete(&failed)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn incomplete(error: sqlx::Error) -> Failure {
+    Failure::new(format!("not everything was deleted: {error}"))
 }
 
 async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i64, sqlx::Error> {
@@ -105,13 +119,13 @@ async fn drop_partition(
     }
     // Older partitions are gone already, so what ends before it does is in it.
     let counted: Vec<(Uuid, i64)> = sqlx::query_as(
-        "SELECT organization_id, count(*) FROM audit.audit_logs WHERE created_at < $1
-             AND organization_id NOT IN (SELECT organization_id FROM app.placements WHERE home <> 'shared')
-         GROUP BY organization_id",
+        "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
+         HAVING coalesce((SELECT p.home FROM app.placements p WHERE p.organization_id = l.organization_id),
+                         CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'",
     )
     .bind(end)
     .fetch_all(&mut *transaction)
-        .await?;
+    .await?;
     for (organization, deleted) in &counted {
         record(&mut transaction, &audit_logs(false, *organization), *organization, end, *deleted)
             .await?;
@@ -149,21 +163,26 @@ async fn delete(
     loop {
         let mut transaction = connection.begin().await?;
         // As whoever writes in it does: it stays where it is, and a move notes what we delete.
-        let (in_schema, has_schema): (bool, bool) = sqlx::query_as(
-            "SELECT home = 'schema', to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1, NULL)",
+        let (home, has_schema): (String, bool) = sqlx::query_as(
+            "SELECT home, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1, NULL)",
         )
         .bind(organization)
         .fetch_one(&mut *transaction)
         .await?;
+        let in_schema = home == "schema";
         let log = audit_logs(in_schema, organization);
-        let rows = delete_batch(&mut transaction, &log, organization, before).await?;
-        if rows > 0 {
+        let (mut rows, mut copied) = (0, 0);
+        let done = delete_batch(&mut transaction, &log, organization, before).await?;
+        if !in_schema && home != "shared" {
+            // A copy of what is in another database, whose own run counts and records it.
+            copied = done;
+        } else if done > 0 {
+            rows = done;
             record(&mut transaction, &log, organization, before, rows).await?;
         }
-        let mut copied = 0;
         if in_schema || has_schema {
             let copy = audit_logs(!in_schema, organization);
-            copied = delete_batch(&mut transaction, &copy, organization, before).await?;
+            copied += delete_batch(&mut transaction, &copy, organization, before).await?;
         }
         transaction.commit().await?;
         deleted += rows;

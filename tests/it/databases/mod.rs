@@ -1,5 +1,7 @@
 //! Organizations that live in a database of their own.
 
+mod maintenance;
+mod migrating;
 mod routing;
 mod settled;
 
@@ -10,6 +12,7 @@ use crate::support::{
     database::Database,
     dedicated::Dedicated,
     placement::{ACME, housed},
+    process::{Output, run, tenantry},
 };
 
 fn acme() -> Uuid {
@@ -39,4 +42,39 @@ async fn rows(database: &Database, organization: &str) -> Vec<(&'static str, Vec
         all.push((table.name, database.exactly(&sql).await));
     }
     all
+}
+
+/// The program as the superuser, who acts as the owner, told of these databases.
+async fn command(control: &Database, databases: &[&Dedicated], arguments: &[&str]) -> Output {
+    let setting = |role: &str| {
+        let entries = databases.iter().map(|database| database.setting(role));
+        entries.collect::<Vec<_>>().join(" ")
+    };
+    let mut command = tenantry();
+    command
+        .args(arguments)
+        .env("DATABASE_URL", control.url("tenantry_app"))
+        .env("DATABASES", setting("tenantry_app"))
+        .env("MIGRATION_DATABASE_URL", control.url("postgres"))
+        .env("MIGRATION_DATABASES", setting("postgres"));
+    tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+}
+
+#[track_caller]
+fn done(output: &Output) -> &str {
+    assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
+    &output.stdout
+}
+
+#[track_caller]
+fn refused<'a>(output: &'a Output, reason: &str) -> &'a str {
+    assert_eq!(output.code, Some(1), "{}", output.stdout);
+    let last = output.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(reason), "{}{}", output.stdout, output.stderr);
+    &output.stdout
+}
+
+/// A database that is not there.
+fn missing(name: &str, like: &Database) -> Dedicated {
+    Dedicated { name: name.to_owned(), database: like.named_elsewhere("nowhere") }
 }

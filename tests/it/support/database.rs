@@ -68,6 +68,11 @@ impl Database {
         Self { name, admin }
     }
 
+    /// One of another name in the same PostgreSQL, there or not.
+    pub fn named_elsewhere(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), admin: self.admin.clone() }
+    }
+
     /// How the superuser connects, whom no policy binds.
     pub fn admin(&self) -> PgConnectOptions {
         self.admin.clone().database(&self.name)

@@ -1,19 +1,15 @@
-//! `tenantry user`
+//! A person in one database: what they have there, and how it is forgotten.
 #![expect(clippy::disallowed_types, reason = "a person is in several organizations")]
 
 use chrono::{DateTime, Utc};
-use clap::Subcommand;
 use migration::placement::schema_of;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, types::Json};
+use sqlx::{AssertSqlSafe, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{
-    Failure,
-    owner::Owner,
-    runtime, say,
-    tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
+use crate::{
+    audit::Action as AuditAction,
+    cli::tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
 };
-use crate::audit::Action as AuditAction;
 
 /// What stands where a name stood.
 const ERASED: &str = "(erased)";
@@ -30,88 +26,25 @@ const FORGET_ENTRIES: [&str; 3] = [
      WHERE metadata->>'email' = ANY($2) AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $1::uuid IS NOT NULL",
 ];
 
-/// Look after people.
-#[derive(Debug, clap::Args)]
-pub(super) struct User {
-    #[command(subcommand)]
-    action: Action,
-
-    #[command(flatten)]
-    owner: Owner,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Forget a person for good: identities, name and address, also in audit logs; memberships end. Refused to the last owner
-    /// of an organization.
-    Erase {
-        /// The person's e-mail address or id.
-        person: String,
-    },
-}
-
 #[derive(Debug)]
-struct Person {
-    id: Uuid,
+pub(super) struct Person {
+    pub(super) id: Uuid,
     /// The address, and those of before that are known.
-    emails: Vec<String>,
+    pub(super) emails: Vec<String>,
 }
 
 #[derive(Debug)]
-struct Seat {
+pub(super) struct Seat {
     id: Uuid,
     organization_id: Uuid,
     in_schema: bool,
-    slug: String,
-    role: String,
-    last_owner: bool,
-}
-
-impl User {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let Action::Erase { person } = self.action;
-        runtime()?.block_on(async {
-            let mut connection = self.owner.connect().await?;
-            let mut transaction = connection.begin().await.map_err(Failure::new)?;
-            let seats = erase(&mut transaction, &person).await?;
-            transaction.commit().await.map_err(Failure::new)?;
-            say(format!("erased {person}; memberships ended: {}", seats.len()));
-            for seat in seats {
-                say(format!("  {} ({})", seat.slug, seat.role));
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Everything in one transaction: a person is forgotten altogether or not at all.
-async fn erase(connection: &mut PgConnection, name: &str) -> Result<Vec<Seat>, Failure> {
-    let schemas = enter_all(connection).await?;
-    let person = find(connection, name, &schemas)
-        .await
-        .map_err(Failure::new)?
-        .ok_or_else(|| Failure::new(format!("there is no person {name}")))?;
-    // The long way through all entries, before anybody has to wait for us.
-    let begun = forget_entries(connection, &person, &schemas, None).await.map_err(Failure::new)?;
-    lock(connection, &person).await.map_err(Failure::new)?;
-    let seats = lock_seats(connection, person.id).await.map_err(Failure::new)?;
-    let alone: Vec<_> =
-        seats.iter().filter(|seat| seat.last_owner).map(|seat| seat.slug.as_str()).collect();
-    if !alone.is_empty() {
-        return Err(Failure::new(format!(
-            "{name} is the last owner of {}: transfer or delete first",
-            alone.join(", ")
-        )));
-    }
-    record(connection, &seats, person.id).await.map_err(Failure::new)?;
-    let since = Some((begun, seats.as_slice()));
-    forget_entries(connection, &person, &schemas, since).await.map_err(Failure::new)?;
-    forget(connection, &person, &schemas).await.map_err(Failure::new)?;
-    Ok(seats)
+    pub(super) slug: String,
+    pub(super) role: String,
+    pub(super) last_owner: bool,
 }
 
 /// From here on no organization changes its home; what is on its way notes what we change. Answers which have a schema.
-async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+pub(super) async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     sqlx::query(AssertSqlSafe(lock)).execute(&mut *connection).await?;
     sqlx::query(
@@ -128,10 +61,10 @@ fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
     std::iter::once(audit_logs(false, Uuid::nil())).chain(own)
 }
 
-async fn find(
+/// In the control database, where everybody is.
+pub(super) async fn find(
     connection: &mut PgConnection,
     name: &str,
-    schemas: &[Uuid],
 ) -> Result<Option<Person>, sqlx::Error> {
     let found: Option<(Uuid, Option<String>)> = sqlx::query_as(
         "SELECT id, email FROM auth.users WHERE id::text = lower($1) OR email = lower($1)",
@@ -139,31 +72,46 @@ async fn find(
     .bind(name.trim())
     .fetch_optional(&mut *connection)
     .await?;
-    let Some((id, email)) = found else {
-        return Ok(None);
-    };
-    // Addresses of before: what was accepted was accepted by somebody who had the address.
-    let mut emails: Vec<String> = sqlx::query_scalar(
+    Ok(found.map(|(id, email)| Person { id, emails: email.into_iter().collect() }))
+}
+
+/// Adds the addresses of before: what was accepted was accepted by somebody who had the address.
+pub(super) async fn add_addresses(
+    connection: &mut PgConnection,
+    person: &mut Person,
+    schemas: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    let known: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
     )
-    .bind(id)
+    .bind(person.id)
     .fetch_all(&mut *connection)
     .await?;
-    emails.extend(email);
+    person.emails.extend(known);
     for log in logs(schemas) {
         let sql = format!(
             "SELECT DISTINCT metadata->>'email' FROM {log}
              WHERE actor_id = $1 AND action = 'invitation.accepted' AND metadata ? 'email'"
         );
-        let accepted: Vec<String> =
-            sqlx::query_scalar(AssertSqlSafe(sql)).bind(id).fetch_all(&mut *connection).await?;
-        emails.extend(accepted);
+        let accepted: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(person.id)
+            .fetch_all(&mut *connection)
+            .await?;
+        person.emails.extend(accepted);
     }
-    Ok(Some(Person { id, emails }))
+    Ok(())
 }
 
-/// From here on the person can neither join nor found an organization: memberships refer to the row.
-async fn lock(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx::Error> {
+/// From here on the person can neither join nor found an organization: memberships refer to the row. Nor is the person brought to a
+/// database of organizations' own.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    person: &Person,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('person ' || $1::text, 0))")
+        .bind(person.id)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query("SELECT FROM auth.users WHERE id = $1 FOR UPDATE")
         .bind(person.id)
         .execute(connection)
@@ -171,12 +119,17 @@ async fn lock(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx
     Ok(())
 }
 
-/// The person's seats, under the lock of each organization, in an order in which two such commands cannot block each other.
-async fn lock_seats(connection: &mut PgConnection, person: Uuid) -> Result<Vec<Seat>, sqlx::Error> {
+/// The person's seats in organizations that live in this database, under the lock of each organization, in an order in which two such
+/// commands cannot block each other.
+pub(super) async fn lock_seats(
+    connection: &mut PgConnection,
+    person: Uuid,
+) -> Result<Vec<Seat>, sqlx::Error> {
     let homes: Vec<(Uuid, bool)> = sqlx::query_as(
         "SELECT organization_id, p.home IS NOT DISTINCT FROM 'schema'
          FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
-         WHERE m.user_id = $1 ORDER BY organization_id",
+         WHERE m.user_id = $1 AND coalesce(p.home, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
+         ORDER BY organization_id",
     )
     .bind(person)
     .fetch_all(&mut *connection)
@@ -197,9 +150,10 @@ async fn lock_seats(connection: &mut PgConnection, person: Uuid) -> Result<Vec<S
                     WHERE other.organization_id = m.organization_id AND other.role = 'owner' AND other.user_id <> $1)
                 AS last_owner
          FROM auth.organization_members m JOIN app.organizations o ON o.id = m.organization_id
-         WHERE m.user_id = $1 ORDER BY o.slug",
+         WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug",
     )
     .bind(person)
+    .bind(homes.iter().map(|(organization, _)| *organization).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     let seat = |(id, organization_id, slug, role, last_owner)| Seat {
@@ -213,7 +167,7 @@ async fn lock_seats(connection: &mut PgConnection, person: Uuid) -> Result<Vec<S
     Ok(seats.into_iter().map(seat).collect())
 }
 
-async fn record(
+pub(super) async fn record(
     connection: &mut PgConnection,
     seats: &[Seat],
     person: Uuid,
@@ -240,7 +194,7 @@ async fn record(
 
 /// Names and addresses go from the audit log; the id stays, so that what one person did can still be told from what others did.
 /// With a time and seats, only entries since then where they are. Answers when it began.
-async fn forget_entries(
+pub(super) async fn forget_entries(
     connection: &mut PgConnection,
     person: &Person,
     schemas: &[Uuid],
@@ -268,7 +222,7 @@ async fn forget_entries(
     Ok(begun)
 }
 
-async fn forget(
+pub(super) async fn forget(
     connection: &mut PgConnection,
     person: &Person,
     schemas: &[Uuid],
@@ -282,4 +236,46 @@ async fn forget(
     // Identities and seats go with the person; projects and invitations forget who made them.
     sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(person.id).execute(connection).await?;
     Ok(())
+}
+
+/// The organizations of the person that live in databases of organizations' own, as the control database knows: which, where, and since
+/// which move.
+pub(super) async fn elsewhere(
+    control: &mut PgConnection,
+    person: &Person,
+) -> Result<Vec<(Uuid, String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT m.organization_id, substring(p.home FROM 10), p.generation
+         FROM auth.organization_members m JOIN app.placements p USING (organization_id)
+         WHERE m.user_id = $1 AND p.home LIKE 'database:%'",
+    )
+    .bind(person.id)
+    .fetch_all(control)
+    .await
+}
+
+/// Whether an organization lives in this database, since that move.
+pub(super) async fn lives_here(
+    connection: &mut PgConnection,
+    organization: Uuid,
+    generation: i64,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND home = 'shared')",
+    )
+    .bind(organization)
+    .bind(generation)
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether the person is known here.
+pub(super) async fn is_known(
+    connection: &mut PgConnection,
+    person: &Person,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM auth.users WHERE id = $1)")
+        .bind(person.id)
+        .fetch_one(connection)
+        .await
 }

@@ -1,0 +1,198 @@
+//! Plans, people and the audit log are looked after in databases of organizations' own as well.
+
+use super::{acme_in_eu, command, done, missing, refused};
+use crate::support::{database::Database, placement::ACME};
+
+const OLIVIA: &str = "00000000-0000-4000-8000-0000000000a1";
+const MIA: &str = "00000000-0000-4000-8000-0000000000a3";
+
+async fn limit(database: &Database) -> Option<i64> {
+    let sql =
+        "SELECT limit_value FROM billing.plan_features WHERE plan = 'pro' AND feature = 'projects'";
+    database.exactly(sql).await
+}
+
+#[tokio::test]
+async fn the_catalogue_is_the_same_everywhere() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let gone = missing("gone", &control);
+    done(&command(&control, &[&eu], &["plan", "set", "pro", "projects", "41"]).await);
+    assert_eq!((limit(&control).await, limit(&eu.database).await), (Some(41), Some(41)));
+    done(&command(&control, &[&eu], &["plan", "price", "pro", "price_1"]).await);
+    let price = "SELECT stripe_price_id FROM billing.plans WHERE plan = 'pro'";
+    assert_eq!(eu.database.exactly::<String>(price).await, "price_1");
+
+    // One that is away keeps no other back, and is brought after by the same command.
+    let set = ["plan", "set", "pro", "projects", "42"];
+    let output = command(&control, &[&gone, &eu], &set).await;
+    let told =
+        refused(&output, "but not in the databases gone: run the same again, or tenantry migrate");
+    assert!(told.contains("failed: the database gone: "), "{told}");
+    assert_eq!((limit(&control).await, limit(&eu.database).await), (Some(42), Some(42)));
+    eu.database.execute("UPDATE billing.plan_features SET limit_value = 1").await;
+    done(&command(&control, &[&eu], &set).await);
+    assert_eq!(limit(&eu.database).await, Some(42));
+
+    let output = command(&control, &[], &set).await;
+    let warning = "warning: the database eu is not in MIGRATION_DATABASES";
+    assert!(done(&output).contains(warning), "{}", output.stdout);
+    let output = command(&eu.database, &[], &set).await;
+    refused(&output, "leads to the database eu of organizations' own");
+    assert!(!done(&command(&control, &[&gone], &["plan", "list"]).await).contains("failed"));
+}
+
+/// What is left of somebody, who was called Mia and had these addresses.
+async fn traces(database: &Database) -> String {
+    let sql = "SELECT concat((SELECT string_agg(t::text, '') FROM audit.audit_logs t), (SELECT string_agg(t::text, '') FROM auth.users t),
+                             (SELECT string_agg(t::text, '') FROM auth.invitations t), (SELECT string_agg(t::text, '') FROM auth.identities t))";
+    let all: String = database.exactly(sql).await;
+    let all = all.to_lowercase();
+    ["mia", "acme-member", "before@example.com"]
+        .into_iter()
+        .filter(|word| all.contains(word))
+        .collect()
+}
+
+/// Mia has left traces under another address, of which only the log in eu knows that it was hers.
+async fn mia_in_eu(control: &Database, eu: &Database) {
+    let entries = format!(
+        "INSERT INTO audit.audit_logs (organization_id, actor_id, actor_name, action, resource_type, metadata) VALUES
+         ('{ACME}', '{MIA}', 'Mia', 'invitation.accepted', 'invitation', '{{\"email\": \"before@example.com\"}}'),
+         ('{ACME}', '{OLIVIA}', 'Olivia', 'member.role_changed', 'member', '{{\"user_id\": \"{MIA}\", \"name\": \"Mia\"}}')"
+    );
+    eu.execute(&entries).await;
+    let elsewhere = "INSERT INTO audit.audit_logs (organization_id, actor_name, action, resource_type, metadata)
+         SELECT id, 'Omar', 'invitation.created', 'invitation', '{\"email\": \"before@example.com\"}' FROM app.organizations WHERE slug = 'globex'";
+    control.execute(elsewhere).await;
+}
+
+#[tokio::test]
+async fn an_erased_person_is_nowhere_in_any_database() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    mia_in_eu(&control, &eu.database).await;
+    assert_eq!(traces(&eu.database).await, "miaacme-memberbefore@example.com");
+    let erase = ["user", "erase", "acme-member@example.com"];
+    let output = command(&control, &[&eu], &erase).await;
+    let told = done(&output);
+    assert!(told.contains("memberships ended: 1") && told.contains("acme (member)"), "{told}");
+    assert_eq!(
+        (traces(&control).await, traces(&eu.database).await),
+        (String::new(), String::new())
+    );
+    let removed = format!(
+        "SELECT count(*) FROM audit.audit_logs WHERE action = 'member.removed' AND organization_id = '{ACME}'"
+    );
+    assert_eq!(eu.database.exactly::<i64>(&removed).await, 1);
+    assert_eq!(control.exactly::<i64>(&removed).await, 0, "nobody would read it there");
+    let noted =
+        "SELECT count(*) FROM app.directory_changes WHERE table_name = 'organization_members'";
+    assert_eq!(eu.database.exactly::<i64>(noted).await, 1);
+    refused(&command(&control, &[&eu], &erase).await, "there is no person");
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_erased_everywhere_is_erased_nowhere() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    mia_in_eu(&control, &eu.database).await;
+    let gone = missing("gone", &control);
+    let before = (control.fingerprint().await, eu.database.fingerprint().await);
+    let erase = ["user", "erase", "acme-member@example.com"];
+    let output = command(&control, &[], &erase).await;
+    refused(&output, "the database eu is not in MIGRATION_DATABASES");
+    refused(&command(&control, &[&eu, &gone], &erase).await, "the database gone: ");
+    // Nobody but the database in which acme lives knows that it has an owner left.
+    let owner = ["user", "erase", "acme-owner@example.com"];
+    control
+        .execute("UPDATE auth.organization_members SET role = 'owner' WHERE user_id = '00000000-0000-4000-8000-0000000000a2'")
+        .await;
+    let directory = control.fingerprint().await;
+    refused(&command(&control, &[&eu], &owner).await, "is the last owner of acme");
+    // In between: it has left the one, and not arrived in the other.
+    for change in ["generation = 2", "home = 'elsewhere'"] {
+        let back = "UPDATE app.placements SET generation = 1, home = 'shared'";
+        eu.database.execute(&format!("UPDATE app.placements SET {change}")).await;
+        refused(&command(&control, &[&eu], &erase).await, "is just moving");
+        eu.database.execute(back).await;
+    }
+    assert_eq!(control.fingerprint().await, directory);
+    control
+        .execute("UPDATE auth.organization_members SET role = 'admin' WHERE user_id = '00000000-0000-4000-8000-0000000000a2'")
+        .await;
+    let same = |before: &[(String, String)], after: &[(String, String)]| {
+        let touched = ["auth.organization_members", "app.placements"];
+        let changed: Vec<_> =
+            before.iter().zip(after).filter(|(one, other)| one != other).collect();
+        changed.iter().all(|((table, _), _)| touched.contains(&table.as_str()))
+    };
+    assert!(same(&before.0, &control.fingerprint().await));
+    assert!(same(&before.1, &eu.database.fingerprint().await));
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_cut_off_is_done_again() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    // As if the process had ended between the two commits.
+    eu.database.execute(&format!("DELETE FROM auth.users WHERE id = '{MIA}'")).await;
+    done(&command(&control, &[&eu], &["user", "erase", MIA]).await);
+    assert_eq!(
+        (traces(&control).await, traces(&eu.database).await),
+        (String::new(), String::new())
+    );
+}
+
+#[tokio::test]
+async fn a_person_of_other_organizations_is_erased_where_they_left_traces() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let entry = format!(
+        "INSERT INTO audit.audit_logs (organization_id, actor_id, actor_name, action, resource_type)
+         VALUES ('{ACME}', '00000000-0000-4000-8000-0000000000b3', 'Max', 'project.created', 'project')"
+    );
+    eu.database.execute(&entry).await;
+    let output = command(&control, &[&eu], &["user", "erase", "globex-member@example.com"]).await;
+    assert!(done(&output).contains("globex (member)"), "{}", output.stdout);
+    let left = "SELECT count(*) FROM audit.audit_logs WHERE actor_name = 'Max'";
+    assert_eq!(
+        (control.exactly::<i64>(left).await, eu.database.exactly::<i64>(left).await),
+        (0, 0)
+    );
+    let removed = "SELECT count(*) FROM audit.audit_logs WHERE action = 'member.removed'";
+    assert_eq!(control.exactly::<i64>(removed).await, 1);
+}
+
+#[tokio::test]
+async fn the_logs_are_partitioned_and_pruned_everywhere() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let old = "INSERT INTO audit.audit_logs (organization_id, action, resource_type, created_at)
+         SELECT id, 'project.created', 'project', '2020-01-01T00:00:00Z' FROM app.organizations";
+    control.execute(old).await;
+    eu.database.execute(old).await;
+    // Of globex there is an old copy.
+    let copy = "INSERT INTO audit.audit_logs (organization_id, action, resource_type, created_at)
+         VALUES ('00000000-0000-4000-8000-00000000000b', 'project.created', 'project', '2020-01-01T00:00:00Z')";
+    eu.database.execute(copy).await;
+    let gone = missing("gone", &control);
+    let output = command(&control, &[&gone, &eu], &["audit", "partition"]).await;
+    let told = refused(&output, "it was not done in the databases gone");
+    assert!(told.contains("The audit log in the database eu is partitioned by month."), "{told}");
+    let kind = "SELECT relkind::text FROM pg_class WHERE oid = 'audit.audit_logs'::regclass";
+    assert_eq!(
+        (control.exactly::<String>(kind).await, eu.database.exactly::<String>(kind).await),
+        ("p".to_owned(), "p".to_owned())
+    );
+    done(&command(&control, &[&eu], &["audit", "partition"]).await);
+
+    let prune = ["audit", "prune", "--before", "2021-01-01"];
+    let output = command(&control, &[&gone, &eu], &prune).await;
+    let told = refused(&output, "it was not done in the databases gone");
+    // The directory knows of acme, whose old entries in the control database are a copy.
+    assert!(told.contains("deleted 1 entries of before 2021-01-01\n"), "{told}");
+    assert!(told.contains("deleted 1 entries of before 2021-01-01 in the database eu"), "{told}");
+    let logs = "SELECT array_agg(o || ' ' || n ORDER BY o) FROM (
+                    SELECT right(organization_id::text, 1) o, count(*) n FROM audit.audit_logs WHERE action = 'audit.pruned' GROUP BY 1) t";
+    assert_eq!(control.exactly::<Vec<String>>(logs).await, ["b 1"]);
+    assert_eq!(eu.database.exactly::<Vec<String>>(logs).await, ["a 1"]);
+    for database in [&control, &eu.database] {
+        let left = "SELECT count(*) FROM audit.audit_logs WHERE created_at < '2021-01-01Z'";
+        assert_eq!(database.exactly::<i64>(left).await, 0);
+    }
+}

@@ -1,0 +1,146 @@
+//! `tenantry migrate` with databases of organizations' own.
+
+use super::{acme_in_eu, command, done, missing, refused};
+use crate::support::{database::Database, dedicated::Dedicated};
+
+async fn empty(name: &str) -> Dedicated {
+    Dedicated { name: name.to_owned(), database: Database::empty().await }
+}
+
+async fn plans(database: &Database) -> String {
+    let sql = "SELECT jsonb_agg(f ORDER BY plan, feature)::text || (SELECT jsonb_agg(p ORDER BY plan)::text FROM billing.plans p)
+               FROM billing.plan_features f";
+    database.exactly(sql).await
+}
+
+#[tokio::test]
+async fn databases_are_made_ready_one_after_the_other() {
+    let control = Database::empty().await;
+    let (eu, us) = (empty("eu").await, empty("us").await);
+    let output = command(&control, &[&eu, &us], &["migrate"]).await;
+    let told = done(&output);
+    let last = "applied m0017_database";
+    let lines: Vec<_> = told.lines().filter(|line| line.starts_with(last)).collect();
+    let (in_eu, in_us) =
+        (format!("{last} in the database eu"), format!("{last} in the database us"));
+    assert_eq!(lines, [last, &in_eu, &in_us], "{told}");
+    for database in [&eu, &us] {
+        let name: String = database.database.exactly("SELECT app.database_name()").await;
+        assert_eq!(name, database.name);
+    }
+    assert_eq!(control.exactly::<i64>("SELECT count(*) FROM app.database").await, 0);
+
+    // Again; and what was changed in the catalogue goes along.
+    control.execute("UPDATE billing.plan_features SET limit_value = 77 WHERE plan = 'free' AND feature = 'projects'").await;
+    control
+        .execute("UPDATE billing.plans SET stripe_price_id = 'price_of_pro' WHERE plan = 'pro'")
+        .await;
+    control
+        .execute("DELETE FROM billing.plan_features WHERE plan = 'pro' AND feature = 'projects'")
+        .await;
+    let output = command(&control, &[&eu, &us], &["migrate"]).await;
+    assert_eq!(
+        done(&output).lines().collect::<Vec<_>>(),
+        [
+            "The database is up to date.",
+            "brought the plans to the database eu",
+            "The database eu is up to date.",
+            "brought the plans to the database us",
+            "The database us is up to date.",
+        ]
+    );
+    for database in [&eu, &us] {
+        assert_eq!(plans(&database.database).await, plans(&control).await);
+    }
+    let output = command(&control, &[&eu, &us], &["migrate"]).await;
+    assert!(!done(&output).contains("brought"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn one_that_fails_keeps_no_other_back() {
+    let control = Database::create().await;
+    let (gone, us) = (missing("gone", &control), empty("us").await);
+    let output = command(&control, &[&gone, &us], &["migrate"]).await;
+    let told = refused(&output, "1 databases of organizations were not made ready");
+    assert!(told.contains("failed: the database gone: "), "{told}");
+    assert!(told.contains("applied m0001_foundation in the database us"), "{told}");
+    assert_eq!(us.database.exactly::<String>("SELECT app.database_name()").await, "us");
+
+    // By another name, or the control database itself, which is left as it is.
+    let renamed = Dedicated { name: "asia".to_owned(), ..us.clone() };
+    let itself = Dedicated { name: "itself".to_owned(), database: control.clone() };
+    let output = command(&control, &[&renamed, &itself, &us], &["migrate"]).await;
+    let told = refused(&output, "2 databases of organizations were not made ready");
+    assert!(told.contains("failed: the database asia: the database calls itself us"), "{told}");
+    assert!(told.contains("failed: the database itself: it is the control database"), "{told}");
+    assert!(told.contains("The database us is up to date."), "{told}");
+    assert_eq!(control.exactly::<i64>("SELECT count(*) FROM app.database").await, 0);
+
+    // Another database with organizations may be somebody else's control database.
+    let other = Dedicated { name: "other".to_owned(), database: Database::create().await };
+    let output = command(&control, &[&other], &["migrate"]).await;
+    assert!(refused(&output, "made ready").contains("is a control database"), "{}", output.stdout);
+    let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'm0017_database'";
+    other.database.execute(steps).await;
+    command(&control, &[&other], &["migrate"]).await;
+    let steps = "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'm0017_database'";
+    assert_eq!(other.database.exactly::<i64>(steps).await, 0, "it was changed all the same");
+
+    // The other way round.
+    let output = command(&us.database, &[], &["migrate"]).await;
+    refused(&output, "leads to the database us of organizations' own");
+}
+
+#[tokio::test]
+async fn whoever_is_left_out_is_told() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let output = command(&control, &[], &["migrate"]).await;
+    assert!(
+        done(&output).contains("warning: organizations live in the database eu, which neither"),
+        "{}",
+        output.stdout
+    );
+    let mut migrate = crate::support::process::tenantry();
+    migrate
+        .arg("migrate")
+        .env("MIGRATION_DATABASE_URL", control.url("postgres"))
+        .env("DATABASES", eu.setting("tenantry_app"));
+    let output = tokio::task::spawn_blocking(move || crate::support::process::run(&mut migrate));
+    let output = output.await.unwrap();
+    let told = done(&output);
+    assert!(told.contains("warning: the database eu of DATABASES is not in"), "{told}");
+    assert!(!told.contains("neither"), "{told}");
+    let output = command(&control, &[&eu], &["migrate"]).await;
+    assert!(!done(&output).contains("warning"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_be_right_changes_nothing() {
+    let control = Database::empty().await;
+    let eu = empty("eu").await;
+    for (variable, value, reason) in [
+        ("DATABASES", eu.setting("boss"), "DATABASES: eu logs in as boss"),
+        ("MIGRATION_DATABASES", "eu".to_owned(), "MIGRATION_DATABASES: entry 1 must be NAME=URL"),
+        (
+            "DATABASES",
+            "eu=postgres://a@b/c eu=postgres://a:hunter2@b/d".to_owned(),
+            "eu is there twice",
+        ),
+    ] {
+        let mut migrate = crate::support::process::tenantry();
+        migrate
+            .arg("migrate")
+            .env("MIGRATION_DATABASE_URL", control.url("postgres"))
+            .env("MIGRATION_DATABASES", eu.setting("postgres"))
+            .env(variable, value);
+        let output =
+            tokio::task::spawn_blocking(move || crate::support::process::run(&mut migrate));
+        let output = output.await.unwrap();
+        refused(&output, reason);
+        assert_eq!((output.stderr.lines().count(), output.stdout.as_str()), (1, ""));
+        assert!(!output.stderr.contains("hunter2"));
+    }
+    let schemas: i64 =
+        control.exactly("SELECT count(*) FROM pg_namespace WHERE nspname = 'app'").await;
+    assert_eq!(schemas, 0);
+}
