@@ -15,8 +15,13 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-use super::{Failure, place::Organization, rows::Rows};
-use crate::audit::Action;
+use super::{
+    Failure,
+    home::Home,
+    place::Organization,
+    rows::{NONE, Rows, people_columns},
+};
+use crate::{audit::Action, cli::owner::Owner};
 
 /// Of the file.
 pub(super) const FORMAT: u32 = 1;
@@ -53,8 +58,17 @@ pub(super) struct Total {
 }
 
 impl Export {
-    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn run(
+        self,
+        owner: &Owner,
+        connection: &mut PgConnection,
+    ) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
+        let mut there = organization.at_home(owner).await?;
+        let (connection, organization) = match &mut there {
+            Some((connection, organization)) => (connection, &*organization),
+            None => (connection, &organization),
+        };
         organization.check_version()?;
         if organization.ended {
             return Err(Failure::new(format!(
@@ -62,7 +76,7 @@ impl Export {
                 self.organization
             )));
         }
-        record(connection, &organization).await?;
+        record(connection, organization).await?;
         let count = if self.file == Path::new("-") {
             write(connection, organization.id, BufWriter::new(io::stdout().lock())).await?
         } else {
@@ -106,9 +120,18 @@ async fn record(connection: &mut PgConnection, organization: &Organization) -> R
         .fetch_one(&mut *transaction)
         .await?;
     let what = ("tenantry tenant export", Action::OrganizationExported);
-    let home = super::place::Home::from_name(&home);
-    organization.record(&mut transaction, home, what, json!({})).await?;
+    let home = Home::from_name(&home);
+    check_home(organization, &home)?;
+    organization.record(&mut transaction, &home, what, json!({})).await?;
     Ok(transaction.commit().await?)
+}
+
+/// The connection leads to where it lives.
+fn check_home(organization: &Organization, home: &Home) -> Result<(), Failure> {
+    if matches!(home, Home::Shared | Home::Schema) {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{} has just moved to {home}: try again", organization.name)))
 }
 
 async fn write(
@@ -119,6 +142,7 @@ async fn write(
     let mut snapshot = connection.begin().await?;
     snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let organization = Organization::get(&mut snapshot, id).await?;
+    check_home(&organization, &organization.home)?;
     let header = Header {
         tenantry_export: FORMAT,
         organization_id: id,
@@ -145,7 +169,7 @@ async fn write(
             rows.keys("t")
         );
         let written = write_rows(&mut snapshot, &mut output, rows.table.name, &sql, id).await?;
-        let digest = rows.digest(&mut snapshot, &place, id, false).await?;
+        let digest = rows.digest(&mut snapshot, &place, id, NONE).await?;
         eprintln!("{}: {written} rows", rows.table.name);
         totals.push(Total {
             table: rows.table.name.to_owned(),
@@ -166,13 +190,7 @@ async fn people(
 ) -> Result<String, sqlx::Error> {
     let mut referring = Vec::new();
     for rows in all {
-        let columns: Vec<String> = sqlx::query_scalar(
-            "SELECT quote_ident(a.attname) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
-             WHERE c.conrelid = $1::regclass AND c.confrelid = 'auth.users'::regclass AND cardinality(c.conkey) = 1",
-        )
-        .bind(rows.table.name)
-        .fetch_all(&mut *connection)
-        .await?;
+        let columns = people_columns(connection, rows.table.name).await?;
         let place = organization.home.table(rows.table, organization.id);
         let owner = rows.table.owner_column();
         referring.extend(

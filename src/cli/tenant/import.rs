@@ -16,9 +16,10 @@ use uuid::Uuid;
 use super::{
     Failure,
     export::{FORMAT, Header, Total},
+    home::Home,
     patience::{become_mover, exclude_writers},
-    place::{Home, Organization},
-    rows::{Rows, columns},
+    place::Organization,
+    rows::{NONE, Rows, columns},
 };
 use crate::{audit::Action, cli::say};
 
@@ -112,7 +113,7 @@ async fn import(
     let count = trailer.totals.iter().map(|total| total.rows).sum();
     let what = ("tenantry tenant import", Action::OrganizationRestored);
     let metadata = json!({ "exported_at": header.exported_at, "rows": count });
-    organization.record(connection, Home::Shared, what, metadata).await?;
+    organization.record(connection, &Home::Shared, what, metadata).await?;
     Ok(count)
 }
 
@@ -132,6 +133,12 @@ async fn check_room(
         return Err(Failure::new(format!(
             "the organization {} is there: only one that has ended is brought back",
             organization.name
+        )));
+    }
+    if let Some(database) = organization.home.database() {
+        return Err(Failure::new(format!(
+            "{} ended in the database {database}, where its audit log is: tenantry tenant move {} --to shared brings that home first",
+            header.slug, organization.id
         )));
     }
     if organization.moving_to.is_some() {
@@ -301,7 +308,7 @@ async fn check(
     }
     for rows in batch.tables.iter().filter(|rows| rows.table.base_name() != "audit_logs") {
         let (count, sum) = batch.counts.get(rows.table.name).copied().unwrap_or_default();
-        let there = rows.digest(connection, rows.table.name, batch.id, false).await?;
+        let there = rows.digest(connection, rows.table.name, batch.id, NONE).await?;
         if (there.count, there.sum) != (count, sum.to_string()) {
             return Err(Failure::new(format!("{} is not as it was written", rows.table.name)));
         }

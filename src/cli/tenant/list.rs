@@ -13,7 +13,7 @@ impl List {
     pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
         for organization in Organization::list(connection).await? {
             let line = format!(
-                "{:<48} {:<6}  {}",
+                "{:<48} {:<11}  {}",
                 organization.name,
                 organization.home.name(),
                 organization.remarks().join("; ")

@@ -5,6 +5,7 @@
 )]
 
 mod export;
+mod home;
 mod import;
 mod list;
 mod patience;
@@ -14,8 +15,10 @@ mod relocation;
 mod rows;
 mod show;
 mod verify;
+mod verify_there;
 
 use clap::Subcommand;
+use sqlx::Executor;
 
 use super::{Failure, owner::Owner, runtime};
 
@@ -48,14 +51,15 @@ impl Tenant {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
             place::check_database(&mut connection).await?;
+            connection.execute(place::SAME_TEXT).await?;
             match self.action {
                 Action::List(command) => command.run(&mut connection).await,
-                Action::Show(command) => command.run(&mut connection).await,
-                Action::Move(command) => command.run(&mut connection).await,
-                Action::Verify(command) => command.run(&mut connection).await,
-                Action::Export(command) => command.run(&mut connection).await,
+                Action::Show(command) => command.run(&self.owner, &mut connection).await,
+                Action::Move(command) => command.run(&self.owner, &mut connection).await,
+                Action::Verify(command) => command.run(&self.owner, &mut connection).await,
+                Action::Export(command) => command.run(&self.owner, &mut connection).await,
                 Action::Import(command) => command.run(&mut connection).await,
-                Action::Prune(command) => command.run(&mut connection).await,
+                Action::Prune(command) => command.run(&self.owner, &mut connection).await,
             }
         })
     }

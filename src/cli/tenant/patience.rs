@@ -15,10 +15,10 @@ const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Tries until nobody is in the way.
-pub(super) async fn patiently<T>(
-    connection: &mut PgConnection,
+pub(super) async fn patiently<C, T>(
+    connection: &mut C,
     what: &str,
-    mut work: impl AsyncFnMut(&mut PgConnection) -> Result<T, sqlx::Error>,
+    mut work: impl AsyncFnMut(&mut C) -> Result<T, sqlx::Error>,
 ) -> Result<T, Failure> {
     for attempt in 1.. {
         match work(connection).await {

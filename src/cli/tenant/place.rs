@@ -1,55 +1,13 @@
 //! Where an organization lives, and how it is on its way, as `app.placements` says.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
 use migration::{Status, placement};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use uuid::Uuid;
 
-use super::Failure;
-use crate::audit::Action;
-
-/// Where an organization can live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Home {
-    /// In the tables that all share.
-    Shared,
-    /// In a schema of its own.
-    Schema,
-}
-
-impl Home {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::Schema => "schema",
-        }
-    }
-
-    pub(super) fn from_name(name: &str) -> Self {
-        if name == "schema" { Self::Schema } else { Self::Shared }
-    }
-
-    /// An organization's table there.
-    pub(super) fn table(self, table: &placement::Table, organization: Uuid) -> String {
-        match self {
-            Self::Shared => table.name.to_owned(),
-            Self::Schema => table.in_schema(&placement::schema_of(organization)),
-        }
-    }
-}
-
-impl fmt::Display for Home {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Shared => "the shared tables",
-            Self::Schema => "a schema of its own",
-        })
-    }
-}
+use super::{Failure, home::Home};
+use crate::{audit::Action, cli::owner::Owner};
 
 /// An organization, and where it lives.
 #[derive(Debug)]
@@ -60,12 +18,15 @@ pub(super) struct Organization {
     pub(super) ended: bool,
     pub(super) home: Home,
     pub(super) version: Option<String>,
+    /// How often it has moved to a database or from one.
+    pub(super) generation: i64,
     pub(super) moving_to: Option<Home>,
     pub(super) old_home: Option<Home>,
     pub(super) keep_old_until: Option<DateTime<Utc>>,
 }
 
-const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.home, 'shared') AS home, p.version, p.moving_to, p.old_home, p.keep_old_until
+const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared') AS home,
+        p.version, coalesce(p.generation, 0) AS generation, p.moving_to, p.old_home, p.keep_old_until
     FROM (SELECT id FROM app.organizations UNION SELECT organization_id FROM app.placements UNION SELECT $1) i (id)
         LEFT JOIN app.organizations o USING (id) LEFT JOIN app.placements p ON p.organization_id = i.id
     WHERE ($1 IS NULL AND i.id IS NOT NULL) OR i.id = $1 ORDER BY o.slug, i.id";
@@ -101,16 +62,34 @@ impl Organization {
             name: slug.unwrap_or_else(|| id.to_string()),
             home: home("home").unwrap_or(Home::Shared),
             version: row.get("version"),
+            generation: row.get("generation"),
             moving_to: home("moving_to"),
             old_home: home("old_home"),
             keep_old_until: row.get("keep_old_until"),
         }
     }
 
+    /// A connection to the database in which it lives, if that is not the control database, and the organization as that one knows it.
+    pub(super) async fn at_home(
+        &self,
+        owner: &Owner,
+    ) -> Result<Option<(PgConnection, Self)>, Failure> {
+        let Some(name) = self.home.database() else { return Ok(None) };
+        let mut connection = dedicated(owner, name).await?;
+        let there = Self::get(&mut connection, self.id).await?;
+        if there.home != Home::Shared || there.generation != self.generation {
+            return Err(Failure::new(format!(
+                "{} does not live in the database {name}, as the control database says: its move was not finished, or somebody moves it now",
+                self.name
+            )));
+        }
+        Ok(Some((connection, there)))
+    }
+
     /// Refuses a schema that lacks steps.
     pub(super) fn check_version(&self) -> Result<(), Failure> {
         let version = self.version.as_deref();
-        if self.home == Home::Shared || version == Some(placement::SCHEMA_VERSION) {
+        if self.home != Home::Schema || version == Some(placement::SCHEMA_VERSION) {
             return Ok(());
         }
         Err(Failure::new(format!(
@@ -129,7 +108,7 @@ impl Organization {
         if self.check_version().is_err() {
             remarks.push("lacks migrations: run tenantry migrate".to_owned());
         }
-        match (self.moving_to, self.old_home, self.keep_old_until) {
+        match (&self.moving_to, &self.old_home, self.keep_old_until) {
             (Some(target), ..) => remarks.push(format!("on its way to {target}")),
             (None, Some(old), Some(until)) => {
                 remarks.push(format!(
@@ -146,14 +125,14 @@ impl Organization {
     pub(super) async fn record(
         &self,
         connection: &mut PgConnection,
-        home: Home,
+        home: &Home,
         (command, action): (&str, Action),
         metadata: Value,
     ) -> Result<(), sqlx::Error> {
         let sql = format!(
             "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
              VALUES ($1, $2, $3, $4, $1, $5)",
-            audit_logs(home == Home::Schema, self.id)
+            audit_logs(*home == Home::Schema, self.id)
         );
         sqlx::query(AssertSqlSafe(sql))
             .bind(self.id)
@@ -187,6 +166,20 @@ pub(in crate::cli) async fn schemas(
     .fetch_all(connection)
     .await
 }
+
+/// A connection to a database of organizations' own as its owner, to whom rows look as they do in the control database.
+pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<PgConnection, Failure> {
+    let failed = |error: Failure| Failure::new(format!("the database {name}: {error}"));
+    let mut connection = owner.dedicated(name).await?;
+    check_database(&mut connection).await.map_err(failed)?;
+    connection.execute(SAME_TEXT).await?;
+    Ok(connection)
+}
+
+/// Rows are compared and carried as text.
+pub(super) const SAME_TEXT: &str =
+    "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1;
+    SET bytea_output = 'hex'; SET client_connection_check_interval = '500ms'";
 
 /// Refuses a database of another version, and one whose owner's policies were tampered with: rows that they hide would be lost.
 pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), Failure> {

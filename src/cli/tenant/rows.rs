@@ -18,6 +18,9 @@ pub(super) struct Digest {
     pub(super) sum: String,
 }
 
+/// No keys.
+pub(super) const NONE: &str = "[]";
+
 impl Rows {
     /// Of every table that organizations have rows in.
     pub(super) async fn of_all(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
@@ -69,36 +72,84 @@ impl Rows {
         )
     }
 
-    /// Of an organization's rows in `place`, without those that have changed since they were copied if `unchanged`.
+    /// The keys as JSON of the rows that have changed since they were copied, as this transaction sees it.
+    pub(super) async fn noted_keys(
+        &self,
+        connection: &mut PgConnection,
+        organization: Uuid,
+    ) -> Result<String, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes WHERE organization_id = $1 AND table_name = $2",
+        )
+        .bind(organization)
+        .bind(self.table.base_name())
+        .fetch_one(connection)
+        .await
+    }
+
+    /// Of an organization's rows in `place`, without those whose keys are in the JSON `left_out`.
     pub(super) async fn digest(
         &self,
         connection: &mut PgConnection,
         place: &str,
         organization: Uuid,
-        unchanged: bool,
+        left_out: &str,
     ) -> Result<Digest, sqlx::Error> {
-        let limit = if unchanged { "" } else { " LIMIT 0" };
         let sql = format!(
-            "WITH changed AS MATERIALIZED ({}{limit})
+            "WITH left_out AS MATERIALIZED ({})
              SELECT count(*), {} FROM {place} t
-             WHERE t.{} = $1 AND NOT EXISTS (SELECT FROM changed k WHERE {})",
-            self.changed(),
+             WHERE t.{} = $1 AND NOT EXISTS (SELECT FROM left_out k WHERE {})",
+            self.keyed(2),
             self.sum("t"),
             self.table.owner_column(),
             self.same("k", "t")
         );
         let (count, sum) = sqlx::query_as(AssertSqlSafe(sql))
             .bind(organization)
-            .bind(None::<Vec<i64>>)
+            .bind(left_out)
             .fetch_one(connection)
             .await?;
         Ok(Digest { count, sum })
+    }
+
+    /// The keys that the parameter has as JSON.
+    pub(super) fn keyed(&self, parameter: u8) -> String {
+        format!(
+            "SELECT {} FROM jsonb_populate_recordset(NULL::{}, ${parameter}::jsonb) r",
+            self.keys("r"),
+            self.table.name
+        )
+    }
+
+    /// The rows that the parameter has as an array of texts, each a whole row of a table that has the same columns.
+    pub(super) fn carried(&self, parameter: u8) -> String {
+        let columns = self.columns.iter().map(|column| format!("(whole).{column}"));
+        // Read once, not for each column: a sub-query with an offset is not dissolved.
+        format!(
+            "SELECT {} FROM (SELECT v::{} AS whole FROM unnest(${parameter}::text[]) v OFFSET 0) read",
+            columns.collect::<Vec<_>>().join(", "),
+            self.table.name
+        )
     }
 
     /// The sum of the hashes of rows.
     pub(super) fn sum(&self, alias: &str) -> String {
         format!("coalesce(sum(hashtextextended({}, 0)), 0)::text", self.text(alias))
     }
+}
+
+/// The columns of a table that lead to people.
+pub(super) async fn people_columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT quote_ident(a.attname) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+         WHERE c.conrelid = $1::regclass AND c.confrelid = 'auth.users'::regclass AND cardinality(c.conkey) = 1",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
 }
 
 fn listed<'name>(names: impl Iterator<Item = &'name str>, alias: &str) -> String {

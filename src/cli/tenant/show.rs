@@ -3,11 +3,8 @@
 use migration::placement::{self, TABLES};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{
-    Failure,
-    place::{Home, Organization},
-};
-use crate::cli::say;
+use super::{Failure, home::Home, place::Organization};
+use crate::cli::{owner::Owner, say};
 
 /// Print where an organization lives, and how many rows it has.
 #[derive(Debug, clap::Args)]
@@ -17,20 +14,26 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn run(
+        self,
+        owner: &Owner,
+        connection: &mut PgConnection,
+    ) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
         say(format!("{} ({})", organization.name, organization.id));
-        match organization.home {
-            Home::Shared => say("lives in the shared tables"),
+        match &organization.home {
             Home::Schema => say(format!(
                 "lives in the schema {}, with the steps up to {}",
                 placement::schema_of(organization.id),
                 organization.version.as_deref().unwrap_or("nothing")
             )),
+            home => say(format!("lives in {home}")),
         }
         for remark in organization.remarks() {
             say(remark);
         }
+        let mut there = organization.at_home(owner).await?;
+        let connection = there.as_mut().map_or(connection, |(connection, _)| connection);
         for table in &TABLES {
             let sql = format!(
                 "SELECT count(*) FROM {} WHERE {} = $1",

@@ -6,12 +6,14 @@ use uuid::Uuid;
 
 use super::{
     Failure,
-    place::{Home, Organization},
-    rows::Rows,
+    home::Home,
+    place::Organization,
+    rows::{Digest, NONE, Rows},
+    verify_there,
 };
-use crate::cli::say;
+use crate::cli::{owner::Owner, say};
 
-/// Print a checksum for each table of an organization, and whether its schema is as it should be. Exit 1 with a line for each fault.
+/// Print a checksum for each table of an organization, and whether its schema or its database is as it should be. Exit 1 with a line for each fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
     /// The organization's slug or id.
@@ -19,23 +21,18 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn run(
+        self,
+        owner: &Owner,
+        connection: &mut PgConnection,
+    ) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
-        let mut snapshot = connection.begin().await?;
-        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-        // Where it lives in this snapshot.
-        let organization = Organization::get(&mut snapshot, organization.id).await?;
-        organization.check_version()?;
-        let mut faults = Vec::new();
-        if organization.home == Home::Schema {
-            faults = structure(&mut snapshot, organization.id).await?;
-        }
-        // Of tables that are not as they should be nothing more can be said.
-        if faults.is_empty() {
-            for rows in Rows::of_all(&mut snapshot).await? {
-                faults.extend(check_rows(&mut snapshot, &organization, &rows).await?);
+        let faults = match organization.at_home(owner).await? {
+            Some((mut there, organization)) => {
+                verify_there::check(connection, &mut there, &organization).await?
             }
-        }
+            None => check(connection, organization.id).await?,
+        };
         for fault in &faults {
             say(format!("fault: {fault}"));
         }
@@ -44,6 +41,25 @@ impl Verify {
             count => Err(Failure::new(format!("{}: {count} faults", organization.name))),
         }
     }
+}
+
+async fn check(connection: &mut PgConnection, id: Uuid) -> Result<Vec<String>, Failure> {
+    let mut snapshot = connection.begin().await?;
+    snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    // Where it lives in this snapshot.
+    let organization = Organization::get(&mut snapshot, id).await?;
+    organization.check_version()?;
+    let mut faults = Vec::new();
+    if organization.home == Home::Schema {
+        faults = structure(&mut snapshot, organization.id).await?;
+    }
+    // Of tables that are not as they should be nothing more can be said.
+    if faults.is_empty() {
+        for rows in Rows::of_all(&mut snapshot).await? {
+            faults.extend(check_rows(&mut snapshot, &organization, &rows).await?);
+        }
+    }
+    Ok(faults)
 }
 
 /// What the schema of an organization lacks of the shared tables, or has beyond them.
@@ -61,14 +77,18 @@ pub(super) async fn structure(
         .await
 }
 
+pub(super) fn tell(place: &str, digest: &Digest) {
+    say(format!("{place:<60} {:>10} rows  checksum {:>22}", digest.count, digest.sum));
+}
+
 async fn check_rows(
     connection: &mut PgConnection,
     organization: &Organization,
     rows: &Rows,
 ) -> Result<Vec<String>, sqlx::Error> {
     let place = organization.home.table(rows.table, organization.id);
-    let digest = rows.digest(connection, &place, organization.id, false).await?;
-    say(format!("{place:<60} {:>10} rows  checksum {:>22}", digest.count, digest.sum));
+    let digest = rows.digest(connection, &place, organization.id, NONE).await?;
+    tell(&place, &digest);
     let mut faults = Vec::new();
     if organization.home == Home::Shared {
         return Ok(faults);

@@ -4,12 +4,13 @@ use migration::placement;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::leftover;
+use super::{across, leftover};
 use crate::cli::{
     Failure,
     tenant::{
+        home::Home,
         patience::{exclude_maintenance, exclude_writers, patiently},
-        place::{Home, Organization},
+        place::Organization,
     },
 };
 
@@ -17,7 +18,7 @@ use crate::cli::{
 pub(super) async fn begin(
     connection: &mut PgConnection,
     organization: Uuid,
-    target: Home,
+    target: &Home,
 ) -> Result<(), Failure> {
     patiently(connection, "beginning", async |connection| {
         let mut transaction = connection.begin().await?;
@@ -45,15 +46,15 @@ pub(super) async fn begin(
 pub(super) async fn prepare(
     connection: &mut PgConnection,
     organization: Uuid,
-    target: Home,
+    target: &Home,
 ) -> Result<(), Failure> {
     let now = Organization::get(connection, organization).await?;
-    if now.old_home == Some(target) {
-        leftover::remove(connection, &now, target).await?;
-    } else if target == Home::Shared || now.version.as_deref() == Some(placement::SCHEMA_VERSION) {
+    if now.old_home.as_ref() == Some(target) {
+        leftover::remove(connection, None, &now, target).await?;
+    } else if *target == Home::Shared || now.version.as_deref() == Some(placement::SCHEMA_VERSION) {
         return Ok(());
     }
-    if target == Home::Shared {
+    if *target == Home::Shared {
         return Ok(());
     }
     patiently(connection, "making the schema", async |connection| {
@@ -74,9 +75,13 @@ pub(super) async fn prepare(
 /// It stays where it is, and what was copied goes.
 pub(super) async fn call_off(
     connection: &mut PgConnection,
+    mut there: Option<&mut PgConnection>,
     organization: &Organization,
-    target: Home,
+    target: &Home,
 ) -> Result<(), Failure> {
+    if let (Some(_), Some(there)) = (organization.home.database(), &mut there) {
+        across::stop(there, organization).await?;
+    }
     patiently(connection, "calling off", async |connection| {
         let mut transaction = connection.begin().await?;
         exclude_writers(&mut transaction, organization.id).await?;
@@ -91,7 +96,7 @@ pub(super) async fn call_off(
         transaction.commit().await
     })
     .await?;
-    leftover::remove(connection, organization, target).await
+    leftover::remove(connection, there, organization, target).await
 }
 
 pub(super) async fn forget_changes(

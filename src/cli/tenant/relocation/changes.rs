@@ -1,6 +1,7 @@
 //! What was changed since it was copied, brought after it: for each key that was noted, what the source says now.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
 
 use super::Relocation;
 use crate::cli::{
@@ -12,7 +13,7 @@ use crate::cli::{
 const BATCH: i64 = 10_000;
 
 /// So few that the switch may bring them.
-const FEW: i64 = 200;
+pub(super) const FEW: i64 = 200;
 
 /// What a round came to.
 pub(super) struct Round {
@@ -49,15 +50,7 @@ impl Relocation {
         transaction: &mut PgConnection,
     ) -> Result<Round, sqlx::Error> {
         transaction.execute("SET LOCAL app.copying = 'on'").await?;
-        // Numbers are not given in the order of commits: those that are seen are all that is known.
-        let (numbers, tables): (Vec<i64>, Vec<String>) = sqlx::query_as(
-            "SELECT coalesce(array_agg(number), '{}'), coalesce(array_agg(DISTINCT table_name), '{}')
-             FROM (SELECT number, table_name FROM app.pending_changes WHERE organization_id = $1 ORDER BY number LIMIT $2) seen",
-        )
-        .bind(self.organization.id)
-        .bind(BATCH)
-        .fetch_one(&mut *transaction)
-        .await?;
+        let (numbers, tables) = seen(transaction, self.organization.id).await?;
         let changes = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
         let touched = |rows: &&Rows| tables.iter().any(|name| name == rows.table.base_name());
         for rows in self.brought().filter(touched).rev() {
@@ -151,6 +144,22 @@ impl Relocation {
             rows.text("t")
         )
     }
+}
+
+/// The numbers of a round's changes, and in which tables they are.
+pub(super) async fn seen(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<(Vec<i64>, Vec<String>), sqlx::Error> {
+    // Numbers are not given in the order of commits: those that are seen are all that is known.
+    sqlx::query_as(
+        "SELECT coalesce(array_agg(number), '{}'), coalesce(array_agg(DISTINCT table_name), '{}')
+         FROM (SELECT number, table_name FROM app.pending_changes WHERE organization_id = $1 ORDER BY number LIMIT $2) seen",
+    )
+    .bind(organization)
+    .bind(BATCH)
+    .fetch_one(connection)
+    .await
 }
 
 /// Nothing is switched to what differs.

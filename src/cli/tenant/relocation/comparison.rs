@@ -3,7 +3,10 @@
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::{Relocation, changes::check};
-use crate::cli::{Failure, say};
+use crate::cli::{
+    Failure, say,
+    tenant::rows::{Digest, Rows},
+};
 
 impl Relocation {
     /// How many rows were compared.
@@ -14,21 +17,28 @@ impl Relocation {
         for rows in &self.rows {
             let (source, target) = (self.source(rows.table), self.target(rows.table));
             let id = self.organization.id;
-            let here = rows.digest(&mut snapshot, &source, id, true).await?;
-            let there = rows.digest(&mut snapshot, &target, id, true).await?;
-            let verdict = if here == there {
-                "same".to_owned()
-            } else {
-                faults.push(rows.table.name);
-                format!("DIFFERS: {} rows, checksum {}", there.count, there.sum)
-            };
-            say(format!(
-                "{:<30} {:>10} rows  checksum {:>22}  {verdict}",
-                rows.table.name, here.count, here.sum
-            ));
+            let changed = rows.noted_keys(&mut snapshot, id).await?;
+            let here = rows.digest(&mut snapshot, &source, id, &changed).await?;
+            let there = rows.digest(&mut snapshot, &target, id, &changed).await?;
+            faults.extend(verdict(rows, &here, &there));
             count += here.count;
         }
         check(&faults)?;
         Ok(count)
     }
+}
+
+/// Tells whether both are the same; answers the table in which they are not.
+pub(super) fn verdict(rows: &Rows, here: &Digest, there: &Digest) -> Option<&'static str> {
+    let (verdict, fault) = if here == there {
+        ("same".to_owned(), None)
+    } else {
+        let verdict = format!("DIFFERS: {} rows, checksum {}", there.count, there.sum);
+        (verdict, Some(rows.table.name))
+    };
+    say(format!(
+        "{:<30} {:>10} rows  checksum {:>22}  {verdict}",
+        rows.table.name, here.count, here.sum
+    ));
+    fault
 }

@@ -11,10 +11,10 @@ use crate::cli::{
 };
 
 /// Rows of a transaction.
-const BATCH: i64 = 10_000;
+pub(super) const BATCH: i64 = 10_000;
 
 /// How often progress is told.
-const TELL: Duration = Duration::from_secs(2);
+pub(super) const TELL: Duration = Duration::from_secs(2);
 
 impl Relocation {
     /// Goes on after the last row that is there.
@@ -44,7 +44,7 @@ impl Relocation {
     }
 
     /// The key of the last row at the target, as constants of SQL.
-    async fn last(
+    pub(super) async fn last(
         &self,
         connection: &mut PgConnection,
         rows: &Rows,
@@ -98,11 +98,11 @@ impl Relocation {
     }
 }
 
-fn constants(rows: &Rows) -> String {
+pub(super) fn constants(rows: &Rows) -> String {
     let places = vec!["%L"; rows.table.key.split(", ").count()].join(", ");
     format!("format('{places}', {})", rows.keys("t"))
 }
 
-fn descending(rows: &Rows) -> String {
+pub(super) fn descending(rows: &Rows) -> String {
     rows.keys("t").replace(", ", " DESC, ") + " DESC"
 }

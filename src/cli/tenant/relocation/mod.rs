@@ -1,7 +1,9 @@
 //! `tenantry tenant move`: an online copy, with the changes made meanwhile brought after, and a switch in one transaction.
 //!
 //! At any time `app.placements` names the one place whose rows are the truth; the other is a copy, wherever the command was killed.
+//! Between databases see `across`.
 
+mod across;
 mod begin;
 mod changes;
 mod comparison;
@@ -14,21 +16,25 @@ use sqlx::{Executor, PgConnection};
 
 use super::{
     Failure,
+    home::Home,
     patience::{become_mover, outlive},
-    place::{Home, Organization},
+    place::Organization,
     rows::Rows,
 };
-use crate::cli::say;
+use crate::cli::{owner::Owner, say};
+use across::{Crossing, Ends, Finished};
+pub(super) use across::{DIRECTORY_LOCK, members, open, refreshed};
+use switch::Switched;
 
-/// Move an organization to a schema of its own, or back, while its people work on. Killed or failed, it is where it was: the same
-/// command goes on, and moving it to where it lives calls the move off.
+/// Move an organization to a schema of its own, to another database, or back, while its people work on. Killed or failed, it is
+/// where it was: the same command goes on, and moving it to where it lives calls the move off.
 #[derive(Debug, clap::Args)]
 pub(super) struct Move {
     /// The organization's slug or id.
     organization: String,
 
-    /// Where it is to live.
-    #[arg(long)]
+    /// Where it is to live: shared, schema, or database:NAME, one of MIGRATION_DATABASES.
+    #[arg(long, value_name = "HOME")]
     to: Home,
 
     /// Delete the old copy at once, or one of a move before.
@@ -64,39 +70,108 @@ impl Relocation {
 }
 
 impl Move {
-    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let organization = Organization::find(connection, &self.organization).await?;
+    pub(super) async fn run(
+        self,
+        owner: &Owner,
+        control: &mut PgConnection,
+    ) -> Result<(), Failure> {
+        let organization = Organization::find(control, &self.organization).await?;
         let id = organization.id;
-        become_mover(connection, &organization).await?;
-        placement::keep_steps(connection).await?;
+        become_mover(control, &organization).await?;
+        placement::keep_steps(control).await?;
         // Whoever moved it before us has finished.
-        let organization = Organization::get(connection, id).await?;
+        let mut organization = Organization::get(control, id).await?;
+        self.check(&organization)?;
+        let mut there = match self.database(&organization) {
+            Some(name) => match open(owner, &organization, name).await {
+                Ok(there) => Some(there),
+                // It stays even when the other database is lost; what was copied there is deleted when that is back.
+                Err(failure) if self.to == organization.home && self.to.database().is_none() => {
+                    eprintln!("{failure}");
+                    None
+                }
+                Err(failure) => return Err(failure),
+            },
+            None => None,
+        };
+        if let Some(there) = &mut there {
+            let finished = across::finish(&mut Ends { control, there }, &organization).await?;
+            organization = Organization::get(control, id).await?;
+            if finished == Finished::TakenBack && self.to != organization.home {
+                return Err(Failure::new(format!(
+                    "{} lives in {} by now: it was too late to call its move off",
+                    organization.name, organization.home
+                )));
+            }
+        }
         if self.to == organization.home {
-            return self.stay(connection, &organization).await;
+            return self.stay(control, there.as_mut(), &organization).await;
         }
         organization.check_version()?;
-        let rows = Rows::of_all(connection).await?;
-        let relocation = Relocation { organization, target: self.to, rows };
-        relocation.run(connection, self.keep_source_days).await?;
+        let rows = Rows::of_all(control).await?;
+        let relocation = Relocation { organization, target: self.to.clone(), rows };
+        if let Some(there) = &mut there {
+            let crossing = Crossing::new(relocation)?;
+            Box::pin(crossing.run(&mut Ends { control, there }, self.keep_source_days)).await?;
+        } else {
+            relocation.run(control, self.keep_source_days).await?;
+        }
         if self.drop_source {
-            let moved = Organization::get(connection, id).await?;
-            drop_copy(connection, &moved).await?;
+            let moved = Organization::get(control, id).await?;
+            drop_copy(control, there.as_mut(), &moved).await?;
         }
         Ok(())
+    }
+
+    /// Refuses what would leave a copy behind that nobody knows of, and ways that are none.
+    fn check(&self, organization: &Organization) -> Result<(), Failure> {
+        let Organization { name, home, moving_to, old_home, .. } = organization;
+        if self.to == *home {
+            return Ok(());
+        }
+        if let Some(target) = moving_to.as_ref().filter(|target| **target != self.to) {
+            return Err(Failure::new(format!(
+                "{name} is on its way to {target}: go on with that, or call it off with --to {}",
+                home.name()
+            )));
+        }
+        if home.database().is_some() && self.to != Home::Shared {
+            return Err(Failure::new(format!(
+                "{name} lives in {home}: move it to the shared tables first, with --to shared"
+            )));
+        }
+        match old_home.as_ref().filter(|old| moving_to.is_none() && **old != self.to) {
+            Some(old) => Err(Failure::new(format!(
+                "{name} has an old copy in {old}: delete it first, with --to {} --drop-source",
+                home.name()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The database beside the control database that has to do with it.
+    fn database<'name>(&'name self, organization: &'name Organization) -> Option<&'name str> {
+        let Organization { home, moving_to, old_home, .. } = organization;
+        let copy = old_home.as_ref().filter(|_| self.drop_source);
+        [Some(home), Some(&self.to), moving_to.as_ref(), copy]
+            .into_iter()
+            .flatten()
+            .find_map(Home::database)
     }
 
     /// It lives there: what remains is to call a move off, or to delete a copy.
     async fn stay(
         &self,
-        connection: &mut PgConnection,
+        control: &mut PgConnection,
+        there: Option<&mut PgConnection>,
         organization: &Organization,
     ) -> Result<(), Failure> {
         let Organization { name, home, .. } = organization;
-        if let Some(target) = organization.moving_to {
-            begin::call_off(connection, organization, target).await?;
+        if let Some(target) = &organization.moving_to {
+            begin::call_off(control, there, organization, target).await?;
             say(format!("{name} stays in {home}: its move was called off"));
         } else if self.drop_source && organization.old_home.is_some() {
-            drop_copy(connection, organization).await?;
+            drop_copy(control, there, organization).await?;
         } else {
             let told = [vec![format!("{name} lives in {home}")], organization.remarks()].concat();
             say(told.join("; "));
@@ -107,11 +182,12 @@ impl Move {
 
 /// After those who still read there.
 async fn drop_copy(
-    connection: &mut PgConnection,
+    control: &mut PgConnection,
+    there: Option<&mut PgConnection>,
     organization: &Organization,
 ) -> Result<(), Failure> {
-    if let Some(old) = organization.old_home {
-        leftover::remove(connection, organization, old).await?;
+    if let Some(old) = &organization.old_home {
+        leftover::remove(control, there, organization, old).await?;
         say(format!("the old copy of {} in {old} is deleted", organization.name));
     }
     Ok(())
@@ -119,9 +195,9 @@ async fn drop_copy(
 
 impl Relocation {
     async fn run(&self, connection: &mut PgConnection, keep_days: u16) -> Result<(), Failure> {
-        let Organization { id, name, home, .. } = &self.organization;
+        let Organization { id, name, .. } = &self.organization;
         if self.organization.moving_to.is_none() {
-            begin::begin(connection, *id, self.target).await?;
+            begin::begin(connection, *id, &self.target).await?;
         } else {
             eprintln!("going on with the move of {name}");
         }
@@ -132,7 +208,7 @@ impl Relocation {
             &self.rows.iter().map(|rows| self.source(rows.table)).collect::<Vec<_>>(),
         )
         .await?;
-        begin::prepare(connection, *id, self.target).await?;
+        begin::prepare(connection, *id, &self.target).await?;
         for rows in self.brought() {
             self.copy(connection, rows).await?;
         }
@@ -150,6 +226,12 @@ impl Relocation {
                 break done;
             }
         };
+        self.tell(count, &done);
+        Ok(())
+    }
+
+    fn tell(&self, count: i64, done: &Switched) {
+        let Organization { name, home, .. } = &self.organization;
         say(format!(
             "{name} lives in {} now, no more in {home}: {count} rows compared, {} changes brought after in the end, writers held up for {} ms at the most",
             self.target,
@@ -161,6 +243,5 @@ impl Relocation {
             done.waited.as_millis(),
             done.held.as_millis()
         ));
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use super::{Relocation, begin::forget_changes, changes::check};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Bringing more would hold writers up for too long.
-const MOST_CHANGES: i64 = 2_000;
+pub(super) const MOST_CHANGES: i64 = 2_000;
 
 /// What the switch came to.
 pub(super) struct Switched {
@@ -57,12 +58,7 @@ impl Relocation {
         let mut transaction = connection.begin().await?;
         let waited = exclude_writers(&mut transaction, id).await?;
         let begun = Instant::now();
-        let changes: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM app.pending_changes WHERE organization_id = $1",
-        )
-        .bind(id)
-        .fetch_one(&mut *transaction)
-        .await?;
+        let changes = waiting(&mut transaction, id).await?;
         if changes > MOST_CHANGES {
             return Ok(Ok(None));
         }
@@ -75,7 +71,7 @@ impl Relocation {
             "from": self.organization.home.name(), "to": self.target.name(), "rows": count,
         });
         let what = ("tenantry tenant move", Action::OrganizationMoved);
-        self.organization.record(&mut transaction, self.target, what, metadata).await?;
+        self.organization.record(&mut transaction, &self.target, what, metadata).await?;
         transaction.commit().await?;
         Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
     }
@@ -99,4 +95,15 @@ impl Relocation {
         .await?;
         Ok(())
     }
+}
+
+/// How many changes have not been brought yet.
+pub(super) async fn waiting(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM app.pending_changes WHERE organization_id = $1")
+        .bind(organization)
+        .fetch_one(connection)
+        .await
 }

@@ -1,0 +1,168 @@
+//! A move to another database, or from there. Two databases cannot commit at once, so the old home lets go first, for good and with
+//! everything brought; only then the new one takes the organization in. Between the two it has no home, and whoever comes finishes
+//! what was begun: servers, or the same command.
+
+mod answers;
+mod begin;
+mod changes;
+mod copy;
+mod directory;
+mod people;
+mod switch;
+
+use migration::{dedicated, placement};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::{Relocation, changes::check, comparison::verdict};
+use crate::cli::{
+    Failure,
+    owner::Owner,
+    tenant::{
+        home::Home,
+        patience::{become_mover, outlive, patiently},
+        place::{self, Organization},
+    },
+};
+
+pub(super) use self::begin::{Finished, finish, stop};
+pub(in crate::cli::tenant) use self::{
+    directory::LOCK as DIRECTORY_LOCK,
+    people::{members, refreshed},
+};
+
+/// The connections of a move.
+pub(super) struct Ends<'c> {
+    pub(super) control: &'c mut PgConnection,
+    /// The other database.
+    pub(super) there: &'c mut PgConnection,
+}
+
+/// Nobody else moves the organization in that database, or migrates it, for as long as the connection lives.
+pub(in crate::cli::tenant) async fn open(
+    owner: &Owner,
+    organization: &Organization,
+    name: &str,
+) -> Result<PgConnection, Failure> {
+    let mut there = place::dedicated(owner, name).await?;
+    become_mover(&mut there, organization).await?;
+    placement::keep_steps(&mut there).await?;
+    Ok(there)
+}
+
+/// One move.
+pub(super) struct Crossing {
+    relocation: Relocation,
+    /// The name of the other database.
+    database: String,
+    /// From the control database to the other one.
+    out: bool,
+    /// Of the placement, once it has moved.
+    generation: i64,
+}
+
+impl Crossing {
+    pub(super) fn new(relocation: Relocation) -> Result<Self, Failure> {
+        let (home, target) = (&relocation.organization.home, &relocation.target);
+        let database = target.database().or(home.database());
+        let database =
+            database.ok_or_else(|| Failure::new("neither home is a database"))?.to_owned();
+        let out = target.database().is_some();
+        let generation = relocation.organization.generation + 1;
+        Ok(Self { relocation, database, out, generation })
+    }
+
+    fn organization(&self) -> &Organization {
+        &self.relocation.organization
+    }
+
+    /// Where rows come from, and where they go.
+    fn sides<'e>(&self, ends: &'e mut Ends<'_>) -> (&'e mut PgConnection, &'e mut PgConnection) {
+        if self.out { (ends.control, ends.there) } else { (ends.there, ends.control) }
+    }
+
+    /// What has to be brought row by row: the control database has a directory of the rest.
+    fn brought(&self) -> impl DoubleEndedIterator<Item = &super::Rows> {
+        self.relocation.rows.iter().filter(|rows| self.out || !rows.table.mirrored)
+    }
+
+    pub(super) async fn run(&self, ends: &mut Ends<'_>, keep_days: u16) -> Result<(), Failure> {
+        if self.is_begun(ends).await? {
+            eprintln!("going on with the move of {}", self.organization().name);
+        } else {
+            self.begin(ends).await?;
+        }
+        let tables: Vec<String> =
+            self.relocation.rows.iter().map(|rows| self.relocation.source(rows.table)).collect();
+        outlive(
+            self.sides(ends).0,
+            "transactions that began before the move",
+            "l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.relation = ANY ($1::regclass[]::oid[])",
+            &tables,
+        )
+        .await?;
+        self.prepare(ends).await?;
+        if self.out {
+            patiently(ends, "bringing the catalogue", async |ends: &mut Ends<'_>| {
+                dedicated::bring_catalogue(ends.control, ends.there).await
+            })
+            .await?;
+        }
+        for rows in self.brought() {
+            self.copy(ends, rows).await?;
+        }
+        if self.out {
+            for rows in &self.relocation.rows {
+                ends.there.execute(AssertSqlSafe(format!("ANALYZE {}", rows.table.name))).await?;
+            }
+        }
+        let answers_since = self.carry_answers(ends).await?;
+        self.catch_up(ends).await?;
+        let count = self.compare(ends).await?;
+        let done = loop {
+            self.catch_up(ends).await?;
+            if let Some(done) = self.switch(ends, (keep_days, count, &answers_since)).await? {
+                break done;
+            }
+        };
+        let moved = Organization::get(ends.control, self.organization().id).await?;
+        finish(ends, &moved).await?;
+        self.relocation.tell(count, &done);
+        Ok(())
+    }
+
+    /// All rows of both sides, but for those that are noted in the snapshot of the source: these are compared when they are brought.
+    async fn compare(&self, ends: &mut Ends<'_>) -> Result<i64, Failure> {
+        if !self.out {
+            // Nobody but us brings the directory after until then.
+            let lock = format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})");
+            ends.there.execute(AssertSqlSafe(lock)).await?;
+            self.catch_up(ends).await?;
+        }
+        let (source, target) = self.sides(ends);
+        let id = self.organization().id;
+        let mut snapshot = source.begin().await?;
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let (mut count, mut faults) = (0, Vec::new());
+        for rows in &self.relocation.rows {
+            let changed = rows.noted_keys(&mut snapshot, id).await?;
+            let place = self.relocation.source(rows.table);
+            let here = rows.digest(&mut snapshot, &place, id, &changed).await?;
+            let place = self.relocation.target(rows.table);
+            let there = rows.digest(target, &place, id, &changed).await?;
+            faults.extend(verdict(rows, &here, &there));
+            count += here.count;
+        }
+        snapshot.commit().await?;
+        if !self.out {
+            let unlock = format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})");
+            ends.there.execute(AssertSqlSafe(unlock)).await?;
+        }
+        check(&faults)?;
+        Ok(count)
+    }
+}
+
+/// How the database names the home of an organization that is on its way out of it.
+fn elsewhere() -> String {
+    Home::Elsewhere.name()
+}
