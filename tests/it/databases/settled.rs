@@ -46,6 +46,15 @@ async fn an_organization_is_at_rest_in_another_database() {
 }
 
 #[tokio::test]
+async fn the_directory_has_the_tables_that_are_mirrored() {
+    let control = Database::create().await;
+    let known = "SELECT array_agg(name || ' ' || key ORDER BY place) FROM app.directory_tables()";
+    let mirrored = TABLES.iter().filter(|table| table.mirrored);
+    let mirrored: Vec<_> = mirrored.map(|table| format!("{} {}", table.name, table.key)).collect();
+    assert_eq!(control.exactly::<Vec<String>>(known).await, mirrored);
+}
+
+#[tokio::test]
 async fn what_changes_in_another_database_is_noted_there() {
     let Some((_control, eu)) = acme_in_eu().await else { return };
     eu.database.execute("UPDATE app.organizations SET name = 'Acme of Europe'").await;
