@@ -7,7 +7,7 @@ use migration::placement::schema_of;
 use crate::support::{
     App,
     database::Database,
-    placement::{ACME, GLOBEX, housed},
+    placement::{ACME, GLOBEX, housed, settled},
 };
 
 const COMMANDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
@@ -67,7 +67,9 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
 /// The rows of the organization are in this table, and not in one of the same name elsewhere.
 fn is_home(table: &str, organization: &str) -> bool {
     let organization = organization.parse().unwrap();
-    if housed().contains(&organization) {
+    if settled() == [organization] {
+        false
+    } else if housed().contains(&organization) {
         table.starts_with(&schema_of(organization))
     } else {
         !table.starts_with("org_")
@@ -86,6 +88,16 @@ async fn fill(database: &Database) {
                      VALUES ('{organization}', 'api_calls_per_month', now(), 1)"
             ))
             .await;
+    }
+}
+
+/// A database with such rows, in which the organizations live.
+async fn filled() -> Database {
+    let database = Database::create().await;
+    fill(&database).await;
+    match database.eu() {
+        Some(eu) if settled().len() == 2 => eu.database,
+        _ => database,
     }
 }
 
@@ -182,8 +194,7 @@ async fn every_tenant_table_has_its_wall() {
 
 #[tokio::test]
 async fn nothing_of_another_tenant_is_read_or_written() {
-    let database = Database::create().await;
-    fill(&database).await;
+    let database = filled().await;
     let tables = tenant_tables(&mut database.connect_admin().await).await;
     let before = database.fingerprint().await;
     // One connection throughout, so that the later rounds run on a reused one, whose setting is '' and not unset.
@@ -233,8 +244,7 @@ async fn nothing_of_another_tenant_is_read_or_written() {
 
 #[tokio::test]
 async fn no_row_is_moved_to_another_tenant() {
-    let database = Database::create().await;
-    fill(&database).await;
+    let database = filled().await;
     let mut connection = database.connect_app().await;
     enter(&mut connection, Some(ACME)).await;
     let mut tried = 0;
@@ -254,13 +264,13 @@ async fn no_row_is_moved_to_another_tenant() {
         assert_eq!(refusal(&mut connection, sql).await, "42501", "{name}");
         tried += 1;
     }
-    assert!(tried >= 7, "{tried}");
+    // In another database than globex it has a directory here.
+    assert!(tried >= if settled().len() == 1 { 3 } else { 7 }, "{tried}");
 }
 
 #[tokio::test]
 async fn one_s_own_rows_are_all_there() {
-    let database = Database::create().await;
-    fill(&database).await;
+    let database = filled().await;
     let mut connection = database.connect_app().await;
     enter(&mut connection, Some(GLOBEX)).await;
     for Table { name, column, .. } in tenant_tables(&mut database.connect_admin().await).await {

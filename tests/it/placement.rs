@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use migration::placement::TABLES;
+use migration::placement::{TABLES, schema_of};
 use serde_json::{Value, json};
 use sqlx::types::Uuid;
 
@@ -12,7 +12,7 @@ use crate::{
         App, Settings,
         app::{token, token_with},
         database::Database,
-        placement::{ACME, PLACEMENT, house, housed, unhouse},
+        placement::{ACME, GLOBEX, PLACEMENT, all_are_shared, house, housed, settled, unhouse},
     },
 };
 
@@ -50,7 +50,7 @@ async fn served(settings: Settings) -> App {
 
 #[tokio::test]
 async fn an_organization_is_found_wherever_it_has_gone() {
-    if !housed().is_empty() {
+    if !all_are_shared() {
         return;
     }
     let app = App::start().await;
@@ -86,7 +86,7 @@ async fn an_organization_is_found_wherever_it_has_gone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_by_moves_under_load() {
-    if !housed().is_empty() {
+    if !all_are_shared() {
         return;
     }
     let app = App::with(Settings { max_connections: 8, ..Settings::default() }).await;
@@ -265,13 +265,43 @@ async fn the_way_there_is_one_statement_longer_and_takes_no_more_waits() {
     assert_eq!((seen.statements, seen.waits), (5, 3));
 }
 
+#[tokio::test]
+async fn organizations_live_where_the_run_says() {
+    let app = App::start().await;
+    for (subject, organization) in [("acme-owner", ACME), ("globex-owner", GLOBEX)] {
+        app.database.execute("UPDATE billing.plan_features SET limit_value = NULL").await;
+        app.person(subject).query(&create("Here")).await.data();
+        let id: Uuid = organization.parse().unwrap();
+        let own = format!("{}.projects", schema_of(id));
+        let (there, table) = match app.database.eu() {
+            Some(eu) if settled().contains(&id) => (eu.database, "app.projects"),
+            _ if housed().contains(&id) => (app.database.clone(), own.as_str()),
+            _ => (app.database.clone(), "app.projects"),
+        };
+        let made = format!("{table} WHERE organization_id = '{organization}' AND name = 'Here'");
+        assert_eq!(count(&there, &made).await, 1, "{made}");
+        // Tests find it all the same.
+        let seen = format!(
+            "SELECT count(*) FROM app.projects WHERE organization_id = '{organization}' AND name = 'Here'"
+        );
+        assert_eq!(app.database.value::<i64>(&seen).await, 1);
+    }
+}
+
 /// The suites about what people see and may do, in a process of their own, where the demo's organizations live elsewhere.
 async fn suites(placement: &str) {
     if std::env::var_os(PLACEMENT).is_some() {
         return;
     }
-    let suites =
-        ["authorization::", "isolation::", "year::", "project::", "member::", "invitation::"];
+    let suites = [
+        "authorization::",
+        "isolation::",
+        "year::",
+        "project::",
+        "member::",
+        "invitation::",
+        "organizations_live_where_the_run_says",
+    ];
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(suites)
         .args(["--test-threads", "2"])
@@ -295,4 +325,14 @@ async fn the_suites_pass_where_organizations_have_schemas_of_their_own() {
 #[tokio::test]
 async fn the_suites_pass_where_some_organizations_have_schemas_of_their_own() {
     suites("mixed").await;
+}
+
+#[tokio::test]
+async fn the_suites_pass_where_organizations_live_in_another_database() {
+    suites("database").await;
+}
+
+#[tokio::test]
+async fn the_suites_pass_where_organizations_live_in_all_three_places() {
+    suites("all").await;
 }

@@ -11,7 +11,7 @@ use sqlx::types::Uuid;
 use crate::support::{
     database::Database,
     dedicated::Dedicated,
-    placement::{ACME, housed},
+    placement::{ACME, all_are_shared},
     process::{Output, run, tenantry},
 };
 
@@ -21,7 +21,7 @@ fn acme() -> Uuid {
 
 /// A test's database, and one named `eu` in which acme lives; none where the run puts acme elsewhere.
 async fn acme_in_eu() -> Option<(Database, Dedicated)> {
-    if !housed().is_empty() {
+    if !all_are_shared() {
         return None;
     }
     let control = Database::create().await;

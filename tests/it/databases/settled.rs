@@ -5,12 +5,12 @@ use migration::placement::TABLES;
 use super::{acme, acme_in_eu, rows};
 use crate::support::{
     database::Database,
-    placement::{ACME, GLOBEX, housed},
+    placement::{ACME, GLOBEX, all_are_shared},
 };
 
 #[tokio::test]
 async fn an_organization_is_at_rest_in_another_database() {
-    if !housed().is_empty() {
+    if !all_are_shared() {
         return;
     }
     let control = Database::create().await;

@@ -149,13 +149,12 @@ impl App {
             Some(folder) => connect.socket(folder),
             None => connect,
         };
+        let known = settings.dedicated.into_iter().chain(database.eu());
         let options = DatabaseOptions {
             connect: through(database.app()),
             listen: None,
             replica: None,
-            dedicated: settings
-                .dedicated
-                .iter()
+            dedicated: known
                 .map(|dedicated| {
                     let (name, connect) = dedicated.options();
                     (name, through(connect))

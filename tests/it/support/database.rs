@@ -9,13 +9,18 @@ use std::{
     thread,
 };
 
+use migration::placement::TABLES;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tenantry::postgres::{Embedded, Options};
 
-use super::placement;
+use super::{
+    dedicated::{self, Dedicated},
+    placement,
+};
 
 pub(super) const FOLDER: &str = "tenantry-test-";
 const TEMPLATE: &str = "template_tenantry";
+const TEMPLATE_EU: &str = "template_eu";
 
 /// The demo's rows: organizations acme (pro) and globex (free), a person in each role, projects.
 pub(super) const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
@@ -32,25 +37,46 @@ struct Server {
 pub struct Database {
     pub name: String,
     admin: PgConnectOptions,
+    /// A clone of the demo's, in which organizations may live elsewhere.
+    is_demo: bool,
 }
 
 impl Database {
     /// A clone of the migrated template.
     pub async fn create() -> Self {
-        Self::cloned(TEMPLATE).await
+        let database = Self { is_demo: true, ..Self::cloned(TEMPLATE).await };
+        if !placement::settled().is_empty() {
+            let eu = database.eu().unwrap().database;
+            let mut connection = PgConnection::connect_with(&database.admin).await.unwrap();
+            eu.make(&mut connection, &format!("TEMPLATE {TEMPLATE_EU} STRATEGY file_copy")).await;
+            eu.open_to_owner().await;
+            placement::lead(&mut database.connect_admin().await, &eu.name).await;
+        }
+        database
+    }
+
+    /// The one in which some of its organizations live, if they do in this run.
+    pub fn eu(&self) -> Option<Dedicated> {
+        (self.is_demo && !placement::settled().is_empty()).then(|| Dedicated {
+            name: placement::EU.to_owned(),
+            database: self.named_elsewhere(&format!("{}_eu", self.name)),
+        })
     }
 
     /// A clone of another template.
     pub(super) async fn cloned(template: &str) -> Self {
         let database = Self::named(&format!("TEMPLATE {template} STRATEGY file_copy")).await;
-        // A clone has all of its template but the rights on the database itself.
+        database.open_to_owner().await;
         database
-            .execute(&format!(
-                "REVOKE TEMPORARY ON DATABASE {0} FROM PUBLIC; GRANT CREATE ON DATABASE {0} TO tenantry_owner",
-                database.name
-            ))
-            .await;
-        database
+    }
+
+    /// A clone has all of its template but the rights on the database itself.
+    async fn open_to_owner(&self) {
+        self.execute(&format!(
+            "REVOKE TEMPORARY ON DATABASE {0} FROM PUBLIC; GRANT CREATE ON DATABASE {0} TO tenantry_owner",
+            self.name
+        ))
+        .await;
     }
 
     /// An empty one.
@@ -63,14 +89,19 @@ impl Database {
             tokio::task::spawn_blocking(|| SERVER.get_or_init(start).admin.clone()).await.unwrap();
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect_with(&admin).await.unwrap();
-        let statement = format!("CREATE DATABASE {name} {options}");
+        let database = Self { name, admin, is_demo: false };
+        database.make(&mut connection, options).await;
+        database
+    }
+
+    async fn make(&self, connection: &mut PgConnection, options: &str) {
+        let statement = format!("CREATE DATABASE {} {options}", self.name);
         connection.execute(AssertSqlSafe(statement)).await.unwrap();
-        Self { name, admin }
     }
 
     /// One of another name in the same PostgreSQL, there or not.
     pub fn named_elsewhere(&self, name: &str) -> Self {
-        Self { name: name.to_owned(), admin: self.admin.clone() }
+        Self { name: name.to_owned(), admin: self.admin.clone(), is_demo: false }
     }
 
     /// How the superuser connects, whom no policy binds.
@@ -109,7 +140,7 @@ impl Database {
 
     /// Runs SQL as the superuser.
     pub async fn execute(&self, sql: &str) {
-        let sql = placement::everywhere(sql);
+        let sql = self.everywhere(sql);
         self.connect_admin().await.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 
@@ -127,12 +158,26 @@ impl Database {
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        self.exactly(&placement::everywhere(sql)).await
+        self.exactly(&self.everywhere(sql)).await
+    }
+
+    fn everywhere(&self, sql: &str) -> String {
+        if self.is_demo { placement::everywhere(sql) } else { sql.to_owned() }
     }
 
     /// A digest of every row of every table: equal before and after means that nothing changed. Without the usage, which counts
     /// calls, whatever they do.
     pub async fn fingerprint(&self) -> Vec<(String, String)> {
+        let mut digests = self.digests().await;
+        if let Some(eu) = self.eu() {
+            digests.extend(eu.database.digests().await);
+            // What tells of changes of before is on its way.
+            digests.retain(|(table, _)| !table.ends_with("_changes"));
+        }
+        digests
+    }
+
+    async fn digests(&self) -> Vec<(String, String)> {
         let mut connection = self.connect_admin().await;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
@@ -145,8 +190,17 @@ impl Database {
         assert!(tables.len() >= 12, "{tables:?}");
         let mut digests = Vec::new();
         for table in tables {
+            // Of the others there are copies, which follow what was changed before.
+            let whose = TABLES.iter().find(|known| known.name == table);
+            let here = whose.filter(|_| self.eu().is_some()).map(|table| {
+                format!(
+                    "WHERE {} NOT IN (SELECT organization_id FROM app.placements WHERE home LIKE 'database:%')",
+                    table.owner_column()
+                )
+            });
             let sql = format!(
-                "SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
+                "SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t {}",
+                here.unwrap_or_default()
             );
             let digest =
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
@@ -225,14 +279,18 @@ pub(super) fn open_to_server(path: &std::path::Path) {
 async fn make_template(admin: PgConnectOptions) {
     let mut connection = PgConnection::connect_with(&admin).await.unwrap();
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {TEMPLATE}"))).await.unwrap();
-    let template = admin.database(TEMPLATE);
+    let template = admin.clone().database(TEMPLATE);
     migration::migrate(template.clone(), None).await.unwrap();
     let mut connection = PgConnection::connect_with(&template).await.unwrap();
     connection.execute(ROWS).await.unwrap();
     for organization in placement::housed() {
         placement::house(&mut connection, organization).await;
     }
-    if !placement::housed().is_empty() {
+    if !placement::settled().is_empty() {
+        dedicated::make(&admin, TEMPLATE_EU).await;
+        placement::settle(&mut connection, admin.database(TEMPLATE_EU)).await;
+    }
+    if !placement::all_are_shared() {
         placement::show_everywhere(&mut connection).await;
     }
     connection.close().await.unwrap();

@@ -57,14 +57,18 @@ impl Database {
 
 /// On a thread and a runtime of its own, because the first test that asks ends before others.
 fn make_template(admin: PgConnectOptions) {
-    let make = async move {
-        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {TEMPLATE}"))).await.unwrap();
-        migration::migrate(admin.database(TEMPLATE), None).await.unwrap();
-    };
-    std::thread::spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(make))
-        .join()
-        .unwrap();
+    std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(make(&admin, TEMPLATE));
+    })
+    .join()
+    .unwrap();
+}
+
+/// A migrated database with nobody in it.
+pub(super) async fn make(admin: &PgConnectOptions, name: &str) {
+    let mut connection = PgConnection::connect_with(admin).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+    migration::migrate(admin.clone().database(name), None).await.unwrap();
 }
 
 /// Both connections are the superuser's.

@@ -1,0 +1,23 @@
+-- What tests change in the catalogue of the control database is changed in eu as well, as `tenantry plan` would do it.
+CREATE FUNCTION eu.follow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    later  jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    target text := format('eu.%I', TG_TABLE_NAME);
+    the_row text := format('(%1$s) IN (SELECT %1$s FROM jsonb_populate_record(NULL::%2$s, $1))', TG_ARGV[0], target);
+    columns text := (SELECT string_agg(quote_ident(k), ', ' ORDER BY k) FROM jsonb_object_keys(coalesce(later, former)) k);
+BEGIN
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            EXECUTE format('INSERT INTO %1$s SELECT * FROM jsonb_populate_record(NULL::%1$s, $1)', target) USING later;
+        WHEN 'UPDATE' THEN
+            EXECUTE format('UPDATE %1$s SET (%2$s) = (SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $2)) WHERE ', target, columns)
+                || the_row USING former, later;
+        ELSE
+            EXECUTE format('DELETE FROM %s WHERE ', target) || the_row USING former;
+    END CASE;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER follow AFTER INSERT OR UPDATE OR DELETE ON billing.plans FOR EACH ROW EXECUTE FUNCTION eu.follow('plan');
+CREATE TRIGGER follow AFTER INSERT OR UPDATE OR DELETE ON billing.plan_features FOR EACH ROW EXECUTE FUNCTION eu.follow('plan, feature');
