@@ -13,7 +13,7 @@ use crate::{
 
 const ROW: &str = "SELECT FROM app.placements FOR UPDATE";
 const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
-const BRINGS: &str =
+pub const BRINGS: &str =
     "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_home IS NULL";
 
 /// Calls are counted while we look.

@@ -1,5 +1,6 @@
 //! Organizations move to a database of their own and back, by the real program, while people work.
 
+mod differing;
 mod interrupted;
 mod killed;
 mod whole;
