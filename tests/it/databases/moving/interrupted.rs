@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    command, command_line, contents, done, go, holding, kill, lives, placements, spawn, start,
-    verified,
+    command, command_line, done, go, holding, kill, lives, placements, spawn, start, verified,
+    without_usage,
 };
 use crate::{
-    support::{App, database::Database, dedicated::Dedicated, placement::ACME},
+    support::{App, dedicated::Dedicated, placement::ACME},
     tenant::{log_entries, refused, until, writers::Writers},
 };
 
@@ -15,13 +15,6 @@ const ROW: &str = "SELECT FROM app.placements FOR UPDATE";
 const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
 pub const BRINGS: &str =
     "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_home IS NULL";
-
-/// Calls are counted while we look.
-async fn without_usage(database: &Database) -> Vec<(&'static str, Vec<String>)> {
-    let mut all = contents(database).await;
-    all.retain(|(table, _)| *table != "billing.usage");
-    all
-}
 
 /// Killed after the other side has everything, and before the old home has let it go.
 async fn kill_before_letting_go(app: &App, eu: &Dedicated, to: &str) {
