@@ -2,6 +2,7 @@
 
 mod maintenance;
 mod migrating;
+mod moving;
 mod routing;
 mod settled;
 

@@ -8,7 +8,7 @@ mod maintenance;
 mod moving;
 mod restoring;
 mod verifying;
-mod writers;
+pub mod writers;
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 //! How a move between databases begins, how it is called off, and how one ends that was interrupted in its switch.
 
-use sqlx::{Connection, Executor};
+use sqlx::{Connection, Executor, PgConnection};
 
 use super::{
     super::{begin, leftover},
@@ -14,7 +14,6 @@ use crate::cli::{
         place::Organization,
     },
 };
-use sqlx::PgConnection;
 
 /// What was left to do of a switch.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +31,10 @@ pub(in super::super) async fn finish(
     let Organization { id, name, home, generation, .. } = organization;
     let there = Organization::get(ends.there, *id).await?;
     let taken = match (home, &there.home, there.generation - generation) {
-        (Home::Database(_), Home::Shared, 0) => return Ok(Finished::Nothing),
+        (Home::Database(_), Home::Shared, 0)
+        | (Home::Shared | Home::Schema, Home::Elsewhere, _) => {
+            return Ok(Finished::Nothing);
+        }
         (Home::Database(_), Home::Elsewhere, 0) => {
             sqlx::query("SELECT app.take_in($1, $2)")
                 .bind(id)
@@ -49,7 +51,6 @@ pub(in super::super) async fn finish(
                 .await?;
             Finished::TakenBack
         }
-        (Home::Shared | Home::Schema, Home::Elsewhere, _) => return Ok(Finished::Nothing),
         _ => {
             return Err(Failure::new(format!(
                 "the databases disagree about {name}: it lives in {home} as of its generation {generation}, and in {} as of {}",

@@ -21,6 +21,7 @@ use crate::cli::{
         home::Home,
         patience::{become_mover, outlive, patiently},
         place::{self, Organization},
+        rows::Rows,
     },
 };
 
@@ -35,6 +36,14 @@ pub(super) struct Ends<'c> {
     pub(super) control: &'c mut PgConnection,
     /// The other database.
     pub(super) there: &'c mut PgConnection,
+}
+
+impl Ends<'_> {
+    /// Ends transactions that were given up: they would last until their connection is used again.
+    async fn let_go(&mut self) -> Result<(), sqlx::Error> {
+        self.control.ping().await?;
+        self.there.ping().await
+    }
 }
 
 /// Nobody else moves the organization in that database, or migrates it, for as long as the connection lives.
@@ -81,7 +90,7 @@ impl Crossing {
     }
 
     /// What has to be brought row by row: the control database has a directory of the rest.
-    fn brought(&self) -> impl DoubleEndedIterator<Item = &super::Rows> {
+    fn brought(&self) -> impl DoubleEndedIterator<Item = &Rows> {
         self.relocation.rows.iter().filter(|rows| self.out || !rows.table.mirrored)
     }
 
@@ -130,20 +139,32 @@ impl Crossing {
         Ok(())
     }
 
-    /// All rows of both sides, but for those that are noted in the snapshot of the source: these are compared when they are brought.
+    /// How many rows were compared: all of both sides.
     async fn compare(&self, ends: &mut Ends<'_>) -> Result<i64, Failure> {
-        if !self.out {
-            // Nobody but us brings the directory after until then.
+        let (directory, rest): (Vec<&Rows>, Vec<&Rows>) =
+            self.relocation.rows.iter().partition(|rows| !self.out && rows.table.mirrored);
+        let mut count = 0;
+        if !directory.is_empty() {
+            // Nobody but us brings the directory after until then; who writes there waits for it, but it is small.
             let lock = format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})");
             ends.there.execute(AssertSqlSafe(lock)).await?;
             self.catch_up(ends).await?;
+            count += self.compare_rows(ends, &directory).await?;
+            let unlock = format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})");
+            ends.there.execute(AssertSqlSafe(unlock)).await?;
         }
+        Ok(count + self.compare_rows(ends, &rest).await?)
+    }
+
+    /// At one snapshot of the source, but for what is noted in it: that is compared when it is brought. Nobody but us writes in the
+    /// target.
+    async fn compare_rows(&self, ends: &mut Ends<'_>, tables: &[&Rows]) -> Result<i64, Failure> {
         let (source, target) = self.sides(ends);
         let id = self.organization().id;
         let mut snapshot = source.begin().await?;
         snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         let (mut count, mut faults) = (0, Vec::new());
-        for rows in &self.relocation.rows {
+        for rows in tables {
             let changed = rows.noted_keys(&mut snapshot, id).await?;
             let place = self.relocation.source(rows.table);
             let here = rows.digest(&mut snapshot, &place, id, &changed).await?;
@@ -153,10 +174,6 @@ impl Crossing {
             count += here.count;
         }
         snapshot.commit().await?;
-        if !self.out {
-            let unlock = format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})");
-            ends.there.execute(AssertSqlSafe(unlock)).await?;
-        }
         check(&faults)?;
         Ok(count)
     }

@@ -33,7 +33,15 @@ impl Crossing {
         terms: Terms<'_>,
     ) -> Result<Option<Switched>, Failure> {
         patiently(ends, "switching", async |ends: &mut Ends<'_>| {
-            if self.out { self.let_out(ends, terms).await } else { self.let_in(ends, terms).await }
+            let outcome = if self.out {
+                self.let_out(ends, terms).await
+            } else {
+                self.let_in(ends, terms).await
+            };
+            if !matches!(outcome, Ok(Ok(Some(_)))) {
+                ends.let_go().await?;
+            }
+            outcome
         })
         .await?
     }
@@ -45,6 +53,8 @@ impl Crossing {
         (keep_days, count, since): Terms<'_>,
     ) -> Result<Result<Option<Switched>, Failure>, sqlx::Error> {
         let id = self.organization().id;
+        let mut there = ends.there.begin().await?;
+        exclude_maintenance(&mut there).await?;
         let mut control = ends.control.begin().await?;
         let waited = exclude_writers(&mut control, id).await?;
         let begun = Instant::now();
@@ -54,17 +64,15 @@ impl Crossing {
         }
         let (_, last) = self.read_changes(&mut control).await?;
         {
-            let mut ends = Ends { control: &mut control, there: ends.there };
+            let mut ends = Ends { control: &mut control, there: &mut there };
             for one in &last {
                 people::bring_missing(&mut ends, one.rows, &one.content).await?;
             }
         }
         // From here on nobody changes them unnoticed.
         let members = people::members(&mut control, id, "FOR SHARE OF u").await?;
-        let others = people::refreshed(ends.there, &members).await?;
-        people::bring(&mut control, ends.there, &others).await?;
-        let mut there = ends.there.begin().await?;
-        exclude_maintenance(&mut there).await?;
+        let others = people::refreshed(&mut there, &members).await?;
+        people::bring(&mut control, &mut there, &others).await?;
         let faults = self.write_changes(&mut there, &last).await?;
         if let Err(failure) = check(&faults) {
             return Ok(Err(failure));
@@ -110,6 +118,8 @@ impl Crossing {
         (keep_days, count, since): Terms<'_>,
     ) -> Result<Result<Option<Switched>, Failure>, sqlx::Error> {
         let id = self.organization().id;
+        let mut control = ends.control.begin().await?;
+        exclude_maintenance(&mut control).await?;
         let mut there = ends.there.begin().await?;
         let waited = exclude_writers(&mut there, id).await?;
         let begun = Instant::now();
@@ -119,15 +129,13 @@ impl Crossing {
         }
         let (_, last) = self.read_changes(&mut there).await?;
         {
-            let mut ends = Ends { control: ends.control, there: &mut there };
+            let mut ends = Ends { control: &mut control, there: &mut there };
             if let Err(failure) = self.bring_directory(&mut ends).await? {
                 return Ok(Err(failure));
             }
         }
         let (mirrored, brought): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
             last.into_iter().partition(|one| one.rows.table.mirrored);
-        let mut control = ends.control.begin().await?;
-        exclude_maintenance(&mut control).await?;
         let mut faults = self.write_changes(&mut control, &brought).await?;
         faults.extend(self.differing(&mut control, &mirrored).await?);
         if let Err(failure) = check(&faults) {
