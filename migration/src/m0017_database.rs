@@ -30,7 +30,7 @@ $$;
 ALTER TABLE app.placements
     -- How often it has moved to a database or from one: who finds two that disagree knows which is right.
     ADD COLUMN generation bigint NOT NULL DEFAULT 0,
-    -- What the audit log is to say when it arrives.
+    -- What the audit log is to say when it arrives; there is something once all of it was brought.
     ADD COLUMN arrival jsonb,
     ADD CONSTRAINT placements_home CHECK (home ~ '^(shared|schema|elsewhere|database:[a-z][a-z0-9_-]{0,39})$'),
     ADD CONSTRAINT placements_moving_to
@@ -116,7 +116,8 @@ BEGIN
         outcome := 'NOT_FOUND';
         RETURN;
     END IF;
-    IF home <> p_home THEN
+    -- Only a change that leads away from it may begin in the control database: what is read of it here may be out of date.
+    IF home <> p_home OR (home ~ '^database:' AND NOT may_write) THEN
         outcome := 'ELSEWHERE';
         RETURN;
     END IF;
@@ -168,7 +169,9 @@ $$;
 
 -- Says in the audit log that an organization has arrived.
 CREATE FUNCTION app.record_arrival(p_organization uuid, p_arrival jsonb) RETURNS void
-LANGUAGE sql SET search_path = audit, pg_temp AS $$
+LANGUAGE sql SET search_path = app, audit, pg_temp AS $$
+    -- It is said once: whoever arrives again brings it along.
+    UPDATE app.placements SET arrival = NULL WHERE organization_id = p_organization;
     INSERT INTO audit.audit_logs (organization_id, actor_name, action, resource_type, resource_id, metadata)
         VALUES (p_organization, 'tenantry tenant move', 'organization.moved', 'organization', p_organization, coalesce(p_arrival, '{}'))
 $$;
@@ -180,7 +183,7 @@ DECLARE
     said jsonb;
 BEGIN
     UPDATE app.placements p SET home = 'shared', moving_to = NULL, moved_at = now(), old_home = NULL, keep_old_until = NULL
-        WHERE p.organization_id = p_organization AND p.generation = p_generation AND p.home = 'elsewhere'
+        WHERE p.organization_id = p_organization AND p.generation = p_generation AND p.home = 'elsewhere' AND p.arrival IS NOT NULL
             AND EXISTS (SELECT FROM app.database)
         RETURNING p.arrival INTO said;
     IF FOUND THEN
@@ -200,7 +203,7 @@ BEGIN
     UPDATE app.placements p SET home = 'shared', moving_to = NULL, moved_at = now(), generation = p_generation,
             old_home = p.home, keep_old_until = coalesce(p.keep_old_until, now() + interval '7 days')
         WHERE p.organization_id = p_organization AND p.generation = p_generation - 1 AND p.home ~ '^database:'
-            AND p.moving_to = 'shared'
+            AND p.moving_to = 'shared' AND p.arrival IS NOT NULL
         RETURNING p.arrival INTO said;
     IF FOUND THEN
         PERFORM app.record_arrival(p_organization, said);

@@ -20,17 +20,24 @@ CREATE TABLE app.directory_changes (
 CREATE TABLE auth.people_changes (
     number     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id    uuid NOT NULL,
+    database   text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 ";
 
 const PEOPLE: &str = r"
--- In the control database: a person as other databases know them; NULL: there is none.
+-- In the control database: a person as other databases know them; NULL: there is none. In a transaction that may write they stay as they
+-- are until its end, so that whoever brings them brings nothing that is out of date by then.
 CREATE FUNCTION auth.copy_of_person(p_user uuid) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, pg_temp AS $$
-    SELECT jsonb_build_object('user', to_jsonb(u), 'identities',
-               (SELECT coalesce(jsonb_agg(to_jsonb(i)), '[]') FROM auth.identities i WHERE i.user_id = u.id))
-    FROM auth.users u WHERE u.id = p_user
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_read_only') = 'off' THEN
+        PERFORM FROM auth.users u WHERE u.id = p_user FOR SHARE;
+    END IF;
+    RETURN (SELECT jsonb_build_object('user', to_jsonb(u), 'identities',
+                       (SELECT coalesce(jsonb_agg(to_jsonb(i)), '[]') FROM auth.identities i WHERE i.user_id = u.id))
+            FROM auth.users u WHERE u.id = p_user);
+END
 $$;
 
 -- In a database of organizations' own: the person as the control database knows them.
@@ -45,13 +52,16 @@ BEGIN
     END IF;
     -- Whoever brings the same person meanwhile, with news that are older or younger, waits.
     PERFORM pg_advisory_xact_lock(hashtextextended('person ' || person.id::text, 0));
+    IF EXISTS (SELECT FROM auth.users u WHERE u.id = person.id AND u.updated_at > person.updated_at) THEN
+        -- Somebody has brought younger news since these were read.
+        RETURN;
+    END IF;
     PERFORM set_config('app.copying', 'on', true);
     -- Addresses go from one person to another.
     UPDATE auth.users u SET email = NULL WHERE u.email = person.email AND u.id <> person.id;
     INSERT INTO auth.users AS u VALUES (person.*)
         ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, updated_at = excluded.updated_at
-        -- Somebody may have brought younger news since these were read.
-        WHERE u.updated_at <= excluded.updated_at AND (u.email, u.name) IS DISTINCT FROM (excluded.email, excluded.name);
+        WHERE (u.email, u.name) IS DISTINCT FROM (excluded.email, excluded.name);
     DELETE FROM auth.identities i WHERE i.user_id = person.id AND NOT EXISTS (
         SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_person -> 'identities') n
             WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
@@ -65,28 +75,20 @@ $$;
 CREATE FUNCTION auth.note_person() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
 BEGIN
-    INSERT INTO auth.people_changes (user_id) SELECT NEW.id WHERE EXISTS (
-        SELECT FROM auth.organization_members m JOIN app.placements p USING (organization_id)
-            WHERE m.user_id = NEW.id AND p.home ~ '^database:');
+    INSERT INTO auth.people_changes (user_id, database)
+        SELECT DISTINCT NEW.id, substring(p.home FROM 10)
+        FROM auth.organization_members m JOIN app.placements p USING (organization_id)
+        WHERE m.user_id = NEW.id AND p.home ~ '^database:';
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER note_person AFTER UPDATE OF email, name ON auth.users FOR EACH ROW
     WHEN ((OLD.email, OLD.name) IS DISTINCT FROM (NEW.email, NEW.name)) EXECUTE FUNCTION auth.note_person();
 
--- Who has changed, oldest news first, as they are now, and which databases know them; whoever asks meanwhile waits.
-CREATE FUNCTION auth.people_news(p_limit integer) RETURNS TABLE (numbers bigint[], person jsonb, databases text[])
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('tenantry people', 0));
-    RETURN QUERY
-        SELECT array_agg(c.number), auth.copy_of_person(c.user_id),
-               (SELECT coalesce(array_agg(DISTINCT substring(p.home FROM 10)), '{}')
-                    FROM auth.organization_members m JOIN app.placements p USING (organization_id)
-                    WHERE m.user_id = c.user_id AND p.home ~ '^database:')
-        FROM (SELECT n.number, n.user_id FROM auth.people_changes n ORDER BY n.number LIMIT p_limit) c
-        GROUP BY c.user_id;
-END
+-- Who has changed, and is to be brought to which database, oldest news first; those in p_except can wait.
+CREATE FUNCTION auth.people_news(p_limit integer, p_except text[]) RETURNS TABLE (number bigint, user_id uuid, database text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, pg_temp AS $$
+    SELECT c.number, c.user_id, c.database FROM auth.people_changes c WHERE c.database <> ALL (p_except) ORDER BY c.number LIMIT p_limit
 $$;
 
 CREATE FUNCTION auth.people_followed(p_numbers bigint[]) RETURNS void
@@ -121,15 +123,15 @@ END
 $$;
 
 -- What the control database is to be told: rows as they are now (NULL: there is none any more), oldest news first. Whoever asks
--- meanwhile waits, so that older rows do not come behind younger ones.
-CREATE FUNCTION app.directory_news(p_limit integer) RETURNS TABLE (numbers bigint[], news jsonb)
+-- meanwhile waits, so that older rows do not come behind younger ones. The organizations in p_except can wait.
+CREATE FUNCTION app.directory_news(p_limit integer, p_except uuid[] DEFAULT '{}') RETURNS TABLE (numbers bigint[], news jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp AS $$
 DECLARE
     seen  bigint[];
     known record;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('tenantry directory', 0));
-    seen := ARRAY(SELECT c.number FROM app.directory_changes c ORDER BY c.number LIMIT p_limit);
+    seen := ARRAY(SELECT c.number FROM app.directory_changes c WHERE c.organization_id <> ALL (p_except) ORDER BY c.number LIMIT p_limit);
     FOR known IN SELECT * FROM app.directory_tables() t ORDER BY t.place LOOP
         RETURN QUERY EXECUTE format(
             'SELECT c.numbers, jsonb_build_object(''table'', %2$L, ''organization'', c.organization_id, ''key'', c.key, ''row'', r.content)
@@ -154,22 +156,26 @@ CREATE FUNCTION app.follow_directory(p_database text, p_news jsonb) RETURNS TABL
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, auth, pg_temp AS $$
 DECLARE
     whose   uuid;
+    theirs  jsonb;
     news    record;
     columns text;
 BEGIN
+    -- Somebody who gave up waiting for this may have left one that still runs.
+    PERFORM pg_advisory_xact_lock(hashtextextended('directory of ' || p_database, 0));
     PERFORM set_config('app.copying', 'on', true);
-    FOR whose IN
-        SELECT DISTINCT (n ->> 'organization')::uuid FROM jsonb_array_elements(p_news) n
-            JOIN app.placements p ON p.organization_id = (n ->> 'organization')::uuid AND p.home = 'database:' || p_database
+    FOR whose, theirs IN
+        SELECT p.organization_id, jsonb_agg(n.value ORDER BY n.ordinality)
+        FROM jsonb_array_elements(p_news) WITH ORDINALITY n (value, ordinality)
+            JOIN app.placements p ON p.organization_id = (n.value ->> 'organization')::uuid AND p.home = 'database:' || p_database
+        GROUP BY p.organization_id
     LOOP
         BEGIN
-            -- First what makes room: children before parents, and what is gone before what is new.
+            -- First what makes room: children before parents, what is gone before what is there, and what has changed before what is new.
             FOR news IN
                 SELECT t.*, n.value -> 'key' AS gone
-                FROM jsonb_array_elements(p_news) WITH ORDINALITY n (value, ordinality)
+                FROM jsonb_array_elements(theirs) WITH ORDINALITY n (value, ordinality)
                     JOIN app.directory_tables() t ON t.name = n.value ->> 'table'
-                WHERE (n.value ->> 'organization')::uuid = whose AND jsonb_typeof(n.value -> 'row') = 'null'
-                    AND (n.value #>> ARRAY['key', split_part(t.key, ', ', 1)])::uuid = whose
+                WHERE jsonb_typeof(n.value -> 'row') = 'null' AND (n.value #>> ARRAY['key', split_part(t.key, ', ', 1)])::uuid = whose
                 ORDER BY t.place DESC, n.ordinality
             LOOP
                 EXECUTE format('DELETE FROM %1$s WHERE (%2$s) IN (SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1))',
@@ -179,13 +185,22 @@ BEGIN
                 END IF;
             END LOOP;
             FOR news IN
-                SELECT t.*, n.value -> 'row' AS content
-                FROM jsonb_array_elements(p_news) WITH ORDINALITY n (value, ordinality)
+                SELECT passes, t.*, n.value -> 'row' AS content
+                FROM generate_series(1, 2) passes, jsonb_array_elements(theirs) WITH ORDINALITY n (value, ordinality)
                     JOIN app.directory_tables() t ON t.name = n.value ->> 'table'
-                WHERE (n.value ->> 'organization')::uuid = whose AND jsonb_typeof(n.value -> 'row') = 'object'
-                    AND (n.value #>> ARRAY['row', split_part(t.key, ', ', 1)])::uuid = whose
-                ORDER BY t.place, n.ordinality
+                WHERE jsonb_typeof(n.value -> 'row') = 'object' AND (n.value #>> ARRAY['row', split_part(t.key, ', ', 1)])::uuid = whose
+                ORDER BY passes, t.place, n.ordinality
             LOOP
+                -- The other database may lack a column that there is here, or have one more, while it is migrated.
+                SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
+                    FROM pg_attribute a
+                    WHERE a.attrelid = news.name::regclass AND a.attnum > 0 AND NOT a.attisdropped AND news.content ? a.attname;
+                IF news.passes = 1 THEN
+                    EXECUTE format('UPDATE %1$s SET (%2$s) = (SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1))
+                                    WHERE (%3$s) IN (SELECT %3$s FROM jsonb_populate_record(NULL::%1$s, $1))',
+                                   news.name, columns, news.key) USING news.content;
+                    CONTINUE;
+                END IF;
                 IF news.base_name = 'organizations' THEN
                     INSERT INTO app.organization_slugs AS s (slug, organization_id) VALUES (news.content ->> 'slug', whose)
                         ON CONFLICT (slug) DO UPDATE SET retired_at = NULL
@@ -193,16 +208,12 @@ BEGIN
                     UPDATE app.organization_slugs SET retired_at = now()
                         WHERE organization_id = whose AND slug <> news.content ->> 'slug' AND retired_at IS NULL;
                 ELSIF news.base_name = 'organization_members' THEN
-                    INSERT INTO auth.people_changes (user_id) VALUES ((news.content ->> 'user_id')::uuid);
+                    INSERT INTO auth.people_changes (user_id, database) VALUES ((news.content ->> 'user_id')::uuid, p_database);
                 END IF;
-                SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
-                    FROM pg_attribute a WHERE a.attrelid = news.name::regclass AND a.attnum > 0 AND NOT a.attisdropped;
-                EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1)
-                                ON CONFLICT (%3$s) DO UPDATE SET (%2$s) = ROW(%4$s)',
-                               news.name, columns, news.key, 'excluded.' || replace(columns, ', ', ', excluded.'))
-                    USING news.content;
+                EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1) ON CONFLICT (%3$s) DO NOTHING',
+                               news.name, columns, news.key) USING news.content;
             END LOOP;
-        EXCEPTION WHEN integrity_constraint_violation THEN
+        EXCEPTION WHEN OTHERS THEN
             organization := whose;
             reason := SQLERRM;
             RETURN NEXT;
@@ -241,6 +252,21 @@ REVOKE EXECUTE ON FUNCTION app.directory_tables, app.note_directory_change, app.
 GRANT EXECUTE ON FUNCTION app.directory_news, app.directory_followed, app.follow_directory, app.reserve_slug TO tenantry_app;
 ";
 
+const MAIL: &str = r"
+-- As before, without what waits in databases that do not answer: p_except, by name.
+CREATE FUNCTION app.due_outbox(p_kind text, p_now timestamptz, p_limit integer, p_except text[])
+RETURNS TABLE (organization_id uuid, id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = app, pg_temp AS $$
+    SELECT o.organization_id, o.id FROM app.outbox o
+        WHERE o.processed_at IS NULL AND o.due_at <= p_now AND o.kind = p_kind
+            AND (p_except = '{}' OR NOT EXISTS (
+                SELECT FROM app.placements p WHERE p.organization_id = o.organization_id AND substring(p.home FROM '^database:(.*)') = ANY (p_except)))
+        ORDER BY o.due_at LIMIT p_limit
+$$;
+REVOKE EXECUTE ON FUNCTION app.due_outbox(text, timestamptz, integer, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.due_outbox(text, timestamptz, integer, text[]) TO tenantry_app;
+";
+
 const MOVING: &str = r"
 -- As before, but only for the organization that is on its way: whoever writes in it may go on in another one.
 CREATE OR REPLACE FUNCTION app.note_change() RETURNS trigger
@@ -273,6 +299,7 @@ fn sql() -> String {
         rls::definer("app.organization_slugs", &[Verb::Delete]),
         PEOPLE.to_owned(),
         DIRECTORY.to_owned(),
+        MAIL.to_owned(),
         MOVING.to_owned(),
     ]
     .concat()

@@ -58,7 +58,8 @@ async fn overdue(engine: &Engine) -> Result<Vec<Overdue>> {
     let session =
         open_system(&engine.placement, &engine.environment, None, Reason::Mail, Access::Read)
             .await?;
-    outbox::due(&session, Kind::InvitationMail, BATCH).await
+    let silent = engine.placement.silent_databases();
+    outbox::due(&session, Kind::InvitationMail, BATCH, silent).await
 }
 
 async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {

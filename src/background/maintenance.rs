@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     outbox,
     request::Engine,
-    tenancy::{Access, Reason, SystemSession, open_system_everywhere},
+    tenancy::{Access, Reason, SystemSession, in_every_database},
 };
 
 /// Partitions are three months ahead, so it does not matter when in a day.
@@ -18,10 +18,10 @@ const INTERVAL: Duration = Duration::from_hours(6);
 pub(super) async fn maintain(engine: Arc<Engine>) {
     loop {
         let (placement, environment) = (&engine.placement, &engine.environment);
-        let sessions =
-            open_system_everywhere(placement, environment, Reason::Maintenance, Access::Write);
-        for session in sessions.await {
-            match ensure(session).await {
+        let done =
+            in_every_database(placement, environment, Reason::Maintenance, Access::Write, ensure);
+        for done in done.await {
+            match done {
                 Ok((0, 0)) => {}
                 Ok((partitions, forgotten)) => tracing::info!(partitions, forgotten, "maintained"),
                 Err(error) => {
@@ -34,8 +34,7 @@ pub(super) async fn maintain(engine: Arc<Engine>) {
 }
 
 /// How many partitions were made, and rows forgotten.
-async fn ensure(session: Result<SystemSession>) -> Result<(usize, i64)> {
-    let session = session?;
+async fn ensure(session: SystemSession) -> Result<(usize, i64)> {
     let partitions = audit::ensure_partitions(&session).await?;
     let forgotten = outbox::forget_processed(&session).await?;
     session.commit().await?;

@@ -75,16 +75,21 @@ pub async fn add(scope: &impl Scope, kind: Kind, payload: Value) -> Result<Outbo
     Ok(id)
 }
 
-/// What waits of a kind, oldest first, in whatever organizations.
+/// What waits of a kind, oldest first, in whatever organizations, but for those that live in the databases `except`.
 ///
 /// # Errors
 ///
 /// When the database fails.
-pub async fn due(session: &SystemSession, kind: Kind, most: i32) -> Result<Vec<Overdue>> {
+pub async fn due(
+    session: &SystemSession,
+    kind: Kind,
+    most: i32,
+    except: Vec<String>,
+) -> Result<Vec<Overdue>> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT organization_id, id FROM app.due_outbox($1, $2, $3)",
-        [kind.name().into(), session.now().into(), most.into()],
+        "SELECT organization_id, id FROM app.due_outbox($1, $2, $3, $4)",
+        [kind.name().into(), session.now().into(), most.into(), except.into()],
     );
     let rows = session.query_all_raw(statement).await?;
     let rows = rows.into_iter().map(|row| {

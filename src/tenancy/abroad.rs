@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Placement, Transaction, dedicated::Dedicated, route::Onward};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long whoever has changed something waits for the directory to know it, so that what they do next finds its way: an invitation
 /// is accepted in the control database.
@@ -67,19 +67,18 @@ impl Abroad {
             return Ok(());
         };
         // Large, and rare.
-        Box::pin(async {
-            if let Some(begun) = begun
-                && let Err(error) = begun.commit().await
-            {
-                tracing::warn!(%error, database = %database.name(), "committed there, but not where it was begun");
-            }
+        let left = Box::pin(async {
+            let left = match begun {
+                Some(begun) => begun.commit().await,
+                None => Ok(()),
+            };
             let following = placement.follow(&database);
             if !matches!(tokio::time::timeout(DIRECTORY_WAIT, following).await, Ok(Ok(()))) {
                 // It will be tried again, and told then.
                 database.news.notify_one();
             }
-        })
-        .await;
-        Ok(())
+            left
+        });
+        left.await.map_err(Error::after_the_fact)
     }
 }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use migration::Status;
@@ -31,6 +31,10 @@ use crate::{
 const IDLE: Duration = Duration::from_mins(1);
 const SWEEP: Duration = Duration::from_secs(15);
 
+/// For how long a failure counts for others.
+const STALE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Dedicated {
@@ -41,7 +45,10 @@ pub(super) struct Dedicated {
     upkeep: Connections,
     /// It was as it must be when somebody last looked, which one does at a time.
     is_usable: AtomicBool,
-    checking: Mutex<()>,
+    /// What it was not, and when.
+    checking: Mutex<Option<(Instant, Error)>>,
+    /// The system could not begin there, the last time that it tried.
+    silent_since: std::sync::Mutex<Option<Instant>>,
     /// Something may have been committed that the directory is to follow.
     pub(super) news: Notify,
     pub(super) rounds: Rounds,
@@ -61,6 +68,7 @@ impl Dedicated {
             upkeep: Connections::with(&pool("tenantry upkeep", 1), PATIENCE)?,
             is_usable: AtomicBool::new(false),
             checking: Mutex::default(),
+            silent_since: std::sync::Mutex::default(),
             news: Notify::new(),
             rounds: Rounds::default(),
         })
@@ -85,13 +93,33 @@ impl Dedicated {
         }
         // Large, and rare.
         Box::pin(async {
-            let _one_at_a_time = self.checking.lock().await;
+            let mut last = self.checking.lock().await;
             if self.is_usable.load(Ordering::Acquire) {
                 return Ok(());
             }
-            self.check_again().await
+            // Whoever has waited need not find out the same.
+            if let Some((_, error)) = last.as_ref().filter(|(at, _)| at.elapsed() < STALE) {
+                return Err(error.clone());
+            }
+            let checked = self.check_again().await;
+            *last = checked.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            checked
         })
         .await
+    }
+
+    fn silent_since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.silent_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes whether the system could begin there.
+    pub(super) fn answered(&self, answered: bool) {
+        *self.silent_since() = (!answered).then(Instant::now);
+    }
+
+    /// What the system does there can wait: it did not answer a moment ago.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent_since().is_some_and(|since| since.elapsed() < SILENCE)
     }
 
     /// Looks at it, whatever was found before. One that cannot be reached is what it was.

@@ -8,11 +8,13 @@ use std::{
 };
 
 use sea_orm::Values;
+use uuid::Uuid;
 
 use super::{
     Access, Placement, Transaction,
     dedicated::Dedicated,
     driver::{Parameters, failed},
+    route::bring_person,
 };
 use crate::error::Result;
 
@@ -66,9 +68,12 @@ impl Placement {
     }
 
     async fn follow_all(&self, database: &Dedicated) -> Result<()> {
+        // Of one organization's trouble others are not to hear.
+        let mut refused: Vec<Uuid> = Vec::new();
         loop {
-            let news = "SELECT numbers, news::text AS news, news ->> 'organization' AS organization FROM app.directory_news($1)";
-            let parameters = Parameters::of(Some(Values(vec![BATCH.into()])))?;
+            let news = "SELECT numbers, news::text AS news, (news ->> 'organization')::uuid AS organization FROM app.directory_news($1, $2)";
+            let values = vec![BATCH.into(), refused.clone().into()];
+            let parameters = Parameters::of(Some(Values(values)))?;
             let (there, rows) =
                 Transaction::begin(database.upkeep(), Access::Write, None, news, &parameters)
                     .await?;
@@ -76,21 +81,18 @@ impl Placement {
                 let numbers: Vec<i64> = row.try_get("numbers")?;
                 Ok((numbers, row.try_get("news")?, row.try_get("organization")?))
             });
-            let news: Vec<(Vec<i64>, String, String)> =
+            let news: Vec<(Vec<i64>, String, Uuid)> =
                 news.collect::<Result<_, _>>().map_err(failed)?;
             if news.is_empty() {
                 there.roll_back().await;
                 return Ok(());
             }
-            let refused = self.bring(database, &news).await?;
+            refused.extend(self.bring(database, &news).await?);
             let brought = news.iter().filter(|(.., organization)| !refused.contains(organization));
             let numbers: Vec<i64> = brought.flat_map(|(numbers, ..)| numbers).copied().collect();
             let followed = "SELECT app.directory_followed($1)";
             there.query(followed, Some(Values(vec![numbers.into()]))).await?;
             there.commit().await?;
-            if !refused.is_empty() {
-                return Ok(());
-            }
         }
     }
 
@@ -98,17 +100,17 @@ impl Placement {
     async fn bring(
         &self,
         database: &Dedicated,
-        news: &[(Vec<i64>, String, String)],
-    ) -> Result<Vec<String>> {
+        news: &[(Vec<i64>, String, Uuid)],
+    ) -> Result<Vec<Uuid>> {
         let rows = news.iter().map(|(_, row, _)| row.as_str()).collect::<Vec<_>>();
         let rows = format!("[{}]", rows.join(","));
-        let follow = "SELECT organization::text AS organization, reason FROM app.follow_directory($1, $2::text::jsonb)";
+        let follow = "SELECT organization, reason FROM app.follow_directory($1, $2::text::jsonb)";
         let values = Values(vec![(&**database.name()).into(), rows.into()]);
         let refused = self.ask_control(Access::Write, follow, Some(values)).await?;
         let refused = refused.iter().map(|row| {
-            let organization: String = row.try_get("organization")?;
+            let organization: Uuid = row.try_get("organization")?;
             let reason: &str = row.try_get("reason")?;
-            tracing::error!(organization, database = %database.name(), reason, "the directory cannot follow");
+            tracing::error!(%organization, database = %database.name(), reason, "the directory cannot follow");
             Ok(organization)
         });
         Ok(refused.collect::<Result<_, _>>().map_err(failed)?)
@@ -124,40 +126,38 @@ impl Placement {
         }
     }
 
-    /// Brings everybody who has changed to the databases that know them. Those that cannot be reached are told later.
+    /// Brings everybody who has changed to the databases that know them. One that does not answer is told later.
     async fn bring_people(&self) -> Result<()> {
-        let news = "SELECT numbers, person::text AS person, databases FROM auth.people_news($1)";
-        let parameters = Parameters::of(Some(Values(vec![BATCH.into()])))?;
-        let (here, rows) =
-            Transaction::begin(self.control(), Access::Write, None, news, &parameters).await?;
-        if rows.is_empty() {
-            here.roll_back().await;
-            return Ok(());
-        }
-        let mut told: Vec<i64> = Vec::new();
-        let mut failure = None;
-        for row in &rows {
-            let numbers: Vec<i64> = row.try_get("numbers").map_err(failed)?;
-            let person: Option<&str> = row.try_get("person").map_err(failed)?;
-            let databases: Vec<&str> = row.try_get("databases").map_err(failed)?;
-            let told_all = async {
-                for name in databases {
-                    let bring = "SELECT auth.bring_person($1::text::jsonb)";
-                    let database = self.database(name).await?;
-                    let values = person.map(|person| Values(vec![person.into()]));
-                    if let Some(values) = values {
-                        database.ask(Access::Write, bring, Some(values)).await?;
+        let news = "SELECT number, user_id, database FROM auth.people_news($1, $2)";
+        let (mut silent, mut failure) = (Vec::<String>::new(), None);
+        loop {
+            let values = Values(vec![BATCH.into(), silent.clone().into()]);
+            let rows = self.ask_control(Access::Read, news, Some(values)).await?;
+            if rows.is_empty() {
+                return failure.map_or(Ok(()), Err);
+            }
+            let mut told: Vec<i64> = Vec::new();
+            for row in &rows {
+                let name: String = row.try_get("database").map_err(failed)?;
+                if silent.contains(&name) {
+                    continue;
+                }
+                let user = row.try_get("user_id").map_err(failed)?;
+                let brought = async {
+                    let database = self.database_for_system(&name).await?;
+                    bring_person(self, &database, user).await
+                };
+                match brought.await {
+                    Ok(()) => told.push(row.try_get("number").map_err(failed)?),
+                    Err(error) => {
+                        silent.push(name);
+                        failure = Some(error);
                     }
                 }
-                Ok(())
-            };
-            match told_all.await {
-                Ok(()) => told.extend(numbers),
-                Err(error) => failure = Some(error),
             }
+            let followed = "SELECT auth.people_followed($1)";
+            let values = Values(vec![told.into()]);
+            self.ask_control(Access::Write, followed, Some(values)).await?;
         }
-        here.query("SELECT auth.people_followed($1)", Some(Values(vec![told.into()]))).await?;
-        here.commit().await?;
-        failure.map_or(Ok(()), Err)
     }
 }

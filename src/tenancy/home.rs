@@ -65,6 +65,11 @@ impl Home {
         }
     }
 
+    /// The same, or the home that no organization has of which only another database can tell.
+    pub(super) fn unless_in_database(self) -> Self {
+        if matches!(self, Self::Database(_)) { Self::Shared } else { self }
+    }
+
     /// Its schema, if it is one of its own.
     pub(super) fn schema(&self) -> Option<&Schema> {
         match self {

@@ -36,5 +36,5 @@ pub use position::{Freshness, Position};
 pub use scope::{Actor, Scope};
 pub use self_check::{Finding, Severity};
 pub use session::{Session, Tenant, Viewer};
-pub use system::{Reason, SystemSession, open_system, open_system_everywhere};
+pub use system::{Reason, SystemSession, in_every_database, open_system};
 pub use transaction::{Access, Transaction};

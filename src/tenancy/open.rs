@@ -115,7 +115,8 @@ pub async fn open(
     let question = Question::new(caller, destination.slug.as_deref());
     let stale = match (access, placement.replica(), preference) {
         (Access::Read, Some(replica), Preference::Replica(freshness)) => {
-            let home = placement.homes().guess(question.name());
+            // Of an organization in another database it knows what leads there, and no more.
+            let home = placement.homes().guess(question.name()).unless_in_database();
             let parameters = question.parameters(&home.name())?;
             let begun = replica.begin(freshness, &home, OPEN, &parameters).await;
             begun.filter(|(_, row)| matches!(elsewhere(row, &home), Ok(None)))
@@ -153,7 +154,7 @@ pub async fn open(
     };
     // What is older than others have seen would be taken for news.
     let billing_version = if at_replica { None } else { get(&row, "billing_version")? };
-    if placement.replica().is_some() && access == Access::Write {
+    if placement.replica().is_some() && access == Access::Write && database.is_none() {
         transaction.bookmark().want();
     }
     let opening = Box::new(Opening { placement: placement.clone(), access, question });

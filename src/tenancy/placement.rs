@@ -174,6 +174,27 @@ impl Placement {
         Ok(Arc::clone(database))
     }
 
+    /// The same for work without a person, which leaves one alone for a while that did not answer.
+    pub(super) async fn database_for_system(&self, name: &str) -> Result<Arc<Dedicated>> {
+        let database = self.databases.get(name)?;
+        if database.is_silent() {
+            return Err(Error::unavailable(format!("the database {name} did not answer")));
+        }
+        let checked = database.check().await;
+        if checked.is_err() {
+            database.answered(false);
+        }
+        checked?;
+        Ok(Arc::clone(database))
+    }
+
+    /// The databases whose work without a person can wait, because they did not answer a moment ago.
+    #[must_use]
+    pub fn silent_databases(&self) -> Vec<String> {
+        let silent = self.databases.all().filter(|database| database.is_silent());
+        silent.map(|database| database.name().to_string()).collect()
+    }
+
     /// Where queries that need not be the freshest begin.
     pub(super) fn replica(&self) -> Option<&Replica> {
         self.replica.as_deref()

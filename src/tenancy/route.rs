@@ -1,6 +1,6 @@
 //! The way to an organization: begins where it was last found, and goes after it when it has moved.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use entity::{OrgRole, OrganizationId};
 use sea_orm::{ActiveEnum, Values};
@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::{
     Access, Placement, Transaction,
-    dedicated::Dedicated,
+    dedicated::{Dedicated, ask},
     driver::{Parameters, failed},
     home::{ELSEWHERE, Home, Schema},
     open::get,
@@ -34,6 +34,9 @@ const BRING_PERSON: &str = "SELECT auth.bring_person($1::text::jsonb)";
 
 /// An organization moves once in a while, and each move may be found in two steps.
 const MOST_MOVES: usize = 5;
+
+/// How long the system waits for another database.
+const ONWARD_WAIT: Duration = Duration::from_secs(3);
 
 /// What the opening asks.
 #[derive(Debug)]
@@ -165,18 +168,23 @@ async fn look_in_database(
     name: &Arc<str>,
     brought: &mut bool,
 ) -> Result<Found> {
-    let database = placement.database(name).await?;
-    let (transaction, there) =
-        question.ask(database.requests(), access, None, &Home::Shared.name()).await?;
-    let outcome: &str = get(&there, "outcome")?;
-    if outcome == "OK" {
-        return Ok(Found::Begun(Box::new(Begun {
-            transaction,
-            row: there,
-            database: Some(database),
-        })));
-    }
-    transaction.roll_back().await;
+    let there = async {
+        let database = placement.database(name).await?;
+        let asked = question.ask(database.requests(), access, None, &Home::Shared.name()).await?;
+        Ok::<_, Error>((database, asked))
+    };
+    let there = match there.await {
+        Ok((database, (transaction, row))) if get::<&str>(&row, "outcome")? == "OK" => {
+            let database = Some(database);
+            return Ok(Found::Begun(Box::new(Begun { transaction, row, database })));
+        }
+        Ok((database, (transaction, row))) => {
+            transaction.roll_back().await;
+            Ok((database, row))
+        }
+        // It may live elsewhere by now.
+        Err(error) => Err(error),
+    };
     // No home has this name, so that nothing is opened.
     let (transaction, row) = question.ask(placement.requests(), access, None, "").await?;
     if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
@@ -189,7 +197,8 @@ async fn look_in_database(
         placement.homes().learn(question.name().unwrap_or_default(), &home);
         return Ok(Found::Home(home));
     }
-    if outcome == "ELSEWHERE" {
+    let (database, there) = there?;
+    if get::<&str>(&there, "outcome")? == "ELSEWHERE" {
         transaction.roll_back().await;
         let generations = (get(&row, "home_generation")?, get(&there, "home_generation")?);
         settle(placement, &database, organization, generations).await?;
@@ -199,17 +208,34 @@ async fn look_in_database(
         // It knows the person by now, and does not let them in.
         return Ok(Found::Begun(Box::new(Begun { transaction, row: there, database: None })));
     }
-    let person = copy_of_person(&transaction, get(&row, "user_id")?).await?;
     transaction.roll_back().await;
-    database.ask(Access::Write, BRING_PERSON, Some(Values(vec![person.into()]))).await?;
+    bring_person(placement, &database, get(&row, "user_id")?).await?;
     *brought = true;
     Ok(Found::Home(home))
 }
 
-async fn copy_of_person(transaction: &Transaction, user: uuid::Uuid) -> Result<Option<String>> {
-    let answer = transaction.query(COPY_OF_PERSON, Some(Values(vec![user.into()]))).await?;
-    let row = answer.rows.first();
-    Ok(row.map(|row| row.try_get("person")).transpose().map_err(failed)?.flatten())
+/// Tells a database who somebody is. They stay as they are until it knows.
+pub(super) async fn bring_person(
+    placement: &Placement,
+    database: &Dedicated,
+    user: uuid::Uuid,
+) -> Result<()> {
+    let parameters = Parameters::of(Some(Values(vec![user.into()])))?;
+    let (control, rows) =
+        Transaction::begin(placement.control(), Access::Write, None, COPY_OF_PERSON, &parameters)
+            .await?;
+    if let Some(person) = person(&rows)? {
+        // Whoever has one of these connections in hand waits for none of the control database.
+        let values = Some(Values(vec![person.into()]));
+        ask(database.system(), Access::Write, BRING_PERSON, values).await?;
+    }
+    control.roll_back().await;
+    Ok(())
+}
+
+fn person(rows: &[Row]) -> Result<Option<String>> {
+    let person = rows.first().map(|row| row.try_get("person")).transpose();
+    Ok(person.map_err(failed)?.flatten())
 }
 
 /// Ends a move between the control database and another that was interrupted between the two commits of its switch. Whoever lets an
@@ -294,7 +320,11 @@ pub(super) async fn enter(
         let database = placement.database(&name).await?;
         let connections = if user.is_some() { database.requests() } else { database.system() };
         let person = match user {
-            Some(user) => Some((copy_of_person(transaction, user).await?, user)),
+            Some(user) => {
+                let values = Some(Values(vec![user.into()]));
+                let rows = transaction.query(COPY_OF_PERSON, values).await?.rows;
+                Some((person(&rows)?.ok_or(Error::OrganizationNotFound)?, user))
+            }
             None => None,
         };
         for _ in 0..MOST_MOVES {
@@ -307,17 +337,20 @@ pub(super) async fn enter(
                 settle(placement, &database, organization, (generation, there.generation)).await?;
                 continue;
             }
-            if let Some((person, user)) = person {
+            if let Some((person, user)) = &person {
                 let sql = "SELECT auth.bring_person($1::text::jsonb), set_config('app.current_user_id', $2, true)";
-                let values = vec![person.into(), user.to_string().into()];
+                let values = vec![person.as_str().into(), user.to_string().into()];
                 fresh.query(sql, Some(Values(values))).await?;
             }
             return Ok(Some(Onward { transaction: fresh, database }));
         }
         Err(Error::unavailable("the organization is being moved"))
     };
-    // Large, and rare.
-    Box::pin(onward).await
+    // Large, and rare. The system has few connections, and one of them in hand.
+    let patience = if user.is_some() { Duration::MAX } else { ONWARD_WAIT };
+    Box::pin(tokio::time::timeout(patience, onward)).await.map_err(|_| {
+        Error::unavailable("a database in which an organization lives does not answer")
+    })?
 }
 
 /// Begins for work without a person in a database of organizations' own, in none of these.
@@ -326,10 +359,8 @@ pub(super) async fn begin_in(
     access: Access,
     database: &Dedicated,
 ) -> Result<Transaction> {
-    let database = placement.database(database.name()).await?;
     let parameters = Parameters::of(Some(entering(None, None)))?;
-    let (transaction, _) =
-        Transaction::begin(database.system(), access, None, ENTER, &parameters).await?;
+    let (_, transaction, _) = begin_there(placement, access, database.name(), &parameters).await?;
     Ok(transaction)
 }
 
@@ -341,17 +372,25 @@ pub(super) async fn begin_system(
 ) -> Result<(Transaction, Option<Arc<Dedicated>>)> {
     let key = organization.map(|organization| organization.0.to_string());
     let mut home = placement.homes().guess(key.as_deref());
+    let mut is_guess = true;
     for _ in 0..MOST_MOVES {
-        let database = match &home {
-            Home::Database(name) => Some(placement.database(name).await?),
-            _ => None,
-        };
-        let connections =
-            database.as_ref().map_or(placement.system(), |database| database.system());
         // Also without one: nothing of another transaction may hold here.
         let parameters = Parameters::of(Some(entering(organization, None)))?;
-        let (transaction, rows) =
-            Transaction::begin(connections, access, None, ENTER, &parameters).await?;
+        let begun = match &home {
+            Home::Database(name) => begin_there(placement, access, name, &parameters).await,
+            _ => Transaction::begin(placement.system(), access, None, ENTER, &parameters)
+                .await
+                .map(|(transaction, rows)| (None, transaction, rows)),
+        };
+        let (database, transaction, rows) = match begun {
+            // It may live elsewhere by now.
+            Err(_) if is_guess && matches!(home, Home::Database(_)) => {
+                (is_guess, home) = (false, Home::Shared);
+                continue;
+            }
+            begun => begun?,
+        };
+        is_guess = false;
         let mut there = entered(&rows, organization)?;
         if let (Home::Shared | Home::Schema(_), false) = (&there.home, there.elsewhere) {
             transaction.go_to(there.home.schema()).await?;
@@ -372,4 +411,17 @@ pub(super) async fn begin_system(
         home = there.home;
     }
     Err(Error::unavailable("the organization is being moved"))
+}
+
+async fn begin_there(
+    placement: &Placement,
+    access: Access,
+    name: &str,
+    parameters: &Parameters,
+) -> Result<(Option<Arc<Dedicated>>, Transaction, Vec<Row>)> {
+    let database = placement.database_for_system(name).await?;
+    let begun = Transaction::begin(database.system(), access, None, ENTER, parameters).await;
+    database.answered(begun.is_ok());
+    let (transaction, rows) = begun?;
+    Ok((Some(database), transaction, rows))
 }

@@ -80,23 +80,33 @@ pub async fn open_system(
     Ok(SystemSession::new(placement, environment, transaction, database, organization, reason))
 }
 
-/// Opens a session of the system's in each database, in no organization: the control database's, then those of organizations' own
-/// by name. One that cannot be reached is an error of its own.
-pub async fn open_system_everywhere(
+/// Does the same in each database, in no organization: first in the control database, then in those of organizations' own. One that
+/// cannot be reached is an error of its own.
+pub async fn in_every_database<T>(
     placement: &Placement,
     environment: &Environment,
     reason: Reason,
     access: Access,
-) -> Vec<Result<SystemSession>> {
-    let mut all = vec![open_system(placement, environment, None, reason, access).await];
+    work: impl AsyncFn(SystemSession) -> Result<T>,
+) -> Vec<Result<T>> {
+    let mut done = Vec::new();
+    let opened = open_system(placement, environment, None, reason, access).await;
+    done.push(match opened {
+        Ok(session) => work(session).await,
+        Err(error) => Err(error),
+    });
     for database in placement.databases().all() {
-        let opened = begin_in(placement, access, database).await.map(|transaction| {
-            let database = Some(Arc::clone(database));
-            SystemSession::new(placement, environment, transaction, database, None, reason)
+        done.push(match begin_in(placement, access, database).await {
+            Ok(transaction) => {
+                let database = Some(Arc::clone(database));
+                let session =
+                    SystemSession::new(placement, environment, transaction, database, None, reason);
+                work(session).await
+            }
+            Err(error) => Err(error),
         });
-        all.push(opened);
     }
-    all
+    done
 }
 
 impl SystemSession {
