@@ -15,6 +15,7 @@ CREATE TABLE app.directory_changes (
     key             jsonb NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX ON app.directory_changes (organization_id);
 
 -- Who has changed in the control database, and is known in others.
 CREATE TABLE auth.people_changes (
