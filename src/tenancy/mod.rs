@@ -17,6 +17,7 @@ mod open;
 mod placement;
 mod pool;
 mod position;
+mod question;
 mod replica;
 mod route;
 mod scope;

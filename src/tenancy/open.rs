@@ -13,7 +13,8 @@ use super::{
     abroad::Abroad,
     driver::{Parameters, failed},
     home::Home,
-    route::{Begun, OPEN, Question, begin, elsewhere},
+    question::{OPEN, Question},
+    route::{Begun, begin, elsewhere},
 };
 use crate::{
     auth::Caller,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor};
 
 use super::acme_in_eu;
 use crate::performance::relay::Relay;
@@ -267,6 +268,8 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
         refused(&app).await;
         assert_eq!(app.engine.placement.findings_of_databases().await.len(), 1);
         eu.database.execute(mend).await;
+        // What was found counts for a second.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
         app.person("acme-owner").data(NAMES).await;
     }
     // One that is not there.
@@ -345,4 +348,82 @@ async fn what_stripe_tells_reaches_another_database() {
     let done = "SELECT count(*) FROM billing.stripe_events WHERE processed_at IS NOT NULL AND error IS NULL";
     assert_eq!(app.database.exactly::<i64>(done).await, 1);
     assert_eq!(eu.database.exactly::<i64>("SELECT count(*) FROM billing.stripe_events").await, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_not_looked_for_where_nobody_lives() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    owner.data(NAMES).await;
+    // It has moved away while this server looked elsewhere, and its database is no more.
+    let back = "UPDATE app.placements SET home = 'shared', generation = 2";
+    app.database.execute(back).await;
+    let gone = format!(
+        "ALTER DATABASE {0} ALLOW_CONNECTIONS false; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
+        eu.database.name
+    );
+    app.database.execute(&gone).await;
+    assert_eq!(owner.data(NAMES).await["organization"]["slug"], "acme");
+    // Who has no business there learns nothing, and who has is told to wait.
+    app.database.execute("UPDATE app.placements SET home = 'database:eu'").await;
+    owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
+    app.client(Some("acme"), Some(token("globex-owner")))
+        .query(NAMES)
+        .await
+        .assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_control_database_never_answers_for_another() {
+    let Some((control, _eu)) = acme_in_eu().await else { return };
+    let mut connection = control.connect_app().await;
+    for (access, outcome) in [("READ ONLY", "ELSEWHERE"), ("READ WRITE", "OK")] {
+        connection.execute(AssertSqlSafe(format!("BEGIN {access}"))).await.unwrap();
+        let opened: String = sqlx::query_scalar(
+            "SELECT outcome FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL, 'database:eu')",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        assert_eq!(opened, outcome);
+        connection.execute("ROLLBACK").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_organization_s_trouble_is_not_the_directory_s() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    control.settle(GLOBEX.parse().unwrap(), &eu).await;
+    // Somebody whom nobody else knows: what refers to them cannot be brought.
+    let stranger = "INSERT INTO auth.users (id, name) VALUES ('00000000-0000-4000-8000-0000000000ff', 'Nobody');
+        INSERT INTO auth.organization_members (organization_id, user_id, role)
+            VALUES ('00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-0000000000ff', 'viewer')";
+    eu.database.execute(stranger).await;
+    // What makes room was changed after what needs it.
+    let invitations = "INSERT INTO auth.invitations (organization_id, id, email, role, token_hash, invited_by, expires_at, revoked_at)
+        SELECT '00000000-0000-4000-8000-00000000000b', gen_random_uuid(), 'new@example.com', 'viewer', sha256(n::text::bytea), NULL, now() + interval '1 day', revoked
+        FROM (VALUES (1, NULL::timestamptz)) v (n, revoked)";
+    eu.database.execute(invitations).await;
+    let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    let app = App::on(control, settings).await;
+    let named = |name: &str| {
+        format!(
+            "mutation {{ updateOrganization(input: {{ name: \"{name}\" }}) {{ organization {{ name }} }} }}"
+        )
+    };
+    app.person("globex-owner").data(&named("Told")).await;
+    let open = "SELECT count(*) FROM auth.invitations WHERE organization_id = '00000000-0000-4000-8000-00000000000b' AND revoked_at IS NULL";
+    assert_eq!(app.database.exactly::<i64>(open).await, 1);
+    let again = "BEGIN; UPDATE auth.invitations SET revoked_at = now();
+        INSERT INTO auth.invitations (organization_id, id, email, role, token_hash, expires_at)
+            VALUES ('00000000-0000-4000-8000-00000000000b', gen_random_uuid(), 'new@example.com', 'admin', sha256('2'), now() + interval '1 day');
+        UPDATE auth.invitations SET rotation = rotation + 1 WHERE revoked_at IS NOT NULL; COMMIT";
+    eu.database.execute(again).await;
+    app.person("globex-owner").data(&named("Told again")).await;
+    assert_eq!(app.database.exactly::<i64>(open).await, 1);
+    let stuck = "SELECT count(DISTINCT organization_id) FROM app.directory_changes";
+    assert_eq!(eu.database.exactly::<i64>(stuck).await, 1, "what cannot be brought waits");
+    eu.database.execute("DELETE FROM auth.users WHERE name = 'Nobody'").await;
+    app.person("globex-owner").data(&named("And again")).await;
+    assert_eq!(eu.database.exactly::<i64>(stuck).await, 0);
 }
