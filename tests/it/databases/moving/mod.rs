@@ -3,6 +3,7 @@
 mod differing;
 mod interrupted;
 mod killed;
+mod large;
 mod whole;
 mod writing;
 
