@@ -32,8 +32,7 @@ const IDLE: Duration = Duration::from_mins(1);
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// For how long a failure counts for others.
-const STALE: Duration = Duration::from_secs(1);
-const SILENCE: Duration = Duration::from_secs(15);
+pub(super) const STALE: Duration = Duration::from_secs(1);
 
 /// One of them.
 #[derive(Debug)]
@@ -117,9 +116,9 @@ impl Dedicated {
         *self.silent_since() = (!answered).then(Instant::now);
     }
 
-    /// What the system does there can wait: it did not answer a moment ago.
-    pub(super) fn is_silent(&self) -> bool {
-        self.silent_since().is_some_and(|since| since.elapsed() < SILENCE)
+    /// The system could not begin there, this short a while ago.
+    pub(super) fn is_silent(&self, within: Duration) -> bool {
+        self.silent_since().is_some_and(|since| since.elapsed() < within)
     }
 
     /// Looks at it, whatever was found before. One that cannot be reached is what it was.

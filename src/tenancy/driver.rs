@@ -55,6 +55,7 @@ fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
         Value::Uuid(_) => Type::UUID,
         Value::ChronoDateTimeUtc(_) => Type::TIMESTAMPTZ,
         Value::Json(_) => Type::JSONB,
+        Value::Array(ArrayType::BigInt, _) => Type::INT8_ARRAY,
         Value::Array(ArrayType::Uuid, _) => Type::UUID_ARRAY,
         Value::Array(ArrayType::String, _) => Type::TEXT_ARRAY,
         other => {

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::{
     Access, Finding, Notices,
-    dedicated::{Databases, Dedicated, ask},
+    dedicated::{Databases, Dedicated, STALE, ask},
     driver::failed,
     home::Homes,
     pool::{Connections, DatabaseOptions, PATIENCE},
@@ -22,6 +22,9 @@ use crate::{
 
 /// The most connections for work without a person.
 pub(super) const SYSTEM_CONNECTIONS: usize = 3;
+
+/// For how long mail leaves a database alone that did not answer.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// The most connections for asking on behalf of others.
 const CONTROL_CONNECTIONS: usize = 4;
@@ -174,10 +177,10 @@ impl Placement {
         Ok(Arc::clone(database))
     }
 
-    /// The same for work without a person, which leaves one alone for a while that did not answer.
+    /// The same for work without a person, which leaves one alone that did not answer just now.
     pub(super) async fn database_for_system(&self, name: &str) -> Result<Arc<Dedicated>> {
         let database = self.databases.get(name)?;
-        if database.is_silent() {
+        if database.is_silent(STALE) {
             return Err(Error::unavailable(format!("the database {name} did not answer")));
         }
         let checked = database.check().await;
@@ -191,7 +194,7 @@ impl Placement {
     /// The databases whose work without a person can wait, because they did not answer a moment ago.
     #[must_use]
     pub fn silent_databases(&self) -> Vec<String> {
-        let silent = self.databases.all().filter(|database| database.is_silent());
+        let silent = self.databases.all().filter(|database| database.is_silent(SILENCE));
         silent.map(|database| database.name().to_string()).collect()
     }
 

@@ -57,6 +57,19 @@ async fn keyed(client: &Client, key: &str, query: &str, variables: Value) -> Rep
     Reply::of(client.post().header("idempotency-key", key).json(&body)).await
 }
 
+/// Whatever was noted has been brought.
+async fn nothing_is_left(app: &App, eu: &Dedicated) {
+    let left = "SELECT (SELECT count(*) FROM app.directory_changes) + (SELECT count(*) FROM auth.people_changes)";
+    for _ in 0..300 {
+        let of_both = [&app.database, &eu.database].map(|database| database.exactly::<i64>(left));
+        if futures_util::future::join_all(of_both).await == [0, 0] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("what has changed is not brought");
+}
+
 #[tokio::test]
 async fn an_organization_works_in_a_database_of_its_own() {
     let Some((app, eu)) = served().await else { return };
@@ -123,6 +136,7 @@ async fn an_invitation_leads_into_another_database() {
     );
     let known = "SELECT count(*) FROM auth.users WHERE email = 'new@example.com'";
     assert_eq!(eu.database.exactly::<i64>(known).await, 1);
+    nothing_is_left(&app, &eu).await;
     // Whoever is removed is out with the next request.
     let members = app
         .person("acme-owner")
@@ -192,7 +206,7 @@ async fn people_are_known_as_they_are() {
     let known = "SELECT count(*) FROM auth.users WHERE email = 'again@example.com'";
     for _ in 0..100 {
         if eu.database.exactly::<i64>(known).await == 1 {
-            return;
+            return nothing_is_left(&app, &eu).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
