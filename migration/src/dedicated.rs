@@ -49,8 +49,18 @@ pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), E
     }
     for table in TABLES.iter().filter(|table| table.mirrored) {
         let key = table.key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
+        let there: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'note_directory_change')",
+        )
+        .bind(table.name)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if there {
+            // Making it again would make everybody wait who writes.
+            continue;
+        }
         let sql = format!(
-            "CREATE OR REPLACE TRIGGER note_directory_change AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
+            "CREATE TRIGGER note_directory_change AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
                  WHEN (current_setting('app.copying', true) IS DISTINCT FROM 'on')
                  EXECUTE FUNCTION app.note_directory_change({})",
             table.name,
@@ -62,6 +72,10 @@ pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), E
     Ok(())
 }
 
+/// Held by whoever brings the catalogue, in the control database.
+const LOCK_CATALOGUE: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended('tenantry catalogue', 0))";
+
 /// Brings the catalogue of plans of the control database to one of organizations' own; answers whether anything was to be brought.
 /// Both connections act as the owner.
 ///
@@ -72,6 +86,9 @@ pub async fn bring_catalogue(
     control: &mut PgConnection,
     dedicated: &mut PgConnection,
 ) -> Result<bool, sqlx::Error> {
+    // Whoever else brings it waits, here and there, and does not bring what is older.
+    let mut control = control.begin().await?;
+    control.execute(LOCK_CATALOGUE).await?;
     let mut transaction = dedicated.begin().await?;
     transaction.execute("SET LOCAL app.copying = 'on'").await?;
     let mut brought = 0;
@@ -82,6 +99,13 @@ pub async fn bring_catalogue(
         )))
         .fetch_one(&mut *control)
         .await?;
+        if table == "billing.plans" {
+            // What only one plan can have goes from one to another: first nobody has it.
+            let sql = "UPDATE billing.plans p SET stripe_price_id = NULL, is_default = false, position = -1 - p.position
+                FROM jsonb_populate_recordset(NULL::billing.plans, $1::jsonb) n
+                WHERE n.plan = p.plan AND (n.stripe_price_id, n.is_default, n.position) IS DISTINCT FROM (p.stripe_price_id, p.is_default, p.position)";
+            sqlx::query(sql).bind(&rows).execute(&mut *transaction).await?;
+        }
         let columns: String = sqlx::query_scalar(
             "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
              WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
@@ -106,5 +130,6 @@ pub async fn bring_catalogue(
         }
     }
     transaction.commit().await?;
+    control.commit().await?;
     Ok(brought > 0)
 }
