@@ -25,7 +25,7 @@ pub fn databases(variable: &str, text: &str) -> Result<Vec<NamedDatabase>, Confi
     for (index, entry) in text.split_whitespace().enumerate() {
         let (name, url) = entry
             .split_once('=')
-            .filter(|(name, _)| is_name(name))
+            .filter(|(name, _)| is_database_name(name))
             .ok_or_else(|| {
                 ConfigError(format!(
                     "{variable}: entry {} must be NAME=URL, where NAME has small letters, digits, - and _, 40 at the most, \
@@ -42,8 +42,9 @@ pub fn databases(variable: &str, text: &str) -> Result<Vec<NamedDatabase>, Confi
     Ok(databases)
 }
 
-/// As the tables check it.
-fn is_name(name: &str) -> bool {
+/// Whether a database may have this name, as the tables check it.
+#[must_use]
+pub fn is_database_name(name: &str) -> bool {
     let mut characters = name.chars();
     name.len() <= 40
         && characters.next().is_some_and(|first| first.is_ascii_lowercase())

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
 pub use billing::{BillingConfig, BillingProvider};
-pub use databases::{NamedDatabase, databases};
+pub use databases::{NamedDatabase, databases, is_database_name};
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use mail::MailConfig;
 pub use rules::RulesConfig;

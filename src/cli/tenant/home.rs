@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use migration::placement::{Table, schema_of};
 use uuid::Uuid;
 
-use crate::config::databases;
+use crate::config::is_database_name;
 
 /// Where an organization can live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl FromStr for Home {
             "schema" => Ok(Self::Schema),
             text => text
                 .strip_prefix("database:")
-                .filter(|name| databases("a home", &format!("{name}=postgres://h/d")).is_ok())
+                .filter(|name| is_database_name(name))
                 .map(|name| Self::Database(name.to_owned()))
                 .ok_or_else(|| "it is shared, schema or database:NAME".to_owned()),
         }

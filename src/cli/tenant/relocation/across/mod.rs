@@ -10,6 +10,8 @@ mod directory;
 mod people;
 mod switch;
 
+use std::time::Instant;
+
 use migration::{dedicated, placement};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -127,14 +129,16 @@ impl Crossing {
         let answers_since = self.carry_answers(ends).await?;
         self.catch_up(ends).await?;
         let count = self.compare(ends).await?;
-        let done = loop {
+        let mut done = loop {
             self.catch_up(ends).await?;
             if let Some(done) = self.switch(ends, (keep_days, count, &answers_since)).await? {
                 break done;
             }
         };
+        let begun = Instant::now();
         let moved = Organization::get(ends.control, self.organization().id).await?;
         finish(ends, &moved).await?;
+        done.held += begun.elapsed();
         self.relocation.tell(count, &done);
         Ok(())
     }
