@@ -61,7 +61,8 @@ pub struct DatabaseConfig {
     #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
     pub databases: Option<String>,
 
-    /// The most connections for requests; up to 5 more are for work in the background, health and subscriptions.
+    /// The most connections for requests; up to 5 more are for work in the background, health and subscriptions. The same for each of
+    /// DATABASES, and 4 more for all of these together.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub database_max_connections: u16,

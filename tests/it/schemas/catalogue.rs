@@ -120,7 +120,7 @@ async fn the_tables_of_organizations_are_listed_with_their_keys() {
                    AND (EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'organization_id'
                                 AND NOT o.attisdropped) OR c.relname = 'organizations')
                    -- What is looked at without knowing the organization, or outlives it.
-                   AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes')
+                   AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes', 'directory_changes')
                  GROUP BY 1) t",
         )
         .await;
