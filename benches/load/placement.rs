@@ -1,11 +1,15 @@
-//! The same requests where organizations share their tables, where one has a schema of its own, and where many have: side by side on
-//! one server.
+//! The same requests where organizations share their tables, where one has a schema or a database of its own, and where many have
+//! schemas: side by side on one server.
 #![expect(
     clippy::disallowed_types,
     reason = "this moves the organizations that the server then reads"
 )]
 
-use std::{ops::RangeInclusive, time::Instant};
+use std::{
+    ops::RangeInclusive,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -19,21 +23,27 @@ use crate::{
 };
 
 pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<(), Failure> {
-    if !(1..seeded.organizations).contains(&schemas) {
-        return Err("--schemas: there must be more organizations than that".into());
+    if schemas == 0 || schemas + 2 >= seeded.organizations {
+        return Err("--schemas: there must be more organizations than that, by three".into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let begun = Instant::now();
     runtime.block_on(move_out(seeded, schemas))?;
     let each = begun.elapsed() / schemas;
     println!("{schemas} schemas made and filled, {:.1} ms each", each.as_secs_f64() * 1_000.0);
-    let server = Server::start(seeded)?;
+    let (one, moved) = (schemas + 1, schemas + 2);
+    let begun = Instant::now();
+    move_to_database(seeded, moved)?;
+    println!("a database made and filled in {} ms", begun.elapsed().as_millis());
+    let there = format!("{NAME}={}", seeded.url_of("tenantry_app", NAME));
+    let server = Server::start_at(&seeded.url(), &there)?;
     println!("started in {} ms", server.started_in.as_millis());
     runtime.block_on(client::warm_up(&server, seeded))?;
-    let groups: [(String, RangeInclusive<u32>); 4] = [
-        ("shared tables".to_owned(), schemas + 1..=seeded.organizations),
-        ("one of the shared tables'".to_owned(), schemas + 1..=schemas + 1),
+    let groups: [(String, RangeInclusive<u32>); 5] = [
+        ("shared tables".to_owned(), moved + 1..=seeded.organizations),
+        ("one of the shared tables'".to_owned(), one..=one),
         ("a schema".to_owned(), 1..=1),
+        ("a database".to_owned(), moved..=moved),
         (format!("{schemas} schemas"), 1..=schemas),
     ];
     println!(
@@ -48,6 +58,8 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
                     let Figures { per_second, p50, p99, server: own, postgres, .. } =
                         runtime.block_on(run)?;
                     runtime.block_on(seeded.forget_created())?;
+                    let there = seeded.admin().database(NAME);
+                    runtime.block_on(seeded.forget_created_in(&there))?;
                     println!(
                         "round {round}: {workload}, {connections}, {name}: {per_second:.0}, {p50:.2}, {p99:.2}, {own:.0}, {postgres:.0}"
                     );
@@ -57,6 +69,35 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
     }
     println!("memory after load: {:.0} MB", server.memory()?);
     Ok(())
+}
+
+/// The database of one organization.
+const NAME: &str = "bench";
+
+/// As operators do it.
+fn move_to_database(seeded: &Seeded, organization: u32) -> Result<(), Failure> {
+    let admin = |database| seeded.url_of("postgres", database);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantry"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("MIGRATION_DATABASE_URL", admin("postgres"))
+            .env("MIGRATION_DATABASES", format!("{NAME}={}", admin(NAME)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        match command.status()? {
+            status if status.success() => Ok(()),
+            status => Err(Failure::from(format!("{arguments:?}: {status}"))),
+        }
+    };
+    let create = ["-h", &seeded.socket().display().to_string(), "-U", "postgres", NAME];
+    if !seeded.program("createdb").args(create).status()?.success() {
+        return Err("the database was not made".into());
+    }
+    run(&["migrate"])?;
+    let slug = format!("org-{organization}");
+    run(&["tenant", "move", &slug, "--to", &format!("database:{NAME}"), "--drop-source"])
 }
 
 async fn move_out(seeded: &Seeded, schemas: u32) -> Result<(), Failure> {

@@ -76,7 +76,14 @@ impl Seeded {
 
     /// Takes back what W4 has created, so that every measurement begins with the same rows.
     pub(crate) async fn forget_created(&self) -> Result<(), Failure> {
-        let mut connection = PgConnection::connect_with(&self.admin()).await?;
+        self.forget_created_in(&self.admin()).await
+    }
+
+    pub(crate) async fn forget_created_in(
+        &self,
+        database: &sqlx::postgres::PgConnectOptions,
+    ) -> Result<(), Failure> {
+        let mut connection = PgConnection::connect_with(database).await?;
         let gone =
             connection.execute("DELETE FROM app.projects WHERE created_at > '2026-06-01'").await?;
         if gone.rows_affected() > 0 {
@@ -104,6 +111,11 @@ impl Seeded {
     /// The address of the database, as the server is told.
     pub(crate) fn url(&self) -> String {
         self.postgres.url("tenantry_app", "postgres")
+    }
+
+    /// The address of any of its databases for a role.
+    pub(crate) fn url_of(&self, role: &str, database: &str) -> String {
+        self.postgres.url(role, database)
     }
 
     /// The folder with PostgreSQL's socket.

@@ -25,15 +25,17 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(seeded: &Seeded) -> Result<Self, Failure> {
-        Self::start_at(&seeded.url())
+        Self::start_at(&seeded.url(), "")
     }
 
-    fn start_at(database: &str) -> Result<Self, Failure> {
+    /// Over organizations in other databases as well, as `DATABASES` names them.
+    pub(crate) fn start_at(database: &str, databases: &str) -> Result<Self, Failure> {
         let begun = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tenantry"))
             .arg("serve")
             .env_clear()
             .env("DATABASE_URL", database)
+            .env("DATABASES", databases)
             .env("JWT_SECRET", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
@@ -86,7 +88,7 @@ pub(crate) async fn talk(seeded: &Seeded, workload: Workload) -> Result<Talk, Fa
     let url = seeded.url();
     let (address, _) = url.split_once("?host=").ok_or("an odd address")?;
     let database = format!("{address}?host={}", path(folder.path()));
-    let server = tokio::task::spawn_blocking(move || Server::start_at(&database)).await??;
+    let server = tokio::task::spawn_blocking(move || Server::start_at(&database, "")).await??;
     let mut talk = Talk::default();
     for _ in 0..30 {
         relay.take();
