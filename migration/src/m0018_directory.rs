@@ -131,6 +131,10 @@ DECLARE
     seen  bigint[];
     known record;
 BEGIN
+    -- Most changes are none of the directory's, and whoever has noted one sees it.
+    IF NOT EXISTS (SELECT FROM app.directory_changes) THEN
+        RETURN;
+    END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('tenantry directory', 0));
     seen := ARRAY(SELECT c.number FROM app.directory_changes c WHERE c.organization_id <> ALL (p_except) ORDER BY c.number LIMIT p_limit);
     FOR known IN SELECT * FROM app.directory_tables() t ORDER BY t.place LOOP
