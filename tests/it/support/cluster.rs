@@ -25,7 +25,7 @@ use nix::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tenantry::postgres::{Embedded, Options};
 
-use super::{database, keeper};
+use super::{database, dedicated, keeper};
 
 /// The tenants of every cluster, each with an owner `{slug}-owner`.
 pub const TENANTS: [&str; 4] = ["acme", "globex", "initech", "hooli"];
@@ -174,8 +174,21 @@ impl Cluster {
 
     /// The address for `DATABASE_URL`, through the socket.
     pub fn url(&self) -> String {
+        self.url_of("app", "tenantry_app")
+    }
+
+    /// The address of a database for a role.
+    pub fn url_of(&self, database: &str, role: &str) -> String {
         let socket = self.socket().display().to_string().replace('/', "%2F");
-        format!("postgres://tenantry_app@localhost:5432/app?host={socket}")
+        format!("postgres://{role}@localhost:5432/{database}?host={socket}")
+    }
+
+    /// Makes another database, migrated and dedicated under its name, with nobody in it.
+    pub async fn dedicate(&self, name: &str) {
+        let admin = self.admin();
+        dedicated::make(&admin, name).await;
+        let mut there = PgConnection::connect_with(&admin.database(name)).await.unwrap();
+        dedicated::open(&mut self.connect_admin().await, &mut there, name).await;
     }
 
     /// How the superuser connects.
@@ -200,7 +213,16 @@ impl Cluster {
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        let mut connection = self.connect_admin().await;
+        self.value_in("app", sql).await
+    }
+
+    /// The same in another of its databases.
+    pub async fn value_in<T>(&self, database: &str, sql: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let admin = self.admin().database(database);
+        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
     }
 }

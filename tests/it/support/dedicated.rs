@@ -41,9 +41,7 @@ impl Database {
         let admin = self.maintenance();
         tokio::task::spawn_blocking(|| MADE.get_or_init(|| make_template(admin))).await.unwrap();
         let database = Self::cloned(TEMPLATE).await;
-        let mut connection = database.connect_admin().await;
-        dedicated::dedicate(&mut connection, name).await.unwrap();
-        dedicated::bring_catalogue(&mut self.connect_admin().await, &mut connection).await.unwrap();
+        open(&mut self.connect_admin().await, &mut database.connect_admin().await, name).await;
         Dedicated { name: name.to_owned(), database }
     }
 
@@ -69,6 +67,13 @@ pub(super) async fn make(admin: &PgConnectOptions, name: &str) {
     let mut connection = PgConnection::connect_with(admin).await.unwrap();
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
     migration::migrate(admin.clone().database(name), None).await.unwrap();
+}
+
+/// A migrated database is one of organizations' own from now on, with the catalogue of the control database. Both connections are the
+/// superuser's.
+pub(super) async fn open(control: &mut PgConnection, there: &mut PgConnection, name: &str) {
+    dedicated::dedicate(there, name).await.unwrap();
+    dedicated::bring_catalogue(control, there).await.unwrap();
 }
 
 /// Both connections are the superuser's.

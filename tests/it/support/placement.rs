@@ -4,10 +4,7 @@
 #[path = "../../../benches/load/house.rs"]
 mod house;
 
-use migration::{
-    dedicated::{bring_catalogue, dedicate},
-    placement::{TABLES, schema_of},
-};
+use migration::placement::{TABLES, schema_of};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions, types::Uuid,
 };
@@ -78,8 +75,7 @@ pub async fn unhouse(connection: &mut PgConnection, organization: Uuid) {
 /// as `eu.…`. The connection is the superuser's.
 pub async fn settle(control: &mut PgConnection, eu: PgConnectOptions) {
     let mut there = PgConnection::connect_with(&eu).await.unwrap();
-    dedicate(&mut there, EU).await.unwrap();
-    bring_catalogue(control, &mut there).await.unwrap();
+    dedicated::open(control, &mut there, EU).await;
     for organization in settled() {
         dedicated::settle(control, &mut there, EU, organization).await;
     }
