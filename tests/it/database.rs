@@ -152,7 +152,7 @@ async fn rows_tell_when_they_changed() {
         .await;
     assert_eq!(
         untouched,
-        ["app.pending_changes", "audit.audit_logs"],
+        ["app.pending_changes", "audit.audit_logs", "app.directory_changes", "auth.people_changes"],
         "only what is never updated lacks the trigger"
     );
 }

@@ -5,6 +5,7 @@ mod migrating;
 mod moving;
 mod routing;
 mod settled;
+mod trouble;
 
 use migration::placement::TABLES;
 use sqlx::types::Uuid;

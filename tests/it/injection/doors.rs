@@ -24,7 +24,7 @@ const fn door(
     Door { name, call, tells, changes }
 }
 
-const DOORS: [Door; 20] = [
+const DOORS: [Door; 32] = [
     // How much waits in all organizations together.
     door(
         "app.backlog",
@@ -142,6 +142,62 @@ const DOORS: [Door; 20] = [
         Some("false"),
         true,
     ),
+    // The same, without some databases.
+    door(
+        "app.due_outbox",
+        "SELECT string_agg(organization_id::text, ' ') FROM app.due_outbox('invitation_mail', now(), 10, '{eu}')",
+        Some(GLOBEX),
+        false,
+    ),
+    // What the control database calls this one: nothing, it is that.
+    door("app.database_name", "SELECT app.database_name()", None, false),
+    // Who has changed where; here nobody has.
+    door("app.directory_news", "SELECT count(*)::text FROM app.directory_news(10)", Some("0"), false),
+    door("app.directory_followed", "SELECT app.directory_followed('{1}')::text", None, false),
+    door("auth.people_news", "SELECT count(*)::text FROM auth.people_news(10, '{}')", Some("0"), false),
+    door("auth.people_followed", "SELECT auth.people_followed('{1}')::text", None, false),
+    // The rows of organizations that live in another database, and of no others.
+    door(
+        "app.follow_directory",
+        "SELECT count(*)::text FROM app.follow_directory('eu', '[{\"table\": \"app.organizations\", \"row\": null,
+            \"organization\": \"00000000-0000-4000-8000-00000000000b\", \"key\": {\"id\": \"00000000-0000-4000-8000-00000000000b\"}}]')",
+        Some("0"),
+        false,
+    ),
+    // A slug for an organization of one's own alone.
+    door(
+        "app.reserve_slug",
+        "SELECT app.reserve_slug('00000000-0000-4000-8000-00000000000b', 'free-slug')",
+        Some("TAKEN"),
+        false,
+    ),
+    // The end of a move that was begun.
+    door(
+        "app.take_in",
+        "SELECT app.take_in('00000000-0000-4000-8000-00000000000b', 0)::text",
+        Some("false"),
+        false,
+    ),
+    door(
+        "app.take_back",
+        "SELECT app.take_back('00000000-0000-4000-8000-00000000000b', 1)::text",
+        Some("false"),
+        false,
+    ),
+    // Who anybody is, for whoever has their id: the server brings it to the database where they want to go.
+    door(
+        "auth.copy_of_person",
+        "SELECT auth.copy_of_person('00000000-0000-4000-8000-0000000000b1') -> 'user' ->> 'email'",
+        Some("globex-owner@example.com"),
+        false,
+    ),
+    // Nobody is brought to the control database (see below).
+    door(
+        "auth.bring_person",
+        "SELECT has_function_privilege('auth.bring_person(jsonb)', 'EXECUTE')::text",
+        Some("true"),
+        false,
+    ),
 ];
 
 async fn furnish(database: &Database) {
@@ -219,6 +275,8 @@ async fn without_a_setting_no_function_is_about_anybody() {
     ] {
         assert_eq!(fresh.text(call).await.as_deref(), tells, "{call}");
     }
+    let (code, _) = fresh.attempt("SELECT auth.bring_person('{}')").await.unwrap_err();
+    assert_eq!(code, "P0001");
     // A slug needs an organization to be of.
     let (code, _) = fresh.attempt("SELECT app.claim_slug('free-slug')").await.unwrap_err();
     assert_eq!(code, "23502");
@@ -234,7 +292,10 @@ async fn triggers_with_their_owner_s_rights_cannot_be_called_or_put_elsewhere() 
     .fetch_all(&mut connection)
     .await
     .unwrap();
-    assert_eq!(triggers, ["app.mirror_row", "app.note_change"]);
+    assert_eq!(
+        triggers,
+        ["app.mirror_row", "app.note_change", "app.note_directory_change", "auth.note_person"]
+    );
     for mut injection in Injection::both(&database).await {
         for trigger in &triggers {
             injection

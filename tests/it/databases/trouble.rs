@@ -1,0 +1,193 @@
+//! What goes wrong with a database of organizations' own is no other's trouble, and nothing is guessed.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor};
+
+use super::{
+    acme_in_eu,
+    routing::{NAMES, create, served},
+};
+use crate::support::{App, Settings, app::token, placement::GLOBEX};
+
+#[tokio::test]
+async fn what_is_interrupted_in_the_midst_of_a_move_is_ended_by_whoever_comes() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    let before = owner.data(NAMES).await;
+    // Let go by the control database, and not taken in yet.
+    let arrival =
+        "UPDATE app.placements SET home = 'elsewhere', arrival = '{\"to\": \"database:eu\"}'";
+    eu.database.execute(arrival).await;
+    assert_eq!(owner.data(NAMES).await, before);
+    let homes = "SELECT home || ' ' || generation FROM app.placements";
+    assert_eq!(eu.database.exactly::<String>(homes).await, "shared 1");
+    let log = owner
+        .data("{ organization { auditLogs(first: 1) { nodes { action actorName metadata } } } }")
+        .await;
+    assert_eq!(
+        log["organization"]["auditLogs"]["nodes"][0],
+        json!({ "action": "organization.moved", "actorName": "tenantry tenant move", "metadata": { "to": "database:eu" } })
+    );
+    // Let go there, and not taken back yet; everything was brought before.
+    for table in ["app.projects", "billing.usage", "audit.audit_logs"] {
+        let rows: Vec<String> = eu
+            .database
+            .exactly(&format!("SELECT coalesce(array_agg(t::text), '{{}}') FROM {table} t"))
+            .await;
+        for row in rows {
+            let insert =
+                format!("INSERT INTO {table} SELECT ('{}'::{table}).*", row.replace('\'', "''"));
+            app.database.execute(&insert).await;
+        }
+    }
+    app.database
+        .execute("UPDATE app.placements SET moving_to = 'shared', arrival = '{\"to\": \"shared\"}'")
+        .await;
+    eu.database.execute("UPDATE app.placements SET home = 'elsewhere', generation = 2").await;
+    owner.data(&create("Back")).await;
+    assert_eq!(app.database.exactly::<String>(homes).await, "shared 2");
+    assert_eq!(eu.database.exactly::<String>(homes).await, "elsewhere 2");
+    let back = "SELECT count(*) FROM app.projects WHERE name = 'Back'";
+    assert_eq!(app.database.exactly::<i64>(back).await, 1);
+    // What none of them says is no reason to guess.
+    let lost = "UPDATE app.placements SET home = 'database:eu', generation = 7, old_home = NULL";
+    app.database.execute(lost).await;
+    owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
+    assert_eq!(eu.database.exactly::<String>(homes).await, "elsewhere 2");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
+    let Some((app, eu)) = served().await else { return };
+    let refused = async |app: &App| {
+        app.person("acme-owner").query(NAMES).await.assert_refused(503, "UNAVAILABLE");
+        app.person("globex-owner").data(NAMES).await;
+    };
+    // Open to everybody, known by another name, and behind: each until it is mended.
+    for (spoil, mend) in [
+        ("GRANT SELECT ON app.projects TO PUBLIC", "REVOKE SELECT ON app.projects FROM PUBLIC"),
+        ("UPDATE app.database SET name = 'us'", "UPDATE app.database SET name = 'eu'"),
+        (
+            "DELETE FROM migration.seaql_migrations WHERE version = 'm0018_directory'",
+            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('m0018_directory', 0)",
+        ),
+    ] {
+        eu.database.execute(spoil).await;
+        let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+        let app = App::on(app.database.clone(), settings).await;
+        refused(&app).await;
+        assert_eq!(app.engine.placement.findings_of_databases().await.len(), 1);
+        eu.database.execute(mend).await;
+        // What was found counts for a second.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        app.person("acme-owner").data(NAMES).await;
+    }
+    // One that is not there.
+    let mut gone = eu.clone();
+    gone.database.name = "nowhere".to_owned();
+    let settings = Settings { dedicated: vec![gone], ..Settings::default() };
+    refused(&App::on(app.database.clone(), settings).await).await;
+    // A server that was never told of it.
+    let other = App::on(app.database.clone(), Settings::default()).await;
+    refused(&other).await;
+    assert!(other.engine.placement.findings_of_databases().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_not_looked_for_where_nobody_lives() {
+    let Some((app, eu)) = served().await else { return };
+    let owner = app.person("acme-owner");
+    owner.data(NAMES).await;
+    // It has moved away while this server looked elsewhere, and its database is no more.
+    let back = "UPDATE app.placements SET home = 'shared', generation = 2";
+    app.database.execute(back).await;
+    let gone = format!(
+        "ALTER DATABASE {0} ALLOW_CONNECTIONS false; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
+        eu.database.name
+    );
+    app.database.execute(&gone).await;
+    assert_eq!(owner.data(NAMES).await["organization"]["slug"], "acme");
+    // Who has no business there learns nothing, and who has is told to wait.
+    app.database.execute("UPDATE app.placements SET home = 'database:eu'").await;
+    owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
+    app.client(Some("acme"), Some(token("globex-owner")))
+        .query(NAMES)
+        .await
+        .assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_control_database_never_answers_for_another() {
+    let Some((control, _eu)) = acme_in_eu().await else { return };
+    let mut connection = control.connect_app().await;
+    for (access, outcome) in [("READ ONLY", "ELSEWHERE"), ("READ WRITE", "OK")] {
+        connection.execute(AssertSqlSafe(format!("BEGIN {access}"))).await.unwrap();
+        let opened: String = sqlx::query_scalar(
+            "SELECT outcome FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL, 'database:eu')",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        assert_eq!(opened, outcome);
+        connection.execute("ROLLBACK").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_organization_s_trouble_is_not_the_directory_s() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    control.settle(GLOBEX.parse().unwrap(), &eu).await;
+    // Somebody whom nobody else knows: what refers to them cannot be brought.
+    let stranger = "INSERT INTO auth.users (id, name) VALUES ('00000000-0000-4000-8000-0000000000ff', 'Nobody');
+        INSERT INTO auth.organization_members (organization_id, user_id, role)
+            VALUES ('00000000-0000-4000-8000-00000000000a', '00000000-0000-4000-8000-0000000000ff', 'viewer')";
+    eu.database.execute(stranger).await;
+    // What makes room was changed after what needs it.
+    let invitations = "INSERT INTO auth.invitations (organization_id, id, email, role, token_hash, invited_by, expires_at, revoked_at)
+        SELECT '00000000-0000-4000-8000-00000000000b', gen_random_uuid(), 'new@example.com', 'viewer', sha256(n::text::bytea), NULL, now() + interval '1 day', revoked
+        FROM (VALUES (1, NULL::timestamptz)) v (n, revoked)";
+    eu.database.execute(invitations).await;
+    let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    let app = App::on(control, settings).await;
+    let named = |name: &str| {
+        format!(
+            "mutation {{ updateOrganization(input: {{ name: \"{name}\" }}) {{ organization {{ name }} }} }}"
+        )
+    };
+    app.person("globex-owner").data(&named("Told")).await;
+    let open = "SELECT count(*) FROM auth.invitations WHERE organization_id = '00000000-0000-4000-8000-00000000000b' AND revoked_at IS NULL";
+    assert_eq!(app.database.exactly::<i64>(open).await, 1);
+    let again = "BEGIN; UPDATE auth.invitations SET revoked_at = now();
+        INSERT INTO auth.invitations (organization_id, id, email, role, token_hash, expires_at)
+            VALUES ('00000000-0000-4000-8000-00000000000b', gen_random_uuid(), 'new@example.com', 'admin', sha256('2'), now() + interval '1 day');
+        UPDATE auth.invitations SET rotation = rotation + 1 WHERE revoked_at IS NOT NULL; COMMIT";
+    eu.database.execute(again).await;
+    app.person("globex-owner").data(&named("Told again")).await;
+    assert_eq!(app.database.exactly::<i64>(open).await, 1);
+    let stuck = "SELECT count(DISTINCT organization_id) FROM app.directory_changes";
+    assert_eq!(eu.database.exactly::<i64>(stuck).await, 1, "what cannot be brought waits");
+    eu.database.execute("DELETE FROM auth.users WHERE name = 'Nobody'").await;
+    app.person("globex-owner").data(&named("And again")).await;
+    assert_eq!(eu.database.exactly::<i64>(stuck).await, 0);
+}
+
+#[tokio::test]
+#[ignore = "waits for more than a minute"]
+async fn connections_are_opened_on_need_and_closed_when_idle() {
+    let Some((app, eu)) = served().await else { return };
+    let open = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'tenantry'",
+        eu.database.name
+    );
+    app.person("globex-owner").data(NAMES).await;
+    assert_eq!(app.database.exactly::<i64>(&open).await, 0);
+    let owner = app.person("acme-owner");
+    futures_util::future::join_all((0..8).map(|_| owner.data(NAMES))).await;
+    let most = app.database.exactly::<i64>(&open).await;
+    assert!((1..=4).contains(&most), "{most}");
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    assert_eq!(app.database.exactly::<i64>(&open).await, 0);
+    owner.data(NAMES).await;
+}
