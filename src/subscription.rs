@@ -79,7 +79,7 @@ pub async fn subscribe(
     let opening = async {
         let opened = engine.open(&call, Access::Read, Preference::Home).await?;
         let tenant = opened.session.authorize(topic.permission())?;
-        engine.count(&opened).await?;
+        engine.count(&opened.session, opened.billing_version).await?;
         Ok::<_, Error>((tenant, opened.session.viewer().user_id))
     };
     let (tenant, user) =

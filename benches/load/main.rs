@@ -23,6 +23,8 @@ mod seed;
 mod server;
 mod workload;
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use client::Load;
 use report::{Report, Round};
@@ -54,6 +56,9 @@ struct Options {
     /// Seconds of one more load at the end, over all of whose thirds the memory is compared.
     #[arg(long, default_value_t = 0)]
     soak: u32,
+    /// Another server's binary, measured beside this one in each round: of before a change, say.
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     /// Measures, in place of all that, what a noisy organization does to a quiet one.
     #[arg(long)]
     fairness: bool,
@@ -93,6 +98,9 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
         report.cold_start(Server::start(seeded)?.started_in);
     }
     let server = Server::start(seeded)?;
+    let other =
+        options.against.as_ref().map(|binary| Server::start_from(binary, &seeded.url(), ""));
+    let other = other.transpose()?;
     report.memory("idle", server.memory()?);
     for workload in &options.workloads {
         runtime.block_on(workload.check(&server, seeded))?;
@@ -102,7 +110,9 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
     }
     // Nobody measures the first call of every organization, which asks what its plan allows.
     eprintln!("warming up");
-    runtime.block_on(client::warm_up(&server, seeded))?;
+    for server in [&server].into_iter().chain(&other) {
+        runtime.block_on(client::warm_up(server, seeded))?;
+    }
     for round in 1..=options.rounds {
         for workload in &options.workloads {
             for connections in &options.connections {
@@ -110,17 +120,21 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
                 let load = Load { connections: *connections, seconds: options.seconds };
                 let floor = floor::run(seeded, *workload, &load, false)?;
                 runtime.block_on(seeded.forget_created())?;
-                let figures = runtime.block_on(client::run(
-                    &server,
-                    seeded,
-                    *workload,
-                    &load,
-                    seeded.all(),
-                ))?;
-                runtime.block_on(seeded.forget_created())?;
+                let ask = async |server: &Server| {
+                    let all = seeded.all();
+                    let figures = client::run(server, seeded, *workload, &load, all).await?;
+                    seeded.forget_created().await?;
+                    Ok::<_, Failure>(figures)
+                };
+                let figures = runtime.block_on(ask(&server))?;
+                let other = other.as_ref().map(|other| runtime.block_on(ask(other))).transpose()?;
                 let pipelined = floor::run(seeded, *workload, &load, true)?;
                 runtime.block_on(seeded.forget_created())?;
-                report.add(*workload, *connections, Round { floor, pipelined, server: figures });
+                report.add(
+                    *workload,
+                    *connections,
+                    Round { floor, pipelined, server: figures, other },
+                );
             }
         }
     }

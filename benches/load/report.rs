@@ -56,6 +56,8 @@ pub(crate) struct Round {
     pub(crate) floor: Figures,
     pub(crate) pipelined: Figures,
     pub(crate) server: Figures,
+    /// Another server's.
+    pub(crate) other: Option<Figures>,
 }
 
 /// Everything that was measured on one database.
@@ -167,6 +169,7 @@ impl fmt::Display for Report {
                 of(|round| round.floor.generator),
             )?;
         }
+        self.beside_another(out)?;
         writeln!(
             out,
             "\n| workload | SQL statements | waits for PostgreSQL |\n| --- | --- | --- |"
@@ -182,6 +185,36 @@ impl fmt::Display for Report {
         )?;
         for (when, megabytes) in &self.memory {
             writeln!(out, "Memory {when}: {megabytes:.0} MB")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn beside_another(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_alone = |round: &Round| round.other.is_none();
+        if self.rounds.values().flatten().all(is_alone) {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\n| workload, connections | times the other's requests/s (range) | the other's requests/s | CPU µs: server, PostgreSQL |\n| --- | --- | --- | --- |"
+        )?;
+        for ((workload, connections), rounds) in &self.rounds {
+            let both = || rounds.iter().filter_map(|round| Some((round.server, round.other?)));
+            let of =
+                |figure: fn(Figures) -> f64| spread(both().map(|(_, other)| figure(other))).median;
+            let times = spread(both().map(|(one, other)| one.per_second / other.per_second));
+            writeln!(
+                out,
+                "| {workload}, {connections} | {:.2} ({:.2}–{:.2}) | {:.0} | {:.0}, {:.0} |",
+                times.median,
+                times.least,
+                times.most,
+                of(|other| other.per_second),
+                of(|other| other.server),
+                of(|other| other.postgres),
+            )?;
         }
         Ok(())
     }

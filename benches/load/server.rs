@@ -30,8 +30,17 @@ impl Server {
 
     /// Over organizations in other databases as well, as `DATABASES` names them.
     pub(crate) fn start_at(database: &str, databases: &str) -> Result<Self, Failure> {
+        Self::start_from(Path::new(env!("CARGO_BIN_EXE_tenantry")), database, databases)
+    }
+
+    /// Another one than this project's of today.
+    pub(crate) fn start_from(
+        binary: &Path,
+        database: &str,
+        databases: &str,
+    ) -> Result<Self, Failure> {
         let begun = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tenantry"))
+        let mut child = Command::new(binary)
             .arg("serve")
             .env_clear()
             .env("DATABASE_URL", database)

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_graphql::{Response, Value};
+use chrono::{DateTime, Utc};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
     idempotency::{self, Claim},
     plan,
     schema::to_request,
-    tenancy::{Access, Freshness, Opened, Position, Session},
+    tenancy::{Access, Freshness, Opened, Position, Preference, Session},
 };
 
 /// What an attempt came to.
@@ -139,16 +140,39 @@ impl<'request> Attempt<'request> {
     }
 
     async fn resolve(&self) -> Result<Resolved> {
-        let opened = self
-            .engine
-            .open(self.call, self.access, self.prepared.preference(self.freshness))
-            .await?;
-        self.at_replica.store(opened.at_replica, Ordering::Relaxed);
-        // Set once: an attempt opens one session.
-        let _ = self.partly_committed.set(opened.session.partly_committed());
-        let organization = opened.session.authorize(Permission::OrganizationRead).ok();
+        let mut preference = self.prepared.preference(self.freshness);
+        loop {
+            let opened = self.engine.open(self.call, self.access, preference).await?;
+            let Opened { session, moved_to, billing_version, at_replica } = opened;
+            let session = Arc::new(session);
+            self.at_replica.store(at_replica, Ordering::Relaxed);
+            self.course.doubt(matches!(preference, Preference::Remembered));
+            let resolved = self.resolve_in(&session, moved_to, billing_version).await;
+            if session.is_confirmed().await {
+                self.course.doubt(false);
+                return resolved.map(|(response, replayed)| Resolved {
+                    session,
+                    response,
+                    replayed,
+                });
+            }
+            // Nothing of it was said. Rare: something of the caller or the organization has changed since they were here last.
+            session.transaction().roll_back().await;
+            preference = Preference::Home;
+        }
+    }
+
+    async fn resolve_in(
+        &self,
+        session: &Arc<Session>,
+        moved_to: Option<String>,
+        billing_version: Option<DateTime<Utc>>,
+    ) -> Result<(Response, bool)> {
+        // Set once: an attempt at a mutation opens one session.
+        let _ = self.partly_committed.set(session.partly_committed());
+        let organization = session.authorize(Permission::OrganizationRead).ok();
         let organization = organization.map(|tenant| tenant.organization_id);
-        self.course.of_user(opened.session.viewer().user_id);
+        self.course.of_user(session.viewer().user_id);
         if let Some(organization) = organization {
             self.course.in_organization(organization);
         }
@@ -156,24 +180,20 @@ impl<'request> Attempt<'request> {
         let key = key.map(|key| (key, self.prepared.fingerprint()));
         if let Some((key, fingerprint)) = &key {
             let patience = 2 * self.engine.timeout;
-            let claim = idempotency::claim(&opened.session, key, fingerprint, patience).await?;
+            let claim = idempotency::claim(session, key, fingerprint, patience).await?;
             if let Claim::Done(kept) = claim {
                 self.engine.metrics.replayed();
-                let response = serde_json::from_str(&kept).map_err(Error::internal)?;
-                let session = Arc::new(opened.session);
-                return Ok(Resolved { session, response, replayed: true });
+                return Ok((serde_json::from_str(&kept).map_err(Error::internal)?, true));
             }
         }
-        self.count(&opened).await?;
-        let Opened { session, moved_to, .. } = opened;
-        let session = Arc::new(session);
+        self.count(session, billing_version).await?;
         let changes = self.prepared.document().changes.as_ref();
         if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
             // Several changes lock several rows: first of all the one that all others begin with, else two such requests
             // could wait for each other.
-            plan::lock(&session).await?;
+            plan::lock(session).await?;
         }
-        let mut response = self.execute(&session).await;
+        let mut response = self.execute(session).await;
         response.extensions = notices(moved_to);
         // Otherwise the failure is the answer.
         if session.transaction().failure().is_none() {
@@ -183,17 +203,17 @@ impl<'request> Attempt<'request> {
             present(&mut response, self.call.request_id);
             if let Some((key, fingerprint)) = key.filter(|_| response.data != Value::Null) {
                 let kept = serde_json::to_string(&response).map_err(Error::internal)?;
-                idempotency::keep(&session, organization, key, &fingerprint, &kept).await?;
+                idempotency::keep(session, organization, key, &fingerprint, &kept).await?;
             }
         }
-        Ok(Resolved { session, response, replayed: false })
+        Ok((response, false))
     }
 
-    async fn count(&self, opened: &Opened) -> Result<()> {
+    async fn count(&self, session: &Session, billing_version: Option<DateTime<Utc>>) -> Result<()> {
         if self.course.counted.get().is_some() {
             return Ok(());
         }
-        let counted = match self.engine.count(opened).await {
+        let counted = match self.engine.count(session, billing_version).await {
             // Whoever is to upgrade the plan must be able to.
             Err(Error::CallsExhausted(rate)) if self.prepared.is_about_billing() => Some(rate),
             outcome => outcome?,

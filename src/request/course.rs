@@ -1,6 +1,9 @@
 //! What is known of a request on its way, also where an attempt at it was dropped.
 
-use std::sync::{Once, OnceLock};
+use std::sync::{
+    Once, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use entity::{OrganizationId, UserId};
 use tracing::{Span, field::display};
@@ -12,6 +15,8 @@ use crate::rate_limit::RateLimit;
 pub(super) struct Course {
     /// A request is counted once.
     pub(super) counted: OnceLock<Option<RateLimit>>,
+    /// Whose it is has yet to be confirmed.
+    is_in_doubt: AtomicBool,
     user: OnceLock<UserId>,
     organization: OnceLock<OrganizationId>,
     described: Once,
@@ -21,10 +26,22 @@ impl Course {
     pub(super) fn new() -> Self {
         Self {
             counted: OnceLock::new(),
+            is_in_doubt: AtomicBool::new(false),
             user: OnceLock::new(),
             organization: OnceLock::new(),
             described: Once::new(),
         }
+    }
+
+    /// While it is not known whose the request is, nothing is told of their organization.
+    pub(super) fn doubt(&self, is_in_doubt: bool) {
+        self.is_in_doubt.store(is_in_doubt, Ordering::Relaxed);
+    }
+
+    /// How far the organization's calls go, for those who may know.
+    pub(super) fn rate_limit(&self) -> Option<RateLimit> {
+        let counted = self.counted.get().copied().flatten();
+        counted.filter(|_| !self.is_in_doubt.load(Ordering::Relaxed))
     }
 
     /// The first attempt is the one to tell of.

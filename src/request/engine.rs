@@ -9,6 +9,7 @@ use std::{
 
 use async_graphql::{Response, ServerError};
 use aws_lc_rs::digest::{Context, SHA256};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, field::Empty};
@@ -33,7 +34,9 @@ use crate::{
     rate_limit::RateLimit,
     schema::{Api, BILLING, GUESSABLE, LEADING_AWAY, to_request},
     telemetry,
-    tenancy::{Access, Destination, Environment, Freshness, Opened, Placement, Preference, open},
+    tenancy::{
+        Access, Destination, Environment, Freshness, Opened, Placement, Preference, Session, open,
+    },
     usage::Meter,
 };
 
@@ -102,13 +105,13 @@ impl Prepared {
             && changes.iter().all(|field| BILLING.contains(&field.as_str()))
     }
 
-    /// Where it is to be opened, if its client is content with `freshness`.
+    /// Where it is to be opened, if its client is content with `freshness`, on what is remembered of that if it may be.
     pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
         let changes = self.document.changes.as_deref().unwrap_or_default();
         if changes.iter().any(|field| LEADING_AWAY.contains(&field.as_str())) {
             Preference::Control
         } else {
-            freshness.map_or(Preference::Home, Preference::Replica)
+            freshness.map_or(Preference::Remembered, Preference::Replica)
         }
     }
 
@@ -207,8 +210,7 @@ impl Engine {
                     Answer::executed(null(&panicked(panic.as_ref()), request_id), 0)
                 }
             };
-            let counted = course.counted.get().copied().flatten();
-            let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
+            let answer = Answer { rate_limit: course.rate_limit().or(answer.rate_limit), ..answer };
             self.note(&prepared, &answer, begun.elapsed());
             if call.freshness.is_some() && !prepared.is_mutation() {
                 self.metrics.replica_query(answer.served_by());
@@ -334,11 +336,15 @@ impl Engine {
     }
 
     /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.
-    pub(crate) async fn count(&self, opened: &Opened) -> Result<Option<RateLimit>> {
-        let Ok(tenant) = opened.session.authorize(Permission::OrganizationRead) else {
+    pub(crate) async fn count(
+        &self,
+        session: &Session,
+        billing_version: Option<DateTime<Utc>>,
+    ) -> Result<Option<RateLimit>> {
+        let Ok(tenant) = session.authorize(Permission::OrganizationRead) else {
             return Ok(None);
         };
-        self.meter.count(tenant.organization_id, opened.billing_version).await
+        self.meter.count(tenant.organization_id, billing_version).await
     }
 
     /// For operators.

@@ -49,6 +49,11 @@ impl Borrowed {
         self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
     }
 
+    /// Where it comes from.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// Keeps something for as long as the connection is not free.
     pub(super) fn hold(&self, held: Held) {
         // Set once: a request has one turn.

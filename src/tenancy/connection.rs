@@ -119,6 +119,11 @@ impl Link {
         self.client.is_closed()
     }
 
+    /// Somebody has the turn to send.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending.try_lock().is_err()
+    }
+
     /// It may go back to the pool.
     pub(super) fn is_whole(&self) -> bool {
         !self.preparing.load(Ordering::Relaxed) && !self.abandoned.load(Ordering::Relaxed)

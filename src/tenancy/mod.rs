@@ -3,6 +3,7 @@
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 
 mod abroad;
+mod ahead;
 mod borrowed;
 mod change;
 mod connect;
@@ -14,6 +15,7 @@ mod environment;
 mod home;
 mod notices;
 mod open;
+mod openings;
 mod placement;
 mod pool;
 mod position;

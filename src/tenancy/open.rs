@@ -1,10 +1,9 @@
 //! Opening a session: one message begins the transaction, resolves who calls and where, and applies the settings.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use entity::{OrgRole, OrganizationId, UserId, organization};
-use sea_orm::{ActiveEnum, Values};
+use sea_orm::Values;
 use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
@@ -13,13 +12,11 @@ use super::{
     abroad::Abroad,
     driver::{Parameters, failed},
     home::Home,
+    openings::{Entry, Remembered, tenant},
     question::{OPEN, Question},
-    route::{Begun, begin, elsewhere},
+    route::{Begun, begin, begin_remembered, elsewhere},
 };
-use crate::{
-    auth::Caller,
-    error::{Error, Result},
-};
+use crate::{auth::Caller, error::Result};
 
 /// Where a request wants to go, and from where it comes.
 #[derive(Clone, Debug)]
@@ -49,9 +46,25 @@ pub(super) struct Opening {
     placement: Placement,
     access: Access,
     question: Question,
+    /// What it was taken to lead to, before the database has said so.
+    remembered: Option<Arc<Remembered>>,
 }
 
 impl Opening {
+    /// Waits for what the database says of what was remembered.
+    pub(super) async fn is_confirmed(&self, transaction: &Transaction) -> bool {
+        let Some(remembered) = &self.remembered else {
+            return true;
+        };
+        let answer = transaction.first_answer().await;
+        let row = answer.and_then(|rows| rows.ok()?.into_iter().next());
+        let is_so = row.is_some_and(|row| remembered.is_so(&row));
+        if !is_so {
+            self.placement.openings().forget(&self.question);
+        }
+        is_so
+    }
+
     /// Goes on with a finished transaction's name in a new one; answers where the person is now.
     pub(super) async fn again(
         &self,
@@ -93,6 +106,8 @@ impl Opening {
 pub enum Preference {
     /// Nowhere.
     Home,
+    /// Nowhere, and on what was found there last time, if it only reads: nothing may leave before [`Session::is_confirmed`].
+    Remembered,
     /// At a replica that is fresh enough, if it only reads.
     Replica(Freshness),
     /// In the control database: what it does leads to another organization.
@@ -114,6 +129,20 @@ pub async fn open(
     preference: Preference,
 ) -> Result<Opened> {
     let question = Question::new(caller, destination.slug.as_deref());
+    if let (Access::Read, Preference::Remembered) = (access, preference)
+        && let Some(remembered) = placement.openings().recall(&question)
+    {
+        let (transaction, database) = begin_remembered(placement, &question, &remembered).await?;
+        let entry = remembered.entry.clone();
+        let opening = Opening {
+            placement: placement.clone(),
+            access,
+            question,
+            remembered: Some(remembered),
+        };
+        let way = Way { transaction, abroad: Abroad::new(database), at_replica: false };
+        return Ok(opened(environment, caller, destination, entry, way, opening));
+    }
     let stale = match (access, placement.replica(), preference) {
         (Access::Read, Some(replica), Preference::Replica(freshness)) => {
             // Of an organization in another database it knows what leads there, and no more.
@@ -127,7 +156,7 @@ pub async fn open(
     let at_replica = stale.is_some();
     let at_control = matches!(preference, Preference::Control);
     let mut begun = match stale {
-        Some((transaction, row)) => Begun { transaction, row, database: None },
+        Some((transaction, row)) => Begun { transaction, row, home: Home::Shared, database: None },
         None => begin(placement, access, &question, at_control).await?,
     };
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&begun.row, "outcome")?) {
@@ -140,31 +169,50 @@ pub async fn open(
         })
         .await?;
     }
-    let Begun { transaction, row, database } = begun;
-    let tenant = tenant(&row)?;
-    let organization = organization(&row)?;
+    let Begun { transaction, row, home, database } = begun;
+    let entry = Entry::read(&row)?;
+    if access == Access::Read && !at_replica {
+        placement.openings().remember(&question, Remembered { entry: entry.clone(), home });
+    }
+    if placement.replica().is_some() && access == Access::Write && database.is_none() {
+        transaction.bookmark().want();
+    }
+    let opening = Opening { placement: placement.clone(), access, question, remembered: None };
+    let way = Way { transaction, abroad: Abroad::new(database), at_replica };
+    Ok(opened(environment, caller, destination, entry, way, opening))
+}
+
+/// Where a session was opened.
+struct Way {
+    transaction: Transaction,
+    abroad: Abroad,
+    at_replica: bool,
+}
+
+fn opened(
+    environment: &Environment,
+    caller: &Caller,
+    destination: &Destination,
+    entry: Entry,
+    Way { transaction, abroad, at_replica }: Way,
+    opening: Opening,
+) -> Opened {
+    let Entry { user_id, tenant, organization, billing_version } = entry;
     // An id in the claim does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
     let asked = destination.slug.as_ref().or(by_claim);
     let slug = organization.as_ref().map(|organization| organization.slug.clone());
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
-    let viewer = Viewer {
-        user_id: UserId(get(&row, "user_id")?),
-        verified_email: caller.email.clone(),
-        client_ip: destination.client_ip,
-    };
-    // What is older than others have seen would be taken for news.
-    let billing_version = if at_replica { None } else { get(&row, "billing_version")? };
-    if placement.replica().is_some() && access == Access::Write && database.is_none() {
-        transaction.bookmark().want();
-    }
-    let opening = Box::new(Opening { placement: placement.clone(), access, question });
+    let verified_email = caller.email.clone();
+    let viewer = Viewer { user_id, verified_email, client_ip: destination.client_ip };
     // What changes rows reads them anew.
-    let organization = organization.filter(|_| access == Access::Read);
-    let abroad = Abroad::new(database);
+    let organization = organization.filter(|_| opening.access == Access::Read);
+    let opening = Box::new(opening);
     let session =
         Session::new(transaction, abroad, viewer, tenant, organization, environment, opening);
-    Ok(Opened { session, moved_to, billing_version, at_replica })
+    // What is older than others have seen would be taken for news.
+    let billing_version = billing_version.filter(|_| !at_replica);
+    Opened { session, moved_to, billing_version, at_replica }
 }
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
@@ -180,39 +228,6 @@ async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
     )
     .await?;
     transaction.commit().await
-}
-
-/// The organization that the opening message led to.
-fn tenant(row: &Row) -> Result<Option<Tenant>> {
-    match get(row, "outcome")? {
-        "OK" => {}
-        "MISMATCH" => return Err(Error::OrganizationMismatch),
-        "NOT_FOUND" => return Err(Error::OrganizationNotFound),
-        outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
-    }
-    let organization: Option<Uuid> = get(row, "organization_id")?;
-    let role: Option<String> = get(row, "role")?;
-    Ok(match (organization, role) {
-        (Some(organization), Some(role)) => Some(Tenant {
-            organization_id: OrganizationId(organization),
-            role: OrgRole::try_from_value(&role)?,
-        }),
-        _ => None,
-    })
-}
-
-/// Its row.
-fn organization(row: &Row) -> Result<Option<organization::Model>> {
-    let Some(id) = get(row, "organization_id")? else {
-        return Ok(None);
-    };
-    Ok(Some(organization::Model {
-        id: OrganizationId(id),
-        name: get(row, "organization_name")?,
-        slug: get(row, "organization_slug")?,
-        created_at: get(row, "organization_created_at")?,
-        updated_at: get(row, "organization_updated_at")?,
-    }))
 }
 
 pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {

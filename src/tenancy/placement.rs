@@ -11,6 +11,7 @@ use super::{
     dedicated::{Databases, Dedicated, STALE, ask},
     driver::failed,
     home::Homes,
+    openings::Openings,
     pool::{Connections, DatabaseOptions, PATIENCE},
     replica::Replica,
     self_check::self_check,
@@ -34,6 +35,7 @@ const CONTROL_CONNECTIONS: usize = 4;
 pub struct Placement {
     shared: Connections,
     homes: Arc<Homes>,
+    openings: Arc<Openings>,
     /// For work without a person, which must neither wait for requests nor crowd them out.
     system: Connections,
     /// Who tells of changes, and hears of them.
@@ -78,6 +80,7 @@ impl Placement {
         Ok(Self {
             shared: Connections::new(&pool("tenantry", options.max_connections))?,
             homes: Arc::new(Homes::new()),
+            openings: Arc::new(Openings::new()),
             notices: Notices::new(system.clone(), listen),
             system,
             events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
@@ -138,6 +141,11 @@ impl Placement {
     /// Which organizations are known to live elsewhere than in the shared tables.
     pub(super) fn homes(&self) -> &Homes {
         &self.homes
+    }
+
+    /// What openings said last.
+    pub(super) fn openings(&self) -> &Openings {
+        &self.openings
     }
 
     /// Where work without a person begins.

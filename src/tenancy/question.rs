@@ -3,7 +3,12 @@
 use sea_orm::Values;
 use tokio_postgres::Row;
 
-use super::{Access, Transaction, driver::Parameters, home::Schema, pool::Connections};
+use super::{
+    Access, Transaction,
+    driver::Parameters,
+    home::{Home, Schema},
+    pool::Connections,
+};
 use crate::{
     auth::Caller,
     error::{Error, Result},
@@ -16,7 +21,7 @@ pub(super) const OPEN: &str =
     FROM auth.open_request($1, $2, $3, $4, $5, $6)";
 
 /// What the opening asks.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Question {
     issuer: String,
     subject: String,
@@ -57,6 +62,19 @@ impl Question {
         let [path, claim, email] = texts;
         let (issuer, subject) = (self.issuer.as_str().into(), self.subject.as_str().into());
         Ok(Parameters::of(Some(Values(vec![issuer, subject, path, claim, email, home.into()])))?)
+    }
+
+    /// Begins where the organization is taken to live, and leaves the answer for later.
+    pub(super) async fn ask_ahead(
+        &self,
+        connections: &Connections,
+        home: &Home,
+    ) -> Result<Transaction> {
+        // A database of organizations' own has those who live there in the tables that they share.
+        let name =
+            if matches!(home, Home::Database(_)) { Home::Shared.name() } else { home.name() };
+        let parameters = self.parameters(&name)?;
+        Transaction::begin_ahead(connections, Access::Read, home.schema(), OPEN, parameters).await
     }
 
     /// Opens in a database, provided that the organization's home is the one that is named.

@@ -12,6 +12,7 @@ use super::{
     driver::{Parameters, failed},
     home::{ELSEWHERE, Home},
     open::get,
+    openings::Remembered,
     question::Question,
 };
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ const ONWARD_WAIT: Duration = Duration::from_secs(3);
 pub(super) struct Begun {
     pub(super) transaction: Transaction,
     pub(super) row: Row,
+    /// Where the organization lives, if it is known who may be there.
+    pub(super) home: Home,
     /// Where it is, if not in the control database.
     pub(super) database: Option<Arc<Dedicated>>,
 }
@@ -66,13 +69,30 @@ pub(super) async fn begin(
         let (transaction, row) =
             question.ask(placement.requests(), access, home.schema(), &home.name()).await?;
         let Some(found) = elsewhere(&row, &home)? else {
-            return Ok(Begun { transaction, row, database: None });
+            return Ok(Begun { transaction, row, home, database: None });
         };
         Box::pin(transaction.roll_back()).await;
         placement.homes().learn(question.name().unwrap_or_default(), &found);
         home = found;
     }
     Err(Error::unavailable("the organization is being moved"))
+}
+
+/// Begins where the organization was found last time, and waits for nothing.
+pub(super) async fn begin_remembered(
+    placement: &Placement,
+    question: &Question,
+    remembered: &Remembered,
+) -> Result<(Transaction, Option<Arc<Dedicated>>)> {
+    let home = &remembered.home;
+    let database = match home {
+        // Large, and every request would carry it.
+        Home::Database(name) => Some(Box::pin(placement.database(name)).await?),
+        Home::Shared | Home::Schema(_) => None,
+    };
+    let connections = database.as_ref().map_or(placement.requests(), |there| there.requests());
+    let transaction = question.ask_ahead(connections, home).await?;
+    Ok((transaction, database))
 }
 
 /// Where the organization lives, if that is not where it was looked for.
@@ -105,8 +125,8 @@ async fn look_in_database(
     };
     let there = match there.await {
         Ok((database, (transaction, row))) if get::<&str>(&row, "outcome")? == "OK" => {
-            let database = Some(database);
-            return Ok(Found::Begun(Box::new(Begun { transaction, row, database })));
+            let (home, database) = (Home::Database(Arc::clone(name)), Some(database));
+            return Ok(Found::Begun(Box::new(Begun { transaction, row, home, database })));
         }
         Ok((database, (transaction, row))) => {
             transaction.roll_back().await;
@@ -118,7 +138,7 @@ async fn look_in_database(
     // No home has this name, so that nothing is opened.
     let (transaction, row) = question.ask(placement.requests(), access, None, "").await?;
     if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
-        return Ok(Found::Begun(Box::new(Begun { transaction, row, database: None })));
+        return Ok(refused(transaction, row));
     }
     let organization = OrganizationId(get(&row, "organization_id")?);
     let home = told(&row, organization)?;
@@ -136,12 +156,16 @@ async fn look_in_database(
     }
     if *brought {
         // It knows the person by now, and does not let them in.
-        return Ok(Found::Begun(Box::new(Begun { transaction, row: there, database: None })));
+        return Ok(refused(transaction, there));
     }
     transaction.roll_back().await;
     bring_person(placement, &database, get(&row, "user_id")?).await?;
     *brought = true;
     Ok(Found::Home(home))
+}
+
+fn refused(transaction: Transaction, row: Row) -> Found {
+    Found::Begun(Box::new(Begun { transaction, row, home: Home::Shared, database: None }))
 }
 
 /// Tells a database who somebody is. They stay as they are until it knows.

@@ -113,6 +113,12 @@ impl Session {
         self.organization.as_ref()
     }
 
+    /// Waits until the database has said that the session is what it was taken for, where it was opened on what is
+    /// [remembered](super::Preference::Remembered). If it is not, what was worked out in it is worth nothing, and nothing of it may leave.
+    pub async fn is_confirmed(&self) -> bool {
+        self.opening.is_confirmed(&self.transaction).await
+    }
+
     /// Keeps what was done, and tells those who watch.
     ///
     /// # Errors

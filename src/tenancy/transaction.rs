@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::{
+    ahead::Ahead,
     borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
     connection::{Answer, Link, is_outdated},
     driver::{Parameters, to_proxy_row},
@@ -65,6 +66,7 @@ struct Failure {
 /// each other are sent together, and executed in the order in which they were begun.
 pub struct Transaction {
     connection: Mutex<Option<Arc<Borrowed>>>,
+    ahead: Mutex<Option<Ahead>>,
     /// The failure that others may have followed from.
     failure: OnceLock<Failure>,
     /// A statement that was refused because another one had failed.
@@ -99,18 +101,8 @@ impl Transaction {
         loop {
             // From here on, whatever is cancelled leaves no open transaction behind.
             let connection = Borrowed::new(connections).await?;
-            let link = connection.link()?;
-            let statement = access.begin(link.take_forsaken());
             let sent = Instant::now();
-            let mut silence = Silence::begin(connections);
-            let (begun, answer, led) = tokio::join!(
-                biased;
-                link.execute(statement),
-                link.query(None, sql, parameters),
-                lead(link, schema)
-            );
-            silence.answered = true;
-            match begun.and(answer).and_then(|answer| led.and(Ok(answer))) {
+            match first(&connection, access, schema, sql, parameters).await {
                 Ok(answer) => {
                     let transaction = Self::new(connection, schema.cloned(), sent.elapsed());
                     return Ok((transaction, answer.rows));
@@ -126,7 +118,7 @@ impl Transaction {
                 }
                 Err(error) => {
                     if Trouble::of(&error) == Trouble::ReadOnly {
-                        link.abandon();
+                        connection.link()?.abandon();
                     }
                     return Err(error.into());
                 }
@@ -134,9 +126,43 @@ impl Transaction {
         }
     }
 
+    /// Begins one in the same way and waits for nothing: what follows is sent along, and executed behind. Whether all of that began
+    /// at all, [`first_answer`](Self::first_answer) tells.
+    pub(super) async fn begin_ahead(
+        connections: &Connections,
+        access: Access,
+        schema: Option<&Schema>,
+        sql: &'static str,
+        parameters: Parameters,
+    ) -> Result<Self> {
+        let connection = Arc::new(Borrowed::new(connections).await?);
+        let first = {
+            let (connection, schema) = (Arc::clone(&connection), schema.cloned());
+            async move { first(&connection, access, schema.as_ref(), sql, &parameters).await }
+        };
+        let ahead = Ahead::begin(connection.link()?, first).await;
+        let transaction = Self::on(connection, schema.cloned(), Duration::ZERO);
+        *lock(&transaction.ahead) = Some(ahead);
+        Ok(transaction)
+    }
+
+    /// What the first statement answered, where nobody has waited for it; said once.
+    pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>>> {
+        let ahead = lock(&self.ahead).take()?;
+        let waiting = Instant::now();
+        let answer = ahead.answer().await;
+        self.statements.add(0, waiting.elapsed());
+        Some(answer.map(|answer| answer.rows).map_err(Into::into))
+    }
+
     pub(super) fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
+        Self::on(Arc::new(connection), schema, opening)
+    }
+
+    fn on(connection: Arc<Borrowed>, schema: Option<Schema>, opening: Duration) -> Self {
         Self {
-            connection: Mutex::new(Some(Arc::new(connection))),
+            connection: Mutex::new(Some(connection)),
+            ahead: Mutex::default(),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
             statements: Statements::after(opening),
@@ -305,6 +331,7 @@ impl Transaction {
     pub(super) fn set_aside(&self) -> Self {
         Self {
             connection: Mutex::new(self.connection().take()),
+            ahead: Mutex::default(),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
             statements: Statements::after(Duration::ZERO),
@@ -327,6 +354,7 @@ impl Transaction {
 
     /// Ends a transaction that only read, and waits for nothing.
     pub fn release(&self) {
+        debug_assert!(lock(&self.ahead).is_none(), "nobody has asked whether it began");
         let connection = self.connection().take();
         // What was abandoned may run for long: then the rollback is waited for, behind everybody's back.
         let quiet = self.is_idle() && !self.statements.any_abandoned();
@@ -342,6 +370,27 @@ impl Transaction {
             connection.roll_back().await;
         }
     }
+}
+
+/// What begins a transaction.
+async fn first(
+    connection: &Borrowed,
+    access: Access,
+    schema: Option<&Schema>,
+    sql: &str,
+    parameters: &Parameters,
+) -> Result<Answer, sqlx::Error> {
+    let link = connection.link()?;
+    let statement = access.begin(link.take_forsaken());
+    let mut silence = Silence::begin(connection.connections());
+    let (begun, answer, led) = tokio::join!(
+        biased;
+        link.execute(statement),
+        link.query(None, sql, parameters),
+        lead(link, schema)
+    );
+    silence.answered = true;
+    begun.and(answer).and_then(|answer| led.and(Ok(answer)))
 }
 
 pub(super) async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
