@@ -15,7 +15,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
-    tenancy::{Actor, Change, Scope, Session, SystemSession},
+    tenancy::{Actor, Change, Rows as _, Scope, Session, SystemSession},
 };
 
 impl Keyed for audit_log::Model {
@@ -94,7 +94,7 @@ pub async fn list(
 ) -> Result<Slice<audit_log::Model>> {
     let rows = page
         .narrow(matching(session, filter)?, audit_log::Column::CreatedAt, audit_log::Column::Id)
-        .all(session)
+        .rows(session)
         .await?;
     Ok(page.slice(rows))
 }

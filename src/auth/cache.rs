@@ -1,4 +1,4 @@
-//! Tokens that were verified before: a signature is checked once, the times on every use.
+//! Tokens that were verified before: everything about them is checked once, but for the times, which are on every use.
 
 use std::{
     num::NonZeroUsize,
@@ -7,33 +7,39 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
-use serde_json::{Map, Value};
+
+use super::jwt::{Caller, Times};
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
-/// The claims of a token, as they were signed.
-pub(super) type Claims = Arc<Map<String, Value>>;
+/// What a good token says.
+#[derive(Clone, Debug)]
+pub(super) struct Vouched {
+    pub(super) caller: Arc<Caller>,
+    pub(super) times: Times,
+}
 
-/// Claims by the hash of their token, with the generation of the keys that vouched for them.
-pub(super) struct Verified(Mutex<LruCache<[u8; 32], (u64, Claims)>>);
+/// What tokens say, by their hash, with the generation of the keys that vouched for them.
+pub(super) struct Verified(Mutex<LruCache<[u8; 32], (u64, Vouched)>>);
 
 impl Verified {
     pub(super) fn new() -> Self {
         Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 
-    /// The claims, if keys of this generation vouch for them.
-    pub(super) fn get(&self, token: &str, generation: u64) -> Option<Claims> {
+    /// What it says, if keys of this generation vouch for it.
+    pub(super) fn get(&self, token: &str, generation: u64) -> Option<Vouched> {
+        let key = key(token);
         let mut cache = self.lock();
-        let (vouched, claims) = cache.get(&key(token))?;
-        (*vouched == generation).then(|| Arc::clone(claims))
+        let (vouched_by, vouched) = cache.get(&key)?;
+        (*vouched_by == generation).then(|| vouched.clone())
     }
 
-    pub(super) fn put(&self, token: &str, generation: u64, claims: &Claims) {
-        self.lock().put(key(token), (generation, Arc::clone(claims)));
+    pub(super) fn put(&self, token: &str, generation: u64, vouched: Vouched) {
+        self.lock().put(key(token), (generation, vouched));
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<[u8; 32], (u64, Claims)>> {
+    fn lock(&self) -> MutexGuard<'_, LruCache<[u8; 32], (u64, Vouched)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

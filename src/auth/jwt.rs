@@ -13,7 +13,7 @@ use jsonwebtoken::{
 use serde_json::{Map, Value};
 
 use super::{
-    cache::{self, Verified},
+    cache::{Verified, Vouched},
     jwks::{Jwks, JwksOptions, KeySet, KeysUnavailable},
 };
 
@@ -87,12 +87,13 @@ enum Keys {
     /// One shared secret, for HS256.
     Secret(DecodingKey),
     /// The issuer's key set.
-    Issuer { jwks: Arc<Jwks>, verified: Verified },
+    Issuer(Arc<Jwks>),
 }
 
 /// Verifies tokens.
 pub struct Verifier {
     keys: Keys,
+    verified: Verified,
     claims: Claims,
     clock: Clock,
 }
@@ -107,7 +108,8 @@ impl Verifier {
     /// A verifier of HS256 tokens.
     #[must_use]
     pub fn with_secret(secret: &str, claims: Claims, clock: Clock) -> Self {
-        Self { keys: Keys::Secret(DecodingKey::from_secret(secret.as_bytes())), claims, clock }
+        let keys = Keys::Secret(DecodingKey::from_secret(secret.as_bytes()));
+        Self { keys, verified: Verified::new(), claims, clock }
     }
 
     /// A verifier of tokens that an issuer signs with keys of its own.
@@ -121,7 +123,7 @@ impl Verifier {
         clock: Clock,
     ) -> Result<Self, reqwest::Error> {
         let jwks = Arc::new(Jwks::new(options)?);
-        Ok(Self { keys: Keys::Issuer { jwks, verified: Verified::new() }, claims, clock })
+        Ok(Self { keys: Keys::Issuer(jwks), verified: Verified::new(), claims, clock })
     }
 
     /// Checks signature, times, issuer and audience, and reads the claims.
@@ -129,33 +131,30 @@ impl Verifier {
     /// # Errors
     ///
     /// What is wrong with the token, or that its key cannot be fetched.
-    pub async fn verify(&self, token: &str) -> Result<Caller, VerifyError> {
-        let claims = match &self.keys {
-            Keys::Secret(key) => Arc::new(signed(token, key, Algorithm::HS256)?),
-            Keys::Issuer { jwks, verified } => by_issuer(token, jwks, verified).await?,
-        };
-        self.check_times(&claims)?;
-        self.check_parties(&claims)?;
-        Ok(self.caller(&claims)?)
-    }
-
-    fn check_times(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+    pub async fn verify(&self, token: &str) -> Result<Arc<Caller>, VerifyError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError("the token has more than 16 KiB").into());
+        }
         let now = seconds(self.clock.now());
-        match claims.get("exp").map(Value::as_f64) {
-            None => return Err(TokenError("the token has no exp claim")),
-            Some(None) => return Err(TokenError("the token's exp claim is not a number")),
-            Some(Some(expiry)) if expiry + LEEWAY_SECONDS <= now => {
-                return Err(EXPIRED);
-            }
-            Some(Some(_)) => {}
+        let generation = match &self.keys {
+            Keys::Secret(_) => 0,
+            Keys::Issuer(jwks) => jwks.current().generation,
+        };
+        if let Some(Vouched { caller, times }) = self.verified.get(token, generation) {
+            times.check(now)?;
+            return Ok(caller);
         }
-        match claims.get("nbf").map(Value::as_f64) {
-            Some(None) => Err(TokenError("the token's nbf claim is not a number")),
-            Some(Some(start)) if start - LEEWAY_SECONDS > now => {
-                Err(TokenError("the token is not valid yet"))
-            }
-            _ => Ok(()),
-        }
+        let (claims, generation) = match &self.keys {
+            Keys::Secret(key) => (signed(token, key, Algorithm::HS256)?, generation),
+            Keys::Issuer(jwks) => Box::pin(by_issuer(token, jwks)).await?,
+        };
+        let times = Times::of(&claims)?;
+        times.check(now)?;
+        self.check_parties(&claims)?;
+        let caller = Arc::new(self.caller(&claims, times)?);
+        let vouched = Vouched { caller: Arc::clone(&caller), times };
+        self.verified.put(token, generation, vouched);
+        Ok(caller)
     }
 
     fn check_parties(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
@@ -177,7 +176,7 @@ impl Verifier {
         Ok(())
     }
 
-    fn caller(&self, claims: &Map<String, Value>) -> Result<Caller, TokenError> {
+    fn caller(&self, claims: &Map<String, Value>, times: Times) -> Result<Caller, TokenError> {
         let issuer = match claims.get("iss") {
             None => String::new(),
             Some(issuer) => identity_part(issuer)
@@ -194,7 +193,7 @@ impl Verifier {
             Some(_) => return Err(TokenError("the token's organization claim is not a string")),
         };
         let name = claims.get("name").and_then(Value::as_str).and_then(display_name);
-        let expires_at = expiry(claims);
+        let expires_at = times.expires_at();
         let email = self.verified_email(claims);
         Ok(Caller { issuer, subject, email, name, organization, expires_at })
     }
@@ -212,12 +211,38 @@ impl Verifier {
     }
 }
 
-/// `exp` with the leeway, which was checked to be a number.
-fn expiry(claims: &Map<String, Value>) -> DateTime<Utc> {
-    let seconds = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() + LEEWAY_SECONDS;
-    #[expect(clippy::cast_possible_truncation, reason = "a time that does not fit is far away")]
-    let seconds = seconds as i64;
-    DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+/// From when until when a token is good, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    start: Option<f64>,
+    expiry: f64,
+}
+
+impl Times {
+    fn of(claims: &Map<String, Value>) -> Result<Self, TokenError> {
+        let expiry = claims.get("exp").ok_or(TokenError("the token has no exp claim"))?.as_f64();
+        let expiry = expiry.ok_or(TokenError("the token's exp claim is not a number"))?;
+        let start = claims
+            .get("nbf")
+            .map(|start| start.as_f64().ok_or(TokenError("the token's nbf claim is not a number")));
+        Ok(Self { start: start.transpose()?, expiry })
+    }
+
+    fn check(self, now: f64) -> Result<(), TokenError> {
+        if self.expiry + LEEWAY_SECONDS <= now {
+            return Err(EXPIRED);
+        }
+        if self.start.is_some_and(|start| start - LEEWAY_SECONDS > now) {
+            return Err(TokenError("the token is not valid yet"));
+        }
+        Ok(())
+    }
+
+    fn expires_at(self) -> DateTime<Utc> {
+        #[expect(clippy::cast_possible_truncation, reason = "a time that does not fit is far away")]
+        let seconds = (self.expiry + LEEWAY_SECONDS) as i64;
+        DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
 }
 
 /// The claims of a token with a good signature.
@@ -243,14 +268,7 @@ fn has_critical_extensions(token: &str) -> bool {
 async fn by_issuer(
     token: &str,
     jwks: &Arc<Jwks>,
-    verified: &Verified,
-) -> Result<cache::Claims, VerifyError> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(TokenError("the token has more than 16 KiB").into());
-    }
-    if let Some(claims) = verified.get(token, jwks.current().generation) {
-        return Ok(claims);
-    }
+) -> Result<(Map<String, Value>, u64), VerifyError> {
     let header = decode_header(token).map_err(|_| BAD)?;
     let known = jwks.current();
     let mut verdict = signed_by_one_of(token, &header, &known);
@@ -270,9 +288,7 @@ async fn by_issuer(
             Err(_) => {}
         }
     }
-    let claims = Arc::new(verdict?);
-    verified.put(token, keys.generation, &claims);
-    Ok(claims)
+    Ok((verdict?, keys.generation))
 }
 
 /// The claims, if one of the keys that fit the header has signed them.

@@ -19,7 +19,7 @@ pub(super) async fn authenticate(
     headers: &HeaderMap,
 ) -> Result<Arc<Caller>, VerifyError> {
     let token = bearer(headers)?;
-    server.verifier.verify(token).await.map(Arc::new)
+    server.verifier.verify(token).await
 }
 
 /// What is told to somebody whose token is not good, or cannot be checked now; who shows many bad ones from an address is to wait.

@@ -153,7 +153,7 @@ impl Connection {
             _ => token,
         };
         let verified = self.server.verifier.verify(token).await;
-        verified.map(Arc::new).map_err(|error| {
+        verified.map_err(|error| {
             match refused_caller(&self.server, error, self.destination.client_ip) {
                 Error::Unauthenticated(_) => Close(4403, "Forbidden"),
                 _ => Close(1013, "try again later"),

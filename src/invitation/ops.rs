@@ -16,7 +16,7 @@ use crate::{
     outbox::{self, Kind},
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
-    tenancy::{Change, Scope, Session, Tenant},
+    tenancy::{Change, Rows as _, Scope, Session, Tenant},
     text::Email,
 };
 
@@ -53,7 +53,7 @@ pub async fn list(session: &Session, page: &Page) -> Result<Slice<invitation::Mo
     let tenant = session.authorize(Permission::MemberInvite)?;
     let rows = page
         .narrow(open(tenant), invitation::Column::CreatedAt, invitation::Column::Id)
-        .all(session)
+        .rows(session)
         .await?;
     Ok(page.slice(rows))
 }

@@ -117,7 +117,7 @@ pub(super) fn to_proxy_row(row: &Row) -> Result<ProxyRow, sqlx::Error> {
 }
 
 /// Exactly the type that is asked for: what sea-orm cannot convert it takes for NULL.
-fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::Error> {
+pub(super) fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::Error> {
     fn get<'row, T: FromSql<'row>>(row: &'row Row, index: usize) -> Result<Option<T>, sqlx::Error> {
         row.try_get(index).map_err(failed)
     }

@@ -9,6 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::{
     error::{Error, Result},
     graphql::Reader,
+    tenancy::Rows as _,
 };
 
 /// The person with this id.
@@ -23,7 +24,7 @@ impl Loader<UserById> for Reader {
         let session = self.session()?;
         let rows = user::Entity::find()
             .filter(user::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .all(&*session)
+            .rows(&session)
             .await?;
         Ok(rows.into_iter().map(|row| (UserById(row.id), row)).collect())
     }

@@ -39,6 +39,7 @@ mod page;
 mod performance;
 mod placement;
 mod project;
+mod remembered;
 mod replica;
 mod resolution;
 mod rust_client;

@@ -1,0 +1,134 @@
+//! Queries are answered on what their opening said last: whatever has changed since, nobody ever sees the difference.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{App, Reply, Settings, app};
+
+const RECORDS: &str = "{ organization { name viewerRole auditLogs(first: 1) { nodes { id } } } }";
+
+/// Changes the seat of acme's admin.
+async fn change(app: &App, how: &str) {
+    let seat = "user_id = (SELECT user_id FROM auth.identities WHERE subject = 'acme-admin')
+        AND organization_id = (SELECT id FROM app.organizations WHERE slug = 'acme')";
+    app.database.execute(&how.replace("$seat", seat)).await;
+}
+
+const DEMOTE: &str = "UPDATE auth.organization_members SET role = 'viewer' WHERE $seat";
+const PROMOTE: &str = "UPDATE auth.organization_members SET role = 'admin' WHERE $seat";
+const REMOVE: &str = "DELETE FROM auth.organization_members WHERE $seat";
+
+/// What a client sees of an answer, but for what differs each time.
+fn seen(reply: &Reply) -> (u16, Vec<(String, String)>, serde_json::Value) {
+    let mut body = reply.body.clone();
+    for error in body["errors"].as_array_mut().into_iter().flatten() {
+        error["extensions"]["requestId"] = json!(null);
+    }
+    let headers =
+        reply.headers.iter().filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    (reply.status.as_u16(), headers.collect(), body)
+}
+
+#[tokio::test]
+async fn another_role_counts_at_once() {
+    let app = App::start().await;
+    let admin = app.person("acme-admin");
+    for _ in 0..2 {
+        assert_eq!(admin.data(RECORDS).await["organization"]["viewerRole"], "ADMIN");
+    }
+    change(&app, DEMOTE).await;
+    let reply = admin.query(RECORDS).await;
+    assert_eq!(reply.codes(), ["FORBIDDEN"], "{reply:?}");
+    change(&app, PROMOTE).await;
+    assert_eq!(admin.data(RECORDS).await["organization"]["viewerRole"], "ADMIN");
+}
+
+#[tokio::test]
+async fn whoever_was_removed_sees_what_strangers_see() {
+    let app = App::start().await;
+    let admin = app.person("acme-admin");
+    let globex = app.client(Some("acme"), Some(app::token("globex-owner")));
+    admin.data(RECORDS).await;
+    let last = admin.query(RECORDS).await;
+    assert!(last.headers.contains_key("ratelimit-remaining"), "{last:?}");
+    change(&app, REMOVE).await;
+    let (theirs, strangers) = (admin.query(RECORDS).await, globex.query(RECORDS).await);
+    strangers.assert_refused(404, "NOT_FOUND");
+    assert_eq!(seen(&theirs), seen(&strangers));
+    assert_eq!(seen(&admin.query(RECORDS).await), seen(&strangers));
+}
+
+#[tokio::test]
+async fn another_name_shows_at_once_and_a_call_is_counted_once() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let remaining = |reply: &Reply| -> i64 {
+        reply.headers["ratelimit-remaining"].to_str().unwrap().parse().unwrap()
+    };
+    owner.data(RECORDS).await;
+    let before = owner.query(RECORDS).await;
+    app.database.execute("UPDATE app.organizations SET name = 'Changed' WHERE slug = 'acme'").await;
+    let after = owner.query(RECORDS).await;
+    assert_eq!(after.body["data"]["organization"]["name"], "Changed");
+    assert_eq!(remaining(&after), remaining(&before) - 1);
+    owner.data("mutation { updateOrganization(input: { slug: \"acme-two\" }) { organization { slug } } }").await;
+    // At the retired address, which leads there.
+    let moved = owner.query(RECORDS).await;
+    assert_eq!(moved.body["extensions"]["organizationSlug"], "acme-two", "{moved:?}");
+    assert_eq!(remaining(&moved), remaining(&after) - 2);
+}
+
+#[tokio::test]
+async fn lost_connections_are_not_told_of() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    let all = || futures_util::future::join_all((0..4).map(|_| owner.data(RECORDS)));
+    all().await;
+    for _ in 0..3 {
+        app.database
+            .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tenantry_app' AND datname = current_database()")
+            .await;
+        all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_of_one_moment_while_roles_change() {
+    let app = App::with(Settings { running: 16, ..Settings::default() }).await;
+    let admin = app.person("acme-admin");
+    let end = std::time::Instant::now() + Duration::from_secs(3);
+    let changing = async {
+        while std::time::Instant::now() < end {
+            for how in [DEMOTE, PROMOTE] {
+                change(&app, how).await;
+            }
+        }
+    };
+    let asking = async {
+        let (mut allowed, mut refused) = (0, 0);
+        while std::time::Instant::now() < end {
+            let reply = admin.query(RECORDS).await;
+            let role = &reply.body["data"]["organization"]["viewerRole"];
+            if reply.codes().is_empty() {
+                assert_eq!(role, "ADMIN", "{reply:?}");
+                assert!(
+                    reply.body["data"]["organization"]["auditLogs"]["nodes"][0]["id"].is_string()
+                );
+                allowed += 1;
+            } else {
+                assert_eq!(reply.codes(), ["FORBIDDEN"], "{reply:?}");
+                assert!(role.is_null() || role == "VIEWER", "{reply:?}");
+                refused += 1;
+            }
+        }
+        (allowed, refused)
+    };
+    let ((allowed, refused), ()) = tokio::join!(asking, changing);
+    assert!(
+        allowed > 20 && refused > 20,
+        "{allowed} allowed, {refused} refused: the test shows nothing"
+    );
+}
