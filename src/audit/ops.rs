@@ -116,12 +116,8 @@ pub async fn page_forward(
     if let Some(Cursor { at, id }) = after {
         rows = rows.filter(key().gt(Expr::tuple([Expr::value(*at), Expr::value(*id)])));
     }
-    Ok(rows
-        .order_by_asc(Column::CreatedAt)
-        .order_by_asc(Column::Id)
-        .limit(most)
-        .all(session)
-        .await?)
+    let ordered = rows.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
+    ordered.limit(most).rows(session).await
 }
 
 /// Whoever reads an export may take their time between two pages.

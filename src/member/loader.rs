@@ -30,7 +30,7 @@ impl Loader<MemberById> for Reader {
         let rows = organization_member::Entity::find()
             .filter(organization_member::Column::OrganizationId.eq(tenant.organization_id))
             .filter(organization_member::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&session)
+            .rows(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (MemberById(row.id), row)).collect())
     }

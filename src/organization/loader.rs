@@ -27,7 +27,7 @@ impl Loader<OrganizationById> for Reader {
         let session = self.session()?;
         let rows = organization::Entity::find()
             .filter(organization::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&session)
+            .rows(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (OrganizationById(row.id), row)).collect())
     }

@@ -27,7 +27,7 @@ impl Loader<FeaturesOfPlan> for Reader {
         let session = self.session()?;
         let rows = plan_feature::Entity::find()
             .filter(plan_feature::Column::Plan.eq_any(keys.iter().map(|key| key.0.clone())))
-            .rows(&session)
+            .rows(&*session)
             .await?;
         let mut features: HashMap<_, Vec<_>> =
             keys.iter().map(|key| (key.clone(), Vec::new())).collect();

@@ -13,7 +13,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::enum_name,
-    tenancy::{Scope, Session},
+    tenancy::{Rows as _, Scope, Session},
 };
 
 /// Proof that the organization's lock is held until the transaction ends.
@@ -162,12 +162,13 @@ pub async fn current(session: &impl Scope) -> Result<plan::Model> {
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
         .from(organization_billing::Column::Plan)
         .to(plan::Column::Plan);
-    let (billing, plan) = organization_billing::Entity::find_by_id(organization_id)
+    let mut rows = organization_billing::Entity::find_by_id(organization_id)
         .join(JoinType::LeftJoin, plan_of_billing.into())
         .select_also(plan::Entity)
-        .one(session)
-        .await?
-        .ok_or(Error::OrganizationNotFound)?;
+        .limit(1)
+        .rows(session)
+        .await?;
+    let (billing, plan) = rows.pop().ok_or(Error::OrganizationNotFound)?;
     match plan {
         Some(plan) if own_plan_counts(&billing, session.now(), session.rules().billing_grace) => {
             Ok(plan)
@@ -185,7 +186,7 @@ pub async fn allowances(session: &impl Scope) -> Result<[Allowance; Feature::ALL
     let plan = current(session).await?.plan;
     let rows = plan_feature::Entity::find()
         .filter(plan_feature::Column::Plan.eq(plan))
-        .all(session)
+        .rows(session)
         .await?;
     Ok(Feature::ALL.map(|feature| {
         Allowance::of(feature, rows.iter().find(|row| row.feature == feature.key()))
@@ -223,7 +224,7 @@ pub async fn find_by_price(
 
 /// The catalogue, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
-    Ok(plan::Entity::find().order_by_asc(plan::Column::Position).all(session).await?)
+    plan::Entity::find().order_by_asc(plan::Column::Position).rows(session).await
 }
 
 async fn effective_plan(

@@ -27,7 +27,7 @@ impl Loader<ProjectById> for Reader {
         let rows = project::Entity::find()
             .filter(project::Column::OrganizationId.eq(tenant.organization_id))
             .filter(project::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&session)
+            .rows(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (ProjectById(row.id), row)).collect())
     }

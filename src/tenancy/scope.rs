@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
 use sea_orm::ConnectionTrait;
 
-use super::{Change, Rules};
+use super::{Change, Rules, Transaction};
 use crate::{auth::Permission, error::Result};
 
 /// One transaction inside an organization.
@@ -25,6 +25,9 @@ pub trait Scope: ConnectionTrait {
 
     /// Remembers what was changed, for those who watch; they are told after the commit.
     fn note(&self, change: Change);
+
+    /// The transaction itself.
+    fn transaction(&self) -> &Transaction;
 
     /// Who works here.
     fn actor(&self) -> Actor<'_>;

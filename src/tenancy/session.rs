@@ -282,6 +282,10 @@ impl Scope for Session {
         }
     }
 
+    fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
     fn actor(&self) -> Actor<'_> {
         Actor::Person(self.viewer.user_id, self.viewer.client_ip)
     }

@@ -195,6 +195,10 @@ impl Scope for SystemSession {
         }
     }
 
+    fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
     fn actor(&self) -> Actor<'_> {
         Actor::System(self.reason.name())
     }

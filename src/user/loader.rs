@@ -24,7 +24,7 @@ impl Loader<UserById> for Reader {
         let session = self.session()?;
         let rows = user::Entity::find()
             .filter(user::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&session)
+            .rows(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (UserById(row.id), row)).collect())
     }
