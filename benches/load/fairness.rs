@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Failure,
+    Failure, Options,
     client::Connection,
     seed::{self, Seeded},
     server::Server,
@@ -91,8 +91,9 @@ impl Drop for Flooding {
 }
 
 /// Measures, and prints what the quiet organization waited.
-pub(crate) fn run(seeded: &Seeded, seconds: u32, rounds: usize) -> Result<(), Failure> {
-    let server = Server::start(seeded)?;
+pub(crate) fn run(seeded: &Seeded, options: &Options) -> Result<(), Failure> {
+    let Options { seconds, rounds, database_connections, .. } = *options;
+    let server = Server::start(seeded, database_connections)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(crate::client::warm_up(&server, seeded))?;
     let quiet = seeded.organizations;

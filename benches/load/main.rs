@@ -56,6 +56,9 @@ struct Options {
     /// Seconds of one more load at the end, over all of whose thirds the memory is compared.
     #[arg(long, default_value_t = 0)]
     soak: u32,
+    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`): three for each of its processors, unless told.
+    #[arg(long, default_value_t = 3 * processors())]
+    database_connections: usize,
     /// Another server's binary, measured beside this one in each round: of before a change, say.
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
@@ -72,6 +75,10 @@ struct Options {
     bench: bool,
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 fn main() -> Result<(), Failure> {
     let options = Options::parse();
     if let Some(flooded) = options.flood.run() {
@@ -83,7 +90,7 @@ fn main() -> Result<(), Failure> {
         if let Some(schemas) = options.schemas {
             placement::run(&seeded, &options, schemas)?;
         } else if options.fairness {
-            fairness::run(&seeded, options.seconds, options.rounds)?;
+            fairness::run(&seeded, &options)?;
         } else {
             measure(&options, &seeded)?;
         }
@@ -94,12 +101,15 @@ fn main() -> Result<(), Failure> {
 fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::new(seeded.organizations);
+    let connections = options.database_connections;
     for _ in 0..options.rounds.max(3) {
-        report.cold_start(Server::start(seeded)?.started_in);
+        report.cold_start(Server::start(seeded, connections)?.started_in);
     }
-    let server = Server::start(seeded)?;
-    let other =
-        options.against.as_ref().map(|binary| Server::start_from(binary, &seeded.url(), ""));
+    let server = Server::start(seeded, connections)?;
+    let other = options
+        .against
+        .as_ref()
+        .map(|binary| Server::start_from(binary, &seeded.url(), "", connections));
     let other = other.transpose()?;
     report.memory("idle", server.memory()?);
     for workload in &options.workloads {

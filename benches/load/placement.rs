@@ -36,7 +36,7 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
     move_to_database(seeded, moved)?;
     println!("a database made and filled in {} ms", begun.elapsed().as_millis());
     let there = format!("{NAME}={}", seeded.url_of("tenantry_app", NAME));
-    let server = Server::start_at(&seeded.url(), &there)?;
+    let server = Server::start_at(&seeded.url(), &there, options.database_connections)?;
     println!("started in {} ms", server.started_in.as_millis());
     runtime.block_on(client::warm_up(&server, seeded))?;
     let groups: [(String, RangeInclusive<u32>); 5] = [

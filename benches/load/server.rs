@@ -24,13 +24,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(seeded: &Seeded) -> Result<Self, Failure> {
-        Self::start_at(&seeded.url(), "")
+    /// With so many connections to PostgreSQL.
+    pub(crate) fn start(seeded: &Seeded, connections: usize) -> Result<Self, Failure> {
+        Self::start_at(&seeded.url(), "", connections)
     }
 
     /// Over organizations in other databases as well, as `DATABASES` names them.
-    pub(crate) fn start_at(database: &str, databases: &str) -> Result<Self, Failure> {
-        Self::start_from(Path::new(env!("CARGO_BIN_EXE_tenantry")), database, databases)
+    pub(crate) fn start_at(
+        database: &str,
+        databases: &str,
+        connections: usize,
+    ) -> Result<Self, Failure> {
+        let binary = Path::new(env!("CARGO_BIN_EXE_tenantry"));
+        Self::start_from(binary, database, databases, connections)
     }
 
     /// Another one than this project's of today.
@@ -38,6 +44,7 @@ impl Server {
         binary: &Path,
         database: &str,
         databases: &str,
+        connections: usize,
     ) -> Result<Self, Failure> {
         let begun = Instant::now();
         let mut child = Command::new(binary)
@@ -45,6 +52,7 @@ impl Server {
             .env_clear()
             .env("DATABASE_URL", database)
             .env("DATABASES", databases)
+            .env("DATABASE_MAX_CONNECTIONS", connections.to_string())
             .env("JWT_SECRET", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
@@ -97,7 +105,7 @@ pub(crate) async fn talk(seeded: &Seeded, workload: Workload) -> Result<Talk, Fa
     let url = seeded.url();
     let (address, _) = url.split_once("?host=").ok_or("an odd address")?;
     let database = format!("{address}?host={}", path(folder.path()));
-    let server = tokio::task::spawn_blocking(move || Server::start_at(&database, "")).await??;
+    let server = tokio::task::spawn_blocking(move || Server::start_at(&database, "", 1)).await??;
     let mut talk = Talk::default();
     for _ in 0..30 {
         relay.take();

@@ -11,6 +11,7 @@ use std::{
 
 use async_graphql::{Response, Value};
 use chrono::{DateTime, Utc};
+use entity::OrganizationId;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -143,77 +144,95 @@ impl<'request> Attempt<'request> {
         let mut preference = self.prepared.preference(self.freshness);
         loop {
             let opened = self.engine.open(self.call, self.access, preference).await?;
-            let Opened { session, moved_to, billing_version, at_replica } = opened;
-            let session = Arc::new(session);
-            self.at_replica.store(at_replica, Ordering::Relaxed);
-            self.course.doubt(matches!(preference, Preference::Remembered));
-            let resolved = self.resolve_in(&session, moved_to, billing_version).await;
-            if session.is_confirmed().await {
-                self.course.doubt(false);
-                return resolved.map(|(response, replayed)| Resolved {
-                    session,
-                    response,
-                    replayed,
-                });
+            self.at_replica.store(opened.at_replica, Ordering::Relaxed);
+            if !opened.session.is_remembered() {
+                return self.resolve_in(opened).await;
             }
-            // Nothing of it was said. Rare: something of the caller or the organization has changed since they were here last.
-            session.transaction().roll_back().await;
+            if let Some(resolved) = self.resolve_ahead(opened).await? {
+                return Ok(resolved);
+            }
+            // Rare: something of the caller or the organization has changed since they were here last.
             preference = Preference::Home;
         }
     }
 
-    async fn resolve_in(
-        &self,
-        session: &Arc<Session>,
-        moved_to: Option<String>,
-        billing_version: Option<DateTime<Utc>>,
-    ) -> Result<(Response, bool)> {
+    /// Resolves a query on what is remembered, while the database says whether that is still so. If it is not, there is nothing to
+    /// answer, nothing was counted, and nothing is told.
+    async fn resolve_ahead(&self, opened: Opened) -> Result<Option<Resolved>> {
+        let Opened { session, moved_to, billing_version, .. } = opened;
+        let session = Arc::new(session);
+        let confirmed = async {
+            let is_confirmed = session.is_confirmed().await?;
+            if is_confirmed {
+                self.is_of(&session);
+                if let Some(counted) = self.engine.count_at_once(&session, billing_version) {
+                    let _ = self.course.counted.set(counted?);
+                }
+            }
+            Ok::<_, Error>(is_confirmed)
+        };
+        let (confirmed, response) = tokio::join!(biased; confirmed, self.execute(&session));
+        if !confirmed? {
+            session.transaction().roll_back().await;
+            return Ok(None);
+        }
+        if self.course.counted.get().is_none() {
+            // Rare, and nobody waits for a lease of calls with a connection in hand.
+            session.transaction().release();
+            Box::pin(self.count(&session, billing_version)).await?;
+        }
+        let response = self.presented(&session, response, moved_to);
+        Ok(Some(Resolved { session, response, replayed: false }))
+    }
+
+    async fn resolve_in(&self, opened: Opened) -> Result<Resolved> {
+        let Opened { session, moved_to, billing_version, .. } = opened;
+        let session = Arc::new(session);
         // Set once: an attempt at a mutation opens one session.
         let _ = self.partly_committed.set(session.partly_committed());
-        let organization = session.authorize(Permission::OrganizationRead).ok();
-        let organization = organization.map(|tenant| tenant.organization_id);
-        self.course.of_user(session.viewer().user_id);
-        if let Some(organization) = organization {
-            self.course.in_organization(organization);
-        }
+        let organization = self.is_of(&session);
         let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
         let key = key.map(|key| (key, self.prepared.fingerprint()));
         if let Some((key, fingerprint)) = &key {
             let patience = 2 * self.engine.timeout;
-            let claim = idempotency::claim(session, key, fingerprint, patience).await?;
+            let claim = idempotency::claim(&session, key, fingerprint, patience).await?;
             if let Claim::Done(kept) = claim {
                 self.engine.metrics.replayed();
-                return Ok((serde_json::from_str(&kept).map_err(Error::internal)?, true));
+                let response = serde_json::from_str(&kept).map_err(Error::internal)?;
+                return Ok(Resolved { session, response, replayed: true });
             }
         }
-        self.count(session, billing_version).await?;
+        self.count(&session, billing_version).await?;
         let changes = self.prepared.document().changes.as_ref();
         if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
             // Several changes lock several rows: first of all the one that all others begin with, else two such requests
             // could wait for each other.
-            plan::lock(session).await?;
+            plan::lock(&session).await?;
         }
-        let mut response = self.execute(session).await;
-        response.extensions = notices(moved_to);
-        // Otherwise the failure is the answer.
-        if session.transaction().failure().is_none() {
-            if !response.errors.is_empty() {
-                self.course.describe();
-            }
-            present(&mut response, self.call.request_id);
-            if let Some((key, fingerprint)) = key.filter(|_| response.data != Value::Null) {
-                let kept = serde_json::to_string(&response).map_err(Error::internal)?;
-                idempotency::keep(session, organization, key, &fingerprint, &kept).await?;
-            }
+        let response = self.execute(&session).await;
+        let response = self.presented(&session, response, moved_to);
+        let is_to_be_kept =
+            session.transaction().failure().is_none() && response.data != Value::Null;
+        if let Some((key, fingerprint)) = key.filter(|_| is_to_be_kept) {
+            let kept = serde_json::to_string(&response).map_err(Error::internal)?;
+            idempotency::keep(&session, organization, key, &fingerprint, &kept).await?;
         }
-        Ok((response, false))
+        Ok(Resolved { session, response, replayed: false })
     }
 
-    async fn count(&self, session: &Session, billing_version: Option<DateTime<Utc>>) -> Result<()> {
+    /// Notes whose request it is.
+    fn is_of(&self, session: &Session) -> Option<OrganizationId> {
+        let organization = session.authorize(Permission::OrganizationRead).ok();
+        let organization = organization.map(|tenant| tenant.organization_id);
+        self.course.is_of(session.viewer().user_id, organization);
+        organization
+    }
+
+    async fn count(&self, session: &Session, version: Option<DateTime<Utc>>) -> Result<()> {
         if self.course.counted.get().is_some() {
             return Ok(());
         }
-        let counted = match self.engine.count(session, billing_version).await {
+        let counted = match self.engine.count(session, version).await {
             // Whoever is to upgrade the plan must be able to.
             Err(Error::CallsExhausted(rate)) if self.prepared.is_about_billing() => Some(rate),
             outcome => outcome?,
@@ -221,6 +240,24 @@ impl<'request> Attempt<'request> {
         // Set once: looked at above.
         let _ = self.course.counted.set(counted);
         Ok(())
+    }
+
+    /// As clients see it.
+    fn presented(
+        &self,
+        session: &Session,
+        mut response: Response,
+        moved_to: Option<String>,
+    ) -> Response {
+        response.extensions = notices(moved_to);
+        // Otherwise the failure is the answer.
+        if session.transaction().failure().is_none() {
+            if !response.errors.is_empty() {
+                self.course.describe();
+            }
+            present(&mut response, self.call.request_id);
+        }
+        response
     }
 
     async fn execute(&self, session: &Arc<Session>) -> Response {

@@ -210,7 +210,8 @@ impl Engine {
                     Answer::executed(null(&panicked(panic.as_ref()), request_id), 0)
                 }
             };
-            let answer = Answer { rate_limit: course.rate_limit().or(answer.rate_limit), ..answer };
+            let counted = course.counted.get().copied().flatten();
+            let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
             self.note(&prepared, &answer, begun.elapsed());
             if call.freshness.is_some() && !prepared.is_mutation() {
                 self.metrics.replica_query(answer.served_by());
@@ -307,6 +308,14 @@ impl Engine {
             return Ok(opened);
         };
         let (organization, version) = (tenant.organization_id, opened.billing_version);
+        if opened.session.is_remembered()
+            && !(turn.is_of(organization) && self.meter.has_room(organization, version))
+        {
+            // What follows is on behalf of an organization whose member this may not be any more.
+            opened.session.transaction().roll_back().await;
+            drop((opened, turn));
+            return Box::pin(self.open(call, access, Preference::Home)).await;
+        }
         let mut turn = if turn.is_of(organization) {
             Some(turn)
         } else {
@@ -345,6 +354,18 @@ impl Engine {
             return Ok(None);
         };
         self.meter.count(tenant.organization_id, billing_version).await
+    }
+
+    /// As [`count`](Self::count), unless somebody would have to wait for that.
+    pub(super) fn count_at_once(
+        &self,
+        session: &Session,
+        billing_version: Option<DateTime<Utc>>,
+    ) -> Option<Result<Option<RateLimit>>> {
+        let Ok(tenant) = session.authorize(Permission::OrganizationRead) else {
+            return Some(Ok(None));
+        };
+        self.meter.count_at_once(tenant.organization_id, billing_version)
     }
 
     /// For operators.

@@ -1,10 +1,19 @@
-//! The beginning of a transaction whose answer nobody waits for yet.
+//! The beginning of a transaction, and one whose answer nobody waits for yet.
 
 use std::{future::ready, pin::Pin};
 
 use futures_util::FutureExt;
+use tokio::task::coop::unconstrained;
 
-use super::connection::{Answer, Link};
+use super::{
+    Access,
+    borrowed::Borrowed,
+    connection::{Answer, Link, is_outdated},
+    driver::Parameters,
+    home::Schema,
+    pool::Silence,
+};
+use crate::error::Trouble;
 
 type First = Pin<Box<dyn Future<Output = Result<Answer, sqlx::Error>> + Send>>;
 
@@ -18,8 +27,8 @@ impl Ahead {
         first: impl Future<Output = Result<Answer, sqlx::Error>> + Send + 'static,
     ) -> Self {
         let mut first: First = Box::pin(first);
-        // The first poll sends everything. Whoever asks for the answer looks anew: nobody is to be woken by it before.
-        let mut early = (&mut first).now_or_never();
+        // The first poll sends everything, whatever the task has done before.
+        let mut early = unconstrained(&mut first).now_or_never();
         if early.is_none() && link.is_sending() {
             // Something has to be prepared first, and whatever follows would wait behind that for ever.
             early = Some(first.as_mut().await);
@@ -44,5 +53,39 @@ impl Drop for Ahead {
         if let Some(first) = &mut self.0 {
             let _ = first.now_or_never();
         }
+    }
+}
+
+/// A connection that died in the pool, or that has prepared its statements before a migration.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    Trouble::of(error) == Trouble::Connection || is_outdated(error)
+}
+
+/// What begins a transaction.
+pub(super) async fn first(
+    connection: &Borrowed,
+    access: Access,
+    schema: Option<&Schema>,
+    sql: &str,
+    parameters: &Parameters,
+) -> Result<Answer, sqlx::Error> {
+    let link = connection.link()?;
+    let statement = access.begin(link.take_forsaken());
+    let mut silence = Silence::begin(connection.connections());
+    let (begun, answer, led) = tokio::join!(
+        biased;
+        link.execute(statement),
+        link.query(None, sql, parameters),
+        lead(link, schema)
+    );
+    silence.answered = true;
+    begun.and(answer).and_then(|answer| led.and(Ok(answer)))
+}
+
+pub(super) async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
+    match schema {
+        // Large, and every request would carry it.
+        Some(schema) => Box::pin(async { link.execute(&schema.search_path()).await }).await,
+        None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Between sea-orm and the driver: parameters, rows and errors.
+//! Between sea-orm and the driver: statements, parameters, rows and errors.
 //!
 //! The driver is tokio-postgres, because it sends a statement before the one before it was answered; what it says is put in
 //! the words of sea-orm and sqlx, so that nobody above knows.
@@ -10,12 +10,17 @@ use std::{
     io,
 };
 
-use sea_orm::{ProxyRow, Value, Values, sea_query::ArrayType};
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, ExecResult, ProxyExecResult, ProxyRow, QueryResult,
+    RuntimeErr, Statement, Value, Values, sea_query::ArrayType,
+};
 use sqlx::error::{DatabaseError, ErrorKind};
 use tokio_postgres::{
     Row,
     types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
 };
+
+use super::{Transaction, connection::Answer};
 
 /// Parameters as the driver takes them.
 #[derive(Debug)]
@@ -225,5 +230,45 @@ impl DatabaseError for Answered {
 
     fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
         self
+    }
+}
+
+fn querying(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
+}
+
+impl Transaction {
+    async fn run(&self, sql: &str, values: Option<Values>) -> Result<Answer, DbErr> {
+        self.query(sql, values).await.map_err(querying)
+    }
+
+    async fn executed(&self, sql: &str, values: Option<Values>) -> Result<ExecResult, DbErr> {
+        let rows_affected = self.run(sql, values).await?.affected;
+        Ok(ProxyExecResult { last_insert_id: 0, rows_affected }.into())
+    }
+}
+
+#[sea_orm::prelude::async_trait::async_trait]
+impl ConnectionTrait for Transaction {
+    fn get_database_backend(&self) -> DbBackend {
+        DbBackend::Postgres
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.executed(&statement.sql, statement.values).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.executed(sql, None).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let rows = self.query_all_raw(statement).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let rows = self.run(&statement.sql, statement.values).await?.rows;
+        rows.iter().map(|row| to_proxy_row(row).map(Into::into).map_err(querying)).collect()
     }
 }

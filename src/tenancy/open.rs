@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Access, Environment, Freshness, Placement, Session, Tenant, Transaction, Viewer,
     abroad::Abroad,
+    ahead::is_lost,
     driver::{Parameters, failed},
     home::Home,
     openings::{Entry, Remembered, tenant},
@@ -52,17 +53,25 @@ pub(super) struct Opening {
 
 impl Opening {
     /// Waits for what the database says of what was remembered.
-    pub(super) async fn is_confirmed(&self, transaction: &Transaction) -> bool {
+    pub(super) async fn is_confirmed(&self, transaction: &Transaction) -> Result<bool> {
         let Some(remembered) = &self.remembered else {
-            return true;
+            return Ok(true);
         };
-        let answer = transaction.first_answer().await;
-        let row = answer.and_then(|rows| rows.ok()?.into_iter().next());
-        let is_so = row.is_some_and(|row| remembered.is_so(&row));
-        if !is_so {
+        let is_so = match transaction.first_answer().await {
+            Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| remembered.is_so(row))),
+            None => Ok(false),
+            // Nothing has happened on it.
+            Some(Err(error)) if is_lost(&error) => Ok(false),
+            Some(Err(error)) => Err(error.into()),
+        };
+        if !matches!(is_so, Ok(true)) {
             self.placement.openings().forget(&self.question);
         }
         is_so
+    }
+
+    pub(super) fn is_remembered(&self) -> bool {
+        self.remembered.is_some()
     }
 
     /// Goes on with a finished transaction's name in a new one; answers where the person is now.
@@ -131,8 +140,9 @@ pub async fn open(
     let question = Question::new(caller, destination.slug.as_deref());
     if let (Access::Read, Preference::Remembered) = (access, preference)
         && let Some(remembered) = placement.openings().recall(&question)
+        && let Some((transaction, database)) =
+            begin_remembered(placement, &question, &remembered.home).await?
     {
-        let (transaction, database) = begin_remembered(placement, &question, &remembered).await?;
         let entry = remembered.entry.clone();
         let opening = Opening {
             placement: placement.clone(),

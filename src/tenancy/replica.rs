@@ -14,12 +14,12 @@ use tokio_postgres::Row;
 
 use super::{
     Access, Transaction,
+    ahead::lead,
     borrowed::Borrowed,
     driver::{Parameters, failed},
     home::Home,
     pool::{Connections, DatabaseOptions},
     position::{Freshness, Horizon, POSITION, Position},
-    transaction::lead,
 };
 use crate::error::{Error, Result};
 

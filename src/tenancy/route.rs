@@ -12,7 +12,6 @@ use super::{
     driver::{Parameters, failed},
     home::{ELSEWHERE, Home},
     open::get,
-    openings::Remembered,
     question::Question,
 };
 use crate::error::{Error, Result};
@@ -78,21 +77,28 @@ pub(super) async fn begin(
     Err(Error::unavailable("the organization is being moved"))
 }
 
-/// Begins where the organization was found last time, and waits for nothing.
+/// Begins where the organization was found last time, and waits for nothing. In a database that cannot be had nothing is begun: it may
+/// live elsewhere by now.
 pub(super) async fn begin_remembered(
     placement: &Placement,
     question: &Question,
-    remembered: &Remembered,
-) -> Result<(Transaction, Option<Arc<Dedicated>>)> {
-    let home = &remembered.home;
-    let database = match home {
-        // Large, and every request would carry it.
-        Home::Database(name) => Some(Box::pin(placement.database(name)).await?),
-        Home::Shared | Home::Schema(_) => None,
+    home: &Home,
+) -> Result<Option<(Transaction, Option<Arc<Dedicated>>)>> {
+    let Home::Database(name) = home else {
+        let transaction = question.ask_ahead(placement.requests(), home).await?;
+        return Ok(Some((transaction, None)));
     };
-    let connections = database.as_ref().map_or(placement.requests(), |there| there.requests());
-    let transaction = question.ask_ahead(connections, home).await?;
-    Ok((transaction, database))
+    let there = async {
+        let database = placement.database(name).await?;
+        let transaction = question.ask_ahead(database.requests(), home).await?;
+        Ok::<_, Error>((transaction, Some(database)))
+    };
+    // Large, and every request would carry it.
+    let begun = Box::pin(there).await.ok();
+    if begun.is_none() {
+        placement.openings().forget(question);
+    }
+    Ok(begun)
 }
 
 /// Where the organization lives, if that is not where it was looked for.

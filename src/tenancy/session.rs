@@ -115,8 +115,17 @@ impl Session {
 
     /// Waits until the database has said that the session is what it was taken for, where it was opened on what is
     /// [remembered](super::Preference::Remembered). If it is not, what was worked out in it is worth nothing, and nothing of it may leave.
-    pub async fn is_confirmed(&self) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// When the opening fails.
+    pub async fn is_confirmed(&self) -> Result<bool> {
         self.opening.is_confirmed(&self.transaction).await
+    }
+
+    /// It was opened on what is remembered.
+    pub fn is_remembered(&self) -> bool {
+        self.opening.is_remembered()
     }
 
     /// Keeps what was done, and tells those who watch.

@@ -10,20 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, ProxyExecResult, QueryResult, RuntimeErr,
-    Statement, Values,
-};
+use sea_orm::Values;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::{
-    ahead::Ahead,
+    ahead::{Ahead, first, is_lost, lead},
     borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
-    connection::{Answer, Link, is_outdated},
-    driver::{Parameters, to_proxy_row},
+    connection::Answer,
+    driver::Parameters,
     home::Schema,
-    pool::{Connections, Silence},
+    pool::Connections,
     position::{Bookmark, Position},
     statements::Statements,
 };
@@ -109,10 +106,7 @@ impl Transaction {
                 }
                 // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
                 // has happened on it. The others are probably no better.
-                Err(error)
-                    if !retried
-                        && (Trouble::of(&error) == Trouble::Connection || is_outdated(&error)) =>
-                {
+                Err(error) if !retried && is_lost(&error) => {
                     retried = true;
                     connections.discard_idle();
                 }
@@ -146,13 +140,14 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// What the first statement answered, where nobody has waited for it; said once.
-    pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>>> {
+    /// What the first statement answered, where nobody has waited for it; said once. Whoever sends other statements must be waiting
+    /// for this as well: what is not taken from a connection holds up what comes behind.
+    pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>, sqlx::Error>> {
         let ahead = lock(&self.ahead).take()?;
         let waiting = Instant::now();
         let answer = ahead.answer().await;
         self.statements.add(0, waiting.elapsed());
-        Some(answer.map(|answer| answer.rows).map_err(Into::into))
+        Some(answer.map(|answer| answer.rows))
     }
 
     pub(super) fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
@@ -372,75 +367,6 @@ impl Transaction {
     }
 }
 
-/// What begins a transaction.
-async fn first(
-    connection: &Borrowed,
-    access: Access,
-    schema: Option<&Schema>,
-    sql: &str,
-    parameters: &Parameters,
-) -> Result<Answer, sqlx::Error> {
-    let link = connection.link()?;
-    let statement = access.begin(link.take_forsaken());
-    let mut silence = Silence::begin(connection.connections());
-    let (begun, answer, led) = tokio::join!(
-        biased;
-        link.execute(statement),
-        link.query(None, sql, parameters),
-        lead(link, schema)
-    );
-    silence.answered = true;
-    begun.and(answer).and_then(|answer| led.and(Ok(answer)))
-}
-
-pub(super) async fn lead(link: &Link, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
-    match schema {
-        // Large, and every request would carry it.
-        Some(schema) => Box::pin(async { link.execute(&schema.search_path()).await }).await,
-        None => Ok(()),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn querying(error: sqlx::Error) -> DbErr {
-    DbErr::Query(RuntimeErr::SqlxError(error.into()))
-}
-
-impl Transaction {
-    async fn run(&self, sql: &str, values: Option<Values>) -> Result<Answer, DbErr> {
-        self.query(sql, values).await.map_err(querying)
-    }
-
-    async fn executed(&self, sql: &str, values: Option<Values>) -> Result<ExecResult, DbErr> {
-        let rows_affected = self.run(sql, values).await?.affected;
-        Ok(ProxyExecResult { last_insert_id: 0, rows_affected }.into())
-    }
-}
-
-#[sea_orm::prelude::async_trait::async_trait]
-impl ConnectionTrait for Transaction {
-    fn get_database_backend(&self) -> DbBackend {
-        DbBackend::Postgres
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.executed(&statement.sql, statement.values).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.executed(sql, None).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let rows = self.query_all_raw(statement).await?;
-        Ok(rows.into_iter().next())
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let rows = self.run(&statement.sql, statement.values).await?.rows;
-        rows.iter().map(|row| to_proxy_row(row).map(Into::into).map_err(querying)).collect()
-    }
 }

@@ -127,6 +127,18 @@ impl Counter {
         held.is_some_and(|held| held.left > 0 || held.lease.limit.is_none() || held.is_exhausted())
     }
 
+    /// A call would be counted without a new lease, and not refused.
+    pub(super) fn has_room(
+        &self,
+        now: DateTime<Utc>,
+        version: Option<DateTime<Utc>>,
+        catalogue: u64,
+    ) -> bool {
+        let state = self.lock();
+        let held = state.held.as_ref().filter(|held| held.is_current(now, version, catalogue));
+        held.is_some_and(|held| held.left > 0 || held.lease.limit.is_none())
+    }
+
     pub(super) fn turn(
         &self,
         now: DateTime<Utc>,

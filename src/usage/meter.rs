@@ -92,28 +92,62 @@ impl Meter {
         let mut fresh_for = version;
         loop {
             let counter = self.counter(organization_id);
-            let now = self.0.environment.clock.now();
-            match counter.turn(now, fresh_for, self.0.catalogue.load(Ordering::Relaxed)) {
-                Turn::Counted(rate) => return Ok(rate),
-                Turn::Refill(rate) => {
-                    let (meter, number) = (self.clone(), counter.number());
-                    tokio::spawn(async move {
-                        if let Err(error) = meter.lease(&counter, number, Rest::Keep).await {
-                            tracing::warn!(%error, "no further calls were leased");
-                        }
-                        counter.lock().refilling = false;
-                    });
-                    return Ok(rate);
-                }
-                Turn::Refused(rate) => return Err(Error::CallsExhausted(rate)),
-                Turn::Lease(number) => {
+            match self.attempt(&counter, fresh_for) {
+                Ok(outcome) => return outcome,
+                Err(Turn::Lease(number)) => {
                     self.lease_anew(counter, number).await?;
                     // An older request may have seen an older version; one look is enough.
                     fresh_for = None;
                 }
-                Turn::Retired => tokio::task::yield_now().await,
+                Err(_) => tokio::task::yield_now().await,
             }
         }
+    }
+
+    /// Counts a call as [`count`](Self::count) does, unless somebody would have to wait for that.
+    #[must_use]
+    pub fn count_at_once(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+    ) -> Option<Result<Option<RateLimit>>> {
+        self.attempt(&self.counter(organization_id), version).ok()
+    }
+
+    /// What came of the call, or what stands in between.
+    fn attempt(
+        &self,
+        counter: &Arc<Counter>,
+        version: Option<DateTime<Utc>>,
+    ) -> Result<Result<Option<RateLimit>>, Turn> {
+        let now = self.0.environment.clock.now();
+        match counter.turn(now, version, self.0.catalogue.load(Ordering::Relaxed)) {
+            Turn::Counted(rate) => Ok(Ok(rate)),
+            Turn::Refill(rate) => {
+                let (meter, counter, number) =
+                    (self.clone(), Arc::clone(counter), counter.number());
+                tokio::spawn(async move {
+                    if let Err(error) = meter.lease(&counter, number, Rest::Keep).await {
+                        tracing::warn!(%error, "no further calls were leased");
+                    }
+                    counter.lock().refilling = false;
+                });
+                Ok(Ok(rate))
+            }
+            Turn::Refused(rate) => Ok(Err(Error::CallsExhausted(rate))),
+            turn @ (Turn::Lease(_) | Turn::Retired) => Err(turn),
+        }
+    }
+
+    /// Whether the next call is counted, and not refused, without asking the database; `version` as for [`count`](Self::count).
+    #[must_use]
+    pub fn has_room(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+    ) -> bool {
+        let catalogue = self.0.catalogue.load(Ordering::Relaxed);
+        self.counter(organization_id).has_room(self.0.environment.clock.now(), version, catalogue)
     }
 
     /// Whether the next call is counted, or refused, without asking the database; `version` as for [`count`](Self::count).

@@ -82,6 +82,34 @@ async fn another_name_shows_at_once_and_a_call_is_counted_once() {
 }
 
 #[tokio::test]
+async fn a_change_of_billing_finds_everybody_with_one_connection() {
+    let settings = || Settings { max_connections: 1, running: 1, ..Settings::default() };
+    for statement_cache in [100, 0] {
+        let app = App::with(Settings { statement_cache, ..settings() }).await;
+        let people = ["owner", "admin", "member", "viewer"]
+            .map(|role| app.person(&format!("globex-{role}")));
+        let ask = || async {
+            let asked = people.iter().map(|person| person.query("{ organization { name } }"));
+            let replies = futures_util::future::join_all(asked).await;
+            replies.iter().map(limit).collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            assert_eq!(ask().await, [1_000; 4]);
+        }
+        app.database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
+        assert_eq!(ask().await, [50_000; 4]);
+        let used = "SELECT coalesce(sum(used), 0)::bigint FROM billing.usage";
+        app.engine.meter.give_back().await;
+        assert_eq!(app.database.value::<i64>(used).await, 12, "each is counted once");
+    }
+}
+
+fn limit(reply: &Reply) -> i64 {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.headers["ratelimit-limit"].to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
 async fn lost_connections_are_not_told_of() {
     let app = App::start().await;
     let owner = app.person("acme-owner");
