@@ -88,9 +88,9 @@ fn a_request_allocates_no_more_than_this() {
     runtime.block_on(app.database.execute(unlimited));
     let project: String = runtime.block_on(app.database.value(A_PROJECT));
     let workloads = [
-        (DASHBOARD, json!({}), 1_500),
+        (DASHBOARD, json!({}), 1_200),
         (PROJECT, json!({ "id": project }), 240),
-        (PROJECTS, json!({}), 290),
+        (PROJECTS, json!({}), 250),
         (CREATE_PROJECT, new_project(), 600),
     ];
     for (query, variables, most) in workloads {
