@@ -21,7 +21,7 @@ use super::{
     course::Course,
 };
 use crate::{
-    admission::{Attempts, Gates},
+    admission::{Attempts, Gates, Turn},
     auth::{Caller, Permission},
     error::{Error, Result},
     graphql::{
@@ -288,6 +288,22 @@ impl Engine {
         preference: Preference,
     ) -> Result<Opened> {
         let Call { caller, destination, .. } = call;
+        let turn = self.gates.turn(caller, destination).await.inspect_err(|_| {
+            if let Some(organization) = self.gates.known(caller, destination) {
+                Span::current().record("organization", tracing::field::display(organization.0));
+            }
+        })?;
+        self.open_in_turn(turn, call, access, preference).await
+    }
+
+    async fn open_in_turn(
+        &self,
+        turn: Turn,
+        call: &Call,
+        access: Access,
+        preference: Preference,
+    ) -> Result<Opened> {
+        let Call { caller, destination, .. } = call;
         let open = async || {
             let Self { placement, environment, .. } = self;
             let opened =
@@ -297,11 +313,6 @@ impl Engine {
             }
             opened
         };
-        let turn = self.gates.turn(caller, destination).await.inspect_err(|_| {
-            if let Some(organization) = self.gates.known(caller, destination) {
-                Span::current().record("organization", tracing::field::display(organization.0));
-            }
-        })?;
         let opened = open().await?;
         let Ok(tenant) = opened.session.authorize(Permission::OrganizationRead) else {
             opened.session.transaction().hold(turn);
@@ -313,8 +324,8 @@ impl Engine {
         {
             // What follows is on behalf of an organization whose member this may not be any more.
             opened.session.transaction().roll_back().await;
-            drop((opened, turn));
-            return Box::pin(self.open(call, access, Preference::Home)).await;
+            drop(opened);
+            return Box::pin(self.open_in_turn(turn, call, access, Preference::Home)).await;
         }
         let mut turn = if turn.is_of(organization) {
             Some(turn)
