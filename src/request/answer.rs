@@ -91,3 +91,17 @@ pub fn code(error: &ServerError) -> Option<&str> {
         _ => None,
     }
 }
+
+/// The answer to a request that came to nothing during execution.
+pub(super) fn null(error: &Error, request_id: Uuid) -> Response {
+    Response::from_errors(vec![refusal(error, request_id)])
+}
+
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Error::internal(format!("panic: {message}"))
+}

@@ -15,8 +15,9 @@ use entity::OrganizationId;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    answer::null,
     course::Course,
-    engine::{Call, Engine, Prepared, null},
+    engine::{Call, Engine, Prepared},
 };
 use crate::{
     auth::Permission,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_graphql::{Response, ServerError};
+use async_graphql::ServerError;
 use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
@@ -16,7 +16,7 @@ use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use super::{
-    answer::Answer,
+    answer::{Answer, null, panicked},
     attempt::{Attempt, Performed},
     course::Course,
 };
@@ -27,7 +27,6 @@ use crate::{
     graphql::{
         Refusal,
         document::{Document, GraphqlRequest},
-        refusal,
     },
     idempotency::IdempotencyKey,
     metrics::Metrics,
@@ -384,18 +383,4 @@ impl Engine {
         let name = prepared.document.name.as_deref();
         self.metrics.answered(name, answer.code(), elapsed, answer.statements);
     }
-}
-
-/// The answer to a request that came to nothing during execution.
-pub(super) fn null(error: &Error, request_id: Uuid) -> Response {
-    Response::from_errors(vec![refusal(error, request_id)])
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    Error::internal(format!("panic: {message}"))
 }
