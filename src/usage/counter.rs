@@ -115,28 +115,17 @@ impl Counter {
         unwritten || state.is_silent()
     }
 
-    /// A call would be counted, or refused, without a new lease.
+    /// A call would be counted without a new lease; or refused, where `or_exhausted` asks for that as well.
     pub(super) fn knows(
         &self,
         now: DateTime<Utc>,
         version: Option<DateTime<Utc>>,
         catalogue: u64,
+        or_exhausted: bool,
     ) -> bool {
         let state = self.lock();
         let held = state.held.as_ref().filter(|held| held.is_current(now, version, catalogue));
-        held.is_some_and(|held| held.left > 0 || held.lease.limit.is_none() || held.is_exhausted())
-    }
-
-    /// A call would be counted without a new lease, and not refused.
-    pub(super) fn has_room(
-        &self,
-        now: DateTime<Utc>,
-        version: Option<DateTime<Utc>>,
-        catalogue: u64,
-    ) -> bool {
-        let state = self.lock();
-        let held = state.held.as_ref().filter(|held| held.is_current(now, version, catalogue));
-        held.is_some_and(|held| held.left > 0 || held.lease.limit.is_none())
+        held.is_some_and(|held| held.has_room() || (or_exhausted && held.is_exhausted()))
     }
 
     pub(super) fn turn(
@@ -157,7 +146,7 @@ impl Counter {
         if !held.is_current(now, version, catalogue) {
             return Turn::Lease(number);
         }
-        if held.left > 0 || held.lease.limit.is_none() {
+        if held.has_room() {
             held.left -= 1;
             let low = held.lease.limit.is_some() && held.left < held.lease.block / 4;
             let rate = held.rate(now);
@@ -186,6 +175,10 @@ impl Held {
             && (version.is_none() || version == self.lease.version)
             && (period_start..period_end).contains(&now)
             && valid_until.is_none_or(|until| now < until)
+    }
+
+    fn has_room(&self) -> bool {
+        self.left > 0 || self.lease.limit.is_none()
     }
 
     /// There was nothing to lease a moment ago.

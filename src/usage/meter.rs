@@ -146,8 +146,7 @@ impl Meter {
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
     ) -> bool {
-        let catalogue = self.0.catalogue.load(Ordering::Relaxed);
-        self.counter(organization_id).has_room(self.0.environment.clock.now(), version, catalogue)
+        self.knows(organization_id, version, false)
     }
 
     /// Whether the next call is counted, or refused, without asking the database; `version` as for [`count`](Self::count).
@@ -157,8 +156,18 @@ impl Meter {
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
     ) -> bool {
+        self.knows(organization_id, version, true)
+    }
+
+    fn knows(
+        &self,
+        organization_id: OrganizationId,
+        version: Option<DateTime<Utc>>,
+        or_exhausted: bool,
+    ) -> bool {
         let catalogue = self.0.catalogue.load(Ordering::Relaxed);
-        self.counter(organization_id).knows(self.0.environment.clock.now(), version, catalogue)
+        let now = self.0.environment.clock.now();
+        self.counter(organization_id).knows(now, version, catalogue, or_exhausted)
     }
 
     /// Leases calls where that is needed, so that the next one can be counted without asking the database.
