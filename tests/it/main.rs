@@ -11,6 +11,7 @@
 mod support;
 
 mod admission;
+mod attacks;
 mod authorization;
 mod billing;
 mod browser;
