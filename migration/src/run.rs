@@ -11,7 +11,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::{Migrator, Schemas, roles, schemas};
+use crate::{Migrator, Schemas, functions, roles, schemas};
 
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
 pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
@@ -57,6 +57,8 @@ impl Default for Run {
 pub struct Report {
     /// The names of the steps that this run applied, oldest first.
     pub applied: Vec<String>,
+    /// The names of the functions whose text had changed.
+    pub functions: Vec<String>,
     /// What became of the schemas that lacked steps.
     pub schemas: Schemas,
 }
@@ -136,12 +138,12 @@ async fn locked(
     Migrator::up(&database, run.steps).await?;
     pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app").await?;
     let applied = pending[..count].iter().map(|step| step.name().to_owned()).collect();
-    let schemas = if run.steps.is_none() {
-        schemas::migrate(options, run).await?
-    } else {
-        Schemas::default()
-    };
-    Ok(Report { applied, schemas })
+    if run.steps.is_some() {
+        return Ok(Report { applied, functions: Vec::new(), schemas: Schemas::default() });
+    }
+    let functions = functions::apply(&mut *pool.acquire().await?).await?;
+    let schemas = schemas::migrate(options, run).await?;
+    Ok(Report { applied, functions, schemas })
 }
 
 async fn lock(connection: &mut PgConnection, progress: fn(&str)) -> Result<(), Error> {

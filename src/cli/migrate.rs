@@ -223,10 +223,14 @@ async fn identity(connection: &mut PgConnection) -> Result<(i64, String), sqlx::
 }
 
 /// Tells what was done in the control database, or in the one of this name; answers what was not.
-fn tell(Report { applied, schemas }: &Report, database: Option<&str>) -> Vec<String> {
+fn tell(report: &Report, database: Option<&str>) -> Vec<String> {
+    let Report { applied, functions, schemas } = report;
     let there = database.map(|name| format!(" in the database {name}")).unwrap_or_default();
     for step in applied {
         say(format!("applied {step}{there}"));
+    }
+    if !functions.is_empty() {
+        say(format!("updated the functions {}{there}", functions.join(", ")));
     }
     if schemas.migrated > 0 {
         say(format!("migrated {} schemas of organizations{there}", schemas.migrated));
@@ -239,7 +243,7 @@ fn tell(Report { applied, schemas }: &Report, database: Option<&str>) -> Vec<Str
     for (schema, reason) in &schemas.failed {
         say(format!("failed: {schema}{there}: {reason}"));
     }
-    if applied.is_empty() && *schemas == Schemas::default() {
+    if applied.is_empty() && functions.is_empty() && *schemas == Schemas::default() {
         let name = database.map(|name| format!(" {name}")).unwrap_or_default();
         say(format!("The database{name} is up to date."));
     }

@@ -156,3 +156,18 @@ async fn rows_tell_when_they_changed() {
         "only what is never updated lacks the trigger"
     );
 }
+
+#[tokio::test]
+async fn a_function_is_replaced_when_its_text_has_changed() {
+    let database = Database::create().await;
+    let before = database.fingerprint().await;
+    database
+        .execute(
+            "DROP FUNCTION auth.enter_organization;
+             UPDATE migration.functions SET digest = '' WHERE name = 'auth.enter_organization'",
+        )
+        .await;
+    let report = migrate(database.admin(), None).await.unwrap();
+    assert_eq!(report.functions, ["auth.enter_organization"]);
+    assert_eq!(database.fingerprint().await, before);
+}

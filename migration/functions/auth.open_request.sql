@@ -1,0 +1,98 @@
+-- Opens a request: resolves the caller, their organization and role, and applies the settings that
+-- row-level security reads. One row; the settings hold only where outcome is 'OK'.
+--
+-- home says where the organization lives; 'elsewhere' means that the control database knows more.
+-- home_generation: see app.placements.
+DROP FUNCTION IF EXISTS auth.open_request;
+CREATE FUNCTION auth.open_request(
+    p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_home text DEFAULT 'shared',
+    OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
+    OUT billing_version timestamptz,
+    OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
+    OUT home text, OUT home_version text, OUT home_generation bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
+DECLARE
+    known_email text;
+    from_path   uuid;
+    from_claim  uuid;
+    asked       uuid;
+    may_write   boolean;
+    moves       boolean;
+    -- What others may have claimed since is for the control database to say.
+    recent      timestamptz := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
+BEGIN
+    SELECT i.user_id, i.email INTO user_id, known_email
+        FROM auth.identities i WHERE i.issuer = p_issuer AND i.subject = p_subject;
+    IF user_id IS NULL THEN
+        outcome := 'UNKNOWN_IDENTITY';
+        RETURN;
+    END IF;
+    IF p_email IS NOT NULL AND p_email IS DISTINCT FROM known_email THEN
+        outcome := 'STALE_IDENTITY';
+        RETURN;
+    END IF;
+    PERFORM set_config('app.current_user_id', user_id::text, true);
+
+    IF p_path IS NOT NULL THEN
+        SELECT s.organization_id INTO from_path FROM app.organization_slugs s
+            WHERE s.slug = p_path AND (s.retired_at IS NULL OR s.retired_at > recent);
+    END IF;
+    IF p_claim ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN
+        from_claim := p_claim::uuid;
+    ELSIF p_claim IS NOT NULL AND p_claim IS DISTINCT FROM p_path THEN
+        SELECT s.organization_id INTO from_claim FROM app.organization_slugs s
+            WHERE s.slug = p_claim AND (s.retired_at IS NULL OR s.retired_at > recent);
+    ELSE
+        from_claim := from_path;
+    END IF;
+
+    IF p_path IS NOT NULL AND p_claim IS NOT NULL AND p_path <> p_claim
+        AND (from_path IS NULL OR from_path IS DISTINCT FROM from_claim)
+    THEN
+        outcome := 'MISMATCH';
+        RETURN;
+    END IF;
+
+    IF p_path IS NULL AND p_claim IS NULL THEN
+        -- Whatever the connection did before.
+        PERFORM set_config('app.current_org_id', '', true), set_config('app.current_role', '', true);
+        outcome := 'OK';
+        RETURN;
+    END IF;
+
+    asked := CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END;
+    may_write := current_setting('transaction_read_only') = 'off';
+    IF may_write AND asked IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(asked));
+    END IF;
+    SELECT o.id, o.slug, m.role, b.updated_at, o.name, o.created_at, o.updated_at,
+           coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared'), p.version, p.generation, p.moving_to IS NOT NULL
+        INTO organization_id, organization_slug, role, billing_version,
+             organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation, moves
+        FROM auth.organization_members m
+            JOIN app.organizations o ON o.id = m.organization_id
+            LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
+            LEFT JOIN app.placements p ON p.organization_id = m.organization_id
+        WHERE m.organization_id = asked AND m.user_id = open_request.user_id;
+    IF organization_id IS NULL THEN
+        outcome := 'NOT_FOUND';
+        RETURN;
+    END IF;
+    -- Only a change that leads away from it may begin in the control database: what is read of it here may be out of date.
+    IF home <> p_home OR (home ~ '^database:' AND NOT may_write) THEN
+        outcome := 'ELSEWHERE';
+        RETURN;
+    END IF;
+    IF home = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
+        RAISE 'the organization % has lost its schema', organization_id;
+    END IF;
+    PERFORM set_config('app.current_org_id', organization_id::text, true),
+            set_config('app.current_role', role, true);
+    IF may_write AND moves THEN
+        PERFORM set_config('app.moving', 'on', true);
+    END IF;
+    outcome := 'OK';
+END
+$$;
+REVOKE EXECUTE ON FUNCTION auth.open_request FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.open_request TO tenantry_app;

@@ -1,0 +1,63 @@
+//! The functions of the database, each in a file of `migration/functions/` that is applied whenever
+//! its text changes: the newest text is the only one, and its next change is a diff.
+//!
+//! A file drops what it replaces, creates the function, and grants it. Functions are applied after all
+//! steps. Servers compare steps alone, so a change that servers depend on comes with a step.
+
+use sqlx::{Connection, PgConnection};
+
+macro_rules! functions {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../functions/", $name, ".sql")))),*]
+    };
+}
+
+/// Their names and texts, in the order in which they are applied.
+const FUNCTIONS: &[(&str, &str)] = &functions![
+    "auth.open_request",
+    "auth.enter_organization",
+    "auth.provision_user",
+    "auth.bring_person",
+];
+
+/// Applies every function whose text differs from the one that the database has, all of them in one
+/// transaction, and returns their names. The connection acts as the owner.
+pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS migration.functions (
+             name       text PRIMARY KEY,
+             digest     bytea NOT NULL,
+             applied_at timestamptz NOT NULL DEFAULT now()
+         )",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let mut applied = Vec::new();
+    for &(name, text) in FUNCTIONS {
+        let is_current: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM migration.functions
+                            WHERE name = $1 AND digest = sha256(convert_to($2, 'UTF8')))",
+        )
+        .bind(name)
+        .bind(text)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if is_current {
+            continue;
+        }
+        sqlx::raw_sql(text).execute(&mut *transaction).await?;
+        sqlx::query(
+            "INSERT INTO migration.functions (name, digest)
+             VALUES ($1, sha256(convert_to($2, 'UTF8')))
+             ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, applied_at = now()",
+        )
+        .bind(name)
+        .bind(text)
+        .execute(&mut *transaction)
+        .await?;
+        applied.push(name.to_owned());
+    }
+    transaction.commit().await?;
+    Ok(applied)
+}
