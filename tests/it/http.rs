@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::support::{App, Reply, Settings, app, node};
+use crate::support::{App, HANG, Reply, Settings, app, node};
 
 /// Runs the audits of the npm package `graphql-http`, the reference for the specification's draft.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,7 +286,7 @@ async fn hostile_documents_are_refused_in_no_time() {
         let reply = client.query(&document).await;
         assert_eq!(reply.status, 400, "{}", &document[..60]);
         assert!(reply.text.len() < 10_000, "an answer of {} bytes", reply.text.len());
-        assert!(start.elapsed().as_secs() < 5, "{} took {:?}", &document[..60], start.elapsed());
+        assert!(start.elapsed() < HANG, "{} took {:?}", &document[..60], start.elapsed());
     }
     client.data("{ viewer { id } }").await;
 }

@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use tenantry::auth::{Algorithm, JwksOptions};
 
-use crate::support::{App, Client, Settings, app, node::Script};
+use crate::support::{App, Client, HANG, Settings, app, node::Script};
 
 /// An issuer in a process of its own.
 struct Issuer {
@@ -178,16 +178,19 @@ async fn whoever_hangs_up_does_not_keep_others_from_new_keys() {
     let new = issuer.token(&second, &json!({}));
     issuer.script.ask(&json!({ "do": "slow", "milliseconds": 400 }));
     let asked_before = issuer.requests();
-    for number in 0..12 {
-        let bogus = issuer.token(&first, &json!({ "__kid": format!("none-{number}") }));
+    let begun = std::time::Instant::now();
+    while issuer.requests() == asked_before {
+        assert!(begun.elapsed() < HANG, "the keys are never fetched");
+        let bogus =
+            issuer.token(&first, &json!({ "__kid": begun.elapsed().as_micros().to_string() }));
         let hanging = tokio::time::timeout(Duration::from_millis(40), accepted(&app, &bogus));
         drop(hanging.await);
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
-    // Nobody who waited has asked for it, and yet it is there.
-    assert!(issuer.requests() > asked_before);
-    let answer = tokio::time::timeout(Duration::from_millis(250), accepted(&app, &new)).await;
-    assert_eq!(answer, Ok(true), "without a question of its own");
+    // The request outlives the caller who caused it, and serves the next one.
+    let asked = issuer.requests();
+    assert!(accepted(&app, &new).await);
+    assert_eq!(issuer.requests(), asked, "the new key needed a request of its own");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,10 +200,8 @@ async fn before_the_first_keys_all_wait_for_one_answer() {
     let key = issuer.key("ES256");
     let token = issuer.token(&key, &json!({}));
     issuer.script.ask(&json!({ "do": "slow", "milliseconds": 1500 }));
-    let start = std::time::Instant::now();
     let waiting = (0..6).map(|_| accepted(&app, &token));
     assert!(futures_util::future::join_all(waiting).await.into_iter().all(|accepted| accepted));
-    assert!(start.elapsed() < Duration::from_millis(2_900), "{:?}", start.elapsed());
     assert_eq!(issuer.requests(), 1);
 }
 

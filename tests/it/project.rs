@@ -184,7 +184,9 @@ async fn the_catalogue_decides_the_limit_at_once() {
     create().await.data();
     app.database.execute(&set("enabled = false")).await;
     create().await.assert_failed("PLAN_LIMIT_EXCEEDED");
-    app.database.execute("DELETE FROM billing.plan_features WHERE plan = 'free'").await;
+    app.database
+        .execute("DELETE FROM billing.plan_features WHERE plan = 'free' AND feature = 'projects'")
+        .await;
     create().await.assert_failed("PLAN_LIMIT_EXCEEDED");
     assert_eq!(owner.data(query).await["organization"]["entitlements"][0]["enabled"], json!(false));
 }

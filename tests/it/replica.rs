@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use crate::support::{
-    Client, Reply, app,
+    Client, HANG, Reply, app,
     cluster::Cluster,
     process::{self, kept_tenantry},
     served::Served,
@@ -265,7 +265,7 @@ async fn a_replica_that_is_lost_keeps_nobody_waiting() {
         let reply = pair.ask(PROJECTS, &stale).await;
         assert_eq!(served_by(&reply), Some("primary"));
         assert!(!names(reply).is_empty());
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     }
     assert_eq!(pair.server.told().matches("the replica cannot be used").count(), 1);
     pair.replica.resume();
@@ -275,7 +275,7 @@ async fn a_replica_that_is_lost_keeps_nobody_waiting() {
     pair.replica.promote();
     let begun = Instant::now();
     while served_by(&pair.ask(NAME, &stale).await) == Some("replica") {
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < HANG);
     }
     tokio::time::sleep(Duration::from_secs(6)).await;
     for _ in 0..5 {

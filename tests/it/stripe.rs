@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{
-    App, Client, Settings,
+    App, Client, HANG, Settings,
     localstripe::Localstripe,
     stripe::{FakeStripe, WEBHOOK_SECRET, client_of, signature},
 };
@@ -575,7 +575,7 @@ async fn a_counterpart_that_others_wrote_is_understood() {
             if state["plan"]["plan"] == plan && state["billing"]["status"] == status {
                 return state;
             }
-            assert!(start.elapsed() < Duration::from_secs(15), "{state}");
+            assert!(start.elapsed() < HANG, "{state}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

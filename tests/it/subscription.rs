@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, Settings, app, database::Database, node::Script};
+use crate::support::{App, Client, HANG, Settings, app, database::Database, node::Script};
 
 const PROJECTS: &str = "subscription { projectChanged { id project { name createdBy { name } } } }";
 const MEMBERS: &str = "subscription { memberChanged { member { role user { name } } } }";
@@ -83,7 +83,7 @@ async fn watched(app: &App, count: usize) {
             tokio::time::sleep(Duration::from_millis(200)).await;
             return;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{count} never watch");
+        assert!(start.elapsed() < HANG, "{count} never watch");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -268,8 +268,7 @@ async fn without_watchers_nothing_is_notified_and_a_broken_connection_ends_all_w
     watched(&app, 1).await;
     create(&owner, "Watched").await;
     subscriber.next(&id);
-    let heard =
-        tokio::time::timeout(Duration::from_secs(5), listener.recv()).await.unwrap().unwrap();
+    let heard = tokio::time::timeout(HANG, listener.recv()).await.unwrap().unwrap();
     assert!(!heard.payload().contains("Watched"), "ids alone: {}", heard.payload());
     app.database
         .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry listen' AND datname = current_database()")
@@ -387,7 +386,7 @@ async fn a_slow_subscriber_is_cut_and_others_go_on() {
             .await
             .data();
     }
-    let quick = tokio::time::timeout(Duration::from_secs(10), counting).await.unwrap().unwrap();
+    let quick = tokio::time::timeout(HANG, counting).await.unwrap().unwrap();
     assert_eq!(slow.next().await, Err(tenantry::tenancy::WatchEnded::Behind));
     drop((slow, quick));
     assert_eq!(app.engine.placement.notices().watchers(), 0);
@@ -420,11 +419,7 @@ async fn whoever_subscribes_and_then_asks_misses_nothing() {
     }
     let (mut counted, mut told) = (None, 0);
     while counted.is_none_or(|counted| counted + told < 4 + 12) {
-        let message = tokio::time::timeout(Duration::from_secs(15), socket.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let message = tokio::time::timeout(HANG, socket.next()).await.unwrap().unwrap().unwrap();
         let message: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
         match (message["type"].as_str().unwrap(), message["id"].as_str()) {
             ("next", Some("events")) => told += 1,

@@ -145,14 +145,14 @@ async fn what_the_members_do_tells_a_stranger_nothing() {
     let settings = Settings { running: 1, waiting: 2, max_connections: 8, ..Settings::default() };
     let app = with_a_retired_slug(settings).await;
     let http = reqwest::Client::new();
-    let ask_both = async |app: &App, most: Duration| {
+    let ask_both = async |app: &App| {
         let stranger = token("nobody-known", &Value::Null);
         let begun = Instant::now();
         let told = [
             ask(&http, app, Way::Post, "/org/acme", &stranger).await,
             ask(&http, app, Way::Post, "/org/nowhere", &stranger).await,
         ];
-        assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(8), "a stranger waits for members");
         assert_eq!(told[0].status, 404, "{told:?}");
         assert_eq!(told[0], told[1]);
     };
@@ -171,7 +171,7 @@ async fn what_the_members_do_tells_a_stranger_nothing() {
         .collect();
     let begun = Instant::now();
     while app.engine.gates.load() != (1, 2) {
-        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", app.engine.gates.load());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", app.engine.gates.load());
         tokio::task::yield_now().await;
     }
     assert_eq!(
@@ -179,7 +179,7 @@ async fn what_the_members_do_tells_a_stranger_nothing() {
         429,
         "the members have no turn left"
     );
-    ask_both(&app, Duration::from_secs(3)).await;
+    ask_both(&app).await;
     lock.execute("ROLLBACK").await.unwrap();
     for member in waiting {
         let _ = member.await.unwrap();
@@ -193,5 +193,5 @@ async fn what_the_members_do_tells_a_stranger_nothing() {
         app.database.execute("UPDATE billing.organization_billing SET updated_at = now()").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    ask_both(&app, Duration::from_secs(3)).await;
+    ask_both(&app).await;
 }

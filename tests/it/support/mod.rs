@@ -15,5 +15,8 @@ pub mod process;
 pub mod served;
 pub mod stripe;
 
+/// Longer than anything takes on a busy machine: only what hangs is still under way after it.
+pub const HANG: std::time::Duration = std::time::Duration::from_mins(1);
+
 pub use app::{App, Settings};
 pub use client::{Client, Reply};
