@@ -3,6 +3,7 @@
 
 mod audit;
 mod billing;
+mod configuration;
 mod dev;
 mod doctor;
 mod health;
@@ -17,6 +18,8 @@ mod token;
 mod user;
 
 use std::io::Write;
+
+pub use configuration::configuration_docs;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 

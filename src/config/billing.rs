@@ -17,6 +17,7 @@ pub enum BillingProvider {
 
 /// Billing.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Billing")]
 pub struct BillingConfig {
     /// Who keeps the subscriptions.
     #[arg(

@@ -57,6 +57,7 @@ pub fn is_loopback(url: &url::Url) -> bool {
 
 /// The tokens that callers show.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens")]
 pub struct JwtConfig {
     /// The shared secret of HS256 tokens: at least 32 bytes.
     #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]

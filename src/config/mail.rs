@@ -8,6 +8,7 @@ use crate::mail::{MailError, Mailer};
 
 /// Mail.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Mail")]
 pub struct MailConfig {
     /// Where invitations are mailed through, for example smtps://USER:PASSWORD@HOST or
     /// smtp://USER:PASSWORD@HOST:587?tls=required. Without it the inviter is shown the link.

@@ -34,6 +34,7 @@ pub struct ConfigError(pub String);
 
 /// The database that servers use.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
 pub struct DatabaseConfig {
     /// PostgreSQL as the role `tenantry_app`: postgres://tenantry_app:PASSWORD@HOST/DATABASE
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
@@ -187,6 +188,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 /// How requests are served.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Requests and limits")]
 pub struct HttpConfig {
     /// Who may explore the schema.
     #[arg(
@@ -319,6 +321,7 @@ pub enum LogFormat {
 
 /// The log.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log and traces")]
 pub struct LogConfig {
     /// What a log line looks like. RUST_LOG says what is logged, for example info,tenantry=debug
     #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
@@ -331,6 +334,7 @@ pub struct LogConfig {
 
 /// Where a server listens.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Addresses")]
 pub struct ListenConfig {
     /// Address and port to listen on.
     #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4000")]

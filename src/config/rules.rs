@@ -13,6 +13,7 @@ use crate::{
 
 /// Business rules.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Business rules")]
 pub struct RulesConfig {
     /// Days for which an organization keeps its plan after a payment failed.
     #[arg(

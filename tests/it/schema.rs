@@ -141,6 +141,16 @@ fn the_docs_of_the_api_are_those_of_the_schema() {
     );
 }
 
+#[test]
+fn the_docs_list_every_setting_of_the_command_line() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let written = std::fs::read_to_string(file).unwrap();
+    assert!(
+        written == tenantry::cli::configuration_docs(),
+        "run: cargo run -- schema --configuration > docs/configuration.md"
+    );
+}
+
 #[tokio::test]
 async fn generators_of_clients_find_nothing_wrong_and_their_clients_are_served() {
     let Some(scripts) = crate::support::node::packages().await else {
