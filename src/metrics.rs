@@ -248,6 +248,10 @@ impl Metrics {
             Error::RateLimited { throttle: Throttle::Running, .. } => "running",
             Error::RateLimited { throttle: Throttle::Waiting, .. } => "waiting",
             Error::RateLimited { throttle: Throttle::Attempts, .. } => "attempts",
+            Error::RateLimited {
+                throttle: Throttle::SubscriptionsOfUser | Throttle::SubscriptionsOfOrganization,
+                ..
+            } => "subscriptions",
             Error::CallsExhausted(_) => "calls",
             Error::Timeout => "time",
             _ => return,

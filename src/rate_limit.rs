@@ -23,4 +23,10 @@ pub enum Throttle {
     /// Something is tried again and again.
     #[error("too many attempts")]
     Attempts,
+    /// A user has too many subscriptions open.
+    #[error("this user has too many subscriptions open: end some")]
+    SubscriptionsOfUser,
+    /// The members of an organization together do.
+    #[error("this organization has too many subscriptions open: end some")]
+    SubscriptionsOfOrganization,
 }

@@ -105,8 +105,9 @@ impl Attempts {
     }
 }
 
-/// Whoever has one address of IPv6 has at least the 64 bits below it (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+/// The network that counts as one client: of IPv6 64 bits, because each site has at least those (RFC 6177).
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -14,10 +14,11 @@ use crate::{
     admission::{AdmissionLimits, Attempts, Gates},
     clock::Clock,
     config::{HttpConfig, JwtConfig, RulesConfig},
-    http::{ClientLimits, Documents, Person, Readiness, STALL_TIMEOUT, Server},
+    http::{ClientLimits, Documents, MIN_IDLE, Person, Readiness, STALL_TIMEOUT, Server},
     metrics::Metrics,
     request::Engine,
     schema::Api,
+    subscription::Subscriptions,
     tenancy::Placement,
     usage::Meter,
 };
@@ -50,8 +51,10 @@ pub(super) fn build(
         timeout: Duration::from_secs(http.request_timeout),
         introspection: http.introspection != crate::config::Introspection::Never,
     };
+    let connections = engine.placement.max_connections();
     Ok(Arc::new(Server {
         engine: Arc::new(engine),
+        subscriptions: Subscriptions::new(http.clients.subscription_limits(), connections),
         verifier: jwt.verifier(clock).map_err(Failure::new)?,
         introspection: http.introspection,
         trusted_proxies: http.trusted_proxies.clone(),
@@ -64,15 +67,25 @@ pub(super) fn build(
         },
         cors_origins: http.cors_origins.clone(),
         local_metrics,
-        client_limits: ClientLimits {
-            connections: http.max_client_connections,
-            header_timeout: Duration::from_secs(http.header_timeout),
-            idle_timeout: Duration::from_secs(http.idle_timeout),
-            stall_timeout: STALL_TIMEOUT,
-        },
+        client_limits: client_limits(http),
         stop: watch::Sender::new(false),
         readiness: Readiness::default(),
     }))
+}
+
+fn client_limits(http: &HttpConfig) -> ClientLimits {
+    let connections = http.max_client_connections;
+    let by_address = http.clients.max_client_connections_by_address;
+    ClientLimits {
+        connections,
+        // No address can take every place, however few there are.
+        connections_by_address: by_address.min(connections.div_ceil(2)),
+        header_timeout: Duration::from_secs(http.header_timeout),
+        idle_timeout: Duration::from_secs(http.idle_timeout),
+        websocket_idle_timeout: Duration::from_secs(http.clients.websocket_idle_timeout),
+        stall_timeout: STALL_TIMEOUT,
+        min_idle: MIN_IDLE,
+    }
 }
 
 /// Listens, from now on, for somebody who asks the process to end: Ctrl-C, or SIGTERM. The future resolves when they do.

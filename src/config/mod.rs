@@ -4,6 +4,7 @@
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod billing;
+mod clients;
 mod databases;
 mod jwt;
 mod mail;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
 pub use billing::{BillingConfig, BillingProvider};
+pub use clients::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use mail::MailConfig;
@@ -221,9 +223,12 @@ pub struct HttpConfig {
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "SHUTDOWN_GRACE", default_value_t = 30)]
     pub shutdown_grace: u64,
 
-    /// Connections of clients at the same time; more wait.
+    /// Connections of clients at the same time; when there are more, those that were idle the longest are closed.
     #[arg(long, env = "MAX_CLIENT_CONNECTIONS", value_name = "MAX_CLIENT_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_client_connections: usize,
+
+    #[command(flatten)]
+    pub clients: ClientsConfig,
 
     /// Seconds in which the headers of a connection's first request must come.
     #[arg(long, env = "HEADER_TIMEOUT", value_name = "HEADER_TIMEOUT", default_value_t = 10,

@@ -13,7 +13,7 @@ use axum::{body::Body, http::Version, response::Response};
 use http_body_util::BodyExt;
 use tokio::{sync::watch, time::timeout};
 
-use super::connections::ClientLimits;
+use super::places::ClientLimits;
 
 #[derive(Clone, Copy, Default)]
 struct State {

@@ -1,17 +1,27 @@
-//! Connections of clients: how many there may be, and how long one may keep the server waiting.
+//! Connections of clients, and how long one may keep the server waiting; `places.rs` says how many there may be.
 //!
-//! Bodies have a time limit of their own (`incoming.rs`), and so has what goes on for ever.
+//! Bodies have their own time limit (`incoming.rs`), and so have streams.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     extract::{ConnectInfo, Request},
-    http::{StatusCode, Version, header},
-    response::IntoResponse,
+    http::{HeaderValue, StatusCode, Version, header},
+    response::{IntoResponse, Response},
 };
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -21,13 +31,17 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
-use super::{Server, activity::Activity, router};
+use super::{
+    Server,
+    activity::Activity,
+    places::{Busy, ClientLimits, Place, Places},
+    router,
+};
 
 /// Bytes of a request's line and headers; tokens of identity providers have some thousands.
 const HEADER_BYTES: u32 = 64 * 1024;
@@ -47,24 +61,8 @@ const STREAMS: u32 = 100;
 /// After the system has refused a connection, for lack of file descriptors perhaps.
 const REFUSED_WAIT: Duration = Duration::from_millis(100);
 
-/// What clients may cost before they have asked for anything.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientLimits {
-    /// Connections at the same time; more wait in the system's queue.
-    pub connections: usize,
-    /// For the headers of a connection's first request.
-    pub header_timeout: Duration,
-    /// Between two requests, until the headers of the next have come.
-    pub idle_timeout: Duration,
-    /// For a client of HTTP/2 that takes nothing of an answer.
-    pub stall_timeout: Duration,
-}
-
-/// A connection's place among those that there may be, and among those that a stopping server waits for; kept by whoever takes the
-/// connection over.
-#[derive(Clone)]
-#[expect(dead_code, reason = "held")]
-pub(super) struct Place(Arc<(OwnedSemaphorePermit, Watcher)>);
+/// The body of the answer to a request for which there is no place.
+const NO_PLACE: &str = r#"{"errors":[{"message":"the server has no room for this connection: try again in 1 s","extensions":{"code":"UNAVAILABLE","retryAfter":1}}]}"#;
 
 /// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for clients.
 ///
@@ -79,30 +77,26 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let limits = server.client_limits;
     let (streams, mutations) = (server.stop.clone(), server.engine.mutations.clone());
+    let places = Places::new(limits, server.trusted_proxies.clone());
     let (builder, app) = (builder(limits), router(server));
-    let places = Arc::new(Semaphore::new(limits.connections));
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        match (place, accepted) {
-            (Ok(place), Ok((stream, peer))) => {
-                let place = Place(Arc::new((place, connections.watcher())));
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(place) = places.take(peer.ip(), connections.watcher()) else { continue };
                 let client = Client { stream, peer, place, limits };
                 tokio::spawn(client.serve(builder.clone(), app.clone(), connections.watcher()));
             }
-            (_, Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
+                places.close_longest_idle();
                 sleep(REFUSED_WAIT).await;
             }
-            (Err(closed), _) => return Err(std::io::Error::other(closed)),
         }
     }
     drop(listener);
@@ -145,6 +139,47 @@ fn has_one_host(request: &Request) -> bool {
     }
 }
 
+/// Answers health checks, and refuses the rest: there are no places for clients. The connection ends with the answer.
+async fn answer_in_reserved_place(app: Router, request: Request) -> Response {
+    let closes = request.version() != Version::HTTP_2;
+    let mut response = if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        app.oneshot(request).await.unwrap_or_else(|never| match never {})
+    } else {
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::RETRY_AFTER, "1")];
+        (StatusCode::SERVICE_UNAVAILABLE, headers, NO_PLACE).into_response()
+    };
+    if closes {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The body of an answer on its way: the connection is not idle before it has left.
+struct Leaving {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Leaving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection.
 struct Client {
     stream: TcpStream,
@@ -164,22 +199,27 @@ impl Client {
         let asking = activity.clone();
         let answering = place.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let running = asking.begin(request.version());
+            let (running, busy) = (asking.begin(request.version()), answering.busy());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             if request.headers().contains_key(header::UPGRADE) {
                 request.extensions_mut().insert(answering.clone());
             }
+            let is_reserved = answering.is_reserved();
             let app = app.clone();
             async move {
-                if !has_one_host(&request) {
-                    return Ok::<_, Infallible>(StatusCode::BAD_REQUEST.into_response());
-                }
-                let response = app.oneshot(request).await.unwrap_or_else(|never| match never {});
-                Ok(match running {
+                let response = if !has_one_host(&request) {
+                    StatusCode::BAD_REQUEST.into_response()
+                } else if is_reserved {
+                    answer_in_reserved_place(app, request).await
+                } else {
+                    app.oneshot(request).await.unwrap_or_else(|never| match never {})
+                };
+                let response = match running {
                     Some(running) => running.until_taken(response),
                     None => response,
-                })
+                };
+                Ok::<_, Infallible>(response.map(|body| Leaving { body, _busy: busy }))
             }
         });
         let io = TokioIo::new(Box::pin(stream));
@@ -189,7 +229,7 @@ impl Client {
             // Whatever a client does wrong to its own connection is its own affair.
             _ = &mut connection => {}
             () = activity.ceased(limits) => {}
+            () = place.given_away() => {}
         }
-        drop(place);
     }
 }

@@ -24,12 +24,12 @@ use super::{
     },
     authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
     client_ip::client_ip,
-    connections::Place,
     documents::Asked,
     freshness::{Told, freshness},
     headers::{IDEMPOTENCY_KEY, request_id},
     incoming::{Incoming, Unsupported, from_body, from_query, is_json},
     negotiate::{MediaType, accepts_events, negotiate},
+    places::Place,
     results::{json as serialize, prepare},
     sse,
     websocket::{Connection, PROTOCOL},
@@ -112,7 +112,8 @@ fn upgraded(
 ) -> Response {
     let token = bearer(headers).ok().map(ToOwned::to_owned);
     let most = server.max_body_bytes;
-    let connection = Connection { server, destination, token, request_id: request_id(headers) };
+    let request_id = request_id(headers);
+    let connection = Connection { server, destination, token, request_id, place };
     upgrade
         .protocols([PROTOCOL])
         // Thousands may be open and silent.
@@ -121,10 +122,7 @@ fn upgraded(
         .max_write_buffer_size(4 * most)
         .max_message_size(most)
         .max_frame_size(most)
-        .on_upgrade(async move |socket| {
-            Box::pin(connection.serve(socket)).await;
-            drop(place);
-        })
+        .on_upgrade(async move |socket| Box::pin(connection.serve(socket)).await)
 }
 
 /// Whether the client takes a stream of results.
@@ -190,7 +188,7 @@ impl Exchange {
         let incoming = if self.method == Method::GET {
             Incoming::One(from_query(query)?)
         } else {
-            from_body(body, self.server.max_body_bytes).await?
+            from_body(headers, body, self.server.max_body_bytes).await?
         };
         let call = caller.map(|caller| Call {
             caller,

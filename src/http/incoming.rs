@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes, HttpBody, to_bytes},
     http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::LengthLimitError;
@@ -45,8 +45,21 @@ pub(super) enum Incoming {
     Batch(Vec<Asked>),
 }
 
-/// The bytes of a body, unless there are too many, or they come too slowly.
-pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Unsupported> {
+/// The bytes of a body, unless there are too many, or they come too slowly. A body that announces too many, or a coding, is
+/// refused before any of it is read.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<Bytes, Unsupported> {
+    if !is_plain(headers) {
+        let message = "Content-Encoding must be identity: send the body as it is".to_owned();
+        return Err(Unsupported(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    // Of a body with a Content-Length this is its value.
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large(most));
+    }
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
     let read = read.map_err(|_| {
         Unsupported(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())
@@ -54,16 +67,30 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Unsupported> 
     read.map_err(|error| {
         let source = std::error::Error::source(&error);
         if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
-            let message = format!("the body has more than {most} bytes");
-            Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
+            too_large(most)
         } else {
             Unsupported::bad("the body ended early")
         }
     })
 }
 
-pub(super) async fn from_body(body: Body, most: usize) -> Result<Incoming, Unsupported> {
-    let bytes = read(body, most).await?;
+fn too_large(most: usize) -> Unsupported {
+    let message = format!("the body has more than {most} bytes");
+    Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
+}
+
+/// Whether the body is sent without a coding: the server decodes none, so that a small body cannot become a large one.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+pub(super) async fn from_body(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<Incoming, Unsupported> {
+    let bytes = read(headers, body, most).await?;
     match parse("the body", &bytes)? {
         Value::Object(fields) => from_fields(fields).map(Incoming::One),
         Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),

@@ -15,6 +15,7 @@ mod health;
 mod incoming;
 mod json;
 mod negotiate;
+mod places;
 mod results;
 mod sdl;
 mod sse;
@@ -41,19 +42,24 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use crate::{auth::Verifier, config::Introspection, request::Engine};
+use crate::{
+    auth::Verifier, config::Introspection, request::Engine, subscription::Subscriptions,
+};
 
 pub use admin::serve_admin;
-pub use connections::{ClientLimits, STALL_TIMEOUT, serve};
+pub use connections::{STALL_TIMEOUT, serve};
 pub use documents::Documents;
 pub use graphiql::{Person, missing_page};
 pub use health::{Readiness, check_migrations, problems};
+pub use places::{ClientLimits, MIN_IDLE};
 
 /// Everything that handlers share.
 #[derive(Debug)]
 pub struct Server {
     /// Answers GraphQL requests.
     pub engine: Arc<Engine>,
+    /// What clients watch.
+    pub subscriptions: Subscriptions,
     /// Knows callers by their tokens.
     pub verifier: Verifier,
     /// Who may explore the schema.

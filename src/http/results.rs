@@ -12,7 +12,6 @@ use super::{Server, documents::Asked};
 use crate::{
     graphql::refusal,
     request::{Call, Prepared, code},
-    subscription::subscribe,
 };
 
 /// One after the other, each as JSON; a query or a mutation has one.
@@ -38,12 +37,11 @@ pub(super) async fn results(
         };
     }
     let request_id = call.request_id;
-    let events = subscribe(engine, prepared, call).await.map_err(|error| {
+    server.subscriptions.subscribe(engine, prepared, call).await.map_err(|error| {
         server.engine.metrics.refused(error.code().name());
         server.engine.metrics.limited(&error);
         vec![refusal(&error, request_id)]
-    })?;
-    Ok(events.map(|response| json(&response)).boxed())
+    })
 }
 
 /// Finds the document where only its name was sent, reads it, and remembers it where its client will name it.

@@ -23,7 +23,7 @@ use crate::request::{Call, Prepared};
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
 /// Results that wait for the client, and how long the next one does.
-const BUFFER: usize = 16;
+const BUFFER: usize = 4;
 const SEND_WAIT: Duration = Duration::from_secs(10);
 
 /// Answers with a stream of results, and "complete" at its end.

@@ -31,7 +31,7 @@ pub(super) async fn receive(
     let Some(stripe) = &engine.environment.rules.stripe else {
         return (StatusCode::NOT_FOUND, "billing is not kept by Stripe here\n").into_response();
     };
-    let body = match read(body, server.max_body_bytes).await {
+    let body = match read(&headers, body, server.max_body_bytes).await {
         Ok(body) => body,
         Err(Unsupported(status, problem)) => return refused(engine, status, &problem),
     };

@@ -1,4 +1,7 @@
 //! WebSocket: the protocol `graphql-transport-ws`, with the close codes that its specification names.
+//!
+//! A socket lives no longer than its token: subscriptions end with `UNAUTHENTICATED`, answers under way are sent, and the socket
+//! closes with 4403. One without an operation closes after a while, with 1000.
 
 use std::{
     collections::HashMap,
@@ -9,12 +12,14 @@ use std::{
 use async_graphql::ServerError;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
     future::{AbortHandle, Abortable},
     stream::{self, BoxStream, SelectAll},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::{Interval, interval_at, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::{
@@ -22,12 +27,15 @@ use super::{
     authenticate::refused_caller,
     incoming::from_fields,
     json::parse,
-    results::{prepare, results},
+    places::{Busy, Place},
+    results::{json as serialize, prepare, results},
 };
-use crate::{auth::Caller, error::Error, request::Call, tenancy::Destination};
+use crate::{auth::Caller, error::Error, graphql::refusal, request::Call, tenancy::Destination};
 
 /// The name of the protocol.
 pub(super) const PROTOCOL: &str = "graphql-transport-ws";
+
+const PONG: &str = r#"{"type":"pong"}"#;
 
 /// How long to wait for the first message, and for a client to take one.
 const INIT_WAIT: Duration = Duration::from_secs(10);
@@ -56,7 +64,7 @@ struct Close(u16, &'static str);
 type Outcome<T = ()> = Result<T, Close>;
 
 /// A message of an operation, and whether it is its last.
-type Told = (String, Value, bool);
+type Told = (String, String, bool);
 
 /// One connection.
 pub(super) struct Connection {
@@ -65,6 +73,22 @@ pub(super) struct Connection {
     /// The token of the HTTP request, if it had one.
     pub(super) token: Option<String>,
     pub(super) request_id: Uuid,
+    pub(super) place: Option<Place>,
+}
+
+/// What happens on a connection once its caller is known.
+struct Conversation<'connection> {
+    connection: &'connection Connection,
+    caller: Arc<Caller>,
+    running: HashMap<String, AbortHandle>,
+    told: SelectAll<BoxStream<'static, Told>>,
+    ping: Interval,
+    heard: Instant,
+    /// When the token expires.
+    expiry: Instant,
+    /// Held while operations run.
+    busy: Option<Busy>,
+    idle_since: Instant,
 }
 
 impl Connection {
@@ -74,11 +98,19 @@ impl Connection {
         let outcome = tokio::select! {
             outcome = self.converse(&mut socket) => outcome,
             () = stopping => Err(Close(1001, "the server stops")),
+            () = self.given_away() => Err(Close(1013, "the server has no room for this connection")),
         };
         if let Err(Close(code, reason)) = outcome {
             let frame = CloseFrame { code, reason: reason.into() };
             // The client may be gone.
             let _ = tokio::time::timeout(SEND_WAIT, socket.send(Message::Close(Some(frame)))).await;
+        }
+    }
+
+    async fn given_away(&self) {
+        match &self.place {
+            Some(place) => place.given_away().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -93,51 +125,8 @@ impl Connection {
             Some(FromClient::ConnectionInit { payload }) => self.know(payload).await?,
             Some(_) => return Err(Close(4401, "Unauthorized")),
         };
-        send(socket, &json!({ "type": "connection_ack" })).await?;
-        let mut running: HashMap<String, AbortHandle> = HashMap::new();
-        let mut told: SelectAll<BoxStream<'static, Told>> = SelectAll::new();
-        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
-        let mut heard = Instant::now();
-        loop {
-            tokio::select! {
-                message = receive(socket) => {
-                    heard = Instant::now();
-                    match message? {
-                        None => return Ok(()),
-                        Some(FromClient::ConnectionInit { .. }) => {
-                            return Err(Close(4429, "Too many initialisation requests"));
-                        }
-                        Some(FromClient::Ping {}) => send(socket, &json!({ "type": "pong" })).await?,
-                        Some(FromClient::Pong {}) => {}
-                        Some(FromClient::Complete { id }) => {
-                            if let Some(operation) = running.remove(&id) {
-                                operation.abort();
-                            }
-                        }
-                        Some(FromClient::Subscribe { id, payload }) => {
-                            let (operation, handle) = self.begin(&id, payload, &caller, &running).await?;
-                            told.push(operation);
-                            running.insert(id, handle);
-                        }
-                    }
-                }
-                Some((id, message, last)) = told.next() => {
-                    // What was completed meanwhile is told no more.
-                    if running.contains_key(&id) {
-                        if last {
-                            running.remove(&id);
-                        }
-                        send(socket, &message).await?;
-                    }
-                }
-                _ = ping.tick() => {
-                    if heard.elapsed() > SILENCE {
-                        return Err(Close(1001, "nothing was heard of the client"));
-                    }
-                    send(socket, &json!({ "type": "ping" })).await?;
-                }
-            }
-        }
+        send(socket, &json!({ "type": "connection_ack" }).to_string()).await?;
+        Conversation::new(self, caller).go_on(socket).await
     }
 
     /// Who calls: by the token of the first message, or of the HTTP request.
@@ -160,42 +149,144 @@ impl Connection {
             }
         })
     }
+}
+
+impl<'connection> Conversation<'connection> {
+    fn new(connection: &'connection Connection, caller: Arc<Caller>) -> Self {
+        let now = Instant::now();
+        let left = caller.expires_at - connection.server.engine.environment.clock.now();
+        let left = left.to_std().unwrap_or_default();
+        Self {
+            connection,
+            caller,
+            running: HashMap::new(),
+            told: SelectAll::new(),
+            ping: interval_at((now + PING).into(), PING),
+            heard: now,
+            // A token without an end that a clock can show has none.
+            expiry: now.checked_add(left).unwrap_or(now + Duration::from_hours(24 * 365)),
+            busy: None,
+            idle_since: now,
+        }
+    }
+
+    async fn go_on(mut self, socket: &mut WebSocket) -> Outcome {
+        let idle_timeout = self.connection.server.client_limits.websocket_idle_timeout;
+        loop {
+            let idle_end = self.idle_since + idle_timeout;
+            tokio::select! {
+                message = receive(socket) => {
+                    self.heard = Instant::now();
+                    let Some(message) = message? else { return Ok(()) };
+                    self.take(socket, message).await?;
+                }
+                Some(told) = self.told.next() => self.pass_on(socket, told).await?,
+                _ = self.ping.tick() => {
+                    if self.heard.elapsed() > SILENCE {
+                        return Err(Close(1001, "nothing was heard of the client"));
+                    }
+                    send(socket, r#"{"type":"ping"}"#).await?;
+                }
+                () = sleep_until(self.expiry.into()), if self.running.is_empty() => {
+                    return Err(Close(4403, "the token has expired"));
+                }
+                () = sleep_until(idle_end.into()), if self.running.is_empty() => {
+                    return Err(Close(1000, "no operation for a while"));
+                }
+            }
+            self.note_activity();
+        }
+    }
+
+    fn note_activity(&mut self) {
+        if self.running.is_empty() != self.busy.is_none() {
+            self.busy = match &self.connection.place {
+                Some(place) if !self.running.is_empty() => Some(place.busy()),
+                _ => None,
+            };
+            self.idle_since = Instant::now();
+        }
+    }
+
+    async fn take(&mut self, socket: &mut WebSocket, message: FromClient) -> Outcome {
+        match message {
+            FromClient::ConnectionInit { .. } => {
+                return Err(Close(4429, "Too many initialisation requests"));
+            }
+            FromClient::Ping {} => send(socket, PONG).await?,
+            FromClient::Pong {} => {}
+            FromClient::Complete { id } => {
+                if let Some(operation) = self.running.remove(&id) {
+                    operation.abort();
+                    // Drops it now: the next message may need its place among the user's subscriptions.
+                    while let Some(Some(told)) = self.told.next().now_or_never() {
+                        self.pass_on(socket, told).await?;
+                    }
+                }
+            }
+            FromClient::Subscribe { id, payload } => {
+                let (operation, handle) = self.begin(&id, payload).await?;
+                self.told.push(operation);
+                self.running.insert(id, handle);
+            }
+        }
+        Ok(())
+    }
+
+    async fn pass_on(&mut self, socket: &mut WebSocket, (id, message, last): Told) -> Outcome {
+        // What was completed meanwhile is told no more.
+        if self.running.contains_key(&id) {
+            if last {
+                self.running.remove(&id);
+            }
+            send(socket, &message).await?;
+        }
+        Ok(())
+    }
 
     /// Begins an operation; what it tells comes as messages of the protocol. A subscription watches when this returns, so whatever
     /// the client asks for over the same socket afterwards is at least as new as where its events begin.
     async fn begin(
-        &self,
+        &mut self,
         id: &str,
         payload: Map<String, Value>,
-        caller: &Arc<Caller>,
-        running: &HashMap<String, AbortHandle>,
     ) -> Outcome<(BoxStream<'static, Told>, AbortHandle)> {
-        if running.contains_key(id) {
+        let Connection { server, destination, request_id, .. } = self.connection;
+        if self.running.contains_key(id) {
             return Err(Close(4409, "Subscriber for this id already exists"));
         }
-        if running.len() >= MOST_OPERATIONS {
+        if self.running.len() >= MOST_OPERATIONS {
             return Err(Close(4400, "too many operations at the same time"));
         }
-        if self.server.engine.environment.clock.now() >= caller.expires_at {
+        if server.engine.environment.clock.now() >= self.caller.expires_at {
             return Err(Close(4403, "the token has expired"));
         }
         let request = from_fields(payload).map_err(|_| Close(4400, "Invalid message received"))?;
-        let server = Arc::clone(&self.server);
         let call = Call {
-            caller: Arc::clone(caller),
-            destination: self.destination.clone(),
-            request_id: self.request_id,
+            caller: Arc::clone(&self.caller),
+            destination: destination.clone(),
+            request_id: *request_id,
             idempotency_key: None,
             freshness: None,
         };
-        let told = match prepare(&server, request).await {
-            Err(errors) => tell(id.to_owned(), Err(errors)),
+        let id = id.to_owned();
+        let told = match prepare(server, request).await {
+            Err(errors) => tell(id, Err(errors)),
             Ok(prepared) if prepared.subscribes_to().is_some() => {
-                tell(id.to_owned(), results(&server, prepared, call).await)
+                tell(id, results(server, prepared, call).await)
             }
             Ok(prepared) => {
-                let id = id.to_owned();
-                let answered = async move { tell(id, results(&server, prepared, call).await) };
+                let (server, request_id) = (Arc::clone(server), *request_id);
+                // In a task: a client that takes nothing must not keep a transaction open.
+                let answering = AbortOnDropHandle::new(tokio::spawn(async move {
+                    results(&server, prepared, call).await
+                }));
+                let answered = async move {
+                    let results = answering.await.unwrap_or_else(|error| {
+                        Err(vec![refusal(&Error::internal(error), request_id)])
+                    });
+                    tell(id, results)
+                };
                 stream::once(answered).flatten().boxed()
             }
         };
@@ -213,16 +304,18 @@ fn tell(
     match results {
         Ok(results) => results
             .map(move |result| {
-                let payload: Value = serde_json::from_str(&result).unwrap_or_default();
-                (id.clone(), json!({ "type": "next", "id": id, "payload": payload }), false)
+                // The result is JSON already.
+                let name = serialize(&id);
+                let message = format!(r#"{{"type":"next","id":{name},"payload":{result}}}"#);
+                (id.clone(), message, false)
             })
             .chain(stream::once(async move {
-                let complete = json!({ "type": "complete", "id": last });
+                let complete = json!({ "type": "complete", "id": last }).to_string();
                 (last, complete, true)
             }))
             .boxed(),
         Err(errors) => {
-            let refused = json!({ "type": "error", "id": last, "payload": errors });
+            let refused = json!({ "type": "error", "id": last, "payload": errors }).to_string();
             stream::once(async move { (last, refused, true) }).boxed()
         }
     }
@@ -232,7 +325,7 @@ fn tell(
 async fn first(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     loop {
         match receive(socket).await? {
-            Some(FromClient::Ping {}) => send(socket, &json!({ "type": "pong" })).await?,
+            Some(FromClient::Ping {}) => send(socket, PONG).await?,
             Some(FromClient::Pong {}) => {}
             message => return Ok(message),
         }
@@ -257,8 +350,8 @@ async fn receive(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
 }
 
 /// A client that takes nothing is cut.
-async fn send(socket: &mut WebSocket, message: &Value) -> Outcome {
-    let sending = socket.send(Message::Text(message.to_string().into()));
+async fn send(socket: &mut WebSocket, message: &str) -> Outcome {
+    let sending = socket.send(Message::Text(message.into()));
     match tokio::time::timeout(SEND_WAIT, sending).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Close(1001, "the client does not take what it is sent")),

@@ -138,7 +138,7 @@ impl Prepared {
     }
 
     /// SHA-256 of the document, the operation's name and the variables.
-    pub(super) fn fingerprint(&self) -> Vec<u8> {
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
         let mut context = Context::new(&SHA256);
         context.update(&self.document.digest);
         // Maps with text for keys are always JSON.

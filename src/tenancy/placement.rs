@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::Values;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio_postgres::Row;
 
 use super::{
@@ -40,8 +40,6 @@ pub struct Placement {
     system: Connections,
     /// Who tells of changes, and hears of them.
     notices: Notices,
-    /// Events of subscriptions that are read at the same time: requests come first.
-    events: Arc<Semaphore>,
     acquire_timeout: Duration,
     /// For looking at the database: an answer about its health must not wait behind requests.
     probe: Connections,
@@ -83,7 +81,6 @@ impl Placement {
             openings: Arc::new(Openings::new()),
             notices: Notices::new(system.clone(), listen),
             system,
-            events: Arc::new(Semaphore::new((options.max_connections / 4).max(1))),
             acquire_timeout: options.acquire_timeout,
             probe: Connections::with(&pool("tenantry probe", 1), PATIENCE)?,
             replica: replica.transpose()?,
@@ -122,15 +119,6 @@ impl Placement {
     #[must_use]
     pub fn notices(&self) -> &Notices {
         &self.notices
-    }
-
-    /// Waits for its turn to read an event; the turn lasts until it is dropped.
-    ///
-    /// # Errors
-    ///
-    /// Never: turns are given for ever.
-    pub async fn turn_for_event(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.events).acquire_owned().await.map_err(Error::internal)
     }
 
     /// Where requests begin.

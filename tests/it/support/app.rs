@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use tenantry::{
-    admission::{AdmissionLimits, Attempts, Gates},
+    admission::{AdmissionLimits, Attempts, Gates, SubscriptionLimits},
     auth::{self, Claims, JwksOptions, Verifier},
     background::Background,
     clock::Clock,
@@ -17,6 +17,7 @@ use tenantry::{
     metrics::Metrics,
     request::Engine,
     schema::Api,
+    subscription::Subscriptions,
     tenancy::{DatabaseOptions, Environment, Placement, Rules, SecretKey},
     usage::Meter,
 };
@@ -38,6 +39,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub max_body_bytes: usize,
     pub client_limits: ClientLimits,
+    pub subscription_limits: SubscriptionLimits,
     pub local_metrics: bool,
     /// Turns of an organization, and requests that wait for one.
     pub running: usize,
@@ -86,10 +88,14 @@ impl Default for Settings {
             max_body_bytes: 1024 * 1024,
             client_limits: ClientLimits {
                 connections: 1_000,
+                connections_by_address: 1_000,
                 header_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(75),
+                websocket_idle_timeout: Duration::from_mins(1),
                 stall_timeout: tenantry::http::STALL_TIMEOUT,
+                min_idle: tenantry::http::MIN_IDLE,
             },
+            subscription_limits: SubscriptionLimits { by_user: 100, by_organization: 2_000 },
             documents: Documents::open(),
             cors_origins: Vec::new(),
             rules: Rules {
@@ -186,6 +192,10 @@ impl App {
         });
         let server = Arc::new(Server {
             engine: Arc::clone(&engine),
+            subscriptions: Subscriptions::new(
+                settings.subscription_limits,
+                settings.max_connections,
+            ),
             verifier: match settings.issuer {
                 Some(issuer) => {
                     Verifier::with_issuer(issuer, settings.claims, settings.clock).unwrap()

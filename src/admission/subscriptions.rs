@@ -1,0 +1,102 @@
+//! Open subscriptions: one user, and one organization, may have a limited number at the same time. A server counts for itself.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use entity::{OrganizationId, UserId};
+
+use crate::{
+    error::{Error, Result},
+    rate_limit::Throttle,
+};
+
+/// Seconds after which a refused client may try again: others rarely close their subscriptions sooner.
+const RETRY_AFTER: u64 = 30;
+
+/// How many subscriptions may be open at the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct SubscriptionLimits {
+    /// Of one user, in all organizations together.
+    pub by_user: usize,
+    /// Of one organization, by all of its members together.
+    pub by_organization: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    User(UserId),
+    Organization(OrganizationId),
+}
+
+/// Counts open subscriptions; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OpenSubscriptions(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: SubscriptionLimits,
+    open: Mutex<HashMap<Owner, usize>>,
+}
+
+/// One that is counted until it is dropped.
+#[derive(Debug)]
+pub struct OpenSubscription {
+    owners: [Owner; 2],
+    shared: Arc<Shared>,
+}
+
+impl OpenSubscriptions {
+    /// Counts from zero.
+    #[must_use]
+    pub fn new(limits: SubscriptionLimits) -> Self {
+        Self(Arc::new(Shared { limits, open: Mutex::default() }))
+    }
+
+    /// Counts one more.
+    ///
+    /// # Errors
+    ///
+    /// When the user or the organization has as many as it may.
+    pub fn open(&self, user: UserId, organization: OrganizationId) -> Result<OpenSubscription> {
+        let owners = [Owner::User(user), Owner::Organization(organization)];
+        let SubscriptionLimits { by_user, by_organization } = self.0.limits;
+        let mut open = self.0.lock();
+        let count = |owner| open.get(&owner).copied().unwrap_or_default();
+        let throttle = if count(owners[0]) >= by_user {
+            Some(Throttle::SubscriptionsOfUser)
+        } else if count(owners[1]) >= by_organization {
+            Some(Throttle::SubscriptionsOfOrganization)
+        } else {
+            None
+        };
+        if let Some(throttle) = throttle {
+            return Err(Error::RateLimited { throttle, retry_after: RETRY_AFTER });
+        }
+        for owner in owners {
+            *open.entry(owner).or_default() += 1;
+        }
+        Ok(OpenSubscription { owners, shared: Arc::clone(&self.0) })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OpenSubscription {
+    fn drop(&mut self) {
+        let mut open = self.shared.lock();
+        for owner in self.owners {
+            if let Some(count) = open.get_mut(&owner) {
+                *count -= 1;
+                if *count == 0 {
+                    open.remove(&owner);
+                }
+            }
+        }
+    }
+}

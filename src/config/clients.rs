@@ -1,0 +1,50 @@
+//! What clients may hold at the same time.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+use clap::Args;
+
+use super::at_least_one;
+use crate::admission::SubscriptionLimits;
+
+/// What clients may hold at the same time.
+#[derive(Args, Clone, Debug)]
+pub struct ClientsConfig {
+    /// Connections of one address (of IPv6: of a network of 64 bits) at the same time, and at most half of
+    /// MAX_CLIENT_CONNECTIONS. TRUSTED_PROXIES have no such limit.
+    #[arg(
+        long,
+        env = "MAX_CLIENT_CONNECTIONS_BY_ADDRESS",
+        value_name = "MAX_CLIENT_CONNECTIONS_BY_ADDRESS",
+        default_value_t = 1_000, value_parser = at_least_one
+    )]
+    pub max_client_connections_by_address: usize,
+
+    /// Seconds after which a WebSocket without an operation is closed.
+    #[arg(long, env = "WEBSOCKET_IDLE_TIMEOUT", value_name = "WEBSOCKET_IDLE_TIMEOUT", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub websocket_idle_timeout: u64,
+
+    /// Subscriptions that a user may have open at the same time.
+    #[arg(long, env = "MAX_SUBSCRIPTIONS", value_name = "MAX_SUBSCRIPTIONS", default_value_t = 100)]
+    pub max_subscriptions: usize,
+
+    /// The same for all members of an organization together.
+    #[arg(
+        long,
+        env = "MAX_SUBSCRIPTIONS_BY_ORGANIZATION",
+        value_name = "MAX_SUBSCRIPTIONS_BY_ORGANIZATION",
+        default_value_t = 2_000
+    )]
+    pub max_subscriptions_by_organization: usize,
+}
+
+impl ClientsConfig {
+    /// The limits on subscriptions.
+    #[must_use]
+    pub fn subscription_limits(&self) -> SubscriptionLimits {
+        SubscriptionLimits {
+            by_user: self.max_subscriptions,
+            by_organization: self.max_subscriptions_by_organization,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Subscriptions: each user, and each organization, may have a limited number. Events are read once for all subscriptions of one
+//! user to the same operation (`source.rs`), by organizations in turn, and each counts as a call of the organization.
+//!
+//! A subscription ends when the token expires, when the user may no longer see what it is about, when the organization's calls
+//! are used up, when events come faster than the client takes them, and when some may have been lost. The last event says why.
+
+mod audience;
+mod source;
+mod topic;
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use async_graphql::Response;
+use entity::{OrganizationId, UserId};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::{
+    admission::{FairQueue, OpenSubscription, OpenSubscriptions, SubscriptionLimits},
+    error::{Error, Result},
+    graphql::refusal,
+    metrics::Watching,
+    request::{Call, Engine, Prepared},
+    tenancy::{Access, Preference, WatchEnded},
+};
+use audience::{Audience, Event};
+use source::{Blueprint, Source};
+use topic::Topic;
+
+/// One event at a time is read for this many connections: requests come first.
+const CONNECTIONS_OF_EVENT: usize = 4;
+
+/// Everything that the answer to an event can depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    organization: OrganizationId,
+    user: UserId,
+    issuer: String,
+    subject: String,
+    email: Option<String>,
+    claim: Option<String>,
+    slug: Option<String>,
+    operation: Vec<u8>,
+}
+
+/// A source that runs, for as long as it has a subscriber.
+#[derive(Debug)]
+struct Running {
+    audience: Arc<Audience>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// The subscriptions of a server.
+#[derive(Debug)]
+pub struct Subscriptions {
+    open: OpenSubscriptions,
+    queue: FairQueue,
+    sources: Mutex<HashMap<Key, Weak<Running>>>,
+}
+
+/// One subscription.
+struct Subscriber {
+    events: mpsc::Receiver<Event>,
+    expiry: Pin<Box<Sleep>>,
+    request_id: Uuid,
+    ended: bool,
+    _source: Arc<Running>,
+    _open: OpenSubscription,
+    _watching: Watching,
+}
+
+impl Subscriptions {
+    /// None yet, of a server with so many connections for requests.
+    #[must_use]
+    pub fn new(limits: SubscriptionLimits, connections: usize) -> Self {
+        Self {
+            open: OpenSubscriptions::new(limits),
+            queue: FairQueue::new(connections / CONNECTIONS_OF_EVENT),
+            sources: Mutex::default(),
+        }
+    }
+
+    /// Begins to watch, and answers with the responses as JSON. What is committed from now on is among them.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not watch this, or here, or watches too much already, and when changes cannot be heard of.
+    pub async fn subscribe(
+        &self,
+        engine: Arc<Engine>,
+        prepared: Prepared,
+        call: Call,
+    ) -> Result<BoxStream<'static, String>> {
+        let topic = prepared.subscribes_to().and_then(Topic::of);
+        let topic = topic.ok_or_else(|| Error::internal("the field has no topic"))?;
+        let opening = async {
+            let opened = engine.open(&call, Access::Read, Preference::Home).await?;
+            let tenant = opened.session.authorize(topic.permission())?;
+            engine.count(&opened.session, opened.billing_version).await?;
+            Ok::<_, Error>((tenant.organization_id, opened.session.viewer().user_id))
+        };
+        let (organization, user) =
+            timeout(engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
+        let open = self.open.open(user, organization)?;
+        let left = call.caller.expires_at - engine.environment.clock.now();
+        let (watching, request_id) = (engine.metrics.subscription(), call.request_id);
+        let queue = self.queue.clone();
+        let blueprint = Blueprint { engine, prepared, call, topic, user, organization, queue };
+        let (source, events) = self.join(blueprint).await?;
+        let subscriber = Subscriber {
+            events,
+            expiry: Box::pin(sleep(left.to_std().unwrap_or_default())),
+            request_id,
+            ended: false,
+            _source: source,
+            _open: open,
+            _watching: watching,
+        };
+        Ok(stream::unfold(subscriber, |mut subscriber| async move {
+            let response = subscriber.next().await?;
+            Some((response, subscriber))
+        })
+        .boxed())
+    }
+
+    /// Joins the source that runs for the same user and operation, or starts it.
+    async fn join(&self, blueprint: Blueprint) -> Result<(Arc<Running>, mpsc::Receiver<Event>)> {
+        let key = Key::of(&blueprint);
+        if let Some(joined) = self.running(&key) {
+            return Ok(joined);
+        }
+        let audience = Arc::new(Audience::new());
+        let source = Source::begin(blueprint, Arc::clone(&audience)).await?;
+        // Another may have started meanwhile.
+        if let Some(joined) = self.running(&key) {
+            return Ok(joined);
+        }
+        let events = audience.join().ok_or_else(|| Error::unavailable(WatchEnded::Broken))?;
+        let task = AbortOnDropHandle::new(tokio::spawn(source.run()));
+        let running = Arc::new(Running { audience, _task: task });
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if sources.len() == sources.capacity() {
+            sources.retain(|_, source| source.strong_count() > 0);
+        }
+        sources.insert(key, Arc::downgrade(&running));
+        Ok((running, events))
+    }
+
+    fn running(&self, key: &Key) -> Option<(Arc<Running>, mpsc::Receiver<Event>)> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = sources.get(key).and_then(Weak::upgrade)?;
+        let events = running.audience.join()?;
+        Some((running, events))
+    }
+}
+
+impl Key {
+    fn of(blueprint: &Blueprint) -> Self {
+        let Blueprint { call, prepared, user, organization, .. } = blueprint;
+        let caller = &call.caller;
+        Self {
+            organization: *organization,
+            user: *user,
+            issuer: caller.issuer.clone(),
+            subject: caller.subject.clone(),
+            email: caller.email.clone(),
+            claim: caller.organization.clone(),
+            slug: call.destination.slug.clone(),
+            operation: prepared.fingerprint(),
+        }
+    }
+}
+
+impl Subscriber {
+    async fn next(&mut self) -> Option<String> {
+        if self.ended {
+            return None;
+        }
+        let event = tokio::select! {
+            biased;
+            () = &mut self.expiry => Event::End(Error::Unauthenticated("the token has expired")),
+            // A source that says nothing at its end has dropped this one.
+            event = self.events.recv() => {
+                event.unwrap_or_else(|| Event::End(Error::unavailable(WatchEnded::Behind)))
+            }
+        };
+        match event {
+            Event::Next(response) => Some(response.to_string()),
+            Event::End(error) => {
+                self.ended = true;
+                let response = Response::from_errors(vec![refusal(&error, self.request_id)]);
+                // Maps with text for keys are always JSON.
+                Some(serde_json::to_string(&response).unwrap_or_default())
+            }
+        }
+    }
+}
