@@ -160,8 +160,7 @@ mod tests {
         let [loud, quiet] = [organization(1), organization(2)];
         let mut permit = queue.permit(loud).now_or_never().unwrap().unwrap();
         let other = queue.permit(quiet).now_or_never().unwrap().unwrap();
-        let mut waiting: Vec<_> =
-            (0..1_000).map(|_| Box::pin(queue.permit(loud))).collect();
+        let mut waiting: Vec<_> = (0..1_000).map(|_| Box::pin(queue.permit(loud))).collect();
         for waiter in &mut waiting {
             assert!(waiter.now_or_never().is_none());
         }

@@ -25,7 +25,12 @@ pub struct ClientsConfig {
     pub websocket_idle_timeout: u64,
 
     /// Subscriptions that a user may have open at the same time.
-    #[arg(long, env = "MAX_SUBSCRIPTIONS", value_name = "MAX_SUBSCRIPTIONS", default_value_t = 100)]
+    #[arg(
+        long,
+        env = "MAX_SUBSCRIPTIONS",
+        value_name = "MAX_SUBSCRIPTIONS",
+        default_value_t = 100
+    )]
     pub max_subscriptions: usize,
 
     /// The same for all members of an organization together.

@@ -42,9 +42,7 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use crate::{
-    auth::Verifier, config::Introspection, request::Engine, subscription::Subscriptions,
-};
+use crate::{auth::Verifier, config::Introspection, request::Engine, subscription::Subscriptions};
 
 pub use admin::serve_admin;
 pub use connections::{STALL_TIMEOUT, serve};

@@ -229,7 +229,8 @@ fn longest_idle(
 ) -> Option<Arc<Occupant>> {
     let idle = occupants.values().filter_map(|occupant| Some((occupant.idle_since()?, occupant)));
     let idle = idle.filter(|(since, _)| *since <= idle_before);
-    idle.min_by_key(|(since, occupant)| (*since, occupant.id)).map(|(_, longest)| Arc::clone(longest))
+    idle.min_by_key(|(since, occupant)| (*since, occupant.id))
+        .map(|(_, longest)| Arc::clone(longest))
 }
 
 impl Place {

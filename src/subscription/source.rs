@@ -161,8 +161,7 @@ impl Blueprint {
         let Call { caller, destination, .. } = &self.call;
         let opening =
             open(placement, environment, caller, destination, Access::Read, Preference::Home);
-        let opened =
-            timeout(self.engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
+        let opened = timeout(self.engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
         let tenant = opened.session.authorize(self.topic.permission())?;
         if tenant.organization_id != self.organization {
             // The slug leads to another organization since.

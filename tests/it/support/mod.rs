@@ -14,6 +14,7 @@ pub mod pooler;
 pub mod process;
 pub mod served;
 pub mod stripe;
+pub mod websocket;
 
 /// Longer than anything takes on a busy machine: only what hangs is still under way after it.
 pub const HANG: std::time::Duration = std::time::Duration::from_mins(1);
