@@ -29,7 +29,11 @@ A body holds up to 20,000 JSON values, and no object in it a name twice; a docum
 - **Subscriptions**: over WebSocket with the protocol `graphql-transport-ws` (the token in `connectionParams.Authorization`), or as server-sent events with `Accept: text/event-stream`
   (graphql-sse, distinct connections). Browsers allow six connections to a host over HTTP/1.1, those of all tabs together: prefer the WebSocket, or HTTP/2.
 - **Without gaps**: subscribe first, then ask for what you show: over the same WebSocket, or once the event stream has begun. An event tells what a change left behind, so one that comes twice, or before the answer, does no harm. A subscription
-  ends with an error when its token expires, when the person may see no more, when it is too slow, and when events may have been lost: then subscribe and ask again.
+  ends with an error when its token expires, when the person may see no more, when the organization's calls are used up (`PLAN_LIMIT_EXCEEDED`), when it is too slow, and when events may have been lost: then subscribe and ask again.
+- **Limits of subscriptions**: a user and an organization may have a limited number open at the same time; one more is refused with `RATE_LIMITED`: end one that is not needed, or wait for `extensions.retryAfter` seconds. An event
+  counts as a call, once for all subscriptions of a user to the same operation with the same variables.
+- **When a WebSocket closes**: 4403 when its token has expired, after its subscriptions have ended with `UNAUTHENTICATED` and answers under way were sent: connect again with a new token. 1000 when no operation ran for a minute: connect
+  again for the next one. 1001 when the server stops, 1013 when it needs the connection for others: connect again, later. The other codes are those of the protocol, and mean a fault of the client.
 - **After a change**: `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }` reads in the same request what else has changed.
 - **Repeating safely**: send a mutation with the header `Idempotency-Key`, a UUID of your own, and repeat it with the same key when no answer came, after `UNAVAILABLE` with the outcome `UNKNOWN` too. It is done once, and answered alike
   (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`. While the first one still runs a repetition waits for it, five seconds at the most. What came to nothing is not kept: it is tried anew.
@@ -61,7 +65,9 @@ fn advice(code: ErrorCode) -> &'static str {
         ErrorCode::PlanLimitExceeded => {
             "Offer a larger plan. With status 429: wait for `extensions.retryAfter` seconds."
         }
-        ErrorCode::RateLimited => "Wait for `Retry-After` seconds.",
+        ErrorCode::RateLimited => {
+            "Wait for `Retry-After` seconds. Where the message names subscriptions: end some."
+        }
         ErrorCode::IdempotencyConflict => {
             "With `extensions.retryAfter`: repeat it with the same key after so many seconds. Otherwise it is another request, which needs a key of its own."
         }

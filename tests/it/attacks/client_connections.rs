@@ -21,8 +21,8 @@ const ANONYMOUS: &str =
 const NEVER: Duration = Duration::from_hours(1);
 
 async fn app_with(connections: usize, by_address: usize, min_idle: Duration) -> App {
-    let mut settings = Settings::default();
-    settings.trusted_proxies = vec!["127.0.0.9/32".parse().unwrap()];
+    let trusted_proxies = vec!["127.0.0.9/32".parse().unwrap()];
+    let mut settings = Settings { trusted_proxies, ..Settings::default() };
     settings.client_limits.connections = connections;
     settings.client_limits.connections_by_address = by_address;
     settings.client_limits.min_idle = min_idle;
