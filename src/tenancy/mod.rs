@@ -16,6 +16,7 @@ mod home;
 mod notices;
 mod open;
 mod openings;
+mod pending_changes;
 mod placement;
 mod pool;
 mod position;

@@ -8,10 +8,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,9 +19,14 @@ use sqlx::{
     Executor, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, watch};
 
-use super::{Access, Change, Transaction, driver::Parameters, pool::Connections};
+use super::{
+    Access, Change, Transaction,
+    driver::Parameters,
+    pending_changes::{Batch, PendingChanges},
+    pool::Connections,
+};
 use crate::error::{Error, Result};
 
 const CHANNEL: &str = "tenantry";
@@ -35,8 +37,7 @@ const COALESCE: Duration = Duration::from_millis(15);
 /// PostgreSQL's limit is 8000 bytes for a notice; this many changes fit.
 const CHANGES_OF_NOTICE: usize = 50;
 
-/// Changes that wait to be told, and those that a watcher may be behind.
-const QUEUE: usize = 10_000;
+/// Changes that a watcher may be behind.
 const BACKLOG: usize = 256;
 
 /// How long to wait for the connection that listens.
@@ -50,7 +51,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
-/// The notice that some were lost, of whatever organization.
+/// The notice of servers of earlier versions that some were lost, of whatever organization.
 const LOST: &str = "lost";
 
 /// Two numbers name the advisory lock of servers with watchers: "tenantry" in ASCII.
@@ -66,9 +67,10 @@ const TELL: &str = "SELECT pg_notify($1, notice) FROM unnest($2::text[]) notice
 struct Notice {
     organization: OrganizationId,
     changes: Vec<Change>,
+    /// Further changes were too many to be reported: the organization's watches must end.
+    #[serde(default)]
+    lost: bool,
 }
-
-type Told = (OrganizationId, Change);
 
 /// The notices of a database; cheap to clone.
 #[derive(Clone, Debug)]
@@ -78,14 +80,11 @@ pub struct Notices(Arc<Inner>);
 struct Inner {
     system: Connections,
     listen: PgConnectOptions,
-    queue: mpsc::Sender<Told>,
-    queued: tokio::sync::Mutex<mpsc::Receiver<Told>>,
+    pending: PendingChanges,
     watched: Mutex<HashMap<OrganizationId, broadcast::Sender<Change>>>,
     watchers: watch::Sender<usize>,
     /// The connection that listens is there.
     ready: watch::Sender<bool>,
-    /// Changes were lost before they were told: every watch must end.
-    lost: AtomicBool,
 }
 
 /// The changes of an organization from now on.
@@ -110,25 +109,20 @@ pub enum WatchEnded {
 
 impl Notices {
     pub(super) fn new(system: Connections, listen: PgConnectOptions) -> Self {
-        let (queue, queued) = mpsc::channel(QUEUE);
         Self(Arc::new(Inner {
             system,
             listen: listen.application_name("tenantry listen"),
-            queue,
-            queued: tokio::sync::Mutex::new(queued),
+            pending: PendingChanges::default(),
             watched: Mutex::default(),
             watchers: watch::Sender::new(0),
             ready: watch::Sender::new(false),
-            lost: AtomicBool::new(false),
         }))
     }
 
     /// Takes changes that were just committed, to tell them soon.
-    pub(super) fn publish(&self, changes: Vec<Told>) {
-        for change in changes {
-            if self.0.queue.try_send(change).is_err() {
-                self.0.lost.store(true, Ordering::Relaxed);
-            }
+    pub(super) fn publish(&self, changes: Vec<(OrganizationId, Change)>) {
+        if !changes.is_empty() {
+            self.0.pending.add(changes);
         }
     }
 
@@ -138,12 +132,7 @@ impl Notices {
     ///
     /// When the database fails.
     pub async fn flush(&self) -> Result<()> {
-        let mut queued = self.0.queued.lock().await;
-        let mut changes = Vec::new();
-        while let Ok(change) = queued.try_recv() {
-            changes.push(change);
-        }
-        self.tell(&changes, false).await
+        self.tell(&self.0.pending.take()).await
     }
 
     /// Watches an organization. What was committed before may be told or not, what is committed from now on is.
@@ -184,20 +173,15 @@ impl Notices {
     }
 
     async fn tell_on(&self, mut stop: watch::Receiver<bool>) {
-        let mut queued = self.0.queued.lock().await;
-        let mut changes = Vec::new();
         loop {
             let stopping = tokio::select! {
                 biased;
-                count = queued.recv_many(&mut changes, QUEUE) => count == 0,
+                () = self.0.pending.arrived() => false,
                 // The sender may be gone: that is a stop as well.
                 _ = stop.wait_for(|stop| *stop) => true,
             };
             tokio::time::sleep(COALESCE).await;
-            while let Ok(change) = queued.try_recv() {
-                changes.push(change);
-            }
-            self.tell_until_told(&mut changes, &stop).await;
+            self.tell_until_told(&stop).await;
             if stopping {
                 return;
             }
@@ -205,51 +189,34 @@ impl Notices {
     }
 
     /// A database that is away comes back; whoever watches meanwhile must not miss what was committed before.
-    async fn tell_until_told(&self, changes: &mut Vec<Told>, stop: &watch::Receiver<bool>) {
+    async fn tell_until_told(&self, stop: &watch::Receiver<bool>) {
         loop {
-            if changes.len() > QUEUE {
-                self.0.lost.store(true, Ordering::Relaxed);
-                changes.clear();
+            let batch = self.0.pending.take();
+            let Err(error) = self.tell(&batch).await else { return };
+            tracing::warn!(%error, "changes were not told: again soon");
+            self.0.pending.put_back(batch);
+            if *stop.borrow() {
+                return;
             }
-            let lost = self.0.lost.swap(false, Ordering::Relaxed);
-            match self.tell(changes, lost).await {
-                Ok(()) => {
-                    changes.clear();
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "changes were not told: again soon");
-                    self.0.lost.fetch_or(lost, Ordering::Relaxed);
-                    if *stop.borrow() {
-                        return;
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn tell(&self, changes: &[Told], lost: bool) -> Result<()> {
-        let mut by_organization: HashMap<OrganizationId, Vec<Change>> = HashMap::new();
-        for (organization, change) in changes {
-            let changes = by_organization.entry(*organization).or_default();
-            if !changes.contains(change) {
-                changes.push(change.clone());
-            }
-        }
-        let mut notices = Vec::new();
-        if lost {
-            notices.push(LOST.to_owned());
-        }
-        for (organization, changes) in by_organization {
-            for changes in changes.chunks(CHANGES_OF_NOTICE) {
-                let notice = Notice { organization, changes: changes.to_vec() };
-                notices.push(serde_json::to_string(&notice).map_err(Error::internal)?);
-            }
-        }
-        if notices.is_empty() {
+    async fn tell(&self, batch: &Batch) -> Result<()> {
+        if batch.is_empty() {
             return Ok(());
         }
+        let mut notices = Vec::new();
+        for organization in batch.lost() {
+            notices.push(Notice { organization, changes: Vec::new(), lost: true });
+        }
+        for (organization, changes) in batch.changes() {
+            for changes in changes.chunks(CHANGES_OF_NOTICE) {
+                notices.push(Notice { organization, changes: changes.to_vec(), lost: false });
+            }
+        }
+        let notices = notices.iter().map(serde_json::to_string);
+        let notices = notices.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
         let values = vec![
             CHANNEL.into(),
             notices.into(),
@@ -322,7 +289,11 @@ impl Notices {
             tracing::warn!("a notice was not understood");
             return;
         };
-        let watched = self.watched();
+        let mut watched = self.watched();
+        if notice.lost {
+            // Without a sender its watches end.
+            watched.remove(&notice.organization);
+        }
         let Some(sender) = watched.get(&notice.organization) else {
             return;
         };

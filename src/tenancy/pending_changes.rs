@@ -1,0 +1,154 @@
+//! Changes that were committed and wait to be published, by organization. Their number is limited: when there are too many, the
+//! organization with the most loses its own, and its subscriptions end. So no organization can end those of another.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use entity::OrganizationId;
+use tokio::sync::Notify;
+
+use super::Change;
+
+/// Changes that wait at the same time.
+const MOST: usize = 10_000;
+
+/// What waits.
+#[derive(Debug, Default)]
+pub(super) struct PendingChanges {
+    batch: Mutex<Batch>,
+    arrived: Notify,
+}
+
+/// Changes that are published together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    count: usize,
+    changes: HashMap<OrganizationId, Changes>,
+    /// Organizations whose changes were too many.
+    lost: HashSet<OrganizationId>,
+}
+
+/// The changes of one organization, each once, in the order of their commits.
+#[derive(Debug, Default)]
+struct Changes {
+    ordered: Vec<Change>,
+    known: HashSet<Change>,
+}
+
+impl PendingChanges {
+    /// Adds changes. An equal one that waits already stands for both.
+    pub(super) fn add(&self, changes: impl IntoIterator<Item = (OrganizationId, Change)>) {
+        let mut batch = self.lock();
+        for (organization, change) in changes {
+            batch.add(organization, change);
+        }
+        drop(batch);
+        self.arrived.notify_one();
+    }
+
+    /// Takes all that waits.
+    pub(super) fn take(&self) -> Batch {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// Returns what could not be published; what has come since may be published before it.
+    pub(super) fn put_back(&self, batch: Batch) {
+        let mut waiting = self.lock();
+        for organization in batch.lost {
+            waiting.lose(organization);
+        }
+        for (organization, changes) in batch.changes {
+            for change in changes.ordered {
+                waiting.add(organization, change);
+            }
+        }
+    }
+
+    /// Resolves when changes were added since the last time.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0 && self.lost.is_empty()
+    }
+
+    /// The changes of each organization.
+    pub(super) fn changes(&self) -> impl Iterator<Item = (OrganizationId, &[Change])> {
+        self.changes
+            .iter()
+            .map(|(organization, changes)| (*organization, changes.ordered.as_slice()))
+    }
+
+    /// The organizations whose subscriptions must end.
+    pub(super) fn lost(&self) -> impl Iterator<Item = OrganizationId> {
+        self.lost.iter().copied()
+    }
+
+    fn add(&mut self, organization: OrganizationId, change: Change) {
+        if self.lost.contains(&organization) {
+            return;
+        }
+        let changes = self.changes.entry(organization).or_default();
+        if !changes.known.insert(change.clone()) {
+            return;
+        }
+        changes.ordered.push(change);
+        self.count += 1;
+        if self.count > MOST {
+            let most = self.changes.iter().max_by_key(|(_, changes)| changes.ordered.len());
+            if let Some(loser) = most.map(|(organization, _)| *organization) {
+                self.lose(loser);
+            }
+        }
+    }
+
+    fn lose(&mut self, organization: OrganizationId) {
+        let changes = self.changes.remove(&organization);
+        self.count -= changes.map_or(0, |changes| changes.ordered.len());
+        self.lost.insert(organization);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entity::ProjectId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn organization(number: u128) -> OrganizationId {
+        OrganizationId(Uuid::from_u128(number))
+    }
+
+    fn changes(of: u128, count: usize) -> impl Iterator<Item = (OrganizationId, Change)> {
+        let ids = (0..count as u128).map(|id| Change::Project(ProjectId(Uuid::from_u128(id))));
+        ids.map(move |change| (organization(of), change))
+    }
+
+    #[test]
+    fn only_the_organization_with_the_most_changes_loses_any() {
+        let pending = PendingChanges::default();
+        pending.add(changes(1, 100));
+        pending.add(changes(2, 3 * MOST));
+        pending.add(changes(1, 200));
+        let batch = pending.take();
+        assert_eq!(batch.lost().collect::<Vec<_>>(), [organization(2)]);
+        let kept: Vec<_> =
+            batch.changes().map(|(organization, changes)| (organization, changes.len())).collect();
+        assert_eq!(kept, [(organization(1), 200)]);
+        pending.put_back(batch);
+        pending.add(changes(2, 1));
+        let batch = pending.take();
+        assert_eq!((batch.count, batch.lost().count()), (200, 1));
+        assert!(pending.take().is_empty());
+    }
+}
