@@ -15,12 +15,13 @@ use std::{hint::black_box, num::NonZeroU32, sync::Arc, time::Duration};
 use criterion::Criterion;
 use serde_json::json;
 use tenantry::{
-    admission::{AdmissionLimits, Attempts, Gates},
+    admission::{AdmissionLimits, Attempts, Gates, RateLimiter, Source},
     auth::{Caller, Claims, Verifier},
     clock::Clock,
     config::parse_database_url,
     graphql::{Limits, document::GraphqlRequest},
     metrics::Metrics,
+    rate_limit::Throttle,
     request::{Call, Engine},
     schema::Api,
     tenancy::{
@@ -77,8 +78,15 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
     Ok(Engine {
         api: api()?,
         meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
-        gates: Gates::new(AdmissionLimits { running: 1, waiting: 1, wait: Duration::from_secs(5) }),
+        gates: Gates::new(AdmissionLimits {
+            running: 1,
+            outside: 1,
+            reading: 1,
+            waiting: 1,
+            wait: Duration::from_secs(5),
+        }),
         attempts: Attempts::new(NonZeroU32::MAX, NonZeroU32::MAX),
+        operations: RateLimiter::new(Throttle::Rate, NonZeroU32::MAX, NonZeroU32::MAX),
         metrics,
         mutations: TaskTracker::new(),
         placement,
@@ -135,17 +143,22 @@ fn document(criterion: &mut Criterion, runtime: &Runtime, engine: &Engine) -> Re
     criterion.bench_function("document, read for the first time", |bench| {
         bench.iter(|| {
             n += 1;
-            runtime.block_on(api.read(asked(format!("{DASHBOARD} # {n}")))).is_ok()
+            runtime
+                .block_on(api.read(asked(format!("{DASHBOARD} # {n}")), async { Ok(()) }))
+                .is_ok()
         });
     });
     criterion.bench_function("document, read before", |bench| {
-        bench.iter(|| runtime.block_on(api.read(asked(DASHBOARD.to_owned()))).is_ok());
+        bench.iter(|| {
+            runtime.block_on(api.read(asked(DASHBOARD.to_owned()), async { Ok(()) })).is_ok()
+        });
     });
     let introspection = "{ __type(name: \"Project\") { name fields { name type { name kind } } } }";
     let answer = |runtime: &Runtime| {
         runtime.block_on(async {
-            let prepared = engine.prepare(asked(introspection.to_owned())).await.ok()?;
-            Some(engine.introspect(prepared).await)
+            let prepared =
+                engine.prepare(asked(introspection.to_owned()), Source::default()).await.ok()?;
+            Some(engine.introspect(prepared, Source::default()).await)
         })
     };
     criterion.bench_function("execution that needs no database", |bench| {
@@ -177,8 +190,10 @@ fn session(
     };
     let dashboard = || {
         runtime.block_on(async {
-            let prepared =
-                engine.prepare(asked(DASHBOARD.to_owned())).await.map_err(|_| "refused")?;
+            let prepared = engine
+                .prepare(asked(DASHBOARD.to_owned()), Source::default())
+                .await
+                .map_err(|_| "refused")?;
             Ok::<_, Failure>(Arc::clone(engine).execute(prepared, call.clone()).await)
         })
     };

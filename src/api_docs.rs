@@ -36,7 +36,8 @@ A body holds up to 20,000 JSON values, and no object in it a name twice; a docum
   again for the next one. 1001 when the server stops, 1013 when it needs the connection for others: connect again, later. The other codes are those of the protocol, and mean a fault of the client.
 - **After a change**: `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }` reads in the same request what else has changed.
 - **Repeating safely**: send a mutation with the header `Idempotency-Key`, a UUID of your own, and repeat it with the same key when no answer came, after `UNAVAILABLE` with the outcome `UNKNOWN` too. It is done once, and answered alike
-  (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`. While the first one still runs a repetition waits for it, five seconds at the most. What came to nothing is not kept: it is tried anew.
+  (`Idempotency-Replayed: true`) for a day. A key belongs to a person in an organization; with another request it is refused with `IDEMPOTENCY_CONFLICT`, and so is a repetition by a caller whose role is
+  lower by then, because the answer may hold what only the former role may see. Each repetition counts as a call. While the first one still runs a repetition waits for it, five seconds at the most. What came to nothing is not kept: it is tried anew.
   After `leaveOrganization` and `deleteOrganization` a repetition gets `NOT_FOUND`: it was done. A mutation that asks Stripe keeps its key as soon as it has asked: while it runs, and for twice `REQUEST_TIMEOUT` if it broke off, a repetition gets
   `IDEMPOTENCY_CONFLICT` with `extensions.retryAfter`, and after that Stripe is asked anew.
 - **From a replica**: where the service has one, a query with the header `Max-Staleness: SECONDS` may be answered by it: then everything that was committed longer ago than that is in the answer. `Served-By: replica` or `primary` tells who has answered; nobody
@@ -69,7 +70,7 @@ fn advice(code: ErrorCode) -> &'static str {
             "Wait for `Retry-After` seconds. Where the message names subscriptions: end some."
         }
         ErrorCode::IdempotencyConflict => {
-            "With `extensions.retryAfter`: repeat it with the same key after so many seconds. Otherwise it is another request, which needs a key of its own."
+            "With `extensions.retryAfter`: repeat it with the same key after so many seconds. Otherwise read the message: the request was done, or it is another one, which needs another key."
         }
         ErrorCode::GraphqlParseFailed | ErrorCode::GraphqlValidationFailed => {
             "Mend the document: check it against the schema when you build."

@@ -42,8 +42,9 @@ pub enum ErrorCode {
     PlanLimitExceeded,
     /// Too many requests. HTTP 429 with `Retry-After`.
     RateLimited,
-    /// An idempotency key was used before with another request; with `extensions.retryAfter`: the request with this key still runs.
-    /// HTTP 409.
+    /// An idempotency key was used before: with another request, or with this one, whose answer
+    /// cannot be given again because it was too long or the caller's role is lower now; with
+    /// `extensions.retryAfter`: the request with this key still runs. HTTP 409.
     IdempotencyConflict,
     /// The document is not GraphQL. HTTP 400, or 200 for `application/json`.
     GraphqlParseFailed,

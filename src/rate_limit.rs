@@ -20,6 +20,13 @@ pub enum Throttle {
     /// More of them wait than may.
     #[error("too many requests wait")]
     Waiting,
+    /// Callers outside organizations, or new documents, wait for each other for too long, or too
+    /// many of them wait.
+    #[error("too many requests outside organizations, or with new documents, run at the same time")]
+    Shared,
+    /// A user or an address sends more operations than it may.
+    #[error("too many operations")]
+    Rate,
     /// Something is tried again and again.
     #[error("too many attempts")]
     Attempts,

@@ -56,8 +56,15 @@ pub const BILLING: [&str; 6] = [
     "createBillingPortalSession",
 ];
 
-/// Mutations whose input could be guessed, or that send mail: a person has only so many attempts a minute.
-pub const GUESSABLE: [&str; 3] = ["acceptInvitation", "inviteMember", "resendInvitation"];
+/// Mutations whose input could be guessed, or that send mail: a user has a number of attempts a
+/// minute, committed or not. The answer to a slug says whether it is taken.
+pub const GUESSABLE: [&str; 5] = [
+    "acceptInvitation",
+    "createOrganization",
+    "inviteMember",
+    "resendInvitation",
+    "updateOrganization",
+];
 
 /// What can be asked.
 #[derive(Debug, Default, MergedObject)]
@@ -146,16 +153,23 @@ impl Api {
         })
     }
 
-    /// Reads a request and holds it against limits and rules. Nothing is executed.
+    /// Reads a request and holds it against limits and rules. Nothing is executed. A document that
+    /// was not read before costs time: `turn` resolves to the right to read it, and is kept until
+    /// that is done.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
-    pub async fn read(&self, request: GraphqlRequest) -> Result<Document, Vec<ServerError>> {
+    /// What is wrong with it, or why there is no turn.
+    pub async fn read<T>(
+        &self,
+        request: GraphqlRequest,
+        turn: impl Future<Output = Result<T, Vec<ServerError>>>,
+    ) -> Result<Document, Vec<ServerError>> {
         let GraphqlRequest { query, operation_name, variables } = request;
         let key = (query, operation_name);
         let known = self.known.get(&key);
         let is_known = known.is_some();
+        let _turn = if is_known { None } else { Some(turn.await?) };
         let document = known
             .map_or_else(
                 || {
@@ -174,7 +188,8 @@ impl Api {
             let refusal = self.meter.execute_stream(request).next().await;
             refusal.map_or_else(Vec::new, |response| response.errors)
         } else {
-            self.meter.execute(request).await.errors
+            // Large, and rarely needed: most documents are known.
+            Box::pin(self.meter.execute(request)).await.errors
         };
         if !errors.is_empty() {
             return Err(errors);

@@ -56,6 +56,9 @@ impl Server {
             .env("JWT_SECRET", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
+            // One address, and few users, send all the load.
+            .env("MAX_OPERATIONS", u32::MAX.to_string())
+            .env("MAX_OPERATIONS_BY_ADDRESS", u32::MAX.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,6 +1,11 @@
-//! Turns: an organization has so many at a time, and so many requests that wait for one. Whose organization a request is for is known
-//! only when the database has said so; who was let into one before is taken for a member of it, and everybody else waits with
-//! themselves alone. So nobody takes the turns of an organization that they are not in.
+//! Turns: how many requests of one organization run, and how many wait, at the same time. The
+//! database alone says which organization a request is for; a caller whom it let into one before is
+//! treated as a member. So no caller takes the turns of an organization that it is not in.
+//!
+//! All other callers share a few turns, and so do new documents, which take time to read. A caller
+//! first waits until it has no other request among them, then for one of the shared turns: so it
+//! has at most one request in front of another caller, however many it sends. Callers that name an
+//! organization may be members on their way in, and do not wait behind callers that name none.
 
 use std::{
     collections::HashMap,
@@ -20,6 +25,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::{Source, rate::network};
 use crate::{
     auth::Caller,
     error::{Error, Result},
@@ -30,22 +36,46 @@ use crate::{
 /// Ways into organizations that are remembered.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 
-/// How much one organization, person or address may ask for.
+/// How much may run, and wait, at the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
-    /// Requests that run at the same time.
+    /// Requests of one organization that run at the same time.
     pub running: usize,
+    /// Requests of all callers outside organizations that run at the same time, and as many of
+    /// callers who name one and were not let in yet.
+    pub outside: usize,
+    /// New documents that are read, and introspections that are answered, at the same time.
+    pub reading: usize,
     /// Requests that wait for their turn.
     pub waiting: usize,
     /// How long one waits.
     pub wait: Duration,
 }
 
-/// Whose turn it is. People are known by hashes: two that share one would share their turns, and nothing else.
+/// Whose turn it is. Users and addresses are known by hashes: two with one hash share their turns,
+/// and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Organization(OrganizationId),
-    Person(u64),
+    /// One user, or one address without a token: it has one turn at a time of those below.
+    One(u64),
+    /// Callers who name an organization that they were not let into before.
+    Arriving,
+    /// Callers who name no organization.
+    Outside,
+    /// Documents that were not read before.
+    Reading,
+}
+
+impl AdmissionLimits {
+    fn turns_of(&self, key: Key) -> usize {
+        match key {
+            Key::Organization(_) => self.running,
+            Key::One(_) => 1,
+            Key::Arriving | Key::Outside => self.outside,
+            Key::Reading => self.reading,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,15 +108,38 @@ impl Gates {
         }))
     }
 
-    /// Waits for a turn: of the organization that the caller was let into on this way before, else of the caller alone.
+    /// Waits for a turn: of the organization that the caller was let into on this way before, else
+    /// one of those that all other callers share.
     ///
     /// # Errors
     ///
     /// When too many wait already, or the turn does not come in time.
     pub async fn turn(&self, caller: &Caller, destination: &Destination) -> Result<Turn> {
-        let known = self.known(caller, destination);
-        let person = || Key::Person(self.0.hasher.hash_one((&caller.issuer, &caller.subject)));
-        self.wait(known.map_or_else(person, Key::Organization)).await
+        if let Some(organization) = self.known(caller, destination) {
+            return self.wait(Key::Organization(organization)).await;
+        }
+        let names_one = destination.slug.is_some() || caller.organization.is_some();
+        let shared = if names_one { Key::Arriving } else { Key::Outside };
+        let source = Source { caller: Some(caller), address: None };
+        self.shared_turn(source, shared).await
+    }
+
+    /// Waits for a turn to read a document that was not read before, or to answer introspection.
+    ///
+    /// # Errors
+    ///
+    /// As [`turn`](Self::turn).
+    pub async fn turn_to_read(&self, source: Source<'_>) -> Result<Turn> {
+        self.shared_turn(source, Key::Reading).await
+    }
+
+    async fn shared_turn(&self, source: Source<'_>, shared: Key) -> Result<Turn> {
+        let caller = source.caller.map(|caller| (&caller.issuer, &caller.subject));
+        let address = source.address.filter(|_| caller.is_none()).map(network);
+        let alone = self.wait(Key::One(self.0.hasher.hash_one((caller, address)))).await?;
+        let mut turn = self.wait(shared).await?;
+        turn.alone = Some(Box::new(alone));
+        Ok(turn)
     }
 
     /// Where this way led before.
@@ -135,12 +188,14 @@ impl Gates {
     /// How many have a turn now, and how many wait for one.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
-        lock(&self.0.gates).values().fold((0, 0), |(running, waiting), gate| {
+        lock(&self.0.gates).iter().fold((0, 0), |(running, waiting), (key, gate)| {
             let free = gate.turns.available_permits();
-            (
-                running + self.0.limits.running.saturating_sub(free),
-                waiting + gate.waiting.load(Ordering::Relaxed),
-            )
+            let taken = match key {
+                // No session is open for these.
+                Key::One(_) | Key::Reading => 0,
+                key => self.0.limits.turns_of(*key).saturating_sub(free),
+            };
+            (running + taken, waiting + gate.waiting.load(Ordering::Relaxed))
         })
     }
 
@@ -153,26 +208,36 @@ impl Gates {
         }
         let waiting = Waiting(gate);
         if waiting.0.waiting.fetch_add(1, Ordering::Relaxed) >= self.0.limits.waiting {
-            return Err(Error::RateLimited { throttle: Throttle::Waiting, retry_after: 1 });
+            return Err(too_many(key, Throttle::Waiting));
         }
         match timeout(self.0.limits.wait, turns.acquire_owned()).await {
             Ok(permit) => {
                 turn.permit = Some(permit.map_err(Error::internal)?);
                 Ok(turn)
             }
-            Err(_) => Err(Error::RateLimited { throttle: Throttle::Running, retry_after: 1 }),
+            Err(_) => Err(too_many(key, Throttle::Running)),
         }
     }
 
     /// In this order: the gate is to be dropped before the turn, which looks for others.
     fn begin(&self, key: Key) -> (Turn, Arc<Gate>) {
         let gate = Arc::clone(lock(&self.0.gates).entry(key).or_insert_with(|| {
-            let turns = Arc::new(Semaphore::new(self.0.limits.running));
+            let turns = Arc::new(Semaphore::new(self.0.limits.turns_of(key)));
             Arc::new(Gate { turns, waiting: AtomicUsize::new(0) })
         }));
-        let turn = Turn { key, gate: Some(Arc::clone(&gate)), permit: None, gates: self.clone() };
+        let gates = self.clone();
+        let turn = Turn { key, gate: Some(Arc::clone(&gate)), permit: None, alone: None, gates };
         (turn, gate)
     }
+}
+
+/// The refusal of one more; `throttle` is what an organization has too much of.
+fn too_many(key: Key, throttle: Throttle) -> Error {
+    let throttle = match key {
+        Key::Organization(_) => throttle,
+        _ => Throttle::Shared,
+    };
+    Error::RateLimited { throttle, retry_after: 1 }
 }
 
 /// The right to run; given back when it is dropped.
@@ -181,6 +246,8 @@ pub struct Turn {
     key: Key,
     gate: Option<Arc<Gate>>,
     permit: Option<OwnedSemaphorePermit>,
+    /// The caller's only turn among those that all callers share; ends with this one.
+    alone: Option<Box<Turn>>,
     gates: Gates,
 }
 

@@ -94,6 +94,13 @@ impl Permission {
         rank(role) >= rank(least)
     }
 
+    /// Whether a role includes all that `another` one does.
+    #[must_use]
+    pub fn all_granted_to(role: OrgRole, another: OrgRole) -> bool {
+        let mut all = Self::ALL.iter();
+        all.all(|permission| permission.granted_to(role) || !permission.granted_to(another))
+    }
+
     /// The name as clients see it, for example `PROJECT_CREATE`.
     #[must_use]
     pub fn name(self) -> &'static str {

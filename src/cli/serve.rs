@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::{
     Failure, runtime,
-    server::{build, stop_signal},
+    server::{build, serve_operators, stop_signal},
 };
 use crate::{
     background::Background,
@@ -39,9 +39,7 @@ impl Serve {
         runtime()?.block_on(async {
             let placement = Placement::shared(&options).map_err(Failure::new)?;
             let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
-            let local_metrics = self.listen.admin_addr.is_none();
-            let server =
-                build(&self.http, &self.jwt, &self.rules, placement, Vec::new(), local_metrics)?;
+            let server = build(&self.http, &self.jwt, &self.rules, placement, Vec::new())?;
             let problems = http::problems(&server.engine.placement).await;
             match problems.as_slice() {
                 [] => {}
@@ -66,13 +64,7 @@ impl Serve {
             })?;
             let address = listener.local_addr().map_err(Failure::new)?;
 
-            if let Some(address) = self.listen.admin_addr {
-                let listener = TcpListener::bind(address)
-                    .await
-                    .map_err(|error| Failure::new(format!("ADMIN_ADDR {address}: {error}")))?;
-                tracing::info!(%address, "for operators");
-                tokio::spawn(http::serve_admin(listener, Arc::clone(&server)));
-            }
+            serve_operators(self.listen.admin_addr, &server).await?;
             let signal = stop_signal()?;
             let stop = async {
                 signal.await;

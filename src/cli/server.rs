@@ -1,8 +1,9 @@
 //! What `dev` and `serve` share: a server made from settings, and its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -11,11 +12,14 @@ use tokio_util::task::TaskTracker;
 
 use super::Failure;
 use crate::{
-    admission::{AdmissionLimits, Attempts, Gates},
+    admission::{AdmissionLimits, Attempts, Gates, RateLimiter},
     clock::Clock,
     config::{HttpConfig, JwtConfig, RulesConfig},
-    http::{ClientLimits, Documents, MIN_IDLE, Person, Readiness, STALL_TIMEOUT, Server},
+    http::{
+        ClientLimits, Documents, MIN_IDLE, Person, Readiness, STALL_TIMEOUT, Server, serve_admin,
+    },
     metrics::Metrics,
+    rate_limit::Throttle,
     request::Engine,
     schema::Api,
     subscription::Subscriptions,
@@ -30,20 +34,28 @@ pub(super) fn build(
     rules: &RulesConfig,
     placement: Placement,
     people: Vec<Person>,
-    local_metrics: bool,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
     let environment = rules.environment(clock.clone(), jwt).map_err(Failure::new)?;
     let metrics = Metrics::new();
+    let connections = placement.max_connections();
     let engine = Engine {
         api: Api::new(http.limits()).map_err(Failure::new)?,
         meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
         gates: Gates::new(AdmissionLimits {
-            running: (placement.max_connections() / 2).max(1),
+            running: (connections / 2).max(1),
+            outside: (connections / 4).max(1),
+            // The other processors are left for requests whose documents are known.
+            reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
             waiting: http.max_waiting,
             wait: placement.acquire_timeout(),
         }),
         attempts: Attempts::new(http.max_attempts, http.max_attempts_by_address),
+        operations: RateLimiter::new(
+            Throttle::Rate,
+            http.max_operations,
+            http.max_operations_by_address,
+        ),
         metrics,
         mutations: TaskTracker::new(),
         placement,
@@ -66,7 +78,6 @@ pub(super) fn build(
             None => Documents::open(),
         },
         cors_origins: http.cors_origins.clone(),
-        local_metrics,
         client_limits: client_limits(http),
         stop: watch::Sender::new(false),
         readiness: Readiness::default(),
@@ -86,6 +97,22 @@ fn client_limits(http: &HttpConfig) -> ClientLimits {
         stall_timeout: STALL_TIMEOUT,
         min_idle: MIN_IDLE,
     }
+}
+
+/// Serves operators at `ADMIN_ADDR`, where it is set.
+pub(super) async fn serve_operators(
+    address: Option<SocketAddr>,
+    server: &Arc<Server>,
+) -> Result<(), Failure> {
+    if let Some(address) = address {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| Failure::new(format!("ADMIN_ADDR {address}: {error}")))?;
+        let address = listener.local_addr().map_err(Failure::new)?;
+        tracing::info!(%address, "for operators");
+        tokio::spawn(serve_admin(listener, Arc::clone(server)));
+    }
+    Ok(())
 }
 
 /// Listens, from now on, for somebody who asks the process to end: Ctrl-C, or SIGTERM. The future resolves when they do.

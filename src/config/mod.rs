@@ -252,7 +252,21 @@ pub struct HttpConfig {
     #[arg(long, env = "MAX_WAITING", value_name = "MAX_WAITING", default_value_t = 256)]
     pub max_waiting: usize,
 
-    /// Attempts a minute that a person has at making, sending and accepting invitations.
+    /// Operations a minute that a user may send; larger ones count more.
+    #[arg(long, env = "MAX_OPERATIONS", value_name = "MAX_OPERATIONS", default_value = "12000")]
+    pub max_operations: NonZeroU32,
+
+    /// The same for an address, which many users may share.
+    #[arg(
+        long,
+        env = "MAX_OPERATIONS_BY_ADDRESS",
+        value_name = "MAX_OPERATIONS_BY_ADDRESS",
+        default_value = "120000"
+    )]
+    pub max_operations_by_address: NonZeroU32,
+
+    /// Attempts a minute that a user has at creating and changing organizations, whose slugs could
+    /// be guessed, and at making, sending and accepting invitations.
     #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
     pub max_attempts: NonZeroU32,
 
@@ -345,7 +359,8 @@ pub struct ListenConfig {
     #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4000")]
     pub listen_addr: SocketAddr,
 
-    /// Address and port for operators alone: /metrics, /readyz, /healthz. Without it /metrics answers this machine at LISTEN_ADDR.
+    /// Address and port for operators alone: /metrics, /readyz, /healthz. Without it there are no
+    /// metrics.
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
     pub admin_addr: Option<SocketAddr>,
 }

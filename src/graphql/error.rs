@@ -1,5 +1,7 @@
 //! From errors to what clients see of them: message, code and details out, the cause into the log.
 
+use std::sync::Arc;
+
 use async_graphql::{ErrorExtensionValues, PathSegment, Pos, Response, ServerError, Value};
 use uuid::Uuid;
 
@@ -46,6 +48,7 @@ fn place(path: &[PathSegment]) -> String {
 pub fn refusal(error: &Error, request_id: Uuid) -> ServerError {
     let mut refused = ServerError::new(error.to_string(), None);
     refused.extensions = Some(extensions(error, request_id));
+    refused.source = Some(Arc::new(error.clone()));
     refused
 }
 

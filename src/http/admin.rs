@@ -1,17 +1,17 @@
-//! What operators look at, on an address of its own: metrics, and whether the server lives and is ready.
+//! What operators look at, at `ADMIN_ADDR` alone: metrics, and whether the server lives and is ready.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
 
-use super::{Server, health};
+use super::{Server, headers, health};
 use crate::metrics::Snapshot;
 
 /// A database that does not answer must not keep the other figures back.
@@ -29,24 +29,9 @@ pub async fn serve_admin(listener: TcpListener, server: Arc<Server>) -> std::io:
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz));
+        .route("/readyz", get(health::readyz))
+        .layer(headers::not_cached());
     axum::serve(listener, routes.with_state(server)).await
-}
-
-/// Without an address of their own the metrics are where everything is, but only for this machine.
-pub(super) async fn local_metrics(
-    state: State<Arc<Server>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-) -> Response {
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-    let is_local = peer.ip().to_canonical().is_loopback()
-        && !forwarded.iter().any(|name| headers.contains_key(*name));
-    if is_local && state.local_metrics {
-        metrics(state).await
-    } else {
-        StatusCode::NOT_FOUND.into_response()
-    }
 }
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {

@@ -23,11 +23,12 @@ use super::{
         decorate, errors_only, failed, json, status, tell_rate_limit, tell_replayed, tell_timing,
     },
     authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
+    charge::receive,
     client_ip::client_ip,
     documents::Asked,
     freshness::{Told, freshness},
-    headers::{IDEMPOTENCY_KEY, request_id},
-    incoming::{Incoming, Unsupported, from_body, from_query, is_json},
+    headers::{idempotency_key, request_id},
+    incoming::{Incoming, Unsupported, is_json},
     negotiate::{MediaType, accepts_events, negotiate},
     places::Place,
     results::{json as serialize, prepare},
@@ -35,10 +36,10 @@ use super::{
     websocket::{Connection, PROTOCOL},
 };
 use crate::{
+    admission::Source,
     auth::VerifyError,
     config::Introspection,
     error::Error,
-    idempotency::IdempotencyKey,
     rate_limit::RateLimit,
     request::{Answer, Call, Prepared},
     tenancy::Destination,
@@ -185,10 +186,11 @@ impl Exchange {
                 return Ok(failed(self.media, error, self.request_id));
             }
         };
-        let incoming = if self.method == Method::GET {
-            Incoming::One(from_query(query)?)
-        } else {
-            from_body(headers, body, self.server.max_body_bytes).await?
+        let source = Source { caller: caller.as_deref(), address: self.destination.client_ip };
+        let receiving = receive(&self.server, source, headers, &self.method, query, body);
+        let incoming = match receiving.await? {
+            Ok(incoming) => incoming,
+            Err(error) => return Ok(failed(self.media, error, self.request_id)),
         };
         let call = caller.map(|caller| Call {
             caller,
@@ -214,19 +216,19 @@ impl Exchange {
                     "a stream is of one operation, and for somebody with a token",
                 ));
             };
-            let prepared = prepare(&self.server, asked).await;
-            return self.stream(prepared, call).await;
+            let prepared = self.prepare(asked, Some(&call)).await;
+            return Box::pin(self.stream(prepared, call)).await;
         }
         match incoming {
             Incoming::One(request) => {
                 let begun = Instant::now();
-                let prepared = prepare(&self.server, request).await;
+                let prepared = self.prepare(request, call.as_ref()).await;
                 // Clients that take both mean the stream for subscriptions.
                 if let (Events::ForSubscriptions, Ok(subscription), Some(call)) =
                     (self.events, &prepared, &call)
                     && subscription.subscribes_to().is_some()
                 {
-                    return self.stream(prepared, call.clone()).await;
+                    return Box::pin(self.stream(prepared, call.clone())).await;
                 }
                 let Outcome { status, body, failure, rate_limit, statements, replayed, told } =
                     self.run(prepared, call).await?;
@@ -243,6 +245,20 @@ impl Exchange {
             // Large, and every request would carry it.
             Incoming::Batch(requests) => Box::pin(self.run_batch(requests, call)).await,
         }
+    }
+
+    /// What a request is counted for.
+    fn source<'call>(&self, call: Option<&'call Call>) -> Source<'call> {
+        let anonymous = Source { caller: None, address: self.destination.client_ip };
+        call.map_or(anonymous, Call::source)
+    }
+
+    async fn prepare(
+        &self,
+        asked: Asked,
+        call: Option<&Call>,
+    ) -> Result<Prepared, Vec<ServerError>> {
+        prepare(&self.server, asked, self.source(call)).await
     }
 
     /// Answers with a stream of results.
@@ -294,7 +310,7 @@ impl Exchange {
         let mut statuses = Vec::with_capacity(requests.len());
         let (mut failure, mut rate_limit, mut told) = (None, None, Told::default());
         for request in requests {
-            let prepared = prepare(&self.server, request).await;
+            let prepared = self.prepare(request, call.as_ref()).await;
             let outcome = self.run(prepared, call.clone()).await?;
             statuses.push(outcome.status);
             bodies.push(outcome.body);
@@ -337,7 +353,9 @@ impl Exchange {
                 return Err(Unsupported(StatusCode::NOT_ACCEPTABLE, message));
             }
             Ok(prepared) => match call {
-                _ if prepared.introspection_only() => engine.introspect(prepared).await,
+                call if prepared.introspection_only() => {
+                    Box::pin(engine.introspect(prepared, self.source(call.as_ref()))).await
+                }
                 None => Answer::failed(Error::Unauthenticated(NO_TOKEN.0), self.request_id),
                 Some(call) => Arc::clone(engine).execute(prepared, call).await,
             },
@@ -366,14 +384,4 @@ impl Exchange {
             None => StatusCode::BAD_REQUEST,
         }
     }
-}
-
-/// The key that the client names the request with.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Unsupported> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    let text = value.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default();
-    IdempotencyKey::parse(text).map(Some).map_err(Unsupported::bad)
 }

@@ -8,15 +8,22 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::{
+    cors::{AllowOrigin, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+};
 use uuid::Uuid;
 
-use super::freshness::{MAX_STALENESS, WRITE_POSITION};
+use super::{
+    freshness::{MAX_STALENESS, WRITE_POSITION},
+    incoming::Unsupported,
+};
+use crate::idempotency::IdempotencyKey;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names a request, so that repeating it does nothing twice.
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Browsers ask again after this.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
@@ -25,6 +32,16 @@ const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
 pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::new_v4)
+}
+
+/// The key that the client names the request with.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Unsupported> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default();
+    IdempotencyKey::parse(text).map(Some).map_err(Unsupported::bad)
 }
 
 /// Whether the client has what this tag stands for.
@@ -44,6 +61,13 @@ pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(REQUEST_ID, value);
     response
+}
+
+/// Keeps answers out of caches, which do not all hold back the answer to a request with
+/// `Authorization`. An answer that may be cached says so itself.
+pub(super) fn not_cached() -> SetResponseHeaderLayer<HeaderValue> {
+    let value = HeaderValue::from_static("no-store");
+    SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, value)
 }
 
 /// Lets pages of these origins ask and read; without origins none.

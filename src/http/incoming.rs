@@ -85,13 +85,8 @@ fn is_plain(headers: &HeaderMap) -> bool {
     codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-pub(super) async fn from_body(
-    headers: &HeaderMap,
-    body: Body,
-    most: usize,
-) -> Result<Incoming, Unsupported> {
-    let bytes = read(headers, body, most).await?;
-    match parse("the body", &bytes)? {
+pub(super) fn from_body(bytes: &[u8]) -> Result<Incoming, Unsupported> {
+    match parse("the body", bytes)? {
         Value::Object(fields) => from_fields(fields).map(Incoming::One),
         Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),
         Value::Array(items) => {

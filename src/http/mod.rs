@@ -4,6 +4,7 @@ mod activity;
 mod admin;
 mod answer;
 mod authenticate;
+mod charge;
 mod client_ip;
 mod connections;
 mod documents;
@@ -74,8 +75,6 @@ pub struct Server {
     pub documents: Documents,
     /// Origins whose pages may ask.
     pub cors_origins: Vec<HeaderValue>,
-    /// Metrics are told here, to this machine: they have no address of their own.
-    pub local_metrics: bool,
     /// What clients may cost before they have asked for anything.
     pub client_limits: ClientLimits,
     /// Says that the server stops, to what would go on for ever.
@@ -110,7 +109,6 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/schema.graphql", get(sdl::serve))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(admin::local_metrics))
         .route("/webhooks/stripe", post(stripe::receive))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -122,6 +120,7 @@ pub fn router(server: Arc<Server>) -> Router {
         )
         .layer(CatchPanicLayer::custom(answer::panicked))
         .layer(option_layer(cors))
+        .layer(headers::not_cached())
         .layer(middleware::from_fn(headers::name_request))
         .with_state(server)
 }

@@ -10,6 +10,7 @@ use futures_util::{
 
 use super::{Server, documents::Asked};
 use crate::{
+    admission::Source,
     graphql::refusal,
     request::{Call, Prepared, code},
 };
@@ -26,7 +27,12 @@ pub(super) async fn results(
 ) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
     let engine = Arc::clone(&server.engine);
     if prepared.introspection_only() {
-        return Ok(one(&engine.introspect(prepared).await.response));
+        let answer = Box::pin(engine.introspect(prepared, call.source())).await;
+        return if answer.executed {
+            Ok(one(&answer.response))
+        } else {
+            Err(answer.response.errors)
+        };
     }
     if prepared.subscribes_to().is_none() {
         let answer = engine.execute(prepared, call).await;
@@ -49,19 +55,27 @@ pub(super) async fn results(
 /// # Errors
 ///
 /// What is wrong with it.
-pub(super) async fn prepare(server: &Server, asked: Asked) -> Result<Prepared, Vec<ServerError>> {
-    let prepared = try_prepare(server, asked).await;
+pub(super) async fn prepare(
+    server: &Server,
+    asked: Asked,
+    source: Source<'_>,
+) -> Result<Prepared, Vec<ServerError>> {
+    let prepared = try_prepare(server, asked, source).await;
     if let Some(error) = prepared.as_ref().err().and_then(|errors| errors.first()) {
         server.engine.metrics.refused(code(error).unwrap_or_default());
     }
     prepared
 }
 
-async fn try_prepare(server: &Server, asked: Asked) -> Result<Prepared, Vec<ServerError>> {
+async fn try_prepare(
+    server: &Server,
+    asked: Asked,
+    source: Source<'_>,
+) -> Result<Prepared, Vec<ServerError>> {
     let name = asked.name.clone();
     let request = server.documents.resolve(asked).map_err(|refusal| vec![refusal.into()])?;
     let named = name.map(|name| (name, request.query.clone()));
-    let prepared = server.engine.prepare(request).await?;
+    let prepared = server.engine.prepare(request, source).await?;
     if let Some((name, query)) = named {
         server.documents.remember(&name, &query);
     }

@@ -15,12 +15,13 @@ use super::{
     Server,
     answer::failed,
     authenticate::{authenticate, refused_caller},
+    charge::charge,
     client_ip::client_ip,
     documents::sha256,
     headers::{is_known, request_id},
     negotiate::MediaType,
 };
-use crate::{config::Introspection, schema};
+use crate::{admission::Source, config::Introspection, schema};
 
 /// The text, and a tag that changes with it.
 static SDL: LazyLock<(String, String)> = LazyLock::new(|| {
@@ -34,24 +35,27 @@ pub(super) async fn serve(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
+    let address = client_ip(&headers, peer, &server.trusted_proxies);
     let allowed = match server.introspection {
         Introspection::Always => true,
         Introspection::Never => false,
         Introspection::Authenticated => match authenticate(&server, &headers).await {
             Ok(_) => true,
             Err(error) => {
-                let address = client_ip(&headers, peer, &server.trusted_proxies);
                 let error = refused_caller(&server, error, Some(address));
                 return failed(MediaType::Json, error, request_id(&headers));
             }
         },
     };
+    if let Err(error) = charge(&server, Source { caller: None, address: Some(address) }, 1, 0) {
+        return failed(MediaType::Json, error, request_id(&headers));
+    }
     if !allowed {
         return (StatusCode::NOT_FOUND, "introspection is switched off\n").into_response();
     }
     let (sdl, tag) = &*SDL;
     // A build that asks again and again is told that it has it already.
-    let cache = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+    let cache = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "private, no-cache")];
     if is_known(&headers, tag) {
         return (StatusCode::NOT_MODIFIED, cache).into_response();
     }

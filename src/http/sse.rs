@@ -65,7 +65,10 @@ pub(super) async fn answer(
         let event = receiver.recv().await?;
         Some((Ok::<_, Infallible>(event), receiver))
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // Without the second header nginx holds events back until its buffer is full.
+    let headers = [("cache-control", "no-store"), ("x-accel-buffering", "no")];
+    (headers, stream).into_response()
 }
 
 /// In a task of its own, because the answer is only looked at when the client takes something: one that does not is cut.

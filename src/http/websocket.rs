@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::{
     Server,
     authenticate::refused_caller,
+    charge::charge,
     incoming::from_fields,
     json::parse,
     places::{Busy, Place},
@@ -270,7 +271,12 @@ impl<'connection> Conversation<'connection> {
             freshness: None,
         };
         let id = id.to_owned();
-        let told = match prepare(server, request).await {
+        let charged = charge(server, call.source(), 1, request.request.query.len());
+        let prepared = match charged {
+            Ok(()) => prepare(server, request, call.source()).await,
+            Err(error) => Err(vec![refusal(&error, *request_id)]),
+        };
+        let told = match prepared {
             Err(errors) => tell(id, Err(errors)),
             Ok(prepared) if prepared.subscribes_to().is_some() => {
                 tell(id, results(server, prepared, call).await)

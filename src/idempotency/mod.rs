@@ -1,6 +1,8 @@
-//! Repeating a mutation without doing it twice: a client names it with a key, its answer is kept in the same transaction, and whoever
-//! repeats it gets that answer. Keys belong to a person in an organization, and count for a day.
+//! Repeating a mutation without doing it twice: a client names it with a key, its answer is kept in
+//! the same transaction, and a repetition gets that answer, unless the caller may do less than
+//! then. Keys belong to a user in an organization, and count for a day.
 
+mod kept;
 mod key;
 mod ops;
 mod sealed;

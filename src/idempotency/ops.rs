@@ -7,12 +7,13 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{
     IdempotencyKey,
+    kept::Kept,
     sealed::{seal, unseal},
 };
 use crate::{
     auth::Permission,
     error::{Error, Result},
-    tenancy::{Scope, Session},
+    tenancy::{Scope, Session, Tenant},
 };
 
 /// An answer that is longer is not kept, only that there was one.
@@ -31,7 +32,8 @@ pub enum Claim {
 ///
 /// # Errors
 ///
-/// When the key stands for another request, or for one that still runs.
+/// When the key stands for another request, for one that still runs, or for an answer that the
+/// caller may not see any more.
 pub async fn claim(
     session: &Session,
     key: &IdempotencyKey,
@@ -55,10 +57,8 @@ pub async fn claim(
             let organization = tenant.map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
             match unseal(&session.rules().secret_key, &bound, &kept) {
-                Ok(answer) if answer.is_empty() => {
-                    conflict("it was done, and its answer was too long to be kept", None)
-                }
-                Ok(answer) => Ok(Claim::Done(answer)),
+                // Large, and rare.
+                Ok(text) => Box::pin(replay(session, Kept::parse(&text)?)).await,
                 Err(_) => {
                     conflict("it was done, and its answer was kept under another SECRET_KEY", None)
                 }
@@ -70,21 +70,34 @@ pub async fn claim(
     }
 }
 
-/// Keeps the answer. `organization` is where the request began.
+async fn replay(session: &Session, kept: Kept) -> Result<Claim> {
+    if !kept.may_be_seen(session).await? {
+        return conflict("it was done, under a role that you no longer have", None);
+    }
+    if kept.answer.is_empty() {
+        return conflict("it was done, and its answer was too long to be kept", None);
+    }
+    Ok(Claim::Done(kept.answer))
+}
+
+/// Keeps the answer. `begun` is where the request began, and as what.
 ///
 /// # Errors
 ///
 /// When the database fails.
 pub async fn keep(
     session: &Session,
-    organization: Option<OrganizationId>,
+    begun: Option<Tenant>,
     key: &IdempotencyKey,
     fingerprint: &[u8],
     response: &str,
 ) -> Result<()> {
+    let organization = begun.map(|tenant| tenant.organization_id);
+    let ended = session.authorize(Permission::OrganizationRead).ok();
     let response = if response.len() > MOST_BYTES { "" } else { response };
+    let kept = Kept::new(begun, ended, response).to_text()?;
     let bound = bound(session, organization, key, fingerprint);
-    let sealed = seal(&session.rules().secret_key, &bound, response)
+    let sealed = seal(&session.rules().secret_key, &bound, &kept)
         .map_err(|_| Error::internal("the answer could not be sealed"))?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

@@ -9,8 +9,8 @@ use aws_lc_rs::{
 
 use crate::tenancy::SecretKey;
 
-/// Makes another key of the same secret.
-const PURPOSE: &[u8] = b"tenantry idempotency 1";
+/// Makes another key of the same secret. The number changes with the form of what is sealed.
+const PURPOSE: &[u8] = b"tenantry idempotency 2";
 
 fn key(secret: &SecretKey) -> Result<RandomizedNonceKey, Unspecified> {
     let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret.0), PURPOSE);

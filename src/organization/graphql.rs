@@ -209,7 +209,8 @@ impl OrganizationQuery {
 pub struct CreateOrganizationInput {
     /// What to call it: 1 to 100 characters on one line.
     pub name: String,
-    /// Its place in addresses: 2 to 48 of a-z and 0-9, with single hyphens between them. Some words are reserved.
+    /// Its place in addresses: 2 to 48 of a-z and 0-9, with single hyphens between them. Some words
+    /// count as taken.
     pub slug: String,
 }
 

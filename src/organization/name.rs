@@ -82,7 +82,7 @@ impl Slug {
     ///
     /// # Errors
     ///
-    /// When it has another form, or is reserved.
+    /// When it has another form, or is reserved, which is no other answer than that it is taken.
     pub fn parse(input: &str) -> Result<Self> {
         const FIELD: &str = "input.slug";
         let letters = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit();
@@ -93,10 +93,16 @@ impl Slug {
             return Err(Error::bad_input(FIELD, message));
         }
         // An id in a token's claim must not lead to the organization that took it for a slug.
-        if RESERVED.contains(&input) || Uuid::try_parse(input).is_ok() {
-            return Err(Error::bad_input(FIELD, "is reserved: choose another"));
+        if Uuid::try_parse(input).is_ok() {
+            return Err(Error::bad_input(FIELD, "must not be a UUID"));
         }
-        Ok(Self(input.to_owned()))
+        let slug = Self(input.to_owned());
+        if RESERVED.contains(&input) { Err(slug.taken()) } else { Ok(slug) }
+    }
+
+    /// Another organization has it, or had it not long ago, or none may have it.
+    pub(super) fn taken(&self) -> Error {
+        Error::Conflict(format!("The slug `{}` is taken. Choose another.", self.0))
     }
 
     /// The text.

@@ -65,7 +65,7 @@ fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
     let row = row.ok_or_else(|| Error::internal("claiming a slug answered nothing"))?;
     match row.try_get::<String>("", "outcome")?.as_str() {
         "CLAIMED" => Ok(()),
-        "TAKEN" => Err(Error::Conflict(format!("the slug {} is taken", slug.as_str()))),
+        "TAKEN" => Err(slug.taken()),
         _ => Err(Error::Conflict(
             "you have given up too many slugs, which are closed to others now: try again in some weeks".to_owned(),
         )),

@@ -56,10 +56,11 @@ impl Answer {
         Self { executed, failure: Some(error), rate_limit, ..Self::executed(response, 0) }
     }
 
-    /// The document was refused for what it is.
+    /// The document was refused for what it is, or not even read because of a limit.
     #[must_use]
     pub fn refused(errors: Vec<ServerError>) -> Self {
-        Self { executed: false, ..Self::executed(Response::from_errors(errors), 0) }
+        let failure = errors.first().and_then(|error| error.source::<Error>()).cloned();
+        Self { executed: false, failure, ..Self::executed(Response::from_errors(errors), 0) }
     }
 
     /// Tells the request's span what became of it.

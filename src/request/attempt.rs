@@ -11,13 +11,13 @@ use std::{
 
 use async_graphql::{Response, Value};
 use chrono::{DateTime, Utc};
-use entity::OrganizationId;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    Call,
     answer::null,
     course::Course,
-    engine::{Call, Engine, Prepared},
+    engine::{Engine, Prepared},
 };
 use crate::{
     auth::Permission,
@@ -191,7 +191,10 @@ impl<'request> Attempt<'request> {
         let session = Arc::new(session);
         // Set once: an attempt at a mutation opens one session.
         let _ = self.partly_committed.set(session.partly_committed());
-        let organization = self.is_of(&session);
+        self.is_of(&session);
+        let begun = session.authorize(Permission::OrganizationRead).ok();
+        // A repetition counts as well.
+        self.count(&session, billing_version).await?;
         let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
         let key = key.map(|key| (key, self.prepared.fingerprint()));
         if let Some((key, fingerprint)) = &key {
@@ -203,7 +206,6 @@ impl<'request> Attempt<'request> {
                 return Ok(Resolved { session, response, replayed: true });
             }
         }
-        self.count(&session, billing_version).await?;
         let changes = self.prepared.document().changes.as_ref();
         if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
             // Several changes lock several rows: first of all the one that all others begin with, else two such requests
@@ -216,17 +218,16 @@ impl<'request> Attempt<'request> {
             session.transaction().failure().is_none() && response.data != Value::Null;
         if let Some((key, fingerprint)) = key.filter(|_| is_to_be_kept) {
             let kept = serde_json::to_string(&response).map_err(Error::internal)?;
-            idempotency::keep(&session, organization, key, &fingerprint, &kept).await?;
+            idempotency::keep(&session, begun, key, &fingerprint, &kept).await?;
         }
         Ok(Resolved { session, response, replayed: false })
     }
 
     /// Notes whose request it is.
-    fn is_of(&self, session: &Session) -> Option<OrganizationId> {
+    fn is_of(&self, session: &Session) {
         let organization = session.authorize(Permission::OrganizationRead).ok();
         let organization = organization.map(|tenant| tenant.organization_id);
         self.course.is_of(session.viewer().user_id, organization);
-        organization
     }
 
     async fn count(&self, session: &Session, version: Option<DateTime<Utc>>) -> Result<()> {

@@ -16,26 +16,25 @@ use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use super::{
+    Call,
     answer::{Answer, null, panicked},
     attempt::{Attempt, Performed},
     course::Course,
 };
 use crate::{
-    admission::{Attempts, Gates, Turn},
-    auth::{Caller, Permission},
+    admission::{Attempts, Gates, RateLimiter, Source, Turn},
+    auth::Permission,
     error::{Error, Result},
     graphql::{
         Refusal,
         document::{Document, GraphqlRequest},
+        refusal,
     },
-    idempotency::IdempotencyKey,
     metrics::Metrics,
     rate_limit::RateLimit,
     schema::{Api, BILLING, GUESSABLE, LEADING_AWAY, to_request},
     telemetry,
-    tenancy::{
-        Access, Destination, Environment, Freshness, Opened, Placement, Preference, Session, open,
-    },
+    tenancy::{Access, Environment, Freshness, Opened, Placement, Preference, Session, open},
     usage::Meter,
 };
 
@@ -58,6 +57,8 @@ pub struct Engine {
     pub gates: Gates,
     /// Bounds what is tried again and again.
     pub attempts: Attempts,
+    /// Bounds how many operations a user, and an address, may send.
+    pub operations: RateLimiter,
     /// Counts for operators.
     pub metrics: Metrics,
     /// Mutations that run, whether or not their clients still wait: a stopping server does.
@@ -66,21 +67,6 @@ pub struct Engine {
     pub timeout: Duration,
     /// Whether the schema may be explored.
     pub introspection: bool,
-}
-
-/// Who asks, where, and under which names.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Who asks.
-    pub caller: Arc<Caller>,
-    /// Where the request wants to go.
-    pub destination: Destination,
-    /// Finds it in the log.
-    pub request_id: Uuid,
-    /// Says which mutations are the same one.
-    pub idempotency_key: Option<IdempotencyKey>,
-    /// What its queries are content with, where that is not the freshest.
-    pub freshness: Option<Freshness>,
 }
 
 /// A request that was read and validated.
@@ -152,9 +138,21 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the document.
-    pub async fn prepare(&self, request: GraphqlRequest) -> Result<Prepared, Vec<ServerError>> {
-        let document = self.api.read(request).await?;
+    /// Everything that is wrong with the document, or that too many are read already.
+    pub async fn prepare(
+        &self,
+        request: GraphqlRequest,
+        source: Source<'_>,
+    ) -> Result<Prepared, Vec<ServerError>> {
+        let turn = async {
+            // Large, and rarely waited for.
+            let turn = Box::pin(self.gates.turn_to_read(source)).await;
+            turn.map_err(|error| {
+                self.metrics.limited(&error);
+                vec![refusal(&error, Uuid::nil())]
+            })
+        };
+        let document = self.api.read(request, turn).await?;
         if document.introspects && !self.introspection {
             return Err(vec![Refusal::invalid("introspection is switched off").into()]);
         }
@@ -162,8 +160,15 @@ impl Engine {
     }
 
     /// Executes what needs no session.
-    pub async fn introspect(&self, prepared: Prepared) -> Answer {
+    pub async fn introspect(&self, prepared: Prepared, source: Source<'_>) -> Answer {
         let begun = Instant::now();
+        let _turn = match Box::pin(self.gates.turn_to_read(source)).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.metrics.limited(&error);
+                return Answer::failed(error, Uuid::nil());
+            }
+        };
         let answer = Answer::executed(self.api.execute(to_request(&prepared.document)).await, 0);
         // Without its name: whoever needs no token must not choose what operators see.
         self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
@@ -239,7 +244,7 @@ impl Engine {
         course: &Course,
     ) -> Result<Performed> {
         if let Some(attempts) = prepared.attempts() {
-            self.attempts.attempt(&call.caller, call.destination.client_ip, attempts)?;
+            self.attempts.attempt(call.source(), attempts)?;
         }
         let deadline = tokio::time::Instant::now() + self.timeout;
         let mut attempts = 1;

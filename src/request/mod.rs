@@ -5,8 +5,10 @@
 
 mod answer;
 mod attempt;
+mod call;
 mod course;
 mod engine;
 
 pub use answer::{Answer, code};
-pub use engine::{Call, Engine, Prepared};
+pub use call::Call;
+pub use engine::{Engine, Prepared};

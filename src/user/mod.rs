@@ -6,3 +6,4 @@ mod ops;
 
 pub use graphql::{User, UserQuery};
 pub use loader::UserById;
+pub use ops::{Membership, memberships};

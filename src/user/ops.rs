@@ -11,16 +11,22 @@ use crate::{
 
 /// A seat of the person in an organization, which need not be the current one.
 #[derive(Debug)]
-pub(super) struct Membership {
-    pub(super) organization_id: OrganizationId,
+pub struct Membership {
+    /// The organization.
+    pub organization_id: OrganizationId,
     pub(super) name: String,
     pub(super) slug: String,
-    pub(super) role: OrgRole,
+    /// The user's role in it.
+    pub role: OrgRole,
     pub(super) joined_at: DateTime<Utc>,
 }
 
 /// All seats of the person who calls, oldest first.
-pub(super) async fn memberships(session: &Session) -> Result<Vec<Membership>> {
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn memberships(session: &Session) -> Result<Vec<Membership>> {
     let statement =
         Statement::from_string(DbBackend::Postgres, "SELECT * FROM auth.viewer_memberships()");
     let rows = match session.ask_control(Access::Read, &statement).await? {

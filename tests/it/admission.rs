@@ -45,8 +45,11 @@ async fn busy(app: &App) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
     let app = App::with(Settings { waiting: 6, ..Settings::default() }).await;
-    // Known before: else each of the first requests would have to be let in by the database.
+    // Known before: else each of the first requests would have to be let in by the database, and
+    // its document to be read.
     app.person("acme-owner").data(NAME).await;
+    app.person("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
+    app.person("globex-member").data(NAME).await;
     let lock = hold(&app, "acme").await;
     let stuck: Vec<_> = (0..8)
         .map(|_| {
@@ -84,6 +87,8 @@ async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
     let app = App::with(Settings { waiting: 0, ..Settings::default() }).await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
+    // Read before, and executed by no owner: what changes nothing waits for nothing.
+    app.person("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
     let lock = hold(&app, "acme").await;
     let stuck: Vec<_> = (0..2)
         .map(|_| {
@@ -119,6 +124,8 @@ async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
     .await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
+    // Read before, and executed by no owner: what changes nothing waits for nothing.
+    app.person("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
     let lock = hold(&app, "acme").await;
     let stuck: Vec<_> = (0..2)
         .map(|_| {
@@ -192,7 +199,7 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
-    let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
+    let app = App::with(Settings { max_connections: 1, outside: 64, ..Settings::default() }).await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
     // Made before: that takes its time, of which PostgreSQL lets nobody wait for long.

@@ -13,6 +13,7 @@ use proptest::{
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tenantry::{
+    admission::Source,
     auth::{Caller, Verifier},
     clock::Clock,
     graphql::document::GraphqlRequest,
@@ -413,7 +414,7 @@ fn every_document_is_read_or_refused_and_what_is_read_is_answered() {
     let outcome = runner(600).run(&documents(), |query| {
         runtime.block_on(async {
             let request = GraphqlRequest { query: query.clone(), ..GraphqlRequest::default() };
-            match app.engine.prepare(request).await {
+            match app.engine.prepare(request, Source::default()).await {
                 Ok(_) => {
                     let reply = owner.query(&query).await;
                     // A subscription is refused where there is no stream.

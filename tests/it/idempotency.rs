@@ -210,20 +210,6 @@ async fn what_is_no_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_kept_answer_costs_no_call() {
-    let app = App::start().await;
-    app.database
-        .execute(
-            "UPDATE billing.plan_features SET limit_value = 1 WHERE plan = 'free' AND feature = 'api_calls_per_month'",
-        )
-        .await;
-    let member = app.person("globex-member");
-    repeat(&member, "k", &create("Anvil")).await.data();
-    member.send(&create("Hammer")).await.assert_refused(429, "PLAN_LIMIT_EXCEEDED");
-    assert!(is_replay(&repeat(&member, "k", &create("Anvil")).await));
-}
-
-#[tokio::test]
 async fn stripe_is_asked_once_for_one_key() {
     let stripe = FakeStripe::start().await;
     let mut settings = Settings::default();

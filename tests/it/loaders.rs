@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tenantry::{
-    auth::Caller, graphql::document::GraphqlRequest, request::Call, tenancy::Destination,
+    admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::Call,
+    tenancy::Destination,
 };
 use uuid::Uuid;
 
@@ -59,7 +60,7 @@ async fn statements(
         operation_name: None,
         variables: variables.as_object().unwrap().clone(),
     };
-    let prepared = app.engine.prepare(request).await.unwrap();
+    let prepared = app.engine.prepare(request, Source::default()).await.unwrap();
     let destination = Destination { slug: None, client_ip: None };
     let call = Call {
         caller: Arc::new(caller),

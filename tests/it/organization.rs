@@ -59,21 +59,11 @@ async fn a_slug_is_refused_when_it_is_bad_taken_or_was_taken_lately() {
         )
         .await;
     let before = app.database.fingerprint().await;
-    for slug in ["acme", "globex", "lately"] {
+    for slug in ["acme", "globex", "lately", "graphql", "admin"] {
         let reply = founder.query_with(CREATE, json!({ "name": "x", "slug": slug })).await;
         reply.assert_failed("CONFLICT");
     }
-    for slug in [
-        "",
-        "a",
-        "A-b",
-        "a--b",
-        "-ab",
-        "graphql",
-        "admin",
-        "a_b",
-        "67e55044-10b1-426f-9247-bb680e5fe0c8",
-    ] {
+    for slug in ["", "a", "A-b", "a--b", "-ab", "a_b", "67e55044-10b1-426f-9247-bb680e5fe0c8"] {
         let reply = founder.query_with(CREATE, json!({ "name": "x", "slug": slug })).await;
         reply.assert_failed("BAD_USER_INPUT");
         assert_eq!(reply.body["errors"][0]["extensions"]["field"], "input.slug");

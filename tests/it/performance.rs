@@ -14,7 +14,8 @@ use std::{
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tenantry::{
-    auth::Caller, graphql::document::GraphqlRequest, request::Call, tenancy::Destination,
+    admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::Call,
+    tenancy::Destination,
 };
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
@@ -111,7 +112,7 @@ fn a_request_allocates_no_more_than_this() {
             let destination = Destination { slug: None, client_ip: None };
             let engine = Arc::clone(&app.engine);
             runtime.block_on(async {
-                let prepared = engine.prepare(request).await.unwrap();
+                let prepared = engine.prepare(request, Source::default()).await.unwrap();
                 let call = Call {
                     caller: Arc::new(caller),
                     destination,

@@ -148,7 +148,7 @@ async fn own_changes_are_seen_and_others_no_later_than_is_said() {
     assert!(names(own).contains(&last));
     let application = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tenantry' AND usename = 'tenantry_app'";
     assert!(pair.replica.value::<i64>(application).await > 0);
-    let figures = reqwest::get(format!("{}/metrics", pair.server.base)).await.unwrap();
+    let figures = reqwest::get(format!("{}/metrics", pair.server.admin)).await.unwrap();
     let figures = figures.text().await.unwrap();
     for line in [
         "tenantry_pool_connections{pool=\"replica\",state=\"waiting\"} 0",

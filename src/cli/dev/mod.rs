@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Failure, runtime,
-    server::{build, stop_signal},
+    server::{build, serve_operators, stop_signal},
 };
 use crate::{
     background::Background,
@@ -43,6 +43,11 @@ pub(super) struct Dev {
     /// The folder for data, kept between starts [default: /var/lib/tenantry for root, else ~/.local/share/tenantry]
     #[arg(long, env = "TENANTRY_DATA_DIR", value_name = "TENANTRY_DATA_DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Address and port for operators alone: /metrics, /readyz, /healthz. Without it there are no
+    /// metrics.
+    #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
+    admin_addr: Option<SocketAddr>,
 
     #[command(flatten)]
     database: DatabaseConfig,
@@ -110,13 +115,14 @@ impl Dev {
             Placement::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
         let people = demo::people(&secret).map_err(Failure::new)?;
-        let server = build(&self.http, &self.jwt, &self.rules, placement, people.clone(), true)?;
+        let server = build(&self.http, &self.jwt, &self.rules, placement, people.clone())?;
         if let [problem, ..] = http::problems(&server.engine.placement).await.as_slice() {
             return Err(Failure::new(problem));
         }
         listener.set_nonblocking(true).map_err(Failure::new)?;
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
         let address = listener.local_addr().map_err(Failure::new)?;
+        serve_operators(self.admin_addr, &server).await?;
         let stop = stop_signal()?;
         let url = postgres.url(migration::APP_ROLE, DATABASE);
         if let Some(reason) = http::missing_page() {

@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use tenantry::{
-    admission::{AdmissionLimits, Attempts, Gates, SubscriptionLimits},
+    admission::{AdmissionLimits, Attempts, Gates, RateLimiter, SubscriptionLimits},
     auth::{self, Claims, JwksOptions, Verifier},
     background::Background,
     clock::Clock,
@@ -15,6 +15,7 @@ use tenantry::{
     http::{ClientLimits, Documents, Readiness, Server},
     mail::Mailer,
     metrics::Metrics,
+    rate_limit::Throttle,
     request::Engine,
     schema::Api,
     subscription::Subscriptions,
@@ -40,13 +41,17 @@ pub struct Settings {
     pub max_body_bytes: usize,
     pub client_limits: ClientLimits,
     pub subscription_limits: SubscriptionLimits,
-    pub local_metrics: bool,
     /// Turns of an organization, and requests that wait for one.
     pub running: usize,
+    /// Turns that all callers outside organizations share, and turns to read new documents.
+    pub outside: usize,
+    pub reading: usize,
     pub waiting: usize,
     pub turn_wait: Duration,
     pub attempts: NonZeroU32,
     pub attempts_by_address: NonZeroU32,
+    pub operations: NonZeroU32,
+    pub operations_by_address: NonZeroU32,
     pub documents: Documents,
     pub cors_origins: Vec<axum::http::HeaderValue>,
     pub rules: Rules,
@@ -108,12 +113,15 @@ impl Default for Settings {
                 public_url: "https://app.example".to_owned(),
                 stripe: None,
             },
-            local_metrics: true,
             running: 2,
+            outside: 2,
+            reading: 2,
             waiting: 256,
             turn_wait: Duration::from_secs(5),
             attempts: NonZeroU32::MAX,
             attempts_by_address: NonZeroU32::MAX,
+            operations: NonZeroU32::MAX,
+            operations_by_address: NonZeroU32::MAX,
             issuer: None,
             mailer: None,
             socket: None,
@@ -126,6 +134,8 @@ impl Default for Settings {
 /// A running server.
 pub struct App {
     pub base: String,
+    /// Where operators look.
+    pub admin: String,
     pub database: Database,
     pub engine: Arc<Engine>,
     pub background: Background,
@@ -133,11 +143,13 @@ pub struct App {
     _serving: Serving,
 }
 
-struct Serving(tokio::task::AbortHandle);
+struct Serving([tokio::task::AbortHandle; 2]);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.abort();
+        for task in &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -179,10 +191,17 @@ impl App {
             meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
             gates: Gates::new(AdmissionLimits {
                 running: settings.running,
+                outside: settings.outside,
+                reading: settings.reading,
                 waiting: settings.waiting,
                 wait: settings.turn_wait,
             }),
             attempts: Attempts::new(settings.attempts, settings.attempts_by_address),
+            operations: RateLimiter::new(
+                Throttle::Rate,
+                settings.operations,
+                settings.operations_by_address,
+            ),
             metrics,
             mutations: TaskTracker::new(),
             placement,
@@ -210,17 +229,20 @@ impl App {
             documents: settings.documents,
             cors_origins: settings.cors_origins,
             client_limits: settings.client_limits,
-            local_metrics: settings.local_metrics,
             stop: tokio::sync::watch::Sender::new(false),
             readiness: Readiness::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let operators = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = format!("http://{}", operators.local_addr().unwrap());
+        let operating = tokio::spawn(tenantry::http::serve_admin(operators, Arc::clone(&server)));
         let forever = std::future::pending();
         let serving =
             tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
         let background = Background::start(Arc::clone(&engine), settings.mailer);
-        Self { base, database, engine, background, _serving: Serving(serving.abort_handle()) }
+        let serving = Serving([serving.abort_handle(), operating.abort_handle()]);
+        Self { base, admin, database, engine, background, _serving: serving }
     }
 
     /// Somebody with this token, at `/org/{slug}/graphql` or at `/graphql`.

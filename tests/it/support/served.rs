@@ -19,6 +19,8 @@ use super::{app, cluster, keeper, process};
 /// A running server; killed with the drop.
 pub struct Served {
     pub base: String,
+    /// Where operators look.
+    pub admin: String,
     process: Child,
     folder: PathBuf,
 }
@@ -34,21 +36,24 @@ impl Served {
             .env("DATABASE_URL", database_url)
             .env("JWT_SECRET", app::SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
+            .env("ADMIN_ADDR", "127.0.0.1:0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .process_group(0);
-        let mut served = Self { base: String::new(), process: keeper::spawn(command), folder };
+        let (base, admin) = (String::new(), String::new());
+        let mut served = Self { base, admin, process: keeper::spawn(command), folder };
         let begun = Instant::now();
         while served.base.is_empty() {
             let ended = served.exit_code().is_some();
             assert!(!ended && begun.elapsed() < Duration::from_secs(30), "{}", served.told());
             thread::sleep(Duration::from_millis(10));
             let told = served.told();
-            let address = told.split("serving address=").nth(1).unwrap_or_default();
-            if let Some((address, _)) = address.split_once(' ') {
-                served.base = format!("http://{address}");
+            // The other address is logged before.
+            if let Some(address) = logged(&told, "serving address=") {
+                served.admin = logged(&told, "for operators address=").unwrap();
+                served.base = address;
             }
         }
         served
@@ -81,6 +86,13 @@ impl Served {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// The address behind this text, once the log has the whole of it.
+fn logged(log: &str, text: &str) -> Option<String> {
+    let address = log.split(text).nth(1)?;
+    let end = address.find(char::is_whitespace)?;
+    Some(format!("http://{}", &address[..end]))
 }
 
 impl Drop for Served {

@@ -1,11 +1,12 @@
-//! What is counted and measured for operators, in the text format that Prometheus reads. Names of organizations and
-//! people are never labels; names of operations are clients' words, so only so many are told apart.
+//! What is counted and measured for operators, in the text format that Prometheus reads. Names of
+//! organizations and people are never labels; names of operations are clients' words, so only some
+//! are told apart (`operations.rs`).
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+mod operations;
+
+use std::{sync::Arc, time::Duration};
+
+use async_graphql::resolver_utils::EnumType;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -13,14 +14,14 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
-use crate::{error::Error, rate_limit::Throttle};
+use self::operations::{OTHER, Operations};
+use crate::{
+    error::{Error, ErrorCode},
+    rate_limit::Throttle,
+};
 
-/// Names of operations that are told apart, and how long one may be.
-const MOST_OPERATIONS: usize = 200;
-const LONGEST_OPERATION: usize = 64;
-
-/// Stands for operations without a name, and for all above the most.
-const OTHER: &str = "other";
+/// Stands for the code of a request without an error.
+const OK: &str = "OK";
 
 const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const STATEMENTS: [f64; 8] = [1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 20.0, 50.0];
@@ -95,7 +96,7 @@ pub struct Metrics(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     registry: Registry,
-    operations: RwLock<HashSet<String>>,
+    operations: Operations,
     requests: Family<Request, Counter>,
     durations: Family<Operation, Histogram, fn() -> Histogram>,
     statements: Histogram,
@@ -212,7 +213,7 @@ impl Metrics {
                 ("memory", "Resident memory of the process", Some(Unit::Bytes)),
                 Gauge::default(),
             ),
-            operations: RwLock::default(),
+            operations: Operations::default(),
             registry,
         };
         Self(Arc::new(shared))
@@ -226,14 +227,27 @@ impl Metrics {
         took: Duration,
         statements: u32,
     ) {
-        let operation = self.operation(operation);
-        let Shared { requests, durations, statements: counts, .. } = self.0.as_ref();
-        durations
-            .get_or_create(&Operation { operation: operation.clone() })
-            .observe(took.as_secs_f64());
-        let code = code.unwrap_or("OK").to_owned();
-        requests.get_or_create(&Request { operation, code }).inc();
+        let Shared { operations, requests, durations, statements: counts, .. } = self.0.as_ref();
+        let record = |name: &str| {
+            let operation = name.to_owned();
+            let took = took.as_secs_f64();
+            durations.get_or_create(&Operation { operation: operation.clone() }).observe(took);
+            let code = code.unwrap_or(OK).to_owned();
+            requests.get_or_create(&Request { operation, code }).inc();
+        };
+        operations.record(operation, |name| self.forget(name), record);
         counts.observe(statements.into());
+    }
+
+    /// Forgets what was counted of an operation.
+    fn forget(&self, name: &str) {
+        let operation = name.to_owned();
+        self.0.durations.remove(&Operation { operation: operation.clone() });
+        let codes = ErrorCode::items().iter().map(|item| item.value.name());
+        for code in codes.chain([OK]) {
+            let request = Request { operation: operation.clone(), code: code.to_owned() };
+            self.0.requests.remove(&request);
+        }
     }
 
     /// A request was refused before anything was executed.
@@ -247,6 +261,8 @@ impl Metrics {
         let limit = match error {
             Error::RateLimited { throttle: Throttle::Running, .. } => "running",
             Error::RateLimited { throttle: Throttle::Waiting, .. } => "waiting",
+            Error::RateLimited { throttle: Throttle::Shared, .. } => "shared",
+            Error::RateLimited { throttle: Throttle::Rate, .. } => "rate",
             Error::RateLimited { throttle: Throttle::Attempts, .. } => "attempts",
             Error::RateLimited {
                 throttle: Throttle::SubscriptionsOfUser | Throttle::SubscriptionsOfOrganization,
@@ -317,22 +333,6 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut text, &shared.registry);
         text
-    }
-
-    /// The name as a label.
-    fn operation(&self, name: Option<&str>) -> String {
-        let Some(name) = name.filter(|name| name.len() <= LONGEST_OPERATION) else {
-            return OTHER.to_owned();
-        };
-        if self.0.operations.read().unwrap_or_else(PoisonError::into_inner).contains(name) {
-            return name.to_owned();
-        }
-        let mut known = self.0.operations.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_OPERATIONS && !known.contains(name) {
-            return OTHER.to_owned();
-        }
-        known.insert(name.to_owned());
-        name.to_owned()
     }
 }
 

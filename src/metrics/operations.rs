@@ -1,0 +1,94 @@
+//! Names of operations as labels. They are the clients' words, so only some are told apart: those
+//! used most, as Metwally's Space-Saving algorithm finds them. A name that is new takes the place,
+//! and the count, of the one used least, so that no client can push out names that are used more
+//! than its own.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Names that are told apart, and how long one may be.
+const MOST: usize = 200;
+const LONGEST: usize = 64;
+
+/// Stands for operations without a name, or with a long one.
+pub(super) const OTHER: &str = "other";
+
+/// The names that are told apart, and how often each was used.
+#[derive(Debug, Default)]
+pub(super) struct Operations(RwLock<HashMap<String, AtomicU64>>);
+
+impl Operations {
+    /// Calls `record` with the label of an operation, and before that `forget` with the name whose
+    /// place it takes, if it takes one. No name is forgotten while it is recorded.
+    pub(super) fn record(
+        &self,
+        name: Option<&str>,
+        forget: impl FnOnce(&str),
+        record: impl FnOnce(&str),
+    ) {
+        let Some(name) = name.filter(|name| name.len() <= LONGEST) else {
+            return record(OTHER);
+        };
+        {
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = known.get(name) {
+                count.fetch_add(1, Ordering::Relaxed);
+                return record(name);
+            }
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut count = 0;
+        if known.len() >= MOST && !known.contains_key(name) {
+            let used = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            let least = known.iter().min_by_key(|(_, count)| used(count));
+            if let Some((least, of_least)) = least.map(|(name, count)| (name.clone(), used(count)))
+            {
+                known.remove(&least);
+                forget(&least);
+                count = of_least;
+            }
+        }
+        known
+            .entry(name.to_owned())
+            .or_insert(AtomicU64::new(count))
+            .fetch_add(1, Ordering::Relaxed);
+        record(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_used_most_are_told_apart() {
+        let operations = Operations::default();
+        let mut forgotten = Vec::new();
+        let mut ask = |name: &str| {
+            let mut label = String::new();
+            operations.record(
+                Some(name),
+                |name| forgotten.push(name.to_owned()),
+                |name| name.clone_into(&mut label),
+            );
+            label
+        };
+        for _ in 0..10 {
+            assert_eq!(ask("Dashboard"), "Dashboard");
+        }
+        for n in 0..1_000 {
+            let name = format!("Invented{n}");
+            assert_eq!(ask(&name), name);
+        }
+        assert_eq!(ask("Late"), "Late");
+        assert_eq!(ask(&"L".repeat(LONGEST + 1)), OTHER);
+        assert_eq!(forgotten.len(), 1_002 - MOST);
+        assert!(!forgotten.contains(&"Dashboard".to_owned()));
+        assert_eq!(operations.0.read().unwrap().len(), MOST);
+    }
+}
