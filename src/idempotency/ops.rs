@@ -10,7 +10,6 @@ use super::{
     sealed::{seal, unseal},
 };
 use crate::{
-    auth::Permission,
     error::{Error, Result},
     tenancy::{Scope, Session},
 };
@@ -51,10 +50,9 @@ pub async fn claim(
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
         ("REPLAY", Some(kept)) => {
-            let tenant = session.authorize(Permission::OrganizationRead).ok();
-            let organization = tenant.map(|tenant| tenant.organization_id);
+            let organization = session.tenant().map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
-            match unseal(&session.rules().secret_key, &bound, &kept) {
+            match unseal(&session.rules().secret_keys, &bound, &kept) {
                 Ok(answer) if answer.is_empty() => {
                     conflict("it was done, and its answer was too long to be kept", None)
                 }
@@ -84,7 +82,7 @@ pub async fn keep(
 ) -> Result<()> {
     let response = if response.len() > MOST_BYTES { "" } else { response };
     let bound = bound(session, organization, key, fingerprint);
-    let sealed = seal(&session.rules().secret_key, &bound, response)
+    let sealed = seal(&session.rules().secret_keys, &bound, response)
         .map_err(|_| Error::internal("the answer could not be sealed"))?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
