@@ -138,7 +138,8 @@ impl Notices {
         user: Option<Uuid>,
     ) -> Result<(&'static str, String), serde_json::Error> {
         let organization = OrganizationId(organization);
-        let notice = Notice { organization, changes: vec![Change::Access(user.map(UserId))] };
+        let changes = vec![Change::Access(user.map(UserId))];
+        let notice = Notice { organization, changes, lost: false };
         Ok((CHANNEL, serde_json::to_string(&notice)?))
     }
 
