@@ -25,8 +25,8 @@ use tenantry::{
     request::{Call, Engine},
     schema::Api,
     tenancy::{
-        Access, DatabaseOptions, Destination, Environment, Placement, Preference, Rules, SecretKey,
-        open,
+        Access, AccountLinking, DatabaseOptions, Destination, Environment, Placement, Preference,
+        Rules, SecretKeys, open,
     },
     usage::Meter,
 };
@@ -68,7 +68,8 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         trial_term: chrono::Duration::days(14),
         max_owned_organizations: 3,
         invitation_term: chrono::Duration::days(7),
-        secret_key: SecretKey(SECRET.into()),
+        secret_keys: SecretKeys(vec![SECRET.into()]),
+        account_linking: AccountLinking::Never,
         mails_invitations: false,
         public_url: "https://app.example".to_owned(),
         stripe: None,
@@ -117,7 +118,7 @@ fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {
             email_trusted: false,
             organization: "org".to_owned(),
         };
-        Verifier::with_secret(SECRET, claims, Clock::system())
+        Verifier::with_secrets(&[SECRET], claims, Clock::system())
     };
     let token = seeded.token(1);
     criterion.bench_function("token, seen for the first time", |bench| {
@@ -174,6 +175,7 @@ fn session(
 ) -> Result<(), Failure> {
     let caller = Arc::new(Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
+        issued_at: None,
         issuer: String::new(),
         subject: "user-7-1".to_owned(),
         email: None,

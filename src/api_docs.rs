@@ -56,6 +56,10 @@ fn advice(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::Unauthenticated => "Get a new token, once; then ask the person to sign in.",
         ErrorCode::OrganizationMismatch => "Use a token for this organization, or one without.",
+        ErrorCode::OrganizationSuspended => {
+            "Show that the organization is suspended; lead owners to billing."
+        }
+        ErrorCode::UserSuspended => "Show the message; another token does not help.",
         ErrorCode::NotFound => "Show that it is gone; take it from lists.",
         ErrorCode::Forbidden => {
             "Hide it: `viewerPermissions` tells beforehand. Ask for them again, the role may have changed."

@@ -31,6 +31,11 @@ pub enum ErrorCode {
     NotFound,
     /// The caller's role does not include what the field asks for.
     Forbidden,
+    /// The operator has suspended the organization: nothing but billing is open, to owners. With `Organization.suspension`
+    /// `READ_ONLY` everything may be read. HTTP 403 when the whole request is refused.
+    OrganizationSuspended,
+    /// The operator has suspended the user. HTTP 403.
+    UserSuspended,
     /// The field needs an organization, and neither the path nor the token names one.
     OrganizationRequired,
     /// An argument is not acceptable; `extensions.field` names it.
@@ -92,6 +97,12 @@ pub enum Error {
     /// The role of the caller does not include the permission.
     #[error("your role in this organization does not allow this: it needs {}", .0.name())]
     Forbidden(Permission),
+    /// The operator has suspended the organization.
+    #[error("the organization is suspended: its owners can read billing and pay, nothing else")]
+    OrganizationSuspended,
+    /// The operator has suspended the user.
+    #[error("the user is suspended: ask the operator of this service")]
+    UserSuspended,
     /// Nothing names an organization.
     #[error(
         "this needs an organization: send the request to /org/{{slug}}/graphql, or use a token with one"
@@ -223,6 +234,8 @@ impl Error {
             Self::OrganizationMismatch => ErrorCode::OrganizationMismatch,
             Self::OrganizationNotFound | Self::NotFound(_) => ErrorCode::NotFound,
             Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::OrganizationSuspended => ErrorCode::OrganizationSuspended,
+            Self::UserSuspended => ErrorCode::UserSuspended,
             Self::OrganizationRequired => ErrorCode::OrganizationRequired,
             Self::BadUserInput { .. } => ErrorCode::BadUserInput,
             Self::Conflict(_) => ErrorCode::Conflict,

@@ -30,21 +30,23 @@ use crate::{
     plan::PlanQuery,
     project::{ProjectConnection, ProjectMutation, ProjectSubscription},
     usage::UsageSubscription,
-    user::UserQuery,
+    user::{UserMutation, UserQuery},
 };
 
 /// Mutations that change where the session is, or end one transaction and begin another: they tolerate no other beside them.
-pub const ALONE: [&str; 6] = [
+pub const ALONE: [&str; 7] = [
     "createOrganization",
     "acceptInvitation",
+    "unlinkIdentity",
     "createCheckoutSession",
     "createBillingPortalSession",
     "cancelSubscription",
     "resumeSubscription",
 ];
 
-/// Of these, those that lead to another organization than the one in which they are asked for.
-pub const LEADING_AWAY: [&str; 2] = ["createOrganization", "acceptInvitation"];
+/// Of these, those that the control database executes: they lead to another organization, or are about the user.
+pub const IN_CONTROL_DATABASE: [&str; 3] =
+    ["createOrganization", "acceptInvitation", "unlinkIdentity"];
 
 /// Mutations that are executed when the calls of the month are used up as well: they are the way out.
 pub const BILLING: [&str; 6] = [
@@ -79,6 +81,7 @@ pub struct Mutation(
     InvitationMutation,
     ProjectMutation,
     BillingMutation,
+    UserMutation,
     QueryAgain,
 );
 

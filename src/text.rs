@@ -17,7 +17,7 @@ impl Email {
         // Some letters of other scripts become ASCII in lower case: they would make one mailbox of two.
         let folds =
             |char: char| !char.is_ascii() && char.to_lowercase().any(|lower| lower.is_ascii());
-        let odd = |char: char| is_invisible(char) || folds(char) || "<>()[],;:\\\"".contains(char);
+        let odd = |char: char| is_ignorable(char) || folds(char) || "<>()[],;:\\\"".contains(char);
         if text.contains(odd) {
             return None;
         }
@@ -48,7 +48,21 @@ pub fn line(field: &'static str, input: &str, most: usize) -> Result<String> {
     if text.is_empty() {
         return Err(Error::bad_input(field, "must not be empty"));
     }
-    bounded(field, text, most, |char| char.is_control() || is_invisible(char))
+    bounded(field, text, most, |char| char.is_control() || is_invisible(char))?;
+    if text.chars().all(|char| is_ignorable(char) || char.is_whitespace()) {
+        return Err(Error::bad_input(field, "must contain a visible character"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A name from a token without control, ignorable or direction-changing characters, cut to `most` characters. `None` when
+/// nothing visible is left.
+#[must_use]
+pub fn display_name(text: &str, most: usize) -> Option<String> {
+    let kept = text.chars().filter(|char| !char.is_control() && !is_ignorable(*char));
+    let clean: String = kept.take(most).collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
 }
 
 /// Lines of up to `most` characters in all; `None` when nothing is left.
@@ -66,10 +80,20 @@ pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<Str
     bounded(field, text, most, refused).map(Some)
 }
 
-/// What is not seen, or turns the direction of what is: names must not look like others, or like nothing. The joiners
-/// U+200C and U+200D are letters' neighbours in many languages.
+/// Ignorable characters that no text needs. The joiners U+200C and U+200D belong to the spelling of many languages, the
+/// variation selectors U+FE0E and U+FE0F to emoji.
 fn is_invisible(char: char) -> bool {
-    matches!(char, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    is_ignorable(char) && !matches!(char, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`, which contains the bidirectional controls, the separators of lines and
+/// paragraphs, and the blank Braille pattern: text with them can look like other text, or like none.
+fn is_ignorable(char: char) -> bool {
+    matches!(char,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn bounded(
@@ -108,6 +132,9 @@ mod tests {
             "mi\u{212a}e@b",
             "a,b@c",
             "a\u{200b}@b",
+            "a\u{200d}@b",
+            "a\u{ad}@b",
+            "a@b\u{fe0f}",
             "<a@b>",
             &long,
         ] {
@@ -119,7 +146,21 @@ mod tests {
     fn text_is_trimmed_bounded_and_clean() {
         assert_eq!(line("f", "  a b ", 3).unwrap(), "a b");
         assert!(line("f", "äöüß", 4).is_ok());
-        for bad in ["", "   ", "abcd", "a\0", "a\nb", "\u{200b}", "a\u{202e}"] {
+        assert!(line("f", "\u{2764}\u{fe0f}", 3).is_ok());
+        assert_eq!(display_name(" a\u{202e}\u{ad}\u{200d}b\0 ", 3).as_deref(), Some("ab"));
+        assert_eq!(display_name("\u{3164}\u{2800} ", 3), None);
+        for bad in [
+            "",
+            "   ",
+            "abcd",
+            "a\0",
+            "a\nb",
+            "\u{200b}",
+            "a\u{202e}",
+            "\u{3164}",
+            "\u{fe0f}",
+            "\u{200d} \u{200d}",
+        ] {
             assert!(line("f", bad, 3).is_err(), "{bad:?}");
         }
         assert_eq!(block("f", " a\nb ", 3).unwrap().as_deref(), Some("a\nb"));

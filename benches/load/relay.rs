@@ -66,7 +66,8 @@ async fn pass(
     mut server: UnixStream,
     counted: Arc<Mutex<Talk>>,
 ) -> std::io::Result<()> {
-    let (mut sent, mut received) = (Vec::new(), Vec::new());
+    // Room for a whole statement: the name that is looked for must not be read in two parts.
+    let (mut sent, mut received) = (Vec::with_capacity(64 * 1024), Vec::new());
     let mut of_requests = false;
     let mut listening = true;
     loop {

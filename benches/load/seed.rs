@@ -14,7 +14,7 @@ use tenantry::postgres::{Embedded, Options};
 
 use crate::Failure;
 
-pub(crate) const SECRET: &str = "the secret of the benchmark, which is no secret";
+pub(crate) const SECRET: &str = "the secret of the benchmark which is no secret";
 
 /// Of each organization, as in `seed.sql`.
 const PROJECTS: u32 = 20;

@@ -54,6 +54,7 @@ impl Server {
             .env("DATABASES", databases)
             .env("DATABASE_MAX_CONNECTIONS", connections.to_string())
             .env("JWT_SECRET", SECRET)
+            .env("SECRET_KEY", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
             // One address, and few users, send all the load.

@@ -2,17 +2,22 @@
 -- row-level security reads. One row; the settings hold only where outcome is 'OK'.
 --
 -- home says where the organization lives; 'elsewhere' means that the control database knows more.
--- home_generation: see app.placements.
+-- home_generation, suspension: see app.placements.
+-- email_is_current: p_email is the address of the newest token of this identity.
 DROP FUNCTION IF EXISTS auth.open_request;
 CREATE FUNCTION auth.open_request(
     p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_home text DEFAULT 'shared',
+    p_issued_at timestamptz DEFAULT NULL,
     OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
-    OUT home text, OUT home_version text, OUT home_generation bigint
+    OUT home text, OUT home_version text, OUT home_generation bigint,
+    OUT email_is_current boolean, OUT suspension text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
-    known_email text;
+    is_newer     boolean;
+    is_erased    boolean;
+    is_suspended boolean;
     from_path   uuid;
     from_claim  uuid;
     asked       uuid;
@@ -21,13 +26,25 @@ DECLARE
     -- What others may have claimed since is for the control database to say.
     recent      timestamptz := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
 BEGIN
-    SELECT i.user_id, i.email INTO user_id, known_email
-        FROM auth.identities i WHERE i.issuer = p_issuer AND i.subject = p_subject;
+    SELECT i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
+           coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL
+        INTO user_id, email_is_current, is_newer, is_erased, is_suspended
+        FROM auth.identities i JOIN auth.users u ON u.id = i.user_id
+        WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF user_id IS NULL THEN
         outcome := 'UNKNOWN_IDENTITY';
         RETURN;
     END IF;
-    IF p_email IS NOT NULL AND p_email IS DISTINCT FROM known_email THEN
+    IF is_erased THEN
+        outcome := 'ERASED';
+        RETURN;
+    END IF;
+    IF is_suspended THEN
+        outcome := 'USER_SUSPENDED';
+        RETURN;
+    END IF;
+    -- An older token changes nothing, and its address counts no more.
+    IF p_email IS NOT NULL AND NOT email_is_current AND is_newer THEN
         outcome := 'STALE_IDENTITY';
         RETURN;
     END IF;
@@ -66,9 +83,9 @@ BEGIN
         PERFORM pg_advisory_xact_lock_shared(app.placement_lock(asked));
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, o.name, o.created_at, o.updated_at,
-           coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared'), p.version, p.generation, p.moving_to IS NOT NULL
+           coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared'), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension
         INTO organization_id, organization_slug, role, billing_version,
-             organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation, moves
+             organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation, moves, suspension
         FROM auth.organization_members m
             JOIN app.organizations o ON o.id = m.organization_id
             LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
@@ -81,6 +98,11 @@ BEGIN
     -- Only a change that leads away from it may begin in the control database: what is read of it here may be out of date.
     IF home <> p_home OR (home ~ '^database:' AND NOT may_write) THEN
         outcome := 'ELSEWHERE';
+        RETURN;
+    END IF;
+    -- Owners may still pay; the server lets them do nothing else.
+    IF role <> 'owner' AND (suspension = 'full' OR suspension = 'read-only' AND may_write) THEN
+        outcome := 'ORGANIZATION_SUSPENDED';
         RETURN;
     END IF;
     IF home = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN

@@ -1,32 +1,69 @@
--- Makes sure that an identity has its user: a new one, or the one with the same verified address. Keeps
--- the address of a known identity's user up to date: an address that its owner has given up is free
--- for others, and must not join them to the former owner.
+-- Makes sure that an identity has its user: a new one, or the one who has the same verified address where
+-- p_linking says so ('never', 'same-issuer', 'verified-email'). Keeps the address of a known identity's
+-- user up to date: an address that its owner has given up is free for others.
+--
+-- A token that is not newer than the one that changed something last changes nothing, nor does one that
+-- does not say when it was issued: addresses change hands, and only the newest token knows whose one is.
+-- NULL: the token was issued before its user was erased.
 DROP FUNCTION IF EXISTS auth.provision_user;
-CREATE FUNCTION auth.provision_user(p_issuer text, p_subject text, p_email text, p_name text) RETURNS uuid
+CREATE FUNCTION auth.provision_user(
+    p_issuer text, p_subject text, p_email text, p_name text,
+    p_issued_at timestamptz DEFAULT NULL, p_linking text DEFAULT 'never'
+) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
     found_id uuid;
+    known_at timestamptz;
+    erased   timestamptz;
+    holder   uuid;
 BEGIN
-    -- Two first requests of one person wait for each other instead of leaving a user without an identity behind.
+    -- Two first requests of one person wait for each other instead of leaving a user without an identity behind, and so do
+    -- those who would have the same address.
     PERFORM pg_advisory_xact_lock(hashtextextended(p_issuer || E'\n' || p_subject, 0));
-    SELECT i.user_id INTO found_id FROM auth.identities i
+    IF p_email IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('address ' || p_email, 0));
+    END IF;
+    SELECT i.user_id, coalesce(i.issued_at, i.updated_at) INTO found_id, known_at FROM auth.identities i
         WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF found_id IS NOT NULL THEN
-        UPDATE auth.identities i SET email = p_email
-            WHERE i.issuer = p_issuer AND i.subject = p_subject AND p_email IS NOT NULL;
-        -- An address that somebody else has is theirs.
+        IF p_email IS NULL OR p_issued_at IS NULL OR p_issued_at <= known_at THEN
+            RETURN found_id;
+        END IF;
+        UPDATE auth.identities i SET email = p_email, issued_at = p_issued_at
+            WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.email IS DISTINCT FROM p_email;
+        -- An address that another user has stays theirs.
         UPDATE auth.users u
             SET email = CASE WHEN EXISTS (SELECT FROM auth.users o WHERE o.email = p_email AND o.id <> found_id)
                              THEN NULL ELSE p_email END
-            WHERE u.id = found_id AND p_email IS NOT NULL AND u.email IS DISTINCT FROM p_email;
+            WHERE u.id = found_id AND u.email IS DISTINCT FROM p_email;
         RETURN found_id;
     END IF;
-    INSERT INTO auth.users (email, name) VALUES (p_email, p_name)
-        ON CONFLICT (email) DO NOTHING RETURNING id INTO found_id;
-    IF found_id IS NULL THEN
-        SELECT u.id INTO STRICT found_id FROM auth.users u WHERE u.email = p_email;
+    SELECT e.erased_at INTO erased FROM auth.erased_identities e
+        WHERE e.identity = auth.identity_digest(p_issuer, p_subject);
+    IF erased IS NOT NULL AND (p_issued_at IS NULL OR p_issued_at <= erased) THEN
+        RETURN NULL;
     END IF;
-    INSERT INTO auth.identities (issuer, subject, user_id, email) VALUES (p_issuer, p_subject, found_id, p_email);
+    SELECT u.id INTO holder FROM auth.users u WHERE u.email = p_email;
+    IF holder IS NOT NULL AND p_linking IN ('same-issuer', 'verified-email') AND NOT EXISTS (
+        SELECT FROM auth.unlinked_identities n
+            WHERE n.identity = auth.identity_digest(p_issuer, p_subject) AND n.user_id = holder
+    ) AND p_issued_at > (
+        -- An older token may be of a time when the address was another person's.
+        SELECT CASE WHEN p_linking = 'verified-email' OR bool_or(i.issuer = p_issuer)
+                    THEN coalesce(max(coalesce(i.issued_at, i.updated_at)), '-infinity') END
+        FROM auth.identities i WHERE i.user_id = holder AND i.email = p_email
+    ) THEN
+        found_id := holder;
+        -- Copies of the user made before are older than those made after.
+        UPDATE auth.users u SET updated_at = now() WHERE u.id = holder;
+    ELSE
+        INSERT INTO auth.users (email, name) VALUES (CASE WHEN holder IS NULL THEN p_email END, p_name) RETURNING id INTO found_id;
+    END IF;
+    INSERT INTO auth.identities (issuer, subject, user_id, email, issued_at, not_before)
+        VALUES (p_issuer, p_subject, found_id, p_email, p_issued_at, erased);
+    IF found_id = holder THEN
+        PERFORM auth.record_link(found_id, 'user.identity_linked', p_issuer, p_email);
+    END IF;
     RETURN found_id;
 END
 $$;

@@ -14,10 +14,16 @@ macro_rules! functions {
 
 /// Their names and texts, in the order in which they are applied.
 const FUNCTIONS: &[(&str, &str)] = &functions![
+    "auth.identity_digest",
+    "auth.record_for_user",
+    "auth.record_link",
+    "auth.record_suspension",
     "auth.open_request",
     "auth.enter_organization",
     "auth.provision_user",
     "auth.bring_person",
+    "auth.viewer_identities",
+    "auth.unlink_identity",
 ];
 
 /// Applies every function whose text differs from the one that the database has, all of them in one

@@ -15,6 +15,10 @@ pub enum Action {
     OrganizationExported,
     /// The operator brought the organization back from an export. Metadata: `exported_at`, `rows`.
     OrganizationRestored,
+    /// The operator suspended the organization. Metadata: `suspension` (`full` or `read-only`).
+    OrganizationSuspended,
+    /// The operator ended the suspension. Metadata: `suspension` of before.
+    OrganizationResumed,
     /// Somebody was invited. Metadata: `email`, `role`.
     InvitationCreated,
     /// An invitation got a new token and a new term. Metadata: `email`, `role`.
@@ -47,6 +51,14 @@ pub enum Action {
     /// Stripe told of a change to the subscription other than of its plan. Metadata: `plan`, old and new `status`,
     /// `cancel_at_period_end`, `period_end`, and the `event`.
     BillingSubscriptionUpdated,
+    /// An identity signed in for the first time and joined a member by a verified address. Metadata: `issuer`, `email`.
+    UserIdentityLinked,
+    /// A member took an identity away from their user. Metadata: `issuer`, `email`.
+    UserIdentityUnlinked,
+    /// The operator suspended a member, everywhere. Metadata: `user_id`, `name`.
+    UserSuspended,
+    /// The operator let a suspended member in again. Metadata: `user_id`, `name`.
+    UserResumed,
     /// The operator exported the audit log. Metadata: `format`, `since`, `until`.
     AuditExported,
     /// The operator deleted old entries. Metadata: `before`, `entries`.
@@ -70,6 +82,8 @@ impl Action {
             Self::OrganizationMoved => "organization.moved",
             Self::OrganizationExported => "organization.exported",
             Self::OrganizationRestored => "organization.restored",
+            Self::OrganizationSuspended => "organization.suspended",
+            Self::OrganizationResumed => "organization.resumed",
             Self::OrganizationTransferred => "organization.transferred",
             Self::InvitationCreated => "invitation.created",
             Self::InvitationResent => "invitation.resent",
@@ -85,6 +99,10 @@ impl Action {
             Self::BillingCheckoutStarted => "billing.checkout_started",
             Self::BillingPortalOpened => "billing.portal_opened",
             Self::BillingSubscriptionUpdated => "billing.subscription_updated",
+            Self::UserIdentityLinked => "user.identity_linked",
+            Self::UserIdentityUnlinked => "user.identity_unlinked",
+            Self::UserSuspended => "user.suspended",
+            Self::UserResumed => "user.resumed",
             Self::AuditExported => "audit.exported",
             Self::AuditPruned => "audit.pruned",
             Self::ProjectCreated => "project.created",

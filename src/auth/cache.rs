@@ -8,7 +8,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
 
-use super::jwt::{Caller, Times};
+use super::{jwt::Caller, times::Times};
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 

@@ -23,7 +23,7 @@ const MAX_BYTES: usize = 256 * 1024;
 const MOST_TRIED: usize = 4;
 
 /// Where the keys are, and how often they are asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JwksOptions {
     /// The address of the key set.
     pub url: Url,
@@ -33,6 +33,19 @@ pub struct JwksOptions {
     pub cooldown: Duration,
     /// How old keys may become before they are asked for again.
     pub max_age: Duration,
+}
+
+impl JwksOptions {
+    /// The URL for logs. Providers put secrets into user names, passwords and query strings.
+    fn address(&self) -> String {
+        format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
+    }
+}
+
+impl std::fmt::Debug for JwksOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("JwksOptions").field("url", &self.address()).finish_non_exhaustive()
+    }
 }
 
 /// A key, and the one algorithm that it is for.
@@ -184,9 +197,11 @@ impl Jwks {
     async fn download(&self) -> Result<Vec<u8>, String> {
         let request = self.client.get(self.options.url.clone());
         let sent = request.send().await.and_then(reqwest::Response::error_for_status);
-        let mut response = sent.map_err(|error| error.to_string())?;
+        let cause =
+            |error: reqwest::Error| format!("{}: {}", self.options.address(), error.without_url());
+        let mut response = sent.map_err(cause)?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+        while let Some(chunk) = response.chunk().await.map_err(cause)? {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_BYTES {
                 return Err(format!("the answer has more than {MAX_BYTES} bytes"));

@@ -15,15 +15,13 @@ use serde_json::{Map, Value};
 use super::{
     cache::{Verified, Vouched},
     jwks::{Jwks, JwksOptions, KeySet, KeysUnavailable},
+    times::Times,
 };
 
-use crate::{clock::Clock, text::Email};
-
-/// The token was good once: no attempt at guessing one.
-pub const EXPIRED: TokenError = TokenError("the token has expired");
-
-/// Clocks of issuer and server may differ by this many seconds.
-const LEEWAY_SECONDS: f64 = 30.0;
+use crate::{
+    clock::Clock,
+    text::{Email, display_name},
+};
 
 /// Issuer and subject are a key in the database, whose size is bounded there.
 const MAX_IDENTITY_BYTES: usize = 1024;
@@ -54,6 +52,8 @@ pub struct Caller {
     pub subject: String,
     /// In lower case; only ever a verified address.
     pub email: Option<String>,
+    /// `iat`: which of two tokens of one identity is the newer.
+    pub issued_at: Option<DateTime<Utc>>,
     /// What to call the person.
     pub name: Option<String>,
     /// The organization's id or slug that the token claims.
@@ -84,8 +84,8 @@ impl From<TokenError> for VerifyError {
 
 /// Where the keys come from.
 enum Keys {
-    /// One shared secret, for HS256.
-    Secret(DecodingKey),
+    /// Shared secrets, for HS256: each is accepted.
+    Secrets(Vec<DecodingKey>),
     /// The issuer's key set.
     Issuer(Arc<Jwks>),
 }
@@ -105,10 +105,11 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// A verifier of HS256 tokens.
+    /// A verifier of HS256 tokens that are signed with one of these secrets.
     #[must_use]
-    pub fn with_secret(secret: &str, claims: Claims, clock: Clock) -> Self {
-        let keys = Keys::Secret(DecodingKey::from_secret(secret.as_bytes()));
+    pub fn with_secrets(secrets: &[&str], claims: Claims, clock: Clock) -> Self {
+        let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes()));
+        let keys = Keys::Secrets(keys.collect());
         Self { keys, verified: Verified::new(), claims, clock }
     }
 
@@ -134,7 +135,7 @@ impl Verifier {
     pub async fn verify(&self, token: &str) -> Result<Arc<Caller>, VerifyError> {
         let now = seconds(self.clock.now());
         let generation = match &self.keys {
-            Keys::Secret(_) => 0,
+            Keys::Secrets(_) => 0,
             Keys::Issuer(jwks) => jwks.current().generation,
         };
         if let Some(Vouched { caller, times }) = self.verified.get(token, generation) {
@@ -142,7 +143,7 @@ impl Verifier {
             return Ok(caller);
         }
         let (claims, generation) = match &self.keys {
-            Keys::Secret(key) => (signed(token, key, Algorithm::HS256)?, generation),
+            Keys::Secrets(keys) => (signed_with_one_of(token, keys)?, generation),
             Keys::Issuer(jwks) => Box::pin(by_issuer(token, jwks)).await?,
         };
         let times = Times::of(&claims)?;
@@ -189,10 +190,11 @@ impl Verifier {
             Some(Value::String(text)) => Some(text.clone()),
             Some(_) => return Err(TokenError("the token's organization claim is not a string")),
         };
-        let name = claims.get("name").and_then(Value::as_str).and_then(display_name);
-        let expires_at = times.expires_at();
+        let name = claims.get("name").and_then(Value::as_str);
+        let name = name.and_then(|name| display_name(name, MAX_NAME_CHARS));
+        let (issued_at, expires_at) = (times.issued_at(), times.expires_at());
         let email = self.verified_email(claims);
-        Ok(Caller { issuer, subject, email, name, organization, expires_at })
+        Ok(Caller { issuer, subject, email, issued_at, name, organization, expires_at })
     }
 
     fn verified_email(&self, claims: &Map<String, Value>) -> Option<String> {
@@ -208,40 +210,6 @@ impl Verifier {
     }
 }
 
-/// From when until when a token is good, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    start: Option<f64>,
-    expiry: f64,
-}
-
-impl Times {
-    fn of(claims: &Map<String, Value>) -> Result<Self, TokenError> {
-        let expiry = claims.get("exp").ok_or(TokenError("the token has no exp claim"))?.as_f64();
-        let expiry = expiry.ok_or(TokenError("the token's exp claim is not a number"))?;
-        let start = claims
-            .get("nbf")
-            .map(|start| start.as_f64().ok_or(TokenError("the token's nbf claim is not a number")));
-        Ok(Self { start: start.transpose()?, expiry })
-    }
-
-    fn check(self, now: f64) -> Result<(), TokenError> {
-        if self.expiry + LEEWAY_SECONDS <= now {
-            return Err(EXPIRED);
-        }
-        if self.start.is_some_and(|start| start - LEEWAY_SECONDS > now) {
-            return Err(TokenError("the token is not valid yet"));
-        }
-        Ok(())
-    }
-
-    fn expires_at(self) -> DateTime<Utc> {
-        #[expect(clippy::cast_possible_truncation, reason = "a time that does not fit is far away")]
-        let seconds = (self.expiry + LEEWAY_SECONDS) as i64;
-        DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
-    }
-}
-
 /// The claims of a token with a good signature.
 fn signed(
     token: &str,
@@ -252,6 +220,18 @@ fn signed(
         return Err(TokenError("the token has critical header parameters that are not understood"));
     }
     decode(token, key, &signature_only(algorithm)).map(|decoded| decoded.claims).map_err(|_| BAD)
+}
+
+/// The claims, if one of the secrets has signed them.
+fn signed_with_one_of(token: &str, keys: &[DecodingKey]) -> Result<Map<String, Value>, TokenError> {
+    let mut verdict = Err(BAD);
+    for key in keys {
+        verdict = signed(token, key, Algorithm::HS256);
+        if verdict.is_ok() {
+            break;
+        }
+    }
+    verdict
 }
 
 /// RFC 7515, section 4.1.11: what the issuer calls critical must be understood, and nothing of it is here.
@@ -329,13 +309,6 @@ fn signature_only(algorithm: Algorithm) -> Validation {
 fn identity_part(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     (text.len() <= MAX_IDENTITY_BYTES && !text.contains('\0')).then(|| text.to_owned())
-}
-
-fn display_name(text: &str) -> Option<String> {
-    let clean: String =
-        text.chars().filter(|char| !char.is_control()).take(MAX_NAME_CHARS).collect();
-    let clean = clean.trim();
-    (!clean.is_empty()).then(|| clean.to_owned())
 }
 
 /// The claim of that name, which may itself contain dots, or else what the dotted path leads to.

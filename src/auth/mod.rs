@@ -5,9 +5,11 @@ mod jwks;
 mod jwt;
 mod permission;
 mod role;
+mod times;
 
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{JwksOptions, KeysUnavailable};
-pub use jwt::{Caller, Claims, EXPIRED, TokenError, Verifier, VerifyError, sign};
+pub use jwt::{Caller, Claims, TokenError, Verifier, VerifyError, sign};
 pub use permission::Permission;
 pub use role::Role;
+pub use times::EXPIRED;

@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     invitation,
-    mail::Mailer,
+    mail::{Mail, Mailer},
     outbox::{self, Kind, Overdue},
     request::Engine,
-    tenancy::{Access, Reason, SystemSession, open_system},
+    tenancy::{Access, Reason, Scope as _, SystemSession, open_system},
 };
 
 /// How often the outbox is looked at.
@@ -67,15 +67,23 @@ async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
     let Some(row) = outbox::claim(&session, letter.id, LEASE).await? else {
         return Ok(());
     };
-    let Some(mail) = invitation::compose(&session, &row.payload).await? else {
-        outbox::finish(&session, letter.id, Some("the invitation is good no more")).await?;
-        return session.commit().await;
+    let composed = match invitation::compose(&session, &row.payload).await {
+        Ok(None) => {
+            outbox::finish(&session, letter.id, Some("the invitation is good no more")).await?;
+            return session.commit().await;
+        }
+        Ok(Some(mail)) => Ok(mail),
+        // No key makes its link: an operator may bring one back.
+        Err(Error::Internal(cause)) if session.transaction().failure().is_none() => {
+            Err(cause.to_string())
+        }
+        Err(error) => return Err(error),
     };
     session.commit().await?;
-    let id = letter.id.to_string();
-    let outcome = tokio::time::timeout(SEND_WAIT, mailer.send(&mail, &id)).await;
-    let outcome = outcome.map_err(|_| "the mail server was too slow".to_owned());
-    let outcome = outcome.and_then(|sent| sent.map_err(|error| error.to_string()));
+    let outcome = match composed {
+        Ok(mail) => deliver_one(mailer, &mail, letter).await,
+        Err(cause) => Err(cause),
+    };
     let session = open(engine, letter).await?;
     match outcome {
         Ok(()) => outbox::finish(&session, letter.id, None).await?,
@@ -84,12 +92,19 @@ async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
             outbox::finish(&session, letter.id, Some(&error)).await?;
         }
         Err(error) => {
-            tracing::warn!(letter = %letter.id, attempts = row.attempts, %error, "a letter waits: the mail server did not take it");
+            tracing::warn!(letter = %letter.id, attempts = row.attempts, %error, "a letter waits: it could not be sent");
             let until = engine.environment.clock.now() + wait(row.attempts);
             outbox::postpone(&session, letter.id, until, &error).await?;
         }
     }
     session.commit().await
+}
+
+async fn deliver_one(mailer: &Mailer, mail: &Mail, letter: Overdue) -> Result<(), String> {
+    let id = letter.id.to_string();
+    let outcome = tokio::time::timeout(SEND_WAIT, mailer.send(mail, &id)).await;
+    let outcome = outcome.map_err(|_| "the mail server was too slow".to_owned());
+    outcome.and_then(|sent| sent.map_err(|error| error.to_string()))
 }
 
 async fn open(engine: &Engine, letter: Overdue) -> Result<SystemSession> {

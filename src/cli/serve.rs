@@ -15,7 +15,7 @@ use crate::{
     tenancy::Placement,
 };
 
-/// Serve in production: needs DATABASE_URL and JWT_SECRET or JWT_JWKS_URL, and refuses to start where tenants could reach each other.
+/// Serve in production: needs DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL, and refuses to start where tenants could reach each other.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -80,9 +80,9 @@ impl Serve {
     }
 
     fn warn(&self) {
-        if self.jwt.jwt_issuer.is_none() {
+        if self.jwt.issuer().is_none() {
             tracing::warn!(
-                "JWT_ISSUER is not set: tokens of any issuer with this key are accepted"
+                "JWT_ISSUER names no issuer: tokens of any issuer with this key are accepted"
             );
         }
         if crate::config::is_loopback(&self.rules.public_url) {
@@ -91,8 +91,10 @@ impl Serve {
                 self.rules.public_url
             );
         }
-        if self.jwt.jwt_audience.is_none() {
-            tracing::warn!("JWT_AUDIENCE is not set: tokens meant for other services are accepted");
+        if self.jwt.audience().is_none() {
+            tracing::warn!(
+                "JWT_AUDIENCE names no audience: tokens meant for other services are accepted"
+            );
         }
     }
 }

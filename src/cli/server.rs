@@ -36,7 +36,8 @@ pub(super) fn build(
     people: Vec<Person>,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
-    let environment = rules.environment(clock.clone(), jwt).map_err(Failure::new)?;
+    let verifier = jwt.verifier(clock.clone()).map_err(Failure::new)?;
+    let environment = rules.environment(clock).map_err(Failure::new)?;
     let metrics = Metrics::new();
     let connections = placement.max_connections();
     let engine = Engine {
@@ -67,7 +68,7 @@ pub(super) fn build(
     Ok(Arc::new(Server {
         engine: Arc::new(engine),
         subscriptions: Subscriptions::new(http.clients.subscription_limits(), connections),
-        verifier: jwt.verifier(clock).map_err(Failure::new)?,
+        verifier,
         introspection: http.introspection,
         trusted_proxies: http.trusted_proxies.clone(),
         max_body_bytes: http.max_body_bytes,

@@ -43,8 +43,8 @@ impl Token {
         };
         set("sub", Some(self.subject));
         set("name", self.name);
-        set("iss", self.jwt.jwt_issuer.clone());
-        set("aud", self.jwt.jwt_audience.clone());
+        set("iss", self.jwt.issuer());
+        set("aud", self.jwt.audience());
         if let Some(email) = self.email {
             put(&mut claims, &self.jwt.jwt_email_claim, email);
             claims.insert("email_verified".to_owned(), json!(true));
@@ -52,10 +52,10 @@ impl Token {
         if let Some(org) = self.org {
             put(&mut claims, &self.jwt.jwt_org_claim, org);
         }
-        let expiry = Clock::system()
-            .now()
-            .checked_add_signed(self.ttl)
-            .ok_or_else(|| Failure::new("--ttl is too long"))?;
+        let now = Clock::system().now();
+        let expiry =
+            now.checked_add_signed(self.ttl).ok_or_else(|| Failure::new("--ttl is too long"))?;
+        claims.insert("iat".to_owned(), json!(now.timestamp()));
         claims.insert("exp".to_owned(), json!(expiry.timestamp()));
         let secret = self.jwt.secret().map_err(Failure::new)?;
         let token = auth::sign(secret, &Value::Object(claims)).map_err(Failure::new)?;

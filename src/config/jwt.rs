@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ConfigError, MIN_SECRET_BYTES};
+use super::{ConfigError, secrets::secrets};
 use crate::{
     auth::{Algorithm, Claims, JwksOptions, Verifier},
     clock::Clock,
@@ -59,13 +59,19 @@ pub fn is_loopback(url: &url::Url) -> bool {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct JwtConfig {
-    /// The shared secret of HS256 tokens: at least 32 bytes.
+    /// The shared secret of HS256 tokens: at least 32 bytes. While it is rotated NEW,OLD: the first signs, all verify.
     #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
     /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Instead of JWT_SECRET.
-    #[arg(long, env = "JWT_JWKS_URL", value_name = "JWT_JWKS_URL", conflicts_with = "jwt_secret")]
-    pub jwt_jwks_url: Option<url::Url>,
+    #[arg(
+        long,
+        env = "JWT_JWKS_URL",
+        value_name = "JWT_JWKS_URL",
+        hide_env_values = true,
+        conflicts_with = "jwt_secret"
+    )]
+    pub jwt_jwks_url: Option<String>,
 
     /// The algorithms that tokens of JWT_JWKS_URL may be signed with.
     #[arg(
@@ -85,11 +91,11 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
-    /// The issuer that tokens must name in `iss`.
+    /// The issuer that tokens must name in `iss`; `any` accepts every issuer. Required with JWT_JWKS_URL.
     #[arg(long, env = "JWT_ISSUER", value_name = "JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
 
-    /// The audience that tokens must name in `aud`.
+    /// The audience that tokens must name in `aud`; `any` accepts every audience. Required with JWT_JWKS_URL.
     #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
 
@@ -97,7 +103,7 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
     pub jwt_email_claim: String,
 
-    /// Whether an e-mail address is verified: by the claim `email_verified`, or always.
+    /// Whether an e-mail address is verified: by the claim `email_verified`, or always, which needs JWT_ISSUER.
     #[arg(
         long,
         env = "JWT_EMAIL_VERIFIED",
@@ -116,15 +122,28 @@ impl JwtConfig {
     ///
     /// # Errors
     ///
-    /// Without a secret or an issuer, or with a secret that is too short.
+    /// Without a secret or a key set, with a secret that is too short, or where tokens of any issuer would be trusted without
+    /// saying so.
     pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
-        let Some(url) = self.jwt_jwks_url.clone() else {
-            return Ok(Verifier::with_secret(self.secret()?, self.claims(), clock));
-        };
-        if url.scheme() != "https" && !is_loopback(&url) {
+        if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
             return Err(ConfigError(
-                "JWT_JWKS_URL must begin with https://: whoever can change the keys on their way can be anybody".to_owned(),
+                "JWT_EMAIL_VERIFIED=trusted needs JWT_ISSUER: it trusts every address of that issuer"
+                    .to_owned(),
             ));
+        }
+        let Some(url) = &self.jwt_jwks_url else {
+            return Ok(Verifier::with_secrets(&self.secrets()?, self.claims(), clock));
+        };
+        let url = key_set(url)?;
+        for (name, value) in
+            [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)]
+        {
+            if set(value.as_ref()).is_none() {
+                return Err(ConfigError(format!(
+                    "{name} is not set: with JWT_JWKS_URL it must be, because the same keys sign tokens for other services; \
+                     {name}={ANY} accepts these"
+                )));
+            }
         }
         let options = JwksOptions {
             url,
@@ -136,35 +155,72 @@ impl JwtConfig {
             .map_err(|error| ConfigError(format!("JWT_JWKS_URL: {error}")))
     }
 
-    /// The shared secret.
+    /// The shared secrets, at least one: the first signs, all verify.
     ///
     /// # Errors
     ///
     /// Without one, or with one that is too short.
-    pub fn secret(&self) -> Result<&str, ConfigError> {
-        match self.jwt_secret.as_deref() {
-            None => Err(ConfigError(
+    pub fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
+        let text = self.jwt_secret.as_deref().ok_or_else(|| {
+            ConfigError(
                 "JWT_SECRET is not set: it must be the secret that your tokens are signed with, or else JWT_JWKS_URL the \
                  address of their issuer's keys"
                     .to_owned(),
-            )),
-            Some(secret) if secret.trim().len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
-                "JWT_SECRET has {} bytes: it must have at least {MIN_SECRET_BYTES}, for example from openssl rand -hex 32",
-                secret.trim().len()
-            ))),
-            Some(secret) => Ok(secret),
-        }
+            )
+        })?;
+        secrets("JWT_SECRET", text)
+    }
+
+    /// The secret that signs.
+    ///
+    /// # Errors
+    ///
+    /// As [`secrets`](Self::secrets).
+    pub fn secret(&self) -> Result<&str, ConfigError> {
+        // There is at least one.
+        Ok(self.secrets()?.first().copied().unwrap_or_default())
+    }
+
+    /// The issuer that tokens must name; `None` where any is accepted.
+    #[must_use]
+    pub fn issuer(&self) -> Option<String> {
+        unless_any(self.jwt_issuer.as_ref())
+    }
+
+    /// The audience that tokens must name; `None` where any is accepted.
+    #[must_use]
+    pub fn audience(&self) -> Option<String> {
+        unless_any(self.jwt_audience.as_ref())
     }
 
     fn claims(&self) -> Claims {
         Claims {
-            issuer: set(self.jwt_issuer.as_ref()),
-            audience: set(self.jwt_audience.as_ref()),
+            issuer: self.issuer(),
+            audience: self.audience(),
             email: self.jwt_email_claim.clone(),
             email_trusted: self.jwt_email_verified == EmailVerified::Trusted,
             organization: self.jwt_org_claim.clone(),
         }
     }
+}
+
+/// The value of JWT_ISSUER and JWT_AUDIENCE that accepts every token of the key set.
+const ANY: &str = "any";
+
+fn unless_any(text: Option<&String>) -> Option<String> {
+    set(text).filter(|text| text.trim() != ANY)
+}
+
+/// The address of a key set. Its value is not repeated, which may hold a secret.
+fn key_set(text: &str) -> Result<url::Url, ConfigError> {
+    let url = url::Url::parse(text.trim())
+        .map_err(|error| ConfigError(format!("JWT_JWKS_URL is not an address: {error}")))?;
+    if url.scheme() != "https" && !is_loopback(&url) {
+        return Err(ConfigError(
+            "JWT_JWKS_URL must begin with https://: the keys decide who callers are".to_owned(),
+        ));
+    }
+    Ok(url)
 }
 
 /// A variable that is empty is one that is not set.

@@ -9,6 +9,7 @@ mod databases;
 mod jwt;
 mod mail;
 mod rules;
+mod secrets;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
@@ -25,9 +26,6 @@ pub use mail::MailConfig;
 pub use rules::RulesConfig;
 
 use crate::{graphql::Limits, tenancy::DatabaseOptions};
-
-/// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
-const MIN_SECRET_BYTES: usize = 32;
 
 /// A setting that the program cannot start with; the text names it.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,13 @@
 //! Business rules that are settings.
-#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::{BillingConfig, ConfigError, JwtConfig, MIN_SECRET_BYTES, MailConfig};
+use super::{BillingConfig, ConfigError, MailConfig, secrets::secrets};
 use crate::{
     clock::Clock,
-    tenancy::{Environment, Rules, SecretKey},
+    tenancy::{AccountLinking, Environment, Rules, SecretKeys},
 };
 
 /// Business rules.
@@ -53,9 +52,13 @@ pub struct RulesConfig {
     )]
     pub invitation_days: u16,
 
-    /// The secret behind the links of invitations, and behind answers that are kept: at least 32 bytes. Derived from JWT_SECRET when not set.
+    /// The secret behind the links of invitations, and behind answers that are kept: at least 32 bytes. While it is rotated NEW,OLD.
     #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<String>,
+
+    /// Which identities become one user by a verified e-mail address: never, of the same issuer, or of all issuers.
+    #[arg(long, env = "ACCOUNT_LINKING", value_name = "ACCOUNT_LINKING", default_value = "never")]
+    pub account_linking: AccountLinking,
 
     /// Where people reach your application; links of invitations begin with it.
     #[arg(
@@ -78,9 +81,16 @@ impl RulesConfig {
     ///
     /// # Errors
     ///
-    /// When the secret key is too short, or there is nothing to derive one from.
-    pub fn environment(&self, clock: Clock, jwt: &JwtConfig) -> Result<Environment, ConfigError> {
-        self.with_key(clock, self.derived_key(jwt)?)
+    /// Without a secret key, or with one that is too short.
+    pub fn environment(&self, clock: Clock) -> Result<Environment, ConfigError> {
+        let text = self.secret_key.as_deref().ok_or_else(|| {
+            ConfigError(
+                "SECRET_KEY is not set: it must have at least 32 bytes, for example from openssl rand -hex 32"
+                    .to_owned(),
+            )
+        })?;
+        let keys = secrets("SECRET_KEY", text)?.into_iter().map(|key| key.as_bytes().to_vec());
+        self.with_keys(clock, SecretKeys(keys.collect()))
     }
 
     /// As [`environment`](Self::environment), for commands that invite nobody: they need no secret key.
@@ -89,36 +99,21 @@ impl RulesConfig {
     ///
     /// When a setting is wrong.
     pub fn environment_for_maintenance(&self, clock: Clock) -> Result<Environment, ConfigError> {
-        self.with_key(clock, uuid::Uuid::new_v4().as_bytes().to_vec())
+        self.with_keys(clock, SecretKeys(vec![uuid::Uuid::new_v4().as_bytes().to_vec()]))
     }
 
-    fn with_key(&self, clock: Clock, secret_key: Vec<u8>) -> Result<Environment, ConfigError> {
+    fn with_keys(&self, clock: Clock, secret_keys: SecretKeys) -> Result<Environment, ConfigError> {
         let rules = Rules {
             billing_grace: chrono::Duration::days(self.billing_grace_days.into()),
             trial_term: chrono::Duration::days(self.trial_days.into()),
             max_owned_organizations: self.max_owned_organizations,
             invitation_term: chrono::Duration::days(self.invitation_days.into()),
-            secret_key: SecretKey(secret_key),
+            secret_keys,
+            account_linking: self.account_linking,
             mails_invitations: self.mail.smtp_url.is_some(),
             public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
             stripe: self.billing.stripe()?,
         };
         Ok(Environment { clock, rules: Arc::new(rules) })
-    }
-
-    fn derived_key(&self, jwt: &JwtConfig) -> Result<Vec<u8>, ConfigError> {
-        match self.secret_key.as_deref() {
-            Some(key) if key.len() < MIN_SECRET_BYTES => Err(ConfigError(format!(
-                "SECRET_KEY has {} bytes: it must have at least {MIN_SECRET_BYTES}",
-                key.len()
-            ))),
-            Some(key) => Ok(key.as_bytes().to_vec()),
-            None if jwt.jwt_jwks_url.is_some() => Err(ConfigError(
-                "SECRET_KEY is not set: with JWT_JWKS_URL it must be, for example from openssl rand -hex 32"
-                    .to_owned(),
-            )),
-            // Prefixed, so that no signature over a token can ever be one over an invitation.
-            None => Ok([b"invitations:", jwt.secret()?.as_bytes()].concat()),
-        }
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn failed(media: MediaType, error: Error, request_id: Uuid) -> Respon
 pub(super) fn status(failure: &Error) -> StatusCode {
     match failure.code() {
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorCode::OrganizationMismatch => StatusCode::FORBIDDEN,
+        ErrorCode::OrganizationMismatch
+        | ErrorCode::OrganizationSuspended
+        | ErrorCode::UserSuspended => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::PlanLimitExceeded | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::IdempotencyConflict => StatusCode::CONFLICT,

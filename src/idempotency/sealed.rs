@@ -7,29 +7,38 @@ use aws_lc_rs::{
     hmac,
 };
 
-use crate::tenancy::SecretKey;
+use crate::tenancy::SecretKeys;
 
 /// Makes another key of the same secret. The number changes with the form of what is sealed.
 const PURPOSE: &[u8] = b"tenantry idempotency 2";
 
-fn key(secret: &SecretKey) -> Result<RandomizedNonceKey, Unspecified> {
-    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret.0), PURPOSE);
+fn key(secret: &[u8]) -> Result<RandomizedNonceKey, Unspecified> {
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), PURPOSE);
     RandomizedNonceKey::new(&AES_256_GCM, derived.as_ref())
 }
 
-/// The nonce, and behind it what was sealed.
-pub(super) fn seal(secret: &SecretKey, bound: &[u8], answer: &str) -> Result<Vec<u8>, Unspecified> {
+/// The nonce, and behind it what was sealed with the newest of the secrets.
+pub(super) fn seal(
+    secrets: &SecretKeys,
+    bound: &[u8],
+    answer: &str,
+) -> Result<Vec<u8>, Unspecified> {
     let mut sealed = answer.as_bytes().to_vec();
-    let nonce = key(secret)?.seal_in_place_append_tag(Aad::from(bound), &mut sealed)?;
+    let nonce = key(secrets.newest())?.seal_in_place_append_tag(Aad::from(bound), &mut sealed)?;
     Ok([nonce.as_ref().as_slice(), &sealed].concat())
 }
 
-/// What was sealed for this request with this secret.
+/// What was sealed for this request with one of the secrets.
 pub(super) fn unseal(
-    secret: &SecretKey,
+    secrets: &SecretKeys,
     bound: &[u8],
     sealed: &[u8],
 ) -> Result<String, Unspecified> {
+    let opened = secrets.all().find_map(|secret| unseal_with(secret, bound, sealed).ok());
+    opened.ok_or(Unspecified)
+}
+
+fn unseal_with(secret: &[u8], bound: &[u8], sealed: &[u8]) -> Result<String, Unspecified> {
     let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
     let mut sealed = sealed.to_vec();
     let nonce = Nonce::try_assume_unique_for_key(nonce)?;
@@ -43,13 +52,16 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_for_its_request_and_its_secret_alone() -> Result<(), Unspecified> {
-        let (secret, other) = (SecretKey(vec![1; 32]), SecretKey(vec![2; 32]));
+        let keys = |keys: &[u8]| SecretKeys(keys.iter().map(|key| vec![*key; 32]).collect());
+        let (secret, other, rotated) = (keys(&[1]), keys(&[2]), keys(&[2, 1]));
         let sealed = seal(&secret, b"request", "an answer with a secret")?;
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         assert_ne!(sealed, seal(&secret, b"request", "an answer with a secret")?);
         assert_eq!(unseal(&secret, b"request", &sealed)?, "an answer with a secret");
         assert!(unseal(&secret, b"another", &sealed).is_err());
         assert!(unseal(&other, b"request", &sealed).is_err());
+        assert_eq!(unseal(&rotated, b"request", &sealed)?, "an answer with a secret");
+        assert!(unseal(&secret, b"request", &seal(&rotated, b"request", "new")?).is_err());
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

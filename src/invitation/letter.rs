@@ -52,7 +52,7 @@ pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Re
         "{subject}.\n\nTo accept, open this link and sign in as {email}:\n\n{link}\n\nIt works once, until {until} UTC. If you did not \
          expect this letter, do nothing.\n",
         email = invitation.email,
-        link = link(session, &invitation),
+        link = link(session, &invitation)?,
         until = invitation.expires_at.format("%-d %B %Y, %H:%M"),
     );
     Ok(Some(Mail { to: invitation.email, subject, text }))

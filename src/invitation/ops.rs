@@ -130,7 +130,7 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     let hash = Token::shown(token).hash();
     let (organization_id, id) = find_by_hash(session, hash.clone()).await?;
     // The role that counts is read again below; until then this one only opens the organization.
-    session.enter(Tenant { organization_id, role: OrgRole::Viewer }).await?;
+    session.enter(organization_id, OrgRole::Viewer).await?;
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let invitation = open(tenant)
@@ -154,7 +154,7 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
     plan::require(session, &lock, Feature::TeamMembers, members).await?;
-    session.enter(Tenant { organization_id, role: invitation.role }).await?;
+    session.enter(organization_id, invitation.role).await?;
     let mut row = invitation.into_active_model();
     row.accepted_at = Set(Some(session.now()));
     let invitation = row.update(session).await?;
@@ -187,7 +187,7 @@ async fn insert(
         id: Set(id),
         email: Set(email),
         role: Set(role),
-        token_hash: Set(Token::of(&rules.secret_key, id, 0).hash()),
+        token_hash: Set(Token::of(&rules.secret_keys, id, 0).hash()),
         rotation: Set(0),
         invited_by: Set(Some(session.viewer().user_id)),
         expires_at: Set(session.now() + rules.invitation_term),
@@ -206,7 +206,7 @@ async fn renew(
     let rules = session.rules();
     let mut row = before.into_active_model();
     row.rotation = Set(rotation);
-    row.token_hash = Set(Token::of(&rules.secret_key, id, rotation).hash());
+    row.token_hash = Set(Token::of(&rules.secret_keys, id, rotation).hash());
     row.expires_at = Set(session.now() + rules.invitation_term);
     row.invited_by = Set(Some(session.viewer().user_id));
     if let Some(role) = role {
@@ -247,13 +247,24 @@ async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issue
         outbox::add(session, Kind::InvitationMail, payload).await?;
         return Ok(Issued { invitation, link: None });
     }
-    Ok(Issued { link: Some(link(session, &invitation)), invitation })
+    Ok(Issued { link: Some(link(session, &invitation)?), invitation })
 }
 
 /// Where the invited person accepts; made anew each time, because the database knows only the token's hash.
-pub(super) fn link(scope: &impl Scope, invitation: &invitation::Model) -> String {
+///
+/// # Errors
+///
+/// When the token was made with a key that is not configured any more.
+pub(super) fn link(scope: &impl Scope, invitation: &invitation::Model) -> Result<String> {
     let rules = scope.rules();
-    Token::of(&rules.secret_key, invitation.id, invitation.rotation).link(&rules.public_url)
+    let invitation::Model { id, rotation, token_hash, .. } = invitation;
+    let token =
+        Token::known_as(token_hash, &rules.secret_keys, *id, *rotation).ok_or_else(|| {
+            Error::internal(
+                "the link of the invitation was made with a secret that SECRET_KEY does not have",
+            )
+        })?;
+    Ok(token.link(&rules.public_url))
 }
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {

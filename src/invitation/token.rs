@@ -4,15 +4,30 @@ use aws_lc_rs::{digest, hmac};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use entity::InvitationId;
 
-use crate::tenancy::SecretKey;
+use crate::tenancy::SecretKeys;
 
 /// What opens an invitation: HMAC-SHA256 of its id and rotation.
 pub(super) struct Token(String);
 
 impl Token {
-    /// The token of an invitation after so many rotations; the ones before are good no more.
-    pub(super) fn of(key: &SecretKey, id: InvitationId, rotation: i32) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
+    /// The token that an invitation gets after so many rotations, made with the newest key; the ones before are good no more.
+    pub(super) fn of(keys: &SecretKeys, id: InvitationId, rotation: i32) -> Self {
+        Self::with(keys.newest(), id, rotation)
+    }
+
+    /// The token that an invitation has: the one of which the database keeps this hash, whichever key has made it. `None` when
+    /// none of the keys has.
+    pub(super) fn known_as(
+        hash: &[u8],
+        keys: &SecretKeys,
+        id: InvitationId,
+        rotation: i32,
+    ) -> Option<Self> {
+        keys.all().map(|key| Self::with(key, id, rotation)).find(|token| token.hash() == hash)
+    }
+
+    fn with(key: &[u8], id: InvitationId, rotation: i32) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let tag = hmac::sign(&key, format!("invitation:{id}:{rotation}").as_bytes());
         Self(BASE64_URL_SAFE_NO_PAD.encode(tag))
     }
@@ -40,10 +55,14 @@ mod tests {
     #[test]
     fn a_token_is_the_key_s_the_invitation_s_and_the_rotation_s() {
         let (id, other) = (InvitationId::new(), InvitationId::new());
-        let key = SecretKey(b"one".to_vec());
-        let hash =
-            |key: &[u8], id, rotation| Token::of(&SecretKey(key.to_vec()), id, rotation).hash();
-        let token = Token::of(&key, id, 0);
+        let keys = |keys: &[&[u8]]| SecretKeys(keys.iter().map(|key| key.to_vec()).collect());
+        let hash = |key: &[u8], id, rotation| Token::of(&keys(&[key]), id, rotation).hash();
+        let token = Token::of(&keys(&[b"one"]), id, 0);
+        let rotated = keys(&[b"two", b"one"]);
+        let found = Token::known_as(&token.hash(), &rotated, id, 0).map(|found| found.0);
+        assert_eq!(found.as_ref(), Some(&token.0));
+        assert!(Token::known_as(&token.hash(), &rotated, id, 1).is_none());
+        assert_eq!(Token::of(&rotated, id, 0).hash(), hash(b"two", id, 0));
         assert_eq!(token.hash().len(), 32);
         assert_eq!(token.0.len(), 43);
         assert_eq!(Token::shown(&format!(" {}\n", token.0)).hash(), token.hash());

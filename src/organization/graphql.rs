@@ -16,6 +16,7 @@ use crate::{
     page::Page,
     plan::{self, Plan},
     project::{self, Project, ProjectById, ProjectConnection, ProjectTotal},
+    tenancy::{Suspension, Tenant},
     usage::{self, Entitlement, Meter},
 };
 
@@ -71,13 +72,20 @@ impl Organization {
 
     /// What the caller is here.
     async fn viewer_role(&self, ctx: &Context<'_>) -> Result<Role> {
-        Ok(ctx.session()?.authorize(Permission::OrganizationRead)?.role.into())
+        Ok(tenant(ctx)?.role.into())
     }
 
     /// What the caller may do here: show what is in it, and hide the rest.
     async fn viewer_permissions(&self, ctx: &Context<'_>) -> Result<Vec<Permission>> {
-        let role = ctx.session()?.authorize(Permission::OrganizationRead)?.role;
-        Ok(Permission::ALL.into_iter().filter(|permission| permission.granted_to(role)).collect())
+        let session = ctx.session()?;
+        tenant(ctx)?;
+        let all = Permission::ALL.into_iter();
+        Ok(all.filter(|permission| session.authorize(*permission).is_ok()).collect())
+    }
+
+    /// How far the operator has suspended the organization. Null when it is not suspended.
+    async fn suspension(&self, ctx: &Context<'_>) -> Result<Option<Suspension>> {
+        Ok(tenant(ctx)?.suspension)
     }
 
     /// The members, newest first.
@@ -183,6 +191,10 @@ impl Organization {
     }
 }
 
+fn tenant(ctx: &Context<'_>) -> Result<Tenant> {
+    ctx.session()?.tenant().ok_or(Error::OrganizationRequired)
+}
+
 /// The way in.
 #[derive(Debug, Default)]
 pub struct OrganizationQuery;
@@ -195,7 +207,7 @@ impl OrganizationQuery {
             Ok(session) => session,
             Err(error) => return Some(Err(error)),
         };
-        let tenant = session.authorize(Permission::OrganizationRead).ok()?;
+        let tenant = session.tenant()?;
         if let Some(row) = session.organization_row() {
             return Some(Ok(Organization(row.clone())));
         }

@@ -14,7 +14,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Access, Change, Scope, Session, SystemSession, Tenant},
+    tenancy::{Access, Change, Scope, Session, SystemSession},
 };
 
 /// Founds an organization, and goes on inside it: its id is made here, so that every row is written under its settings.
@@ -25,7 +25,7 @@ pub(super) async fn create(
 ) -> Result<organization::Model> {
     check_ownerships(session).await?;
     let organization_id = OrganizationId::new();
-    session.enter(Tenant { organization_id, role: OrgRole::Owner }).await?;
+    session.enter(organization_id, OrgRole::Owner).await?;
     claim_slug(session, &slug).await?;
     let organization = organization::ActiveModel {
         id: Set(organization_id),

@@ -20,7 +20,6 @@ use super::{
     engine::{Engine, Prepared},
 };
 use crate::{
-    auth::Permission,
     error::{Error, Result},
     graphql::{Loaders, Queue, present},
     idempotency::{self, Claim},
@@ -225,8 +224,7 @@ impl<'request> Attempt<'request> {
 
     /// Notes whose request it is.
     fn is_of(&self, session: &Session) {
-        let organization = session.authorize(Permission::OrganizationRead).ok();
-        let organization = organization.map(|tenant| tenant.organization_id);
+        let organization = session.tenant().map(|tenant| tenant.organization_id);
         self.course.is_of(session.viewer().user_id, organization);
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     admission::{Attempts, Gates, RateLimiter, Source, Turn},
-    auth::Permission,
+    auth::Caller,
     error::{Error, Result},
     graphql::{
         Refusal,
@@ -32,7 +32,7 @@ use crate::{
     },
     metrics::Metrics,
     rate_limit::RateLimit,
-    schema::{Api, BILLING, GUESSABLE, LEADING_AWAY, to_request},
+    schema::{Api, BILLING, GUESSABLE, IN_CONTROL_DATABASE, to_request},
     telemetry,
     tenancy::{Access, Environment, Freshness, Opened, Placement, Preference, Session, open},
     usage::Meter,
@@ -93,7 +93,7 @@ impl Prepared {
     /// Where it is to be opened, if its client is content with `freshness`, on what is remembered of that if it may be.
     pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
         let changes = self.document.changes.as_deref().unwrap_or_default();
-        if changes.iter().any(|field| LEADING_AWAY.contains(&field.as_str())) {
+        if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
             Preference::Control
         } else {
             freshness.map_or(Preference::Remembered, Preference::Replica)
@@ -318,7 +318,7 @@ impl Engine {
             opened
         };
         let opened = open().await?;
-        let Ok(tenant) = opened.session.authorize(Permission::OrganizationRead) else {
+        let Some(tenant) = opened.session.tenant() else {
             opened.session.transaction().hold(turn);
             return Ok(opened);
         };
@@ -365,7 +365,7 @@ impl Engine {
         session: &Session,
         billing_version: Option<DateTime<Utc>>,
     ) -> Result<Option<RateLimit>> {
-        let Ok(tenant) = session.authorize(Permission::OrganizationRead) else {
+        let Some(tenant) = session.tenant() else {
             return Ok(None);
         };
         self.meter.count(tenant.organization_id, billing_version).await
@@ -377,7 +377,7 @@ impl Engine {
         session: &Session,
         billing_version: Option<DateTime<Utc>>,
     ) -> Option<Result<Option<RateLimit>>> {
-        let Ok(tenant) = session.authorize(Permission::OrganizationRead) else {
+        let Some(tenant) = session.tenant() else {
             return Some(Ok(None));
         };
         self.meter.count_at_once(tenant.organization_id, billing_version)

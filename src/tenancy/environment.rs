@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use clap::ValueEnum;
+
 use crate::{clock::Clock, stripe::Stripe};
 
 /// Time and rules, the same for every session of a server.
@@ -25,7 +27,9 @@ pub struct Rules {
     /// How long an invitation can be accepted.
     pub invitation_term: chrono::Duration,
     /// What makes the tokens of invitations, and seals kept answers.
-    pub secret_key: SecretKey,
+    pub secret_keys: SecretKeys,
+    /// Which identities become one user.
+    pub account_linking: AccountLinking,
     /// Invitations go out by mail; otherwise the inviter is shown the link.
     pub mails_invitations: bool,
     /// Where the links of invitations lead, without a slash at the end.
@@ -34,12 +38,47 @@ pub struct Rules {
     pub stripe: Option<Stripe>,
 }
 
-/// The key behind what only this service can make or read; never shown.
-#[derive(Clone)]
-pub struct SecretKey(pub Vec<u8>);
+/// When an identity that is seen for the first time gets the user who has its verified address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccountLinking {
+    /// Never: each identity has its own user.
+    Never,
+    /// When an identity of the same issuer has vouched for the address.
+    SameIssuer,
+    /// Whichever issuer vouches for the address: each can give any account away.
+    VerifiedEmail,
+}
 
-impl std::fmt::Debug for SecretKey {
+impl AccountLinking {
+    /// As `auth.provision_user` names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::SameIssuer => "same-issuer",
+            Self::VerifiedEmail => "verified-email",
+        }
+    }
+}
+
+/// The keys behind what only this service can make or read, at least one, newest first; never shown. The newest makes, all
+/// read.
+#[derive(Clone)]
+pub struct SecretKeys(pub Vec<Vec<u8>>);
+
+impl SecretKeys {
+    /// The newest.
+    pub(crate) fn newest(&self) -> &[u8] {
+        self.all().next().unwrap_or_default()
+    }
+
+    /// All of them, newest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
+impl std::fmt::Debug for SecretKeys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("SecretKey(…)")
+        formatter.write_str("SecretKeys(…)")
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use entity::OrganizationId;
+use entity::{OrganizationId, UserId};
 use sea_orm::Values;
 use serde::{Deserialize, Serialize};
 use sqlx::{
@@ -20,6 +20,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
 
 use super::{
     Access, Change, Transaction,
@@ -124,6 +125,22 @@ impl Notices {
         if !changes.is_empty() {
             self.0.pending.add(changes);
         }
+    }
+
+    /// The channel, and the notice that what a user may do in an organization has changed; of everybody, without a user. For commands,
+    /// which tell in their own transaction.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down.
+    pub fn of_access(
+        organization: Uuid,
+        user: Option<Uuid>,
+    ) -> Result<(&'static str, String), serde_json::Error> {
+        let organization = OrganizationId(organization);
+        let changes = vec![Change::Access(user.map(UserId))];
+        let notice = Notice { organization, changes, lost: false };
+        Ok((CHANNEL, serde_json::to_string(&notice)?))
     }
 
     /// Tells what waits: for programs that end before [`run`](Self::run) would.

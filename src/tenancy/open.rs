@@ -13,7 +13,7 @@ use super::{
     ahead::is_lost,
     driver::{Parameters, failed},
     home::Home,
-    openings::{Entry, Remembered, tenant},
+    openings::{ERASED, Entry, Remembered, tenant},
     question::{OPEN, Question},
     route::{Begun, begin, begin_remembered, elsewhere},
 };
@@ -84,6 +84,14 @@ impl Opening {
         transaction.replace(&begun.transaction);
         abroad.set(begun.database);
         tenant(&begun.row)
+    }
+
+    pub(super) fn access(&self) -> Access {
+        self.access
+    }
+
+    pub(super) fn identity(&self) -> (&str, &str) {
+        self.question.identity()
     }
 
     pub(super) fn placement(&self) -> &Placement {
@@ -173,7 +181,7 @@ pub async fn open(
         // Large, and rare.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
-            provision(placement, caller).await?;
+            provision(placement, environment, caller).await?;
             placement.people().notify_one();
             begin(placement, access, &question, at_control).await
         })
@@ -207,13 +215,13 @@ fn opened(
     Way { transaction, abroad, at_replica }: Way,
     opening: Opening,
 ) -> Opened {
-    let Entry { user_id, tenant, organization, billing_version } = entry;
+    let Entry { user_id, tenant, organization, billing_version, email_is_current } = entry;
     // An id in the claim does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
     let asked = destination.slug.as_ref().or(by_claim);
     let slug = organization.as_ref().map(|organization| organization.slug.clone());
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
-    let verified_email = caller.email.clone();
+    let verified_email = caller.email.clone().filter(|_| email_is_current);
     let viewer = Viewer { user_id, verified_email, client_ip: destination.client_ip };
     // What changes rows reads them anew.
     let organization = organization.filter(|_| opening.access == Access::Read);
@@ -226,17 +234,34 @@ fn opened(
 }
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
-async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
-    let Caller { issuer, subject, email, name, .. } = caller.clone();
-    let values = vec![issuer.into(), subject.into(), email.into(), name.into()];
-    let (transaction, _) = Transaction::begin(
+async fn provision(
+    placement: &Placement,
+    environment: &Environment,
+    caller: &Caller,
+) -> Result<()> {
+    let Caller { issuer, subject, email, name, issued_at, .. } = caller.clone();
+    let linking = environment.rules.account_linking.name();
+    let values = vec![
+        issuer.into(),
+        subject.into(),
+        email.into(),
+        name.into(),
+        issued_at.into(),
+        linking.into(),
+    ];
+    let (transaction, rows) = Transaction::begin(
         placement.requests(),
         Access::Write,
         None,
-        "SELECT auth.provision_user($1, $2, $3, $4)",
+        "SELECT auth.provision_user($1, $2, $3, $4, $5, $6) AS user_id",
         &Parameters::of(Some(Values(values)))?,
     )
     .await?;
+    let user: Option<Uuid> = rows.first().map(|row| get(row, "user_id")).transpose()?.flatten();
+    if user.is_none() {
+        transaction.roll_back().await;
+        return Err(ERASED);
+    }
     transaction.commit().await
 }
 

@@ -14,11 +14,15 @@ use sea_orm::ActiveEnum;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{Tenant, home::Home, open::get, question::Question, route::elsewhere};
+use super::{Suspension, Tenant, home::Home, open::get, question::Question, route::elsewhere};
 use crate::error::{Error, Result};
 
 /// Openings that are remembered, of some 400 bytes each.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+
+/// The token belongs to a user who has been erased since.
+pub(super) const ERASED: Error =
+    Error::Unauthenticated("the token was issued before its user was erased");
 
 /// What an opening led to, in the home in which it looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(super) struct Entry {
     pub(super) tenant: Option<Tenant>,
     pub(super) organization: Option<organization::Model>,
     pub(super) billing_version: Option<DateTime<Utc>>,
+    /// No newer token of the identity has another address.
+    pub(super) email_is_current: bool,
 }
 
 impl Entry {
@@ -41,6 +47,7 @@ impl Entry {
             user_id: UserId(get(row, "user_id")?),
             organization: organization(row)?,
             billing_version: get(row, "billing_version")?,
+            email_is_current: get(row, "email_is_current")?,
         })
     }
 }
@@ -51,14 +58,19 @@ pub(super) fn tenant(row: &Row) -> Result<Option<Tenant>> {
         "OK" => {}
         "MISMATCH" => return Err(Error::OrganizationMismatch),
         "NOT_FOUND" => return Err(Error::OrganizationNotFound),
+        "ORGANIZATION_SUSPENDED" => return Err(Error::OrganizationSuspended),
+        "USER_SUSPENDED" => return Err(Error::UserSuspended),
+        "ERASED" => return Err(ERASED),
         outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
     }
     let organization: Option<Uuid> = get(row, "organization_id")?;
     let role: Option<String> = get(row, "role")?;
+    let suspension: Option<&str> = get(row, "suspension")?;
     Ok(match (organization, role) {
         (Some(organization), Some(role)) => Some(Tenant {
             organization_id: OrganizationId(organization),
             role: OrgRole::try_from_value(&role)?,
+            suspension: suspension.map(Suspension::from_name).transpose()?,
         }),
         _ => None,
     })

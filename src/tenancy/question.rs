@@ -1,5 +1,6 @@
 //! What the opening of a request's session asks of a database.
 
+use chrono::{DateTime, Utc};
 use sea_orm::Values;
 use tokio_postgres::Row;
 
@@ -17,8 +18,9 @@ use crate::{
 /// By name, so that servers of two versions can use one database.
 pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
-        organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation
-    FROM auth.open_request($1, $2, $3, $4, $5, $6)";
+        organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation,
+        email_is_current, suspension
+    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7)";
 
 /// What the opening asks.
 #[derive(Debug, Hash)]
@@ -28,6 +30,7 @@ pub(super) struct Question {
     path: Option<String>,
     claim: Option<String>,
     email: Option<String>,
+    issued_at: Option<DateTime<Utc>>,
 }
 
 impl Question {
@@ -41,14 +44,20 @@ impl Question {
             path: slug.map(text),
             claim: caller.organization.as_deref().map(text),
             email: caller.email.as_deref().map(text),
+            issued_at: caller.issued_at,
         }
     }
 
     /// The same person, in no organization.
     pub(super) fn outside(&self) -> Self {
-        let Self { issuer, subject, email, .. } = self;
+        let Self { issuer, subject, email, issued_at, .. } = self;
         let (issuer, subject, email) = (issuer.clone(), subject.clone(), email.clone());
-        Self { issuer, subject, email, path: None, claim: None }
+        Self { issuer, subject, email, issued_at: *issued_at, path: None, claim: None }
+    }
+
+    /// Issuer and subject.
+    pub(super) fn identity(&self) -> (&str, &str) {
+        (&self.issuer, &self.subject)
     }
 
     /// What leads to the organization.
@@ -61,7 +70,9 @@ impl Question {
         let texts = [&self.path, &self.claim, &self.email].map(|text| text.as_deref().into());
         let [path, claim, email] = texts;
         let (issuer, subject) = (self.issuer.as_str().into(), self.subject.as_str().into());
-        Ok(Parameters::of(Some(Values(vec![issuer, subject, path, claim, email, home.into()])))?)
+        let issued_at = self.issued_at.into();
+        let values = vec![issuer, subject, path, claim, email, home.into(), issued_at];
+        Ok(Parameters::of(Some(Values(values)))?)
     }
 
     /// Begins where the organization is taken to live, and leaves the answer for later.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// Goes on inside an organization, whoever was let in before, and tells where it lives.
 const ENTER: &str =
-    "SELECT home, home_version, home_generation FROM auth.enter_organization($1, $2)";
+    "SELECT home, home_version, home_generation, suspension FROM auth.enter_organization($1, $2)";
 
 const COPY_OF_PERSON: &str = "SELECT auth.copy_of_person($1)::text AS person";
 const BRING_PERSON: &str = "SELECT auth.bring_person($1::text::jsonb)";
@@ -130,7 +130,10 @@ async fn look_in_database(
         Ok::<_, Error>((database, asked))
     };
     let there = match there.await {
-        Ok((database, (transaction, row))) if get::<&str>(&row, "outcome")? == "OK" => {
+        // Where the organization lives its suspension is known as well.
+        Ok((database, (transaction, row)))
+            if ["OK", "ORGANIZATION_SUSPENDED"].contains(&get(&row, "outcome")?) =>
+        {
             let (home, database) = (Home::Database(Arc::clone(name)), Some(database));
             return Ok(Found::Begun(Box::new(Begun { transaction, row, home, database })));
         }
@@ -234,17 +237,21 @@ struct Entered {
     /// Not in this database.
     elsewhere: bool,
     generation: Option<i64>,
+    suspended: bool,
 }
 
 fn entered(rows: &[Row], organization: Option<OrganizationId>) -> Result<Entered> {
+    let shared =
+        |generation| Entered { home: Home::Shared, elsewhere: false, generation, suspended: false };
     let (Some(row), Some(organization)) = (rows.first(), organization) else {
-        return Ok(Entered { home: Home::Shared, elsewhere: false, generation: None });
+        return Ok(shared(None));
     };
-    let generation = get(row, "home_generation")?;
+    let suspended = get::<Option<&str>>(row, "suspension")?.is_some();
+    let entered = Entered { suspended, ..shared(get(row, "home_generation")?) };
     if get::<&str>(row, "home")? == ELSEWHERE {
-        return Ok(Entered { home: Home::Shared, elsewhere: true, generation });
+        return Ok(Entered { elsewhere: true, ..entered });
     }
-    Ok(Entered { home: told(row, organization)?, elsewhere: false, generation })
+    Ok(Entered { home: told(row, organization)?, ..entered })
 }
 
 /// The parameters of [`ENTER`]; without an organization it leaves the one before.
@@ -268,7 +275,11 @@ pub(super) async fn enter(
     user: Option<uuid::Uuid>,
 ) -> Result<Option<Onward>> {
     let answer = transaction.query(ENTER, Some(entering(Some(organization), role))).await?;
-    let Entered { home, elsewhere, generation } = entered(&answer.rows, Some(organization))?;
+    let Entered { home, elsewhere, generation, suspended } =
+        entered(&answer.rows, Some(organization))?;
+    if suspended {
+        return Err(Error::OrganizationSuspended);
+    }
     if elsewhere {
         return Err(Error::unavailable("the organization is being moved"));
     }

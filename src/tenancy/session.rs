@@ -13,7 +13,7 @@ use entity::{OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
-    Access, Change, Environment, Rules, Transaction,
+    Access, Change, Environment, Rules, Suspension, Transaction,
     abroad::Abroad,
     change::Changes,
     driver::to_proxy_row,
@@ -31,7 +31,7 @@ use crate::{
 pub struct Viewer {
     /// Their row in `auth.users`.
     pub user_id: UserId,
-    /// The verified e-mail address that the request's token has.
+    /// The verified e-mail address that the request's token has, unless a newer token of the identity has another.
     pub verified_email: Option<String>,
     /// Where the request came from.
     pub client_ip: Option<IpAddr>,
@@ -44,6 +44,8 @@ pub struct Tenant {
     pub organization_id: OrganizationId,
     /// The person's role, as read in this transaction.
     pub role: OrgRole,
+    /// The operator has suspended the organization.
+    pub suspension: Option<Suspension>,
 }
 
 /// One request's way to the database.
@@ -94,7 +96,8 @@ impl Session {
         &self.viewer
     }
 
-    fn tenant(&self) -> Option<Tenant> {
+    /// The organization, whatever may be done in it: to know where the request is, not to act there.
+    pub fn tenant(&self) -> Option<Tenant> {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,17 +155,27 @@ impl Session {
         self.entered.load(Ordering::Relaxed)
     }
 
-    /// The organization, provided that the person's role includes `permission`.
+    /// The identity that the request's token names: issuer and subject.
+    pub fn identity(&self) -> (&str, &str) {
+        self.opening.identity()
+    }
+
+    /// The organization, provided that the person's role includes `permission` and no suspension takes it away.
     ///
     /// # Errors
     ///
-    /// Without an organization, or without the permission.
+    /// Without an organization, without the permission, or while the organization is suspended.
     pub fn authorize(&self, permission: Permission) -> Result<Tenant> {
         let tenant = self.tenant().ok_or(Error::OrganizationRequired)?;
-        if permission.granted_to(tenant.role) {
-            Ok(tenant)
-        } else {
-            Err(Error::Forbidden(permission))
+        if !permission.granted_to(tenant.role) {
+            return Err(Error::Forbidden(permission));
+        }
+        let access = self.opening.access();
+        match tenant.suspension {
+            Some(suspension) if !suspension.leaves(permission, access) => {
+                Err(Error::OrganizationSuspended)
+            }
+            _ => Ok(tenant),
         }
     }
 
@@ -170,9 +183,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the statement fails.
-    pub async fn enter(&self, tenant: Tenant) -> Result<()> {
-        let Tenant { organization_id, role } = tenant;
+    /// When the organization is suspended, or the statement fails.
+    pub async fn enter(&self, organization_id: OrganizationId, role: OrgRole) -> Result<()> {
+        let tenant = Tenant { organization_id, role, suspension: None };
         let (placement, user) = (self.opening.placement(), self.viewer.user_id.0);
         let onward =
             enter(placement, &self.transaction, organization_id, Some(role), Some(user)).await?;
@@ -252,7 +265,7 @@ impl Session {
     ///
     /// When the person is no longer a member.
     pub async fn refresh_role(&self) -> Result<()> {
-        let Some(Tenant { organization_id, .. }) = self.tenant() else {
+        let Some(Tenant { organization_id, suspension, .. }) = self.tenant() else {
             return Err(Error::OrganizationRequired);
         };
         let row = self
@@ -265,7 +278,7 @@ impl Session {
             .ok_or(Error::OrganizationNotFound)?;
         let role = OrgRole::try_from_value(&row.try_get::<String>("", "role")?)?;
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Tenant { organization_id, role });
+            Some(Tenant { organization_id, role, suspension });
         Ok(())
     }
 }
@@ -274,7 +287,12 @@ connection_of_transaction!(Session);
 
 impl Scope for Session {
     fn organization(&self, permission: Permission) -> Result<OrganizationId> {
-        Ok(self.authorize(permission)?.organization_id)
+        let tenant = match permission {
+            // What every operation needs besides its permission, billing during a suspension included.
+            Permission::OrganizationRead => self.tenant().ok_or(Error::OrganizationRequired)?,
+            permission => self.authorize(permission)?,
+        };
+        Ok(tenant.organization_id)
     }
 
     fn now(&self) -> DateTime<Utc> {

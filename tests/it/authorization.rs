@@ -9,7 +9,7 @@ use crate::support::{App, Client, app};
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
 /// Types whose fields are asked for: all but those that only wrap others.
-const TYPES: [&str; 14] = [
+const TYPES: [&str; 15] = [
     "Query",
     "Mutation",
     "Organization",
@@ -22,6 +22,7 @@ const TYPES: [&str; 14] = [
     "User",
     "Viewer",
     "Membership",
+    "Identity",
     "Plan",
     "PlanFeature",
 ];
@@ -96,6 +97,7 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         ),
         "Viewer" => format!("{{ viewer {{ {selected} }} }}"),
         "Membership" => format!("{{ viewer {{ memberships {{ {selected} }} }} }}"),
+        "Identity" => format!("{{ viewer {{ identities {{ {selected} }} }} }}"),
         "Plan" => format!("{{ plans {{ {selected} }} }}"),
         "PlanFeature" => format!("{{ planFeatures {{ {selected} }} }}"),
         other => panic!("how is {other} reached?"),
@@ -111,6 +113,7 @@ fn mutation(field: &str, ids: &Ids) -> String {
         "createOrganization" => "{ name: \"New\", slug: \"brand-new\" }".to_owned(),
         "updateOrganization" => "{ name: \"Renamed\" }".to_owned(),
         "deleteOrganization" => "{ slug: \"acme\" }".to_owned(),
+        "unlinkIdentity" => "{ id: \"none\" }".to_owned(),
         "acceptInvitation" => "{ token: \"none\" }".to_owned(),
         "inviteMember" => "{ email: \"new@example.com\", role: VIEWER }".to_owned(),
         "resendInvitation" | "revokeInvitation" => format!("{{ id: \"{invitation}\" }}"),

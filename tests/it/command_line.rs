@@ -69,6 +69,7 @@ fn a_password_is_never_repeated() {
             tenantry()
                 .arg(command)
                 .env("JWT_SECRET", secret())
+                .env("SECRET_KEY", secret())
                 .env(variable, "postgres://tenantry_app:hunter2@127.0.0.1:1/x"),
         );
         assert_eq!(output.code, Some(1));
@@ -131,7 +132,7 @@ async fn from_an_empty_database_to_a_served_query() {
     tokio::task::spawn_blocking(move || {
         let serve = || {
             let mut command = tenantry();
-            command.arg("serve").env("DATABASE_URL", &url).env("JWT_SECRET", secret());
+            command.arg("serve").env("DATABASE_URL", &url).env("JWT_SECRET", secret()).env("SECRET_KEY", secret());
             command
         };
         let refused = process::run(serve().env("LISTEN_ADDR", "127.0.0.1:0"));
@@ -236,7 +237,11 @@ async fn a_newer_or_older_database_is_not_served() {
         let url = database.url("tenantry_app");
         let output = tokio::task::spawn_blocking(move || {
             process::run(
-                tenantry().arg("serve").env("DATABASE_URL", url).env("JWT_SECRET", secret()),
+                tenantry()
+                    .arg("serve")
+                    .env("DATABASE_URL", url)
+                    .env("JWT_SECRET", secret())
+                    .env("SECRET_KEY", secret()),
             )
         });
         let output = output.await.unwrap();
@@ -260,6 +265,7 @@ async fn what_was_begun_is_finished_before_the_server_ends() {
         .arg("serve")
         .env("DATABASE_URL", database.url("tenantry_app"))
         .env("JWT_SECRET", app::SECRET)
+        .env("SECRET_KEY", secret())
         .env("LISTEN_ADDR", &address)
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -292,6 +298,7 @@ async fn a_client_that_never_finishes_does_not_keep_the_server() {
         .arg("serve")
         .env("DATABASE_URL", database.url("tenantry_app"))
         .env("JWT_SECRET", app::SECRET)
+        .env("SECRET_KEY", secret())
         .env("LISTEN_ADDR", &address)
         .env("SHUTDOWN_GRACE", "1")
         .stderr(std::process::Stdio::null())

@@ -80,6 +80,7 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
                     .arg("serve")
                     .env("DATABASE_URL", &url)
                     .env("JWT_SECRET", "0".repeat(32))
+                    .env("SECRET_KEY", "0".repeat(32))
                     .env("LISTEN_ADDR", "127.0.0.1:0"),
             );
             assert_eq!(serve.code, Some(1));

@@ -268,7 +268,8 @@ fn what_is_read_as_a_cursor_is_written_the_same() {
 
 #[test]
 fn no_token_is_good_whose_signed_part_was_changed() {
-    let verifier = Verifier::with_secret(app::SECRET, Settings::default().claims, Clock::system());
+    let verifier =
+        Verifier::with_secrets(&[app::SECRET], Settings::default().claims, Clock::system());
     let verify = |token: &str| -> Option<Arc<Caller>> {
         verifier.verify(token).now_or_never().unwrap().ok()
     };

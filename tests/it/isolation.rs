@@ -293,6 +293,8 @@ async fn what_belongs_to_nobody_is_out_of_reach() {
     enter(&mut connection, Some(ACME)).await;
     for table in [
         "auth.identities",
+        "auth.erased_identities",
+        "auth.unlinked_identities",
         "auth.idempotency_keys",
         "app.organization_slugs",
         "app.placements",

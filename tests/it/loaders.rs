@@ -49,6 +49,7 @@ async fn statements(
 ) -> (u32, serde_json::Value) {
     let caller = Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
+        issued_at: None,
         issuer: String::new(),
         subject: "globex-owner".to_owned(),
         email: None,

@@ -359,8 +359,10 @@ async fn an_erased_person_is_nowhere() {
     assert_eq!(told[1], ("member.role_changed", "Olivia", &erased));
     assert_eq!((told[2].0, told[2].1), ("project.created", "(erased)"));
     assert_eq!((told[3].0, told[3].1), ("invitation.accepted", "(erased)"));
-    // A valid token makes a new person, who is a member of nothing.
-    grace.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+    // Her token is refused; a newer one makes a new user, who is a member of nothing.
+    grace.query("{ organization { id } }").await.assert_refused(401, "UNAUTHENTICATED");
+    let newer = app.client(Some("acme"), Some(app::token_with(&claims)));
+    newer.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
 
     let before = app.database.fingerprint().await;
     let id: String = app

@@ -98,6 +98,7 @@ fn a_request_allocates_no_more_than_this() {
         let ask = || {
             let caller = Caller {
                 expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
+                issued_at: None,
                 issuer: String::new(),
                 subject: "acme-owner".to_owned(),
                 email: None,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tenantry::{auth, clock::Clock};
+use tenantry::{auth, clock::Clock, tenancy::AccountLinking};
 
 use crate::support::{App, Settings, app};
 
@@ -161,7 +161,9 @@ async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
 
 #[tokio::test]
 async fn a_first_seen_identity_gets_its_user() {
-    let app = App::start().await;
+    let mut settings = Settings::default();
+    settings.rules.account_linking = AccountLinking::VerifiedEmail;
+    let app = App::with(settings).await;
     let users = || app.database.value::<i64>("SELECT count(*) FROM auth.users");
     let before = users().await;
     let unverified = json!({ "sub": "new-1", "email": "acme-owner@example.com", "name": "New" });
@@ -215,6 +217,8 @@ async fn a_bad_token_is_refused_and_told_why() {
         (app::token_with(&json!({ "sub": "acme-owner", "exp": "soon" })), "exp"),
         (app::token_with(&json!({ "sub": "acme-owner", "exp": null })), "exp"),
         (app::token_with(&json!({ "sub": "acme-owner", "nbf": now + 60 })), "not valid yet"),
+        (app::token_with(&json!({ "sub": "acme-owner", "iat": now + 60 })), "iat"),
+        (app::token_with(&json!({ "sub": "acme-owner", "iat": "now" })), "iat"),
         (app::token_with(&json!({})), "sub"),
         (app::token_with(&json!({ "sub": 7 })), "sub"),
         (app::token_with(&json!({ "sub": "a\0b" })), "sub"),
@@ -241,6 +245,7 @@ async fn issuer_audience_and_claims_are_those_configured() {
     settings.claims.organization = "tenant.slug".to_owned();
     settings.claims.email = "https://claims.example/mail".to_owned();
     settings.claims.email_trusted = true;
+    settings.rules.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let good = json!({
         "sub": "someone", "iss": "https://id.example", "aud": ["other", "tenantry"],
@@ -300,7 +305,9 @@ async fn an_address_is_whose_token_says_it_now() {
     assert_eq!((&late_now["id"], &late_now["email"]), (&late["id"], &json!("late@corp.example")));
     for _ in 0..2 {
         let taken = person("late", json!("a@corp.example"), true).data(of).await["viewer"].clone();
-        assert_eq!((&taken["id"], &taken["email"]), (&late["id"], &json!(null)));
+        assert_eq!((&taken["id"], &taken["email"]), (&late["id"], &json!("a@corp.example")));
     }
+    let holders = "SELECT count(*) FROM auth.users WHERE email = 'a@corp.example'";
+    assert_eq!(app.database.value::<i64>(holders).await, 1);
     assert_eq!(person("alan", json!("a@corp.example"), true).data(of).await["viewer"], next);
 }

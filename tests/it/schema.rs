@@ -87,7 +87,7 @@ async fn every_error_code_is_in_the_catalogue() {
     ] {
         assert!(codes.contains(&json!(code)), "{code}");
     }
-    assert_eq!(codes.len(), 18);
+    assert_eq!(codes.len(), 20);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ const CREATE: &str = "mutation { createProject(input: { name: \"x\" }) { project
 fn caller(subject: &str, organization: Option<&str>) -> Caller {
     Caller {
         expires_at: chrono::DateTime::<Utc>::MAX_UTC,
+        issued_at: None,
         issuer: String::new(),
         subject: subject.to_owned(),
         email: None,
@@ -497,6 +498,7 @@ async fn hostile_subjects_and_slugs_are_nothing_but_text() {
         let identity = |text: String| text.replace('\0', "").chars().take(250).collect::<String>();
         let caller = Caller {
             expires_at: chrono::DateTime::<Utc>::MAX_UTC,
+            issued_at: None,
             issuer: identity(issuer),
             subject: identity(subject),
             email: None,

@@ -41,6 +41,7 @@ impl Serving {
             .arg("serve")
             .env("DATABASE_URL", database.url("tenantry_app"))
             .env("JWT_SECRET", SECRET)
+            .env("SECRET_KEY", SECRET)
             .env("LISTEN_ADDR", &base)
             .env("ADMIN_ADDR", &admin)
             .envs(environment.iter().copied())

@@ -39,6 +39,8 @@ const readings: Record<ErrorCode, Reading> = {
       ? { kind: 'message', text: 'The connection broke. Look whether your change is there before you repeat it.' }
       : retry(text, extensions),
   INTERNAL: () => ({ kind: 'retry', text: 'Something went wrong on the server.' }),
+  ORGANIZATION_SUSPENDED: message,
+  USER_SUSPENDED: message,
   ORGANIZATION_MISMATCH: ours,
   ORGANIZATION_REQUIRED: ours,
   IDEMPOTENCY_CONFLICT: ours,

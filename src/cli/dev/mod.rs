@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     background::Background,
-    config::{DatabaseConfig, HttpConfig, JwtConfig, LogConfig, RulesConfig},
+    config::{DatabaseConfig, EmailVerified, HttpConfig, JwtConfig, LogConfig, RulesConfig},
     http,
     postgres::{self, Embedded, Options},
     telemetry,
@@ -79,10 +79,16 @@ impl Dev {
         self.jwt.jwt_jwks_url = None;
         self.jwt.jwt_issuer = None;
         self.jwt.jwt_audience = None;
+        self.jwt.jwt_email_verified = EmailVerified::Claim;
         self.jwt.jwt_secret = Some(match self.jwt.jwt_secret.take() {
             Some(secret) => secret,
             None => secret_in(&folder.join("jwt-secret"))?,
         });
+        if self.rules.secret_key.is_none() {
+            let secret = self.jwt.secret().map_err(Failure::new)?;
+            // Prefixed, so that no signature over a token is one over an invitation.
+            self.rules.secret_key = Some(format!("invitations:{secret}"));
+        }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(listener, &server));
         // Its connections end before PostgreSQL does.

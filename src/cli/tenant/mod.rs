@@ -14,6 +14,7 @@ mod prune;
 mod relocation;
 mod rows;
 mod show;
+mod suspend;
 mod verify;
 mod verify_there;
 
@@ -24,6 +25,7 @@ use super::{Failure, owner::Owner, runtime};
 
 pub(super) use patience::MAINTENANCE_LOCK;
 pub(super) use place::{audit_logs, schemas};
+pub(in crate::cli) use relocation::bring_people;
 
 /// Look after single organizations: where they live, and what they hold.
 #[derive(Debug, clap::Args)]
@@ -44,6 +46,8 @@ enum Action {
     Export(export::Export),
     Import(import::Import),
     Prune(prune::Prune),
+    Suspend(suspend::Suspend),
+    Resume(suspend::Resume),
 }
 
 impl Tenant {
@@ -60,6 +64,8 @@ impl Tenant {
                 Action::Export(command) => command.run(&self.owner, &mut connection).await,
                 Action::Import(command) => command.run(&mut connection).await,
                 Action::Prune(command) => command.run(&self.owner, &mut connection).await,
+                Action::Suspend(command) => command.run(&self.owner, &mut connection).await,
+                Action::Resume(command) => command.run(&self.owner, &mut connection).await,
             }
         })
     }

@@ -23,10 +23,13 @@ pub(super) struct Organization {
     pub(super) moving_to: Option<Home>,
     pub(super) old_home: Option<Home>,
     pub(super) keep_old_until: Option<DateTime<Utc>>,
+    /// How far it is suspended, and since when.
+    pub(super) suspension: Option<(String, DateTime<Utc>)>,
 }
 
 const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared') AS home,
-        p.version, coalesce(p.generation, 0) AS generation, p.moving_to, p.old_home, p.keep_old_until
+        p.version, coalesce(p.generation, 0) AS generation, p.moving_to, p.old_home, p.keep_old_until,
+        p.suspension, p.suspended_at
     FROM (SELECT id FROM app.organizations UNION SELECT organization_id FROM app.placements UNION SELECT $1) i (id)
         LEFT JOIN app.organizations o USING (id) LEFT JOIN app.placements p ON p.organization_id = i.id
     WHERE ($1 IS NULL AND i.id IS NOT NULL) OR i.id = $1 ORDER BY o.slug, i.id";
@@ -66,6 +69,7 @@ impl Organization {
             moving_to: home("moving_to"),
             old_home: home("old_home"),
             keep_old_until: row.get("keep_old_until"),
+            suspension: row.get::<Option<_>, _>("suspension").zip(row.get("suspended_at")),
         }
     }
 
@@ -107,6 +111,10 @@ impl Organization {
         }
         if self.check_version().is_err() {
             remarks.push("lacks migrations: run tenantry migrate".to_owned());
+        }
+        if let Some((suspension, since)) = &self.suspension {
+            remarks
+                .push(format!("suspended ({suspension}) since {}", since.format("%F %H:%M UTC")));
         }
         match (&self.moving_to, &self.old_home, self.keep_old_until) {
             (Some(target), ..) => remarks.push(format!("on its way to {target}")),

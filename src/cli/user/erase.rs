@@ -27,7 +27,6 @@ struct Place<'c> {
 pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<Seat>, Failure> {
     let mut control = owner.connect().await?;
     let person = place::find(&mut control, name).await?;
-    let person = person.ok_or_else(|| Failure::new(format!("there is no person {name}")))?;
     // Their traces may be wherever somebody lives: each must be reached before anything is done.
     let mut connections = Vec::new();
     for database in databases(owner, &mut control).await? {
@@ -50,7 +49,10 @@ pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<Seat>, Failur
 }
 
 /// The names of all databases of organizations' own, always in the same order.
-async fn databases(owner: &Owner, control: &mut PgConnection) -> Result<BTreeSet<String>, Failure> {
+pub(super) async fn databases(
+    owner: &Owner,
+    control: &mut PgConnection,
+) -> Result<BTreeSet<String>, Failure> {
     let mut names: BTreeSet<_> =
         owner.databases()?.into_iter().map(|database| database.name).collect();
     names.extend(in_use(control).await?);
@@ -92,6 +94,9 @@ async fn everywhere(
         place::record(transaction, seats, person.id).await?;
         let since = Some((place.begun, seats.as_slice()));
         place::forget_entries(transaction, &person, &place.schemas, since).await?;
+        if place.name.is_none() {
+            place::bury(transaction, &person).await?;
+        }
         place::forget(transaction, &person, &place.schemas).await?;
     }
     for place in places {

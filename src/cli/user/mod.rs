@@ -2,6 +2,7 @@
 
 mod erase;
 mod place;
+mod suspend;
 
 use clap::Subcommand;
 
@@ -25,12 +26,26 @@ enum Action {
         /// The person's e-mail address or id.
         person: String,
     },
+    /// Refuse a user's requests from the next one on, in all organizations.
+    Suspend {
+        /// The user's e-mail address or id.
+        user: String,
+    },
+    /// Let a suspended user in again.
+    Resume {
+        /// The user's e-mail address or id.
+        user: String,
+    },
 }
 
 impl User {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Action::Erase { person } = self.action;
         runtime()?.block_on(async {
+            let person = match self.action {
+                Action::Suspend { user } => return suspend::set(&self.owner, &user, true).await,
+                Action::Resume { user } => return suspend::set(&self.owner, &user, false).await,
+                Action::Erase { person } => person,
+            };
             let seats = erase::erase(&self.owner, &person).await?;
             say(format!("erased {person}; memberships ended: {}", seats.len()));
             for seat in seats {

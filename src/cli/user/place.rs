@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 use crate::{
     audit::Action as AuditAction,
-    cli::tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
+    cli::{
+        Failure,
+        tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
+    },
 };
 
 /// What stands where a name stood.
@@ -61,18 +64,27 @@ fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
     std::iter::once(audit_logs(false, Uuid::nil())).chain(own)
 }
 
-/// In the control database, where everybody is.
-pub(super) async fn find(
-    connection: &mut PgConnection,
-    name: &str,
-) -> Result<Option<Person>, sqlx::Error> {
-    let found: Option<(Uuid, Option<String>)> = sqlx::query_as(
-        "SELECT id, email FROM auth.users WHERE id::text = lower($1) OR email = lower($1)",
+/// In the control database, where everybody is: by id, or by an address of the user or of one of their identities.
+pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Person, Failure> {
+    let found: Vec<(Uuid, Option<String>)> = sqlx::query_as(
+        "SELECT id, email FROM auth.users u WHERE id::text = lower($1) OR email = lower($1)
+             OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = lower($1))
+         ORDER BY created_at, id",
     )
     .bind(name.trim())
-    .fetch_optional(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(found.map(|(id, email)| Person { id, emails: email.into_iter().collect() }))
+    match found.as_slice() {
+        [] => Err(Failure::new(format!("there is no person {name}"))),
+        [(id, email)] => Ok(Person { id: *id, emails: email.iter().cloned().collect() }),
+        several => {
+            let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
+            Err(Failure::new(format!(
+                "several users have {name}: name one by its id: {}",
+                ids.join(", ")
+            )))
+        }
+    }
 }
 
 /// Adds the addresses of before: what was accepted was accepted by somebody who had the address.
@@ -91,7 +103,8 @@ pub(super) async fn add_addresses(
     for log in logs(schemas) {
         let sql = format!(
             "SELECT DISTINCT metadata->>'email' FROM {log}
-             WHERE actor_id = $1 AND action = 'invitation.accepted' AND metadata ? 'email'"
+             WHERE actor_id = $1 AND action IN ('invitation.accepted', 'user.identity_linked', 'user.identity_unlinked')
+                 AND metadata ? 'email'"
         );
         let accepted: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
             .bind(person.id)
@@ -235,6 +248,23 @@ pub(super) async fn forget(
     }
     // Identities and seats go with the person; projects and invitations forget who made them.
     sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(person.id).execute(connection).await?;
+    Ok(())
+}
+
+/// From here on tokens of before lead to no new user. In the control database, where users are made.
+pub(super) async fn bury(
+    connection: &mut PgConnection,
+    person: &Person,
+) -> Result<(), sqlx::Error> {
+    // The time of this moment: a token may have been issued since the transaction began.
+    sqlx::query(
+        "INSERT INTO auth.erased_identities (identity, erased_at)
+         SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
+         ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at",
+    )
+    .bind(person.id)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -1,1 +1,267 @@
-//! Placeholder.
+//! Being joined to another user's account: by an address that has changed hands, by another issuer that vouches for it, or
+//! unnoticed.
+
+use futures_util::future::join;
+use serde_json::{Value, json};
+use tenantry::tenancy::AccountLinking;
+
+use crate::{
+    databases::acme_in_eu,
+    support::{
+        App, Client, HANG, Reply, Settings,
+        app::{now, token_with},
+        placement::{self, ACME},
+    },
+};
+
+const VIEWER: &str = "{ viewer { id email identities { id issuer subject email linkedAt } } }";
+const UNLINK: &str = "mutation ($id: ID!) { unlinkIdentity(input: { id: $id }) { viewer { identities { subject } } } }";
+
+async fn app(linking: AccountLinking) -> App {
+    App::with(settings(linking)).await
+}
+
+fn settings(linking: AccountLinking) -> Settings {
+    let mut settings = Settings::default();
+    settings.rules.account_linking = linking;
+    settings
+}
+
+/// An identity, with a verified address, by a token of this age in seconds.
+fn identity(app: &App, issuer: &str, subject: &str, email: &str, age: f64) -> Client {
+    let claims = json!({ "iss": issuer, "sub": subject, "email": email, "email_verified": true, "iat": now() - age });
+    app.client(None, Some(token_with(&claims)))
+}
+
+async fn viewer(client: &Client) -> Value {
+    client.data(VIEWER).await["viewer"].clone()
+}
+
+async fn invite(app: &App, email: &str) -> String {
+    let invite = "mutation ($email: String!) { inviteMember(input: { email: $email, role: MEMBER }) { link } }";
+    let reply = app.person("acme-owner").query_with(invite, json!({ "email": email })).await.data();
+    let link = reply["inviteMember"]["link"].as_str().unwrap();
+    link.split_once("token=").unwrap().1.to_owned()
+}
+
+async fn accept(client: &Client, token: &str) -> Reply {
+    let accept = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) { member { id } } }";
+    client.query_with(accept, json!({ "token": token })).await
+}
+
+/// What acme's log says of identities, oldest first.
+async fn recorded(app: &App) -> Vec<Value> {
+    let log = "{ organization { auditLogs(filter: { resourceType: \"user\" }, first: 10) {
+        nodes { action actorName metadata } } } }";
+    let data = app.person("acme-owner").data(log).await;
+    let mut entries = data["organization"]["auditLogs"]["nodes"].as_array().unwrap().clone();
+    entries.reverse();
+    entries
+}
+
+fn entry(action: &str, actor: &str, issuer: &str, email: &str) -> Value {
+    json!({ "action": action, "actorName": actor, "metadata": { "issuer": issuer, "email": email } })
+}
+
+#[tokio::test]
+async fn an_older_token_takes_no_address_back_and_presents_none() {
+    let app = app(AccountLinking::VerifiedEmail).await;
+    let older = identity(&app, "i", "alice", "shared@corp.example", 300.0);
+    let alice = viewer(&older).await;
+    let newer = identity(&app, "i", "alice", "alice@corp.example", 200.0);
+    assert_eq!(viewer(&newer).await["email"], "alice@corp.example");
+    for _ in 0..2 {
+        let seen = viewer(&older).await;
+        assert_eq!((&seen["id"], &seen["email"]), (&alice["id"], &json!("alice@corp.example")));
+    }
+    // The next holder of the address is another user, and stays one whatever the older token does.
+    let next = identity(&app, "i", "alan", "shared@corp.example", 100.0);
+    let alan = viewer(&next).await;
+    assert_ne!(alan["id"], alice["id"]);
+    assert_eq!(viewer(&older).await["email"], "alice@corp.example");
+    assert_eq!(viewer(&next).await, alan);
+    let invitation = invite(&app, "shared@corp.example").await;
+    accept(&older, &invitation).await.assert_failed("NOT_FOUND");
+    accept(&next, &invitation).await.data();
+}
+
+#[tokio::test]
+async fn an_old_token_of_a_new_identity_does_not_join_the_holder_of_its_address() {
+    let app = app(AccountLinking::VerifiedEmail).await;
+    let holder = viewer(&identity(&app, "i", "alan", "shared@corp.example", 100.0)).await;
+    let old = viewer(&identity(&app, "i", "alice", "shared@corp.example", 200.0)).await;
+    assert_ne!(old["id"], holder["id"]);
+    let newer = viewer(&identity(&app, "i", "alan-2", "shared@corp.example", 0.0)).await;
+    assert_eq!(newer["id"], holder["id"]);
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_say_when_it_was_issued_changes_no_address_and_joins_nobody() {
+    let app = app(AccountLinking::VerifiedEmail).await;
+    let timeless = |subject: &str, email: &str| {
+        let claims = json!({ "iss": "i", "sub": subject, "email": email, "email_verified": true, "exp": now() + 3_600.0 });
+        app.client(None, Some(token_with(&claims)))
+    };
+    let first = viewer(&timeless("alice", "a@corp.example")).await;
+    assert_eq!(first["email"], "a@corp.example");
+    let changed = viewer(&timeless("alice", "b@corp.example")).await;
+    assert_eq!((&changed["id"], &changed["email"]), (&first["id"], &first["email"]));
+    assert_ne!(viewer(&timeless("alan", "a@corp.example")).await["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn by_default_each_identity_is_a_user_of_its_own() {
+    assert_eq!(Settings::default().rules.account_linking, AccountLinking::Never);
+    let app = App::start().await;
+    let email = "shared@corp.example";
+    let clients = [("i", "one"), ("i", "two"), ("other", "one")]
+        .map(|(issuer, subject)| identity(&app, issuer, subject, email, 0.0));
+    let mut ids = Vec::new();
+    for client in &clients {
+        let viewer = viewer(client).await;
+        assert_eq!(viewer["email"], email, "of the token");
+        assert_eq!(viewer["identities"].as_array().unwrap().len(), 1);
+        assert!(!ids.contains(&viewer["id"]), "{viewer}");
+        ids.push(viewer["id"].clone());
+    }
+    // Others see the address at whoever had it first; invitations go by the token.
+    let invitation = invite(&app, email).await;
+    accept(&clients[1], &invitation).await.data();
+    let members = "{ organization { members(first: 1) { nodes { user { id email } } } } }";
+    let newest =
+        &app.person("acme-owner").data(members).await["organization"]["members"]["nodes"][0];
+    assert_eq!(newest["user"], json!({ "id": ids[1], "email": null }));
+}
+
+#[tokio::test]
+async fn linking_within_an_issuer_does_not_cross_issuers() {
+    let app = app(AccountLinking::SameIssuer).await;
+    let email = "alice@corp.example";
+    let alice = viewer(&identity(&app, "i", "one", email, 100.0)).await;
+    let foreign = viewer(&identity(&app, "evil", "one", email, 0.0)).await;
+    assert_ne!(foreign["id"], alice["id"]);
+    let again = viewer(&identity(&app, "i", "two", email, 0.0)).await;
+    assert_eq!(again["id"], alice["id"]);
+    // Another user's address is vouched for by another issuer: nothing of this one joins it.
+    let bob = viewer(&identity(&app, "other", "bob", "bob@corp.example", 100.0)).await;
+    assert_ne!(viewer(&identity(&app, "i", "bob", "bob@corp.example", 0.0)).await["id"], bob["id"]);
+}
+
+#[tokio::test]
+async fn a_link_is_recorded_listed_and_can_be_undone() {
+    let app = app(AccountLinking::VerifiedEmail).await;
+    let email = "alice@corp.example";
+    let first = identity(&app, "i", "one", email, 100.0);
+    accept(&first, &invite(&app, email).await).await.data();
+    assert_eq!(recorded(&app).await, Vec::<Value>::new());
+    let second = identity(&app, "other", "two", email, 0.0);
+    let seen = viewer(&second).await;
+    let identities = seen["identities"].as_array().unwrap();
+    let told: Vec<_> =
+        identities.iter().map(|one| (&one["issuer"], &one["subject"], &one["email"])).collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("i"), &json!("one"), &json!(email)),
+            (&json!("other"), &json!("two"), &json!(email))
+        ]
+    );
+    let linked = entry("user.identity_linked", email, "other", email);
+    assert_eq!(recorded(&app).await, std::slice::from_ref(&linked));
+
+    // Neither the identity in use, which is always the last one, nor another user's.
+    let [first_id, second_id] = [0, 1].map(|at| identities[at]["id"].clone());
+    let stranger = identity(&app, "i", "stranger", "stranger@corp.example", 0.0);
+    let before = app.database.fingerprint().await;
+    second.query_with(UNLINK, json!({ "id": second_id })).await.assert_failed("CONFLICT");
+    for id in [&first_id, &json!("nonsense")] {
+        stranger.query_with(UNLINK, json!({ "id": id })).await.assert_failed("NOT_FOUND");
+    }
+    let after = app.database.fingerprint().await;
+    let changed = after.iter().filter(|digest| !before.contains(digest));
+    let changed: Vec<_> = changed.map(|(table, _)| table.as_str()).collect();
+    assert_eq!(changed, ["auth.identities", "auth.users"], "the stranger is new");
+
+    let left = first.query_with(UNLINK, json!({ "id": second_id })).await.data();
+    assert_eq!(left["unlinkIdentity"]["viewer"]["identities"], json!([{ "subject": "one" }]));
+    let unlinked = entry("user.identity_unlinked", email, "other", email);
+    assert_eq!(recorded(&app).await, [linked, unlinked]);
+    // It is out with the next request: its older token makes a new user of it, who is a member of nothing.
+    let now = viewer(&second).await;
+    assert_ne!(now["id"], seen["id"]);
+    let claims = json!({ "iss": "other", "sub": "two" });
+    let inside = app.client(Some("acme"), Some(token_with(&claims)));
+    inside.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_identities_that_unlink_each_other_leave_one() {
+    let app = app(AccountLinking::SameIssuer).await;
+    let email = "alice@corp.example";
+    let clients =
+        [identity(&app, "i", "one", email, 100.0), identity(&app, "i", "two", email, 0.0)];
+    viewer(&clients[0]).await;
+    let seen = viewer(&clients[1]).await;
+    let ids = [0, 1].map(|at| seen["identities"][at]["id"].clone());
+    let (one, other) = join(
+        clients[0].query_with(UNLINK, json!({ "id": ids[1] })),
+        clients[1].query_with(UNLINK, json!({ "id": ids[0] })),
+    )
+    .await;
+    let done = [&one, &other].iter().filter(|reply| reply.codes().is_empty()).count();
+    assert_eq!(done, 1, "{one:?} {other:?}");
+    let left = format!(
+        "SELECT count(*) FROM auth.identities WHERE user_id = '{}'",
+        seen["id"].as_str().unwrap()
+    );
+    assert_eq!(app.database.value::<i64>(&left).await, 1);
+}
+
+#[tokio::test]
+async fn a_link_is_recorded_where_an_organization_has_a_dedicated_schema() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let app = app(AccountLinking::SameIssuer).await;
+    placement::house(&mut app.database.connect_admin().await, ACME.parse().unwrap()).await;
+    let email = "alice@corp.example";
+    accept(&identity(&app, "i", "one", email, 100.0), &invite(&app, email).await).await.data();
+    viewer(&identity(&app, "i", "two", email, 0.0)).await;
+    assert_eq!(recorded(&app).await, [entry("user.identity_linked", email, "i", email)]);
+    let shared = "SELECT count(*) FROM audit.audit_logs WHERE action LIKE 'user.%'";
+    assert_eq!(app.database.exactly::<i64>(shared).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_is_recorded_in_a_dedicated_database_before_it_counts_there() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let app = App::on(
+        control,
+        Settings { dedicated: vec![eu.clone()], ..settings(AccountLinking::SameIssuer) },
+    )
+    .await;
+    let email = "alice@corp.example";
+    accept(&identity(&app, "i", "one", email, 100.0), &invite(&app, email).await).await.data();
+    let inside = |subject: &str| {
+        let claims = json!({ "iss": "i", "sub": subject, "email": email, "email_verified": true });
+        app.client(Some("acme"), Some(token_with(&claims)))
+    };
+    let seen = inside("two").data(VIEWER).await["viewer"].clone();
+    assert_eq!(seen["identities"].as_array().unwrap().len(), 2);
+    let linked = entry("user.identity_linked", email, "i", email);
+    assert_eq!(recorded(&app).await, std::slice::from_ref(&linked));
+    // From inside the organization, whose database is another one.
+    let id = &seen["identities"][1]["id"];
+    let data = inside("one").query_with(UNLINK, json!({ "id": id })).await.data();
+    assert_eq!(data["unlinkIdentity"]["viewer"]["identities"], json!([{ "subject": "one" }]));
+    // Servers bring the news to the other database.
+    let entries = async {
+        while recorded(&app).await.len() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        recorded(&app).await
+    };
+    let entries = tokio::time::timeout(HANG, entries).await.unwrap();
+    assert_eq!(entries, [linked, entry("user.identity_unlinked", email, "i", email)]);
+    inside("two").query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+}

@@ -1,1 +1,90 @@
-//! Placeholder.
+//! Looking like another user: names and addresses with characters that are not seen.
+
+use serde_json::{Value, json};
+use tenantry::tenancy::AccountLinking;
+
+use crate::support::{App, Settings, app::token_with};
+
+/// One of each kind: bidirectional controls, ignorable ones, blanks, and what belongs to other text.
+const UNSEEN: [char; 22] = [
+    '\u{ad}',
+    '\u{34f}',
+    '\u{61c}',
+    '\u{115f}',
+    '\u{1160}',
+    '\u{17b4}',
+    '\u{180b}',
+    '\u{180e}',
+    '\u{200b}',
+    '\u{200d}',
+    '\u{200f}',
+    '\u{2028}',
+    '\u{202e}',
+    '\u{2060}',
+    '\u{2066}',
+    '\u{2800}',
+    '\u{3164}',
+    '\u{fe0f}',
+    '\u{feff}',
+    '\u{ffa0}',
+    '\u{1d173}',
+    '\u{e0061}',
+];
+
+async fn viewer(app: &App, claims: Value) -> Value {
+    let client = app.client(None, Some(token_with(&claims)));
+    client.data("{ viewer { id name email } }").await["viewer"].clone()
+}
+
+#[tokio::test]
+async fn names_of_tokens_lose_what_is_not_seen() {
+    let app = App::start().await;
+    for (index, char) in UNSEEN.into_iter().enumerate() {
+        let claims = json!({ "sub": format!("among-{index}"), "name": format!("Oli{char}via") });
+        assert_eq!(viewer(&app, claims).await["name"], "Olivia", "{char:?}");
+        let claims = json!({ "sub": format!("alone-{index}"), "name": format!(" {char}{char}\t") });
+        assert_eq!(viewer(&app, claims).await["name"], Value::Null, "{char:?}");
+    }
+    let kept = json!({ "sub": "kept", "name": "Zoë Ångström 石川" });
+    assert_eq!(viewer(&app, kept).await["name"], "Zoë Ångström 石川");
+}
+
+#[tokio::test]
+async fn an_address_with_what_is_not_seen_is_none() {
+    let mut settings = Settings::default();
+    settings.rules.account_linking = AccountLinking::VerifiedEmail;
+    let app = App::with(settings).await;
+    let verified = |subject: &str, email: &str| json!({ "sub": subject, "email": email, "email_verified": true });
+    let victim = viewer(&app, verified("victim", "victim@x.example")).await;
+    assert_eq!(victim["email"], "victim@x.example");
+    let unseen = UNSEEN.map(|char| format!("vic{char}tim@x.example"));
+    let similar = ["\u{212a}im@x.example", "victim\t@x.example", "<victim@x.example>"];
+    let all = unseen.iter().map(String::as_str).chain(similar);
+    for (index, email) in all.enumerate() {
+        let attacker = viewer(&app, verified(&format!("attacker-{index}"), email)).await;
+        assert_ne!(attacker["id"], victim["id"], "{email:?}");
+        assert_eq!(attacker["email"], Value::Null, "{email:?}");
+    }
+    // Nor does anything but the word of the provider make it one.
+    for (index, word) in
+        [json!(false), json!("TRUE"), json!(1), Value::Null].into_iter().enumerate()
+    {
+        let claims = json!({ "sub": format!("unverified-{index}"), "email": "victim@x.example", "email_verified": word });
+        assert_ne!(viewer(&app, claims).await["id"], victim["id"], "{word}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_named_by_what_is_not_seen() {
+    let app = App::start().await;
+    let create =
+        "mutation ($name: String!) { createProject(input: { name: $name }) { project { name } } }";
+    let owner = app.person("acme-owner");
+    for char in UNSEEN {
+        let variables = json!({ "name": format!("{char} {char}") });
+        owner.query_with(create, variables).await.assert_failed("BAD_USER_INPUT");
+    }
+    // Emoji and joined letters have them among others.
+    let heart = json!({ "name": "\u{2764}\u{fe0f} \u{645}\u{6cc}\u{200c}\u{62e}" });
+    owner.query_with(create, heart).await.data();
+}

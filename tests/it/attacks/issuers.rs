@@ -1,1 +1,102 @@
-//! Placeholder.
+//! Tokens of another issuer, or meant for another service, that the same keys have signed.
+
+use serde_json::json;
+
+use crate::support::{
+    App, Settings,
+    app::token_with,
+    database::Database,
+    process::{run, tenantry},
+    served::Served,
+};
+
+const SECRET_KEY: (&str, &str) = ("SECRET_KEY", "0123456789abcdef0123456789abcdef");
+const KEY_SET: (&str, &str) = ("JWT_JWKS_URL", "https://id.example/jwks?api_key=hunter2");
+const ISSUER: (&str, &str) = ("JWT_ISSUER", "https://id.example/");
+const AUDIENCE: (&str, &str) = ("JWT_AUDIENCE", "api");
+const SECRET: (&str, &str) = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+const TRUSTED: (&str, &str) = ("JWT_EMAIL_VERIFIED", "trusted");
+
+#[test]
+fn a_key_set_is_not_served_without_issuer_and_audience() {
+    for (settings, expected) in [
+        (vec![KEY_SET], "JWT_ISSUER is not set"),
+        (vec![KEY_SET, AUDIENCE], "JWT_ISSUER is not set"),
+        (vec![KEY_SET, ISSUER], "JWT_AUDIENCE is not set"),
+        (vec![KEY_SET, AUDIENCE, ("JWT_ISSUER", " ")], "JWT_ISSUER is not set"),
+        (
+            vec![KEY_SET, AUDIENCE, TRUSTED, ("JWT_ISSUER", "any")],
+            "JWT_EMAIL_VERIFIED=trusted needs",
+        ),
+        (vec![SECRET, TRUSTED], "JWT_EMAIL_VERIFIED=trusted needs JWT_ISSUER"),
+        (vec![("JWT_JWKS_URL", "hunter2")], "JWT_JWKS_URL is not an address"),
+        (
+            vec![("JWT_JWKS_URL", "http://id.example/?k=hunter2"), ISSUER, AUDIENCE],
+            "must begin with https://",
+        ),
+    ] {
+        let mut command = tenantry();
+        command.arg("serve").env("DATABASE_URL", "postgres://a@127.0.0.1:1/b");
+        let output = run(command.envs([SECRET_KEY]).envs(settings.iter().copied()));
+        assert_eq!(output.code, Some(1), "{settings:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        assert!(output.stderr.contains(expected), "{settings:?}: {}", output.stderr);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    }
+    let help = run(tenantry().args(["serve", "--help"]).envs([KEY_SET])).stdout;
+    assert!(!help.contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_issuer_is_served_with_a_warning_and_the_address_of_the_keys_stays_out_of_the_log() {
+    let database = Database::create().await;
+    // Nobody listens there: each token asks for the keys, and the failure is logged.
+    let settings = [
+        ("JWT_SECRET", ""),
+        ("JWT_JWKS_URL", "http://user:hunter2@127.0.0.1:1/jwks?api_key=hunter2#hunter2"),
+        ("JWT_ISSUER", "any"),
+        ("JWT_AUDIENCE", "any"),
+        ("RUST_LOG", "trace"),
+    ];
+    let url = database.url("tenantry_app");
+    let served = tokio::task::spawn_blocking(move || Served::start(&url, &settings));
+    let served = served.await.unwrap();
+    let log = served.told();
+    for warning in ["JWT_ISSUER names no issuer", "JWT_AUDIENCE names no audience"] {
+        assert!(log.contains(warning), "{log}");
+    }
+    let header = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ";
+    let reply = crate::support::Client::new(
+        format!("{}/graphql", served.base),
+        Some(format!("{header}.e30.AAAA")),
+    )
+    .query("{ viewer { id } }")
+    .await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    let log = served.told();
+    assert!(log.contains("the issuer's keys cannot be fetched"), "{log}");
+    assert!(log.contains("http://127.0.0.1:1/jwks"), "{log}");
+    assert!(!log.contains("hunter2") && !reply.text.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_or_for_another_audience_is_refused() {
+    let mut settings = Settings::default();
+    settings.claims.issuer = Some("https://id.example/".to_owned());
+    settings.claims.audience = Some("api".to_owned());
+    let app = App::with(settings).await;
+    let ask = async |claims| {
+        app.client(None, Some(token_with(&claims))).query("{ viewer { id } }").await.status.as_u16()
+    };
+    let good = json!({ "sub": "a", "iss": "https://id.example/", "aud": ["other", "api"] });
+    assert_eq!(ask(good).await, 200);
+    for bad in [
+        json!({ "sub": "a", "iss": "https://id.example", "aud": "api" }),
+        json!({ "sub": "a", "iss": "any", "aud": "api" }),
+        json!({ "sub": "a", "aud": "api" }),
+        json!({ "sub": "a", "iss": "https://id.example/" }),
+        json!({ "sub": "a", "iss": "https://id.example/", "aud": "other" }),
+    ] {
+        assert_eq!(ask(bad).await, 401);
+    }
+}

@@ -22,7 +22,7 @@ fn acme() -> Uuid {
 }
 
 /// A test's database, and one named `eu` in which acme lives; none where the run puts acme elsewhere.
-async fn acme_in_eu() -> Option<(Database, Dedicated)> {
+pub async fn acme_in_eu() -> Option<(Database, Dedicated)> {
     if !all_are_shared() {
         return None;
     }
@@ -47,7 +47,7 @@ async fn rows(database: &Database, organization: &str) -> Vec<(&'static str, Vec
 }
 
 /// The program as the superuser, who acts as the owner, told of these databases.
-async fn command(control: &Database, databases: &[&Dedicated], arguments: &[&str]) -> Output {
+pub async fn command(control: &Database, databases: &[&Dedicated], arguments: &[&str]) -> Output {
     let setting = |role: &str| {
         let entries = databases.iter().map(|database| database.setting(role));
         entries.collect::<Vec<_>>().join(" ")
@@ -63,7 +63,7 @@ async fn command(control: &Database, databases: &[&Dedicated], arguments: &[&str
 }
 
 #[track_caller]
-fn done(output: &Output) -> &str {
+pub fn done(output: &Output) -> &str {
     assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
     &output.stdout
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tenantry::tenancy::AccountLinking;
 
 use super::acme_in_eu;
 use crate::performance::relay::Relay;
@@ -24,7 +25,8 @@ const ACCEPT: &str = "mutation ($token: String!) { acceptInvitation(input: { tok
 
 pub(super) async fn served() -> Option<(App, Dedicated)> {
     let (control, eu) = acme_in_eu().await?;
-    let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    let mut settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    settings.rules.account_linking = AccountLinking::SameIssuer;
     Some((App::on(control, settings).await, eu))
 }
 

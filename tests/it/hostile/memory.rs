@@ -48,6 +48,7 @@ async fn serve(database: &Database) -> (Running, Client) {
         .arg("serve")
         .env("DATABASE_URL", database.url("tenantry_app"))
         .env("JWT_SECRET", app::SECRET)
+        .env("SECRET_KEY", app::SECRET)
         .env("LISTEN_ADDR", &address)
         // Here the clients share the processors with the server.
         .env("HEADER_TIMEOUT", "300")

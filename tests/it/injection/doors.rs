@@ -24,7 +24,7 @@ const fn door(
     Door { name, call, tells, changes }
 }
 
-const DOORS: [Door; 32] = [
+const DOORS: [Door; 34] = [
     // How much waits in all organizations together.
     door(
         "app.backlog",
@@ -103,9 +103,23 @@ const DOORS: [Door; 32] = [
     // Makes whoever is named the person with this address: it trusts the server to have looked at the token.
     door(
         "auth.provision_user",
-        "SELECT auth.provision_user('', 'intruder', 'globex-owner@example.com', NULL)::text",
+        "SELECT auth.provision_user('', 'intruder', 'globex-owner@example.com', NULL, now(), 'verified-email')::text",
         Some(GLOBEX_OWNER),
         true,
+    ),
+    // The identities of the current person alone.
+    door(
+        "auth.viewer_identities",
+        "SELECT string_agg(subject, ' ') FROM auth.viewer_identities()",
+        Some("acme-owner"),
+        false,
+    ),
+    // The same: another person's has no id here.
+    door(
+        "auth.unlink_identity",
+        "SELECT auth.unlink_identity(encode(substring(sha256('0:globex-owner') FOR 16), 'hex')::uuid, '', 'acme-owner')",
+        Some("NOT_FOUND"),
+        false,
     ),
     door(
         "auth.viewer_memberships",

@@ -49,6 +49,7 @@ async fn start_server(database: &Database) -> Duration {
             .arg("serve")
             .env("DATABASE_URL", url)
             .env("JWT_SECRET", "0".repeat(32))
+            .env("SECRET_KEY", "0".repeat(32))
             .env("LISTEN_ADDR", &address)
             .stderr(std::process::Stdio::null())
             .spawn()

@@ -19,7 +19,7 @@ use tenantry::{
     request::Engine,
     schema::Api,
     subscription::Subscriptions,
-    tenancy::{DatabaseOptions, Environment, Placement, Rules, SecretKey},
+    tenancy::{AccountLinking, DatabaseOptions, Environment, Placement, Rules, SecretKeys},
     usage::Meter,
 };
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Client, database::Database, dedicated::Dedicated};
 
-pub const SECRET: &str = "a secret for tests, of thirty-two bytes or more";
+pub const SECRET: &str = "a secret for tests of thirty-two bytes or more";
 
 /// What a test may want otherwise.
 pub struct Settings {
@@ -108,7 +108,8 @@ impl Default for Settings {
                 trial_term: chrono::Duration::days(14),
                 max_owned_organizations: 3,
                 invitation_term: chrono::Duration::days(7),
-                secret_key: SecretKey(b"a key for tests".to_vec()),
+                secret_keys: SecretKeys(vec![b"a key for tests".to_vec()]),
+                account_linking: AccountLinking::Never,
                 mails_invitations: false,
                 public_url: "https://app.example".to_owned(),
                 stripe: None,
@@ -219,7 +220,7 @@ impl App {
                 Some(issuer) => {
                     Verifier::with_issuer(issuer, settings.claims, settings.clock).unwrap()
                 }
-                None => Verifier::with_secret(SECRET, settings.claims, settings.clock),
+                None => Verifier::with_secrets(&[SECRET], settings.claims, settings.clock),
             },
             introspection: settings.introspection,
             trusted_proxies: settings.trusted_proxies,
@@ -269,11 +270,20 @@ pub fn token(subject: &str) -> String {
     token_with(&json!({ "sub": subject }))
 }
 
-/// A token with these claims, valid for an hour unless they say otherwise.
+/// A token with these claims, issued now and valid for an hour unless they say otherwise.
 pub fn token_with(claims: &Value) -> String {
     let mut all = json!({ "exp": Utc::now().timestamp() + 3_600 });
+    if claims.get("exp").is_none() {
+        all["iat"] = json!(now());
+    }
     for (name, value) in claims.as_object().unwrap() {
         all[name] = value.clone();
     }
     auth::sign(SECRET, &all).unwrap()
+}
+
+/// Seconds, of which each call has more than the one before: a token is newer than what was written before it.
+#[expect(clippy::cast_precision_loss, reason = "microseconds of this century fit a double")]
+pub fn now() -> f64 {
+    Utc::now().timestamp_micros() as f64 / 1_000_000.0
 }

@@ -24,6 +24,8 @@ fn undisturbed(mut command: Command) -> Command {
             "DATABASE",
             "MIGRATION",
             "JWT_",
+            "SECRET_KEY",
+            "ACCOUNT_LINKING",
             "PORT",
             "LISTEN",
             "TENANTRY",

@@ -35,6 +35,7 @@ impl Served {
             .arg("serve")
             .env("DATABASE_URL", database_url)
             .env("JWT_SECRET", app::SECRET)
+            .env("SECRET_KEY", app::SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("ADMIN_ADDR", "127.0.0.1:0")
             .envs(settings.iter().copied())

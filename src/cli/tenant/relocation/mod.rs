@@ -22,6 +22,7 @@ use super::{
     rows::Rows,
 };
 use crate::cli::{owner::Owner, say};
+pub(in crate::cli) use across::bring_people;
 use across::{Crossing, Ends, Finished};
 pub(super) use across::{DIRECTORY_LOCK, members, open, refreshed};
 use switch::Switched;

@@ -28,6 +28,7 @@ use crate::cli::{
 };
 
 pub(super) use self::begin::{Finished, finish, stop};
+pub(in crate::cli) use self::people::bring as bring_people;
 pub(in crate::cli::tenant) use self::{
     directory::LOCK as DIRECTORY_LOCK,
     people::{members, refreshed},

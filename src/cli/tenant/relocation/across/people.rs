@@ -14,7 +14,9 @@ const BATCH: usize = 100;
 
 /// A person `u` as one text.
 const ONE: &str =
-    "md5(concat_ws(' ', u.email, quote_nullable(u.name), (SELECT string_agg(concat_ws(' ', quote_literal(i.issuer), quote_literal(i.subject), i.email), ','
+    "md5(concat_ws(' ', u.email, quote_nullable(u.name), quote_nullable(u.suspended_at),
+                   (SELECT string_agg(concat_ws(' ', quote_literal(i.issuer), quote_literal(i.subject), i.email,
+                                                quote_nullable(i.issued_at), quote_nullable(i.not_before)), ','
                                                    ORDER BY i.issuer COLLATE \"C\", i.subject COLLATE \"C\")
                                          FROM auth.identities i WHERE i.user_id = u.id)))";
 
@@ -41,7 +43,7 @@ pub(super) async fn bring_missing(
 }
 
 /// In an order, so that those who bring the same wait for one another.
-pub(super) async fn bring(
+pub(in crate::cli) async fn bring(
     control: &mut PgConnection,
     there: &mut PgConnection,
     people: &[Uuid],

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
@@ -77,14 +78,24 @@ impl Crossing {
         if let Err(failure) = check(&faults) {
             return Ok(Err(failure));
         }
+        // Nobody changes it while writers are excluded.
+        let (suspension, suspended_at): (Option<String>, Option<DateTime<Utc>>) = sqlx::query_as(
+            "SELECT suspension, suspended_at FROM app.placements WHERE organization_id = $1",
+        )
+        .bind(id)
+        .fetch_one(&mut *control)
+        .await?;
         carry_answers(&mut control, &mut there, id, Some(since)).await?;
         self.carry_slugs(&mut control, &mut there).await?;
         let ready = sqlx::query(
-            "UPDATE app.placements SET arrival = $3 WHERE organization_id = $1 AND generation = $2 AND home = 'elsewhere'",
+            "UPDATE app.placements SET arrival = $3, suspension = $4, suspended_at = $5
+             WHERE organization_id = $1 AND generation = $2 AND home = 'elsewhere'",
         )
         .bind(id)
         .bind(self.generation)
         .bind(self.arrival(count))
+        .bind(suspension)
+        .bind(suspended_at)
         .execute(&mut *there)
         .await?;
         if ready.rows_affected() != 1 {

@@ -1,0 +1,28 @@
+-- Records what happened to a user in the audit log of each of their organizations that lives in this
+-- database. Not for the app role: functions that act on users call it.
+CREATE OR REPLACE FUNCTION auth.record_for_user(
+    p_user uuid, p_actor uuid, p_actor_name text, p_action text, p_metadata jsonb
+) RETURNS void
+LANGUAGE plpgsql SET search_path = auth, app, audit, pg_temp AS $$
+DECLARE
+    organization uuid;
+    home         text;
+    moves        boolean;
+BEGIN
+    -- In one order, so that two of these do not wait for each other.
+    FOR organization IN SELECT m.organization_id FROM auth.organization_members m WHERE m.user_id = p_user ORDER BY 1 LOOP
+        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(organization));
+        SELECT p.home, p.moving_to IS NOT NULL INTO home, moves FROM app.placements p WHERE p.organization_id = organization;
+        home := coalesce(home, (SELECT 'elsewhere' FROM app.database), 'shared');
+        CONTINUE WHEN home NOT IN ('shared', 'schema');
+        IF moves THEN
+            PERFORM set_config('app.moving', 'on', true);
+        END IF;
+        EXECUTE format('INSERT INTO %s (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata)
+                        VALUES ($1, $2, $3, $4, ''user'', $5, $6)',
+                       CASE home WHEN 'schema' THEN app.placement_schema(organization) || '.audit_logs' ELSE 'audit.audit_logs' END)
+            USING organization, p_actor, p_actor_name, p_action, p_user, p_metadata;
+    END LOOP;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION auth.record_for_user FROM PUBLIC;

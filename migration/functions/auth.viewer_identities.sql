@@ -1,0 +1,11 @@
+-- The identities of the user who asks, oldest first. In the control database, which knows all of them.
+CREATE OR REPLACE FUNCTION auth.viewer_identities()
+RETURNS TABLE (id uuid, issuer text, subject text, email text, linked_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, pg_temp AS $$
+    SELECT encode(substring(auth.identity_digest(i.issuer, i.subject) FOR 16), 'hex')::uuid, i.issuer, i.subject, i.email, i.created_at
+        FROM auth.identities i
+        WHERE i.user_id = (SELECT nullif(current_setting('app.current_user_id', true), '')::uuid)
+        ORDER BY i.created_at, i.issuer, i.subject
+$$;
+REVOKE EXECUTE ON FUNCTION auth.viewer_identities FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.viewer_identities TO tenantry_app;

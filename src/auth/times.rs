@@ -1,0 +1,61 @@
+//! The times of a token. They are compared with the injected clock on every use of the token.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::jwt::TokenError;
+
+/// The token was good once: no attempt at guessing one.
+pub const EXPIRED: TokenError = TokenError("the token has expired");
+
+/// Clocks of issuer and server may differ by this many seconds.
+const LEEWAY_SECONDS: f64 = 30.0;
+
+/// From when until when a token is good, and when it was issued, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    issued: Option<f64>,
+    start: Option<f64>,
+    expiry: f64,
+}
+
+impl Times {
+    pub(super) fn of(claims: &Map<String, Value>) -> Result<Self, TokenError> {
+        let expiry = claims.get("exp").ok_or(TokenError("the token has no exp claim"))?.as_f64();
+        let expiry = expiry.ok_or(TokenError("the token's exp claim is not a number"))?;
+        let start = claims
+            .get("nbf")
+            .map(|start| start.as_f64().ok_or(TokenError("the token's nbf claim is not a number")));
+        let issued = claims.get("iat").map(|issued| {
+            issued.as_f64().ok_or(TokenError("the token's iat claim is not a number"))
+        });
+        Ok(Self { issued: issued.transpose()?, start: start.transpose()?, expiry })
+    }
+
+    pub(super) fn check(self, now: f64) -> Result<(), TokenError> {
+        if self.expiry + LEEWAY_SECONDS <= now {
+            return Err(EXPIRED);
+        }
+        if self.start.is_some_and(|start| start - LEEWAY_SECONDS > now) {
+            return Err(TokenError("the token is not valid yet"));
+        }
+        // It would be newer than every token to come.
+        if self.issued.is_some_and(|issued| issued - LEEWAY_SECONDS > now) {
+            return Err(TokenError("the token's iat claim is in the future"));
+        }
+        Ok(())
+    }
+
+    /// At the earliest 1970, which every database can hold.
+    pub(super) fn issued_at(self) -> Option<DateTime<Utc>> {
+        #[expect(clippy::cast_possible_truncation, reason = "a time in the future was refused")]
+        let micros = |issued: f64| (issued.max(0.0) * 1_000_000.0) as i64;
+        DateTime::from_timestamp_micros(micros(self.issued?))
+    }
+
+    pub(super) fn expires_at(self) -> DateTime<Utc> {
+        #[expect(clippy::cast_possible_truncation, reason = "a time that does not fit is far away")]
+        let seconds = (self.expiry + LEEWAY_SECONDS) as i64;
+        DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}

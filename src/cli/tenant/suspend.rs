@@ -1,0 +1,166 @@
+//! `tenantry tenant suspend` and `resume`: in the placement of the organization, where the opening of each request reads it.
+
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use super::{
+    Failure, MAINTENANCE_LOCK,
+    home::Home,
+    place::{self, Organization},
+};
+use crate::{
+    audit::Action,
+    cli::{owner::Owner, say},
+    tenancy::Notices,
+};
+
+/// Suspend an organization: requests are refused from the next one on, subscriptions end. Owners can still read billing and pay.
+#[derive(Debug, clap::Args)]
+pub(super) struct Suspend {
+    /// The organization's slug or id.
+    organization: String,
+
+    /// Refuse changes only: members can still read.
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// End the suspension of an organization.
+#[derive(Debug, clap::Args)]
+pub(super) struct Resume {
+    /// The organization's slug or id.
+    organization: String,
+}
+
+impl Suspend {
+    pub(super) async fn run(
+        self,
+        owner: &Owner,
+        control: &mut PgConnection,
+    ) -> Result<(), Failure> {
+        let suspension = if self.read_only { "read-only" } else { "full" };
+        let organization = Organization::find(control, &self.organization).await?;
+        if set(owner, control, &organization, Some(suspension)).await? {
+            say(format!("suspended {} ({suspension})", organization.name));
+        } else {
+            say(format!("{} is suspended already ({suspension})", organization.name));
+        }
+        Ok(())
+    }
+}
+
+impl Resume {
+    pub(super) async fn run(
+        self,
+        owner: &Owner,
+        control: &mut PgConnection,
+    ) -> Result<(), Failure> {
+        let organization = Organization::find(control, &self.organization).await?;
+        if set(owner, control, &organization, None).await? {
+            say(format!("resumed {}", organization.name));
+        } else {
+            say(format!("{} is not suspended", organization.name));
+        }
+        Ok(())
+    }
+}
+
+/// Changes the suspension where the organization lives and in the control database, which is asked where a session leads away from the
+/// organization. A command that was cut off between the two is simply run again. Answers whether anything has changed.
+async fn set(
+    owner: &Owner,
+    control: &mut PgConnection,
+    organization: &Organization,
+    suspension: Option<&str>,
+) -> Result<bool, Failure> {
+    if organization.ended {
+        return Err(Failure::new(format!("the organization {} has ended", organization.name)));
+    }
+    let mut transaction = control.begin().await?;
+    hold(&mut transaction, organization).await?;
+    // It stays where it is from here on.
+    let organization = Organization::get(&mut transaction, organization.id).await?;
+    let mut has_changed = false;
+    if let Some(name) = organization.home.database() {
+        let mut there = place::dedicated(owner, name).await?;
+        let mut there = there.begin().await?;
+        hold(&mut there, &organization).await?;
+        has_changed = write(&mut there, &organization, &Home::Elsewhere, suspension).await?;
+        if has_changed {
+            record(&mut there, &organization, &Home::Shared, suspension).await?;
+        }
+        there.commit().await?;
+    }
+    if write(&mut transaction, &organization, &Home::Shared, suspension).await? {
+        has_changed = true;
+        if organization.home.database().is_none() {
+            record(&mut transaction, &organization, &organization.home, suspension).await?;
+        }
+    }
+    let (channel, notice) = Notices::of_access(organization.id, None)?;
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(channel)
+        .bind(notice)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(has_changed)
+}
+
+/// As every writer: the organization does not move, and what is written of it is noted where it is on its way.
+async fn hold(
+    connection: &mut PgConnection,
+    organization: &Organization,
+) -> Result<(), sqlx::Error> {
+    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
+    sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut *connection).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock_shared(app.placement_lock($1))")
+        .bind(organization.id)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "SELECT set_config('app.moving', 'on', true)
+         WHERE EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND moving_to IS NOT NULL)",
+    )
+    .bind(organization.id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// `unplaced`: where an organization without a placement lives.
+async fn write(
+    connection: &mut PgConnection,
+    organization: &Organization,
+    unplaced: &Home,
+    suspension: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    let written = sqlx::query(
+        "INSERT INTO app.placements AS p (organization_id, home, suspension, suspended_at)
+         VALUES ($1, $2, $3, CASE WHEN $3::text IS NOT NULL THEN now() END)
+         ON CONFLICT (organization_id) DO UPDATE SET suspension = excluded.suspension, suspended_at = excluded.suspended_at
+         WHERE p.suspension IS DISTINCT FROM excluded.suspension",
+    )
+    .bind(organization.id)
+    .bind(unplaced.name())
+    .bind(suspension)
+    .execute(connection)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+async fn record(
+    connection: &mut PgConnection,
+    organization: &Organization,
+    home: &Home,
+    suspension: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let (act, said) = match suspension {
+        Some(_) => (("tenantry tenant suspend", Action::OrganizationSuspended), suspension),
+        None => (
+            ("tenantry tenant resume", Action::OrganizationResumed),
+            organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str()),
+        ),
+    };
+    organization.record(connection, home, act, json!({ "suspension": said })).await
+}

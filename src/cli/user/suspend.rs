@@ -1,0 +1,95 @@
+//! Suspends a user, or lets them in again: in the control database, then in each dedicated database that knows them. What was cut off
+//! in between is brought there by servers, or by the same command.
+#![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
+
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{erase::databases, place};
+use crate::{
+    cli::{Failure, owner::Owner, say, tenant::bring_people},
+    tenancy::Notices,
+};
+
+pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<(), Failure> {
+    let mut control = owner.connect().await?;
+    let person = place::find(&mut control, name).await?;
+    let has_changed = write(&mut control, person.id, suspended).await?;
+    let mut failed = Vec::new();
+    for database in databases(owner, &mut control).await? {
+        if let Err(error) = bring(owner, &mut control, &database, &person).await {
+            say(format!("failed: the database {database}: {error}"));
+            failed.push(database);
+        }
+    }
+    // After every database knows it: subscriptions look again.
+    tell(&mut control, person.id).await?;
+    if !failed.is_empty() {
+        return Err(Failure::new(format!(
+            "not all databases know it yet: {}. Run the command again, or wait until servers reach them",
+            failed.join(", ")
+        )));
+    }
+    say(match (suspended, has_changed) {
+        (true, true) => format!("suspended {name}"),
+        (true, false) => format!("{name} is suspended already"),
+        (false, true) => format!("resumed {name}"),
+        (false, false) => format!("{name} is not suspended"),
+    });
+    Ok(())
+}
+
+async fn write(control: &mut PgConnection, user: Uuid, suspended: bool) -> Result<bool, Failure> {
+    let mut transaction = control.begin().await?;
+    place::enter_all(&mut transaction).await?;
+    let written = sqlx::query(
+        "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2",
+    )
+    .bind(user)
+    .bind(suspended)
+    .execute(&mut *transaction)
+    .await?;
+    let has_changed = written.rows_affected() == 1;
+    if has_changed {
+        sqlx::query("SELECT auth.record_suspension($1, $2)")
+            .bind(user)
+            .bind(suspended)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(has_changed)
+}
+
+/// Subscriptions of the user end, where the user is suspended.
+async fn tell(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> {
+    let organizations: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT organization_id FROM auth.organization_members WHERE user_id = $1",
+    )
+    .bind(user)
+    .fetch_all(&mut *control)
+    .await?;
+    for organization in organizations {
+        let (channel, notice) = Notices::of_access(organization, Some(user))?;
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(channel)
+            .bind(notice)
+            .execute(&mut *control)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The database records it when it learns of it.
+async fn bring(
+    owner: &Owner,
+    control: &mut PgConnection,
+    database: &str,
+    person: &place::Person,
+) -> Result<(), Failure> {
+    let mut there = owner.dedicated(database).await?;
+    if place::is_known(&mut there, person).await? {
+        bring_people(control, &mut there, &[person.id]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The identities of the user who calls. The control database knows all of them.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Result},
+    tenancy::{Access, Session},
+};
+
+/// An account at an identity provider.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) id: Uuid,
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) email: Option<String>,
+    pub(super) linked_at: DateTime<Utc>,
+}
+
+/// All of them, oldest first.
+pub(super) async fn list(session: &Session) -> Result<Vec<Identity>> {
+    let statement =
+        Statement::from_string(DbBackend::Postgres, "SELECT * FROM auth.viewer_identities()");
+    let rows = match session.ask_control(Access::Read, &statement).await? {
+        Some(rows) => rows,
+        None => session.query_all_raw(statement).await?,
+    };
+    rows.iter().map(identity).collect()
+}
+
+fn identity(row: &QueryResult) -> Result<Identity> {
+    Ok(Identity {
+        id: row.try_get("", "id")?,
+        issuer: row.try_get("", "issuer")?,
+        subject: row.try_get("", "subject")?,
+        email: row.try_get("", "email")?,
+        linked_at: row.try_get("", "linked_at")?,
+    })
+}
+
+/// Takes one away; the database records it in the user's organizations. The session is in the control database.
+///
+/// # Errors
+///
+/// When the user has no such identity, or calls with it.
+pub(super) async fn unlink(session: &Session, id: Option<Uuid>) -> Result<()> {
+    const NOT_FOUND: Error = Error::NotFound("identity");
+    let (issuer, subject) = session.identity();
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT auth.unlink_identity($1, $2, $3) AS outcome",
+        [id.ok_or(NOT_FOUND)?.into(), issuer.into(), subject.into()],
+    );
+    let row = session.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| Error::internal("unlinking an identity answered nothing"))?;
+    match row.try_get::<String>("", "outcome")?.as_str() {
+        "UNLINKED" => Ok(()),
+        "NOT_FOUND" => Err(NOT_FOUND),
+        "IN_USE" => Err(Error::Conflict(
+            "you are signed in with this identity: sign in with another one to unlink it"
+                .to_owned(),
+        )),
+        outcome => Err(Error::internal(format!("unlinking an identity answered {outcome}"))),
+    }
+}
