@@ -24,8 +24,8 @@ use tenantry::{
     request::{Call, Engine},
     schema::Api,
     tenancy::{
-        Access, DatabaseOptions, Destination, Environment, Placement, Preference, Rules, SecretKey,
-        open,
+        Access, Budget, Cost, DatabaseOptions, Destination, Environment, Placement, Preference,
+        Rules, SecretKey, open,
     },
     usage::Meter,
 };
@@ -84,6 +84,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         placement,
         environment,
         timeout: Duration::from_secs(10),
+        budget: Budget::new(Cost { statements: 300, bytes: 4 * 1024 * 1024 }),
         introspection: true,
     })
 }
@@ -174,6 +175,7 @@ fn session(
         request_id: Uuid::nil(),
         idempotency_key: None,
         freshness: None,
+        budget: engine.budget,
     };
     let dashboard = || {
         runtime.block_on(async {

@@ -268,6 +268,7 @@ impl<'connection> Conversation<'connection> {
             request_id: *request_id,
             idempotency_key: None,
             freshness: None,
+            budget: server.engine.budget,
         };
         let id = id.to_owned();
         let told = match prepare(server, request).await {

@@ -16,7 +16,7 @@ use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use super::{
-    answer::{Answer, null, panicked},
+    answer::Answer,
     attempt::{Attempt, Performed},
     course::Course,
 };
@@ -34,7 +34,8 @@ use crate::{
     schema::{Api, BILLING, GUESSABLE, LEADING_AWAY, to_request},
     telemetry,
     tenancy::{
-        Access, Destination, Environment, Freshness, Opened, Placement, Preference, Session, open,
+        Access, Budget, Cost, Destination, Environment, Freshness, Opened, Placement, Preference,
+        Session, open,
     },
     usage::Meter,
 };
@@ -64,6 +65,8 @@ pub struct Engine {
     pub mutations: TaskTracker,
     /// How long a request may take until its COMMIT is sent.
     pub timeout: Duration,
+    /// What a request may cost.
+    pub budget: Budget,
     /// Whether the schema may be explored.
     pub introspection: bool,
 }
@@ -81,6 +84,8 @@ pub struct Call {
     pub idempotency_key: Option<IdempotencyKey>,
     /// What its queries are content with, where that is not the freshest.
     pub freshness: Option<Freshness>,
+    /// What it may cost.
+    pub budget: Budget,
 }
 
 /// A request that was read and validated.
@@ -164,7 +169,10 @@ impl Engine {
     /// Executes what needs no session.
     pub async fn introspect(&self, prepared: Prepared) -> Answer {
         let begun = Instant::now();
-        let answer = Answer::executed(self.api.execute(to_request(&prepared.document)).await, 0);
+        let answer = Answer::executed(
+            self.api.execute(to_request(&prepared.document)).await,
+            Cost::default(),
+        );
         // Without its name: whoever needs no token must not choose what operators see.
         self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
         answer
@@ -188,7 +196,8 @@ impl Engine {
         let work = async move {
             let course = Course::new();
             let mut database_time = Duration::ZERO;
-            let answer = AssertUnwindSafe(self.attempt(&prepared, &call, &course));
+            // Large, and moved with every future around it.
+            let answer = AssertUnwindSafe(Box::pin(self.attempt(&prepared, &call, &course)));
             let answer = match answer.catch_unwind().await {
                 Ok(Ok(performed)) => {
                     database_time = performed.database_time;
@@ -196,7 +205,7 @@ impl Engine {
                         replayed: performed.replayed,
                         position: performed.position,
                         at_replica: performed.at_replica,
-                        ..Answer::executed(performed.response, performed.statements)
+                        ..Answer::executed(performed.response, performed.cost)
                     }
                 }
                 Ok(Err(error)) => {
@@ -206,7 +215,7 @@ impl Engine {
                 }
                 Err(panic) => {
                     course.describe();
-                    Answer::executed(null(&panicked(panic.as_ref()), request_id), 0)
+                    Answer::panicked(panic.as_ref(), request_id)
                 }
             };
             let counted = course.counted.get().copied().flatten();
@@ -248,7 +257,10 @@ impl Engine {
             let attempt = Attempt::new(self, prepared, call, course, freshness);
             match attempt.perform(deadline).await {
                 // Whatever it was, the primary may know better.
-                Err(error) if attempt.is_at_replica() && !matches!(error, Error::Timeout) => {
+                Err(error)
+                    if attempt.is_at_replica()
+                        && !matches!(error, Error::Timeout | Error::TooComplex(_)) =>
+                {
                     tracing::info!(
                         cause = error.cause(),
                         "the replica has failed: the primary answers"
@@ -381,6 +393,6 @@ impl Engine {
     /// For operators.
     fn note(&self, prepared: &Prepared, answer: &Answer, elapsed: Duration) {
         let name = prepared.document.name.as_deref();
-        self.metrics.answered(name, answer.code(), elapsed, answer.statements);
+        self.metrics.answered(name, answer.code(), elapsed, answer.statements());
     }
 }

@@ -18,7 +18,7 @@ use tenantry::{
     request::Engine,
     schema::Api,
     subscription::Subscriptions,
-    tenancy::{DatabaseOptions, Environment, Placement, Rules, SecretKey},
+    tenancy::{Budget, Cost, DatabaseOptions, Environment, Placement, Rules, SecretKey},
     usage::Meter,
 };
 use tokio::net::TcpListener;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub max_connections: usize,
     pub timeout: Duration,
     pub limits: Limits,
+    /// The most that a request may cost.
+    pub cost: Cost,
     pub clock: Clock,
     pub claims: Claims,
     pub trusted_proxies: Vec<ipnet::IpNet>,
@@ -76,6 +78,7 @@ impl Default for Settings {
                 aliases: 30,
                 root_mutations: 10,
             },
+            cost: Cost { statements: 300, bytes: 4 * 1024 * 1024 },
             clock: Clock::system(),
             claims: Claims {
                 issuer: None,
@@ -188,6 +191,7 @@ impl App {
             placement,
             environment,
             timeout: settings.timeout,
+            budget: Budget::new(settings.cost),
             introspection: settings.introspection != Introspection::Never,
         });
         let server = Arc::new(Server {
