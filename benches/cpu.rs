@@ -25,8 +25,8 @@ use tenantry::{
     request::{Call, Engine},
     schema::Api,
     tenancy::{
-        Access, AccountLinking, DatabaseOptions, Destination, Environment, Placement, Preference,
-        Rules, SecretKeys, open,
+        Access, AccountLinking, Budget, Cost, DatabaseOptions, Destination, Environment, Placement,
+        Preference, Rules, SecretKeys, open,
     },
     usage::Meter,
 };
@@ -93,6 +93,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         placement,
         environment,
         timeout: Duration::from_secs(10),
+        budget: Budget::new(Cost { statements: 300, bytes: 4 * 1024 * 1024 }),
         introspection: true,
     })
 }
@@ -189,6 +190,7 @@ fn session(
         request_id: Uuid::nil(),
         idempotency_key: None,
         freshness: None,
+        budget: engine.budget,
     };
     let dashboard = || {
         runtime.block_on(async {

@@ -55,7 +55,9 @@ pub enum ErrorCode {
     GraphqlParseFailed,
     /// The document does not fit the schema, or breaks one of its rules. HTTP 400, or 200 for `application/json`.
     GraphqlValidationFailed,
-    /// The document passes a limit of size, depth or complexity. HTTP 400, or 200 for `application/json`.
+    /// The document passes a limit of size, depth or complexity, or executing it takes too many SQL
+    /// statements or too large an answer. Nothing was written. HTTP 400, or 200 for
+    /// `application/json`.
     QueryTooComplex,
     /// The persisted query is not known: send it again with its text. HTTP 400, or 200 for `application/json`.
     PersistedQueryNotFound,
@@ -168,6 +170,9 @@ pub enum Error {
     /// Took too long; rolled back.
     #[error("the request took too long and was rolled back")]
     Timeout,
+    /// Cost more than one operation may; rolled back.
+    #[error("{0}")]
+    TooComplex(Exceeded),
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] Cause),
@@ -197,6 +202,7 @@ impl Error {
                 Self::OutcomeUnknown(cause)
             }
             Self::Timeout => Self::OutcomeUnknown(Arc::new(Self::Timeout)),
+            Self::TooComplex(exceeded) => Self::OutcomeUnknown(Arc::new(exceeded)),
             other => other,
         }
     }
@@ -250,6 +256,7 @@ impl Error {
             | Self::CommitOutcomeUnknown(_)
             | Self::OutcomeUnknown(_) => ErrorCode::Unavailable,
             Self::Timeout => ErrorCode::Timeout,
+            Self::TooComplex(_) => ErrorCode::QueryTooComplex,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -268,6 +275,7 @@ impl From<DbErr> for Error {
             Some(Trouble::Conflict) => Self::Contention(Arc::new(error)),
             Some(Trouble::ReadOnly) => Self::ReadOnly(Arc::new(error)),
             Some(Trouble::Timeout) => Self::Timeout,
+            Some(Trouble::Exceeded(exceeded)) => Self::TooComplex(exceeded),
             Some(Trouble::Statement) | None => Self::Internal(Arc::new(error)),
         }
     }
@@ -280,8 +288,28 @@ impl From<sqlx::Error> for Error {
             Trouble::Conflict => Self::Contention(Arc::new(error)),
             Trouble::ReadOnly => Self::ReadOnly(Arc::new(error)),
             Trouble::Timeout => Self::Timeout,
+            Trouble::Exceeded(exceeded) => Self::TooComplex(exceeded),
             Trouble::Statement => Self::Internal(Arc::new(error)),
         }
+    }
+}
+
+/// The limit that an operation has passed while it was executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// So many SQL statements, all operations of a request together.
+    #[error(
+        "the request needs more than {0} SQL statements: select less, or send its parts one after the other"
+    )]
+    Statements(u32),
+    /// So many bytes of rows and long texts, all operations of a request together.
+    #[error("the answer is larger than {0} bytes: ask for smaller pages, or for fewer long texts")]
+    Bytes(u64),
+}
+
+impl From<Exceeded> for sqlx::Error {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::AnyDriverError(Box::new(exceeded))
     }
 }
 
@@ -296,6 +324,8 @@ pub enum Trouble {
     Conflict,
     /// PostgreSQL takes no changes now; it may be a standby that was the primary before.
     ReadOnly,
+    /// The operation has cost too much; the statement was not sent, or its rows were not all read.
+    Exceeded(Exceeded),
     /// The statement failed; the connection is fine.
     Statement,
 }
@@ -308,6 +338,10 @@ impl Trouble {
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Connection,
+            sqlx::Error::AnyDriverError(error) => match error.downcast_ref() {
+                Some(exceeded) => Self::Exceeded(*exceeded),
+                None => Self::Statement,
+            },
             sqlx::Error::Database(error) => match error.code().as_deref() {
                 Some("57014" | "55P03") => Self::Timeout,
                 Some("40001" | "40P01") => Self::Conflict,

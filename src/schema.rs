@@ -218,7 +218,7 @@ impl Api {
 #[must_use]
 pub fn to_request(document: &Document) -> Request {
     let mut request = Request::new(String::new()).variables(document.variables.clone());
-    request.set_parsed_query(document.parsed.clone());
+    request.set_parsed_query(document.executable().clone());
     request
 }
 

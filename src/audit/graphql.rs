@@ -60,8 +60,9 @@ impl AuditLog {
     }
 
     /// Names, and old and new values, so that the entry reads without looking elsewhere.
-    async fn metadata(&self) -> JsonText {
-        JsonText(self.0.metadata.clone())
+    async fn metadata(&self, ctx: &Context<'_>) -> Result<JsonText> {
+        ctx.spend(size(&self.0.metadata))?;
+        Ok(JsonText(self.0.metadata.clone()))
     }
 
     /// The address that the request came from.
@@ -72,6 +73,18 @@ impl AuditLog {
     /// When it was done.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
+    }
+}
+
+/// About how many bytes a value has as text.
+fn size(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(items) => items.iter().map(size).sum(),
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(name, value)| name.len() + size(value)).sum()
+        }
+        _ => 8,
     }
 }
 

@@ -1,5 +1,8 @@
 //! The rules of the audit trail.
 
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 use entity::{AuditLogId, UserId, audit_log};
 use sea_orm::{
@@ -71,7 +74,7 @@ pub async fn record(
             action.name().into(),
             action.resource_type().into(),
             resource_id.into(),
-            metadata.into(),
+            shortened(metadata).into(),
             client_ip.map(|ip| ip.to_string()).into(),
             system.into(),
         ],
@@ -80,6 +83,37 @@ pub async fn record(
     let row = row.ok_or_else(|| Error::internal("nothing was recorded"))?;
     scope.note(Change::AuditLog(row.try_get("", "created_at")?, row.try_get("", "id")?));
     Ok(())
+}
+
+/// A longer text is recorded by its beginning and its digest: the log is kept for long, and read by
+/// the page.
+const MAX_TEXT_CHARS: usize = 200;
+
+/// Cuts long texts, and says in `NAME_sha256` what each was.
+fn shortened(mut metadata: Value) -> Value {
+    let Value::Object(fields) = &mut metadata else {
+        return metadata;
+    };
+    let mut digests = Vec::new();
+    for (name, value) in fields.iter_mut() {
+        if let Value::String(text) = value
+            && let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS)
+        {
+            digests.push((format!("{name}_sha256"), sha256(text)));
+            text.truncate(end);
+        }
+    }
+    fields.extend(digests.into_iter().map(|(name, digest)| (name, digest.into())));
+    metadata
+}
+
+fn sha256(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// A page of the trail, newest first.

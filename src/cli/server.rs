@@ -62,6 +62,7 @@ pub(super) fn build(
         placement,
         environment,
         timeout: Duration::from_secs(http.request_timeout),
+        budget: http.budget(),
         introspection: http.introspection != crate::config::Introspection::Never,
     };
     let connections = engine.placement.max_connections();

@@ -25,7 +25,10 @@ pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use mail::MailConfig;
 pub use rules::RulesConfig;
 
-use crate::{graphql::Limits, tenancy::DatabaseOptions};
+use crate::{
+    graphql::Limits,
+    tenancy::{Budget, Cost, DatabaseOptions},
+};
 
 /// A setting that the program cannot start with; the text names it.
 #[derive(Debug, thiserror::Error)]
@@ -307,6 +310,18 @@ pub struct HttpConfig {
     )]
     pub max_root_mutations: usize,
 
+    /// SQL statements of a request, all operations of a batch together; what needs more is rolled
+    /// back.
+    #[arg(long, env = "MAX_STATEMENTS", value_name = "MAX_STATEMENTS", default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(20..))]
+    pub max_statements: u32,
+
+    /// Bytes that a request may read from the database and answer in long texts, all operations of
+    /// a batch together.
+    #[arg(long, env = "MAX_RESPONSE_BYTES", value_name = "MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024,
+        value_parser = clap::value_parser!(u64).range(64 * 1024..))]
+    pub max_response_bytes: u64,
+
     /// Lexical tokens of a document.
     #[arg(long, env = "MAX_TOKENS", value_name = "MAX_TOKENS", default_value_t = 5_000, value_parser = at_least_one)]
     pub max_tokens: usize,
@@ -324,6 +339,12 @@ impl HttpConfig {
             aliases: self.max_aliases,
             root_mutations: self.max_root_mutations,
         }
+    }
+
+    /// What a request may cost.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        Budget::new(Cost { statements: self.max_statements, bytes: self.max_response_bytes })
     }
 }
 

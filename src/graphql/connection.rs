@@ -21,9 +21,20 @@ where
     connection
 }
 
-/// What a connection adds to a document's complexity: its selection, once for each row it may return.
+/// What a field adds to a document's complexity that sends SQL statements, beside its selection.
+pub const STATEMENT: usize = 10;
+
+/// What a list adds to a document's complexity that has about so many entries: a statement, and its
+/// selection for each.
+#[must_use]
+pub const fn list_cost(size: usize, selection: usize) -> usize {
+    STATEMENT.saturating_add(size.saturating_mul(selection))
+}
+
+/// What a connection adds to a document's complexity: a statement, and its selection for each row
+/// it may return.
 #[must_use]
 pub fn page_cost(first: Option<i32>, last: Option<i32>, selection: usize) -> usize {
     let size = first.or(last).map_or(DEFAULT_SIZE, |size| usize::try_from(size).unwrap_or(0));
-    1 + size.clamp(1, MAX_SIZE).saturating_mul(selection)
+    list_cost(size.clamp(1, MAX_SIZE), selection)
 }

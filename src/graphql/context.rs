@@ -43,6 +43,14 @@ pub trait ContextExt {
     /// Never for a field that is reached by an event.
     fn event<T: Send + Sync + 'static>(&self) -> Result<&T>;
 
+    /// Counts a long text, or a value of so many bytes, against what the request may cost, each
+    /// time that a field returns it. Short values are bounded by the limit on complexity.
+    ///
+    /// # Errors
+    ///
+    /// When the answer is too large.
+    fn spend(&self, bytes: usize) -> Result<()>;
+
     /// One value, fetched together with what the fields beside this one ask for.
     fn load<K>(
         &self,
@@ -73,6 +81,10 @@ impl ContextExt for Context<'_> {
         self.data_opt::<Event<T>>()
             .map(|event| &event.0)
             .ok_or_else(|| Error::internal("a field was resolved without its event"))
+    }
+
+    fn spend(&self, bytes: usize) -> Result<()> {
+        self.session()?.transaction().spend(bytes)
     }
 
     async fn load<K>(&self, key: K) -> Result<Option<<Reader as Loader<K>>::Value>>

@@ -3,19 +3,15 @@
 //! Everything here is linear in the document's size, fragments are measured once however often they are spread,
 //! so that no document is expensive to refuse.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Deref,
-    sync::Arc,
-};
+use std::{collections::HashSet, ops::Deref, sync::Arc};
 
 use async_graphql::{
     Name, Positioned, Value, Variables,
     parser::{
         parse_query,
         types::{
-            BaseType, DocumentOperations, ExecutableDocument, Field, InlineFragment,
-            OperationDefinition, OperationType, Selection, SelectionSet,
+            BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition,
+            OperationType, Selection,
         },
     },
 };
@@ -24,7 +20,8 @@ use serde_json::Map;
 
 use super::{
     limits::{Limits, Refusal},
-    measure::{Measuring, is_introspection},
+    measure::{Measuring, executed, is_introspection},
+    merge::{Merged, merge},
     rules::{Checked, Rules},
     scan::scan,
 };
@@ -44,8 +41,11 @@ pub struct GraphqlRequest {
 /// An operation that may be executed with whatever variables fit it: what reading it anew would come to each time.
 #[derive(Debug)]
 pub struct Operation {
-    /// The operation alone, its fragments spread out.
-    pub parsed: ExecutableDocument,
+    /// The operation alone, its selections merged; those that a variable decides about are all in
+    /// it.
+    merged: ExecutableDocument,
+    /// The document as it was written, where variables decide about selections.
+    written: Option<Written>,
     /// What its author calls it.
     pub name: Option<String>,
     /// SHA-256 of the text and of the operation's name as they were sent.
@@ -60,11 +60,19 @@ pub struct Operation {
     pub introspection_only: bool,
     /// It asks for introspection.
     pub introspects: bool,
-    /// Fields, spreads and inline fragments, with its fragments spread out.
+    /// Fields and inline fragments, its selections merged.
     pub selections: usize,
     /// Variables that are null where a request leaves them out.
     optional: Vec<Name>,
     checked: Checked,
+}
+
+/// A document that is merged anew for each request.
+#[derive(Debug)]
+struct Written {
+    document: ExecutableDocument,
+    operation_name: Option<String>,
+    selections: usize,
 }
 
 /// An operation with the variables of one request.
@@ -72,6 +80,8 @@ pub struct Operation {
 pub struct Document {
     /// What may be shared between requests.
     pub operation: Arc<Operation>,
+    /// The operation as its variables select it, where they decide about selections.
+    selected: Option<ExecutableDocument>,
     /// The variables, with the types and defaults that the operation declares.
     pub variables: Variables,
 }
@@ -99,13 +109,25 @@ impl Document {
         for name in &operation.optional {
             variables.entry(name.clone()).or_insert(Value::Null);
         }
-        Ok(Self { operation, variables })
+        let selected = operation.written.as_ref().map(|written| {
+            let Written { document, operation_name, selections } = written;
+            let (parsed, _) = select(document, operation_name.as_deref())?;
+            merge(parsed, document, rules.schema(), Some(&variables), *selections)
+        });
+        let selected = selected.transpose()?.map(|merged| merged.document);
+        Ok(Self { operation, selected, variables })
+    }
+
+    /// What is executed: each response key once for each type.
+    #[must_use]
+    pub fn executable(&self) -> &ExecutableDocument {
+        self.selected.as_ref().unwrap_or(&self.operation.merged)
     }
 
     /// Whether the variables have a say in what it costs: numbers, which may be sizes of pages, and conditions.
     #[must_use]
     pub fn cost_varies(&self) -> bool {
-        self.parsed.operations.iter().any(|(_, operation)| {
+        self.merged.operations.iter().any(|(_, operation)| {
             operation.node.variable_definitions.iter().any(|definition| {
                 let name = innermost(&definition.node.var_type.node.base);
                 // Neither identifiers nor texts nor the inputs of mutations are sizes of pages.
@@ -145,17 +167,19 @@ impl Operation {
             message: "the document is not GraphQL, or defines a name twice".to_owned(),
         })?;
         let mut measuring = Measuring::new(&parsed);
-        let selections = measuring.document(limits)?;
+        let written = measuring.document(limits)?;
         let used = measuring.variables;
         let checked = rules.check(&checkable, name)?;
 
         let (operation, called) = select(&parsed, name)?;
         let optional = optional(&operation.node, &used);
-        let mut roots = Vec::new();
-        let operation = spread_out(operation, &parsed);
-        collect_roots(&operation.node.selection_set.node, &mut roots);
-        let is_mutation = operation.node.ty == OperationType::Mutation;
-        let subscribes_to = match (operation.node.ty, roots.as_slice()) {
+        let ty = operation.node.ty;
+        let Merged { document: merged, is_conditional } =
+            merge(operation, &parsed, rules.schema(), None, written)?;
+        let selections = executed(&merged, limits)?;
+        let roots = roots(&merged);
+        let is_mutation = ty == OperationType::Mutation;
+        let subscribes_to = match (ty, roots.as_slice()) {
             (OperationType::Subscription, [field]) => Some(field.name.node.to_string()),
             (OperationType::Subscription, _) => {
                 return Err(vec![Refusal::invalid("a subscription has one root field")]);
@@ -171,23 +195,14 @@ impl Operation {
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
         let changes = is_mutation
             .then(|| changes_of(&roots).map(|field| field.name.node.to_string()).collect());
-        // The executor looks for the one field of a subscription right at the root, not in fragments.
-        let root = (operation.node.ty == OperationType::Subscription)
-            .then(|| roots.first().map(|field| (*field).clone()))
-            .flatten();
-        drop(roots);
-        let mut operation = operation;
-        if let Some(field) = root {
-            let field = Positioned::new(field, operation.pos);
-            let selection = Positioned::new(Selection::Field(field), operation.pos);
-            operation.node.selection_set.node.items = vec![selection];
-        }
-        let parsed = ExecutableDocument {
-            operations: DocumentOperations::Single(operation),
-            fragments: HashMap::default(),
-        };
+        let written = is_conditional.then(|| Written {
+            document: parsed,
+            operation_name: name.map(ToOwned::to_owned),
+            selections: written,
+        });
         Ok(Self {
-            parsed,
+            merged,
+            written,
             name: called,
             digest: digest(query, name),
             subscribes_to,
@@ -218,42 +233,6 @@ fn innermost(of: &BaseType) -> &str {
     match of {
         BaseType::Named(name) => name,
         BaseType::List(items) => innermost(&items.base),
-    }
-}
-
-/// An operation with its fragments spread out, as inline fragments: the executor does not hold named fragments to its
-/// limits where they are spread on an interface. Their number was measured before.
-fn spread_out(
-    operation: &Positioned<OperationDefinition>,
-    document: &ExecutableDocument,
-) -> Positioned<OperationDefinition> {
-    let mut operation = operation.clone();
-    spread_out_set(&mut operation.node.selection_set.node, document);
-    operation
-}
-
-fn spread_out_set(set: &mut SelectionSet, document: &ExecutableDocument) {
-    for selection in &mut set.items {
-        match &mut selection.node {
-            Selection::Field(field) => {
-                spread_out_set(&mut field.node.selection_set.node, document);
-            }
-            Selection::InlineFragment(fragment) => {
-                spread_out_set(&mut fragment.node.selection_set.node, document);
-            }
-            Selection::FragmentSpread(spread) => {
-                let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) else {
-                    continue;
-                };
-                let mut inline = InlineFragment {
-                    type_condition: Some(fragment.node.type_condition.clone()),
-                    directives: std::mem::take(&mut spread.node.directives),
-                    selection_set: fragment.node.selection_set.clone(),
-                };
-                spread_out_set(&mut inline.selection_set.node, document);
-                selection.node = Selection::InlineFragment(Positioned::new(inline, spread.pos));
-            }
-        }
     }
 }
 
@@ -290,17 +269,16 @@ fn select<'document>(
     found.ok_or_else(|| Refusal::invalid("operationName does not choose one of the operations"))
 }
 
-/// The root fields of an operation whose fragments are spread out.
-fn collect_roots<'document>(set: &'document SelectionSet, roots: &mut Vec<&'document Field>) {
-    for selection in &set.items {
-        match &selection.node {
-            Selection::Field(field) => roots.push(&field.node),
-            Selection::InlineFragment(fragment) => {
-                collect_roots(&fragment.node.selection_set.node, roots);
-            }
-            Selection::FragmentSpread(_) => {}
-        }
-    }
+/// The root fields of an operation whose selections are merged.
+fn roots(document: &ExecutableDocument) -> Vec<&Field> {
+    let sets = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
+    let selections = sets.flat_map(|set| &set.items).map(|selection| &selection.node);
+    let fields = selections.filter_map(|selection| match selection {
+        Selection::Field(field) => Some(&field.node),
+        // The root of an operation is an object, so there is nothing left for one type alone.
+        Selection::InlineFragment(_) | Selection::FragmentSpread(_) => None,
+    });
+    fields.collect()
 }
 
 /// The root fields of a mutation that change something.
@@ -315,16 +293,6 @@ fn check_mutation(roots: &[&Field], most: usize, alone: &[&str]) -> Result<(), R
         return Err(Refusal::too_complex(format!(
             "a mutation may have at most {most} root fields"
         )));
-    }
-    // The executor would run a field that stands twice under one name twice.
-    let mut names = HashSet::new();
-    for field in &changes {
-        let name = &field.response_key().node;
-        if !names.insert(name) {
-            return Err(Refusal::invalid(format!(
-                "the mutation selects \"{name}\" twice: select it once, or give each an alias"
-            )));
-        }
     }
     match changes.iter().find(|field| alone.contains(&field.name.node.as_str())) {
         Some(field) if changes.len() > 1 => Err(Refusal::invalid(format!(

@@ -12,7 +12,11 @@ const LIMITS: Limits = Limits {
 };
 
 const SDL: &str = "
-    type Query { a(b: [[Int]], s: String, t: String): Query x: Int y(n: Int = 5, i: In): Int }
+    type Query { a(b: [[Int]], s: String, t: String): Query x: Int y(n: Int = 5, i: In): Int n: Node }
+    interface Node { id: ID me: Node }
+    type One implements Node { id: ID me: Node name: Int }
+    type Two implements Node { id: ID me: Node role: Int }
+    type Subscription { told: One heard: One }
     input In { n: Int! m: [In] }
     type Mutation { found(i: In): Int make(i: In!): Int }";
 
@@ -127,7 +131,8 @@ fn a_mutation_is_held_to_its_rules() {
     let two = "mutation { a: found b: make(i: { n: 1 }) }";
     assert_eq!(refused(two), ErrorCode::GraphqlValidationFailed);
     assert!(read("mutation { __typename found }").is_ok());
-    assert_eq!(refused("mutation { found found }"), ErrorCode::GraphqlValidationFailed);
+    // Selected twice and executed once, so that it is alone.
+    assert_eq!(read("mutation { found found }").unwrap().changes, Some(vec!["found".to_owned()]));
     let many: Vec<_> = (0..11).map(|n| format!("a{n}: make(i: {{ n: 1 }})")).collect();
     let many = format!("mutation {{ {} }}", many.join(" "));
     assert_eq!(refused(&many), ErrorCode::QueryTooComplex);
@@ -187,4 +192,114 @@ fn variables_are_coerced_or_refused() {
         let refusals = read(bad.clone()).unwrap_err();
         assert_eq!(refusals[0].code, ErrorCode::GraphqlValidationFailed, "{bad}");
     }
+}
+
+/// What is executed, as text without white space that means nothing.
+fn executed(query: &str, variables: &serde_json::Value) -> String {
+    fn text(set: &async_graphql::parser::types::SelectionSet) -> String {
+        let items = set.items.iter().map(|item| {
+            assert!(item.node.directives().is_empty());
+            let (name, inner) = match &item.node {
+                Selection::Field(field) => {
+                    let field = &field.node;
+                    let alias = field.alias.iter().map(|alias| format!("{}:", alias.node));
+                    (alias.collect::<String>() + &field.name.node, &field.selection_set)
+                }
+                Selection::InlineFragment(inline) => {
+                    let condition = inline.node.type_condition.as_ref().unwrap();
+                    (format!("...{}", condition.node.on.node), &inline.node.selection_set)
+                }
+                Selection::FragmentSpread(_) => panic!("a fragment is left"),
+            };
+            if inner.node.items.is_empty() { name } else { format!("{name}{}", text(&inner.node)) }
+        });
+        format!("{{{}}}", items.collect::<Vec<_>>().join(" "))
+    }
+    let document = read_with(query, None, variables).unwrap();
+    let (_, operation) = document.executable().operations.iter().next().unwrap();
+    text(&operation.node.selection_set.node)
+}
+
+#[test]
+fn each_response_key_is_selected_once_for_each_type() {
+    let none = serde_json::json!({});
+    for (query, merged) in [
+        ("{ x x x }", "{x}"),
+        ("{ x a { x } z: x a { x y } ... { x } }", "{x a{x y} z:x}"),
+        ("{ a { a { x } } ...f ...f } fragment f on Query { a { a { y } x } }", "{a{a{x y} x}}"),
+        ("{ ... on Query { ... on Query { x } } x }", "{x}"),
+        ("{ n { id ... on Node { id } ... on One { id name } } }", "{n{id ...One{name}}}"),
+        (
+            "{ n { ... on One { name id } ... on Two { role id } ... on One { name } } }",
+            "{n{...One{name id} ...Two{role id}}}",
+        ),
+        (
+            "{ n { ... on One { k: name } ... on Two { k: role } } }",
+            "{n{...One{k:name} ...Two{k:role}}}",
+        ),
+        // What is selected for all types is selected with that for one.
+        (
+            "{ n { me { id } ... on One { me { ... on Two { role } } } } }",
+            "{n{...Two{me{id}} ...One{me{id ...Two{role}}}}}",
+        ),
+        ("{ n { ... on One { ... on Node { ... on Two { id } } name } } }", "{n{...One{name}}}"),
+        ("{ x @skip(if: true) y @include(if: true) y @include(if: false) }", "{y}"),
+        (
+            "subscription { ...f ...g } fragment f on Subscription { told { id } }
+          fragment g on Subscription { told { name } }",
+            "{told{id name}}",
+        ),
+        ("mutation { make(i: { n: 1 }) make(i: { n: 1 }) }", "{make}"),
+    ] {
+        assert_eq!(executed(query, &none), merged, "{query}");
+    }
+}
+
+#[test]
+fn conditions_decide_before_selections_are_merged() {
+    let query = "query ($s: Boolean!, $t: Boolean!) {
+        a @include(if: $s) { x }
+        a @include(if: $t) { y }
+        ...f @skip(if: $s)
+        ... @include(if: $t) { a { z: x } x }
+    } fragment f on Query { a { y } w: x }";
+    for (s, t, merged) in [
+        (true, true, "{a{x y z:x} x}"),
+        (true, false, "{a{x}}"),
+        (false, true, "{a{y z:x} w:x x}"),
+        (false, false, "{a{y} w:x}"),
+    ] {
+        assert_eq!(executed(query, &serde_json::json!({ "s": s, "t": t })), merged, "{s} {t}");
+    }
+    // A hundred variables are a hundred conditions of one field.
+    let variables =
+        (0..100).map(|n| format!("$v{n}: Boolean = true ")).collect::<Vec<_>>().concat();
+    let fields = (0..100).map(|n| format!("x @include(if: $v{n}) ")).collect::<Vec<_>>().concat();
+    let query = format!("query ({variables}) {{ {fields} }}");
+    assert_eq!(executed(&query, &serde_json::json!({})), "{x}");
+}
+
+#[test]
+fn limits_are_those_of_what_is_executed() {
+    let repeated = format!("{{ {} }}", "z: x ".repeat(1_600));
+    assert_eq!(read(&repeated).unwrap().selections, 1);
+    let aliases = (0..31).map(|n| format!("a{n}: x ")).collect::<Vec<_>>().concat();
+    assert_eq!(refused(&format!("{{ {aliases} }}")), ErrorCode::QueryTooComplex);
+    let root: String = "make(i: { n: 1 }) ".repeat(300);
+    assert!(read(&format!("mutation {{ {root} }}")).is_ok());
+    for other in
+        ["subscription { told { id } heard { id } }", "subscription { told { id } z: told { id } }"]
+    {
+        assert_eq!(refused(other), ErrorCode::GraphqlValidationFailed, "{other}");
+    }
+    // Interfaces in interfaces, each level for each type.
+    let chain = (0..10)
+        .map(|n| {
+            let next = n + 1;
+            format!("fragment f{n} on Node {{ me {{ ...f{next} }} ... on One {{ me {{ id }} }} }} ")
+        })
+        .collect::<Vec<_>>()
+        .concat();
+    let bomb = format!("{{ n {{ ...f0 }} }} {chain} fragment f10 on Node {{ id }}");
+    assert!(matches!(read(&bomb), Err(refusals) if refusals[0].code == ErrorCode::QueryTooComplex));
 }

@@ -1,4 +1,5 @@
-//! The size of a document, fragments spread out: linear in its text, because each fragment is measured once.
+//! The size of a document as it is written, and of an operation as it is executed: linear in the
+//! text, because each fragment is measured once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -65,30 +66,54 @@ impl Measure {
         }
     }
 
-    pub(super) fn check(self, limits: &Limits) -> Result<(), Refusal> {
-        for (size, limit, what) in [
+    /// The limits of a document as it is written: what reading it takes.
+    fn check_written(self, limits: &Limits) -> Result<(), Refusal> {
+        check(&[
             (self.depth, limits.depth, "is nested deeper than {} levels of fields"),
             (
                 self.introspection_depth,
                 limits.introspection_depth,
                 "introspects deeper than {} levels",
             ),
+            (self.height, MAX_NESTING, "nests deeper than {} levels, fragments included"),
+            (self.selections, limits.complexity, "selects more than {} fields"),
+        ])
+    }
+
+    /// The limits of an operation as it is executed, each response key once.
+    fn check_executed(self, limits: &Limits) -> Result<(), Refusal> {
+        check(&[
             (
                 self.introspections,
                 MAX_INTROSPECTIONS,
                 "introspects more than {} times, aliases within counted",
             ),
-            (self.height, MAX_NESTING, "nests deeper than {} levels, fragments included"),
             (self.aliases, limits.aliases, "has more than {} aliases"),
             (self.selections, limits.complexity, "selects more than {} fields"),
-        ] {
-            if size > limit {
-                let what = what.replace("{}", &limit.to_string());
-                return Err(Refusal::too_complex(format!("the document {what}")));
-            }
-        }
-        Ok(())
+        ])
     }
+}
+
+fn check(limits: &[(usize, usize, &str)]) -> Result<(), Refusal> {
+    for (size, limit, what) in limits {
+        if size > limit {
+            let what = what.replace("{}", &limit.to_string());
+            return Err(Refusal::too_complex(format!("the document {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Holds an operation, its selections merged, against its limits. Tells how many selections it has.
+pub(super) fn executed(document: &ExecutableDocument, limits: &Limits) -> Result<usize, Refusal> {
+    let mut total = Measure::default();
+    let mut measuring = Measuring::new(document);
+    for (_, operation) in document.operations.iter() {
+        let measure = measuring.set(&operation.node.selection_set.node, true, 0)?;
+        total = total.beside(measure);
+    }
+    total.check_executed(limits)?;
+    Ok(total.selections)
 }
 
 /// Measures the selections of one document.
@@ -113,7 +138,7 @@ impl<'document> Measuring<'document> {
             let mutates = operation.node.ty == OperationType::Mutation;
             let measure = self.set(&operation.node.selection_set.node, mutates, 0)?;
             total = total.beside(measure);
-            total.check(limits)?;
+            total.check_written(limits)?;
         }
         for (name, fragment) in &self.document.fragments {
             let mut measure = self.fragment(name, fragment, false, 0)?;
@@ -122,7 +147,7 @@ impl<'document> Measuring<'document> {
                 measure.introspection_depth = measure.introspection_depth.max(measure.depth);
                 measure.depth = 0;
             }
-            measure.check(limits)?;
+            measure.check_written(limits)?;
         }
         Ok(total.selections)
     }

@@ -8,12 +8,13 @@ mod known;
 mod limits;
 mod loader;
 mod measure;
+mod merge;
 mod rules;
 mod scan;
 
 use async_graphql::{TypeDirective, resolver_utils::EnumType};
 
-pub use connection::{Connection, connection, page_cost};
+pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{RETRY_AFTER, present, refusal};
 pub use known::Known;

@@ -10,7 +10,7 @@ use apollo_compiler::{
     parser::{LineColumn, Parser},
     request::{RequestError, coerce_variable_values},
     response::{GraphQLError, JsonMap, serde_json_bytes},
-    validation::{DiagnosticList, Valid},
+    validation::{DiagnosticList, Valid, WithErrors},
 };
 use async_graphql::Variables;
 use serde_json::{Map, Value};
@@ -72,9 +72,13 @@ impl Rules {
             let message = format!("there can be only one input field named \"{name}\"");
             return Err(vec![Refusal::invalid(shortened(&message))]);
         }
-        let valid = document
-            .to_executable_validate(&self.0)
-            .map_err(|invalid| refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed))?;
+        let valid = match document.to_executable_validate(&self.0) {
+            Ok(valid) => valid,
+            Err(invalid) if subscribes_once(&invalid) => Valid::assume_valid(invalid.partial),
+            Err(invalid) => {
+                return Err(refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed));
+            }
+        };
         let operation = valid.operations.get(operation_name);
         let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
         check_max_depth(&valid, operation).map_err(|error| {
@@ -85,6 +89,11 @@ impl Rules {
         })?;
         let operation = operation.clone();
         Ok(Checked { document: valid, operation })
+    }
+
+    /// The schema itself.
+    pub(super) fn schema(&self) -> &Valid<Schema> {
+        &self.0
     }
 
     /// Gives the variables the types and defaults that the operation declares.
@@ -106,6 +115,19 @@ impl Rules {
 pub(super) struct Checked {
     document: Valid<ExecutableDocument>,
     operation: Node<Operation>,
+}
+
+/// Nothing is wrong but that a subscription names its one root field more than once, as its
+/// fragments may (section 5.2.4.1 counts response keys, apollo-compiler counts fields).
+fn subscribes_once(invalid: &WithErrors<ExecutableDocument>) -> bool {
+    let mut names = invalid.errors.iter().map(|found| found.error.unstable_error_name());
+    names.all(|name| name == Some("SubscriptionUsesMultipleFields"))
+        && invalid.partial.operations.iter().all(|operation| {
+            let mut keys =
+                operation.root_fields(&invalid.partial).map(|field| field.response_key());
+            let first = keys.next();
+            !operation.is_subscription() || keys.all(|key| Some(key) == first)
+        })
 }
 
 fn refused(error: &RequestError, document: &ExecutableDocument) -> Refusal {

@@ -42,7 +42,7 @@ use crate::{
     error::Error,
     rate_limit::RateLimit,
     request::{Answer, Call, Prepared},
-    tenancy::Destination,
+    tenancy::{Cost, Destination},
 };
 
 /// Answers both paths and all methods.
@@ -140,8 +140,7 @@ struct Outcome {
     body: String,
     failure: Option<Error>,
     rate_limit: Option<RateLimit>,
-    /// Messages sent to the database.
-    statements: u32,
+    cost: Option<Cost>,
     replayed: bool,
     told: Told,
 }
@@ -198,6 +197,7 @@ impl Exchange {
             request_id: self.request_id,
             idempotency_key: None,
             freshness: None,
+            budget: self.server.engine.budget,
         });
         let freshness = freshness(headers)?;
         let call = match (idempotency_key(headers)?, &incoming, call) {
@@ -230,7 +230,7 @@ impl Exchange {
                 {
                     return Box::pin(self.stream(prepared, call.clone())).await;
                 }
-                let Outcome { status, body, failure, rate_limit, statements, replayed, told } =
+                let Outcome { status, body, failure, rate_limit, cost, replayed, told, .. } =
                     self.run(prepared, call).await?;
                 let mut response = json(self.media, status, body);
                 decorate(&mut response, failure.as_ref());
@@ -238,7 +238,11 @@ impl Exchange {
                 tell_replayed(&mut response, replayed);
                 told.tell(&mut response);
                 if !self.server.people.is_empty() {
-                    tell_timing(&mut response, begun.elapsed(), statements);
+                    tell_timing(
+                        &mut response,
+                        begun.elapsed(),
+                        cost.unwrap_or_default().statements,
+                    );
                 }
                 Ok(response)
             }
@@ -306,14 +310,18 @@ impl Exchange {
             let most = self.server.max_batch;
             return Err(Unsupported::bad(format!("a batch may have at most {most} operations")));
         }
-        let mut bodies = Vec::with_capacity(requests.len());
+        let mut body = String::new();
         let mut statuses = Vec::with_capacity(requests.len());
         let (mut failure, mut rate_limit, mut told) = (None, None, Told::default());
         for request in requests {
             let prepared = self.prepare(request, call.as_ref()).await;
             let outcome = self.run(prepared, call.clone()).await?;
             statuses.push(outcome.status);
-            bodies.push(outcome.body);
+            if let Some(call) = &mut call {
+                call.budget = call.budget.after(outcome.cost, outcome.body.len());
+            }
+            body.push(if body.is_empty() { '[' } else { ',' });
+            body.push_str(&outcome.body);
             failure = failure.or(outcome.failure);
             // The last one is the latest.
             rate_limit = outcome.rate_limit.or(rate_limit);
@@ -325,7 +333,7 @@ impl Exchange {
         // One status for all: theirs where they agree.
         let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
         let status = if agreed { statuses.first().copied() } else { None };
-        let body = format!("[{}]", bodies.join(","));
+        body.push_str(if body.is_empty() { "[]" } else { "]" });
         let mut response = json(self.media, status.unwrap_or(StatusCode::OK), body);
         if status.is_some() {
             decorate(&mut response, failure.as_ref());
@@ -372,7 +380,7 @@ impl Exchange {
             body,
             failure: answer.failure,
             rate_limit: answer.rate_limit,
-            statements: answer.statements,
+            cost: answer.cost,
             replayed: answer.replayed,
         })
     }

@@ -269,6 +269,7 @@ impl<'connection> Conversation<'connection> {
             request_id: *request_id,
             idempotency_key: None,
             freshness: None,
+            budget: server.engine.budget,
         };
         let id = id.to_owned();
         let charged = charge(server, call.source(), 1, request.request.query.len());

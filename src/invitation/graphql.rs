@@ -8,7 +8,7 @@ use super::ops;
 use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
-    graphql::{Connection, ContextExt, parse_id, requires_permission, to_int},
+    graphql::{Connection, ContextExt, STATEMENT, parse_id, requires_permission, to_int},
     tenancy::Scope,
     text::Email,
     user::{User, UserById},
@@ -74,6 +74,7 @@ pub struct InvitationTotal;
 #[Object]
 impl InvitationTotal {
     /// How many there are in all, on whatever page. Counted only when selected.
+    #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
         Ok(to_int(count.try_into().unwrap_or(i64::MAX)))

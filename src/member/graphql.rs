@@ -8,7 +8,7 @@ use super::{loader::MemberById, ops};
 use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
-    graphql::{Connection, ContextExt, One, one, parse_id, requires_permission, to_int},
+    graphql::{Connection, ContextExt, One, STATEMENT, one, parse_id, requires_permission, to_int},
     user::{User, UserById},
 };
 
@@ -66,6 +66,7 @@ pub struct MemberTotal;
 #[Object]
 impl MemberTotal {
     /// How many there are in all, on whatever page. Counted only when selected.
+    #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
         Ok(to_int(count.try_into().unwrap_or(i64::MAX)))

@@ -10,7 +10,9 @@ use crate::{
     auth::{Permission, Role},
     billing::{self, Billing},
     error::{Error, Result},
-    graphql::{ContextExt, connection, page_cost, parse_id, requires_permission},
+    graphql::{
+        ContextExt, STATEMENT, connection, list_cost, page_cost, parse_id, requires_permission,
+    },
     invitation::{self, InvitationConnection, InvitationTotal},
     member::{self, Member, MemberById, MemberConnection, MemberTotal},
     page::Page,
@@ -58,12 +60,13 @@ impl Organization {
     }
 
     /// The plan in effect: the default one when the subscription or the trial has ended.
+    #[graphql(complexity = "STATEMENT + child_complexity")]
     async fn plan(&self, ctx: &Context<'_>) -> Result<Plan> {
         Ok(Plan(plan::current(ctx.session()?).await?))
     }
 
     /// What the plan allows and how much of it is used, for every feature.
-    #[graphql(complexity = "1 + 3 * child_complexity")]
+    #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
         let meter = ctx.data::<Meter>().map_err(|_| Error::internal("there is no meter"))?;
         let entitlements = usage::entitlements(ctx.session()?, meter).await?;
@@ -160,7 +163,10 @@ impl Organization {
     }
 
     /// The state of billing. Admins and up.
-    #[graphql(directive = requires_permission::apply(Permission::BillingRead))]
+    #[graphql(
+        complexity = "STATEMENT + child_complexity",
+        directive = requires_permission::apply(Permission::BillingRead)
+    )]
     async fn billing(&self, ctx: &Context<'_>) -> Option<Result<Billing>> {
         let billing = async { Ok(Billing(billing::get(ctx.session()?).await?)) };
         Some(billing.await)

@@ -4,7 +4,10 @@ use async_graphql::{Context, Object, SimpleObject};
 use entity::{plan, plan_feature};
 
 use super::{Allowance, Feature, loader::FeaturesOfPlan, ops};
-use crate::{error::Result, graphql::ContextExt};
+use crate::{
+    error::Result,
+    graphql::{ContextExt, list_cost},
+};
 
 #[derive(Debug)]
 pub struct Plan(pub plan::Model);
@@ -33,7 +36,7 @@ impl Plan {
     }
 
     /// What the plan allows.
-    #[graphql(complexity = "1 + 3 * child_complexity")]
+    #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn features(&self, ctx: &Context<'_>) -> Result<Vec<PlanFeature>> {
         let rows = ctx.load(FeaturesOfPlan(self.0.plan.clone())).await?.unwrap_or_default();
         Ok(features(rows))
@@ -79,13 +82,13 @@ pub struct PlanQuery;
 #[Object]
 impl PlanQuery {
     /// The plans that an organization can have, cheapest first.
-    #[graphql(complexity = "1 + 5 * child_complexity")]
+    #[graphql(complexity = "list_cost(5, child_complexity)")]
     async fn plans(&self, ctx: &Context<'_>) -> Result<Vec<Plan>> {
         Ok(ops::list(ctx.session()?).await?.into_iter().map(Plan).collect())
     }
 
     /// What every plan allows of every feature, plan by plan: the table of a pricing page.
-    #[graphql(complexity = "1 + 15 * child_complexity")]
+    #[graphql(complexity = "list_cost(15, child_complexity)")]
     async fn plan_features(&self, ctx: &Context<'_>) -> Result<Vec<PlanFeature>> {
         let plans = ops::list(ctx.session()?).await?;
         let keys = plans.into_iter().map(|plan| FeaturesOfPlan(plan.plan));

@@ -8,7 +8,7 @@ use super::{Description, ProjectName, loader::ProjectById, ops};
 use crate::{
     auth::Permission,
     error::Result,
-    graphql::{Connection, ContextExt, One, one, parse_id, requires_permission, to_int},
+    graphql::{Connection, ContextExt, One, STATEMENT, one, parse_id, requires_permission, to_int},
     user::{User, UserById},
 };
 
@@ -35,8 +35,9 @@ impl Project {
     }
 
     /// What it is about: up to 2,000 characters. Null when nobody said.
-    async fn description(&self) -> Option<&str> {
-        self.0.description.as_deref()
+    async fn description(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
+        let description = self.0.description.as_deref()?;
+        Some(ctx.spend(description.len()).map(|()| description))
     }
 
     /// Who created it. Null when that person has left the organization.
@@ -66,6 +67,7 @@ pub struct ProjectTotal;
 #[Object]
 impl ProjectTotal {
     /// How many there are in all, on whatever page. Counted only when selected.
+    #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
         Ok(to_int(count.try_into().unwrap_or(i64::MAX)))

@@ -25,13 +25,13 @@ use crate::{
     idempotency::{self, Claim},
     plan,
     schema::to_request,
-    tenancy::{Access, Freshness, Opened, Position, Preference, Session},
+    tenancy::{Access, Cost, Freshness, Opened, Position, Preference, Session},
 };
 
 /// What an attempt came to.
 pub(super) struct Performed {
     pub(super) response: Response,
-    pub(super) statements: u32,
+    pub(super) cost: Cost,
     pub(super) database_time: Duration,
     /// The answer was kept from before.
     pub(super) replayed: bool,
@@ -102,7 +102,7 @@ impl<'request> Attempt<'request> {
         let transaction = session.transaction();
         let performed = |response| Performed {
             response,
-            statements: transaction.statements(),
+            cost: transaction.cost(),
             database_time: transaction.database_time(),
             replayed,
             position: transaction.position(),
@@ -145,6 +145,7 @@ impl<'request> Attempt<'request> {
         loop {
             let opened = self.engine.open(self.call, self.access, preference).await?;
             self.at_replica.store(opened.at_replica, Ordering::Relaxed);
+            opened.session.transaction().limit(self.call.budget);
             if !opened.session.is_remembered() {
                 return self.resolve_in(opened).await;
             }
@@ -191,7 +192,7 @@ impl<'request> Attempt<'request> {
         // Set once: an attempt at a mutation opens one session.
         let _ = self.partly_committed.set(session.partly_committed());
         self.is_of(&session);
-        let begun = session.authorize(Permission::OrganizationRead).ok();
+        let begun = session.tenant();
         // A repetition counts as well.
         self.count(&session, billing_version).await?;
         let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());

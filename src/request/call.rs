@@ -8,7 +8,7 @@ use crate::{
     admission::Source,
     auth::Caller,
     idempotency::IdempotencyKey,
-    tenancy::{Destination, Freshness},
+    tenancy::{Budget, Destination, Freshness},
 };
 
 /// Who asks, where, and under which names.
@@ -24,6 +24,8 @@ pub struct Call {
     pub idempotency_key: Option<IdempotencyKey>,
     /// What its queries are content with, where that is not the freshest.
     pub freshness: Option<Freshness>,
+    /// What it may cost.
+    pub budget: Budget,
 }
 
 impl Call {

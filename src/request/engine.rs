@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Call,
-    answer::{Answer, null, panicked},
+    answer::Answer,
     attempt::{Attempt, Performed},
     course::Course,
 };
@@ -34,7 +34,7 @@ use crate::{
     rate_limit::RateLimit,
     schema::{Api, BILLING, GUESSABLE, IN_CONTROL_DATABASE, to_request},
     telemetry,
-    tenancy::{Access, Environment, Freshness, Opened, Placement, Preference, Session, open},
+    tenancy::{Access, Budget, Cost, Environment, Freshness, Opened, Placement, Preference, Session, open},
     usage::Meter,
 };
 
@@ -65,6 +65,8 @@ pub struct Engine {
     pub mutations: TaskTracker,
     /// How long a request may take until its COMMIT is sent.
     pub timeout: Duration,
+    /// What a request may cost.
+    pub budget: Budget,
     /// Whether the schema may be explored.
     pub introspection: bool,
 }
@@ -169,7 +171,10 @@ impl Engine {
                 return Answer::failed(error, Uuid::nil());
             }
         };
-        let answer = Answer::executed(self.api.execute(to_request(&prepared.document)).await, 0);
+        let answer = Answer::executed(
+            self.api.execute(to_request(&prepared.document)).await,
+            Cost::default(),
+        );
         // Without its name: whoever needs no token must not choose what operators see.
         self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
         answer
@@ -193,7 +198,8 @@ impl Engine {
         let work = async move {
             let course = Course::new();
             let mut database_time = Duration::ZERO;
-            let answer = AssertUnwindSafe(self.attempt(&prepared, &call, &course));
+            // Large, and moved with every future around it.
+            let answer = AssertUnwindSafe(Box::pin(self.attempt(&prepared, &call, &course)));
             let answer = match answer.catch_unwind().await {
                 Ok(Ok(performed)) => {
                     database_time = performed.database_time;
@@ -201,7 +207,7 @@ impl Engine {
                         replayed: performed.replayed,
                         position: performed.position,
                         at_replica: performed.at_replica,
-                        ..Answer::executed(performed.response, performed.statements)
+                        ..Answer::executed(performed.response, performed.cost)
                     }
                 }
                 Ok(Err(error)) => {
@@ -211,7 +217,7 @@ impl Engine {
                 }
                 Err(panic) => {
                     course.describe();
-                    Answer::executed(null(&panicked(panic.as_ref()), request_id), 0)
+                    Answer::panicked(panic.as_ref(), request_id)
                 }
             };
             let counted = course.counted.get().copied().flatten();
@@ -253,7 +259,10 @@ impl Engine {
             let attempt = Attempt::new(self, prepared, call, course, freshness);
             match attempt.perform(deadline).await {
                 // Whatever it was, the primary may know better.
-                Err(error) if attempt.is_at_replica() && !matches!(error, Error::Timeout) => {
+                Err(error)
+                    if attempt.is_at_replica()
+                        && !matches!(error, Error::Timeout | Error::TooComplex(_)) =>
+                {
                     tracing::info!(
                         cause = error.cause(),
                         "the replica has failed: the primary answers"
@@ -386,6 +395,6 @@ impl Engine {
     /// For operators.
     fn note(&self, prepared: &Prepared, answer: &Answer, elapsed: Duration) {
         let name = prepared.document.name.as_deref();
-        self.metrics.answered(name, answer.code(), elapsed, answer.statements);
+        self.metrics.answered(name, answer.code(), elapsed, answer.statements());
     }
 }

@@ -167,6 +167,7 @@ impl Blueprint {
             // The slug leads to another organization since.
             return Err(Error::OrganizationNotFound);
         }
+        opened.session.transaction().limit(self.call.budget);
         let billing_version = opened.billing_version;
         Ok(Reading { session: Arc::new(opened.session), billing_version })
     }

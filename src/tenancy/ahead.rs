@@ -8,7 +8,7 @@ use tokio::task::coop::unconstrained;
 use super::{
     Access,
     borrowed::Borrowed,
-    connection::{Answer, Link, is_outdated},
+    connection::{Answer, Link, is_outdated, unbounded},
     driver::Parameters,
     home::Schema,
     pool::Silence,
@@ -75,7 +75,7 @@ pub(super) async fn first(
     let (begun, answer, led) = tokio::join!(
         biased;
         link.execute(statement),
-        link.query(None, sql, parameters),
+        link.query(None, sql, parameters, unbounded),
         lead(link, schema)
     );
     silence.answered = true;

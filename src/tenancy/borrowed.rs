@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
@@ -9,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 
 use super::{
     connection::Link,
@@ -19,6 +23,11 @@ use crate::error::Result;
 
 /// An abandoned transaction is rolled back within this time, or its connection is closed.
 const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
+
+/// A rollback that is not answered within this time waits behind a long statement, which is
+/// cancelled. Most are answered within a millisecond, and their connections are kept.
+const CANCEL_AFTER: Duration = Duration::from_millis(50);
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is known of a connection's transaction.
 const OPEN: u8 = 0;
@@ -76,19 +85,18 @@ impl Drop for Borrowed {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        let state = if lease.is_whole() { self.state.load(Ordering::Relaxed) } else { LOST };
-        match (state, Handle::try_current()) {
-            (CLEAN, _) => drop(lease),
-            (LOST, _) | (_, Err(_)) => drop(Lease::take(lease)),
-            (FORSAKEN, Ok(runtime)) => self.connections.forsake(lease, &runtime),
+        let is_whole = lease.is_whole();
+        match (self.state.load(Ordering::Relaxed), Handle::try_current()) {
+            (CLEAN, _) if is_whole => drop(lease),
+            (FORSAKEN, Ok(runtime)) if is_whole => self.connections.forsake(lease, &runtime),
             // Not through `Borrowed`, whose drop would begin anew when the runtime ends.
-            (_, Ok(runtime)) => {
+            (OPEN, Ok(runtime)) => {
                 let held = self.held.take();
                 drop(runtime.spawn(async move {
                     // Also when this ends in between.
                     lease.forsake();
                     match rolled_back(&lease).await {
-                        CLEAN => {
+                        CLEAN if lease.is_whole() => {
                             lease.take_forsaken();
                             drop(lease);
                         }
@@ -97,13 +105,35 @@ impl Drop for Borrowed {
                     drop(held);
                 }));
             }
+            _ => drop(Lease::take(lease)),
         }
     }
 }
 
+/// Rolls back behind the statements that still run. What takes long is cancelled: the statements that wait
+/// behind it then fail at once, because their transaction has failed. A connection on which
+/// something was cancelled is closed.
 async fn rolled_back(link: &Link) -> u8 {
-    match timeout(ROLLBACK_WAIT, link.execute("ROLLBACK")).await {
-        Ok(Ok(())) => CLEAN,
-        _ => LOST,
+    let mut rolled_back = pin!(link.execute("ROLLBACK"));
+    match timeout(CANCEL_AFTER, rolled_back.as_mut()).await {
+        Ok(Ok(())) => return CLEAN,
+        Ok(Err(_)) => return LOST,
+        Err(_) => {}
     }
+    let cancelling = async {
+        loop {
+            link.cancel().await;
+            // It had no effect if it came between two statements.
+            sleep(CANCEL_AGAIN).await;
+        }
+    };
+    // Waited for, so that the next request has its turn only when PostgreSQL has ended this one.
+    let _ = timeout(ROLLBACK_WAIT, async {
+        tokio::select! {
+            _ = rolled_back => {}
+            () = cancelling => {}
+        }
+    })
+    .await;
+    LOST
 }

@@ -18,12 +18,14 @@ use futures_util::{FutureExt, TryStreamExt, poll};
 use lru::LruCache;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Row, RowStream, Statement, types::Type};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     connect::Connector,
     driver::{Parameters, failed, not_connected, whole},
     home::Schema,
 };
+use crate::error::Exceeded;
 
 /// A connection. Statements are executed in the order in which they were begun, and sent without waiting for each other.
 pub(super) struct Link {
@@ -41,6 +43,8 @@ pub(super) struct Link {
     patience: Duration,
     /// The task that reads and writes.
     task: AbortHandle,
+    /// As the connection was made, so that a statement on it can be cancelled.
+    tls: MakeRustlsConnect,
 }
 
 impl Link {
@@ -66,17 +70,20 @@ impl Link {
             abandoned: AtomicBool::new(false),
             patience,
             task: task.abort_handle(),
+            tls: connector.tls.clone(),
         })
     }
 
-    /// Runs a statement with parameters; tables without a schema are those of `schema`, if there is one.
+    /// Runs a statement with parameters; tables without a schema are those of `schema`, if there is
+    /// one. `read` is called with the size of each row as it arrives, and may end the reading.
     pub(super) async fn query(
         &self,
         schema: Option<&Schema>,
         sql: &str,
         parameters: &Parameters,
+        read: impl Fn(usize) -> Result<(), Exceeded>,
     ) -> Result<Answer, sqlx::Error> {
-        answered(self.patience, self.ask(schema, sql, parameters)).await
+        answered(self.patience, self.ask(schema, sql, parameters, read)).await
     }
 
     async fn ask(
@@ -84,24 +91,21 @@ impl Link {
         schema: Option<&Schema>,
         sql: &str,
         parameters: &Parameters,
+        read: impl Fn(usize) -> Result<(), Exceeded>,
     ) -> Result<Answer, sqlx::Error> {
         let Some(statements) = &self.statements else {
             let typed = parameters.values.iter().zip(parameters.types.iter().cloned());
             let turn = self.sending.lock().await;
-            return sent(turn, collected(self.client.query_typed_raw(sql, typed)))
-                .await
-                .map_err(failed);
+            return sent(turn, collected(self.client.query_typed_raw(sql, typed), read)).await;
         };
         let turn = self.sending.lock().await;
         let statement = self.prepared(statements, schema, sql, &parameters.types).await?;
-        let answer = collected(self.client.query_raw(&statement, &parameters.values));
-        sent(turn, answer).await.map_err(|error| {
+        let answer = collected(self.client.query_raw(&statement, &parameters.values), read);
+        sent(turn, answer).await.inspect_err(|error| {
             // A change of the schema has made the plan unusable: the next one is made anew.
-            let error = failed(error);
-            if is_outdated(&error) {
+            if is_outdated(error) {
                 lock(statements).clear();
             }
-            error
         })
     }
 
@@ -144,6 +148,16 @@ impl Link {
         self.forsaken.swap(false, Ordering::Relaxed)
     }
 
+    /// Asks PostgreSQL, over a connection of its own, to give up the statement that runs here now.
+    /// The request may arrive late, so this connection must not run anything else afterwards.
+    pub(super) async fn cancel(&self) {
+        // Large, and rare.
+        let cancelled = Box::pin(self.client.cancel_token().cancel_query(self.tls.clone())).await;
+        if let Err(error) = cancelled {
+            tracing::warn!(error = whole(&error), "a statement could not be cancelled");
+        }
+    }
+
     /// Ends what was left open, and waits for nothing: whatever comes next is executed after it.
     pub(super) fn sweep(&self) {
         if self.take_forsaken() {
@@ -184,12 +198,21 @@ pub(super) struct Answer {
     pub(super) affected: u64,
 }
 
+/// For statements of the server itself, whose answers are small.
+#[expect(clippy::unnecessary_wraps, reason = "it stands for a budget that is never passed")]
+pub(super) fn unbounded(_: usize) -> Result<(), Exceeded> {
+    Ok(())
+}
+
 async fn collected(
     rows: impl Future<Output = Result<RowStream, tokio_postgres::Error>>,
-) -> Result<Answer, tokio_postgres::Error> {
-    let mut stream = pin!(rows.await?);
+    read: impl Fn(usize) -> Result<(), Exceeded>,
+) -> Result<Answer, sqlx::Error> {
+    let mut stream = pin!(rows.await.map_err(failed)?);
     let mut rows = Vec::new();
-    while let Some(row) = stream.as_mut().try_next().await? {
+    while let Some(row) = stream.as_mut().try_next().await.map_err(failed)? {
+        // What is not read is thrown away by the connection's task.
+        read(row.raw_size_bytes())?;
         rows.push(row);
     }
     Ok(Answer { rows, affected: stream.rows_affected().unwrap_or_default() })

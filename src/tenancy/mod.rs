@@ -5,6 +5,7 @@
 mod abroad;
 mod ahead;
 mod borrowed;
+mod budget;
 mod change;
 mod connect;
 mod connection;
@@ -12,6 +13,7 @@ mod dedicated;
 mod directory;
 mod driver;
 mod environment;
+mod failure;
 mod home;
 mod notices;
 mod open;
@@ -32,6 +34,7 @@ mod suspension;
 mod system;
 mod transaction;
 
+pub use budget::{Budget, Cost};
 pub use change::Change;
 pub use environment::{AccountLinking, Environment, Rules, SecretKeys};
 pub use notices::{Notices, Watch, WatchEnded};

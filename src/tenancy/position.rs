@@ -16,7 +16,7 @@ use std::{
 use tokio_postgres::Row;
 
 use super::{
-    connection::Link,
+    connection::{Link, unbounded},
     driver::{Parameters, failed},
 };
 use crate::error::{Error, Result};
@@ -81,7 +81,8 @@ impl Bookmark {
             return Ok(());
         }
         // Large, and every commit would carry it.
-        let answer = Box::pin(primary.query(None, POSITION, &Parameters::of(None)?)).await;
+        let answer =
+            Box::pin(primary.query(None, POSITION, &Parameters::of(None)?, unbounded)).await;
         let position = answer.map_err(Error::from).and_then(|answer| Position::of(&answer.rows));
         let known = position.as_ref().ok().copied();
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = known;

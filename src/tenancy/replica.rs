@@ -16,6 +16,7 @@ use super::{
     Access, Transaction,
     ahead::lead,
     borrowed::Borrowed,
+    connection::unbounded,
     driver::{Parameters, failed},
     home::Home,
     pool::{Connections, DatabaseOptions},
@@ -128,9 +129,9 @@ impl Replica {
         let sent = Instant::now();
         let (ended, reached, begun, opened, led) = tokio::join!(biased;
             end,
-            link.query(None, REACHED, &least),
+            link.query(None, REACHED, &least, unbounded),
             link.execute(Access::Read.begin(false)),
-            link.query(None, opening, parameters),
+            link.query(None, opening, parameters, unbounded),
             lead(link, home.schema()),
         );
         let (reached, opened) = (ended.and(reached)?, begun.and(opened)?);

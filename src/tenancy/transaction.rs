@@ -17,14 +17,16 @@ use tokio_postgres::Row;
 use super::{
     ahead::{Ahead, first, is_lost, lead},
     borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
+    budget::{Budget, Cost},
     connection::Answer,
     driver::Parameters,
+    failure::Failure,
     home::Schema,
     pool::Connections,
     position::{Bookmark, Position},
     statements::Statements,
 };
-use crate::error::{Error, Result, Trouble};
+use crate::error::{Error, Exceeded, Result, Trouble};
 
 /// How long to wait for the answer to a COMMIT before calling its outcome unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -49,14 +51,6 @@ impl Access {
             (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
-}
-
-/// What is kept of the first error.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-struct Failure {
-    trouble: Trouble,
-    message: String,
 }
 
 /// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop. Statements that do not wait for
@@ -195,13 +189,14 @@ impl Transaction {
     ) -> Result<Answer, sqlx::Error> {
         let parameters = Parameters::of(values)?;
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
-        let mut running = self.statements.begin(sql);
+        let mut running = self.statements.begin(sql).map_err(|exceeded| self.exceeded(exceeded))?;
         let schema = lock(&self.schema).clone();
-        let outcome = connection.link()?.query(schema.as_ref(), sql, &parameters).await;
+        let read = |bytes| self.statements.spend(bytes);
+        let outcome = connection.link()?.query(schema.as_ref(), sql, &parameters, read).await;
         running.answered = true;
         drop(running);
         if let Err(error) = &outcome {
-            let failure = Failure { trouble: Trouble::of(error), message: error.to_string() };
+            let failure = Failure::of(error);
             if failure.trouble == Trouble::ReadOnly {
                 // It may lead to a primary of the past.
                 connection.link()?.abandon();
@@ -224,13 +219,33 @@ impl Transaction {
     /// The first statement that failed, whatever became of its error since: the transaction is lost.
     pub fn failure(&self) -> Option<Error> {
         let failure = self.failure.get().or_else(|| self.consequence.get());
-        failure.map(|failure| match failure.trouble {
-            Trouble::Connection => Error::Unavailable(Arc::new(failure.clone())),
-            Trouble::Conflict => Error::Contention(Arc::new(failure.clone())),
-            Trouble::ReadOnly => Error::ReadOnly(Arc::new(failure.clone())),
-            Trouble::Timeout => Error::Timeout,
-            Trouble::Statement => Error::Internal(Arc::new(failure.clone())),
-        })
+        failure.map(Error::from)
+    }
+
+    /// Holds what follows against a budget. What passes it fails, and with it the transaction.
+    pub fn limit(&self, budget: Budget) {
+        self.statements.limit(budget);
+    }
+
+    /// Counts a long text of the answer against the budget.
+    ///
+    /// # Errors
+    ///
+    /// When the answer is too large; the transaction is lost.
+    pub fn spend(&self, bytes: usize) -> Result<()> {
+        let spent = self.statements.spend(bytes);
+        spent.map_err(|exceeded| Error::TooComplex(self.exceeded(exceeded)))
+    }
+
+    fn exceeded(&self, exceeded: Exceeded) -> Exceeded {
+        // The first failure is the cause.
+        let _ = self.failure.set(exceeded.into());
+        exceeded
+    }
+
+    /// What it has cost so far.
+    pub fn cost(&self) -> Cost {
+        self.statements.cost()
     }
 
     /// Keeps something until the transaction is over and its connection is free, whatever becomes of whoever waits for it.

@@ -8,7 +8,7 @@ use super::{UserById, identity, ops};
 use crate::{
     auth::Role,
     error::{Error, Result},
-    graphql::{ContextExt, parse_id},
+    graphql::{ContextExt, list_cost, parse_id},
 };
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Viewer {
     }
 
     /// The organizations of which the person is a member, oldest membership first, whichever one the request is in.
-    #[graphql(complexity = "1 + 20 * child_complexity")]
+    #[graphql(complexity = "list_cost(20, child_complexity)")]
     async fn memberships(&self, ctx: &Context<'_>) -> Result<Vec<Membership>> {
         let rows = ops::memberships(ctx.session()?).await?;
         Ok(rows.into_iter().map(Membership).collect())

@@ -69,10 +69,11 @@ async fn statements(
         request_id: Uuid::nil(),
         idempotency_key: None,
         freshness: None,
+        budget: app.engine.budget,
     };
     let answer = Arc::clone(&app.engine).execute(prepared, call).await;
     assert!(answer.response.errors.is_empty(), "{answer:?}");
-    (answer.statements, answer.response.data.into_json().unwrap())
+    (answer.statements(), answer.response.data.into_json().unwrap())
 }
 
 #[tokio::test]

@@ -120,6 +120,7 @@ fn a_request_allocates_no_more_than_this() {
                     request_id: Uuid::nil(),
                     idempotency_key: None,
                     freshness: None,
+                    budget: engine.budget,
                 };
                 let answer = engine.execute(prepared, call).await;
                 assert!(answer.response.errors.is_empty(), "{answer:?}");

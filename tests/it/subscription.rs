@@ -432,3 +432,24 @@ async fn whoever_subscribes_and_then_asks_misses_nothing() {
     }
     writer.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fragments_that_select_the_root_field_together_are_one_subscription() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    let query = "subscription { ...A ...B } fragment A on Subscription { projectChanged { id } }
+        fragment B on Subscription { projectChanged { project { name } } }";
+    let sockets = subscriber.person("ws", &app, "acme-member", query);
+    let events = subscriber.person("sse", &app, "acme-member", query);
+    watched(&app, 2).await;
+    let id = create(&app.person("acme-owner"), "Both").await;
+    let expected = json!({ "projectChanged": { "id": id, "project": { "name": "Both" } } });
+    for id in [sockets, events] {
+        assert_eq!(subscriber.next(&id), expected);
+        subscriber.silent(&id);
+    }
+    // Two events would be two root fields.
+    let two = "subscription { ...A memberChanged { id } } fragment A on Subscription { projectChanged { id } }";
+    let refused = subscriber.person("sse", &app, "acme-member", two);
+    assert_eq!(subscriber.end(&refused), "GRAPHQL_VALIDATION_FAILED");
+}

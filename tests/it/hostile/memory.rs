@@ -21,7 +21,7 @@ use crate::{
 };
 
 const CLIENTS: usize = 200;
-const MIB: u64 = 1024 * 1024;
+pub const MIB: u64 = 1024 * 1024;
 
 /// For each client that sends at the same time: its body of a mebibyte as it arrives, in a buffer that may be twice as large, as
 /// JSON and as a document; and the most that 20,000 values of variables come to while they wait for a turn.
@@ -31,7 +31,7 @@ const MOST_OF_A_CLIENT: u64 = 6 * MIB;
 const MOST_REMEMBERED: u64 = 256 * MIB;
 
 /// The memory of the process in bytes: now, and at the most so far.
-fn memory(process: u32) -> (u64, u64) {
+pub fn memory(process: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -41,7 +41,7 @@ fn memory(process: u32) -> (u64, u64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
-async fn serve(database: &Database) -> (Running, Client) {
+pub async fn serve(database: &Database) -> (Running, Client) {
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = tenantry();
     command

@@ -5,7 +5,7 @@ mod attempts;
 mod bodies;
 mod documents;
 mod keys;
-mod memory;
+pub mod memory;
 mod refusals;
 mod slow;
 mod strangers;

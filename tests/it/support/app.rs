@@ -19,7 +19,9 @@ use tenantry::{
     request::Engine,
     schema::Api,
     subscription::Subscriptions,
-    tenancy::{AccountLinking, DatabaseOptions, Environment, Placement, Rules, SecretKeys},
+    tenancy::{
+        AccountLinking, Budget, Cost, DatabaseOptions, Environment, Placement, Rules, SecretKeys,
+    },
     usage::Meter,
 };
 use tokio::net::TcpListener;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub max_connections: usize,
     pub timeout: Duration,
     pub limits: Limits,
+    /// The most that a request may cost.
+    pub cost: Cost,
     pub clock: Clock,
     pub claims: Claims,
     pub trusted_proxies: Vec<ipnet::IpNet>,
@@ -81,6 +85,7 @@ impl Default for Settings {
                 aliases: 30,
                 root_mutations: 10,
             },
+            cost: Cost { statements: 300, bytes: 4 * 1024 * 1024 },
             clock: Clock::system(),
             claims: Claims {
                 issuer: None,
@@ -208,6 +213,7 @@ impl App {
             placement,
             environment,
             timeout: settings.timeout,
+            budget: Budget::new(settings.cost),
             introspection: settings.introspection != Introspection::Never,
         });
         let server = Arc::new(Server {
