@@ -1,12 +1,24 @@
 -- Makes sure that an identity has its user: a new one, or the one with the same verified address. Keeps
 -- the address of a known identity's user up to date: an address that its owner has given up is free
 -- for others, and must not join them to the former owner.
+--
+-- p_proof shows that a server asks, as for auth.open_request.
 DROP FUNCTION IF EXISTS auth.provision_user;
-CREATE FUNCTION auth.provision_user(p_issuer text, p_subject text, p_email text, p_name text) RETURNS uuid
+CREATE FUNCTION auth.provision_user(
+    p_issuer text, p_subject text, p_email text, p_name text, p_proven_at bigint, p_proof bytea
+) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
     found_id uuid;
 BEGIN
+    IF NOT auth.is_proven(
+        concat('provision ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+               ' ', octet_length(p_email), ':', p_email, ' ', octet_length(p_name), ':', p_name),
+        p_proven_at, p_proof)
+       OR abs(extract(epoch FROM now()) - p_proven_at) > 300
+    THEN
+        RAISE 'no server has proven this identity' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     -- Two first requests of one person wait for each other instead of leaving a user without an identity behind.
     PERFORM pg_advisory_xact_lock(hashtextextended(p_issuer || E'\n' || p_subject, 0));
     SELECT i.user_id INTO found_id FROM auth.identities i

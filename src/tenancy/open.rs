@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use sea_orm::Values;
+use sea_orm::{Value, Values};
 use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use super::{
     driver::{Parameters, failed},
     home::Home,
     openings::{Entry, Remembered, tenant},
+    proof::ProofKey,
     question::{OPEN, Question},
     route::{Begun, begin, begin_remembered, elsewhere},
 };
@@ -90,6 +91,10 @@ impl Opening {
         &self.placement
     }
 
+    pub(super) fn question(&self) -> &Question {
+        &self.question
+    }
+
     /// Asks something of the control database as the same person, in no organization, in a transaction of its own.
     pub(super) async fn ask_control(
         &self,
@@ -99,7 +104,9 @@ impl Opening {
     ) -> Result<Vec<Row>> {
         let question = self.question.outside();
         let control = self.placement.control();
-        let (transaction, row) = question.ask(control, access, None, &Home::Shared.name()).await?;
+        let system = self.placement.system();
+        let home = Home::Shared.name();
+        let (transaction, row) = question.ask(control, system, access, None, &home).await?;
         tenant(&row)?;
         let answer = transaction.query(sql, values).await?;
         match access {
@@ -137,7 +144,8 @@ pub async fn open(
     access: Access,
     preference: Preference,
 ) -> Result<Opened> {
-    let question = Question::new(caller, destination.slug.as_deref());
+    let secret = &environment.rules.secret_key;
+    let question = Question::new(caller, destination.slug.as_deref(), secret);
     if let (Access::Read, Preference::Remembered) = (access, preference)
         && let Some(remembered) = placement.openings().recall(&question)
         && let Some((transaction, database)) =
@@ -173,7 +181,7 @@ pub async fn open(
         // Large, and rare.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
-            provision(placement, caller).await?;
+            provision(placement, caller, &ProofKey::of(secret)).await?;
             placement.people().notify_one();
             begin(placement, access, &question, at_control).await
         })
@@ -226,14 +234,16 @@ fn opened(
 }
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
-async fn provision(placement: &Placement, caller: &Caller) -> Result<()> {
-    let Caller { issuer, subject, email, name, .. } = caller.clone();
-    let values = vec![issuer.into(), subject.into(), email.into(), name.into()];
+async fn provision(placement: &Placement, caller: &Caller, key: &ProofKey) -> Result<()> {
+    let Caller { issuer, subject, email, name, .. } = caller;
+    let texts = [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
+    let mut values: Vec<Value> = texts.into_iter().map(Into::into).collect();
+    values.extend(key.prove("provision", &texts));
     let (transaction, _) = Transaction::begin(
         placement.requests(),
         Access::Write,
         None,
-        "SELECT auth.provision_user($1, $2, $3, $4)",
+        "SELECT auth.provision_user($1, $2, $3, $4, $5, $6)",
         &Parameters::of(Some(Values(values)))?,
     )
     .await?;
