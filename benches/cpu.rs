@@ -55,6 +55,7 @@ fn main() -> Result<(), Failure> {
 fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
     let options = DatabaseOptions {
         connect: parse_database_url("DATABASE_URL", &seeded.url())?,
+        system: None,
         listen: None,
         replica: None,
         dedicated: Vec::new(),

@@ -51,4 +51,4 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION auth.bring_person FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.bring_person TO tenantry_app;
+GRANT EXECUTE ON FUNCTION auth.bring_person TO tenantry_system;

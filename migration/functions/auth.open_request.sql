@@ -1,13 +1,17 @@
 -- Opens a request: resolves the caller, their organization and role, and applies the settings that
 -- row-level security reads. One row; the settings hold only where outcome is 'OK'.
 --
+-- p_proof shows that a server asks, and not SQL inside a request: see auth.is_proven. Its message is
+-- the caller and the way to the organization, each text after its length, so that no two callers share
+-- one. outcome UNPROVEN: no registered key made it; CLOCKS_DIFFER: it was made at another time.
+--
 -- home says where the organization lives; 'elsewhere' means that the control database knows more.
 -- home_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
 DROP FUNCTION IF EXISTS auth.open_request;
 CREATE FUNCTION auth.open_request(
     p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_home text DEFAULT 'shared',
-    p_issued_at timestamptz DEFAULT NULL,
+    p_issued_at timestamptz DEFAULT NULL, p_proven_at bigint DEFAULT NULL, p_proof bytea DEFAULT NULL,
     OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
@@ -15,6 +19,7 @@ CREATE FUNCTION auth.open_request(
     OUT email_is_current boolean, OUT suspension text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
+    issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
     is_newer     boolean;
     is_erased    boolean;
     is_suspended boolean;
@@ -26,6 +31,20 @@ DECLARE
     -- What others may have claimed since is for the control database to say.
     recent      timestamptz := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
 BEGIN
+    IF NOT auth.is_proven(
+        concat('open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+               ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
+               ' ', octet_length(p_email), ':', p_email,
+               ' ', octet_length(issued_micros), ':', issued_micros),
+        p_proven_at, p_proof)
+    THEN
+        outcome := 'UNPROVEN';
+        RETURN;
+    END IF;
+    IF abs(extract(epoch FROM now()) - p_proven_at) > 300 THEN
+        outcome := 'CLOCKS_DIFFER';
+        RETURN;
+    END IF;
     SELECT i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
            coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL
         INTO user_id, email_is_current, is_newer, is_erased, is_suspended
@@ -48,7 +67,6 @@ BEGIN
         outcome := 'STALE_IDENTITY';
         RETURN;
     END IF;
-    PERFORM set_config('app.current_user_id', user_id::text, true);
 
     IF p_path IS NOT NULL THEN
         SELECT s.organization_id INTO from_path FROM app.organization_slugs s
@@ -71,8 +89,7 @@ BEGIN
     END IF;
 
     IF p_path IS NULL AND p_claim IS NULL THEN
-        -- Whatever the connection did before.
-        PERFORM set_config('app.current_org_id', '', true), set_config('app.current_role', '', true);
+        PERFORM app.set_session(NULL, user_id, NULL);
         outcome := 'OK';
         RETURN;
     END IF;
@@ -108,8 +125,7 @@ BEGIN
     IF home = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
         RAISE 'the organization % has lost its schema', organization_id;
     END IF;
-    PERFORM set_config('app.current_org_id', organization_id::text, true),
-            set_config('app.current_role', role, true);
+    PERFORM app.set_session(organization_id, user_id, role);
     IF may_write AND moves THEN
         PERFORM set_config('app.moving', 'on', true);
     END IF;

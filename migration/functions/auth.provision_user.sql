@@ -5,18 +5,30 @@
 -- A token that is not newer than the one that changed something last changes nothing, nor does one that
 -- does not say when it was issued: addresses change hands, and only the newest token knows whose one is.
 -- NULL: the token was issued before its user was erased.
+--
+-- p_proof shows that a server asks, as for auth.open_request.
 DROP FUNCTION IF EXISTS auth.provision_user;
 CREATE FUNCTION auth.provision_user(
-    p_issuer text, p_subject text, p_email text, p_name text,
-    p_issued_at timestamptz DEFAULT NULL, p_linking text DEFAULT 'never'
+    p_issuer text, p_subject text, p_email text, p_name text, p_issued_at timestamptz, p_linking text,
+    p_proven_at bigint, p_proof bytea
 ) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
+    issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
     found_id uuid;
     known_at timestamptz;
     erased   timestamptz;
     holder   uuid;
 BEGIN
+    IF NOT auth.is_proven(
+        concat('provision ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+               ' ', octet_length(p_email), ':', p_email, ' ', octet_length(p_name), ':', p_name,
+               ' ', octet_length(issued_micros), ':', issued_micros, ' ', octet_length(p_linking), ':', p_linking),
+        p_proven_at, p_proof)
+       OR abs(extract(epoch FROM now()) - p_proven_at) > 300
+    THEN
+        RAISE 'no server has proven this identity' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     -- Two first requests of one person wait for each other instead of leaving a user without an identity behind, and so do
     -- those who would have the same address.
     PERFORM pg_advisory_xact_lock(hashtextextended(p_issuer || E'\n' || p_subject, 0));

@@ -7,7 +7,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::rls::{self, Verb};
+use crate::{
+    m0022_roles,
+    rls::{self, Verb},
+};
 
 /// Waiting for a lock makes everybody wait behind us: rather try again.
 const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
@@ -84,7 +87,7 @@ fn exchange(bound: &str) -> String {
          CREATE INDEX ON audit.audit_logs (organization_id, actor_id, created_at, id);
          ALTER TABLE audit.audit_logs ATTACH PARTITION audit.audit_logs_history FOR VALUES FROM (MINVALUE) TO ('{bound}');
          ALTER TABLE audit.audit_logs_history DROP CONSTRAINT audit_logs_before;
-         REVOKE ALL ON audit.audit_logs_history FROM tenantry_app;
+         REVOKE ALL ON audit.audit_logs_history FROM tenantry_app, tenantry_system;
          CREATE TABLE audit.audit_logs_default PARTITION OF audit.audit_logs DEFAULT;\n"
     );
     table + &rls::protect("audit.audit_logs_default") + &wall()
@@ -93,7 +96,8 @@ fn exchange(bound: &str) -> String {
 /// The row-level security of the log itself, and the trigger that every partition has from it.
 fn wall() -> String {
     let log = "audit.audit_logs";
-    rls::tenant(log, "organization_id", rls::APPEND)
+    rls::tenant(log, "organization_id", &[Verb::Select])
+        + &m0022_roles::append(log)
         + &maintenance()
         + &rls::noted(log, "organization_id, created_at, id")
 }

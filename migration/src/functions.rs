@@ -14,17 +14,51 @@ macro_rules! functions {
 
 /// Their names and texts, in the order in which they are applied.
 const FUNCTIONS: &[(&str, &str)] = &functions![
+    "app.go_into",
+    "auth.is_proven",
+    "auth.register_proof_key",
     "auth.identity_digest",
     "auth.record_for_user",
     "auth.record_link",
     "auth.record_suspension",
     "auth.open_request",
     "auth.enter_organization",
+    "auth.begin_organization",
+    "auth.enter_invited",
+    "auth.refresh_role",
+    "auth.viewer_memberships",
+    "auth.viewer_ownerships",
+    "auth.claim_idempotency_key",
+    "auth.keep_response",
     "auth.provision_user",
     "auth.bring_person",
     "auth.viewer_identities",
     "auth.unlink_identity",
+    "app.claim_slug",
+    "app.retire_slugs",
+    "app.reserve_slug",
 ];
+
+/// The name under which the database knows the text of its carrier.
+const CARRIER: &str = "carrier";
+
+/// Carries the session where the app role cannot change it.
+const PRIVILEGED: &str = include_str!("../functions/carrier.privileged.sql");
+
+/// Carries the session in plain settings.
+const PLAIN: &str = include_str!("../functions/carrier.plain.sql");
+
+/// The functions that carry the session of a transaction, as far as the owner's rights go.
+async fn carrier(
+    connection: &mut PgConnection,
+) -> Result<(&'static str, &'static str), sqlx::Error> {
+    let may_set: bool = sqlx::query_scalar("SELECT has_parameter_privilege($1, $2, 'SET')")
+        .bind(crate::OWNER_ROLE)
+        .bind(crate::roles::CARRIER_PARAMETER)
+        .fetch_one(connection)
+        .await?;
+    Ok((CARRIER, if may_set { PRIVILEGED } else { PLAIN }))
+}
 
 /// Applies every function whose text differs from the one that the database has, all of them in one
 /// transaction, and returns their names. The connection acts as the owner.
@@ -40,7 +74,8 @@ pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, 
     .execute(&mut *transaction)
     .await?;
     let mut applied = Vec::new();
-    for &(name, text) in FUNCTIONS {
+    let carrier = carrier(&mut transaction).await?;
+    for (name, text) in std::iter::once(carrier).chain(FUNCTIONS.iter().copied()) {
         let is_current: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM migration.functions
                             WHERE name = $1 AND digest = sha256(convert_to($2, 'UTF8')))",

@@ -32,11 +32,13 @@ mod m0016_schemas;
 mod m0017_database;
 mod m0018_directory;
 mod m0021_identity;
+mod m0022_roles;
 
 use sea_orm_migration::prelude::*;
 
 pub use run::{
-    CONCURRENCY, Error, Report, Run, Status, migrate, migrate_steps, migrate_with, status,
+    CONCURRENCY, Error, Passwords, Report, Run, Status, migrate, migrate_steps, migrate_with,
+    status,
 };
 pub use schemas::Schemas;
 
@@ -49,8 +51,11 @@ pub const MIGRATION_SCHEMA: &str = "migration";
 /// Owns every object and cannot log in.
 pub const OWNER_ROLE: &str = "tenantry_owner";
 
-/// The role that servers connect as: no rights beyond the grants of `rls.rs`.
+/// The role in which servers answer requests: no rights beyond the grants of `rls.rs`.
 pub const APP_ROLE: &str = "tenantry_app";
+
+/// The role of background work, webhooks and commands that act without a user.
+pub const SYSTEM_ROLE: &str = "tenantry_system";
 
 /// The list of steps, oldest first.
 #[derive(Debug)]
@@ -79,6 +84,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_database::Migration),
             Box::new(m0018_directory::Migration),
             Box::new(m0021_identity::Migration),
+            Box::new(m0022_roles::Migration),
         ]
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     APP_ROLE,
-    rls::{self, CURRENT_ORGANIZATION, CURRENT_USER, Verb},
+    rls::{self, SETTING_ORGANIZATION, SETTING_USER, Verb},
 };
 
 crate::step!("m0002_auth", sql());
@@ -45,9 +45,9 @@ fn sql() -> String {
 /// Oneself, and whoever is a member of the current organization. Applied once the members exist.
 pub(crate) fn users_visible() -> String {
     let condition = format!(
-        "id = {CURRENT_USER} OR EXISTS (
+        "id = {SETTING_USER} OR EXISTS (
             SELECT FROM auth.organization_members m
-            WHERE m.organization_id = {CURRENT_ORGANIZATION} AND m.user_id = users.id)"
+            WHERE m.organization_id = {SETTING_ORGANIZATION} AND m.user_id = users.id)"
     );
     rls::allow("auth.users", APP_ROLE, &[Verb::Select], &condition)
 }

@@ -69,16 +69,16 @@ CREATE INDEX ON auth.invitations (invited_by);
 fn sql() -> String {
     [
         TABLES.to_owned(),
-        rls::tenant("app.organizations", "id", rls::ALL),
+        rls::tenant_by_setting("app.organizations", "id", rls::ALL),
         rls::definer("app.organizations", &[Verb::Select]),
         rls::touch("app.organizations"),
         rls::protect("app.organization_slugs"),
         rls::definer("app.organization_slugs", &[Verb::Select, Verb::Insert, Verb::Update]),
         rls::touch("app.organization_slugs"),
-        rls::tenant("auth.organization_members", "organization_id", rls::ALL),
+        rls::tenant_by_setting("auth.organization_members", "organization_id", rls::ALL),
         rls::definer("auth.organization_members", &[Verb::Select]),
         rls::touch("auth.organization_members"),
-        rls::tenant("auth.invitations", "organization_id", rls::ALL),
+        rls::tenant_by_setting("auth.invitations", "organization_id", rls::ALL),
         rls::touch("auth.invitations"),
         users_visible(),
     ]

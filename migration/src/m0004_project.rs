@@ -22,7 +22,7 @@ CREATE INDEX ON app.projects (created_by);
 fn sql() -> String {
     [
         TABLES.to_owned(),
-        rls::tenant("app.projects", "organization_id", rls::ALL),
+        rls::tenant_by_setting("app.projects", "organization_id", rls::ALL),
         rls::touch("app.projects"),
     ]
     .concat()

@@ -22,5 +22,6 @@ CREATE INDEX ON audit.audit_logs (organization_id, actor_id, created_at, id);
 ";
 
 fn sql() -> String {
-    [TABLES.to_owned(), rls::tenant("audit.audit_logs", "organization_id", rls::APPEND)].concat()
+    [TABLES.to_owned(), rls::tenant_by_setting("audit.audit_logs", "organization_id", rls::APPEND)]
+        .concat()
 }

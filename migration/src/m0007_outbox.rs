@@ -24,7 +24,7 @@ CREATE INDEX ON app.outbox (organization_id, due_at) WHERE processed_at IS NULL;
 fn sql() -> String {
     [
         TABLES.to_owned(),
-        rls::tenant("app.outbox", "organization_id", rls::KEEP),
+        rls::tenant_by_setting("app.outbox", "organization_id", rls::KEEP),
         rls::touch("app.outbox"),
     ]
     .concat()

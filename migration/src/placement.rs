@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
 
-use crate::{m0014_move, m0015_tenant, run::LOCK};
+use crate::{m0014_move, m0015_tenant, m0022_roles, run::LOCK};
 
 /// A table whose rows belong to organizations.
 #[derive(Debug)]
@@ -57,8 +57,11 @@ pub const TABLES: [Table; 8] = [
 pub(crate) type SchemaStep = (&'static str, fn(&str) -> String);
 
 /// The steps since schemas exist that change the tables of organizations, oldest first.
-pub(crate) const SCHEMA_STEPS: [SchemaStep; 2] =
-    [("m0014_move", m0014_move::of_schema), ("m0015_tenant", m0015_tenant::of_schema)];
+pub(crate) const SCHEMA_STEPS: [SchemaStep; 3] = [
+    ("m0014_move", m0014_move::of_schema),
+    ("m0015_tenant", m0015_tenant::of_schema),
+    ("m0022_roles", m0022_roles::of_schema),
+];
 
 /// The newest of them: a server needs it in every schema that it works with.
 pub const SCHEMA_VERSION: &str = SCHEMA_STEPS[SCHEMA_STEPS.len() - 1].0;

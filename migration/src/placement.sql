@@ -7,7 +7,10 @@ WITH source AS (
 ),
 statement (stage, position, detail, text) AS (
     SELECT 1, 0, '', format('CREATE SCHEMA %I', $1)
-    UNION ALL SELECT 2, 0, '', format('GRANT USAGE ON SCHEMA %I TO tenantry_app', $1)
+    UNION ALL
+    -- An older database lacks the second role.
+    SELECT 2, 0, rolname, format('GRANT USAGE ON SCHEMA %I TO %I', $1, rolname)
+    FROM pg_roles WHERE rolname IN ('tenantry_app', 'tenantry_system') AND has_schema_privilege(oid, 'app', 'USAGE')
     UNION ALL
     SELECT 3, position, '', format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)', own, name) FROM source
     UNION ALL SELECT 4, position, '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', own) FROM source
@@ -24,6 +27,9 @@ statement (stage, position, detail, text) AS (
     SELECT 6, s.position, a.privilege_type, format('GRANT %s ON %s TO %s', a.privilege_type, s.own, a.grantee::regrole)
     FROM source s JOIN pg_class c ON c.oid = s.oid CROSS JOIN aclexplode(c.relacl) a
     WHERE a.grantee <> c.relowner
+    UNION ALL
+    SELECT 6, s.position, concat(a.grantee::regrole, c.attnum), format('GRANT %s (%I) ON %s TO %s', a.privilege_type, c.attname, s.own, a.grantee::regrole)
+    FROM source s JOIN pg_attribute c ON c.attrelid = s.oid CROSS JOIN aclexplode(c.attacl) a
     UNION ALL
     SELECT 7, s.position, u.conname, format('ALTER TABLE %s ADD CONSTRAINT %I %s', s.own, u.conname, pg_get_constraintdef(u.oid))
     FROM source s JOIN pg_constraint u ON u.conrelid = s.oid AND u.contype IN ('p', 'u', 'x')

@@ -1,4 +1,5 @@
-//! The two database roles: `tenantry_owner` owns everything and cannot log in, `tenantry_app` may do little.
+//! The three database roles: `tenantry_owner` owns everything and cannot log in, `tenantry_app` answers
+//! requests and may do little, `tenantry_system` works without a user and may do other things.
 //!
 //! Roles belong to the whole cluster, so migrations of two databases can meet here; whatever they disturb in
 //! each other is tried again.
@@ -7,9 +8,13 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::{APP_ROLE, Error, OWNER_ROLE};
+use crate::{APP_ROLE, Error, OWNER_ROLE, Passwords, SYSTEM_ROLE};
 
-/// What every connection of the app role starts with: `(setting, value as PostgreSQL stores it)`.
+/// The parameter that carries the session of a transaction, where the owner may be granted SET on it: a
+/// text that every role can read, and that only a superuser can set otherwise.
+pub const CARRIER_PARAMETER: &str = "backtrace_functions";
+
+/// What every connection of the two login roles starts with: `(setting, value as PostgreSQL stores it)`.
 pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("search_path", "app, auth, billing, audit, pg_temp"),
     ("jit", "off"),
@@ -24,15 +29,15 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
 
 const TRIES: u32 = 20;
 
-/// Creates the roles that are missing, sets the app role's settings and password, and refuses roles that
+/// Creates the roles that are missing, sets the login roles' settings and passwords, and refuses roles that
 /// could pass by row-level security.
 pub(crate) async fn ensure(
     connection: &mut PgConnection,
-    password: Option<&str>,
+    passwords: Passwords<'_>,
 ) -> Result<(), Error> {
     for attempt in 1.. {
         let mut transaction = connection.begin().await?;
-        let outcome = match apply(&mut transaction, password).await {
+        let outcome = match apply(&mut transaction, passwords).await {
             Ok(()) => transaction.commit().await.map_err(Error::from),
             Err(error) => {
                 transaction.rollback().await?;
@@ -49,17 +54,20 @@ pub(crate) async fn ensure(
     unreachable!("the loop ends by returning")
 }
 
-async fn apply(connection: &mut PgConnection, password: Option<&str>) -> Result<(), Error> {
+async fn apply(connection: &mut PgConnection, passwords: Passwords<'_>) -> Result<(), Error> {
     create(connection, OWNER_ROLE, "NOLOGIN").await?;
-    create(connection, APP_ROLE, "LOGIN NOINHERIT").await?;
+    for (role, password) in [(APP_ROLE, passwords.app), (SYSTEM_ROLE, passwords.system)] {
+        create(connection, role, "LOGIN NOINHERIT").await?;
+        for (setting, value) in APP_SETTINGS {
+            configure(connection, role, setting, value).await?;
+        }
+        if let Some(password) = password {
+            let statement = format!("SELECT format('ALTER ROLE {role} PASSWORD %L', $1)");
+            run_built(connection, &statement, password).await?;
+        }
+    }
     refuse_powerful(connection).await?;
-    for (setting, value) in APP_SETTINGS {
-        configure(connection, setting, value).await?;
-    }
-    if let Some(password) = password {
-        let statement = "SELECT format('ALTER ROLE tenantry_app PASSWORD %L', $1)";
-        run_built(connection, statement, password).await?;
-    }
+    carry(connection).await?;
     // The migrating login acts as the owner by SET ROLE.
     let member: bool = sqlx::query_scalar(
             // From PostgreSQL 16 on a member need not be able to SET ROLE.
@@ -73,7 +81,7 @@ async fn apply(connection: &mut PgConnection, password: Option<&str>) -> Result<
     }
     for statement in [
         "SELECT format('GRANT CONNECT, CREATE ON DATABASE %I TO tenantry_owner', current_database())",
-        "SELECT format('GRANT CONNECT ON DATABASE %I TO tenantry_app', current_database())",
+        "SELECT format('GRANT CONNECT ON DATABASE %I TO tenantry_app, tenantry_system', current_database())",
         "SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())",
     ] {
         let built: String = sqlx::query_scalar(statement).fetch_one(&mut *connection).await?;
@@ -98,7 +106,7 @@ async fn refuse_powerful(connection: &mut PgConnection) -> Result<(), Error> {
     let powerful: Option<String> = sqlx::query_scalar(
         "SELECT rolname::text FROM pg_roles
          WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
-           AND rolname IN ('tenantry_app', 'tenantry_owner')",
+           AND rolname IN ('tenantry_app', 'tenantry_owner', 'tenantry_system')",
     )
     .fetch_optional(connection)
     .await?;
@@ -108,17 +116,39 @@ async fn refuse_powerful(connection: &mut PgConnection) -> Result<(), Error> {
     }
 }
 
-/// Writes a setting only where it differs: each write is a row that two migrations could fight about.
-async fn configure(connection: &mut PgConnection, name: &str, value: &str) -> Result<(), Error> {
-    let set: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tenantry_app' AND $1 = ANY(rolconfig))",
+/// Lets the owner set the parameter that carries sessions, where this login may grant that.
+async fn carry(connection: &mut PgConnection) -> Result<(), Error> {
+    let may_grant: bool = sqlx::query_scalar(
+        "SELECT has_parameter_privilege($2, 'SET WITH GRANT OPTION') AND NOT has_parameter_privilege($1, $2, 'SET')",
     )
+    .bind(OWNER_ROLE)
+    .bind(CARRIER_PARAMETER)
+    .fetch_one(&mut *connection)
+    .await?;
+    if may_grant {
+        let statement = format!("GRANT SET ON PARAMETER {CARRIER_PARAMETER} TO {OWNER_ROLE}");
+        connection.execute(AssertSqlSafe(statement)).await?;
+    }
+    Ok(())
+}
+
+/// Writes a setting only where it differs: each write is a row that two migrations could fight about.
+async fn configure(
+    connection: &mut PgConnection,
+    role: &str,
+    name: &str,
+    value: &str,
+) -> Result<(), Error> {
+    let set: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 AND $2 = ANY(rolconfig))",
+    )
+    .bind(role)
     .bind(format!("{name}={value}"))
     .fetch_one(&mut *connection)
     .await?;
     if !set {
         let quoted = if name == "search_path" { value.to_owned() } else { format!("'{value}'") };
-        let statement = format!("ALTER ROLE tenantry_app SET {name} TO {quoted}");
+        let statement = format!("ALTER ROLE {role} SET {name} TO {quoted}");
         connection.execute(AssertSqlSafe(statement)).await?;
     }
     Ok(())
@@ -127,11 +157,13 @@ async fn configure(connection: &mut PgConnection, name: &str, value: &str) -> Re
 /// Runs the statement that PostgreSQL itself builds, quoting included, from one argument.
 async fn run_built(
     connection: &mut PgConnection,
-    builder: &'static str,
+    builder: &str,
     argument: &str,
 ) -> Result<(), Error> {
-    let built: String =
-        sqlx::query_scalar(builder).bind(argument).fetch_one(&mut *connection).await?;
+    let built: String = sqlx::query_scalar(AssertSqlSafe(builder.to_owned()))
+        .bind(argument)
+        .fetch_one(&mut *connection)
+        .await?;
     connection.execute(AssertSqlSafe(built)).await?;
     Ok(())
 }

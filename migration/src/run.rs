@@ -32,6 +32,21 @@ pub enum Error {
     PowerfulRole(String),
 }
 
+/// The passwords that the login roles get; without one a role keeps what it has.
+#[derive(Clone, Copy, Default)]
+pub struct Passwords<'a> {
+    /// Of the role in which servers answer requests.
+    pub app: Option<&'a str>,
+    /// Of the role of background work.
+    pub system: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Passwords<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Passwords(…)")
+    }
+}
+
 /// Schemas of organizations that are migrated at the same time, unless somebody says otherwise.
 pub const CONCURRENCY: usize = 4;
 
@@ -73,7 +88,8 @@ pub async fn migrate(
     options: PgConnectOptions,
     app_password: Option<&str>,
 ) -> Result<Report, Error> {
-    migrate_with(options, app_password, &Run::default()).await
+    let passwords = Passwords { app: app_password, ..Passwords::default() };
+    migrate_with(options, passwords, &Run::default()).await
 }
 
 /// As [`migrate`], but applies at most `steps` of the missing steps: how older databases are made for tests.
@@ -86,7 +102,8 @@ pub async fn migrate_steps(
     app_password: Option<&str>,
     steps: Option<u32>,
 ) -> Result<Report, Error> {
-    migrate_with(options, app_password, &Run { steps, ..Run::default() }).await
+    let passwords = Passwords { app: app_password, ..Passwords::default() };
+    migrate_with(options, passwords, &Run { steps, ..Run::default() }).await
 }
 
 /// As [`migrate`], in a way of one's own.
@@ -96,7 +113,7 @@ pub async fn migrate_steps(
 /// As [`migrate`].
 pub async fn migrate_with(
     options: PgConnectOptions,
-    app_password: Option<&str>,
+    passwords: Passwords<'_>,
     run: &Run,
 ) -> Result<Report, Error> {
     // One connection, so that the lock, the role and the search path hold for every step.
@@ -107,7 +124,7 @@ pub async fn migrate_with(
         .test_before_acquire(false)
         .connect_with(options.clone())
         .await?;
-    let outcome = locked(&pool, options, app_password, run).await;
+    let outcome = locked(&pool, options, passwords, run).await;
     pool.close().await;
     outcome
 }
@@ -115,19 +132,19 @@ pub async fn migrate_with(
 async fn locked(
     pool: &PgPool,
     options: PgConnectOptions,
-    app_password: Option<&str>,
+    passwords: Passwords<'_>,
     run: &Run,
 ) -> Result<Report, Error> {
     {
         let mut connection = pool.acquire().await?;
         lock(&mut connection, run.progress).await?;
-        roles::ensure(&mut connection, app_password).await?;
+        roles::ensure(&mut connection, passwords).await?;
         connection
             .execute(
                 "SET ROLE tenantry_owner;
                  SET client_min_messages = warning;
                  CREATE SCHEMA IF NOT EXISTS migration;
-                 GRANT USAGE ON SCHEMA migration TO tenantry_app;
+                 GRANT USAGE ON SCHEMA migration TO tenantry_app, tenantry_system;
                  SET search_path = migration",
             )
             .await?;
@@ -136,7 +153,8 @@ async fn locked(
     let pending = Migrator::get_pending_migrations(&database).await?;
     let count = run.steps.map_or(pending.len(), |steps| pending.len().min(steps as usize));
     Migrator::up(&database, run.steps).await?;
-    pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app").await?;
+    pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app, tenantry_system")
+        .await?;
     let applied = pending[..count].iter().map(|step| step.name().to_owned()).collect();
     if run.steps.is_some() {
         return Ok(Report { applied, functions: Vec::new(), schemas: Schemas::default() });

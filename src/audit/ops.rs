@@ -44,8 +44,9 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Records what was done in the current organization, and by whom: a person under the name they have now, or what acted without
-/// one. The time is that of the act, not of the transaction, so that several acts of one request stand in their order.
+/// Records what was done in the current organization. The database adds who acted and when: the user of
+/// the session under the name they have now, at the time of the act and not of the transaction, so that
+/// several acts of one request stand in their order. Work without a user gives its reason as the name.
 ///
 /// # Errors
 ///
@@ -57,28 +58,27 @@ pub async fn record(
     metadata: Value,
 ) -> Result<()> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
-    let (actor_id, client_ip, system) = match scope.actor() {
-        Actor::Person(id, client_ip) => (Some(id), client_ip, None),
-        Actor::System(name) => (None, None, Some(name)),
-    };
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "INSERT INTO audit_logs
-             (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata, ip_address, created_at)
-         VALUES ($1, $2, coalesce($8, (SELECT coalesce(name, email) FROM users WHERE id = $2)), $3, $4, $5, $6,
-                 $7::text::inet, clock_timestamp())
-         RETURNING created_at, id",
-        [
-            organization_id.into(),
-            actor_id.into(),
-            action.name().into(),
-            action.resource_type().into(),
-            resource_id.into(),
-            shortened(metadata).into(),
+    let (sql, last): (_, sea_orm::Value) = match scope.actor() {
+        Actor::Person(_, client_ip) => (
+            "INSERT INTO audit_logs (organization_id, action, resource_type, resource_id, metadata, ip_address)
+             VALUES ($1, $2, $3, $4, $5, $6::text::inet) RETURNING created_at, id",
             client_ip.map(|ip| ip.to_string()).into(),
-            system.into(),
-        ],
-    );
+        ),
+        Actor::System(reason) => (
+            "INSERT INTO audit_logs (organization_id, action, resource_type, resource_id, metadata, actor_name)
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at, id",
+            reason.into(),
+        ),
+    };
+    let values = [
+        organization_id.into(),
+        action.name().into(),
+        action.resource_type().into(),
+        resource_id.into(),
+        shortened(metadata).into(),
+        last,
+    ];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
     let row = scope.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| Error::internal("nothing was recorded"))?;
     scope.note(Change::AuditLog(row.try_get("", "created_at")?, row.try_get("", "id")?));

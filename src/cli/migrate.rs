@@ -1,7 +1,7 @@
 //! `tenantry migrate`: the control database first, then those of organizations' own, each for itself.
 #![expect(clippy::disallowed_types, reason = "databases are made ready here, for all tenants")]
 
-use migration::{Report, Schemas, dedicated};
+use migration::{Passwords, Report, Schemas, dedicated};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use super::{
@@ -9,9 +9,12 @@ use super::{
     owner::{check_control, connect_as_owner, in_use, known_as},
     runtime, say,
 };
-use crate::config::{NamedDatabase, databases, parse_database_url};
+use crate::{
+    config::{NamedDatabase, databases, parse_database_url},
+    tenancy::system_password,
+};
 
-/// Bring databases up to date, and create or check the two roles. Safe to run at any time, from several places at once.
+/// Bring databases up to date, and create or check the three roles. Safe to run at any time, from several places at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Migrate {
     /// PostgreSQL as a role that may create roles: a superuser, or the owner of the database with CREATEROLE.
@@ -26,6 +29,16 @@ pub(super) struct Migrate {
     /// The address that servers will use; its password becomes that of the role tenantry_app.
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+
+    /// The address that servers will use for background work; its password becomes that of the role
+    /// tenantry_system. When not set, that password is made from the one in DATABASE_URL.
+    #[arg(
+        long,
+        env = "SYSTEM_DATABASE_URL",
+        value_name = "SYSTEM_DATABASE_URL",
+        hide_env_values = true
+    )]
+    system_database_url: Option<String>,
 
     /// Databases of organizations' own, as NAME=URL, separated by white space; in such a role as well.
     #[arg(
@@ -55,11 +68,17 @@ impl Migrate {
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
         let login = self.database_url.as_deref();
-        let password = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
+        let app = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
+        let system = self.system_database_url.as_deref();
+        let system = system
+            .map(|url| password_of("SYSTEM_DATABASE_URL", url, migration::SYSTEM_ROLE))
+            .transpose()?
+            .flatten();
+        let password = Logins { system: system.or_else(|| derived(app.as_deref())), app };
         let there = self.dedicated()?;
         runtime()?.block_on(async {
             let report = self
-                .migrate(&options, password.as_deref())
+                .migrate(&options, password.passwords())
                 .await
                 .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
             let mut failed = tell(&report, None);
@@ -92,14 +111,14 @@ impl Migrate {
     async fn migrate(
         &self,
         options: &PgConnectOptions,
-        password: Option<&str>,
+        passwords: Passwords<'_>,
     ) -> Result<Report, migration::Error> {
         let run = migration::Run {
             concurrency: self.concurrency,
             progress: |line| eprintln!("{line}"),
             ..migration::Run::default()
         };
-        migration::migrate_with(options.clone(), password, &run).await
+        migration::migrate_with(options.clone(), passwords, &run).await
     }
 
     /// The databases of organizations' own, and the passwords that servers have there.
@@ -116,6 +135,7 @@ impl Migrate {
                     .map(|login| app_password(&format!("DATABASES: {name}"), &login.url))
                     .transpose()?
                     .flatten();
+                let password = Logins { system: derived(password.as_deref()), app: password };
                 Ok(Dedicated { name, connect, password })
             })
             .collect()
@@ -128,7 +148,7 @@ impl Migrate {
     ) -> Result<Report, Failure> {
         check_unused(control, database).await?;
         let report = self
-            .migrate(&database.connect, database.password.as_deref())
+            .migrate(&database.connect, database.password.passwords())
             .await
             .map_err(Failure::new)?;
         let mut there = connect_as_owner(&database.connect).await?;
@@ -168,17 +188,36 @@ impl Migrate {
 struct Dedicated {
     name: String,
     connect: PgConnectOptions,
-    password: Option<String>,
+    password: Logins,
+}
+
+/// The passwords of the two roles that servers log in as.
+struct Logins {
+    app: Option<String>,
+    system: Option<String>,
+}
+
+impl Logins {
+    fn passwords(&self) -> Passwords<'_> {
+        Passwords { app: self.app.as_deref(), system: self.system.as_deref() }
+    }
+}
+
+fn derived(app_password: Option<&str>) -> Option<String> {
+    app_password.map(|password| system_password(password.as_bytes()))
 }
 
 /// The password of the app role, which must be the one that servers log in as.
 fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure> {
+    password_of(variable, address, migration::APP_ROLE)
+}
+
+fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<String>, Failure> {
     let login = parse_database_url(variable, address).map_err(Failure::new)?;
-    if login.get_username() != migration::APP_ROLE {
+    if login.get_username() != role {
         return Err(Failure::new(format!(
-            "{variable} logs in as {}: servers must use the role {}",
-            login.get_username(),
-            migration::APP_ROLE
+            "{variable} logs in as {}: servers must use the role {role}",
+            login.get_username()
         )));
     }
     let url = url::Url::parse(address).map_err(Failure::new)?;

@@ -43,6 +43,16 @@ pub struct DatabaseConfig {
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 
+    /// The same database as the role `tenantry_system`, for background work, webhooks and commands. Derived from
+    /// DATABASE_URL when not set, for each of DATABASES always: the same address, and a password made from the one there.
+    #[arg(
+        long,
+        env = "SYSTEM_DATABASE_URL",
+        value_name = "SYSTEM_DATABASE_URL",
+        hide_env_values = true
+    )]
+    pub system_database_url: Option<String>,
+
     /// PostgreSQL without a pooler between, for subscriptions, which listen on one connection; DATABASE_URL when not set.
     #[arg(
         long,
@@ -103,6 +113,9 @@ impl DatabaseConfig {
         let listen =
             listen.map(|url| parse_database_url("DATABASE_LISTEN_URL", url)).transpose()?;
         let connect = parse_database_url("DATABASE_URL", url)?;
+        let system = self.system_database_url.as_deref();
+        let system =
+            system.map(|url| parse_database_url("SYSTEM_DATABASE_URL", url)).transpose()?;
         let replica = self.database_replica_url.as_deref();
         let replica =
             replica.map(|url| parse_database_url("DATABASE_REPLICA_URL", url)).transpose()?;
@@ -123,7 +136,7 @@ impl DatabaseConfig {
         }
         let dedicated = dedicated.into_iter().map(|database| (database.name, database.connect));
         let dedicated = dedicated.collect();
-        Ok(DatabaseOptions { listen, replica, dedicated, ..self.with_connect(connect) })
+        Ok(DatabaseOptions { system, listen, replica, dedicated, ..self.with_connect(connect) })
     }
 
     /// These settings for a database that is reached in another way.
@@ -131,6 +144,7 @@ impl DatabaseConfig {
     pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
             connect,
+            system: None,
             listen: None,
             replica: None,
             dedicated: Vec::new(),

@@ -1,9 +1,9 @@
 //! The rules of invitations. What takes or frees a seat happens under the organization's lock.
 
-use entity::{InvitationId, OrgRole, OrganizationId, invitation, organization_member};
+use entity::{InvitationId, OrgRole, invitation, organization_member};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel,
-    PaginatorTrait, QueryFilter, QuerySelect, Select, Set, Statement, sea_query::LockType,
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QuerySelect, Select, Set, sea_query::LockType,
 };
 use serde_json::json;
 
@@ -128,9 +128,8 @@ pub(super) async fn revoke(
 /// When the token does not hold, the caller is a member already, or no seat is free.
 pub async fn accept(session: &Session, token: &str) -> Result<organization_member::Model> {
     let hash = Token::shown(token).hash();
-    let (organization_id, id) = find_by_hash(session, hash.clone()).await?;
-    // The role that counts is read again below; until then this one only opens the organization.
-    session.enter(organization_id, OrgRole::Viewer).await?;
+    // The role that counts is read again below; until then the session only reads there.
+    let id = session.enter_invited(&hash).await?.ok_or(NOT_FOUND)?;
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let invitation = open(tenant)
@@ -154,7 +153,7 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
     plan::require(session, &lock, Feature::TeamMembers, members).await?;
-    session.enter(organization_id, invitation.role).await?;
+    session.assume_role(invitation.role).await?;
     let mut row = invitation.into_active_model();
     row.accepted_at = Set(Some(session.now()));
     let invitation = row.update(session).await?;
@@ -228,16 +227,6 @@ async fn find_locked(
         .ok_or(NOT_FOUND)?;
     authorize_for(session, found.role)?;
     Ok((tenant, found))
-}
-
-async fn find_by_hash(session: &Session, hash: Vec<u8>) -> Result<(OrganizationId, InvitationId)> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT organization_id, id FROM auth.find_invitation($1)",
-        [hash.into()],
-    );
-    let row = session.query_one_raw(statement).await?.ok_or(NOT_FOUND)?;
-    Ok((row.try_get("", "organization_id")?, row.try_get("", "id")?))
 }
 
 /// Sees to it that the link reaches its person: by mail after the commit, or through the inviter.

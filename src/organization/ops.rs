@@ -1,6 +1,6 @@
 //! The rules of organizations.
 
-use entity::{OrgRole, OrganizationId, organization};
+use entity::{OrganizationId, organization};
 use sea_orm::{
     ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QueryResult, Set,
     Statement,
@@ -17,15 +17,15 @@ use crate::{
     tenancy::{Access, Change, Scope, Session, SystemSession},
 };
 
-/// Founds an organization, and goes on inside it: its id is made here, so that every row is written under its settings.
+/// Creates an organization, and goes on inside it: its id is made first, so that every row is written in
+/// its session.
 pub(super) async fn create(
     session: &Session,
     name: OrganizationName,
     slug: Slug,
 ) -> Result<organization::Model> {
     check_ownerships(session).await?;
-    let organization_id = OrganizationId::new();
-    session.enter(organization_id, OrgRole::Owner).await?;
+    let organization_id = session.begin_organization().await?;
     claim_slug(session, &slug).await?;
     let organization = organization::ActiveModel {
         id: Set(organization_id),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Placement, Transaction, dedicated::Dedicated, route::Onward};
+use super::{Placement, Transaction, dedicated::Dedicated, entrance::Onward};
 use crate::error::{Error, Result};
 
 /// How long whoever has changed something waits for the directory to know it, so that what they do next finds its way: an invitation

@@ -2,6 +2,8 @@
 
 use std::{fs, sync::Arc};
 
+use ::aws_lc_rs::hmac;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -65,6 +67,27 @@ fn config(options: &PgConnectOptions) -> tokio_postgres::Config {
         PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => SslMode::Require,
     });
     config
+}
+
+/// The login of background work at the same address: its own role, and a password that is derived from
+/// the one of the app role, so that servers and `tenantry migrate` need no other setting.
+pub(super) fn system_login(options: &PgConnectOptions) -> PgConnectOptions {
+    let system = options.clone().username(migration::SYSTEM_ROLE);
+    match address(options).password() {
+        Some(password) => {
+            let password = percent_decode_str(password).collect::<Vec<u8>>();
+            system.password(&system_password(&password))
+        }
+        None => system,
+    }
+}
+
+/// The password of the role of background work, where it has no other: SQL that runs in the app role can
+/// read neither.
+#[must_use]
+pub fn system_password(app_password: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, app_password);
+    BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"tenantry: password of tenantry_system"))
 }
 
 /// Where the options tell what they have no other word for. A folder and a name that stand for any others, because not every one of
@@ -216,6 +239,17 @@ mod tests {
         assert_eq!(socket.get_hosts(), [Host::Unix("/run/postgresql".into())]);
         let six = super::config(&options("postgres://me@[::1]/shop"));
         assert_eq!(six.get_hosts(), [Host::Tcp("::1".to_owned())]);
+    }
+
+    #[test]
+    fn the_system_logs_in_with_a_password_of_the_other_s() {
+        let system = |url: &str| config(&system_login(&options(url)));
+        let derived = system("postgres://tenantry_app:p%25@db.example/shop?sslmode=require");
+        assert_eq!(derived.get_user(), Some("tenantry_system"));
+        assert_eq!(derived.get_dbname(), Some("shop"));
+        assert_eq!(derived.get_password(), Some(system_password(b"p%").as_bytes()));
+        assert_ne!(system_password(b"p%"), system_password(b"p"));
+        assert_eq!(system("postgres://tenantry_app@db.example/shop").get_password(), None);
     }
 
     #[test]

@@ -12,11 +12,13 @@ use std::{
 
 use migration::Status;
 use sea_orm::Values;
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Mutex, Notify};
 use tokio_postgres::Row;
 
 use super::{
     Access, Finding, Severity, Transaction,
+    connect::system_login,
     driver::{Parameters, failed},
     placement::{SYSTEM_CONNECTIONS, migration_status},
     pool::{Connections, DatabaseOptions, PATIENCE},
@@ -40,8 +42,10 @@ pub(super) struct Dedicated {
     name: Arc<str>,
     requests: Connections,
     system: Connections,
-    /// For looking at it, and for what goes on between it and the control database.
+    /// For what goes on between it and the control database.
     upkeep: Connections,
+    /// For looking at it in the role of requests.
+    probe: Connections,
     /// It was as it must be when somebody last looked, which one does at a time.
     is_usable: AtomicBool,
     /// What it was not, and when.
@@ -55,16 +59,21 @@ pub(super) struct Dedicated {
 
 impl Dedicated {
     fn new(name: &str, options: &DatabaseOptions) -> Result<Self> {
-        let pool = |of: &str, max_connections| {
-            let connect = options.connect.clone().application_name(of);
+        let login = system_login(&options.connect);
+        let pool = |login: &PgConnectOptions, of: &str, max_connections| {
+            let connect = login.clone().application_name(of);
             DatabaseOptions { connect, max_connections, ..options.clone() }
         };
-        let system = options.max_connections.min(SYSTEM_CONNECTIONS);
+        let (app, most) = (&options.connect, options.max_connections);
         Ok(Self {
             name: name.into(),
-            requests: Connections::new(&pool("tenantry", options.max_connections))?,
-            system: Connections::with(&pool("tenantry system", system), PATIENCE)?,
-            upkeep: Connections::with(&pool("tenantry upkeep", 1), PATIENCE)?,
+            requests: Connections::new(&pool(app, "tenantry", most))?,
+            system: Connections::with(
+                &pool(&login, "tenantry system", most.min(SYSTEM_CONNECTIONS)),
+                PATIENCE,
+            )?,
+            upkeep: Connections::with(&pool(&login, "tenantry upkeep", 1), PATIENCE)?,
+            probe: Connections::with(&pool(app, "tenantry probe", 1), PATIENCE)?,
             is_usable: AtomicBool::new(false),
             checking: Mutex::default(),
             silent_since: std::sync::Mutex::default(),
@@ -133,7 +142,7 @@ impl Dedicated {
 
     /// Why it must not be used.
     async fn problems(&self) -> Result<Vec<String>> {
-        match migration_status(&self.upkeep).await? {
+        match migration_status(&self.probe).await? {
             Status::Current | Status::Ahead(_) => {}
             Status::Behind(count) => {
                 return Ok(vec![format!(
@@ -148,7 +157,7 @@ impl Dedicated {
             let name = name.unwrap_or_else(|| "nothing".to_owned());
             return Ok(vec![format!("the database calls itself {name}: run tenantry migrate")]);
         }
-        let faults = self_check(&self.upkeep).await?.into_iter();
+        let faults = self_check(&self.probe, &self.upkeep).await?.into_iter();
         let faults = faults.filter(|finding| finding.severity == Severity::Fault);
         Ok(faults.map(|finding| finding.to_string()).collect())
     }
@@ -168,7 +177,7 @@ impl Dedicated {
         if !faults.is_empty() {
             return faults.into_iter().map(fault).collect();
         }
-        let warnings = self_check(&self.upkeep).await.unwrap_or_default();
+        let warnings = self_check(&self.probe, &self.upkeep).await.unwrap_or_default();
         let named = warnings.into_iter().map(|finding| {
             let subject = format!("database {}: {}", self.name, finding.subject);
             Finding { subject, ..finding }
@@ -247,6 +256,7 @@ impl Databases {
         let each = options.dedicated.iter().map(|(name, connect)| {
             let options = DatabaseOptions {
                 connect: connect.clone(),
+                system: None,
                 listen: None,
                 replica: None,
                 dedicated: Vec::new(),
@@ -283,7 +293,9 @@ impl Databases {
         loop {
             tokio::time::sleep(SWEEP).await;
             for dedicated in self.all() {
-                for pool in [&dedicated.requests, &dedicated.system, &dedicated.upkeep] {
+                for pool in
+                    [&dedicated.requests, &dedicated.system, &dedicated.upkeep, &dedicated.probe]
+                {
                     pool.close_idle(IDLE);
                 }
             }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use sea_orm::Values;
+use sea_orm::{Value, Values};
 use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use super::{
     driver::{Parameters, failed},
     home::Home,
     openings::{ERASED, Entry, Remembered, tenant},
+    proof::ProofKey,
     question::{OPEN, Question},
     route::{Begun, begin, begin_remembered, elsewhere},
 };
@@ -98,6 +99,10 @@ impl Opening {
         &self.placement
     }
 
+    pub(super) fn question(&self) -> &Question {
+        &self.question
+    }
+
     /// Asks something of the control database as the same person, in no organization, in a transaction of its own.
     pub(super) async fn ask_control(
         &self,
@@ -107,7 +112,9 @@ impl Opening {
     ) -> Result<Vec<Row>> {
         let question = self.question.outside();
         let control = self.placement.control();
-        let (transaction, row) = question.ask(control, access, None, &Home::Shared.name()).await?;
+        let system = self.placement.system();
+        let home = Home::Shared.name();
+        let (transaction, row) = question.ask(control, system, access, None, &home).await?;
         tenant(&row)?;
         let answer = transaction.query(sql, values).await?;
         match access {
@@ -145,7 +152,8 @@ pub async fn open(
     access: Access,
     preference: Preference,
 ) -> Result<Opened> {
-    let question = Question::new(caller, destination.slug.as_deref());
+    let secret = &environment.rules.secret_keys;
+    let question = Question::new(caller, destination.slug.as_deref(), secret);
     if let (Access::Read, Preference::Remembered) = (access, preference)
         && let Some(remembered) = placement.openings().recall(&question)
         && let Some((transaction, database)) =
@@ -181,7 +189,7 @@ pub async fn open(
         // Large, and rare.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
-            provision(placement, environment, caller).await?;
+            provision(placement, environment, caller, &ProofKey::of(secret)).await?;
             placement.people().notify_one();
             begin(placement, access, &question, at_control).await
         })
@@ -238,22 +246,24 @@ async fn provision(
     placement: &Placement,
     environment: &Environment,
     caller: &Caller,
+    key: &ProofKey,
 ) -> Result<()> {
-    let Caller { issuer, subject, email, name, issued_at, .. } = caller.clone();
+    let Caller { issuer, subject, email, name, issued_at, .. } = caller;
+    let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
     let linking = environment.rules.account_linking.name();
-    let values = vec![
-        issuer.into(),
-        subject.into(),
-        email.into(),
-        name.into(),
-        issued_at.into(),
-        linking.into(),
-    ];
+    let micros = issued_micros(issued_at);
+    let [issuer, subject, email, name] =
+        [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
+    let proof =
+        key.prove("provision", &[issuer, subject, email, name, micros.as_deref(), Some(linking)]);
+    let mut values: Vec<Value> = [issuer, subject, email, name].map(Into::into).into();
+    values.extend([issued_at.into(), linking.into()]);
+    values.extend(proof);
     let (transaction, rows) = Transaction::begin(
         placement.requests(),
         Access::Write,
         None,
-        "SELECT auth.provision_user($1, $2, $3, $4, $5, $6) AS user_id",
+        "SELECT auth.provision_user($1, $2, $3, $4, $5, $6, $7, $8) AS user_id",
         &Parameters::of(Some(Values(values)))?,
     )
     .await?;

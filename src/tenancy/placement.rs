@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 
 use super::{
     Access, Finding, Notices,
+    connect::system_login,
     dedicated::{Databases, Dedicated, STALE, ask},
     driver::failed,
     home::Homes,
@@ -48,6 +49,8 @@ pub struct Placement {
     /// For what is asked of the control database on behalf of somebody who is in another. Nobody waits for a connection with one of
     /// these in hand.
     control: Connections,
+    /// The same for work between databases, which has no user.
+    upkeep: Connections,
     people: Arc<Notify>,
 }
 
@@ -68,8 +71,14 @@ impl Placement {
             let connect = options.connect.clone().application_name(name);
             DatabaseOptions { connect, max_connections, ..options.clone() }
         };
-        let system = pool("tenantry system", options.max_connections.min(SYSTEM_CONNECTIONS));
-        let system = Connections::with(&system, PATIENCE)?;
+        let login = options.system.clone().unwrap_or_else(|| system_login(&options.connect));
+        let without_user = |name, most: usize| {
+            let max_connections = options.max_connections.min(most);
+            let connect = login.clone().application_name(name);
+            let options = DatabaseOptions { connect, max_connections, ..options.clone() };
+            Connections::with(&options, PATIENCE)
+        };
+        let system = without_user("tenantry system", SYSTEM_CONNECTIONS)?;
         let replica = options.replica.as_ref().map(|connect| {
             let connect = connect.clone().application_name("tenantry");
             Replica::new(&DatabaseOptions { connect, ..options.clone() }).map(Arc::new)
@@ -89,6 +98,7 @@ impl Placement {
                 &pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS)),
                 PATIENCE,
             )?,
+            upkeep: without_user("tenantry upkeep", CONTROL_CONNECTIONS)?,
             people: Arc::default(),
         })
     }
@@ -110,8 +120,9 @@ impl Placement {
     pub fn pools(&self) -> Vec<PoolState> {
         let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
         let replica = self.replica.as_ref().map(|replica| ("replica", replica.connections()));
-        let control = (!self.databases.is_empty()).then_some(("control", &self.control));
-        let pools = pools.into_iter().chain(replica).chain(control);
+        let between = [("control", &self.control), ("upkeep", &self.upkeep)];
+        let between = between.into_iter().filter(|_| !self.databases.is_empty());
+        let pools = pools.into_iter().chain(replica).chain(between);
         pools.map(|(name, pool)| pool.state(name)).chain(self.databases.pools()).collect()
     }
 
@@ -141,9 +152,14 @@ impl Placement {
         &self.system
     }
 
-    /// Where work between databases asks the one that knows all organizations.
+    /// Where a request that is in another database asks the one that knows all organizations.
     pub(super) fn control(&self) -> &Connections {
         &self.control
+    }
+
+    /// Where work between databases asks the one that knows all organizations.
+    pub(super) fn upkeep(&self) -> &Connections {
+        &self.upkeep
     }
 
     /// The databases of organizations' own.
@@ -158,7 +174,7 @@ impl Placement {
         sql: &str,
         values: Option<Values>,
     ) -> Result<Vec<Row>> {
-        ask(&self.control, access, sql, values).await
+        ask(&self.upkeep, access, sql, values).await
     }
 
     /// Told when a person has changed.
@@ -236,7 +252,7 @@ impl Placement {
                 coalesce(extract(epoch FROM now() - oldest_letter), 0)::bigint AS letter_age,
                 coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
             FROM app.backlog()";
-        let rows = ask(&self.probe, Access::Read, sql, None).await?;
+        let rows = ask(&self.system, Access::Read, sql, None).await?;
         let row = rows.first().ok_or_else(|| Error::internal("the backlog answered nothing"))?;
         let number = |column| row.try_get(column).map_err(failed);
         Ok(vec![
@@ -251,7 +267,7 @@ impl Placement {
     ///
     /// When the database cannot be reached.
     pub async fn self_check(&self) -> Result<Vec<Finding>> {
-        self_check(&self.probe).await
+        self_check(&self.probe, &self.system).await
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{
 pub struct DatabaseOptions {
     /// Address, login and session options.
     pub connect: PgConnectOptions,
+    /// The same database in the role of background work; `None`: see [`system_login`](super::connect::system_login).
+    pub system: Option<PgConnectOptions>,
     /// Where to listen for changes, if a pooler stands between; it must keep a connection for as long as it is held.
     pub listen: Option<PgConnectOptions>,
     /// A standby for queries that need not be the freshest.

@@ -1,14 +1,16 @@
 //! What the opening of a request's session asks of a database.
 
-use chrono::{DateTime, Utc};
-use sea_orm::Values;
+use chrono::{DateTime, SubsecRound, Utc};
+use sea_orm::{Value, Values};
 use tokio_postgres::Row;
 
 use super::{
-    Access, Transaction,
+    Access, SecretKeys, Transaction,
     driver::Parameters,
     home::{Home, Schema},
+    open::get,
     pool::Connections,
+    proof::ProofKey,
 };
 use crate::{
     auth::Caller,
@@ -20,7 +22,7 @@ pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
         organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation,
         email_is_current, suspension
-    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7)";
+    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// What the opening asks.
 #[derive(Debug, Hash)]
@@ -31,12 +33,13 @@ pub(super) struct Question {
     claim: Option<String>,
     email: Option<String>,
     issued_at: Option<DateTime<Utc>>,
+    key: ProofKey,
 }
 
 impl Question {
     /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were
     /// checked by the verifier.
-    pub(super) fn new(caller: &Caller, slug: Option<&str>) -> Self {
+    pub(super) fn new(caller: &Caller, slug: Option<&str>, secret: &SecretKeys) -> Self {
         let text = |text: &str| text.replace('\0', "\u{fffd}");
         Self {
             issuer: text(&caller.issuer),
@@ -44,15 +47,17 @@ impl Question {
             path: slug.map(text),
             claim: caller.organization.as_deref().map(text),
             email: caller.email.as_deref().map(text),
-            issued_at: caller.issued_at,
+            issued_at: caller.issued_at.map(|at| at.trunc_subsecs(6)),
+            key: ProofKey::of(secret),
         }
     }
 
     /// The same person, in no organization.
     pub(super) fn outside(&self) -> Self {
-        let Self { issuer, subject, email, issued_at, .. } = self;
+        let Self { issuer, subject, email, issued_at, key, .. } = self;
         let (issuer, subject, email) = (issuer.clone(), subject.clone(), email.clone());
-        Self { issuer, subject, email, issued_at: *issued_at, path: None, claim: None }
+        let (issued_at, key) = (*issued_at, key.clone());
+        Self { issuer, subject, email, issued_at, path: None, claim: None, key }
     }
 
     /// Issuer and subject.
@@ -67,11 +72,16 @@ impl Question {
 
     /// For an organization whose home is called so by the database that is asked.
     pub(super) fn parameters(&self, home: &str) -> Result<Parameters> {
-        let texts = [&self.path, &self.claim, &self.email].map(|text| text.as_deref().into());
-        let [path, claim, email] = texts;
-        let (issuer, subject) = (self.issuer.as_str().into(), self.subject.as_str().into());
-        let issued_at = self.issued_at.into();
-        let values = vec![issuer, subject, path, claim, email, home.into(), issued_at];
+        let (issuer, subject) = (self.issuer.as_str(), self.subject.as_str());
+        let [path, claim, email] =
+            [&self.path, &self.claim, &self.email].map(|text| text.as_deref());
+        let callers = [Some(issuer), Some(subject), path, claim, email];
+        let micros = issued_micros(self.issued_at);
+        let [issuer, subject, path, claim, email] = callers;
+        let proven = [issuer, subject, path, claim, email, micros.as_deref()];
+        let [proven_at, proof] = self.key.prove("open", &proven);
+        let mut values: Vec<Value> = callers.into_iter().map(Into::into).collect();
+        values.extend([home.into(), self.issued_at.into(), proven_at, proof]);
         Ok(Parameters::of(Some(Values(values)))?)
     }
 
@@ -88,8 +98,31 @@ impl Question {
         Transaction::begin_ahead(connections, Access::Read, home.schema(), OPEN, parameters).await
     }
 
-    /// Opens in a database, provided that the organization's home is the one that is named.
+    /// Opens in a database, provided that the organization's home is the one that is named. `system` leads
+    /// to the same database: it learns this server's key there when it does not know it yet.
     pub(super) async fn ask(
+        &self,
+        connections: &Connections,
+        system: &Connections,
+        access: Access,
+        schema: Option<&Schema>,
+        home: &str,
+    ) -> Result<(Transaction, Row)> {
+        let asked = self.ask_once(connections, access, schema, home).await?;
+        if get::<&str>(&asked.1, "outcome")? != "UNPROVEN" {
+            return Self::check_clocks(asked);
+        }
+        // Large, and rare.
+        Box::pin(async {
+            asked.0.roll_back().await;
+            self.key.register(system).await?;
+            let asked = self.ask_once(connections, access, schema, home).await?;
+            Self::check_clocks(asked)
+        })
+        .await
+    }
+
+    async fn ask_once(
         &self,
         connections: &Connections,
         access: Access,
@@ -103,4 +136,21 @@ impl Question {
             rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
         Ok((transaction, row))
     }
+
+    /// Refuses to go on where the database takes the proof for old or early.
+    fn check_clocks(asked: (Transaction, Row)) -> Result<(Transaction, Row)> {
+        if get::<&str>(&asked.1, "outcome")? != "CLOCKS_DIFFER" {
+            return Ok(asked);
+        }
+        tracing::error!(
+            "the clocks of this server and of the database differ by more than five minutes: \
+             no session can be opened. Synchronize both with NTP."
+        );
+        Err(Error::unavailable("the clocks of the server and of the database differ"))
+    }
+}
+
+/// When a token was issued, as the proof of its caller says it.
+pub(super) fn issued_micros(issued_at: Option<DateTime<Utc>>) -> Option<String> {
+    issued_at.map(|at| at.timestamp_micros().to_string())
 }

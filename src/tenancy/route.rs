@@ -1,33 +1,26 @@
 //! The way to an organization: begins where it was last found, and goes after it when it has moved.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use entity::{OrgRole, OrganizationId};
-use sea_orm::{ActiveEnum, Values};
+use entity::OrganizationId;
+use sea_orm::Values;
 use tokio_postgres::Row;
 
 use super::{
     Access, Placement, Transaction,
     dedicated::{Dedicated, ask},
     driver::{Parameters, failed},
-    home::{ELSEWHERE, Home},
+    home::Home,
     open::get,
     question::Question,
 };
 use crate::error::{Error, Result};
 
-/// Goes on inside an organization, whoever was let in before, and tells where it lives.
-const ENTER: &str =
-    "SELECT home, home_version, home_generation, suspension FROM auth.enter_organization($1, $2)";
-
 const COPY_OF_PERSON: &str = "SELECT auth.copy_of_person($1)::text AS person";
 const BRING_PERSON: &str = "SELECT auth.bring_person($1::text::jsonb)";
 
 /// An organization moves once in a while, and each move may be found in two steps.
-const MOST_MOVES: usize = 5;
-
-/// How long the system waits for another database.
-const ONWARD_WAIT: Duration = Duration::from_secs(3);
+pub(super) const MOST_MOVES: usize = 5;
 
 /// A transaction that was begun, and what the opening said.
 pub(super) struct Begun {
@@ -65,8 +58,9 @@ pub(super) async fn begin(
             }
             continue;
         }
+        let (requests, system) = (placement.requests(), placement.system());
         let (transaction, row) =
-            question.ask(placement.requests(), access, home.schema(), &home.name()).await?;
+            question.ask(requests, system, access, home.schema(), &home.name()).await?;
         let Some(found) = elsewhere(&row, &home)? else {
             return Ok(Begun { transaction, row, home, database: None });
         };
@@ -111,7 +105,7 @@ pub(super) fn elsewhere(row: &Row, home: &Home) -> Result<Option<Home>> {
     Ok((told != *home).then_some(told))
 }
 
-fn told(row: &Row, organization: OrganizationId) -> Result<Home> {
+pub(super) fn told(row: &Row, organization: OrganizationId) -> Result<Home> {
     Home::told(get(row, "home")?, get(row, "home_version")?, organization)
 }
 
@@ -126,7 +120,9 @@ async fn look_in_database(
 ) -> Result<Found> {
     let there = async {
         let database = placement.database(name).await?;
-        let asked = question.ask(database.requests(), access, None, &Home::Shared.name()).await?;
+        let (requests, system) = (database.requests(), database.system());
+        let home = Home::Shared.name();
+        let asked = question.ask(requests, system, access, None, &home).await?;
         Ok::<_, Error>((database, asked))
     };
     let there = match there.await {
@@ -145,7 +141,8 @@ async fn look_in_database(
         Err(error) => Err(error),
     };
     // No home has this name, so that nothing is opened.
-    let (transaction, row) = question.ask(placement.requests(), access, None, "").await?;
+    let (requests, system) = (placement.requests(), placement.system());
+    let (transaction, row) = question.ask(requests, system, access, None, "").await?;
     if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
         return Ok(refused(transaction, row));
     }
@@ -185,7 +182,7 @@ pub(super) async fn bring_person(
 ) -> Result<()> {
     let parameters = Parameters::of(Some(Values(vec![user.into()])))?;
     let (control, rows) =
-        Transaction::begin(placement.control(), Access::Write, None, COPY_OF_PERSON, &parameters)
+        Transaction::begin(placement.upkeep(), Access::Write, None, COPY_OF_PERSON, &parameters)
             .await?;
     if let Some(person) = person(&rows)? {
         // Whoever has one of these connections in hand waits for none of the control database.
@@ -203,7 +200,7 @@ fn person(rows: &[Row]) -> Result<Option<String>> {
 
 /// Ends a move between the control database and another that was interrupted between the two commits of its switch. Whoever lets an
 /// organization go has brought everything to the other side before, so that this may be done by everybody, and more than once.
-async fn settle(
+pub(super) async fn settle(
     placement: &Placement,
     database: &Dedicated,
     organization: OrganizationId,
@@ -229,170 +226,4 @@ async fn settle(
             organization.0
         ))),
     }
-}
-
-/// What [`ENTER`] said.
-struct Entered {
-    home: Home,
-    /// Not in this database.
-    elsewhere: bool,
-    generation: Option<i64>,
-    suspended: bool,
-}
-
-fn entered(rows: &[Row], organization: Option<OrganizationId>) -> Result<Entered> {
-    let shared =
-        |generation| Entered { home: Home::Shared, elsewhere: false, generation, suspended: false };
-    let (Some(row), Some(organization)) = (rows.first(), organization) else {
-        return Ok(shared(None));
-    };
-    let suspended = get::<Option<&str>>(row, "suspension")?.is_some();
-    let entered = Entered { suspended, ..shared(get(row, "home_generation")?) };
-    if get::<&str>(row, "home")? == ELSEWHERE {
-        return Ok(Entered { elsewhere: true, ..entered });
-    }
-    Ok(Entered { home: told(row, organization)?, ..entered })
-}
-
-/// The parameters of [`ENTER`]; without an organization it leaves the one before.
-fn entering(organization: Option<OrganizationId>, role: Option<OrgRole>) -> Values {
-    Values(vec![organization.map(|id| id.0).into(), role.map(|role| role.to_value()).into()])
-}
-
-/// Another transaction, in which a session goes on.
-pub(super) struct Onward {
-    pub(super) transaction: Transaction,
-    pub(super) database: Arc<Dedicated>,
-}
-
-/// Goes on inside an organization: in this transaction, in its tables, or (if it lives in another database) in another one. `user` is
-/// who goes there; nobody, where the system does.
-pub(super) async fn enter(
-    placement: &Placement,
-    transaction: &Transaction,
-    organization: OrganizationId,
-    role: Option<OrgRole>,
-    user: Option<uuid::Uuid>,
-) -> Result<Option<Onward>> {
-    let answer = transaction.query(ENTER, Some(entering(Some(organization), role))).await?;
-    let Entered { home, elsewhere, generation, suspended } =
-        entered(&answer.rows, Some(organization))?;
-    if suspended {
-        return Err(Error::OrganizationSuspended);
-    }
-    if elsewhere {
-        return Err(Error::unavailable("the organization is being moved"));
-    }
-    let Home::Database(name) = home else {
-        transaction.go_to(home.schema()).await?;
-        return Ok(None);
-    };
-    let onward = async {
-        let database = placement.database(&name).await?;
-        let connections = if user.is_some() { database.requests() } else { database.system() };
-        let person = match user {
-            Some(user) => {
-                let values = Some(Values(vec![user.into()]));
-                let rows = transaction.query(COPY_OF_PERSON, values).await?.rows;
-                Some((person(&rows)?.ok_or(Error::OrganizationNotFound)?, user))
-            }
-            None => None,
-        };
-        for _ in 0..MOST_MOVES {
-            let parameters = Parameters::of(Some(entering(Some(organization), role)))?;
-            let (fresh, rows) =
-                Transaction::begin(connections, Access::Write, None, ENTER, &parameters).await?;
-            let there = entered(&rows, Some(organization))?;
-            if there.elsewhere {
-                fresh.roll_back().await;
-                settle(placement, &database, organization, (generation, there.generation)).await?;
-                continue;
-            }
-            if let Some((person, user)) = &person {
-                let sql = "SELECT auth.bring_person($1::text::jsonb), set_config('app.current_user_id', $2, true)";
-                let values = vec![person.as_str().into(), user.to_string().into()];
-                fresh.query(sql, Some(Values(values))).await?;
-            }
-            return Ok(Some(Onward { transaction: fresh, database }));
-        }
-        Err(Error::unavailable("the organization is being moved"))
-    };
-    // Large, and rare. The system has few connections, and one of them in hand.
-    let patience = if user.is_some() { Duration::MAX } else { ONWARD_WAIT };
-    Box::pin(tokio::time::timeout(patience, onward)).await.map_err(|_| {
-        Error::unavailable("a database in which an organization lives does not answer")
-    })?
-}
-
-/// Begins for work without a person in a database of organizations' own, in none of these.
-pub(super) async fn begin_in(
-    placement: &Placement,
-    access: Access,
-    database: &Dedicated,
-) -> Result<Transaction> {
-    let parameters = Parameters::of(Some(entering(None, None)))?;
-    let (_, transaction, _) = begin_there(placement, access, database.name(), &parameters).await?;
-    Ok(transaction)
-}
-
-/// Begins for work without a person, where the organization lives; without one, in the control database.
-pub(super) async fn begin_system(
-    placement: &Placement,
-    access: Access,
-    organization: Option<OrganizationId>,
-) -> Result<(Transaction, Option<Arc<Dedicated>>)> {
-    let key = organization.map(|organization| organization.0.to_string());
-    let mut home = placement.homes().guess(key.as_deref());
-    let mut is_guess = true;
-    for _ in 0..MOST_MOVES {
-        // Also without one: nothing of another transaction may hold here.
-        let parameters = Parameters::of(Some(entering(organization, None)))?;
-        let begun = match &home {
-            Home::Database(name) => begin_there(placement, access, name, &parameters).await,
-            _ => Transaction::begin(placement.system(), access, None, ENTER, &parameters)
-                .await
-                .map(|(transaction, rows)| (None, transaction, rows)),
-        };
-        let (database, transaction, rows) = match begun {
-            // It may live elsewhere by now.
-            Err(_) if is_guess && matches!(home, Home::Database(_)) => {
-                (is_guess, home) = (false, Home::Shared);
-                continue;
-            }
-            begun => begun?,
-        };
-        is_guess = false;
-        let mut there = entered(&rows, organization)?;
-        if let (Home::Shared | Home::Schema(_), false) = (&there.home, there.elsewhere) {
-            transaction.go_to(there.home.schema()).await?;
-            return Ok((transaction, database));
-        }
-        transaction.roll_back().await;
-        if let (Some(database), Some(organization)) = (database, organization) {
-            let values = Some(entering(Some(organization), None));
-            let rows = placement.ask_control(Access::Read, ENTER, values).await?;
-            let ours = entered(&rows, Some(organization))?;
-            if ours.home == home {
-                let generations = (ours.generation, there.generation);
-                settle(placement, &database, organization, generations).await?;
-            }
-            there = ours;
-        }
-        placement.homes().learn(key.as_deref().unwrap_or_default(), &there.home);
-        home = there.home;
-    }
-    Err(Error::unavailable("the organization is being moved"))
-}
-
-async fn begin_there(
-    placement: &Placement,
-    access: Access,
-    name: &str,
-    parameters: &Parameters,
-) -> Result<(Option<Arc<Dedicated>>, Transaction, Vec<Row>)> {
-    let database = placement.database_for_system(name).await?;
-    let begun = Transaction::begin(database.system(), access, None, ENTER, parameters).await;
-    database.answered(begun.is_ok());
-    let (transaction, rows) = begun?;
-    Ok((Some(database), transaction, rows))
 }

@@ -4,11 +4,16 @@
 
 use std::fmt;
 
-use migration::{placement::SCHEMA_VERSION, roles::APP_SETTINGS};
+use migration::{
+    SYSTEM_ROLE,
+    placement::SCHEMA_VERSION,
+    roles::{APP_SETTINGS, CARRIER_PARAMETER},
+};
 use sea_orm::Values;
 
 use super::{
     Access, Transaction,
+    dedicated::ask,
     driver::{Parameters, failed},
     pool::Connections,
 };
@@ -57,7 +62,34 @@ impl fmt::Display for Finding {
 /// # Errors
 ///
 /// When the catalogue cannot be read.
-pub(super) async fn self_check(connections: &Connections) -> Result<Vec<Finding>> {
+pub(super) async fn self_check(app: &Connections, system: &Connections) -> Result<Vec<Finding>> {
+    let mut findings = catalogue(app).await?;
+    findings.extend(login_of_system(system).await);
+    Ok(findings)
+}
+
+/// Whether background work logs in, and in its own role.
+async fn login_of_system(system: &Connections) -> Option<Finding> {
+    let asked = ask(system, Access::Read, "SELECT current_user::text AS role", None).await;
+    let role = asked.and_then(|rows| {
+        let role = rows.first().map(|row| row.try_get::<_, String>("role")).transpose();
+        Ok(role.map_err(failed)?.unwrap_or_default())
+    });
+    let problem = match role {
+        Ok(role) if role == SYSTEM_ROLE => return None,
+        Ok(role) => format!("is not the role of background work, which logs in as {role}"),
+        Err(error) => format!("cannot log in: {}", error.cause()),
+    };
+    Some(Finding {
+        severity: Severity::Fault,
+        subject: format!("role {SYSTEM_ROLE}"),
+        problem,
+        remedy: "set SYSTEM_DATABASE_URL, or run tenantry migrate with the DATABASE_URL of servers"
+            .to_owned(),
+    })
+}
+
+async fn catalogue(connections: &Connections) -> Result<Vec<Finding>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let [(_, search_path), ..] = APP_SETTINGS;
     let values = vec![
@@ -67,6 +99,7 @@ pub(super) async fn self_check(connections: &Connections) -> Result<Vec<Finding>
         texts(&APP_SETTINGS.map(|(name, _)| name)).into(),
         texts(&APP_SETTINGS.map(|(_, value)| value)).into(),
         SCHEMA_VERSION.into(),
+        CARRIER_PARAMETER.into(),
     ];
     let parameters = Parameters::of(Some(Values(values)))?;
     let (transaction, rows) =

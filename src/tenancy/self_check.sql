@@ -1,9 +1,13 @@
--- What stands between tenants, looked at from the app role: one row a finding, none when all is well.
+-- What stands between tenants, looked at from the app role: one row a finding, none when all is well. What the
+-- role of background work may do is looked at as well.
 -- Columns: severity ('fault' or 'warning'), subject, problem, remedy.
 WITH
 me AS (
-    SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = current_user
+    SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles
+    WHERE rolname IN (current_user, 'tenantry_system')
 ),
+-- Those of them whom policies bind.
+bound AS (SELECT * FROM me WHERE rolname = current_user OR NOT rolsuper),
 -- The shared schemas, and those of one organization each.
 ours AS (
     SELECT n.oid, n.nspname, n.nspowner, n.nspacl, o.id AS organization_id,
@@ -28,29 +32,29 @@ tenant AS (
        OR (a.attname = 'id' AND b.relname = 'organizations')
 ),
 command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')),
--- What the app role may use of a table at all.
+-- What a role may use of a table at all, or of some of its columns.
 usable AS (
-    SELECT b.*, k.privilege FROM base b CROSS JOIN command k WHERE has_table_privilege(b.oid, k.privilege)
+    SELECT b.*, k.privilege, r.rolname FROM base b CROSS JOIN command k CROSS JOIN bound r
+    WHERE has_table_privilege(r.oid, b.oid, k.privilege)
+       OR (k.privilege <> 'DELETE' AND has_any_column_privilege(r.oid, b.oid, k.privilege))
 ),
 -- The only conditions that a policy may have: any other lets more through, or nothing. Without white space and without the name of
 -- the schema that the search_path leads to.
 expected AS (
-    SELECT t.oid, t.attnum, format($$(%s=(SELECT(NULLIF(current_setting('app.current_org_id'::text,true),''::text))::uuidAS"nullif"))$$,
-                                   t.owner_column) AS condition
+    SELECT t.oid, t.attnum, format('(%s=(SELECTcurrent_organization()AScurrent_organization))', t.owner_column) AS condition
     FROM tenant t
     UNION ALL
-    SELECT oid, 0, $$((id=(SELECT(NULLIF(current_setting('app.current_user_id'::text,true),''::text))::uuidAS"nullif"))$$
-             || $$OR(EXISTS(SELECTFROMorganization_membersmWHERE((m.organization_id=(SELECT(NULLIF(current_setting($$
-             || $$'app.current_org_id'::text,true),''::text))::uuidAS"nullif"))AND(m.user_id=users.id)))))$$
+    SELECT oid, 0, '((id=(SELECTcurrent_user_id()AScurrent_user_id))OR(EXISTS(SELECTFROMorganization_membersmWHERE'
+             || '((m.organization_id=(SELECTcurrent_organization()AScurrent_organization))AND(m.user_id=users.id)))))'
     FROM base WHERE name = 'auth.users'
 ),
--- The permissive policies that let the app role in, each condition by itself.
+-- The permissive policies that let one of the roles in, each condition by itself.
 permission AS (
     SELECT p.oid, e.is_check, e.tree::text AS tree, coalesce(x.attnum, -1) AS attnum
     FROM pg_policy p JOIN base b ON b.oid = p.polrelid LEFT JOIN expected x ON x.oid = p.polrelid
     CROSS JOIN LATERAL (VALUES (false, p.polqual), (true, p.polwithcheck)) e (is_check, tree)
     WHERE p.polpermissive AND e.tree IS NOT NULL
-      AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))
+      AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) CROSS JOIN bound WHERE r.oid = 0 OR pg_has_role(bound.oid, r.oid, 'USAGE'))
 ),
 -- The same tree with the owner's column at the same place is the same condition: of the many schemas only one need be made readable.
 example AS (
@@ -63,7 +67,7 @@ judged AS MATERIALIZED (
 ),
 -- Each for the commands it covers, and whether it holds rows to the organization.
 policy AS (
-    SELECT p.polrelid, p.polname, k.privilege, j.holds
+    SELECT p.polrelid, p.polname, p.polroles, k.privilege, j.holds
     FROM judged j CROSS JOIN unnest(j.alike) a (oid) JOIN pg_policy p ON p.oid = a.oid
     JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
 ),
@@ -79,12 +83,24 @@ held AS MATERIALIZED (
     WHERE pg_get_expr(c.conbin, c.conrelid) = format('(%I = %L::uuid)', t.owner_column, t.organization_id)
 ),
 routine AS (
-    SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
+    SELECT p.oid, p.proname, p.provolatile,
+           format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable,
            -- A trigger's needs no permission, and cannot be called.
-           p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable, n.organization_id
+           p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable,
+           p.prorettype <> 'trigger'::regtype AND has_function_privilege('tenantry_system', p.oid, 'EXECUTE') AS for_system, n.organization_id
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
+),
+-- The functions through which policies read the session, and the only bodies that they may have: that of a
+-- parameter ($7) that the owner alone can set, or that of a setting.
+reader AS (
+    SELECT r.*, coalesce(pg_get_function_sqlbody(r.oid), '') AS body, c.guarded, c.plain
+    FROM routine r CROSS JOIN LATERAL (
+        SELECT format('RETURN (NULLIF(split_part(current_setting(%L::text), ''_''::text, %s), ''''::text))::uuid', $7, x.place) AS guarded,
+               format('RETURN (NULLIF(current_setting(%L::text, true), ''''::text))::uuid', x.setting) AS plain
+        FROM (VALUES ('current_organization', 2, 'app.current_org_id'), ('current_user_id', 3, 'app.current_user_id')) x (name, place, setting)
+        WHERE x.name = r.proname) c
 ),
 -- What of other schemas the app role can use: nothing of it should lead to tenants.
 elsewhere AS (
@@ -94,7 +110,7 @@ elsewhere AS (
 ),
 finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'role ' || me.rolname, power.problem,
-           CASE me.rolname WHEN 'tenantry_app' THEN 'ALTER ROLE tenantry_app ' || power.remedy
+           CASE WHEN me.rolname IN ('tenantry_app', 'tenantry_system') THEN format('ALTER ROLE %I %s', me.rolname, power.remedy)
                 ELSE 'log in as tenantry_app' END
     FROM me CROSS JOIN LATERAL (VALUES
         (rolsuper, 'is a superuser, whom row-level security does not bind', 'NOSUPERUSER'),
@@ -127,7 +143,9 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'table ' || u.name, 'has no policy for ' || u.privilege || ', which the role may use',
            'create a policy on organization_id, or REVOKE ' || u.privilege
     FROM usable u JOIN expected e ON e.oid = u.oid
-    WHERE u.relrowsecurity AND (u.oid, u.privilege) NOT IN (SELECT polrelid, privilege FROM policy)
+    WHERE u.relrowsecurity AND u.rolname = current_user AND (u.oid, u.privilege) NOT IN (
+        SELECT polrelid, privilege FROM policy
+        WHERE EXISTS (SELECT FROM unnest(polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE')))
     UNION ALL
     SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
            format('DROP POLICY %I ON %s', p.polname, b.name)
@@ -140,7 +158,7 @@ finding (severity, subject, problem, remedy) AS (
     WHERE t.organization_id IS NOT NULL AND t.oid NOT IN (SELECT unnest(alike) FROM held)
     UNION ALL
     SELECT 'fault', 'table ' || u.name, 'is no tenant''s, and lets the role ' || u.privilege,
-           format('REVOKE %s ON %s FROM %I', u.privilege, u.name, current_user)
+           format('REVOKE %s ON %s FROM %I', u.privilege, u.name, u.rolname)
     FROM usable u
     WHERE u.oid NOT IN (SELECT oid FROM tenant)
       AND NOT (u.privilege = 'SELECT' AND (u.name = ANY ($2) OR u.name = 'auth.users'))
@@ -151,14 +169,41 @@ finding (severity, subject, problem, remedy) AS (
     WHERE k.privilege <> 'SELECT' AND has_table_privilege(c.oid, k.privilege)
     UNION ALL
     SELECT 'fault', 'table ' || b.name, 'grants ' || x.privilege || ' to the role',
-           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, current_user)
-    FROM base b CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) x (privilege)
-    WHERE has_table_privilege(b.oid, x.privilege)
+           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, r.rolname)
+    FROM base b CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) x (privilege) CROSS JOIN bound r
+    WHERE has_table_privilege(r.oid, b.oid, x.privilege)
     UNION ALL
     SELECT 'fault', 'table ' || b.name, 'lets the role ' || x.privilege || ' audit rows',
-           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, current_user)
-    FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege)
-    WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_table_privilege(b.oid, x.privilege)
+           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, r.rolname)
+    FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege) CROSS JOIN bound r
+    WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_table_privilege(r.oid, b.oid, x.privilege)
+    UNION ALL
+    SELECT 'fault', 'table ' || b.name, format('lets %I write the %s of audit rows', r.rolname, a.attname),
+           format('REVOKE INSERT ON %s FROM %I; run tenantry migrate', b.name, r.rolname)
+    FROM base b CROSS JOIN bound r JOIN pg_attribute a ON a.attrelid = b.oid AND a.attname IN ('id', 'actor_id', 'actor_name', 'created_at')
+    WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_column_privilege(r.oid, b.oid, a.attnum, 'INSERT')
+      AND NOT (r.rolname = 'tenantry_system' AND a.attname = 'actor_name')
+    UNION ALL
+    SELECT 'fault', 'role ' || r.rolname, 'may set the parameter ' || g.parname, format('REVOKE SET ON PARAMETER %s FROM %I', g.parname, r.rolname)
+    FROM pg_parameter_acl g CROSS JOIN bound r
+    WHERE NOT r.rolsuper AND has_parameter_privilege(r.oid, g.parname, 'SET')
+    UNION ALL
+    SELECT 'fault', 'function ' || name, 'does not read the session of the transaction alone', 'run tenantry migrate'
+    FROM reader
+    WHERE body NOT IN (guarded, plain) OR prosecdef OR proconfig IS NOT NULL OR provolatile <> 's'
+       OR proowner <> (SELECT oid FROM pg_roles WHERE rolname = 'tenantry_owner')
+    UNION ALL
+    SELECT 'fault', 'function ' || name, format('reads the parameter %s, which tenantry_owner may not set', $7),
+           format('GRANT SET ON PARAMETER %s TO tenantry_owner; or run tenantry migrate', $7)
+    FROM reader WHERE body = guarded AND NOT has_parameter_privilege('tenantry_owner', $7, 'SET')
+    UNION ALL
+    SELECT 'warning', 'function ' || name, 'reads a setting that SQL of the role can change',
+           format('GRANT SET ON PARAMETER %s TO tenantry_owner, as a superuser, and run tenantry migrate', $7)
+    FROM reader WHERE body = plain
+    UNION ALL
+    SELECT 'fault', 'function ' || name, 'is for background work, and the role may execute it',
+           format('REVOKE EXECUTE ON FUNCTION %s FROM %I', name, current_user)
+    FROM routine WHERE prosecdef AND for_system AND executable
     UNION ALL
     SELECT DISTINCT 'fault', 'relation ' || r.name, 'grants ' || a.privilege_type || ' to PUBLIC',
            format('REVOKE ALL ON %s FROM PUBLIC', r.name)
@@ -166,7 +211,7 @@ finding (severity, subject, problem, remedy) AS (
     UNION ALL
     SELECT 'fault', 'schema ' || nspname, 'lets the role create objects in it',
            format('REVOKE CREATE ON SCHEMA %I FROM %I', nspname, current_user)
-    FROM ours WHERE has_schema_privilege(oid, 'CREATE')
+    FROM ours WHERE has_schema_privilege(oid, 'CREATE') OR has_schema_privilege('tenantry_system', oid, 'CREATE')
     UNION ALL
     SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER without a pinned search_path that ends in pg_temp',
            format('ALTER FUNCTION %s SET search_path = …, pg_temp', name)
@@ -179,7 +224,7 @@ finding (severity, subject, problem, remedy) AS (
     UNION ALL
     SELECT 'fault', 'function ' || name, 'cannot be executed by the role, which needs it',
            format('GRANT EXECUTE ON FUNCTION %s TO %I', name, current_user)
-    FROM routine WHERE prosecdef AND NOT executable
+    FROM routine WHERE prosecdef AND NOT executable AND NOT for_system
     UNION ALL
     SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER and executable by PUBLIC',
            format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', name)
@@ -276,5 +321,5 @@ finding (severity, subject, problem, remedy) AS (
 )
 SELECT severity, subject, problem, remedy FROM finding
 -- For somebody to whom nothing is forbidden nothing else can be judged, and the remedies would do harm.
-WHERE subject LIKE 'role %' OR NOT EXISTS (SELECT FROM me WHERE rolsuper)
+WHERE subject LIKE 'role %' OR NOT EXISTS (SELECT FROM me WHERE rolsuper AND rolname = current_user)
 ORDER BY severity, subject LIKE 'role %' DESC, subject, problem

@@ -9,7 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use entity::{OrgRole, OrganizationId, UserId, organization};
+use entity::{InvitationId, OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
     abroad::Abroad,
     change::Changes,
     driver::to_proxy_row,
+    entrance::{Invited, enter_invited},
     open::Opening,
-    route::enter,
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
@@ -179,21 +179,56 @@ impl Session {
         }
     }
 
-    /// Goes on in another organization, whose settings now hold: a new one, or one just joined.
+    fn set_tenant(&self, tenant: Tenant) {
+        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
+        self.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Goes on in an organization that does not exist yet, as its owner, and returns its id.
     ///
     /// # Errors
     ///
-    /// When the organization is suspended, or the statement fails.
-    pub async fn enter(&self, organization_id: OrganizationId, role: OrgRole) -> Result<()> {
-        let tenant = Tenant { organization_id, role, suspension: None };
-        let (placement, user) = (self.opening.placement(), self.viewer.user_id.0);
-        let onward =
-            enter(placement, &self.transaction, organization_id, Some(role), Some(user)).await?;
+    /// When the statement fails.
+    pub async fn begin_organization(&self) -> Result<OrganizationId> {
+        let sql = "SELECT auth.begin_organization() AS id";
+        let row = self.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+        let row = row.ok_or_else(|| Error::internal("no organization was begun"))?;
+        let organization_id = row.try_get("", "id")?;
+        // The session may come from an organization with its own schema.
+        self.transaction.go_to(None).await?;
+        self.set_tenant(Tenant { organization_id, role: OrgRole::Owner, suspension: None });
+        Ok(organization_id)
+    }
+
+    /// Goes on in the organization of an open invitation to a verified address of the caller, by the hash of
+    /// its token, with the rights of a viewer; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the organization is suspended or cannot be reached, or a statement fails.
+    pub async fn enter_invited(&self, token_hash: &[u8]) -> Result<Option<InvitationId>> {
+        let (placement, question) = (self.opening.placement(), self.opening.question());
+        let (transaction, user) = (&self.transaction, self.viewer.user_id.0);
+        let invited = enter_invited(placement, transaction, question, user, token_hash).await?;
+        let Some(Invited { organization_id, invitation_id, onward }) = invited else {
+            return Ok(None);
+        };
         if let Some(onward) = onward {
             self.abroad.go(&self.transaction, onward);
         }
-        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
-        self.entered.fetch_add(1, Ordering::Relaxed);
+        self.set_tenant(Tenant { organization_id, role: OrgRole::Viewer, suspension: None });
+        Ok(Some(invitation_id))
+    }
+
+    /// Goes on in the current organization in the role that the caller was just given there.
+    ///
+    /// # Errors
+    ///
+    /// Without an organization, or when the statement fails.
+    pub async fn assume_role(&self, role: OrgRole) -> Result<()> {
+        let tenant = self.tenant().ok_or(Error::OrganizationRequired)?;
+        self.execute_unprepared("SELECT auth.refresh_role()").await?;
+        self.set_tenant(Tenant { role, ..tenant });
         Ok(())
     }
 

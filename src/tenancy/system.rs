@@ -8,7 +8,7 @@ use super::{
     abroad::Abroad,
     change::Changes,
     dedicated::Dedicated,
-    route::{begin_in, begin_system, enter},
+    entrance::{begin_in, begin_system, enter},
     scope::{Actor, Scope, connection_of_transaction},
 };
 use crate::{
@@ -136,7 +136,7 @@ impl SystemSession {
     ///
     /// When the statement fails.
     pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
-        let onward = enter(&self.placement, &self.transaction, organization, None, None).await?;
+        let onward = enter(&self.placement, &self.transaction, organization).await?;
         if let Some(onward) = onward {
             self.abroad.go(&self.transaction, onward);
         }

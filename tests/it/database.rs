@@ -72,12 +72,12 @@ fn what_a_program_does_not_know_is_told_from_what_a_database_lacks() {
 }
 
 #[tokio::test]
-async fn the_two_roles_are_made_with_no_more_than_they_need() {
+async fn the_roles_are_made_with_no_more_than_they_need() {
     let database = Database::create().await;
     let mut connection = database.connect_admin().await;
     let roles: Vec<(String, bool, bool, bool)> = sqlx::query_as(
         "SELECT rolname::text, rolcanlogin, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication, rolinherit
-         FROM pg_roles WHERE rolname IN ('tenantry_app', 'tenantry_owner') ORDER BY 1",
+         FROM pg_roles WHERE rolname LIKE 'tenantry\\_%' ORDER BY 1",
     )
     .fetch_all(&mut connection)
     .await
@@ -86,7 +86,8 @@ async fn the_two_roles_are_made_with_no_more_than_they_need() {
         roles,
         [
             ("tenantry_app".to_owned(), true, false, false),
-            ("tenantry_owner".to_owned(), false, false, true)
+            ("tenantry_owner".to_owned(), false, false, true),
+            ("tenantry_system".to_owned(), true, false, false),
         ]
     );
 }
@@ -108,6 +109,7 @@ fn a_role_that_could_pass_by_the_policies_is_refused() {
             ("tenantry_app", "BYPASSRLS"),
             ("tenantry_app", "CREATEROLE"),
             ("tenantry_owner", "BYPASSRLS"),
+            ("tenantry_system", "BYPASSRLS"),
         ] {
             let alter = |word: String| AssertSqlSafe(format!("ALTER ROLE {role} {word}"));
             connection.execute(alter(power.to_owned())).await.unwrap();

@@ -10,6 +10,7 @@ use crate::{
 
 async fn check(database: &Database, role: &str) -> Vec<Finding> {
     let options = DatabaseOptions {
+        system: None,
         listen: None,
         replica: None,
         dedicated: Vec::new(),
@@ -31,7 +32,11 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
         .execute(&format!(
             "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET search_path TO app, auth, billing, audit, pg_temp;
              GRANT USAGE ON SCHEMA app, auth, billing, audit, migration TO {role};
-             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app, auth, billing, audit TO {role};
+             DO $do$ DECLARE f regprocedure; BEGIN
+                 FOR f IN SELECT oid FROM pg_proc WHERE pronamespace IN ('app'::regnamespace, 'auth'::regnamespace)
+                          AND has_function_privilege('tenantry_app', oid, 'EXECUTE')
+                 LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {role}', f); END LOOP;
+             END $do$;
              ALTER ROLE {role} SET jit TO off; ALTER ROLE {role} SET statement_timeout TO '10s';
              ALTER ROLE {role} SET lock_timeout TO '5s'; ALTER ROLE {role} SET TimeZone TO 'UTC';
              ALTER ROLE {role} SET idle_in_transaction_session_timeout TO '15s';
@@ -180,12 +185,16 @@ async fn a_policy_that_lets_more_through() {
     let leaky = "has the policy";
     for sql in [
         "CREATE POLICY leaky ON app.projects FOR SELECT TO ROLE
-             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid) OR true)",
+             USING (organization_id = (SELECT app.current_organization()) OR true)",
         // One half of a policy does not vouch for the other.
         "CREATE POLICY leaky ON app.projects FOR UPDATE TO ROLE
-             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))
+             USING (organization_id = (SELECT app.current_organization()))
              WITH CHECK (true)",
         "CREATE POLICY leaky ON auth.users FOR SELECT TO ROLE USING (true)",
+        // A setting is anybody's to change.
+        "CREATE POLICY leaky ON app.projects FOR SELECT TO ROLE
+             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))",
+        "CREATE POLICY leaky ON app.projects FOR SELECT TO tenantry_system USING (true)",
     ] {
         fault(sql, &[leaky]).await;
     }
@@ -235,6 +244,55 @@ async fn a_function_that_the_role_lacks() {
     fault(
         "REVOKE EXECUTE ON FUNCTION auth.viewer_memberships FROM ROLE",
         &["function auth.viewer_memberships() cannot be executed by the role"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_can_be_forged() {
+    for (sql, expected) in [
+        (
+            "CREATE OR REPLACE FUNCTION app.current_organization() RETURNS uuid LANGUAGE sql STABLE
+                 RETURN nullif(current_setting('app.any', true), '')::uuid",
+            "function app.current_organization() does not read the session",
+        ),
+        (
+            "ALTER FUNCTION auth.current_user_id OWNER TO ROLE",
+            "function auth.current_user_id() does not read the session",
+        ),
+        (
+            "GRANT SET ON PARAMETER session_replication_role TO ROLE",
+            "role ROLE may set the parameter session_replication_role",
+        ),
+        (
+            "GRANT EXECUTE ON FUNCTION auth.enter_organization TO ROLE",
+            "auth.enter_organization(p_organization uuid, OUT home text, OUT home_version text, OUT home_generation bigint) is for background work",
+        ),
+        (
+            "GRANT INSERT ON audit.audit_logs TO ROLE",
+            "lets ROLE write the created_at of audit rows",
+        ),
+        (
+            "GRANT INSERT (actor_id) ON audit.audit_logs TO tenantry_system",
+            "lets tenantry_system write the actor_id of audit rows",
+        ),
+        (
+            "GRANT SELECT ON auth.identities TO tenantry_system",
+            "table auth.identities is no tenant's, and lets the role SELECT",
+        ),
+    ] {
+        fault(sql, &[expected]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_in_plain_settings_is_a_warning() {
+    planted(
+        "CREATE OR REPLACE FUNCTION app.current_organization() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
+             RETURN nullif(current_setting('app.current_org_id', true), '')::uuid",
+        Severity::Warning,
+        &["function app.current_organization() reads a setting that SQL of the role can change; \
+           remedy: GRANT SET ON PARAMETER backtrace_functions TO tenantry_owner, as a superuser, and run tenantry migrate"],
     )
     .await;
 }
@@ -372,14 +430,14 @@ async fn a_policy_of_a_schema_that_lets_more_through() {
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT TO ROLE USING (true)",
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT USING (organization_id IS NOT NULL)",
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR UPDATE TO ROLE
-             USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))
+             USING (organization_id = (SELECT app.current_organization()))
              WITH CHECK (true)",
         // The right condition about another column.
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT TO ROLE
-             USING (id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))",
+             USING (id = (SELECT app.current_organization()))",
         // Right in every other table; here the column of that name is another one.
         "CREATE POLICY leaky ON ORG_SCHEMA.organizations FOR SELECT TO ROLE
-             USING (id = (SELECT nullif(current_setting('app.current_user_id', true), '')::uuid))",
+             USING (id = (SELECT auth.current_user_id()))",
     ] {
         fault(sql, &["has the policy leaky, which does not hold rows to the organization"]).await;
     }

@@ -8,6 +8,7 @@ use crate::support::{
     App,
     database::Database,
     placement::{ACME, GLOBEX, housed, settled},
+    sessions::act,
 };
 
 const COMMANDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
@@ -22,7 +23,8 @@ struct Table {
 async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
     let rows = sqlx::query(
         "SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname AS column,
-                ARRAY(SELECT p FROM unnest($1::text[]) p WHERE has_table_privilege('tenantry_app', c.oid, p)) AS allowed
+                ARRAY(SELECT p FROM unnest($1::text[]) p WHERE has_table_privilege('tenantry_app', c.oid, p)
+                      OR p = 'INSERT' AND has_any_column_privilege('tenantry_app', c.oid, p)) AS allowed
          FROM pg_class c
          JOIN pg_namespace n ON n.oid = c.relnamespace
          JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
@@ -132,10 +134,7 @@ fn foreign_row(table: &str) -> String {
 
 async fn enter(connection: &mut PgConnection, organization: Option<&str>) {
     connection.execute("BEGIN").await.unwrap();
-    if let Some(organization) = organization {
-        let sql = format!("SELECT set_config('app.current_org_id', '{organization}', true)");
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
-    }
+    act(connection, organization, None).await;
 }
 
 /// SQLSTATE of a statement that must fail; the transaction goes on.
@@ -176,7 +175,7 @@ async fn every_tenant_table_has_its_wall() {
         assert_eq!(commands, allowed, "{name} has one policy for each command that is granted");
         for policy in &policies {
             let condition: String = policy.get("condition");
-            assert!(condition.contains("app.current_org_id"), "{name}: {condition}");
+            assert!(condition.contains("current_organization()"), "{name}: {condition}");
         }
 
         let leading: i64 = sqlx::query_scalar(
@@ -198,7 +197,7 @@ async fn nothing_of_another_tenant_is_read_or_written() {
     let tables = tenant_tables(&mut database.connect_admin().await).await;
     let before = database.fingerprint().await;
     // One connection throughout, so that the later rounds run on a reused one, whose setting is '' and not unset.
-    let mut connection = database.connect_app().await;
+    let mut connection = database.connect_admin().await;
     for round in 0..2 {
         for organization in [Some(ACME), None] {
             enter(&mut connection, organization).await;
@@ -245,7 +244,7 @@ async fn nothing_of_another_tenant_is_read_or_written() {
 #[tokio::test]
 async fn no_row_is_moved_to_another_tenant() {
     let database = filled().await;
-    let mut connection = database.connect_app().await;
+    let mut connection = database.connect_admin().await;
     enter(&mut connection, Some(ACME)).await;
     let mut tried = 0;
     for Table { name, column, allowed } in tenant_tables(&mut database.connect_admin().await).await
@@ -271,7 +270,7 @@ async fn no_row_is_moved_to_another_tenant() {
 #[tokio::test]
 async fn one_s_own_rows_are_all_there() {
     let database = filled().await;
-    let mut connection = database.connect_app().await;
+    let mut connection = database.connect_admin().await;
     enter(&mut connection, Some(GLOBEX)).await;
     for Table { name, column, .. } in tenant_tables(&mut database.connect_admin().await).await {
         let sql = format!("SELECT count(*) FROM {name}");
@@ -290,7 +289,7 @@ async fn one_s_own_rows_are_all_there() {
 async fn what_belongs_to_nobody_is_out_of_reach() {
     let database = Database::create().await;
     let mut connection = database.connect_app().await;
-    enter(&mut connection, Some(ACME)).await;
+    connection.execute("BEGIN").await.unwrap();
     for table in [
         "auth.identities",
         "auth.erased_identities",
@@ -362,7 +361,7 @@ async fn a_person_sees_nobody_outside_the_organization() {
     assert_eq!(app.person("globex-viewer").data(&query).await["node"]["id"], globex_owner);
 
     let database = &app.database;
-    let mut connection = database.connect_app().await;
+    let mut connection = database.connect_admin().await;
     let visible = "SELECT string_agg(name, ' ' ORDER BY name) FROM auth.users";
     for (organization, user, expected) in [
         (Some(ACME), "a1", Some("Adam Mia Olivia Victor")),
@@ -370,19 +369,18 @@ async fn a_person_sees_nobody_outside_the_organization() {
         (Some(ACME), "b1", Some("Adam Mia Olivia Omar Victor")),
         (None, "b1", Some("Omar")),
     ] {
-        enter(&mut connection, organization).await;
-        let sql = format!(
-            "SELECT set_config('app.current_user_id', '00000000-0000-4000-8000-0000000000{user}', true)"
-        );
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.execute("BEGIN").await.unwrap();
+        let user = format!("00000000-0000-4000-8000-0000000000{user}");
+        act(&mut connection, organization, Some(&user)).await;
         let seen: Option<String> =
             sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
         assert_eq!(seen.as_deref(), expected);
         connection.execute("COMMIT").await.unwrap();
     }
+    enter(&mut connection, None).await;
     let seen: Option<String> =
         sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
-    assert_eq!(seen, None, "without a setting there is nobody");
+    assert_eq!(seen, None, "without a session there is no user");
     connection.close().await.unwrap();
 }
 

@@ -164,7 +164,7 @@ async fn delete(
         let mut transaction = connection.begin().await?;
         // As whoever writes in it does: it stays where it is, and a move notes what we delete.
         let (home, has_schema): (String, bool) = sqlx::query_as(
-            "SELECT home, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1, NULL)",
+            "SELECT home, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
         )
         .bind(organization)
         .fetch_one(&mut *transaction)

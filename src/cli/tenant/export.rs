@@ -115,7 +115,7 @@ impl Export {
 async fn record(connection: &mut PgConnection, organization: &Organization) -> Result<(), Failure> {
     let mut transaction = connection.begin().await?;
     // As whoever writes in it does: it stays where it is, and a move brings the entry.
-    let home: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1, NULL)")
+    let home: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1)")
         .bind(organization.id)
         .fetch_one(&mut *transaction)
         .await?;

@@ -41,6 +41,9 @@ fact (own_name, is_shared, text) AS (
     SELECT s.own_name, s.is_shared, format('grant of %s to %s', a.privilege_type, a.grantee::regrole)
     FROM side s JOIN pg_class c ON c.oid = s.oid CROSS JOIN aclexplode(c.relacl) a WHERE a.grantee <> c.relowner
     UNION ALL
+    SELECT s.own_name, s.is_shared, format('grant of %s (%I) to %s', a.privilege_type, c.attname, a.grantee::regrole)
+    FROM side s JOIN pg_attribute c ON c.attrelid = s.oid CROSS JOIN aclexplode(c.attacl) a
+    UNION ALL
     SELECT s.own_name, s.is_shared,
            concat('trigger ', replace(pg_get_triggerdef(t.oid), ' ON ' || s.called || ' ', ' ON ' || s.own_name || ' '),
                   CASE WHEN t.tgenabled <> 'O' THEN ', disabled' END)
@@ -63,8 +66,8 @@ there (own_name, is_shared, text) AS (SELECT f.* FROM fact f JOIN pair USING (ow
 SELECT line FROM (
     SELECT format('there is no schema %s', $1) WHERE to_regnamespace($1) IS NULL
     UNION ALL
-    SELECT format('schema %s lacks grant of USAGE to tenantry_app', $1)
-        WHERE to_regnamespace($1) IS NOT NULL AND NOT has_schema_privilege('tenantry_app', to_regnamespace($1), 'USAGE')
+    SELECT format('schema %s lacks grant of USAGE to %s', $1, role) FROM unnest(ARRAY['tenantry_app', 'tenantry_system']) role
+        WHERE to_regnamespace($1) IS NOT NULL AND NOT has_schema_privilege(role, to_regnamespace($1), 'USAGE')
     UNION ALL SELECT format('there is no table %s', own_name) FROM pair WHERE own IS NULL
     UNION ALL
     SELECT format('table %s lacks %s', own_name, text)

@@ -124,9 +124,10 @@ async fn the_control_database_never_answers_for_another() {
     let mut connection = control.connect_app().await;
     for (access, outcome) in [("READ ONLY", "ELSEWHERE"), ("READ WRITE", "OK")] {
         connection.execute(AssertSqlSafe(format!("BEGIN {access}"))).await.unwrap();
-        let opened: String = sqlx::query_scalar(
-            "SELECT outcome FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL, 'database:eu')",
-        )
+        let open = control.proven("acme-owner", "acme", 0).await;
+        let opened: String = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT outcome FROM auth.open_request({open})"
+        )))
         .fetch_one(&mut connection)
         .await
         .unwrap();

@@ -24,15 +24,9 @@ const fn door(
     Door { name, call, tells, changes }
 }
 
-const DOORS: [Door; 34] = [
-    // How much waits in all organizations together.
-    door(
-        "app.backlog",
-        "SELECT letters || ' ' || stripe_events FROM app.backlog()",
-        Some("1 1"),
-        false,
-    ),
-    // The keys of the current person in the current organization alone.
+/// What a request may call.
+const OF_REQUESTS: [Door; 15] = [
+    // The keys of the current user in the current organization alone.
     door(
         "auth.claim_idempotency_key",
         "SELECT outcome FROM auth.claim_idempotency_key('key', sha256('request'), interval '1 hour')",
@@ -45,67 +39,46 @@ const DOORS: [Door; 34] = [
         None,
         false,
     ),
-    // That a slug is taken, as everybody is told who wants to have it.
+    // That a slug is taken, which every caller learns who wants to have it.
     door("app.claim_slug", "SELECT app.claim_slug('globex')", Some("TAKEN"), false),
-    // Which organizations have letters that are due; of the letters their ids.
-    door(
-        "app.due_outbox",
-        "SELECT string_agg(organization_id::text, ' ') FROM app.due_outbox('invitation_mail', now(), 10)",
-        Some(GLOBEX),
-        false,
-    ),
-    // The id behind any slug.
-    door(
-        "app.find_organization",
-        "SELECT app.find_organization('globex')::text",
-        Some(GLOBEX),
-        false,
-    ),
-    // What is old enough goes, whoever calls.
-    door("app.forget_processed", "SELECT app.forget_processed()::text", Some("1"), true),
-    // Which schemas are out of order; the catalogue tells everybody which there are.
+    // Which schemas are out of order; the catalogue shows which there are.
     door(
         "app.schema_problems",
         "SELECT count(*)::text FROM app.schema_problems('m0014_move')",
         Some("0"),
         false,
     ),
-    // Leads into any organization, as the setting by itself would: it trusts the server to have asked for one's place there.
+    // The slugs of the current organization alone.
+    door("app.retire_slugs", "SELECT app.retire_slugs()::text", None, false),
+    // A new organization, with an id that was never used.
     door(
-        "auth.enter_organization",
-        "SELECT (home IS NOT NULL)::text FROM auth.enter_organization('00000000-0000-4000-8000-00000000000b', NULL)",
+        "auth.begin_organization",
+        "SELECT (auth.begin_organization() <> '00000000-0000-4000-8000-00000000000b')::text",
         Some("true"),
         false,
     ),
-    // The slugs of the current organization alone.
-    door("app.retire_slugs", "SELECT app.retire_slugs()::text", None, false),
-    // The partitions of coming months; a plain table has none.
+    // An invitation to another address leads nowhere, even with the hash of its token.
     door(
-        "audit.ensure_partitions",
-        "SELECT count(*)::text FROM audit.ensure_partitions()",
-        Some("0"),
+        "auth.enter_invited",
+        "SELECT organization_id::text FROM auth.enter_invited(sha256('g'))",
+        None,
         false,
     ),
-    // Whose an invitation is, for whoever has the hash of its token.
-    door(
-        "auth.find_invitation",
-        "SELECT organization_id::text FROM auth.find_invitation(sha256('g'))",
-        Some(GLOBEX),
-        false,
-    ),
-    // Anybody's place in any organization: it trusts the server to have looked at the token.
+    // The role of the current user in the current organization alone.
+    door("auth.refresh_role", "SELECT auth.refresh_role()::text", None, false),
+    // Without a server's proof for this caller.
     door(
         "auth.open_request",
-        "SELECT outcome || ' ' || role FROM auth.open_request('', 'globex-owner', 'globex', NULL, NULL)",
-        Some("OK owner"),
+        "SELECT outcome || coalesce(role, '') FROM auth.open_request('', 'globex-owner', 'globex', NULL, NULL)",
+        Some("UNPROVEN"),
         false,
     ),
-    // Makes whoever is named the person with this address: it trusts the server to have looked at the token.
+    // Without a server's proof it raises (see below).
     door(
         "auth.provision_user",
-        "SELECT auth.provision_user('', 'intruder', 'globex-owner@example.com', NULL, now(), 'verified-email')::text",
-        Some(GLOBEX_OWNER),
-        true,
+        "SELECT has_function_privilege('auth.provision_user(text, text, text, text, timestamptz, text, bigint, bytea)', 'EXECUTE')::text",
+        Some("true"),
+        false,
     ),
     // The identities of the current person alone.
     door(
@@ -128,93 +101,43 @@ const DOORS: [Door; 34] = [
         false,
     ),
     door("auth.viewer_ownerships", "SELECT auth.viewer_ownerships()::text", Some("1"), false),
-    // What Stripe said, for whoever knows the event's id.
-    door(
-        "billing.claim_stripe_event",
-        "SELECT payload::text FROM billing.claim_stripe_event('evt_globex')",
-        Some("{\"customer\": \"cus_globex\"}"),
-        false,
-    ),
-    // Whose a customer of Stripe's is.
-    door(
-        "billing.find_organization",
-        "SELECT billing.find_organization('cus_globex', NULL)::text",
-        Some(GLOBEX),
-        false,
-    ),
-    // An event that is marked is applied no more.
-    door(
-        "billing.finish_stripe_event",
-        "SELECT billing.finish_stripe_event('evt_globex', NULL)::text",
-        None,
-        true,
-    ),
-    // An event that is written down is not applied by that: the server looked at its signature before.
-    door(
-        "billing.receive_stripe_event",
-        "SELECT billing.receive_stripe_event('evt_forged', 'x', now(), '{}')::text",
-        Some("false"),
-        true,
-    ),
-    // The same, without some databases.
-    door(
-        "app.due_outbox",
-        "SELECT string_agg(organization_id::text, ' ') FROM app.due_outbox('invitation_mail', now(), 10, '{eu}')",
-        Some(GLOBEX),
-        false,
-    ),
-    // What the control database calls this one: nothing, it is that.
-    door("app.database_name", "SELECT app.database_name()", None, false),
-    // Who has changed where; here nobody has.
-    door("app.directory_news", "SELECT count(*)::text FROM app.directory_news(10)", Some("0"), false),
-    door("app.directory_followed", "SELECT app.directory_followed('{1}')::text", None, false),
-    door("auth.people_news", "SELECT count(*)::text FROM auth.people_news(10, '{}')", Some("0"), false),
-    door("auth.people_followed", "SELECT auth.people_followed('{1}')::text", None, false),
-    // The rows of organizations that live in another database, and of no others.
-    door(
-        "app.follow_directory",
-        "SELECT count(*)::text FROM app.follow_directory('eu', '[{\"table\": \"app.organizations\", \"row\": null,
-            \"organization\": \"00000000-0000-4000-8000-00000000000b\", \"key\": {\"id\": \"00000000-0000-4000-8000-00000000000b\"}}]')",
-        Some("0"),
-        false,
-    ),
-    // A slug for an organization of one's own alone.
+    // A slug for an organization of the current user alone.
     door(
         "app.reserve_slug",
         "SELECT app.reserve_slug('00000000-0000-4000-8000-00000000000b', 'free-slug')",
         Some("TAKEN"),
         false,
     ),
-    // The end of a move that was begun.
-    door(
-        "app.take_in",
-        "SELECT app.take_in('00000000-0000-4000-8000-00000000000b', 0)::text",
-        Some("false"),
-        false,
-    ),
-    door(
-        "app.take_back",
-        "SELECT app.take_back('00000000-0000-4000-8000-00000000000b', 1)::text",
-        Some("false"),
-        false,
-    ),
-    // Who anybody is, for whoever has their id: the server brings it to the database where they want to go.
-    door(
-        "auth.copy_of_person",
-        "SELECT auth.copy_of_person('00000000-0000-4000-8000-0000000000b1') -> 'user' ->> 'email'",
-        Some("globex-owner@example.com"),
-        false,
-    ),
-    // Nobody is brought to the control database (see below).
-    door(
-        "auth.bring_person",
-        "SELECT has_function_privilege('auth.bring_person(jsonb)', 'EXECUTE')::text",
-        Some("true"),
-        false,
-    ),
+];
+
+/// What only background work, webhooks and commands may call.
+const OF_SYSTEM: [&str; 21] = [
+    "app.backlog()",
+    "app.database_name()",
+    "app.directory_followed('{1}')",
+    "app.directory_news(10)",
+    "app.due_outbox('invitation_mail', now(), 10, '{eu}')",
+    "app.find_organization('globex')",
+    "app.follow_directory('eu', '[]')",
+    "app.forget_processed()",
+    "app.take_back('00000000-0000-4000-8000-00000000000b', 1)",
+    "app.take_in('00000000-0000-4000-8000-00000000000b', 0)",
+    "audit.ensure_partitions()",
+    "auth.bring_person('{}')",
+    "auth.copy_of_person('00000000-0000-4000-8000-0000000000b1')",
+    "auth.enter_organization('00000000-0000-4000-8000-00000000000b')",
+    "auth.people_followed('{1}')",
+    "auth.people_news(10, '{}')",
+    "auth.register_proof_key(repeat('6', 64)::bytea, repeat('5', 64)::bytea)",
+    "billing.claim_stripe_event('evt_globex')",
+    "billing.find_organization('cus_globex', NULL)",
+    "billing.finish_stripe_event('evt_globex', NULL)",
+    "billing.receive_stripe_event('evt_forged', 'x', now(), '{}')",
 ];
 
 async fn furnish(database: &Database) {
+    // Registers the key of the server's proofs.
+    database.opening("acme-owner", "acme").await;
     database
         .execute(&format!(
             "INSERT INTO app.outbox (organization_id, kind) VALUES ('{GLOBEX}', 'invitation_mail');
@@ -257,14 +180,16 @@ async fn every_function_with_its_owner_s_rights_is_decided_on() {
     .await
     .unwrap();
     let found: Vec<String> = found.iter().map(|row| row.get("name")).collect();
-    let mut decided: Vec<&str> = DOORS.iter().map(|door| door.name).collect();
+    let of_system = OF_SYSTEM.map(|call| call.split('(').next().unwrap());
+    let mut decided: Vec<&str> =
+        OF_REQUESTS.iter().map(|door| door.name).chain(of_system).collect();
     decided.sort_unstable();
     assert_eq!(found, decided, "what does it tell and change of another tenant?");
 }
 
 #[tokio::test]
 async fn what_each_function_tells_and_changes_of_another_tenant() {
-    for Door { name, call, tells, changes } in DOORS {
+    for Door { name, call, tells, changes } in OF_REQUESTS {
         let database = Database::create().await;
         furnish(&database).await;
         let before = foreign_rows(&database).await;
@@ -276,7 +201,30 @@ async fn what_each_function_tells_and_changes_of_another_tenant() {
 }
 
 #[tokio::test]
-async fn without_a_setting_no_function_is_about_anybody() {
+async fn what_is_for_background_work_is_out_of_reach() {
+    let database = Database::create().await;
+    furnish(&database).await;
+    let before = database.fingerprint().await;
+    for mut injection in Injection::both(&database).await {
+        for call in OF_SYSTEM {
+            injection.all_denied(&[&format!("SELECT {call}")]).await;
+        }
+        // What these are made of is the owner's alone.
+        injection
+            .all_denied(&[
+                "SELECT app.set_session('00000000-0000-4000-8000-00000000000b', NULL, 'owner')",
+                "SELECT app.go_into('00000000-0000-4000-8000-00000000000b', NULL, 'owner')",
+                "SELECT auth.is_proven('', 0, '')",
+                "SELECT * FROM auth.proof_keys",
+            ])
+            .await;
+        injection.run("COMMIT").await;
+    }
+    assert_eq!(database.fingerprint().await, before);
+}
+
+#[tokio::test]
+async fn without_a_session_no_function_is_about_a_user() {
     let database = Database::create().await;
     let mut fresh = Injection::fresh(&database).await;
     for (call, tells) in [
@@ -284,13 +232,13 @@ async fn without_a_setting_no_function_is_about_anybody() {
         ("SELECT auth.viewer_ownerships()::text", Some("0")),
         (
             "SELECT outcome FROM auth.open_request('', 'nobody', 'acme', NULL, NULL)",
-            Some("UNKNOWN_IDENTITY"),
+            Some("UNPROVEN"),
         ),
     ] {
         assert_eq!(fresh.text(call).await.as_deref(), tells, "{call}");
     }
-    let (code, _) = fresh.attempt("SELECT auth.bring_person('{}')").await.unwrap_err();
-    assert_eq!(code, "P0001");
+    let provision = "SELECT auth.provision_user('', 'intruder', 'a@example.com', NULL, 0, '')";
+    fresh.all_denied(&[provision]).await;
     // A slug needs an organization to be of.
     let (code, _) = fresh.attempt("SELECT app.claim_slug('free-slug')").await.unwrap_err();
     assert_eq!(code, "23502");

@@ -12,22 +12,6 @@ use super::{GLOBEX, Injection};
 use crate::support::{App, database::Database};
 
 #[tokio::test]
-async fn known_limit_whoever_sets_the_setting_is_in_that_tenant() {
-    let database = Database::create().await;
-    for mut injection in Injection::both(&database).await {
-        let names = "SELECT string_agg(name, ', ' ORDER BY name) FROM projects";
-        injection.set("app.current_org_id", GLOBEX).await;
-        let read = injection.text(names).await;
-        assert_eq!(read.as_deref(), Some("Hammock district, Weather machine"));
-        assert_eq!(injection.attempt("UPDATE projects SET name = 'taken over'").await, Ok(2));
-        assert_eq!(
-            injection.attempt("UPDATE organization_members SET role = 'viewer'").await,
-            Ok(4)
-        );
-    }
-}
-
-#[tokio::test]
 async fn known_limit_a_lock_stops_every_tenant() {
     let database = Database::create().await;
     let mut injection = Injection::fresh(&database).await;
@@ -95,6 +79,7 @@ async fn known_limit_the_role_s_own_password_and_settings_can_be_changed() {
     assert_eq!(code, "42P01");
     let options = DatabaseOptions {
         connect: database.app(),
+        system: None,
         listen: None,
         replica: None,
         dedicated: Vec::new(),

@@ -12,7 +12,6 @@ use crate::support::database::Database;
 
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
-const ACME_OWNER: &str = "00000000-0000-4000-8000-0000000000a1";
 const GLOBEX_OWNER: &str = "00000000-0000-4000-8000-0000000000b1";
 
 /// SQLSTATE of what the role has no right to (PostgreSQL manual, appendix A).
@@ -32,21 +31,16 @@ impl Injection {
         Self { connection, told: "fresh" }
     }
 
-    /// In the middle of a request of acme's owner.
+    /// In the middle of a request of acme's owner, which a server has opened.
     async fn in_acme(database: &Database) -> Self {
         let mut injection = Self::fresh(database).await;
-        for (setting, value) in [("org_id", ACME), ("user_id", ACME_OWNER), ("role", "owner")] {
-            injection.set(&format!("app.current_{setting}"), value).await;
-        }
+        let open = database.opening("acme-owner", "acme").await;
+        assert_eq!(injection.run(&open).await, 1);
         Self { told: "in acme", ..injection }
     }
 
     async fn both(database: &Database) -> [Self; 2] {
         [Self::fresh(database).await, Self::in_acme(database).await]
-    }
-
-    async fn set(&mut self, setting: &str, value: &str) {
-        self.run(&format!("SELECT set_config('{setting}', '{value}', true)")).await;
     }
 
     /// The rows that a statement touched; it must not fail.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::{Run, migrate, migrate_with, placement::SCHEMA_VERSION};
+use migration::{Passwords, Run, migrate, migrate_with, placement::SCHEMA_VERSION};
 use sqlx::Executor;
 
 use super::{FIRST, house, of_step, organization, schema, up_to};
@@ -127,7 +127,8 @@ async fn a_busy_schema_is_waited_for_while_the_others_go_on() {
     };
     // One at a time: a run does not end at the first that fails.
     let run = Run { concurrency: 2, ..Run::default() };
-    let (report, ()) = tokio::join!(migrate_with(database.admin(), None, &run), release);
+    let (report, ()) =
+        tokio::join!(migrate_with(database.admin(), Passwords::default(), &run), release);
     let schemas = report.unwrap().schemas;
     assert_eq!((schemas.migrated, schemas.failed), (3, vec![]));
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use migration::{Run, migrate, migrate_steps, migrate_with};
+use migration::{Passwords, Run, migrate, migrate_steps, migrate_with};
 use tenantry::tenancy::{DatabaseOptions, Placement};
 
 use super::{FIRST, house, of_step, organization, up_to};
@@ -26,6 +26,7 @@ fn each(took: Duration, count: u128) -> String {
 
 async fn look(database: &Database) -> Duration {
     let options = DatabaseOptions {
+        system: None,
         listen: None,
         replica: None,
         dedicated: Vec::new(),
@@ -79,7 +80,7 @@ async fn a_thousand_schemas() {
         migrate_steps(database.admin(), None, Some(u32::try_from(rest).unwrap())).await.unwrap();
         let start = Instant::now();
         let run = Run { progress: |line| println!("  {line}"), ..Run::default() };
-        let report = migrate_with(database.admin(), None, &run).await.unwrap();
+        let report = migrate_with(database.admin(), Passwords::default(), &run).await.unwrap();
         assert_eq!((report.schemas.migrated as u128, report.schemas.failed), (count, vec![]));
         println!("  migrated in {}", each(start.elapsed(), count.max(1)));
         let start = Instant::now();

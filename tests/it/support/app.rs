@@ -176,6 +176,7 @@ impl App {
         let known = settings.dedicated.into_iter().chain(database.eu());
         let options = DatabaseOptions {
             connect: through(database.app()),
+            system: None,
             listen: None,
             replica: None,
             dedicated: known

@@ -138,6 +138,10 @@ impl Database {
         PgConnection::connect_with(&self.app()).await.unwrap()
     }
 
+    pub async fn connect_system(&self) -> PgConnection {
+        PgConnection::connect_with(&self.admin().username("tenantry_system")).await.unwrap()
+    }
+
     /// Runs SQL as the superuser.
     pub async fn execute(&self, sql: &str) {
         let sql = self.everywhere(sql);
@@ -166,7 +170,7 @@ impl Database {
     }
 
     /// A digest of every row of every table: equal before and after means that nothing changed. Without the usage, which counts
-    /// calls, whatever they do.
+    /// calls, whatever they do, and without the keys that servers register.
     pub async fn fingerprint(&self) -> Vec<(String, String)> {
         let mut digests = self.digests().await;
         if let Some(eu) = self.eu() {
@@ -181,7 +185,7 @@ impl Database {
         let mut connection = self.connect_admin().await;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-             WHERE (schemaname IN ('app', 'auth', 'billing', 'audit') OR schemaname LIKE 'org\\_%') AND tablename <> 'usage'
+             WHERE (schemaname IN ('app', 'auth', 'billing', 'audit') OR schemaname LIKE 'org\\_%') AND tablename NOT IN ('usage', 'proof_keys')
              ORDER BY 1",
         )
         .fetch_all(&mut connection)

@@ -13,6 +13,7 @@ pub mod placement;
 pub mod pooler;
 pub mod process;
 pub mod served;
+pub mod sessions;
 pub mod stripe;
 pub mod websocket;
 

@@ -30,7 +30,7 @@ impl Pooler {
         let shown = folder.display();
         let users = folder.join("users.txt");
         let settings = folder.join("pgbouncer.ini");
-        fs::write(&users, "\"tenantry_app\" \"\"\n").unwrap();
+        fs::write(&users, "\"tenantry_app\" \"\"\n\"tenantry_system\" \"\"\n").unwrap();
         let text = format!(
             "[databases]\napp = host={} port=5432 dbname=app\n[pgbouncer]\nlisten_addr =\nlisten_port = 5432\n\
              unix_socket_dir = {shown}\nunix_socket_mode = 0700\npool_mode = transaction\n\

@@ -138,10 +138,8 @@ async fn one_moves_at_a_time() {
     // Somebody who writes in acme keeps the first one waiting.
     let mut writer = database.connect_app().await;
     writer.execute("BEGIN").await.unwrap();
-    writer
-        .execute("SELECT * FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL)")
-        .await
-        .unwrap();
+    let open = database.opening("acme-owner", "acme").await;
+    writer.execute(sqlx::AssertSqlSafe(open)).await.unwrap();
     let mut first = prepared(database, &["tenant", "move", "acme", "--to", "schema"]);
     let first = tokio::task::spawn_blocking(move || run(&mut first));
     let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted
@@ -228,9 +226,9 @@ async fn a_schema_is_not_made_anew_under_a_reader_of_before() {
     done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
     // A request that has opened there and read nothing yet.
     let mut reader = database.connect_app().await;
-    let open = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
-        SELECT * FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL, 'schema')";
-    reader.execute(open).await.unwrap();
+    let open = database.opening("acme-owner", "acme").await;
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.unwrap();
+    reader.execute(sqlx::AssertSqlSafe(open)).await.unwrap();
     done(&command(database, &["tenant", "move", "acme", "--to", "shared"]).await);
     let mut again = prepared(database, &["tenant", "move", "acme", "--to", "schema"]);
     again.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());

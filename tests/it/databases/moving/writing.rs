@@ -25,8 +25,8 @@ async fn whoever_writes_at_the_switch_is_waited_for() {
         until(&old, "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL").await;
         let mut writer = old.connect_app().await;
         writer.execute("BEGIN").await.unwrap();
-        let open = "SELECT * FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL)";
-        writer.execute(open).await.unwrap();
+        let open = old.opening("acme-owner", "acme").await;
+        writer.execute(AssertSqlSafe(open)).await.unwrap();
         let write = format!(
             "SELECT auth.claim_idempotency_key('key {to}', sha256('x'), '1 minute'), auth.keep_response('{ACME}', 'key {to}', 'y');
              INSERT INTO app.projects (organization_id, name) VALUES ('{ACME}', 'last {to}');

@@ -1,0 +1,27 @@
+-- In the control database: keeps a slug for an organization that lives in another database and of which
+-- the current user is a member. The directory makes it the current one; until then it leads there as a
+-- retired one does. Returns what app.claim_slug returns.
+DROP FUNCTION IF EXISTS app.reserve_slug;
+CREATE FUNCTION app.reserve_slug(p_organization uuid, p_slug text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, auth, pg_temp AS $$
+DECLARE
+    person uuid := auth.current_user_id();
+BEGIN
+    IF NOT EXISTS (SELECT FROM auth.organization_members m WHERE m.organization_id = p_organization AND m.user_id = person) THEN
+        RETURN 'TAKEN';
+    END IF;
+    IF (SELECT count(*) FROM app.organization_slugs s
+            WHERE s.claimed_by = person AND s.retired_at > now() - interval '90 days') >= 20 THEN
+        RETURN 'TOO_MANY';
+    END IF;
+    INSERT INTO app.organization_slugs AS s (slug, organization_id, claimed_by, retired_at) VALUES (p_slug, p_organization, person, now())
+        ON CONFLICT (slug) DO UPDATE SET organization_id = p_organization, claimed_by = person, retired_at = now()
+        WHERE s.retired_at IS NOT NULL AND (s.organization_id = p_organization OR s.retired_at < now() - interval '90 days');
+    IF FOUND OR EXISTS (SELECT FROM app.organization_slugs s WHERE s.slug = p_slug AND s.organization_id = p_organization) THEN
+        RETURN 'CLAIMED';
+    END IF;
+    RETURN 'TAKEN';
+END
+$$;
+REVOKE EXECUTE ON FUNCTION app.reserve_slug FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION app.reserve_slug TO tenantry_app;

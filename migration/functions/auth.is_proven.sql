@@ -1,0 +1,16 @@
+-- Whether a server that knows a registered key wrote this message at this time (Unix seconds):
+-- HMAC-SHA256 with the key's two padded blocks (RFC 2104). Hashes are compared, not the codes, so that
+-- the time of the comparison says nothing about the code. Only the owner's functions may call it.
+DROP FUNCTION IF EXISTS auth.is_proven;
+CREATE FUNCTION auth.is_proven(p_message text, p_issued_at bigint, p_proof bytea) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    message bytea := convert_to(concat(p_issued_at, ' ', p_message), 'UTF8');
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM auth.proof_keys k
+        WHERE k.updated_at > now() - interval '30 days'
+          AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))));
+END
+$$;
+REVOKE EXECUTE ON FUNCTION auth.is_proven FROM PUBLIC;

@@ -1,0 +1,10 @@
+-- Keeps the answer with a key of the current user. p_organization is where the request began; the
+-- mutation may have left it since.
+DROP FUNCTION IF EXISTS auth.keep_response;
+CREATE FUNCTION auth.keep_response(p_organization uuid, p_key text, p_response bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
+    UPDATE auth.idempotency_keys SET response = p_response
+        WHERE user_id = auth.current_user_id() AND key = p_key AND organization_id IS NOT DISTINCT FROM p_organization
+$$;
+REVOKE EXECUTE ON FUNCTION auth.keep_response FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth.keep_response TO tenantry_app;

@@ -1,0 +1,94 @@
+//! The proof that a server, and not SQL inside a request, opens a session for a caller: an HMAC over the
+//! caller and the time. Servers register their key with the database, where only the functions of the
+//! owner can read it (`auth.is_proven`).
+
+use std::{
+    fmt::{self, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::hmac;
+use sea_orm::{Value, Values};
+
+use super::{Access, SecretKeys, dedicated::ask, pool::Connections};
+use crate::error::Result;
+
+/// Keeps this key apart from others that are derived from the same secret.
+const LABEL: &[u8] = b"tenantry: proof of the caller";
+
+/// The block of SHA-256, in bytes.
+const BLOCK: usize = 64;
+
+/// The key of this server's proofs, the same on every server with its secret.
+#[derive(Clone, Hash)]
+pub(super) struct ProofKey([u8; 32]);
+
+impl fmt::Debug for ProofKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ProofKey(…)")
+    }
+}
+
+impl ProofKey {
+    pub(super) fn of(secret: &SecretKeys) -> Self {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.newest()), LABEL);
+        let mut key = [0; 32];
+        key.copy_from_slice(tag.as_ref());
+        Self(key)
+    }
+
+    /// The time and the proof of this time, as a function of the database takes them.
+    pub(super) fn prove(&self, purpose: &str, texts: &[Option<&str>]) -> [Value; 2] {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_secs()).unwrap_or_default();
+        let message = format!("{now} {}", message(purpose, texts));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        [now.into(), hmac::sign(&key, message.as_bytes()).as_ref().to_vec().into()]
+    }
+
+    /// Makes the key known to a database.
+    pub(super) async fn register(&self, system: &Connections) -> Result<()> {
+        let padded = |pad: u8| {
+            let mut block = vec![pad; BLOCK];
+            block.iter_mut().zip(self.0).for_each(|(byte, key)| *byte ^= key);
+            block
+        };
+        let values = Values(vec![padded(0x36).into(), padded(0x5c).into()]);
+        let register = "SELECT auth.register_proof_key($1, $2)";
+        ask(system, Access::Write, register, Some(values)).await?;
+        Ok(())
+    }
+}
+
+/// Each text after its length, so that no two callers share a message. A missing text has no length.
+fn message(purpose: &str, texts: &[Option<&str>]) -> String {
+    let mut message = purpose.to_owned();
+    for text in texts {
+        let _ = match text {
+            Some(text) => write!(message, " {}:{text}", text.len()),
+            None => write!(message, " :"),
+        };
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_callers_share_a_message() {
+        let messages = [
+            message("open", &[Some("a"), Some("b"), None]),
+            message("open", &[Some("a"), None, Some("b")]),
+            message("open", &[Some("a"), Some("b"), Some("")]),
+            message("open", &[Some("a 1:b"), None, None]),
+            message("open", &[Some("ab"), Some(""), None]),
+            message("provision", &[Some("a"), Some("b"), None]),
+        ];
+        assert_eq!(messages[0], "open 1:a 1:b :");
+        for (index, message) in messages.iter().enumerate() {
+            assert!(!messages[..index].contains(message), "{message}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Covering one's tracks: entries of the audit log in another's name, of another time, or of no user.
+
+use super::{ACME, DENIED, Injected};
+use crate::support::database::Database;
+
+#[tokio::test]
+async fn an_entry_says_who_acted_and_when_by_itself() {
+    let database = Database::create().await;
+    let mut injected = Injected::new(&database).await;
+    let columns = [
+        "actor_id, '00000000-0000-4000-8000-0000000000a2'",
+        "actor_name, 'Mia'",
+        "created_at, now() - interval '1 year'",
+        "id, gen_random_uuid()",
+    ];
+    for column in columns {
+        let (name, value) = column.split_once(", ").unwrap();
+        let forged = format!(
+            "INSERT INTO audit_logs (organization_id, action, resource_type, {name})
+             VALUES ('{ACME}', 'a.b', 'x', {value})"
+        );
+        assert_eq!(injected.attempt(&forged).await, Err(DENIED.to_owned()), "{name}");
+    }
+    // An entry of the current user is all that is left.
+    let entry = format!(
+        "INSERT INTO audit_logs (organization_id, action, resource_type) VALUES ('{ACME}', 'a.b', 'x')
+         RETURNING actor_name || ' ' || (created_at > now() - interval '1 minute')"
+    );
+    assert_eq!(injected.text(&entry).await, "Olivia true");
+    for sql in [
+        "UPDATE audit_logs SET created_at = now()",
+        "DELETE FROM audit_logs",
+        "ALTER TABLE audit_logs ALTER COLUMN created_at SET DEFAULT '2000-01-01'",
+    ] {
+        assert_eq!(injected.attempt(sql).await, Err(DENIED.to_owned()), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn background_work_names_its_reason_and_no_user() {
+    let database = Database::create().await;
+    let mut injected = Injected { connection: database.connect_system().await };
+    injected.run("BEGIN").await.unwrap();
+    injected.run(&format!("SELECT auth.enter_organization('{ACME}')")).await.unwrap();
+    let entry = |column: &str, value: &str| {
+        format!(
+            "INSERT INTO audit_logs (organization_id, action, resource_type, {column})
+             VALUES ('{ACME}', 'a.b', 'x', {value}) RETURNING concat(actor_id, actor_name)"
+        )
+    };
+    assert_eq!(injected.text(&entry("actor_name", "'mail'")).await, "mail");
+    let user = "'00000000-0000-4000-8000-0000000000a1'";
+    for (column, value) in [("actor_id", user), ("created_at", "now()")] {
+        let sql = entry(column, value);
+        assert_eq!(injected.attempt(&sql).await, Err(DENIED.to_owned()), "{column}");
+    }
+}
+
+#[tokio::test]
+async fn a_partitioned_log_is_guarded_as_well() {
+    let database = Database::create().await;
+    let mut owner = database.connect_admin().await;
+    sqlx::Executor::execute(&mut owner, "SET ROLE tenantry_owner").await.unwrap();
+    migration::audit_partitions::ensure(&mut owner, |_| ()).await.unwrap();
+    let mut injected = Injected::new(&database).await;
+    let forged = format!(
+        "INSERT INTO audit_logs (organization_id, action, resource_type, created_at)
+         VALUES ('{ACME}', 'a.b', 'x', '2000-01-01')"
+    );
+    assert_eq!(injected.attempt(&forged).await, Err(DENIED.to_owned()));
+    let entry = format!(
+        "INSERT INTO audit_logs (organization_id, action, resource_type) VALUES ('{ACME}', 'a.b', 'x')
+         RETURNING actor_name"
+    );
+    assert_eq!(injected.text(&entry).await, "Olivia");
+}

@@ -1,0 +1,68 @@
+//! Where a provider does not let the owner be granted the parameter: what still holds, and what does not.
+
+use sqlx::Connection;
+
+use super::{DENIED, GLOBEX};
+use crate::support::cluster::Cluster;
+
+/// A cluster of its own, because the grant is the whole cluster's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_settings_are_used_reported_and_replaced() {
+    let cluster = Cluster::start(&[]);
+    let admin = cluster.admin();
+    let body = "SELECT pg_get_function_sqlbody('app.current_organization()'::regprocedure)";
+    assert!(cluster.value::<String>(body).await.contains("backtrace_functions"));
+
+    // A login that may not grant the parameter, as with most providers.
+    cluster
+        .execute(&[
+            "REVOKE SET ON PARAMETER backtrace_functions FROM tenantry_owner",
+            "CREATE ROLE migrator LOGIN CREATEROLE",
+            "GRANT tenantry_owner TO migrator",
+            "ALTER DATABASE app OWNER TO migrator",
+        ])
+        .await;
+    let migrator = admin.clone().username("migrator");
+    let report = migration::migrate(migrator, None).await.unwrap();
+    assert_eq!(report.functions, ["carrier"]);
+    assert!(cluster.value::<String>(body).await.contains("app.current_org_id"));
+
+    // Reported, and a server still starts.
+    let url = cluster.url();
+    let doctor = tokio::task::spawn_blocking(move || {
+        use crate::support::process;
+        process::run(process::tenantry().arg("doctor").env("DATABASE_URL", url))
+    });
+    let doctor = doctor.await.unwrap();
+    assert_eq!(doctor.code, Some(0), "{}{}", doctor.stdout, doctor.stderr);
+    assert!(doctor.stdout.contains("reads a setting that SQL of the role can change"));
+
+    // SQL can change the setting and is then in another tenant; it still opens as no other user, calls no
+    // function of background work, and writes no entry of another time.
+    let app = admin.clone().username("tenantry_app");
+    let mut connection = sqlx::PgConnection::connect_with(&app).await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    let mut seen = async |sql: &str| {
+        sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(|error| error.into_database_error().unwrap().code().unwrap().into_owned())
+    };
+    let set = format!("SELECT set_config('app.current_org_id', '{GLOBEX}', true)");
+    seen(&set).await.unwrap();
+    assert_ne!(seen("SELECT count(*)::text FROM projects").await.unwrap(), "0");
+    let open = "SELECT outcome FROM auth.open_request('', 'globex-owner', 'globex', NULL, NULL)";
+    assert_eq!(seen(open).await.unwrap(), "UNPROVEN");
+    let backdated = format!(
+        "INSERT INTO audit_logs (organization_id, action, resource_type, created_at)
+         VALUES ('{GLOBEX}', 'a.b', 'x', now()) RETURNING ''"
+    );
+    assert_eq!(seen(&backdated).await, Err(DENIED.to_owned()));
+    drop(seen);
+    transaction.rollback().await.unwrap();
+
+    // A superuser's next migration returns to the parameter.
+    let report = migration::migrate(admin, None).await.unwrap();
+    assert_eq!(report.functions, ["carrier"]);
+    assert!(cluster.value::<String>(body).await.contains("backtrace_functions"));
+}

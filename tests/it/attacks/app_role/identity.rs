@@ -1,0 +1,115 @@
+//! Becoming another user: by opening as them, or by taking their account over.
+
+use super::{ACME, DENIED, GLOBEX_OWNER, Injected};
+use crate::support::{App, app::token, database::Database};
+
+async fn outcome(injected: &mut Injected, arguments: &str) -> String {
+    injected.text(&format!("SELECT outcome FROM auth.open_request({arguments})")).await
+}
+
+#[tokio::test]
+async fn nobody_is_opened_without_a_server_s_proof() {
+    let database = Database::create().await;
+    let genuine = database.proven("globex-owner", "globex", 0).await;
+    let mut injected = Injected::new(&database).await;
+    let forged = [
+        "'', 'globex-owner', 'globex', NULL, NULL".to_owned(),
+        "'', 'globex-owner', 'globex', NULL, NULL, 'shared', extract(epoch FROM now())::bigint, sha256('guess')"
+            .to_owned(),
+        "'', 'globex-owner', 'globex', NULL, NULL, 'shared', NULL, NULL".to_owned(),
+        // The proof of one caller is none of another, nor of the same one elsewhere.
+        genuine.replace("globex-owner", "globex-admin"),
+        genuine.replace("'globex'", "'acme'"),
+        genuine.replace("NULL, NULL", "'globex', NULL"),
+        genuine.replace("NULL, NULL", "NULL, 'a@example.com'"),
+    ];
+    for arguments in forged {
+        assert_eq!(outcome(&mut injected, &arguments).await, "UNPROVEN", "{arguments}");
+        injected.reaches_no_other_tenant(&arguments).await;
+        let still = injected.text("SELECT app.current_organization()::text").await;
+        assert_eq!(still, ACME, "a refused opening changes nothing");
+    }
+    assert_eq!(outcome(&mut injected, &genuine).await, "OK", "the test proves as servers do");
+}
+
+#[tokio::test]
+async fn a_proof_counts_for_five_minutes() {
+    let database = Database::create().await;
+    for (age, expected) in
+        [(0, "OK"), (240, "OK"), (-240, "OK"), (420, "CLOCKS_DIFFER"), (-420, "CLOCKS_DIFFER")]
+    {
+        let arguments = database.proven("acme-owner", "acme", age).await;
+        let mut injected = Injected::new(&database).await;
+        assert_eq!(outcome(&mut injected, &arguments).await, expected, "{age} seconds");
+        injected.run("ROLLBACK").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_not_registered_of_late_proves_nothing() {
+    let database = Database::create().await;
+    let arguments = database.proven("acme-owner", "acme", 0).await;
+    database
+        .execute(
+            "ALTER TABLE auth.proof_keys DISABLE TRIGGER touch_updated_at;
+             UPDATE auth.proof_keys SET updated_at = now() - interval '31 days'",
+        )
+        .await;
+    let mut connection = database.connect_app().await;
+    let sql = format!("SELECT outcome FROM auth.open_request({arguments})");
+    let outcome: String =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(outcome, "UNPROVEN");
+}
+
+#[tokio::test]
+async fn an_account_is_not_taken_over_by_provisioning() {
+    let app = App::start().await;
+    let mut injected = Injected::new(&app.database).await;
+    for proof in ["0, ''", "extract(epoch FROM now())::bigint, sha256('guess')", "NULL, NULL"] {
+        let provision = format!(
+            "SELECT auth.provision_user('', 'intruder', 'globex-owner@example.com', NULL, {proof})"
+        );
+        assert_eq!(injected.attempt(&provision).await, Err(DENIED.to_owned()), "{proof}");
+    }
+    injected.run("COMMIT").await.unwrap();
+    // The intruder's own token is genuine, and leads to an account of its own.
+    let intruder = app.client(None, Some(token("intruder")));
+    let id = intruder.data("{ viewer { id memberships { slug } } }").await;
+    assert_ne!(id["viewer"]["id"], GLOBEX_OWNER);
+    assert_eq!(id["viewer"]["memberships"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn an_invitation_opens_nothing_to_another_user() {
+    let database = Database::create().await;
+    database
+        .execute(
+            "INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at) VALUES
+                 ('00000000-0000-4000-8000-00000000000b', 'other@example.com', 'owner', sha256('other'), now() + interval '1 day'),
+                 ('00000000-0000-4000-8000-00000000000b', 'acme-owner@example.com', 'member', sha256('own'), now() + interval '1 day')",
+        )
+        .await;
+    let mut injected = Injected::new(&database).await;
+    let enter = |token: &str| {
+        format!("SELECT organization_id::text FROM auth.enter_invited(sha256('{token}'))")
+    };
+    assert_eq!(injected.text(&enter("other")).await, "");
+    injected.reaches_no_other_tenant("an invitation of another user").await;
+    // One's own is what the token is for.
+    assert_eq!(injected.text(&enter("own")).await, super::GLOBEX);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_makes_its_key_known_when_the_database_has_lost_it() {
+    let app = App::start().await;
+    let owner = app.person("acme-owner");
+    for _ in 0..3 {
+        app.database.execute("DELETE FROM auth.proof_keys").await;
+        let data = owner.data("{ organization { slug } }").await;
+        assert_eq!(data["organization"]["slug"], "acme");
+        let create = "mutation { createProject(input: { name: \"x\" }) { project { name } } }";
+        app.database.execute("DELETE FROM auth.proof_keys").await;
+        owner.data(create).await;
+    }
+}

@@ -1,0 +1,45 @@
+//! Sessions for tests that speak SQL: opened as a server opens them, with a proof, or set by the superuser.
+
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+
+use super::database::Database;
+
+/// A key of servers as the database keeps it, of 32 zero bytes, and the code that it makes of a message.
+const KEY: &str = "INSERT INTO auth.proof_keys (inner_block, outer_block)
+    VALUES (decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'))
+    ON CONFLICT DO NOTHING";
+const CODE: &str = "encode(sha256(decode(repeat('5c', 64), 'hex') || sha256(decode(repeat('36', 64), 'hex') || convert_to(message, 'UTF8'))), 'hex')";
+
+impl Database {
+    /// The arguments with which a server would open a request of a caller at an organization's address, so
+    /// many seconds ago.
+    pub async fn proven(&self, subject: &str, slug: &str, age: i64) -> String {
+        let mut admin = self.connect_admin().await;
+        admin.execute(KEY).await.unwrap();
+        let (subjects, slugs) = (subject.len(), slug.len());
+        let sql = format!(
+            "SELECT format('%L, %L, %L, NULL, NULL, %L, %s, %L', '', '{subject}', '{slug}', home, proven_at, '\\x' || {CODE})
+             FROM (SELECT extract(epoch FROM now())::bigint - {age}) t (proven_at)
+             CROSS JOIN LATERAL (SELECT proven_at || ' open 0: {subjects}:{subject} {slugs}:{slug} : :') m (message)
+             CROSS JOIN (SELECT coalesce((SELECT p.home FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
+                                          WHERE s.slug = '{slug}'), 'shared')) h (home)"
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut admin).await.unwrap()
+    }
+
+    /// The statement with which a server opens a request of a caller at an organization's address.
+    pub async fn opening(&self, subject: &str, slug: &str) -> String {
+        format!("SELECT * FROM auth.open_request({})", self.proven(subject, slug, 0).await)
+    }
+}
+
+/// Continues a transaction of the superuser in the role of requests, in the session of an organization or
+/// a user, or of none. Both end with the transaction.
+pub async fn act(connection: &mut PgConnection, organization: Option<&str>, user: Option<&str>) {
+    let quoted = |id: Option<&str>| id.map_or_else(|| "NULL".to_owned(), |id| format!("'{id}'"));
+    let (organization, user) = (quoted(organization), quoted(user));
+    let sql = format!(
+        "SELECT app.set_session({organization}, {user}, NULL); SET LOCAL ROLE tenantry_app"
+    );
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+}
