@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     admission::{Attempts, Gates, RateLimiter, Source, Turn},
-    auth::Caller,
     error::{Error, Result},
     graphql::{
         Refusal,

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{Value, Values};
 use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use super::{
     home::Home,
     openings::{ERASED, Entry, Remembered, tenant},
     proof::ProofKey,
-    question::{OPEN, Question},
+    question::{OPEN, Question, issued_micros},
     route::{Begun, begin, begin_remembered, elsewhere},
 };
 use crate::{auth::Caller, error::Result};
