@@ -274,7 +274,7 @@ impl Exchange {
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
         }
-        Ok(sse::answer(&self.server, prepared, call).await)
+        Ok(Box::pin(sse::answer(&self.server, prepared, call)).await)
     }
 
     /// Whatever repeats a GET must not repeat a change.

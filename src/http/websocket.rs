@@ -127,7 +127,8 @@ impl Connection {
             Some(_) => return Err(Close(4401, "Unauthorized")),
         };
         send(socket, &json!({ "type": "connection_ack" }).to_string()).await?;
-        Conversation::new(self, caller).go_on(socket).await
+        // Large, and once for each connection.
+        Box::pin(Conversation::new(self, caller).go_on(socket)).await
     }
 
     /// Who calls: by the token of the first message, or of the HTTP request.
