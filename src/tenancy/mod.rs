@@ -30,6 +30,7 @@ mod session;
 mod statements;
 mod system;
 mod transaction;
+mod transport;
 
 pub use change::Change;
 pub use environment::{Environment, Rules, SecretKey};
@@ -44,3 +45,4 @@ pub use self_check::{Finding, Severity};
 pub use session::{Session, Tenant, Viewer};
 pub use system::{Reason, SystemSession, in_every_database, open_system};
 pub use transaction::{Access, Transaction};
+pub use transport::transport_finding;
