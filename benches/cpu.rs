@@ -69,6 +69,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         invitation_term: chrono::Duration::days(7),
         secret_key: SecretKey(SECRET.into()),
         mails_invitations: false,
+        max_invitation_mails: NonZeroU32::MAX,
         public_url: "https://app.example".to_owned(),
         stripe: None,
     };

@@ -40,7 +40,7 @@ pub enum ErrorCode {
     /// The plan does not allow more; `extensions.feature` and `extensions.limit` say of what. HTTP 429 with
     /// `Retry-After` when the feature is API calls.
     PlanLimitExceeded,
-    /// Too many requests. HTTP 429 with `Retry-After`.
+    /// Too many requests: HTTP 429 with `Retry-After`. Too many invitation e-mails: inside a 200. `extensions.retryAfter` has the seconds.
     RateLimited,
     /// An idempotency key was used before with another request; with `extensions.retryAfter`: the request with this key still runs.
     /// HTTP 409.

@@ -68,7 +68,8 @@ pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<Str
 
 /// What is not seen, or turns the direction of what is: names must not look like others, or like nothing. The joiners
 /// U+200C and U+200D are letters' neighbours in many languages.
-fn is_invisible(char: char) -> bool {
+#[must_use]
+pub fn is_invisible(char: char) -> bool {
     matches!(char, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

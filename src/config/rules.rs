@@ -100,6 +100,7 @@ impl RulesConfig {
             invitation_term: chrono::Duration::days(self.invitation_days.into()),
             secret_key: SecretKey(secret_key),
             mails_invitations: self.mail.smtp_url.is_some(),
+            max_invitation_mails: self.mail.max_invitation_mails,
             public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
             stripe: self.billing.stripe()?,
         };

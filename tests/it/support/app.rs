@@ -105,6 +105,7 @@ impl Default for Settings {
                 invitation_term: chrono::Duration::days(7),
                 secret_key: SecretKey(b"a key for tests".to_vec()),
                 mails_invitations: false,
+                max_invitation_mails: NonZeroU32::MAX,
                 public_url: "https://app.example".to_owned(),
                 stripe: None,
             },
