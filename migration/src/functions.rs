@@ -18,6 +18,7 @@ const FUNCTIONS: &[(&str, &str)] = &functions![
     "auth.enter_organization",
     "auth.provision_user",
     "auth.bring_person",
+    "billing.finish_stripe_event",
 ];
 
 /// Applies every function whose text differs from the one that the database has, all of them in one

@@ -31,6 +31,7 @@ mod m0015_tenant;
 mod m0016_schemas;
 mod m0017_database;
 mod m0018_directory;
+mod m0025_stripe_reasons;
 
 use sea_orm_migration::prelude::*;
 
@@ -77,6 +78,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_schemas::Migration),
             Box::new(m0017_database::Migration),
             Box::new(m0018_directory::Migration),
+            Box::new(m0025_stripe_reasons::Migration),
         ]
     }
 }

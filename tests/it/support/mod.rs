@@ -13,6 +13,7 @@ pub mod placement;
 pub mod pooler;
 pub mod process;
 pub mod served;
+pub mod shop;
 pub mod stripe;
 pub mod websocket;
 
