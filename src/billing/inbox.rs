@@ -193,8 +193,8 @@ async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers)
     if !is_theirs {
         return skip(session, id, OTHER_CUSTOMER).await;
     }
-    let told = subject.state.clone().transpose().map_err(Error::internal)?;
-    match decide(before, &event, &subject.subscription, told.as_ref(), read) {
+    let shown = subject.state.clone().transpose().map_err(Error::internal)?;
+    match decide(before, &event, &subject.subscription, shown.as_ref(), read) {
         Decision::Ask => {
             let known = before.stripe_subscription_id.clone();
             Ok(Step::Ask(subject.subscription, known, before.updated_at))
@@ -210,18 +210,18 @@ async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers)
     }
 }
 
-/// Whether an event is news. `told` is what it says itself, `read` what Stripe said when it was asked.
+/// Whether an event is news. `shown` is the subscription that it shows, `read` what Stripe said when it was asked.
 fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,
     subscription: &str,
-    told: Option<&'event Subscription>,
+    shown: Option<&'event Subscription>,
     read: Option<&'event Read>,
 ) -> Decision<'event> {
     let current = read.map(|read| &read.subscription);
     let known = read.and_then(|read| read.known.as_ref());
     match &billing.stripe_subscription_id {
-        None => current.or(told).map_or(Decision::Ask, Decision::Write),
+        None => current.or(shown).map_or(Decision::Ask, Decision::Write),
         Some(known) if *known == subscription => {
             let order = Some(event.created).cmp(&billing.stripe_event_at);
             if billing.status == SubscriptionStatus::Canceled {
@@ -231,7 +231,7 @@ fn decide<'event>(
                 std::cmp::Ordering::Less => Decision::Skip("something newer was applied before"),
                 std::cmp::Ordering::Equal => current.map_or(Decision::Ask, Decision::Write),
                 std::cmp::Ordering::Greater => {
-                    current.or(told).map_or(Decision::Ask, Decision::Write)
+                    current.or(shown).map_or(Decision::Ask, Decision::Write)
                 }
             }
         }

@@ -1,5 +1,5 @@
 //! Names as an e-mail shows them. Users choose the names of users and organizations, so a name must
-//! neither leave its quotation marks nor carry a link or a message of its own.
+//! neither leave its quotation marks nor carry a link or a message.
 
 use crate::text::is_invisible;
 

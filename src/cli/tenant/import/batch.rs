@@ -71,7 +71,7 @@ impl<'tables> Batch<'tables> {
         Ok(())
     }
 
-    /// Answers the sum of the hashes of the file's rows, whatever was there.
+    /// Returns the sum of the hashes of the file's rows.
     async fn write_rows(
         &self,
         connection: &mut PgConnection,

@@ -31,8 +31,8 @@ use crate::{audit::Action, cli::say, config::ExportConfig};
 use batch::{Batch, check};
 use people::People;
 
-/// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of it or nothing. Nobody may have
-/// its slug meanwhile. People who are there are left as they are; entries of its audit log that are still there are kept.
+/// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of it or nothing. No other organization
+/// may have its slug. Users who exist are left as they are; entries of its audit log that are still there are kept.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     /// The file; - is the standard input.
