@@ -72,6 +72,7 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         secret_keys: SecretKeys(vec![SECRET.into()]),
         account_linking: AccountLinking::Never,
         mails_invitations: false,
+        max_invitation_mails: NonZeroU32::MAX,
         public_url: "https://app.example".to_owned(),
         stripe: None,
     };

@@ -71,7 +71,7 @@ fn advice(code: ErrorCode) -> &'static str {
             "Offer a larger plan. With status 429: wait for `extensions.retryAfter` seconds."
         }
         ErrorCode::RateLimited => {
-            "Wait for `Retry-After` seconds. Where the message names subscriptions: end some."
+            "Wait for `extensions.retryAfter` seconds. Where the message names subscriptions: end some."
         }
         ErrorCode::IdempotencyConflict => {
             "With `extensions.retryAfter`: repeat it with the same key after so many seconds. Otherwise read the message: the request was done, or it is another one, which needs another key."

@@ -45,7 +45,7 @@ pub enum ErrorCode {
     /// The plan does not allow more; `extensions.feature` and `extensions.limit` say of what. HTTP 429 with
     /// `Retry-After` when the feature is API calls.
     PlanLimitExceeded,
-    /// Too many requests. HTTP 429 with `Retry-After`.
+    /// Too many requests: HTTP 429 with `Retry-After`. Too many invitation e-mails: inside a 200. `extensions.retryAfter` has the seconds.
     RateLimited,
     /// An idempotency key was used before: with another request, or with this one, whose answer
     /// cannot be given again because it was too long or the caller's role is lower now; with

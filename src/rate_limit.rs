@@ -36,4 +36,7 @@ pub enum Throttle {
     /// The members of an organization together do.
     #[error("this organization has too many subscriptions open: end some")]
     SubscriptionsOfOrganization,
+    /// An organization's invitations go out by mail.
+    #[error("the organization has sent as many invitation e-mails as it may in 24 hours")]
+    InvitationMails,
 }

@@ -82,7 +82,8 @@ pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<Str
 
 /// Ignorable characters that no text needs. The joiners U+200C and U+200D belong to the spelling of many languages, the
 /// variation selectors U+FE0E and U+FE0F to emoji.
-fn is_invisible(char: char) -> bool {
+#[must_use]
+pub fn is_invisible(char: char) -> bool {
     is_ignorable(char) && !matches!(char, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 

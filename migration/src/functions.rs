@@ -37,6 +37,7 @@ const FUNCTIONS: &[(&str, &str)] = &functions![
     "app.claim_slug",
     "app.retire_slugs",
     "app.reserve_slug",
+    "billing.finish_stripe_event",
 ];
 
 /// The name under which the database knows the text of its carrier.

@@ -33,6 +33,7 @@ mod m0017_database;
 mod m0018_directory;
 mod m0021_identity;
 mod m0022_roles;
+mod m0025_stripe_reasons;
 
 use sea_orm_migration::prelude::*;
 
@@ -85,6 +86,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_directory::Migration),
             Box::new(m0021_identity::Migration),
             Box::new(m0022_roles::Migration),
+            Box::new(m0025_stripe_reasons::Migration),
         ]
     }
 }

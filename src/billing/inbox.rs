@@ -2,21 +2,28 @@
 //!
 //! Stripe delivers at least once and in any order. The time of the last event that was applied decides whether one is news; where
 //! it cannot (Stripe counts whole seconds, and another subscription has a history of its own), Stripe is asked how things stand.
+//!
+//! An event belongs to the organization whose stored customer it names. A customer that no organization has stored is bound
+//! only when its own metadata, read back from Stripe, names the organization; what the payer can write never counts.
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use uuid::Uuid;
 
 use super::state::{is_live, record, write};
 use crate::{
     error::{Error, Result},
     plan,
-    stripe::{Event, Subject, Subscription},
+    stripe::{Event, Stripe, Subject, Subscription},
     tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
 };
 
+/// Why an event is not applied to an organization that its metadata names.
+const OTHER_CUSTOMER: &str = "none of ours: the organization has another customer, or has ended";
+
 /// How often Stripe is asked about one event while others change the same organization.
-const MOST_READS: usize = 5;
+const MOST_READS: usize = 6;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +42,29 @@ struct Read {
     version: DateTime<Utc>,
 }
 
+/// The organization that Stripe said a customer was created for.
+struct Owner(Option<Uuid>);
+
+/// What Stripe said while one event was in hand.
+#[derive(Default)]
+struct Answers {
+    owner: Option<Owner>,
+    read: Option<Read>,
+}
+
 enum Step {
     Done(Outcome),
+    /// Stripe must be asked whom this customer was created for.
+    AskOwner(String),
     /// Stripe must be asked about this subscription, and the one on record.
     Ask(String, Option<String>, DateTime<Utc>),
+}
+
+/// Whom an event is for.
+enum Recipient {
+    Organization(OrganizationId),
+    Unknown,
+    Foreign(&'static str),
 }
 
 enum Decision<'event> {
@@ -93,7 +119,7 @@ pub async fn apply(
         // Where the database is the trouble, this cannot succeed either.
         let noted = async {
             let session = open_system(placement, environment, None, reason, Access::Write).await?;
-            finish(&session, id, Some(&error.cause())).await?;
+            finish(&session, id, Some(&error.cause()), false).await?;
             session.commit().await
         };
         if let Err(second) = noted.await {
@@ -109,84 +135,94 @@ async fn try_apply(
     id: &str,
     reason: Reason,
 ) -> Result<Outcome> {
-    let mut read = None;
+    let mut answers = Answers::default();
     for _ in 0..MOST_READS {
         let session = open_system(placement, environment, None, reason, Access::Write).await?;
-        match step(&session, id, reason == Reason::BillingReplay, read.take()).await? {
+        match step(&session, id, reason == Reason::BillingReplay, &answers).await? {
             Step::Done(outcome) => {
                 session.commit().await?;
                 return Ok(outcome);
             }
-            Step::Ask(subscription, known, version) => {
-                // Stripe may take its time: no lock and no connection is held meanwhile.
+            // Stripe may take its time: no lock and no connection is held meanwhile.
+            Step::AskOwner(customer) => {
                 drop(session);
-                let stripe = environment.rules.stripe.as_ref();
-                let stripe = stripe.ok_or_else(|| Error::internal("there is no way to Stripe"))?;
+                answers.owner = Some(Owner(stripe(environment)?.organization_of(&customer).await?));
+            }
+            Step::Ask(subscription, known, version) => {
+                drop(session);
+                let stripe = stripe(environment)?;
                 let known = match known.filter(|known| *known != subscription) {
                     Some(known) => Some(stripe.subscription(&known).await?),
                     None => None,
                 };
                 let subscription = stripe.subscription(&subscription).await?;
-                read = Some(Read { subscription, known, version });
+                answers.read = Some(Read { subscription, known, version });
             }
         }
     }
     Err(Error::unavailable("billing changed each time that Stripe was asked"))
 }
 
+fn stripe(environment: &Environment) -> Result<&Stripe> {
+    let stripe = environment.rules.stripe.as_ref();
+    stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
+}
+
 /// One transaction's worth of work on an event.
-async fn step(session: &SystemSession, id: &str, again: bool, read: Option<Read>) -> Result<Step> {
+async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers) -> Result<Step> {
     let Some((event, processed)) = claim(session, id).await? else {
         return Err(Error::NotFound("event"));
     };
-    let nothing = |why| Ok(Step::Done(Outcome::Nothing(why)));
     if processed && !again {
-        return nothing("it was applied before");
+        return Ok(Step::Done(Outcome::Nothing("it was applied before")));
     }
-    let Some(subject) = event.subject().map_err(Error::internal)? else {
-        finish(session, id, None).await?;
-        return nothing("it is about no subscription");
+    let Some(subject) = event.subject() else {
+        return skip(session, id, "it is about no subscription").await;
     };
-    let Some(organization_id) = find_organization(session, &subject).await? else {
-        finish(session, id, None).await?;
-        return nothing("its customer is no organization of ours");
+    let organization_id = match find_recipient(session, &subject, answers.owner.as_ref()).await? {
+        Recipient::Organization(id) => id,
+        Recipient::Unknown => return Ok(Step::AskOwner(subject.customer)),
+        Recipient::Foreign(why) => return skip(session, id, why).await,
     };
     session.enter(organization_id).await?;
     let lock = plan::lock_alone(session).await?;
     let before = lock.billing();
-    let read = read.filter(|read| read.version == before.updated_at);
-    match decide(before, &event, &subject, read.as_ref()) {
+    let read = answers.read.as_ref().filter(|read| read.version == before.updated_at);
+    let is_theirs = before.stripe_customer_id.as_ref().is_none_or(|c| *c == subject.customer)
+        && read.is_none_or(|read| read.subscription.customer == subject.customer);
+    if !is_theirs {
+        return skip(session, id, OTHER_CUSTOMER).await;
+    }
+    let shown = subject.state.clone().transpose().map_err(Error::internal)?;
+    match decide(before, &event, &subject.subscription, shown.as_ref(), read) {
         Decision::Ask => {
             let known = before.stripe_subscription_id.clone();
             Ok(Step::Ask(subject.subscription, known, before.updated_at))
         }
         Decision::Wait(why) => Err(Error::internal(why)),
-        Decision::Skip(why) => {
-            finish(session, id, None).await?;
-            nothing(why)
-        }
+        Decision::Skip(why) => skip(session, id, why).await,
         Decision::Write(subscription) => {
             let after = write(session, &lock, subscription, Some(&event)).await?;
             record(session, before, &after, &event).await?;
-            finish(session, id, None).await?;
+            finish(session, id, None, true).await?;
             Ok(Step::Done(Outcome::Applied(organization_id)))
         }
     }
 }
 
-/// Whether an event is news. `read` is what Stripe said when it was asked.
+/// Whether an event is news. `shown` is the subscription that it shows, `read` what Stripe said when it was asked.
 fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,
-    subject: &'event Subject,
+    subscription: &str,
+    shown: Option<&'event Subscription>,
     read: Option<&'event Read>,
 ) -> Decision<'event> {
     let current = read.map(|read| &read.subscription);
     let known = read.and_then(|read| read.known.as_ref());
-    let told = subject.state.as_ref();
     match &billing.stripe_subscription_id {
-        None => current.or(told).map_or(Decision::Ask, Decision::Write),
-        Some(known) if *known == subject.subscription => {
+        None => current.or(shown).map_or(Decision::Ask, Decision::Write),
+        Some(known) if *known == subscription => {
             let order = Some(event.created).cmp(&billing.stripe_event_at);
             if billing.status == SubscriptionStatus::Canceled {
                 return Decision::Skip("the subscription has ended for good");
@@ -195,7 +231,7 @@ fn decide<'event>(
                 std::cmp::Ordering::Less => Decision::Skip("something newer was applied before"),
                 std::cmp::Ordering::Equal => current.map_or(Decision::Ask, Decision::Write),
                 std::cmp::Ordering::Greater => {
-                    current.or(told).map_or(Decision::Ask, Decision::Write)
+                    current.or(shown).map_or(Decision::Ask, Decision::Write)
                 }
             }
         }
@@ -228,24 +264,56 @@ async fn claim(session: &SystemSession, id: &str) -> Result<Option<(Event, bool)
     Ok(Some((event, row.try_get("", "processed")?)))
 }
 
-async fn find_organization(
+/// Whom an event is for. `owner` is what Stripe said of its customer, once it was asked: the metadata
+/// of a subscription is only a hint that asking is worth it.
+async fn find_recipient(
     session: &SystemSession,
     subject: &Subject,
+    owner: Option<&Owner>,
+) -> Result<Recipient> {
+    if let Some(id) = find_organization(session, &subject.customer, None).await? {
+        return Ok(Recipient::Organization(id));
+    }
+    let Some(named) = subject.organization else {
+        return Ok(Recipient::Foreign("none of ours: no organization has its customer"));
+    };
+    let Some(id) = find_organization(session, &subject.customer, Some(named)).await? else {
+        return Ok(Recipient::Foreign(OTHER_CUSTOMER));
+    };
+    Ok(match owner {
+        None => Recipient::Unknown,
+        Some(Owner(Some(owner))) if *owner == named => Recipient::Organization(id),
+        Some(_) => Recipient::Foreign("none of ours: its customer was not created by tenantry"),
+    })
+}
+
+/// The organization that has this customer; else the named one, if it exists and has none.
+async fn find_organization(
+    session: &SystemSession,
+    customer: &str,
+    named: Option<Uuid>,
 ) -> Result<Option<OrganizationId>> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT billing.find_organization($1, $2) AS id",
-        [subject.customer.as_str().into(), subject.organization.into()],
+        [customer.into(), named.into()],
     );
     let row = session.query_one_raw(statement).await?;
     Ok(row.map(|row| row.try_get("", "id")).transpose()?.flatten())
 }
 
-async fn finish(session: &SystemSession, id: &str, error: Option<&str>) -> Result<()> {
+/// Ends with an event that changes nothing; the reason is kept with it.
+async fn skip(session: &SystemSession, id: &str, why: &'static str) -> Result<Step> {
+    finish(session, id, Some(why), true).await?;
+    Ok(Step::Done(Outcome::Nothing(why)))
+}
+
+/// Keeps what became of an event: it is done with, or Stripe is to send it again.
+async fn finish(session: &SystemSession, id: &str, text: Option<&str>, done: bool) -> Result<()> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT billing.finish_stripe_event($1, $2)",
-        [id.into(), error.into()],
+        "SELECT billing.finish_stripe_event($1, $2, $3)",
+        [id.into(), text.into(), done.into()],
     );
     session.execute_where_begun(statement).await
 }

@@ -31,7 +31,9 @@ pub(super) async fn write(
 ) -> Result<organization_billing::Model> {
     let before = lock.billing();
     let mut row = before.clone().into_active_model();
-    row.stripe_customer_id.set_if_not_equals(Some(subscription.customer.clone()));
+    if before.stripe_customer_id.is_none() {
+        row.stripe_customer_id = Set(Some(subscription.customer.clone()));
+    }
     row.stripe_subscription_id.set_if_not_equals(Some(subscription.id.clone()));
     row.status.set_if_not_equals(subscription.status);
     // What was never paid for does not change the plan; what has ended keeps the name of what it was.

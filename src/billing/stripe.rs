@@ -1,8 +1,10 @@
 //! What is asked of Stripe, in two transactions: the first authorizes and records the intent, whose id is the idempotency key;
 //! then Stripe is asked while no transaction is open; the second records the result.
+//!
+//! A page of Stripe opens only for a customer whose metadata, as Stripe returns it, names the organization.
 
-use entity::organization_billing;
-use sea_orm::{ActiveModelTrait, IntoActiveModel, Set};
+use entity::{OutboxId, organization_billing};
+use sea_orm::{ActiveModelTrait, IntoActiveModel};
 use serde_json::json;
 
 use super::{
@@ -63,34 +65,54 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
         return Err(Error::Conflict("the organization had its trial already".to_owned()));
     }
     let intent = outbox::add(session, Kind::StripeCheckout, json!({ "plan": order.plan })).await?;
-    let organization = before.organization_id.to_string();
-    let asked = async {
-        let customer = match before.stripe_customer_id {
-            Some(customer) => customer,
-            None => stripe.create_customer(&organization, &intent.to_string()).await?,
-        };
-        let checkout = Checkout {
-            customer: &customer,
-            price: &price,
-            organization: &organization,
-            trial_days: order.trial.then(|| session.rules().trial_term.num_days()),
-            success_url: &order.success.at(session),
-            cancel_url: &order.cancel.at(session),
-        };
-        let hosted = stripe.create_checkout_session(&checkout, &intent.to_string()).await?;
-        Ok::<_, Error>((customer, hosted))
+    let customer = ensure_customer(session, stripe, &before, intent).await?;
+    let checkout = Checkout {
+        customer: &customer,
+        price: &price,
+        organization: &before.organization_id.to_string(),
+        trial_days: order.trial.then(|| session.rules().trial_term.num_days()),
+        success_url: &order.success.at(session),
+        cancel_url: &order.cancel.at(session),
     };
-    let (customer, hosted) = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
+    let key = intent.to_string();
+    let asked = stripe.create_checkout_session(&checkout, &key);
+    let hosted = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     let billing = get_locked(session).await?.billing().clone();
-    let mut row = billing.clone().into_active_model();
-    if billing.stripe_customer_id.is_none() {
-        row.stripe_customer_id = Set(Some(customer));
-        row.update(session).await?;
-    }
     outbox::finish(session, intent, None).await?;
     record(session, Action::BillingCheckoutStarted, &billing, json!({ "plan": order.plan }))
         .await?;
     Ok(hosted)
+}
+
+/// The customer that Stripe has for the organization. It is stored before anything is sold to it, so
+/// that its events find the organization, and is kept when the checkout fails.
+async fn ensure_customer(
+    session: &Session,
+    stripe: &Stripe,
+    before: &organization_billing::Model,
+    intent: OutboxId,
+) -> Result<String> {
+    let (id, intent) = (before.organization_id, intent.to_string());
+    let organization = id.to_string();
+    let asked = async {
+        match &before.stripe_customer_id {
+            Some(known) if stripe.organization_of(known).await? == Some(id.0) => Ok(known.clone()),
+            Some(_) => stripe.replace_customer(&organization, &intent).await,
+            None => stripe.create_customer(&organization, &intent).await,
+        }
+    };
+    let customer = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
+    let billing = get_locked(session).await?.billing().clone();
+    if billing.stripe_customer_id != before.stripe_customer_id {
+        // Another request was faster.
+        return Ok(billing.stripe_customer_id.unwrap_or(customer));
+    }
+    let mut row = billing.into_active_model();
+    row.stripe_customer_id.set_if_not_equals(Some(customer.clone()));
+    if row.is_changed() {
+        row.update(session).await?;
+    }
+    Ok(customer)
 }
 
 pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) -> Result<Hosted> {
@@ -103,10 +125,15 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
     };
     let intent = outbox::add(session, Kind::StripePortal, json!({})).await?;
     let (url, key) = (back.at(session), intent.to_string());
-    let hosted = session
-        .outside(stripe.create_portal_session(customer, &url, &key))
-        .await?
-        .map_err(Error::of_unknown_outcome)?;
+    let asked = async {
+        if stripe.organization_of(customer).await? != Some(billing.organization_id.0) {
+            let message = "the customer at Stripe does not belong to the organization, or is gone: \
+                           use createCheckoutSession, or ask the operator";
+            return Err(Error::Conflict(message.to_owned()));
+        }
+        stripe.create_portal_session(customer, &url, &key).await
+    };
+    let hosted = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     outbox::finish(session, intent, None).await?;
     record(session, Action::BillingPortalOpened, &billing, json!({})).await?;
     Ok(hosted)

@@ -24,8 +24,12 @@ const ENVIRONMENT: &str = "
 ";
 
 /// The commands whose settings are listed, and the title of those that have none of their own.
-const COMMANDS: [(&str, &str); 3] =
-    [("serve", "Server"), ("migrate", "Commands for operators"), ("dev", "Development")];
+const COMMANDS: [(&str, &str); 4] = [
+    ("serve", "Server"),
+    ("migrate", "Commands for operators"),
+    ("tenant export", "Exports"),
+    ("dev", "Development"),
+];
 
 /// The page.
 #[must_use]
@@ -35,7 +39,9 @@ pub fn configuration_docs() -> String {
     let mut page = INTRODUCTION.to_owned();
     let mut listed = BTreeSet::new();
     for (name, title) in COMMANDS {
-        let Some(command) = command.find_subcommand(name) else { continue };
+        let command =
+            name.split(' ').try_fold(&command, |command, name| command.find_subcommand(name));
+        let Some(command) = command else { continue };
         for (heading, settings) in groups(command, title, &mut listed) {
             let _ = write!(
                 page,

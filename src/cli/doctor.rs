@@ -23,7 +23,8 @@ impl Doctor {
                 say(format!("fault: {problem}"));
                 return Err(Failure::new("1 fault"));
             }
-            let mut findings = placement.self_check().await.map_err(Failure::new)?;
+            let mut findings = options.transport_findings();
+            findings.extend(placement.self_check().await.map_err(Failure::new)?);
             findings.extend(placement.findings_of_databases().await);
             for finding in &findings {
                 say(finding);

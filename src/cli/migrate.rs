@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use super::{
     Failure,
-    owner::{check_control, connect_as_owner, in_use, known_as},
+    owner::{check_control, connect_as_owner, in_use, known_as, warn_of_transport},
     runtime, say,
 };
 use crate::{
@@ -67,6 +67,7 @@ impl Migrate {
             )
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
+        warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let login = self.database_url.as_deref();
         let app = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
         let system = self.system_database_url.as_deref();
@@ -146,6 +147,7 @@ impl Migrate {
         control: &mut PgConnection,
         database: &Dedicated,
     ) -> Result<Report, Failure> {
+        warn_of_transport(&format!("MIGRATION_DATABASES: {}", database.name), &database.connect);
         check_unused(control, database).await?;
         let report = self
             .migrate(&database.connect, database.password.passwords())

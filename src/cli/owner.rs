@@ -7,7 +7,10 @@
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
 use super::{Failure, say};
-use crate::config::{NamedDatabase, databases, parse_database_url};
+use crate::{
+    config::{NamedDatabase, databases, parse_database_url},
+    tenancy::transport_finding,
+};
 
 /// The databases as their owner.
 #[derive(Debug, clap::Args)]
@@ -42,6 +45,7 @@ impl Owner {
             )
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
+        warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let mut connection = connect_as_owner(&options).await?;
         check_control(&mut connection).await?;
         Ok(connection)
@@ -61,6 +65,7 @@ impl Owner {
             )?;
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(format!("the database {name}: {error}"));
+        warn_of_transport(&format!("MIGRATION_DATABASES: {name}"), &database.connect);
         let mut connection =
             connect_as_owner(&database.connect).await.map_err(|error| failed(&error))?;
         match known_as(&mut connection).await.map_err(|error| failed(&error))? {
@@ -89,6 +94,13 @@ impl Owner {
             }
         }
         Ok(failed)
+    }
+}
+
+/// Reports on standard error that the network can read what a command sends.
+pub(super) fn warn_of_transport(setting: &str, connect: &PgConnectOptions) {
+    if let Some(finding) = transport_finding(setting, connect) {
+        eprintln!("{finding}");
     }
 }
 

@@ -36,6 +36,9 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let _telemetry = telemetry::start(&self.log, "info").map_err(Failure::new)?;
         let options = self.database.options().map_err(Failure::new)?;
+        for finding in options.transport_findings() {
+            tracing::warn!(%finding, "a connection to PostgreSQL");
+        }
         runtime()?.block_on(async {
             let placement = Placement::shared(&options).map_err(Failure::new)?;
             let mailer = self.rules.mail.mailer().map_err(Failure::new)?;

@@ -1,6 +1,8 @@
 //! How mail is sent.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
+use std::num::NonZeroU32;
+
 use clap::Args;
 
 use super::ConfigError;
@@ -18,6 +20,15 @@ pub struct MailConfig {
     /// Who mail is from, for example Acme <no-reply@acme.example>. Needed with SMTP_URL.
     #[arg(long, env = "SMTP_FROM", value_name = "SMTP_FROM")]
     pub smtp_from: Option<String>,
+
+    /// Invitation e-mails that an organization may send in 24 hours.
+    #[arg(
+        long,
+        env = "MAX_INVITATION_MAILS",
+        value_name = "MAX_INVITATION_MAILS",
+        default_value = "100"
+    )]
+    pub max_invitation_mails: NonZeroU32,
 }
 
 impl MailConfig {

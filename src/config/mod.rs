@@ -6,6 +6,7 @@
 mod billing;
 mod clients;
 mod databases;
+mod export;
 mod jwt;
 mod mail;
 mod rules;
@@ -21,6 +22,7 @@ use sqlx::postgres::PgConnectOptions;
 pub use billing::{BillingConfig, BillingProvider};
 pub use clients::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
+pub use export::ExportConfig;
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use mail::MailConfig;
 pub use rules::RulesConfig;

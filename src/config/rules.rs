@@ -111,6 +111,7 @@ impl RulesConfig {
             secret_keys,
             account_linking: self.account_linking,
             mails_invitations: self.mail.smtp_url.is_some(),
+            max_invitation_mails: self.mail.max_invitation_mails,
             public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
             stripe: self.billing.stripe()?,
         };

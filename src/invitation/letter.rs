@@ -4,13 +4,16 @@ use entity::{InvitationId, invitation, organization, user};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Deserialize;
 
-use super::ops::link;
+use super::{display::quoted, ops::link};
 use crate::{
     auth::Permission,
     error::{Error, Result},
     mail::Mail,
     tenancy::{Scope, SystemSession},
 };
+
+/// The same for every invitation: text that a user chose would reach strangers in our name.
+const SUBJECT: &str = "You are invited to an organization";
 
 /// What the outbox keeps of an invitation that is to be mailed: not the token, which the database must not know.
 #[derive(Debug, Deserialize)]
@@ -43,17 +46,18 @@ pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Re
         Some(id) => user::Entity::find_by_id(id).one(session).await?,
         None => None,
     };
-    let name = &organization.name;
-    let subject = match inviter.and_then(|inviter| inviter.name.or(inviter.email)) {
-        Some(inviter) => format!("{inviter} invited you to {name}"),
-        None => format!("You are invited to {name}"),
+    let inviter = inviter.and_then(|inviter| inviter.name.or(inviter.email));
+    let organization = quoted(&organization.name).unwrap_or_else(|| organization.slug.clone());
+    let opening = match inviter.as_deref().and_then(quoted) {
+        Some(inviter) => format!("{inviter} invites you to the organization {organization}."),
+        None => format!("You are invited to the organization {organization}."),
     };
     let text = format!(
-        "{subject}.\n\nTo accept, open this link and sign in as {email}:\n\n{link}\n\nIt works once, until {until} UTC. If you did not \
-         expect this letter, do nothing.\n",
+        "{opening} Users chose these names.\n\nTo accept, open this link and sign in as {email}:\n\n{link}\n\nIt works once, until \
+         {until} UTC. If you did not expect this e-mail, do nothing.\n",
         email = invitation.email,
         link = link(session, &invitation)?,
         until = invitation.expires_at.format("%-d %B %Y, %H:%M"),
     );
-    Ok(Some(Mail { to: invitation.email, subject, text }))
+    Ok(Some(Mail { to: invitation.email, subject: SUBJECT.to_owned(), text }))
 }

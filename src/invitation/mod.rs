@@ -1,5 +1,6 @@
 //! Invitations: an offer of a seat, bound to a verified e-mail address, good once and for a while.
 
+mod display;
 mod graphql;
 mod letter;
 mod ops;

@@ -1,5 +1,6 @@
 //! The rules of invitations. What takes or frees a seat happens under the organization's lock.
 
+use chrono::TimeDelta;
 use entity::{InvitationId, OrgRole, invitation, organization_member};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
@@ -16,6 +17,7 @@ use crate::{
     outbox::{self, Kind},
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
+    rate_limit::Throttle,
     tenancy::{Change, Rows as _, Scope, Session, Tenant},
     text::Email,
 };
@@ -229,9 +231,25 @@ async fn find_locked(
     Ok((tenant, found))
 }
 
+/// Refuses more invitation e-mails in 24 hours than the limit. The outbox is the count, so it holds
+/// across servers and restarts; the caller has the organization's lock.
+async fn require_mail(session: &Session) -> Result<()> {
+    let (day, most) = (TimeDelta::days(1), session.rules().max_invitation_mails);
+    let since = session.now() - day;
+    let Some(at) = outbox::nth_newest(session, Kind::InvitationMail, since, most).await? else {
+        return Ok(());
+    };
+    let wait = (at + day - session.now()).num_seconds().max(1);
+    Err(Error::RateLimited {
+        throttle: Throttle::InvitationMails,
+        retry_after: wait.unsigned_abs(),
+    })
+}
+
 /// Sees to it that the link reaches its person: by mail after the commit, or through the inviter.
 async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
     if session.rules().mails_invitations {
+        require_mail(session).await?;
         let payload = json!({ "invitation_id": invitation.id, "rotation": invitation.rotation });
         outbox::add(session, Kind::InvitationMail, payload).await?;
         return Ok(Issued { invitation, link: None });

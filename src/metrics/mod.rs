@@ -268,6 +268,7 @@ impl Metrics {
                 throttle: Throttle::SubscriptionsOfUser | Throttle::SubscriptionsOfOrganization,
                 ..
             } => "subscriptions",
+            Error::RateLimited { throttle: Throttle::InvitationMails, .. } => "invitation_mails",
             Error::CallsExhausted(_) => "calls",
             Error::Timeout => "time",
             _ => return,

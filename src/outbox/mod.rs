@@ -4,4 +4,4 @@
 
 mod ops;
 
-pub use ops::{Kind, Overdue, add, claim, due, finish, forget_processed, postpone};
+pub use ops::{Kind, Overdue, add, claim, due, finish, forget_processed, nth_newest, postpone};

@@ -1,10 +1,12 @@
 //! The rows of the outbox.
 
+use std::num::NonZeroU32;
+
 use chrono::{DateTime, Duration, Utc};
 use entity::{OrganizationId, OutboxId, outbox};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel,
-    QueryFilter, QuerySelect, Set, Statement,
+    QueryFilter, QueryOrder, QuerySelect, Set, Statement,
     sea_query::{LockBehavior, LockType},
 };
 use serde_json::Value;
@@ -73,6 +75,30 @@ pub async fn add(scope: &impl Scope, kind: Kind, payload: Value) -> Result<Outbo
     };
     outbox::Entity::insert(row).exec_without_returning(scope).await?;
     Ok(id)
+}
+
+/// When the `nth` newest row of a kind was added, counted from 1; `None` when fewer were added after `since`.
+///
+/// # Errors
+///
+/// Without an organization.
+pub async fn nth_newest(
+    scope: &impl Scope,
+    kind: Kind,
+    since: DateTime<Utc>,
+    nth: NonZeroU32,
+) -> Result<Option<DateTime<Utc>>> {
+    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let row = outbox::Entity::find()
+        .filter(outbox::Column::OrganizationId.eq(organization_id))
+        .filter(outbox::Column::Kind.eq(kind.name()))
+        .filter(outbox::Column::CreatedAt.gt(since))
+        .order_by_desc(outbox::Column::CreatedAt)
+        .offset(u64::from(nth.get()) - 1)
+        .limit(1)
+        .one(scope)
+        .await?;
+    Ok(row.map(|row| row.created_at))
 }
 
 /// What waits of a kind, oldest first, in whatever organizations, but for those that live in the databases `except`.

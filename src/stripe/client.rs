@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
+use uuid::Uuid;
 
-use super::Subscription;
+use super::{Subscription, event::organization};
 use crate::error::{Error, Result};
 
 /// The version of Stripe's API that requests ask for.
 const API_VERSION: &str = "2025-03-31.basil";
 
-/// A person waits for the answer, and a request may need two.
+/// A person waits for the answer, and a request needs two.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How to reach Stripe.
@@ -50,7 +51,7 @@ pub struct Checkout<'request> {
     pub customer: &'request str,
     /// Stripe's id of the price.
     pub price: &'request str,
-    /// Whose subscription it is to be: comes back with every event about it.
+    /// Whose subscription it is to be. Its events repeat this, which is a hint and proves nothing.
     pub organization: &'request str,
     /// Days without payment at the beginning.
     pub trial_days: Option<i64>,
@@ -96,16 +97,43 @@ impl Stripe {
     ///
     /// When Stripe does not answer, or refuses.
     pub async fn create_customer(&self, organization: &str, intent: &str) -> Result<String> {
+        match self.customer_of(organization, "").await {
+            Err(Error::Unavailable(_)) => self.replace_customer(organization, intent).await,
+            answer => answer,
+        }
+    }
+
+    /// Another customer for an organization whose customer is gone, or is not its own.
+    ///
+    /// # Errors
+    ///
+    /// When Stripe does not answer, or refuses.
+    pub async fn replace_customer(&self, organization: &str, intent: &str) -> Result<String> {
+        self.customer_of(organization, &format!("-{intent}")).await
+    }
+
+    async fn customer_of(&self, organization: &str, attempt: &str) -> Result<String> {
         // The same parameters whenever the key is the same, as Stripe demands: no name, which may change.
         let form = [("metadata[organization_id]", organization)];
-        let key = format!("tenantry-customer-{organization}");
-        let customer = match self.post("v1/customers", &form, &key).await {
-            Err(Error::Unavailable(_)) => {
-                self.post("v1/customers", &form, &format!("{key}-{intent}")).await?
-            }
-            answer => answer?,
-        };
-        text(&customer, "id")
+        let key = format!("tenantry-customer-{organization}{attempt}");
+        text(&self.post("v1/customers", &form, &key).await?, "id")
+    }
+
+    /// The organization that a customer was created for, as its metadata says: the secret key can
+    /// write that, and a payer cannot. `None` for a customer without it, deleted or unknown.
+    ///
+    /// # Errors
+    ///
+    /// When Stripe does not answer, or refuses.
+    pub async fn organization_of(&self, customer: &str) -> Result<Option<Uuid>> {
+        let path = format!("v1/customers/{}", segment(customer));
+        let (status, customer) = receive(self.request(Method::GET, &path)?).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let customer = succeeded(status, customer)?;
+        Ok(organization(&customer["metadata"]["organization_id"])
+            .filter(|_| customer["deleted"] != true))
     }
 
     /// A page on which a customer subscribes.
@@ -122,7 +150,6 @@ impl Stripe {
         let mut form = vec![
             ("mode", "subscription"),
             ("customer", checkout.customer),
-            ("client_reference_id", checkout.organization),
             ("line_items[0][price]", checkout.price),
             ("line_items[0][quantity]", "1"),
             ("subscription_data[metadata][organization_id]", checkout.organization),
@@ -197,13 +224,21 @@ impl Stripe {
     }
 }
 
-/// Stripe's errors are for the log: what a person can do about them is to try again, or nothing.
 async fn send(request: RequestBuilder) -> Result<Value> {
+    let (status, body) = receive(request).await?;
+    succeeded(status, body)
+}
+
+async fn receive(request: RequestBuilder) -> Result<(StatusCode, Value)> {
     let unavailable = |error: reqwest::Error| Error::Unavailable(Arc::new(error.without_url()));
     let response = request.send().await.map_err(unavailable)?;
     let status = response.status();
     let body = response.bytes().await.map_err(unavailable)?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+/// Stripe's errors are for the log: what a person can do about them is to try again, or nothing.
+fn succeeded(status: StatusCode, body: Value) -> Result<Value> {
     if status.is_success() {
         return Ok(body);
     }

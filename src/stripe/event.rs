@@ -26,10 +26,10 @@ pub struct Subject {
     pub subscription: String,
     /// Stripe's id of the customer.
     pub customer: String,
-    /// The organization that we named when the subscription was begun.
+    /// The organization that the subscription's metadata names: a hint, because others can write it.
     pub organization: Option<Uuid>,
-    /// The subscription as it was then, where the event shows it.
-    pub state: Option<Subscription>,
+    /// The subscription as it was then, where the event shows it, or what it lacks.
+    pub state: Option<Result<Subscription, String>>,
 }
 
 impl Event {
@@ -54,35 +54,26 @@ impl Event {
         })
     }
 
-    /// The subscription that it is about; `None` when it is about something else.
-    ///
-    /// # Errors
-    ///
-    /// When it should show one and does not.
-    pub fn subject(&self) -> Result<Option<Subject>, String> {
+    /// The subscription that it is about; `None` when it is about something else. The
+    /// `client_reference_id` of a checkout is never read: the payer chooses that of a payment link.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
         let object = &self.payload["data"]["object"];
+        let customer = reference(&object["customer"])?;
         if self.kind.starts_with("customer.subscription.") {
-            let state = Subscription::parse(object)?;
-            return Ok(Some(Subject {
-                subscription: state.id.clone(),
-                customer: state.customer.clone(),
-                organization: state.organization,
-                state: Some(state),
-            }));
+            return Some(Subject {
+                subscription: reference(object)?,
+                customer,
+                organization: organization(&object["metadata"]["organization_id"]),
+                state: Some(Subscription::parse(object)),
+            });
         }
         if self.kind != "checkout.session.completed" {
-            return Ok(None);
+            return None;
         }
-        // A checkout that sold something else than a subscription is none of ours.
-        let Some(subscription) = reference(&object["subscription"]) else {
-            return Ok(None);
-        };
-        Ok(Some(Subject {
-            subscription,
-            customer: reference(&object["customer"]).ok_or("the checkout has no customer")?,
-            organization: organization(&object["client_reference_id"]),
-            state: None,
-        }))
+        // A checkout that sold something else has no subscription.
+        let subscription = reference(&object["subscription"])?;
+        Some(Subject { subscription, customer, organization: None, state: None })
     }
 }
 

@@ -3,9 +3,8 @@
 use chrono::{DateTime, Utc};
 use entity::SubscriptionStatus;
 use serde_json::Value;
-use uuid::Uuid;
 
-use super::event::{organization, reference};
+use super::event::reference;
 
 /// A subscription at some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +13,6 @@ pub struct Subscription {
     pub id: String,
     /// Stripe's id of the customer.
     pub customer: String,
-    /// The organization that we named when it was begun.
-    pub organization: Option<Uuid>,
     /// Where it stands.
     pub status: SubscriptionStatus,
     /// Stripe's ids of what is paid for.
@@ -49,7 +46,6 @@ impl Subscription {
         Ok(Self {
             id: reference(object).ok_or("the subscription has no id")?,
             customer: reference(&object["customer"]).ok_or("the subscription has no customer")?,
-            organization: organization(&object["metadata"]["organization_id"]),
             status: serde_json::from_value(status.clone())
                 .map_err(|_| format!("the subscription has the unknown status {status}"))?,
             prices: items.iter().filter_map(price).collect(),

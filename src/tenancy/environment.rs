@@ -1,6 +1,6 @@
 //! What operations need to know beyond the database.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use clap::ValueEnum;
 
@@ -32,6 +32,8 @@ pub struct Rules {
     pub account_linking: AccountLinking,
     /// Invitations go out by mail; otherwise the inviter is shown the link.
     pub mails_invitations: bool,
+    /// How many invitation e-mails an organization may send in 24 hours.
+    pub max_invitation_mails: NonZeroU32,
     /// Where the links of invitations lead, without a slash at the end.
     pub public_url: String,
     /// Stripe, where it keeps the subscriptions; without it owners change plans themselves.

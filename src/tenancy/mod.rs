@@ -35,6 +35,7 @@ mod statements;
 mod suspension;
 mod system;
 mod transaction;
+mod transport;
 
 pub use budget::{Budget, Cost};
 pub use change::Change;
@@ -52,3 +53,4 @@ pub use session::{Session, Tenant, Viewer};
 pub use suspension::Suspension;
 pub use system::{Reason, SystemSession, in_every_database, open_system};
 pub use transaction::{Access, Transaction};
+pub use transport::transport_finding;

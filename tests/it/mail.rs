@@ -1,6 +1,7 @@
 //! Mail: sent after the commit, by one server of several, again until it is taken, and never for nothing.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,23 +16,28 @@ use tenantry::{clock::Clock, mail::Mailer};
 use crate::support::{App, Client, HANG, Settings, app, database::Database, node::Script};
 
 /// A mail server, and the clock of the servers that send through it.
-struct Post {
+pub struct Post {
     script: Script,
     url: String,
-    minutes: Arc<AtomicI64>,
-    database: Database,
+    pub minutes: Arc<AtomicI64>,
+    pub database: Database,
 }
 
 impl Post {
     /// `None` where npm is missing.
-    async fn open() -> Option<Self> {
+    pub async fn open() -> Option<Self> {
         let mut script = Script::start("smtp.mjs").await?;
         let port = script.ask(&json!({ "do": "start" }));
         let url = format!("smtp://tenantry:a%20password@127.0.0.1:{port}");
         Some(Self { script, url, minutes: Arc::default(), database: Database::create().await })
     }
 
-    async fn server(&self) -> App {
+    pub async fn server(&self) -> App {
+        self.server_with(NonZeroU32::MAX).await
+    }
+
+    /// With a limit of invitation e-mails a day.
+    pub async fn server_with(&self, most: NonZeroU32) -> App {
         let minutes = Arc::clone(&self.minutes);
         let clock = Clock::from_fn(move || {
             Utc::now() + TimeDelta::minutes(minutes.load(Ordering::Relaxed))
@@ -39,15 +45,16 @@ impl Post {
         let mailer = Mailer::new(&self.url, "Tenantry <no-reply@tenantry.example>").unwrap();
         let mut settings = Settings { clock, mailer: Some(mailer), ..Settings::default() };
         settings.rules.mails_invitations = true;
+        settings.rules.max_invitation_mails = most;
         App::on(self.database.clone(), settings).await
     }
 
-    fn letters(&mut self) -> Vec<Value> {
+    pub fn letters(&mut self) -> Vec<Value> {
         self.script.ask(&json!({ "do": "letters" })).as_array().unwrap().clone()
     }
 
     /// The outbox once all of it is done, or waits for a later time: attempts and errors.
-    async fn settled(&self, attempts: i32) -> Vec<String> {
+    pub async fn settled(&self, attempts: i32) -> Vec<String> {
         let start = Instant::now();
         loop {
             let rows: Vec<String> = self
@@ -69,7 +76,7 @@ impl Post {
     }
 }
 
-async fn invite(client: &Client, email: &str) -> Value {
+pub async fn invite(client: &Client, email: &str) -> Value {
     let query = format!(
         "mutation {{ inviteMember(input: {{ email: \"{email}\", role: MEMBER }}) {{ link invitation {{ id }} }} }}"
     );
@@ -97,7 +104,7 @@ async fn an_invitation_reaches_its_person_by_mail_alone() {
     assert_eq!(letter["recipients"], json!(["new.person@example.com"]));
     assert_eq!(letter["user"], "tenantry");
     assert_eq!(letter["from"], "\"Tenantry\" <no-reply@tenantry.example>");
-    assert_eq!(letter["subject"], "Adam invited you to Acme");
+    assert_eq!(letter["subject"], "You are invited to an organization");
     let text = letter["text"].as_str().unwrap();
     let token = text.split("token=").nth(1).unwrap().split_whitespace().next().unwrap();
     let stored: String =

@@ -380,6 +380,7 @@ async fn an_erased_person_is_nowhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_failed_is_replayed_once_its_plan_has_a_price() {
     let stripe = FakeStripe::start().await;
+    stripe.knows_customer("cus_1", Some(ACME));
     let app = App::start().await;
     let subscription = json!({ "id": "sub_1", "customer": "cus_1", "status": "active",
         "metadata": { "organization_id": ACME }, "items": { "data": [{ "price": { "id": "price_e" } }] } });
@@ -418,6 +419,7 @@ async fn an_event_that_failed_is_replayed_once_its_plan_has_a_price() {
         data["organization"]["auditLogs"]["nodes"][0]["actorName"],
         "tenantry billing replay"
     );
+    stripe.asked();
     // Again: as recent as what is known, so Stripe is asked.
     stripe.knows(&subscription);
     assert!(done(&replay("evt_1").await.unwrap()).contains("was applied"));

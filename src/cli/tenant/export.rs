@@ -1,5 +1,5 @@
-//! `tenantry tenant export`: one snapshot of an organization as JSON Lines: a header, a line for each row, and a trailer that tells
-//! a whole file from a part of one.
+//! `tenantry tenant export`: one snapshot of an organization as JSON Lines: a header, a line for each row, a trailer with a
+//! checksum of each table, which tells a whole file from a part of one, and a signature over all of that.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,15 +19,20 @@ use super::{
     Failure,
     home::Home,
     place::Organization,
-    rows::{NONE, Rows, people_columns},
+    rows::{NONE, Rows, columns, people_columns, sum},
+    signature::Signing,
 };
-use crate::{audit::Action, cli::owner::Owner};
+use crate::{audit::Action, cli::owner::Owner, config::ExportConfig};
 
 /// Of the file.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+
+/// What an export has beside the rows of the organization's tables.
+pub(super) const OTHER_TABLES: [&str; 3] =
+    ["auth.users", "auth.identities", "app.organization_slugs"];
 
 /// Write everything that an organization has, at one moment, into a file, for tenantry tenant import: rows of all its tables, the
-/// people that they name, and its slugs. The export is recorded in its audit log.
+/// people that they name and how these sign in, and its slugs. The export is recorded in its audit log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// The organization's slug or id.
@@ -35,6 +40,13 @@ pub(super) struct Export {
 
     /// The file, which only its owner may read; - is the standard output.
     file: PathBuf,
+
+    /// Write no signature, for want of a key. An import then needs --unsigned.
+    #[arg(long)]
+    unsigned: bool,
+
+    #[command(flatten)]
+    keys: ExportConfig,
 }
 
 /// The first line.
@@ -53,7 +65,7 @@ pub(super) struct Header {
 pub(super) struct Total {
     pub(super) table: String,
     pub(super) rows: i64,
-    /// Absent for what is brought together with what is there.
+    /// The sum of the hashes of its rows.
     pub(super) checksum: Option<String>,
 }
 
@@ -63,6 +75,9 @@ impl Export {
         owner: &Owner,
         connection: &mut PgConnection,
     ) -> Result<(), Failure> {
+        let keys =
+            if self.unsigned { Vec::new() } else { self.keys.keys().map_err(Failure::new)? };
+        let key = keys.first();
         let organization = Organization::find(connection, &self.organization).await?;
         let mut there = organization.at_home(owner).await?;
         let (connection, organization) = match &mut there {
@@ -78,16 +93,21 @@ impl Export {
         }
         record(connection, organization).await?;
         let count = if self.file == Path::new("-") {
-            write(connection, organization.id, BufWriter::new(io::stdout().lock())).await?
+            write(connection, organization.id, BufWriter::new(io::stdout().lock()), key).await?
         } else {
-            self.write_file(connection, organization.id).await?
+            self.write_file(connection, organization.id, key).await?
         };
         eprintln!("exported {count} rows of {}", organization.name);
         Ok(())
     }
 
     /// Under its name only once it is whole.
-    async fn write_file(&self, connection: &mut PgConnection, id: Uuid) -> Result<i64, Failure> {
+    async fn write_file(
+        &self,
+        connection: &mut PgConnection,
+        id: Uuid,
+        key: Option<&[u8]>,
+    ) -> Result<i64, Failure> {
         let failed = |error| Failure::new(format!("{}: {error}", self.file.display()));
         let mut part = self.file.clone().into_os_string();
         part.push(format!(".part-{}", std::process::id()));
@@ -99,7 +119,7 @@ impl Export {
             .open(&part)
             .map_err(failed)?;
         let written = async {
-            let count = write(connection, id, BufWriter::new(&file)).await?;
+            let count = write(connection, id, BufWriter::new(&file), key).await?;
             file.sync_all().and_then(|()| fs::rename(&part, &self.file)).map_err(failed)?;
             Ok(count)
         };
@@ -137,8 +157,10 @@ fn check_home(organization: &Organization, home: &Home) -> Result<(), Failure> {
 async fn write(
     connection: &mut PgConnection,
     id: Uuid,
-    mut output: impl Write,
+    output: impl Write,
+    key: Option<&[u8]>,
 ) -> Result<i64, Failure> {
+    let mut output = Signing::new(output, key);
     let mut snapshot = connection.begin().await?;
     snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let organization = Organization::get(&mut snapshot, id).await?;
@@ -156,10 +178,13 @@ async fn write(
     let mut totals = Vec::new();
     let all = Rows::of_all(&mut snapshot).await?;
     let people = people(&mut snapshot, &organization, &all).await?;
-    let slugs = "SELECT to_jsonb(t)::text FROM app.organization_slugs t WHERE organization_id = $1";
-    for (table, sql) in [("auth.users", people.as_str()), ("app.organization_slugs", slugs)] {
-        let rows = write_rows(&mut snapshot, &mut output, table, sql, id).await?;
-        totals.push(Total { table: table.to_owned(), rows, checksum: None });
+    let conditions = [
+        format!("id IN ({people}) ORDER BY id"),
+        format!("user_id IN ({people}) ORDER BY issuer, subject"),
+        "organization_id = $1 ORDER BY slug".to_owned(),
+    ];
+    for (table, condition) in OTHER_TABLES.into_iter().zip(conditions) {
+        totals.push(write_other(&mut snapshot, &mut output, table, &condition, id).await?);
     }
     for rows in &all {
         let place = organization.home.table(rows.table, id);
@@ -178,11 +203,30 @@ async fn write(
         });
     }
     line(&mut output, &json!({ "totals": totals }))?;
-    output.flush().map_err(Failure::new)?;
+    output.finish().map_err(Failure::new)?;
     Ok(totals.iter().map(|total| total.rows).sum())
 }
 
-/// Whom foreign keys of the organization's rows lead to.
+/// Rows of a table that is not the organization's alone.
+async fn write_other(
+    connection: &mut PgConnection,
+    output: &mut impl Write,
+    table: &str,
+    condition: &str,
+    id: Uuid,
+) -> Result<Total, Failure> {
+    let selected = format!("FROM (SELECT * FROM {table} WHERE {condition}) t");
+    let sql = format!("SELECT to_jsonb(t)::text {selected}");
+    let rows = write_rows(connection, output, table, &sql, id).await?;
+    let sum = sum(&columns(connection, table).await?, "t");
+    let checksum = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {sum} {selected}")))
+        .bind(id)
+        .fetch_one(connection)
+        .await?;
+    Ok(Total { table: table.to_owned(), rows, checksum: Some(checksum) })
+}
+
+/// The users to whom foreign keys of the organization's rows lead, as a query of their ids.
 async fn people(
     connection: &mut PgConnection,
     organization: &Organization,
@@ -197,10 +241,7 @@ async fn people(
             columns.iter().map(|column| format!("SELECT {column} FROM {place} WHERE {owner} = $1")),
         );
     }
-    Ok(format!(
-        "SELECT to_jsonb(t)::text FROM auth.users t WHERE id IN ({}) ORDER BY id",
-        referring.join(" UNION ")
-    ))
+    Ok(referring.join(" UNION "))
 }
 
 /// A row at a time.

@@ -14,6 +14,7 @@ mod prune;
 mod relocation;
 mod rows;
 mod show;
+mod signature;
 mod suspend;
 mod verify;
 mod verify_there;

@@ -49,7 +49,7 @@ impl Rows {
 
     /// A row as one text.
     pub(super) fn text(&self, alias: &str) -> String {
-        format!("ROW({})::text", self.columns(alias))
+        text(&self.columns, alias)
     }
 
     /// The keys of the rows that changed: `$1` the organization, `$2` the numbers of the changes, or NULL for all.
@@ -134,8 +134,17 @@ impl Rows {
 
     /// The sum of the hashes of rows.
     pub(super) fn sum(&self, alias: &str) -> String {
-        format!("coalesce(sum(hashtextextended({}, 0)), 0)::text", self.text(alias))
+        sum(&self.columns, alias)
     }
+}
+
+/// The sum of the hashes of rows with these columns.
+pub(super) fn sum(columns: &[String], alias: &str) -> String {
+    format!("coalesce(sum(hashtextextended({}, 0)), 0)::text", text(columns, alias))
+}
+
+fn text(columns: &[String], alias: &str) -> String {
+    format!("ROW({})::text", listed(columns.iter().map(String::as_str), alias))
 }
 
 /// The columns of a table that lead to people.

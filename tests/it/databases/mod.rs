@@ -56,6 +56,7 @@ pub async fn command(control: &Database, databases: &[&Dedicated], arguments: &[
     command
         .args(arguments)
         .env("DATABASE_URL", control.url("tenantry_app"))
+        .env("SECRET_KEY", crate::tenant::SECRET_KEY)
         .env("DATABASES", setting("tenantry_app"))
         .env("MIGRATION_DATABASE_URL", control.url("postgres"))
         .env("MIGRATION_DATABASES", setting("postgres"));

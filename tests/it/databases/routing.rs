@@ -244,6 +244,7 @@ async fn the_way_to_another_database_is_no_longer() {
 async fn what_stripe_tells_reaches_another_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let stripe = FakeStripe::start().await;
+    stripe.knows_customer("cus_1", Some(ACME));
     let mut settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
     settings.rules.stripe = Some(stripe.client());
     let app = App::on(control, settings).await;

@@ -116,6 +116,7 @@ impl Default for Settings {
                 secret_keys: SecretKeys(vec![b"a key for tests".to_vec()]),
                 account_linking: AccountLinking::Never,
                 mails_invitations: false,
+                max_invitation_mails: NonZeroU32::MAX,
                 public_url: "https://app.example".to_owned(),
                 stripe: None,
             },

@@ -99,7 +99,9 @@ fn install() -> Option<PathBuf> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        "localstripe==1.15.10",
+        "--require-hashes",
+        "--requirement",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/localstripe.txt"),
     ]));
     Some(python)
 }

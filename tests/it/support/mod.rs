@@ -14,6 +14,7 @@ pub mod pooler;
 pub mod process;
 pub mod served;
 pub mod sessions;
+pub mod shop;
 pub mod stripe;
 pub mod websocket;
 

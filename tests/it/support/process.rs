@@ -38,6 +38,8 @@ fn undisturbed(mut command: Command) -> Command {
             "LOG_FORMAT",
             "MAX_",
             "OTEL",
+            "SECRET_KEY",
+            "EXPORT_KEY",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))

@@ -32,7 +32,11 @@ pub struct Asked {
 struct Inner {
     asked: Vec<Asked>,
     subscriptions: HashMap<String, Value>,
-    failure: Option<u16>,
+    customers: HashMap<String, Value>,
+    /// The customers by the keys with which they were created.
+    created: HashMap<String, String>,
+    /// The beginning of the paths that fail, and how.
+    failure: Option<(&'static str, u16)>,
     delay: Duration,
 }
 
@@ -69,8 +73,20 @@ impl FakeStripe {
         self.inner.lock().unwrap().subscriptions.insert(id, subscription.clone());
     }
 
+    /// A customer, and the organization that its metadata names.
+    pub fn knows_customer(&self, id: &str, organization: Option<&str>) {
+        let metadata = organization.map_or(json!({}), |id| json!({ "organization_id": id }));
+        let customer = json!({ "id": id, "metadata": metadata });
+        self.inner.lock().unwrap().customers.insert(id.to_owned(), customer);
+    }
+
     pub fn fails_with(&self, status: Option<u16>) {
-        self.inner.lock().unwrap().failure = status;
+        self.inner.lock().unwrap().failure = status.map(|status| ("", status));
+    }
+
+    /// Only what is asked at paths that begin so.
+    pub fn fails_at(&self, path: &'static str, status: u16) {
+        self.inner.lock().unwrap().failure = Some((path, status));
     }
 
     pub fn takes(&self, delay: Duration) {
@@ -104,16 +120,23 @@ async fn answer(
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
     assert_eq!(key.is_empty(), method == Method::GET, "whatever creates has a key");
-    let delay = inner.lock().unwrap().delay;
+    let delay = {
+        let mut inner = inner.lock().unwrap();
+        inner.asked.push(Asked { path: path.clone(), key: key.clone(), form: form.clone() });
+        inner.delay
+    };
     tokio::time::sleep(delay).await;
     let mut inner = inner.lock().unwrap();
-    inner.asked.push(Asked { path: path.clone(), key, form: form.clone() });
-    if let Some(status) = inner.failure {
+    if let Some((_, status)) = inner.failure.filter(|(prefix, _)| path.starts_with(prefix)) {
         let body = json!({ "error": { "message": "told to fail" } });
         return (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response();
     }
     let answer = match path.split_once('/') {
-        None if path == "customers" => json!({ "id": "cus_1", "metadata": {} }),
+        None if path == "customers" => inner.create_customer(key, &form),
+        Some(("customers", id)) => match inner.customers.get(id) {
+            Some(customer) => customer.clone(),
+            None => return (StatusCode::NOT_FOUND, "{}").into_response(),
+        },
         Some(("checkout", _)) => json!({ "id": "cs_1", "url": "https://checkout.example/cs_1" }),
         Some(("billing_portal", _)) => {
             json!({ "id": "bps_1", "url": "https://portal.example/bps_1" })
@@ -134,6 +157,17 @@ async fn answer(
         _ => panic!("nobody asks for {path}"),
     };
     answer.to_string().into_response()
+}
+
+impl Inner {
+    /// The same customer for the same key.
+    fn create_customer(&mut self, key: String, form: &HashMap<String, String>) -> Value {
+        let next = format!("cus_{}", self.customers.len() + 1);
+        let id = self.created.entry(key).or_insert(next).clone();
+        let metadata = json!({ "organization_id": form["metadata[organization_id]"] });
+        let customer = json!({ "id": id, "metadata": metadata });
+        self.customers.entry(id).or_insert(customer).clone()
+    }
 }
 
 /// The header over a body, as Stripe makes it.

@@ -20,6 +20,7 @@ use crate::support::{
 };
 
 pub const ACME: &str = "00000000-0000-4000-8000-00000000000a";
+pub const SECRET_KEY: &str = "a secret key for tests with thirty-two bytes or more";
 pub const SCHEMA: &str = "org_0000000000004000800000000000000a";
 
 /// A server that many may ask at once, and plans that end no test; none where acme lives elsewhere from the beginning.
@@ -44,6 +45,7 @@ pub fn prepared(database: &Database, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env("DATABASE_URL", database.url("tenantry_app"))
+        .env("SECRET_KEY", SECRET_KEY)
         .env("MIGRATION_DATABASE_URL", database.url("postgres"));
     command
 }

@@ -1,0 +1,156 @@
+//! The rows of an export on their way into the tables, and the comparison with its totals.
+
+use std::collections::HashMap;
+
+use migration::placement::Table;
+use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    super::{
+        Failure,
+        export::{OTHER_TABLES, Total},
+        rows::{NONE, Rows, columns, sum},
+    },
+    people::People,
+};
+
+/// Rows of a statement.
+const BATCH: usize = 1_000;
+
+/// Rows of one table on their way in.
+pub(super) struct Batch<'tables> {
+    id: Uuid,
+    tables: &'tables [Rows],
+    table: String,
+    rows: Vec<String>,
+    /// Of each table: how many rows, and the sum of their hashes.
+    counts: HashMap<String, (i64, i128)>,
+    pub(super) people: People,
+}
+
+impl<'tables> Batch<'tables> {
+    pub(super) fn new(id: Uuid, tables: &'tables [Rows], people: People) -> Self {
+        Self { id, tables, table: String::new(), rows: Vec::new(), counts: HashMap::new(), people }
+    }
+
+    /// Takes a row; those before it are written once they are many, or of another table.
+    pub(super) async fn add(
+        &mut self,
+        connection: &mut PgConnection,
+        table: &str,
+        row: &str,
+    ) -> Result<(), Failure> {
+        if table != self.table || self.rows.len() == BATCH {
+            self.write(connection).await?;
+            table.clone_into(&mut self.table);
+        }
+        self.rows.push(row.to_owned());
+        Ok(())
+    }
+
+    pub(super) async fn write(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = format!("[{}]", self.rows.join(","));
+        let known = self.tables.iter().find(|rows| rows.table.name == self.table);
+        let sum = match (known, self.table.as_str()) {
+            (Some(known), _) => self.write_rows(connection, known, &rows).await?,
+            (None, "auth.users") => self.people.add_users(connection, &rows).await?,
+            (None, "auth.identities") => self.people.add_identities(connection, &rows).await?,
+            (None, "app.organization_slugs") => write_slugs(connection, self.id, &rows).await?,
+            (None, table) => {
+                return Err(Failure::new(format!("there is no table {table} of organizations")));
+            }
+        };
+        let entry = self.counts.entry(self.table.clone()).or_default();
+        entry.0 += i64::try_from(self.rows.len()).map_err(Failure::new)?;
+        entry.1 += sum;
+        self.rows.clear();
+        Ok(())
+    }
+
+    /// Returns the sum of the hashes of the file's rows.
+    async fn write_rows(
+        &self,
+        connection: &mut PgConnection,
+        known: &Rows,
+        rows: &str,
+    ) -> Result<i128, Failure> {
+        let Table { name, .. } = known.table;
+        let conflict = if *name == "audit.audit_logs" { "ON CONFLICT DO NOTHING" } else { "" };
+        let sql = format!(
+            "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::{name}, $1::jsonb) r),
+             put AS (INSERT INTO {name} ({bare}) SELECT {bare} FROM row WHERE {owner} = $2 {conflict})
+             SELECT {sum}, count(*) FILTER (WHERE t.{owner} IS DISTINCT FROM $2) FROM row t",
+            sum = known.sum("t"),
+            owner = known.table.owner_column(),
+            bare = known.columns(""),
+        );
+        let (sum, strangers): (String, i64) = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(rows)
+            .bind(self.id)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| Failure::new(format!("{name}: {error}")))?;
+        if strangers > 0 {
+            return Err(Failure::new(format!(
+                "the export has rows of another organization in {name}"
+            )));
+        }
+        sum.parse().map_err(Failure::new)
+    }
+}
+
+/// Retired ones that others have taken since are theirs.
+async fn write_slugs(connection: &mut PgConnection, id: Uuid, rows: &str) -> Result<i128, Failure> {
+    let columns = columns(connection, "app.organization_slugs").await?;
+    let sql = format!(
+        "WITH row AS MATERIALIZED (
+             SELECT r.* FROM jsonb_populate_recordset(NULL::app.organization_slugs, $1::jsonb) r),
+         put AS (
+             INSERT INTO app.organization_slugs AS s ({bare}) SELECT {bare} FROM row r WHERE r.organization_id = $2
+             ON CONFLICT (slug) DO UPDATE SET organization_id = $2, retired_at = excluded.retired_at, claimed_by = excluded.claimed_by
+             WHERE s.organization_id = $2 OR (excluded.retired_at IS NULL AND s.retired_at < now() - interval '90 days'))
+         SELECT {sum} FROM row t",
+        bare = columns.join(", "),
+        sum = sum(&columns, "t"),
+    );
+    let sum: String =
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(rows).bind(id).fetch_one(connection).await?;
+    sum.parse().map_err(Failure::new)
+}
+
+/// What was read is what was written, and what is there now is what was read.
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    totals: &[Total],
+) -> Result<(), Failure> {
+    let tables = batch.tables.iter().map(|rows| rows.table.name).chain(OTHER_TABLES);
+    for table in tables {
+        let total = totals.iter().find(|total| total.table == table);
+        let total =
+            total.ok_or_else(|| Failure::new(format!("the export says nothing of {table}")))?;
+        let (count, sum) = batch.counts.get(table).copied().unwrap_or_default();
+        let expected = total
+            .checksum
+            .as_ref()
+            .ok_or_else(|| Failure::new(format!("{table}: the export has no checksum of it")))?;
+        if count != total.rows || *expected != sum.to_string() {
+            return Err(Failure::new(format!(
+                "{table}: the export has {count} rows, and not the {} that were written, or others",
+                total.rows
+            )));
+        }
+    }
+    for rows in batch.tables.iter().filter(|rows| rows.table.base_name() != "audit_logs") {
+        let (count, sum) = batch.counts.get(rows.table.name).copied().unwrap_or_default();
+        let there = rows.digest(connection, rows.table.name, batch.id, NONE).await?;
+        if (there.count, there.sum) != (count, sum.to_string()) {
+            return Err(Failure::new(format!("{} is not as it was written", rows.table.name)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! `tenantry tenant import`: brings one organization back, in one transaction, from what `tenantry tenant export` wrote.
+//!
+//! Nothing of a file is committed before its signature and every checksum were verified.
+
+mod batch;
+mod people;
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use migration::placement;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    Failure,
+    export::{FORMAT, Header, Total},
+    home::Home,
+    patience::{become_mover, exclude_writers},
+    place::Organization,
+    rows::{Rows, columns},
+    signature::Verifying,
+};
+use crate::{audit::Action, cli::say, config::ExportConfig};
+
+use batch::{Batch, check};
+use people::People;
+
+/// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of it or nothing. No other organization
+/// may have its slug. Users who exist are left as they are; entries of its audit log that are still there are kept.
+#[derive(Debug, clap::Args)]
+pub(super) struct Import {
+    /// The file; - is the standard input.
+    file: PathBuf,
+
+    /// Import a file whose signature cannot be verified. It creates users who cannot sign in, and is refused when it makes
+    /// members of users who exist.
+    #[arg(long)]
+    unsigned: bool,
+
+    /// Of a file whose signature cannot be verified, also believe who its members are and how they sign in.
+    #[arg(long, requires = "unsigned")]
+    trust_members: bool,
+
+    #[command(flatten)]
+    keys: ExportConfig,
+}
+
+#[derive(Deserialize)]
+struct Line<'line> {
+    table: &'line str,
+    #[serde(borrow)]
+    row: &'line RawValue,
+}
+
+#[derive(Deserialize)]
+struct Trailer {
+    totals: Vec<Total>,
+}
+
+impl Import {
+    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let input: Box<dyn BufRead> = if self.file == Path::new("-") {
+            Box::new(BufReader::new(io::stdin()))
+        } else {
+            let file = File::open(&self.file)
+                .map_err(|error| Failure::new(format!("{}: {error}", self.file.display())))?;
+            Box::new(BufReader::new(file))
+        };
+        let keys =
+            if self.unsigned { Vec::new() } else { self.keys.keys().map_err(Failure::new)? };
+        let mut input = Verifying::new(input, &keys);
+        let header: Header = serde_json::from_str(&input.next_line()?.unwrap_or_default())
+            .map_err(|_| Failure::new("this is no export of an organization"))?;
+        if header.tenantry_export != FORMAT || header.version != placement::SCHEMA_VERSION {
+            return Err(Failure::new(format!(
+                "the export is of format {} and version {}, and this is {FORMAT} and {}: use the tenantry that wrote it, then migrate",
+                header.tenantry_export,
+                header.version,
+                placement::SCHEMA_VERSION
+            )));
+        }
+        let before = Organization::get(connection, header.organization_id).await?;
+        become_mover(connection, &before).await?;
+        let mut transaction = connection.begin().await?;
+        let count = self.import(&mut transaction, &header, input).await?;
+        let locked_out = people::locked_out(&mut transaction, header.organization_id).await?;
+        transaction.commit().await?;
+        say(format!("{} is back, as of {}: {count} rows", header.slug, header.exported_at));
+        if !locked_out.is_empty() {
+            say(format!("cannot sign in, for want of an identity: {}", locked_out.join(", ")));
+        }
+        Ok(())
+    }
+    async fn import(
+        &self,
+        connection: &mut PgConnection,
+        header: &Header,
+        mut input: Verifying<impl BufRead>,
+    ) -> Result<i64, Failure> {
+        let id = header.organization_id;
+        exclude_writers(connection, id).await?;
+        connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL app.copying = 'on'").await?;
+        let organization = Organization::get(connection, id).await?;
+        check_room(connection, header, &organization).await?;
+        if organization.home == Home::Schema {
+            bring_log_home(connection, &organization).await?;
+        }
+        let tables = Rows::of_all(connection).await?;
+        let mut batch = Batch::new(id, &tables, People::new(!self.unsigned || self.trust_members));
+        let trailer: Trailer = loop {
+            let text = input.next_line()?;
+            let text = text.ok_or_else(|| Failure::new("the export ends too early"))?;
+            let Ok(line) = serde_json::from_str::<Line>(&text) else {
+                break serde_json::from_str(&text)
+                    .map_err(|_| Failure::new("a line of the export is no row"))?;
+            };
+            batch.add(connection, line.table, line.row.get()).await?;
+        };
+        batch.write(connection).await?;
+        input.verify()?;
+        check(connection, &batch, &trailer.totals).await?;
+        batch.people.check_members(connection, id).await?;
+        let count = trailer.totals.iter().map(|total| total.rows).sum();
+        let what = ("tenantry tenant import", Action::OrganizationRestored);
+        let metadata =
+            json!({ "exported_at": header.exported_at, "rows": count, "signed": !self.unsigned });
+        organization.record(connection, &Home::Shared, what, metadata).await?;
+        Ok(count)
+    }
+}
+
+/// Names what is in the way.
+async fn check_room(
+    connection: &mut PgConnection,
+    header: &Header,
+    organization: &Organization,
+) -> Result<(), Failure> {
+    if !organization.ended {
+        return Err(Failure::new(format!(
+            "the organization {} is there: only one that has ended is brought back",
+            organization.name
+        )));
+    }
+    if let Some(database) = organization.home.database() {
+        return Err(Failure::new(format!(
+            "{} ended in the database {database}, where its audit log is: tenantry tenant move {} --to shared brings that home first",
+            header.slug, organization.id
+        )));
+    }
+    if organization.moving_to.is_some() {
+        return Err(Failure::new(format!(
+            "{} ended on its way: call its move off first",
+            header.slug
+        )));
+    }
+    let holder: Option<Uuid> = sqlx::query_scalar(
+        "SELECT organization_id FROM app.organization_slugs WHERE slug = $1 AND organization_id <> $2
+             AND (retired_at IS NULL OR retired_at > now() - interval '90 days')",
+    )
+    .bind(&header.slug)
+    .bind(organization.id)
+    .fetch_optional(connection)
+    .await?;
+    match holder {
+        Some(holder) => Err(Failure::new(format!(
+            "the slug {} is taken by the organization {holder}",
+            header.slug
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What lived in a schema left its audit log there.
+async fn bring_log_home(
+    connection: &mut PgConnection,
+    organization: &Organization,
+) -> Result<(), Failure> {
+    let log = placement::TABLES.iter().find(|table| table.base_name() == "audit_logs");
+    if let Some(log) = log {
+        let columns = columns(connection, log.name).await?.join(", ");
+        let sql = format!(
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} ON CONFLICT DO NOTHING",
+            log.name,
+            Home::Schema.table(log, organization.id)
+        );
+        connection.execute(AssertSqlSafe(sql)).await?;
+    }
+    sqlx::query(
+        "UPDATE app.placements SET home = 'shared', moving_to = NULL, moved_at = now(), old_home = 'schema', keep_old_until = now() + interval '7 days'
+         WHERE organization_id = $1",
+    )
+    .bind(organization.id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Whether the connections to PostgreSQL are encrypted on their way to another host.
+
+use std::net::IpAddr;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use super::{DatabaseOptions, Finding, Severity};
+
+impl DatabaseOptions {
+    /// A warning for each address that lets the network read what is sent.
+    #[must_use]
+    pub fn transport_findings(&self) -> Vec<Finding> {
+        let others = [
+            ("SYSTEM_DATABASE_URL", self.system.as_ref()),
+            ("DATABASE_LISTEN_URL", self.listen.as_ref()),
+            ("DATABASE_REPLICA_URL", self.replica.as_ref()),
+        ];
+        let others = others.into_iter().filter_map(|(name, connect)| Some((name, connect?)));
+        let named = [("DATABASE_URL", &self.connect)].into_iter().chain(others);
+        let named = named.filter_map(|(name, connect)| transport_finding(name, connect));
+        let dedicated = self.dedicated.iter().filter_map(|(name, connect)| {
+            transport_finding(&format!("DATABASES: {name}"), connect)
+        });
+        named.chain(dedicated).collect()
+    }
+}
+
+/// A warning when the address in a setting asks for less than `sslmode=require` of another host.
+#[must_use]
+pub fn transport_finding(setting: &str, connect: &PgConnectOptions) -> Option<Finding> {
+    let sslmode = match connect.get_ssl_mode() {
+        PgSslMode::Disable => "disable",
+        PgSslMode::Allow => "allow",
+        PgSslMode::Prefer => "prefer",
+        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => return None,
+    };
+    if stays_on_this_host(connect) {
+        return None;
+    }
+    let host = connect.get_host();
+    Some(Finding {
+        severity: Severity::Warning,
+        subject: setting.to_owned(),
+        problem: format!(
+            "reaches {host} with sslmode={sslmode}: the network can read and change what is sent"
+        ),
+        remedy: "add sslmode=verify-full and sslrootcert to the address; sslmode=require \
+                 encrypts without verifying the server"
+            .to_owned(),
+    })
+}
+
+/// Through a socket, or by a loopback address.
+fn stays_on_this_host(connect: &PgConnectOptions) -> bool {
+    let host = connect.get_host().trim_matches(['[', ']']);
+    connect.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use super::*;
+
+    #[test]
+    fn only_another_host_needs_tls() {
+        let problem = |rest: &str| {
+            let connect = PgConnectOptions::from_str(&format!("postgres://me:secret@{rest}"));
+            transport_finding("DATABASE_URL", &connect.unwrap()).map(|finding| finding.to_string())
+        };
+        for rest in [
+            "localhost/a",
+            "LOCALHOST:6432/a?sslmode=disable",
+            "127.0.0.2/a",
+            "[::1]/a",
+            "[::ffff:127.0.0.1]/a",
+            "db.example/a?host=/run/postgresql",
+            "%2Frun%2Fpostgresql/a",
+            "db.example/a?sslmode=require",
+            "db.example/a?sslmode=verify-ca",
+            "10.0.0.1/a?sslmode=verify-full",
+        ] {
+            assert_eq!(problem(rest), None, "{rest}");
+        }
+        for (rest, told) in [
+            ("db.example/a", "db.example with sslmode=prefer"),
+            ("10.0.0.1/a?sslmode=disable", "10.0.0.1 with sslmode=disable"),
+            ("[fd00::1]/a?sslmode=allow", "with sslmode=allow"),
+            ("localhost.example/a", "localhost.example with"),
+        ] {
+            let problem = problem(rest).unwrap();
+            assert!(problem.contains(told) && !problem.contains("secret"), "{problem}");
+        }
+    }
+}
