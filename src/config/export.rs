@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::{ConfigError, MIN_SECRET_BYTES};
+use super::{ConfigError, secrets::secrets};
 use crate::tenancy::SecretKeys;
 
 /// Exports.
@@ -16,20 +16,18 @@ pub struct ExportConfig {
         long,
         env = "EXPORT_KEY",
         value_name = "EXPORT_KEY",
-        value_delimiter = ',',
         hide_env_values = true
     )]
-    pub export_key: Vec<String>,
+    pub export_key: Option<String>,
 
     /// The secret of the servers.
     #[arg(
         long,
         env = "SECRET_KEY",
         value_name = "SECRET_KEY",
-        value_delimiter = ',',
         hide_env_values = true
     )]
-    pub secret_key: Vec<String>,
+    pub secret_key: Option<String>,
 }
 
 impl ExportConfig {
@@ -39,27 +37,16 @@ impl ExportConfig {
     ///
     /// When none is set, or one is too short.
     pub fn keys(&self) -> Result<SecretKeys, ConfigError> {
-        let present = |keys: &[String]| -> Vec<String> {
-            let keys = keys.iter().map(|key| key.trim().to_owned());
-            keys.filter(|key| !key.is_empty()).collect()
-        };
-        let (name, keys) = match present(&self.export_key) {
-            keys if keys.is_empty() => ("SECRET_KEY", present(&self.secret_key)),
-            keys => ("EXPORT_KEY", keys),
-        };
-        if keys.is_empty() {
+        let named = [("EXPORT_KEY", &self.export_key), ("SECRET_KEY", &self.secret_key)];
+        let set = named.into_iter().find_map(|(name, keys)| Some((name, keys.as_deref()?)));
+        let Some((name, keys)) = set else {
             return Err(ConfigError(
                 "neither EXPORT_KEY nor SECRET_KEY is set: exports are signed with it. \
                  --unsigned goes without"
                     .to_owned(),
             ));
-        }
-        if let Some(short) = keys.iter().find(|key| key.len() < MIN_SECRET_BYTES) {
-            return Err(ConfigError(format!(
-                "{name} has {} bytes: it must have at least {MIN_SECRET_BYTES}",
-                short.len()
-            )));
-        }
-        Ok(SecretKeys(keys.into_iter().map(String::into_bytes).collect()))
+        };
+        let keys = secrets(name, keys)?;
+        Ok(SecretKeys(keys.into_iter().map(|key| key.as_bytes().to_vec()).collect()))
     }
 }

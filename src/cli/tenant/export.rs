@@ -22,7 +22,7 @@ use super::{
     rows::{NONE, Rows, columns, people_columns, sum},
     signature::Signing,
 };
-use crate::{audit::Action, cli::owner::Owner, config::ExportConfig};
+use crate::{audit::Action, cli::owner::Owner, config::ExportConfig, tenancy::SecretKeys};
 
 /// Of the file.
 pub(super) const FORMAT: u32 = 2;
@@ -75,9 +75,8 @@ impl Export {
         owner: &Owner,
         connection: &mut PgConnection,
     ) -> Result<(), Failure> {
-        let keys =
-            if self.unsigned { Vec::new() } else { self.keys.keys().map_err(Failure::new)? };
-        let key = keys.first();
+        let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
+        let key = keys.as_ref().map(SecretKeys::newest);
         let organization = Organization::find(connection, &self.organization).await?;
         let mut there = organization.at_home(owner).await?;
         let (connection, organization) = match &mut there {

@@ -72,9 +72,8 @@ impl Import {
                 .map_err(|error| Failure::new(format!("{}: {error}", self.file.display())))?;
             Box::new(BufReader::new(file))
         };
-        let keys =
-            if self.unsigned { Vec::new() } else { self.keys.keys().map_err(Failure::new)? };
-        let mut input = Verifying::new(input, &keys);
+        let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
+        let mut input = Verifying::new(input, keys.as_ref());
         let header: Header = serde_json::from_str(&input.next_line()?.unwrap_or_default())
             .map_err(|_| Failure::new("this is no export of an organization"))?;
         if header.tenantry_export != FORMAT || header.version != placement::SCHEMA_VERSION {

@@ -51,7 +51,9 @@ impl People {
         let columns = columns(connection, "auth.identities").await?;
         let sql = format!(
             "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::auth.identities, $1::jsonb) r),
-             put AS (INSERT INTO auth.identities ({bare}) SELECT {bare} FROM row WHERE user_id = ANY ($2)
+             put AS (INSERT INTO auth.identities ({bare}) SELECT {bare} FROM row
+                     WHERE user_id = ANY ($2) AND NOT EXISTS (
+                         SELECT FROM auth.erased_identities e WHERE e.identity = auth.identity_digest(row.issuer, row.subject))
                      ON CONFLICT (issuer, subject) DO NOTHING)
              SELECT {sum} FROM row t",
             bare = without_email(&columns),
