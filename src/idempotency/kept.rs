@@ -76,9 +76,8 @@ mod tests {
 
     #[test]
     fn a_kept_answer_is_read_as_it_was_written() {
-        let tenant = |id, role| {
-            Some(Tenant { organization_id: OrganizationId(id), role, suspension: None })
-        };
+        let tenant =
+            |id, role| Some(Tenant { organization_id: OrganizationId(id), role, suspension: None });
         let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
         let kept = Kept::new(tenant(one, OrgRole::Admin), tenant(other, OrgRole::Owner), "{\n}");
         assert_eq!(kept.roles, [(one, "admin".to_owned()), (other, "owner".to_owned())]);

@@ -33,7 +33,9 @@ use crate::{
     rate_limit::RateLimit,
     schema::{Api, BILLING, GUESSABLE, IN_CONTROL_DATABASE, to_request},
     telemetry,
-    tenancy::{Access, Budget, Cost, Environment, Freshness, Opened, Placement, Preference, Session, open},
+    tenancy::{
+        Access, Budget, Cost, Environment, Freshness, Opened, Placement, Preference, Session, open,
+    },
     usage::Meter,
 };
 

@@ -1,14 +1,9 @@
 //! What the opening of a request's session asks of a database.
 
-<<<<<<< ours
-use chrono::{DateTime, SubsecRound, Utc};
-use sea_orm::{Value, Values};
-=======
 use std::hash::{Hash, Hasher};
 
-use chrono::{DateTime, Utc};
-use sea_orm::Values;
->>>>>>> theirs
+use chrono::{DateTime, SubsecRound, Utc};
+use sea_orm::{Value, Values};
 use tokio_postgres::Row;
 
 use super::{
@@ -47,7 +42,7 @@ pub(super) struct Question {
 /// whether that still holds.
 impl Hash for Question {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { issuer, subject, path, claim, email, issued_at: _ } = self;
+        let Self { issuer, subject, path, claim, email, issued_at: _, key: _ } = self;
         (issuer, subject, path, claim, email).hash(state);
     }
 }
