@@ -8,6 +8,7 @@ DECLARE
     organization uuid;
     home         text;
     moves        boolean;
+    before       text := coalesce(current_setting('app.moving', true), '');
 BEGIN
     -- In one order, so that two of these do not wait for each other.
     FOR organization IN SELECT m.organization_id FROM auth.organization_members m WHERE m.user_id = p_user ORDER BY 1 LOOP
@@ -15,14 +16,13 @@ BEGIN
         SELECT p.home, p.moving_to IS NOT NULL INTO home, moves FROM app.placements p WHERE p.organization_id = organization;
         home := coalesce(home, (SELECT 'elsewhere' FROM app.database), 'shared');
         CONTINUE WHEN home NOT IN ('shared', 'schema');
-        IF moves THEN
-            PERFORM set_config('app.moving', 'on', true);
-        END IF;
+        PERFORM set_config('app.moving', CASE WHEN moves THEN 'on' ELSE '' END, true);
         EXECUTE format('INSERT INTO %s (organization_id, actor_id, actor_name, action, resource_type, resource_id, metadata)
                         VALUES ($1, $2, $3, $4, ''user'', $5, $6)',
                        CASE home WHEN 'schema' THEN app.placement_schema(organization) || '.audit_logs' ELSE 'audit.audit_logs' END)
             USING organization, p_actor, p_actor_name, p_action, p_user, p_metadata;
     END LOOP;
+    PERFORM set_config('app.moving', before, true);
 END
 $$;
 REVOKE EXECUTE ON FUNCTION auth.record_for_user FROM PUBLIC;

@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION auth.unlink_identity(p_id uuid, p_issuer text, p_subject text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
-    person uuid := nullif(current_setting('app.current_user_id', true), '')::uuid;
+    person uuid := auth.current_user_id();
     gone   record;
 BEGIN
     -- Two of these wait for each other.

@@ -61,6 +61,18 @@ async fn carrier(
     Ok((CARRIER, if may_set { PRIVILEGED } else { PLAIN }))
 }
 
+/// The functions whose text differs from the one that the database has, as one statement that servers
+/// may run: its parameters are the names and the texts of [`texts`].
+pub const OUTDATED: &str = "SELECT f.name FROM unnest($1::text[], $2::text[]) f (name, text)
+    WHERE NOT EXISTS (SELECT FROM migration.functions m
+                      WHERE m.name = f.name AND m.digest = sha256(convert_to(f.text, 'UTF8')))";
+
+/// The names and the texts of the functions that this program knows.
+#[must_use]
+pub fn texts() -> (Vec<String>, Vec<String>) {
+    FUNCTIONS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).unzip()
+}
+
 /// Applies every function whose text differs from the one that the database has, all of them in one
 /// transaction, and returns their names. The connection acts as the owner.
 pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
@@ -70,7 +82,8 @@ pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, 
              name       text PRIMARY KEY,
              digest     bytea NOT NULL,
              applied_at timestamptz NOT NULL DEFAULT now()
-         )",
+         );
+         GRANT SELECT ON migration.functions TO tenantry_app, tenantry_system",
     )
     .execute(&mut *transaction)
     .await?;

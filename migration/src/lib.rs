@@ -6,7 +6,7 @@
 
 pub mod audit_partitions;
 pub mod dedicated;
-mod functions;
+pub mod functions;
 pub mod placement;
 mod rls;
 pub mod roles;

@@ -156,10 +156,13 @@ async fn locked(
     pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app, tenantry_system")
         .await?;
     let applied = pending[..count].iter().map(|step| step.name().to_owned()).collect();
-    if run.steps.is_some() {
+    if count < pending.len() {
         return Ok(Report { applied, functions: Vec::new(), schemas: Schemas::default() });
     }
     let functions = functions::apply(&mut *pool.acquire().await?).await?;
+    if run.steps.is_some() {
+        return Ok(Report { applied, functions, schemas: Schemas::default() });
+    }
     let schemas = schemas::migrate(options, run).await?;
     Ok(Report { applied, functions, schemas })
 }

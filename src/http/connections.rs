@@ -222,6 +222,8 @@ impl Client {
                 Ok::<_, Infallible>(response.map(|body| Leaving { body, _busy: busy }))
             }
         });
+        // A stream of HTTP/2 could keep a reserved place for as long as its client likes.
+        let builder = if place.is_reserved() { builder.http1_only() } else { builder };
         let io = TokioIo::new(Box::pin(stream));
         let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
         let mut connection = pin!(watcher.watch(connection));

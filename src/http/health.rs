@@ -86,13 +86,21 @@ async fn unsafe_for_tenants(placement: &Placement) -> Vec<String> {
     }
 }
 
-/// Whether the database has the steps that this program knows, and no others.
+/// Whether the database has the steps and the functions that this program knows, and no others.
 ///
 /// # Errors
 ///
 /// What is wrong, and what to do.
 pub async fn check_migrations(placement: &Placement) -> Result<(), String> {
-    told(placement.migration_status().await)
+    told(placement.migration_status().await)?;
+    // A server that runs already keeps serving while its successor's functions are applied.
+    let outdated =
+        placement.outdated_functions().await.map_err(|error| database_problem(&error))?;
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    let names = outdated.join(", ");
+    Err(format!("the database has another text of the functions {names}: run tenantry migrate"))
 }
 
 fn told(status: Result<Status>) -> Result<(), String> {
@@ -111,7 +119,8 @@ fn told(status: Result<Status>) -> Result<(), String> {
 /// Names the cause: this is for operators, not for clients.
 fn database_problem(error: &crate::error::Error) -> String {
     let cause = error.cause();
-    if cause.contains("migration.seaql_migrations") || cause.contains("schema migration") {
+    let migrated = ["migration.seaql_migrations", "migration.functions", "schema migration"];
+    if migrated.iter().any(|name| cause.contains(name)) {
         return "the database was never migrated: run tenantry migrate".to_owned();
     }
     format!("the database at DATABASE_URL cannot be used: {cause}")

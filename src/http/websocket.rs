@@ -221,13 +221,14 @@ impl<'connection> Conversation<'connection> {
                 if let Some(operation) = self.running.remove(&id) {
                     operation.abort();
                     // Drops it now: the next message may need its place among the user's subscriptions.
-                    while let Some(Some(told)) = self.told.next().now_or_never() {
+                    for _ in 0..=self.running.len() {
+                        let Some(Some(told)) = self.told.next().now_or_never() else { break };
                         self.pass_on(socket, told).await?;
                     }
                 }
             }
             FromClient::Subscribe { id, payload } => {
-                let (operation, handle) = self.begin(&id, payload).await?;
+                let (operation, handle) = Box::pin(self.begin(&id, payload)).await?;
                 self.told.push(operation);
                 self.running.insert(id, handle);
             }

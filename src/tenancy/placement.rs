@@ -261,6 +261,18 @@ impl Placement {
         ])
     }
 
+    /// The functions whose text in the database is not the one that this program knows.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached, or was never migrated.
+    pub async fn outdated_functions(&self) -> Result<Vec<String>> {
+        let (names, texts) = migration::functions::texts();
+        let values = Some(Values(vec![names.into(), texts.into()]));
+        let rows = ask(&self.probe, Access::Read, migration::functions::OUTDATED, values).await?;
+        Ok(rows.iter().map(|row| row.try_get(0).map_err(failed)).collect::<Result<_, _>>()?)
+    }
+
     /// The findings of the self-check, as the app role itself sees the database.
     ///
     /// # Errors

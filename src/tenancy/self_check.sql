@@ -263,7 +263,7 @@ finding (severity, subject, problem, remedy) AS (
     UNION ALL
     SELECT 'fault', format('database %I', current_database()), 'starts every connection with the setting ' || s.name,
            format('ALTER DATABASE %I RESET %s', current_database(), s.name)
-    FROM (VALUES ('app.current_org_id'), ('app.current_user_id'), ('app.current_role')) s (name)
+    FROM (VALUES ('app.current_org_id'), ('app.current_user_id'), ('app.current_role'), ('app.copying'), ('app.moving'), ($7)) s (name)
     WHERE nullif(current_setting(s.name, true), '') IS NOT NULL
     UNION ALL
     SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, current_setting(s.name)),

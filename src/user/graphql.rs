@@ -63,7 +63,7 @@ impl Viewer {
     }
 
     /// The identities that sign in as this user, oldest first.
-    #[graphql(complexity = "1 + 10 * child_complexity")]
+    #[graphql(complexity = "list_cost(10, child_complexity)")]
     async fn identities(&self, ctx: &Context<'_>) -> Result<Vec<Identity>> {
         let rows = identity::list(ctx.session()?).await?;
         Ok(rows.into_iter().map(Identity).collect())

@@ -25,6 +25,7 @@ mod fuzz;
 mod hostile;
 mod http;
 mod idempotency;
+mod identity_providers;
 mod injection;
 mod invitation;
 mod isolation;

@@ -265,7 +265,7 @@ async fn plan(connection: &mut sqlx::PgConnection, sql: &str) -> Option<Value> {
     match explained {
         Ok(row) => Some(row.try_get(0).unwrap()),
         Err(error) => {
-            let code = error.as_database_error().and_then(|error| error.code());
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
             None
         }

@@ -24,6 +24,12 @@ const fn door(
     Door { name, call, tells, changes }
 }
 
+/// The settings of a session, as another tenant's owner would have them.
+const FORGED: &str =
+    "SELECT set_config('app.current_org_id', '00000000-0000-4000-8000-00000000000b', true),
+    set_config('app.current_user_id', '00000000-0000-4000-8000-0000000000b1', true),
+    set_config('app.current_role', 'owner', true)";
+
 /// What a request may call.
 const OF_REQUESTS: [Door; 15] = [
     // The keys of the current user in the current organization alone.
@@ -194,6 +200,8 @@ async fn what_each_function_tells_and_changes_of_another_tenant() {
         furnish(&database).await;
         let before = foreign_rows(&database).await;
         let mut injection = Injection::in_acme(&database).await;
+        // What the settings say does not count, also where they say something else.
+        injection.run(FORGED).await;
         assert_eq!(injection.text(call).await.as_deref(), tells, "{name}");
         injection.run("COMMIT").await;
         assert_eq!(foreign_rows(&database).await != before, changes, "{name}");
@@ -237,7 +245,7 @@ async fn without_a_session_no_function_is_about_a_user() {
     ] {
         assert_eq!(fresh.text(call).await.as_deref(), tells, "{call}");
     }
-    let provision = "SELECT auth.provision_user('', 'intruder', 'a@example.com', NULL, 0, '')";
+    let provision = "SELECT auth.provision_user('', 'intruder', 'a@example.com', NULL, now(), 'verified-email', 0, '')";
     fresh.all_denied(&[provision]).await;
     // A slug needs an organization to be of.
     let (code, _) = fresh.attempt("SELECT app.claim_slug('free-slug')").await.unwrap_err();

@@ -18,9 +18,9 @@ impl Database {
         admin.execute(KEY).await.unwrap();
         let (subjects, slugs) = (subject.len(), slug.len());
         let sql = format!(
-            "SELECT format('%L, %L, %L, NULL, NULL, %L, %s, %L', '', '{subject}', '{slug}', home, proven_at, '\\x' || {CODE})
+            "SELECT format('%L, %L, %L, NULL, NULL, %L, NULL, %s, %L', '', '{subject}', '{slug}', home, proven_at, '\\x' || {CODE})
              FROM (SELECT extract(epoch FROM now())::bigint - {age}) t (proven_at)
-             CROSS JOIN LATERAL (SELECT proven_at || ' open 0: {subjects}:{subject} {slugs}:{slug} : :') m (message)
+             CROSS JOIN LATERAL (SELECT proven_at || ' open 0: {subjects}:{subject} {slugs}:{slug} : : :') m (message)
              CROSS JOIN (SELECT coalesce((SELECT p.home FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
                                           WHERE s.slug = '{slug}'), 'shared')) h (home)"
         );

@@ -58,7 +58,6 @@ async fn plain_settings_are_used_reported_and_replaced() {
          VALUES ('{GLOBEX}', 'a.b', 'x', now()) RETURNING ''"
     );
     assert_eq!(seen(&backdated).await, Err(DENIED.to_owned()));
-    drop(seen);
     transaction.rollback().await.unwrap();
 
     // A superuser's next migration returns to the parameter.

@@ -14,14 +14,16 @@ async fn nobody_is_opened_without_a_server_s_proof() {
     let mut injected = Injected::new(&database).await;
     let forged = [
         "'', 'globex-owner', 'globex', NULL, NULL".to_owned(),
-        "'', 'globex-owner', 'globex', NULL, NULL, 'shared', extract(epoch FROM now())::bigint, sha256('guess')"
+        "'', 'globex-owner', 'globex', NULL, NULL, 'shared', NULL, extract(epoch FROM now())::bigint, sha256('guess')"
             .to_owned(),
-        "'', 'globex-owner', 'globex', NULL, NULL, 'shared', NULL, NULL".to_owned(),
+        "'', 'globex-owner', 'globex', NULL, NULL, 'shared', NULL, NULL, NULL".to_owned(),
         // The proof of one caller is none of another, nor of the same one elsewhere.
         genuine.replace("globex-owner", "globex-admin"),
         genuine.replace("'globex'", "'acme'"),
         genuine.replace("NULL, NULL", "'globex', NULL"),
         genuine.replace("NULL, NULL", "NULL, 'a@example.com'"),
+        // Nor does it count for a token that was issued at another time.
+        genuine.replace("'shared', NULL", "'shared', now()"),
     ];
     for arguments in forged {
         assert_eq!(outcome(&mut injected, &arguments).await, "UNPROVEN", "{arguments}");
@@ -68,7 +70,7 @@ async fn an_account_is_not_taken_over_by_provisioning() {
     let mut injected = Injected::new(&app.database).await;
     for proof in ["0, ''", "extract(epoch FROM now())::bigint, sha256('guess')", "NULL, NULL"] {
         let provision = format!(
-            "SELECT auth.provision_user('', 'intruder', 'globex-owner@example.com', NULL, {proof})"
+            "SELECT auth.provision_user('', 'intruder', 'globex-owner@example.com', NULL, now(), 'verified-email', {proof})"
         );
         assert_eq!(injected.attempt(&provision).await, Err(DENIED.to_owned()), "{proof}");
     }
