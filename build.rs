@@ -1,5 +1,6 @@
-//! Builds GraphiQL's page from `web/` with npm and packs it for the binary. Without npm, or with `TENANTRY_WEB=skip`, the server
-//! carries a page that says how to get it; with `TENANTRY_WEB=require` that is an error.
+//! Builds GraphiQL's page from `web/` with npm and packs it for the binary. Without npm, or with
+//! `TENANTRY_WEB=skip`, the server carries a page that says how to get it; with
+//! `TENANTRY_WEB=require` that is an error.
 
 use std::{
     env,
@@ -15,7 +16,8 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-/// What the page is made of; other files in `web/`, such as installed packages, are no reason to build it anew.
+/// What the page is made of; other files in `web/`, such as installed packages, are no reason to
+/// build it anew.
 const SOURCES: [&str; 6] =
     ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "src"];
 
@@ -48,7 +50,8 @@ fn main() -> Result<(), String> {
     fs::write(out.join("web.rs"), code).map_err(|error| error.to_string())
 }
 
-/// Installs and builds in a copy, so that the tree stays as it was checked out. Answers where the built page is.
+/// Installs and builds in a copy, so that the tree stays as it was checked out. Answers where the
+/// built page is.
 fn build(out: &Path) -> Result<PathBuf, String> {
     let npm = Command::new("npm").arg("--version").stdout(Stdio::null()).status();
     if !npm.is_ok_and(|status| status.success()) {

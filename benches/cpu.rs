@@ -1,5 +1,5 @@
-//! What the parts of a request cost on their own: token, document, execution, answer, and the opening of a session. Only the last two
-//! of them wait for PostgreSQL.
+//! What the parts of a request cost on their own: token, document, execution, answer, and the
+//! opening of a session. Only the last two of them wait for PostgreSQL.
 //!
 //! `cargo bench --bench cpu`
 

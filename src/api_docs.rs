@@ -1,4 +1,5 @@
-//! `docs/api.md`: the API for those who write clients, made from the schema and the enum of errors, so that it cannot be out of date.
+//! `docs/api.md`: the API for those who write clients, made from the schema and the enum of errors,
+//! so that it cannot be out of date.
 
 use std::fmt::Write as _;
 

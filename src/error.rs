@@ -1,6 +1,7 @@
 //! What can go wrong, one variant for each thing that a client can do about it.
 //!
-//! `Display` is the text that clients read, `source()` the cause that only the log sees, `code()` the contract.
+//! `Display` is the text that clients read, `source()` the cause that only the log sees, `code()`
+//! the contract.
 
 use std::sync::Arc;
 
@@ -26,13 +27,14 @@ pub enum ErrorCode {
     Unauthenticated,
     /// The path and the token name different organizations. HTTP 403.
     OrganizationMismatch,
-    /// The organization, or the object that a mutation names, does not exist or is not the caller's to see.
-    /// HTTP 404 for the organization, inside a 200 for an object.
+    /// The organization, or the object that a mutation names, does not exist or is not the caller's
+    /// to see. HTTP 404 for the organization, inside a 200 for an object.
     NotFound,
     /// The caller's role does not include what the field asks for.
     Forbidden,
-    /// The operator has suspended the organization: nothing but billing is open, to owners. With `Organization.suspension`
-    /// `READ_ONLY` everything may be read. HTTP 403 when the whole request is refused.
+    /// The operator has suspended the organization: nothing but billing is open, to owners. With
+    /// `Organization.suspension` `READ_ONLY` everything may be read. HTTP 403 when the whole
+    /// request is refused.
     OrganizationSuspended,
     /// The operator has suspended the user. HTTP 403.
     UserSuspended,
@@ -42,10 +44,11 @@ pub enum ErrorCode {
     BadUserInput,
     /// The change collides with what is there, for example a slug that is taken.
     Conflict,
-    /// The plan does not allow more; `extensions.feature` and `extensions.limit` say of what. HTTP 429 with
-    /// `Retry-After` when the feature is API calls.
+    /// The plan does not allow more; `extensions.feature` and `extensions.limit` say of what. HTTP
+    /// 429 with `Retry-After` when the feature is API calls.
     PlanLimitExceeded,
-    /// Too many requests: HTTP 429 with `Retry-After`. Too many invitation e-mails: inside a 200. `extensions.retryAfter` has the seconds.
+    /// Too many requests: HTTP 429 with `Retry-After`. Too many invitation e-mails: inside a 200.
+    /// `extensions.retryAfter` has the seconds.
     RateLimited,
     /// An idempotency key was used before: with another request, or with this one, whose answer
     /// cannot be given again because it was too long or the caller's role is lower now; with
@@ -53,23 +56,27 @@ pub enum ErrorCode {
     IdempotencyConflict,
     /// The document is not GraphQL. HTTP 400, or 200 for `application/json`.
     GraphqlParseFailed,
-    /// The document does not fit the schema, or breaks one of its rules. HTTP 400, or 200 for `application/json`.
+    /// The document does not fit the schema, or breaks one of its rules. HTTP 400, or 200 for
+    /// `application/json`.
     GraphqlValidationFailed,
     /// The document passes a limit of size, depth or complexity, or executing it takes too many SQL
     /// statements or too large an answer. Nothing was written. HTTP 400, or 200 for
     /// `application/json`.
     QueryTooComplex,
-    /// The persisted query is not known: send it again with its text. HTTP 400, or 200 for `application/json`.
+    /// The persisted query is not known: send it again with its text. HTTP 400, or 200 for
+    /// `application/json`.
     PersistedQueryNotFound,
     /// Not a GraphQL request over HTTP as the server takes it. HTTP 400, 405, 406, 408, 413 or 415.
     UnsupportedRequest,
     /// The request took too long and was rolled back. HTTP 504 with `Retry-After`.
     Timeout,
-    /// The database cannot be reached or takes no changes, all connections are busy, or another change was in the way. HTTP 503 with `Retry-After`. Nothing was
-    /// written, unless `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
+    /// The database cannot be reached or takes no changes, all connections are busy, or another
+    /// change was in the way. HTTP 503 with `Retry-After`. Nothing was written, unless
+    /// `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
     /// committed, or another service did not say whether it did what it was asked for.
     Unavailable,
-    /// A fault of the server; `extensions.requestId` finds its cause in the log. HTTP 500 before execution.
+    /// A fault of the server; `extensions.requestId` finds its cause in the log. HTTP 500 before
+    /// execution.
     Internal,
 }
 
@@ -156,7 +163,8 @@ pub enum Error {
     /// The database cannot take the request now; nothing was written.
     #[error("the service is not available at the moment: try again soon")]
     Unavailable(#[source] Cause),
-    /// The database takes no changes now: it is read-only, or its disk is full. Nothing was written, and reading goes on.
+    /// The database takes no changes now: it is read-only, or its disk is full. Nothing was
+    /// written, and reading goes on.
     #[error("changes cannot be saved at the moment: try again soon")]
     ReadOnly(#[source] Cause),
     /// The connection broke while COMMIT was in flight.
@@ -320,7 +328,8 @@ pub enum Trouble {
     Connection,
     /// PostgreSQL cancelled the statement by one of its timeouts.
     Timeout,
-    /// PostgreSQL sacrificed the transaction to another one; nothing of it was kept, and again it may succeed.
+    /// PostgreSQL sacrificed the transaction to another one; nothing of it was kept, and again it
+    /// may succeed.
     Conflict,
     /// PostgreSQL takes no changes now; it may be a standby that was the primary before.
     ReadOnly,
@@ -331,9 +340,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the connection or the
-    /// server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two transactions in each other's way, 25006 and 53100 refuse
-    /// whatever changes something.
+    /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the
+    /// connection or the server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two
+    /// transactions in each other's way, 25006 and 53100 refuse whatever changes something.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         match error {

@@ -2,11 +2,12 @@
 //!
 //! # One request
 //!
-//! `http` takes the bytes and the bearer token; `auth` makes a caller of the token; `request` reads the document and
-//! holds it against its limits and the schema, then asks `tenancy` for a **session**: one connection, one transaction,
-//! in which the database has resolved person, organization and role and set what its row-level security policies
-//! look at. Every resolver and every dataloader works in that session and has no other way to the database. A query
-//! reads one snapshot; a mutation commits as a whole or not at all, and is answered after its COMMIT.
+//! `http` takes the bytes and the bearer token; `auth` makes a caller of the token; `request` reads
+//! the document and holds it against its limits and the schema, then asks `tenancy` for a
+//! **session**: one connection, one transaction, in which the database has resolved person,
+//! organization and role and set what its row-level security policies look at. Every resolver and
+//! every dataloader works in that session and has no other way to the database. A query reads one
+//! snapshot; a mutation commits as a whole or not at all, and is answered after its COMMIT.
 //!
 //! # Where things are
 //!

@@ -59,7 +59,8 @@ impl Mailer {
         Ok(Self { transport: transport.timeout(Some(TIMEOUT)).build(), from: from.parse()? })
     }
 
-    /// Hands a letter to the server. Sent twice under the same `id`, it is the same letter to whoever receives it.
+    /// Hands a letter to the server. Sent twice under the same `id`, it is the same letter to
+    /// whoever receives it.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! Keyset paging (GraphQL Cursor Connections Specification): from arguments to a query, and from its rows to a slice.
+//! Keyset paging (GraphQL Cursor Connections Specification): from arguments to a query, and from
+//! its rows to a slice.
 //!
-//! Lists run from new to old, `created_at DESC, id DESC`, and a cursor is that pair: pages neither skip nor repeat
-//! a row while others are added or deleted.
+//! Lists run from new to old, `created_at DESC, id DESC`, and a cursor is that pair: pages neither
+//! skip nor repeat a row while others are added or deleted.
 
 use async_graphql::connection::CursorType;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

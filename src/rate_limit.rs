@@ -1,4 +1,5 @@
-//! Limits in time: how many calls an organization has left (what the headers `RateLimit-*` tell), and what there is too much of.
+//! Limits in time: how many calls an organization has left (what the headers `RateLimit-*` tell),
+//! and what there is too much of.
 
 /// The state of a limit after a call was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The schema: the areas' queries and mutations merged, and two ways to run a document through it.
 //!
-//! [`Api::read`] refuses whatever is wrong with a request before anything is opened for it; [`Api::execute`] runs what was
-//! read, on a schema without extensions, because any would slow every field.
+//! [`Api::read`] refuses whatever is wrong with a request before anything is opened for it;
+//! [`Api::execute`] runs what was read, on a schema without extensions, because any would slow
+//! every field.
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ use crate::{
     user::{UserMutation, UserQuery},
 };
 
-/// Mutations that change where the session is, or end one transaction and begin another: they tolerate no other beside them.
+/// Mutations that change where the session is, or end one transaction and begin another: they
+/// tolerate no other beside them.
 pub const ALONE: [&str; 7] = [
     "createOrganization",
     "acceptInvitation",
@@ -44,11 +46,13 @@ pub const ALONE: [&str; 7] = [
     "resumeSubscription",
 ];
 
-/// Of these, those that the control database executes: they lead to another organization, or are about the user.
+/// Of these, those that the control database executes: they lead to another organization, or are
+/// about the user.
 pub const IN_CONTROL_DATABASE: [&str; 3] =
     ["createOrganization", "acceptInvitation", "unlinkIdentity"];
 
-/// Mutations that are executed when the calls of the month are used up as well: they are the way out.
+/// Mutations that are executed when the calls of the month are used up as well: they are the way
+/// out.
 pub const BILLING: [&str; 6] = [
     "changePlan",
     "startTrial",
@@ -72,8 +76,8 @@ pub const GUESSABLE: [&str; 5] = [
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
 
-/// What can be changed. A mutation is atomic: when one of its root fields fails, `data` is null and nothing was written. An
-/// error deeper in the answer, at a field that may be null, undoes nothing.
+/// What can be changed. A mutation is atomic: when one of its root fields fails, `data` is null and
+/// nothing was written. An error deeper in the answer, at a field that may be null, undoes nothing.
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     OrganizationMutation,
@@ -91,8 +95,8 @@ pub struct QueryAgain;
 
 #[Object]
 impl QueryAgain {
-    /// Everything that can be asked, as it is after the changes that stand before this field: for clients that show more than what
-    /// was changed, such as limits and permissions.
+    /// Everything that can be asked, as it is after the changes that stand before this field: for
+    /// clients that show more than what was changed, such as limits and permissions.
     async fn query(&self) -> Query {
         Query::default()
     }
@@ -104,15 +108,17 @@ pub struct ErrorQuery;
 
 #[Object]
 impl ErrorQuery {
-    /// Every value that `extensions.code` of an error may have; what each means is told by the enum's descriptions.
+    /// Every value that `extensions.code` of an error may have; what each means is told by the
+    /// enum's descriptions.
     async fn error_codes(&self) -> Vec<ErrorCode> {
         let items = <ErrorCode as async_graphql::resolver_utils::EnumType>::items();
         items.iter().map(|item| item.value).collect()
     }
 }
 
-/// What can be watched: each field sends an event after the change was committed, with what the caller may see of it then. Over
-/// WebSocket (`graphql-transport-ws`) or server-sent events (`graphql-sse`, distinct connections), at the same address.
+/// What can be watched: each field sends an event after the change was committed, with what the
+/// caller may see of it then. Over WebSocket (`graphql-transport-ws`) or server-sent events
+/// (`graphql-sse`, distinct connections), at the same address.
 #[derive(Debug, Default, MergedSubscription)]
 pub struct Subscription(
     ProjectSubscription,

@@ -1,5 +1,6 @@
-//! The log: to standard error, as text or JSON, filtered by `RUST_LOG`. And traces, for whoever has named a collector: a span for each
-//! request, over OTLP (HTTP, binary), with the sampling that the standard variables `OTEL_*` ask for.
+//! The log: to standard error, as text or JSON, filtered by `RUST_LOG`. And traces, for whoever has
+//! named a collector: a span for each request, over OTLP (HTTP, binary), with the sampling that the
+//! standard variables `OTEL_*` ask for.
 
 use std::{
     io::IsTerminal,
@@ -45,7 +46,8 @@ pub fn traces_are_sent() -> bool {
     SENT.load(Ordering::Relaxed)
 }
 
-/// Starts logging; later calls change nothing. Not to be called where a runtime runs: the exporter has a thread of its own.
+/// Starts logging; later calls change nothing. Not to be called where a runtime runs: the exporter
+/// has a thread of its own.
 ///
 /// # Errors
 ///

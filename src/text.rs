@@ -14,7 +14,8 @@ impl Email {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        // Some letters of other scripts become ASCII in lower case: they would make one mailbox of two.
+        // Some letters of other scripts become ASCII in lower case: they would make one mailbox of
+        // two.
         let folds =
             |char: char| !char.is_ascii() && char.to_lowercase().any(|lower| lower.is_ascii());
         let odd = |char: char| is_ignorable(char) || folds(char) || "<>()[],;:\\\"".contains(char);
@@ -55,8 +56,8 @@ pub fn line(field: &'static str, input: &str, most: usize) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// A name from a token without control, ignorable or direction-changing characters, cut to `most` characters. `None` when
-/// nothing visible is left.
+/// A name from a token without control, ignorable or direction-changing characters, cut to `most`
+/// characters. `None` when nothing visible is left.
 #[must_use]
 pub fn display_name(text: &str, most: usize) -> Option<String> {
     let kept = text.chars().filter(|char| !char.is_control() && !is_ignorable(*char));
@@ -80,15 +81,16 @@ pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<Str
     bounded(field, text, most, refused).map(Some)
 }
 
-/// Ignorable characters that no text needs. The joiners U+200C and U+200D belong to the spelling of many languages, the
-/// variation selectors U+FE0E and U+FE0F to emoji.
+/// Ignorable characters that no text needs. The joiners U+200C and U+200D belong to the spelling of
+/// many languages, the variation selectors U+FE0E and U+FE0F to emoji.
 #[must_use]
 pub fn is_invisible(char: char) -> bool {
     is_ignorable(char) && !matches!(char, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
-/// Unicode's `Default_Ignorable_Code_Point`, which contains the bidirectional controls, the separators of lines and
-/// paragraphs, and the blank Braille pattern: text with them can look like other text, or like none.
+/// Unicode's `Default_Ignorable_Code_Point`, which contains the bidirectional controls, the
+/// separators of lines and paragraphs, and the blank Braille pattern: text with them can look like
+/// other text, or like none.
 fn is_ignorable(char: char) -> bool {
     matches!(char,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

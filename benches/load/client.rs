@@ -1,5 +1,6 @@
-//! The load: connections that each send their next request when the last one is answered, over plain sockets, so that the
-//! generator takes as little as it can of the processor that it shares with what it measures.
+//! The load: connections that each send their next request when the last one is answered, over
+//! plain sockets, so that the generator takes as little as it can of the processor that it shares
+//! with what it measures.
 
 use std::{
     net::SocketAddr,
@@ -91,7 +92,8 @@ impl Connection {
         Ok(Self { stream, request: String::new(), answer: Vec::with_capacity(16 * 1024) })
     }
 
-    /// Sends a request of the owner of organization `n`; answers with the body, in which nothing has failed.
+    /// Sends a request of the owner of organization `n`; answers with the body, in which nothing
+    /// has failed.
     pub(crate) async fn ask(&mut self, token: &str, n: u32, body: &str) -> Result<&str, Failure> {
         use std::fmt::Write as _;
         self.request.clear();

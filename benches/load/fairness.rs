@@ -1,5 +1,6 @@
-//! What a noisy organization does to a quiet one: the same flood, once from one organization and once spread over fifty, while somebody
-//! of another asks for a project now and then. The flood comes from a process of its own, which steps back for whoever is measured.
+//! What a noisy organization does to a quiet one: the same flood, once from one organization and
+//! once spread over fifty, while somebody of another asks for a project now and then. The flood
+//! comes from a process of its own, which steps back for whoever is measured.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,5 @@
-//! The floor: the statements of a request, sent by pgbench over the same socket, one at a time or pipelined.
+//! The floor: the statements of a request, sent by pgbench over the same socket, one at a time or
+//! pipelined.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -80,7 +81,8 @@ pub(crate) fn run(
     for entry in fs::read_dir(folder.path())? {
         let path = entry?.path();
         if path.to_string_lossy().contains("pgbench_log") {
-            // Of the columns of a transaction (PostgreSQL manual, pgbench) the third is its latency in microseconds.
+            // Of the columns of a transaction (PostgreSQL manual, pgbench) the third is its latency
+            // in microseconds.
             let log = fs::read_to_string(path)?;
             latencies
                 .extend(log.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u32>().ok()));

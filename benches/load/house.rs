@@ -1,4 +1,5 @@
-//! Gives an organization a schema of its own, at once: for benchmarks and tests, which do not mind that writers wait meanwhile.
+//! Gives an organization a schema of its own, at once: for benchmarks and tests, which do not mind
+//! that writers wait meanwhile.
 #![expect(clippy::disallowed_types, reason = "this moves organizations, from outside of them")]
 
 use migration::placement::{SCHEMA_VERSION, TABLES, create, schema_of};

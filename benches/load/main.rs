@@ -1,5 +1,6 @@
-//! How fast the server is, beside what PostgreSQL itself can do with the same statements: the server, and pgbench as its floor, in turn
-//! on one machine and one database. Figures are medians over the rounds, with their ranges; docs/performance.md explains them.
+//! How fast the server is, beside what PostgreSQL itself can do with the same statements: the
+//! server, and pgbench as its floor, in turn on one machine and one database. Figures are medians
+//! over the rounds, with their ranges; docs/performance.md explains them.
 //!
 //! `cargo bench --bench load -- --help`
 
@@ -56,7 +57,8 @@ struct Options {
     /// Seconds of one more load at the end, over all of whose thirds the memory is compared.
     #[arg(long, default_value_t = 0)]
     soak: u32,
-    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`): three for each of its processors, unless told.
+    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`): three for
+    /// each of its processors, unless told.
     #[arg(long, default_value_t = 3 * processors())]
     database_connections: usize,
     /// Another server's binary, measured beside this one in each round: of before a change, say.
@@ -65,7 +67,8 @@ struct Options {
     /// Measures, in place of all that, what a noisy organization does to a quiet one.
     #[arg(long)]
     fairness: bool,
-    /// Measures, in place of all that, what it costs where so many of the organizations have schemas of their own.
+    /// Measures, in place of all that, what it costs where so many of the organizations have
+    /// schemas of their own.
     #[arg(long, value_name = "ORGANIZATIONS")]
     schemas: Option<u32>,
     #[command(flatten)]

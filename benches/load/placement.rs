@@ -1,5 +1,5 @@
-//! The same requests where organizations share their tables, where one has a schema or a database of its own, and where many have
-//! schemas: side by side on one server.
+//! The same requests where organizations share their tables, where one has a schema or a database
+//! of its own, and where many have schemas: side by side on one server.
 #![expect(
     clippy::disallowed_types,
     reason = "this moves the organizations that the server then reads"

@@ -60,7 +60,8 @@ async fn relay(listener: UnixListener, target: PathBuf, counted: Arc<Mutex<Talk>
     }
 }
 
-/// Passes bytes on in both directions. Only connections of requests are counted, which are those that open sessions.
+/// Passes bytes on in both directions. Only connections of requests are counted, which are those
+/// that open sessions.
 async fn pass(
     mut client: UnixStream,
     mut server: UnixStream,

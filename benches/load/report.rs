@@ -1,11 +1,12 @@
-//! What was measured, as medians with their ranges, and as ratios of what was measured right beside it.
+//! What was measured, as medians with their ranges, and as ratios of what was measured right beside
+//! it.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{cost::Cost, relay::Talk, workload::Workload};
 
-/// Requests per second of `PostGraphile` 5 over those of the floor that was measured beside it, on two cores, 16 connections and 10,000
-/// organizations as they are here.
+/// Requests per second of `PostGraphile` 5 over those of the floor that was measured beside it, on
+/// two cores, 16 connections and 10,000 organizations as they are here.
 const POSTGRAPHILE: [(Workload, f64); 4] = [
     (Workload::Dashboard, 1_371.0 / 5_031.0),
     (Workload::Project, 2_941.0 / 15_630.0),

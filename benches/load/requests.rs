@@ -1,6 +1,7 @@
 //! What clients ask in the workloads; the tests that count what an answer costs ask the same.
 
-/// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit rows with actors.
+/// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit rows
+/// with actors.
 pub const DASHBOARD: &str = "query Dashboard { organization { id name slug plan { name } \
      projects(first: 10) { nodes { id name description createdAt createdBy { id name } } } \
      members(first: 10) { nodes { id role joinedAt user { id name email } } } \

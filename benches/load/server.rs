@@ -1,4 +1,5 @@
-//! The server under test: the release binary as operators run it, and a relay that counts what it says to PostgreSQL.
+//! The server under test: the release binary as operators run it, and a relay that counts what it
+//! says to PostgreSQL.
 
 use std::{
     io::{BufRead, BufReader},

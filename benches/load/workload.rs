@@ -15,7 +15,8 @@ use crate::{
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Workload {
-    /// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit rows with actors.
+    /// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit
+    /// rows with actors.
     #[value(name = "w1")]
     Dashboard,
     /// One project by its id.

@@ -1,4 +1,5 @@
-//! `auth.identities`: how a person signs in. Out of the app role's reach: `auth.open_request` reads it.
+//! `auth.identities`: how a person signs in. Out of the app role's reach: `auth.open_request` reads
+//! it.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! `auth.invitations`: an offer of a seat, bound to an e-mail address. The token itself is never stored.
+//! `auth.invitations`: an offer of a seat, bound to an e-mail address. The token itself is never
+//! stored.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;

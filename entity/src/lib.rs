@@ -1,4 +1,5 @@
-//! Rows and typed ids, a file per table: what stands in PostgreSQL, and nothing of what may be done with it.
+//! Rows and typed ids, a file per table: what stands in PostgreSQL, and nothing of what may be done
+//! with it.
 //!
 //! Tables are named without their schema: PostgreSQL finds them by the app role's `search_path`.
 

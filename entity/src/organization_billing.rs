@@ -1,4 +1,5 @@
-//! `billing.organization_billing`: an organization's plan and subscription; its row is the organization's lock.
+//! `billing.organization_billing`: an organization's plan and subscription; its row is the
+//! organization's lock.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;

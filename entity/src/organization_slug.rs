@@ -1,4 +1,5 @@
-//! `app.organization_slugs`: every slug, current or once used. Out of the app role's reach: `app.claim_slug` writes it.
+//! `app.organization_slugs`: every slug, current or once used. Out of the app role's reach:
+//! `app.claim_slug` writes it.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! `billing.plan_features`: what a plan allows. `limit_value` null: unlimited; 0: none; a missing row denies.
+//! `billing.plan_features`: what a plan allows. `limit_value` null: unlimited; 0: none; a missing
+//! row denies.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;

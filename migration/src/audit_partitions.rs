@@ -1,8 +1,9 @@
 //! The audit log by month: from the plain table, while it is in use, and kept ahead of time.
 //!
-//! What was written before lies in `audit_logs_history`, later months in `audit_logs_YYYY_MM`, and what falls between them, which
-//! should be nothing, in `audit_logs_default`. Partitions are reached through `audit.audit_logs` alone: the app role has no rights
-//! on them, and their own row-level security lets nobody in.
+//! What was written before lies in `audit_logs_history`, later months in `audit_logs_YYYY_MM`, and
+//! what falls between them, which should be nothing, in `audit_logs_default`. Partitions are
+//! reached through `audit.audit_logs` alone: the app role has no rights on them, and their own
+//! row-level security lets nobody in.
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -25,12 +26,13 @@ pub struct Report {
     pub created: Vec<String>,
 }
 
-/// Partitions the log if it is not, and makes the partitions of the coming months. The connection acts as the owner.
+/// Partitions the log if it is not, and makes the partitions of the coming months. The connection
+/// acts as the owner.
 ///
 /// # Errors
 ///
-/// When PostgreSQL refuses, or others hold the table for too long; the log is then as it was. A run that is killed may leave a check
-/// behind, which the self-check reports and the next run removes.
+/// When PostgreSQL refuses, or others hold the table for too long; the log is then as it was. A run
+/// that is killed may leave a check behind, which the self-check reports and the next run removes.
 pub async fn ensure(
     connection: &mut PgConnection,
     progress: impl Fn(&str),
@@ -102,7 +104,8 @@ fn wall() -> String {
         + &rls::noted(log, "organization_id, created_at, id")
 }
 
-/// What the owner may do: look, move rows between partitions, delete what is too old, and forget a person's name.
+/// What the owner may do: look, move rows between partitions, delete what is too old, and forget a
+/// person's name.
 pub(crate) fn maintenance() -> String {
     rls::definer("audit.audit_logs", &[Verb::Select, Verb::Insert, Verb::Update, Verb::Delete])
 }
@@ -129,7 +132,8 @@ async fn patiently(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx:
     unreachable!("the loop ends by returning")
 }
 
-/// The partitions whose rows are all older than `before`, oldest first, each with the end of its time.
+/// The partitions whose rows are all older than `before`, oldest first, each with the end of its
+/// time.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Databases of organizations' own: what makes one of a migrated database, and what it has copies of.
+//! Databases of organizations' own: what makes one of a migrated database, and what it has copies
+//! of.
 #![expect(clippy::disallowed_types, reason = "whole databases are made ready here")]
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -19,8 +20,8 @@ pub enum Error {
     Control,
 }
 
-/// Makes a migrated database one of organizations' own, known as `name`; it may be that already. From now on it tells what the
-/// control database is to know. The connection acts as the owner.
+/// Makes a migrated database one of organizations' own, known as `name`; it may be that already.
+/// From now on it tells what the control database is to know. The connection acts as the owner.
 ///
 /// # Errors
 ///
@@ -76,8 +77,8 @@ pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), E
 const LOCK_CATALOGUE: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended('tenantry catalogue', 0))";
 
-/// Brings the catalogue of plans of the control database to one of organizations' own; answers whether anything was to be brought.
-/// Both connections act as the owner.
+/// Brings the catalogue of plans of the control database to one of organizations' own; answers
+/// whether anything was to be brought. Both connections act as the owner.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! The functions of the database, each in a file of `migration/functions/` that is applied whenever
 //! its text changes: the newest text is the only one, and its next change is a diff.
 //!
-//! A file drops what it replaces, creates the function, and grants it. Functions are applied after all
-//! steps. Servers compare steps alone, so a change that servers depend on comes with a step.
+//! A file drops what it replaces, creates the function, and grants it. Functions are applied after
+//! all steps. Servers compare steps alone, so a change that servers depend on comes with a step.
 
 use sqlx::{Connection, PgConnection};
 
@@ -61,8 +61,8 @@ async fn carrier(
     Ok((CARRIER, if may_set { PRIVILEGED } else { PLAIN }))
 }
 
-/// The functions whose text differs from the one that the database has, as one statement that servers
-/// may run: its parameters are the names and the texts of [`texts`].
+/// The functions whose text differs from the one that the database has, as one statement that
+/// servers may run: its parameters are the names and the texts of [`texts`].
 pub const OUTDATED: &str = "SELECT f.name FROM unnest($1::text[], $2::text[]) f (name, text)
     WHERE NOT EXISTS (SELECT FROM migration.functions m
                       WHERE m.name = f.name AND m.digest = sha256(convert_to(f.text, 'UTF8')))";

@@ -1,7 +1,8 @@
 //! The database, step by step: roles, then forward-only migrations, one file each.
 //!
-//! Every table is created together with its row-level security, policies, grants and indexes (`rls.rs`), so no
-//! moment exists in which a table stands unprotected. Steps are plain SQL and are never edited once released.
+//! Every table is created together with its row-level security, policies, grants and indexes
+//! (`rls.rs`), so no moment exists in which a table stands unprotected. Steps are plain SQL and are
+//! never edited once released.
 #![expect(clippy::disallowed_types, reason = "migrations run before there are tenants")]
 
 pub mod audit_partitions;

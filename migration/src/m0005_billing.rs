@@ -1,4 +1,5 @@
-//! The catalogue of plans, each organization's billing state and usage, and the inbox of Stripe's events.
+//! The catalogue of plans, each organization's billing state and usage, and the inbox of Stripe's
+//! events.
 
 use crate::rls;
 

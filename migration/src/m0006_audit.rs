@@ -1,4 +1,5 @@
-//! The audit trail: append-only for the app role, and without foreign keys, because it outlives what it describes.
+//! The audit trail: append-only for the app role, and without foreign keys, because it outlives
+//! what it describes.
 
 use crate::rls;
 

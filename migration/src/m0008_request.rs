@@ -1,7 +1,8 @@
-//! The narrow doors through the wall: what a request needs before it has an organization, or across all of them.
+//! The narrow doors through the wall: what a request needs before it has an organization, or across
+//! all of them.
 //!
-//! Each is `SECURITY DEFINER` with a pinned `search_path`, executable by the app role alone, and answers only
-//! about the person or the organization that it is given.
+//! Each is `SECURITY DEFINER` with a pinned `search_path`, executable by the app role alone, and
+//! answers only about the person or the organization that it is given.
 
 crate::step!("m0008_request", SQL.to_owned());
 

@@ -1,4 +1,5 @@
-//! Work without a person: the outbox, Stripe's inbox, metering and maintenance, each by a narrow door.
+//! Work without a person: the outbox, Stripe's inbox, metering and maintenance, each by a narrow
+//! door.
 
 use crate::{
     audit_partitions,

@@ -1,7 +1,8 @@
-//! Keys with which a client repeats a mutation without doing it twice, and a look at what waits to be done.
+//! Keys with which a client repeats a mutation without doing it twice, and a look at what waits to
+//! be done.
 //!
-//! The answers that are kept are read and written through two functions alone, which look only at what the person of the current
-//! transaction kept in the current organization.
+//! The answers that are kept are read and written through two functions alone, which look only at
+//! what the person of the current transaction kept in the current organization.
 
 use crate::rls::{self, Verb};
 

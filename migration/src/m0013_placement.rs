@@ -1,8 +1,10 @@
-//! Organizations may live in a schema of their own: where each lives, and how what is looked up across organizations still finds it.
+//! Organizations may live in a schema of their own: where each lives, and how what is looked up
+//! across organizations still finds it.
 //!
-//! The tables of such a schema are made from the shared ones (`placement.rs`). Its rows are the truth; of what must be found without
-//! knowing the organization (its name, its members, its invitations, its customer, what waits to be sent) the shared tables keep a
-//! copy, which a trigger keeps in step in the same transaction.
+//! The tables of such a schema are made from the shared ones (`placement.rs`). Its rows are the
+//! truth; of what must be found without knowing the organization (its name, its members, its
+//! invitations, its customer, what waits to be sent) the shared tables keep a copy, which a trigger
+//! keeps in step in the same transaction.
 
 use crate::rls::{self, Verb};
 

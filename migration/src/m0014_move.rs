@@ -1,4 +1,5 @@
-//! What changes in an organization while it is brought from one place to another is written down, so that it can be brought after it.
+//! What changes in an organization while it is brought from one place to another is written down,
+//! so that it can be brought after it.
 
 use crate::{
     placement::in_schema,

@@ -1,4 +1,5 @@
-//! What the commands that look after single tenants may do as the owner, and what moving one must be able to rely on.
+//! What the commands that look after single tenants may do as the owner, and what moving one must
+//! be able to rely on.
 
 use crate::{
     placement::in_schema,

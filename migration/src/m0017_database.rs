@@ -1,9 +1,11 @@
-//! Organizations may live in a database of their own, on any server: which, only the control database knows.
+//! Organizations may live in a database of their own, on any server: which, only the control
+//! database knows.
 //!
-//! Such a database has the same tables, and its organizations are in the shared ones. Of each organization there it says whether it
-//! lives there (`shared`) or not (`elsewhere`: ask the control database), so that a request needs no more than one of the two. It has
-//! copies of the people whom it needs, and of the catalogue; the control database keeps a directory of what is there, as it does of
-//! schemas, which follows what was committed.
+//! Such a database has the same tables, and its organizations are in the shared ones. Of each
+//! organization there it says whether it lives there (`shared`) or not (`elsewhere`: ask the
+//! control database), so that a request needs no more than one of the two. It has copies of the
+//! people whom it needs, and of the catalogue; the control database keeps a directory of what is
+//! there, as it does of schemas, which follows what was committed.
 
 use crate::rls::{self, Verb};
 

@@ -1,5 +1,6 @@
-//! The directory of the control database follows what is committed in databases of organizations' own, and what these know of people
-//! follows the control database. What is noted is which rows have changed, and what is brought is how they are.
+//! The directory of the control database follows what is committed in databases of organizations'
+//! own, and what these know of people follows the control database. What is noted is which rows
+//! have changed, and what is brought is how they are.
 
 use crate::rls::{self, Verb};
 

@@ -1,5 +1,5 @@
-//! Identities know when their tokens were issued, erased identities leave a tombstone, and users and
-//! organizations can be suspended.
+//! Identities know when their tokens were issued, erased identities leave a tombstone, and users
+//! and organizations can be suspended.
 //!
 //! Every column stands in a row that the opening of a request reads anyway.
 

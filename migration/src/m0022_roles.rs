@@ -1,6 +1,7 @@
-//! Requests and background work get a role each, and what SQL inside a request says of itself counts no
-//! more: policies and functions read the session of the transaction from a carrier (`functions/carrier.*`),
-//! callers are proven by the server, and audit entries take actor and time from the session.
+//! Requests and background work get a role each, and what SQL inside a request says of itself
+//! counts no more: policies and functions read the session of the transaction from a carrier
+//! (`functions/carrier.*`), callers are proven by the server, and audit entries take actor and time
+//! from the session.
 
 use crate::{
     APP_ROLE, SYSTEM_ROLE,
@@ -61,8 +62,8 @@ GRANT EXECUTE ON FUNCTION audit.current_actor_name TO tenantry_app, tenantry_sys
 /// The columns of an audit entry that a request may fill in.
 const ENTRY: &str = "organization_id, action, resource_type, resource_id, metadata, ip_address";
 
-/// The tables of organizations at this step that background work uses, the column that says whose a row
-/// is, and what it does there.
+/// The tables of organizations at this step that background work uses, the column that says whose a
+/// row is, and what it does there.
 const OF_SYSTEM: [(&str, &str, &[Verb]); 6] = [
     ("app.organizations", "id", &[Verb::Select]),
     ("auth.organization_members", "organization_id", &[Verb::Select]),
@@ -156,8 +157,8 @@ fn entries(log: &str) -> String {
     )
 }
 
-/// Who may add entries to an audit log, and which columns they may fill in. The reason of background work
-/// stands where a user's name does.
+/// Who may add entries to an audit log, and which columns they may fill in. The reason of
+/// background work stands where a user's name does.
 pub(crate) fn append(log: &str) -> String {
     let condition = format!("organization_id = {CURRENT_ORGANIZATION}");
     let policy = |role: &str, verb: Verb| rls::policy(log, role, verb, &condition);

@@ -1,4 +1,5 @@
-//! An event of Stripe that changes nothing keeps the reason: servers need the new `billing.finish_stripe_event`.
+//! An event of Stripe that changes nothing keeps the reason: servers need the new
+//! `billing.finish_stripe_event`.
 
 crate::step!("m0025_stripe_reasons", SQL.to_owned());
 

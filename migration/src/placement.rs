@@ -1,5 +1,5 @@
-//! The schema of one organization: its tables are made from the shared ones as they are, with their policies, grants, indexes and
-//! triggers, and migrated with them from then on.
+//! The schema of one organization: its tables are made from the shared ones as they are, with their
+//! policies, grants, indexes and triggers, and migrated with them from then on.
 #![expect(clippy::disallowed_types, reason = "this is where schemas of tenants are made")]
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
@@ -78,7 +78,8 @@ pub fn in_schema(schema: &str, shared: &str) -> String {
     format!("{schema}.{}", shared.split_once('.').map_or(shared, |(_, name)| name))
 }
 
-/// Holds a table of a schema to the one organization whose schema it is; `column` says whose a row is.
+/// Holds a table of a schema to the one organization whose schema it is; `column` says whose a row
+/// is.
 #[must_use]
 pub fn one_organization(schema: &str, shared: &str, column: &str) -> String {
     let (table, organization) = (in_schema(schema, shared), schema.trim_start_matches("org_"));
@@ -98,9 +99,10 @@ pub fn mirror(schema: &str, shared: &str, key: &str) -> String {
     )
 }
 
-/// Makes an organization's schema, empty, from the shared tables as they are, and tells the newest step that it thereby has; none when
-/// no step has changed the tables of organizations yet. Waits for a migration that runs. The connection acts as the owner, with
-/// `pg_catalog` as its search path, in a transaction.
+/// Makes an organization's schema, empty, from the shared tables as they are, and tells the newest
+/// step that it thereby has; none when no step has changed the tables of organizations yet. Waits
+/// for a migration that runs. The connection acts as the owner, with `pg_catalog` as its search
+/// path, in a transaction.
 ///
 /// # Errors
 ///
@@ -143,8 +145,9 @@ pub async fn create(
     .await
 }
 
-/// Keeps migrations from beginning for as long as the connection lives: whoever moves an organization holds this all the time, so that
-/// its tables are the same here and there. Waits for a migration that runs.
+/// Keeps migrations from beginning for as long as the connection lives: whoever moves an
+/// organization holds this all the time, so that its tables are the same here and there. Waits for
+/// a migration that runs.
 ///
 /// # Errors
 ///

@@ -1,12 +1,15 @@
-//! "Make this table tenant-owned": the row-level security, policies, grants and triggers of a table as SQL text.
+//! "Make this table tenant-owned": the row-level security, policies, grants and triggers of a table
+//! as SQL text.
 //!
-//! Policies read the session of the transaction only, never tables, so that they stay cheap and cannot
-//! recurse. The sub-select makes PostgreSQL read it once for a statement. Where the session is carried is
-//! the matter of two functions, which PostgreSQL inlines: see `functions/carrier.privileged.sql`.
+//! Policies read the session of the transaction only, never tables, so that they stay cheap and
+//! cannot recurse. The sub-select makes PostgreSQL read it once for a statement. Where the session
+//! is carried is the matter of two functions, which PostgreSQL inlines: see
+//! `functions/carrier.privileged.sql`.
 
 use crate::{APP_ROLE, OWNER_ROLE, SYSTEM_ROLE};
 
-/// The organization of the current transaction, as an expression; NULL, so no rows, when there is none.
+/// The organization of the current transaction, as an expression; NULL, so no rows, when there is
+/// none.
 pub(crate) const CURRENT_ORGANIZATION: &str = "(SELECT app.current_organization())";
 
 /// The user of the current transaction, as an expression.
@@ -55,7 +58,8 @@ impl Verb {
     }
 }
 
-/// Protects a tenant table: the app role meets only rows whose `column` is the current organization.
+/// Protects a tenant table: the app role meets only rows whose `column` is the current
+/// organization.
 pub(crate) fn tenant(table: &str, column: &str, verbs: &[Verb]) -> String {
     let condition = format!("{column} = {CURRENT_ORGANIZATION}");
     protect(table) + &allow(table, APP_ROLE, verbs, &condition)
@@ -97,7 +101,8 @@ pub(crate) fn policy(table: &str, role: &str, verb: Verb, condition: &str) -> St
     format!("CREATE POLICY {name} ON {table} FOR {sql} TO {role} {clauses};\n")
 }
 
-/// FORCE binds the owner as well, so what a `SECURITY DEFINER` function does needs a policy for the owner.
+/// FORCE binds the owner as well, so what a `SECURITY DEFINER` function does needs a policy for the
+/// owner.
 pub(crate) fn definer(table: &str, verbs: &[Verb]) -> String {
     allow(table, OWNER_ROLE, verbs, "true")
 }
@@ -110,7 +115,8 @@ pub(crate) fn touch(table: &str) -> String {
     )
 }
 
-/// Writes down what changes in a table of organizations while one of them is moved. `key` is the table's primary key.
+/// Writes down what changes in a table of organizations while one of them is moved. `key` is the
+/// table's primary key.
 pub(crate) fn noted(table: &str, key: &str) -> String {
     let arguments = key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
     // Costs a comparison where nothing is on its way.

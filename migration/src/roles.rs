@@ -1,8 +1,9 @@
-//! The three database roles: `tenantry_owner` owns everything and cannot log in, `tenantry_app` answers
-//! requests and may do little, `tenantry_system` works without a user and may do other things.
+//! The three database roles: `tenantry_owner` owns everything and cannot log in, `tenantry_app`
+//! answers requests and may do little, `tenantry_system` works without a user and may do other
+//! things.
 //!
-//! Roles belong to the whole cluster, so migrations of two databases can meet here; whatever they disturb in
-//! each other is tried again.
+//! Roles belong to the whole cluster, so migrations of two databases can meet here; whatever they
+//! disturb in each other is tried again.
 
 use std::time::Duration;
 
@@ -10,16 +11,18 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{APP_ROLE, Error, OWNER_ROLE, Passwords, SYSTEM_ROLE};
 
-/// The parameter that carries the session of a transaction, where the owner may be granted SET on it: a
-/// text that every role can read, and that only a superuser can set otherwise.
+/// The parameter that carries the session of a transaction, where the owner may be granted SET on
+/// it: a text that every role can read, and that only a superuser can set otherwise.
 pub const CARRIER_PARAMETER: &str = "backtrace_functions";
 
-/// What every connection of the two login roles starts with: `(setting, value as PostgreSQL stores it)`.
+/// What every connection of the two login roles starts with: `(setting, value as PostgreSQL stores
+/// it)`.
 pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("search_path", "app, auth, billing, audit, pg_temp"),
     ("jit", "off"),
     ("TimeZone", "UTC"),
-    // Every statement reads a tenant's range of an index, whatever its parameters are: planning anew each time finds the same.
+    // Every statement reads a tenant's range of an index, whatever its parameters are: planning
+    // anew each time finds the same.
     ("plan_cache_mode", "force_generic_plan"),
     ("statement_timeout", "10s"),
     ("lock_timeout", "5s"),
@@ -29,8 +32,8 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
 
 const TRIES: u32 = 20;
 
-/// Creates the roles that are missing, sets the login roles' settings and passwords, and refuses roles that
-/// could pass by row-level security.
+/// Creates the roles that are missing, sets the login roles' settings and passwords, and refuses
+/// roles that could pass by row-level security.
 pub(crate) async fn ensure(
     connection: &mut PgConnection,
     passwords: Passwords<'_>,
@@ -132,7 +135,8 @@ async fn carry(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a setting only where it differs: each write is a row that two migrations could fight about.
+/// Writes a setting only where it differs: each write is a row that two migrations could fight
+/// about.
 async fn configure(
     connection: &mut PgConnection,
     role: &str,

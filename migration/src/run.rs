@@ -1,4 +1,5 @@
-//! Applies the steps: one migration at a time for a database, as the owner, whoever else starts one meanwhile.
+//! Applies the steps: one migration at a time for a database, as the owner, whoever else starts one
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ pub const CONCURRENCY: usize = 4;
 /// How to migrate.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// At most this many of the missing steps, and then no schemas: how older databases are made for tests.
+    /// At most this many of the missing steps, and then no schemas: how older databases are made
+    /// for tests.
     pub steps: Option<u32>,
     /// Schemas of organizations at the same time, each over a connection of its own.
     pub concurrency: usize,
@@ -82,8 +84,9 @@ pub struct Report {
 ///
 /// # Errors
 ///
-/// When the database cannot be reached, the login lacks rights, or a step fails; a failed step leaves nothing behind. That a schema
-/// of an organization could not be migrated is no error here: the report tells.
+/// When the database cannot be reached, the login lacks rights, or a step fails; a failed step
+/// leaves nothing behind. That a schema of an organization could not be migrated is no error here:
+/// the report tells.
 pub async fn migrate(
     options: PgConnectOptions,
     app_password: Option<&str>,
@@ -92,7 +95,8 @@ pub async fn migrate(
     migrate_with(options, passwords, &Run::default()).await
 }
 
-/// As [`migrate`], but applies at most `steps` of the missing steps: how older databases are made for tests.
+/// As [`migrate`], but applies at most `steps` of the missing steps: how older databases are made
+/// for tests.
 ///
 /// # Errors
 ///

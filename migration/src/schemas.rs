@@ -1,7 +1,9 @@
-//! Brings the schemas of organizations to the newest step, several at a time, each in a transaction that also notes how far it is: a
-//! run that is killed goes on with the next one, and what fails in one schema is its own.
+//! Brings the schemas of organizations to the newest step, several at a time, each in a transaction
+//! that also notes how far it is: a run that is killed goes on with the next one, and what fails in
+//! one schema is its own.
 //!
-//! A schema that is kept as a copy after its organization has moved away is left as it is: nobody works in it.
+//! A schema that is kept as a copy after its organization has moved away is left as it is: nobody
+//! works in it.
 #![expect(clippy::disallowed_types, reason = "this is where schemas of tenants are migrated")]
 
 use std::time::{Duration, Instant};
@@ -31,7 +33,8 @@ const TELL: Duration = Duration::from_secs(3);
 pub struct Schemas {
     /// How many have all steps now.
     pub migrated: usize,
-    /// The organizations whose move was given up: it was interrupted, and what it had brought over is of before the steps.
+    /// The organizations whose move was given up: it was interrupted, and what it had brought over
+    /// is of before the steps.
     pub given_up: Vec<Uuid>,
     /// The schemas that are as they were, and why.
     pub failed: Vec<(String, String)>,
@@ -146,7 +149,8 @@ async fn one(connection: &mut PgConnection, organization: Uuid) -> Result<Outcom
         format!("DROP SCHEMA IF EXISTS {schema} CASCADE")
     };
     connection.execute(AssertSqlSafe(sql)).await?;
-    // What a move to the shared tables had copied until it was given up is an old copy whose time is over.
+    // What a move to the shared tables had copied until it was given up is an old copy whose time
+    // is over.
     sqlx::query(
         "UPDATE app.placements SET version = $2, moving_to = NULL,
              old_home = CASE WHEN home = 'schema' THEN coalesce(moving_to, old_home) END,
@@ -167,7 +171,8 @@ async fn one(connection: &mut PgConnection, organization: Uuid) -> Result<Outcom
     Ok(Outcome::GivenUp)
 }
 
-/// The steps that a schema lacks whose newest is this; without one it is of the step that brought schemas.
+/// The steps that a schema lacks whose newest is this; without one it is of the step that brought
+/// schemas.
 fn missing(version: Option<&str>) -> &'static [SchemaStep] {
     const STEPS: &[SchemaStep] = &SCHEMA_STEPS;
     let had = STEPS.partition_point(|(name, _)| version.is_some_and(|version| *name <= version));

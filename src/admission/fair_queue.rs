@@ -1,6 +1,6 @@
-//! Permits that organizations receive round robin: however many holders of one organization wait, another one waits for a
-//! single permit to come back. One organization never holds more than half of them, so reads of one that hang leave room for
-//! the others.
+//! Permits that organizations receive round robin: however many holders of one organization wait,
+//! another one waits for a single permit to come back. One organization never holds more than half
+//! of them, so reads of one that hang leave room for the others.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,7 +40,8 @@ pub struct Permit {
 }
 
 impl FairQueue {
-    /// A queue for this many permits, at least two, so that one organization cannot hold all of them.
+    /// A queue for this many permits, at least two, so that one organization cannot hold all of
+    /// them.
     #[must_use]
     pub fn new(permits: usize) -> Self {
         let free = permits.max(2);
@@ -57,7 +58,8 @@ impl FairQueue {
     pub async fn permit(&self, organization: OrganizationId) -> Result<Permit> {
         let granted = {
             let mut state = self.0.lock();
-            // Waiters that remain while a permit is free are of organizations that hold their share.
+            // Waiters that remain while a permit is free are of organizations that hold their
+            // share.
             if state.free > 0 && state.held_by(organization) < self.0.by_organization {
                 return Ok(self.0.grant(&mut state, organization));
             }
@@ -123,7 +125,8 @@ impl State {
         }
     }
 
-    /// Takes the first waiter of an organization, which goes to the end of the order if it has more.
+    /// Takes the first waiter of an organization, which goes to the end of the order if it has
+    /// more.
     fn next_waiter(&mut self, organization: OrganizationId) -> Option<oneshot::Sender<Permit>> {
         let waiting = self.waiting.get_mut(&organization)?;
         let waiter = waiting.pop_front();

@@ -1,4 +1,5 @@
-//! Open subscriptions: one user, and one organization, may have a limited number at the same time. A server counts for itself.
+//! Open subscriptions: one user, and one organization, may have a limited number at the same time.
+//! A server counts for itself.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,8 @@ use crate::{
     rate_limit::Throttle,
 };
 
-/// Seconds after which a refused client may try again: others rarely close their subscriptions sooner.
+/// Seconds after which a refused client may try again: others rarely close their subscriptions
+/// sooner.
 const RETRY_AFTER: u64 = 30;
 
 /// How many subscriptions may be open at the same time.

@@ -36,7 +36,8 @@ pub enum Action {
     /// An owner handed the organization over. Metadata: `user_id`, `name` and `old_role` of the new
     /// owner.
     OrganizationTransferred,
-    /// The plan was changed. Metadata: old and new `plan` and `status`, and the `event` where Stripe told of it.
+    /// The plan was changed. Metadata: old and new `plan` and `status`, and the `event` where
+    /// Stripe told of it.
     BillingPlanChanged,
     /// A trial began. Metadata: `plan`, `trial_ends_at`.
     BillingTrialStarted,
@@ -48,10 +49,11 @@ pub enum Action {
     BillingCheckoutStarted,
     /// Somebody was sent to Stripe to look after billing. Metadata: none.
     BillingPortalOpened,
-    /// Stripe told of a change to the subscription other than of its plan. Metadata: `plan`, old and new `status`,
-    /// `cancel_at_period_end`, `period_end`, and the `event`.
+    /// Stripe told of a change to the subscription other than of its plan. Metadata: `plan`, old
+    /// and new `status`, `cancel_at_period_end`, `period_end`, and the `event`.
     BillingSubscriptionUpdated,
-    /// An identity signed in for the first time and joined a member by a verified address. Metadata: `issuer`, `email`.
+    /// An identity signed in for the first time and joined a member by a verified address.
+    /// Metadata: `issuer`, `email`.
     UserIdentityLinked,
     /// A member took an identity away from their user. Metadata: `issuer`, `email`.
     UserIdentityUnlinked,

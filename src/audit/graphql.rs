@@ -25,7 +25,8 @@ impl From<audit_log::Model> for AuditLog {
     }
 }
 
-/// Something that somebody did in the organization. Entries are never changed, and outlive what they tell about.
+/// Something that somebody did in the organization. Entries are never changed, and outlive what
+/// they tell about.
 #[Object]
 impl AuditLog {
     /// The entry's id.
@@ -33,7 +34,8 @@ impl AuditLog {
         self.0.id.0.into()
     }
 
-    /// Who did it. Null when that person has left the organization, and when nobody did: see `actorName`.
+    /// Who did it. Null when that person has left the organization, and when nobody did: see
+    /// `actorName`.
     async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let id = self.0.actor_id?;
         ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()

@@ -44,9 +44,10 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Records what was done in the current organization. The database adds who acted and when: the user of
-/// the session under the name they have now, at the time of the act and not of the transaction, so that
-/// several acts of one request stand in their order. Work without a user gives its reason as the name.
+/// Records what was done in the current organization. The database adds who acted and when: the
+/// user of the session under the name they have now, at the time of the act and not of the
+/// transaction, so that several acts of one request stand in their order. Work without a user gives
+/// its reason as the name.
 ///
 /// # Errors
 ///
@@ -164,7 +165,8 @@ pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
     Ok(())
 }
 
-/// Makes the partitions of the coming months, where the log is held in partitions. Tells how many were missing.
+/// Makes the partitions of the coming months, where the log is held in partitions. Tells how many
+/// were missing.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Tokens that were verified before: everything about them is checked once, but for the times, which are on every use.
+//! Tokens that were verified before: everything about them is checked once, but for the times,
+//! which are on every use.
 
 use std::{
     num::NonZeroUsize,

@@ -1,4 +1,5 @@
-//! The issuer's public keys (RFC 7517): fetched when they are needed, one question at a time, and kept while the issuer is down.
+//! The issuer's public keys (RFC 7517): fetched when they are needed, one question at a time, and
+//! kept while the issuer is down.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -61,7 +62,8 @@ type Keys = Vec<(Option<String>, Key)>;
 #[derive(Default)]
 pub(super) struct KeySet {
     keys: Keys,
-    /// Grows with each set, so that whatever was verified with an older one can be told; 0 before the first.
+    /// Grows with each set, so that whatever was verified with an older one can be told; 0 before
+    /// the first.
     pub(super) generation: u64,
 }
 
@@ -78,7 +80,8 @@ struct State {
     fetched_at: Option<Instant>,
     /// How and when the issuer answered last.
     last: Option<(Instant, Result<(), KeysUnavailable>)>,
-    /// The question that is being asked: in a task of its own, for all who want to know, whoever of them goes away.
+    /// The question that is being asked: in a task of its own, for all who want to know, whoever of
+    /// them goes away.
     asking: Option<Shared<BoxFuture<'static, ()>>>,
 }
 
@@ -99,7 +102,8 @@ impl Jwks {
         Ok(Self { options, client, state: Mutex::default() })
     }
 
-    /// The keys as last fetched. Old ones serve this request, while the issuer is asked for the next ones.
+    /// The keys as last fetched. Old ones serve this request, while the issuer is asked for the
+    /// next ones.
     pub(super) fn current(self: &Arc<Self>) -> Arc<KeySet> {
         let mut state = self.lock();
         if state.fetched_at.is_some_and(|at| at.elapsed() > self.options.max_age) {
@@ -222,8 +226,8 @@ impl Jwks {
 }
 
 impl KeySet {
-    /// The keys that a token with this header may be signed with: by its id, or any where it names none. A key is for one
-    /// algorithm, which the token can only agree with.
+    /// The keys that a token with this header may be signed with: by its id, or any where it names
+    /// none. A key is for one algorithm, which the token can only agree with.
     pub(super) fn for_header<'set>(
         &'set self,
         header: &'set Header,
@@ -238,7 +242,8 @@ impl KeySet {
     }
 }
 
-/// What a key is for: what it says, or else what its kind is commonly used for. Never what a token says.
+/// What a key is for: what it says, or else what its kind is commonly used for. Never what a token
+/// says.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     match (jwk.common.key_algorithm, &jwk.algorithm) {
         (None | Some(KeyAlgorithm::RS256), AlgorithmParameters::RSA(_)) => Some(Algorithm::RS256),

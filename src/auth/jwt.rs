@@ -1,7 +1,8 @@
-//! Bearer tokens: JSON Web Tokens (RFC 7519) become a [`Caller`], or an error that says what is wrong with them.
+//! Bearer tokens: JSON Web Tokens (RFC 7519) become a [`Caller`], or an error that says what is
+//! wrong with them.
 //!
-//! The accepted algorithms come from the configuration, never from the token (RFC 8725, section 3.1), and times are
-//! compared with the injected clock.
+//! The accepted algorithms come from the configuration, never from the token (RFC 8725, section
+//! 3.1), and times are compared with the injected clock.
 
 use std::sync::Arc;
 
@@ -234,7 +235,8 @@ fn signed_with_one_of(token: &str, keys: &[DecodingKey]) -> Result<Map<String, V
     verdict
 }
 
-/// RFC 7515, section 4.1.11: what the issuer calls critical must be understood, and nothing of it is here.
+/// RFC 7515, section 4.1.11: what the issuer calls critical must be understood, and nothing of it
+/// is here.
 fn has_critical_extensions(token: &str) -> bool {
     let header = token.split('.').next().unwrap_or_default();
     let header = BASE64_URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
@@ -295,7 +297,8 @@ const BAD: TokenError = TokenError("the token is malformed or its signature is n
 /// More than any header line should have; the cache remembers hashes only.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Everything but the signature is checked here, against the injected clock and with errors that tell what is wrong.
+/// Everything but the signature is checked here, against the injected clock and with errors that
+/// tell what is wrong.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();

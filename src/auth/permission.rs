@@ -63,7 +63,8 @@ impl Permission {
         Self::OrganizationDelete,
     ];
 
-    /// What acting on somebody of this role takes, where `permission` is enough for viewers and members.
+    /// What acting on somebody of this role takes, where `permission` is enough for viewers and
+    /// members.
     #[must_use]
     pub fn to_act_on(role: OrgRole, permission: Self) -> Self {
         match role {

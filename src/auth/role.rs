@@ -7,7 +7,8 @@ use entity::OrgRole;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "OrgRole")]
 pub enum Role {
-    /// Everything, ownership, money and the organization's end included. There is always one at least.
+    /// Everything, ownership, money and the organization's end included. There is always one at
+    /// least.
     Owner,
     /// Everything but what concerns admins, owners and money.
     Admin,

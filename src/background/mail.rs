@@ -1,7 +1,8 @@
-//! The mail of the outbox: sent after the commit that asked for it, and tried again until it is sent or good for nothing.
+//! The mail of the outbox: sent after the commit that asked for it, and tried again until it is
+//! sent or good for nothing.
 //!
-//! No transaction is open while the mail server is spoken with. A server that dies between sending and saying so leaves a
-//! letter to be sent twice, under the same Message-ID.
+//! No transaction is open while the mail server is spoken with. A server that dies between sending
+//! and saying so leaves a letter to be sent twice, under the same Message-ID.
 
 use std::{sync::Arc, time::Duration};
 

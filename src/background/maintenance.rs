@@ -1,5 +1,6 @@
-//! What must be done now and again: the partitions of the audit log are made ahead of time, because an entry without its partition
-//! would lie where no month finds it; what was processed long ago is forgotten.
+//! What must be done now and again: the partitions of the audit log are made ahead of time, because
+//! an entry without its partition would lie where no month finds it; what was processed long ago is
+//! forgotten.
 
 use std::{sync::Arc, time::Duration};
 

@@ -25,7 +25,8 @@ pub struct Background {
 }
 
 impl Background {
-    /// Begins: keeps the meter and the partitions of the audit log, and sends mail where there is a server for it.
+    /// Begins: keeps the meter and the partitions of the audit log, and sends mail where there is a
+    /// server for it.
     #[must_use]
     pub fn start(engine: Arc<Engine>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();
@@ -48,7 +49,8 @@ impl Background {
 
     /// Ends, after the last request, and gives back what was leased.
     pub async fn stop(mut self) {
-        // The meter is asked, because what it has in hand would be lost; whatever else goes on begins anew elsewhere.
+        // The meter is asked, because what it has in hand would be lost; whatever else goes on
+        // begins anew elsewhere.
         self.stop.send_replace(true);
         let finished = async {
             // What was committed last is told as well; a task that panicked has said so.

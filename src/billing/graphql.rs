@@ -58,7 +58,8 @@ impl Billing {
         self.0.status.into()
     }
 
-    /// The key of the plan that was subscribed to; the one in effect may be another: see `Organization.plan`.
+    /// The key of the plan that was subscribed to; the one in effect may be another: see
+    /// `Organization.plan`.
     async fn plan(&self) -> &str {
         &self.0.plan
     }
@@ -157,8 +158,9 @@ pub struct BillingMutation;
 
 #[Object]
 impl BillingMutation {
-    /// Puts the current organization on another plan, at once. Owners. `CONFLICT` where Stripe keeps the subscriptions. When the plan allows less than is used, nothing is
-    /// deleted: creating more is refused, and `Entitlement.overLimit` says so.
+    /// Puts the current organization on another plan, at once. Owners. `CONFLICT` where Stripe
+    /// keeps the subscriptions. When the plan allows less than is used, nothing is deleted:
+    /// creating more is refused, and `Entitlement.overLimit` says so.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn change_plan(
         &self,
@@ -169,8 +171,9 @@ impl BillingMutation {
         Ok(ChangePlanPayload { billing: Billing(billing) })
     }
 
-    /// Starts a trial of a plan. Owners. Afterwards the default plan is in effect again. `CONFLICT` for a second trial, for an
-    /// organization that has a plan other than the default one, and where Stripe keeps the subscriptions.
+    /// Starts a trial of a plan. Owners. Afterwards the default plan is in effect again. `CONFLICT`
+    /// for a second trial, for an organization that has a plan other than the default one, and
+    /// where Stripe keeps the subscriptions.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn start_trial(
         &self,
@@ -181,8 +184,8 @@ impl BillingMutation {
         Ok(StartTrialPayload { billing: Billing(billing) })
     }
 
-    /// Lets the subscription, or the trial, end with its period: until then the plan is kept. Owners. `CONFLICT` without a
-    /// subscription. Must be the only field of its operation.
+    /// Lets the subscription, or the trial, end with its period: until then the plan is kept.
+    /// Owners. `CONFLICT` without a subscription. Must be the only field of its operation.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn cancel_subscription(
         &self,
@@ -194,8 +197,8 @@ impl BillingMutation {
         Ok(CancelSubscriptionPayload { billing: Billing(ops::cancel(session).await?) })
     }
 
-    /// Calls the end of a canceled subscription off. Owners. `CONFLICT` when it has come already. Must be the only field of its
-    /// operation.
+    /// Calls the end of a canceled subscription off. Owners. `CONFLICT` when it has come already.
+    /// Must be the only field of its operation.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn resume_subscription(
         &self,
@@ -207,9 +210,10 @@ impl BillingMutation {
         Ok(ResumeSubscriptionPayload { billing: Billing(ops::resume(session).await?) })
     }
 
-    /// Makes a page at Stripe's on which to subscribe to a plan; the plan changes when Stripe tells us of the payment. Owners.
-    /// `CONFLICT` with a live subscription, for a second trial, and where billing is manual; `UNAVAILABLE` when Stripe does
-    /// not answer. Must be the only field of its operation.
+    /// Makes a page at Stripe's on which to subscribe to a plan; the plan changes when Stripe tells
+    /// us of the payment. Owners. `CONFLICT` with a live subscription, for a second trial, and
+    /// where billing is manual; `UNAVAILABLE` when Stripe does not answer. Must be the only field
+    /// of its operation.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn create_checkout_session(
         &self,
@@ -231,9 +235,9 @@ impl BillingMutation {
         })
     }
 
-    /// Makes a page at Stripe's on which to look after cards, invoices and the subscription. Owners. `CONFLICT` before the
-    /// first checkout, and where billing is manual; `UNAVAILABLE` when Stripe does not answer. Must be the only field of its
-    /// operation.
+    /// Makes a page at Stripe's on which to look after cards, invoices and the subscription.
+    /// Owners. `CONFLICT` before the first checkout, and where billing is manual; `UNAVAILABLE`
+    /// when Stripe does not answer. Must be the only field of its operation.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn create_billing_portal_session(
         &self,
@@ -289,7 +293,8 @@ pub struct CreateBillingPortalSessionInput {
     pub return_path: String,
 }
 
-/// A page at Stripe's on which to look after cards, invoices and the subscription. It is good for minutes.
+/// A page at Stripe's on which to look after cards, invoices and the subscription. It is good for
+/// minutes.
 #[derive(Debug, SimpleObject)]
 pub struct BillingPortalSession {
     /// Stripe's id of it.

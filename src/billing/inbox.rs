@@ -1,10 +1,12 @@
 //! Stripe's events: kept first, then applied once, each in one transaction with its audit entry.
 //!
-//! Stripe delivers at least once and in any order. The time of the last event that was applied decides whether one is news; where
-//! it cannot (Stripe counts whole seconds, and another subscription has a history of its own), Stripe is asked how things stand.
+//! Stripe delivers at least once and in any order. The time of the last event that was applied
+//! decides whether one is news; where it cannot (Stripe counts whole seconds, and another
+//! subscription has a history of its own), Stripe is asked how things stand.
 //!
-//! An event belongs to the organization whose stored customer it names. A customer that no organization has stored is bound
-//! only when its own metadata, read back from Stripe, names the organization; what the payer can write never counts.
+//! An event belongs to the organization whose stored customer it names. A customer that no
+//! organization has stored is bound only when its own metadata, read back from Stripe, names the
+//! organization; what the payer can write never counts.
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, SubscriptionStatus, organization_billing};
@@ -210,7 +212,8 @@ async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers)
     }
 }
 
-/// Whether an event is news. `shown` is the subscription that it shows, `read` what Stripe said when it was asked.
+/// Whether an event is news. `shown` is the subscription that it shows, `read` what Stripe said
+/// when it was asked.
 fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,
@@ -264,8 +267,8 @@ async fn claim(session: &SystemSession, id: &str) -> Result<Option<(Event, bool)
     Ok(Some((event, row.try_get("", "processed")?)))
 }
 
-/// Whom an event is for. `owner` is what Stripe said of its customer, once it was asked: the metadata
-/// of a subscription is only a hint that asking is worth it.
+/// Whom an event is for. `owner` is what Stripe said of its customer, once it was asked: the
+/// metadata of a subscription is only a hint that asking is worth it.
 async fn find_recipient(
     session: &SystemSession,
     subject: &Subject,

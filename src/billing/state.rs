@@ -22,7 +22,8 @@ pub(super) fn is_live(status: SubscriptionStatus) -> bool {
     )
 }
 
-/// Makes billing what the subscription is. With an event, its time is remembered, so that older ones count no more.
+/// Makes billing what the subscription is. With an event, its time is remembered, so that older
+/// ones count no more.
 pub(super) async fn write(
     scope: &impl Scope,
     lock: &Lock,
@@ -36,7 +37,8 @@ pub(super) async fn write(
     }
     row.stripe_subscription_id.set_if_not_equals(Some(subscription.id.clone()));
     row.status.set_if_not_equals(subscription.status);
-    // What was never paid for does not change the plan; what has ended keeps the name of what it was.
+    // What was never paid for does not change the plan; what has ended keeps the name of what it
+    // was.
     if is_live(subscription.status) {
         row.plan.set_if_not_equals(plan_of(scope, subscription).await?);
     }

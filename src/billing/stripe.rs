@@ -1,7 +1,9 @@
-//! What is asked of Stripe, in two transactions: the first authorizes and records the intent, whose id is the idempotency key;
-//! then Stripe is asked while no transaction is open; the second records the result.
+//! What is asked of Stripe, in two transactions: the first authorizes and records the intent, whose
+//! id is the idempotency key; then Stripe is asked while no transaction is open; the second records
+//! the result.
 //!
-//! A page of Stripe opens only for a customer whose metadata, as Stripe returns it, names the organization.
+//! A page of Stripe opens only for a customer whose metadata, as Stripe returns it, names the
+//! organization.
 
 use entity::{OutboxId, organization_billing};
 use sea_orm::{ActiveModelTrait, IntoActiveModel};
@@ -84,8 +86,8 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     Ok(hosted)
 }
 
-/// The customer that Stripe has for the organization. It is stored before anything is sold to it, so
-/// that its events find the organization, and is kept when the checkout fails.
+/// The customer that Stripe has for the organization. It is stored before anything is sold to it,
+/// so that its events find the organization, and is kept when the checkout fails.
 async fn ensure_customer(
     session: &Session,
     stripe: &Stripe,

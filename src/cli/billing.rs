@@ -19,7 +19,8 @@ pub(super) struct Billing {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Go through an event of Stripe's again that the webhook has kept. An event that is not news changes nothing.
+    /// Go through an event of Stripe's again that the webhook has kept. An event that is not news
+    /// changes nothing.
     Replay {
         /// Stripe's id of the event: evt_…
         event: String,

@@ -1,5 +1,5 @@
-//! `docs/configuration.md`: every setting, made from the definitions of the command line, so that it
-//! cannot be out of date.
+//! `docs/configuration.md`: every setting, made from the definitions of the command line, so that
+//! it cannot be out of date.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

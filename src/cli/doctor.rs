@@ -7,7 +7,8 @@ use crate::{
     tenancy::{Placement, Severity},
 };
 
-/// Check what stands between tenants, from the app role itself: a line a finding, exit 1 on any fault.
+/// Check what stands between tenants, from the app role itself: a line a finding, exit 1 on any
+/// fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {
     #[command(flatten)]

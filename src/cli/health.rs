@@ -11,7 +11,8 @@ use crate::config::ListenConfig;
 /// Longer than a process that lives takes.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Ask the server on this machine whether it lives: for the health checks of containers, which have no other program to ask with.
+/// Ask the server on this machine whether it lives: for the health checks of containers, which have
+/// no other program to ask with.
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
     #[command(flatten)]

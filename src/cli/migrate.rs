@@ -1,4 +1,5 @@
-//! `tenantry migrate`: the control database first, then those of organizations' own, each for itself.
+//! `tenantry migrate`: the control database first, then those of organizations' own, each for
+//! itself.
 #![expect(clippy::disallowed_types, reason = "databases are made ready here, for all tenants")]
 
 use migration::{Passwords, Report, Schemas, dedicated};
@@ -14,10 +15,12 @@ use crate::{
     tenancy::system_password,
 };
 
-/// Bring databases up to date, and create or check the three roles. Safe to run at any time, from several places at once.
+/// Bring databases up to date, and create or check the three roles. Safe to run at any time, from
+/// several places at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Migrate {
-    /// PostgreSQL as a role that may create roles: a superuser, or the owner of the database with CREATEROLE.
+    /// PostgreSQL as a role that may create roles: a superuser, or the owner of the database with
+    /// CREATEROLE.
     #[arg(
         long,
         env = "MIGRATION_DATABASE_URL",
@@ -40,7 +43,8 @@ pub(super) struct Migrate {
     )]
     system_database_url: Option<String>,
 
-    /// Databases of organizations' own, as NAME=URL, separated by white space; in such a role as well.
+    /// Databases of organizations' own, as NAME=URL, separated by white space; in such a role as
+    /// well.
     #[arg(
         long,
         env = "MIGRATION_DATABASES",
@@ -53,7 +57,8 @@ pub(super) struct Migrate {
     #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
     databases: Option<String>,
 
-    /// Schemas of organizations that are migrated at the same time, each over a connection of its own.
+    /// Schemas of organizations that are migrated at the same time, each over a connection of its
+    /// own.
     #[arg(long, value_name = "NUMBER", default_value_t = migration::CONCURRENCY)]
     concurrency: usize,
 }

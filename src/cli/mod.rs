@@ -23,9 +23,11 @@ pub use configuration::configuration_docs;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-/// The multi-tenant core of a SaaS product: a GraphQL API whose tenants are kept apart by PostgreSQL itself.
+/// The multi-tenant core of a SaaS product: a GraphQL API whose tenants are kept apart by
+/// PostgreSQL itself.
 ///
-/// Without a command: dev. Every setting is an environment variable and a flag; see tenantry serve --help.
+/// Without a command: dev. Every setting is an environment variable and a flag; see tenantry serve
+/// --help.
 #[derive(Debug, Parser)]
 #[command(name = "tenantry", version)]
 struct Cli {
@@ -118,7 +120,8 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
     .map(|()| std::process::ExitCode::SUCCESS)
 }
 
-/// A variable that is empty is one that is not set: files that list all of them leave the unused ones so.
+/// A variable that is empty is one that is not set: files that list all of them leave the unused
+/// ones so.
 fn without_empty(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| {
         let empty =
@@ -136,7 +139,8 @@ fn one_line(error: &clap::Error) -> Failure {
     Failure::new(line.strip_prefix("error: ").unwrap_or(&line))
 }
 
-/// Prints a line; a reader who has gone is no reason to fail, let alone to panic as `println!` does.
+/// Prints a line; a reader who has gone is no reason to fail, let alone to panic as `println!`
+/// does.
 fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,5 @@
-//! The way to the databases of commands that maintain them: as the owner, who is bound by policies as well.
+//! The way to the databases of commands that maintain them: as the owner, who is bound by policies
+//! as well.
 #![expect(
     clippy::disallowed_types,
     reason = "maintenance is of the whole database, not of a tenant"
@@ -25,7 +26,8 @@ pub(super) struct Owner {
     )]
     migration_database_url: Option<String>,
 
-    /// Databases of organizations' own, as NAME=URL, separated by white space; each as a role that may act as tenantry_owner.
+    /// Databases of organizations' own, as NAME=URL, separated by white space; each as a role that
+    /// may act as tenantry_owner.
     #[arg(
         long,
         env = "MIGRATION_DATABASES",
@@ -75,7 +77,8 @@ impl Owner {
         }
     }
 
-    /// Does the same in each of them; what fails is told, and the others go on. Answers the names of those that failed.
+    /// Does the same in each of them; what fails is told, and the others go on. Answers the names
+    /// of those that failed.
     pub(super) async fn in_each(
         &self,
         mut act: impl AsyncFnMut(&str, &mut PgConnection) -> Result<(), Failure>,
@@ -125,7 +128,8 @@ pub(super) async fn check_control(connection: &mut PgConnection) -> Result<(), F
     }
 }
 
-/// The databases of organizations' own in which somebody lives or has a copy, as the control database knows.
+/// The databases of organizations' own in which somebody lives or has a copy, as the control
+/// database knows.
 pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT DISTINCT substring(place FROM 10) AS name
@@ -136,7 +140,8 @@ pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sq
     .await
 }
 
-/// The name that a database of organizations' own has; none for a control database, of whatever version.
+/// The name that a database of organizations' own has; none for a control database, of whatever
+/// version.
 pub(super) async fn known_as(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     let may_have_one: bool = sqlx::query_scalar("SELECT to_regclass('app.database') IS NOT NULL")
         .fetch_one(&mut *connection)

@@ -15,7 +15,8 @@ use crate::{
     tenancy::Placement,
 };
 
-/// Serve in production: needs DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL, and refuses to start where tenants could reach each other.
+/// Serve in production: needs DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL, and refuses
+/// to start where tenants could reach each other.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]

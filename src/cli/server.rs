@@ -117,7 +117,8 @@ pub(super) async fn serve_operators(
     Ok(())
 }
 
-/// Listens, from now on, for somebody who asks the process to end: Ctrl-C, or SIGTERM. The future resolves when they do.
+/// Listens, from now on, for somebody who asks the process to end: Ctrl-C, or SIGTERM. The future
+/// resolves when they do.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;

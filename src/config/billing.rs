@@ -37,7 +37,8 @@ pub struct BillingConfig {
     )]
     pub stripe_secret_key: Option<String>,
 
-    /// The signing secret of the webhook at /webhooks/stripe: whsec_… Two, separated by a comma, while one replaces the other.
+    /// The signing secret of the webhook at /webhooks/stripe: whsec_… Two, separated by a comma,
+    /// while one replaces the other.
     #[arg(
         long,
         env = "STRIPE_WEBHOOK_SECRET",

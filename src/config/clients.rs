@@ -9,8 +9,8 @@ use crate::admission::SubscriptionLimits;
 /// What clients may hold at the same time.
 #[derive(Args, Clone, Debug)]
 pub struct ClientsConfig {
-    /// Connections of one address (of IPv6: of a network of 64 bits) at the same time, and at most half of
-    /// MAX_CLIENT_CONNECTIONS. TRUSTED_PROXIES have no such limit.
+    /// Connections of one address (of IPv6: of a network of 64 bits) at the same time, and at most
+    /// half of MAX_CLIENT_CONNECTIONS. TRUSTED_PROXIES have no such limit.
     #[arg(
         long,
         env = "MAX_CLIENT_CONNECTIONS_BY_ADDRESS",

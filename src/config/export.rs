@@ -10,8 +10,8 @@ use crate::tenancy::SecretKeys;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Exports")]
 pub struct ExportConfig {
-    /// The secret that signs exports, at least 32 bytes; SECRET_KEY when not set. Of several, separated by commas, the first
-    /// signs, and imports accept any.
+    /// The secret that signs exports, at least 32 bytes; SECRET_KEY when not set. Of several,
+    /// separated by commas, the first signs, and imports accept any.
     #[arg(long, env = "EXPORT_KEY", value_name = "EXPORT_KEY", hide_env_values = true)]
     pub export_key: Option<String>,
 

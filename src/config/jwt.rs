@@ -59,11 +59,13 @@ pub fn is_loopback(url: &url::Url) -> bool {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct JwtConfig {
-    /// The shared secret of HS256 tokens: at least 32 bytes. While it is rotated NEW,OLD: the first signs, all verify.
+    /// The shared secret of HS256 tokens: at least 32 bytes. While it is rotated NEW,OLD: the first
+    /// signs, all verify.
     #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
-    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Instead of JWT_SECRET.
+    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Instead
+    /// of JWT_SECRET.
     #[arg(
         long,
         env = "JWT_JWKS_URL",
@@ -91,11 +93,13 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
-    /// The issuer that tokens must name in `iss`; `any` accepts every issuer. Required with JWT_JWKS_URL.
+    /// The issuer that tokens must name in `iss`; `any` accepts every issuer. Required with
+    /// JWT_JWKS_URL.
     #[arg(long, env = "JWT_ISSUER", value_name = "JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
 
-    /// The audience that tokens must name in `aud`; `any` accepts every audience. Required with JWT_JWKS_URL.
+    /// The audience that tokens must name in `aud`; `any` accepts every audience. Required with
+    /// JWT_JWKS_URL.
     #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
 
@@ -103,7 +107,8 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
     pub jwt_email_claim: String,
 
-    /// Whether an e-mail address is verified: by the claim `email_verified`, or always, which needs JWT_ISSUER.
+    /// Whether an e-mail address is verified: by the claim `email_verified`, or always, which needs
+    /// JWT_ISSUER.
     #[arg(
         long,
         env = "JWT_EMAIL_VERIFIED",
@@ -122,8 +127,8 @@ impl JwtConfig {
     ///
     /// # Errors
     ///
-    /// Without a secret or a key set, with a secret that is too short, or where tokens of any issuer would be trusted without
-    /// saying so.
+    /// Without a secret or a key set, with a secret that is too short, or where tokens of any
+    /// issuer would be trusted without saying so.
     pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
             return Err(ConfigError(

@@ -1,4 +1,5 @@
-//! Every setting: an environment variable that is also a flag, its default and what it means, in one place.
+//! Every setting: an environment variable that is also a flag, its default and what it means, in
+//! one place.
 //!
 //! A wrong value ends the program with one line that names it.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
@@ -8,6 +9,7 @@ mod clients;
 mod databases;
 mod export;
 mod jwt;
+mod log;
 mod mail;
 mod rules;
 mod secrets;
@@ -24,6 +26,7 @@ pub use clients::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
 pub use export::ExportConfig;
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
+pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
 pub use rules::RulesConfig;
 
@@ -45,8 +48,9 @@ pub struct DatabaseConfig {
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 
-    /// The same database as the role `tenantry_system`, for background work, webhooks and commands. Derived from
-    /// DATABASE_URL when not set, for each of DATABASES always: the same address, and a password made from the one there.
+    /// The same database as the role `tenantry_system`, for background work, webhooks and commands.
+    /// Derived from DATABASE_URL when not set, for each of DATABASES always: the same address, and
+    /// a password made from the one there.
     #[arg(
         long,
         env = "SYSTEM_DATABASE_URL",
@@ -55,7 +59,8 @@ pub struct DatabaseConfig {
     )]
     pub system_database_url: Option<String>,
 
-    /// PostgreSQL without a pooler between, for subscriptions, which listen on one connection; DATABASE_URL when not set.
+    /// PostgreSQL without a pooler between, for subscriptions, which listen on one connection;
+    /// DATABASE_URL when not set.
     #[arg(
         long,
         env = "DATABASE_LISTEN_URL",
@@ -64,7 +69,8 @@ pub struct DatabaseConfig {
     )]
     pub database_listen_url: Option<String>,
 
-    /// A standby of it, for queries whose clients say how stale an answer may be (Max-Staleness); in the same role.
+    /// A standby of it, for queries whose clients say how stale an answer may be (Max-Staleness);
+    /// in the same role.
     #[arg(
         long,
         env = "DATABASE_REPLICA_URL",
@@ -77,8 +83,8 @@ pub struct DatabaseConfig {
     #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
     pub databases: Option<String>,
 
-    /// The most connections for requests; up to 5 more are for work in the background, health and subscriptions. The same for each of
-    /// DATABASES, and 4 more for all of these together.
+    /// The most connections for requests; up to 5 more are for work in the background, health and
+    /// subscriptions. The same for each of DATABASES, and 4 more for all of these together.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub database_max_connections: u16,
@@ -88,7 +94,8 @@ pub struct DatabaseConfig {
         value_parser = clap::value_parser!(u64).range(1..))]
     pub database_acquire_timeout: u64,
 
-    /// Prepared statements kept by a connection; 0 behind a pooler that shares connections between transactions.
+    /// Prepared statements kept by a connection; 0 behind a pooler that shares connections between
+    /// transactions.
     #[arg(
         long,
         env = "DATABASE_STATEMENT_CACHE",
@@ -226,7 +233,8 @@ pub struct HttpConfig {
     #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
     pub trusted_documents: Option<PathBuf>,
 
-    /// Networks of proxies whose X-Forwarded-For is believed, for example 10.0.0.0/8, separated by commas.
+    /// Networks of proxies whose X-Forwarded-For is believed, for example 10.0.0.0/8, separated by
+    /// commas.
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',
         value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
@@ -240,7 +248,8 @@ pub struct HttpConfig {
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "SHUTDOWN_GRACE", default_value_t = 30)]
     pub shutdown_grace: u64,
 
-    /// Connections of clients at the same time; when there are more, those that were idle the longest are closed.
+    /// Connections of clients at the same time; when there are more, those that were idle the
+    /// longest are closed.
     #[arg(long, env = "MAX_CLIENT_CONNECTIONS", value_name = "MAX_CLIENT_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_client_connections: usize,
 
@@ -252,7 +261,8 @@ pub struct HttpConfig {
         value_parser = clap::value_parser!(u64).range(1..))]
     pub header_timeout: u64,
 
-    /// Seconds after which a connection without requests is closed; more than a proxy in front keeps it.
+    /// Seconds after which a connection without requests is closed; more than a proxy in front
+    /// keeps it.
     #[arg(long, env = "IDLE_TIMEOUT", value_name = "IDLE_TIMEOUT", default_value_t = 75,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub idle_timeout: u64,
@@ -265,7 +275,8 @@ pub struct HttpConfig {
     #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10, value_parser = at_least_one)]
     pub max_batch: usize,
 
-    /// Requests of one organization that wait while as many as half of DATABASE_MAX_CONNECTIONS run; more are refused.
+    /// Requests of one organization that wait while as many as half of DATABASE_MAX_CONNECTIONS
+    /// run; more are refused.
     #[arg(long, env = "MAX_WAITING", value_name = "MAX_WAITING", default_value_t = 256)]
     pub max_waiting: usize,
 
@@ -362,28 +373,6 @@ impl HttpConfig {
     pub fn budget(&self) -> Budget {
         Budget::new(Cost { statements: self.max_statements, bytes: self.max_response_bytes })
     }
-}
-
-/// What a log line looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: a JSON object a line.
-    Json,
-}
-
-/// The log.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Log and traces")]
-pub struct LogConfig {
-    /// What a log line looks like. RUST_LOG says what is logged, for example info,tenantry=debug
-    #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-
-    /// A collector of OpenTelemetry, which is sent a trace of each request, for example http://127.0.0.1:4318
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub otel_exporter_otlp_endpoint: Option<url::Url>,
 }
 
 /// Where a server listens.

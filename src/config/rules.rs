@@ -52,11 +52,13 @@ pub struct RulesConfig {
     )]
     pub invitation_days: u16,
 
-    /// The secret behind the links of invitations, and behind answers that are kept: at least 32 bytes. While it is rotated NEW,OLD.
+    /// The secret behind the links of invitations, and behind answers that are kept: at least 32
+    /// bytes. While it is rotated NEW,OLD.
     #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<String>,
 
-    /// Which identities become one user by a verified e-mail address: never, of the same issuer, or of all issuers.
+    /// Which identities become one user by a verified e-mail address: never, of the same issuer, or
+    /// of all issuers.
     #[arg(long, env = "ACCOUNT_LINKING", value_name = "ACCOUNT_LINKING", default_value = "never")]
     pub account_linking: AccountLinking,
 
@@ -93,7 +95,8 @@ impl RulesConfig {
         self.with_keys(clock, SecretKeys(keys.collect()))
     }
 
-    /// As [`environment`](Self::environment), for commands that invite nobody: they need no secret key.
+    /// As [`environment`](Self::environment), for commands that invite nobody: they need no secret
+    /// key.
     ///
     /// # Errors
     ///

@@ -93,7 +93,8 @@ impl ContextExt for Context<'_> {
         Reader: Loader<K, Error = Error>,
     {
         let loader = loaders(self)?.current();
-        // An object's fields are futures of one size, the largest of them, and most are ready at once: kept small.
+        // An object's fields are futures of one size, the largest of them, and most are ready at
+        // once: kept small.
         Box::pin(async move { loader.load_one(key).await }).await
     }
 
@@ -113,7 +114,8 @@ fn loaders<'context>(context: &'context Context<'_>) -> Result<&'context Loaders
         .ok_or_else(|| Error::internal("a field was resolved without loaders"))
 }
 
-/// An id of the API as one of the database; `None` for what cannot be an id, which is then simply not found.
+/// An id of the API as one of the database; `None` for what cannot be an id, which is then simply
+/// not found.
 #[must_use]
 pub fn parse_id<T: From<Uuid>>(id: &ID) -> Option<T> {
     Uuid::try_parse(id).ok().map(T::from)

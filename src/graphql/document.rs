@@ -1,7 +1,8 @@
-//! A document before it is executed: parsed once, measured against the limits, and told apart by what it does.
+//! A document before it is executed: parsed once, measured against the limits, and told apart by
+//! what it does.
 //!
-//! Everything here is linear in the document's size, fragments are measured once however often they are spread,
-//! so that no document is expensive to refuse.
+//! Everything here is linear in the document's size, fragments are measured once however often they
+//! are spread, so that no document is expensive to refuse.
 
 use std::{collections::HashSet, ops::Deref, sync::Arc};
 
@@ -38,7 +39,8 @@ pub struct GraphqlRequest {
     pub variables: Map<String, serde_json::Value>,
 }
 
-/// An operation that may be executed with whatever variables fit it: what reading it anew would come to each time.
+/// An operation that may be executed with whatever variables fit it: what reading it anew would
+/// come to each time.
 #[derive(Debug)]
 pub struct Operation {
     /// The operation alone, its selections merged; those that a variable decides about are all in
@@ -124,7 +126,8 @@ impl Document {
         self.selected.as_ref().unwrap_or(&self.operation.merged)
     }
 
-    /// Whether the variables have a say in what it costs: numbers, which may be sizes of pages, and conditions.
+    /// Whether the variables have a say in what it costs: numbers, which may be sizes of pages, and
+    /// conditions.
     #[must_use]
     pub fn cost_varies(&self) -> bool {
         self.merged.operations.iter().any(|(_, operation)| {
@@ -144,8 +147,9 @@ impl Document {
 }
 
 impl Operation {
-    /// Reads a document: syntax, limits, the rules of the specification, and those of this server. `name` chooses one of its
-    /// operations, `alone` are the mutations that tolerate no other beside them.
+    /// Reads a document: syntax, limits, the rules of the specification, and those of this server.
+    /// `name` chooses one of its operations, `alone` are the mutations that tolerate no other
+    /// beside them.
     ///
     /// # Errors
     ///
@@ -236,9 +240,9 @@ fn innermost(of: &BaseType) -> &str {
     }
 }
 
-/// The variables that may be left out, where that is the same as null: in arguments, all of which are optional, but not
-/// in the input of a mutation, where a field that is left out stays as it is. The executor's computation of complexity
-/// takes a variable that was left out for an error.
+/// The variables that may be left out, where that is the same as null: in arguments, all of which
+/// are optional, but not in the input of a mutation, where a field that is left out stays as it is.
+/// The executor's computation of complexity takes a variable that was left out for an error.
 fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> {
     let definitions = operation.variable_definitions.iter().map(|definition| &definition.node);
     definitions

@@ -17,8 +17,8 @@ pub fn present(response: &mut Response, request_id: Uuid) {
                 error.message = ours.to_string();
                 error.extensions = Some(extensions(&ours, request_id));
             }
-            // Without a source it is the executor that could not read an argument, with one it is a library's
-            // error that nobody translated.
+            // Without a source it is the executor that could not read an argument, with one it is a
+            // library's error that nobody translated.
             None if error.source.is_none() => {
                 let mut values = ErrorExtensionValues::default();
                 values.set("code", ErrorCode::BadUserInput.name());

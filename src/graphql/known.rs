@@ -1,4 +1,5 @@
-//! Operations that were read before: a program sends the same few again and again, and reading one takes longer than executing it.
+//! Operations that were read before: a program sends the same few again and again, and reading one
+//! takes longer than executing it.
 
 use std::{
     num::NonZeroUsize,
@@ -9,17 +10,19 @@ use lru::LruCache;
 
 use super::document::Operation;
 
-/// Operations that are remembered, and the longest document: anybody with a token can send what they like.
+/// Operations that are remembered, and the longest document: anybody with a token can send what
+/// they like.
 const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 const LONGEST: usize = 8 * 1024;
 
-/// What they may take together, in bytes, by a rough reckoning: fragments are remembered spread out, so that a short document may be
-/// a large operation.
+/// What they may take together, in bytes, by a rough reckoning: fragments are remembered spread
+/// out, so that a short document may be a large operation.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 const BYTES_OF_SELECTION: usize = 250;
 const BYTES_OF_LETTER: usize = 60;
 
-/// Operations by the document that they are in, and their name in it. Only what may be executed is remembered.
+/// Operations by the document that they are in, and their name in it. Only what may be executed is
+/// remembered.
 pub struct Known(Mutex<Operations>);
 
 /// A document, and the name of the operation that was asked for.

@@ -2,7 +2,8 @@
 
 use crate::error::ErrorCode;
 
-/// Selections, lists and objects may nest this deep in the text; beyond it a parser's stack is at risk.
+/// Selections, lists and objects may nest this deep in the text; beyond it a parser's stack is at
+/// risk.
 pub(super) const MAX_NESTING: usize = 50;
 
 /// Limits on a document, all of them settings.

@@ -1,7 +1,8 @@
 //! Dataloaders that live and die with their request, and run inside it.
 //!
-//! A loader's batch is no task of the runtime: the request's own future drives it. Batches are full without a timer,
-//! because they start only when no resolver can go on without them, and none outlives its transaction.
+//! A loader's batch is no task of the runtime: the request's own future drives it. Batches are full
+//! without a timer, because they start only when no resolver can go on without them, and none
+//! outlives its transaction.
 
 use std::{
     collections::VecDeque,
@@ -78,7 +79,8 @@ impl Loaders {
     }
 }
 
-/// A query has one snapshot, so what was loaded stays true; a mutation's next field may have changed it.
+/// A query has one snapshot, so what was loaded stays true; a mutation's next field may have
+/// changed it.
 fn new_loader(session: &Arc<Session>, queue: &Queue, access: Access) -> Arc<RequestLoader> {
     let reader = Reader(Arc::downgrade(session));
     let cache = HashMapCache::default();
@@ -120,8 +122,9 @@ impl Queue {
 
     /// Runs `main` to its end, and with it the batches that it waits for.
     ///
-    /// Statements that were begun early are on their way together, so batches wait until all of them were answered: one that
-    /// began earlier would miss the keys of those who still wait for their rows. Then all that wait begin at once.
+    /// Statements that were begun early are on their way together, so batches wait until all of
+    /// them were answered: one that began earlier would miss the keys of those who still wait for
+    /// their rows. Then all that wait begin at once.
     pub async fn drive<T>(&self, transaction: &Transaction, main: impl Future<Output = T>) -> T {
         let mut main = pin!(main);
         let mut batches = FuturesUnordered::new();

@@ -131,7 +131,8 @@ impl<'document> Measuring<'document> {
         Self { document, done, open, variables }
     }
 
-    /// The whole document: all operations together, and every fragment, used or not. Tells how many selections the operations have.
+    /// The whole document: all operations together, and every fragment, used or not. Tells how many
+    /// selections the operations have.
     pub(super) fn document(&mut self, limits: &Limits) -> Result<usize, Refusal> {
         let mut total = Measure::default();
         for (_, operation) in self.document.operations.iter() {

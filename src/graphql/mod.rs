@@ -1,4 +1,5 @@
-//! The toolkit that areas write GraphQL with: context, loaders, connections, and the guards around a document.
+//! The toolkit that areas write GraphQL with: context, loaders, connections, and the guards around
+//! a document.
 
 mod connection;
 mod context;
@@ -36,7 +37,8 @@ pub fn to_int(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(if count < 0 { i32::MIN } else { i32::MAX })
 }
 
-/// The field needs more than membership: without the permission it is null, with the error `FORBIDDEN`.
+/// The field needs more than membership: without the permission it is null, with the error
+/// `FORBIDDEN`.
 #[TypeDirective(location = "FieldDefinition", name = "requiresPermission")]
 #[expect(non_snake_case, reason = "the macro makes a module of it, named as the directive")]
 pub fn requires_permission(permission: Permission) {}

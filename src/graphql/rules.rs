@@ -1,5 +1,5 @@
-//! The rules of the GraphQL specification, as apollo-compiler checks them: syntax, validation (section 5), coercion of
-//! variables (6.1.2). The executor's own checks know fewer rules.
+//! The rules of the GraphQL specification, as apollo-compiler checks them: syntax, validation
+//! (section 5), coercion of variables (6.1.2). The executor's own checks know fewer rules.
 
 use std::collections::HashSet;
 
@@ -21,11 +21,13 @@ use crate::error::ErrorCode;
 /// A document may have more errors than are told.
 const MAX_ERRORS: usize = 10;
 
-/// Messages repeat names and values of the client's; nobody reads more than this of one, or of a word in it.
+/// Messages repeat names and values of the client's; nobody reads more than this of one, or of a
+/// word in it.
 const MAX_MESSAGE_CHARS: usize = 160;
 const MAX_WORD_CHARS: usize = 60;
 
-/// White space and comments are tokens of the parser as well, which are counted apart from the others (`scan.rs`).
+/// White space and comments are tokens of the parser as well, which are counted apart from the
+/// others (`scan.rs`).
 const TOKENS_AROUND_EACH: usize = 8;
 
 /// The schema that documents are held against.
@@ -134,8 +136,8 @@ fn refused(error: &RequestError, document: &ExecutableDocument) -> Refusal {
     refusal(&error.to_graphql_error(&document.sources), ErrorCode::GraphqlValidationFailed)
 }
 
-/// The first field that stands twice in one input object (section 5.6.3), which apollo-compiler does not look for, and of
-/// which the executor would take either.
+/// The first field that stands twice in one input object (section 5.6.3), which apollo-compiler
+/// does not look for, and of which the executor would take either.
 fn repeated_input_field(document: &ast::Document) -> Option<&Name> {
     document.definitions.iter().find_map(|definition| match definition {
         ast::Definition::OperationDefinition(operation) => {

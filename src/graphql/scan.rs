@@ -1,4 +1,5 @@
-//! A look at a document's text before it is parsed: what is too long or too deep never reaches a parser.
+//! A look at a document's text before it is parsed: what is too long or too deep never reaches a
+//! parser.
 
 use super::limits::{Limits, MAX_NESTING, Refusal};
 
@@ -8,7 +9,8 @@ const MAX_NAME_BYTES: usize = 200;
 /// Whatever is long belongs into variables, where it is only read once.
 const MAX_STRING_BYTES: usize = 64 * 1024;
 
-/// Counts tokens and nesting (GraphQL specification, section 2.1) in a text whose lines end with line feeds only.
+/// Counts tokens and nesting (GraphQL specification, section 2.1) in a text whose lines end with
+/// line feeds only.
 pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = text.as_bytes();
     let (mut at, mut tokens, mut nesting) = (0, 0, 0_usize);

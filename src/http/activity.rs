@@ -1,5 +1,6 @@
-//! What happens on a connection, so that one on which nothing does is closed. HTTP/1.1 knows for itself when it waits for a request;
-//! a client of HTTP/2 that answers pings would be kept for ever.
+//! What happens on a connection, so that one on which nothing does is closed. HTTP/1.1 knows for
+//! itself when it waits for a request; a client of HTTP/2 that answers pings would be kept for
+//! ever.
 
 use std::{
     sync::{

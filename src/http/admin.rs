@@ -1,4 +1,5 @@
-//! What operators look at, at `ADMIN_ADDR` alone: metrics, and whether the server lives and is ready.
+//! What operators look at, at `ADMIN_ADDR` alone: metrics, and whether the server lives and is
+//! ready.
 
 use std::{sync::Arc, time::Duration};
 

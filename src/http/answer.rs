@@ -99,7 +99,8 @@ pub(super) fn tell_rate_limit(response: &mut Response, rate_limit: Option<RateLi
     }
 }
 
-/// How long it took, and how many messages to the database: for browsers' developer tools, in development.
+/// How long it took, and how many messages to the database: for browsers' developer tools, in
+/// development.
 pub(super) fn tell_timing(response: &mut Response, took: Duration, statements: u32) {
     let milliseconds = took.as_secs_f64() * 1_000.0;
     let timing = format!("total;dur={milliseconds:.1}, database;desc=\"{statements} messages\"");

@@ -22,7 +22,8 @@ pub(super) async fn authenticate(
     server.verifier.verify(token).await
 }
 
-/// What is told to somebody whose token is not good, or cannot be checked now; who shows many bad ones from an address is to wait.
+/// What is told to somebody whose token is not good, or cannot be checked now; who shows many bad
+/// ones from an address is to wait.
 pub(super) fn refused_caller(
     server: &Server,
     error: VerifyError,

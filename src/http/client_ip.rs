@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, to the first address that no trusted proxy has.
+/// Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, to the first address that
+/// no trusted proxy has.
 pub(super) fn client_ip(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
     let mut client = peer.ip().to_canonical();

@@ -1,4 +1,5 @@
-//! Connections of clients, and how long one may keep the server waiting; `places.rs` says how many there may be.
+//! Connections of clients, and how long one may keep the server waiting; `places.rs` says how many
+//! there may be.
 //!
 //! Bodies have their own time limit (`incoming.rs`), and so have streams.
 
@@ -49,7 +50,8 @@ const HEADER_BYTES: u32 = 64 * 1024;
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The same where a connection is shared by many answers; longer than the longest silence of a stream that lives.
+/// The same where a connection is shared by many answers; longer than the longest silence of a
+/// stream that lives.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a client of HTTP/2 is asked whether it lives, and how long it may take to say so.
@@ -64,7 +66,8 @@ const REFUSED_WAIT: Duration = Duration::from_millis(100);
 /// The body of the answer to a request for which there is no place.
 const NO_PLACE: &str = r#"{"errors":[{"message":"the server has no room for this connection: try again in 1 s","extensions":{"code":"UNAVAILABLE","retryAfter":1}}]}"#;
 
-/// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for clients.
+/// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for
+/// clients.
 ///
 /// # Errors
 ///
@@ -139,7 +142,8 @@ fn has_one_host(request: &Request) -> bool {
     }
 }
 
-/// Answers health checks, and refuses the rest: there are no places for clients. The connection ends with the answer.
+/// Answers health checks, and refuses the rest: there are no places for clients. The connection
+/// ends with the answer.
 async fn answer_in_reserved_place(app: Router, request: Request) -> Response {
     let closes = request.version() != Version::HTTP_2;
     let mut response = if matches!(request.uri().path(), "/healthz" | "/readyz") {

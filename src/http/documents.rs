@@ -1,5 +1,6 @@
-//! Documents that clients name instead of sending: automatic persisted queries (Apollo's protocol, which urql speaks as well), and
-//! trusted documents, where nothing else is executed than what a build has written into a manifest.
+//! Documents that clients name instead of sending: automatic persisted queries (Apollo's protocol,
+//! which urql speaks as well), and trusted documents, where nothing else is executed than what a
+//! build has written into a manifest.
 
 use std::{
     collections::HashMap,
@@ -47,8 +48,8 @@ impl Documents {
         Self { remembered: Mutex::new(LruCache::new(MOST)), trusted: None }
     }
 
-    /// Only what the manifest holds is executed: a JSON object of documents by their ids, as graphql-codegen and relay-compiler write
-    /// it, or Apollo's manifest of persisted queries.
+    /// Only what the manifest holds is executed: a JSON object of documents by their ids, as
+    /// graphql-codegen and relay-compiler write it, or Apollo's manifest of persisted queries.
     ///
     /// # Errors
     ///

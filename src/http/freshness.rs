@@ -16,7 +16,8 @@ use crate::{
 /// The most seconds that an answer may be behind; without it there is no answer but the freshest.
 pub(super) const MAX_STALENESS: HeaderName = HeaderName::from_static("max-staleness");
 
-/// Of an answer: where what it tells of was written. Of a request: what its answer must not be behind.
+/// Of an answer: where what it tells of was written. Of a request: what its answer must not be
+/// behind.
 pub(super) const WRITE_POSITION: HeaderName = HeaderName::from_static("write-position");
 
 /// Who has answered whoever would take an answer of the replica.

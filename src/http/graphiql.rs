@@ -1,5 +1,5 @@
-//! GraphiQL: the page in which engineers explore the API, built from `web/` and carried in the binary. Nothing of it comes from
-//! elsewhere, and its content security policy allows nothing else.
+//! GraphiQL: the page in which engineers explore the API, built from `web/` and carried in the
+//! binary. Nothing of it comes from elsewhere, and its content security policy allows nothing else.
 
 use std::{
     borrow::Cow,

@@ -1,7 +1,8 @@
-//! GraphQL over HTTP (the specification's draft): from an HTTP request to GraphQL requests, and back.
+//! GraphQL over HTTP (the specification's draft): from an HTTP request to GraphQL requests, and
+//! back.
 //!
-//! Only JSON is taken, which browsers do not send across origins without asking first; so no other page can make
-//! a signed-in person's browser change something here.
+//! Only JSON is taken, which browsers do not send across origins without asking first; so no other
+//! page can make a signed-in person's browser change something here.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 

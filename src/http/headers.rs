@@ -28,7 +28,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Browsers ask again after this.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
 
-/// The id of a request: of whoever sent it, if that is a UUID, else a new one. It is in the answer, in the log, and in errors.
+/// The id of a request: of whoever sent it, if that is a UUID, else a new one. It is in the answer,
+/// in the log, and in errors.
 pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::new_v4)

@@ -21,11 +21,13 @@ use crate::{
     tenancy::{Placement, Severity},
 };
 
-/// Probes come often, and anybody may send them: an answer serves for a while, and longer where it was costly.
+/// Probes come often, and anybody may send them: an answer serves for a while, and longer where it
+/// was costly.
 const FRESH: Duration = Duration::from_secs(2);
 const FRESH_BY_COST: u32 = 20;
 
-/// A database that takes longer to be looked at is as good as none, and whoever probes does not wait for ever.
+/// A database that takes longer to be looked at is as good as none, and whoever probes does not
+/// wait for ever.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The last answer about readiness.
@@ -67,8 +69,8 @@ pub async fn problems(placement: &Placement) -> Vec<String> {
     }
 }
 
-/// The same for a server that runs: while its successors are on their way the database is ahead of it, and steps are made so that it
-/// works on.
+/// The same for a server that runs: while its successors are on their way the database is ahead of
+/// it, and steps are made so that it works on.
 async fn problems_of_running(placement: &Placement) -> Vec<String> {
     match placement.migration_status().await {
         Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(placement).await,

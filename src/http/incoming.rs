@@ -1,4 +1,5 @@
-//! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not too long.
+//! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not
+//! too long.
 
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ pub(super) enum Incoming {
     Batch(Vec<Asked>),
 }
 
-/// The bytes of a body, unless there are too many, or they come too slowly. A body that announces too many, or a coding, is
-/// refused before any of it is read.
+/// The bytes of a body, unless there are too many, or they come too slowly. A body that announces
+/// too many, or a coding, is refused before any of it is read.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -79,7 +80,8 @@ fn too_large(most: usize) -> Unsupported {
     Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
 }
 
-/// Whether the body is sent without a coding: the server decodes none, so that a small body cannot become a large one.
+/// Whether the body is sent without a coding: the server decodes none, so that a small body cannot
+/// become a large one.
 fn is_plain(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))

@@ -1,5 +1,6 @@
-//! JSON from clients: bounded in how many values it holds, because a few bytes of text can become a hundred of memory, and
-//! without names that stand twice in an object, of which others on the way may have read the other one.
+//! JSON from clients: bounded in how many values it holds, because a few bytes of text can become a
+//! hundred of memory, and without names that stand twice in an object, of which others on the way
+//! may have read the other one.
 
 use std::{cell::Cell, fmt};
 

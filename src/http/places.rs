@@ -1,6 +1,7 @@
-//! Places for connections of clients. An address has a share of them; when they are all taken, the connection that was idle the
-//! longest is closed for the next one. A few more are kept for health checks, so that a full server does not look dead: what
-//! comes in when nothing can be closed is answered there, with 503 unless it is a health check.
+//! Places for connections of clients. An address has a share of them; when they are all taken, the
+//! connection that was idle the longest is closed for the next one. A few more are kept for health
+//! checks, so that a full server does not look dead: what comes in when nothing can be closed is
+//! answered there, with 503 unless it is a health check.
 
 use std::{
     collections::HashMap,
@@ -81,7 +82,8 @@ struct Occupant {
     closing: CancellationToken,
 }
 
-/// A connection's place, and its part in what a stopping server waits for; kept by all that serve the connection.
+/// A connection's place, and its part in what a stopping server waits for; kept by all that serve
+/// the connection.
 #[derive(Clone)]
 pub(super) struct Place(Arc<Held>);
 
@@ -112,7 +114,8 @@ impl Places {
         Arc::new(Self { limits, trusted_proxies, began: Instant::now(), state })
     }
 
-    /// A place for a connection; `None` when all are taken, the reserved ones too, by connections that are busy.
+    /// A place for a connection; `None` when all are taken, the reserved ones too, by connections
+    /// that are busy.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr, watcher: Watcher) -> Option<Place> {
         let peer = peer.to_canonical();
         let address = network(peer);

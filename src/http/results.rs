@@ -50,7 +50,8 @@ pub(super) async fn results(
     })
 }
 
-/// Finds the document where only its name was sent, reads it, and remembers it where its client will name it.
+/// Finds the document where only its name was sent, reads it, and remembers it where its client
+/// will name it.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Server-sent events: the protocol of graphql-sse in its "distinct connections mode", an operation a request.
+//! Server-sent events: the protocol of graphql-sse in its "distinct connections mode", an operation
+//! a request.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -71,7 +72,8 @@ pub(super) async fn answer(
     (headers, stream).into_response()
 }
 
-/// In a task of its own, because the answer is only looked at when the client takes something: one that does not is cut.
+/// In a task of its own, because the answer is only looked at when the client takes something: one
+/// that does not is cut.
 async fn hand_over(mut events: BoxStream<'static, Event>, sender: &mpsc::Sender<Event>) {
     while let Some(event) = events.next().await {
         if sender.send_timeout(event, SEND_WAIT).await.is_err() {

@@ -1,7 +1,9 @@
-//! WebSocket: the protocol `graphql-transport-ws`, with the close codes that its specification names.
+//! WebSocket: the protocol `graphql-transport-ws`, with the close codes that its specification
+//! names.
 //!
-//! A socket lives no longer than its token: subscriptions end with `UNAUTHENTICATED`, answers under way are sent, and the socket
-//! closes with 4403. One without an operation closes after a while, with 1000.
+//! A socket lives no longer than its token: subscriptions end with `UNAUTHENTICATED`, answers under
+//! way are sent, and the socket closes with 4403. One without an operation closes after a while,
+//! with 1000.
 
 use std::{
     collections::HashMap,
@@ -220,7 +222,8 @@ impl<'connection> Conversation<'connection> {
             FromClient::Complete { id } => {
                 if let Some(operation) = self.running.remove(&id) {
                     operation.abort();
-                    // Drops it now: the next message may need its place among the user's subscriptions.
+                    // Drops it now: the next message may need its place among the user's
+                    // subscriptions.
                     for _ in 0..=self.running.len() {
                         let Some(Some(told)) = self.told.next().now_or_never() else { break };
                         self.pass_on(socket, told).await?;
@@ -247,8 +250,9 @@ impl<'connection> Conversation<'connection> {
         Ok(())
     }
 
-    /// Begins an operation; what it tells comes as messages of the protocol. A subscription watches when this returns, so whatever
-    /// the client asks for over the same socket afterwards is at least as new as where its events begin.
+    /// Begins an operation; what it tells comes as messages of the protocol. A subscription watches
+    /// when this returns, so whatever the client asks for over the same socket afterwards is at
+    /// least as new as where its events begin.
     async fn begin(
         &mut self,
         id: &str,

@@ -27,7 +27,8 @@ pub enum Claim {
     Done(String),
 }
 
-/// Takes the key until the end of the transaction. `patience` is how long a mutation that has committed a part may take for the rest.
+/// Takes the key until the end of the transaction. `patience` is how long a mutation that has
+/// committed a part may take for the rest.
 ///
 /// # Errors
 ///

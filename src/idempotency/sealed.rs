@@ -1,5 +1,5 @@
-//! Answers at rest: sealed (AES-256-GCM), because some have secrets in them, such as the link of an invitation. Each is bound to the
-//! request that it answers, and to whose it is.
+//! Answers at rest: sealed (AES-256-GCM), because some have secrets in them, such as the link of an
+//! invitation. Each is bound to the request that it answers, and to whose it is.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},

@@ -14,7 +14,8 @@ use crate::{
     user::{User, UserById},
 };
 
-/// An offer of a seat, bound to an e-mail address. It takes a seat of the plan until it is accepted, revoked or expired.
+/// An offer of a seat, bound to an e-mail address. It takes a seat of the plan until it is
+/// accepted, revoked or expired.
 #[derive(Debug)]
 pub struct Invitation(pub invitation::Model);
 
@@ -24,7 +25,8 @@ impl From<invitation::Model> for Invitation {
     }
 }
 
-/// An offer of a seat, bound to an e-mail address. It takes a seat of the plan until it is accepted, revoked or expired.
+/// An offer of a seat, bound to an e-mail address. It takes a seat of the plan until it is
+/// accepted, revoked or expired.
 #[Object]
 impl Invitation {
     /// The invitation's id.
@@ -95,8 +97,8 @@ pub struct InviteMemberInput {
 pub struct InviteMemberPayload {
     /// The open invitation.
     pub invitation: Invitation,
-    /// What the invited person must open, signed in with a verified address. Shown here and never again. Null when the server
-    /// mails it to them.
+    /// What the invited person must open, signed in with a verified address. Shown here and never
+    /// again. Null when the server mails it to them.
     pub link: Option<String>,
 }
 
@@ -112,8 +114,8 @@ pub struct ResendInvitationInput {
 pub struct ResendInvitationPayload {
     /// The open invitation.
     pub invitation: Invitation,
-    /// What the invited person must open; the link before is good no more. Shown here and never again. Null when the server mails
-    /// it to them.
+    /// What the invited person must open; the link before is good no more. Shown here and never
+    /// again. Null when the server mails it to them.
     pub link: Option<String>,
 }
 
@@ -137,8 +139,9 @@ pub struct InvitationMutation;
 
 #[Object]
 impl InvitationMutation {
-    /// Invites somebody to the current organization. Admins and up; to be an admin or an owner, owners only.
-    /// `CONFLICT` for a member or somebody who is invited already, `PLAN_LIMIT_EXCEEDED` when no seat is free.
+    /// Invites somebody to the current organization. Admins and up; to be an admin or an owner,
+    /// owners only. `CONFLICT` for a member or somebody who is invited already,
+    /// `PLAN_LIMIT_EXCEEDED` when no seat is free.
     #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
     async fn invite_member(
         &self,
@@ -152,8 +155,8 @@ impl InvitationMutation {
         Ok(InviteMemberPayload { invitation: Invitation(issued.invitation), link: issued.link })
     }
 
-    /// Gives an open invitation a new link and a new term, expired or not. Who may is as for inviting.
-    /// `PLAN_LIMIT_EXCEEDED` when it had expired and no seat is free.
+    /// Gives an open invitation a new link and a new term, expired or not. Who may is as for
+    /// inviting. `PLAN_LIMIT_EXCEEDED` when it had expired and no seat is free.
     #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
     async fn resend_invitation(
         &self,

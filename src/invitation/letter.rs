@@ -15,14 +15,16 @@ use crate::{
 /// The same for every invitation: text that a user chose would reach strangers in our name.
 const SUBJECT: &str = "You are invited to an organization";
 
-/// What the outbox keeps of an invitation that is to be mailed: not the token, which the database must not know.
+/// What the outbox keeps of an invitation that is to be mailed: not the token, which the database
+/// must not know.
 #[derive(Debug, Deserialize)]
 struct Letter {
     invitation_id: InvitationId,
     rotation: i32,
 }
 
-/// The letter of an outbox row; `None` when the invitation is good no more, or a later letter has a newer link.
+/// The letter of an outbox row; `None` when the invitation is good no more, or a later letter has a
+/// newer link.
 ///
 /// # Errors
 ///

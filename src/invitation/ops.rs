@@ -122,8 +122,8 @@ pub(super) async fn revoke(
     Ok(invitation)
 }
 
-/// Makes the caller a member, and goes on inside the organization. One answer for every token that does not hold:
-/// unknown, expired, used, taken back, or meant for another address.
+/// Makes the caller a member, and goes on inside the organization. One answer for every token that
+/// does not hold: unknown, expired, used, taken back, or meant for another address.
 ///
 /// # Errors
 ///
@@ -144,7 +144,8 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     if !member::is_address_of_viewer(session, &invitation.email).await? {
         return Err(NOT_FOUND);
     }
-    // Who was removed or demoted since must not come back, or bring others, by an invitation of before.
+    // Who was removed or demoted since must not come back, or bring others, by an invitation of
+    // before.
     let Some(inviter) = invitation.invited_by else {
         return Err(NOT_FOUND);
     };
@@ -257,7 +258,8 @@ async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issue
     Ok(Issued { link: Some(link(session, &invitation)?), invitation })
 }
 
-/// Where the invited person accepts; made anew each time, because the database knows only the token's hash.
+/// Where the invited person accepts; made anew each time, because the database knows only the
+/// token's hash.
 ///
 /// # Errors
 ///

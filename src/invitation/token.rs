@@ -1,4 +1,5 @@
-//! The token of an invitation: recomputed when it is sent, so that the database holds only its hash.
+//! The token of an invitation: recomputed when it is sent, so that the database holds only its
+//! hash.
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -10,13 +11,14 @@ use crate::tenancy::SecretKeys;
 pub(super) struct Token(String);
 
 impl Token {
-    /// The token that an invitation gets after so many rotations, made with the newest key; the ones before are good no more.
+    /// The token that an invitation gets after so many rotations, made with the newest key; the
+    /// ones before are good no more.
     pub(super) fn of(keys: &SecretKeys, id: InvitationId, rotation: i32) -> Self {
         Self::with(keys.newest(), id, rotation)
     }
 
-    /// The token that an invitation has: the one of which the database keeps this hash, whichever key has made it. `None` when
-    /// none of the keys has.
+    /// The token that an invitation has: the one of which the database keeps this hash, whichever
+    /// key has made it. `None` when none of the keys has.
     pub(super) fn known_as(
         hash: &[u8],
         keys: &SecretKeys,

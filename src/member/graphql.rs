@@ -137,8 +137,9 @@ pub struct MemberMutation;
 
 #[Object]
 impl MemberMutation {
-    /// Changes what a member is. Admins and up; where an admin or an owner is made or unmade, owners only.
-    /// `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no such seat.
+    /// Changes what a member is. Admins and up; where an admin or an owner is made or unmade,
+    /// owners only. `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no
+    /// such seat.
     #[graphql(directive = requires_permission::apply(Permission::MemberUpdateRole))]
     async fn update_member_role(
         &self,
@@ -150,8 +151,9 @@ impl MemberMutation {
         Ok(UpdateMemberRolePayload { member: Member(member) })
     }
 
-    /// Removes a member, who is out with their next request. Admins and up; admins and owners are removed by owners.
-    /// `BAD_USER_INPUT` for one's own seat (see `leaveOrganization`), `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no such seat.
+    /// Removes a member, who is out with their next request. Admins and up; admins and owners are
+    /// removed by owners. `BAD_USER_INPUT` for one's own seat (see `leaveOrganization`), `CONFLICT`
+    /// for the last owner, `NOT_FOUND` when the current organization has no such seat.
     #[graphql(directive = requires_permission::apply(Permission::MemberRemove))]
     async fn remove_member(
         &self,
@@ -162,8 +164,8 @@ impl MemberMutation {
         Ok(RemoveMemberPayload { member: Member(member) })
     }
 
-    /// Gives up one's own seat. Every member; `CONFLICT` for the last owner. Fields after it in the same request are in no
-    /// organization.
+    /// Gives up one's own seat. Every member; `CONFLICT` for the last owner. Fields after it in the
+    /// same request are in no organization.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationLeave))]
     async fn leave_organization(
         &self,
@@ -178,8 +180,8 @@ impl MemberMutation {
         Ok(LeaveOrganizationPayload { member: Member(ops::leave(session).await?) })
     }
 
-    /// Makes another member the owner and the caller an admin. Owners; `BAD_USER_INPUT` for one's own seat, `NOT_FOUND` when the
-    /// current organization has no such seat.
+    /// Makes another member the owner and the caller an admin. Owners; `BAD_USER_INPUT` for one's
+    /// own seat, `NOT_FOUND` when the current organization has no such seat.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationTransfer))]
     async fn transfer_ownership(
         &self,
@@ -206,8 +208,8 @@ pub struct MemberSubscription;
 
 #[Subscription]
 impl MemberSubscription {
-    /// Somebody joined the current organization, has another role in it, or is in it no more. Several changes at once may be told
-    /// as one.
+    /// Somebody joined the current organization, has another role in it, or is in it no more.
+    /// Several changes at once may be told as one.
     async fn member_changed(&self, ctx: &Context<'_>) -> Result<One<MemberChange>> {
         let id = *ctx.event::<MemberId>()?;
         let member = ctx.load(MemberById(id)).await?.map(Member);

@@ -1,5 +1,5 @@
-//! The rules of membership. What changes a seat happens under the organization's lock, because an organization always
-//! keeps an owner, whoever does what at once.
+//! The rules of membership. What changes a seat happens under the organization's lock, because an
+//! organization always keeps an owner, whoever does what at once.
 
 use entity::{MemberId, OrgRole, UserId, organization_member, user};
 use sea_orm::{
@@ -74,7 +74,8 @@ pub async fn has_email(session: &Session, email: &str) -> Result<bool> {
     Ok(found > 0)
 }
 
-/// Whether the address is one of the caller's: of their user, or verified in the token of this request.
+/// Whether the address is one of the caller's: of their user, or verified in the token of this
+/// request.
 ///
 /// # Errors
 ///

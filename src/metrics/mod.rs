@@ -85,7 +85,8 @@ pub struct Snapshot {
     pub running: usize,
     /// Requests that wait for one.
     pub waiting: usize,
-    /// Things that wait to be done in the background, and for how many seconds the oldest does; absent where nobody could tell.
+    /// Things that wait to be done in the background, and for how many seconds the oldest does;
+    /// absent where nobody could tell.
     pub backlog: Vec<(&'static str, i64, i64)>,
 }
 

@@ -50,7 +50,8 @@ pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// The object with this id in the current organization. Null when there is none, and without an organization.
+    /// The object with this id in the current organization. Null when there is none, and without an
+    /// organization.
     async fn node(
         &self,
         ctx: &Context<'_>,
@@ -60,8 +61,8 @@ impl NodeQuery {
         ctx.load(key).await.map(|found| found.map(Node::from)).transpose()
     }
 
-    /// The objects with these ids in the current organization, at most 100, each in the place of its id; null where
-    /// there is none.
+    /// The objects with these ids in the current organization, at most 100, each in the place of
+    /// its id; null where there is none.
     #[graphql(complexity = "1 + ids.len() * child_complexity")]
     async fn nodes(
         &self,

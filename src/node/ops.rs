@@ -1,4 +1,5 @@
-//! One statement for ids of any type, so that an unknown id, another tenant's and a non-existent one take the same path.
+//! One statement for ids of any type, so that an unknown id, another tenant's and a non-existent
+//! one take the same path.
 
 use entity::{invitation, organization, organization_member, project, user};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value, sea_query::ArrayType};

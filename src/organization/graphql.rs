@@ -207,7 +207,8 @@ pub struct OrganizationQuery;
 
 #[Object]
 impl OrganizationQuery {
-    /// The organization that the request is in: the path's, or the token's. Null when neither names one.
+    /// The organization that the request is in: the path's, or the token's. Null when neither names
+    /// one.
     async fn organization(&self, ctx: &Context<'_>) -> Option<Result<Organization>> {
         let session = match ctx.session() {
             Ok(session) => session,
@@ -265,7 +266,8 @@ pub struct DeleteOrganizationInput {
 /// The organization that is gone.
 #[derive(Debug, SimpleObject)]
 pub struct DeleteOrganizationPayload {
-    /// The organization as it was: what belonged to it is gone as well, so ask for its own fields only.
+    /// The organization as it was: what belonged to it is gone as well, so ask for its own fields
+    /// only.
     pub organization: Organization,
 }
 
@@ -291,8 +293,9 @@ pub struct OrganizationMutation;
 
 #[Object]
 impl OrganizationMutation {
-    /// Founds an organization and makes the caller its owner. Works without an organization, and must be the only field
-    /// of its mutation. `CONFLICT` when the slug is taken, or was until 90 days ago.
+    /// Founds an organization and makes the caller its owner. Works without an organization, and
+    /// must be the only field of its mutation. `CONFLICT` when the slug is taken, or was until 90
+    /// days ago.
     async fn create_organization(
         &self,
         ctx: &Context<'_>,
@@ -304,8 +307,9 @@ impl OrganizationMutation {
         Ok(CreateOrganizationPayload { organization: Organization(organization) })
     }
 
-    /// Changes the current organization's name (admins and up) or slug (owners). The slug before goes on leading members
-    /// here, and nobody else can take it for 90 days. `CONFLICT` when the new slug is taken, or was until 90 days ago.
+    /// Changes the current organization's name (admins and up) or slug (owners). The slug before
+    /// goes on leading members here, and nobody else can take it for 90 days. `CONFLICT` when the
+    /// new slug is taken, or was until 90 days ago.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationUpdate))]
     async fn update_organization(
         &self,
@@ -319,8 +323,8 @@ impl OrganizationMutation {
         Ok(UpdateOrganizationPayload { organization: Organization(organization) })
     }
 
-    /// Deletes the current organization and all that belongs to it, except its audit log. Owners. Nobody can take its slugs
-    /// for 90 days. `CONFLICT` while a subscription is live.
+    /// Deletes the current organization and all that belongs to it, except its audit log. Owners.
+    /// Nobody can take its slugs for 90 days. `CONFLICT` while a subscription is live.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationDelete))]
     async fn delete_organization(
         &self,
@@ -331,9 +335,10 @@ impl OrganizationMutation {
         Ok(DeleteOrganizationPayload { organization: Organization(organization) })
     }
 
-    /// Makes the caller a member of the organization that invited their verified e-mail address. Works without an
-    /// organization, and must be the only field of its mutation. `NOT_FOUND` when the token does not hold, for whatever
-    /// reason, also when whoever invited may no longer do so; `CONFLICT` for a member; `PLAN_LIMIT_EXCEEDED` when the plan has shrunk meanwhile.
+    /// Makes the caller a member of the organization that invited their verified e-mail address.
+    /// Works without an organization, and must be the only field of its mutation. `NOT_FOUND` when
+    /// the token does not hold, for whatever reason, also when whoever invited may no longer do so;
+    /// `CONFLICT` for a member; `PLAN_LIMIT_EXCEEDED` when the plan has shrunk meanwhile.
     async fn accept_invitation(
         &self,
         ctx: &Context<'_>,

@@ -17,8 +17,8 @@ use crate::{
     tenancy::{Access, Change, Scope, Session, SystemSession},
 };
 
-/// Creates an organization, and goes on inside it: its id is made first, so that every row is written in
-/// its session.
+/// Creates an organization, and goes on inside it: its id is made first, so that every row is
+/// written in its session.
 pub(super) async fn create(
     session: &Session,
     name: OrganizationName,
@@ -125,7 +125,8 @@ pub(super) async fn update(
     Ok(after)
 }
 
-/// Ends the organization. What belongs to it goes with it; its audit log, which has no foreign keys, stays.
+/// Ends the organization. What belongs to it goes with it; its audit log, which has no foreign
+/// keys, stays.
 pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<organization::Model> {
     let organization = get_locked(session, Permission::OrganizationDelete).await?;
     if confirmation != organization.slug {
@@ -151,7 +152,8 @@ async fn get_locked(session: &Session, permission: Permission) -> Result<organiz
     get(session).await
 }
 
-/// A person may own only so many organizations when founding another. Their own requests wait for each other here.
+/// A person may own only so many organizations when founding another. Their own requests wait for
+/// each other here.
 async fn check_ownerships(session: &Session) -> Result<()> {
     let founder = format!("founder {}", session.viewer().user_id);
     session

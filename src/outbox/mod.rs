@@ -1,6 +1,8 @@
-//! The outbox: what must happen outside the database, written in the transaction that decides it, done after its commit.
+//! The outbox: what must happen outside the database, written in the transaction that decides it,
+//! done after its commit.
 //!
-//! Delivery is at least once: whoever dies between doing and saying so leaves the row to be done again.
+//! Delivery is at least once: whoever dies between doing and saying so leaves the row to be done
+//! again.
 
 mod ops;
 

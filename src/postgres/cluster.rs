@@ -134,7 +134,8 @@ impl Cluster {
         })
     }
 
-    /// A server whose owner was killed is on its way out; where the system did not tell it, it is told now.
+    /// A server whose owner was killed is on its way out; where the system did not tell it, it is
+    /// told now.
     fn wait_for_predecessor(&self, binaries: &Binaries) -> Result<(), Error> {
         let start = Instant::now();
         let file = self.data.join("postmaster.pid");
@@ -190,7 +191,8 @@ impl Cluster {
     }
 }
 
-/// Makes the folder ours, for as long as the file is open. A folder with other things in it is left as it is.
+/// Makes the folder ours, for as long as the file is open. A folder with other things in it is left
+/// as it is.
 pub(super) fn lock(folder: &Path, account: Account) -> Result<File, Error> {
     let path = folder.join("lock");
     let holds_something = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());

@@ -1,7 +1,9 @@
-//! Embedded PostgreSQL for development and tests: a real server of our own, on a Unix socket that only we can enter.
+//! Embedded PostgreSQL for development and tests: a real server of our own, on a Unix socket that
+//! only we can enter.
 //!
-//! It dies with the process that started it, also when that is killed: the kernel tells it (`setpriv --pdeathsig`), which is
-//! tied to the *thread* that called [`Embedded::start`], so that thread must live as long as the server.
+//! It dies with the process that started it, also when that is killed: the kernel tells it
+//! (`setpriv --pdeathsig`), which is tied to the *thread* that called [`Embedded::start`], so that
+//! thread must live as long as the server.
 
 mod binaries;
 mod cluster;
@@ -219,7 +221,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Where development data is kept unless somebody says otherwise: not under a home that the server's user cannot enter.
+/// Where development data is kept unless somebody says otherwise: not under a home that the
+/// server's user cannot enter.
 #[must_use]
 pub fn default_folder() -> PathBuf {
     if nix::unistd::geteuid().is_root() {

@@ -128,8 +128,8 @@ pub struct ProjectMutation;
 
 #[Object]
 impl ProjectMutation {
-    /// Creates a project in the current organization. Members and up; `PLAN_LIMIT_EXCEEDED` when the plan allows no
-    /// more.
+    /// Creates a project in the current organization. Members and up; `PLAN_LIMIT_EXCEEDED` when
+    /// the plan allows no more.
     #[graphql(directive = requires_permission::apply(Permission::ProjectCreate))]
     async fn create_project(
         &self,
@@ -143,7 +143,8 @@ impl ProjectMutation {
         Ok(CreateProjectPayload { project: Project(project) })
     }
 
-    /// Changes a project. Members and up; `NOT_FOUND` when the current organization has none with this id.
+    /// Changes a project. Members and up; `NOT_FOUND` when the current organization has none with
+    /// this id.
     #[graphql(directive = requires_permission::apply(Permission::ProjectUpdate))]
     async fn update_project(
         &self,
@@ -167,7 +168,8 @@ impl ProjectMutation {
         Ok(UpdateProjectPayload { project: Project(project) })
     }
 
-    /// Deletes a project for good. Admins and up; `NOT_FOUND` when the current organization has none with this id.
+    /// Deletes a project for good. Admins and up; `NOT_FOUND` when the current organization has
+    /// none with this id.
     #[graphql(directive = requires_permission::apply(Permission::ProjectDelete))]
     async fn delete_project(
         &self,
@@ -194,7 +196,8 @@ pub struct ProjectSubscription;
 
 #[Subscription]
 impl ProjectSubscription {
-    /// A project of the current organization was created, changed or deleted. Several changes at once may be told as one.
+    /// A project of the current organization was created, changed or deleted. Several changes at
+    /// once may be told as one.
     async fn project_changed(&self, ctx: &Context<'_>) -> Result<One<ProjectChange>> {
         let id = *ctx.event::<ProjectId>()?;
         let project = ctx.load(ProjectById(id)).await?.map(Project);

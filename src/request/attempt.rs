@@ -13,12 +13,7 @@ use async_graphql::{Response, Value};
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Call,
-    answer::null,
-    course::Course,
-    engine::{Engine, Prepared},
-};
+use super::{Call, answer::null, course::Course, engine::Engine, prepared::Prepared};
 use crate::{
     error::{Error, Result},
     graphql::{Loaders, Queue, present},
@@ -152,13 +147,14 @@ impl<'request> Attempt<'request> {
             if let Some(resolved) = self.resolve_ahead(opened).await? {
                 return Ok(resolved);
             }
-            // Rare: something of the caller or the organization has changed since they were here last.
+            // Rare: something of the caller or the organization has changed since they were here
+            // last.
             preference = Preference::Home;
         }
     }
 
-    /// Resolves a query on what is remembered, while the database says whether that is still so. If it is not, there is nothing to
-    /// answer, nothing was counted, and nothing is told.
+    /// Resolves a query on what is remembered, while the database says whether that is still so. If
+    /// it is not, there is nothing to answer, nothing was counted, and nothing is told.
     async fn resolve_ahead(&self, opened: Opened) -> Result<Option<Resolved>> {
         let Opened { session, moved_to, billing_version, .. } = opened;
         let session = Arc::new(session);
@@ -208,8 +204,8 @@ impl<'request> Attempt<'request> {
         }
         let changes = self.prepared.document().changes.as_ref();
         if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
-            // Several changes lock several rows: first of all the one that all others begin with, else two such requests
-            // could wait for each other.
+            // Several changes lock several rows: first of all the one that all others begin with,
+            // else two such requests could wait for each other.
             plan::lock(&session).await?;
         }
         let response = self.execute(&session).await;

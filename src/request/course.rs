@@ -35,8 +35,8 @@ impl Course {
         }
     }
 
-    /// Tells the request's span whose it is. Only where somebody will read it: each field that is added costs as much as a statement's
-    /// share of the processor.
+    /// Tells the request's span whose it is. Only where somebody will read it: each field that is
+    /// added costs as much as a statement's share of the processor.
     pub(super) fn describe(&self) {
         self.described.call_once(|| {
             let span = Span::current();

@@ -1,14 +1,13 @@
-//! The engine: everything that answering takes, and the life of a request around its attempts at the database.
+//! The engine: everything that answering takes, and the life of a request around its attempts at
+//! the database.
 
 use std::{
-    num::NonZeroU32,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_graphql::ServerError;
-use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
@@ -20,26 +19,22 @@ use super::{
     answer::Answer,
     attempt::{Attempt, Performed},
     course::Course,
+    prepared::Prepared,
 };
 use crate::{
     admission::{Attempts, Gates, RateLimiter, Source, Turn},
     error::{Error, Result},
-    graphql::{
-        Refusal,
-        document::{Document, GraphqlRequest},
-        refusal,
-    },
+    graphql::{Refusal, document::GraphqlRequest, refusal},
     metrics::Metrics,
     rate_limit::RateLimit,
-    schema::{Api, BILLING, GUESSABLE, IN_CONTROL_DATABASE, to_request},
+    schema::{Api, to_request},
     telemetry,
-    tenancy::{
-        Access, Budget, Cost, Environment, Freshness, Opened, Placement, Preference, Session, open,
-    },
+    tenancy::{Access, Budget, Cost, Environment, Opened, Placement, Preference, Session, open},
     usage::Meter,
 };
 
-/// How often a mutation is tried that others were in the way of, and how long it steps aside before it is begun anew, at the most.
+/// How often a mutation is tried that others were in the way of, and how long it steps aside before
+/// it is begun anew, at the most.
 const ATTEMPTS: u32 = 4;
 const STEP_ASIDE: Duration = Duration::from_millis(50);
 
@@ -72,70 +67,6 @@ pub struct Engine {
     pub introspection: bool,
 }
 
-/// A request that was read and validated.
-#[derive(Debug)]
-pub struct Prepared {
-    document: Document,
-}
-
-impl Prepared {
-    /// Needs neither a person nor a transaction.
-    #[must_use]
-    pub fn introspection_only(&self) -> bool {
-        self.document.introspection_only
-    }
-
-    /// It changes billing and nothing else.
-    pub(super) fn is_about_billing(&self) -> bool {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        !changes.is_empty()
-            && !self.document.reads_back
-            && changes.iter().all(|field| BILLING.contains(&field.as_str()))
-    }
-
-    /// Where it is to be opened, if its client is content with `freshness`, on what is remembered of that if it may be.
-    pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
-            Preference::Control
-        } else {
-            freshness.map_or(Preference::Remembered, Preference::Replica)
-        }
-    }
-
-    /// How often it does what somebody might try again and again.
-    fn attempts(&self) -> Option<NonZeroU32> {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        let attempts = changes.iter().filter(|field| GUESSABLE.contains(&field.as_str())).count();
-        u32::try_from(attempts).ok().and_then(NonZeroU32::new)
-    }
-
-    /// The field that it subscribes to, if it does.
-    #[must_use]
-    pub fn subscribes_to(&self) -> Option<&str> {
-        self.document.subscribes_to.as_deref()
-    }
-
-    pub(crate) fn document(&self) -> &Document {
-        &self.document
-    }
-
-    /// Changes something, or tries to.
-    #[must_use]
-    pub fn is_mutation(&self) -> bool {
-        self.document.is_mutation()
-    }
-
-    /// SHA-256 of the document, the operation's name and the variables.
-    pub(crate) fn fingerprint(&self) -> Vec<u8> {
-        let mut context = Context::new(&SHA256);
-        context.update(&self.document.digest);
-        // Maps with text for keys are always JSON.
-        context.update(&serde_json::to_vec(&self.document.variables).unwrap_or_default());
-        context.finish().as_ref().to_vec()
-    }
-}
-
 impl Engine {
     /// Reads and validates; nothing is opened yet.
     ///
@@ -159,7 +90,7 @@ impl Engine {
         if document.introspects && !self.introspection {
             return Err(vec![Refusal::invalid("introspection is switched off").into()]);
         }
-        Ok(Prepared { document })
+        Ok(Prepared::new(document))
     }
 
     /// Executes what needs no session.
@@ -173,7 +104,7 @@ impl Engine {
             }
         };
         let answer = Answer::executed(
-            self.api.execute(to_request(&prepared.document)).await,
+            self.api.execute(to_request(prepared.document())).await,
             Cost::default(),
         );
         // Without its name: whoever needs no token must not choose what operators see.
@@ -188,7 +119,7 @@ impl Engine {
         let span = tracing::info_span!(
             "request",
             %request_id,
-            operation = prepared.document.name,
+            operation = prepared.document().name,
             organization = Empty,
             user = Empty,
             code = Empty,
@@ -243,7 +174,8 @@ impl Engine {
         }
     }
 
-    /// Tries, and tries again where another change was in the way: nothing was written then, and nothing said.
+    /// Tries, and tries again where another change was in the way: nothing was written then, and
+    /// nothing said.
     async fn attempt(
         &self,
         prepared: &Prepared,
@@ -289,8 +221,8 @@ impl Engine {
         }
     }
 
-    /// Opens a session when it is the caller's turn, and the call can be counted; the turn ends with the session, and not before its
-    /// connection is free.
+    /// Opens a session when it is the caller's turn, and the call can be counted; the turn ends
+    /// with the session, and not before its connection is free.
     ///
     /// # Errors
     ///
@@ -353,8 +285,8 @@ impl Engine {
             opened.session.transaction().hold(turn);
             return Ok(opened);
         }
-        // Nobody waits with a connection in hand, neither for a turn nor for a lease of calls: behind a pooler that lease may have to
-        // wait for that very connection.
+        // Nobody waits with a connection in hand, neither for a turn nor for a lease of calls:
+        // behind a pooler that lease may have to wait for that very connection.
         opened.session.transaction().roll_back().await;
         drop(opened);
         let turn = match turn {
@@ -395,7 +327,7 @@ impl Engine {
 
     /// For operators.
     fn note(&self, prepared: &Prepared, answer: &Answer, elapsed: Duration) {
-        let name = prepared.document.name.as_deref();
+        let name = prepared.document().name.as_deref();
         self.metrics.answered(name, answer.code(), elapsed, answer.statements());
     }
 }

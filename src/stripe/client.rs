@@ -1,4 +1,5 @@
-//! The calls. Whatever creates something carries an idempotency key, so that a repeated call does it once.
+//! The calls. Whatever creates something carries an idempotency key, so that a repeated call does
+//! it once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -90,8 +91,9 @@ impl Stripe {
         &self.options.webhook_secrets
     }
 
-    /// The customer that stands for an organization; the same one when asked again within a day. `intent` makes a second try of its
-    /// own, because Stripe repeats an answer for the same key, also that of a fault of its own.
+    /// The customer that stands for an organization; the same one when asked again within a day.
+    /// `intent` makes a second try of its own, because Stripe repeats an answer for the same key,
+    /// also that of a fault of its own.
     ///
     /// # Errors
     ///
@@ -113,7 +115,8 @@ impl Stripe {
     }
 
     async fn customer_of(&self, organization: &str, attempt: &str) -> Result<String> {
-        // The same parameters whenever the key is the same, as Stripe demands: no name, which may change.
+        // The same parameters whenever the key is the same, as Stripe demands: no name, which may
+        // change.
         let form = [("metadata[organization_id]", organization)];
         let key = format!("tenantry-customer-{organization}{attempt}");
         text(&self.post("v1/customers", &form, &key).await?, "id")

@@ -26,7 +26,8 @@ pub struct Subject {
     pub subscription: String,
     /// Stripe's id of the customer.
     pub customer: String,
-    /// The organization that the subscription's metadata names: a hint, because others can write it.
+    /// The organization that the subscription's metadata names: a hint, because others can write
+    /// it.
     pub organization: Option<Uuid>,
     /// The subscription as it was then, where the event shows it, or what it lacks.
     pub state: Option<Result<Subscription, String>>,

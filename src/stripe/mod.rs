@@ -1,6 +1,8 @@
-//! Stripe: the few calls that tenantry makes, and what it understands of Stripe's answers and events.
+//! Stripe: the few calls that tenantry makes, and what it understands of Stripe's answers and
+//! events.
 //!
-//! Only what is needed is read, and read leniently: events come in whatever API version the account has.
+//! Only what is needed is read, and read leniently: events come in whatever API version the account
+//! has.
 
 mod client;
 mod event;

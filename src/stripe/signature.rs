@@ -1,10 +1,11 @@
-//! Whether a webhook comes from Stripe: HMAC-SHA256 over time and body, as its documentation ("Verify webhook signatures
-//! manually") describes.
+//! Whether a webhook comes from Stripe: HMAC-SHA256 over time and body, as its documentation
+//! ("Verify webhook signatures manually") describes.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How far the time of a signature may be from ours, as in Stripe's own libraries: an old request is a replayed one.
+/// How far the time of a signature may be from ours, as in Stripe's own libraries: an old request
+/// is a replayed one.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 /// Signatures that are looked at: Stripe sends one for each secret of the endpoint.

@@ -1,7 +1,8 @@
 //! The subscribers of one source: each event is read once and sent to all of them.
 //!
-//! A subscriber has a short queue. The source waits for one that does not keep up, for a limited time, then drops it; so an
-//! audience keeps a few events in memory, however many subscribers it has.
+//! A subscriber has a short queue. The source waits for one that does not keep up, for a limited
+//! time, then drops it; so an audience keeps a few events in memory, however many subscribers it
+//! has.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +14,8 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::error::Error;
 
-/// Events that a subscriber may be behind, and how long the source waits for it then: as long as a transport does for a client.
+/// Events that a subscriber may be behind, and how long the source waits for it then: as long as a
+/// transport does for a client.
 const QUEUE: usize = 4;
 const SEND_WAIT: Duration = Duration::from_secs(10);
 

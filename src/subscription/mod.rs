@@ -1,8 +1,10 @@
-//! Subscriptions: each user, and each organization, may have a limited number. Events are read once for all subscriptions of one
-//! user to the same operation (`source.rs`), by organizations in turn, and each counts as a call of the organization.
+//! Subscriptions: each user, and each organization, may have a limited number. Events are read once
+//! for all subscriptions of one user to the same operation (`source.rs`), by organizations in turn,
+//! and each counts as a call of the organization.
 //!
-//! A subscription ends when the token expires, when the user may no longer see what it is about, when the organization's calls
-//! are used up, when events come faster than the client takes them, and when some may have been lost. The last event says why.
+//! A subscription ends when the token expires, when the user may no longer see what it is about,
+//! when the organization's calls are used up, when events come faster than the client takes them,
+//! and when some may have been lost. The last event says why.
 
 mod audience;
 mod source;
@@ -92,11 +94,13 @@ impl Subscriptions {
         }
     }
 
-    /// Begins to watch, and answers with the responses as JSON. What is committed from now on is among them.
+    /// Begins to watch, and answers with the responses as JSON. What is committed from now on is
+    /// among them.
     ///
     /// # Errors
     ///
-    /// When the caller may not watch this, or here, or watches too much already, and when changes cannot be heard of.
+    /// When the caller may not watch this, or here, or watches too much already, and when changes
+    /// cannot be heard of.
     pub async fn subscribe(
         &self,
         engine: Arc<Engine>,

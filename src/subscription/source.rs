@@ -1,9 +1,9 @@
-//! A source of events: waits for changes of an organization, and reads each in a short transaction, as what its user may see
-//! then. All subscriptions of one user to the same operation share a source, so that a user who subscribes a thousand times
-//! costs one read for each event.
+//! A source of events: waits for changes of an organization, and reads each in a short transaction,
+//! as what its user may see then. All subscriptions of one user to the same operation share a
+//! source, so that a user who subscribes a thousand times costs one read for each event.
 //!
-//! Answers are never shared between users: the opening of the transaction that reads an event is what verifies identity,
-//! membership and role, and fields may answer differently to each of them.
+//! Answers are never shared between users: the opening of the transaction that reads an event is
+//! what verifies identity, membership and role, and fields may answer differently to each of them.
 
 use std::sync::Arc;
 
@@ -139,7 +139,8 @@ impl Source {
         Ok(())
     }
 
-    /// Counts a call, and sends the event unless it is one too many. No connection is held meanwhile.
+    /// Counts a call, and sends the event unless it is one too many. No connection is held
+    /// meanwhile.
     async fn deliver(&self, reading: &Reading, response: &Response) -> Result<()> {
         let engine = &self.blueprint.engine;
         let counting = engine.count(&reading.session, reading.billing_version);

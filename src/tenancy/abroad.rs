@@ -1,4 +1,5 @@
-//! A session in a database of organizations' own: what it leaves in the control database, and what it owes that.
+//! A session in a database of organizations' own: what it leaves in the control database, and what
+//! it owes that.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,8 +9,8 @@ use std::{
 use super::{Placement, Transaction, dedicated::Dedicated, entrance::Onward};
 use crate::error::{Error, Result};
 
-/// How long whoever has changed something waits for the directory to know it, so that what they do next finds its way: an invitation
-/// is accepted in the control database.
+/// How long whoever has changed something waits for the directory to know it, so that what they do
+/// next finds its way: an invitation is accepted in the control database.
 const DIRECTORY_WAIT: Duration = Duration::from_secs(2);
 
 /// Where a session is, if not in the control database.
@@ -54,8 +55,8 @@ impl Abroad {
         self.lock().as_ref()?.begun.clone()
     }
 
-    /// Commits there, then what was left behind, and sees to it that the directory follows. What was left behind must be such that it
-    /// may be lost when everything ends in between.
+    /// Commits there, then what was left behind, and sees to it that the directory follows. What
+    /// was left behind must be such that it may be lost when everything ends in between.
     pub(super) async fn commit(
         &self,
         placement: &Placement,

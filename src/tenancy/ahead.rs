@@ -30,7 +30,8 @@ impl Ahead {
         // The first poll sends everything, whatever the task has done before.
         let mut early = unconstrained(&mut first).now_or_never();
         if early.is_none() && link.is_sending() {
-            // Something has to be prepared first, and whatever follows would wait behind that for ever.
+            // Something has to be prepared first, and whatever follows would wait behind that for
+            // ever.
             early = Some(first.as_mut().await);
         }
         Self(Some(early.map_or(first, |early| Box::pin(ready(early)))))

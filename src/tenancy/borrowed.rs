@@ -35,8 +35,8 @@ pub(super) const CLEAN: u8 = 1;
 pub(super) const LOST: u8 = 2;
 pub(super) const FORSAKEN: u8 = 3;
 
-/// A connection that leaves nothing to whoever has it next: dropped in whatever state, it is rolled back first, behind everybody's
-/// back, or closed; or its next user begins with the rollback.
+/// A connection that leaves nothing to whoever has it next: dropped in whatever state, it is rolled
+/// back first, behind everybody's back, or closed; or its next user begins with the rollback.
 pub(super) struct Borrowed {
     lease: Option<Lease>,
     connections: Connections,
@@ -73,7 +73,8 @@ impl Borrowed {
         self.state.store(state, Ordering::Relaxed);
     }
 
-    /// A statement that was abandoned may still be running; the rollback waits for it, but not for long.
+    /// A statement that was abandoned may still be running; the rollback waits for it, but not for
+    /// long.
     pub(super) async fn roll_back(&self) {
         let Ok(link) = self.link() else { return };
         self.set(rolled_back(link).await);
@@ -110,9 +111,9 @@ impl Drop for Borrowed {
     }
 }
 
-/// Rolls back behind the statements that still run. What takes long is cancelled: the statements that wait
-/// behind it then fail at once, because their transaction has failed. A connection on which
-/// something was cancelled is closed.
+/// Rolls back behind the statements that still run. What takes long is cancelled: the statements
+/// that wait behind it then fail at once, because their transaction has failed. A connection on
+/// which something was cancelled is closed.
 async fn rolled_back(link: &Link) -> u8 {
     let mut rolled_back = pin!(link.execute("ROLLBACK"));
     match timeout(CANCEL_AFTER, rolled_back.as_mut()).await {

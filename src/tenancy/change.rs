@@ -1,4 +1,5 @@
-//! What a transaction changed, for those who watch: ids alone, because each of them reads for themselves what they may see.
+//! What a transaction changed, for those who watch: ids alone, because each of them reads for
+//! themselves what they may see.
 
 use std::sync::{Mutex, PoisonError};
 

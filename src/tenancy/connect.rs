@@ -69,8 +69,8 @@ fn config(options: &PgConnectOptions) -> tokio_postgres::Config {
     config
 }
 
-/// The login of background work at the same address: its own role, and a password that is derived from
-/// the one of the app role, so that servers and `tenantry migrate` need no other setting.
+/// The login of background work at the same address: its own role, and a password that is derived
+/// from the one of the app role, so that servers and `tenantry migrate` need no other setting.
 pub(super) fn system_login(options: &PgConnectOptions) -> PgConnectOptions {
     let system = options.clone().username(migration::SYSTEM_ROLE);
     match address(options).password() {
@@ -82,22 +82,22 @@ pub(super) fn system_login(options: &PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// The password of the role of background work, where it has no other: SQL that runs in the app role can
-/// read neither.
+/// The password of the role of background work, where it has no other: SQL that runs in the app
+/// role can read neither.
 #[must_use]
 pub fn system_password(app_password: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, app_password);
     BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"tenantry: password of tenantry_system"))
 }
 
-/// Where the options tell what they have no other word for. A folder and a name that stand for any others, because not every one of
-/// theirs can be written in an address.
+/// Where the options tell what they have no other word for. A folder and a name that stand for any
+/// others, because not every one of theirs can be written in an address.
 fn address(options: &PgConnectOptions) -> url::Url {
     options.clone().socket("/").username("nobody").to_url_lossy()
 }
 
-/// As libpq understands `sslmode` (PostgreSQL manual, section 34.19): `require` verifies the chain where there is a root certificate,
-/// and below it nothing is verified.
+/// As libpq understands `sslmode` (PostgreSQL manual, section 34.19): `require` verifies the chain
+/// where there is a root certificate, and below it nothing is verified.
 fn tls(options: &PgConnectOptions) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -1,4 +1,5 @@
-//! A connection, and what it does with a statement. A dead one is noticed by its own task, or by the first statement of a transaction.
+//! A connection, and what it does with a statement. A dead one is noticed by its own task, or by
+//! the first statement of a transaction.
 
 #![expect(clippy::disallowed_types, reason = "this is where connections are made")]
 
@@ -27,7 +28,8 @@ use super::{
 };
 use crate::error::Exceeded;
 
-/// A connection. Statements are executed in the order in which they were begun, and sent without waiting for each other.
+/// A connection. Statements are executed in the order in which they were begun, and sent without
+/// waiting for each other.
 pub(super) struct Link {
     client: Client,
     statements: Option<Mutex<LruCache<String, Statement>>>,
@@ -173,7 +175,8 @@ impl Link {
         sql: &str,
         types: &[Type],
     ) -> Result<Statement, sqlx::Error> {
-        // The same text means other tables under another search path, and PostgreSQL would plan it anew at each change.
+        // The same text means other tables under another search path, and PostgreSQL would plan it
+        // anew at each change.
         let name = match schema {
             Some(schema) => Cow::from(format!("{} {sql}", schema.name())),
             None => Cow::from(sql),

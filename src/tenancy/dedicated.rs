@@ -1,5 +1,6 @@
-//! Databases of organizations' own: the pools of each, opened on need and closed when idle, and used only once it is known to be
-//! the one that is meant, to have every step, and to keep tenants apart.
+//! Databases of organizations' own: the pools of each, opened on need and closed when idle, and
+//! used only once it is known to be the one that is meant, to have every step, and to keep tenants
+//! apart.
 
 use std::{
     collections::BTreeMap,
@@ -207,7 +208,8 @@ impl Dedicated {
     }
 }
 
-/// Rounds of the same work, one at a time: whoever wants one is served by any that begins after they have asked.
+/// Rounds of the same work, one at a time: whoever wants one is served by any that begins after
+/// they have asked.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     begun: AtomicU64,

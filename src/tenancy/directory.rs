@@ -1,6 +1,7 @@
-//! What goes on between the control database and those of organizations' own: the directory follows what was committed there, and what
-//! they know of people follows what was committed here. Both bring rows as they are, not what happened to them, so that bringing
-//! them twice, or after something else, does no harm.
+//! What goes on between the control database and those of organizations' own: the directory follows
+//! what was committed there, and what they know of people follows what was committed here. Both
+//! bring rows as they are, not what happened to them, so that bringing them twice, or after
+//! something else, does no harm.
 
 use std::{
     sync::Arc,
@@ -28,7 +29,8 @@ const LOOK: Duration = Duration::from_mins(5);
 const BATCH: i32 = 1_000;
 
 impl Placement {
-    /// Keeps the directory and the people in step, and closes what is idle, for ever; ends at once where there is one database alone.
+    /// Keeps the directory and the people in step, and closes what is idle, for ever; ends at once
+    /// where there is one database alone.
     pub async fn keep_in_step(&self) {
         if self.databases().is_empty() {
             return;
@@ -126,7 +128,8 @@ impl Placement {
         }
     }
 
-    /// Brings everybody who has changed to the databases that know them. One that does not answer is told later.
+    /// Brings everybody who has changed to the databases that know them. One that does not answer
+    /// is told later.
     async fn bring_people(&self) -> Result<()> {
         let news = "SELECT number, user_id, database FROM auth.people_news($1, $2)";
         let (mut silent, mut failure) = (Vec::<String>::new(), None);

@@ -1,7 +1,7 @@
 //! Between sea-orm and the driver: statements, parameters, rows and errors.
 //!
-//! The driver is tokio-postgres, because it sends a statement before the one before it was answered; what it says is put in
-//! the words of sea-orm and sqlx, so that nobody above knows.
+//! The driver is tokio-postgres, because it sends a statement before the one before it was
+//! answered; what it says is put in the words of sea-orm and sqlx, so that nobody above knows.
 
 use std::{
     borrow::Cow,

@@ -1,5 +1,6 @@
-//! The ways into an organization within a transaction: work without a user enters any, a request only
-//! one that it has just been invited to. Whatever lives in another database is entered in a transaction there.
+//! The ways into an organization within a transaction: work without a user enters any, a request
+//! only one that it has just been invited to. Whatever lives in another database is entered in a
+//! transaction there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,8 +80,8 @@ async fn way(transaction: &Transaction, entered: Entered) -> Result<Way> {
     }
 }
 
-/// Goes on inside an organization without a user: in this transaction, in its tables, or (if it lives in
-/// another database) in another one.
+/// Goes on inside an organization without a user: in this transaction, in its tables, or (if it
+/// lives in another database) in another one.
 pub(super) async fn enter(
     placement: &Placement,
     transaction: &Transaction,
@@ -121,8 +122,8 @@ pub(super) struct Invited {
     pub(super) onward: Option<Onward>,
 }
 
-/// Goes on inside the organization of an open invitation to the caller, by the hash of its token. `user`
-/// is the caller, as the database knows them.
+/// Goes on inside the organization of an open invitation to the caller, by the hash of its token.
+/// `user` is the caller, as the database knows them.
 pub(super) async fn enter_invited(
     placement: &Placement,
     transaction: &Transaction,
@@ -189,7 +190,8 @@ pub(super) async fn begin_in(
     Ok(transaction)
 }
 
-/// Begins for work without a person, where the organization lives; without one, in the control database.
+/// Begins for work without a person, where the organization lives; without one, in the control
+/// database.
 pub(super) async fn begin_system(
     placement: &Placement,
     access: Access,

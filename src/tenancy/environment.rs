@@ -62,8 +62,8 @@ impl AccountLinking {
     }
 }
 
-/// The keys behind what only this service can make or read, at least one, newest first; never shown. The newest makes, all
-/// read.
+/// The keys behind what only this service can make or read, at least one, newest first; never
+/// shown. The newest makes, all read.
 #[derive(Clone)]
 pub struct SecretKeys(pub Vec<Vec<u8>>);
 

@@ -1,5 +1,6 @@
-//! Homes: in which tables the rows of an organization are. What a server remembers of it is a guess, which the database checks in the
-//! statement that opens a session; a wrong one opens nothing.
+//! Homes: in which tables the rows of an organization are. What a server remembers of it is a
+//! guess, which the database checks in the statement that opens a session; a wrong one opens
+//! nothing.
 
 use std::{
     borrow::Cow,
@@ -16,7 +17,8 @@ use crate::error::{Error, Result};
 /// What the names of homes in databases begin with.
 const DATABASE: &str = "database:";
 
-/// What a database of organizations' own says of those that do not live there: the control database knows more.
+/// What a database of organizations' own says of those that do not live there: the control database
+/// knows more.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 
 /// Organizations outside of the shared tables that are remembered.
@@ -34,7 +36,8 @@ pub(super) enum Home {
 }
 
 impl Home {
-    /// What a function of the database told of an organization: the name of its home, and the newest step that this has.
+    /// What a function of the database told of an organization: the name of its home, and the
+    /// newest step that this has.
     pub(super) fn told(
         home: &str,
         version: Option<&str>,
@@ -92,14 +95,16 @@ impl Schema {
         &self.0
     }
 
-    /// The statement after which tables without a schema are the organization's own. Without the shared schemas that hold nothing but
-    /// tables of organizations: what is missing in its own must not be looked for there.
+    /// The statement after which tables without a schema are the organization's own. Without the
+    /// shared schemas that hold nothing but tables of organizations: what is missing in its own
+    /// must not be looked for there.
     pub(super) fn search_path(&self) -> String {
         format!("SET LOCAL search_path TO {}, auth, billing, pg_temp", self.0)
     }
 }
 
-/// Which organizations live outside of the shared tables, by the slug or the claim that led to them.
+/// Which organizations live outside of the shared tables, by the slug or the claim that led to
+/// them.
 #[derive(Debug)]
 pub(super) struct Homes(Mutex<LruCache<String, Home>>);
 

@@ -1,4 +1,5 @@
-//! The only way to the database: [`open`] turns a caller into a [`Session`], one transaction with its tenant's settings.
+//! The only way to the database: [`open`] turns a caller into a [`Session`], one transaction with
+//! its tenant's settings.
 //!
 //! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
 

@@ -1,9 +1,11 @@
-//! Changes, from whoever committed them to whoever watches, on whatever server: through PostgreSQL's NOTIFY.
+//! Changes, from whoever committed them to whoever watches, on whatever server: through
+//! PostgreSQL's NOTIFY.
 //!
-//! A task tells them after the commit, many at once, and only while some server has a watcher: NOTIFY makes committing
-//! transactions wait for each other, so no request does it. A server with watchers says so by a shared advisory lock on the
-//! connection that listens; lock and notices end together. When that connection breaks, notices may be lost: then every watch
-//! ends, and clients begin anew.
+//! A task tells them after the commit, many at once, and only while some server has a watcher:
+//! NOTIFY makes committing transactions wait for each other, so no request does it. A server with
+//! watchers says so by a shared advisory lock on the connection that listens; lock and notices end
+//! together. When that connection breaks, notices may be lost: then every watch ends, and clients
+//! begin anew.
 #![expect(clippy::disallowed_types, reason = "listening needs a connection of its own")]
 
 use std::{
@@ -48,7 +50,8 @@ const READY_WAIT: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often the connection that listens is asked whether it lives, and how long it may take to say so.
+/// How often the connection that listens is asked whether it lives, and how long it may take to say
+/// so.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
@@ -127,8 +130,8 @@ impl Notices {
         }
     }
 
-    /// The channel, and the notice that what a user may do in an organization has changed; of everybody, without a user. For commands,
-    /// which tell in their own transaction.
+    /// The channel, and the notice that what a user may do in an organization has changed; of
+    /// everybody, without a user. For commands, which tell in their own transaction.
     ///
     /// # Errors
     ///
@@ -152,7 +155,8 @@ impl Notices {
         self.tell(&self.0.pending.take()).await
     }
 
-    /// Watches an organization. What was committed before may be told or not, what is committed from now on is.
+    /// Watches an organization. What was committed before may be told or not, what is committed
+    /// from now on is.
     ///
     /// # Errors
     ///
@@ -205,7 +209,8 @@ impl Notices {
         }
     }
 
-    /// A database that is away comes back; whoever watches meanwhile must not miss what was committed before.
+    /// A database that is away comes back; whoever watches meanwhile must not miss what was
+    /// committed before.
     async fn tell_until_told(&self, stop: &watch::Receiver<bool>) {
         loop {
             let batch = self.0.pending.take();

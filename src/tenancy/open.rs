@@ -1,4 +1,5 @@
-//! Opening a session: one message begins the transaction, resolves who calls and where, and applies the settings.
+//! Opening a session: one message begins the transaction, resolves who calls and where, and applies
+//! the settings.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -36,7 +37,8 @@ pub struct Opened {
     pub session: Session,
     /// The current slug, when the request used a retired one.
     pub moved_to: Option<String>,
-    /// When the organization's billing changed last: whatever was worked out from it before is out of date.
+    /// When the organization's billing changed last: whatever was worked out from it before is out
+    /// of date.
     pub billing_version: Option<DateTime<Utc>>,
     /// The replica answers.
     pub at_replica: bool,
@@ -103,7 +105,8 @@ impl Opening {
         &self.question
     }
 
-    /// Asks something of the control database as the same person, in no organization, in a transaction of its own.
+    /// Asks something of the control database as the same person, in no organization, in a
+    /// transaction of its own.
     pub(super) async fn ask_control(
         &self,
         access: Access,
@@ -130,7 +133,8 @@ impl Opening {
 pub enum Preference {
     /// Nowhere.
     Home,
-    /// Nowhere, and on what was found there last time, if it only reads: nothing may leave before [`Session::is_confirmed`].
+    /// Nowhere, and on what was found there last time, if it only reads: nothing may leave before
+    /// [`Session::is_confirmed`].
     Remembered,
     /// At a replica that is fresh enough, if it only reads.
     Replica(Freshness),
@@ -138,8 +142,9 @@ pub enum Preference {
     Control,
 }
 
-/// Opens a session for a caller; an identity that is seen for the first time is given its user before, and one whose address has
-/// changed brings it up to date. What only reads may be opened at a replica that is fresh enough.
+/// Opens a session for a caller; an identity that is seen for the first time is given its user
+/// before, and one whose address has changed brings it up to date. What only reads may be opened at
+/// a replica that is fresh enough.
 ///
 /// # Errors
 ///

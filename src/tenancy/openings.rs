@@ -1,5 +1,6 @@
-//! What the openings of sessions said last. Like a home, that is a guess: a query is answered on it while the database is still being
-//! asked, and the answer leaves when the database has said the same again.
+//! What the openings of sessions said last. Like a home, that is a guess: a query is answered on it
+//! while the database is still being asked, and the answer leaves when the database has said the
+//! same again.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -106,7 +107,8 @@ impl Remembered {
     }
 }
 
-/// Openings, by what was asked. By its hash alone: whatever else has the same one, the database says otherwise.
+/// Openings, by what was asked. By its hash alone: whatever else has the same one, the database
+/// says otherwise.
 #[derive(Debug)]
 pub(super) struct Openings {
     hasher: RandomState,

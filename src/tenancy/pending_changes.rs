@@ -1,5 +1,6 @@
-//! Changes that were committed and wait to be published, by organization. Their number is limited: when there are too many, the
-//! organization with the most loses its own, and its subscriptions end. So no organization can end those of another.
+//! Changes that were committed and wait to be published, by organization. Their number is limited:
+//! when there are too many, the organization with the most loses its own, and its subscriptions
+//! end. So no organization can end those of another.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -46,8 +46,8 @@ pub struct Placement {
     probe: Connections,
     replica: Option<Arc<Replica>>,
     databases: Arc<Databases>,
-    /// For what is asked of the control database on behalf of somebody who is in another. Nobody waits for a connection with one of
-    /// these in hand.
+    /// For what is asked of the control database on behalf of somebody who is in another. Nobody
+    /// waits for a connection with one of these in hand.
     control: Connections,
     /// The same for work between databases, which has no user.
     upkeep: Connections,
@@ -203,7 +203,8 @@ impl Placement {
         Ok(Arc::clone(database))
     }
 
-    /// The databases whose work without a person can wait, because they did not answer a moment ago.
+    /// The databases whose work without a person can wait, because they did not answer a moment
+    /// ago.
     #[must_use]
     pub fn silent_databases(&self) -> Vec<String> {
         let silent = self.databases.all().filter(|database| database.is_silent(SILENCE));
@@ -215,7 +216,8 @@ impl Placement {
         self.replica.as_deref()
     }
 
-    /// Keeps the replica informed, for ever, of where the primary is; ends at once without a replica.
+    /// Keeps the replica informed, for ever, of where the primary is; ends at once without a
+    /// replica.
     pub async fn follow_primary(&self) {
         if let Some(replica) = &self.replica {
             replica.follow(&self.system).await;
@@ -242,7 +244,8 @@ impl Placement {
         futures_util::future::join_all(each).await.concat()
     }
 
-    /// What waits to be done in the background: its name, how many, and for how many seconds the oldest does.
+    /// What waits to be done in the background: its name, how many, and for how many seconds the
+    /// oldest does.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The pool of a database. It asks nothing of a connection that comes back: what is still open on it, its next user ends first
-//! (`transaction.rs`).
+//! The pool of a database. It asks nothing of a connection that comes back: what is still open on
+//! it, its next user ends first (`transaction.rs`).
 
 use std::{
     sync::{
@@ -26,9 +26,11 @@ use crate::{
 pub struct DatabaseOptions {
     /// Address, login and session options.
     pub connect: PgConnectOptions,
-    /// The same database in the role of background work; `None`: see [`system_login`](super::connect::system_login).
+    /// The same database in the role of background work; `None`: see
+    /// [`system_login`](super::connect::system_login).
     pub system: Option<PgConnectOptions>,
-    /// Where to listen for changes, if a pooler stands between; it must keep a connection for as long as it is held.
+    /// Where to listen for changes, if a pooler stands between; it must keep a connection for as
+    /// long as it is held.
     pub listen: Option<PgConnectOptions>,
     /// A standby for queries that need not be the freshest.
     pub replica: Option<PgConnectOptions>,
@@ -42,7 +44,8 @@ pub struct DatabaseOptions {
     pub statement_cache: usize,
 }
 
-/// How long work without a person waits for an answer: longer than PostgreSQL lets a statement run (`statement_timeout` of the role).
+/// How long work without a person waits for an answer: longer than PostgreSQL lets a statement run
+/// (`statement_timeout` of the role).
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A connection on loan; dropping it gives it back.
@@ -72,8 +75,8 @@ impl managed::Manager for Lender {
     }
 }
 
-/// How long a transaction that only read may stay open after its end, where nobody else needs the connection: in its place the next
-/// one begins with a message less.
+/// How long a transaction that only read may stay open after its end, where nobody else needs the
+/// connection: in its place the next one begins with a message less.
 const SWEEP: Duration = Duration::from_millis(5);
 
 /// So many requests wait for each connection; more than that would only wait in vain, and for long.
@@ -99,7 +102,8 @@ impl Connections {
         Self::with(options, Duration::MAX)
     }
 
-    /// For work that nobody would miss if it waited for ever: a connection that is silent for so long is taken for dead.
+    /// For work that nobody would miss if it waited for ever: a connection that is silent for so
+    /// long is taken for dead.
     pub(super) fn with(options: &DatabaseOptions, patience: Duration) -> Result<Self> {
         let timeout = Some(options.acquire_timeout);
         // What is wrong with certificates is told at once.
@@ -181,8 +185,8 @@ impl Connections {
 /// Beginning a transaction takes milliseconds.
 const SUSPICIOUS: Duration = Duration::from_millis(500);
 
-/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably met a connection whose other end
-/// is gone without a word, and the idle ones lead there as well.
+/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably
+/// met a connection whose other end is gone without a word, and the idle ones lead there as well.
 pub(super) struct Silence<'connections> {
     connections: &'connections Connections,
     since: Instant,

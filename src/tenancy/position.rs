@@ -1,7 +1,9 @@
-//! How fresh an answer must be: positions in PostgreSQL's write-ahead log, and which of them the primary had reached when.
+//! How fresh an answer must be: positions in PostgreSQL's write-ahead log, and which of them the
+//! primary had reached when.
 //!
-//! Both promises to a client come down to one comparison, without anybody's clock but our own: whoever has replayed the log up to where
-//! the primary was at a time has everything that was committed before that time.
+//! Both promises to a client come down to one comparison, without anybody's clock but our own:
+//! whoever has replayed the log up to where the primary was at a time has everything that was
+//! committed before that time.
 
 use std::{
     collections::VecDeque,
@@ -26,7 +28,8 @@ pub(super) const POSITION: &str =
     "SELECT (CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()
         ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint AS position";
 
-/// The oldest answer that anybody gets: whoever was removed from an organization sees no more of it after this.
+/// The oldest answer that anybody gets: whoever was removed from an organization sees no more of it
+/// after this.
 const MOST_STALE: Duration = Duration::from_mins(1);
 
 /// A position in the write-ahead log; clients hand it back as they got it.
@@ -113,7 +116,8 @@ impl Horizon {
         }
     }
 
-    /// The position that makes an answer fresh enough; none where it is too long since anybody has seen the primary.
+    /// The position that makes an answer fresh enough; none where it is too long since anybody has
+    /// seen the primary.
     pub(super) fn least(&self, freshness: Freshness) -> Option<Position> {
         let Freshness { max_staleness, after } = freshness;
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

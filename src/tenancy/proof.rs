@@ -1,6 +1,6 @@
-//! The proof that a server, and not SQL inside a request, opens a session for a caller: an HMAC over the
-//! caller and the time. Servers register their key with the database, where only the functions of the
-//! owner can read it (`auth.is_proven`).
+//! The proof that a server, and not SQL inside a request, opens a session for a caller: an HMAC
+//! over the caller and the time. Servers register their key with the database, where only the
+//! functions of the owner can read it (`auth.is_proven`).
 
 use std::{
     fmt::{self, Write},
@@ -60,7 +60,8 @@ impl ProofKey {
     }
 }
 
-/// Each text after its length, so that no two callers share a message. A missing text has no length.
+/// Each text after its length, so that no two callers share a message. A missing text has no
+/// length.
 fn message(purpose: &str, texts: &[Option<&str>]) -> String {
     let mut message = purpose.to_owned();
     for text in texts {

@@ -38,8 +38,8 @@ pub(super) struct Question {
     key: ProofKey,
 }
 
-/// Without the time of the token: a user's next token begins from what is cached for the one before, and the database says
-/// whether that still holds.
+/// Without the time of the token: a user's next token begins from what is cached for the one
+/// before, and the database says whether that still holds.
 impl Hash for Question {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { issuer, subject, path, claim, email, issued_at: _, key: _ } = self;
@@ -48,8 +48,8 @@ impl Hash for Question {
 }
 
 impl Question {
-    /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug contains; issuer and subject were
-    /// checked by the verifier.
+    /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug
+    /// contains; issuer and subject were checked by the verifier.
     pub(super) fn new(caller: &Caller, slug: Option<&str>, secret: &SecretKeys) -> Self {
         let text = |text: &str| text.replace('\0', "\u{fffd}");
         Self {
@@ -109,8 +109,9 @@ impl Question {
         Transaction::begin_ahead(connections, Access::Read, home.schema(), OPEN, parameters).await
     }
 
-    /// Opens in a database, provided that the organization's home is the one that is named. `system` leads
-    /// to the same database: it learns this server's key there when it does not know it yet.
+    /// Opens in a database, provided that the organization's home is the one that is named.
+    /// `system` leads to the same database: it learns this server's key there when it does not know
+    /// it yet.
     pub(super) async fn ask(
         &self,
         connections: &Connections,

@@ -1,7 +1,9 @@
-//! The replica: a standby of the primary, for queries whose clients do not need the freshest answer.
+//! The replica: a standby of the primary, for queries whose clients do not need the freshest
+//! answer.
 //!
-//! It answers only what it is known to answer as the primary would have a moment ago; whatever else it says, or does not say, sends the
-//! request to the primary. The same opening holds there, with the same role and the same row-level security.
+//! It answers only what it is known to answer as the primary would have a moment ago; whatever else
+//! it says, or does not say, sends the request to the primary. The same opening holds there, with
+//! the same role and the same row-level security.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -24,8 +26,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Asked before the transaction begins: what is replayed after its snapshot was taken is not in it. A server that was promoted since
-/// is a database of its own.
+/// Asked before the transaction begins: what is replayed after its snapshot was taken is not in it.
+/// A server that was promoted since is a database of its own.
 const REACHED: &str = "SELECT pg_is_in_recovery() AS is_standby,
     coalesce(pg_last_wal_replay_lsn() - '0/0' >= $1, false) AS has_reached";
 
@@ -48,7 +50,8 @@ pub(super) struct Replica {
     connections: Connections,
     horizon: Horizon,
     created: Instant,
-    /// Milliseconds since then at which a replica that failed may be tried again; 0 for one that works.
+    /// Milliseconds since then at which a replica that failed may be tried again; 0 for one that
+    /// works.
     tried_again: AtomicU64,
 }
 
@@ -80,7 +83,8 @@ impl Replica {
         }
     }
 
-    /// Begins a transaction that is fresh enough, in which the opening has succeeded; without one it is the primary's turn.
+    /// Begins a transaction that is fresh enough, in which the opening has succeeded; without one
+    /// it is the primary's turn.
     pub(super) async fn begin(
         &self,
         freshness: Freshness,

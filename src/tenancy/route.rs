@@ -39,7 +39,8 @@ enum Found {
     Home(Home),
 }
 
-/// Begins where the organization lives; or in the control database all the same, if what follows leads away from the organization.
+/// Begins where the organization lives; or in the control database all the same, if what follows
+/// leads away from the organization.
 pub(super) async fn begin(
     placement: &Placement,
     access: Access,
@@ -71,8 +72,8 @@ pub(super) async fn begin(
     Err(Error::unavailable("the organization is being moved"))
 }
 
-/// Begins where the organization was found last time, and waits for nothing. In a database that cannot be had nothing is begun: it may
-/// live elsewhere by now.
+/// Begins where the organization was found last time, and waits for nothing. In a database that
+/// cannot be had nothing is begun: it may live elsewhere by now.
 pub(super) async fn begin_remembered(
     placement: &Placement,
     question: &Question,
@@ -109,8 +110,9 @@ pub(super) fn told(row: &Row, organization: OrganizationId) -> Result<Home> {
     Home::told(get(row, "home")?, get(row, "home_version")?, organization)
 }
 
-/// Looks in a database of organizations' own. What that does not let in, the control database is asked about: the person may be new
-/// there, the organization may have moved, or be in the midst of it.
+/// Looks in a database of organizations' own. What that does not let in, the control database is
+/// asked about: the person may be new there, the organization may have moved, or be in the midst of
+/// it.
 async fn look_in_database(
     placement: &Placement,
     access: Access,
@@ -198,8 +200,9 @@ fn person(rows: &[Row]) -> Result<Option<String>> {
     Ok(person.map_err(failed)?.flatten())
 }
 
-/// Ends a move between the control database and another that was interrupted between the two commits of its switch. Whoever lets an
-/// organization go has brought everything to the other side before, so that this may be done by everybody, and more than once.
+/// Ends a move between the control database and another that was interrupted between the two
+/// commits of its switch. Whoever lets an organization go has brought everything to the other side
+/// before, so that this may be done by everybody, and more than once.
 pub(super) async fn settle(
     placement: &Placement,
     database: &Dedicated,

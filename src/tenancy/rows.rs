@@ -1,5 +1,6 @@
-//! Rows as the models of entities. sea-orm would find each value of a row by its column's name, among others, in rows that do not come
-//! from a driver of its own; here they are taken in the order in which they were selected.
+//! Rows as the models of entities. sea-orm would find each value of a row by its column's name,
+//! among others, in rows that do not come from a driver of its own; here they are taken in the
+//! order in which they were selected.
 
 use sea_orm::{
     ActiveModelTrait, DbBackend, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, QueryTrait,

@@ -1,5 +1,5 @@
-//! What a person's [`Session`](super::Session) and a [`SystemSession`](super::SystemSession) have in common, for operations that
-//! need no person.
+//! What a person's [`Session`](super::Session) and a [`SystemSession`](super::SystemSession) have
+//! in common, for operations that need no person.
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
@@ -10,7 +10,8 @@ use crate::{auth::Permission, error::Result};
 
 /// One transaction inside an organization.
 pub trait Scope: ConnectionTrait {
-    /// The organization, provided that whoever works here has the permission; the system has all of them.
+    /// The organization, provided that whoever works here has the permission; the system has all of
+    /// them.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The self-check: what stands between tenants, looked at in PostgreSQL's catalogue from the app role itself.
+//! The self-check: what stands between tenants, looked at in PostgreSQL's catalogue from the app
+//! role itself.
 //!
 //! `serve` refuses to start on a fault; `doctor` prints everything.
 

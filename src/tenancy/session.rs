@@ -1,4 +1,5 @@
-//! The session: who calls, in which organization, in which transaction. The first parameter of every operation.
+//! The session: who calls, in which organization, in which transaction. The first parameter of
+//! every operation.
 
 use std::{
     net::IpAddr,
@@ -31,7 +32,8 @@ use crate::{
 pub struct Viewer {
     /// Their row in `auth.users`.
     pub user_id: UserId,
-    /// The verified e-mail address that the request's token has, unless a newer token of the identity has another.
+    /// The verified e-mail address that the request's token has, unless a newer token of the
+    /// identity has another.
     pub verified_email: Option<String>,
     /// Where the request came from.
     pub client_ip: Option<IpAddr>,
@@ -96,7 +98,8 @@ impl Session {
         &self.viewer
     }
 
-    /// The organization, whatever may be done in it: to know where the request is, not to act there.
+    /// The organization, whatever may be done in it: to know where the request is, not to act
+    /// there.
     pub fn tenant(&self) -> Option<Tenant> {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,8 +119,9 @@ impl Session {
         self.organization.as_ref()
     }
 
-    /// Waits until the database has said that the session is what it was taken for, where it was opened on what is
-    /// [remembered](super::Preference::Remembered). If it is not, what was worked out in it is worth nothing, and nothing of it may leave.
+    /// Waits until the database has said that the session is what it was taken for, where it was
+    /// opened on what is [remembered](super::Preference::Remembered). If it is not, what was worked
+    /// out in it is worth nothing, and nothing of it may leave.
     ///
     /// # Errors
     ///
@@ -138,7 +142,8 @@ impl Session {
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
         let committed = self.abroad.commit(self.opening.placement(), &self.transaction).await;
-        // Whoever watches reads for themselves, so telling of what may not have happened does no harm.
+        // Whoever watches reads for themselves, so telling of what may not have happened does no
+        // harm.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.opening.placement().notices().publish(self.changes.take());
         }
@@ -150,7 +155,8 @@ impl Session {
         Arc::clone(&self.partly_committed)
     }
 
-    /// How often the session has entered an organization: what was loaded before belongs to another.
+    /// How often the session has entered an organization: what was loaded before belongs to
+    /// another.
     pub fn entered(&self) -> u32 {
         self.entered.load(Ordering::Relaxed)
     }
@@ -160,7 +166,8 @@ impl Session {
         self.opening.identity()
     }
 
-    /// The organization, provided that the person's role includes `permission` and no suspension takes it away.
+    /// The organization, provided that the person's role includes `permission` and no suspension
+    /// takes it away.
     ///
     /// # Errors
     ///
@@ -200,8 +207,8 @@ impl Session {
         Ok(organization_id)
     }
 
-    /// Goes on in the organization of an open invitation to a verified address of the caller, by the hash of
-    /// its token, with the rights of a viewer; `None` when there is none.
+    /// Goes on in the organization of an open invitation to a verified address of the caller, by
+    /// the hash of its token, with the rights of a viewer; `None` when there is none.
     ///
     /// # Errors
     ///
@@ -232,14 +239,16 @@ impl Session {
         Ok(())
     }
 
-    /// The person has left the organization: what follows in the same request is in none. What was read of it may still be shown.
+    /// The person has left the organization: what follows in the same request is in none. What was
+    /// read of it may still be shown.
     pub fn leave(&self) {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Commits what was written so far, does `work` while no transaction is open, and goes on in a new transaction of the
-    /// same person in the same organization. For what cannot go on without the answer of another service: nothing may hold
-    /// a connection, let alone a lock, while that service thinks.
+    /// Commits what was written so far, does `work` while no transaction is open, and goes on in a
+    /// new transaction of the same person in the same organization. For what cannot go on without
+    /// the answer of another service: nothing may hold a connection, let alone a lock, while that
+    /// service thinks.
     ///
     /// # Errors
     ///
@@ -261,8 +270,9 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Asks something that only the control database knows, in a transaction of its own, and keeps what was written there whatever
-    /// becomes of this one; `None` when this one is in the control database, and can be asked itself.
+    /// Asks something that only the control database knows, in a transaction of its own, and keeps
+    /// what was written there whatever becomes of this one; `None` when this one is in the control
+    /// database, and can be asked itself.
     ///
     /// # Errors
     ///
@@ -323,7 +333,8 @@ connection_of_transaction!(Session);
 impl Scope for Session {
     fn organization(&self, permission: Permission) -> Result<OrganizationId> {
         let tenant = match permission {
-            // What every operation needs besides its permission, billing during a suspension included.
+            // What every operation needs besides its permission, billing during a suspension
+            // included.
             Permission::OrganizationRead => self.tenant().ok_or(Error::OrganizationRequired)?,
             permission => self.authorize(permission)?,
         };

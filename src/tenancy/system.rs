@@ -1,5 +1,6 @@
-//! Work without a person: webhooks, mail, metering, exports. On a small pool of its own, and never made from a request's
-//! token: whoever opens one names the reason, which the audit log shows in place of a person.
+//! Work without a person: webhooks, mail, metering, exports. On a small pool of its own, and never
+//! made from a request's token: whoever opens one names the reason, which the audit log shows in
+//! place of a person.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,8 +81,8 @@ pub async fn open_system(
     Ok(SystemSession::new(placement, environment, transaction, database, organization, reason))
 }
 
-/// Does the same in each database, in no organization: first in the control database, then in those of organizations' own. One that
-/// cannot be reached is an error of its own.
+/// Does the same in each database, in no organization: first in the control database, then in those
+/// of organizations' own. One that cannot be reached is an error of its own.
 pub async fn in_every_database<T>(
     placement: &Placement,
     environment: &Environment,

@@ -1,8 +1,10 @@
 //! One transaction on one connection, shared by everything that a request does.
 //!
-//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed. One that only read, and on which
-//! nothing runs any more, goes back at once: the next transaction's first message begins with its ROLLBACK, and where there is no
-//! next one, a sweep of the pool sends it within milliseconds. Nothing can come between, because a connection executes in order.
+//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed.
+//! One that only read, and on which nothing runs any more, goes back at once: the next
+//! transaction's first message begins with its ROLLBACK, and where there is no next one, a sweep of
+//! the pool sends it within milliseconds. Nothing can come between, because a connection executes
+//! in order.
 
 use std::{
     any::Any,
@@ -46,15 +48,17 @@ impl Access {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            // Not READ WRITE: a database that was made read-only (`default_transaction_read_only`) means it.
+            // Not READ WRITE: a database that was made read-only (`default_transaction_read_only`)
+            // means it.
             (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
             (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
 }
 
-/// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop. Statements that do not wait for
-/// each other are sent together, and executed in the order in which they were begun.
+/// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
+/// Statements that do not wait for each other are sent together, and executed in the order in which
+/// they were begun.
 pub struct Transaction {
     connection: Mutex<Option<Arc<Borrowed>>>,
     ahead: Mutex<Option<Ahead>>,
@@ -79,8 +83,8 @@ impl std::fmt::Debug for Transaction {
 }
 
 impl Transaction {
-    /// Begins one, and sends a first statement along: the answer to it comes with the transaction. Behind it tables without a schema
-    /// are those of `schema`, if there is one.
+    /// Begins one, and sends a first statement along: the answer to it comes with the transaction.
+    /// Behind it tables without a schema are those of `schema`, if there is one.
     pub(super) async fn begin(
         connections: &Connections,
         access: Access,
@@ -98,8 +102,9 @@ impl Transaction {
                     let transaction = Self::new(connection, schema.cloned(), sent.elapsed());
                     return Ok((transaction, answer.rows));
                 }
-                // One that died in the pool, or that has prepared its statements before a migration, is no reason to fail: nothing
-                // has happened on it. The others are probably no better.
+                // One that died in the pool, or that has prepared its statements before a
+                // migration, is no reason to fail: nothing has happened on it. The others are
+                // probably no better.
                 Err(error) if !retried && is_lost(&error) => {
                     retried = true;
                     connections.discard_idle();
@@ -114,8 +119,8 @@ impl Transaction {
         }
     }
 
-    /// Begins one in the same way and waits for nothing: what follows is sent along, and executed behind. Whether all of that began
-    /// at all, [`first_answer`](Self::first_answer) tells.
+    /// Begins one in the same way and waits for nothing: what follows is sent along, and executed
+    /// behind. Whether all of that began at all, [`first_answer`](Self::first_answer) tells.
     pub(super) async fn begin_ahead(
         connections: &Connections,
         access: Access,
@@ -134,8 +139,9 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// What the first statement answered, where nobody has waited for it; said once. Whoever sends other statements must be waiting
-    /// for this as well: what is not taken from a connection holds up what comes behind.
+    /// What the first statement answered, where nobody has waited for it; said once. Whoever sends
+    /// other statements must be waiting for this as well: what is not taken from a connection holds
+    /// up what comes behind.
     pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>, sqlx::Error>> {
         let ahead = lock(&self.ahead).take()?;
         let waiting = Instant::now();
@@ -206,7 +212,8 @@ impl Transaction {
             if code.as_deref() == Some("25P02") {
                 let _ = self.consequence.set(failure);
                 if self.failure.get().is_none() {
-                    // The cause was answered before: whoever waits for that gets to look, before this answer makes others give up.
+                    // The cause was answered before: whoever waits for that gets to look, before
+                    // this answer makes others give up.
                     tokio::task::yield_now().await;
                 }
             } else {
@@ -216,7 +223,8 @@ impl Transaction {
         outcome
     }
 
-    /// The first statement that failed, whatever became of its error since: the transaction is lost.
+    /// The first statement that failed, whatever became of its error since: the transaction is
+    /// lost.
     pub fn failure(&self) -> Option<Error> {
         let failure = self.failure.get().or_else(|| self.consequence.get());
         failure.map(Error::from)
@@ -248,7 +256,8 @@ impl Transaction {
         self.statements.cost()
     }
 
-    /// Keeps something until the transaction is over and its connection is free, whatever becomes of whoever waits for it.
+    /// Keeps something until the transaction is over and its connection is free, whatever becomes
+    /// of whoever waits for it.
     pub fn hold(&self, held: impl Any + Send + Sync) {
         let held: Held = Arc::new(held);
         if let Some(connection) = self.connection().as_ref() {
@@ -268,7 +277,8 @@ impl Transaction {
         self.statements.count()
     }
 
-    /// How long the answers to them took together, which is more than what was waited for where several were on their way.
+    /// How long the answers to them took together, which is more than what was waited for where
+    /// several were on their way.
     pub fn database_time(&self) -> Duration {
         self.statements.time()
     }
@@ -288,8 +298,8 @@ impl Transaction {
             return Err(Error::Unavailable(Arc::new(sqlx::Error::PoolClosed)));
         }
         self.statements.add(1, Duration::ZERO);
-        // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it does not.
-        // Behind it, and not with it: what fails there says nothing of the commit.
+        // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it
+        // does not. Behind it, and not with it: what fails there says nothing of the commit.
         let (committed, marked) = tokio::join!(biased;
             timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")),
             timeout(COMMIT_WAIT, self.bookmark.set(link)),
@@ -323,7 +333,8 @@ impl Transaction {
         &self.bookmark
     }
 
-    /// Whoever has replayed up to here has what was committed; where nobody wants to know that, and where it is not known, none.
+    /// Whoever has replayed up to here has what was committed; where nobody wants to know that, and
+    /// where it is not known, none.
     pub fn position(&self) -> Option<Position> {
         self.bookmark.get()
     }
@@ -366,7 +377,8 @@ impl Transaction {
     pub fn release(&self) {
         debug_assert!(lock(&self.ahead).is_none(), "nobody has asked whether it began");
         let connection = self.connection().take();
-        // What was abandoned may run for long: then the rollback is waited for, behind everybody's back.
+        // What was abandoned may run for long: then the rollback is waited for, behind everybody's
+        // back.
         let quiet = self.is_idle() && !self.statements.any_abandoned();
         if let Some(connection) = connection.filter(|_| quiet) {
             connection.set(FORSAKEN);

@@ -11,11 +11,12 @@ use entity::OrganizationId;
 use super::ops::Lease;
 use crate::{error::Error, rate_limit::RateLimit};
 
-/// An organization that has used up its calls is looked at again after this: another server may have given some back.
+/// An organization that has used up its calls is looked at again after this: another server may
+/// have given some back.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How long unlimited calls are only in memory, where each organization is a transaction of its own: with thousands of them,
-/// writing down more often costs more than answering.
+/// How long unlimited calls are only in memory, where each organization is a transaction of its
+/// own: with thousands of them, writing down more often costs more than answering.
 const FLUSH: Duration = Duration::from_mins(1);
 
 /// How long the lease of a silent organization is kept.
@@ -115,7 +116,8 @@ impl Counter {
         unwritten || state.is_silent()
     }
 
-    /// A call would be counted without a new lease; or refused, where `or_exhausted` asks for that as well.
+    /// A call would be counted without a new lease; or refused, where `or_exhausted` asks for that
+    /// as well.
     pub(super) fn knows(
         &self,
         now: DateTime<Utc>,

@@ -41,7 +41,8 @@ impl Entitlement {
         self.0.allowance.limit.map(|limit| to_int((limit - self.0.used).max(0)))
     }
 
-    /// More is used than the plan allows, as after a change to a smaller one. Nothing is deleted; creating is refused.
+    /// More is used than the plan allows, as after a change to a smaller one. Nothing is deleted;
+    /// creating is refused.
     async fn over_limit(&self) -> bool {
         self.0.allowance.limit.is_some_and(|limit| self.0.used > limit)
     }
@@ -58,8 +59,8 @@ pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// The plan allows more or less of a feature, or more or less of it is used. Calls of the month are not told: they are in the
-    /// headers of every answer.
+    /// The plan allows more or less of a feature, or more or less of it is used. Calls of the month
+    /// are not told: they are in the headers of every answer.
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
         Ok(one(Entitlement(*ctx.event::<ops::Entitlement>()?)))
     }

@@ -1,8 +1,10 @@
-//! Calls are counted in memory, against blocks of calls that are leased from the database: no request writes a counter, and any
-//! number of servers together never pass the limit. A server that dies loses what is left of its blocks, one an organization.
+//! Calls are counted in memory, against blocks of calls that are leased from the database: no
+//! request writes a counter, and any number of servers together never pass the limit. A server that
+//! dies loses what is left of its blocks, one an organization.
 //!
-//! `billing.usage` holds what was leased and not given back. Where the plan has no limit there is nothing to lease: then calls are
-//! added up (`left` falls below zero) and written down from time to time.
+//! `billing.usage` holds what was leased and not given back. Where the plan has no limit there is
+//! nothing to lease: then calls are added up (`left` falls below zero) and written down from time
+//! to time.
 
 use std::{
     collections::HashMap,
@@ -48,7 +50,8 @@ pub struct Meter(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     metrics: Metrics,
-    /// When the database last refused a change: it is not asked again at once, let alone for each organization.
+    /// When the database last refused a change: it is not asked again at once, let alone for each
+    /// organization.
     read_only: Mutex<Option<Instant>>,
     placement: Placement,
     environment: Environment,
@@ -78,8 +81,8 @@ impl Meter {
         }))
     }
 
-    /// Counts a call. `version` is when the organization's billing changed last, as the request saw it. Answers with the state of
-    /// the limit; `None` without one.
+    /// Counts a call. `version` is when the organization's billing changed last, as the request saw
+    /// it. Answers with the state of the limit; `None` without one.
     ///
     /// # Errors
     ///
@@ -139,7 +142,8 @@ impl Meter {
         }
     }
 
-    /// Whether the next call is counted, and not refused, without asking the database; `version` as for [`count`](Self::count).
+    /// Whether the next call is counted, and not refused, without asking the database; `version` as
+    /// for [`count`](Self::count).
     #[must_use]
     pub fn has_room(
         &self,
@@ -149,7 +153,8 @@ impl Meter {
         self.knows(organization_id, version, false)
     }
 
-    /// Whether the next call is counted, or refused, without asking the database; `version` as for [`count`](Self::count).
+    /// Whether the next call is counted, or refused, without asking the database; `version` as for
+    /// [`count`](Self::count).
     #[must_use]
     pub fn is_ready(
         &self,
@@ -170,7 +175,8 @@ impl Meter {
         self.counter(organization_id).knows(now, version, catalogue, or_exhausted)
     }
 
-    /// Leases calls where that is needed, so that the next one can be counted without asking the database.
+    /// Leases calls where that is needed, so that the next one can be counted without asking the
+    /// database.
     ///
     /// # Errors
     ///
@@ -196,8 +202,8 @@ impl Meter {
         leasing.await.map_err(Error::internal)?
     }
 
-    /// How many calls were used in the current month: as of this server's last lease, with what it has counted since. Without one, what
-    /// the table says, where leased calls count as used.
+    /// How many calls were used in the current month: as of this server's last lease, with what it
+    /// has counted since. Without one, what the table says, where leased calls count as used.
     #[must_use]
     pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.environment.clock.now());
@@ -208,8 +214,9 @@ impl Meter {
         held.map_or(in_table, |held| held.lease.used - held.left)
     }
 
-    /// Keeps the meter true for ever: notices changes of the catalogue, writes down what is only in memory, and forgets
-    /// organizations that have gone silent. Ends when `stop` says so, between two of these.
+    /// Keeps the meter true for ever: notices changes of the catalogue, writes down what is only in
+    /// memory, and forgets organizations that have gone silent. Ends when `stop` says so, between
+    /// two of these.
     pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = None;
         while !*stop.borrow() {
@@ -249,7 +256,8 @@ impl Meter {
             .await;
     }
 
-    /// Writes down what a counter has, and forgets it, unless somebody has gone on counting meanwhile.
+    /// Writes down what a counter has, and forgets it, unless somebody has gone on counting
+    /// meanwhile.
     async fn release(&self, counter: &Arc<Counter>) -> Result<()> {
         let _turn = counter.turn.lock().await;
         let taken = counter.take_left().filter(|(_, left)| *left != 0);
@@ -331,7 +339,8 @@ impl Meter {
         Ok(())
     }
 
-    /// Whether the database has taken changes of late: it is asked now and again by one, and not by each organization.
+    /// Whether the database has taken changes of late: it is asked now and again by one, and not by
+    /// each organization.
     fn check_changes(&self) -> Result<()> {
         let refused = *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.is_some_and(|refused| refused.elapsed() < REFUSED_WAIT) {

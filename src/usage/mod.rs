@@ -1,4 +1,5 @@
-//! Usage: how much of what its plan allows an organization has used, and the meter that counts its calls.
+//! Usage: how much of what its plan allows an organization has used, and the meter that counts its
+//! calls.
 
 mod counter;
 mod graphql;

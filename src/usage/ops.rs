@@ -104,7 +104,8 @@ pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
 /// How long calls go on uncounted in the database, before it is tried again.
 const STOPGAP: TimeDelta = TimeDelta::seconds(5);
 
-/// In place of a lease while the database takes no changes: reading goes on, is counted in memory, and not limited.
+/// In place of a lease while the database takes no changes: reading goes on, is counted in memory,
+/// and not limited.
 pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
     let effective = plan::effective_allowance(session, Feature::ApiCallsPerMonth).await?;
@@ -130,7 +131,8 @@ pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
     })
 }
 
-/// Gives back what is left of a lease; where there was no limit, it is below zero, and is what was used.
+/// Gives back what is left of a lease; where there was no limit, it is below zero, and is what was
+/// used.
 pub(super) async fn give_back(
     session: &SystemSession,
     period_start: DateTime<Utc>,

@@ -55,8 +55,8 @@ impl Viewer {
         self.0.name.as_deref()
     }
 
-    /// The verified e-mail address, in lower case: of the user, or else of the request's token, where another user had the address
-    /// first. Null when none is verified.
+    /// The verified e-mail address, in lower case: of the user, or else of the request's token,
+    /// where another user had the address first. Null when none is verified.
     async fn email(&self, ctx: &Context<'_>) -> Result<Option<String>> {
         let of_token = || ctx.session().map(|session| session.viewer().verified_email.clone());
         self.0.email.clone().map_or_else(of_token, |email| Ok(Some(email)))
@@ -69,7 +69,8 @@ impl Viewer {
         Ok(rows.into_iter().map(Identity).collect())
     }
 
-    /// The organizations of which the person is a member, oldest membership first, whichever one the request is in.
+    /// The organizations of which the person is a member, oldest membership first, whichever one
+    /// the request is in.
     #[graphql(complexity = "list_cost(20, child_complexity)")]
     async fn memberships(&self, ctx: &Context<'_>) -> Result<Vec<Membership>> {
         let rows = ops::memberships(ctx.session()?).await?;
@@ -175,8 +176,9 @@ pub struct UserMutation;
 
 #[Object]
 impl UserMutation {
-    /// Takes an identity away from the signed-in user, other than the one that the request's token is for. When it signs in again it is
-    /// a new user. Works without an organization; must be the only root field.
+    /// Takes an identity away from the signed-in user, other than the one that the request's token
+    /// is for. When it signs in again it is a new user. Works without an organization; must be the
+    /// only root field.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,

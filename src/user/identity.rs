@@ -40,7 +40,8 @@ fn identity(row: &QueryResult) -> Result<Identity> {
     })
 }
 
-/// Takes one away; the database records it in the user's organizations. The session is in the control database.
+/// Takes one away; the database records it in the user's organizations. The session is in the
+/// control database.
 ///
 /// # Errors
 ///

@@ -97,7 +97,8 @@ async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
         })
         .collect();
     until(async || busy(&app).await == 2).await;
-    // No turn is left, and nobody may wait: a stranger is told the same as at any other time, and as of what does not exist.
+    // No turn is left, and nobody may wait: a stranger is told the same as at any other time, and
+    // as of what does not exist.
     owner.query(NAME).await.assert_refused(429, "RATE_LIMITED");
     for slug in ["acme", "nowhere"] {
         let stranger = app.client(Some(slug), Some(token("globex-owner")));
@@ -185,7 +186,8 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
     let limited = show("a.b.c", "203.0.113.7").await;
     limited.assert_refused(429, "RATE_LIMITED");
     assert!(limited.headers.contains_key("retry-after"));
-    // Whose token is good is not kept out by a neighbour, and another address has attempts of its own.
+    // Whose token is good is not kept out by a neighbour, and another address has attempts of its
+    // own.
     show(&token("acme-owner"), "203.0.113.7").await.data();
     show("a.b.c", "203.0.113.8").await.assert_refused(401, "UNAUTHENTICATED");
     // The lower half of an address of IPv6 is for its holder to choose.

@@ -1,4 +1,5 @@
-//! Every field that leads somewhere × everybody who may try: one committed snapshot. A new field fails until decided.
+//! Every field that leads somewhere × everybody who may try: one committed snapshot. A new field
+//! fails until decided.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -188,7 +189,8 @@ fn leaf(data: &Value) -> &Value {
     inner.map_or(data, leaf)
 }
 
-/// `ok`, `null` for a value that is not there or kept back without an error, or the code of the error.
+/// `ok`, `null` for a value that is not there or kept back without an error, or the code of the
+/// error.
 fn outcome(reply: &crate::support::Reply) -> String {
     match reply.codes().as_slice() {
         [] if leaf(&reply.body["data"]).is_null() => "null".to_owned(),

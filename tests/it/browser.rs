@@ -1,4 +1,5 @@
-//! The pages, in a real browser that reaches nothing but this machine. `TENANTRY_SCREENSHOTS=FOLDER` keeps pictures of them.
+//! The pages, in a real browser that reaches nothing but this machine.
+//! `TENANTRY_SCREENSHOTS=FOLDER` keeps pictures of them.
 
 use std::{
     path::{Path, PathBuf},
@@ -82,7 +83,8 @@ async fn the_single_page_app_does_its_main_flow() {
     .unwrap();
 }
 
-/// The app beside the build, next to the schema as it is in the tree, which stays as it was checked out.
+/// The app beside the build, next to the schema as it is in the tree, which stays as it was checked
+/// out.
 fn copy_of_app() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tree");

@@ -18,7 +18,8 @@ async fn migrating_again_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn servers_that_migrate_at_once_apply_each_step_once() {
-    // Two databases of one cluster, three servers each: they share the lock within, and the roles across.
+    // Two databases of one cluster, three servers each: they share the lock within, and the roles
+    // across.
     let databases = [Database::empty().await, Database::empty().await];
     let runs = databases.iter().flat_map(|database| {
         (0..3).map(|_| {
@@ -92,7 +93,8 @@ async fn the_roles_are_made_with_no_more_than_they_need() {
     );
 }
 
-/// On a PostgreSQL of its own, because roles belong to the whole cluster and every other test uses these.
+/// On a PostgreSQL of its own, because roles belong to the whole cluster and every other test uses
+/// these.
 #[test]
 fn a_role_that_could_pass_by_the_policies_is_refused() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,6 @@
-//! What chance sends: bytes, requests that were good before something happened to them, cursors, tokens and documents. A few cases
-//! each; `PROPTEST_CASES=100000 cargo test --test it fuzz` is a long run. A case that fails is kept in `fuzz-regressions.txt`.
+//! What chance sends: bytes, requests that were good before something happened to them, cursors,
+//! tokens and documents. A few cases each; `PROPTEST_CASES=100000 cargo test --test it fuzz` is a
+//! long run. A case that fails is kept in `fuzz-regressions.txt`.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -152,7 +153,8 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies.iter().map(|body| body.to_string().into_bytes()).collect()
 }
 
-/// A body of GraphQL over HTTP, or of several: errors, data, or both, and nothing that the server should not come to.
+/// A body of GraphQL over HTTP, or of several: errors, data, or both, and nothing that the server
+/// should not come to.
 fn check_answer(status: u16, text: &str) -> Result<(), TestCaseError> {
     prop_assert!(status < 500, "{} {}", status, text);
     let body: Value = serde_json::from_str(text)

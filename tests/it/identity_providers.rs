@@ -1,5 +1,5 @@
-//! The pages about identity providers: with the settings of each page, the token of the page names the
-//! caller that the page promises.
+//! The pages about identity providers: with the settings of each page, the token of the page names
+//! the caller that the page promises.
 
 use std::{collections::HashMap, fs, path::Path};
 

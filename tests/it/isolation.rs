@@ -196,7 +196,8 @@ async fn nothing_of_another_tenant_is_read_or_written() {
     let database = filled().await;
     let tables = tenant_tables(&mut database.connect_admin().await).await;
     let before = database.fingerprint().await;
-    // One connection throughout, so that the later rounds run on a reused one, whose setting is '' and not unset.
+    // One connection throughout, so that the later rounds run on a reused one, whose setting is ''
+    // and not unset.
     let mut connection = database.connect_admin().await;
     for round in 0..2 {
         for organization in [Some(ACME), None] {
@@ -365,7 +366,8 @@ async fn a_person_sees_nobody_outside_the_organization() {
     let visible = "SELECT string_agg(name, ' ' ORDER BY name) FROM auth.users";
     for (organization, user, expected) in [
         (Some(ACME), "a1", Some("Adam Mia Olivia Victor")),
-        // In an organization of which one is no member, one still sees oneself: settings are the server's to set.
+        // In an organization of which one is no member, one still sees oneself: settings are the
+        // server's to set.
         (Some(ACME), "b1", Some("Adam Mia Olivia Omar Victor")),
         (None, "b1", Some("Omar")),
     ] {

@@ -1,4 +1,5 @@
-//! Mail: sent after the commit, by one server of several, again until it is taken, and never for nothing.
+//! Mail: sent after the commit, by one server of several, again until it is taken, and never for
+//! nothing.
 
 use std::{
     num::NonZeroU32,

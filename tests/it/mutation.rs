@@ -233,7 +233,8 @@ async fn a_mutation_can_read_what_it_has_changed() {
         json!({ "totalCount": 5, "nodes": [{ "name": "Read" }] })
     );
     assert_eq!(data["query"]["organization"]["entitlements"][0]["used"], 5);
-    // What tolerates no other change beside it tolerates reading, in the organization that it leads to.
+    // What tolerates no other change beside it tolerates reading, in the organization that it leads
+    // to.
     let found = "mutation { createOrganization(input: { name: \"N\", slug: \"nn-1\" }) { organization { id } }
         query { organization { slug viewerRole } } }";
     let data = app.stranger("founder").query(found).await.data();

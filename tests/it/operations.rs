@@ -215,7 +215,8 @@ async fn whoever_is_erased_founds_nothing_meanwhile() {
     };
     let (output, ()) =
         tokio::join!(command(&app.database, &["user", "erase", "rex@example.com"]), foundings);
-    // Either somebody founded first, and is the last owner, or nothing of them is left in what came before.
+    // Either somebody founded first, and is the last owner, or nothing of them is left in what came
+    // before.
     let ownerless: i64 = app
         .database
         .value("SELECT count(*) FROM app.organizations o WHERE NOT EXISTS (

@@ -1,4 +1,5 @@
-//! What requests cost, counted instead of timed: statements, waits, allocations, and the plans of the statements.
+//! What requests cost, counted instead of timed: statements, waits, allocations, and the plans of
+//! the statements.
 
 #[path = "../../benches/load/relay.rs"]
 pub mod relay;
@@ -281,7 +282,8 @@ fn scans_of(plan: &Value) -> Vec<&Value> {
             Value::Array(nodes) => open.extend(nodes),
             Value::Object(fields) => {
                 let kind = node["Node Type"].as_str().unwrap_or_default();
-                // An index that is read into a bitmap has no name of a table, and the table then no name of an index.
+                // An index that is read into a bitmap has no name of a table, and the table then no
+                // name of an index.
                 if kind.ends_with("Scan") && kind != "Bitmap Heap Scan" && kind != "Function Scan" {
                     found.push(node);
                 }

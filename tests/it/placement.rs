@@ -1,4 +1,5 @@
-//! Organizations that live in schemas of their own: found wherever they are, apart from everybody else, and refused alone.
+//! Organizations that live in schemas of their own: found wherever they are, apart from everybody
+//! else, and refused alone.
 
 use std::{process::Stdio, time::Duration};
 
@@ -39,7 +40,8 @@ async fn count(database: &Database, table: &str) -> i64 {
     database.exactly(&format!("SELECT count(*) FROM {table}")).await
 }
 
-/// A server over the demo's organizations, of which acme has a schema of its own, whatever the run says.
+/// A server over the demo's organizations, of which acme has a schema of its own, whatever the run
+/// says.
 async fn served(settings: Settings) -> App {
     let app = App::with(settings).await;
     if !housed().contains(&acme()) {
@@ -288,7 +290,8 @@ async fn organizations_live_where_the_run_says() {
     }
 }
 
-/// The suites about what people see and may do, in a process of their own, where the demo's organizations live elsewhere.
+/// The suites about what people see and may do, in a process of their own, where the demo's
+/// organizations live elsewhere.
 async fn suites(placement: &str) {
     if std::env::var_os(PLACEMENT).is_some() {
         return;

@@ -1,4 +1,5 @@
-//! Queries are answered on what their opening said last: whatever has changed since, nobody ever sees the difference.
+//! Queries are answered on what their opening said last: whatever has changed since, nobody ever
+//! sees the difference.
 
 use std::time::Duration;
 

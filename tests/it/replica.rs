@@ -1,5 +1,6 @@
-//! A replica answers queries whose clients say how stale an answer may be: never older than that, never older than the client's own last
-//! change, and only what the primary would have answered then. Each test has a primary and a standby of its own.
+//! A replica answers queries whose clients say how stale an answer may be: never older than that,
+//! never older than the client's own last change, and only what the primary would have answered
+//! then. Each test has a primary and a standby of its own.
 
 use std::{
     sync::{

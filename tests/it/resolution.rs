@@ -297,7 +297,8 @@ async fn an_address_is_whose_token_says_it_now() {
     let next = person("alan", json!("a@corp.example"), true).data(of).await["viewer"].clone();
     assert_ne!(next["id"], before["id"]);
     assert_eq!(next["email"], "a@corp.example");
-    // First without, then with an address; and one that somebody else has stays theirs, however often it is asked for.
+    // First without, then with an address; and one that somebody else has stays theirs, however
+    // often it is asked for.
     let late = person("late", json!("late@corp.example"), false).data(of).await["viewer"].clone();
     assert_eq!(late["email"], json!(null));
     let late_now =

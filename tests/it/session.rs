@@ -256,7 +256,8 @@ async fn what_was_abandoned_holds_up_nobody() {
     assert_eq!(app.person("acme-owner").query(text).await.codes(), ["BAD_USER_INPUT"]);
     app.person("globex-viewer").data("{ organization { members { nodes { id } } } }").await;
     let after: Vec<i32> = app.database.value(backends).await;
-    // The connection was given up and another one made, instead of waiting for a statement of somebody else's.
+    // The connection was given up and another one made, instead of waiting for a statement of
+    // somebody else's.
     assert!(
         before.len() == 1 && after.iter().any(|pid| !before.contains(pid)),
         "{before:?} {after:?}"
@@ -326,7 +327,8 @@ async fn a_panic_in_the_middle_of_a_request_rolls_back_and_tells_nothing() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
     {
-        // With a single subscriber in the process, tracing would ask whatever thread comes first at a place about its own: none.
+        // With a single subscriber in the process, tracing would ask whatever thread comes first at
+        // a place about its own: none.
         let _another = tracing::Dispatch::new(tracing_subscriber::registry());
         // For this thread alone, on which the whole test runs.
         let subscriber = tracing_subscriber::registry().with(PanicAt("audit_logs"));
@@ -458,7 +460,8 @@ async fn the_cause_of_a_failure_is_known_whichever_answer_is_looked_at_first() {
     assert!(futures_util::poll!(cause.as_mut()).is_pending());
     assert!(futures_util::poll!(consequence.as_mut()).is_pending());
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // As in a join whose first half was asked a moment too early: an error here would end the wait for the other.
+    // As in a join whose first half was asked a moment too early: an error here would end the wait
+    // for the other.
     assert!(futures_util::poll!(consequence.as_mut()).is_pending());
     cause.await.unwrap_err();
     assert_eq!(session.transaction().failure().unwrap().code(), ErrorCode::Unavailable);

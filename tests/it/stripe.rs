@@ -410,7 +410,8 @@ async fn only_what_stripe_signed_just_now_is_taken() {
     for (body, signature) in [
         (body.clone(), None),
         (body.clone(), Some(signature("whsec_other", now, &body))),
-        // Minutes beyond the edge, because time goes on here; the edge itself is tried with a fixed clock.
+        // Minutes beyond the edge, because time goes on here; the edge itself is tried with a fixed
+        // clock.
         (body.clone(), Some(signature(WEBHOOK_SECRET, now - 600, &body))),
         (body.clone(), Some(signature(WEBHOOK_SECRET, now + 600, &body))),
         (body.replace("price_pro", "price_enterprise"), Some(good.clone())),

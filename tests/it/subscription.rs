@@ -1,4 +1,5 @@
-//! Subscriptions, by the clients that people use: what is committed is told to whoever may see it, on every server.
+//! Subscriptions, by the clients that people use: what is committed is told to whoever may see it,
+//! on every server.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The log of the program as operators read it, traces as their collector gets them, and the address that is for operators alone.
+//! The log of the program as operators read it, traces as their collector gets them, and the
+//! address that is for operators alone.
 
 use std::{
     process::{Child, Stdio},

@@ -27,7 +27,8 @@ const PAGE: u64 = 1_000;
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(2);
 
-/// Print the audit log of an organization, oldest entry first, as it stands now. The export itself is recorded in it.
+/// Print the audit log of an organization, oldest entry first, as it stands now. The export itself
+/// is recorded in it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// The organization's slug or id. One that has ended still has its log.

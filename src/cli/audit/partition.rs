@@ -8,8 +8,8 @@ use sqlx::PgConnection;
 use super::{Failure, Owner, complete};
 use crate::cli::say;
 
-/// Hold the audit log in a partition a month, and make those of the next months. Safe while servers run, and at any time again:
-/// call it every month, for example from cron.
+/// Hold the audit log in a partition a month, and make those of the next months. Safe while servers
+/// run, and at any time again: call it every month, for example from cron.
 #[derive(Debug, clap::Args)]
 pub(super) struct Partition {
     #[command(flatten)]

@@ -23,7 +23,8 @@ const BATCH: i64 = 10_000;
 const MOST_TRIES: u32 = 60;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Delete the entries of before a day, of all organizations, for good. Each organization's log says that it was done.
+/// Delete the entries of before a day, of all organizations, for good. Each organization's log says
+/// that it was done.
 #[derive(Debug, clap::Args)]
 pub(super) struct Prune {
     /// Entries from this day on are kept, for example 2026-01-01 (UTC).

@@ -14,7 +14,8 @@ use crate::{auth, clock::Clock, http::Person};
 
 const SQL: &str = include_str!("demo.sql");
 
-/// `(organization, name, role, subject)`, as in the SQL; the first letter of a name is that of the role.
+/// `(organization, name, role, subject)`, as in the SQL; the first letter of a name is that of the
+/// role.
 const PEOPLE: [(&str, &str, &str, &str); 8] = [
     ("acme", "Olivia", "owner", "acme-owner"),
     ("acme", "Adam", "admin", "acme-admin"),

@@ -40,7 +40,8 @@ pub(super) struct Dev {
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 4000)]
     port: u16,
 
-    /// The folder for data, kept between starts [default: /var/lib/tenantry for root, else ~/.local/share/tenantry]
+    /// The folder for data, kept between starts [default: /var/lib/tenantry for root, else
+    /// ~/.local/share/tenantry]
     #[arg(long, env = "TENANTRY_DATA_DIR", value_name = "TENANTRY_DATA_DIR")]
     data_dir: Option<PathBuf>,
 

@@ -1,5 +1,6 @@
-//! `tenantry tenant export`: one snapshot of an organization as JSON Lines: a header, a line for each row, a trailer with a
-//! checksum of each table, which tells a whole file from a part of one, and a signature over all of that.
+//! `tenantry tenant export`: one snapshot of an organization as JSON Lines: a header, a line for
+//! each row, a trailer with a checksum of each table, which tells a whole file from a part of one,
+//! and a signature over all of that.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -31,8 +32,9 @@ pub(super) const FORMAT: u32 = 2;
 pub(super) const OTHER_TABLES: [&str; 3] =
     ["auth.users", "auth.identities", "app.organization_slugs"];
 
-/// Write everything that an organization has, at one moment, into a file, for tenantry tenant import: rows of all its tables, the
-/// people that they name and how these sign in, and its slugs. The export is recorded in its audit log.
+/// Write everything that an organization has, at one moment, into a file, for tenantry tenant
+/// import: rows of all its tables, the people that they name and how these sign in, and its slugs.
+/// The export is recorded in its audit log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// The organization's slug or id.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::Failure;
 
-/// Held in common by commands that change rows of many organizations past their sessions, and alone by whoever changes where one
-/// lives.
+/// Held in common by commands that change rows of many organizations past their sessions, and alone
+/// by whoever changes where one lives.
 pub(in crate::cli) const MAINTENANCE_LOCK: &str = "hashtextextended('tenantry maintenance', 0)";
 
 const TRIES: u32 = 60;
@@ -39,7 +39,8 @@ pub(super) async fn patiently<C, T>(
     unreachable!("the loop ends by returning")
 }
 
-/// Waiting for a lock was given up, or somebody changed the same, took away what was referred to, or made room for what we bring.
+/// Waiting for a lock was given up, or somebody changed the same, took away what was referred to,
+/// or made room for what we bring.
 fn passes(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["55P03", "40P01", "40001", "23503", "23505"].contains(&&*code))
@@ -53,7 +54,8 @@ pub(super) async fn exclude_maintenance(connection: &mut PgConnection) -> Result
     Ok(())
 }
 
-/// The same, and nobody writes in the organization. Answers for how long those who came after us waited with us.
+/// The same, and nobody writes in the organization. Answers for how long those who came after us
+/// waited with us.
 pub(super) async fn exclude_writers(
     connection: &mut PgConnection,
     organization: Uuid,
@@ -89,7 +91,8 @@ pub(super) async fn become_mover(
     Err(Failure::new(format!("somebody else is moving {} now", organization.name)))
 }
 
-/// Waits until the transactions that run now, and that `condition` on `pg_locks l` and `pg_stat_activity a` describes, have ended.
+/// Waits until the transactions that run now, and that `condition` on `pg_locks l` and
+/// `pg_stat_activity a` describes, have ended.
 pub(super) async fn outlive(
     connection: &mut PgConnection,
     what: &str,

@@ -73,7 +73,8 @@ impl Organization {
         }
     }
 
-    /// A connection to the database in which it lives, if that is not the control database, and the organization as that one knows it.
+    /// A connection to the database in which it lives, if that is not the control database, and the
+    /// organization as that one knows it.
     pub(super) async fn at_home(
         &self,
         owner: &Owner,
@@ -163,7 +164,8 @@ pub(in crate::cli) fn audit_logs(in_schema: bool, organization: Uuid) -> String 
     }
 }
 
-/// The organizations of which there is a schema, whatever lies in it: their home, what is being made ready, or an old copy.
+/// The organizations of which there is a schema, whatever lies in it: their home, what is being
+/// made ready, or an old copy.
 pub(in crate::cli) async fn schemas(
     connection: &mut PgConnection,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
@@ -175,7 +177,8 @@ pub(in crate::cli) async fn schemas(
     .await
 }
 
-/// A connection to a database of organizations' own as its owner, to whom rows look as they do in the control database.
+/// A connection to a database of organizations' own as its owner, to whom rows look as they do in
+/// the control database.
 pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<PgConnection, Failure> {
     let failed = |error: Failure| Failure::new(format!("the database {name}: {error}"));
     let mut connection = owner.dedicated(name).await?;
@@ -189,7 +192,8 @@ pub(super) const SAME_TEXT: &str =
     "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1;
     SET bytea_output = 'hex'; SET client_connection_check_interval = '500ms'";
 
-/// Refuses a database of another version, and one whose owner's policies were tampered with: rows that they hide would be lost.
+/// Refuses a database of another version, and one whose owner's policies were tampered with: rows
+/// that they hide would be lost.
 pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), Failure> {
     let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
         .fetch_all(&mut *connection)

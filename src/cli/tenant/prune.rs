@@ -14,7 +14,8 @@ use crate::{
     clock::Clock,
 };
 
-/// Delete the copies that moves have left behind, once their time is over: call it every day, for example from cron.
+/// Delete the copies that moves have left behind, once their time is over: call it every day, for
+/// example from cron.
 #[derive(Debug, clap::Args)]
 pub(super) struct Prune {}
 

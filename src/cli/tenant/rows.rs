@@ -52,7 +52,8 @@ impl Rows {
         text(&self.columns, alias)
     }
 
-    /// The keys of the rows that changed: `$1` the organization, `$2` the numbers of the changes, or NULL for all.
+    /// The keys of the rows that changed: `$1` the organization, `$2` the numbers of the changes,
+    /// or NULL for all.
     pub(super) fn changed(&self) -> String {
         self.noted("($2::bigint[] IS NULL OR c.number = ANY($2))")
     }
@@ -72,7 +73,8 @@ impl Rows {
         )
     }
 
-    /// The keys as JSON of the rows that have changed since they were copied, as this transaction sees it.
+    /// The keys as JSON of the rows that have changed since they were copied, as this transaction
+    /// sees it.
     pub(super) async fn noted_keys(
         &self,
         connection: &mut PgConnection,
@@ -121,7 +123,8 @@ impl Rows {
         )
     }
 
-    /// The rows that the parameter has as an array of texts, each a whole row of a table that has the same columns.
+    /// The rows that the parameter has as an array of texts, each a whole row of a table that has
+    /// the same columns.
     pub(super) fn carried(&self, parameter: u8) -> String {
         let columns = self.columns.iter().map(|column| format!("(whole).{column}"));
         // Read once, not for each column: a sub-query with an offset is not dissolved.

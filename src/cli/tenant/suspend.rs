@@ -1,4 +1,5 @@
-//! `tenantry tenant suspend` and `resume`: in the placement of the organization, where the opening of each request reads it.
+//! `tenantry tenant suspend` and `resume`: in the placement of the organization, where the opening
+//! of each request reads it.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -14,7 +15,8 @@ use crate::{
     tenancy::Notices,
 };
 
-/// Suspend an organization: requests are refused from the next one on, subscriptions end. Owners can still read billing and pay.
+/// Suspend an organization: requests are refused from the next one on, subscriptions end. Owners
+/// can still read billing and pay.
 #[derive(Debug, clap::Args)]
 pub(super) struct Suspend {
     /// The organization's slug or id.
@@ -65,8 +67,9 @@ impl Resume {
     }
 }
 
-/// Changes the suspension where the organization lives and in the control database, which is asked where a session leads away from the
-/// organization. A command that was cut off between the two is simply run again. Answers whether anything has changed.
+/// Changes the suspension where the organization lives and in the control database, which is asked
+/// where a session leads away from the organization. A command that was cut off between the two is
+/// simply run again. Answers whether anything has changed.
 async fn set(
     owner: &Owner,
     control: &mut PgConnection,
@@ -107,7 +110,8 @@ async fn set(
     Ok(has_changed)
 }
 
-/// As every writer: the organization does not move, and what is written of it is noted where it is on its way.
+/// As every writer: the organization does not move, and what is written of it is noted where it is
+/// on its way.
 async fn hold(
     connection: &mut PgConnection,
     organization: &Organization,

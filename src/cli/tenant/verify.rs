@@ -13,7 +13,8 @@ use super::{
 };
 use crate::cli::{owner::Owner, say};
 
-/// Print a checksum for each table of an organization, and whether its schema or its database is as it should be. Exit 1 with a line for each fault.
+/// Print a checksum for each table of an organization, and whether its schema or its database is as
+/// it should be. Exit 1 with a line for each fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
     /// The organization's slug or id.

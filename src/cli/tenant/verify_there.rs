@@ -1,5 +1,6 @@
-//! What `tenantry tenant verify` has to say of an organization in a database of its own: whether the control database finds it there,
-//! and finds there what is in the directory, but for changes that are on their way.
+//! What `tenantry tenant verify` has to say of an organization in a database of its own: whether
+//! the control database finds it there, and finds there what is in the directory, but for changes
+//! that are on their way.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -21,7 +22,8 @@ pub(super) async fn check(
     there: &mut PgConnection,
     organization: &Organization,
 ) -> Result<Vec<String>, Failure> {
-    // For so long nobody brings the directory after, and who writes there waits for that: what is large comes behind it.
+    // For so long nobody brings the directory after, and who writes there waits for that: what is
+    // large comes behind it.
     there.execute(AssertSqlSafe(format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})"))).await?;
     let mut snapshot = there.begin().await?;
     snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;

@@ -1,5 +1,6 @@
-//! Forgets a person in all databases. Each has a transaction; they are committed together, that of the control database last, by which
-//! the person is found: what was cut off in between is simply done again.
+//! Forgets a person in all databases. Each has a transaction; they are committed together, that of
+//! the control database last, by which the person is found: what was cut off in between is simply
+//! done again.
 #![expect(clippy::disallowed_types, reason = "a person is in several organizations")]
 
 use std::collections::BTreeSet;

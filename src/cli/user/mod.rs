@@ -20,8 +20,8 @@ pub(super) struct User {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Forget a person for good, in all databases: identities, name and address, also in audit logs; memberships end. Refused to
-    /// the last owner of an organization.
+    /// Forget a person for good, in all databases: identities, name and address, also in audit
+    /// logs; memberships end. Refused to the last owner of an organization.
     Erase {
         /// The person's e-mail address or id.
         person: String,

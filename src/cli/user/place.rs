@@ -17,8 +17,8 @@ use crate::{
 /// What stands where a name stood.
 const ERASED: &str = "(erased)";
 
-/// What stands after `UPDATE` and the name of a log: $1 the person, $2 their addresses, $3 what stands there then, $4 and $5 since when
-/// and where.
+/// What stands after `UPDATE` and the name of a log: $1 the person, $2 their addresses, $3 what
+/// stands there then, $4 and $5 since when and where.
 const FORGET_ENTRIES: [&str; 3] = [
     "SET actor_name = $3, ip_address = NULL
      WHERE actor_id = $1 AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $2::text[] IS NOT NULL",
@@ -46,7 +46,8 @@ pub(super) struct Seat {
     pub(super) last_owner: bool,
 }
 
-/// From here on no organization changes its home; what is on its way notes what we change. Answers which have a schema.
+/// From here on no organization changes its home; what is on its way notes what we change. Answers
+/// which have a schema.
 pub(super) async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     sqlx::query(AssertSqlSafe(lock)).execute(&mut *connection).await?;
@@ -64,7 +65,8 @@ fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
     std::iter::once(audit_logs(false, Uuid::nil())).chain(own)
 }
 
-/// In the control database, where everybody is: by id, or by an address of the user or of one of their identities.
+/// In the control database, where everybody is: by id, or by an address of the user or of one of
+/// their identities.
 pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Person, Failure> {
     let found: Vec<(Uuid, Option<String>)> = sqlx::query_as(
         "SELECT id, email FROM auth.users u WHERE id::text = lower($1) OR email = lower($1)
@@ -115,8 +117,8 @@ pub(super) async fn add_addresses(
     Ok(())
 }
 
-/// From here on the person can neither join nor found an organization: memberships refer to the row. Nor is the person brought to a
-/// database of organizations' own.
+/// From here on the person can neither join nor found an organization: memberships refer to the
+/// row. Nor is the person brought to a database of organizations' own.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     person: &Person,
@@ -132,8 +134,8 @@ pub(super) async fn lock(
     Ok(())
 }
 
-/// The person's seats in organizations that live in this database, under the lock of each organization, in an order in which two such
-/// commands cannot block each other.
+/// The person's seats in organizations that live in this database, under the lock of each
+/// organization, in an order in which two such commands cannot block each other.
 pub(super) async fn lock_seats(
     connection: &mut PgConnection,
     person: Uuid,
@@ -205,8 +207,9 @@ pub(super) async fn record(
     Ok(())
 }
 
-/// Names and addresses go from the audit log; the id stays, so that what one person did can still be told from what others did.
-/// With a time and seats, only entries since then where they are. Answers when it began.
+/// Names and addresses go from the audit log; the id stays, so that what one person did can still
+/// be told from what others did. With a time and seats, only entries since then where they are.
+/// Answers when it began.
 pub(super) async fn forget_entries(
     connection: &mut PgConnection,
     person: &Person,
@@ -251,7 +254,8 @@ pub(super) async fn forget(
     Ok(())
 }
 
-/// From here on tokens of before lead to no new user. In the control database, where users are made.
+/// From here on tokens of before lead to no new user. In the control database, where users are
+/// made.
 pub(super) async fn bury(
     connection: &mut PgConnection,
     person: &Person,
@@ -268,8 +272,8 @@ pub(super) async fn bury(
     Ok(())
 }
 
-/// The organizations of the person that live in databases of organizations' own, as the control database knows: which, where, and since
-/// which move.
+/// The organizations of the person that live in databases of organizations' own, as the control
+/// database knows: which, where, and since which move.
 pub(super) async fn elsewhere(
     control: &mut PgConnection,
     person: &Person,

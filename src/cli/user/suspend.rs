@@ -1,5 +1,6 @@
-//! Suspends a user, or lets them in again: in the control database, then in each dedicated database that knows them. What was cut off
-//! in between is brought there by servers, or by the same command.
+//! Suspends a user, or lets them in again: in the control database, then in each dedicated database
+//! that knows them. What was cut off in between is brought there by servers, or by the same
+//! command.
 #![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use sqlx::{Connection, PgConnection};

@@ -1,5 +1,5 @@
-//! Being joined to another user's account: by an address that has changed hands, by another issuer that vouches for it, or
-//! unnoticed.
+//! Being joined to another user's account: by an address that has changed hands, by another issuer
+//! that vouches for it, or unnoticed.
 
 use futures_util::future::join;
 use serde_json::{Value, json};
@@ -186,7 +186,8 @@ async fn a_link_is_recorded_listed_and_can_be_undone() {
     assert_eq!(left["unlinkIdentity"]["viewer"]["identities"], json!([{ "subject": "one" }]));
     let unlinked = entry("user.identity_unlinked", email, "other", email);
     assert_eq!(recorded(&app).await, [linked, unlinked]);
-    // It is out with the next request: its older token makes a new user of it, who is a member of nothing.
+    // It is out with the next request: its older token makes a new user of it, who is a member of
+    // nothing.
     let now = viewer(&second).await;
     assert_ne!(now["id"], seen["id"]);
     let claims = json!({ "iss": "other", "sub": "two" });

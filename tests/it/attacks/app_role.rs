@@ -1,7 +1,8 @@
-//! SQL that runs in a request, in the role of requests: it reads and writes what the request's caller could,
-//! and no other tenant, and it becomes no other user.
+//! SQL that runs in a request, in the role of requests: it reads and writes what the request's
+//! caller could, and no other tenant, and it becomes no other user.
 //!
-//! Each test opens a session as a server does and then runs the SQL of an injection on the same connection.
+//! Each test opens a session as a server does and then runs the SQL of an injection on the same
+//! connection.
 
 mod audit;
 mod fallback;

@@ -1,4 +1,5 @@
-//! Clients that open connections and say nothing, to take every place from others and to make the server look dead.
+//! Clients that open connections and say nothing, to take every place from others and to make the
+//! server look dead.
 
 use std::net::SocketAddr;
 
@@ -37,7 +38,8 @@ async fn connect(app: &App, from: &str) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Sends a request and answers with the whole head and at least the beginning of the body of what comes back.
+/// Sends a request and answers with the whole head and at least the beginning of the body of what
+/// comes back.
 async fn ask(stream: &mut TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -5,7 +5,8 @@ use tenantry::tenancy::AccountLinking;
 
 use crate::support::{App, Settings, app::token_with};
 
-/// One of each kind: bidirectional controls, ignorable ones, blanks, and what belongs to other text.
+/// One of each kind: bidirectional controls, ignorable ones, blanks, and what belongs to other
+/// text.
 const UNSEEN: [char; 22] = [
     '\u{ad}',
     '\u{34f}',

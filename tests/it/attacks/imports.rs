@@ -14,7 +14,8 @@ use crate::{
 
 const WHO: &str = "{ viewer { id email memberships { slug role } } }";
 
-/// An export of acme, in which a chief executive is a member, after acme and its users were deleted.
+/// An export of acme, in which a chief executive is a member, after acme and its users were
+/// deleted.
 struct Backup {
     app: App,
     folder: tempfile::TempDir,

@@ -1,5 +1,5 @@
-//! An answer that is kept for an `Idempotency-Key` is given again to its caller alone, as long as the
-//! caller may do what it could do then; and asking for it again is not free.
+//! An answer that is kept for an `Idempotency-Key` is given again to its caller alone, as long as
+//! the caller may do what it could do then; and asking for it again is not free.
 
 use serde_json::{Value, json};
 

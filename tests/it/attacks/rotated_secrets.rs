@@ -1,4 +1,5 @@
-//! A secret that has leaked: it is replaced while servers run, and nothing that it made is refused meanwhile.
+//! A secret that has leaked: it is replaced while servers run, and nothing that it made is refused
+//! meanwhile.
 
 use serde_json::{Value, json};
 use tenantry::{mail::Mailer, tenancy::SecretKeys};

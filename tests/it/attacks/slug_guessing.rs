@@ -1,5 +1,5 @@
-//! Whether a slug is taken is said to a user who wants it, and not to one who tries many: a mutation
-//! that fails on purpose is an attempt as well.
+//! Whether a slug is taken is said to a user who wants it, and not to one who tries many: a
+//! mutation that fails on purpose is an attempt as well.
 
 use std::num::NonZeroU32;
 

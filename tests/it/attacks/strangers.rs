@@ -1,5 +1,5 @@
-//! Callers in no organization, and what costs the server without an organization to count it for: no
-//! number of them takes the service from members, or one of them from the others.
+//! Callers in no organization, and what costs the server without an organization to count it for:
+//! no number of them takes the service from members, or one of them from the others.
 
 use std::{num::NonZeroU32, time::Duration};
 

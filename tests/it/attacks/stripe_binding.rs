@@ -1,5 +1,5 @@
-//! Stripe's events and pages reach an organization only through a customer that tenantry created for
-//! it, whatever a payer writes into a payment link or a subscription.
+//! Stripe's events and pages reach an organization only through a customer that tenantry created
+//! for it, whatever a payer writes into a payment link or a subscription.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! A member subscribes a thousand times, to make the events of other organizations late, or to read what the plan does not pay for.
+//! A member subscribes a thousand times, to make the events of other organizations late, or to read
+//! what the plan does not pay for.
 
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -153,7 +154,8 @@ async fn another_organization_does_not_wait_for_a_queue_of_reads() {
     while app.database.value::<i64>(waiting).await == 0 {
         sleep(Duration::from_millis(20)).await;
     }
-    // Sixty reads of the attacker hang or wait for those that hang; the victim's is behind all of them.
+    // Sixty reads of the attacker hang or wait for those that hang; the victim's is behind all of
+    // them.
     let id = membership(&app, "globex-member").await;
     let change = format!(
         "mutation {{ updateMemberRole(input: {{ id: \"{id}\", role: VIEWER }}) {{ member {{ id }} }} }}"

@@ -26,7 +26,8 @@ struct Acme {
 }
 
 impl Acme {
-    /// In the shared tables, in a schema, in a database: none of the others where the run puts acme elsewhere.
+    /// In the shared tables, in a schema, in a database: none of the others where the run puts acme
+    /// elsewhere.
     async fn everywhere() -> Vec<Self> {
         let mut all = vec![Self { app: App::start().await, dedicated: None }];
         if placement::all_are_shared() {

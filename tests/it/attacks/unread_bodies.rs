@@ -1,4 +1,5 @@
-//! Bodies that are announced and never sent, or sent in a coding that may unfold to something large: refused before they are read.
+//! Bodies that are announced and never sent, or sent in a coding that may unfold to something
+//! large: refused before they are read.
 
 use std::net::SocketAddr;
 

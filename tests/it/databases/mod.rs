@@ -21,7 +21,8 @@ fn acme() -> Uuid {
     ACME.parse().unwrap()
 }
 
-/// A test's database, and one named `eu` in which acme lives; none where the run puts acme elsewhere.
+/// A test's database, and one named `eu` in which acme lives; none where the run puts acme
+/// elsewhere.
 pub async fn acme_in_eu() -> Option<(Database, Dedicated)> {
     if !all_are_shared() {
         return None;

@@ -1,4 +1,5 @@
-//! Requests find an organization in its own database, and what belongs to everybody in the control database.
+//! Requests find an organization in its own database, and what belongs to everybody in the control
+//! database.
 
 use std::time::Duration;
 
@@ -188,7 +189,8 @@ async fn people_are_known_as_they_are() {
     let Some((app, eu)) = served().await else { return };
     let invitation = invited(&app).await;
     guest(&app).query_with(ACCEPT, json!({ "token": invitation })).await.data();
-    // With another address, and later with another sign-in: each leads through the control database once.
+    // With another address, and later with another sign-in: each leads through the control database
+    // once.
     let moved = json!({ "sub": "new", "email": "nora@example.com", "email_verified": true });
     let client = app.client(Some("acme"), Some(token_with(&moved)));
     let email = "{ viewer { email } }";

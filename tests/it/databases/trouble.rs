@@ -1,4 +1,5 @@
-//! What goes wrong with a database of organizations' own is no other's trouble, and nothing is guessed.
+//! What goes wrong with a database of organizations' own is no other's trouble, and nothing is
+//! guessed.
 
 use std::time::Duration;
 

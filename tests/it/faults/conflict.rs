@@ -52,8 +52,8 @@ async fn a_change_that_is_always_in_the_way_is_refused_and_leaves_nothing() {
     assert_eq!(count(&app).await, (0, 0));
 }
 
-/// Both rows are held in the order that leads to a deadlock with a mutation that changes them in the other, and PostgreSQL looks
-/// for one on the mutation's behalf first.
+/// Both rows are held in the order that leads to a deadlock with a mutation that changes them in
+/// the other, and PostgreSQL looks for one on the mutation's behalf first.
 async fn deadlock(app: &App, first: &str, second: &str) -> PgConnection {
     let mut admin = app.database.connect_admin().await;
     admin.execute("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();

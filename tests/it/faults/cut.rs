@@ -1,4 +1,5 @@
-//! Connections to PostgreSQL end in the middle of anything: shot from the other side, cut on the way, cut around COMMIT.
+//! Connections to PostgreSQL end in the middle of anything: shot from the other side, cut on the
+//! way, cut around COMMIT.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// How long connections are cut in a short run.
 const SPELL: Duration = Duration::from_secs(2);
 
-/// What came of it, COMMITs that were lost (before they arrived, or their answers), and seconds to the first success and to all.
+/// What came of it, COMMITs that were lost (before they arrived, or their answers), and seconds to
+/// the first success and to all.
 struct Outcome {
     figures: Figures,
     lost_commits: (u32, u32),
@@ -88,7 +90,8 @@ async fn backends_are_shot(scenario: &str, until: Until) {
     figures.print(scenario, format_args!("{shot} backends shot, {}", since(again)));
 }
 
-/// Ends a backend of the app's every few milliseconds, until nobody wants that any more; says how many.
+/// Ends a backend of the app's every few milliseconds, until nobody wants that any more; says how
+/// many.
 async fn shoot(admin: PgConnectOptions, mut stopped: oneshot::Receiver<()>) -> i64 {
     use sqlx::Connection;
     let mut admin = PgConnection::connect_with(&admin).await.unwrap();

@@ -1,4 +1,5 @@
-//! The primary is lost, and its standby takes over: nothing that was acknowledged was on the primary alone.
+//! The primary is lost, and its standby takes over: nothing that was acknowledged was on the
+//! primary alone.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,8 @@ async fn one_standby_after_another_takes_over_with_every_acknowledged_write() {
     primaries_are_lost("failover, long", Until::long()).await;
 }
 
-/// The machine is gone without a word: connections to it are silent for ever, and only new ones lead to the new primary.
+/// The machine is gone without a word: connections to it are silent for ever, and only new ones
+/// lead to the new primary.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_to_a_primary_that_fell_silent_are_given_up_together() {
     let mut primary = Cluster::start(&[]);

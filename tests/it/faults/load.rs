@@ -1,4 +1,5 @@
-//! Clients of several tenants that write and read without a pause, and the book that they keep of what they were told.
+//! Clients of several tenants that write and read without a pause, and the book that they keep of
+//! what they were told.
 
 use std::{
     collections::HashMap,
@@ -128,7 +129,8 @@ impl Load {
         self.clients.spawn(client.go_on(writes, self.stop.subscribe()));
     }
 
-    /// Waits until every client was answered as it wished since `then`, and says after how long the first one and the last one were.
+    /// Waits until every client was answered as it wished since `then`, and says after how long the
+    /// first one and the last one were.
     pub async fn recovers_from(&self, then: Instant, within: Duration) -> (f64, f64) {
         let mut first = None;
         loop {

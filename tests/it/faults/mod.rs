@@ -1,6 +1,8 @@
-//! Faults under load: PostgreSQL is stopped, killed, cut off, filled up and replaced, and the server itself is stopped, while clients
-//! of several tenants write and read. Each has a cluster of its own and the program as it is shipped, and holds afterwards what
-//! clients were told against what the database has. The long variants: `cargo test -- --ignored faults`, for `FAULT_SECONDS` each.
+//! Faults under load: PostgreSQL is stopped, killed, cut off, filled up and replaced, and the
+//! server itself is stopped, while clients of several tenants write and read. Each has a cluster of
+//! its own and the program as it is shipped, and holds afterwards what clients were told against
+//! what the database has. The long variants: `cargo test -- --ignored faults`, for `FAULT_SECONDS`
+//! each.
 
 mod conflict;
 mod cut;

@@ -59,7 +59,8 @@ impl Away {
         self.command(cluster, &["tenant", "move", "acme", "--to", to, "--drop-source"])
     }
 
-    /// Moves it, whatever an earlier attempt left behind: it lives there, with all that belongs to it, and nowhere else.
+    /// Moves it, whatever an earlier attempt left behind: it lives there, with all that belongs to
+    /// it, and nowhere else.
     async fn moved(self, cluster: &Cluster, to: &str) -> Duration {
         let begun = Instant::now();
         succeeds(self.moving(cluster, to)).await;

@@ -1,4 +1,5 @@
-//! PgBouncer in transaction mode: many clients on two connections to PostgreSQL, and nobody sees anybody else's.
+//! PgBouncer in transaction mode: many clients on two connections to PostgreSQL, and nobody sees
+//! anybody else's.
 
 use std::{
     sync::{
@@ -27,7 +28,8 @@ const PACE: Pace = Pace { writers: 6, readers: 4, patience: Duration::from_secs(
 #[derive(Default)]
 struct Told {
     events: AtomicU32,
-    /// Subscriptions that ended because changes came faster than they were told, as the API says they may.
+    /// Subscriptions that ended because changes came faster than they were told, as the API says
+    /// they may.
     ended: AtomicU32,
 }
 

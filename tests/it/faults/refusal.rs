@@ -1,5 +1,5 @@
-//! PostgreSQL takes no changes, because somebody has said so, because it is a standby, or because its disk is full: changes are
-//! refused in so many words, and reading goes on.
+//! PostgreSQL takes no changes, because somebody has said so, because it is a standby, or because
+//! its disk is full: changes are refused in so many words, and reading goes on.
 
 use std::{
     path::Path,

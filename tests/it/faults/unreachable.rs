@@ -1,4 +1,5 @@
-//! The network to PostgreSQL fails and returns: nobody waits longer than their time, and the probes tell.
+//! The network to PostgreSQL fails and returns: nobody waits longer than their time, and the probes
+//! tell.
 
 use std::{
     sync::Arc,

@@ -63,8 +63,9 @@ pub fn say(what: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "faults: {what}");
 }
 
-/// Every acknowledged write is there once with exactly one entry in the log, every refused one is not, every unknown one is there
-/// as a whole or not at all; nothing else is there, and everything is where it belongs.
+/// Every acknowledged write is there once with exactly one entry in the log, every refused one is
+/// not, every unknown one is there as a whole or not at all; nothing else is there, and everything
+/// is where it belongs.
 pub async fn verify(cluster: &Cluster, book: &Arc<Book>) -> Figures {
     let wrong = book.wrong.lock().unwrap().clone();
     assert!(wrong.is_empty(), "{} wrong answers, the first: {}", wrong.len(), wrong[0]);
@@ -111,7 +112,8 @@ pub async fn verify(cluster: &Cluster, book: &Arc<Book>) -> Figures {
     }
 }
 
-/// What the load has made, of one moment: names of its projects hold a hyphen, those of the demo none.
+/// What the load has made, of one moment: names of its projects hold a hyphen, those of the demo
+/// none.
 async fn rows(cluster: &Cluster) -> (Rows, Rows) {
     let mut connection = cluster.connect_admin().await;
     let mut snapshot = connection.begin().await.unwrap();

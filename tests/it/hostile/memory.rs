@@ -1,4 +1,5 @@
-//! The memory of the program itself, as a process, while many send the worst at once, and after they have filled what it remembers.
+//! The memory of the program itself, as a process, while many send the worst at once, and after
+//! they have filled what it remembers.
 
 use std::{
     process::Stdio,
@@ -23,8 +24,9 @@ use crate::{
 const CLIENTS: usize = 200;
 pub const MIB: u64 = 1024 * 1024;
 
-/// For each client that sends at the same time: its body of a mebibyte as it arrives, in a buffer that may be twice as large, as
-/// JSON and as a document; and the most that 20,000 values of variables come to while they wait for a turn.
+/// For each client that sends at the same time: its body of a mebibyte as it arrives, in a buffer
+/// that may be twice as large, as JSON and as a document; and the most that 20,000 values of
+/// variables come to while they wait for a turn.
 const MOST_OF_A_CLIENT: u64 = 6 * MIB;
 
 /// What the caches of operations and of persisted queries may come to.

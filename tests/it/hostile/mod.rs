@@ -1,5 +1,6 @@
-//! Clients that mean harm: documents, bytes, sockets and tokens that no program of good will sends. Whatever they do, they
-//! get a clear answer at once or lose their connection, and everybody else is served.
+//! Clients that mean harm: documents, bytes, sockets and tokens that no program of good will sends.
+//! Whatever they do, they get a clear answer at once or lose their connection, and everybody else
+//! is served.
 
 mod attempts;
 mod bodies;

@@ -1,4 +1,5 @@
-//! Every hostile document and body: a clear answer, at once, without a transaction, and nothing of it is repeated at length.
+//! Every hostile document and body: a clear answer, at once, without a transaction, and nothing of
+//! it is repeated at length.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! Clients that take their time, or take places: each is cut when its time is up, and the others do not notice.
+//! Clients that take their time, or take places: each is cut when its time is up, and the others do
+//! not notice.
 
 use std::time::{Duration, Instant};
 
@@ -157,7 +158,8 @@ async fn a_flood_of_connections_is_served_though_silent_ones_have_all_places() {
         .map(|_| {
             let client = app.client(Some("acme"), Some(app::token("acme-owner")));
             let query = serde_json::json!({ "query": "{ viewer { id } }" });
-            // There may be no place at all while the others are served, and idle connections are closed for others.
+            // There may be no place at all while the others are served, and idle connections are
+            // closed for others.
             tokio::spawn(async move {
                 let ask = || client.post().json(&query).send();
                 while !ask().await.is_ok_and(|answer| answer.status() == 200) {

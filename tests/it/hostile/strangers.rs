@@ -1,5 +1,6 @@
-//! Somebody who is no member: an organization that exists and one that does not are told apart by nothing, however often and
-//! however many at once somebody asks, and whatever the members do meanwhile.
+//! Somebody who is no member: an organization that exists and one that does not are told apart by
+//! nothing, however often and however many at once somebody asks, and whatever the members do
+//! meanwhile.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +21,8 @@ fn token(subject: &str, organization: &Value) -> String {
     token_with(&json!({ "sub": subject, "org": organization }))
 }
 
-/// What names an organization that exists, in the path and in the claim, and the same for one that does not.
+/// What names an organization that exists, in the path and in the claim, and the same for one that
+/// does not.
 fn pairs() -> Vec<[(String, Value); 2]> {
     let slugs = [
         ["acme", "nowhere"],
@@ -79,7 +81,8 @@ async fn what_exists_and_what_does_not_get_the_same_answer_on_every_way() {
     let mut different = Vec::new();
     for subject in ["nobody-known", "globex-owner"] {
         for [(path, claim), (other_path, other_claim)] in pairs() {
-            // A claim of the organization in the path is no contradiction: that is what it says, not what exists.
+            // A claim of the organization in the path is no contradiction: that is what it says,
+            // not what exists.
             let named = |path: &str, claim: &Value| {
                 claim.as_str().is_some_and(|claim| path == format!("/org/{claim}"))
             };

@@ -1,4 +1,5 @@
-//! Tokens that no issuer would sign, and some that nobody did: each is refused alike, over every way.
+//! Tokens that no issuer would sign, and some that nobody did: each is refused alike, over every
+//! way.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};

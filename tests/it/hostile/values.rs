@@ -1,4 +1,5 @@
-//! Values that fit their types and mean nothing: control characters, half texts, times beyond all calendars.
+//! Values that fit their types and mean nothing: control characters, half texts, times beyond all
+//! calendars.
 
 use serde_json::{Value, json};
 

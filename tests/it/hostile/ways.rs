@@ -1,4 +1,5 @@
-//! All ways to the API, each tried as somebody: what became of it, without what differs between any two requests.
+//! All ways to the API, each tried as somebody: what became of it, without what differs between any
+//! two requests.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Malformed HTTP/1.1 over plain sockets: each is refused or cut, none is taken for two requests, and others are served.
+//! Malformed HTTP/1.1 over plain sockets: each is refused or cut, none is taken for two requests,
+//! and others are served.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -189,7 +190,8 @@ async fn no_bytes_are_one_request_to_some_and_two_to_others() {
         let told = told.unwrap_or_else(|| panic!("{name}: the connection is kept"));
         assert_eq!(statuses(&told), [400], "{name}: {told}");
     }
-    // RFC 9112, section 6.3: with both, the coding counts, and the connection ends after the answer.
+    // RFC 9112, section 6.3: with both, the coding counts, and the connection ends after the
+    // answer.
     let both = format!("{JSON}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
     let chunked = format!("{length:x}\r\n{QUERY}\r\n0\r\n\r\n{hidden}");
     let told = exchange(address, post(&both, &chunked).as_bytes()).await.unwrap();

@@ -1,5 +1,5 @@
-//! The functions that run with their owner's rights, each called about another tenant: what it tells and what it changes. A new
-//! one fails here until somebody has decided.
+//! The functions that run with their owner's rights, each called about another tenant: what it
+//! tells and what it changes. A new one fails here until somebody has decided.
 
 use sqlx::{AssertSqlSafe, Row};
 

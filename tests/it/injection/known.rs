@@ -1,4 +1,5 @@
-//! What PostgreSQL cannot stop, once somebody runs their own SQL: documented here, so that nobody counts on it.
+//! What PostgreSQL cannot stop, once somebody runs their own SQL: documented here, so that nobody
+//! counts on it.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,8 @@ async fn known_limit_connections_of_the_same_role_can_be_ended() {
 async fn known_limit_the_role_s_own_password_and_settings_can_be_changed() {
     let database = Database::create().await;
     let mut injection = Injection::fresh(&database).await;
-    // Taken back each time: the role is the whole cluster's, and others may be changing it at this moment.
+    // Taken back each time: the role is the whole cluster's, and others may be changing it at this
+    // moment.
     for sql in ["ALTER ROLE tenantry_app PASSWORD 'x'", "ALTER ROLE tenantry_app RESET ALL"] {
         let outcome = injection.attempt(sql).await;
         let disturbed = |error: &(String, String)| error.1.contains("concurrently updated");

@@ -1,5 +1,6 @@
-//! What whoever can run any SQL as the app's role could do, and could not: attacks in plain SQL, on a fresh connection and in
-//! another tenant's transaction. The names of the tests are the documentation.
+//! What whoever can run any SQL as the app's role could do, and could not: attacks in plain SQL, on
+//! a fresh connection and in another tenant's transaction. The names of the tests are the
+//! documentation.
 
 mod doors;
 mod known;

@@ -34,7 +34,8 @@ async fn a_condition_that_raises_what_it_sees_sees_no_foreign_row() {
             panic!("{sql} raises nothing: it would show nothing either way");
         };
         says_nothing_foreign(&said);
-        // With no row of one's own there is nothing to raise, so that foreign rows were not looked at first.
+        // With no row of one's own there is nothing to raise, so that foreign rows were not looked
+        // at first.
         in_acme.run("DELETE FROM projects").await;
         assert!(in_acme.attempt(sql).await.is_ok(), "{sql}");
         let mut fresh = Injection::fresh(&database).await;
@@ -115,7 +116,8 @@ async fn a_key_that_is_taken_is_all_that_a_violation_tells() {
     ];
     for sql in taken {
         let (code, said) = injection.attempt(&sql).await.unwrap_err();
-        // That there is one with this slug is told; which values it has is not, not even the one that was sent.
+        // That there is one with this slug is told; which values it has is not, not even the one
+        // that was sent.
         assert_eq!(code, "23505");
         says_nothing_foreign(&said);
     }

@@ -183,7 +183,8 @@ async fn nobody_else_is_become() {
                 "SELECT * FROM pg_user_mapping",
             ])
             .await;
-        // A tenant as the default of later connections would be one that every request without any stood in.
+        // A tenant as the default of later connections would be one that every request without any
+        // stood in.
         let stay = format!(
             "ALTER ROLE tenantry_app IN DATABASE {} SET app.current_org_id = '{GLOBEX}'",
             database.name
@@ -254,7 +255,8 @@ async fn no_function_of_one_s_own_comes_before_the_server_s() {
         let creatable = "SELECT string_agg(nspname, ' ') FROM pg_namespace
                          WHERE has_schema_privilege(oid, 'CREATE') OR has_database_privilege(current_database(), 'TEMPORARY')";
         assert_eq!(injection.text(creatable).await, None, "schemas that the role may create in");
-        // Where names are looked for is up to the session, but not inside of the functions with their owner's rights.
+        // Where names are looked for is up to the session, but not inside of the functions with
+        // their owner's rights.
         injection.run("SET LOCAL search_path = pg_temp, public").await;
         let found = injection.text("SELECT count(*)::text FROM auth.viewer_memberships()").await;
         assert_eq!(found.as_deref(), Some(if injection.told == "fresh" { "0" } else { "1" }));

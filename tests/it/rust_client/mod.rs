@@ -1,4 +1,5 @@
-//! A client in Rust, whose types `graphql_client` makes from the committed schema when the tests are compiled.
+//! A client in Rust, whose types `graphql_client` makes from the committed schema when the tests
+//! are compiled.
 
 use chrono::Utc;
 use graphql_client::{GraphQLQuery, QueryBody, Response};

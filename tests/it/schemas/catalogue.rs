@@ -10,7 +10,8 @@ use sqlx::types::Uuid;
 use super::{FIRST, house, of_step, organization, up_to};
 use crate::support::database::Database;
 
-/// Everything that PostgreSQL knows of the tables of a schema, a line each; the same for two organizations whose tables are the same.
+/// Everything that PostgreSQL knows of the tables of a schema, a line each; the same for two
+/// organizations whose tables are the same.
 async fn described(database: &Database, organization: Uuid) -> Vec<String> {
     let schema = schema_of(organization);
     let mut connection = database.connect_admin().await;

@@ -1,4 +1,5 @@
-//! The schemas of organizations through migrations: whatever step they were made at, they become like those that are made today.
+//! The schemas of organizations through migrations: whatever step they were made at, they become
+//! like those that are made today.
 
 mod catalogue;
 mod many;

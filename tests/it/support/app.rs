@@ -290,7 +290,8 @@ pub fn token_with(claims: &Value) -> String {
     auth::sign(SECRET, &all).unwrap()
 }
 
-/// Seconds, of which each call has more than the one before: a token is newer than what was written before it.
+/// Seconds, of which each call has more than the one before: a token is newer than what was written
+/// before it.
 #[expect(clippy::cast_precision_loss, reason = "microseconds of this century fit a double")]
 pub fn now() -> f64 {
     Utc::now().timestamp_micros() as f64 / 1_000_000.0

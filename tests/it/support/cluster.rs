@@ -1,5 +1,6 @@
-//! A PostgreSQL of the test's own, which may be stopped, killed and copied: as durable as it comes, unlike the one that the other
-//! tests share. Each begins as a copy of one template with several tenants.
+//! A PostgreSQL of the test's own, which may be stopped, killed and copied: as durable as it comes,
+//! unlike the one that the other tests share. Each begins as a copy of one template with several
+//! tenants.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,5 @@
-//! One PostgreSQL for the whole run, and a migrated database with the demo's rows cloned for each test.
+//! One PostgreSQL for the whole run, and a migrated database with the demo's rows cloned for each
+//! test.
 
 use std::{
     sync::{
@@ -148,7 +149,8 @@ impl Database {
         self.connect_admin().await.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 
-    /// As [`value`](Self::value), but of exactly the tables that the query names, whoever lives elsewhere.
+    /// As [`value`](Self::value), but of exactly the tables that the query names, whoever lives
+    /// elsewhere.
     pub async fn exactly<T>(&self, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -157,7 +159,8 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
     }
 
-    /// The only value of a query as the superuser, who meets the rows of all organizations in the shared tables.
+    /// The only value of a query as the superuser, who meets the rows of all organizations in the
+    /// shared tables.
     pub async fn value<T>(&self, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -169,8 +172,9 @@ impl Database {
         if self.is_demo { placement::everywhere(sql) } else { sql.to_owned() }
     }
 
-    /// A digest of every row of every table: equal before and after means that nothing changed. Without the usage, which counts
-    /// calls, whatever they do, and without the keys that servers register.
+    /// A digest of every row of every table: equal before and after means that nothing changed.
+    /// Without the usage, which counts calls, whatever they do, and without the keys that servers
+    /// register.
     pub async fn fingerprint(&self) -> Vec<(String, String)> {
         let mut digests = self.digests().await;
         if let Some(eu) = self.eu() {
@@ -236,7 +240,8 @@ fn url_encode(text: &str) -> String {
         .collect()
 }
 
-/// Starts on a thread that lives as long as the process: PostgreSQL ends with the thread that started it.
+/// Starts on a thread that lives as long as the process: PostgreSQL ends with the thread that
+/// started it.
 fn start() -> Server {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {
@@ -260,8 +265,8 @@ fn start() -> Server {
     Server { admin }
 }
 
-/// This process never comes to clearing up after itself, so it does after its predecessors: a folder whose
-/// lock nobody holds is one of a run that has ended.
+/// This process never comes to clearing up after itself, so it does after its predecessors: a
+/// folder whose lock nobody holds is one of a run that has ended.
 pub(super) fn remove_leftovers() {
     for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok) {
         let ended = || {

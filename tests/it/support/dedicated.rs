@@ -1,4 +1,5 @@
-//! Databases of organizations' own, beside the one of a test: made from a template, and organizations put there at rest.
+//! Databases of organizations' own, beside the one of a test: made from a template, and
+//! organizations put there at rest.
 
 use std::sync::OnceLock;
 
@@ -36,7 +37,8 @@ impl Dedicated {
 }
 
 impl Database {
-    /// Another database, migrated and dedicated as `name`, with this one's catalogue and nobody in it.
+    /// Another database, migrated and dedicated as `name`, with this one's catalogue and nobody in
+    /// it.
     pub async fn dedicated(&self, name: &str) -> Dedicated {
         let admin = self.maintenance();
         tokio::task::spawn_blocking(|| MADE.get_or_init(|| make_template(admin))).await.unwrap();
@@ -45,7 +47,8 @@ impl Database {
         Dedicated { name: name.to_owned(), database }
     }
 
-    /// Puts an organization that lives in the shared tables into another database, as if it had moved there: at rest, known to both.
+    /// Puts an organization that lives in the shared tables into another database, as if it had
+    /// moved there: at rest, known to both.
     pub async fn settle(&self, organization: Uuid, there: &Dedicated) {
         let mut control = self.connect_admin().await;
         settle(&mut control, &mut there.database.connect_admin().await, &there.name, organization)
@@ -69,8 +72,8 @@ pub(super) async fn make(admin: &PgConnectOptions, name: &str) {
     migration::migrate(admin.clone().database(name), None).await.unwrap();
 }
 
-/// A migrated database is one of organizations' own from now on, with the catalogue of the control database. Both connections are the
-/// superuser's.
+/// A migrated database is one of organizations' own from now on, with the catalogue of the control
+/// database. Both connections are the superuser's.
 pub(super) async fn open(control: &mut PgConnection, there: &mut PgConnection, name: &str) {
     dedicated::dedicate(there, name).await.unwrap();
     dedicated::bring_catalogue(control, there).await.unwrap();

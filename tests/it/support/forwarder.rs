@@ -1,5 +1,5 @@
-//! A network between the server and PostgreSQL that can be made to fail: it falls silent, refuses, cuts, or loses the answer to a
-//! COMMIT.
+//! A network between the server and PostgreSQL that can be made to fail: it falls silent, refuses,
+//! cuts, or loses the answer to a COMMIT.
 
 use std::{
     net::SocketAddr,
@@ -29,7 +29,8 @@ pub enum Network {
     Refusing,
     /// Cuts a connection at one of so many answers, in the middle of it.
     Ragged(u32),
-    /// Cuts a connection at one of so many COMMITs: before PostgreSQL has it, or after PostgreSQL has answered.
+    /// Cuts a connection at one of so many COMMITs: before PostgreSQL has it, or after PostgreSQL
+    /// has answered.
     LosingCommits(u32),
 }
 
@@ -74,8 +75,8 @@ impl Forwarder {
         self.network.send_replace(network);
     }
 
-    /// Every connection that exists falls silent for ever, as if the machine behind it were gone without a word; new ones are
-    /// carried.
+    /// Every connection that exists falls silent for ever, as if the machine behind it were gone
+    /// without a word; new ones are carried.
     pub fn freeze(&self) {
         self.shared.frozen.send_modify(|frozen| *frozen += 1);
     }
@@ -204,7 +205,8 @@ impl Line {
         }
         server.write_all(bytes).await?;
         let mut answer = vec![0; 16 * 1024];
-        // PostgreSQL has answered, so it has committed; a moment longer, and its answer is all there.
+        // PostgreSQL has answered, so it has committed; a moment longer, and its answer is all
+        // there.
         ended(server.read(&mut answer).await?)?;
         tokio::time::sleep(Duration::from_millis(5)).await;
         unanswered.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Processes that end with this one, however it ends: the kernel tells them when the *thread* that started them is gone, so one
-//! thread starts them all and lives as long as the process.
+//! Processes that end with this one, however it ends: the kernel tells them when the *thread* that
+//! started them is gone, so one thread starts them all and lives as long as the process.
 
 use std::{
     process::{Child, Command},

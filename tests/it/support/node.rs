@@ -1,4 +1,5 @@
-//! Counterparts from npm, installed once beside the build, so that the tree stays as it was checked out.
+//! Counterparts from npm, installed once beside the build, so that the tree stays as it was checked
+//! out.
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,5 +1,5 @@
-//! Where the demo's organizations live: in the shared tables, or (with `TENANTRY_TEST_PLACEMENT`) elsewhere, so that any test can be
-//! run in any placement.
+//! Where the demo's organizations live: in the shared tables, or (with `TENANTRY_TEST_PLACEMENT`)
+//! elsewhere, so that any test can be run in any placement.
 
 #[path = "../../../benches/load/house.rs"]
 mod house;
@@ -71,8 +71,8 @@ pub async fn unhouse(connection: &mut PgConnection, organization: Uuid) {
     connection.execute("COMMIT").await.unwrap();
 }
 
-/// Makes the template of the database `eu`, puts there who lives there in this run, and makes its tables known to the control database
-/// as `eu.…`. The connection is the superuser's.
+/// Makes the template of the database `eu`, puts there who lives there in this run, and makes its
+/// tables known to the control database as `eu.…`. The connection is the superuser's.
 pub async fn settle(control: &mut PgConnection, eu: PgConnectOptions) {
     let mut there = PgConnection::connect_with(&eu).await.unwrap();
     dedicated::open(control, &mut there, EU).await;
@@ -110,7 +110,8 @@ pub async fn lead(control: &mut PgConnection, eu: &str) {
     control.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-/// Makes the views in which tests meet all rows, wherever they live. The connection is the superuser's.
+/// Makes the views in which tests meet all rows, wherever they live. The connection is the
+/// superuser's.
 pub async fn show_everywhere(connection: &mut PgConnection) {
     connection.execute(include_str!("everywhere.sql")).await.unwrap();
     for table in &TABLES {

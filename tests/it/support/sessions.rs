@@ -1,18 +1,20 @@
-//! Sessions for tests that speak SQL: opened as a server opens them, with a proof, or set by the superuser.
+//! Sessions for tests that speak SQL: opened as a server opens them, with a proof, or set by the
+//! superuser.
 
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::database::Database;
 
-/// A key of servers as the database keeps it, of 32 zero bytes, and the code that it makes of a message.
+/// A key of servers as the database keeps it, of 32 zero bytes, and the code that it makes of a
+/// message.
 const KEY: &str = "INSERT INTO auth.proof_keys (inner_block, outer_block)
     VALUES (decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'))
     ON CONFLICT DO NOTHING";
 const CODE: &str = "encode(sha256(decode(repeat('5c', 64), 'hex') || sha256(decode(repeat('36', 64), 'hex') || convert_to(message, 'UTF8'))), 'hex')";
 
 impl Database {
-    /// The arguments with which a server would open a request of a caller at an organization's address, so
-    /// many seconds ago.
+    /// The arguments with which a server would open a request of a caller at an organization's
+    /// address, so many seconds ago.
     pub async fn proven(&self, subject: &str, slug: &str, age: i64) -> String {
         let mut admin = self.connect_admin().await;
         admin.execute(KEY).await.unwrap();
@@ -33,8 +35,8 @@ impl Database {
     }
 }
 
-/// Continues a transaction of the superuser in the role of requests, in the session of an organization or
-/// a user, or of none. Both end with the transaction.
+/// Continues a transaction of the superuser in the role of requests, in the session of an
+/// organization or a user, or of none. Both end with the transaction.
 pub async fn act(connection: &mut PgConnection, organization: Option<&str>, user: Option<&str>) {
     let quoted = |id: Option<&str>| id.map_or_else(|| "NULL".to_owned(), |id| format!("'{id}'"));
     let (organization, user) = (quoted(organization), quoted(user));

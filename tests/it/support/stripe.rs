@@ -1,4 +1,5 @@
-//! A counterpart that answers like Stripe's API, remembers what it was asked, and fails when told to.
+//! A counterpart that answers like Stripe's API, remembers what it was asked, and fails when told
+//! to.
 
 use std::{
     collections::HashMap,

@@ -63,8 +63,8 @@ impl Socket {
         }
     }
 
-    /// Waits until all that was sent before was taken: the answer to a query comes after what the server had to say of it.
-    /// Answers with the messages that came meanwhile.
+    /// Waits until all that was sent before was taken: the answer to a query comes after what the
+    /// server had to say of it. Answers with the messages that came meanwhile.
     pub async fn settle(&mut self) -> Vec<Value> {
         self.subscribe("settle", "{ __typename }").await;
         let mut before = Vec::new();

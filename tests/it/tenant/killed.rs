@@ -1,4 +1,5 @@
-//! Moves that are killed: there is one home at any time, and whoever comes after goes on or calls the move off.
+//! Moves that are killed: there is one home at any time, and whoever comes after goes on or calls
+//! the move off.
 
 use std::time::{Duration, Instant};
 

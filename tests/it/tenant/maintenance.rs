@@ -1,4 +1,5 @@
-//! What operators do with people and audit logs reaches organizations wherever they live, and whatever is copied meanwhile.
+//! What operators do with people and audit logs reaches organizations wherever they live, and
+//! whatever is copied meanwhile.
 
 use super::{ACME, SCHEMA, command, done, log_entries, prepared, refused, start, verified};
 

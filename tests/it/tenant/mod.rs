@@ -1,6 +1,8 @@
-//! `tenantry tenant`: organizations are moved, verified, exported and brought back, by the real program, while people work.
+//! `tenantry tenant`: organizations are moved, verified, exported and brought back, by the real
+//! program, while people work.
 //!
-//! These tests begin in the shared tables, so they have nothing to say where others live elsewhere from the beginning.
+//! These tests begin in the shared tables, so they have nothing to say where others live elsewhere
+//! from the beginning.
 
 mod killed;
 mod large;
@@ -23,7 +25,8 @@ pub const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 pub const SECRET_KEY: &str = "a secret key for tests with thirty-two bytes or more";
 pub const SCHEMA: &str = "org_0000000000004000800000000000000a";
 
-/// A server that many may ask at once, and plans that end no test; none where acme lives elsewhere from the beginning.
+/// A server that many may ask at once, and plans that end no test; none where acme lives elsewhere
+/// from the beginning.
 pub async fn start() -> Option<App> {
     if !placement::all_are_shared() {
         return None;

@@ -1,4 +1,5 @@
-//! Clients who write in acme without a pause, and the book that they keep of what they were told is done.
+//! Clients who write in acme without a pause, and the book that they keep of what they were told is
+//! done.
 
 use std::{
     collections::BTreeMap,

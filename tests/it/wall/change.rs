@@ -1,4 +1,5 @@
-//! Mutations in the predicted part: tried, held against the model's objections, and taken over into the model.
+//! Mutations in the predicted part: tried, held against the model's objections, and taken over into
+//! the model.
 
 use std::sync::Arc;
 
@@ -173,7 +174,8 @@ impl Wall {
         (token.map_or("no token".to_owned(), |(_, token)| token.clone()), anybody)
     }
 
-    /// What concerns more than one organization: founding, ending, and taking a slug. Everybody else waits.
+    /// What concerns more than one organization: founding, ending, and taking a slug. Everybody
+    /// else waits.
     pub async fn change_the_globe(&self, number: usize, rng: &mut Rng) {
         let mut globe = self.globe.write().await;
         let mut living = 0;

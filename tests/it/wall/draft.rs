@@ -1,4 +1,5 @@
-//! Who tries what, and from where: random, with ids of other organizations in every place where an id can stand.
+//! Who tries what, and from where: random, with ids of other organizations in every place where an
+//! id can stand.
 
 use std::sync::Mutex;
 
@@ -217,7 +218,8 @@ impl Draft<'_> {
         }
     }
 
-    /// The document of a mutation, which asks for much of what it changed, and at times for anything else after that.
+    /// The document of a mutation, which asks for much of what it changed, and at times for
+    /// anything else after that.
     pub fn document(&mut self, name: &str) -> String {
         let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
         if name == "deleteOrganization" {

@@ -1,8 +1,10 @@
-//! The wall between tenants, attacked at random: thousands of operations over the whole schema, by people of many organizations,
-//! with each other's ids, at the same time. Every answer is scanned for what belongs to others, every outcome predicted by a
-//! small model, and at the end the database must say what the model says.
+//! The wall between tenants, attacked at random: thousands of operations over the whole schema, by
+//! people of many organizations, with each other's ids, at the same time. Every answer is scanned
+//! for what belongs to others, every outcome predicted by a small model, and at the end the
+//! database must say what the model says.
 //!
-//! `WALL_SEED` repeats a run as far as eight clients at once can be repeated, `WALL_OPERATIONS` sets its length.
+//! `WALL_SEED` repeats a run as far as eight clients at once can be repeated, `WALL_OPERATIONS`
+//! sets its length.
 
 mod change;
 mod draft;
@@ -191,7 +193,8 @@ async fn run<F: Future<Output = ()> + Send + 'static>(
 async fn attack(operations: usize) {
     let start = Instant::now();
     let wall = Arc::new(Wall::build(setting("WALL_SEED", fastrand::u64(..))).await);
-    // First everything is predicted: what changes an organization waits for what else happens in it.
+    // First everything is predicted: what changes an organization waits for what else happens in
+    // it.
     run(&wall, operations * 7 / 10, |wall, number| async move { wall.step(number).await }).await;
     let mut organizations = Vec::new();
     for organization in &wall.globe.read().await.organizations {

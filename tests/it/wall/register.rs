@@ -1,4 +1,5 @@
-//! To whom everything belongs: each id, each text with a tag, and who has been where at what time. An answer is held against it.
+//! To whom everything belongs: each id, each text with a tag, and who has been where at what time.
+//! An answer is held against it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -58,7 +59,8 @@ pub struct Register {
     acquainted: HashSet<(usize, usize)>,
     stays: Vec<Stay>,
     clock: u64,
-    /// Ids whose owner only the database knows, with where they may be seen and the answer that showed them.
+    /// Ids whose owner only the database knows, with where they may be seen and the answer that
+    /// showed them.
     pub unknown: HashMap<(Vec<usize>, Uuid), String>,
 }
 

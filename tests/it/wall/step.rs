@@ -1,4 +1,5 @@
-//! One operation whose outcome is known beforehand: whatever changes an organization has it to itself meanwhile.
+//! One operation whose outcome is known beforehand: whatever changes an organization has it to
+//! itself meanwhile.
 
 use std::sync::Arc;
 

@@ -80,7 +80,8 @@ async fn counts(wall: &Wall) -> BTreeMap<Uuid, Counts> {
     counts
 }
 
-/// From here on plans do not change, so that limits mean something at the end. Tells how things stand.
+/// From here on plans do not change, so that limits mean something at the end. Tells how things
+/// stand.
 pub async fn prepare(wall: &Wall) -> BTreeMap<Uuid, Counts> {
     for organization in &wall.globe.read().await.organizations {
         "pro".clone_into(&mut organization.write().await.billing.plan);

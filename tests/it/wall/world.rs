@@ -1,4 +1,5 @@
-//! The organizations and people at the beginning, and the comparison of the model with the database at the end.
+//! The organizations and people at the beginning, and the comparison of the model with the database
+//! at the end.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -46,7 +47,8 @@ impl World {
         Self { people, organizations, slugs, register }
     }
 
-    /// Writes it into a database. API calls are not limited, because how many are left is a matter of leases.
+    /// Writes it into a database. API calls are not limited, because how many are left is a matter
+    /// of leases.
     pub async fn write(&self, database: &Database) {
         let mut sql = "UPDATE billing.plan_features SET limit_value = NULL WHERE feature = 'api_calls_per_month';".to_owned();
         for (plan, projects, members) in PLANS {

@@ -1,4 +1,5 @@
-//! `tenantry tenant import`: brings one organization back, in one transaction, from what `tenantry tenant export` wrote.
+//! `tenantry tenant import`: brings one organization back, in one transaction, from what `tenantry
+//! tenant export` wrote.
 //!
 //! Nothing of a file is committed before its signature and every checksum were verified.
 
@@ -31,19 +32,21 @@ use crate::{audit::Action, cli::say, config::ExportConfig};
 use batch::{Batch, check};
 use people::People;
 
-/// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of it or nothing. No other organization
-/// may have its slug. Users who exist are left as they are; entries of its audit log that are still there are kept.
+/// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of
+/// it or nothing. No other organization may have its slug. Users who exist are left as they are;
+/// entries of its audit log that are still there are kept.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     /// The file; - is the standard input.
     file: PathBuf,
 
-    /// Import a file whose signature cannot be verified. It creates users who cannot sign in, and is refused when it makes
-    /// members of users who exist.
+    /// Import a file whose signature cannot be verified. It creates users who cannot sign in, and
+    /// is refused when it makes members of users who exist.
     #[arg(long)]
     unsigned: bool,
 
-    /// Of a file whose signature cannot be verified, also believe who its members are and how they sign in.
+    /// Of a file whose signature cannot be verified, also believe who its members are and how they
+    /// sign in.
     #[arg(long, requires = "unsigned")]
     trust_members: bool,
 

@@ -1,4 +1,5 @@
-//! The beginning of a move, and its end where it is called off: whoever writes knows from the placement whether to note changes.
+//! The beginning of a move, and its end where it is called off: whoever writes knows from the
+//! placement whether to note changes.
 
 use migration::placement;
 use sqlx::{Connection, PgConnection};
@@ -14,7 +15,8 @@ use crate::cli::{
     },
 };
 
-/// From here on changes are noted. What lies at the target is none of a copy, and will be cleared away.
+/// From here on changes are noted. What lies at the target is none of a copy, and will be cleared
+/// away.
 pub(super) async fn begin(
     connection: &mut PgConnection,
     organization: Uuid,

@@ -1,4 +1,5 @@
-//! What was changed since it was copied, brought after it: for each key that was noted, what the source says now.
+//! What was changed since it was copied, brought after it: for each key that was noted, what the
+//! source says now.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -43,8 +44,9 @@ impl Relocation {
         }
     }
 
-    /// One round. Each statement sees the rows as they are by then: whoever changes one after we have looked at what was noted has
-    /// noted it anew, for the next round. (One snapshot for all would fail with every change of a row that foreign keys lead to.)
+    /// One round. Each statement sees the rows as they are by then: whoever changes one after we
+    /// have looked at what was noted has noted it anew, for the next round. (One snapshot for all
+    /// would fail with every change of a row that foreign keys lead to.)
     pub(super) async fn bring_changes(
         &self,
         transaction: &mut PgConnection,
@@ -130,7 +132,8 @@ impl Relocation {
         )
     }
 
-    /// How many of the changed rows differ, but for those that were changed again; one that is nowhere is the same.
+    /// How many of the changed rows differ, but for those that were changed again; one that is
+    /// nowhere is the same.
     fn difference(&self, rows: &Rows) -> String {
         format!(
             "SELECT count(*) FROM ({} EXCEPT {}) k LEFT JOIN {} s ON {} LEFT JOIN {} t ON {} WHERE {} <> {}",

@@ -1,4 +1,5 @@
-//! Every row on both sides, at one snapshot; what has changed since it was copied is compared when it is brought.
+//! Every row on both sides, at one snapshot; what has changed since it was copied is compared when
+//! it is brought.
 
 use sqlx::{Connection, Executor, PgConnection};
 

@@ -1,4 +1,5 @@
-//! The copy, in batches along the primary key. What changes behind it was noted, and is brought after.
+//! The copy, in batches along the primary key. What changes behind it was noted, and is brought
+//! after.
 
 use std::time::{Duration, Instant};
 
@@ -62,8 +63,8 @@ impl Relocation {
             .await
     }
 
-    /// How many rows were looked at, and the key of the last. A row may be in the way of another, when one was taken away and the
-    /// other made meanwhile: both were noted.
+    /// How many rows were looked at, and the key of the last. A row may be in the way of another,
+    /// when one was taken away and the other made meanwhile: both were noted.
     async fn batch(
         &self,
         connection: &mut PgConnection,

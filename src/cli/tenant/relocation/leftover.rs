@@ -1,4 +1,5 @@
-//! Copies that are not, or no more, the truth, and how they go. Only whoever is the mover of the organization may delete them.
+//! Copies that are not, or no more, the truth, and how they go. Only whoever is the mover of the
+//! organization may delete them.
 
 use migration::placement;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -14,14 +15,15 @@ use crate::cli::Failure;
 /// Rows of a transaction.
 const BATCH: i64 = 10_000;
 
-/// Waits until no request is left that began when the copy was the truth: names lead to tables as they are, not as they were in its
-/// snapshot.
+/// Waits until no request is left that began when the copy was the truth: names lead to tables as
+/// they are, not as they were in its snapshot.
 async fn wait_for_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let condition = "l.locktype = 'virtualxid' AND a.usename = 'tenantry_app'";
     outlive(connection, "requests that began before", condition, &[]).await
 }
 
-/// Deletes what the organization has at `old`, where it does not live, and notes that it is gone. `there`: the database, if `old` is one.
+/// Deletes what the organization has at `old`, where it does not live, and notes that it is gone.
+/// `there`: the database, if `old` is one.
 pub(in crate::cli::tenant) async fn remove(
     connection: &mut PgConnection,
     there: Option<&mut PgConnection>,
@@ -71,8 +73,9 @@ pub(in crate::cli::tenant) async fn remove(
     .await
 }
 
-/// Everything that a database has of the organization but the people; last that it ever knew it. Whoever deletes is its mover in the
-/// control database, and knows from there that it does not live here: what is said here may be older.
+/// Everything that a database has of the organization but the people; last that it ever knew it.
+/// Whoever deletes is its mover in the control database, and knows from there that it does not live
+/// here: what is said here may be older.
 async fn remove_there(
     there: &mut PgConnection,
     organization: &Organization,

@@ -1,7 +1,8 @@
-//! `tenantry tenant move`: an online copy, with the changes made meanwhile brought after, and a switch in one transaction.
+//! `tenantry tenant move`: an online copy, with the changes made meanwhile brought after, and a
+//! switch in one transaction.
 //!
-//! At any time `app.placements` names the one place whose rows are the truth; the other is a copy, wherever the command was killed.
-//! Between databases see `across`.
+//! At any time `app.placements` names the one place whose rows are the truth; the other is a copy,
+//! wherever the command was killed. Between databases see `across`.
 
 mod across;
 mod begin;
@@ -27,8 +28,9 @@ use across::{Crossing, Ends, Finished};
 pub(super) use across::{DIRECTORY_LOCK, members, open, refreshed};
 use switch::Switched;
 
-/// Move an organization to a schema of its own, to another database, or back, while its people work on. Killed or failed, it is
-/// where it was: the same command goes on, and moving it to where it lives calls the move off.
+/// Move an organization to a schema of its own, to another database, or back, while its people work
+/// on. Killed or failed, it is where it was: the same command goes on, and moving it to where it
+/// lives calls the move off.
 #[derive(Debug, clap::Args)]
 pub(super) struct Move {
     /// The organization's slug or id.
@@ -86,7 +88,8 @@ impl Move {
         let mut there = match self.database(&organization) {
             Some(name) => match open(owner, &organization, name).await {
                 Ok(there) => Some(there),
-                // It stays even when the other database is lost; what was copied there is deleted when that is back.
+                // It stays even when the other database is lost; what was copied there is deleted
+                // when that is back.
                 Err(failure) if self.to == organization.home && self.to.database().is_none() => {
                     eprintln!("{failure}");
                     None

@@ -1,4 +1,5 @@
-//! The switch: for a moment nobody writes, the last changes are brought, and the placement names the new home.
+//! The switch: for a moment nobody writes, the last changes are brought, and the placement names
+//! the new home.
 
 use std::time::{Duration, Instant};
 

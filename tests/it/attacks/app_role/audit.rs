@@ -1,4 +1,5 @@
-//! Covering one's tracks: entries of the audit log in another's name, of another time, or of no user.
+//! Covering one's tracks: entries of the audit log in another's name, of another time, or of no
+//! user.
 
 use super::{ACME, DENIED, Injected};
 use crate::support::database::Database;

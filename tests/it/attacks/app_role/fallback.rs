@@ -1,4 +1,5 @@
-//! Where a provider does not let the owner be granted the parameter: what still holds, and what does not.
+//! Where a provider does not let the owner be granted the parameter: what still holds, and what
+//! does not.
 
 use sqlx::Connection;
 
@@ -37,8 +38,8 @@ async fn plain_settings_are_used_reported_and_replaced() {
     assert_eq!(doctor.code, Some(0), "{}{}", doctor.stdout, doctor.stderr);
     assert!(doctor.stdout.contains("reads a setting that SQL of the role can change"));
 
-    // SQL can change the setting and is then in another tenant; it still opens as no other user, calls no
-    // function of background work, and writes no entry of another time.
+    // SQL can change the setting and is then in another tenant; it still opens as no other user,
+    // calls no function of background work, and writes no entry of another time.
     let app = admin.clone().username("tenantry_app");
     let mut connection = sqlx::PgConnection::connect_with(&app).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();

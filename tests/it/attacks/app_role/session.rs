@@ -1,5 +1,5 @@
-//! Taking another tenant's session: by its carrier, its settings, its functions, or the state of the
-//! connection.
+//! Taking another tenant's session: by its carrier, its settings, its functions, or the state of
+//! the connection.
 
 use sqlx::{Connection, PgConnection};
 

@@ -1,4 +1,5 @@
-//! Moves that are stopped at the points that matter: between the commits of the switch, on their way, and with a database that is gone.
+//! Moves that are stopped at the points that matter: between the commits of the switch, on their
+//! way, and with a database that is gone.
 
 use std::time::Duration;
 

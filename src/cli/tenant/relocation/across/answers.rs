@@ -1,5 +1,6 @@
-//! The answers that are kept for clients who repeat a mutation travel along, so that nothing is done twice. Nobody notes changes of
-//! these: at the switch all are brought that were written since the oldest transaction that ran when they were brought before.
+//! The answers that are kept for clients who repeat a mutation travel along, so that nothing is
+//! done twice. Nobody notes changes of these: at the switch all are brought that were written since
+//! the oldest transaction that ran when they were brought before.
 
 use futures_util::TryStreamExt;
 use sqlx::{Connection, Executor, PgConnection};

@@ -1,4 +1,5 @@
-//! How a move between databases begins, how it is called off, and how one ends that was interrupted in its switch.
+//! How a move between databases begins, how it is called off, and how one ends that was interrupted
+//! in its switch.
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -23,7 +24,8 @@ pub(in super::super) enum Finished {
     TakenBack,
 }
 
-/// Lets the new home take in what the old one has let go; refuses what can never be. Servers do the same.
+/// Lets the new home take in what the old one has let go; refuses what can never be. Servers do the
+/// same.
 pub(in super::super) async fn finish(
     ends: &mut Ends<'_>,
     organization: &Organization,
@@ -113,7 +115,8 @@ impl Crossing {
         if begun == 1 { Ok(()) } else { Err(self.interrupted()) }
     }
 
-    /// Clears away what lies at the target and is none of a copy of this move; the database learns of the organization.
+    /// Clears away what lies at the target and is none of a copy of this move; the database learns
+    /// of the organization.
     pub(super) async fn prepare(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
         let now = Organization::get(ends.control, self.organization().id).await?;
         if now.old_home.as_ref() == Some(&self.relocation.target) {

@@ -1,5 +1,6 @@
-//! What was changed since it was copied, brought after it: read in one snapshot of the source, written in one transaction of the
-//! target, and forgotten only then. Bringing it twice does no harm.
+//! What was changed since it was copied, brought after it: read in one snapshot of the source,
+//! written in one transaction of the target, and forgotten only then. Bringing it twice does no
+//! harm.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -178,7 +179,8 @@ impl Crossing {
 
 /// $1 the organization, $2 the keys, $3 the rows.
 fn deletion(rows: &Rows) -> String {
-    // A difference of sets, because PostgreSQL takes both for small, and would read all rows anew for each key.
+    // A difference of sets, because PostgreSQL takes both for small, and would read all rows anew
+    // for each key.
     format!(
         "DELETE FROM {} t USING ({} EXCEPT SELECT {} FROM ({}) s) k WHERE {} AND t.{} = $1",
         rows.table.name,

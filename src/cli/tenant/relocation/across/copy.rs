@@ -1,4 +1,5 @@
-//! The copy, in batches along the primary key, each read here and written there. What changes behind it was noted.
+//! The copy, in batches along the primary key, each read here and written there. What changes
+//! behind it was noted.
 
 use std::time::Instant;
 
@@ -79,7 +80,8 @@ impl Crossing {
     }
 }
 
-/// A row may be in the way of another, when one was taken away and the other made meanwhile: both were noted.
+/// A row may be in the way of another, when one was taken away and the other made meanwhile: both
+/// were noted.
 async fn insert(
     target: &mut PgConnection,
     rows: &Rows,

@@ -1,5 +1,5 @@
-//! The directory of the control database, brought after what was written in the database of an organization on its way home. Servers
-//! do the same for everybody, all the time.
+//! The directory of the control database, brought after what was written in the database of an
+//! organization on its way home. Servers do the same for everybody, all the time.
 
 use sqlx::Connection;
 

@@ -1,6 +1,7 @@
-//! A move to another database, or from there. Two databases cannot commit at once, so the old home lets go first, for good and with
-//! everything brought; only then the new one takes the organization in. Between the two it has no home, and whoever comes finishes
-//! what was begun: servers, or the same command.
+//! A move to another database, or from there. Two databases cannot commit at once, so the old home
+//! lets go first, for good and with everything brought; only then the new one takes the
+//! organization in. Between the two it has no home, and whoever comes finishes what was begun:
+//! servers, or the same command.
 
 mod answers;
 mod begin;
@@ -49,7 +50,8 @@ impl Ends<'_> {
     }
 }
 
-/// Nobody else moves the organization in that database, or migrates it, for as long as the connection lives.
+/// Nobody else moves the organization in that database, or migrates it, for as long as the
+/// connection lives.
 pub(in crate::cli::tenant) async fn open(
     owner: &Owner,
     organization: &Organization,
@@ -150,7 +152,8 @@ impl Crossing {
             self.relocation.rows.iter().partition(|rows| !self.out && rows.table.mirrored);
         let mut count = 0;
         if !directory.is_empty() {
-            // Nobody but us brings the directory after until then; who writes there waits for it, but it is small.
+            // Nobody but us brings the directory after until then; who writes there waits for it,
+            // but it is small.
             let lock = format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})");
             ends.there.execute(AssertSqlSafe(lock)).await?;
             self.catch_up(ends).await?;
@@ -161,8 +164,8 @@ impl Crossing {
         Ok(count + self.compare_rows(ends, &rest).await?)
     }
 
-    /// At one snapshot of the source, but for what is noted in it: that is compared when it is brought. Nobody but us writes in the
-    /// target.
+    /// At one snapshot of the source, but for what is noted in it: that is compared when it is
+    /// brought. Nobody but us writes in the target.
     async fn compare_rows(&self, ends: &mut Ends<'_>, tables: &[&Rows]) -> Result<i64, Failure> {
         let (source, target) = self.sides(ends);
         let id = self.organization().id;

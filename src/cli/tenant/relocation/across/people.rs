@@ -1,5 +1,5 @@
-//! The people of an organization, whom another database has copies of: brought before rows that refer to them, and for its members
-//! once more at the switch, from which on they are kept in step.
+//! The people of an organization, whom another database has copies of: brought before rows that
+//! refer to them, and for its members once more at the switch, from which on they are kept in step.
 
 use std::collections::HashMap;
 

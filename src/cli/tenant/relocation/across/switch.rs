@@ -1,5 +1,6 @@
-//! The switch. The old home lets go in one transaction, in which nobody writes there; what was changed last has been brought to the
-//! new one, and committed, before that commits. The new home takes it in afterwards, and anybody may see to that.
+//! The switch. The old home lets go in one transaction, in which nobody writes there; what was
+//! changed last has been brought to the new one, and committed, before that commits. The new home
+//! takes it in afterwards, and anybody may see to that.
 
 use std::time::Instant;
 
@@ -23,7 +24,8 @@ use crate::cli::{
     tenant::patience::{exclude_maintenance, exclude_writers, patiently},
 };
 
-/// For how many days the old copy is kept, how many rows were compared, and since when answers are to be brought.
+/// For how many days the old copy is kept, how many rows were compared, and since when answers are
+/// to be brought.
 type Terms<'t> = (u16, i64, &'t str);
 
 impl Crossing {
@@ -193,7 +195,8 @@ impl Crossing {
         })
     }
 
-    /// The control database knows who has which, so others that the database remembers are to be forgotten.
+    /// The control database knows who has which, so others that the database remembers are to be
+    /// forgotten.
     async fn carry_slugs(
         &self,
         control: &mut PgConnection,

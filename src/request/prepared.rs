@@ -1,0 +1,80 @@
+//! A request that may be executed: what its document says about the way that it takes.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::{
+    graphql::document::Document,
+    schema::{BILLING, GUESSABLE, IN_CONTROL_DATABASE},
+    tenancy::{Freshness, Preference},
+};
+
+/// A request that was read and validated.
+#[derive(Debug)]
+pub struct Prepared {
+    document: Document,
+}
+
+impl Prepared {
+    pub(super) fn new(document: Document) -> Self {
+        Self { document }
+    }
+
+    /// Needs neither a person nor a transaction.
+    #[must_use]
+    pub fn introspection_only(&self) -> bool {
+        self.document.introspection_only
+    }
+
+    /// It changes billing and nothing else.
+    pub(super) fn is_about_billing(&self) -> bool {
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        !changes.is_empty()
+            && !self.document.reads_back
+            && changes.iter().all(|field| BILLING.contains(&field.as_str()))
+    }
+
+    /// Where it is to be opened, if its client is content with `freshness`, on what is remembered
+    /// of that if it may be.
+    pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
+            Preference::Control
+        } else {
+            freshness.map_or(Preference::Remembered, Preference::Replica)
+        }
+    }
+
+    /// How often it does what somebody might try again and again.
+    pub(super) fn attempts(&self) -> Option<NonZeroU32> {
+        let changes = self.document.changes.as_deref().unwrap_or_default();
+        let attempts = changes.iter().filter(|field| GUESSABLE.contains(&field.as_str())).count();
+        u32::try_from(attempts).ok().and_then(NonZeroU32::new)
+    }
+
+    /// The field that it subscribes to, if it does.
+    #[must_use]
+    pub fn subscribes_to(&self) -> Option<&str> {
+        self.document.subscribes_to.as_deref()
+    }
+
+    pub(crate) fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Changes something, or tries to.
+    #[must_use]
+    pub fn is_mutation(&self) -> bool {
+        self.document.is_mutation()
+    }
+
+    /// SHA-256 of the document, the operation's name and the variables.
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.document.digest);
+        // Maps with text for keys are always JSON.
+        context.update(&serde_json::to_vec(&self.document.variables).unwrap_or_default());
+        context.finish().as_ref().to_vec()
+    }
+}
