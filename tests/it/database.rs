@@ -149,7 +149,7 @@ async fn rows_tell_when_they_changed() {
     assert_eq!(stale, 0);
     let untouched: Vec<String> = database
         .value(
-            "SELECT array_agg(c.oid::regclass::text ORDER BY 1) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            "SELECT array_agg(c.oid::regclass::text ORDER BY c.oid::regclass::text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind = 'r'
                AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'touch_updated_at')",
         )
