@@ -441,7 +441,7 @@ async fn fragments_that_select_the_root_field_together_are_one_subscription() {
     let query = "subscription { ...A ...B } fragment A on Subscription { projectChanged { id } }
         fragment B on Subscription { projectChanged { project { name } } }";
     let sockets = subscriber.person("ws", &app, "acme-member", query);
-    let events = subscriber.person("sse", &app, "acme-member", query);
+    let events = subscriber.person("sse", &app, "acme-admin", query);
     watched(&app, 2).await;
     let id = create(&app.person("acme-owner"), "Both").await;
     let expected = json!({ "projectChanged": { "id": id, "project": { "name": "Both" } } });

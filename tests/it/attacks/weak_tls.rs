@@ -49,7 +49,9 @@ async fn doctor_is_content_with_tls_and_with_this_host() {
         "postgres://tenantry_app@localhost/app?host=/run/postgresql".to_owned(),
     ] {
         let output = doctor(&database, &[("DATABASE_LISTEN_URL", url)]).await;
-        assert_eq!(output.stdout, "All is well.\n", "{}", output.stderr);
+        // Other tests of this cluster may change settings of the role meanwhile.
+        assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
+        assert!(!output.stdout.contains("sslmode"), "{}", output.stdout);
     }
 }
 

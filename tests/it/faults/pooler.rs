@@ -80,6 +80,8 @@ async fn many_share_two_connections(scenario: &str, until: Until) {
         ("DATABASE_STATEMENT_CACHE", "0"),
         ("DATABASE_LISTEN_URL", direct.as_str()),
         ("DATABASE_MAX_CONNECTIONS", "32"),
+        // Everyone waits for two connections, on a busy machine for long.
+        ("DATABASE_ACQUIRE_TIMEOUT", "60"),
     ];
     let server = Served::start(&pooler.url(), &settings);
     let told: [Arc<Told>; 2] = Default::default();
