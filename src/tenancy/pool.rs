@@ -26,8 +26,7 @@ use crate::{
 pub struct DatabaseOptions {
     /// Address, login and session options.
     pub connect: PgConnectOptions,
-    /// The same database in the role of background work; `None`: see
-    /// [`system_login`](super::connect::system_login).
+    /// The same database in the role of background work; `None`: derived from `connect`.
     pub system: Option<PgConnectOptions>,
     /// Where to listen for changes, if a pooler stands between; it must keep a connection for as
     /// long as it is held.
