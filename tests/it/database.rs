@@ -156,7 +156,7 @@ async fn rows_tell_when_they_changed() {
         .await;
     assert_eq!(
         untouched,
-        ["app.pending_changes", "audit.audit_logs", "app.directory_changes", "auth.people_changes"],
+        ["app.directory_changes", "app.pending_changes", "audit.audit_logs", "auth.people_changes"],
         "only what is never updated lacks the trigger"
     );
 }
