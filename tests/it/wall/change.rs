@@ -218,7 +218,7 @@ impl Wall {
         };
         let mut objections = Vec::new();
         if slug == "graphql" {
-            objections.push("BAD_USER_INPUT");
+            objections.push("CONFLICT");
         }
         let mut owned = 0;
         for organization in &globe.organizations {
