@@ -15,18 +15,18 @@ use std::{hint::black_box, num::NonZeroU32, sync::Arc, time::Duration};
 use criterion::Criterion;
 use serde_json::json;
 use tenantry::{
-    admission::{AdmissionLimits, Attempts, Gates, RateLimiter, Source},
+    admission::{AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter, Source},
     auth::{Caller, Claims, Verifier},
     clock::Clock,
     config::parse_database_url,
     graphql::{Limits, document::GraphqlRequest},
     metrics::Metrics,
     rate_limit::Throttle,
-    request::{Call, Engine},
+    request::{Call, GraphqlService},
     schema::Api,
     tenancy::{
-        Access, AccountLinking, Budget, Cost, DatabaseOptions, Destination, Environment, Placement,
-        Preference, Rules, SecretKeys, open,
+        Access, AccountLinking, Budget, BusinessSettings, Cost, DatabaseOptions, Databases,
+        Destination, Preference, SecretKeys, Settings, open,
     },
     usage::Meter,
 };
@@ -43,16 +43,16 @@ fn main() -> Result<(), Failure> {
     // On this thread, with which PostgreSQL ends.
     let seeded = Seeded::create(100)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let engine = Arc::new(runtime.block_on(async { engine(&seeded) })?);
+    let service = Arc::new(runtime.block_on(async { service(&seeded) })?);
     let mut criterion = Criterion::default().configure_from_args();
     token(&mut criterion, &runtime, &seeded);
-    document(&mut criterion, &runtime, &engine)?;
-    session(&mut criterion, &runtime, &engine)?;
+    document(&mut criterion, &runtime, &service)?;
+    session(&mut criterion, &runtime, &service)?;
     criterion.final_summary();
     Ok(())
 }
 
-fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
+fn service(seeded: &Seeded) -> Result<GraphqlService, Failure> {
     let options = DatabaseOptions {
         connect: parse_database_url("DATABASE_URL", &seeded.url())?,
         system: None,
@@ -63,8 +63,8 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         acquire_timeout: Duration::from_secs(5),
         statement_cache: 100,
     };
-    let placement = Placement::shared(&options)?;
-    let rules = Rules {
+    let databases = Databases::shared(&options)?;
+    let business = BusinessSettings {
         billing_grace: chrono::Duration::days(7),
         trial_term: chrono::Duration::days(14),
         max_owned_organizations: 3,
@@ -76,24 +76,24 @@ fn engine(seeded: &Seeded) -> Result<Engine, Failure> {
         public_url: "https://app.example".to_owned(),
         stripe: None,
     };
-    let environment = Environment { clock: Clock::system(), rules: Arc::new(rules) };
+    let settings = Settings { clock: Clock::system(), business: Arc::new(business) };
     let metrics = Metrics::new();
-    Ok(Engine {
+    Ok(GraphqlService {
         api: api()?,
-        meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
-        gates: Gates::new(AdmissionLimits {
+        meter: Meter::new(databases.clone(), settings.clone(), metrics.clone()),
+        concurrency: ConcurrencyLimiter::new(AdmissionLimits {
             running: 1,
             outside: 1,
             reading: 1,
             waiting: 1,
             wait: Duration::from_secs(5),
         }),
-        attempts: Attempts::new(NonZeroU32::MAX, NonZeroU32::MAX),
+        attempts: AttemptLimiter::new(NonZeroU32::MAX, NonZeroU32::MAX),
         operations: RateLimiter::new(Throttle::Rate, NonZeroU32::MAX, NonZeroU32::MAX),
         metrics,
         mutations: TaskTracker::new(),
-        placement,
-        environment,
+        databases,
+        settings,
         timeout: Duration::from_secs(10),
         budget: Budget::new(Cost { statements: 300, bytes: 4 * 1024 * 1024 }),
         introspection: true,
@@ -141,7 +141,11 @@ fn asked(query: String) -> GraphqlRequest {
     GraphqlRequest { query, operation_name: None, variables: serde_json::Map::new() }
 }
 
-fn document(criterion: &mut Criterion, runtime: &Runtime, engine: &Engine) -> Result<(), Failure> {
+fn document(
+    criterion: &mut Criterion,
+    runtime: &Runtime,
+    service: &GraphqlService,
+) -> Result<(), Failure> {
     let api = api()?;
     let mut n = 0;
     criterion.bench_function("document, read for the first time", |bench| {
@@ -161,8 +165,8 @@ fn document(criterion: &mut Criterion, runtime: &Runtime, engine: &Engine) -> Re
     let answer = |runtime: &Runtime| {
         runtime.block_on(async {
             let prepared =
-                engine.prepare(asked(introspection.to_owned()), Source::default()).await.ok()?;
-            Some(engine.introspect(prepared, Source::default()).await)
+                service.prepare(asked(introspection.to_owned()), Source::default()).await.ok()?;
+            Some(service.introspect(prepared, Source::default()).await)
         })
     };
     criterion.bench_function("execution that needs no database", |bench| {
@@ -174,7 +178,7 @@ fn document(criterion: &mut Criterion, runtime: &Runtime, engine: &Engine) -> Re
 fn session(
     criterion: &mut Criterion,
     runtime: &Runtime,
-    engine: &Arc<Engine>,
+    service: &Arc<GraphqlService>,
 ) -> Result<(), Failure> {
     let caller = Arc::new(Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
@@ -192,15 +196,15 @@ fn session(
         request_id: Uuid::nil(),
         idempotency_key: None,
         freshness: None,
-        budget: engine.budget,
+        budget: service.budget,
     };
     let dashboard = || {
         runtime.block_on(async {
-            let prepared = engine
+            let prepared = service
                 .prepare(asked(DASHBOARD.to_owned()), Source::default())
                 .await
                 .map_err(|_| "refused")?;
-            Ok::<_, Failure>(Arc::clone(engine).execute(prepared, call.clone()).await)
+            Ok::<_, Failure>(Arc::clone(service).execute(prepared, call.clone()).await)
         })
     };
     let answer = dashboard()?.response;
@@ -213,15 +217,15 @@ fn session(
     criterion.bench_function("session, opened and released", |bench| {
         bench.iter(|| {
             runtime.block_on(async {
-                let (placement, environment) = (&engine.placement, &engine.environment);
+                let (databases, settings) = (&service.databases, &service.settings);
                 let Call { caller, destination, .. } = &call;
                 let opened = open(
-                    placement,
-                    environment,
+                    databases,
+                    settings,
                     caller,
                     destination,
                     Access::Read,
-                    Preference::Home,
+                    Preference::Placement,
                 )
                 .await;
                 opened.is_ok_and(|opened| {

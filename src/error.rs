@@ -278,26 +278,26 @@ impl From<DbErr> for Error {
             | DbErr::Query(sea_orm::RuntimeErr::SqlxError(source)) => Some(source.as_ref()),
             _ => None,
         };
-        match source.map(Trouble::of) {
-            Some(Trouble::Connection) => Self::Unavailable(Arc::new(error)),
-            Some(Trouble::Conflict) => Self::Contention(Arc::new(error)),
-            Some(Trouble::ReadOnly) => Self::ReadOnly(Arc::new(error)),
-            Some(Trouble::Timeout) => Self::Timeout,
-            Some(Trouble::Exceeded(exceeded)) => Self::TooComplex(exceeded),
-            Some(Trouble::Statement) | None => Self::Internal(Arc::new(error)),
+        match source.map(DbErrorKind::of) {
+            Some(DbErrorKind::Connection) => Self::Unavailable(Arc::new(error)),
+            Some(DbErrorKind::Conflict) => Self::Contention(Arc::new(error)),
+            Some(DbErrorKind::ReadOnly) => Self::ReadOnly(Arc::new(error)),
+            Some(DbErrorKind::Timeout) => Self::Timeout,
+            Some(DbErrorKind::Exceeded(exceeded)) => Self::TooComplex(exceeded),
+            Some(DbErrorKind::Statement) | None => Self::Internal(Arc::new(error)),
         }
     }
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match Trouble::of(&error) {
-            Trouble::Connection => Self::Unavailable(Arc::new(error)),
-            Trouble::Conflict => Self::Contention(Arc::new(error)),
-            Trouble::ReadOnly => Self::ReadOnly(Arc::new(error)),
-            Trouble::Timeout => Self::Timeout,
-            Trouble::Exceeded(exceeded) => Self::TooComplex(exceeded),
-            Trouble::Statement => Self::Internal(Arc::new(error)),
+        match DbErrorKind::of(&error) {
+            DbErrorKind::Connection => Self::Unavailable(Arc::new(error)),
+            DbErrorKind::Conflict => Self::Contention(Arc::new(error)),
+            DbErrorKind::ReadOnly => Self::ReadOnly(Arc::new(error)),
+            DbErrorKind::Timeout => Self::Timeout,
+            DbErrorKind::Exceeded(exceeded) => Self::TooComplex(exceeded),
+            DbErrorKind::Statement => Self::Internal(Arc::new(error)),
         }
     }
 }
@@ -323,7 +323,7 @@ impl From<Exceeded> for sqlx::Error {
 
 /// What an error of the driver says about the connection it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum DbErrorKind {
     /// The connection, or the server behind it, is gone or refuses.
     Connection,
     /// PostgreSQL cancelled the statement by one of its timeouts.
@@ -339,7 +339,7 @@ pub enum Trouble {
     Statement,
 }
 
-impl Trouble {
+impl DbErrorKind {
     /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the
     /// connection or the server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two
     /// transactions in each other's way, 25006 and 53100 refuse whatever changes something.

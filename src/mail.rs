@@ -39,7 +39,7 @@ impl std::fmt::Debug for Mailer {
 pub enum MailError {
     /// The letter cannot be written, for example to an address that is none.
     #[error("{0}")]
-    Letter(#[from] lettre::error::Error),
+    InvitationEmail(#[from] lettre::error::Error),
     /// An address that is none.
     #[error("{0}")]
     Address(#[from] lettre::address::AddressError),

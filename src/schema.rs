@@ -21,7 +21,7 @@ use crate::{
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
     graphql::{
-        Known, Limits, Refusal, Rules,
+        Limits, OperationCache, Refusal, Validator,
         document::{Document, GraphqlRequest, Operation},
     },
     invitation::{InvitationConnection, InvitationMutation},
@@ -132,11 +132,11 @@ type ApiSchema = Schema<Query, Mutation, Subscription>;
 /// The schema, ready to run.
 #[derive(Clone)]
 pub struct Api {
-    rules: Arc<Rules>,
+    rules: Arc<Validator>,
     meter: ApiSchema,
     executor: ApiSchema,
     limits: Limits,
-    known: Arc<Known>,
+    known: Arc<OperationCache>,
 }
 
 impl std::fmt::Debug for Api {
@@ -154,7 +154,7 @@ impl Api {
     pub fn new(limits: Limits) -> Result<Self> {
         let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
         Ok(Self {
-            rules: Arc::new(Rules::new(&sdl()).map_err(Error::internal)?),
+            rules: Arc::new(Validator::new(&sdl()).map_err(Error::internal)?),
             meter: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,

@@ -5,20 +5,20 @@
 //! Subscriptions are limited in number (`subscriptions.rs`), and organizations read their events
 //! round robin (`fair_queue.rs`).
 
-mod attempts;
+mod attempt_limiter;
+mod concurrency;
 mod fair_queue;
-mod gate;
-mod rate;
+mod rate_limiter;
 mod subscriptions;
 
 use std::net::IpAddr;
 
 use crate::auth::Caller;
 
-pub use attempts::Attempts;
+pub use attempt_limiter::AttemptLimiter;
+pub use concurrency::{AdmissionLimits, ConcurrencyLimiter, ConcurrencyPermit};
 pub use fair_queue::{FairQueue, Permit};
-pub use gate::{AdmissionLimits, Gates, Turn};
-pub use rate::{RateLimiter, network};
+pub use rate_limiter::{RateLimiter, network};
 pub use subscriptions::{OpenSubscription, OpenSubscriptions, SubscriptionLimits};
 
 /// What a request is counted for: its caller, if it has one, and the client's address.

@@ -18,7 +18,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
-    tenancy::{Actor, Change, Rows as _, Scope, Session, SystemSession},
+    tenancy::{Actor, Change, Fetch as _, Session, SystemSession, UnitOfWork},
 };
 
 impl Keyed for audit_log::Model {
@@ -53,14 +53,14 @@ pub struct Filter {
 ///
 /// Without an organization; the mutation must then fail as well.
 pub async fn record(
-    scope: &impl Scope,
+    scope: &impl UnitOfWork,
     action: Action,
     resource_id: Option<Uuid>,
     metadata: Value,
 ) -> Result<()> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let (sql, last): (_, sea_orm::Value) = match scope.actor() {
-        Actor::Person(_, client_ip) => (
+        Actor::User(_, client_ip) => (
             "INSERT INTO audit_logs (organization_id, action, resource_type, resource_id, metadata, ip_address)
              VALUES ($1, $2, $3, $4, $5, $6::text::inet) RETURNING created_at, id",
             client_ip.map(|ip| ip.to_string()).into(),
@@ -129,7 +129,7 @@ pub async fn list(
 ) -> Result<Slice<audit_log::Model>> {
     let rows = page
         .narrow(matching(session, filter)?, audit_log::Column::CreatedAt, audit_log::Column::Id)
-        .rows(session)
+        .fetch(session)
         .await?;
     Ok(page.slice(rows))
 }
@@ -152,7 +152,7 @@ pub async fn page_forward(
         rows = rows.filter(key().gt(Expr::tuple([Expr::value(*at), Expr::value(*id)])));
     }
     let ordered = rows.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
-    ordered.limit(most).rows(session).await
+    ordered.limit(most).fetch(session).await
 }
 
 /// Whoever reads an export may take their time between two pages.
@@ -190,7 +190,7 @@ pub async fn find(
     Ok(audit_log::Entity::find_by_id((tenant.organization_id, at, id)).one(session).await?)
 }
 
-fn matching(scope: &impl Scope, filter: &Filter) -> Result<Select<audit_log::Entity>> {
+fn matching(scope: &impl UnitOfWork, filter: &Filter) -> Result<Select<audit_log::Entity>> {
     use audit_log::Column;
     let organization_id = scope.organization(Permission::AuditLogRead)?;
     let condition = Condition::all()

@@ -14,9 +14,9 @@ use jsonwebtoken::{
 use serde_json::{Map, Value};
 
 use super::{
-    cache::{Verified, Vouched},
     jwks::{Jwks, JwksOptions, KeySet, KeysUnavailable},
     times::Times,
+    token_cache::{CachedToken, TokenCache},
 };
 
 use crate::{
@@ -94,7 +94,7 @@ enum Keys {
 /// Verifies tokens.
 pub struct Verifier {
     keys: Keys,
-    verified: Verified,
+    verified: TokenCache,
     claims: Claims,
     clock: Clock,
 }
@@ -111,7 +111,7 @@ impl Verifier {
     pub fn with_secrets(secrets: &[&str], claims: Claims, clock: Clock) -> Self {
         let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes()));
         let keys = Keys::Secrets(keys.collect());
-        Self { keys, verified: Verified::new(), claims, clock }
+        Self { keys, verified: TokenCache::new(), claims, clock }
     }
 
     /// A verifier of tokens that an issuer signs with keys of its own.
@@ -125,7 +125,7 @@ impl Verifier {
         clock: Clock,
     ) -> Result<Self, reqwest::Error> {
         let jwks = Arc::new(Jwks::new(options)?);
-        Ok(Self { keys: Keys::Issuer(jwks), verified: Verified::new(), claims, clock })
+        Ok(Self { keys: Keys::Issuer(jwks), verified: TokenCache::new(), claims, clock })
     }
 
     /// Checks signature, times, issuer and audience, and reads the claims.
@@ -139,7 +139,7 @@ impl Verifier {
             Keys::Secrets(_) => 0,
             Keys::Issuer(jwks) => jwks.current().generation,
         };
-        if let Some(Vouched { caller, times }) = self.verified.get(token, generation) {
+        if let Some(CachedToken { caller, times }) = self.verified.get(token, generation) {
             times.check(now)?;
             return Ok(caller);
         }
@@ -151,7 +151,7 @@ impl Verifier {
         times.check(now)?;
         self.check_parties(&claims)?;
         let caller = Arc::new(self.caller(&claims, times)?);
-        let vouched = Vouched { caller: Arc::clone(&caller), times };
+        let vouched = CachedToken { caller: Arc::clone(&caller), times };
         self.verified.put(token, generation, vouched);
         Ok(caller)
     }

@@ -1,11 +1,11 @@
 //! Who is calling, and what a role may do. Knows tokens and the policy, not the database.
 
-mod cache;
 mod jwks;
 mod jwt;
 mod permission;
 mod role;
 mod times;
+mod token_cache;
 
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{JwksOptions, KeysUnavailable};

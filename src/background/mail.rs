@@ -13,8 +13,8 @@ use crate::{
     invitation,
     mail::{Mail, Mailer},
     outbox::{self, Kind, Overdue},
-    request::Engine,
-    tenancy::{Access, Reason, Scope as _, SystemSession, open_system},
+    request::GraphqlService,
+    tenancy::{Access, Reason, SystemSession, UnitOfWork as _, open_system},
 };
 
 /// How often the outbox is looked at.
@@ -36,14 +36,14 @@ const LONGEST_WAIT: chrono::Duration = chrono::Duration::hours(1);
 const MOST_ATTEMPTS: i32 = 32;
 
 /// Delivers letters for ever; dropping it stops.
-pub async fn deliver(engine: Arc<Engine>, mailer: Mailer) {
+pub async fn deliver(service: Arc<GraphqlService>, mailer: Mailer) {
     loop {
-        match overdue(&engine).await {
+        match overdue(&service).await {
             Ok(letters) => {
-                let (engine, mailer) = (&engine, &mailer);
+                let (service, mailer) = (&service, &mailer);
                 stream::iter(letters)
                     .for_each_concurrent(AT_ONCE, |letter| async move {
-                        if let Err(error) = send(engine, mailer, letter).await {
+                        if let Err(error) = send(service, mailer, letter).await {
                             tracing::warn!(letter = %letter.id, %error, "a letter waits: the database was not there");
                         }
                     })
@@ -55,16 +55,16 @@ pub async fn deliver(engine: Arc<Engine>, mailer: Mailer) {
     }
 }
 
-async fn overdue(engine: &Engine) -> Result<Vec<Overdue>> {
+async fn overdue(service: &GraphqlService) -> Result<Vec<Overdue>> {
     let session =
-        open_system(&engine.placement, &engine.environment, None, Reason::Mail, Access::Read)
+        open_system(&service.databases, &service.settings, None, Reason::Mail, Access::Read)
             .await?;
-    let silent = engine.placement.silent_databases();
+    let silent = service.databases.silent_databases();
     outbox::due(&session, Kind::InvitationMail, BATCH, silent).await
 }
 
-async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
-    let session = open(engine, letter).await?;
+async fn send(service: &GraphqlService, mailer: &Mailer, letter: Overdue) -> Result<()> {
+    let session = open(service, letter).await?;
     let Some(row) = outbox::claim(&session, letter.id, LEASE).await? else {
         return Ok(());
     };
@@ -85,7 +85,7 @@ async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
         Ok(mail) => deliver_one(mailer, &mail, letter).await,
         Err(cause) => Err(cause),
     };
-    let session = open(engine, letter).await?;
+    let session = open(service, letter).await?;
     match outcome {
         Ok(()) => outbox::finish(&session, letter.id, None).await?,
         Err(error) if row.attempts >= MOST_ATTEMPTS => {
@@ -94,7 +94,7 @@ async fn send(engine: &Engine, mailer: &Mailer, letter: Overdue) -> Result<()> {
         }
         Err(error) => {
             tracing::warn!(letter = %letter.id, attempts = row.attempts, %error, "a letter waits: it could not be sent");
-            let until = engine.environment.clock.now() + wait(row.attempts);
+            let until = service.settings.clock.now() + wait(row.attempts);
             outbox::postpone(&session, letter.id, until, &error).await?;
         }
     }
@@ -108,9 +108,9 @@ async fn deliver_one(mailer: &Mailer, mail: &Mail, letter: Overdue) -> Result<()
     outcome.and_then(|sent| sent.map_err(|error| error.to_string()))
 }
 
-async fn open(engine: &Engine, letter: Overdue) -> Result<SystemSession> {
+async fn open(service: &GraphqlService, letter: Overdue) -> Result<SystemSession> {
     let organization = Some(letter.organization_id);
-    open_system(&engine.placement, &engine.environment, organization, Reason::Mail, Access::Write)
+    open_system(&service.databases, &service.settings, organization, Reason::Mail, Access::Write)
         .await
 }
 

@@ -8,7 +8,7 @@ use crate::{
     audit,
     error::Result,
     outbox,
-    request::Engine,
+    request::GraphqlService,
     tenancy::{Access, Reason, SystemSession, in_every_database},
 };
 
@@ -16,11 +16,11 @@ use crate::{
 const INTERVAL: Duration = Duration::from_hours(6);
 
 /// Looks now and again for ever; dropping it stops.
-pub(super) async fn maintain(engine: Arc<Engine>) {
+pub(super) async fn maintain(service: Arc<GraphqlService>) {
     loop {
-        let (placement, environment) = (&engine.placement, &engine.environment);
+        let (databases, settings) = (&service.databases, &service.settings);
         let done =
-            in_every_database(placement, environment, Reason::Maintenance, Access::Write, ensure);
+            in_every_database(databases, settings, Reason::Maintenance, Access::Write, ensure);
         for done in done.await {
             match done {
                 Ok((0, 0)) => {}

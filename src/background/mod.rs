@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::{mail::Mailer, request::Engine};
+use crate::{mail::Mailer, request::GraphqlService};
 
 /// How long a server that stops waits for its meter.
 const STOP_WAIT: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const STOP_WAIT: Duration = Duration::from_secs(10);
 /// The work in the background; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Background {
-    engine: Arc<Engine>,
+    service: Arc<GraphqlService>,
     tasks: JoinSet<()>,
     telling: JoinHandle<()>,
     stop: watch::Sender<bool>,
@@ -28,23 +28,23 @@ impl Background {
     /// Begins: keeps the meter and the partitions of the audit log, and sends mail where there is a
     /// server for it.
     #[must_use]
-    pub fn start(engine: Arc<Engine>, mailer: Option<Mailer>) -> Self {
+    pub fn start(service: Arc<GraphqlService>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();
         let stop = watch::Sender::new(false);
-        let (meter, stopped) = (engine.meter.clone(), stop.subscribe());
+        let (meter, stopped) = (service.meter.clone(), stop.subscribe());
         tasks.spawn(async move { meter.keep(stopped).await });
-        tasks.spawn(maintenance::maintain(Arc::clone(&engine)));
-        let placement = engine.placement.clone();
-        tasks.spawn(async move { placement.follow_primary().await });
-        let placement = engine.placement.clone();
-        tasks.spawn(async move { placement.keep_in_step().await });
-        let notices = engine.placement.notices().clone();
+        tasks.spawn(maintenance::maintain(Arc::clone(&service)));
+        let databases = service.databases.clone();
+        tasks.spawn(async move { databases.follow_primary().await });
+        let databases = service.databases.clone();
+        tasks.spawn(async move { databases.keep_synced().await });
+        let change_feed = service.databases.change_feed().clone();
         let stopped = stop.subscribe();
-        let telling = tokio::spawn(async move { notices.run(stopped).await });
+        let telling = tokio::spawn(async move { change_feed.run(stopped).await });
         if let Some(mailer) = mailer {
-            tasks.spawn(mail::deliver(Arc::clone(&engine), mailer));
+            tasks.spawn(mail::deliver(Arc::clone(&service), mailer));
         }
-        Self { engine, tasks, telling, stop }
+        Self { service, tasks, telling, stop }
     }
 
     /// Ends, after the last request, and gives back what was leased.
@@ -55,7 +55,7 @@ impl Background {
         let finished = async {
             // What was committed last is told as well; a task that panicked has said so.
             let _ = (&mut self.telling).await;
-            self.engine.meter.give_back().await;
+            self.service.meter.give_back().await;
         };
         if tokio::time::timeout(STOP_WAIT, finished).await.is_err() {
             tracing::warn!("the database was too slow: calls that were leased are lost");

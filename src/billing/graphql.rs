@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     graphql::{ContextExt, parse_id, requires_permission},
     stripe::Hosted,
-    tenancy::{Scope, Session},
+    tenancy::{Session, UnitOfWork},
 };
 
 /// Where a subscription stands, in Stripe's terms.
@@ -86,7 +86,7 @@ impl Billing {
 
     /// Who keeps subscriptions here, and so which mutations to offer.
     async fn provider(&self, ctx: &Context<'_>) -> Result<BillingProvider> {
-        let stripe = ctx.session()?.rules().stripe.is_some();
+        let stripe = ctx.session()?.business().stripe.is_some();
         Ok(if stripe { BillingProvider::Stripe } else { BillingProvider::Manual })
     }
 

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     plan,
     stripe::{Event, Stripe, Subject, Subscription},
-    tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
+    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
 /// Why an event is not applied to an organization that its metadata names.
@@ -82,12 +82,8 @@ enum Decision<'event> {
 /// # Errors
 ///
 /// When the database fails.
-pub async fn receive(
-    placement: &Placement,
-    environment: &Environment,
-    event: &Event,
-) -> Result<bool> {
-    let session = open_system(placement, environment, None, Reason::Stripe, Access::Write).await?;
+pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) -> Result<bool> {
+    let session = open_system(databases, settings, None, Reason::Stripe, Access::Write).await?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT billing.receive_stripe_event($1, $2, $3, $4) AS processed",
@@ -111,16 +107,16 @@ pub async fn receive(
 ///
 /// When it could not be applied; again, it may be.
 pub async fn apply(
-    placement: &Placement,
-    environment: &Environment,
+    databases: &Databases,
+    settings: &Settings,
     id: &str,
     reason: Reason,
 ) -> Result<Outcome> {
-    let outcome = try_apply(placement, environment, id, reason).await;
+    let outcome = try_apply(databases, settings, id, reason).await;
     if let Err(error) = &outcome {
         // Where the database is the trouble, this cannot succeed either.
         let noted = async {
-            let session = open_system(placement, environment, None, reason, Access::Write).await?;
+            let session = open_system(databases, settings, None, reason, Access::Write).await?;
             finish(&session, id, Some(&error.cause()), false).await?;
             session.commit().await
         };
@@ -132,14 +128,14 @@ pub async fn apply(
 }
 
 async fn try_apply(
-    placement: &Placement,
-    environment: &Environment,
+    databases: &Databases,
+    settings: &Settings,
     id: &str,
     reason: Reason,
 ) -> Result<Outcome> {
     let mut answers = Answers::default();
     for _ in 0..MOST_READS {
-        let session = open_system(placement, environment, None, reason, Access::Write).await?;
+        let session = open_system(databases, settings, None, reason, Access::Write).await?;
         match step(&session, id, reason == Reason::BillingReplay, &answers).await? {
             Step::Done(outcome) => {
                 session.commit().await?;
@@ -148,11 +144,11 @@ async fn try_apply(
             // Stripe may take its time: no lock and no connection is held meanwhile.
             Step::AskOwner(customer) => {
                 drop(session);
-                answers.owner = Some(Owner(stripe(environment)?.organization_of(&customer).await?));
+                answers.owner = Some(Owner(stripe(settings)?.organization_of(&customer).await?));
             }
             Step::Ask(subscription, known, version) => {
                 drop(session);
-                let stripe = stripe(environment)?;
+                let stripe = stripe(settings)?;
                 let known = match known.filter(|known| *known != subscription) {
                     Some(known) => Some(stripe.subscription(&known).await?),
                     None => None,
@@ -165,8 +161,8 @@ async fn try_apply(
     Err(Error::unavailable("billing changed each time that Stripe was asked"))
 }
 
-fn stripe(environment: &Environment) -> Result<&Stripe> {
-    let stripe = environment.rules.stripe.as_ref();
+fn stripe(settings: &Settings) -> Result<&Stripe> {
+    let stripe = settings.business.stripe.as_ref();
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 

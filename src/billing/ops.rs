@@ -11,7 +11,7 @@ use crate::{
     calendar,
     error::{Error, Result},
     plan::{self, Lock},
-    tenancy::{Change, Scope, Session},
+    tenancy::{Change, Session, UnitOfWork},
 };
 
 /// The state of billing.
@@ -97,7 +97,7 @@ pub(super) async fn start_trial(
     if plan::current(session).await?.plan != default {
         return Err(Error::Conflict("the organization has a plan already".to_owned()));
     }
-    let ends_at = session.now() + session.rules().trial_term;
+    let ends_at = session.now() + session.business().trial_term;
     let mut row = before.into_active_model();
     row.plan = Set(plan.clone());
     row.status = Set(SubscriptionStatus::Trialing);
@@ -113,7 +113,7 @@ pub(super) async fn start_trial(
 
 /// Lets the subscription end with its period; one without a period ends with the calendar month.
 pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Model> {
-    if let Some(stripe) = &session.rules().stripe {
+    if let Some(stripe) = &session.business().stripe {
         return stripe::set_cancel_at_period_end(session, stripe, true).await;
     }
     let before = get_locked(session).await?.billing().clone();
@@ -136,7 +136,7 @@ pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Mo
 
 /// Calls the end of the subscription off, as long as it has not come.
 pub(super) async fn resume(session: &Session) -> Result<organization_billing::Model> {
-    if let Some(stripe) = &session.rules().stripe {
+    if let Some(stripe) = &session.business().stripe {
         return stripe::set_cancel_at_period_end(session, stripe, false).await;
     }
     let before = get_locked(session).await?.billing().clone();
@@ -170,7 +170,7 @@ pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
 /// Where Stripe keeps the subscriptions, plans are what was paid for.
 fn refuse_under_stripe(session: &Session) -> Result<()> {
     session.authorize(Permission::BillingManage)?;
-    if session.rules().stripe.is_none() {
+    if session.business().stripe.is_none() {
         return Ok(());
     }
     let message =

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     plan::{self, Lock},
     stripe::{Event, Subscription},
-    tenancy::{Change, Scope},
+    tenancy::{Change, UnitOfWork},
 };
 
 /// Somebody is charged, or soon will be.
@@ -25,7 +25,7 @@ pub(super) fn is_live(status: SubscriptionStatus) -> bool {
 /// Makes billing what the subscription is. With an event, its time is remembered, so that older
 /// ones count no more.
 pub(super) async fn write(
-    scope: &impl Scope,
+    scope: &impl UnitOfWork,
     lock: &Lock,
     subscription: &Subscription,
     event: Option<&Event>,
@@ -62,7 +62,7 @@ pub(super) async fn write(
 
 /// Records what an event of Stripe's changed, if anything.
 pub(super) async fn record(
-    scope: &impl Scope,
+    scope: &impl UnitOfWork,
     before: &organization_billing::Model,
     after: &organization_billing::Model,
     event: &Event,
@@ -104,7 +104,7 @@ fn name(status: SubscriptionStatus) -> Value {
 }
 
 /// The plan that is sold at the subscription's price; the highest where there are several.
-async fn plan_of(scope: &impl Scope, subscription: &Subscription) -> Result<String> {
+async fn plan_of(scope: &impl UnitOfWork, subscription: &Subscription) -> Result<String> {
     match plan::find_by_price(scope, &subscription.prices).await? {
         Some(plan) => Ok(plan.plan),
         None => Err(Error::internal(format!(

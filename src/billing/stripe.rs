@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     outbox::{self, Kind},
     stripe::{Checkout, Hosted, Stripe},
-    tenancy::{Scope, Session},
+    tenancy::{Session, UnitOfWork},
 };
 
 /// A path of the application, to which Stripe sends the browser back: never to another site.
@@ -40,7 +40,7 @@ impl ReturnPath {
     }
 
     fn at(&self, session: &Session) -> String {
-        format!("{}{}", session.rules().public_url, self.0)
+        format!("{}{}", session.business().public_url, self.0)
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
         customer: &customer,
         price: &price,
         organization: &before.organization_id.to_string(),
-        trial_days: order.trial.then(|| session.rules().trial_term.num_days()),
+        trial_days: order.trial.then(|| session.business().trial_term.num_days()),
         success_url: &order.success.at(session),
         cancel_url: &order.cancel.at(session),
     };
@@ -189,7 +189,7 @@ pub(super) fn has_live_subscription(billing: &organization_billing::Model) -> bo
 }
 
 fn required(session: &Session) -> Result<&Stripe> {
-    session.rules().stripe.as_ref().ok_or_else(|| {
+    session.business().stripe.as_ref().ok_or_else(|| {
         Error::Conflict("billing is not kept by Stripe here: use changePlan".to_owned())
     })
 }

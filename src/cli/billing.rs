@@ -6,8 +6,8 @@ use super::{Failure, runtime, say};
 use crate::{
     billing::{self, Outcome},
     clock::Clock,
-    config::{DatabaseConfig, RulesConfig},
-    tenancy::{Placement, Reason},
+    config::{BusinessConfig, DatabaseConfig},
+    tenancy::{Databases, Reason},
 };
 
 /// Look after billing.
@@ -27,25 +27,24 @@ enum Action {
         #[command(flatten)]
         database: DatabaseConfig,
         #[command(flatten)]
-        rules: RulesConfig,
+        business: BusinessConfig,
     },
 }
 
 impl Billing {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Action::Replay { event, database, rules } = self.action;
+        let Action::Replay { event, database, business } = self.action;
         let options = database.options().map_err(Failure::new)?;
-        let environment =
-            rules.environment_for_maintenance(Clock::system()).map_err(Failure::new)?;
-        if environment.rules.stripe.is_none() {
+        let settings = business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
+        if settings.business.stripe.is_none() {
             return Err(Failure::new("BILLING_PROVIDER is not stripe: there is nothing to replay"));
         }
         runtime()?.block_on(async {
-            let placement = Placement::shared(&options).map_err(Failure::new)?;
+            let databases = Databases::shared(&options).map_err(Failure::new)?;
             let outcome =
-                billing::apply(&placement, &environment, &event, Reason::BillingReplay).await;
+                billing::apply(&databases, &settings, &event, Reason::BillingReplay).await;
             // This program ends before it would tell those who watch.
-            placement.notices().flush().await?;
+            databases.change_feed().flush().await?;
             match outcome {
                 Ok(Outcome::Applied(organization)) => {
                     say(format!("{event} was applied to the organization {organization}"));

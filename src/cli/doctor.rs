@@ -4,7 +4,7 @@ use super::{Failure, runtime, say};
 use crate::{
     config::DatabaseConfig,
     http,
-    tenancy::{Placement, Severity},
+    tenancy::{Databases, Severity},
 };
 
 /// Check what stands between tenants, from the app role itself: a line a finding, exit 1 on any
@@ -19,14 +19,14 @@ impl Doctor {
     pub(super) fn run(self) -> Result<(), Failure> {
         let options = self.database.options().map_err(Failure::new)?;
         runtime()?.block_on(async {
-            let placement = Placement::shared(&options).map_err(Failure::new)?;
-            if let Err(problem) = http::check_migrations(&placement).await {
+            let databases = Databases::shared(&options).map_err(Failure::new)?;
+            if let Err(problem) = http::check_migrations(&databases).await {
                 say(format!("fault: {problem}"));
                 return Err(Failure::new("1 fault"));
             }
             let mut findings = options.transport_findings();
-            findings.extend(placement.self_check().await.map_err(Failure::new)?);
-            findings.extend(placement.findings_of_databases().await);
+            findings.extend(databases.self_check().await.map_err(Failure::new)?);
+            findings.extend(databases.findings_of_databases().await);
             for finding in &findings {
                 say(finding);
             }

@@ -128,7 +128,7 @@ impl Migrate {
     }
 
     /// The databases of organizations' own, and the passwords that servers have there.
-    fn dedicated(&self) -> Result<Vec<Dedicated>, Failure> {
+    fn dedicated(&self) -> Result<Vec<DedicatedDatabase>, Failure> {
         let read = |variable, text: &Option<String>| {
             databases(variable, text.as_deref().unwrap_or_default()).map_err(Failure::new)
         };
@@ -142,7 +142,7 @@ impl Migrate {
                     .transpose()?
                     .flatten();
                 let password = Logins { system: derived(password.as_deref()), app: password };
-                Ok(Dedicated { name, connect, password })
+                Ok(DedicatedDatabase { name, connect, password })
             })
             .collect()
     }
@@ -150,7 +150,7 @@ impl Migrate {
     async fn make_ready(
         &self,
         control: &mut PgConnection,
-        database: &Dedicated,
+        database: &DedicatedDatabase,
     ) -> Result<Report, Failure> {
         warn_of_transport(&format!("MIGRATION_DATABASES: {}", database.name), &database.connect);
         check_unused(control, database).await?;
@@ -170,7 +170,7 @@ impl Migrate {
     async fn warn(
         &self,
         control: &mut PgConnection,
-        migrated: &[Dedicated],
+        migrated: &[DedicatedDatabase],
     ) -> Result<(), Failure> {
         let is_missing = |name: &str| !migrated.iter().any(|database| database.name == name);
         let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())
@@ -192,7 +192,7 @@ impl Migrate {
 }
 
 /// A database of organizations' own, as it is migrated.
-struct Dedicated {
+struct DedicatedDatabase {
     name: String,
     connect: PgConnectOptions,
     password: Logins,
@@ -237,7 +237,10 @@ fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<Strin
 }
 
 /// Refuses a database that is another one, before anything is changed there.
-async fn check_unused(control: &mut PgConnection, database: &Dedicated) -> Result<(), Failure> {
+async fn check_unused(
+    control: &mut PgConnection,
+    database: &DedicatedDatabase,
+) -> Result<(), Failure> {
     let mut there = PgConnection::connect_with(&database.connect).await?;
     if identity(&mut there).await? == identity(control).await? {
         return Err(Failure::new("it is the control database"));

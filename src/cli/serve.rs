@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     background::Background,
-    config::{DatabaseConfig, HttpConfig, JwtConfig, ListenConfig, LogConfig, RulesConfig},
+    config::{BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, ListenConfig, LogConfig},
     http, telemetry,
-    tenancy::Placement,
+    tenancy::Databases,
 };
 
 /// Serve in production: needs DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL, and refuses
@@ -28,7 +28,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     http: HttpConfig,
     #[command(flatten)]
-    rules: RulesConfig,
+    business: BusinessConfig,
     #[command(flatten)]
     log: LogConfig,
 }
@@ -41,10 +41,10 @@ impl Serve {
             tracing::warn!(%finding, "a connection to PostgreSQL");
         }
         runtime()?.block_on(async {
-            let placement = Placement::shared(&options).map_err(Failure::new)?;
-            let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
-            let server = build(&self.http, &self.jwt, &self.rules, placement, Vec::new())?;
-            let problems = http::problems(&server.engine.placement).await;
+            let databases = Databases::shared(&options).map_err(Failure::new)?;
+            let mailer = self.business.mail.mailer().map_err(Failure::new)?;
+            let server = build(&self.http, &self.jwt, &self.business, databases, Vec::new())?;
+            let problems = http::problems(&server.service.databases).await;
             match problems.as_slice() {
                 [] => {}
                 [problem] => return Err(Failure::new(problem)),
@@ -56,11 +56,11 @@ impl Serve {
                 }
             }
             self.warn();
-            if let Some(problem) = server.engine.placement.replica_problem().await {
+            if let Some(problem) = server.service.databases.replica_problem().await {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
             // Only those who live there are affected.
-            for finding in server.engine.placement.findings_of_databases().await {
+            for finding in server.service.databases.findings_of_databases().await {
                 tracing::warn!(%finding, "a database of DATABASES");
             }
             let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {
@@ -76,7 +76,7 @@ impl Serve {
             };
             tracing::info!(%address, graphiql = http::missing_page().unwrap_or("built in"), "serving");
             let grace = Duration::from_secs(self.http.shutdown_grace);
-            let background = Background::start(Arc::clone(&server.engine), mailer);
+            let background = Background::start(Arc::clone(&server.service), mailer);
             let outcome = http::serve(listener, server, stop, grace).await;
             background.stop().await;
             outcome.map_err(Failure::new)
@@ -89,10 +89,10 @@ impl Serve {
                 "JWT_ISSUER names no issuer: tokens of any issuer with this key are accepted"
             );
         }
-        if crate::config::is_loopback(&self.rules.public_url) {
+        if crate::config::is_loopback(&self.business.public_url) {
             tracing::warn!(
                 "PUBLIC_URL is not set: links of invitations lead to {}",
-                self.rules.public_url
+                self.business.public_url
             );
         }
         if self.jwt.audience().is_none() {

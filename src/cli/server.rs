@@ -12,18 +12,19 @@ use tokio_util::task::TaskTracker;
 
 use super::Failure;
 use crate::{
-    admission::{AdmissionLimits, Attempts, Gates, RateLimiter},
+    admission::{AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter},
     clock::Clock,
-    config::{HttpConfig, JwtConfig, RulesConfig},
+    config::{BusinessConfig, HttpConfig, JwtConfig},
     http::{
-        ClientLimits, Documents, MIN_IDLE, Person, Readiness, STALL_TIMEOUT, Server, serve_admin,
+        ClientLimits, DemoUser, MIN_IDLE, PersistedDocuments, Readiness, STALL_TIMEOUT, Server,
+        serve_admin,
     },
     metrics::Metrics,
     rate_limit::Throttle,
-    request::Engine,
+    request::GraphqlService,
     schema::Api,
     subscription::Subscriptions,
-    tenancy::Placement,
+    tenancy::Databases,
     usage::Meter,
 };
 
@@ -31,27 +32,27 @@ use crate::{
 pub(super) fn build(
     http: &HttpConfig,
     jwt: &JwtConfig,
-    rules: &RulesConfig,
-    placement: Placement,
-    people: Vec<Person>,
+    business: &BusinessConfig,
+    databases: Databases,
+    people: Vec<DemoUser>,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
     let verifier = jwt.verifier(clock.clone()).map_err(Failure::new)?;
-    let environment = rules.environment(clock).map_err(Failure::new)?;
+    let settings = business.settings(clock).map_err(Failure::new)?;
     let metrics = Metrics::new();
-    let connections = placement.max_connections();
-    let engine = Engine {
+    let connections = databases.max_connections();
+    let service = GraphqlService {
         api: Api::new(http.limits()).map_err(Failure::new)?,
-        meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
-        gates: Gates::new(AdmissionLimits {
+        meter: Meter::new(databases.clone(), settings.clone(), metrics.clone()),
+        concurrency: ConcurrencyLimiter::new(AdmissionLimits {
             running: (connections / 2).max(1),
             outside: (connections / 4).max(1),
             // The other processors are left for requests whose documents are known.
             reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
             waiting: http.max_waiting,
-            wait: placement.acquire_timeout(),
+            wait: databases.acquire_timeout(),
         }),
-        attempts: Attempts::new(http.max_attempts, http.max_attempts_by_address),
+        attempts: AttemptLimiter::new(http.max_attempts, http.max_attempts_by_address),
         operations: RateLimiter::new(
             Throttle::Rate,
             http.max_operations,
@@ -59,15 +60,15 @@ pub(super) fn build(
         ),
         metrics,
         mutations: TaskTracker::new(),
-        placement,
-        environment,
+        databases,
+        settings,
         timeout: Duration::from_secs(http.request_timeout),
         budget: http.budget(),
         introspection: http.introspection != crate::config::Introspection::Never,
     };
-    let connections = engine.placement.max_connections();
+    let connections = service.databases.max_connections();
     Ok(Arc::new(Server {
-        engine: Arc::new(engine),
+        service: Arc::new(service),
         subscriptions: Subscriptions::new(http.clients.subscription_limits(), connections),
         verifier,
         introspection: http.introspection,
@@ -76,8 +77,8 @@ pub(super) fn build(
         max_batch: http.max_batch,
         people,
         documents: match &http.trusted_documents {
-            Some(manifest) => Documents::trusted(manifest).map_err(Failure::new)?,
-            None => Documents::open(),
+            Some(manifest) => PersistedDocuments::trusted(manifest).map_err(Failure::new)?,
+            None => PersistedDocuments::open(),
         },
         cors_origins: http.cors_origins.clone(),
         client_limits: client_limits(http),

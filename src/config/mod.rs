@@ -5,13 +5,13 @@
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod billing;
+mod business;
 mod clients;
 mod databases;
 mod export;
 mod jwt;
 mod log;
 mod mail;
-mod rules;
 mod secrets;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
@@ -22,13 +22,13 @@ use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
 pub use billing::{BillingConfig, BillingProvider};
+pub use business::BusinessConfig;
 pub use clients::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
 pub use export::ExportConfig;
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
-pub use rules::RulesConfig;
 
 use crate::{
     graphql::Limits,

@@ -20,11 +20,11 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Map;
 
 use super::{
+    lexer::scan,
     limits::{Limits, Refusal},
-    measure::{Measuring, executed, is_introspection},
     merge::{Merged, merge},
-    rules::{Checked, Rules},
-    scan::scan,
+    size::{Measuring, executed, is_introspection},
+    validation::{Checked, Validator},
 };
 use crate::error::ErrorCode;
 
@@ -104,17 +104,17 @@ impl Document {
     /// Which of them do not fit.
     pub fn new(
         operation: Arc<Operation>,
-        rules: &Rules,
+        validator: &Validator,
         variables: Map<String, serde_json::Value>,
     ) -> Result<Self, Vec<Refusal>> {
-        let mut variables = rules.coerce(&operation.checked, variables)?;
+        let mut variables = validator.coerce(&operation.checked, variables)?;
         for name in &operation.optional {
             variables.entry(name.clone()).or_insert(Value::Null);
         }
         let selected = operation.written.as_ref().map(|written| {
             let Written { document, operation_name, selections } = written;
             let (parsed, _) = select(document, operation_name.as_deref())?;
-            merge(parsed, document, rules.schema(), Some(&variables), *selections)
+            merge(parsed, document, validator.schema(), Some(&variables), *selections)
         });
         let selected = selected.transpose()?.map(|merged| merged.document);
         Ok(Self { operation, selected, variables })
@@ -158,13 +158,13 @@ impl Operation {
         query: &str,
         name: Option<&str>,
         limits: &Limits,
-        rules: &Rules,
+        validator: &Validator,
         alone: &[&str],
     ) -> Result<Self, Vec<Refusal>> {
         // The two parsers disagree about lone carriage returns.
         let text = query.replace("\r\n", "\n").replace('\r', "\n");
         scan(&text, limits)?;
-        let checkable = Rules::parse(&text, limits.tokens)?;
+        let checkable = Validator::parse(&text, limits.tokens)?;
         let parsed = parse_query(&text).map_err(|error| Refusal {
             code: ErrorCode::GraphqlParseFailed,
             location: error.positions().next().map(|pos| (pos.line, pos.column)),
@@ -173,13 +173,13 @@ impl Operation {
         let mut measuring = Measuring::new(&parsed);
         let written = measuring.document(limits)?;
         let used = measuring.variables;
-        let checked = rules.check(&checkable, name)?;
+        let checked = validator.check(&checkable, name)?;
 
         let (operation, called) = select(&parsed, name)?;
         let optional = optional(&operation.node, &used);
         let ty = operation.node.ty;
         let Merged { document: merged, is_conditional } =
-            merge(operation, &parsed, rules.schema(), None, written)?;
+            merge(operation, &parsed, validator.schema(), None, written)?;
         let selections = executed(&merged, limits)?;
         let roots = roots(&merged);
         let is_mutation = ty == OperationType::Mutation;

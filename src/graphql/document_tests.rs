@@ -25,9 +25,9 @@ fn read_with(
     operation_name: Option<&str>,
     variables: &serde_json::Value,
 ) -> Result<Document, Vec<Refusal>> {
-    let rules = Rules::new(SDL).unwrap();
-    let operation = Operation::read(query, operation_name, &LIMITS, &rules, &["found"])?;
-    Document::new(Arc::new(operation), &rules, variables.as_object().unwrap().clone())
+    let validator = Validator::new(SDL).unwrap();
+    let operation = Operation::read(query, operation_name, &LIMITS, &validator, &["found"])?;
+    Document::new(Arc::new(operation), &validator, variables.as_object().unwrap().clone())
 }
 
 fn read(query: &str) -> Result<Document, Vec<Refusal>> {

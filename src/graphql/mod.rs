@@ -5,23 +5,23 @@ mod connection;
 mod context;
 pub mod document;
 mod error;
-mod known;
+mod lexer;
 mod limits;
 mod loader;
-mod measure;
 mod merge;
-mod rules;
-mod scan;
+mod operation_cache;
+mod size;
+mod validation;
 
 use async_graphql::{TypeDirective, resolver_utils::EnumType};
 
 pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{RETRY_AFTER, present, refusal};
-pub use known::Known;
 pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
-pub use rules::Rules;
+pub use operation_cache::OperationCache;
+pub use validation::Validator;
 
 use crate::auth::Permission;
 

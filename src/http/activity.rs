@@ -14,7 +14,7 @@ use axum::{body::Body, http::Version, response::Response};
 use http_body_util::BodyExt;
 use tokio::{sync::watch, time::timeout};
 
-use super::places::ClientLimits;
+use super::connection_limits::ClientLimits;
 
 #[derive(Clone, Copy, Default)]
 struct State {

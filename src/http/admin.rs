@@ -36,14 +36,14 @@ pub async fn serve_admin(listener: TcpListener, server: Arc<Server>) -> std::io:
 }
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {
-    let engine = &server.engine;
-    let backlog = tokio::time::timeout(BACKLOG_WAIT, engine.placement.backlog()).await;
-    let (running, waiting) = engine.gates.load();
+    let service = &server.service;
+    let backlog = tokio::time::timeout(BACKLOG_WAIT, service.databases.backlog()).await;
+    let (running, waiting) = service.concurrency.load();
     let snapshot = Snapshot {
-        pools: engine.placement.pools(),
+        pools: service.databases.pools(),
         running,
         waiting,
         backlog: backlog.ok().and_then(Result::ok).unwrap_or_default(),
     };
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], engine.metrics.text(&snapshot)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], service.metrics.text(&snapshot)).into_response()
 }

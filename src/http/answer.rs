@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{incoming::Unsupported, negotiate::MediaType, results::json as serialize};
+use super::{negotiate::MediaType, request_body::Unsupported, response_stream::json as serialize};
 use crate::{
     error::{Error, ErrorCode},
     graphql::{RETRY_AFTER, Refusal},

@@ -33,7 +33,7 @@ pub(super) fn refused_caller(
         VerifyError::Token(error) => {
             let counted = address.filter(|_| error != NO_TOKEN && error != EXPIRED);
             let limited =
-                counted.and_then(|address| server.engine.attempts.bad_token(address).err());
+                counted.and_then(|address| server.service.attempts.bad_token(address).err());
             limited.unwrap_or(Error::Unauthenticated(error.0))
         }
         VerifyError::Unavailable(cause) => Error::Unavailable(Arc::new(cause)),

@@ -40,7 +40,7 @@ use tower::ServiceExt as _;
 use super::{
     Server,
     activity::Activity,
-    places::{Busy, ClientLimits, Place, Places},
+    connection_limits::{Busy, ClientLimits, ConnectionSlot, ConnectionSlots},
     router,
 };
 
@@ -79,8 +79,8 @@ pub async fn serve(
     grace: Duration,
 ) -> std::io::Result<()> {
     let limits = server.client_limits;
-    let (streams, mutations) = (server.stop.clone(), server.engine.mutations.clone());
-    let places = Places::new(limits, server.trusted_proxies.clone());
+    let (streams, mutations) = (server.stop.clone(), server.service.mutations.clone());
+    let places = ConnectionSlots::new(limits, server.trusted_proxies.clone());
     let (builder, app) = (builder(limits), router(server));
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
@@ -188,7 +188,7 @@ impl HttpBody for Leaving {
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    place: ConnectionSlot,
     limits: ClientLimits,
 }
 

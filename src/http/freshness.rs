@@ -7,10 +7,10 @@ use axum::{
     response::Response,
 };
 
-use super::incoming::Unsupported;
+use super::request_body::Unsupported;
 use crate::{
     request::{Answer, Call},
-    tenancy::{Freshness, Position},
+    tenancy::{Freshness, Lsn},
 };
 
 /// The most seconds that an answer may be behind; without it there is no answer but the freshest.
@@ -27,7 +27,7 @@ pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("served-by");
 pub(super) fn freshness(headers: &HeaderMap) -> Result<Option<Freshness>, Unsupported> {
     let after = only(headers, &WRITE_POSITION)?.map(|text| {
         let message = "Write-Position must be one that an answer of this service had";
-        Position::parse(text).ok_or_else(|| Unsupported::bad(message))
+        Lsn::parse(text).ok_or_else(|| Unsupported::bad(message))
     });
     let after = after.transpose()?;
     let max_staleness = only(headers, &MAX_STALENESS)?.map(|text| {
@@ -57,7 +57,7 @@ fn only<'headers>(
 /// What is told of an answer, or of several.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Told {
-    position: Option<Position>,
+    lsn: Option<Lsn>,
     /// The database that has answered whoever would take an answer of the replica.
     served_by: Option<&'static str>,
 }
@@ -65,14 +65,14 @@ pub(super) struct Told {
 impl Told {
     pub(super) fn of(answer: &Answer, asked: Option<Freshness>) -> Self {
         let served_by = asked.filter(|_| answer.executed).map(|_| answer.served_by());
-        Self { position: answer.position, served_by }
+        Self { lsn: answer.lsn, served_by }
     }
 
     /// Of both, in this order; the replica has answered where nobody else has.
     pub(super) fn and(self, next: Self) -> Self {
         let primary = self.served_by.filter(|name| *name == "primary");
         Self {
-            position: next.position.or(self.position),
+            lsn: next.lsn.or(self.lsn),
             served_by: primary.or(next.served_by).or(self.served_by),
         }
     }
@@ -80,15 +80,15 @@ impl Told {
     /// What comes after in the same batch has what was written before.
     pub(super) fn precedes(self, call: &mut Call) {
         if let Some(freshness) = &mut call.freshness {
-            freshness.after = self.position.max(freshness.after);
+            freshness.after = self.lsn.max(freshness.after);
         }
     }
 
     pub(super) fn tell(self, response: &mut Response) {
         let headers = response.headers_mut();
-        let position = self.position.and_then(|at| HeaderValue::from_str(&at.to_string()).ok());
-        if let Some(position) = position {
-            headers.insert(WRITE_POSITION, position);
+        let lsn = self.lsn.and_then(|at| HeaderValue::from_str(&at.to_string()).ok());
+        if let Some(lsn) = lsn {
+            headers.insert(WRITE_POSITION, lsn);
         }
         if let Some(name) = self.served_by {
             headers.insert(SERVED_BY, HeaderValue::from_static(name));

@@ -39,7 +39,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// Somebody of the demo, with a token: development only.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Person {
+pub struct DemoUser {
     /// The organization's slug.
     pub organization: &'static str,
     /// What it is called.

@@ -24,15 +24,15 @@ use super::{
         decorate, errors_only, failed, json, status, tell_rate_limit, tell_replayed, tell_timing,
     },
     authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
-    charge::receive,
     client_ip::client_ip,
-    documents::Asked,
+    connection_limits::ConnectionSlot,
     freshness::{Told, freshness},
     headers::{idempotency_key, request_id},
-    incoming::{Incoming, Unsupported, is_json},
     negotiate::{MediaType, accepts_events, negotiate},
-    places::Place,
-    results::{json as serialize, prepare},
+    operation_rate::receive,
+    persisted_documents::Asked,
+    request_body::{RequestBody, Unsupported, is_json},
+    response_stream::{json as serialize, prepare},
     sse,
     websocket::{Connection, PROTOCOL},
 };
@@ -59,7 +59,7 @@ pub(super) async fn handle(
         let destination = destination(path, &parts.headers, peer, &server);
         return match upgrade {
             Ok(upgrade) => {
-                let place = parts.extensions.remove::<Place>();
+                let place = parts.extensions.remove::<ConnectionSlot>();
                 upgraded(upgrade, server, destination, &parts.headers, place)
             }
             Err(rejection) => rejection.into_response(),
@@ -110,7 +110,7 @@ fn upgraded(
     server: Arc<Server>,
     destination: Destination,
     headers: &HeaderMap,
-    place: Option<Place>,
+    place: Option<ConnectionSlot>,
 ) -> Response {
     let token = bearer(headers).ok().map(ToOwned::to_owned);
     let most = server.max_body_bytes;
@@ -181,8 +181,8 @@ impl Exchange {
             Err(error) => {
                 let address = self.destination.client_ip;
                 let error = refused_caller(&self.server, error, address);
-                self.server.engine.metrics.refused(error.code().name());
-                self.server.engine.metrics.limited(&error);
+                self.server.service.metrics.refused(error.code().name());
+                self.server.service.metrics.limited(&error);
                 return Ok(failed(self.media, error, self.request_id));
             }
         };
@@ -198,11 +198,11 @@ impl Exchange {
             request_id: self.request_id,
             idempotency_key: None,
             freshness: None,
-            budget: self.server.engine.budget,
+            budget: self.server.service.budget,
         });
         let freshness = freshness(headers)?;
         let call = match (idempotency_key(headers)?, &incoming, call) {
-            (Some(_), Incoming::Batch(_), _) => {
+            (Some(_), RequestBody::Batch(_), _) => {
                 return Err(Unsupported::bad(
                     "Idempotency-Key is for one operation, not for a batch",
                 ));
@@ -212,7 +212,7 @@ impl Exchange {
             }
         };
         if self.events == Events::Only {
-            let (Incoming::One(asked), Some(call)) = (incoming, call) else {
+            let (RequestBody::One(asked), Some(call)) = (incoming, call) else {
                 return Err(Unsupported::bad(
                     "a stream is of one operation, and for somebody with a token",
                 ));
@@ -221,7 +221,7 @@ impl Exchange {
             return Box::pin(self.stream(prepared, call)).await;
         }
         match incoming {
-            Incoming::One(request) => {
+            RequestBody::One(request) => {
                 let begun = Instant::now();
                 let prepared = self.prepare(request, call.as_ref()).await;
                 // Clients that take both mean the stream for subscriptions.
@@ -248,7 +248,7 @@ impl Exchange {
                 Ok(response)
             }
             // Large, and every request would carry it.
-            Incoming::Batch(requests) => Box::pin(self.run_batch(requests, call)).await,
+            RequestBody::Batch(requests) => Box::pin(self.run_batch(requests, call)).await,
         }
     }
 
@@ -349,7 +349,7 @@ impl Exchange {
         prepared: Result<Prepared, Vec<ServerError>>,
         call: Option<Call>,
     ) -> Result<Outcome, Unsupported> {
-        let engine = &self.server.engine;
+        let service = &self.server.service;
         let freshness = call.as_ref().and_then(|call| call.freshness);
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
@@ -363,10 +363,10 @@ impl Exchange {
             }
             Ok(prepared) => match call {
                 call if prepared.introspection_only() => {
-                    Box::pin(engine.introspect(prepared, self.source(call.as_ref()))).await
+                    Box::pin(service.introspect(prepared, self.source(call.as_ref()))).await
                 }
                 None => Answer::failed(Error::Unauthenticated(NO_TOKEN.0), self.request_id),
-                Some(call) => Arc::clone(engine).execute(prepared, call).await,
+                Some(call) => Arc::clone(service).execute(prepared, call).await,
             },
         };
         let status = self.status(&answer);

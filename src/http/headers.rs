@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     freshness::{MAX_STALENESS, WRITE_POSITION},
-    incoming::Unsupported,
+    request_body::Unsupported,
 };
 use crate::idempotency::IdempotencyKey;
 

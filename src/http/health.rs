@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use super::Server;
 use crate::{
     error::Result,
-    tenancy::{Placement, Severity},
+    tenancy::{Databases, Severity},
 };
 
 /// Probes come often, and anybody may send them: an answer serves for a while, and longer where it
@@ -42,13 +42,13 @@ struct Answer {
 
 impl Readiness {
     /// Why the server is not ready; empty when it is.
-    async fn problems(&self, placement: &Placement) -> Vec<String> {
+    async fn problems(&self, databases: &Databases) -> Vec<String> {
         let mut last = self.0.lock().await;
         match &*last {
             Some(answer) if Instant::now() < answer.fresh_until => answer.problems.clone(),
             _ => {
                 let begun = Instant::now();
-                let looking = tokio::time::timeout(LOOK, problems_of_running(placement)).await;
+                let looking = tokio::time::timeout(LOOK, problems_of_running(databases)).await;
                 let problems = looking
                     .unwrap_or_else(|_| vec!["the database at DATABASE_URL is silent".to_owned()]);
                 // What has gone wrong may be mended soon.
@@ -62,24 +62,24 @@ impl Readiness {
 }
 
 /// Why a server must not begin to serve from this database, one line each; empty when it may.
-pub async fn problems(placement: &Placement) -> Vec<String> {
-    match check_migrations(placement).await {
-        Ok(()) => unsafe_for_tenants(placement).await,
+pub async fn problems(databases: &Databases) -> Vec<String> {
+    match check_migrations(databases).await {
+        Ok(()) => unsafe_for_tenants(databases).await,
         Err(problem) => vec![problem],
     }
 }
 
 /// The same for a server that runs: while its successors are on their way the database is ahead of
 /// it, and steps are made so that it works on.
-async fn problems_of_running(placement: &Placement) -> Vec<String> {
-    match placement.migration_status().await {
-        Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(placement).await,
+async fn problems_of_running(databases: &Databases) -> Vec<String> {
+    match databases.migration_status().await {
+        Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(databases).await,
         status => told(status).err().into_iter().collect(),
     }
 }
 
-async fn unsafe_for_tenants(placement: &Placement) -> Vec<String> {
-    match placement.self_check().await {
+async fn unsafe_for_tenants(databases: &Databases) -> Vec<String> {
+    match databases.self_check().await {
         Err(error) => vec![database_problem(&error)],
         Ok(findings) => {
             let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);
@@ -93,11 +93,11 @@ async fn unsafe_for_tenants(placement: &Placement) -> Vec<String> {
 /// # Errors
 ///
 /// What is wrong, and what to do.
-pub async fn check_migrations(placement: &Placement) -> Result<(), String> {
-    told(placement.migration_status().await)?;
+pub async fn check_migrations(databases: &Databases) -> Result<(), String> {
+    told(databases.migration_status().await)?;
     // A server that runs already keeps serving while its successor's functions are applied.
     let outdated =
-        placement.outdated_functions().await.map_err(|error| database_problem(&error))?;
+        databases.outdated_functions().await.map_err(|error| database_problem(&error))?;
     if outdated.is_empty() {
         return Ok(());
     }
@@ -136,7 +136,7 @@ pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Response {
     if *server.stop.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false }))).into_response();
     }
-    let problems = server.readiness.problems(&server.engine.placement).await;
+    let problems = server.readiness.problems(&server.service.databases).await;
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if !problems.is_empty() {
         tracing::warn!(?problems, "not ready");

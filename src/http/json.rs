@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::incoming::Unsupported;
+use super::request_body::Unsupported;
 
 /// Objects, lists, texts, numbers: more than any request has use for.
 const MOST_VALUES: usize = 20_000;

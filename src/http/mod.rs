@@ -4,20 +4,20 @@ mod activity;
 mod admin;
 mod answer;
 mod authenticate;
-mod charge;
 mod client_ip;
+mod connection_limits;
 mod connections;
-mod documents;
 mod freshness;
 mod graphiql;
 mod graphql;
 mod headers;
 mod health;
-mod incoming;
 mod json;
 mod negotiate;
-mod places;
-mod results;
+mod operation_rate;
+mod persisted_documents;
+mod request_body;
+mod response_stream;
 mod sdl;
 mod sse;
 mod stripe;
@@ -43,20 +43,22 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use crate::{auth::Verifier, config::Introspection, request::Engine, subscription::Subscriptions};
+use crate::{
+    auth::Verifier, config::Introspection, request::GraphqlService, subscription::Subscriptions,
+};
 
 pub use admin::serve_admin;
+pub use connection_limits::{ClientLimits, MIN_IDLE};
 pub use connections::{STALL_TIMEOUT, serve};
-pub use documents::Documents;
-pub use graphiql::{Person, missing_page};
+pub use graphiql::{DemoUser, missing_page};
 pub use health::{Readiness, check_migrations, problems};
-pub use places::{ClientLimits, MIN_IDLE};
+pub use persisted_documents::PersistedDocuments;
 
 /// Everything that handlers share.
 #[derive(Debug)]
 pub struct Server {
     /// Answers GraphQL requests.
-    pub engine: Arc<Engine>,
+    pub service: Arc<GraphqlService>,
     /// What clients watch.
     pub subscriptions: Subscriptions,
     /// Knows callers by their tokens.
@@ -70,9 +72,9 @@ pub struct Server {
     /// Operations of a batch.
     pub max_batch: usize,
     /// Who can be picked in GraphiQL, in development.
-    pub people: Vec<Person>,
+    pub people: Vec<DemoUser>,
     /// Documents that clients name.
-    pub documents: Documents,
+    pub documents: PersistedDocuments,
     /// Origins whose pages may ask.
     pub cors_origins: Vec<HeaderValue>,
     /// What clients may cost before they have asked for anything.

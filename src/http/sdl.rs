@@ -15,11 +15,11 @@ use super::{
     Server,
     answer::failed,
     authenticate::{authenticate, refused_caller},
-    charge::charge,
     client_ip::client_ip,
-    documents::sha256,
     headers::{is_known, request_id},
     negotiate::MediaType,
+    operation_rate::charge,
+    persisted_documents::sha256,
 };
 use crate::{admission::Source, config::Introspection, schema};
 

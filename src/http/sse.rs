@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Server,
-    results::{json, results},
+    response_stream::{json, results},
 };
 use crate::request::{Call, Prepared};
 

@@ -11,12 +11,12 @@ use axum::{
 
 use super::{
     Server,
-    incoming::{Unsupported, read},
+    request_body::{Unsupported, read},
 };
 use crate::{
     billing::{self, Outcome},
     error::{Error, Result},
-    request::Engine,
+    request::GraphqlService,
     stripe::{Event, verify},
     tenancy::Reason,
 };
@@ -27,39 +27,39 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let engine = &server.engine;
-    let Some(stripe) = &engine.environment.rules.stripe else {
+    let service = &server.service;
+    let Some(stripe) = &service.settings.business.stripe else {
         return (StatusCode::NOT_FOUND, "billing is not kept by Stripe here\n").into_response();
     };
     let body = match read(&headers, body, server.max_body_bytes).await {
         Ok(body) => body,
-        Err(Unsupported(status, problem)) => return refused(engine, status, &problem),
+        Err(Unsupported(status, problem)) => return refused(service, status, &problem),
     };
     // The body counts as it came: nothing is read of it before.
     let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
-    let now = engine.environment.clock.now();
+    let now = service.settings.clock.now();
     if let Err(error) = verify(signature.unwrap_or_default(), &body, stripe.webhook_secrets(), now)
     {
-        return refused(engine, StatusCode::BAD_REQUEST, &error.to_string());
+        return refused(service, StatusCode::BAD_REQUEST, &error.to_string());
     }
     let payload =
         serde_json::from_slice(&body).map_err(|error| format!("the event is not JSON: {error}"));
     let event = match payload.and_then(Event::parse) {
         Ok(event) => event,
-        Err(problem) => return refused(engine, StatusCode::BAD_REQUEST, &problem),
+        Err(problem) => return refused(service, StatusCode::BAD_REQUEST, &problem),
     };
     match keep_and_apply(&server, &event).await {
         Ok(Outcome::Applied(organization)) => {
-            engine.metrics.webhook("applied");
+            service.metrics.webhook("applied");
             tracing::info!(event = event.id, kind = event.kind, %organization, "an event of Stripe's was applied");
             (StatusCode::OK, "applied\n".to_owned()).into_response()
         }
         Ok(Outcome::Nothing(why)) => {
-            engine.metrics.webhook("ignored");
+            service.metrics.webhook("ignored");
             (StatusCode::OK, format!("nothing to do: {why}\n")).into_response()
         }
         Err(error) => {
-            engine.metrics.webhook("failed");
+            service.metrics.webhook("failed");
             tracing::error!(
                 event = event.id,
                 kind = event.kind,
@@ -79,15 +79,15 @@ pub(super) async fn receive(
 }
 
 async fn keep_and_apply(server: &Server, event: &Event) -> Result<Outcome> {
-    let (placement, environment) = (&server.engine.placement, &server.engine.environment);
-    if billing::receive(placement, environment, event).await? {
+    let (databases, settings) = (&server.service.databases, &server.service.settings);
+    if billing::receive(databases, settings, event).await? {
         return Ok(Outcome::Nothing("it was applied before"));
     }
-    billing::apply(placement, environment, &event.id, Reason::Stripe).await
+    billing::apply(databases, settings, &event.id, Reason::Stripe).await
 }
 
-fn refused(engine: &Engine, status: StatusCode, problem: &str) -> Response {
-    engine.metrics.webhook("refused");
+fn refused(service: &GraphqlService, status: StatusCode, problem: &str) -> Response {
+    service.metrics.webhook("refused");
     tracing::warn!(problem, "a webhook was refused");
     (status, format!("{problem}\n")).into_response()
 }

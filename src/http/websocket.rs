@@ -27,11 +27,11 @@ use uuid::Uuid;
 use super::{
     Server,
     authenticate::refused_caller,
-    charge::charge,
-    incoming::from_fields,
+    connection_limits::{Busy, ConnectionSlot},
     json::parse,
-    places::{Busy, Place},
-    results::{json as serialize, prepare, results},
+    operation_rate::charge,
+    request_body::from_fields,
+    response_stream::{json as serialize, prepare, results},
 };
 use crate::{auth::Caller, error::Error, graphql::refusal, request::Call, tenancy::Destination};
 
@@ -76,7 +76,7 @@ pub(super) struct Connection {
     /// The token of the HTTP request, if it had one.
     pub(super) token: Option<String>,
     pub(super) request_id: Uuid,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<ConnectionSlot>,
 }
 
 /// What happens on a connection once its caller is known.
@@ -158,7 +158,7 @@ impl Connection {
 impl<'connection> Conversation<'connection> {
     fn new(connection: &'connection Connection, caller: Arc<Caller>) -> Self {
         let now = Instant::now();
-        let left = caller.expires_at - connection.server.engine.environment.clock.now();
+        let left = caller.expires_at - connection.server.service.settings.clock.now();
         let left = left.to_std().unwrap_or_default();
         Self {
             connection,
@@ -265,7 +265,7 @@ impl<'connection> Conversation<'connection> {
         if self.running.len() >= MOST_OPERATIONS {
             return Err(Close(4400, "too many operations at the same time"));
         }
-        if server.engine.environment.clock.now() >= self.caller.expires_at {
+        if server.service.settings.clock.now() >= self.caller.expires_at {
             return Err(Close(4403, "the token has expired"));
         }
         let request = from_fields(payload).map_err(|_| Close(4400, "Invalid message received"))?;
@@ -275,7 +275,7 @@ impl<'connection> Conversation<'connection> {
             request_id: *request_id,
             idempotency_key: None,
             freshness: None,
-            budget: server.engine.budget,
+            budget: server.service.budget,
         };
         let id = id.to_owned();
         let charged = charge(server, call.source(), 1, request.request.query.len());

@@ -2,10 +2,10 @@
 //! the same transaction, and a repetition gets that answer, unless the caller may do less than
 //! then. Keys belong to a user in an organization, and count for a day.
 
-mod kept;
 mod key;
 mod ops;
-mod sealed;
+mod sealed_response;
+mod stored_response;
 
 pub use key::IdempotencyKey;
 pub use ops::{Claim, claim, keep};

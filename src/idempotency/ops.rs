@@ -7,12 +7,12 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{
     IdempotencyKey,
-    kept::Kept,
-    sealed::{seal, unseal},
+    sealed_response::{seal, unseal},
+    stored_response::Kept,
 };
 use crate::{
     error::{Error, Result},
-    tenancy::{Scope, Session, Tenant},
+    tenancy::{Session, Tenant, UnitOfWork},
 };
 
 /// An answer that is longer is not kept, only that there was one.
@@ -55,7 +55,7 @@ pub async fn claim(
         ("REPLAY", Some(kept)) => {
             let organization = session.tenant().map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
-            match unseal(&session.rules().secret_keys, &bound, &kept) {
+            match unseal(&session.business().secret_keys, &bound, &kept) {
                 // Large, and rare.
                 Ok(text) => Box::pin(replay(session, Kept::parse(&text)?)).await,
                 Err(_) => {
@@ -96,7 +96,7 @@ pub async fn keep(
     let response = if response.len() > MOST_BYTES { "" } else { response };
     let kept = Kept::new(begun, ended, response).to_text()?;
     let bound = bound(session, organization, key, fingerprint);
-    let sealed = seal(&session.rules().secret_keys, &bound, &kept)
+    let sealed = seal(&session.business().secret_keys, &bound, &kept)
         .map_err(|_| Error::internal("the answer could not be sealed"))?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

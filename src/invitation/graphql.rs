@@ -9,7 +9,7 @@ use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
     graphql::{Connection, ContextExt, STATEMENT, parse_id, requires_permission, to_int},
-    tenancy::Scope,
+    tenancy::UnitOfWork,
     text::Email,
     user::{User, UserById},
 };

@@ -18,7 +18,7 @@ use crate::{
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
     rate_limit::Throttle,
-    tenancy::{Change, Rows as _, Scope, Session, Tenant},
+    tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
     text::Email,
 };
 
@@ -55,7 +55,7 @@ pub async fn list(session: &Session, page: &Page) -> Result<Slice<invitation::Mo
     let tenant = session.authorize(Permission::MemberInvite)?;
     let rows = page
         .narrow(open(tenant), invitation::Column::CreatedAt, invitation::Column::Id)
-        .rows(session)
+        .fetch(session)
         .await?;
     Ok(page.slice(rows))
 }
@@ -183,16 +183,16 @@ async fn insert(
     role: OrgRole,
 ) -> Result<invitation::Model> {
     let id = InvitationId::new();
-    let rules = session.rules();
+    let settings = session.business();
     let row = invitation::ActiveModel {
         organization_id: Set(tenant.organization_id),
         id: Set(id),
         email: Set(email),
         role: Set(role),
-        token_hash: Set(Token::of(&rules.secret_keys, id, 0).hash()),
+        token_hash: Set(Token::of(&settings.secret_keys, id, 0).hash()),
         rotation: Set(0),
         invited_by: Set(Some(session.viewer().user_id)),
-        expires_at: Set(session.now() + rules.invitation_term),
+        expires_at: Set(session.now() + settings.invitation_term),
         ..Default::default()
     };
     Ok(invitation::Entity::insert(row).exec_with_returning(session).await?)
@@ -205,11 +205,11 @@ async fn renew(
     role: Option<OrgRole>,
 ) -> Result<invitation::Model> {
     let (id, rotation) = (before.id, before.rotation + 1);
-    let rules = session.rules();
+    let settings = session.business();
     let mut row = before.into_active_model();
     row.rotation = Set(rotation);
-    row.token_hash = Set(Token::of(&rules.secret_keys, id, rotation).hash());
-    row.expires_at = Set(session.now() + rules.invitation_term);
+    row.token_hash = Set(Token::of(&settings.secret_keys, id, rotation).hash());
+    row.expires_at = Set(session.now() + settings.invitation_term);
     row.invited_by = Set(Some(session.viewer().user_id));
     if let Some(role) = role {
         row.role = Set(role);
@@ -235,7 +235,7 @@ async fn find_locked(
 /// Refuses more invitation e-mails in 24 hours than the limit. The outbox is the count, so it holds
 /// across servers and restarts; the caller has the organization's lock.
 async fn require_mail(session: &Session) -> Result<()> {
-    let (day, most) = (TimeDelta::days(1), session.rules().max_invitation_mails);
+    let (day, most) = (TimeDelta::days(1), session.business().max_invitation_mails);
     let since = session.now() - day;
     let Some(at) = outbox::nth_newest(session, Kind::InvitationMail, since, most).await? else {
         return Ok(());
@@ -249,7 +249,7 @@ async fn require_mail(session: &Session) -> Result<()> {
 
 /// Sees to it that the link reaches its person: by mail after the commit, or through the inviter.
 async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
-    if session.rules().mails_invitations {
+    if session.business().mails_invitations {
         require_mail(session).await?;
         let payload = json!({ "invitation_id": invitation.id, "rotation": invitation.rotation });
         outbox::add(session, Kind::InvitationMail, payload).await?;
@@ -264,16 +264,16 @@ async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issue
 /// # Errors
 ///
 /// When the token was made with a key that is not configured any more.
-pub(super) fn link(scope: &impl Scope, invitation: &invitation::Model) -> Result<String> {
-    let rules = scope.rules();
+pub(super) fn link(scope: &impl UnitOfWork, invitation: &invitation::Model) -> Result<String> {
+    let settings = scope.business();
     let invitation::Model { id, rotation, token_hash, .. } = invitation;
     let token =
-        Token::known_as(token_hash, &rules.secret_keys, *id, *rotation).ok_or_else(|| {
+        Token::known_as(token_hash, &settings.secret_keys, *id, *rotation).ok_or_else(|| {
             Error::internal(
                 "the link of the invitation was made with a secret that SECRET_KEY does not have",
             )
         })?;
-    Ok(token.link(&rules.public_url))
+    Ok(token.link(&settings.public_url))
 }
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::Reader,
-    tenancy::Rows as _,
+    tenancy::Fetch as _,
 };
 
 /// The member of the current organization with this id.
@@ -30,7 +30,7 @@ impl Loader<MemberById> for Reader {
         let rows = organization_member::Entity::find()
             .filter(organization_member::Column::OrganizationId.eq(tenant.organization_id))
             .filter(organization_member::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&*session)
+            .fetch(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (MemberById(row.id), row)).collect())
     }

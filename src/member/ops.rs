@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     plan,
-    tenancy::{Change, Rows as _, Scope, Session, Tenant},
+    tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
 };
 
 const NOT_FOUND: Error = Error::NotFound("member");
@@ -43,7 +43,7 @@ pub async fn list(session: &Session, page: &Page) -> Result<Slice<organization_m
             organization_member::Column::CreatedAt,
             organization_member::Column::Id,
         )
-        .rows(session)
+        .fetch(session)
         .await?;
     Ok(page.slice(rows))
 }

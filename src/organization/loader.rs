@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::{
     error::{Error, Result},
     graphql::Reader,
-    tenancy::Rows as _,
+    tenancy::Fetch as _,
 };
 
 /// The organization with this id, if it is the current one.
@@ -27,7 +27,7 @@ impl Loader<OrganizationById> for Reader {
         let session = self.session()?;
         let rows = organization::Entity::find()
             .filter(organization::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&*session)
+            .fetch(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (OrganizationById(row.id), row)).collect())
     }

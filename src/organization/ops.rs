@@ -14,7 +14,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Access, Change, Scope, Session, SystemSession},
+    tenancy::{Access, Change, Session, SystemSession, UnitOfWork},
 };
 
 /// Creates an organization, and goes on inside it: its id is made first, so that every row is
@@ -169,7 +169,7 @@ async fn check_ownerships(session: &Session) -> Result<()> {
         Some(row) => row.try_get("", "owned")?,
         None => 0,
     };
-    let most = session.rules().max_owned_organizations;
+    let most = session.business().max_owned_organizations;
     if owned < i64::from(most) {
         return Ok(());
     }

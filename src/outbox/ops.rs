@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     auth::Permission,
     error::Result,
-    tenancy::{Scope, SystemSession},
+    tenancy::{SystemSession, UnitOfWork},
 };
 
 /// What is to happen.
@@ -63,7 +63,7 @@ pub struct Overdue {
 /// # Errors
 ///
 /// Without an organization.
-pub async fn add(scope: &impl Scope, kind: Kind, payload: Value) -> Result<OutboxId> {
+pub async fn add(scope: &impl UnitOfWork, kind: Kind, payload: Value) -> Result<OutboxId> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let id = OutboxId::new();
     let row = outbox::ActiveModel {
@@ -85,7 +85,7 @@ pub async fn add(scope: &impl Scope, kind: Kind, payload: Value) -> Result<Outbo
 ///
 /// Without an organization.
 pub async fn nth_newest(
-    scope: &impl Scope,
+    scope: &impl UnitOfWork,
     kind: Kind,
     since: DateTime<Utc>,
     nth: NonZeroU32,
@@ -162,7 +162,7 @@ pub async fn claim(
 /// # Errors
 ///
 /// When the database fails.
-pub async fn finish(scope: &impl Scope, id: OutboxId, reason: Option<&str>) -> Result<()> {
+pub async fn finish(scope: &impl UnitOfWork, id: OutboxId, reason: Option<&str>) -> Result<()> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let row = outbox::ActiveModel {
         organization_id: Set(organization_id),

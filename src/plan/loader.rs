@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::{
     error::{Error, Result},
     graphql::Reader,
-    tenancy::Rows as _,
+    tenancy::Fetch as _,
 };
 
 /// The features of the plan with this key.
@@ -27,7 +27,7 @@ impl Loader<FeaturesOfPlan> for Reader {
         let session = self.session()?;
         let rows = plan_feature::Entity::find()
             .filter(plan_feature::Column::Plan.eq_any(keys.iter().map(|key| key.0.clone())))
-            .rows(&*session)
+            .fetch(&*session)
             .await?;
         let mut features: HashMap<_, Vec<_>> =
             keys.iter().map(|key| (key.clone(), Vec::new())).collect();

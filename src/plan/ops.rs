@@ -13,7 +13,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::enum_name,
-    tenancy::{Rows as _, Scope, Session},
+    tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
 /// Proof that the organization's lock is held until the transaction ends.
@@ -69,7 +69,7 @@ pub async fn lock(session: &Session) -> Result<Lock> {
 /// # Errors
 ///
 /// When the organization has ended.
-pub async fn lock_alone(scope: &impl Scope) -> Result<Lock> {
+pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
         .lock(LockType::NoKeyUpdate)
@@ -111,7 +111,7 @@ pub struct EffectiveAllowance {
 ///
 /// Without an organization.
 pub async fn effective_allowance(
-    session: &impl Scope,
+    session: &impl UnitOfWork,
     feature: Feature,
 ) -> Result<EffectiveAllowance> {
     let organization_id = session.organization(Permission::OrganizationRead)?;
@@ -120,7 +120,7 @@ pub async fn effective_allowance(
         .await?
         .ok_or(Error::OrganizationNotFound)?;
     let plan = effective_plan(session, &billing).await?;
-    let ends_at = own_plan_ends_at(&billing, session.rules().billing_grace);
+    let ends_at = own_plan_ends_at(&billing, session.business().billing_grace);
     Ok(EffectiveAllowance {
         allowance: allowance(session, plan, feature).await?,
         version: billing.updated_at,
@@ -158,7 +158,7 @@ pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
 /// # Errors
 ///
 /// Without an organization.
-pub async fn current(session: &impl Scope) -> Result<plan::Model> {
+pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     let organization_id = session.organization(Permission::OrganizationRead)?;
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
         .from(organization_billing::Column::Plan)
@@ -167,11 +167,13 @@ pub async fn current(session: &impl Scope) -> Result<plan::Model> {
         .join(JoinType::LeftJoin, plan_of_billing.into())
         .select_also(plan::Entity)
         .limit(1)
-        .rows(session)
+        .fetch(session)
         .await?;
     let (billing, plan) = rows.pop().ok_or(Error::OrganizationNotFound)?;
     match plan {
-        Some(plan) if own_plan_counts(&billing, session.now(), session.rules().billing_grace) => {
+        Some(plan)
+            if own_plan_counts(&billing, session.now(), session.business().billing_grace) =>
+        {
             Ok(plan)
         }
         _ => default_plan(session).await,
@@ -183,11 +185,11 @@ pub async fn current(session: &impl Scope) -> Result<plan::Model> {
 /// # Errors
 ///
 /// Without an organization.
-pub async fn allowances(session: &impl Scope) -> Result<[Allowance; Feature::ALL.len()]> {
+pub async fn allowances(session: &impl UnitOfWork) -> Result<[Allowance; Feature::ALL.len()]> {
     let plan = current(session).await?.plan;
     let rows = plan_feature::Entity::find()
         .filter(plan_feature::Column::Plan.eq(plan))
-        .rows(session)
+        .fetch(session)
         .await?;
     Ok(Feature::ALL.map(|feature| {
         Allowance::of(feature, rows.iter().find(|row| row.feature == feature.key()))
@@ -225,14 +227,14 @@ pub async fn find_by_price(
 
 /// The catalogue, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
-    plan::Entity::find().order_by_asc(plan::Column::Position).rows(session).await
+    plan::Entity::find().order_by_asc(plan::Column::Position).fetch(session).await
 }
 
 async fn effective_plan(
-    session: &impl Scope,
+    session: &impl UnitOfWork,
     billing: &organization_billing::Model,
 ) -> Result<String> {
-    if own_plan_counts(billing, session.now(), session.rules().billing_grace) {
+    if own_plan_counts(billing, session.now(), session.business().billing_grace) {
         Ok(billing.plan.clone())
     } else {
         Ok(default_plan(session).await?.plan)

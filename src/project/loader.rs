@@ -10,7 +10,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::Reader,
-    tenancy::Rows as _,
+    tenancy::Fetch as _,
 };
 
 /// The project of the current organization with this id.
@@ -27,7 +27,7 @@ impl Loader<ProjectById> for Reader {
         let rows = project::Entity::find()
             .filter(project::Column::OrganizationId.eq(tenant.organization_id))
             .filter(project::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&*session)
+            .fetch(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (ProjectById(row.id), row)).collect())
     }

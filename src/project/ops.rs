@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     plan::{self, Feature},
-    tenancy::{Change, Rows as _, Scope, Session, Tenant},
+    tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
 };
 
 impl Keyed for project::Model {
@@ -44,7 +44,7 @@ pub async fn list(session: &Session, page: &Page) -> Result<Slice<project::Model
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let rows = page
         .narrow(all(tenant), project::Column::CreatedAt, project::Column::Id)
-        .rows(session)
+        .fetch(session)
         .await?;
     Ok(page.slice(rows))
 }

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     graphql::refusal,
     rate_limit::RateLimit,
-    tenancy::{Cost, Position},
+    tenancy::{Cost, Lsn},
 };
 
 /// What became of a request.
@@ -30,7 +30,7 @@ pub struct Answer {
     /// What is left of the organization's calls, where its plan limits them.
     pub rate_limit: Option<RateLimit>,
     /// What a replica must have to have what was written, where there is a replica.
-    pub position: Option<Position>,
+    pub lsn: Option<Lsn>,
     /// The replica has answered.
     pub at_replica: bool,
 }
@@ -44,7 +44,7 @@ impl Answer {
             failure: None,
             cost: Some(cost),
             rate_limit: None,
-            position: None,
+            lsn: None,
             at_replica: false,
         }
     }

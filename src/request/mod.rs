@@ -5,13 +5,13 @@
 //! COMMIT was.
 
 mod answer;
-mod attempt;
 mod call;
-mod course;
-mod engine;
+mod execute;
 mod prepared;
+mod service;
+mod trace;
 
 pub use answer::{Answer, code};
 pub use call::Call;
-pub use engine::Engine;
 pub use prepared::Prepared;
+pub use service::GraphqlService;

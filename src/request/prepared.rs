@@ -42,7 +42,7 @@ impl Prepared {
         if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
             Preference::Control
         } else {
-            freshness.map_or(Preference::Remembered, Preference::Replica)
+            freshness.map_or(Preference::Speculative, Preference::Replica)
         }
     }
 

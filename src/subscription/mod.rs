@@ -34,8 +34,8 @@ use crate::{
     error::{Error, Result},
     graphql::refusal,
     metrics::Watching,
-    request::{Call, Engine, Prepared},
-    tenancy::{Access, Preference, WatchEnded},
+    request::{Call, GraphqlService, Prepared},
+    tenancy::{Access, Preference, SubscriberEnded},
 };
 use audience::{Audience, Event};
 use source::{Blueprint, Source};
@@ -103,25 +103,25 @@ impl Subscriptions {
     /// cannot be heard of.
     pub async fn subscribe(
         &self,
-        engine: Arc<Engine>,
+        service: Arc<GraphqlService>,
         prepared: Prepared,
         call: Call,
     ) -> Result<BoxStream<'static, String>> {
         let topic = prepared.subscribes_to().and_then(Topic::of);
         let topic = topic.ok_or_else(|| Error::internal("the field has no topic"))?;
         let opening = async {
-            let opened = engine.open(&call, Access::Read, Preference::Home).await?;
+            let opened = service.open(&call, Access::Read, Preference::Placement).await?;
             let tenant = opened.session.authorize(topic.permission())?;
-            engine.count(&opened.session, opened.billing_version).await?;
+            service.count(&opened.session, opened.billing_version).await?;
             Ok::<_, Error>((tenant.organization_id, opened.session.viewer().user_id))
         };
         let (organization, user) =
-            timeout(engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
+            timeout(service.timeout, opening).await.map_err(|_| Error::Timeout)??;
         let open = self.open.open(user, organization)?;
-        let left = call.caller.expires_at - engine.environment.clock.now();
-        let (watching, request_id) = (engine.metrics.subscription(), call.request_id);
+        let left = call.caller.expires_at - service.settings.clock.now();
+        let (watching, request_id) = (service.metrics.subscription(), call.request_id);
         let queue = self.queue.clone();
-        let blueprint = Blueprint { engine, prepared, call, topic, user, organization, queue };
+        let blueprint = Blueprint { service, prepared, call, topic, user, organization, queue };
         let (source, events) = self.join(blueprint).await?;
         let subscriber = Subscriber {
             events,
@@ -151,7 +151,7 @@ impl Subscriptions {
         if let Some(joined) = self.running(&key) {
             return Ok(joined);
         }
-        let events = audience.join().ok_or_else(|| Error::unavailable(WatchEnded::Broken))?;
+        let events = audience.join().ok_or_else(|| Error::unavailable(SubscriberEnded::Broken))?;
         let task = AbortOnDropHandle::new(tokio::spawn(source.run()));
         let running = Arc::new(Running { audience, _task: task });
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
@@ -197,7 +197,7 @@ impl Subscriber {
             () = &mut self.expiry => Event::End(Error::Unauthenticated("the token has expired")),
             // A source that says nothing at its end has dropped this one.
             event = self.events.recv() => {
-                event.unwrap_or_else(|| Event::End(Error::unavailable(WatchEnded::Behind)))
+                event.unwrap_or_else(|| Event::End(Error::unavailable(SubscriberEnded::Behind)))
             }
         };
         match event {

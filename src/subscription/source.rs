@@ -20,15 +20,15 @@ use crate::{
     admission::FairQueue,
     error::{Error, Result},
     graphql::{Event as Subject, Loaders, Queue, present},
-    request::{Call, Engine, Prepared},
+    request::{Call, GraphqlService, Prepared},
     schema::to_request,
-    tenancy::{Access, Change, Preference, Session, Watch, open},
+    tenancy::{Access, Change, Preference, Session, Subscriber, open},
     usage::{Allotment, entitlements},
 };
 
 /// What a source is made from.
 pub(super) struct Blueprint {
-    pub(super) engine: Arc<Engine>,
+    pub(super) service: Arc<GraphqlService>,
     pub(super) prepared: Prepared,
     /// Of the first subscriber; those who join are the same user with the same claims.
     pub(super) call: Call,
@@ -41,7 +41,7 @@ pub(super) struct Blueprint {
 /// Reads events, for as long as it runs.
 pub(super) struct Source {
     blueprint: Blueprint,
-    watch: Watch,
+    watch: Subscriber,
     /// As sent last, to send only what has changed.
     known: Vec<Allotment>,
     audience: Arc<Audience>,
@@ -63,14 +63,14 @@ impl Drop for Source {
 impl Source {
     /// Begins to watch: what is committed from now on is sent.
     pub(super) async fn begin(blueprint: Blueprint, audience: Arc<Audience>) -> Result<Self> {
-        let notices = blueprint.engine.placement.notices();
-        let watch = notices.watch(blueprint.organization).await?;
+        let change_feed = blueprint.service.databases.change_feed();
+        let watch = change_feed.subscribe(blueprint.organization).await?;
         let mut source = Self { blueprint, watch, known: Vec::new(), audience };
         if source.blueprint.topic == Topic::Entitlements {
             // Read after the watch began, so that nothing falls between.
             let _permit = source.blueprint.permit().await?;
             let reading = source.blueprint.open().await?;
-            source.known = entitlements(&reading.session, &source.blueprint.engine.meter).await?;
+            source.known = entitlements(&reading.session, &source.blueprint.service.meter).await?;
         }
         Ok(source)
     }
@@ -79,7 +79,7 @@ impl Source {
     pub(super) async fn run(mut self) {
         loop {
             if let Err(error) = self.next().await {
-                self.blueprint.engine.metrics.limited(&error);
+                self.blueprint.service.metrics.limited(&error);
                 self.audience.end(error).await;
                 return;
             }
@@ -114,7 +114,7 @@ impl Source {
     async fn send_entitlements(&mut self) -> Result<()> {
         let permit = self.blueprint.permit().await?;
         let reading = self.blueprint.open().await?;
-        let now = entitlements(&reading.session, &self.blueprint.engine.meter).await?;
+        let now = entitlements(&reading.session, &self.blueprint.service.meter).await?;
         let mut responses = Vec::new();
         for entitlement in &now {
             // Every request counts a call: these would drown the changes that users make.
@@ -142,9 +142,9 @@ impl Source {
     /// Counts a call, and sends the event unless it is one too many. No connection is held
     /// meanwhile.
     async fn deliver(&self, reading: &Reading, response: &Response) -> Result<()> {
-        let engine = &self.blueprint.engine;
-        let counting = engine.count(&reading.session, reading.billing_version);
-        timeout(engine.timeout, counting).await.map_err(|_| Error::Timeout)??;
+        let service = &self.blueprint.service;
+        let counting = service.count(&reading.session, reading.billing_version);
+        timeout(service.timeout, counting).await.map_err(|_| Error::Timeout)??;
         let json = serde_json::to_string(response).map_err(Error::internal)?;
         self.audience.send(&Event::Next(json.into())).await;
         Ok(())
@@ -158,11 +158,11 @@ impl Blueprint {
 
     /// A new transaction, in which identity, membership and role are what they are now.
     async fn open(&self) -> Result<Reading> {
-        let Engine { placement, environment, .. } = self.engine.as_ref();
+        let GraphqlService { databases, settings, .. } = self.service.as_ref();
         let Call { caller, destination, .. } = &self.call;
         let opening =
-            open(placement, environment, caller, destination, Access::Read, Preference::Home);
-        let opened = timeout(self.engine.timeout, opening).await.map_err(|_| Error::Timeout)??;
+            open(databases, settings, caller, destination, Access::Read, Preference::Placement);
+        let opened = timeout(self.service.timeout, opening).await.map_err(|_| Error::Timeout)??;
         let tenant = opened.session.authorize(self.topic.permission())?;
         if tenant.organization_id != self.organization {
             // The slug leads to another organization since.
@@ -183,10 +183,10 @@ impl Blueprint {
         let request: Request = to_request(self.prepared.document())
             .data(Subject(subject))
             .data(Arc::clone(session))
-            .data(self.engine.meter.clone())
+            .data(self.service.meter.clone())
             .data(loaders);
-        let executing = queue.drive(session.transaction(), self.engine.api.tell(request));
-        let executed = timeout(self.engine.timeout, executing).await;
+        let executing = queue.drive(session.transaction(), self.service.api.tell(request));
+        let executed = timeout(self.service.timeout, executing).await;
         if let Some(failure) = session.transaction().failure() {
             return Err(failure);
         }

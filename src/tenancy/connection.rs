@@ -24,13 +24,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     connect::Connector,
     driver::{Parameters, failed, not_connected, whole},
-    home::Schema,
+    placement::Schema,
 };
 use crate::error::Exceeded;
 
 /// A connection. Statements are executed in the order in which they were begun, and sent without
 /// waiting for each other.
-pub(super) struct Link {
+pub(super) struct Connection {
     client: Client,
     statements: Option<Mutex<LruCache<String, Statement>>>,
     /// Whose turn it is to send: one that must be prepared first keeps its place.
@@ -49,7 +49,7 @@ pub(super) struct Link {
     tls: MakeRustlsConnect,
 }
 
-impl Link {
+impl Connection {
     pub(super) async fn open(
         connector: &Connector,
         statement_cache: usize,
@@ -255,7 +255,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Link {
+impl Drop for Connection {
     /// Closes the socket, which ends what still runs: PostgreSQL looks after its client
     /// (`client_connection_check_interval`).
     fn drop(&mut self) {

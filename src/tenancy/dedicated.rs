@@ -20,9 +20,9 @@ use tokio_postgres::Row;
 use super::{
     Access, Finding, Severity, Transaction,
     connect::system_login,
+    databases::{SYSTEM_CONNECTIONS, migration_status},
     driver::{Parameters, failed},
-    placement::{SYSTEM_CONNECTIONS, migration_status},
-    pool::{Connections, DatabaseOptions, PATIENCE},
+    pool::{ConnectionPool, DatabaseOptions, PATIENCE},
     self_check::self_check,
 };
 use crate::{
@@ -39,14 +39,14 @@ pub(super) const STALE: Duration = Duration::from_secs(1);
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Dedicated {
+pub(super) struct DedicatedDatabase {
     name: Arc<str>,
-    requests: Connections,
-    system: Connections,
+    requests: ConnectionPool,
+    system: ConnectionPool,
     /// For what goes on between it and the control database.
-    upkeep: Connections,
+    upkeep: ConnectionPool,
     /// For looking at it in the role of requests.
-    probe: Connections,
+    probe: ConnectionPool,
     /// It was as it must be when somebody last looked, which one does at a time.
     is_usable: AtomicBool,
     /// What it was not, and when.
@@ -55,10 +55,10 @@ pub(super) struct Dedicated {
     silent_since: std::sync::Mutex<Option<Instant>>,
     /// Something may have been committed that the directory is to follow.
     pub(super) news: Notify,
-    pub(super) rounds: Rounds,
+    pub(super) rounds: SingleFlight,
 }
 
-impl Dedicated {
+impl DedicatedDatabase {
     fn new(name: &str, options: &DatabaseOptions) -> Result<Self> {
         let login = system_login(&options.connect);
         let pool = |login: &PgConnectOptions, of: &str, max_connections| {
@@ -68,18 +68,18 @@ impl Dedicated {
         let (app, most) = (&options.connect, options.max_connections);
         Ok(Self {
             name: name.into(),
-            requests: Connections::new(&pool(app, "tenantry", most))?,
-            system: Connections::with(
+            requests: ConnectionPool::new(&pool(app, "tenantry", most))?,
+            system: ConnectionPool::with(
                 &pool(&login, "tenantry system", most.min(SYSTEM_CONNECTIONS)),
                 PATIENCE,
             )?,
-            upkeep: Connections::with(&pool(&login, "tenantry upkeep", 1), PATIENCE)?,
-            probe: Connections::with(&pool(app, "tenantry probe", 1), PATIENCE)?,
+            upkeep: ConnectionPool::with(&pool(&login, "tenantry upkeep", 1), PATIENCE)?,
+            probe: ConnectionPool::with(&pool(app, "tenantry probe", 1), PATIENCE)?,
             is_usable: AtomicBool::new(false),
             checking: Mutex::default(),
             silent_since: std::sync::Mutex::default(),
             news: Notify::new(),
-            rounds: Rounds::default(),
+            rounds: SingleFlight::default(),
         })
     }
 
@@ -87,11 +87,11 @@ impl Dedicated {
         &self.name
     }
 
-    pub(super) fn requests(&self) -> &Connections {
+    pub(super) fn requests(&self) -> &ConnectionPool {
         &self.requests
     }
 
-    pub(super) fn system(&self) -> &Connections {
+    pub(super) fn system(&self) -> &ConnectionPool {
         &self.system
     }
 
@@ -197,7 +197,7 @@ impl Dedicated {
     }
 
     /// For what goes on between it and the control database.
-    pub(super) fn upkeep(&self) -> &Connections {
+    pub(super) fn upkeep(&self) -> &ConnectionPool {
         &self.upkeep
     }
 
@@ -211,13 +211,13 @@ impl Dedicated {
 /// Rounds of the same work, one at a time: whoever wants one is served by any that begins after
 /// they have asked.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub(super) struct SingleFlight {
     begun: AtomicU64,
     /// The newest round that has succeeded.
     done: Mutex<u64>,
 }
 
-impl Rounds {
+impl SingleFlight {
     pub(super) async fn join(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
         let asked = self.begun.load(Ordering::Acquire);
         let mut done = self.done.lock().await;
@@ -233,7 +233,7 @@ impl Rounds {
 
 /// Runs one statement in a transaction of its own.
 pub(super) async fn ask(
-    connections: &Connections,
+    connections: &ConnectionPool,
     access: Access,
     sql: &str,
     values: Option<Values>,
@@ -250,9 +250,9 @@ pub(super) async fn ask(
 
 /// All that are known, by name.
 #[derive(Debug)]
-pub(super) struct Databases(BTreeMap<Arc<str>, Arc<Dedicated>>);
+pub(super) struct DedicatedDatabases(BTreeMap<Arc<str>, Arc<DedicatedDatabase>>);
 
-impl Databases {
+impl DedicatedDatabases {
     /// No connection is made yet.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         let each = options.dedicated.iter().map(|(name, connect)| {
@@ -264,7 +264,7 @@ impl Databases {
                 dedicated: Vec::new(),
                 ..options.clone()
             };
-            let dedicated = Dedicated::new(name, &options)?;
+            let dedicated = DedicatedDatabase::new(name, &options)?;
             Ok((Arc::clone(&dedicated.name), Arc::new(dedicated)))
         });
         Ok(Self(each.collect::<Result<_>>()?))
@@ -274,11 +274,11 @@ impl Databases {
         self.0.is_empty()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Dedicated>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<DedicatedDatabase>> {
         self.0.values()
     }
 
-    pub(super) fn get(&self, name: &str) -> Result<&Arc<Dedicated>> {
+    pub(super) fn get(&self, name: &str) -> Result<&Arc<DedicatedDatabase>> {
         self.0.get(name).ok_or_else(|| {
             Error::unavailable(format!(
                 "an organization lives in the database {name}, which DATABASES does not have"

@@ -9,15 +9,15 @@ use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
 use super::{
-    Access, Environment, Freshness, Placement, Session, Tenant, Transaction, Viewer,
-    abroad::Abroad,
-    ahead::is_lost,
+    Access, Databases, Freshness, Session, Settings, Tenant, Transaction, Viewer,
     driver::{Parameters, failed},
-    home::Home,
-    openings::{ERASED, Entry, Remembered, tenant},
+    placement::Placement,
     proof::ProofKey,
-    question::{OPEN, Question, issued_micros},
-    route::{Begun, begin, begin_remembered, elsewhere},
+    remote::Remote,
+    routing::{OpenedTransaction, begin, begin_speculative, elsewhere},
+    session_cache::{CachedContext, ERASED, SessionContext, tenant},
+    session_request::{OPEN, SessionRequest, issued_micros},
+    speculative::is_lost,
 };
 use crate::{auth::Caller, error::Result};
 
@@ -47,45 +47,45 @@ pub struct Opened {
 /// How a session was opened, to open another transaction in the same way.
 #[derive(Debug)]
 pub(super) struct Opening {
-    placement: Placement,
+    databases: Databases,
     access: Access,
-    question: Question,
+    session_request: SessionRequest,
     /// What it was taken to lead to, before the database has said so.
-    remembered: Option<Arc<Remembered>>,
+    cached: Option<Arc<CachedContext>>,
 }
 
 impl Opening {
     /// Waits for what the database says of what was remembered.
     pub(super) async fn is_confirmed(&self, transaction: &Transaction) -> Result<bool> {
-        let Some(remembered) = &self.remembered else {
+        let Some(cached) = &self.cached else {
             return Ok(true);
         };
         let is_so = match transaction.first_answer().await {
-            Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| remembered.is_so(row))),
+            Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| cached.is_so(row))),
             None => Ok(false),
             // Nothing has happened on it.
             Some(Err(error)) if is_lost(&error) => Ok(false),
             Some(Err(error)) => Err(error.into()),
         };
         if !matches!(is_so, Ok(true)) {
-            self.placement.openings().forget(&self.question);
+            self.databases.session_cache().remove(&self.session_request);
         }
         is_so
     }
 
-    pub(super) fn is_remembered(&self) -> bool {
-        self.remembered.is_some()
+    pub(super) fn is_speculative(&self) -> bool {
+        self.cached.is_some()
     }
 
     /// Goes on with a finished transaction's name in a new one; answers where the person is now.
     pub(super) async fn again(
         &self,
         transaction: &Transaction,
-        abroad: &Abroad,
+        remote: &Remote,
     ) -> Result<Option<Tenant>> {
-        let begun = begin(&self.placement, self.access, &self.question, false).await?;
+        let begun = begin(&self.databases, self.access, &self.session_request, false).await?;
         transaction.replace(&begun.transaction);
-        abroad.set(begun.database);
+        remote.set(begun.database);
         tenant(&begun.row)
     }
 
@@ -94,15 +94,15 @@ impl Opening {
     }
 
     pub(super) fn identity(&self) -> (&str, &str) {
-        self.question.identity()
+        self.session_request.identity()
     }
 
-    pub(super) fn placement(&self) -> &Placement {
-        &self.placement
+    pub(super) fn databases(&self) -> &Databases {
+        &self.databases
     }
 
-    pub(super) fn question(&self) -> &Question {
-        &self.question
+    pub(super) fn session_request(&self) -> &SessionRequest {
+        &self.session_request
     }
 
     /// Asks something of the control database as the same person, in no organization, in a
@@ -113,11 +113,12 @@ impl Opening {
         sql: &str,
         values: Option<Values>,
     ) -> Result<Vec<Row>> {
-        let question = self.question.outside();
-        let control = self.placement.control();
-        let system = self.placement.system();
-        let home = Home::Shared.name();
-        let (transaction, row) = question.ask(control, system, access, None, &home).await?;
+        let session_request = self.session_request.outside();
+        let control = self.databases.control();
+        let system = self.databases.system();
+        let placement = Placement::Shared.name();
+        let (transaction, row) =
+            session_request.ask(control, system, access, None, &placement).await?;
         tenant(&row)?;
         let answer = transaction.query(sql, values).await?;
         match access {
@@ -132,10 +133,10 @@ impl Opening {
 #[derive(Clone, Copy, Debug)]
 pub enum Preference {
     /// Nowhere.
-    Home,
+    Placement,
     /// Nowhere, and on what was found there last time, if it only reads: nothing may leave before
     /// [`Session::is_confirmed`].
-    Remembered,
+    Speculative,
     /// At a replica that is fresh enough, if it only reads.
     Replica(Freshness),
     /// In the control database: what it does leads to another organization.
@@ -150,85 +151,88 @@ pub enum Preference {
 ///
 /// When the caller may not be where the request wants to go, or the database cannot be reached.
 pub async fn open(
-    placement: &Placement,
-    environment: &Environment,
+    databases: &Databases,
+    settings: &Settings,
     caller: &Caller,
     destination: &Destination,
     access: Access,
     preference: Preference,
 ) -> Result<Opened> {
-    let secret = &environment.rules.secret_keys;
-    let question = Question::new(caller, destination.slug.as_deref(), secret);
-    if let (Access::Read, Preference::Remembered) = (access, preference)
-        && let Some(remembered) = placement.openings().recall(&question)
+    let secret = &settings.business.secret_keys;
+    let session_request = SessionRequest::new(caller, destination.slug.as_deref(), secret);
+    if let (Access::Read, Preference::Speculative) = (access, preference)
+        && let Some(cached) = databases.session_cache().get(&session_request)
         && let Some((transaction, database)) =
-            begin_remembered(placement, &question, &remembered.home).await?
+            begin_speculative(databases, &session_request, &cached.placement).await?
     {
-        let entry = remembered.entry.clone();
-        let opening = Opening {
-            placement: placement.clone(),
-            access,
-            question,
-            remembered: Some(remembered),
-        };
-        let way = Way { transaction, abroad: Abroad::new(database), at_replica: false };
-        return Ok(opened(environment, caller, destination, entry, way, opening));
+        let entry = cached.entry.clone();
+        let opening =
+            Opening { databases: databases.clone(), access, session_request, cached: Some(cached) };
+        let way = Way { transaction, remote: Remote::new(database), at_replica: false };
+        return Ok(opened(settings, caller, destination, entry, way, opening));
     }
-    let stale = match (access, placement.replica(), preference) {
+    let stale = match (access, databases.replica(), preference) {
         (Access::Read, Some(replica), Preference::Replica(freshness)) => {
             // Of an organization in another database it knows what leads there, and no more.
-            let home = placement.homes().guess(question.name()).unless_in_database();
-            let parameters = question.parameters(&home.name())?;
-            let begun = replica.begin(freshness, &home, OPEN, &parameters).await;
-            begun.filter(|(_, row)| matches!(elsewhere(row, &home), Ok(None)))
+            let placement = databases
+                .placement_cache()
+                .guess(session_request.name())
+                .unless_dedicated_database();
+            let parameters = session_request.parameters(&placement.name())?;
+            let begun = replica.begin(freshness, &placement, OPEN, &parameters).await;
+            begun.filter(|(_, row)| matches!(elsewhere(row, &placement), Ok(None)))
         }
         _ => None,
     };
     let at_replica = stale.is_some();
     let at_control = matches!(preference, Preference::Control);
     let mut begun = match stale {
-        Some((transaction, row)) => Begun { transaction, row, home: Home::Shared, database: None },
-        None => begin(placement, access, &question, at_control).await?,
+        Some((transaction, row)) => {
+            OpenedTransaction { transaction, row, placement: Placement::Shared, database: None }
+        }
+        None => begin(databases, access, &session_request, at_control).await?,
     };
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&begun.row, "outcome")?) {
         // Large, and rare.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
-            provision(placement, environment, caller, &ProofKey::of(secret)).await?;
-            placement.people().notify_one();
-            begin(placement, access, &question, at_control).await
+            provision(databases, settings, caller, &ProofKey::of(secret)).await?;
+            databases.users().notify_one();
+            begin(databases, access, &session_request, at_control).await
         })
         .await?;
     }
-    let Begun { transaction, row, home, database } = begun;
-    let entry = Entry::read(&row)?;
+    let OpenedTransaction { transaction, row, placement, database } = begun;
+    let entry = SessionContext::read(&row)?;
     if access == Access::Read && !at_replica {
-        placement.openings().remember(&question, Remembered { entry: entry.clone(), home });
+        databases
+            .session_cache()
+            .insert(&session_request, CachedContext { entry: entry.clone(), placement });
     }
-    if placement.replica().is_some() && access == Access::Write && database.is_none() {
-        transaction.bookmark().want();
+    if databases.replica().is_some() && access == Access::Write && database.is_none() {
+        transaction.commit_lsn().want();
     }
-    let opening = Opening { placement: placement.clone(), access, question, remembered: None };
-    let way = Way { transaction, abroad: Abroad::new(database), at_replica };
-    Ok(opened(environment, caller, destination, entry, way, opening))
+    let opening = Opening { databases: databases.clone(), access, session_request, cached: None };
+    let way = Way { transaction, remote: Remote::new(database), at_replica };
+    Ok(opened(settings, caller, destination, entry, way, opening))
 }
 
 /// Where a session was opened.
 struct Way {
     transaction: Transaction,
-    abroad: Abroad,
+    remote: Remote,
     at_replica: bool,
 }
 
 fn opened(
-    environment: &Environment,
+    settings: &Settings,
     caller: &Caller,
     destination: &Destination,
-    entry: Entry,
-    Way { transaction, abroad, at_replica }: Way,
+    entry: SessionContext,
+    Way { transaction, remote, at_replica }: Way,
     opening: Opening,
 ) -> Opened {
-    let Entry { user_id, tenant, organization, billing_version, email_is_current } = entry;
+    let SessionContext { user_id, tenant, organization, billing_version, email_is_current } = entry;
     // An id in the claim does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
     let asked = destination.slug.as_ref().or(by_claim);
@@ -240,7 +244,7 @@ fn opened(
     let organization = organization.filter(|_| opening.access == Access::Read);
     let opening = Box::new(opening);
     let session =
-        Session::new(transaction, abroad, viewer, tenant, organization, environment, opening);
+        Session::new(transaction, remote, viewer, tenant, organization, settings, opening);
     // What is older than others have seen would be taken for news.
     let billing_version = billing_version.filter(|_| !at_replica);
     Opened { session, moved_to, billing_version, at_replica }
@@ -248,14 +252,14 @@ fn opened(
 
 /// In a transaction of its own, so that a request that goes on to fail does not take the user back.
 async fn provision(
-    placement: &Placement,
-    environment: &Environment,
+    databases: &Databases,
+    settings: &Settings,
     caller: &Caller,
     key: &ProofKey,
 ) -> Result<()> {
     let Caller { issuer, subject, email, name, issued_at, .. } = caller;
     let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
-    let linking = environment.rules.account_linking.name();
+    let linking = settings.business.account_linking.name();
     let micros = issued_micros(issued_at);
     let [issuer, subject, email, name] =
         [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
@@ -265,7 +269,7 @@ async fn provision(
     values.extend([issued_at.into(), linking.into()]);
     values.extend(proof);
     let (transaction, rows) = Transaction::begin(
-        placement.requests(),
+        databases.requests(),
         Access::Write,
         None,
         "SELECT auth.provision_user($1, $2, $3, $4, $5, $6, $7, $8) AS user_id",

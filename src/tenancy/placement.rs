@@ -1,296 +1,132 @@
-//! Where organizations live: the only holder of pools.
+//! Homes: in which tables the rows of an organization are. What a server remembers of it is a
+//! guess, which the database checks in the statement that opens a session; a wrong one opens
+//! nothing.
 
-use std::{sync::Arc, time::Duration};
-
-use sea_orm::Values;
-use tokio::sync::Notify;
-use tokio_postgres::Row;
-
-use super::{
-    Access, Finding, Notices,
-    connect::system_login,
-    dedicated::{Databases, Dedicated, STALE, ask},
-    driver::failed,
-    home::Homes,
-    openings::Openings,
-    pool::{Connections, DatabaseOptions, PATIENCE},
-    replica::Replica,
-    self_check::self_check,
-};
-use crate::{
-    error::{Error, Result},
-    metrics::PoolState,
+use std::{
+    borrow::Cow,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The most connections for work without a person.
-pub(super) const SYSTEM_CONNECTIONS: usize = 3;
+use entity::OrganizationId;
+use lru::LruCache;
+use migration::placement::{SCHEMA_VERSION, schema_of};
 
-/// For how long mail leaves a database alone that did not answer.
-const SILENCE: Duration = Duration::from_secs(15);
+use crate::error::{Error, Result};
 
-/// The most connections for asking on behalf of others.
-const CONTROL_CONNECTIONS: usize = 4;
+/// What the names of homes in databases begin with.
+const DATABASE: &str = "database:";
 
-/// Knows the database of every organization; cheap to clone.
-#[derive(Clone)]
-pub struct Placement {
-    shared: Connections,
-    homes: Arc<Homes>,
-    openings: Arc<Openings>,
-    /// For work without a person, which must neither wait for requests nor crowd them out.
-    system: Connections,
-    /// Who tells of changes, and hears of them.
-    notices: Notices,
-    acquire_timeout: Duration,
-    /// For looking at the database: an answer about its health must not wait behind requests.
-    probe: Connections,
-    replica: Option<Arc<Replica>>,
-    databases: Arc<Databases>,
-    /// For what is asked of the control database on behalf of somebody who is in another. Nobody
-    /// waits for a connection with one of these in hand.
-    control: Connections,
-    /// The same for work between databases, which has no user.
-    upkeep: Connections,
-    people: Arc<Notify>,
-}
+/// What a database of organizations' own says of those that do not live there: the control database
+/// knows more.
+pub(super) const ELSEWHERE: &str = "elsewhere";
 
-impl std::fmt::Debug for Placement {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Placement").finish_non_exhaustive()
-    }
+/// Organizations outside of the shared tables that are remembered.
+const KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
+/// Where an organization lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// In the tables that all share.
+    Shared,
+    /// In a schema of its own.
+    Schema(Schema),
+    /// In the shared tables of the database with this name.
+    Database(Arc<str>),
 }
 
 impl Placement {
-    /// Everybody in one database, in the shared tables or in schemas of their own.
-    ///
-    /// # Errors
-    ///
-    /// When the pool cannot be set up; no connection is made yet.
-    pub fn shared(options: &DatabaseOptions) -> Result<Self> {
-        let pool = |name, max_connections| {
-            let connect = options.connect.clone().application_name(name);
-            DatabaseOptions { connect, max_connections, ..options.clone() }
-        };
-        let login = options.system.clone().unwrap_or_else(|| system_login(&options.connect));
-        let without_user = |name, most: usize| {
-            let max_connections = options.max_connections.min(most);
-            let connect = login.clone().application_name(name);
-            let options = DatabaseOptions { connect, max_connections, ..options.clone() };
-            Connections::with(&options, PATIENCE)
-        };
-        let system = without_user("tenantry system", SYSTEM_CONNECTIONS)?;
-        let replica = options.replica.as_ref().map(|connect| {
-            let connect = connect.clone().application_name("tenantry");
-            Replica::new(&DatabaseOptions { connect, ..options.clone() }).map(Arc::new)
-        });
-        let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
-        Ok(Self {
-            shared: Connections::new(&pool("tenantry", options.max_connections))?,
-            homes: Arc::new(Homes::new()),
-            openings: Arc::new(Openings::new()),
-            notices: Notices::new(system.clone(), listen),
-            system,
-            acquire_timeout: options.acquire_timeout,
-            probe: Connections::with(&pool("tenantry probe", 1), PATIENCE)?,
-            replica: replica.transpose()?,
-            databases: Arc::new(Databases::new(options)?),
-            control: Connections::with(
-                &pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS)),
-                PATIENCE,
-            )?,
-            upkeep: without_user("tenantry upkeep", CONTROL_CONNECTIONS)?,
-            people: Arc::default(),
-        })
-    }
-
-    /// The most connections for requests.
-    #[must_use]
-    pub fn max_connections(&self) -> usize {
-        self.shared.most()
-    }
-
-    /// How long a request waits for a connection.
-    #[must_use]
-    pub fn acquire_timeout(&self) -> Duration {
-        self.acquire_timeout
-    }
-
-    /// The pools, for operators.
-    #[must_use]
-    pub fn pools(&self) -> Vec<PoolState> {
-        let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
-        let replica = self.replica.as_ref().map(|replica| ("replica", replica.connections()));
-        let between = [("control", &self.control), ("upkeep", &self.upkeep)];
-        let between = between.into_iter().filter(|_| !self.databases.is_empty());
-        let pools = pools.into_iter().chain(replica).chain(between);
-        pools.map(|(name, pool)| pool.state(name)).chain(self.databases.pools()).collect()
-    }
-
-    /// What is told of changes.
-    #[must_use]
-    pub fn notices(&self) -> &Notices {
-        &self.notices
-    }
-
-    /// Where requests begin.
-    pub(super) fn requests(&self) -> &Connections {
-        &self.shared
-    }
-
-    /// Which organizations are known to live elsewhere than in the shared tables.
-    pub(super) fn homes(&self) -> &Homes {
-        &self.homes
-    }
-
-    /// What openings said last.
-    pub(super) fn openings(&self) -> &Openings {
-        &self.openings
-    }
-
-    /// Where work without a person begins.
-    pub(super) fn system(&self) -> &Connections {
-        &self.system
-    }
-
-    /// Where a request that is in another database asks the one that knows all organizations.
-    pub(super) fn control(&self) -> &Connections {
-        &self.control
-    }
-
-    /// Where work between databases asks the one that knows all organizations.
-    pub(super) fn upkeep(&self) -> &Connections {
-        &self.upkeep
-    }
-
-    /// The databases of organizations' own.
-    pub(super) fn databases(&self) -> &Databases {
-        &self.databases
-    }
-
-    /// Asks something of the control database, in a transaction of its own.
-    pub(super) async fn ask_control(
-        &self,
-        access: Access,
-        sql: &str,
-        values: Option<Values>,
-    ) -> Result<Vec<Row>> {
-        ask(&self.upkeep, access, sql, values).await
-    }
-
-    /// Told when a person has changed.
-    pub(super) fn people(&self) -> &Notify {
-        &self.people
-    }
-
-    /// One of them, fit to be used.
-    pub(super) async fn database(&self, name: &str) -> Result<Arc<Dedicated>> {
-        let database = self.databases.get(name)?;
-        database.check().await?;
-        Ok(Arc::clone(database))
-    }
-
-    /// The same for work without a person, which leaves one alone that did not answer just now.
-    pub(super) async fn database_for_system(&self, name: &str) -> Result<Arc<Dedicated>> {
-        let database = self.databases.get(name)?;
-        if database.is_silent(STALE) {
-            return Err(Error::unavailable(format!("the database {name} did not answer")));
-        }
-        let checked = database.check().await;
-        if checked.is_err() {
-            database.answered(false);
-        }
-        checked?;
-        Ok(Arc::clone(database))
-    }
-
-    /// The databases whose work without a person can wait, because they did not answer a moment
-    /// ago.
-    #[must_use]
-    pub fn silent_databases(&self) -> Vec<String> {
-        let silent = self.databases.all().filter(|database| database.is_silent(SILENCE));
-        silent.map(|database| database.name().to_string()).collect()
-    }
-
-    /// Where queries that need not be the freshest begin.
-    pub(super) fn replica(&self) -> Option<&Replica> {
-        self.replica.as_deref()
-    }
-
-    /// Keeps the replica informed, for ever, of where the primary is; ends at once without a
-    /// replica.
-    pub async fn follow_primary(&self) {
-        if let Some(replica) = &self.replica {
-            replica.follow(&self.system).await;
+    /// What a function of the database told of an organization: the name of its home, and the
+    /// newest step that this has.
+    pub(super) fn parse(
+        placement: &str,
+        version: Option<&str>,
+        organization: OrganizationId,
+    ) -> Result<Self> {
+        match placement {
+            "shared" => Ok(Self::Shared),
+            "schema" if version.is_some_and(|version| version >= SCHEMA_VERSION) => {
+                Ok(Self::Schema(Schema::of(organization)))
+            }
+            "schema" => Err(Error::unavailable(format!(
+                "the schema of the organization {} lacks migration steps: run tenantry migrate",
+                organization.0
+            ))),
+            placement => match placement.strip_prefix(DATABASE) {
+                Some(name) => Ok(Self::Database(name.into())),
+                None => Err(Error::internal(format!("the organization lives in {placement}"))),
+            },
         }
     }
 
-    /// Why the replica, if there is one, cannot be used.
-    pub async fn replica_problem(&self) -> Option<String> {
-        self.replica.as_ref()?.problem(&self.probe).await
+    /// As functions of the database name it.
+    pub(super) fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Shared => "shared".into(),
+            Self::Schema(_) => "schema".into(),
+            Self::Database(name) => format!("{DATABASE}{name}").into(),
+        }
     }
 
-    /// Which migration steps the database has, as far as the app role can see.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be reached, or was never migrated.
-    pub async fn migration_status(&self) -> Result<migration::Status> {
-        migration_status(&self.probe).await
+    /// The same, or the home that no organization has of which only another database can tell.
+    pub(super) fn unless_dedicated_database(self) -> Self {
+        if matches!(self, Self::Database(_)) { Self::Shared } else { self }
     }
 
-    /// What is to be said about the databases of organizations' own.
-    pub async fn findings_of_databases(&self) -> Vec<Finding> {
-        let each = self.databases.all().map(|database| database.findings());
-        futures_util::future::join_all(each).await.concat()
-    }
-
-    /// What waits to be done in the background: its name, how many, and for how many seconds the
-    /// oldest does.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be reached.
-    pub async fn backlog(&self) -> Result<Vec<(&'static str, i64, i64)>> {
-        let sql = "SELECT letters, stripe_events,
-                coalesce(extract(epoch FROM now() - oldest_letter), 0)::bigint AS letter_age,
-                coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
-            FROM app.backlog()";
-        let rows = ask(&self.system, Access::Read, sql, None).await?;
-        let row = rows.first().ok_or_else(|| Error::internal("the backlog answered nothing"))?;
-        let number = |column| row.try_get(column).map_err(failed);
-        Ok(vec![
-            ("mail", number("letters")?, number("letter_age")?),
-            ("stripe_events", number("stripe_events")?, number("stripe_event_age")?),
-        ])
-    }
-
-    /// The functions whose text in the database is not the one that this program knows.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be reached, or was never migrated.
-    pub async fn outdated_functions(&self) -> Result<Vec<String>> {
-        let (names, texts) = migration::functions::texts();
-        let values = Some(Values(vec![names.into(), texts.into()]));
-        let rows = ask(&self.probe, Access::Read, migration::functions::OUTDATED, values).await?;
-        Ok(rows.iter().map(|row| row.try_get(0).map_err(failed)).collect::<Result<_, _>>()?)
-    }
-
-    /// The findings of the self-check, as the app role itself sees the database.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be reached.
-    pub async fn self_check(&self) -> Result<Vec<Finding>> {
-        self_check(&self.probe, &self.system).await
+    /// Its schema, if it is one of its own.
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        match self {
+            Self::Shared | Self::Database(_) => None,
+            Self::Schema(schema) => Some(schema),
+        }
     }
 }
 
-/// Which migration steps a database has, as far as the app role can see.
-pub(super) async fn migration_status(connections: &Connections) -> Result<migration::Status> {
-    let rows =
-        ask(connections, Access::Read, "SELECT version FROM migration.seaql_migrations", None)
-            .await?;
-    let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
-    Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
+/// The schema of one organization; its name needs no quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Schema(Arc<str>);
+
+impl Schema {
+    fn of(organization: OrganizationId) -> Self {
+        Self(schema_of(organization.0).into())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The statement after which tables without a schema are the organization's own. Without the
+    /// shared schemas that hold nothing but tables of organizations: what is missing in its own
+    /// must not be looked for there.
+    pub(super) fn search_path(&self) -> String {
+        format!("SET LOCAL search_path TO {}, auth, billing, pg_temp", self.0)
+    }
+}
+
+/// Which organizations live outside of the shared tables, by the slug or the claim that led to
+/// them.
+#[derive(Debug)]
+pub(super) struct PlacementCache(Mutex<LruCache<String, Placement>>);
+
+impl PlacementCache {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(LruCache::new(KNOWN)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<String, Placement>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn guess(&self, name: Option<&str>) -> Placement {
+        name.and_then(|name| self.lock().get(name).cloned()).unwrap_or(Placement::Shared)
+    }
+
+    pub(super) fn learn(&self, name: &str, placement: &Placement) {
+        match placement {
+            Placement::Shared => drop(self.lock().pop(name)),
+            Placement::Schema(_) | Placement::Database(_) => {
+                drop(self.lock().put(name.to_owned(), placement.clone()));
+            }
+        }
+    }
 }

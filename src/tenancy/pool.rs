@@ -15,7 +15,7 @@ use deadpool::managed::{
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Handle;
 
-use super::{connect::Connector, connection::Link};
+use super::{connect::Connector, connection::Connection};
 use crate::{
     error::{Error, Result},
     metrics::PoolState,
@@ -48,28 +48,28 @@ pub struct DatabaseOptions {
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A connection on loan; dropping it gives it back.
-pub(super) type Lease = Object<Lender>;
+pub(super) type PoolObject = Object<Manager>;
 
 /// Makes connections.
-pub(super) struct Lender {
+pub(super) struct Manager {
     options: PgConnectOptions,
     statement_cache: usize,
     patience: Duration,
 }
 
-impl managed::Manager for Lender {
-    type Type = Link;
+impl managed::Manager for Manager {
+    type Type = Connection;
     type Error = sqlx::Error;
 
-    async fn create(&self) -> Result<Link, sqlx::Error> {
+    async fn create(&self) -> Result<Connection, sqlx::Error> {
         // Certificates are read each time: they may have been renewed.
         let connector = Connector::new(&self.options)
             .map_err(|error| sqlx::Error::Configuration(error.cause().into()))?;
         // Large, and rare.
-        Box::pin(Link::open(&connector, self.statement_cache, self.patience)).await
+        Box::pin(Connection::open(&connector, self.statement_cache, self.patience)).await
     }
 
-    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, link: &mut Connection, _: &Metrics) -> RecycleResult<sqlx::Error> {
         if link.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
     }
 }
@@ -83,19 +83,19 @@ const WAITING: usize = 32;
 
 /// The pool of one database; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Connections {
-    pool: Pool<Lender>,
+pub(super) struct ConnectionPool {
+    pool: Pool<Manager>,
     /// A sweep is on its way.
     sweeping: Arc<AtomicBool>,
 }
 
-impl std::fmt::Debug for Connections {
+impl std::fmt::Debug for ConnectionPool {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Connections").finish_non_exhaustive()
+        formatter.debug_struct("ConnectionPool").finish_non_exhaustive()
     }
 }
 
-impl Connections {
+impl ConnectionPool {
     /// Whoever works on these looks after time: answers may take as long as they like.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         Self::with(options, Duration::MAX)
@@ -108,7 +108,7 @@ impl Connections {
         // What is wrong with certificates is told at once.
         Connector::new(&options.connect)?;
         let (connect, statement_cache) = (options.connect.clone(), options.statement_cache);
-        let lender = Lender { options: connect, statement_cache, patience };
+        let lender = Manager { options: connect, statement_cache, patience };
         let pool = Pool::builder(lender)
             .max_size(options.max_connections)
             // The connection that was used last has its plans and its caches warm.
@@ -121,7 +121,7 @@ impl Connections {
     }
 
     /// A free connection, or a place among those who wait for one.
-    pub(super) async fn lease(&self) -> Result<Lease> {
+    pub(super) async fn lease(&self) -> Result<PoolObject> {
         let status = self.pool.status();
         if status.waiting >= status.max_size.saturating_mul(WAITING) {
             return Err(Error::unavailable("too many requests wait for a connection"));
@@ -162,7 +162,7 @@ impl Connections {
     }
 
     /// Takes back a connection whose transaction only read and has ended, without ending it yet.
-    pub(super) fn forsake(&self, lease: Lease, runtime: &Handle) {
+    pub(super) fn forsake(&self, lease: PoolObject, runtime: &Handle) {
         lease.forsake();
         drop(lease);
         if self.sweeping.swap(true, Ordering::AcqRel) {
@@ -186,19 +186,19 @@ const SUSPICIOUS: Duration = Duration::from_millis(500);
 
 /// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably
 /// met a connection whose other end is gone without a word, and the idle ones lead there as well.
-pub(super) struct Silence<'connections> {
-    connections: &'connections Connections,
+pub(super) struct StallGuard<'connections> {
+    connections: &'connections ConnectionPool,
     since: Instant,
     pub(super) answered: bool,
 }
 
-impl<'connections> Silence<'connections> {
-    pub(super) fn begin(connections: &'connections Connections) -> Self {
+impl<'connections> StallGuard<'connections> {
+    pub(super) fn begin(connections: &'connections ConnectionPool) -> Self {
         Self { connections, since: Instant::now(), answered: false }
     }
 }
 
-impl Drop for Silence<'_> {
+impl Drop for StallGuard<'_> {
     fn drop(&mut self) {
         if !self.answered && self.since.elapsed() > SUSPICIOUS {
             self.connections.discard_idle();

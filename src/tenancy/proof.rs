@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::hmac;
 use sea_orm::{Value, Values};
 
-use super::{Access, SecretKeys, dedicated::ask, pool::Connections};
+use super::{Access, SecretKeys, dedicated::ask, pool::ConnectionPool};
 use crate::error::Result;
 
 /// Keeps this key apart from others that are derived from the same secret.
@@ -47,7 +47,7 @@ impl ProofKey {
     }
 
     /// Makes the key known to a database.
-    pub(super) async fn register(&self, system: &Connections) -> Result<()> {
+    pub(super) async fn register(&self, system: &ConnectionPool) -> Result<()> {
         let padded = |pad: u8| {
             let mut block = vec![pad; BLOCK];
             block.iter_mut().zip(self.0).for_each(|(byte, key)| *byte ^= key);

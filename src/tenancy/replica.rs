@@ -16,13 +16,13 @@ use tokio_postgres::Row;
 
 use super::{
     Access, Transaction,
-    ahead::lead,
-    borrowed::Borrowed,
     connection::unbounded,
     driver::{Parameters, failed},
-    home::Home,
-    pool::{Connections, DatabaseOptions},
-    position::{Freshness, Horizon, POSITION, Position},
+    lsn::{Freshness, Lsn, LsnHistory, POSITION},
+    placement::Placement,
+    pool::{ConnectionPool, DatabaseOptions},
+    pooled_connection::PooledConnection,
+    speculative::lead,
 };
 use crate::error::{Error, Result};
 
@@ -47,8 +47,8 @@ const INTERVAL: Duration = Duration::from_millis(400);
 /// A standby, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Replica {
-    connections: Connections,
-    horizon: Horizon,
+    connections: ConnectionPool,
+    lsn_history: LsnHistory,
     created: Instant,
     /// Milliseconds since then at which a replica that failed may be tried again; 0 for one that
     /// works.
@@ -60,23 +60,23 @@ impl Replica {
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         let options = DatabaseOptions { acquire_timeout: PATIENCE, ..options.clone() };
         Ok(Self {
-            connections: Connections::new(&options)?,
-            horizon: Horizon::default(),
+            connections: ConnectionPool::new(&options)?,
+            lsn_history: LsnHistory::default(),
             created: Instant::now(),
             tried_again: AtomicU64::new(0),
         })
     }
 
-    pub(super) fn connections(&self) -> &Connections {
+    pub(super) fn connections(&self) -> &ConnectionPool {
         &self.connections
     }
 
     /// Keeps itself informed, for ever, of where the primary is.
-    pub(super) async fn follow(&self, primary: &Connections) {
+    pub(super) async fn follow(&self, primary: &ConnectionPool) {
         loop {
             let asked = Instant::now();
-            match position(primary).await {
-                Ok(position) => self.horizon.note(asked, position),
+            match lsn(primary).await {
+                Ok(lsn) => self.lsn_history.note(asked, lsn),
                 Err(error) => tracing::debug!(%error, "where the primary is is not known"),
             }
             tokio::time::sleep(INTERVAL).await;
@@ -88,16 +88,16 @@ impl Replica {
     pub(super) async fn begin(
         &self,
         freshness: Freshness,
-        home: &Home,
+        placement: &Placement,
         opening: &str,
         parameters: &Parameters,
     ) -> Option<(Transaction, Row)> {
-        let least = self.horizon.least(freshness)?;
+        let least = self.lsn_history.least(freshness)?;
         if self.connections.are_all_busy() || !self.may_be_tried() {
             return None;
         }
         // Large, and every request would carry it.
-        let begun = Box::pin(self.try_begin(least, home, opening, parameters));
+        let begun = Box::pin(self.try_begin(least, placement, opening, parameters));
         let begun = timeout(PATIENCE, begun).await;
         match begun.map_err(Error::internal).and_then(|begun| begun) {
             Ok(begun) => {
@@ -120,13 +120,13 @@ impl Replica {
     /// All statements are sent together, so this waits as often as an opening at the primary.
     async fn try_begin(
         &self,
-        least: Position,
-        home: &Home,
+        least: Lsn,
+        placement: &Placement,
         opening: &str,
         parameters: &Parameters,
     ) -> Result<Option<(Transaction, Row)>> {
         let least = Parameters::of(Some(Values(vec![least.bytes().into()])))?;
-        let connection = Borrowed::new(&self.connections).await?;
+        let connection = PooledConnection::new(&self.connections).await?;
         let link = connection.link()?;
         let is_forsaken = link.take_forsaken();
         let end = async { if is_forsaken { link.execute("ROLLBACK").await } else { Ok(()) } };
@@ -136,11 +136,11 @@ impl Replica {
             link.query(None, REACHED, &least, unbounded),
             link.execute(Access::Read.begin(false)),
             link.query(None, opening, parameters, unbounded),
-            lead(link, home.schema()),
+            lead(link, placement.schema()),
         );
         let (reached, opened) = (ended.and(reached)?, begun.and(opened)?);
         led?;
-        let transaction = Transaction::new(connection, home.schema().cloned(), sent.elapsed());
+        let transaction = Transaction::new(connection, placement.schema().cloned(), sent.elapsed());
         let (Some(reached), Some(row)) = (reached.rows.first(), opened.rows.into_iter().next())
         else {
             return Err(Error::internal("the replica answered nothing"));
@@ -177,7 +177,7 @@ impl Replica {
     }
 
     /// What keeps it from being a replica of this primary, for operators.
-    pub(super) async fn problem(&self, primary: &Connections) -> Option<String> {
+    pub(super) async fn problem(&self, primary: &ConnectionPool) -> Option<String> {
         let found = async {
             let (_, ours) = identity(primary).await?;
             let (is_standby, theirs) = identity(&self.connections).await?;
@@ -191,15 +191,15 @@ impl Replica {
     }
 }
 
-async fn position(primary: &Connections) -> Result<Position> {
+async fn lsn(primary: &ConnectionPool) -> Result<Lsn> {
     let nothing = Parameters::of(None)?;
     let (transaction, rows) =
         Transaction::begin(primary, Access::Read, None, POSITION, &nothing).await?;
     transaction.release();
-    Position::of(&rows)
+    Lsn::of(&rows)
 }
 
-async fn identity(connections: &Connections) -> Result<(bool, i64)> {
+async fn identity(connections: &ConnectionPool) -> Result<(bool, i64)> {
     let nothing = Parameters::of(None)?;
     let (transaction, rows) =
         Transaction::begin(connections, Access::Read, None, IDENTITY, &nothing).await?;

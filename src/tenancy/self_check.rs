@@ -16,7 +16,7 @@ use super::{
     Access, Transaction,
     dedicated::ask,
     driver::{Parameters, failed},
-    pool::Connections,
+    pool::ConnectionPool,
 };
 use crate::error::Result;
 
@@ -63,14 +63,17 @@ impl fmt::Display for Finding {
 /// # Errors
 ///
 /// When the catalogue cannot be read.
-pub(super) async fn self_check(app: &Connections, system: &Connections) -> Result<Vec<Finding>> {
+pub(super) async fn self_check(
+    app: &ConnectionPool,
+    system: &ConnectionPool,
+) -> Result<Vec<Finding>> {
     let mut findings = catalogue(app).await?;
     findings.extend(login_of_system(system).await);
     Ok(findings)
 }
 
 /// Whether background work logs in, and in its own role.
-async fn login_of_system(system: &Connections) -> Option<Finding> {
+async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
     let asked = ask(system, Access::Read, "SELECT current_user::text AS role", None).await;
     let role = asked.and_then(|rows| {
         let role = rows.first().map(|row| row.try_get::<_, String>("role")).transpose();
@@ -90,7 +93,7 @@ async fn login_of_system(system: &Connections) -> Option<Finding> {
     })
 }
 
-async fn catalogue(connections: &Connections) -> Result<Vec<Finding>> {
+async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let [(_, search_path), ..] = APP_SETTINGS;
     let values = vec![

@@ -14,13 +14,13 @@ use entity::{InvitationId, OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
-    Access, Change, Environment, Rules, Suspension, Transaction,
-    abroad::Abroad,
+    Access, BusinessSettings, Change, Settings, Suspension, Transaction,
     change::Changes,
     driver::to_proxy_row,
-    entrance::{Invited, enter_invited},
+    enter_organization::{Invited, enter_invited},
     open::Opening,
-    scope::{Actor, Scope, connection_of_transaction},
+    remote::Remote,
+    unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
 use crate::{
     auth::Permission,
@@ -54,13 +54,13 @@ pub struct Tenant {
 #[derive(Debug)]
 pub struct Session {
     transaction: Transaction,
-    abroad: Abroad,
+    remote: Remote,
     viewer: Viewer,
     tenant: Mutex<Option<Tenant>>,
     organization: Option<organization::Model>,
     entered: AtomicU32,
     now: DateTime<Utc>,
-    rules: Arc<Rules>,
+    business: Arc<BusinessSettings>,
     /// Large, and rarely needed.
     opening: Box<Opening>,
     changes: Changes,
@@ -71,22 +71,22 @@ pub struct Session {
 impl Session {
     pub(super) fn new(
         transaction: Transaction,
-        abroad: Abroad,
+        remote: Remote,
         viewer: Viewer,
         tenant: Option<Tenant>,
         organization: Option<organization::Model>,
-        environment: &Environment,
+        settings: &Settings,
         opening: Box<Opening>,
     ) -> Self {
         Self {
             transaction,
-            abroad,
+            remote,
             viewer,
             tenant: Mutex::new(tenant),
             organization,
             entered: AtomicU32::new(0),
-            now: environment.clock.now(),
-            rules: Arc::clone(&environment.rules),
+            now: settings.clock.now(),
+            business: Arc::clone(&settings.business),
             opening,
             changes: Changes::default(),
             partly_committed: Arc::default(),
@@ -131,8 +131,8 @@ impl Session {
     }
 
     /// It was opened on what is remembered.
-    pub fn is_remembered(&self) -> bool {
-        self.opening.is_remembered()
+    pub fn is_speculative(&self) -> bool {
+        self.opening.is_speculative()
     }
 
     /// Keeps what was done, and tells those who watch.
@@ -141,11 +141,11 @@ impl Session {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let committed = self.abroad.commit(self.opening.placement(), &self.transaction).await;
+        let committed = self.remote.commit(self.opening.databases(), &self.transaction).await;
         // Whoever watches reads for themselves, so telling of what may not have happened does no
         // harm.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
-            self.opening.placement().notices().publish(self.changes.take());
+            self.opening.databases().change_feed().publish(self.changes.take());
         }
         committed
     }
@@ -214,14 +214,16 @@ impl Session {
     ///
     /// When the organization is suspended or cannot be reached, or a statement fails.
     pub async fn enter_invited(&self, token_hash: &[u8]) -> Result<Option<InvitationId>> {
-        let (placement, question) = (self.opening.placement(), self.opening.question());
+        let (databases, session_request) =
+            (self.opening.databases(), self.opening.session_request());
         let (transaction, user) = (&self.transaction, self.viewer.user_id.0);
-        let invited = enter_invited(placement, transaction, question, user, token_hash).await?;
-        let Some(Invited { organization_id, invitation_id, onward }) = invited else {
+        let invited =
+            enter_invited(databases, transaction, session_request, user, token_hash).await?;
+        let Some(Invited { organization_id, invitation_id, remote_entry }) = invited else {
             return Ok(None);
         };
-        if let Some(onward) = onward {
-            self.abroad.go(&self.transaction, onward);
+        if let Some(remote_entry) = remote_entry {
+            self.remote.go(&self.transaction, remote_entry);
         }
         self.set_tenant(Tenant { organization_id, role: OrgRole::Viewer, suspension: None });
         Ok(Some(invitation_id))
@@ -254,11 +256,11 @@ impl Session {
     ///
     /// When nothing was committed (then `work` was not begun), or there is no way back in.
     pub async fn outside<T>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
-        self.abroad.commit(self.opening.placement(), &self.transaction).await?;
+        self.remote.commit(self.opening.databases(), &self.transaction).await?;
         self.partly_committed.store(true, Ordering::Relaxed);
         let outcome = work.await;
         // Whatever the work was, it cannot be taken back.
-        let again = self.opening.again(&self.transaction, &self.abroad).await;
+        let again = self.opening.again(&self.transaction, &self.remote).await;
         let tenant = again.map_err(Error::after_the_fact)?;
         if tenant.map(|tenant| tenant.organization_id)
             != self.tenant().map(|tenant| tenant.organization_id)
@@ -282,7 +284,7 @@ impl Session {
         access: Access,
         statement: &Statement,
     ) -> Result<Option<Vec<QueryResult>>> {
-        if !self.abroad.is_there() {
+        if !self.remote.is_there() {
             return Ok(None);
         }
         let (sql, values) = (&statement.sql, statement.values.clone());
@@ -297,7 +299,7 @@ impl Session {
     ///
     /// When the statement fails.
     pub async fn execute_where_begun(&self, statement: Statement) -> Result<()> {
-        match self.abroad.begun() {
+        match self.remote.begun() {
             Some(begun) => begun.execute_raw(statement).await?,
             None => self.execute_raw(statement).await?,
         };
@@ -330,7 +332,7 @@ impl Session {
 
 connection_of_transaction!(Session);
 
-impl Scope for Session {
+impl UnitOfWork for Session {
     fn organization(&self, permission: Permission) -> Result<OrganizationId> {
         let tenant = match permission {
             // What every operation needs besides its permission, billing during a suspension
@@ -345,8 +347,8 @@ impl Scope for Session {
         self.now
     }
 
-    fn rules(&self) -> &Rules {
-        &self.rules
+    fn business(&self) -> &BusinessSettings {
+        &self.business
     }
 
     fn note(&self, change: Change) {
@@ -360,6 +362,6 @@ impl Scope for Session {
     }
 
     fn actor(&self) -> Actor<'_> {
-        Actor::Person(self.viewer.user_id, self.viewer.client_ip)
+        Actor::User(self.viewer.user_id, self.viewer.client_ip)
     }
 }

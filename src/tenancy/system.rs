@@ -5,12 +5,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Access, Change, Environment, Placement, Rules, Transaction,
-    abroad::Abroad,
+    Access, BusinessSettings, Change, Databases, Settings, Transaction,
     change::Changes,
-    dedicated::Dedicated,
-    entrance::{begin_in, begin_system, enter},
-    scope::{Actor, Scope, connection_of_transaction},
+    dedicated::DedicatedDatabase,
+    enter_organization::{begin_in, begin_system, enter},
+    remote::Remote,
+    unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
 use crate::{
     auth::Permission,
@@ -56,13 +56,13 @@ impl Reason {
 #[derive(Debug)]
 pub struct SystemSession {
     transaction: Transaction,
-    abroad: Abroad,
+    remote: Remote,
     organization: Mutex<Option<OrganizationId>>,
     reason: Reason,
     now: DateTime<Utc>,
-    rules: Arc<Rules>,
+    business: Arc<BusinessSettings>,
     changes: Changes,
-    placement: Placement,
+    databases: Databases,
 }
 
 /// Opens a session of the system's; without an organization it can do no more than call functions.
@@ -71,37 +71,37 @@ pub struct SystemSession {
 ///
 /// When the database cannot be reached.
 pub async fn open_system(
-    placement: &Placement,
-    environment: &Environment,
+    databases: &Databases,
+    settings: &Settings,
     organization: Option<OrganizationId>,
     reason: Reason,
     access: Access,
 ) -> Result<SystemSession> {
-    let (transaction, database) = begin_system(placement, access, organization).await?;
-    Ok(SystemSession::new(placement, environment, transaction, database, organization, reason))
+    let (transaction, database) = begin_system(databases, access, organization).await?;
+    Ok(SystemSession::new(databases, settings, transaction, database, organization, reason))
 }
 
 /// Does the same in each database, in no organization: first in the control database, then in those
 /// of organizations' own. One that cannot be reached is an error of its own.
 pub async fn in_every_database<T>(
-    placement: &Placement,
-    environment: &Environment,
+    databases: &Databases,
+    settings: &Settings,
     reason: Reason,
     access: Access,
     work: impl AsyncFn(SystemSession) -> Result<T>,
 ) -> Vec<Result<T>> {
     let mut done = Vec::new();
-    let opened = open_system(placement, environment, None, reason, access).await;
+    let opened = open_system(databases, settings, None, reason, access).await;
     done.push(match opened {
         Ok(session) => work(session).await,
         Err(error) => Err(error),
     });
-    for database in placement.databases().all() {
-        done.push(match begin_in(placement, access, database).await {
+    for database in databases.dedicated_databases().all() {
+        done.push(match begin_in(databases, access, database).await {
             Ok(transaction) => {
                 let database = Some(Arc::clone(database));
                 let session =
-                    SystemSession::new(placement, environment, transaction, database, None, reason);
+                    SystemSession::new(databases, settings, transaction, database, None, reason);
                 work(session).await
             }
             Err(error) => Err(error),
@@ -112,22 +112,22 @@ pub async fn in_every_database<T>(
 
 impl SystemSession {
     fn new(
-        placement: &Placement,
-        environment: &Environment,
+        databases: &Databases,
+        settings: &Settings,
         transaction: Transaction,
-        database: Option<Arc<Dedicated>>,
+        database: Option<Arc<DedicatedDatabase>>,
         organization: Option<OrganizationId>,
         reason: Reason,
     ) -> Self {
         Self {
             transaction,
-            abroad: Abroad::new(database),
+            remote: Remote::new(database),
             organization: Mutex::new(organization),
             reason,
-            now: environment.clock.now(),
-            rules: Arc::clone(&environment.rules),
+            now: settings.clock.now(),
+            business: Arc::clone(&settings.business),
             changes: Changes::default(),
-            placement: placement.clone(),
+            databases: databases.clone(),
         }
     }
 
@@ -137,9 +137,9 @@ impl SystemSession {
     ///
     /// When the statement fails.
     pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
-        let onward = enter(&self.placement, &self.transaction, organization).await?;
-        if let Some(onward) = onward {
-            self.abroad.go(&self.transaction, onward);
+        let remote_entry = enter(&self.databases, &self.transaction, organization).await?;
+        if let Some(remote_entry) = remote_entry {
+            self.remote.go(&self.transaction, remote_entry);
         }
         *self.organization.lock().unwrap_or_else(PoisonError::into_inner) = Some(organization);
         Ok(())
@@ -151,7 +151,7 @@ impl SystemSession {
     ///
     /// When the statement fails.
     pub async fn execute_where_begun(&self, statement: Statement) -> Result<()> {
-        match self.abroad.begun() {
+        match self.remote.begun() {
             Some(begun) => begun.execute_raw(statement).await?,
             None => self.execute_raw(statement).await?,
         };
@@ -164,10 +164,10 @@ impl SystemSession {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let committed = self.abroad.commit(&self.placement, &self.transaction).await;
+        let committed = self.remote.commit(&self.databases, &self.transaction).await;
         // As in a person's session.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
-            self.placement.notices().publish(self.changes.take());
+            self.databases.change_feed().publish(self.changes.take());
         }
         committed
     }
@@ -175,7 +175,7 @@ impl SystemSession {
 
 connection_of_transaction!(SystemSession);
 
-impl Scope for SystemSession {
+impl UnitOfWork for SystemSession {
     fn organization(&self, _: Permission) -> Result<OrganizationId> {
         let organization = *self.organization.lock().unwrap_or_else(PoisonError::into_inner);
         organization.ok_or(Error::OrganizationRequired)
@@ -185,8 +185,8 @@ impl Scope for SystemSession {
         self.now
     }
 
-    fn rules(&self) -> &Rules {
-        &self.rules
+    fn business(&self) -> &BusinessSettings {
+        &self.business
     }
 
     fn note(&self, change: Change) {

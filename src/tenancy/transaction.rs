@@ -17,18 +17,18 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::{
-    ahead::{Ahead, first, is_lost, lead},
-    borrowed::{Borrowed, CLEAN, FORSAKEN, Held, LOST},
     budget::{Budget, Cost},
     connection::Answer,
     driver::Parameters,
     failure::Failure,
-    home::Schema,
-    pool::Connections,
-    position::{Bookmark, Position},
-    statements::Statements,
+    lsn::{CommitLsn, Lsn},
+    placement::Schema,
+    pool::ConnectionPool,
+    pooled_connection::{CLEAN, FORSAKEN, Held, LOST, PooledConnection},
+    query_stats::QueryStats,
+    speculative::{Speculative, first, is_lost, lead},
 };
-use crate::error::{Error, Exceeded, Result, Trouble};
+use crate::error::{DbErrorKind, Error, Exceeded, Result};
 
 /// How long to wait for the answer to a COMMIT before calling its outcome unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -60,17 +60,17 @@ impl Access {
 /// Statements that do not wait for each other are sent together, and executed in the order in which
 /// they were begun.
 pub struct Transaction {
-    connection: Mutex<Option<Arc<Borrowed>>>,
-    ahead: Mutex<Option<Ahead>>,
+    connection: Mutex<Option<Arc<PooledConnection>>>,
+    speculative: Mutex<Option<Speculative>>,
     /// The failure that others may have followed from.
     failure: OnceLock<Failure>,
     /// A statement that was refused because another one had failed.
     consequence: OnceLock<Failure>,
-    statements: Statements,
+    statements: QueryStats,
     held: OnceLock<Held>,
     /// Where tables without a schema are, if not in the shared ones.
     schema: Mutex<Option<Schema>>,
-    bookmark: Bookmark,
+    commit_lsn: CommitLsn,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -86,7 +86,7 @@ impl Transaction {
     /// Begins one, and sends a first statement along: the answer to it comes with the transaction.
     /// Behind it tables without a schema are those of `schema`, if there is one.
     pub(super) async fn begin(
-        connections: &Connections,
+        connections: &ConnectionPool,
         access: Access,
         schema: Option<&Schema>,
         sql: &str,
@@ -95,7 +95,7 @@ impl Transaction {
         let mut retried = false;
         loop {
             // From here on, whatever is cancelled leaves no open transaction behind.
-            let connection = Borrowed::new(connections).await?;
+            let connection = PooledConnection::new(connections).await?;
             let sent = Instant::now();
             match first(&connection, access, schema, sql, parameters).await {
                 Ok(answer) => {
@@ -110,7 +110,7 @@ impl Transaction {
                     connections.discard_idle();
                 }
                 Err(error) => {
-                    if Trouble::of(&error) == Trouble::ReadOnly {
+                    if DbErrorKind::of(&error) == DbErrorKind::ReadOnly {
                         connection.link()?.abandon();
                     }
                     return Err(error.into());
@@ -121,21 +121,21 @@ impl Transaction {
 
     /// Begins one in the same way and waits for nothing: what follows is sent along, and executed
     /// behind. Whether all of that began at all, [`first_answer`](Self::first_answer) tells.
-    pub(super) async fn begin_ahead(
-        connections: &Connections,
+    pub(super) async fn begin_speculative(
+        connections: &ConnectionPool,
         access: Access,
         schema: Option<&Schema>,
         sql: &'static str,
         parameters: Parameters,
     ) -> Result<Self> {
-        let connection = Arc::new(Borrowed::new(connections).await?);
+        let connection = Arc::new(PooledConnection::new(connections).await?);
         let first = {
             let (connection, schema) = (Arc::clone(&connection), schema.cloned());
             async move { first(&connection, access, schema.as_ref(), sql, &parameters).await }
         };
-        let ahead = Ahead::begin(connection.link()?, first).await;
+        let speculative = Speculative::begin(connection.link()?, first).await;
         let transaction = Self::on(connection, schema.cloned(), Duration::ZERO);
-        *lock(&transaction.ahead) = Some(ahead);
+        *lock(&transaction.speculative) = Some(speculative);
         Ok(transaction)
     }
 
@@ -143,31 +143,35 @@ impl Transaction {
     /// other statements must be waiting for this as well: what is not taken from a connection holds
     /// up what comes behind.
     pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>, sqlx::Error>> {
-        let ahead = lock(&self.ahead).take()?;
+        let speculative = lock(&self.speculative).take()?;
         let waiting = Instant::now();
-        let answer = ahead.answer().await;
+        let answer = speculative.answer().await;
         self.statements.add(0, waiting.elapsed());
         Some(answer.map(|answer| answer.rows))
     }
 
-    pub(super) fn new(connection: Borrowed, schema: Option<Schema>, opening: Duration) -> Self {
+    pub(super) fn new(
+        connection: PooledConnection,
+        schema: Option<Schema>,
+        opening: Duration,
+    ) -> Self {
         Self::on(Arc::new(connection), schema, opening)
     }
 
-    fn on(connection: Arc<Borrowed>, schema: Option<Schema>, opening: Duration) -> Self {
+    fn on(connection: Arc<PooledConnection>, schema: Option<Schema>, opening: Duration) -> Self {
         Self {
             connection: Mutex::new(Some(connection)),
-            ahead: Mutex::default(),
+            speculative: Mutex::default(),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
-            statements: Statements::after(opening),
+            statements: QueryStats::after(opening),
             held: OnceLock::new(),
             schema: Mutex::new(schema),
-            bookmark: Bookmark::default(),
+            commit_lsn: CommitLsn::default(),
         }
     }
 
-    fn connection(&self) -> MutexGuard<'_, Option<Arc<Borrowed>>> {
+    fn connection(&self) -> MutexGuard<'_, Option<Arc<PooledConnection>>> {
         lock(&self.connection)
     }
 
@@ -203,7 +207,7 @@ impl Transaction {
         drop(running);
         if let Err(error) = &outcome {
             let failure = Failure::of(error);
-            if failure.trouble == Trouble::ReadOnly {
+            if failure.kind == DbErrorKind::ReadOnly {
                 // It may lead to a primary of the past.
                 connection.link()?.abandon();
             }
@@ -302,7 +306,7 @@ impl Transaction {
         // does not. Behind it, and not with it: what fails there says nothing of the commit.
         let (committed, marked) = tokio::join!(biased;
             timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")),
-            timeout(COMMIT_WAIT, self.bookmark.set(link)),
+            timeout(COMMIT_WAIT, self.commit_lsn.set(link)),
         );
         match committed {
             Ok(Ok(())) => {
@@ -313,7 +317,7 @@ impl Transaction {
                 });
                 Ok(())
             }
-            Ok(Err(error)) if Trouble::of(&error) == Trouble::Connection => {
+            Ok(Err(error)) if DbErrorKind::of(&error) == DbErrorKind::Connection => {
                 connection.set(LOST);
                 Err(Error::CommitOutcomeUnknown(Arc::new(error)))
             }
@@ -329,14 +333,14 @@ impl Transaction {
     }
 
     /// What tells replicas that have what was committed here from those that do not yet.
-    pub(super) fn bookmark(&self) -> &Bookmark {
-        &self.bookmark
+    pub(super) fn commit_lsn(&self) -> &CommitLsn {
+        &self.commit_lsn
     }
 
     /// Whoever has replayed up to here has what was committed; where nobody wants to know that, and
     /// where it is not known, none.
-    pub fn position(&self) -> Option<Position> {
-        self.bookmark.get()
+    pub fn lsn(&self) -> Option<Lsn> {
+        self.commit_lsn.get()
     }
 
     /// Looks where the primary is, for the sake of what was committed before and is found here.
@@ -344,7 +348,7 @@ impl Transaction {
         let connection = self.connection().clone();
         if let Some(Ok(link)) = connection.as_ref().map(|connection| connection.link()) {
             // Then it is not known.
-            let _ = self.bookmark.set(link).await;
+            let _ = self.commit_lsn.set(link).await;
         }
     }
 
@@ -352,13 +356,13 @@ impl Transaction {
     pub(super) fn set_aside(&self) -> Self {
         Self {
             connection: Mutex::new(self.connection().take()),
-            ahead: Mutex::default(),
+            speculative: Mutex::default(),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
-            statements: Statements::after(Duration::ZERO),
+            statements: QueryStats::after(Duration::ZERO),
             held: OnceLock::new(),
             schema: Mutex::new(lock(&self.schema).take()),
-            bookmark: Bookmark::default(),
+            commit_lsn: CommitLsn::default(),
         }
     }
 
@@ -375,7 +379,7 @@ impl Transaction {
 
     /// Ends a transaction that only read, and waits for nothing.
     pub fn release(&self) {
-        debug_assert!(lock(&self.ahead).is_none(), "nobody has asked whether it began");
+        debug_assert!(lock(&self.speculative).is_none(), "nobody has asked whether it began");
         let connection = self.connection().take();
         // What was abandoned may run for long: then the rollback is waited for, behind everybody's
         // back.

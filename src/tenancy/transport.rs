@@ -85,14 +85,14 @@ mod tests {
         ] {
             assert_eq!(problem(rest), None, "{rest}");
         }
-        for (rest, told) in [
+        for (rest, stored_placement) in [
             ("db.example/a", "db.example with sslmode=prefer"),
             ("10.0.0.1/a?sslmode=disable", "10.0.0.1 with sslmode=disable"),
             ("[fd00::1]/a?sslmode=allow", "with sslmode=allow"),
             ("localhost.example/a", "localhost.example with"),
         ] {
             let problem = problem(rest).unwrap();
-            assert!(problem.contains(told) && !problem.contains("secret"), "{problem}");
+            assert!(problem.contains(stored_placement) && !problem.contains("secret"), "{problem}");
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     metrics::Metrics,
     plan,
     rate_limit::RateLimit,
-    tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
+    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
 /// How often the catalogue of plans is looked at: a new limit is obeyed within a second.
@@ -53,8 +53,8 @@ struct Shared {
     /// When the database last refused a change: it is not asked again at once, let alone for each
     /// organization.
     read_only: Mutex<Option<Instant>>,
-    placement: Placement,
-    environment: Environment,
+    databases: Databases,
+    settings: Settings,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
     /// Grows whenever the catalogue of plans changes.
     catalogue: AtomicU64,
@@ -70,12 +70,12 @@ enum Rest {
 impl Meter {
     /// A meter that has counted nothing.
     #[must_use]
-    pub fn new(placement: Placement, environment: Environment, metrics: Metrics) -> Self {
+    pub fn new(databases: Databases, settings: Settings, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             metrics,
             read_only: Mutex::default(),
-            placement,
-            environment,
+            databases,
+            settings,
             counters: Mutex::default(),
             catalogue: AtomicU64::new(0),
         }))
@@ -123,7 +123,7 @@ impl Meter {
         counter: &Arc<Counter>,
         version: Option<DateTime<Utc>>,
     ) -> Result<Result<Option<RateLimit>>, Turn> {
-        let now = self.0.environment.clock.now();
+        let now = self.0.settings.clock.now();
         match counter.turn(now, version, self.0.catalogue.load(Ordering::Relaxed)) {
             Turn::Counted(rate) => Ok(Ok(rate)),
             Turn::Refill(rate) => {
@@ -171,7 +171,7 @@ impl Meter {
         or_exhausted: bool,
     ) -> bool {
         let catalogue = self.0.catalogue.load(Ordering::Relaxed);
-        let now = self.0.environment.clock.now();
+        let now = self.0.settings.clock.now();
         self.counter(organization_id).knows(now, version, catalogue, or_exhausted)
     }
 
@@ -206,7 +206,7 @@ impl Meter {
     /// has counted since. Without one, what the table says, where leased calls count as used.
     #[must_use]
     pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
-        let (start, _) = month_of(self.0.environment.clock.now());
+        let (start, _) = month_of(self.0.settings.clock.now());
         let counter = self.counters().get(&organization_id).cloned();
         let held = counter.and_then(|counter| counter.lock().held.clone());
         let held = held.filter(|held| held.lease.period_start == start);
@@ -367,14 +367,14 @@ impl Meter {
         organization_id: OrganizationId,
         access: Access,
     ) -> Result<SystemSession> {
-        let Shared { placement, environment, .. } = self.0.as_ref();
-        open_system(placement, environment, Some(organization_id), Reason::Metering, access).await
+        let Shared { databases, settings, .. } = self.0.as_ref();
+        open_system(databases, settings, Some(organization_id), Reason::Metering, access).await
     }
 
     async fn catalogue(&self) -> Result<String> {
-        let Shared { placement, environment, .. } = self.0.as_ref();
+        let Shared { databases, settings, .. } = self.0.as_ref();
         let session =
-            open_system(placement, environment, None, Reason::Metering, Access::Read).await?;
+            open_system(databases, settings, None, Reason::Metering, Access::Read).await?;
         plan::fingerprint(&session).await
     }
 

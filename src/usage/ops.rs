@@ -9,7 +9,7 @@ use crate::{
     calendar::month_of,
     error::{Error, Result},
     plan::{self, Allowance, Feature},
-    tenancy::{Scope, Session, SystemSession},
+    tenancy::{Session, SystemSession, UnitOfWork},
 };
 
 /// What is allowed and used of a feature.

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::{
     error::{Error, Result},
     graphql::Reader,
-    tenancy::Rows as _,
+    tenancy::Fetch as _,
 };
 
 /// The person with this id.
@@ -24,7 +24,7 @@ impl Loader<UserById> for Reader {
         let session = self.session()?;
         let rows = user::Entity::find()
             .filter(user::Column::Id.eq_any(keys.iter().map(|key| key.0)))
-            .rows(&*session)
+            .fetch(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (UserById(row.id), row)).collect())
     }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::support::{App, Client, Reply, Settings, app::token};
+use crate::support::{App, AppSettings, Client, Reply, app::token};
 
 const RENAME: &str =
     "mutation { updateOrganization(input: { name: \"Other\" }) { organization { name } } }";
@@ -44,7 +44,7 @@ async fn busy(app: &App) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
-    let app = App::with(Settings { waiting: 6, ..Settings::default() }).await;
+    let app = App::with(AppSettings { waiting: 6, ..AppSettings::default() }).await;
     // Known before: else each of the first requests would have to be let in by the database, and
     // its document to be read.
     app.person("acme-owner").data(NAME).await;
@@ -57,8 +57,8 @@ async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    until(async || busy(&app).await == 2 && app.engine.gates.load().1 == 6).await;
-    assert_eq!(app.engine.gates.load(), (2, 6));
+    until(async || busy(&app).await == 2 && app.service.concurrency.load().1 == 6).await;
+    assert_eq!(app.service.concurrency.load(), (2, 6));
     // One more than may wait, also of another person of theirs once it is known whose they are.
     let refused = app.person("acme-owner").query(NAME).await;
     refused.assert_refused(429, "RATE_LIMITED");
@@ -79,12 +79,12 @@ async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
-    until(async || app.engine.gates.load() == (0, 0)).await;
+    until(async || app.service.concurrency.load() == (0, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
-    let app = App::with(Settings { waiting: 0, ..Settings::default() }).await;
+    let app = App::with(AppSettings { waiting: 0, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
     // Read before, and executed by no owner: what changes nothing waits for nothing.
@@ -117,10 +117,10 @@ async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
-    let app = App::with(Settings {
+    let app = App::with(AppSettings {
         waiting: 1,
         turn_wait: Duration::from_millis(300),
-        ..Settings::default()
+        ..AppSettings::default()
     })
     .await;
     let owner = app.person("acme-owner");
@@ -147,7 +147,7 @@ async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
 #[tokio::test]
 async fn tokens_of_invitations_cannot_be_guessed_for_long() {
     let attempts = NonZeroU32::new(5).unwrap();
-    let app = App::with(Settings { attempts, ..Settings::default() }).await;
+    let app = App::with(AppSettings { attempts, ..AppSettings::default() }).await;
     let guess = |client: Client| async move {
         let mutation = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) { organization { slug } } }";
         client.query_with(mutation, json!({ "token": "a".repeat(43) })).await
@@ -167,10 +167,10 @@ async fn tokens_of_invitations_cannot_be_guessed_for_long() {
 #[tokio::test]
 async fn an_address_has_so_many_attempts_whoever_makes_them() {
     let few = NonZeroU32::new(4).unwrap();
-    let app = App::with(Settings {
+    let app = App::with(AppSettings {
         attempts_by_address: few,
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
-        ..Settings::default()
+        ..AppSettings::default()
     })
     .await;
     let show = |token: &str, address: &'static str| {
@@ -201,7 +201,8 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
-    let app = App::with(Settings { max_connections: 1, outside: 64, ..Settings::default() }).await;
+    let app =
+        App::with(AppSettings { max_connections: 1, outside: 64, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
     // Made before: that takes its time, of which PostgreSQL lets nobody wait for long.
@@ -236,7 +237,7 @@ async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_lasts_as_long_as_its_connection_is_not_free() {
-    let app = App::with(Settings { running: 1, ..Settings::default() }).await;
+    let app = App::with(AppSettings { running: 1, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     // Prepared once: a connection that is given up while it prepares a statement is closed.
     owner.data("{ organization { projects { totalCount } } }").await;
@@ -245,14 +246,14 @@ async fn a_turn_lasts_as_long_as_its_connection_is_not_free() {
     // Answered at once, for its other half; what the first half asked is still running.
     let query = "{ organization { projects { totalCount } members(first: -1) { nodes { id } } } }";
     assert_eq!(owner.query(query).await.codes(), ["BAD_USER_INPUT"]);
-    assert_eq!((busy(&app).await, app.engine.gates.load()), (1, (1, 0)));
+    assert_eq!((busy(&app).await, app.service.concurrency.load()), (1, (1, 0)));
     // Gone before its turn.
     let gone = owner.clone();
     let gone = tokio::spawn(async move { gone.query(NAME).await });
-    until(async || app.engine.gates.load() == (1, 1)).await;
+    until(async || app.service.concurrency.load() == (1, 1)).await;
     gone.abort();
-    until(async || app.engine.gates.load() == (1, 0)).await;
+    until(async || app.service.concurrency.load() == (1, 0)).await;
     projects.close().await.unwrap();
-    until(async || app.engine.gates.load() == (0, 0)).await;
+    until(async || app.service.concurrency.load() == (0, 0)).await;
     owner.data(NAME).await;
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenantry::clock::Clock;
 
-use crate::support::{App, Client, Reply, Settings, app};
+use crate::support::{App, AppSettings, Client, Reply, app};
 
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
 const STATE: &str = "{ organization { plan { plan } billing { plan status trialEndsAt periodEnd cancelAtPeriodEnd } } }";
@@ -28,7 +28,7 @@ impl Calendar {
             let days = Arc::clone(&days);
             Clock::from_fn(move || start + TimeDelta::days(days.load(Ordering::Relaxed)))
         };
-        Self { app: App::with(Settings { clock, ..Settings::default() }).await, days }
+        Self { app: App::with(AppSettings { clock, ..AppSettings::default() }).await, days }
     }
 
     fn go_to_day(&self, day: i64) {

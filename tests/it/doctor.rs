@@ -1,7 +1,7 @@
 //! The self-check finds each fault that is planted, and `serve` refuses to start on it.
 
 use sqlx::Executor;
-use tenantry::tenancy::{DatabaseOptions, Finding, Placement, Severity};
+use tenantry::tenancy::{DatabaseOptions, Databases, Finding, Severity};
 
 use crate::{
     schemas,
@@ -19,7 +19,7 @@ async fn check(database: &Database, role: &str) -> Vec<Finding> {
         acquire_timeout: std::time::Duration::from_secs(5),
         statement_cache: 100,
     };
-    Placement::shared(&options).unwrap().self_check().await.unwrap()
+    Databases::shared(&options).unwrap().self_check().await.unwrap()
 }
 
 /// Plants a fault, and expects findings that tell of it, here and from the program.

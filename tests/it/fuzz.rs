@@ -26,7 +26,7 @@ use tokio::{
     runtime::Runtime,
 };
 
-use crate::support::{App, Settings, app};
+use crate::support::{App, AppSettings, app};
 
 /// So many cases, unless the environment says how many.
 fn runner(cases: u32) -> TestRunner {
@@ -271,7 +271,7 @@ fn what_is_read_as_a_cursor_is_written_the_same() {
 #[test]
 fn no_token_is_good_whose_signed_part_was_changed() {
     let verifier =
-        Verifier::with_secrets(&[app::SECRET], Settings::default().claims, Clock::system());
+        Verifier::with_secrets(&[app::SECRET], AppSettings::default().claims, Clock::system());
     let verify = |token: &str| -> Option<Arc<Caller>> {
         verifier.verify(token).now_or_never().unwrap().ok()
     };
@@ -417,7 +417,7 @@ fn every_document_is_read_or_refused_and_what_is_read_is_answered() {
     let outcome = runner(600).run(&documents(), |query| {
         runtime.block_on(async {
             let request = GraphqlRequest { query: query.clone(), ..GraphqlRequest::default() };
-            match app.engine.prepare(request, Source::default()).await {
+            match app.service.prepare(request, Source::default()).await {
                 Ok(_) => {
                     let reply = owner.query(&query).await;
                     // A subscription is refused where there is no stream.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::support::{App, HANG, Reply, Settings, app, node};
+use crate::support::{App, AppSettings, HANG, Reply, app, node};
 
 /// Runs the audits of the npm package `graphql-http`, the reference for the specification's draft.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +67,7 @@ async fn errors_have_the_status_that_the_media_type_asks_for() {
 
 #[tokio::test]
 async fn what_is_no_graphql_over_http_is_told_so() {
-    let app = App::with(Settings { max_body_bytes: 10_000, ..Settings::default() }).await;
+    let app = App::with(AppSettings { max_body_bytes: 10_000, ..AppSettings::default() }).await;
     let client = app.person("acme-owner");
     let post =
         |body: &'static str| client.post().header(CONTENT_TYPE, "application/json").body(body);
@@ -166,7 +166,8 @@ async fn the_audit_log_has_the_client_s_address_and_not_a_forged_one() {
     for (trusted, expected) in
         [(vec![], "127.0.0.1/32"), (vec!["127.0.0.0/8".parse().unwrap()], "203.0.113.7/32")]
     {
-        let app = App::with(Settings { trusted_proxies: trusted, ..Settings::default() }).await;
+        let app =
+            App::with(AppSettings { trusted_proxies: trusted, ..AppSettings::default() }).await;
         let request =
             app.person("acme-owner").post().header("x-forwarded-for", "6.6.6.6, 203.0.113.7");
         Reply::of(request.json(&json!({ "query": create }))).await.data();

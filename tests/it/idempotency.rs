@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, Reply, Settings, stripe::FakeStripe};
+use crate::support::{App, AppSettings, Client, Reply, stripe::FakeStripe};
 
 const CREATE: &str =
     "mutation ($name: String!) { createProject(input: { name: $name }) { project { id name } } }";
@@ -212,8 +212,8 @@ async fn what_is_no_key_is_refused() {
 #[tokio::test]
 async fn stripe_is_asked_once_for_one_key() {
     let stripe = FakeStripe::start().await;
-    let mut settings = Settings::default();
-    settings.rules.stripe = Some(stripe.client());
+    let mut settings = AppSettings::default();
+    settings.business.stripe = Some(stripe.client());
     let app = App::with(settings).await;
     app.database
         .execute("UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default")
@@ -246,7 +246,7 @@ async fn stripe_is_asked_once_for_one_key() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_not_kept_but_not_repeated_either() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.limits.complexity = 1_000_000;
     let app = App::with(settings).await;
     app.database

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, Reply, Settings, app};
+use crate::support::{App, AppSettings, Client, Reply, app};
 
 const INVITE: &str = "mutation ($email: String!, $role: Role!) { inviteMember(input: { email: $email, role: $role }) {
     link invitation { id email role expired invitedBy { name } } } }";
@@ -174,7 +174,7 @@ async fn the_seats_hold_at_invitation() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_seats_hold_at_acceptance_after_the_plan_has_shrunk() {
-    let app = App::with(Settings { max_connections: 20, ..Settings::default() }).await;
+    let app = App::with(AppSettings { max_connections: 20, ..AppSettings::default() }).await;
     let set_seats = |seats: u32| {
         format!(
             "UPDATE billing.plan_features SET limit_value = {seats} WHERE plan = 'pro' AND feature = 'team_members'"

@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use tenantry::auth::{Algorithm, JwksOptions};
 
-use crate::support::{App, Client, HANG, Settings, app, node::Script};
+use crate::support::{App, AppSettings, Client, HANG, app, node::Script};
 
 /// An issuer in a process of its own.
 struct Issuer {
@@ -46,7 +46,7 @@ impl Issuer {
             cooldown,
             max_age,
         });
-        App::with(Settings { issuer, ..Settings::default() }).await
+        App::with(AppSettings { issuer, ..AppSettings::default() }).await
     }
 }
 
@@ -261,7 +261,8 @@ async fn a_verified_token_is_not_good_beyond_its_time() {
         cooldown: LONG,
         max_age: LONG,
     };
-    let app = App::with(Settings { issuer: Some(options), clock, ..Settings::default() }).await;
+    let app =
+        App::with(AppSettings { issuer: Some(options), clock, ..AppSettings::default() }).await;
     let key = issuer.key("EdDSA");
     let token = issuer.token(&key, &json!({ "exp": Utc::now().timestamp() + 60 }));
     assert!(accepted(&app, &token).await && accepted(&app, &token).await);

@@ -9,7 +9,7 @@ use tenantry::{
 };
 use uuid::Uuid;
 
-use crate::support::{App, Settings};
+use crate::support::{App, AppSettings};
 
 const DASHBOARD: &str = "query ($size: Int) { organization {
     name plan { name features { feature limit } }
@@ -19,7 +19,7 @@ const DASHBOARD: &str = "query ($size: Int) { organization {
 
 /// Globex with 60 more people, each of whom made a project and left an entry in the audit log.
 async fn crowded() -> App {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.limits.complexity = 100_000;
     let app = App::with(settings).await;
     app.database
@@ -61,7 +61,7 @@ async fn statements(
         operation_name: None,
         variables: variables.as_object().unwrap().clone(),
     };
-    let prepared = app.engine.prepare(request, Source::default()).await.unwrap();
+    let prepared = app.service.prepare(request, Source::default()).await.unwrap();
     let destination = Destination { slug: None, client_ip: None };
     let call = Call {
         caller: Arc::new(caller),
@@ -69,9 +69,9 @@ async fn statements(
         request_id: Uuid::nil(),
         idempotency_key: None,
         freshness: None,
-        budget: app.engine.budget,
+        budget: app.service.budget,
     };
-    let answer = Arc::clone(&app.engine).execute(prepared, call).await;
+    let answer = Arc::clone(&app.service).execute(prepared, call).await;
     assert!(answer.response.errors.is_empty(), "{answer:?}");
     (answer.statements(), answer.response.data.into_json().unwrap())
 }

@@ -14,7 +14,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenantry::{clock::Clock, mail::Mailer};
 
-use crate::support::{App, Client, HANG, Settings, app, database::Database, node::Script};
+use crate::support::{App, AppSettings, Client, HANG, app, database::Database, node::Script};
 
 /// A mail server, and the clock of the servers that send through it.
 pub struct Post {
@@ -44,9 +44,9 @@ impl Post {
             Utc::now() + TimeDelta::minutes(minutes.load(Ordering::Relaxed))
         });
         let mailer = Mailer::new(&self.url, "Tenantry <no-reply@tenantry.example>").unwrap();
-        let mut settings = Settings { clock, mailer: Some(mailer), ..Settings::default() };
-        settings.rules.mails_invitations = true;
-        settings.rules.max_invitation_mails = most;
+        let mut settings = AppSettings { clock, mailer: Some(mailer), ..AppSettings::default() };
+        settings.business.mails_invitations = true;
+        settings.business.max_invitation_mails = most;
         App::on(self.database.clone(), settings).await
     }
 

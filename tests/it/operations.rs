@@ -170,7 +170,7 @@ async fn the_log_is_partitioned_while_it_is_written() {
              VALUES (gen_random_uuid(), 'project.created', 'project', now() + interval '3 months')",
         )
         .await;
-    let _server = App::on(app.database.clone(), crate::support::Settings::default()).await;
+    let _server = App::on(app.database.clone(), crate::support::AppSettings::default()).await;
     let start = std::time::Instant::now();
     while app.database.value::<i64>(count).await < before {
         assert!(start.elapsed() < HANG);

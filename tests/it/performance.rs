@@ -22,7 +22,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 use uuid::Uuid;
 
-use crate::support::{App, Settings, app::token, database::Database};
+use crate::support::{App, AppSettings, app::token, database::Database};
 use relay::Relay;
 use requests::{CREATE_PROJECT, DASHBOARD, PROJECT, PROJECTS};
 
@@ -57,7 +57,8 @@ async fn statements_and_waits_of_the_workloads_are_these() {
     let relay = Relay::between(folder.path(), &database.socket()).unwrap();
     let socket = Some(folder.path().to_owned());
     let app =
-        App::on(database, Settings { socket, max_connections: 1, ..Settings::default() }).await;
+        App::on(database, AppSettings { socket, max_connections: 1, ..AppSettings::default() })
+            .await;
     let workloads = [
         // Opening; plan, projects, members, audit log; people; the end.
         (DASHBOARD, json!({}), 8, 3),
@@ -112,18 +113,18 @@ fn a_request_allocates_no_more_than_this() {
                 variables: variables.as_object().unwrap().clone(),
             };
             let destination = Destination { slug: None, client_ip: None };
-            let engine = Arc::clone(&app.engine);
+            let service = Arc::clone(&app.service);
             runtime.block_on(async {
-                let prepared = engine.prepare(request, Source::default()).await.unwrap();
+                let prepared = service.prepare(request, Source::default()).await.unwrap();
                 let call = Call {
                     caller: Arc::new(caller),
                     destination,
                     request_id: Uuid::nil(),
                     idempotency_key: None,
                     freshness: None,
-                    budget: engine.budget,
+                    budget: service.budget,
                 };
-                let answer = engine.execute(prepared, call).await;
+                let answer = service.execute(prepared, call).await;
                 assert!(answer.response.errors.is_empty(), "{answer:?}");
                 serde_json::to_string(&answer.response).unwrap()
             })
@@ -186,7 +187,7 @@ async fn every_statement_reads_its_organization_s_range_of_an_index() {
     admin.execute(MORE).await.unwrap();
     admin.execute("VACUUM ANALYZE").await.unwrap();
     let statements = Statements::default();
-    let app = App::on(database, Settings::default()).await;
+    let app = App::on(database, AppSettings::default()).await;
     {
         // For this thread alone, on which the whole test runs.
         let _another = tracing::Dispatch::new(tracing_subscriber::registry());

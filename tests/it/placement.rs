@@ -10,7 +10,7 @@ use sqlx::types::Uuid;
 use crate::{
     performance::relay::{self, Relay},
     support::{
-        App, Settings,
+        App, AppSettings,
         app::{token, token_with},
         database::Database,
         placement::{ACME, GLOBEX, PLACEMENT, all_are_shared, house, housed, settled, unhouse},
@@ -42,7 +42,7 @@ async fn count(database: &Database, table: &str) -> i64 {
 
 /// A server over the demo's organizations, of which acme has a schema of its own, whatever the run
 /// says.
-async fn served(settings: Settings) -> App {
+async fn served(settings: AppSettings) -> App {
     let app = App::with(settings).await;
     if !housed().contains(&acme()) {
         house(&mut app.database.connect_admin().await, acme()).await;
@@ -91,7 +91,7 @@ async fn nothing_is_lost_or_doubled_by_moves_under_load() {
     if !all_are_shared() {
         return;
     }
-    let app = App::with(Settings { max_connections: 8, ..Settings::default() }).await;
+    let app = App::with(AppSettings { max_connections: 8, ..AppSettings::default() }).await;
     let unlimited = "UPDATE billing.organization_billing SET plan = 'enterprise'";
     app.database.execute(unlimited).await;
     let before = names(&app.person("acme-owner").data(PROJECTS).await).len();
@@ -142,7 +142,7 @@ async fn nothing_is_lost_or_doubled_by_moves_under_load() {
 
 #[tokio::test]
 async fn what_is_looked_up_across_organizations_finds_it() {
-    let app = served(Settings::default()).await;
+    let app = served(AppSettings::default()).await;
     let owner = app.person("acme-owner");
     let invite =
         "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
@@ -196,7 +196,7 @@ async fn in_step(database: &Database) {
 
 #[tokio::test]
 async fn a_new_organization_is_shared_wherever_its_founder_is() {
-    let app = served(Settings::default()).await;
+    let app = served(AppSettings::default()).await;
     let found = "mutation { createOrganization(input: { name: \"Initech\", slug: \"initech\" }) {
         organization { id slug projects { totalCount } } } }";
     let data = app.person("acme-owner").query(found).await.data();
@@ -221,7 +221,7 @@ async fn a_new_organization_is_shared_wherever_its_founder_is() {
 
 #[tokio::test]
 async fn an_organization_whose_schema_is_behind_or_lost_is_refused_alone() {
-    let app = served(Settings::default()).await;
+    let app = served(AppSettings::default()).await;
     let (acme, globex) = (app.person("acme-owner"), app.person("globex-owner"));
     acme.data(PROJECTS).await;
     let version: String = app.database.value("SELECT version FROM app.placements LIMIT 1").await;
@@ -255,7 +255,8 @@ async fn the_way_there_is_one_statement_longer_and_takes_no_more_waits() {
     }
     let socket = Some(folder.path().to_owned());
     let app =
-        App::on(database, Settings { socket, max_connections: 1, ..Settings::default() }).await;
+        App::on(database, AppSettings { socket, max_connections: 1, ..AppSettings::default() })
+            .await;
     let mut seen = relay::Talk::default();
     for _ in 0..4 {
         relay.take();

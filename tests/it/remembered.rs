@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{App, Reply, Settings, app};
+use crate::support::{App, AppSettings, Reply, app};
 
 const RECORDS: &str = "{ organization { name viewerRole auditLogs(first: 1) { nodes { id } } } }";
 
@@ -84,9 +84,9 @@ async fn another_name_shows_at_once_and_a_call_is_counted_once() {
 
 #[tokio::test]
 async fn a_change_of_billing_finds_everybody_with_one_connection() {
-    let settings = || Settings { max_connections: 1, running: 1, ..Settings::default() };
+    let settings = || AppSettings { max_connections: 1, running: 1, ..AppSettings::default() };
     for statement_cache in [100, 0] {
-        let app = App::with(Settings { statement_cache, ..settings() }).await;
+        let app = App::with(AppSettings { statement_cache, ..settings() }).await;
         let people = ["owner", "admin", "member", "viewer"]
             .map(|role| app.person(&format!("globex-{role}")));
         let ask = || async {
@@ -100,7 +100,7 @@ async fn a_change_of_billing_finds_everybody_with_one_connection() {
         app.database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
         assert_eq!(ask().await, [50_000; 4]);
         let used = "SELECT coalesce(sum(used), 0)::bigint FROM billing.usage";
-        app.engine.meter.give_back().await;
+        app.service.meter.give_back().await;
         assert_eq!(app.database.value::<i64>(used).await, 12, "each is counted once");
     }
 }
@@ -126,7 +126,7 @@ async fn lost_connections_are_not_told_of() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_of_one_moment_while_roles_change() {
-    let app = App::with(Settings { running: 16, ..Settings::default() }).await;
+    let app = App::with(AppSettings { running: 16, ..AppSettings::default() }).await;
     let admin = app.person("acme-admin");
     let end = std::time::Instant::now() + Duration::from_secs(3);
     let changing = async {

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenantry::{auth, clock::Clock, tenancy::AccountLinking};
 
-use crate::support::{App, Settings, app};
+use crate::support::{App, AppSettings, app};
 
 const WHERE: &str = "{ viewer { name } organization { slug viewerRole } }";
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
@@ -161,8 +161,8 @@ async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
 
 #[tokio::test]
 async fn a_first_seen_identity_gets_its_user() {
-    let mut settings = Settings::default();
-    settings.rules.account_linking = AccountLinking::VerifiedEmail;
+    let mut settings = AppSettings::default();
+    settings.business.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let users = || app.database.value::<i64>("SELECT count(*) FROM auth.users");
     let before = users().await;
@@ -239,13 +239,13 @@ async fn a_bad_token_is_refused_and_told_why() {
 
 #[tokio::test]
 async fn issuer_audience_and_claims_are_those_configured() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.claims.issuer = Some("https://id.example".to_owned());
     settings.claims.audience = Some("tenantry".to_owned());
     settings.claims.organization = "tenant.slug".to_owned();
     settings.claims.email = "https://claims.example/mail".to_owned();
     settings.claims.email_trusted = true;
-    settings.rules.account_linking = AccountLinking::VerifiedEmail;
+    settings.business.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let good = json!({
         "sub": "someone", "iss": "https://id.example", "aud": ["other", "tenantry"],
@@ -270,7 +270,7 @@ async fn issuer_audience_and_claims_are_those_configured() {
 async fn time_is_the_clock_s() {
     let start: DateTime<Utc> = "2030-01-01T00:00:00Z".parse().unwrap();
     let clock = Clock::from_fn(move || start);
-    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;
     for (offset, valid) in [(TimeDelta::seconds(1), true), (TimeDelta::seconds(-31), false)] {
         let claims = json!({ "sub": "acme-owner", "exp": (start + offset).timestamp() });
         let reply = app.client(Some("acme"), Some(app::token_with(&claims))).query(WHERE).await;

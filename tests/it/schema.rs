@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path};
 use serde_json::{Value, json};
 use tenantry::{config::Introspection, schema::sdl};
 
-use crate::support::{App, Settings, app};
+use crate::support::{App, AppSettings, app};
 
 #[test]
 fn the_committed_schema_is_the_one_that_is_served() {
@@ -108,7 +108,7 @@ async fn who_may_explore_is_a_setting() {
         (Introspection::Authenticated, 401, 200),
         (Introspection::Never, 401, 400),
     ] {
-        let app = App::with(Settings { introspection, ..Settings::default() }).await;
+        let app = App::with(AppSettings { introspection, ..AppSettings::default() }).await;
         assert_eq!(app.client(None, None).query(explore).await.status, anonymous);
         assert_eq!(app.person("acme-viewer").query(explore).await.status, signed_in);
         let mut file = app.client(None, None);

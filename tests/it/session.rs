@@ -24,7 +24,7 @@ use tenantry::{
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 
-use crate::support::{App, HANG, Settings};
+use crate::support::{App, AppSettings, HANG};
 
 const QUERY: &str =
     "{ viewer { name } organization { slug projects { nodes { createdBy { name } } }
@@ -46,12 +46,12 @@ fn caller(subject: &str, organization: Option<&str>) -> Caller {
 async fn open_as(app: &App, caller: &Caller, slug: Option<&str>) -> Result<Opened, Error> {
     let destination = Destination { slug: slug.map(str::to_owned), client_ip: None };
     open(
-        &app.engine.placement,
-        &app.engine.environment,
+        &app.service.databases,
+        &app.service.settings,
         caller,
         &destination,
         Access::Read,
-        Preference::Home,
+        Preference::Placement,
     )
     .await
 }
@@ -196,7 +196,7 @@ async fn a_mutation_whose_client_leaves_runs_to_its_end() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_rolled_back() {
     let timeout = Duration::from_millis(200);
-    let app = App::with(Settings { timeout, ..Settings::default() }).await;
+    let app = App::with(AppSettings { timeout, ..AppSettings::default() }).await;
     let mut admin = app.database.connect_admin().await;
     let lock = "BEGIN; LOCK TABLE audit.audit_logs IN ACCESS EXCLUSIVE MODE";
     sqlx::Executor::execute(&mut admin, lock).await.unwrap();
@@ -213,7 +213,7 @@ async fn a_request_that_takes_too_long_is_rolled_back() {
 
 #[tokio::test]
 async fn without_a_free_connection_the_answer_is_to_try_again() {
-    let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
+    let app = App::with(AppSettings { max_connections: 1, ..AppSettings::default() }).await;
     let person = caller("acme-owner", Some("acme"));
     let session = open_as(&app, &person, None).await.unwrap().session;
     let reply = app.person("acme-owner").query(QUERY).await;
@@ -243,7 +243,7 @@ async fn connections_that_died_in_the_pool_are_replaced_unnoticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_abandoned_holds_up_nobody() {
-    let app = App::with(Settings { max_connections: 1, ..Settings::default() }).await;
+    let app = App::with(AppSettings { max_connections: 1, ..AppSettings::default() }).await;
     let backends = "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
                     WHERE datname = current_database() AND application_name = 'tenantry'";
     app.person("globex-viewer").data(QUERY).await;
@@ -268,7 +268,7 @@ async fn what_was_abandoned_holds_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_under_a_running_server_goes_unnoticed() {
-    let app = App::with(Settings { max_connections: 2, ..Settings::default() }).await;
+    let app = App::with(AppSettings { max_connections: 2, ..AppSettings::default() }).await;
     let person = caller("acme-owner", None);
     // Both connections have prepared the opening.
     let both = (open_as(&app, &person, None).await, open_as(&app, &person, None).await);
@@ -292,7 +292,7 @@ async fn a_migration_under_a_running_server_goes_unnoticed() {
 
 #[tokio::test]
 async fn behind_a_pooler_nothing_is_prepared() {
-    let app = App::with(Settings { statement_cache: 0, ..Settings::default() }).await;
+    let app = App::with(AppSettings { statement_cache: 0, ..AppSettings::default() }).await;
     app.person("acme-owner").data(CREATE).await;
     for slug in ["acme", "globex"] {
         let data = app.person(&format!("{slug}-viewer")).data(QUERY).await;
@@ -355,7 +355,7 @@ async fn a_panic_while_a_session_opens_leaves_nothing_behind() {
             Utc::now()
         })
     };
-    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;
     broken.store(true, Ordering::Relaxed);
     for text in [QUERY, CREATE] {
         app.person("acme-owner").query(text).await.assert_failed("INTERNAL");
@@ -430,14 +430,14 @@ async fn a_failed_transaction_is_never_committed_by_name_only() {
     let app = App::start().await;
     let person = caller("acme-owner", Some("acme"));
     let destination = Destination { slug: None, client_ip: None };
-    let engine = &app.engine;
+    let service = &app.service;
     let opened = open(
-        &engine.placement,
-        &engine.environment,
+        &service.databases,
+        &service.settings,
         &person,
         &destination,
         Access::Write,
-        Preference::Home,
+        Preference::Placement,
     );
     let session = opened.await.unwrap().session;
     session.execute_unprepared("UPDATE projects SET name = 'lost'").await.unwrap();
@@ -453,7 +453,7 @@ async fn a_failed_transaction_is_never_committed_by_name_only() {
 #[tokio::test]
 async fn the_cause_of_a_failure_is_known_whichever_answer_is_looked_at_first() {
     // Without preparing, each statement is one message and one answer.
-    let app = App::with(Settings { statement_cache: 0, ..Settings::default() }).await;
+    let app = App::with(AppSettings { statement_cache: 0, ..AppSettings::default() }).await;
     let session = open_as(&app, &caller("acme-owner", None), None).await.unwrap().session;
     let mut cause = session.execute_unprepared("DO $$ BEGIN RAISE serialization_failure; END $$");
     let mut consequence = session.execute_unprepared("SELECT 1");

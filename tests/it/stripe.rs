@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{
-    App, HANG, Settings,
+    App, AppSettings, HANG,
     localstripe::Localstripe,
     placement::GLOBEX,
     shop::{CHECKOUT, PORTAL, STATE, Shop, event, subscription, updated},
@@ -452,8 +452,8 @@ async fn a_counterpart_that_others_wrote_is_understood() {
         return;
     };
     let client = client_of(&other.base);
-    let mut settings = Settings::default();
-    settings.rules.stripe = Some(client.clone());
+    let mut settings = AppSettings::default();
+    settings.business.stripe = Some(client.clone());
     let app = App::with(settings).await;
     app.database
         .execute("UPDATE billing.plans SET stripe_price_id = 'price_pro' WHERE plan = 'pro'")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, HANG, Settings, app, database::Database, node::Script};
+use crate::support::{App, AppSettings, Client, HANG, app, database::Database, node::Script};
 
 const PROJECTS: &str = "subscription { projectChanged { id project { name createdBy { name } } } }";
 const MEMBERS: &str = "subscription { memberChanged { member { role user { name } } } }";
@@ -79,7 +79,9 @@ async fn watched(app: &App, count: usize) {
             .value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
             .await;
-        if app.engine.placement.notices().watchers() == count && (listening > 0 || count == 0) {
+        if app.service.databases.change_feed().subscribers() == count
+            && (listening > 0 || count == 0)
+        {
             // The watch itself begins right after.
             tokio::time::sleep(Duration::from_millis(200)).await;
             return;
@@ -100,8 +102,8 @@ async fn create(client: &Client, name: &str) -> Value {
 async fn a_change_is_told_after_its_commit_on_every_server_and_to_no_other_tenant() {
     let mut subscriber = subscriber_or_skip!();
     let database = Database::create().await;
-    let app = App::on(database.clone(), Settings::default()).await;
-    let other = App::on(database, Settings::default()).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    let other = App::on(database, AppSettings::default()).await;
     let sockets = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
     let events = subscriber.person("sse", &other, "acme-member", PROJECTS);
     let foreign = subscriber.person("ws", &other, "globex-owner", PROJECTS);
@@ -338,8 +340,8 @@ async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
 async fn what_was_committed_is_told_though_connections_die_and_servers_stop() {
     let mut subscriber = subscriber_or_skip!();
     let database = Database::create().await;
-    let app = App::on(database.clone(), Settings::default()).await;
-    let other = App::on(database, Settings::default()).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    let other = App::on(database, AppSettings::default()).await;
     let id = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
     watched(&app, 1).await;
     let owner = other.person("acme-owner");
@@ -365,8 +367,8 @@ async fn a_slow_subscriber_is_cut_and_others_go_on() {
     let acme = entity::OrganizationId(
         uuid::Uuid::parse_str("00000000-0000-4000-8000-00000000000a").unwrap(),
     );
-    let mut slow = app.engine.placement.notices().watch(acme).await.unwrap();
-    let mut quick = app.engine.placement.notices().watch(acme).await.unwrap();
+    let mut slow = app.service.databases.change_feed().subscribe(acme).await.unwrap();
+    let mut quick = app.service.databases.change_feed().subscribe(acme).await.unwrap();
     let counting = tokio::spawn(async move {
         let mut projects = 0;
         while projects < 200 {
@@ -388,9 +390,9 @@ async fn a_slow_subscriber_is_cut_and_others_go_on() {
             .data();
     }
     let quick = tokio::time::timeout(HANG, counting).await.unwrap().unwrap();
-    assert_eq!(slow.next().await, Err(tenantry::tenancy::WatchEnded::Behind));
+    assert_eq!(slow.next().await, Err(tenantry::tenancy::SubscriberEnded::Behind));
     drop((slow, quick));
-    assert_eq!(app.engine.placement.notices().watchers(), 0);
+    assert_eq!(app.service.databases.change_feed().subscribers(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

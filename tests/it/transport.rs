@@ -2,9 +2,9 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use tenantry::http::Documents;
+use tenantry::http::PersistedDocuments;
 
-use crate::support::{App, Client, Reply, Settings, app};
+use crate::support::{App, AppSettings, Client, Reply, app};
 
 const QUERY: &str = "query Name { organization { name } }";
 
@@ -62,8 +62,8 @@ async fn a_persisted_query_is_sent_once() {
 async fn with_manifest(manifest: &Value) -> (App, Client) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), manifest.to_string()).unwrap();
-    let documents = Documents::trusted(file.path()).unwrap();
-    let app = App::with(Settings { documents, ..Settings::default() }).await;
+    let documents = PersistedDocuments::trusted(file.path()).unwrap();
+    let app = App::with(AppSettings { documents, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     (app, owner)
 }
@@ -103,7 +103,7 @@ async fn with_a_manifest_nothing_else_is_executed() {
     for bad in ["", "[]", "{}", "{\"a\": 1}"] {
         let file = folder.path().join("manifest.json");
         std::fs::write(&file, bad).unwrap();
-        let error = Documents::trusted(&file).unwrap_err().to_string();
+        let error = PersistedDocuments::trusted(&file).unwrap_err().to_string();
         assert!(
             error.starts_with("TRUSTED_DOCUMENTS") && error.contains("manifest.json"),
             "{error}"
@@ -114,7 +114,7 @@ async fn with_a_manifest_nothing_else_is_executed() {
 #[tokio::test]
 async fn pages_of_other_origins_ask_only_where_they_may() {
     let cors_origins = vec!["https://app.example".parse().unwrap()];
-    let app = App::with(Settings { cors_origins, ..Settings::default() }).await;
+    let app = App::with(AppSettings { cors_origins, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     let preflight = async |origin: &str| {
         let request = reqwest::Client::new().request(reqwest::Method::OPTIONS, &owner.url);

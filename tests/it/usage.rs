@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenantry::clock::Clock;
 
-use crate::support::{App, Client, Reply, Settings, app, database::Database};
+use crate::support::{App, AppSettings, Client, Reply, app, database::Database};
 
 const CALL: &str = "{ organization { name } }";
 
@@ -71,7 +71,7 @@ async fn three_servers_together_never_pass_the_limit() {
     limit(&database, "free", 200).await;
     let mut apps = Vec::new();
     for _ in 0..3 {
-        apps.push(App::on(database.clone(), Settings::default()).await);
+        apps.push(App::on(database.clone(), AppSettings::default()).await);
     }
     let people: Vec<_> = apps
         .iter()
@@ -92,15 +92,15 @@ async fn three_servers_together_never_pass_the_limit() {
 async fn a_stopped_server_gives_back_and_a_dead_one_loses_a_block() {
     let database = Database::create().await;
     limit(&database, "free", 320).await;
-    let app = App::on(database.clone(), Settings::default()).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
     assert_eq!(through(&app.person("globex-owner"), 5).await, 5);
     assert_eq!(leased(&database).await, 20, "a sixteenth");
     app.background.stop().await;
     assert_eq!(leased(&database).await, 5, "exactly what was used");
-    let dead = App::on(database.clone(), Settings::default()).await;
+    let dead = App::on(database.clone(), AppSettings::default()).await;
     assert_eq!(through(&dead.person("globex-owner"), 1).await, 1);
     drop(dead);
-    let app = App::on(database.clone(), Settings::default()).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
     assert_eq!(through(&app.person("globex-owner"), 320).await, 320 - 5 - 315 / 16);
 }
 
@@ -218,7 +218,7 @@ async fn unlimited_calls_are_counted_all_the_same() {
     let entitlement = entitlement(&owner).await;
     assert_eq!((&entitlement["limit"], &entitlement["used"]), (&Value::Null, &json!(7)));
     // Written down, and counted on from there without another lease.
-    app.engine.meter.give_back().await;
+    app.service.meter.give_back().await;
     assert_eq!(leased(&app.database).await, 7);
     for _ in 0..3 {
         owner.query(CALL).await.data();
@@ -237,7 +237,7 @@ async fn a_month_begins_anew_and_a_trial_ends_by_itself() {
         let hours = Arc::clone(&hours);
         Clock::from_fn(move || start + TimeDelta::hours(hours.load(Ordering::Relaxed)))
     };
-    let app = App::with(Settings { clock, ..Settings::default() }).await;
+    let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;
     limit(&app.database, "free", 2).await;
     let claims = json!({ "sub": "globex-owner", "exp": 4_000_000_000_i64 });
     let owner = app.client(Some("globex"), Some(app::token_with(&claims)));

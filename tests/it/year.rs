@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tenantry::clock::Clock;
 
 use crate::support::{
-    App, Client, Settings, app,
+    App, AppSettings, Client, app,
     stripe::{FakeStripe, WEBHOOK_SECRET, signature},
 };
 
@@ -36,8 +36,8 @@ impl Year {
             Clock::from_fn(move || time(day.load(Ordering::Relaxed)))
         };
         let stripe = FakeStripe::start().await;
-        let mut settings = Settings { clock, ..Settings::default() };
-        settings.rules.stripe = Some(stripe.client());
+        let mut settings = AppSettings { clock, ..AppSettings::default() };
+        settings.business.stripe = Some(stripe.client());
         let app = App::with(settings).await;
         app.database
             .execute(

@@ -14,11 +14,11 @@ use super::Failure;
 use crate::{
     audit::{self, Filter},
     clock::Clock,
-    config::{DatabaseConfig, RulesConfig},
+    config::{BusinessConfig, DatabaseConfig},
     error::Error,
     organization,
     page::Cursor,
-    tenancy::{Access, Environment, Placement, Reason, SystemSession, open_system},
+    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
 /// Rows that are in memory at once.
@@ -50,7 +50,7 @@ pub(super) struct Export {
     #[command(flatten)]
     database: DatabaseConfig,
     #[command(flatten)]
-    rules: RulesConfig,
+    business: BusinessConfig,
 }
 
 /// What to print.
@@ -80,14 +80,13 @@ struct Entry<'row, M> {
 impl Export {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let options = self.database.options().map_err(Failure::new)?;
-        let environment =
-            self.rules.environment_for_maintenance(Clock::system()).map_err(Failure::new)?;
-        let placement = Placement::shared(&options).map_err(Failure::new)?;
-        let id = self.find(&placement, &environment).await?;
-        self.record(&placement, &environment, id).await?;
+        let settings =
+            self.business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
+        let databases = Databases::shared(&options).map_err(Failure::new)?;
+        let id = self.find(&databases, &settings).await?;
+        self.record(&databases, &settings, id).await?;
         let session =
-            open_system(&placement, &environment, Some(id), Reason::AuditExport, Access::Read)
-                .await?;
+            open_system(&databases, &settings, Some(id), Reason::AuditExport, Access::Read).await?;
         let output = BufWriter::new(io::stdout().lock());
         let outcome = match self.format {
             Format::Jsonl => self.print(&session, Jsonl(output)).await,
@@ -107,11 +106,11 @@ impl Export {
 
     async fn find(
         &self,
-        placement: &Placement,
-        environment: &Environment,
+        databases: &Databases,
+        settings: &Settings,
     ) -> Result<OrganizationId, Failure> {
         let session =
-            open_system(placement, environment, None, Reason::AuditExport, Access::Read).await?;
+            open_system(databases, settings, None, Reason::AuditExport, Access::Read).await?;
         organization::find_by_name(&session, &self.organization)
             .await?
             .ok_or_else(|| Failure::new(format!("there is no organization {}", self.organization)))
@@ -119,13 +118,12 @@ impl Export {
 
     async fn record(
         &self,
-        placement: &Placement,
-        environment: &Environment,
+        databases: &Databases,
+        settings: &Settings,
         id: OrganizationId,
     ) -> Result<(), Failure> {
         let session =
-            open_system(placement, environment, Some(id), Reason::AuditExport, Access::Write)
-                .await?;
+            open_system(databases, settings, Some(id), Reason::AuditExport, Access::Write).await?;
         let format = match self.format {
             Format::Jsonl => "jsonl",
             Format::Csv => "csv",

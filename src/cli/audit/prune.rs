@@ -164,17 +164,17 @@ async fn delete(
     loop {
         let mut transaction = connection.begin().await?;
         // As whoever writes in it does: it stays where it is, and a move notes what we delete.
-        let (home, has_schema): (String, bool) = sqlx::query_as(
+        let (placement, has_schema): (String, bool) = sqlx::query_as(
             "SELECT home, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
         )
         .bind(organization)
         .fetch_one(&mut *transaction)
         .await?;
-        let in_schema = home == "schema";
+        let in_schema = placement == "schema";
         let log = audit_logs(in_schema, organization);
         let (mut rows, mut copied) = (0, 0);
         let done = delete_batch(&mut transaction, &log, organization, before).await?;
-        if !in_schema && home != "shared" {
+        if !in_schema && placement != "shared" {
             // A copy of what is in another database, whose own run counts and records it.
             copied = done;
         } else if done > 0 {

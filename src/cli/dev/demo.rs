@@ -10,7 +10,7 @@ use chrono::Duration;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
-use crate::{auth, clock::Clock, http::Person};
+use crate::{auth, clock::Clock, http::DemoUser};
 
 const SQL: &str = include_str!("demo.sql");
 
@@ -31,7 +31,7 @@ const PEOPLE: [(&str, &str, &str, &str); 8] = [
 const VALIDITY: Duration = Duration::days(30);
 
 /// The demo's people, each with a token.
-pub(super) fn people(secret: &str) -> Result<Vec<Person>, jsonwebtoken::errors::Error> {
+pub(super) fn people(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors::Error> {
     let expiry = (Clock::system().now() + VALIDITY).timestamp();
     let person = |(organization, name, role, subject): &(
         &'static str,
@@ -39,7 +39,7 @@ pub(super) fn people(secret: &str) -> Result<Vec<Person>, jsonwebtoken::errors::
         &'static str,
         &'static str,
     )| {
-        Ok(Person {
+        Ok(DemoUser {
             organization,
             organization_name: if *organization == "acme" { "Acme" } else { "Globex" },
             name,
@@ -82,7 +82,7 @@ pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
 }
 
 /// The first screen.
-pub(super) fn welcome(base: &str, database_url: &str, people: &[Person]) -> String {
+pub(super) fn welcome(base: &str, database_url: &str, people: &[DemoUser]) -> String {
     let mut text = String::new();
     let first = people.first().map_or("", |person| &person.token);
     // Writing to a String cannot fail.
@@ -104,7 +104,7 @@ A token for each person, valid for {days} days (Authorization: Bearer …):
 ",
         days = VALIDITY.num_days()
     );
-    for Person { organization, name, role, token, .. } in people {
+    for DemoUser { organization, name, role, token, .. } in people {
         let role = role.to_lowercase();
         let _ = write!(text, "\n  {organization} {role}, {name}\n    {token}\n");
     }

@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     background::Background,
-    config::{DatabaseConfig, EmailVerified, HttpConfig, JwtConfig, LogConfig, RulesConfig},
+    config::{BusinessConfig, DatabaseConfig, EmailVerified, HttpConfig, JwtConfig, LogConfig},
     http,
     postgres::{self, Embedded, Options},
     telemetry,
-    tenancy::Placement,
+    tenancy::Databases,
 };
 
 const DATABASE: &str = "tenantry";
@@ -57,7 +57,7 @@ pub(super) struct Dev {
     #[command(flatten)]
     http: HttpConfig,
     #[command(flatten)]
-    rules: RulesConfig,
+    business: BusinessConfig,
     #[command(flatten)]
     log: LogConfig,
 }
@@ -85,10 +85,10 @@ impl Dev {
             Some(secret) => secret,
             None => secret_in(&folder.join("jwt-secret"))?,
         });
-        if self.rules.secret_key.is_none() {
+        if self.business.secret_key.is_none() {
             let secret = self.jwt.secret().map_err(Failure::new)?;
             // Prefixed, so that no signature over a token is one over an invitation.
-            self.rules.secret_key = Some(format!("invitations:{secret}"));
+            self.business.secret_key = Some(format!("invitations:{secret}"));
         }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(listener, &server));
@@ -118,12 +118,12 @@ impl Dev {
         }
         demo::load(&owner).await.map_err(Failure::new)?;
         let app = owner.username(migration::APP_ROLE);
-        let placement =
-            Placement::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
+        let databases =
+            Databases::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
         let people = demo::people(&secret).map_err(Failure::new)?;
-        let server = build(&self.http, &self.jwt, &self.rules, placement, people.clone())?;
-        if let [problem, ..] = http::problems(&server.engine.placement).await.as_slice() {
+        let server = build(&self.http, &self.jwt, &self.business, databases, people.clone())?;
+        if let [problem, ..] = http::problems(&server.service.databases).await.as_slice() {
             return Err(Failure::new(problem));
         }
         listener.set_nonblocking(true).map_err(Failure::new)?;
@@ -138,8 +138,8 @@ impl Dev {
         let screen = demo::welcome(&format!("http://{address}"), &url, &people);
         // The reader of a pipe may be gone; that is no reason to stop.
         let _ = std::io::stdout().write_all(screen.as_bytes());
-        let mailer = self.rules.mail.mailer().map_err(Failure::new)?;
-        let background = Background::start(Arc::clone(&server.engine), mailer);
+        let mailer = self.business.mail.mailer().map_err(Failure::new)?;
+        let background = Background::start(Arc::clone(&server.service), mailer);
         let outcome = http::serve(listener, server, stop, GRACE).await;
         background.stop().await;
         outcome.map_err(Failure::new)

@@ -18,10 +18,10 @@ use uuid::Uuid;
 
 use super::{
     Failure,
-    home::Home,
-    place::Organization,
-    rows::{NONE, Rows, columns, people_columns, sum},
+    organization::Organization,
+    placement::Placement,
     signature::Signing,
+    tables::{NONE, TableRows, columns, people_columns, sum},
 };
 use crate::{audit::Action, cli::owner::Owner, config::ExportConfig, tenancy::SecretKeys};
 
@@ -136,23 +136,23 @@ impl Export {
 async fn record(connection: &mut PgConnection, organization: &Organization) -> Result<(), Failure> {
     let mut transaction = connection.begin().await?;
     // As whoever writes in it does: it stays where it is, and a move brings the entry.
-    let home: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1)")
+    let placement: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1)")
         .bind(organization.id)
         .fetch_one(&mut *transaction)
         .await?;
     let what = ("tenantry tenant export", Action::OrganizationExported);
-    let home = Home::from_name(&home);
-    check_home(organization, &home)?;
-    organization.record(&mut transaction, &home, what, json!({})).await?;
+    let placement = Placement::from_name(&placement);
+    check_home(organization, &placement)?;
+    organization.record(&mut transaction, &placement, what, json!({})).await?;
     Ok(transaction.commit().await?)
 }
 
 /// The connection leads to where it lives.
-fn check_home(organization: &Organization, home: &Home) -> Result<(), Failure> {
-    if matches!(home, Home::Shared | Home::Schema) {
+fn check_home(organization: &Organization, placement: &Placement) -> Result<(), Failure> {
+    if matches!(placement, Placement::Shared | Placement::Schema) {
         return Ok(());
     }
-    Err(Failure::new(format!("{} has just moved to {home}: try again", organization.name)))
+    Err(Failure::new(format!("{} has just moved to {placement}: try again", organization.name)))
 }
 
 async fn write(
@@ -165,7 +165,7 @@ async fn write(
     let mut snapshot = connection.begin().await?;
     snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let organization = Organization::get(&mut snapshot, id).await?;
-    check_home(&organization, &organization.home)?;
+    check_home(&organization, &organization.placement)?;
     let header = Header {
         tenantry_export: FORMAT,
         organization_id: id,
@@ -177,18 +177,18 @@ async fn write(
     };
     line(&mut output, &header)?;
     let mut totals = Vec::new();
-    let all = Rows::of_all(&mut snapshot).await?;
-    let people = people(&mut snapshot, &organization, &all).await?;
+    let all = TableRows::of_all(&mut snapshot).await?;
+    let users = users(&mut snapshot, &organization, &all).await?;
     let conditions = [
-        format!("id IN ({people}) ORDER BY id"),
-        format!("user_id IN ({people}) ORDER BY issuer, subject"),
+        format!("id IN ({users}) ORDER BY id"),
+        format!("user_id IN ({users}) ORDER BY issuer, subject"),
         "organization_id = $1 ORDER BY slug".to_owned(),
     ];
     for (table, condition) in OTHER_TABLES.into_iter().zip(conditions) {
         totals.push(write_other(&mut snapshot, &mut output, table, &condition, id).await?);
     }
     for rows in &all {
-        let place = organization.home.table(rows.table, id);
+        let place = organization.placement.table(rows.table, id);
         let sql = format!(
             "SELECT to_jsonb(t)::text FROM {place} t WHERE t.{} = $1 ORDER BY {}",
             rows.table.owner_column(),
@@ -228,15 +228,15 @@ async fn write_other(
 }
 
 /// The users to whom foreign keys of the organization's rows lead, as a query of their ids.
-async fn people(
+async fn users(
     connection: &mut PgConnection,
     organization: &Organization,
-    all: &[Rows],
+    all: &[TableRows],
 ) -> Result<String, sqlx::Error> {
     let mut referring = Vec::new();
     for rows in all {
         let columns = people_columns(connection, rows.table.name).await?;
-        let place = organization.home.table(rows.table, organization.id);
+        let place = organization.placement.table(rows.table, organization.id);
         let owner = rows.table.owner_column();
         referring.extend(
             columns.iter().map(|column| format!("SELECT {column} FROM {place} WHERE {owner} = $1")),

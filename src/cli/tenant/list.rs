@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Failure, place::Organization};
+use super::{Failure, organization::Organization};
 use crate::cli::say;
 
 /// Print every organization with where it lives.
@@ -15,7 +15,7 @@ impl List {
             let line = format!(
                 "{:<48} {:<11}  {}",
                 organization.name,
-                organization.home.name(),
+                organization.placement.name(),
                 organization.remarks().join("; ")
             );
             say(line.trim_end());

@@ -5,28 +5,28 @@
 )]
 
 mod export;
-mod home;
 mod import;
 mod list;
-mod patience;
-mod place;
+mod locks;
+mod move_organization;
+mod organization;
+mod placement;
 mod prune;
-mod relocation;
-mod rows;
 mod show;
 mod signature;
 mod suspend;
+mod tables;
 mod verify;
-mod verify_there;
+mod verify_dedicated;
 
 use clap::Subcommand;
 use sqlx::Executor;
 
 use super::{Failure, owner::Owner, runtime};
 
-pub(super) use patience::MAINTENANCE_LOCK;
-pub(super) use place::{audit_logs, schemas};
-pub(in crate::cli) use relocation::bring_people;
+pub(super) use locks::MAINTENANCE_LOCK;
+pub(in crate::cli) use move_organization::bring_people;
+pub(super) use organization::{audit_logs, schemas};
 
 /// Look after single organizations: where they live, and what they hold.
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) struct Tenant {
 enum Action {
     List(list::List),
     Show(show::Show),
-    Move(relocation::Move),
+    Move(move_organization::Move),
     Verify(verify::Verify),
     Export(export::Export),
     Import(import::Import),
@@ -55,8 +55,8 @@ impl Tenant {
     pub(super) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
-            place::check_database(&mut connection).await?;
-            connection.execute(place::SAME_TEXT).await?;
+            organization::check_database(&mut connection).await?;
+            connection.execute(organization::SAME_TEXT).await?;
             match self.action {
                 Action::List(command) => command.run(&mut connection).await,
                 Action::Show(command) => command.run(&self.owner, &mut connection).await,

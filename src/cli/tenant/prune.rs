@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::{
     Failure,
-    patience::become_mover,
-    place::Organization,
-    relocation::{leftover, open},
+    locks::become_mover,
+    move_organization::{open, stale_copy},
+    organization::Organization,
 };
 use crate::{
     cli::{owner::Owner, say},
@@ -64,7 +64,7 @@ async fn prune(owner: &Owner, connection: &mut PgConnection, id: Uuid) -> Result
         Some(name) => Some(open(owner, &organization, name).await?),
         None => None,
     };
-    leftover::remove(connection, there.as_mut(), &organization, old).await?;
+    stale_copy::remove(connection, there.as_mut(), &organization, old).await?;
     eprintln!("{}: the old copy in {old} is deleted", organization.name);
     Ok(true)
 }

@@ -3,7 +3,7 @@
 use migration::placement::{self, TABLES};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{Failure, home::Home, place::Organization};
+use super::{Failure, organization::Organization, placement::Placement};
 use crate::cli::{owner::Owner, say};
 
 /// Print where an organization lives, and how many rows it has.
@@ -21,13 +21,13 @@ impl Show {
     ) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
         say(format!("{} ({})", organization.name, organization.id));
-        match &organization.home {
-            Home::Schema => say(format!(
+        match &organization.placement {
+            Placement::Schema => say(format!(
                 "lives in the schema {}, with the steps up to {}",
                 placement::schema_of(organization.id),
                 organization.version.as_deref().unwrap_or("nothing")
             )),
-            home => say(format!("lives in {home}")),
+            placement => say(format!("lives in {placement}")),
         }
         for remark in organization.remarks() {
             say(remark);
@@ -37,7 +37,7 @@ impl Show {
         for table in &TABLES {
             let sql = format!(
                 "SELECT count(*) FROM {} WHERE {} = $1",
-                organization.home.table(table, organization.id),
+                organization.placement.table(table, organization.id),
                 table.owner_column()
             );
             let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))

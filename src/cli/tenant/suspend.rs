@@ -6,13 +6,13 @@ use sqlx::{Connection, PgConnection};
 
 use super::{
     Failure, MAINTENANCE_LOCK,
-    home::Home,
-    place::{self, Organization},
+    organization::{self, Organization},
+    placement::Placement,
 };
 use crate::{
     audit::Action,
     cli::{owner::Owner, say},
-    tenancy::Notices,
+    tenancy::ChangeFeed,
 };
 
 /// Suspend an organization: requests are refused from the next one on, subscriptions end. Owners
@@ -84,23 +84,23 @@ async fn set(
     // It stays where it is from here on.
     let organization = Organization::get(&mut transaction, organization.id).await?;
     let mut has_changed = false;
-    if let Some(name) = organization.home.database() {
-        let mut there = place::dedicated(owner, name).await?;
+    if let Some(name) = organization.placement.database() {
+        let mut there = organization::dedicated(owner, name).await?;
         let mut there = there.begin().await?;
         hold(&mut there, &organization).await?;
-        has_changed = write(&mut there, &organization, &Home::Elsewhere, suspension).await?;
+        has_changed = write(&mut there, &organization, &Placement::Elsewhere, suspension).await?;
         if has_changed {
-            record(&mut there, &organization, &Home::Shared, suspension).await?;
+            record(&mut there, &organization, &Placement::Shared, suspension).await?;
         }
         there.commit().await?;
     }
-    if write(&mut transaction, &organization, &Home::Shared, suspension).await? {
+    if write(&mut transaction, &organization, &Placement::Shared, suspension).await? {
         has_changed = true;
-        if organization.home.database().is_none() {
-            record(&mut transaction, &organization, &organization.home, suspension).await?;
+        if organization.placement.database().is_none() {
+            record(&mut transaction, &organization, &organization.placement, suspension).await?;
         }
     }
-    let (channel, notice) = Notices::of_access(organization.id, None)?;
+    let (channel, notice) = ChangeFeed::of_access(organization.id, None)?;
     sqlx::query("SELECT pg_notify($1, $2)")
         .bind(channel)
         .bind(notice)
@@ -136,7 +136,7 @@ async fn hold(
 async fn write(
     connection: &mut PgConnection,
     organization: &Organization,
-    unplaced: &Home,
+    unplaced: &Placement,
     suspension: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let written = sqlx::query(
@@ -156,7 +156,7 @@ async fn write(
 async fn record(
     connection: &mut PgConnection,
     organization: &Organization,
-    home: &Home,
+    placement: &Placement,
     suspension: Option<&str>,
 ) -> Result<(), sqlx::Error> {
     let (act, said) = match suspension {
@@ -166,5 +166,5 @@ async fn record(
             organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str()),
         ),
     };
-    organization.record(connection, home, act, json!({ "suspension": said })).await
+    organization.record(connection, placement, act, json!({ "suspension": said })).await
 }

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::{
     Failure,
-    home::Home,
-    place::Organization,
-    rows::{Digest, NONE, Rows},
-    verify_there,
+    organization::Organization,
+    placement::Placement,
+    tables::{Digest, NONE, TableRows},
+    verify_dedicated,
 };
 use crate::cli::{owner::Owner, say};
 
@@ -30,7 +30,7 @@ impl Verify {
         let organization = Organization::find(connection, &self.organization).await?;
         let faults = match organization.at_home(owner).await? {
             Some((mut there, organization)) => {
-                verify_there::check(connection, &mut there, &organization).await?
+                verify_dedicated::check(connection, &mut there, &organization).await?
             }
             None => check(connection, organization.id).await?,
         };
@@ -51,12 +51,12 @@ async fn check(connection: &mut PgConnection, id: Uuid) -> Result<Vec<String>, F
     let organization = Organization::get(&mut snapshot, id).await?;
     organization.check_version()?;
     let mut faults = Vec::new();
-    if organization.home == Home::Schema {
+    if organization.placement == Placement::Schema {
         faults = structure(&mut snapshot, organization.id).await?;
     }
     // Of tables that are not as they should be nothing more can be said.
     if faults.is_empty() {
-        for rows in Rows::of_all(&mut snapshot).await? {
+        for rows in TableRows::of_all(&mut snapshot).await? {
             faults.extend(check_rows(&mut snapshot, &organization, &rows).await?);
         }
     }
@@ -85,13 +85,13 @@ pub(super) fn tell(place: &str, digest: &Digest) {
 async fn check_rows(
     connection: &mut PgConnection,
     organization: &Organization,
-    rows: &Rows,
+    rows: &TableRows,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let place = organization.home.table(rows.table, organization.id);
+    let place = organization.placement.table(rows.table, organization.id);
     let digest = rows.digest(connection, &place, organization.id, NONE).await?;
     tell(&place, &digest);
     let mut faults = Vec::new();
-    if organization.home == Home::Shared {
+    if organization.placement == Placement::Shared {
         return Ok(faults);
     }
     let owner = rows.table.owner_column();

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::place::{self, Person, Seat};
+use super::record::{self, MembershipRow, UserRecord};
 use crate::cli::{
     Failure,
     owner::{Owner, in_use},
@@ -25,9 +25,9 @@ struct Place<'c> {
 }
 
 /// Everywhere or, when something is in the way, nowhere. Answers the memberships that ended.
-pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<Seat>, Failure> {
+pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow>, Failure> {
     let mut control = owner.connect().await?;
-    let person = place::find(&mut control, name).await?;
+    let user = record::find(&mut control, name).await?;
     // Their traces may be wherever somebody lives: each must be reached before anything is done.
     let mut connections = Vec::new();
     for database in databases(owner, &mut control).await? {
@@ -35,18 +35,18 @@ pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<Seat>, Failur
         connections.push((Some(database), connection));
     }
     connections.push((None, control));
-    let (person, seats) = everywhere(&mut connections, person, name).await?;
+    let (user, memberships) = everywhere(&mut connections, user, name).await?;
     for (database, connection) in &mut connections {
         if let Some(database) = database {
-            forget_again(connection, &person).await.map_err(|error| {
+            forget_again(connection, &user).await.map_err(|error| {
                 Failure::new(format!(
                     "{name} is erased, but was brought to the database {database} meanwhile: DELETE FROM auth.users WHERE id = '{}' there: {error}",
-                    person.id
+                    user.id
                 ))
             })?;
         }
     }
-    Ok(seats)
+    Ok(memberships)
 }
 
 /// The names of all databases of organizations' own, always in the same order.
@@ -63,9 +63,9 @@ pub(super) async fn databases(
 /// The connections are those of all databases, that of the control database the last.
 async fn everywhere(
     connections: &mut [(Option<String>, PgConnection)],
-    mut person: Person,
+    mut user: UserRecord,
     name: &str,
-) -> Result<(Person, Vec<Seat>), Failure> {
+) -> Result<(UserRecord, Vec<MembershipRow>), Failure> {
     let mut places = Vec::new();
     let are_several = connections.len() > 1;
     for (name, connection) in connections {
@@ -74,46 +74,46 @@ async fn everywhere(
             // No database knows who waits in another.
             transaction.execute("SET LOCAL lock_timeout = '30s'").await?;
         }
-        let schemas = place::enter_all(&mut transaction).await?;
-        place::add_addresses(&mut transaction, &mut person, &schemas).await?;
+        let schemas = record::enter_all(&mut transaction).await?;
+        record::add_addresses(&mut transaction, &mut user, &schemas).await?;
         places.push(Place { name: name.clone(), transaction, schemas, begun: DateTime::default() });
     }
     // The long way through all entries, before anybody has to wait for us.
     for place in &mut places {
         place.begun =
-            place::forget_entries(&mut place.transaction, &person, &place.schemas, None).await?;
+            record::forget_entries(&mut place.transaction, &user, &place.schemas, None).await?;
     }
-    let mut seats = Vec::new();
+    let mut memberships = Vec::new();
     for place in &mut places {
-        place::lock(&mut place.transaction, &person).await?;
-        seats.push(place::lock_seats(&mut place.transaction, person.id).await?);
+        record::lock(&mut place.transaction, &user).await?;
+        memberships.push(record::lock_memberships(&mut place.transaction, user.id).await?);
     }
-    check_owners(&seats, name)?;
-    check_homes(&mut places, &person).await?;
-    for (place, seats) in places.iter_mut().zip(&seats) {
+    check_owners(&memberships, name)?;
+    check_homes(&mut places, &user).await?;
+    for (place, memberships) in places.iter_mut().zip(&memberships) {
         let transaction = &mut place.transaction;
-        place::record(transaction, seats, person.id).await?;
-        let since = Some((place.begun, seats.as_slice()));
-        place::forget_entries(transaction, &person, &place.schemas, since).await?;
+        record::record(transaction, memberships, user.id).await?;
+        let since = Some((place.begun, memberships.as_slice()));
+        record::forget_entries(transaction, &user, &place.schemas, since).await?;
         if place.name.is_none() {
-            place::bury(transaction, &person).await?;
+            record::record_tombstone(transaction, &user).await?;
         }
-        place::forget(transaction, &person, &place.schemas).await?;
+        record::forget(transaction, &user, &place.schemas).await?;
     }
     for place in places {
         place.transaction.commit().await?;
     }
-    let mut seats: Vec<Seat> = seats.into_iter().flatten().collect();
-    seats.sort_by(|one, other| one.slug.cmp(&other.slug));
-    Ok((person, seats))
+    let mut memberships: Vec<MembershipRow> = memberships.into_iter().flatten().collect();
+    memberships.sort_by(|one, other| one.slug.cmp(&other.slug));
+    Ok((user, memberships))
 }
 
-fn check_owners(seats: &[Vec<Seat>], name: &str) -> Result<(), Failure> {
-    let mut alone: Vec<_> = seats
+fn check_owners(memberships: &[Vec<MembershipRow>], name: &str) -> Result<(), Failure> {
+    let mut alone: Vec<_> = memberships
         .iter()
         .flatten()
-        .filter(|seat| seat.last_owner)
-        .map(|seat| seat.slug.as_str())
+        .filter(|membership| membership.last_owner)
+        .map(|membership| membership.slug.as_str())
         .collect();
     if alone.is_empty() {
         return Ok(());
@@ -126,17 +126,17 @@ fn check_owners(seats: &[Vec<Seat>], name: &str) -> Result<(), Failure> {
 }
 
 /// An organization that has left one database and not yet arrived in another is in neither's hands.
-async fn check_homes(places: &mut [Place<'_>], person: &Person) -> Result<(), Failure> {
+async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), Failure> {
     let Some(control) = places.iter_mut().find(|place| place.name.is_none()) else {
         return Ok(());
     };
     for (organization, database, generation) in
-        place::elsewhere(&mut control.transaction, person).await?
+        record::elsewhere(&mut control.transaction, user).await?
     {
-        let home = places.iter_mut().find(|place| place.name.as_ref() == Some(&database));
-        let is_there = match home {
-            Some(home) => {
-                place::lives_here(&mut home.transaction, organization, generation).await?
+        let placement = places.iter_mut().find(|place| place.name.as_ref() == Some(&database));
+        let is_there = match placement {
+            Some(placement) => {
+                record::lives_here(&mut placement.transaction, organization, generation).await?
             }
             None => false,
         };
@@ -150,12 +150,12 @@ async fn check_homes(places: &mut [Place<'_>], person: &Person) -> Result<(), Fa
 }
 
 /// Who asked for something between two of the commits was brought there again, as nobody's member.
-async fn forget_again(connection: &mut PgConnection, person: &Person) -> Result<(), sqlx::Error> {
-    if !place::is_known(connection, person).await? {
+async fn forget_again(connection: &mut PgConnection, user: &UserRecord) -> Result<(), sqlx::Error> {
+    if !record::is_known(connection, user).await? {
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
-    let schemas = place::enter_all(&mut transaction).await?;
-    place::forget(&mut transaction, person, &schemas).await?;
+    let schemas = record::enter_all(&mut transaction).await?;
+    record::forget(&mut transaction, user, &schemas).await?;
     transaction.commit().await
 }

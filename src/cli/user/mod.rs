@@ -1,7 +1,7 @@
 //! `tenantry user`
 
 mod erase;
-mod place;
+mod record;
 mod suspend;
 
 use clap::Subcommand;
@@ -24,7 +24,7 @@ enum Action {
     /// logs; memberships end. Refused to the last owner of an organization.
     Erase {
         /// The person's e-mail address or id.
-        person: String,
+        user: String,
     },
     /// Refuse a user's requests from the next one on, in all organizations.
     Suspend {
@@ -41,15 +41,15 @@ enum Action {
 impl User {
     pub(super) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
-            let person = match self.action {
+            let user = match self.action {
                 Action::Suspend { user } => return suspend::set(&self.owner, &user, true).await,
                 Action::Resume { user } => return suspend::set(&self.owner, &user, false).await,
-                Action::Erase { person } => person,
+                Action::Erase { user } => user,
             };
-            let seats = erase::erase(&self.owner, &person).await?;
-            say(format!("erased {person}; memberships ended: {}", seats.len()));
-            for seat in seats {
-                say(format!("  {} ({})", seat.slug, seat.role));
+            let memberships = erase::erase(&self.owner, &user).await?;
+            say(format!("erased {user}; memberships ended: {}", memberships.len()));
+            for membership in memberships {
+                say(format!("  {} ({})", membership.slug, membership.role));
             }
             Ok(())
         })

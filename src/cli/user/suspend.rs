@@ -6,25 +6,25 @@
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{erase::databases, place};
+use super::{erase::databases, record};
 use crate::{
     cli::{Failure, owner::Owner, say, tenant::bring_people},
-    tenancy::Notices,
+    tenancy::ChangeFeed,
 };
 
 pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<(), Failure> {
     let mut control = owner.connect().await?;
-    let person = place::find(&mut control, name).await?;
-    let has_changed = write(&mut control, person.id, suspended).await?;
+    let user = record::find(&mut control, name).await?;
+    let has_changed = write(&mut control, user.id, suspended).await?;
     let mut failed = Vec::new();
     for database in databases(owner, &mut control).await? {
-        if let Err(error) = bring(owner, &mut control, &database, &person).await {
+        if let Err(error) = bring(owner, &mut control, &database, &user).await {
             say(format!("failed: the database {database}: {error}"));
             failed.push(database);
         }
     }
     // After every database knows it: subscriptions look again.
-    tell(&mut control, person.id).await?;
+    tell(&mut control, user.id).await?;
     if !failed.is_empty() {
         return Err(Failure::new(format!(
             "not all databases know it yet: {}. Run the command again, or wait until servers reach them",
@@ -42,7 +42,7 @@ pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<()
 
 async fn write(control: &mut PgConnection, user: Uuid, suspended: bool) -> Result<bool, Failure> {
     let mut transaction = control.begin().await?;
-    place::enter_all(&mut transaction).await?;
+    record::enter_all(&mut transaction).await?;
     let written = sqlx::query(
         "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2",
     )
@@ -71,7 +71,7 @@ async fn tell(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> {
     .fetch_all(&mut *control)
     .await?;
     for organization in organizations {
-        let (channel, notice) = Notices::of_access(organization, Some(user))?;
+        let (channel, notice) = ChangeFeed::of_access(organization, Some(user))?;
         sqlx::query("SELECT pg_notify($1, $2)")
             .bind(channel)
             .bind(notice)
@@ -86,11 +86,11 @@ async fn bring(
     owner: &Owner,
     control: &mut PgConnection,
     database: &str,
-    person: &place::Person,
+    user: &record::UserRecord,
 ) -> Result<(), Failure> {
     let mut there = owner.dedicated(database).await?;
-    if place::is_known(&mut there, person).await? {
-        bring_people(control, &mut there, &[person.id]).await?;
+    if record::is_known(&mut there, user).await? {
+        bring_people(control, &mut there, &[user.id]).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use tenantry::tenancy::AccountLinking;
 use crate::{
     databases::acme_in_eu,
     support::{
-        App, Client, HANG, Reply, Settings,
+        App, AppSettings, Client, HANG, Reply,
         app::{now, token_with},
         placement::{self, ACME},
     },
@@ -21,9 +21,9 @@ async fn app(linking: AccountLinking) -> App {
     App::with(settings(linking)).await
 }
 
-fn settings(linking: AccountLinking) -> Settings {
-    let mut settings = Settings::default();
-    settings.rules.account_linking = linking;
+fn settings(linking: AccountLinking) -> AppSettings {
+    let mut settings = AppSettings::default();
+    settings.business.account_linking = linking;
     settings
 }
 
@@ -111,7 +111,7 @@ async fn a_token_that_does_not_say_when_it_was_issued_changes_no_address_and_joi
 
 #[tokio::test]
 async fn by_default_each_identity_is_a_user_of_its_own() {
-    assert_eq!(Settings::default().rules.account_linking, AccountLinking::Never);
+    assert_eq!(AppSettings::default().business.account_linking, AccountLinking::Never);
     let app = App::start().await;
     let email = "shared@corp.example";
     let clients = [("i", "one"), ("i", "two"), ("other", "one")]
@@ -238,7 +238,7 @@ async fn a_link_is_recorded_in_a_dedicated_database_before_it_counts_there() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let app = App::on(
         control,
-        Settings { dedicated: vec![eu.clone()], ..settings(AccountLinking::SameIssuer) },
+        AppSettings { dedicated: vec![eu.clone()], ..settings(AccountLinking::SameIssuer) },
     )
     .await;
     let email = "alice@corp.example";

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 
-use crate::support::{App, Settings, app::token};
+use crate::support::{App, AppSettings, app::token};
 
 const NAME: &str = "{ organization { name } }";
 const HASH: &str = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
@@ -19,9 +19,9 @@ async fn assert_not_cached(request: RequestBuilder, status: u16) {
 
 #[tokio::test]
 async fn no_answer_of_the_api_may_be_cached() {
-    let app = App::with(Settings {
+    let app = App::with(AppSettings {
         cors_origins: vec!["https://app.example".parse().unwrap()],
-        ..Settings::default()
+        ..AppSettings::default()
     })
     .await;
     let owner = app.person("acme-owner");
@@ -70,7 +70,8 @@ async fn no_answer_of_the_api_may_be_cached() {
 
 #[tokio::test]
 async fn a_refusal_by_a_limit_is_not_cached() {
-    let app = App::with(Settings { operations: NonZeroU32::MIN, ..Settings::default() }).await;
+    let app =
+        App::with(AppSettings { operations: NonZeroU32::MIN, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
     assert_not_cached(owner.get().query(&[("query", NAME)]), 429).await;

@@ -11,7 +11,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::support::{App, HANG, Settings, app, websocket::Socket};
+use crate::support::{App, AppSettings, HANG, app, websocket::Socket};
 
 const PROJECTS: &str = "subscription { projectChanged { project { name } } }";
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -23,7 +23,7 @@ const NEVER: Duration = Duration::from_hours(1);
 
 async fn app_with(connections: usize, by_address: usize, min_idle: Duration) -> App {
     let trusted_proxies = vec!["127.0.0.9/32".parse().unwrap()];
-    let mut settings = Settings { trusted_proxies, ..Settings::default() };
+    let mut settings = AppSettings { trusted_proxies, ..AppSettings::default() };
     settings.client_limits.connections = connections;
     settings.client_limits.connections_by_address = by_address;
     settings.client_limits.min_idle = min_idle;
@@ -164,7 +164,7 @@ async fn a_full_server_closes_the_connection_that_is_idle_the_longest_and_none_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_websockets_of_one_user_take_the_service_from_nobody() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.client_limits.connections = 20;
     settings.client_limits.min_idle = Duration::ZERO;
     let app = App::with(settings).await;
@@ -178,7 +178,7 @@ async fn silent_websockets_of_one_user_take_the_service_from_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_websocket_without_an_operation_is_closed() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.client_limits.websocket_idle_timeout = Duration::from_millis(300);
     let app = App::with(settings).await;
     let mut used = Socket::open(&app, "acme-owner").await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenantry::tenancy::AccountLinking;
 
-use crate::support::{App, Settings, app::token_with};
+use crate::support::{App, AppSettings, app::token_with};
 
 /// One of each kind: bidirectional controls, ignorable ones, blanks, and what belongs to other
 /// text.
@@ -52,8 +52,8 @@ async fn names_of_tokens_lose_what_is_not_seen() {
 
 #[tokio::test]
 async fn an_address_with_what_is_not_seen_is_none() {
-    let mut settings = Settings::default();
-    settings.rules.account_linking = AccountLinking::VerifiedEmail;
+    let mut settings = AppSettings::default();
+    settings.business.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let verified = |subject: &str, email: &str| json!({ "sub": subject, "email": email, "email_verified": true });
     let victim = viewer(&app, verified("victim", "victim@x.example")).await;

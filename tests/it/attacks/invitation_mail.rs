@@ -15,7 +15,7 @@ use tenantry::clock::Clock;
 
 use crate::{
     mail::{Post, invite},
-    support::{App, Reply, Settings, app::token_with, database::Database, placement::settled},
+    support::{App, AppSettings, Reply, app::token_with, database::Database, placement::settled},
 };
 
 const LIMIT: u32 = 3;
@@ -25,9 +25,9 @@ async fn server(database: &Database, hours: &Arc<AtomicI64>) -> App {
     let hours = Arc::clone(hours);
     let clock =
         Clock::from_fn(move || Utc::now() + TimeDelta::hours(hours.load(Ordering::Relaxed)));
-    let mut settings = Settings { clock, ..Settings::default() };
-    settings.rules.mails_invitations = true;
-    settings.rules.max_invitation_mails = NonZeroU32::new(LIMIT).unwrap();
+    let mut settings = AppSettings { clock, ..AppSettings::default() };
+    settings.business.mails_invitations = true;
+    settings.business.max_invitation_mails = NonZeroU32::new(LIMIT).unwrap();
     App::on(database.clone(), settings).await
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    App, Settings,
+    App, AppSettings,
     app::token_with,
     database::Database,
     process::{run, tenantry},
@@ -81,7 +81,7 @@ async fn any_issuer_is_served_with_a_warning_and_the_address_of_the_keys_stays_o
 
 #[tokio::test]
 async fn a_token_of_another_issuer_or_for_another_audience_is_refused() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.claims.issuer = Some("https://id.example/".to_owned());
     settings.claims.audience = Some("api".to_owned());
     let app = App::with(settings).await;

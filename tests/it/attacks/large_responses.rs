@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     hostile::memory::{MIB, memory, serve},
-    support::{App, Client, Settings, database::Database},
+    support::{App, AppSettings, Client, database::Database},
 };
 
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
@@ -16,7 +16,7 @@ const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 const BYTES: u64 = 256 * 1024;
 
 async fn app() -> App {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.cost.bytes = BYTES;
     App::with(settings).await
 }

@@ -9,7 +9,7 @@ use sqlx::{Executor, PgConnection};
 use crate::{
     performance::relay::Relay,
     support::{
-        App, Client, Reply, Settings, app, cluster::Cluster, database::Database, served::Served,
+        App, AppSettings, Client, Reply, app, cluster::Cluster, database::Database, served::Served,
     },
 };
 
@@ -129,7 +129,7 @@ async fn a_mutation_that_is_selected_twice_is_executed_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_sends_statements_has_a_price() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.limits.complexity = 10;
     let app = App::with(settings).await;
     let owner = app.person("acme-owner");
@@ -160,7 +160,7 @@ async fn an_operation_that_needs_too_many_statements_fails_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::create().await;
     let relay = Relay::between(folder.path(), &database.socket()).unwrap();
-    let mut settings = Settings { max_connections: 1, ..Settings::default() };
+    let mut settings = AppSettings { max_connections: 1, ..AppSettings::default() };
     settings.socket = Some(folder.path().to_owned());
     settings.cost.statements = 40;
     let app = App::on(database, settings).await;
@@ -182,7 +182,7 @@ async fn an_operation_that_needs_too_many_statements_fails_as_a_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operations_of_a_batch_share_the_statements_of_one() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.cost.statements = 40;
     let app = App::with(settings).await;
     let owner = app.person("acme-owner");

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::support::{
-    App, Client, HANG, Reply, Settings,
+    App, AppSettings, Client, HANG, Reply,
     app::{now, token_with},
     database::Database,
     process::{run, tenantry},
@@ -76,9 +76,9 @@ async fn tokens_of_both_secrets_are_accepted_while_one_replaces_the_other() {
     assert_eq!(tenantry::auth::sign(NEW, &claims).unwrap(), printed.trim());
 }
 
-fn settings(keys: &[&str]) -> Settings {
-    let mut settings = Settings::default();
-    settings.rules.secret_keys =
+fn settings(keys: &[&str]) -> AppSettings {
+    let mut settings = AppSettings::default();
+    settings.business.secret_keys =
         SecretKeys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
     settings
 }
@@ -174,7 +174,7 @@ async fn links_in_waiting_mail_survive_the_rotation() {
     let database = Database::create().await;
     let mailing = |keys: &[&str]| {
         let mut settings = settings(keys);
-        settings.rules.mails_invitations = true;
+        settings.business.mails_invitations = true;
         settings
     };
     // Nobody sends mail yet.
@@ -185,7 +185,8 @@ async fn links_in_waiting_mail_survive_the_rotation() {
     let (url, mut letters) = mail_server().await;
     let mailer = || Some(Mailer::new(&url, "no-reply@tenantry.example").unwrap());
     // Without the key that made it a link would lead nowhere: the letter waits.
-    let hasty = App::on(database.clone(), Settings { mailer: mailer(), ..mailing(&[NEW]) }).await;
+    let hasty =
+        App::on(database.clone(), AppSettings { mailer: mailer(), ..mailing(&[NEW]) }).await;
     let tried = async {
         let tried = "SELECT count(*) FROM app.outbox WHERE attempts > 0 AND processed_at IS NULL";
         while database.value::<i64>(tried).await == 0 {
@@ -197,7 +198,7 @@ async fn links_in_waiting_mail_survive_the_rotation() {
     hasty.background.stop().await;
     database.execute("UPDATE app.outbox SET due_at = now()").await;
     let rotating =
-        App::on(database.clone(), Settings { mailer: mailer(), ..mailing(&[NEW, OLD]) }).await;
+        App::on(database.clone(), AppSettings { mailer: mailer(), ..mailing(&[NEW, OLD]) }).await;
     let letter = tokio::time::timeout(HANG, letters.recv()).await.unwrap().unwrap();
     rotating.background.stop().await;
     let rotated = App::on(database, mailing(&[NEW])).await;

@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 
 use serde_json::json;
 
-use crate::support::{App, Client, Reply, Settings, app::token};
+use crate::support::{App, AppSettings, Client, Reply, app::token};
 
 const ATTEMPTS: u32 = 3;
 
 async fn app() -> App {
     let attempts = NonZeroU32::new(ATTEMPTS).unwrap();
-    App::with(Settings { attempts, ..Settings::default() }).await
+    App::with(AppSettings { attempts, ..AppSettings::default() }).await
 }
 
 /// A guess that leaves nothing behind: the other field fails.
@@ -84,7 +84,7 @@ async fn each_guess_of_a_request_is_an_attempt() {
 #[tokio::test]
 async fn all_users_of_an_address_share_its_guesses() {
     let attempts_by_address = NonZeroU32::new(ATTEMPTS).unwrap();
-    let app = App::with(Settings { attempts_by_address, ..Settings::default() }).await;
+    let app = App::with(AppSettings { attempts_by_address, ..AppSettings::default() }).await;
     for n in 0..ATTEMPTS {
         found(&app.stranger(&format!("guesser-{n}")), "globex").await.assert_failed("CONFLICT");
     }

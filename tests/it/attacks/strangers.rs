@@ -10,7 +10,7 @@ use tenantry::admission::Source;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::{App, Client, Reply, Settings, app::token};
+use crate::support::{App, AppSettings, Client, Reply, app::token};
 
 const PLANS: &str = "{ plans { plan } }";
 const NAME: &str = "{ organization { name } }";
@@ -39,18 +39,22 @@ fn ask(client: &Client, times: usize) -> Vec<JoinHandle<Reply>> {
 
 async fn until_load_is(app: &App, load: (usize, usize)) {
     let reached = async {
-        while app.engine.gates.load() != load {
+        while app.service.concurrency.load() != load {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
-    assert!(reached.is_ok(), "{:?} instead of {load:?}", app.engine.gates.load());
+    assert!(reached.is_ok(), "{:?} instead of {load:?}", app.service.concurrency.load());
 }
 
 async fn app_with_one_turn_outside(waiting: usize) -> App {
-    let settings =
-        Settings { outside: 1, waiting, turn_wait: Duration::from_mins(1), ..Settings::default() };
-    let app = App::with(Settings { timeout: Duration::from_mins(2), ..settings }).await;
+    let settings = AppSettings {
+        outside: 1,
+        waiting,
+        turn_wait: Duration::from_mins(1),
+        ..AppSettings::default()
+    };
+    let app = App::with(AppSettings { timeout: Duration::from_mins(2), ..settings }).await;
     // The database gives up on a lock before a slow machine is through.
     app.database.execute("ALTER ROLE tenantry_app RESET lock_timeout").await;
     app
@@ -74,7 +78,7 @@ async fn strangers_leave_members_their_connections() {
     }
     // A member who was never here before does not wait behind them either.
     app.person("acme-viewer").data(NAME).await;
-    assert_eq!(app.engine.gates.load(), (1, 19));
+    assert_eq!(app.service.concurrency.load(), (1, 19));
     lock.close().await.unwrap();
     for stuck in stuck {
         stuck.await.unwrap().data();
@@ -104,10 +108,10 @@ async fn one_stranger_does_not_fill_the_queue_of_the_others() {
 
 #[tokio::test]
 async fn new_documents_wait_for_each_other_and_known_ones_do_not() {
-    let app = App::with(Settings { reading: 1, waiting: 0, ..Settings::default() }).await;
+    let app = App::with(AppSettings { reading: 1, waiting: 0, ..AppSettings::default() }).await;
     let owner = app.person("acme-owner");
     owner.data(NAME).await;
-    let reading = app.engine.gates.turn_to_read(Source::default()).await.unwrap();
+    let reading = app.service.concurrency.acquire_reading(Source::default()).await.unwrap();
     for new in ["{ organization { slug } }", "{ nothing }", "{ __schema { queryType { name } } }"] {
         let refused = owner.query(new).await;
         refused.assert_refused(429, "RATE_LIMITED");
@@ -117,15 +121,15 @@ async fn new_documents_wait_for_each_other_and_known_ones_do_not() {
     drop(reading);
     owner.data("{ __schema { queryType { name } } }").await;
     // Known, but introspection is worked out anew each time.
-    let reading = app.engine.gates.turn_to_read(Source::default()).await.unwrap();
+    let reading = app.service.concurrency.acquire_reading(Source::default()).await.unwrap();
     owner.query("{ __schema { queryType { name } } }").await.assert_refused(429, "RATE_LIMITED");
     drop(reading);
-    assert_eq!(app.engine.gates.load(), (0, 0));
+    assert_eq!(app.service.concurrency.load(), (0, 0));
 }
 
 #[tokio::test]
 async fn all_that_a_user_sends_counts() {
-    let app = App::with(Settings { operations: few(), ..Settings::default() }).await;
+    let app = App::with(AppSettings { operations: few(), ..AppSettings::default() }).await;
     let post = |client: &Client, query: &str| client.post().json(&json!({ "query": query }));
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     let (stranger, parsed) = (app.stranger("stranger"), app.stranger("parsed"));
@@ -159,7 +163,7 @@ async fn all_that_a_user_sends_counts() {
 
 #[tokio::test]
 async fn each_operation_of_a_batch_counts_before_any_is_executed() {
-    let app = App::with(Settings { operations: few(), ..Settings::default() }).await;
+    let app = App::with(AppSettings { operations: few(), ..AppSettings::default() }).await;
     let create = "mutation { createProject(input: { name: \"counted\" }) { project { id } } }";
     let create = json!({ "query": create });
     let batch = Value::from(vec![create; FEW as usize]);
@@ -174,7 +178,7 @@ async fn each_operation_of_a_batch_counts_before_any_is_executed() {
 #[tokio::test]
 async fn a_large_request_counts_as_several() {
     let operations = NonZeroU32::new(100).unwrap();
-    let app = App::with(Settings { operations, ..Settings::default() }).await;
+    let app = App::with(AppSettings { operations, ..AppSettings::default() }).await;
     let large = json!({ "query": format!("{{ nothing {} }}", "#".repeat(300 * 1024)) });
     let stranger = app.stranger("stranger");
     assert_eq!(stranger.send(&large).await.status, 400);
@@ -183,7 +187,7 @@ async fn a_large_request_counts_as_several() {
 
 #[tokio::test]
 async fn what_is_sent_over_a_websocket_counts() {
-    let app = App::with(Settings { operations: few(), ..Settings::default() }).await;
+    let app = App::with(AppSettings { operations: few(), ..AppSettings::default() }).await;
     let url = format!("{}/graphql", app.base).replacen("http", "ws", 1);
     let mut request = url.into_client_request().unwrap();
     let protocol = "graphql-transport-ws".parse().unwrap();
@@ -215,10 +219,10 @@ async fn what_is_sent_over_a_websocket_counts() {
 
 #[tokio::test]
 async fn an_address_is_limited_for_all_its_users_and_health_checks_are_not() {
-    let app = App::with(Settings {
+    let app = App::with(AppSettings {
         operations_by_address: few(),
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
-        ..Settings::default()
+        ..AppSettings::default()
     })
     .await;
     let from = |address: &str, n: u32| {

@@ -7,7 +7,7 @@ use tenantry::{admission::SubscriptionLimits, tenancy::Change};
 use tokio::time::{Duration, sleep};
 
 use crate::support::{
-    App, Client, Settings,
+    App, AppSettings, Client,
     database::Database,
     placement::{ACME, all_are_shared},
     websocket::Socket,
@@ -53,7 +53,7 @@ async fn calls(client: &Client) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_and_an_organization_have_a_limited_number_of_subscriptions() {
     let subscription_limits = SubscriptionLimits { by_user: 3, by_organization: 5 };
-    let app = App::with(Settings { subscription_limits, ..Settings::default() }).await;
+    let app = App::with(AppSettings { subscription_limits, ..AppSettings::default() }).await;
     let mut owner = Socket::open(&app, "acme-owner").await;
     for id in ["1", "2", "3"] {
         owner.subscribe(id, PROJECTS).await;
@@ -124,7 +124,7 @@ async fn another_organization_does_not_wait_for_a_queue_of_reads() {
         return;
     }
     let timeout = Duration::from_mins(5);
-    let settings = Settings { timeout, max_connections: 8, ..Settings::default() };
+    let settings = AppSettings { timeout, max_connections: 8, ..AppSettings::default() };
     let database = Database::create().await;
     // What hangs does so until the test is over, on the slowest machine too.
     for limit in ["lock_timeout", "statement_timeout"] {

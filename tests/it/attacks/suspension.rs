@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use crate::{
     databases::{acme_in_eu, command, done},
     support::{
-        App, Client, HANG, Reply, Settings,
+        App, AppSettings, Client, HANG, Reply,
         app::{token, token_with},
         database::Database,
-        dedicated::Dedicated,
+        dedicated::DedicatedDatabase,
         placement::{self, ACME},
     },
 };
@@ -22,7 +22,7 @@ const PAY: &str = "mutation { changePlan(input: { plan: \"enterprise\" }) { bill
 /// Acme, wherever it lives, and what commands must know of that.
 struct Acme {
     app: App,
-    dedicated: Option<Dedicated>,
+    dedicated: Option<DedicatedDatabase>,
 }
 
 impl Acme {
@@ -33,12 +33,15 @@ impl Acme {
         if placement::all_are_shared() {
             let database = Database::create().await;
             placement::house(&mut database.connect_admin().await, ACME.parse().unwrap()).await;
-            all.push(Self { app: App::on(database, Settings::default()).await, dedicated: None });
+            all.push(Self {
+                app: App::on(database, AppSettings::default()).await,
+                dedicated: None,
+            });
         } else if let Some(eu) = all[0].app.database.eu() {
             all[0].dedicated = Some(eu);
         }
         if let Some((control, eu)) = acme_in_eu().await {
-            let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+            let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
             all.push(Self { app: App::on(control, settings).await, dedicated: Some(eu) });
         }
         all
@@ -261,7 +264,7 @@ async fn subscriptions_end_without_a_change_to_tell_of() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspension_moves_with_its_organization() {
     let Some((control, eu)) = acme_in_eu().await else { return };
-    let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
     let acme = Acme { app: App::on(control, settings).await, dedicated: Some(eu) };
     acme.operator(&["tenant", "suspend", "acme", "--read-only"]).await;
     for home in ["shared", "schema", "database:eu", "shared"] {

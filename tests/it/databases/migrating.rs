@@ -1,10 +1,10 @@
 //! `tenantry migrate` with databases of organizations' own.
 
 use super::{acme_in_eu, command, done, missing, refused};
-use crate::support::{database::Database, dedicated::Dedicated};
+use crate::support::{database::Database, dedicated::DedicatedDatabase};
 
-async fn empty(name: &str) -> Dedicated {
-    Dedicated { name: name.to_owned(), database: Database::empty().await }
+async fn empty(name: &str) -> DedicatedDatabase {
+    DedicatedDatabase { name: name.to_owned(), database: Database::empty().await }
 }
 
 async fn plans(database: &Database) -> String {
@@ -67,8 +67,8 @@ async fn one_that_fails_keeps_no_other_back() {
     assert_eq!(us.database.exactly::<String>("SELECT app.database_name()").await, "us");
 
     // By another name, or the control database itself, which is left as it is.
-    let renamed = Dedicated { name: "asia".to_owned(), ..us.clone() };
-    let itself = Dedicated { name: "itself".to_owned(), database: control.clone() };
+    let renamed = DedicatedDatabase { name: "asia".to_owned(), ..us.clone() };
+    let itself = DedicatedDatabase { name: "itself".to_owned(), database: control.clone() };
     let output = command(&control, &[&renamed, &itself, &us], &["migrate"]).await;
     let told = refused(&output, "2 databases of organizations were not made ready");
     assert!(told.contains("failed: the database asia: the database calls itself us"), "{told}");
@@ -77,7 +77,7 @@ async fn one_that_fails_keeps_no_other_back() {
     assert_eq!(control.exactly::<i64>("SELECT count(*) FROM app.database").await, 0);
 
     // Another database with organizations may be somebody else's control database.
-    let other = Dedicated { name: "other".to_owned(), database: Database::create().await };
+    let other = DedicatedDatabase { name: "other".to_owned(), database: Database::create().await };
     let output = command(&control, &[&other], &["migrate"]).await;
     assert!(refused(&output, "made ready").contains("is a control database"), "{}", output.stdout);
     let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'm0017_database'";

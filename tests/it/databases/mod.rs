@@ -12,7 +12,7 @@ use sqlx::types::Uuid;
 
 use crate::support::{
     database::Database,
-    dedicated::Dedicated,
+    dedicated::DedicatedDatabase,
     placement::{ACME, all_are_shared},
     process::{Output, run, tenantry},
 };
@@ -23,7 +23,7 @@ fn acme() -> Uuid {
 
 /// A test's database, and one named `eu` in which acme lives; none where the run puts acme
 /// elsewhere.
-pub async fn acme_in_eu() -> Option<(Database, Dedicated)> {
+pub async fn acme_in_eu() -> Option<(Database, DedicatedDatabase)> {
     if !all_are_shared() {
         return None;
     }
@@ -48,7 +48,11 @@ async fn rows(database: &Database, organization: &str) -> Vec<(&'static str, Vec
 }
 
 /// The program as the superuser, who acts as the owner, told of these databases.
-pub async fn command(control: &Database, databases: &[&Dedicated], arguments: &[&str]) -> Output {
+pub async fn command(
+    control: &Database,
+    databases: &[&DedicatedDatabase],
+    arguments: &[&str],
+) -> Output {
     let setting = |role: &str| {
         let entries = databases.iter().map(|database| database.setting(role));
         entries.collect::<Vec<_>>().join(" ")
@@ -79,6 +83,6 @@ fn refused<'a>(output: &'a Output, reason: &str) -> &'a str {
 }
 
 /// A database that is not there.
-fn missing(name: &str, like: &Database) -> Dedicated {
-    Dedicated { name: name.to_owned(), database: like.named_elsewhere("nowhere") }
+fn missing(name: &str, like: &Database) -> DedicatedDatabase {
+    DedicatedDatabase { name: name.to_owned(), database: like.named_elsewhere("nowhere") }
 }

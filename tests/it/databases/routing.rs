@@ -9,9 +9,9 @@ use tenantry::tenancy::AccountLinking;
 use super::acme_in_eu;
 use crate::performance::relay::Relay;
 use crate::support::{
-    App, Client, Reply, Settings,
+    App, AppSettings, Client, Reply,
     app::{token, token_with},
-    dedicated::Dedicated,
+    dedicated::DedicatedDatabase,
     placement::{ACME, GLOBEX},
     stripe::{FakeStripe, WEBHOOK_SECRET, signature},
 };
@@ -24,10 +24,10 @@ const INVITE: &str =
 const ACCEPT: &str = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) {
     organization { slug viewerRole projects(first: 1) { totalCount } } member { user { email } } } }";
 
-pub(super) async fn served() -> Option<(App, Dedicated)> {
+pub(super) async fn served() -> Option<(App, DedicatedDatabase)> {
     let (control, eu) = acme_in_eu().await?;
-    let mut settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
-    settings.rules.account_linking = AccountLinking::SameIssuer;
+    let mut settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
+    settings.business.account_linking = AccountLinking::SameIssuer;
     Some((App::on(control, settings).await, eu))
 }
 
@@ -60,7 +60,7 @@ async fn keyed(client: &Client, key: &str, query: &str, variables: Value) -> Rep
 }
 
 /// Whatever was noted has been brought.
-async fn nothing_is_left(app: &App, eu: &Dedicated) {
+async fn nothing_is_left(app: &App, eu: &DedicatedDatabase) {
     let left = "SELECT (SELECT count(*) FROM app.directory_changes) + (SELECT count(*) FROM auth.people_changes)";
     for _ in 0..300 {
         let of_both = [&app.database, &eu.database].map(|database| database.exactly::<i64>(left));
@@ -223,7 +223,7 @@ async fn the_way_to_another_database_is_no_longer() {
     let relay = Relay::between(folder.path(), &control.socket()).unwrap();
     let socket = Some(folder.path().to_owned());
     let settings =
-        Settings { socket, max_connections: 1, dedicated: vec![eu], ..Settings::default() };
+        AppSettings { socket, max_connections: 1, dedicated: vec![eu], ..AppSettings::default() };
     let app = App::on(control, settings).await;
     let mut seen = Vec::new();
     for person in ["acme-owner", "globex-owner"] {
@@ -247,8 +247,8 @@ async fn what_stripe_tells_reaches_another_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let stripe = FakeStripe::start().await;
     stripe.knows_customer("cus_1", Some(ACME));
-    let mut settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
-    settings.rules.stripe = Some(stripe.client());
+    let mut settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
+    settings.business.stripe = Some(stripe.client());
     let app = App::on(control, settings).await;
     let prices = "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default";
     eu.database.execute(prices).await;

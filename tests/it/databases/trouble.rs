@@ -10,7 +10,7 @@ use super::{
     acme_in_eu,
     routing::{NAMES, create, served},
 };
-use crate::support::{App, Settings, app::token, placement::GLOBEX};
+use crate::support::{App, AppSettings, app::token, placement::GLOBEX};
 
 #[tokio::test]
 async fn what_is_interrupted_in_the_midst_of_a_move_is_ended_by_whoever_comes() {
@@ -76,10 +76,10 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
         ),
     ] {
         eu.database.execute(spoil).await;
-        let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+        let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
         let app = App::on(app.database.clone(), settings).await;
         refused(&app).await;
-        assert_eq!(app.engine.placement.findings_of_databases().await.len(), 1);
+        assert_eq!(app.service.databases.findings_of_databases().await.len(), 1);
         eu.database.execute(mend).await;
         // What was found counts for a second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -88,12 +88,12 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_alone() {
     // One that is not there.
     let mut gone = eu.clone();
     gone.database.name = "nowhere".to_owned();
-    let settings = Settings { dedicated: vec![gone], ..Settings::default() };
+    let settings = AppSettings { dedicated: vec![gone], ..AppSettings::default() };
     refused(&App::on(app.database.clone(), settings).await).await;
     // A server that was never told of it.
-    let other = App::on(app.database.clone(), Settings::default()).await;
+    let other = App::on(app.database.clone(), AppSettings::default()).await;
     refused(&other).await;
-    assert!(other.engine.placement.findings_of_databases().await.is_empty());
+    assert!(other.service.databases.findings_of_databases().await.is_empty());
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn one_organization_s_trouble_is_not_the_directory_s() {
         SELECT '00000000-0000-4000-8000-00000000000b', gen_random_uuid(), 'new@example.com', 'viewer', sha256(n::text::bytea), NULL, now() + interval '1 day', revoked
         FROM (VALUES (1, NULL::timestamptz)) v (n, revoked)";
     eu.database.execute(invitations).await;
-    let settings = Settings { dedicated: vec![eu.clone()], ..Settings::default() };
+    let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
     let app = App::on(control, settings).await;
     let named = |name: &str| {
         format!(

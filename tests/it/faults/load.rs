@@ -189,7 +189,7 @@ struct Client {
 /// What came of a request: an answer, or none, and whether it was sent at all.
 enum Exchange {
     Answered(u16, Value),
-    Silence,
+    StallGuard,
     NeverSent,
 }
 
@@ -234,7 +234,7 @@ impl Client {
 
     fn silence(&self) -> Exchange {
         self.book.silences.fetch_add(1, Ordering::Relaxed);
-        Exchange::Silence
+        Exchange::StallGuard
     }
 
     async fn write(&self, number: u32) -> bool {
@@ -244,7 +244,7 @@ impl Client {
         let exchange = self.exchange(CREATE, json!({ "name": name })).await;
         let fate = match exchange {
             Exchange::Answered(status, body) => self.fate(status, &body, &name),
-            Exchange::Silence => Fate::Unknown,
+            Exchange::StallGuard => Fate::Unknown,
             Exchange::NeverSent => Fate::Refused("NEVER_SENT".to_owned()),
         };
         let success = matches!(fate, Fate::Acknowledged(_));

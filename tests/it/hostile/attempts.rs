@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde_json::json;
 
 use super::ways::{self, Way, ask};
-use crate::support::{App, Settings, app::token_with};
+use crate::support::{App, AppSettings, app::token_with};
 
 const MOST: u32 = 10;
 
@@ -15,7 +15,7 @@ async fn who_shows_many_bad_tokens_is_to_wait_on_every_way_and_good_ones_are_goo
     let expired = token_with(&json!({ "sub": "acme-owner", "exp": 1 }));
     for way in ways::ALL {
         let attempts_by_address = NonZeroU32::new(MOST).unwrap();
-        let app = App::with(Settings { attempts_by_address, ..Settings::default() }).await;
+        let app = App::with(AppSettings { attempts_by_address, ..AppSettings::default() }).await;
         let http = reqwest::Client::new();
         let (refused, limited) = if way == Way::Socket { (4403, 1013) } else { (401, 429) };
         let mut told = Vec::new();

@@ -14,7 +14,7 @@ use super::{
     tokens::{exp, token, with_secret},
     ways::{Way, ask},
 };
-use crate::support::{App, Settings};
+use crate::support::{App, AppSettings};
 
 /// An issuer with a key of each kind, in this process.
 struct Issuer {
@@ -61,7 +61,8 @@ impl Issuer {
 async fn what_everybody_knows_of_a_key_signs_nothing() {
     let issuer = Issuer::start().await;
     let app =
-        App::with(Settings { issuer: Some(issuer.options.clone()), ..Settings::default() }).await;
+        App::with(AppSettings { issuer: Some(issuer.options.clone()), ..AppSettings::default() })
+            .await;
     let http = reqwest::Client::new();
     let claims = format!(r#"{{"sub":"acme-owner","exp":{}}}"#, exp());
     let rs256 = |kid: &str| json!({ "alg": "RS256", "kid": kid }).to_string();

@@ -13,7 +13,7 @@ use super::{
     address,
     wire::{post, statuses, told},
 };
-use crate::support::{App, Settings, app};
+use crate::support::{App, AppSettings, app};
 
 const HEADERS: Duration = Duration::from_millis(600);
 const IDLE: Duration = Duration::from_millis(1_500);
@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(4);
 const EARLY: Duration = Duration::from_millis(100);
 
 async fn impatient(connections: usize) -> App {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.client_limits.connections = connections;
     settings.client_limits.header_timeout = HEADERS;
     settings.client_limits.idle_timeout = IDLE;
@@ -146,7 +146,7 @@ async fn who_never_reads_blocks_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_connections_is_served_though_silent_ones_have_all_places() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.client_limits.connections = 4;
     settings.client_limits.min_idle = Duration::ZERO;
     let app = App::with(settings).await;

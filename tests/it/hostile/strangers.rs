@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use super::ways::{self, Told, Way, ask};
-use crate::support::{App, Settings, app::token_with};
+use crate::support::{App, AppSettings, app::token_with};
 
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 const NOBODY_S: &str = "00000000-0000-4000-8000-0000000000ff";
@@ -57,7 +57,7 @@ fn pairs() -> Vec<[(String, Value); 2]> {
     pairs
 }
 
-async fn with_a_retired_slug(settings: Settings) -> App {
+async fn with_a_retired_slug(settings: AppSettings) -> App {
     let app = App::with(settings).await;
     app.database
         .execute(
@@ -76,7 +76,7 @@ fn assert_tells_nothing(told: &Told) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_exists_and_what_does_not_get_the_same_answer_on_every_way() {
-    let app = with_a_retired_slug(Settings::default()).await;
+    let app = with_a_retired_slug(AppSettings::default()).await;
     let http = reqwest::Client::new();
     let mut different = Vec::new();
     for subject in ["nobody-known", "globex-owner"] {
@@ -107,7 +107,8 @@ async fn what_exists_and_what_does_not_get_the_same_answer_on_every_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_attempts_tell_no_more_than_one() {
-    let app = with_a_retired_slug(Settings { running: 1, waiting: 4, ..Settings::default() }).await;
+    let app =
+        with_a_retired_slug(AppSettings { running: 1, waiting: 4, ..AppSettings::default() }).await;
     let http = reqwest::Client::new();
     let stranger = token("nobody-known", &Value::Null);
     for way in [Way::Post, Way::Get, Way::Change] {
@@ -145,7 +146,8 @@ async fn a_hundred_attempts_tell_no_more_than_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_members_do_tells_a_stranger_nothing() {
-    let settings = Settings { running: 1, waiting: 2, max_connections: 8, ..Settings::default() };
+    let settings =
+        AppSettings { running: 1, waiting: 2, max_connections: 8, ..AppSettings::default() };
     let app = with_a_retired_slug(settings).await;
     let http = reqwest::Client::new();
     let ask_both = async |app: &App| {
@@ -173,8 +175,8 @@ async fn what_the_members_do_tells_a_stranger_nothing() {
         })
         .collect();
     let begun = Instant::now();
-    while app.engine.gates.load() != (1, 2) {
-        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", app.engine.gates.load());
+    while app.service.concurrency.load() != (1, 2) {
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", app.service.concurrency.load());
         tokio::task::yield_now().await;
     }
     assert_eq!(

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::address;
-use crate::support::{App, HANG, Settings};
+use crate::support::{App, AppSettings, HANG};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -185,7 +185,7 @@ async fn a_client_has_no_more_streams_than_it_may() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_asks_nothing_more_is_cut() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.client_limits.header_timeout = Duration::from_millis(500);
     settings.client_limits.idle_timeout = Duration::from_secs(1);
     let app = App::with(settings).await;
@@ -201,7 +201,7 @@ async fn a_connection_that_asks_nothing_more_is_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_takes_nothing_of_its_answers_is_cut() {
-    let mut settings = Settings::default();
+    let mut settings = AppSettings::default();
     settings.client_limits.stall_timeout = Duration::from_secs(1);
     let app = App::with(settings).await;
     let mut socket = begin(address(&app)).await;

@@ -7,7 +7,7 @@ use sqlx::{
     AssertSqlSafe, Executor,
     postgres::{PgListener, PgPoolOptions},
 };
-use tenantry::tenancy::{DatabaseOptions, Finding, Placement};
+use tenantry::tenancy::{DatabaseOptions, Databases, Finding};
 
 use super::{GLOBEX, Injection};
 use crate::support::{App, database::Database};
@@ -89,7 +89,7 @@ async fn known_limit_the_role_s_own_password_and_settings_can_be_changed() {
         acquire_timeout: Duration::from_secs(5),
         statement_cache: 100,
     };
-    let findings = Placement::shared(&options).unwrap().self_check().await.unwrap();
+    let findings = Databases::shared(&options).unwrap().self_check().await.unwrap();
     let named = |finding: &Finding| finding.problem.contains("has the search_path pg_temp");
     assert!(findings.iter().any(named), "{findings:?}");
 }

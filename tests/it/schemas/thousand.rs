@@ -7,7 +7,7 @@ use std::{
 };
 
 use migration::{Passwords, Run, migrate, migrate_steps, migrate_with};
-use tenantry::tenancy::{DatabaseOptions, Placement};
+use tenantry::tenancy::{DatabaseOptions, Databases};
 
 use super::{FIRST, house, of_step, organization, up_to};
 use crate::{
@@ -35,7 +35,7 @@ async fn look(database: &Database) -> Duration {
         acquire_timeout: Duration::from_secs(5),
         statement_cache: 100,
     };
-    let placement = Placement::shared(&options).unwrap();
+    let placement = Databases::shared(&options).unwrap();
     let start = Instant::now();
     assert_eq!(placement.self_check().await.unwrap(), []);
     start.elapsed()

@@ -6,33 +6,36 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use tenantry::{
-    admission::{AdmissionLimits, Attempts, Gates, RateLimiter, SubscriptionLimits},
+    admission::{
+        AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter, SubscriptionLimits,
+    },
     auth::{self, Claims, JwksOptions, Verifier},
     background::Background,
     clock::Clock,
     config::Introspection,
     graphql::Limits,
-    http::{ClientLimits, Documents, Readiness, Server},
+    http::{ClientLimits, PersistedDocuments, Readiness, Server},
     mail::Mailer,
     metrics::Metrics,
     rate_limit::Throttle,
-    request::Engine,
+    request::GraphqlService,
     schema::Api,
     subscription::Subscriptions,
     tenancy::{
-        AccountLinking, Budget, Cost, DatabaseOptions, Environment, Placement, Rules, SecretKeys,
+        AccountLinking, Budget, BusinessSettings, Cost, DatabaseOptions, Databases, SecretKeys,
+        Settings,
     },
     usage::Meter,
 };
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::{Client, database::Database, dedicated::Dedicated};
+use super::{Client, database::Database, dedicated::DedicatedDatabase};
 
 pub const SECRET: &str = "a secret for tests of thirty-two bytes or more";
 
 /// What a test may want otherwise.
-pub struct Settings {
+pub struct AppSettings {
     pub introspection: Introspection,
     pub max_connections: usize,
     pub timeout: Duration,
@@ -56,9 +59,9 @@ pub struct Settings {
     pub attempts_by_address: NonZeroU32,
     pub operations: NonZeroU32,
     pub operations_by_address: NonZeroU32,
-    pub documents: Documents,
+    pub documents: PersistedDocuments,
     pub cors_origins: Vec<axum::http::HeaderValue>,
-    pub rules: Rules,
+    pub business: BusinessSettings,
     /// Where the keys of tokens are, if not the shared secret.
     pub issuer: Option<JwksOptions>,
     /// Who sends mail; `rules` must say that it is sent.
@@ -68,10 +71,10 @@ pub struct Settings {
     /// Prepared statements of a connection; 0 as behind a pooler.
     pub statement_cache: usize,
     /// Databases of organizations' own that the server knows.
-    pub dedicated: Vec<Dedicated>,
+    pub dedicated: Vec<DedicatedDatabase>,
 }
 
-impl Default for Settings {
+impl Default for AppSettings {
     fn default() -> Self {
         Self {
             introspection: Introspection::Authenticated,
@@ -106,9 +109,9 @@ impl Default for Settings {
                 min_idle: tenantry::http::MIN_IDLE,
             },
             subscription_limits: SubscriptionLimits { by_user: 100, by_organization: 2_000 },
-            documents: Documents::open(),
+            documents: PersistedDocuments::open(),
             cors_origins: Vec::new(),
-            rules: Rules {
+            business: BusinessSettings {
                 billing_grace: chrono::Duration::days(7),
                 trial_term: chrono::Duration::days(14),
                 max_owned_organizations: 3,
@@ -144,7 +147,7 @@ pub struct App {
     /// Where operators look.
     pub admin: String,
     pub database: Database,
-    pub engine: Arc<Engine>,
+    pub service: Arc<GraphqlService>,
     pub background: Background,
     /// Ends with the app, so that its connections go to others.
     _serving: Serving,
@@ -162,14 +165,14 @@ impl Drop for Serving {
 
 impl App {
     pub async fn start() -> Self {
-        Self::with(Settings::default()).await
+        Self::with(AppSettings::default()).await
     }
 
-    pub async fn with(settings: Settings) -> Self {
+    pub async fn with(settings: AppSettings) -> Self {
         Self::on(Database::create().await, settings).await
     }
 
-    pub async fn on(database: Database, settings: Settings) -> Self {
+    pub async fn on(database: Database, settings: AppSettings) -> Self {
         let through = |connect: PgConnectOptions| match &settings.socket {
             Some(folder) => connect.socket(folder),
             None => connect,
@@ -190,21 +193,21 @@ impl App {
             acquire_timeout: Duration::from_secs(5),
             statement_cache: settings.statement_cache,
         };
-        let rules = Arc::new(settings.rules);
-        let environment = Environment { clock: settings.clock.clone(), rules };
-        let placement = Placement::shared(&options).unwrap();
+        let business = Arc::new(settings.business);
+        let server_settings = Settings { clock: settings.clock.clone(), business };
+        let databases = Databases::shared(&options).unwrap();
         let metrics = Metrics::new();
-        let engine = Arc::new(Engine {
+        let service = Arc::new(GraphqlService {
             api: Api::new(settings.limits).unwrap(),
-            meter: Meter::new(placement.clone(), environment.clone(), metrics.clone()),
-            gates: Gates::new(AdmissionLimits {
+            meter: Meter::new(databases.clone(), server_settings.clone(), metrics.clone()),
+            concurrency: ConcurrencyLimiter::new(AdmissionLimits {
                 running: settings.running,
                 outside: settings.outside,
                 reading: settings.reading,
                 waiting: settings.waiting,
                 wait: settings.turn_wait,
             }),
-            attempts: Attempts::new(settings.attempts, settings.attempts_by_address),
+            attempts: AttemptLimiter::new(settings.attempts, settings.attempts_by_address),
             operations: RateLimiter::new(
                 Throttle::Rate,
                 settings.operations,
@@ -212,14 +215,14 @@ impl App {
             ),
             metrics,
             mutations: TaskTracker::new(),
-            placement,
-            environment,
+            databases,
+            settings: server_settings,
             timeout: settings.timeout,
             budget: Budget::new(settings.cost),
             introspection: settings.introspection != Introspection::Never,
         });
         let server = Arc::new(Server {
-            engine: Arc::clone(&engine),
+            service: Arc::clone(&service),
             subscriptions: Subscriptions::new(
                 settings.subscription_limits,
                 settings.max_connections,
@@ -249,9 +252,9 @@ impl App {
         let forever = std::future::pending();
         let serving =
             tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
-        let background = Background::start(Arc::clone(&engine), settings.mailer);
+        let background = Background::start(Arc::clone(&service), settings.mailer);
         let serving = Serving([serving.abort_handle(), operating.abort_handle()]);
-        Self { base, admin, database, engine, background, _serving: serving }
+        Self { base, admin, database, service, background, _serving: serving }
     }
 
     /// Somebody with this token, at `/org/{slug}/graphql` or at `/graphql`.

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnec
 use tenantry::postgres::{Embedded, Options};
 
 use super::{
-    dedicated::{self, Dedicated},
+    dedicated::{self, DedicatedDatabase},
     placement,
 };
 
@@ -57,8 +57,8 @@ impl Database {
     }
 
     /// The one in which some of its organizations live, if they do in this run.
-    pub fn eu(&self) -> Option<Dedicated> {
-        (self.is_demo && !placement::settled().is_empty()).then(|| Dedicated {
+    pub fn eu(&self) -> Option<DedicatedDatabase> {
+        (self.is_demo && !placement::settled().is_empty()).then(|| DedicatedDatabase {
             name: placement::EU.to_owned(),
             database: self.named_elsewhere(&format!("{}_eu", self.name)),
         })

@@ -18,13 +18,13 @@ static MADE: OnceLock<()> = OnceLock::new();
 
 /// A database of organizations' own, in the same PostgreSQL.
 #[derive(Clone, Debug)]
-pub struct Dedicated {
+pub struct DedicatedDatabase {
     /// How the control database knows it.
     pub name: String,
     pub database: Database,
 }
 
-impl Dedicated {
+impl DedicatedDatabase {
     /// As servers are told of it.
     pub fn options(&self) -> (String, PgConnectOptions) {
         (self.name.clone(), self.database.app())
@@ -39,17 +39,17 @@ impl Dedicated {
 impl Database {
     /// Another database, migrated and dedicated as `name`, with this one's catalogue and nobody in
     /// it.
-    pub async fn dedicated(&self, name: &str) -> Dedicated {
+    pub async fn dedicated(&self, name: &str) -> DedicatedDatabase {
         let admin = self.maintenance();
         tokio::task::spawn_blocking(|| MADE.get_or_init(|| make_template(admin))).await.unwrap();
         let database = Self::cloned(TEMPLATE).await;
         open(&mut self.connect_admin().await, &mut database.connect_admin().await, name).await;
-        Dedicated { name: name.to_owned(), database }
+        DedicatedDatabase { name: name.to_owned(), database }
     }
 
     /// Puts an organization that lives in the shared tables into another database, as if it had
     /// moved there: at rest, known to both.
-    pub async fn settle(&self, organization: Uuid, there: &Dedicated) {
+    pub async fn settle(&self, organization: Uuid, there: &DedicatedDatabase) {
         let mut control = self.connect_admin().await;
         settle(&mut control, &mut there.database.connect_admin().await, &there.name, organization)
             .await;

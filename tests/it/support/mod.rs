@@ -21,5 +21,5 @@ pub mod websocket;
 /// Longer than anything takes on a busy machine: only what hangs is still under way after it.
 pub const HANG: std::time::Duration = std::time::Duration::from_mins(1);
 
-pub use app::{App, Settings};
+pub use app::{App, AppSettings};
 pub use client::{Client, Reply};

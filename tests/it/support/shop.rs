@@ -4,7 +4,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::{
-    App, Client, Settings,
+    App, AppSettings, Client,
     placement::GLOBEX,
     stripe::{FakeStripe, WEBHOOK_SECRET, signature},
 };
@@ -25,8 +25,8 @@ pub struct Shop {
 impl Shop {
     pub async fn open() -> Self {
         let stripe = FakeStripe::start().await;
-        let mut settings = Settings::default();
-        settings.rules.stripe = Some(stripe.client());
+        let mut settings = AppSettings::default();
+        settings.business.stripe = Some(stripe.client());
         let app = App::with(settings).await;
         app.database
             .execute(

@@ -15,7 +15,7 @@ pub mod writers;
 use std::process::Command;
 
 use crate::support::{
-    App, Settings,
+    App, AppSettings,
     database::Database,
     placement,
     process::{Output, run, tenantry},
@@ -33,7 +33,7 @@ pub async fn start() -> Option<App> {
     }
     let database = Database::create().await;
     database.execute("UPDATE billing.plan_features SET limit_value = NULL").await;
-    let settings = Settings { max_connections: 12, running: 8, ..Settings::default() };
+    let settings = AppSettings { max_connections: 12, running: 8, ..AppSettings::default() };
     Some(App::on(database, settings).await)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::model::{Billing, Change, Invitation, Organization, Role, Seat, Slugs, uuid};
+use super::model::{Billing, Change, Invitation, MembershipRow, Organization, Role, Slugs, uuid};
 
 /// The token in a link.
 pub fn token_of(link: &Value) -> String {
@@ -176,7 +176,7 @@ impl Organization {
         let (id, role) = (*id, open.role);
         self.invitations.remove(&id);
         let seat = uuid(&payload["member"]["id"]).unwrap();
-        self.seats.insert(seat, Seat { person: caller, role });
+        self.seats.insert(seat, MembershipRow { person: caller, role });
         self.record("invitation.accepted");
     }
 
@@ -192,7 +192,7 @@ impl Organization {
             ..Self::default()
         };
         let seat = uuid(&organization["seats"]["nodes"][0]["id"]).unwrap();
-        founded.seats.insert(seat, Seat { person: caller, role: Role::Owner });
+        founded.seats.insert(seat, MembershipRow { person: caller, role: Role::Owner });
         founded.record("organization.created");
         founded
     }

@@ -42,7 +42,7 @@ use self::{
     register::{Person, Register},
     world::World,
 };
-use crate::support::{App, Reply, Settings, app};
+use crate::support::{App, AppSettings, Reply, app};
 
 const CLIENTS: usize = 8;
 
@@ -99,8 +99,9 @@ impl Attempt {
 impl Wall {
     async fn build(seed: u64) -> Self {
         let clock = tenantry::clock::Clock::from_fn(|| NOW.parse::<DateTime<Utc>>().unwrap());
-        let mut settings = Settings { clock, max_connections: CLIENTS, ..Settings::default() };
-        settings.rules.max_owned_organizations = u32::try_from(model::MOST_OWNED).unwrap();
+        let mut settings =
+            AppSettings { clock, max_connections: CLIENTS, ..AppSettings::default() };
+        settings.business.max_owned_organizations = u32::try_from(model::MOST_OWNED).unwrap();
         let app = App::with(settings).await;
         let world = World::new(&mut Rng::with_seed(seed));
         world.write(&app.database).await;

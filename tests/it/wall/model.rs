@@ -36,7 +36,7 @@ pub const PLANS: [(&str, usize, usize); 3] =
 pub const MOST_OWNED: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Seat {
+pub struct MembershipRow {
     pub person: usize,
     pub role: Role,
 }
@@ -66,7 +66,7 @@ pub struct Organization {
     pub name: String,
     pub slug: String,
     pub ended: bool,
-    pub seats: BTreeMap<Uuid, Seat>,
+    pub seats: BTreeMap<Uuid, MembershipRow>,
     pub projects: BTreeMap<Uuid, (String, Option<String>)>,
     pub invitations: BTreeMap<Uuid, Invitation>,
     pub billing: Billing,
@@ -113,7 +113,7 @@ impl Organization {
         self.seat_of(person).map(|(_, seat)| seat.role)
     }
 
-    pub fn seat_of(&self, person: usize) -> Option<(Uuid, Seat)> {
+    pub fn seat_of(&self, person: usize) -> Option<(Uuid, MembershipRow)> {
         let found = self.seats.iter().find(|(_, seat)| seat.person == person && !self.ended);
         found.map(|(id, seat)| (*id, *seat))
     }

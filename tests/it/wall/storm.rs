@@ -11,7 +11,7 @@ use super::{
     Attempt, Wall,
     draft::{Place, Standing},
     effect::token_of,
-    model::{Organization, Role, Seat, Slugs, uuid},
+    model::{MembershipRow, Organization, Role, Slugs, uuid},
     register::{Kind, Owner},
 };
 
@@ -231,7 +231,7 @@ pub async fn refresh(wall: &Wall) {
             if let Some(user) = user {
                 let role = Role::named(&json!(row.get::<String, _>("role")));
                 let person = wall.people.iter().position(|person| person.id == user).unwrap();
-                here.seats.insert(id, Seat { person, role });
+                here.seats.insert(id, MembershipRow { person, role });
             } else {
                 here.projects.insert(id, (String::new(), None));
             }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::{
-    model::{Billing, Invitation, Organization, PLANS, Role, Seat, Slugs},
+    model::{Billing, Invitation, MembershipRow, Organization, PLANS, Role, Slugs},
     register::{Kind, Owner, Person, Register, new_id, new_tag},
 };
 use crate::support::database::Database;
@@ -81,7 +81,7 @@ impl World {
             billing.plan
         )
         .unwrap();
-        for (seat, Seat { person, role }) in &organization.seats {
+        for (seat, MembershipRow { person, role }) in &organization.seats {
             let (user, role) = (self.people[*person].id, role.name().to_lowercase());
             write!(sql, "INSERT INTO auth.organization_members (id, organization_id, user_id, role) VALUES ('{seat}', '{id}', '{user}', '{role}');").unwrap();
         }
@@ -130,7 +130,7 @@ fn organization(
     let roles = [Role::Owner, Role::Admin, Role::Member, Role::Viewer, Role::Owner];
     for person in (0..people.len()).filter(|person| own(*person) || second(*person)) {
         let role = roles[organization.seats.len() % roles.len()];
-        organization.seats.insert(new_id(rng), Seat { person, role });
+        organization.seats.insert(new_id(rng), MembershipRow { person, role });
         register.enters(person, index);
         register.acquaint(index, person);
     }
@@ -173,7 +173,7 @@ impl Organization {
                 "{id} {} {} {plan} {trialing} {had_trial} {ends}",
                 self.name, self.slug
             ));
-            lines.extend(self.seats.iter().map(|(seat, Seat { person, role })| {
+            lines.extend(self.seats.iter().map(|(seat, MembershipRow { person, role })| {
                 format!("{id} {seat} {} {}", people[*person].id, role.name().to_lowercase())
             }));
             lines.extend(self.projects.iter().map(|(project, (name, description))| {

@@ -10,9 +10,9 @@ use super::{
     super::{
         Failure,
         export::{OTHER_TABLES, Total},
-        rows::{NONE, Rows, columns, sum},
+        tables::{NONE, TableRows, columns, sum},
     },
-    people::People,
+    users::ImportedUsers,
 };
 
 /// Rows of a statement.
@@ -21,17 +21,17 @@ const BATCH: usize = 1_000;
 /// Rows of one table on their way in.
 pub(super) struct Batch<'tables> {
     id: Uuid,
-    tables: &'tables [Rows],
+    tables: &'tables [TableRows],
     table: String,
     rows: Vec<String>,
     /// Of each table: how many rows, and the sum of their hashes.
     counts: HashMap<String, (i64, i128)>,
-    pub(super) people: People,
+    pub(super) users: ImportedUsers,
 }
 
 impl<'tables> Batch<'tables> {
-    pub(super) fn new(id: Uuid, tables: &'tables [Rows], people: People) -> Self {
-        Self { id, tables, table: String::new(), rows: Vec::new(), counts: HashMap::new(), people }
+    pub(super) fn new(id: Uuid, tables: &'tables [TableRows], users: ImportedUsers) -> Self {
+        Self { id, tables, table: String::new(), rows: Vec::new(), counts: HashMap::new(), users }
     }
 
     /// Takes a row; those before it are written once they are many, or of another table.
@@ -57,8 +57,8 @@ impl<'tables> Batch<'tables> {
         let known = self.tables.iter().find(|rows| rows.table.name == self.table);
         let sum = match (known, self.table.as_str()) {
             (Some(known), _) => self.write_rows(connection, known, &rows).await?,
-            (None, "auth.users") => self.people.add_users(connection, &rows).await?,
-            (None, "auth.identities") => self.people.add_identities(connection, &rows).await?,
+            (None, "auth.users") => self.users.add_users(connection, &rows).await?,
+            (None, "auth.identities") => self.users.add_identities(connection, &rows).await?,
             (None, "app.organization_slugs") => write_slugs(connection, self.id, &rows).await?,
             (None, table) => {
                 return Err(Failure::new(format!("there is no table {table} of organizations")));
@@ -75,7 +75,7 @@ impl<'tables> Batch<'tables> {
     async fn write_rows(
         &self,
         connection: &mut PgConnection,
-        known: &Rows,
+        known: &TableRows,
         rows: &str,
     ) -> Result<i128, Failure> {
         let Table { name, .. } = known.table;

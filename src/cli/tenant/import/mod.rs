@@ -4,7 +4,7 @@
 //! Nothing of a file is committed before its signature and every checksum were verified.
 
 mod batch;
-mod people;
+mod users;
 
 use std::{
     fs::File,
@@ -21,16 +21,16 @@ use uuid::Uuid;
 use super::{
     Failure,
     export::{FORMAT, Header, Total},
-    home::Home,
-    patience::{become_mover, exclude_writers},
-    place::Organization,
-    rows::{Rows, columns},
+    locks::{become_mover, exclude_writers},
+    organization::Organization,
+    placement::Placement,
     signature::Verifying,
+    tables::{TableRows, columns},
 };
 use crate::{audit::Action, cli::say, config::ExportConfig};
 
 use batch::{Batch, check};
-use people::People;
+use users::ImportedUsers;
 
 /// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of
 /// it or nothing. No other organization may have its slug. Users who exist are left as they are;
@@ -91,7 +91,7 @@ impl Import {
         become_mover(connection, &before).await?;
         let mut transaction = connection.begin().await?;
         let count = self.import(&mut transaction, &header, input).await?;
-        let locked_out = people::locked_out(&mut transaction, header.organization_id).await?;
+        let locked_out = users::locked_out(&mut transaction, header.organization_id).await?;
         transaction.commit().await?;
         say(format!("{} is back, as of {}: {count} rows", header.slug, header.exported_at));
         if !locked_out.is_empty() {
@@ -110,11 +110,12 @@ impl Import {
         connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL app.copying = 'on'").await?;
         let organization = Organization::get(connection, id).await?;
         check_room(connection, header, &organization).await?;
-        if organization.home == Home::Schema {
+        if organization.placement == Placement::Schema {
             bring_log_home(connection, &organization).await?;
         }
-        let tables = Rows::of_all(connection).await?;
-        let mut batch = Batch::new(id, &tables, People::new(!self.unsigned || self.trust_members));
+        let tables = TableRows::of_all(connection).await?;
+        let mut batch =
+            Batch::new(id, &tables, ImportedUsers::new(!self.unsigned || self.trust_members));
         let trailer: Trailer = loop {
             let text = input.next_line()?;
             let text = text.ok_or_else(|| Failure::new("the export ends too early"))?;
@@ -127,12 +128,12 @@ impl Import {
         batch.write(connection).await?;
         input.verify()?;
         check(connection, &batch, &trailer.totals).await?;
-        batch.people.check_members(connection, id).await?;
+        batch.users.check_members(connection, id).await?;
         let count = trailer.totals.iter().map(|total| total.rows).sum();
         let what = ("tenantry tenant import", Action::OrganizationRestored);
         let metadata =
             json!({ "exported_at": header.exported_at, "rows": count, "signed": !self.unsigned });
-        organization.record(connection, &Home::Shared, what, metadata).await?;
+        organization.record(connection, &Placement::Shared, what, metadata).await?;
         Ok(count)
     }
 }
@@ -149,7 +150,7 @@ async fn check_room(
             organization.name
         )));
     }
-    if let Some(database) = organization.home.database() {
+    if let Some(database) = organization.placement.database() {
         return Err(Failure::new(format!(
             "{} ended in the database {database}, where its audit log is: tenantry tenant move {} --to shared brings that home first",
             header.slug, organization.id
@@ -189,7 +190,7 @@ async fn bring_log_home(
         let sql = format!(
             "INSERT INTO {} ({columns}) SELECT {columns} FROM {} ON CONFLICT DO NOTHING",
             log.name,
-            Home::Schema.table(log, organization.id)
+            Placement::Schema.table(log, organization.id)
         );
         connection.execute(AssertSqlSafe(sql)).await?;
     }

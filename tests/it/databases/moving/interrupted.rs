@@ -8,7 +8,7 @@ use super::{
     without_usage,
 };
 use crate::{
-    support::{App, dedicated::Dedicated, placement::ACME},
+    support::{App, dedicated::DedicatedDatabase, placement::ACME},
     tenant::{log_entries, refused, until, writers::Writers},
 };
 
@@ -18,7 +18,7 @@ pub const BRINGS: &str =
     "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_home IS NULL";
 
 /// Killed after the other side has everything, and before the old home has let it go.
-async fn kill_before_letting_go(app: &App, eu: &Dedicated, to: &str) {
+async fn kill_before_letting_go(app: &App, eu: &DedicatedDatabase, to: &str) {
     let database = &app.database;
     let (old, new) =
         if to == "shared" { (&eu.database, database) } else { (database, &eu.database) };
@@ -37,7 +37,7 @@ async fn kill_before_letting_go(app: &App, eu: &Dedicated, to: &str) {
 }
 
 /// Killed after the old home has let it go, and before the new one has taken it in.
-async fn kill_before_taking_in(app: &App, eu: &Dedicated, to: &str) {
+async fn kill_before_taking_in(app: &App, eu: &DedicatedDatabase, to: &str) {
     let database = &app.database;
     let (old, new) =
         if to == "shared" { (&eu.database, database) } else { (database, &eu.database) };

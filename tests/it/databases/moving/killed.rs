@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::{go, kill, lives, placements, spawn, start, verified};
 use crate::{
-    support::{App, dedicated::Dedicated},
+    support::{App, dedicated::DedicatedDatabase},
     tenant::{log_entries, writers::Writers},
 };
 
-async fn kill_many(app: &App, eu: &Dedicated, kills: u32, entries: u32) {
+async fn kill_many(app: &App, eu: &DedicatedDatabase, kills: u32, entries: u32) {
     let database = &app.database;
     log_entries(database, entries).await;
     let writers = Writers::start(app, 3);

@@ -14,9 +14,9 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use super::rows;
 use crate::{
     support::{
-        App, Settings,
+        App, AppSettings,
         database::Database,
-        dedicated::Dedicated,
+        dedicated::DedicatedDatabase,
         placement::{ACME, housed},
         process::{Output, run},
     },
@@ -24,47 +24,47 @@ use crate::{
 };
 
 /// A server that many may ask at once, which knows the database `eu`.
-async fn start() -> Option<(App, Dedicated)> {
+async fn start() -> Option<(App, DedicatedDatabase)> {
     if !housed().is_empty() {
         return None;
     }
     let database = Database::create().await;
     database.execute("UPDATE billing.plan_features SET limit_value = NULL").await;
     let eu = database.dedicated("eu").await;
-    let settings = Settings {
+    let settings = AppSettings {
         max_connections: 12,
         running: 8,
         dedicated: vec![eu.clone()],
-        ..Settings::default()
+        ..AppSettings::default()
     };
     Some((App::on(database, settings).await, eu))
 }
 
-fn command_line(database: &Database, eu: &Dedicated, arguments: &[&str]) -> Command {
+fn command_line(database: &Database, eu: &DedicatedDatabase, arguments: &[&str]) -> Command {
     let mut command = prepared(database, arguments);
     command.env("MIGRATION_DATABASES", eu.setting("postgres"));
     command
 }
 
-async fn command(database: &Database, eu: &Dedicated, arguments: &[&str]) -> Output {
+async fn command(database: &Database, eu: &DedicatedDatabase, arguments: &[&str]) -> Output {
     let mut command = command_line(database, eu, arguments);
     tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-async fn go(database: &Database, eu: &Dedicated, to: &str) -> Output {
+async fn go(database: &Database, eu: &DedicatedDatabase, to: &str) -> Output {
     let output = command(database, eu, &["tenant", "move", "acme", "--to", to]).await;
     done(&output);
     output
 }
 
-fn spawn(database: &Database, eu: &Dedicated, to: &str) -> Child {
+fn spawn(database: &Database, eu: &DedicatedDatabase, to: &str) -> Child {
     let mut command = command_line(database, eu, &["tenant", "move", "acme", "--to", to]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
 /// What it says is kept.
-fn spawn_piped(database: &Database, eu: &Dedicated, to: &str) -> Child {
+fn spawn_piped(database: &Database, eu: &DedicatedDatabase, to: &str) -> Child {
     let mut command = command_line(database, eu, &["tenant", "move", "acme", "--to", to]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
@@ -84,7 +84,7 @@ async fn holding(database: &Database, sql: &str) -> PgConnection {
 }
 
 /// What both say of acme: home, generation, where to.
-async fn placements(database: &Database, eu: &Dedicated) -> (String, String) {
+async fn placements(database: &Database, eu: &DedicatedDatabase) -> (String, String) {
     let sql = format!(
         "SELECT coalesce((SELECT concat_ws(' ', home, generation, moving_to) FROM app.placements WHERE organization_id = '{ACME}'), '-')"
     );
@@ -92,7 +92,7 @@ async fn placements(database: &Database, eu: &Dedicated) -> (String, String) {
 }
 
 /// Where acme lives: the one database that says so.
-async fn lives(database: &Database, eu: &Dedicated) -> Database {
+async fn lives(database: &Database, eu: &DedicatedDatabase) -> Database {
     let (ours, theirs) = placements(database, eu).await;
     match (ours.starts_with("shared") || ours == "-", theirs.starts_with("shared")) {
         (true, false) => database.clone(),
@@ -102,7 +102,7 @@ async fn lives(database: &Database, eu: &Dedicated) -> Database {
     }
 }
 
-async fn verified(database: &Database, eu: &Dedicated) {
+async fn verified(database: &Database, eu: &DedicatedDatabase) {
     done(&command(database, eu, &["tenant", "verify", "acme"]).await);
     let home = lives(database, eu).await;
     let left: i64 = home.exactly("SELECT count(*) FROM app.pending_changes").await;

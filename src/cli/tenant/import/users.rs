@@ -1,0 +1,118 @@
+//! The users that an export names. Users whom the database knows stay as they are. The others come
+//! without an address, which only a token can show to be theirs, and with the identities that they
+//! signed in by, if the file is trusted to know them.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
+
+use super::super::{
+    Failure,
+    tables::{columns, sum},
+};
+
+pub(super) struct ImportedUsers {
+    /// The file is believed about members and identities.
+    are_trusted: bool,
+    /// The users that the database did not know.
+    created: Vec<Uuid>,
+}
+
+impl ImportedUsers {
+    pub(super) fn new(are_trusted: bool) -> Self {
+        Self { are_trusted, created: Vec::new() }
+    }
+
+    /// Returns the sum of the hashes of the file's rows.
+    pub(super) async fn add_users(
+        &mut self,
+        connection: &mut PgConnection,
+        rows: &str,
+    ) -> Result<i128, Failure> {
+        let columns = columns(connection, "auth.users").await?;
+        let sql = format!(
+            "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::auth.users, $1::jsonb) r),
+             put AS (INSERT INTO auth.users ({bare}) SELECT {bare} FROM row ON CONFLICT (id) DO NOTHING RETURNING id)
+             SELECT {sum}, (SELECT coalesce(array_agg(id), '{{}}') FROM put) FROM row t",
+            bare = without_email(&columns),
+            sum = sum(&columns, "t"),
+        );
+        let (sum, created): (String, Vec<Uuid>) =
+            sqlx::query_as(AssertSqlSafe(sql)).bind(rows).fetch_one(connection).await?;
+        self.created.extend(created);
+        sum.parse().map_err(Failure::new)
+    }
+
+    /// Those of users that the file created. Returns the sum of the hashes of the file's rows.
+    pub(super) async fn add_identities(
+        &self,
+        connection: &mut PgConnection,
+        rows: &str,
+    ) -> Result<i128, Failure> {
+        let columns = columns(connection, "auth.identities").await?;
+        let sql = format!(
+            "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::auth.identities, $1::jsonb) r),
+             put AS (INSERT INTO auth.identities ({bare}) SELECT {bare} FROM row
+                     WHERE user_id = ANY ($2) AND NOT EXISTS (
+                         SELECT FROM auth.erased_identities e WHERE e.identity = auth.identity_digest(row.issuer, row.subject))
+                     ON CONFLICT (issuer, subject) DO NOTHING)
+             SELECT {sum} FROM row t",
+            bare = without_email(&columns),
+            sum = sum(&columns, "t"),
+        );
+        let whose = if self.are_trusted { self.created.as_slice() } else { &[] };
+        let sum: String = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(rows)
+            .bind(whose)
+            .fetch_one(connection)
+            .await?;
+        sum.parse().map_err(Failure::new)
+    }
+
+    /// Refuses to make members of users who exist on the word of a file that is not trusted.
+    pub(super) async fn check_members(
+        &self,
+        connection: &mut PgConnection,
+        organization: Uuid,
+    ) -> Result<(), Failure> {
+        if self.are_trusted {
+            return Ok(());
+        }
+        let known: Vec<String> = sqlx::query_scalar(
+            "SELECT format('%s (%s)', coalesce(u.email, u.id::text), m.role)
+             FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
+             WHERE m.organization_id = $1 AND u.id <> ALL ($2) ORDER BY 1",
+        )
+        .bind(organization)
+        .bind(&self.created)
+        .fetch_all(connection)
+        .await?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "the file makes members of users who exist: {}. --trust-members allows it",
+            known.join(", ")
+        )))
+    }
+}
+
+/// The members who have no identity to sign in by, as name or id and role.
+pub(super) async fn locked_out(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT format('%s (%s)', coalesce(u.name, u.id::text), m.role)
+         FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
+         WHERE m.organization_id = $1 AND NOT EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id)
+         ORDER BY 1",
+    )
+    .bind(organization)
+    .fetch_all(connection)
+    .await
+}
+
+fn without_email(columns: &[String]) -> String {
+    let others = columns.iter().map(String::as_str).filter(|column| *column != "email");
+    others.collect::<Vec<_>>().join(", ")
+}

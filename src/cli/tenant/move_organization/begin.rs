@@ -1,0 +1,115 @@
+//! The beginning of a move, and its end where it is called off: whoever writes knows from the
+//! placement whether to note changes.
+
+use migration::placement;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{cross_database, stale_copy};
+use crate::cli::{
+    Failure,
+    tenant::{
+        locks::{exclude_maintenance, exclude_writers, with_timeout},
+        organization::Organization,
+        placement::Placement,
+    },
+};
+
+/// From here on changes are noted. What lies at the target is none of a copy, and will be cleared
+/// away.
+pub(super) async fn begin(
+    connection: &mut PgConnection,
+    organization: Uuid,
+    target: &Placement,
+) -> Result<(), Failure> {
+    with_timeout(connection, "beginning", async |connection| {
+        let mut transaction = connection.begin().await?;
+        exclude_writers(&mut transaction, organization).await?;
+        forget_changes(&mut transaction, organization).await?;
+        sqlx::query(
+            "INSERT INTO app.placements (organization_id, home) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
+        )
+        .bind(organization)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE app.placements SET moving_to = $2, old_home = $2, keep_old_until = now() WHERE organization_id = $1",
+        )
+        .bind(organization)
+        .bind(target.name())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await
+    })
+    .await
+}
+
+/// Makes the target ready for the copy, or finds one that was begun.
+pub(super) async fn prepare(
+    connection: &mut PgConnection,
+    organization: Uuid,
+    target: &Placement,
+) -> Result<(), Failure> {
+    let now = Organization::get(connection, organization).await?;
+    if now.old_home.as_ref() == Some(target) {
+        stale_copy::remove(connection, None, &now, target).await?;
+    } else if *target == Placement::Shared
+        || now.version.as_deref() == Some(placement::SCHEMA_VERSION)
+    {
+        return Ok(());
+    }
+    if *target == Placement::Shared {
+        return Ok(());
+    }
+    with_timeout(connection, "making the schema", async |connection| {
+        let mut transaction = connection.begin().await?;
+        exclude_maintenance(&mut transaction).await?;
+        placement::remove(&mut transaction, organization).await?;
+        let version = placement::create(&mut transaction, organization).await?;
+        sqlx::query("UPDATE app.placements SET version = $2 WHERE organization_id = $1")
+            .bind(organization)
+            .bind(version)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    })
+    .await
+}
+
+/// It stays where it is, and what was copied goes.
+pub(super) async fn cancel(
+    connection: &mut PgConnection,
+    mut there: Option<&mut PgConnection>,
+    organization: &Organization,
+    target: &Placement,
+) -> Result<(), Failure> {
+    if let (Some(_), Some(there)) = (organization.placement.database(), &mut there) {
+        cross_database::stop(there, organization).await?;
+    }
+    with_timeout(connection, "calling off", async |connection| {
+        let mut transaction = connection.begin().await?;
+        exclude_writers(&mut transaction, organization.id).await?;
+        sqlx::query(
+            "UPDATE app.placements SET moving_to = NULL, old_home = $2, keep_old_until = now() WHERE organization_id = $1",
+        )
+        .bind(organization.id)
+        .bind(target.name())
+        .execute(&mut *transaction)
+        .await?;
+        forget_changes(&mut transaction, organization.id).await?;
+        transaction.commit().await
+    })
+    .await?;
+    stale_copy::remove(connection, there, organization, target).await
+}
+
+pub(super) async fn forget_changes(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM app.pending_changes WHERE organization_id = $1")
+        .bind(organization)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

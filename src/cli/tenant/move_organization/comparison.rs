@@ -1,0 +1,45 @@
+//! Every row on both sides, at one snapshot; what has changed since it was copied is compared when
+//! it is brought.
+
+use sqlx::{Connection, Executor, PgConnection};
+
+use super::{OrganizationMove, changes::check};
+use crate::cli::{
+    Failure, say,
+    tenant::tables::{Digest, TableRows},
+};
+
+impl OrganizationMove {
+    /// How many rows were compared.
+    pub(super) async fn compare(&self, connection: &mut PgConnection) -> Result<i64, Failure> {
+        let mut snapshot = connection.begin().await?;
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let (mut count, mut faults) = (0, Vec::new());
+        for rows in &self.rows {
+            let (source, target) = (self.source(rows.table), self.target(rows.table));
+            let id = self.organization.id;
+            let changed = rows.noted_keys(&mut snapshot, id).await?;
+            let here = rows.digest(&mut snapshot, &source, id, &changed).await?;
+            let there = rows.digest(&mut snapshot, &target, id, &changed).await?;
+            faults.extend(verdict(rows, &here, &there));
+            count += here.count;
+        }
+        check(&faults)?;
+        Ok(count)
+    }
+}
+
+/// Tells whether both are the same; answers the table in which they are not.
+pub(super) fn verdict(rows: &TableRows, here: &Digest, there: &Digest) -> Option<&'static str> {
+    let (verdict, fault) = if here == there {
+        ("same".to_owned(), None)
+    } else {
+        let verdict = format!("DIFFERS: {} rows, checksum {}", there.count, there.sum);
+        (verdict, Some(rows.table.name))
+    };
+    say(format!(
+        "{:<30} {:>10} rows  checksum {:>22}  {verdict}",
+        rows.table.name, here.count, here.sum
+    ));
+    fault
+}

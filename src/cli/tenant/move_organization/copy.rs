@@ -1,0 +1,109 @@
+//! The copy, in batches along the primary key. What changes behind it was noted, and is brought
+//! after.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::OrganizationMove;
+use crate::cli::{
+    Failure,
+    tenant::{locks::with_timeout, tables::TableRows},
+};
+
+/// Rows of a transaction.
+pub(super) const BATCH: i64 = 10_000;
+
+/// How often progress is told.
+pub(super) const TELL: Duration = Duration::from_secs(2);
+
+impl OrganizationMove {
+    /// Goes on after the last row that is there.
+    pub(super) async fn copy(
+        &self,
+        connection: &mut PgConnection,
+        rows: &TableRows,
+    ) -> Result<(), Failure> {
+        let mut last = self.last(connection, rows).await?;
+        let (mut count, mut told) = (0, Instant::now());
+        loop {
+            let (copied, next) = with_timeout(connection, rows.table.name, async |connection| {
+                self.batch(connection, rows, last.as_deref()).await
+            })
+            .await?;
+            count += copied;
+            if copied < BATCH {
+                eprintln!("{}: {count} rows copied", rows.table.name);
+                return Ok(());
+            }
+            if told.elapsed() > TELL {
+                told = Instant::now();
+                eprintln!("{}: {count} rows so far", rows.table.name);
+            }
+            last = next;
+        }
+    }
+
+    /// The key of the last row at the target, as constants of SQL.
+    pub(super) async fn last(
+        &self,
+        connection: &mut PgConnection,
+        rows: &TableRows,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let sql = format!(
+            "SELECT {} FROM {} t WHERE t.{} = $1 ORDER BY {} LIMIT 1",
+            constants(rows),
+            self.target(rows.table),
+            rows.table.owner_column(),
+            descending(rows)
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(self.organization.id)
+            .fetch_optional(connection)
+            .await
+    }
+
+    /// How many rows were looked at, and the key of the last. A row may be in the way of another,
+    /// when one was taken away and the other made meanwhile: both were noted.
+    async fn batch(
+        &self,
+        connection: &mut PgConnection,
+        rows: &TableRows,
+        last: Option<&str>,
+    ) -> Result<(i64, Option<String>), sqlx::Error> {
+        let after = last.map(|last| format!("AND ({}) > ({last})", rows.keys("s")));
+        let sql = format!(
+            "WITH batch AS MATERIALIZED (
+                 SELECT {columns} FROM {source} s WHERE s.{owner} = $1 {after} ORDER BY {ascending} LIMIT $2),
+             copied AS (INSERT INTO {target} ({bare}) SELECT {bare} FROM batch ON CONFLICT DO NOTHING)
+             SELECT (SELECT count(*) FROM batch), (SELECT {constants} FROM batch t ORDER BY {descending} LIMIT 1)",
+            columns = rows.columns("s"),
+            source = self.source(rows.table),
+            owner = rows.table.owner_column(),
+            after = after.unwrap_or_default(),
+            ascending = rows.keys("s"),
+            target = self.target(rows.table),
+            bare = rows.columns(""),
+            constants = constants(rows),
+            descending = descending(rows),
+        );
+        let mut transaction = connection.begin().await?;
+        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        let batch = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(self.organization.id)
+            .bind(BATCH)
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(batch)
+    }
+}
+
+pub(super) fn constants(rows: &TableRows) -> String {
+    let places = vec!["%L"; rows.table.key.split(", ").count()].join(", ");
+    format!("format('{places}', {})", rows.keys("t"))
+}
+
+pub(super) fn descending(rows: &TableRows) -> String {
+    rows.keys("t").replace(", ", " DESC, ") + " DESC"
+}

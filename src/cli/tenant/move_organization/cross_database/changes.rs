@@ -1,0 +1,218 @@
+//! What was changed since it was copied, brought after it: read in one snapshot of the source,
+//! written in one transaction of the target, and forgotten only then. Bringing it twice does no
+//! harm.
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::{
+    super::changes::{FEW, check, seen},
+    CrossDatabaseMove, Endpoints, users,
+};
+use crate::cli::{
+    Failure,
+    tenant::{locks::with_timeout, tables::TableRows},
+};
+
+/// Rows of a table that were changed.
+pub(super) struct Changed<'rows> {
+    pub(super) rows: &'rows TableRows,
+    /// JSON.
+    keys: String,
+    /// As they are now; one that is not there any more is missing.
+    pub(super) content: Vec<String>,
+}
+
+impl CrossDatabaseMove {
+    /// Until next to nothing is left.
+    pub(super) async fn catch_up(&self, ends: &mut Endpoints<'_>) -> Result<(), Failure> {
+        loop {
+            let round = with_timeout(ends, "bringing changes", async |ends: &mut Endpoints<'_>| {
+                self.round(ends).await
+            });
+            let changes = round.await??;
+            if changes > 0 {
+                eprintln!("{changes} changes brought after");
+            }
+            if changes <= FEW {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn round(&self, ends: &mut Endpoints<'_>) -> Result<Result<i64, Failure>, sqlx::Error> {
+        let (source, _) = self.sides(ends);
+        let mut snapshot = source.begin().await?;
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let (numbers, changed) = self.read_changes(&mut snapshot).await?;
+        snapshot.commit().await?;
+        if !self.out {
+            // Whatever was noted by then is in its news as well.
+            if let Err(failure) = self.sync_directory(ends).await? {
+                return Ok(Err(failure));
+            }
+        }
+        let applied: Vec<_> =
+            changed.into_iter().filter(|one| self.out || !one.rows.table.mirrored).collect();
+        if self.out {
+            for one in &applied {
+                users::copy_missing(ends, one.rows, &one.content).await?;
+            }
+        }
+        let (source, target) = self.sides(ends);
+        let mut transaction = target.begin().await?;
+        let faults = self.write_changes(&mut transaction, &applied).await?;
+        transaction.commit().await?;
+        if let Err(failure) = check(&faults) {
+            return Ok(Err(failure));
+        }
+        sqlx::query(
+            "DELETE FROM app.pending_changes WHERE organization_id = $1 AND number = ANY ($2)",
+        )
+        .bind(self.organization().id)
+        .bind(&numbers)
+        .execute(source)
+        .await?;
+        Ok(Ok(i64::try_from(numbers.len()).unwrap_or(i64::MAX)))
+    }
+
+    /// The numbers of what was noted, and what the source says now, parents first.
+    pub(super) async fn read_changes(
+        &self,
+        source: &mut PgConnection,
+    ) -> Result<(Vec<i64>, Vec<Changed<'_>>), sqlx::Error> {
+        let (numbers, tables) = seen(source, self.organization().id).await?;
+        let mut changed = Vec::new();
+        for rows in &self.move_organization.rows {
+            if !tables.iter().any(|name| name == rows.table.base_name()) {
+                continue;
+            }
+            let keys: String = sqlx::query_scalar(
+                "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes
+                 WHERE organization_id = $1 AND number = ANY ($2) AND table_name = $3",
+            )
+            .bind(self.organization().id)
+            .bind(&numbers)
+            .bind(rows.table.base_name())
+            .fetch_one(&mut *source)
+            .await?;
+            let sql = format!(
+                "SELECT coalesce(array_agg(s::text), '{{}}') FROM {} s JOIN ({}) k ON {} WHERE s.{} = $1",
+                self.move_organization.source(rows.table),
+                rows.keyed(2),
+                rows.same("s", "k"),
+                rows.table.owner_column(),
+            );
+            let content = sqlx::query_scalar(AssertSqlSafe(sql))
+                .bind(self.organization().id)
+                .bind(&keys)
+                .fetch_one(&mut *source)
+                .await?;
+            changed.push(Changed { rows, keys, content });
+        }
+        Ok((numbers, changed))
+    }
+
+    /// Answers the tables in which a row is not as it should be.
+    pub(super) async fn write_changes(
+        &self,
+        target: &mut PgConnection,
+        changed: &[Changed<'_>],
+    ) -> Result<Vec<&'static str>, sqlx::Error> {
+        target.execute("SET LOCAL app.copying = 'on'").await?;
+        for one in changed.iter().rev() {
+            self.execute(target, one, &deletion(one.rows)).await?;
+        }
+        for one in changed {
+            // First what makes room for others, such as an invitation that is taken back.
+            self.execute(target, one, &update(one.rows)).await?;
+            self.execute(target, one, &insertion(one.rows)).await?;
+        }
+        self.differing(target, changed).await
+    }
+
+    /// Tables in which the changed rows are not the same.
+    pub(super) async fn differing(
+        &self,
+        target: &mut PgConnection,
+        changed: &[Changed<'_>],
+    ) -> Result<Vec<&'static str>, sqlx::Error> {
+        let mut faults = Vec::new();
+        for one in changed {
+            let sql = format!(
+                "WITH here AS (SELECT v AS content FROM unnest($3::text[]) v),
+                      there AS (SELECT t::text AS content FROM {} t JOIN ({}) k ON {} WHERE t.{} = $1)
+                 SELECT EXISTS (SELECT * FROM here EXCEPT ALL SELECT * FROM there)
+                     OR EXISTS (SELECT * FROM there EXCEPT ALL SELECT * FROM here)",
+                one.rows.table.name,
+                one.rows.keyed(2),
+                one.rows.same("t", "k"),
+                one.rows.table.owner_column(),
+            );
+            let differs: bool = sqlx::query_scalar(AssertSqlSafe(sql))
+                .bind(self.organization().id)
+                .bind(&one.keys)
+                .bind(&one.content)
+                .fetch_one(&mut *target)
+                .await?;
+            if differs {
+                faults.push(one.rows.table.name);
+            }
+        }
+        Ok(faults)
+    }
+
+    async fn execute(
+        &self,
+        target: &mut PgConnection,
+        one: &Changed<'_>,
+        sql: &str,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .bind(self.organization().id)
+            .bind(&one.keys)
+            .bind(&one.content)
+            .execute(target)
+            .await?;
+        Ok(())
+    }
+}
+
+/// $1 the organization, $2 the keys, $3 the rows.
+fn deletion(rows: &TableRows) -> String {
+    // A difference of sets, because PostgreSQL takes both for small, and would read all rows anew
+    // for each key.
+    format!(
+        "DELETE FROM {} t USING ({} EXCEPT SELECT {} FROM ({}) s) k WHERE {} AND t.{} = $1",
+        rows.table.name,
+        rows.keyed(2),
+        rows.keys("s"),
+        rows.copied(3),
+        rows.same("t", "k"),
+        rows.table.owner_column(),
+    )
+}
+
+fn update(rows: &TableRows) -> String {
+    format!(
+        "UPDATE {} t SET ({}) = ROW({}) FROM ({}) s WHERE {} AND t.{} = $1 AND $2::text IS NOT NULL",
+        rows.table.name,
+        rows.columns(""),
+        rows.columns("s"),
+        rows.copied(3),
+        rows.same("t", "s"),
+        rows.table.owner_column(),
+    )
+}
+
+fn insertion(rows: &TableRows) -> String {
+    format!(
+        "INSERT INTO {table} ({columns}) SELECT {} FROM ({}) s
+         WHERE s.{} = $1 AND $2::text IS NOT NULL AND NOT EXISTS (SELECT FROM {table} t WHERE {})",
+        rows.columns("s"),
+        rows.copied(3),
+        rows.table.owner_column(),
+        rows.same("t", "s"),
+        table = rows.table.name,
+        columns = rows.columns(""),
+    )
+}

@@ -1,0 +1,94 @@
+//! The answers that are kept for clients who repeat a mutation travel along, so that nothing is
+//! done twice. Nobody notes changes of these: at the switch all are brought that were written since
+//! the oldest transaction that ran when they were brought before.
+
+use futures_util::TryStreamExt;
+use sqlx::{Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+use super::{CrossDatabaseMove, Endpoints, users};
+
+const BATCH: usize = 500;
+
+impl CrossDatabaseMove {
+    /// Answers since when others may be written.
+    pub(super) async fn copy_idempotency_keys(
+        &self,
+        ends: &mut Endpoints<'_>,
+    ) -> Result<String, sqlx::Error> {
+        let id = self.organization().id;
+        if self.out {
+            let users: Vec<Uuid> = sqlx::query_scalar(
+                "SELECT DISTINCT user_id FROM auth.idempotency_keys WHERE organization_id = $1 ORDER BY user_id",
+            )
+            .bind(id)
+            .fetch_all(&mut *ends.control)
+            .await?;
+            let known: Vec<Uuid> =
+                sqlx::query_scalar("SELECT id FROM auth.users WHERE id = ANY ($1)")
+                    .bind(&users)
+                    .fetch_all(&mut *ends.there)
+                    .await?;
+            let missing: Vec<Uuid> =
+                users.into_iter().filter(|person| !known.contains(person)).collect();
+            users::bring(ends.control, ends.there, &missing).await?;
+        }
+        let (source, target) = self.sides(ends);
+        let mut snapshot = source.begin().await?;
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let since = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
+            .fetch_one(&mut *snapshot)
+            .await?;
+        copy_idempotency_keys(&mut snapshot, target, id, None).await?;
+        snapshot.commit().await?;
+        Ok(since)
+    }
+}
+
+/// Those of the last day, written since a transaction, if one is given.
+pub(super) async fn copy_idempotency_keys(
+    source: &mut PgConnection,
+    target: &mut PgConnection,
+    organization: Uuid,
+    since: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let mut answers = sqlx::query_scalar::<_, String>(
+        "SELECT k::text FROM auth.idempotency_keys k
+         WHERE k.organization_id = $1 AND k.created_at > now() - interval '24 hours'
+             AND ($2::text IS NULL OR age(k.xmin) <= age($2::text::xid))",
+    )
+    .bind(organization)
+    .bind(since)
+    .fetch(source);
+    let mut batch = Vec::new();
+    while let Some(answer) = answers.try_next().await? {
+        batch.push(answer);
+        if batch.len() == BATCH {
+            put(target, organization, &batch).await?;
+            batch.clear();
+        }
+    }
+    put(target, organization, &batch).await
+}
+
+/// Who is gone repeats nothing.
+async fn put(
+    target: &mut PgConnection,
+    organization: Uuid,
+    answers: &[String],
+) -> Result<(), sqlx::Error> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO auth.idempotency_keys AS k SELECT (whole).* FROM (SELECT v::auth.idempotency_keys AS whole FROM unnest($2::text[]) v OFFSET 0) read
+             WHERE (whole).organization_id = $1 AND EXISTS (SELECT FROM auth.users u WHERE u.id = (whole).user_id)
+         ON CONFLICT (user_id, key, organization_id) DO UPDATE
+             SET fingerprint = excluded.fingerprint, response = excluded.response, created_at = excluded.created_at, updated_at = excluded.updated_at",
+    )
+    .bind(organization)
+    .bind(answers)
+    .execute(target)
+    .await?;
+    Ok(())
+}

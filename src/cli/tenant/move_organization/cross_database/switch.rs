@@ -1,0 +1,226 @@
+//! The switch. The old home lets go in one transaction, in which nobody writes there; what was
+//! changed last has been brought to the new one, and committed, before that commits. The new home
+//! takes it in afterwards, and anybody may see to that.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use super::{
+    super::{
+        begin::forget_changes,
+        changes::check,
+        switch::{MOST_CHANGES, Switched, waiting},
+    },
+    CrossDatabaseMove, Endpoints,
+    changes::Changed,
+    idempotency_keys::copy_idempotency_keys,
+    users,
+};
+use crate::cli::{
+    Failure,
+    tenant::locks::{exclude_maintenance, exclude_writers, with_timeout},
+};
+
+/// For how many days the old copy is kept, how many rows were compared, and since when answers are
+/// to be brought.
+type SwitchTerms<'t> = (u16, i64, &'t str);
+
+impl CrossDatabaseMove {
+    /// None: so much has changed since that it has to be brought first.
+    pub(super) async fn switch(
+        &self,
+        ends: &mut Endpoints<'_>,
+        terms: SwitchTerms<'_>,
+    ) -> Result<Option<Switched>, Failure> {
+        with_timeout(ends, "switching", async |ends: &mut Endpoints<'_>| {
+            let outcome = if self.out {
+                self.release(ends, terms).await
+            } else {
+                self.accept(ends, terms).await
+            };
+            if !matches!(outcome, Ok(Ok(Some(_)))) {
+                ends.let_go().await?;
+            }
+            outcome
+        })
+        .await?
+    }
+
+    /// The control database lets go.
+    async fn release(
+        &self,
+        ends: &mut Endpoints<'_>,
+        (keep_days, count, since): SwitchTerms<'_>,
+    ) -> Result<Result<Option<Switched>, Failure>, sqlx::Error> {
+        let id = self.organization().id;
+        let mut there = ends.there.begin().await?;
+        exclude_maintenance(&mut there).await?;
+        let mut control = ends.control.begin().await?;
+        let waited = exclude_writers(&mut control, id).await?;
+        let begun = Instant::now();
+        let changes = waiting(&mut control, id).await?;
+        if changes > MOST_CHANGES {
+            return Ok(Ok(None));
+        }
+        let (_, last) = self.read_changes(&mut control).await?;
+        {
+            let mut ends = Endpoints { control: &mut control, there: &mut there };
+            for one in &last {
+                users::copy_missing(&mut ends, one.rows, &one.content).await?;
+            }
+        }
+        // From here on nobody changes them unnoticed.
+        let members = users::members(&mut control, id, "FOR SHARE OF u").await?;
+        let others = users::refreshed(&mut there, &members).await?;
+        users::bring(&mut control, &mut there, &others).await?;
+        let faults = self.write_changes(&mut there, &last).await?;
+        if let Err(failure) = check(&faults) {
+            return Ok(Err(failure));
+        }
+        // Nobody changes it while writers are excluded.
+        let (suspension, suspended_at): (Option<String>, Option<DateTime<Utc>>) = sqlx::query_as(
+            "SELECT suspension, suspended_at FROM app.placements WHERE organization_id = $1",
+        )
+        .bind(id)
+        .fetch_one(&mut *control)
+        .await?;
+        copy_idempotency_keys(&mut control, &mut there, id, Some(since)).await?;
+        self.copy_slugs(&mut control, &mut there).await?;
+        let ready = sqlx::query(
+            "UPDATE app.placements SET arrival = $3, suspension = $4, suspended_at = $5
+             WHERE organization_id = $1 AND generation = $2 AND home = 'elsewhere'",
+        )
+        .bind(id)
+        .bind(self.generation)
+        .bind(self.arrival(count))
+        .bind(suspension)
+        .bind(suspended_at)
+        .execute(&mut *there)
+        .await?;
+        if ready.rows_affected() != 1 {
+            return Ok(Err(self.interrupted()));
+        }
+        there.commit().await?;
+        forget_changes(&mut control, id).await?;
+        let gone = sqlx::query(
+            "UPDATE app.placements SET home = $2, generation = $3, moving_to = NULL, moved_at = now(), old_home = home,
+                    keep_old_until = now() + $4 * interval '1 day'
+             WHERE organization_id = $1 AND home = $5 AND moving_to = $2 AND generation = $3 - 1",
+        )
+        .bind(id)
+        .bind(self.move_organization.target.name())
+        .bind(self.generation)
+        .bind(i32::from(keep_days))
+        .bind(self.organization().placement.name())
+        .execute(&mut *control)
+        .await?;
+        if gone.rows_affected() != 1 {
+            return Ok(Err(self.interrupted()));
+        }
+        control.commit().await?;
+        Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
+    }
+
+    /// The database lets go.
+    async fn accept(
+        &self,
+        ends: &mut Endpoints<'_>,
+        (keep_days, count, since): SwitchTerms<'_>,
+    ) -> Result<Result<Option<Switched>, Failure>, sqlx::Error> {
+        let id = self.organization().id;
+        let mut control = ends.control.begin().await?;
+        exclude_maintenance(&mut control).await?;
+        let mut there = ends.there.begin().await?;
+        let waited = exclude_writers(&mut there, id).await?;
+        let begun = Instant::now();
+        let changes = waiting(&mut there, id).await?;
+        if changes > MOST_CHANGES {
+            return Ok(Ok(None));
+        }
+        let (_, last) = self.read_changes(&mut there).await?;
+        {
+            let mut ends = Endpoints { control: &mut control, there: &mut there };
+            if let Err(failure) = self.sync_directory(&mut ends).await? {
+                return Ok(Err(failure));
+            }
+        }
+        let (mirrored, applied): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
+            last.into_iter().partition(|one| one.rows.table.mirrored);
+        let mut faults = self.write_changes(&mut control, &applied).await?;
+        faults.extend(self.differing(&mut control, &mirrored).await?);
+        if let Err(failure) = check(&faults) {
+            return Ok(Err(failure));
+        }
+        copy_idempotency_keys(&mut there, &mut control, id, Some(since)).await?;
+        // What maintenance noted of the directory.
+        forget_changes(&mut control, id).await?;
+        let ready = sqlx::query(
+            "UPDATE app.placements SET arrival = $3, keep_old_until = now() + $4 * interval '1 day'
+             WHERE organization_id = $1 AND generation = $2 - 1 AND home = $5 AND moving_to = 'shared'",
+        )
+        .bind(id)
+        .bind(self.generation)
+        .bind(self.arrival(count))
+        .bind(i32::from(keep_days))
+        .bind(self.organization().placement.name())
+        .execute(&mut *control)
+        .await?;
+        if ready.rows_affected() != 1 {
+            return Ok(Err(self.interrupted()));
+        }
+        control.commit().await?;
+        forget_changes(&mut there, id).await?;
+        let gone = sqlx::query(
+            "UPDATE app.placements SET home = 'elsewhere', generation = $2, moving_to = NULL, moved_at = now()
+             WHERE organization_id = $1 AND home = 'shared' AND moving_to = 'elsewhere' AND generation = $2 - 1",
+        )
+        .bind(id)
+        .bind(self.generation)
+        .execute(&mut *there)
+        .await?;
+        if gone.rows_affected() != 1 {
+            return Ok(Err(self.interrupted()));
+        }
+        there.commit().await?;
+        Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
+    }
+
+    /// What the audit log says of it.
+    fn arrival(&self, count: i64) -> serde_json::Value {
+        json!({
+            "from": self.organization().placement.name(), "to": self.move_organization.target.name(), "rows": count,
+        })
+    }
+
+    /// The control database knows who has which, so others that the database remembers are to be
+    /// forgotten.
+    async fn copy_slugs(
+        &self,
+        control: &mut PgConnection,
+        there: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let id = self.organization().id;
+        let slugs: Vec<String> = sqlx::query_scalar(
+            "SELECT s::text FROM app.organization_slugs s WHERE s.organization_id = $1",
+        )
+        .bind(id)
+        .fetch_all(control)
+        .await?;
+        sqlx::query(
+            "WITH read AS MATERIALIZED (SELECT v::app.organization_slugs AS whole FROM unnest($2::text[]) v),
+                  gone AS (DELETE FROM app.organization_slugs s WHERE s.organization_id = $1
+                               AND NOT EXISTS (SELECT FROM read WHERE (whole).slug = s.slug))
+             INSERT INTO app.organization_slugs AS s SELECT (whole).* FROM read WHERE (whole).organization_id = $1
+             ON CONFLICT (slug) DO UPDATE SET organization_id = $1, retired_at = excluded.retired_at, claimed_by = excluded.claimed_by,
+                 created_at = excluded.created_at, updated_at = excluded.updated_at",
+        )
+        .bind(id)
+        .bind(&slugs)
+        .execute(there)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! The people of an organization, whom another database has copies of: brought before rows that
+//! refer to them, and for its members once more at the switch, from which on they are kept in step.
+
+use std::collections::HashMap;
+
+use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
+
+use super::Endpoints;
+use crate::cli::tenant::tables::{TableRows, people_columns};
+
+/// People of a statement: each is locked until its end.
+const BATCH: usize = 100;
+
+/// A person `u` as one text.
+const ONE: &str =
+    "md5(concat_ws(' ', u.email, quote_nullable(u.name), quote_nullable(u.suspended_at),
+                   (SELECT string_agg(concat_ws(' ', quote_literal(i.issuer), quote_literal(i.subject), i.email,
+                                                quote_nullable(i.issued_at), quote_nullable(i.not_before)), ','
+                                                   ORDER BY i.issuer COLLATE \"C\", i.subject COLLATE \"C\")
+                                         FROM auth.identities i WHERE i.user_id = u.id)))";
+
+/// Those whom rows refer to, and whom the database does not have.
+pub(super) async fn copy_missing(
+    ends: &mut Endpoints<'_>,
+    rows: &TableRows,
+    content: &[String],
+) -> Result<(), sqlx::Error> {
+    let columns = people_columns(ends.there, rows.table.name).await?;
+    if columns.is_empty() || content.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<_> =
+        columns.iter().map(|column| format!("((v::{}).{column})", rows.table.name)).collect();
+    let sql = format!(
+        "SELECT DISTINCT person FROM unnest($1::text[]) v CROSS JOIN LATERAL (VALUES {}) p (person)
+         WHERE person IS NOT NULL AND NOT EXISTS (SELECT FROM auth.users u WHERE u.id = person) ORDER BY person",
+        places.join(", ")
+    );
+    let missing: Vec<Uuid> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(content).fetch_all(&mut *ends.there).await?;
+    bring(ends.control, ends.there, &missing).await
+}
+
+/// In an order, so that those who bring the same wait for one another.
+pub(in crate::cli) async fn bring(
+    control: &mut PgConnection,
+    there: &mut PgConnection,
+    users: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    for some in users.chunks(BATCH) {
+        let copies: Vec<String> = sqlx::query_scalar(
+            "SELECT copy::text FROM unnest($1::uuid[]) WITH ORDINALITY p (id, place), auth.copy_of_person(id) copy
+             WHERE copy IS NOT NULL ORDER BY place",
+        )
+        .bind(some)
+        .fetch_all(&mut *control)
+        .await?;
+        sqlx::query("SELECT auth.bring_person(copy::jsonb) FROM unnest($1::text[]) copy")
+            .bind(&copies)
+            .execute(&mut *there)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The members of an organization, by what they are in the control database.
+pub(in crate::cli::tenant) async fn members(
+    control: &mut PgConnection,
+    organization: Uuid,
+    lock: &str,
+) -> Result<HashMap<Uuid, String>, sqlx::Error> {
+    let sql = format!(
+        "SELECT u.id, {ONE} FROM auth.users u
+         WHERE u.id IN (SELECT m.user_id FROM auth.organization_members m WHERE m.organization_id = $1) {lock}"
+    );
+    let users: Vec<(Uuid, String)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(organization).fetch_all(control).await?;
+    Ok(users.into_iter().collect())
+}
+
+/// Which of them are otherwise in the database, or not there.
+pub(in crate::cli::tenant) async fn refreshed(
+    there: &mut PgConnection,
+    known: &HashMap<Uuid, String>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let ids: Vec<Uuid> = known.keys().copied().collect();
+    let sql = format!("SELECT u.id, {ONE} FROM auth.users u WHERE u.id = ANY ($1)");
+    let users: Vec<(Uuid, String)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(&ids).fetch_all(there).await?;
+    let there: HashMap<Uuid, String> = users.into_iter().collect();
+    let mut others: Vec<Uuid> =
+        ids.into_iter().filter(|id| there.get(id) != known.get(id)).collect();
+    others.sort_unstable();
+    Ok(others)
+}

@@ -1,0 +1,131 @@
+//! Copies that are not, or no more, the truth, and how they go. Only whoever is the mover of the
+//! organization may delete them.
+
+use migration::placement;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::super::{
+    locks::{exclude_maintenance, wait_for_older_transactions, with_timeout},
+    organization::Organization,
+    placement::Placement,
+    tables::TableRows,
+};
+use crate::cli::Failure;
+
+/// Rows of a transaction.
+const BATCH: i64 = 10_000;
+
+/// Waits until no request is left that began when the copy was the truth: names lead to tables as
+/// they are, not as they were in its snapshot.
+async fn wait_for_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let condition = "l.locktype = 'virtualxid' AND a.usename = 'tenantry_app'";
+    wait_for_older_transactions(connection, "requests that began before", condition, &[]).await
+}
+
+/// Deletes what the organization has at `old`, where it does not live, and notes that it is gone.
+/// `there`: the database, if `old` is one.
+pub(in crate::cli::tenant) async fn remove(
+    connection: &mut PgConnection,
+    there: Option<&mut PgConnection>,
+    organization: &Organization,
+    old: &Placement,
+) -> Result<(), Failure> {
+    match (old, there) {
+        (Placement::Schema, _) => wait_for_readers(connection).await?,
+        (Placement::Database(name), Some(there)) => {
+            let now = Organization::get(connection, organization.id).await?;
+            if now.placement == *old {
+                return Err(Failure::new(format!("{} lives in the database {name}", now.name)));
+            }
+            remove_there(there, organization).await?;
+        }
+        (Placement::Database(name), None) => {
+            return Err(Failure::new(format!(
+                "the copy in the database {name} is deleted by tenantry tenant prune once that is reached"
+            )));
+        }
+        _ => {
+            for rows in TableRows::of_all(connection).await?.iter().rev() {
+                if !rows.table.mirrored {
+                    purge(connection, organization, rows).await?;
+                }
+            }
+        }
+    }
+    with_timeout(connection, "deleting the copy", async |connection| {
+        let mut transaction = connection.begin().await?;
+        exclude_maintenance(&mut transaction).await?;
+        let removed = sqlx::query(
+            "UPDATE app.placements SET old_home = NULL, keep_old_until = NULL,
+                    version = CASE WHEN $2 <> 'schema' THEN version END
+             WHERE organization_id = $1 AND home <> $2",
+        )
+        .bind(organization.id)
+        .bind(old.name())
+        .execute(&mut *transaction)
+        .await?;
+        // Whoever lives there is safe from us.
+        if *old == Placement::Schema && removed.rows_affected() == 1 {
+            placement::remove(&mut transaction, organization.id).await?;
+        }
+        transaction.commit().await
+    })
+    .await
+}
+
+/// Everything that a database has of the organization but the people; last that it ever knew it.
+/// Whoever deletes is its mover in the control database, and knows from there that it does not live
+/// here: what is said here may be older.
+async fn remove_there(
+    there: &mut PgConnection,
+    organization: &Organization,
+) -> Result<(), Failure> {
+    for rows in TableRows::of_all(there).await?.iter().rev() {
+        purge(there, organization, rows).await?;
+    }
+    with_timeout(there, "deleting the copy", async |there| {
+        let mut transaction = there.begin().await?;
+        exclude_maintenance(&mut transaction).await?;
+        for table in ["app.organization_slugs", "app.pending_changes", "app.placements"] {
+            let sql = format!("DELETE FROM {table} t WHERE t.organization_id = $1 AND {NOT_HERE}");
+            sqlx::query(AssertSqlSafe(sql))
+                .bind(organization.id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
+    })
+    .await
+}
+
+const NOT_HERE: &str =
+    "EXISTS (SELECT FROM app.placements p WHERE p.organization_id = $1 AND p.home <> 'shared')";
+
+/// Deletes the organization's rows of a shared table, as long as it lives elsewhere.
+async fn purge(
+    connection: &mut PgConnection,
+    organization: &Organization,
+    rows: &TableRows,
+) -> Result<(), Failure> {
+    let (name, owner) = (rows.table.name, rows.table.owner_column());
+    let sql = format!(
+        "DELETE FROM {name} t USING (SELECT {} FROM {name} o WHERE o.{owner} = $1 ORDER BY {} LIMIT $2) k
+         WHERE {} AND {NOT_HERE}",
+        rows.keys("o"),
+        rows.keys("o"),
+        rows.same("t", "k"),
+    );
+    loop {
+        let mut transaction = connection.begin().await?;
+        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        let deleted = sqlx::query(AssertSqlSafe(sql.clone()))
+            .bind(organization.id)
+            .bind(BATCH)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        if deleted.rows_affected() < BATCH.unsigned_abs() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The switch: for a moment nobody writes, the last changes are brought, and the placement names
+//! the new home.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{OrganizationMove, begin::forget_changes, changes::check};
+use crate::{
+    audit::Action,
+    cli::{
+        Failure,
+        tenant::{
+            locks::{exclude_writers, with_timeout},
+            verify,
+        },
+    },
+};
+
+/// Bringing more would hold writers up for too long.
+pub(super) const MOST_CHANGES: i64 = 2_000;
+
+/// What the switch came to.
+pub(super) struct Switched {
+    pub(super) changes: i64,
+    /// Writers waited with us for those before them.
+    pub(super) waited: Duration,
+    /// Nobody wrote.
+    pub(super) held: Duration,
+}
+
+impl OrganizationMove {
+    /// None: so much has changed since that it has to be brought first.
+    pub(super) async fn switch(
+        &self,
+        connection: &mut PgConnection,
+        keep_days: u16,
+        count: i64,
+    ) -> Result<Option<Switched>, Failure> {
+        let schema_faults = verify::structure(connection, self.organization.id).await?;
+        if let Some(fault) = schema_faults.first() {
+            return Err(Failure::new(format!("the schema is not like the shared tables: {fault}")));
+        }
+        with_timeout(connection, "switching", async |connection| {
+            self.try_switch(connection, keep_days, count).await
+        })
+        .await?
+    }
+
+    async fn try_switch(
+        &self,
+        connection: &mut PgConnection,
+        keep_days: u16,
+        count: i64,
+    ) -> Result<Result<Option<Switched>, Failure>, sqlx::Error> {
+        let id = self.organization.id;
+        let mut transaction = connection.begin().await?;
+        let waited = exclude_writers(&mut transaction, id).await?;
+        let begun = Instant::now();
+        let changes = waiting(&mut transaction, id).await?;
+        if changes > MOST_CHANGES {
+            return Ok(Ok(None));
+        }
+        let round = self.apply_changes(&mut transaction).await?;
+        if let Err(failure) = check(&round.faults) {
+            return Ok(Err(failure));
+        }
+        self.settle(&mut transaction, keep_days).await?;
+        let metadata = json!({
+            "from": self.organization.placement.name(), "to": self.target.name(), "rows": count,
+        });
+        let what = ("tenantry tenant move", Action::OrganizationMoved);
+        self.organization.record(&mut transaction, &self.target, what, metadata).await?;
+        transaction.commit().await?;
+        Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
+    }
+
+    /// It lives there from here on.
+    async fn settle(
+        &self,
+        transaction: &mut PgConnection,
+        keep_days: u16,
+    ) -> Result<(), sqlx::Error> {
+        forget_changes(transaction, self.organization.id).await?;
+        sqlx::query(
+            "UPDATE app.placements SET home = $2, moving_to = NULL, moved_at = now(), old_home = home,
+                    keep_old_until = now() + $3 * interval '1 day'
+             WHERE organization_id = $1",
+        )
+        .bind(self.organization.id)
+        .bind(self.target.name())
+        .bind(i32::from(keep_days))
+        .execute(transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+/// How many changes have not been brought yet.
+pub(super) async fn waiting(
+    connection: &mut PgConnection,
+    organization: Uuid,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM app.pending_changes WHERE organization_id = $1")
+        .bind(organization)
+        .fetch_one(connection)
+        .await
+}

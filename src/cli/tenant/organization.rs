@@ -1,0 +1,233 @@
+//! Where an organization lives, and how it is on its way, as `app.placements` says.
+
+use chrono::{DateTime, Utc};
+use migration::{Status, placement};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use uuid::Uuid;
+
+use super::{Failure, placement::Placement};
+use crate::{audit::Action, cli::owner::Owner};
+
+/// An organization, and where it lives.
+#[derive(Debug)]
+pub(super) struct Organization {
+    pub(super) id: Uuid,
+    /// The slug; for one that has ended, the id.
+    pub(super) name: String,
+    pub(super) ended: bool,
+    pub(super) placement: Placement,
+    pub(super) version: Option<String>,
+    /// How often it has moved to a database or from one.
+    pub(super) generation: i64,
+    pub(super) moving_to: Option<Placement>,
+    pub(super) old_home: Option<Placement>,
+    pub(super) keep_old_until: Option<DateTime<Utc>>,
+    /// How far it is suspended, and since when.
+    pub(super) suspension: Option<(String, DateTime<Utc>)>,
+}
+
+const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared') AS home,
+        p.version, coalesce(p.generation, 0) AS generation, p.moving_to, p.old_home, p.keep_old_until,
+        p.suspension, p.suspended_at
+    FROM (SELECT id FROM app.organizations UNION SELECT organization_id FROM app.placements UNION SELECT $1) i (id)
+        LEFT JOIN app.organizations o USING (id) LEFT JOIN app.placements p ON p.organization_id = i.id
+    WHERE ($1 IS NULL AND i.id IS NOT NULL) OR i.id = $1 ORDER BY o.slug, i.id";
+
+impl Organization {
+    /// The organization with this slug, current or retired, or this id.
+    pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Self, Failure> {
+        let id: Option<Uuid> = sqlx::query_scalar("SELECT app.find_organization($1)")
+            .bind(name.trim())
+            .fetch_one(&mut *connection)
+            .await?;
+        let id = id.ok_or_else(|| Failure::new(format!("there is no organization {name}")))?;
+        Self::get(connection, id).await
+    }
+
+    pub(super) async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Self, Failure> {
+        let row = sqlx::query(ORGANIZATIONS).bind(id).fetch_one(connection).await?;
+        Ok(Self::read(&row))
+    }
+
+    /// Everyone, by slug; last those that have ended, whose audit log is still somewhere.
+    pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
+        let rows = sqlx::query(ORGANIZATIONS).bind(None::<Uuid>).fetch_all(connection).await?;
+        Ok(rows.iter().map(Self::read).collect())
+    }
+
+    fn read(row: &sqlx::postgres::PgRow) -> Self {
+        let placement =
+            |column| row.get::<Option<String>, _>(column).map(|name| Placement::from_name(&name));
+        let (id, slug): (Uuid, Option<String>) = (row.get("id"), row.get("slug"));
+        Self {
+            id,
+            ended: slug.is_none(),
+            name: slug.unwrap_or_else(|| id.to_string()),
+            placement: placement("home").unwrap_or(Placement::Shared),
+            version: row.get("version"),
+            generation: row.get("generation"),
+            moving_to: placement("moving_to"),
+            old_home: placement("old_home"),
+            keep_old_until: row.get("keep_old_until"),
+            suspension: row.get::<Option<_>, _>("suspension").zip(row.get("suspended_at")),
+        }
+    }
+
+    /// A connection to the database in which it lives, if that is not the control database, and the
+    /// organization as that one knows it.
+    pub(super) async fn at_home(
+        &self,
+        owner: &Owner,
+    ) -> Result<Option<(PgConnection, Self)>, Failure> {
+        let Some(name) = self.placement.database() else { return Ok(None) };
+        let mut connection = dedicated(owner, name).await?;
+        let there = Self::get(&mut connection, self.id).await?;
+        if there.placement != Placement::Shared || there.generation != self.generation {
+            return Err(Failure::new(format!(
+                "{} does not live in the database {name}, as the control database says: its move was not finished, or somebody moves it now",
+                self.name
+            )));
+        }
+        Ok(Some((connection, there)))
+    }
+
+    /// Refuses a schema that lacks steps.
+    pub(super) fn check_version(&self) -> Result<(), Failure> {
+        let version = self.version.as_deref();
+        if self.placement != Placement::Schema || version == Some(placement::SCHEMA_VERSION) {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "the schema of {} has the steps up to {}: run tenantry migrate first",
+            self.name,
+            version.unwrap_or("nothing")
+        )))
+    }
+
+    /// What else is to be known about where it lives, for people.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.ended {
+            remarks.push("has ended; its audit log is kept".to_owned());
+        }
+        if self.check_version().is_err() {
+            remarks.push("lacks migrations: run tenantry migrate".to_owned());
+        }
+        if let Some((suspension, since)) = &self.suspension {
+            remarks
+                .push(format!("suspended ({suspension}) since {}", since.format("%F %H:%M UTC")));
+        }
+        match (&self.moving_to, &self.old_home, self.keep_old_until) {
+            (Some(target), ..) => remarks.push(format!("on its way to {target}")),
+            (None, Some(old), Some(until)) => {
+                remarks.push(format!(
+                    "old copy in {old}, kept until {}",
+                    until.format("%F %H:%M UTC")
+                ));
+            }
+            _ => {}
+        }
+        remarks
+    }
+
+    /// Records in the log of the organization, where it lives, in the transaction that does it.
+    pub(super) async fn record(
+        &self,
+        connection: &mut PgConnection,
+        placement: &Placement,
+        (command, action): (&str, Action),
+        metadata: Value,
+    ) -> Result<(), sqlx::Error> {
+        let sql = format!(
+            "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
+             VALUES ($1, $2, $3, $4, $1, $5)",
+            audit_logs(*placement == Placement::Schema, self.id)
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(self.id)
+            .bind(command)
+            .bind(action.name())
+            .bind(action.resource_type())
+            .bind(json!(metadata))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// An organization's audit log, in its schema or in the shared table.
+pub(in crate::cli) fn audit_logs(in_schema: bool, organization: Uuid) -> String {
+    if in_schema {
+        format!("{}.audit_logs", placement::schema_of(organization))
+    } else {
+        "audit.audit_logs".to_owned()
+    }
+}
+
+/// The organizations of which there is a schema, whatever lies in it: their home, what is being
+/// made ready, or an old copy.
+pub(in crate::cli) async fn schemas(
+    connection: &mut PgConnection,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT organization_id FROM app.placements
+         WHERE to_regnamespace(app.placement_schema(organization_id)) IS NOT NULL ORDER BY organization_id",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// A connection to a database of organizations' own as its owner, to whom rows look as they do in
+/// the control database.
+pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<PgConnection, Failure> {
+    let failed = |error: Failure| Failure::new(format!("the database {name}: {error}"));
+    let mut connection = owner.dedicated(name).await?;
+    check_database(&mut connection).await.map_err(failed)?;
+    connection.execute(SAME_TEXT).await?;
+    Ok(connection)
+}
+
+/// Rows are compared and carried as text.
+pub(super) const SAME_TEXT: &str =
+    "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1;
+    SET bytea_output = 'hex'; SET client_connection_check_interval = '500ms'";
+
+/// Refuses a database of another version, and one whose owner's policies were tampered with: rows
+/// that they hide would be lost.
+pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), Failure> {
+    let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| Failure::new(format!("the database was never migrated: {error}")))?;
+    match migration::status(&applied) {
+        Status::Current => {}
+        Status::Behind(count) => {
+            return Err(Failure::new(format!(
+                "the database lacks {count} migrations: run tenantry migrate"
+            )));
+        }
+        Status::Ahead(_) => {
+            return Err(Failure::new("the database was migrated by a newer tenantry"));
+        }
+    }
+    let names: Vec<&str> = placement::TABLES.iter().map(|table| table.name).collect();
+    let bare: Option<String> = sqlx::query_scalar(
+        "SELECT name FROM unnest($1::text[]) name
+         WHERE 4 <> (SELECT count(*) FROM pg_policy p
+                     WHERE p.polrelid = name::regclass AND p.polroles = ARRAY['tenantry_owner'::regrole::oid] AND p.polpermissive
+                       AND coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') = 'true'
+                       AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true')
+            OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = name::regclass AND t.tgname = 'note_change' AND t.tgenabled = 'O')
+         LIMIT 1",
+    )
+    .bind(&names)
+    .fetch_optional(connection)
+    .await?;
+    match bare {
+        Some(table) => Err(Failure::new(format!(
+            "{table} lacks a policy of tenantry_owner or its trigger note_change, which migrations made"
+        ))),
+        None => Ok(()),
+    }
+}

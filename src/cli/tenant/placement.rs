@@ -1,0 +1,84 @@
+//! Where an organization can live, by the names that `app.placements` has for it.
+
+use std::{fmt, str::FromStr};
+
+use migration::placement::{Table, schema_of};
+use uuid::Uuid;
+
+use crate::config::is_database_name;
+
+/// Where an organization can live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// In the tables that all share.
+    Shared,
+    /// In a schema of its own.
+    Schema,
+    /// In the shared tables of a database for organizations of their own.
+    Database(String),
+    /// What a database of organizations' own says of one that does not live there.
+    Elsewhere,
+}
+
+impl Placement {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Shared => "shared".to_owned(),
+            Self::Schema => "schema".to_owned(),
+            Self::Database(name) => format!("database:{name}"),
+            Self::Elsewhere => "elsewhere".to_owned(),
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Self {
+        match (name, name.strip_prefix("database:")) {
+            (_, Some(database)) => Self::Database(database.to_owned()),
+            ("schema", _) => Self::Schema,
+            ("elsewhere", _) => Self::Elsewhere,
+            _ => Self::Shared,
+        }
+    }
+
+    /// The name of the database, if it is not the control database.
+    pub(super) fn database(&self) -> Option<&str> {
+        match self {
+            Self::Database(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// An organization's table there, for a connection to its database.
+    pub(super) fn table(&self, table: &Table, organization: Uuid) -> String {
+        match self {
+            Self::Schema => table.in_schema(&schema_of(organization)),
+            _ => table.name.to_owned(),
+        }
+    }
+}
+
+impl FromStr for Placement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "shared" => Ok(Self::Shared),
+            "schema" => Ok(Self::Schema),
+            text => text
+                .strip_prefix("database:")
+                .filter(|name| is_database_name(name))
+                .map(|name| Self::Database(name.to_owned()))
+                .ok_or_else(|| "it is shared, schema or database:NAME".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared => formatter.write_str("the shared tables"),
+            Self::Schema => formatter.write_str("a schema of its own"),
+            Self::Database(name) => write!(formatter, "the database {name}"),
+            Self::Elsewhere => formatter.write_str("another database"),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The rows of an organization in one table, as SQL: whatever columns there are.
+
+use migration::placement::{TABLES, Table};
+use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
+
+/// A table of organizations, and its columns as PostgreSQL quotes them.
+#[derive(Debug)]
+pub(super) struct TableRows {
+    pub(super) table: &'static Table,
+    columns: Vec<String>,
+}
+
+/// What rows are, whatever their order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Digest {
+    pub(super) count: i64,
+    pub(super) sum: String,
+}
+
+/// No keys.
+pub(super) const NONE: &str = "[]";
+
+impl TableRows {
+    /// Of every table that organizations have rows in.
+    pub(super) async fn of_all(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
+        let mut all = Vec::new();
+        for table in &TABLES {
+            all.push(Self { table, columns: columns(connection, table.name).await? });
+        }
+        Ok(all)
+    }
+
+    /// The columns of `alias`, separated by commas.
+    pub(super) fn columns(&self, alias: &str) -> String {
+        listed(self.columns.iter().map(String::as_str), alias)
+    }
+
+    /// The columns of the primary key.
+    pub(super) fn keys(&self, alias: &str) -> String {
+        listed(self.table.key.split(", "), alias)
+    }
+
+    /// Both are the same row.
+    pub(super) fn same(&self, one: &str, other: &str) -> String {
+        let keys = self.table.key.split(", ").map(|key| format!("{one}.{key} = {other}.{key}"));
+        keys.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// A row as one text.
+    pub(super) fn text(&self, alias: &str) -> String {
+        text(&self.columns, alias)
+    }
+
+    /// The keys of the rows that changed: `$1` the organization, `$2` the numbers of the changes,
+    /// or NULL for all.
+    pub(super) fn changed(&self) -> String {
+        self.noted("($2::bigint[] IS NULL OR c.number = ANY($2))")
+    }
+
+    /// The keys of the rows of which changes were noted beside those.
+    pub(super) fn changed_again(&self) -> String {
+        self.noted("c.number <> ALL($2)")
+    }
+
+    fn noted(&self, condition: &str) -> String {
+        format!(
+            "SELECT DISTINCT {} FROM app.pending_changes c CROSS JOIN LATERAL jsonb_populate_record(NULL::{}, c.key) r
+             WHERE c.organization_id = $1 AND c.table_name = '{}' AND {condition}",
+            self.keys("r"),
+            self.table.name,
+            self.table.base_name()
+        )
+    }
+
+    /// The keys as JSON of the rows that have changed since they were copied, as this transaction
+    /// sees it.
+    pub(super) async fn noted_keys(
+        &self,
+        connection: &mut PgConnection,
+        organization: Uuid,
+    ) -> Result<String, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes WHERE organization_id = $1 AND table_name = $2",
+        )
+        .bind(organization)
+        .bind(self.table.base_name())
+        .fetch_one(connection)
+        .await
+    }
+
+    /// Of an organization's rows in `place`, without those whose keys are in the JSON `left_out`.
+    pub(super) async fn digest(
+        &self,
+        connection: &mut PgConnection,
+        place: &str,
+        organization: Uuid,
+        left_out: &str,
+    ) -> Result<Digest, sqlx::Error> {
+        let sql = format!(
+            "WITH left_out AS MATERIALIZED ({})
+             SELECT count(*), {} FROM {place} t
+             WHERE t.{} = $1 AND NOT EXISTS (SELECT FROM left_out k WHERE {})",
+            self.keyed(2),
+            self.sum("t"),
+            self.table.owner_column(),
+            self.same("k", "t")
+        );
+        let (count, sum) = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(organization)
+            .bind(left_out)
+            .fetch_one(connection)
+            .await?;
+        Ok(Digest { count, sum })
+    }
+
+    /// The keys that the parameter has as JSON.
+    pub(super) fn keyed(&self, parameter: u8) -> String {
+        format!(
+            "SELECT {} FROM jsonb_populate_recordset(NULL::{}, ${parameter}::jsonb) r",
+            self.keys("r"),
+            self.table.name
+        )
+    }
+
+    /// The rows that the parameter has as an array of texts, each a whole row of a table that has
+    /// the same columns.
+    pub(super) fn copied(&self, parameter: u8) -> String {
+        let columns = self.columns.iter().map(|column| format!("(whole).{column}"));
+        // Read once, not for each column: a sub-query with an offset is not dissolved.
+        format!(
+            "SELECT {} FROM (SELECT v::{} AS whole FROM unnest(${parameter}::text[]) v OFFSET 0) read",
+            columns.collect::<Vec<_>>().join(", "),
+            self.table.name
+        )
+    }
+
+    /// The sum of the hashes of rows.
+    pub(super) fn sum(&self, alias: &str) -> String {
+        sum(&self.columns, alias)
+    }
+}
+
+/// The sum of the hashes of rows with these columns.
+pub(super) fn sum(columns: &[String], alias: &str) -> String {
+    format!("coalesce(sum(hashtextextended({}, 0)), 0)::text", text(columns, alias))
+}
+
+fn text(columns: &[String], alias: &str) -> String {
+    format!("ROW({})::text", listed(columns.iter().map(String::as_str), alias))
+}
+
+/// The columns of a table that lead to people.
+pub(super) async fn people_columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT quote_ident(a.attname) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+         WHERE c.conrelid = $1::regclass AND c.confrelid = 'auth.users'::regclass AND cardinality(c.conkey) = 1",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}
+
+fn listed<'name>(names: impl Iterator<Item = &'name str>, alias: &str) -> String {
+    let dot = if alias.is_empty() { "" } else { "." };
+    names.map(|name| format!("{alias}{dot}{name}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The columns of a table that are stored as they are given.
+pub(super) async fn columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT quote_ident(attname) FROM pg_attribute
+         WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}

@@ -1,0 +1,317 @@
+//! A person in one database: what they have there, and how it is forgotten.
+#![expect(clippy::disallowed_types, reason = "a person is in several organizations")]
+
+use chrono::{DateTime, Utc};
+use migration::placement::schema_of;
+use sqlx::{AssertSqlSafe, PgConnection, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    audit::Action as AuditAction,
+    cli::{
+        Failure,
+        tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
+    },
+};
+
+/// What stands where a name stood.
+const ERASED: &str = "(erased)";
+
+/// What stands after `UPDATE` and the name of a log: $1 the person, $2 their addresses, $3 what
+/// stands there then, $4 and $5 since when and where.
+const FORGET_ENTRIES: [&str; 3] = [
+    "SET actor_name = $3, ip_address = NULL
+     WHERE actor_id = $1 AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $2::text[] IS NOT NULL",
+    "SET metadata = metadata || jsonb_build_object('name', $3::text)
+     WHERE metadata->>'user_id' = $1::text AND metadata ? 'name' AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5)))
+       AND $2::text[] IS NOT NULL",
+    "SET metadata = metadata || jsonb_build_object('email', $3::text)
+     WHERE metadata->>'email' = ANY($2) AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $1::uuid IS NOT NULL",
+];
+
+#[derive(Debug)]
+pub(super) struct UserRecord {
+    pub(super) id: Uuid,
+    /// The address, and those of before that are known.
+    pub(super) emails: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct MembershipRow {
+    id: Uuid,
+    organization_id: Uuid,
+    in_schema: bool,
+    pub(super) slug: String,
+    pub(super) role: String,
+    pub(super) last_owner: bool,
+}
+
+/// From here on no organization changes its home; what is on its way notes what we change. Answers
+/// which have a schema.
+pub(super) async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
+    sqlx::query(AssertSqlSafe(lock)).execute(&mut *connection).await?;
+    sqlx::query(
+        "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)",
+    )
+    .execute(&mut *connection)
+    .await?;
+    schemas(connection).await
+}
+
+/// The shared audit log, and that of each schema.
+fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
+    let own = schemas.iter().map(|organization| audit_logs(true, *organization));
+    std::iter::once(audit_logs(false, Uuid::nil())).chain(own)
+}
+
+/// In the control database, where everybody is: by id, or by an address of the user or of one of
+/// their identities.
+pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<UserRecord, Failure> {
+    let found: Vec<(Uuid, Option<String>)> = sqlx::query_as(
+        "SELECT id, email FROM auth.users u WHERE id::text = lower($1) OR email = lower($1)
+             OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = lower($1))
+         ORDER BY created_at, id",
+    )
+    .bind(name.trim())
+    .fetch_all(&mut *connection)
+    .await?;
+    match found.as_slice() {
+        [] => Err(Failure::new(format!("there is no person {name}"))),
+        [(id, email)] => Ok(UserRecord { id: *id, emails: email.iter().cloned().collect() }),
+        several => {
+            let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
+            Err(Failure::new(format!(
+                "several users have {name}: name one by its id: {}",
+                ids.join(", ")
+            )))
+        }
+    }
+}
+
+/// Adds the addresses of before: what was accepted was accepted by somebody who had the address.
+pub(super) async fn add_addresses(
+    connection: &mut PgConnection,
+    user: &mut UserRecord,
+    schemas: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    let known: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
+    )
+    .bind(user.id)
+    .fetch_all(&mut *connection)
+    .await?;
+    user.emails.extend(known);
+    for log in logs(schemas) {
+        let sql = format!(
+            "SELECT DISTINCT metadata->>'email' FROM {log}
+             WHERE actor_id = $1 AND action IN ('invitation.accepted', 'user.identity_linked', 'user.identity_unlinked')
+                 AND metadata ? 'email'"
+        );
+        let accepted: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(user.id)
+            .fetch_all(&mut *connection)
+            .await?;
+        user.emails.extend(accepted);
+    }
+    Ok(())
+}
+
+/// From here on the person can neither join nor found an organization: memberships refer to the
+/// row. Nor is the person brought to a database of organizations' own.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    user: &UserRecord,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('person ' || $1::text, 0))")
+        .bind(user.id)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("SELECT FROM auth.users WHERE id = $1 FOR UPDATE")
+        .bind(user.id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The person's seats in organizations that live in this database, under the lock of each
+/// organization, in an order in which two such commands cannot block each other.
+pub(super) async fn lock_memberships(
+    connection: &mut PgConnection,
+    user: Uuid,
+) -> Result<Vec<MembershipRow>, sqlx::Error> {
+    let placements: Vec<(Uuid, bool)> = sqlx::query_as(
+        "SELECT organization_id, p.home IS NOT DISTINCT FROM 'schema'
+         FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
+         WHERE m.user_id = $1 AND coalesce(p.home, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
+         ORDER BY organization_id",
+    )
+    .bind(user)
+    .fetch_all(&mut *connection)
+    .await?;
+    for (organization, in_schema) in &placements {
+        let billing = if *in_schema {
+            format!("{}.organization_billing", schema_of(*organization))
+        } else {
+            "billing.organization_billing".to_owned()
+        };
+        let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
+        sqlx::query(AssertSqlSafe(sql)).bind(organization).execute(&mut *connection).await?;
+    }
+    let memberships: Vec<(Uuid, Uuid, String, String, bool)> = sqlx::query_as(
+        "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
+                m.role = 'owner' AND NOT EXISTS (
+                    SELECT FROM auth.organization_members other
+                    WHERE other.organization_id = m.organization_id AND other.role = 'owner' AND other.user_id <> $1)
+                AS last_owner
+         FROM auth.organization_members m JOIN app.organizations o ON o.id = m.organization_id
+         WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug",
+    )
+    .bind(user)
+    .bind(placements.iter().map(|(organization, _)| *organization).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    let membership = |(id, organization_id, slug, role, last_owner)| MembershipRow {
+        id,
+        organization_id,
+        in_schema: placements.contains(&(organization_id, true)),
+        slug,
+        role,
+        last_owner,
+    };
+    Ok(memberships.into_iter().map(membership).collect())
+}
+
+pub(super) async fn record(
+    connection: &mut PgConnection,
+    memberships: &[MembershipRow],
+    user: Uuid,
+) -> Result<(), sqlx::Error> {
+    let action = AuditAction::MemberRemoved;
+    for membership in memberships {
+        let metadata =
+            serde_json::json!({ "name": ERASED, "role": membership.role, "user_id": user });
+        let sql = format!(
+            "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
+             VALUES ($1, 'tenantry user erase', $2, $3, $4, $5)",
+            audit_logs(membership.in_schema, membership.organization_id)
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(membership.organization_id)
+            .bind(action.name())
+            .bind(action.resource_type())
+            .bind(membership.id)
+            .bind(Json(metadata))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Names and addresses go from the audit log; the id stays, so that what one person did can still
+/// be told from what others did. With a time and seats, only entries since then where they are.
+/// Answers when it began.
+pub(super) async fn forget_entries(
+    connection: &mut PgConnection,
+    user: &UserRecord,
+    schemas: &[Uuid],
+    since: Option<(DateTime<Utc>, &[MembershipRow])>,
+) -> Result<DateTime<Utc>, sqlx::Error> {
+    // A minute more than enough: entries carry the time of the act, not of its commit.
+    let begun: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp() - interval '1 minute'")
+        .fetch_one(&mut *connection)
+        .await?;
+    let memberships = since.map(|(_, memberships)| memberships).unwrap_or_default();
+    let organizations: Vec<Uuid> =
+        memberships.iter().map(|membership| membership.organization_id).collect();
+    for (log, statement) in
+        logs(schemas).flat_map(|log| FORGET_ENTRIES.map(|forget| (log.clone(), forget)))
+    {
+        let sql = format!("UPDATE {log} {statement}");
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(user.id)
+            .bind(&user.emails)
+            .bind(ERASED)
+            .bind(since.map(|(time, _)| time))
+            .bind(&organizations)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(begun)
+}
+
+pub(super) async fn forget(
+    connection: &mut PgConnection,
+    user: &UserRecord,
+    schemas: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    let own =
+        schemas.iter().map(|organization| format!("{}.invitations", schema_of(*organization)));
+    for invitations in std::iter::once("auth.invitations".to_owned()).chain(own) {
+        let sql = format!("DELETE FROM {invitations} WHERE email = ANY($1)");
+        sqlx::query(AssertSqlSafe(sql)).bind(&user.emails).execute(&mut *connection).await?;
+    }
+    // Identities and seats go with the person; projects and invitations forget who made them.
+    sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(user.id).execute(connection).await?;
+    Ok(())
+}
+
+/// From here on tokens of before lead to no new user. In the control database, where users are
+/// made.
+pub(super) async fn record_tombstone(
+    connection: &mut PgConnection,
+    user: &UserRecord,
+) -> Result<(), sqlx::Error> {
+    // The time of this moment: a token may have been issued since the transaction began.
+    sqlx::query(
+        "INSERT INTO auth.erased_identities (identity, erased_at)
+         SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
+         ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at",
+    )
+    .bind(user.id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The organizations of the person that live in databases of organizations' own, as the control
+/// database knows: which, where, and since which move.
+pub(super) async fn elsewhere(
+    control: &mut PgConnection,
+    user: &UserRecord,
+) -> Result<Vec<(Uuid, String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT m.organization_id, substring(p.home FROM 10), p.generation
+         FROM auth.organization_members m JOIN app.placements p USING (organization_id)
+         WHERE m.user_id = $1 AND p.home LIKE 'database:%'",
+    )
+    .bind(user.id)
+    .fetch_all(control)
+    .await
+}
+
+/// Whether an organization lives in this database, since that move.
+pub(super) async fn lives_here(
+    connection: &mut PgConnection,
+    organization: Uuid,
+    generation: i64,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND home = 'shared')",
+    )
+    .bind(organization)
+    .bind(generation)
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether the person is known here.
+pub(super) async fn is_known(
+    connection: &mut PgConnection,
+    user: &UserRecord,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM auth.users WHERE id = $1)")
+        .bind(user.id)
+        .fetch_one(connection)
+        .await
+}

@@ -1,0 +1,212 @@
+//! The rules of the GraphQL specification, as apollo-compiler checks them: syntax, validation
+//! (section 5), coercion of variables (6.1.2). The executor's own checks know fewer rules.
+
+use std::collections::HashSet;
+
+use apollo_compiler::{
+    ExecutableDocument, Name, Node, Schema, ast,
+    executable::Operation,
+    introspection::check_max_depth,
+    parser::{LineColumn, Parser},
+    request::{RequestError, coerce_variable_values},
+    response::{GraphQLError, JsonMap, serde_json_bytes},
+    validation::{DiagnosticList, Valid, WithErrors},
+};
+use async_graphql::Variables;
+use serde_json::{Map, Value};
+
+use super::limits::{MAX_NESTING, Refusal};
+use crate::error::ErrorCode;
+
+/// A document may have more errors than are told.
+const MAX_ERRORS: usize = 10;
+
+/// Messages repeat names and values of the client's; nobody reads more than this of one, or of a
+/// word in it.
+const MAX_MESSAGE_CHARS: usize = 160;
+const MAX_WORD_CHARS: usize = 60;
+
+/// White space and comments are tokens of the parser as well, which are counted apart from the
+/// others (`scan.rs`).
+const TOKENS_AROUND_EACH: usize = 8;
+
+/// The schema that documents are held against.
+#[derive(Debug)]
+pub struct Validator(Valid<Schema>);
+
+impl Validator {
+    /// The rules of a schema in the schema definition language.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the schema.
+    pub fn new(sdl: &str) -> Result<Self, String> {
+        Schema::parse_and_validate(sdl, "schema.graphql")
+            .map(Self)
+            .map_err(|invalid| invalid.errors.to_string())
+    }
+
+    /// Checks the syntax, with limits that keep the parser's stack and time bounded.
+    pub(super) fn parse(text: &str, tokens: usize) -> Result<ast::Document, Vec<Refusal>> {
+        let mut parser = Parser::new()
+            .recursion_limit(MAX_NESTING)
+            .token_limit(tokens.saturating_mul(TOKENS_AROUND_EACH));
+        parser.parse_ast(text, "document").map_err(|invalid| {
+            let mut refusals = refusals(&invalid.errors, ErrorCode::GraphqlParseFailed);
+            // The rest follows from the first.
+            refusals.truncate(1);
+            for refusal in &mut refusals {
+                if refusal.message.contains("limit reached") {
+                    refusal.code = ErrorCode::QueryTooComplex;
+                }
+            }
+            refusals
+        })
+    }
+
+    /// Checks everything else that the variables have no part in.
+    pub(super) fn check(
+        &self,
+        document: &ast::Document,
+        operation_name: Option<&str>,
+    ) -> Result<Checked, Vec<Refusal>> {
+        if let Some(name) = repeated_input_field(document) {
+            let message = format!("there can be only one input field named \"{name}\"");
+            return Err(vec![Refusal::invalid(shortened(&message))]);
+        }
+        let valid = match document.to_executable_validate(&self.0) {
+            Ok(valid) => valid,
+            Err(invalid) if subscribes_once(&invalid) => Valid::assume_valid(invalid.partial),
+            Err(invalid) => {
+                return Err(refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed));
+            }
+        };
+        let operation = valid.operations.get(operation_name);
+        let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
+        check_max_depth(&valid, operation).map_err(|error| {
+            vec![Refusal::too_complex(format!(
+                "the document introspects too much: {}",
+                error.message()
+            ))]
+        })?;
+        let operation = operation.clone();
+        Ok(Checked { document: valid, operation })
+    }
+
+    /// The schema itself.
+    pub(super) fn schema(&self) -> &Valid<Schema> {
+        &self.0
+    }
+
+    /// Gives the variables the types and defaults that the operation declares.
+    pub(super) fn coerce(
+        &self,
+        checked: &Checked,
+        variables: Map<String, Value>,
+    ) -> Result<Variables, Vec<Refusal>> {
+        let values = to_apollo(variables)?;
+        let coerced = coerce_variable_values(&self.0, &checked.operation, &values)
+            .map_err(|error| vec![refused(&error, &checked.document)])?;
+        let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
+        Ok(Variables::from_json(coerced))
+    }
+}
+
+/// A document that keeps the rules, and the operation in it that was asked for.
+#[derive(Debug)]
+pub(super) struct Checked {
+    document: Valid<ExecutableDocument>,
+    operation: Node<Operation>,
+}
+
+/// Nothing is wrong but that a subscription names its one root field more than once, as its
+/// fragments may (section 5.2.4.1 counts response keys, apollo-compiler counts fields).
+fn subscribes_once(invalid: &WithErrors<ExecutableDocument>) -> bool {
+    let mut names = invalid.errors.iter().map(|found| found.error.unstable_error_name());
+    names.all(|name| name == Some("SubscriptionUsesMultipleFields"))
+        && invalid.partial.operations.iter().all(|operation| {
+            let mut keys =
+                operation.root_fields(&invalid.partial).map(|field| field.response_key());
+            let first = keys.next();
+            !operation.is_subscription() || keys.all(|key| Some(key) == first)
+        })
+}
+
+fn refused(error: &RequestError, document: &ExecutableDocument) -> Refusal {
+    refusal(&error.to_graphql_error(&document.sources), ErrorCode::GraphqlValidationFailed)
+}
+
+/// The first field that stands twice in one input object (section 5.6.3), which apollo-compiler
+/// does not look for, and of which the executor would take either.
+fn repeated_input_field(document: &ast::Document) -> Option<&Name> {
+    document.definitions.iter().find_map(|definition| match definition {
+        ast::Definition::OperationDefinition(operation) => {
+            let mut defaults =
+                operation.variables.iter().filter_map(|variable| variable.default_value.as_ref());
+            defaults
+                .find_map(|value| repeated_in(value))
+                .or_else(|| repeated_in_set(&operation.selection_set))
+        }
+        ast::Definition::FragmentDefinition(fragment) => repeated_in_set(&fragment.selection_set),
+        _ => None,
+    })
+}
+
+fn repeated_in_set(set: &[ast::Selection]) -> Option<&Name> {
+    set.iter().find_map(|selection| match selection {
+        ast::Selection::Field(field) => field
+            .arguments
+            .iter()
+            .find_map(|argument| repeated_in(&argument.value))
+            .or_else(|| repeated_in_set(&field.selection_set)),
+        ast::Selection::InlineFragment(fragment) => repeated_in_set(&fragment.selection_set),
+        ast::Selection::FragmentSpread(_) => None,
+    })
+}
+
+fn repeated_in(value: &ast::Value) -> Option<&Name> {
+    match value {
+        ast::Value::Object(fields) => {
+            let mut names = HashSet::new();
+            let repeated = fields.iter().find(|(name, _)| !names.insert(name));
+            let inside = || fields.iter().find_map(|(_, value)| repeated_in(value));
+            repeated.map(|(name, _)| name).or_else(inside)
+        }
+        ast::Value::List(items) => items.iter().find_map(|item| repeated_in(item)),
+        _ => None,
+    }
+}
+
+fn to_apollo(variables: Map<String, Value>) -> Result<JsonMap, Vec<Refusal>> {
+    match serde_json_bytes::Value::from(Value::Object(variables)) {
+        serde_json_bytes::Value::Object(map) => Ok(map),
+        _ => Err(vec![Refusal::invalid("variables must be an object")]),
+    }
+}
+
+fn refusals(errors: &DiagnosticList, code: ErrorCode) -> Vec<Refusal> {
+    let told = errors.iter().take(MAX_ERRORS);
+    told.map(|error| refusal(&error.unstable_to_json_compat(), code)).collect()
+}
+
+fn refusal(error: &GraphQLError, code: ErrorCode) -> Refusal {
+    let location = error.locations.first().map(|LineColumn { line, column }| (*line, *column));
+    Refusal { code, message: shortened(&error.message), location }
+}
+
+fn shortened(message: &str) -> String {
+    let mut short = String::new();
+    let mut word = 0;
+    let cut = message.chars().enumerate().find(|&(count, char)| {
+        word = if char.is_whitespace() { 0 } else { word + 1 };
+        let full = count == MAX_MESSAGE_CHARS || word > MAX_WORD_CHARS;
+        if !full {
+            short.push(char);
+        }
+        full
+    });
+    if cut.is_some() {
+        short.push('…');
+    }
+    short
+}

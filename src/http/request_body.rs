@@ -1,0 +1,165 @@
+//! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not
+//! too long.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes, HttpBody, to_bytes},
+    http::{HeaderMap, StatusCode, header},
+};
+use http_body_util::LengthLimitError;
+use serde_json::{Map, Value};
+
+use super::{json::parse, persisted_documents::Asked};
+use crate::graphql::document::GraphqlRequest;
+
+/// A body that takes longer is not coming.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request that cannot be read as GraphQL over HTTP.
+#[derive(Debug)]
+pub(super) struct Unsupported(pub(super) StatusCode, pub(super) String);
+
+impl Unsupported {
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+pub(super) enum RequestBody {
+    One(Asked),
+    Batch(Vec<Asked>),
+}
+
+/// The bytes of a body, unless there are too many, or they come too slowly. A body that announces
+/// too many, or a coding, is refused before any of it is read.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<Bytes, Unsupported> {
+    if !is_plain(headers) {
+        let message = "Content-Encoding must be identity: send the body as it is".to_owned();
+        return Err(Unsupported(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    // Of a body with a Content-Length this is its value.
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large(most));
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
+    let read = read.map_err(|_| {
+        Unsupported(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())
+    })?;
+    read.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
+            too_large(most)
+        } else {
+            Unsupported::bad("the body ended early")
+        }
+    })
+}
+
+fn too_large(most: usize) -> Unsupported {
+    let message = format!("the body has more than {most} bytes");
+    Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
+}
+
+/// Whether the body is sent without a coding: the server decodes none, so that a small body cannot
+/// become a large one.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+pub(super) fn from_body(bytes: &[u8]) -> Result<RequestBody, Unsupported> {
+    match parse("the body", bytes)? {
+        Value::Object(fields) => from_fields(fields).map(RequestBody::One),
+        Value::Array(items) if items.is_empty() => Err(Unsupported::bad("the batch is empty")),
+        Value::Array(items) => {
+            let requests = items.into_iter().map(|item| match item {
+                Value::Object(fields) => from_fields(fields),
+                _ => Err(Unsupported::bad("every operation of a batch must be an object")),
+            });
+            requests.collect::<Result<_, _>>().map(RequestBody::Batch)
+        }
+        _ => Err(Unsupported::bad("the body must be an object")),
+    }
+}
+
+pub(super) fn from_query(query: &str) -> Result<Asked, Unsupported> {
+    let mut fields = Map::new();
+    for (name, text) in url::form_urlencoded::parse(query.as_bytes()) {
+        let value = match &*name {
+            "query" | "operationName" | "documentId" => Value::String(text.into_owned()),
+            "variables" | "extensions" if text.is_empty() => Value::Null,
+            "variables" | "extensions" => parse(&name, text.as_bytes())?,
+            _ => continue,
+        };
+        if fields.insert(name.clone().into_owned(), value).is_some() {
+            return Err(Unsupported::bad(format!("{name} stands twice in the address")));
+        }
+    }
+    from_fields(fields)
+}
+
+/// The operation that the fields of a JSON object describe.
+pub(super) fn from_fields(mut fields: Map<String, Value>) -> Result<Asked, Unsupported> {
+    let extensions = match fields.remove("extensions") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(extensions)) => extensions,
+        Some(_) => return Err(Unsupported::bad("extensions must be an object")),
+    };
+    let name = match text(&mut fields, "documentId")? {
+        Some(id) => Some(id),
+        None => persisted(&extensions)?,
+    };
+    let query = match text(&mut fields, "query")?.filter(|query| !query.trim().is_empty()) {
+        Some(query) => query,
+        None if name.is_some() => String::new(),
+        None => return Err(Unsupported::bad("query is missing")),
+    };
+    let operation_name = text(&mut fields, "operationName")?.filter(|name| !name.is_empty());
+    let variables = match fields.remove("variables") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(variables)) => variables,
+        Some(_) => return Err(Unsupported::bad("variables must be an object")),
+    };
+    Ok(Asked { request: GraphqlRequest { query, operation_name, variables }, name })
+}
+
+fn text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Unsupported> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Unsupported::bad(format!("{name} must be a string"))),
+    }
+}
+
+/// The hash of a persisted query, as Apollo's clients send it.
+fn persisted(extensions: &Map<String, Value>) -> Result<Option<String>, Unsupported> {
+    let Some(persisted) = extensions.get("persistedQuery") else {
+        return Ok(None);
+    };
+    match (&persisted["version"], persisted["sha256Hash"].as_str()) {
+        (Value::Number(version), Some(hash)) if version.as_u64() == Some(1) => {
+            Ok(Some(hash.to_ascii_lowercase()))
+        }
+        _ => Err(Unsupported::bad("persistedQuery must have version 1 and a sha256Hash")),
+    }
+}

@@ -1,0 +1,94 @@
+//! The results of an operation as a stream, for the transports that can carry more than one.
+
+use std::sync::Arc;
+
+use async_graphql::{Response, ServerError};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+
+use super::{Server, persisted_documents::Asked};
+use crate::{
+    admission::Source,
+    graphql::refusal,
+    request::{Call, Prepared, code},
+};
+
+/// One after the other, each as JSON; a query or a mutation has one.
+///
+/// # Errors
+///
+/// Why nothing was begun.
+pub(super) async fn results(
+    server: &Server,
+    prepared: Prepared,
+    call: Call,
+) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
+    let service = Arc::clone(&server.service);
+    if prepared.introspection_only() {
+        let answer = Box::pin(service.introspect(prepared, call.source())).await;
+        return if answer.executed {
+            Ok(one(&answer.response))
+        } else {
+            Err(answer.response.errors)
+        };
+    }
+    if prepared.subscribes_to().is_none() {
+        let answer = service.execute(prepared, call).await;
+        return if answer.executed {
+            Ok(one(&answer.response))
+        } else {
+            Err(answer.response.errors)
+        };
+    }
+    let request_id = call.request_id;
+    server.subscriptions.subscribe(service, prepared, call).await.map_err(|error| {
+        server.service.metrics.refused(error.code().name());
+        server.service.metrics.limited(&error);
+        vec![refusal(&error, request_id)]
+    })
+}
+
+/// Finds the document where only its name was sent, reads it, and remembers it where its client
+/// will name it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(super) async fn prepare(
+    server: &Server,
+    asked: Asked,
+    source: Source<'_>,
+) -> Result<Prepared, Vec<ServerError>> {
+    let prepared = try_prepare(server, asked, source).await;
+    if let Some(error) = prepared.as_ref().err().and_then(|errors| errors.first()) {
+        server.service.metrics.refused(code(error).unwrap_or_default());
+    }
+    prepared
+}
+
+async fn try_prepare(
+    server: &Server,
+    asked: Asked,
+    source: Source<'_>,
+) -> Result<Prepared, Vec<ServerError>> {
+    let name = asked.name.clone();
+    let request = server.documents.resolve(asked).map_err(|refusal| vec![refusal.into()])?;
+    let named = name.map(|name| (name, request.query.clone()));
+    let prepared = server.service.prepare(request, source).await?;
+    if let Some((name, query)) = named {
+        server.documents.remember(&name, &query);
+    }
+    Ok(prepared)
+}
+
+fn one(response: &Response) -> BoxStream<'static, String> {
+    let json = json(response);
+    stream::once(async move { json }).boxed()
+}
+
+/// Maps with text for keys and numbers that are finite: nothing that JSON could not hold.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,334 @@
+//! The engine: everything that answering takes, and the life of a request around its attempts at
+//! the database.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_graphql::ServerError;
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, field::Empty};
+use uuid::Uuid;
+
+use super::{
+    Call,
+    answer::Answer,
+    execute::{Executed, Execution},
+    prepared::Prepared,
+    trace::RequestTrace,
+};
+use crate::{
+    admission::{AttemptLimiter, ConcurrencyLimiter, ConcurrencyPermit, RateLimiter, Source},
+    error::{Error, Result},
+    graphql::{Refusal, document::GraphqlRequest, refusal},
+    metrics::Metrics,
+    rate_limit::RateLimit,
+    schema::{Api, to_request},
+    telemetry,
+    tenancy::{Access, Budget, Cost, Databases, Opened, Preference, Session, Settings, open},
+    usage::Meter,
+};
+
+/// How often a mutation is tried that others were in the way of, and how long it steps aside before
+/// it is begun anew, at the most.
+const ATTEMPTS: u32 = 4;
+const STEP_ASIDE: Duration = Duration::from_millis(50);
+
+/// Everything that answering takes; one for the whole server.
+#[derive(Debug)]
+pub struct GraphqlService {
+    /// The schema.
+    pub api: Api,
+    /// The databases.
+    pub databases: Databases,
+    /// Time and rules.
+    pub settings: Settings,
+    /// Counts calls.
+    pub meter: Meter,
+    /// Bounds what runs at the same time.
+    pub concurrency: ConcurrencyLimiter,
+    /// Bounds what is tried again and again.
+    pub attempts: AttemptLimiter,
+    /// Bounds how many operations a user, and an address, may send.
+    pub operations: RateLimiter,
+    /// Counts for operators.
+    pub metrics: Metrics,
+    /// Mutations that run, whether or not their clients still wait: a stopping server does.
+    pub mutations: TaskTracker,
+    /// How long a request may take until its COMMIT is sent.
+    pub timeout: Duration,
+    /// What a request may cost.
+    pub budget: Budget,
+    /// Whether the schema may be explored.
+    pub introspection: bool,
+}
+
+impl GraphqlService {
+    /// Reads and validates; nothing is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the document, or that too many are read already.
+    pub async fn prepare(
+        &self,
+        request: GraphqlRequest,
+        source: Source<'_>,
+    ) -> Result<Prepared, Vec<ServerError>> {
+        let permit = async {
+            // Large, and rarely waited for.
+            let permit = Box::pin(self.concurrency.acquire_reading(source)).await;
+            permit.map_err(|error| {
+                self.metrics.limited(&error);
+                vec![refusal(&error, Uuid::nil())]
+            })
+        };
+        let document = self.api.read(request, permit).await?;
+        if document.introspects && !self.introspection {
+            return Err(vec![Refusal::invalid("introspection is switched off").into()]);
+        }
+        Ok(Prepared::new(document))
+    }
+
+    /// Executes what needs no session.
+    pub async fn introspect(&self, prepared: Prepared, source: Source<'_>) -> Answer {
+        let begun = Instant::now();
+        let _turn = match Box::pin(self.concurrency.acquire_reading(source)).await {
+            Ok(permit) => permit,
+            Err(error) => {
+                self.metrics.limited(&error);
+                return Answer::failed(error, Uuid::nil());
+            }
+        };
+        let answer = Answer::executed(
+            self.api.execute(to_request(prepared.document())).await,
+            Cost::default(),
+        );
+        // Without its name: whoever needs no token must not choose what operators see.
+        self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
+        answer
+    }
+
+    /// Executes for a caller.
+    pub async fn execute(self: Arc<Self>, prepared: Prepared, call: Call) -> Answer {
+        let begun = Instant::now();
+        let request_id = call.request_id;
+        let span = tracing::info_span!(
+            "request",
+            %request_id,
+            operation = prepared.document().name,
+            organization = Empty,
+            user = Empty,
+            code = Empty,
+            statements = Empty,
+            database_ms = Empty,
+        );
+        let (is_mutation, mutations) = (prepared.is_mutation(), self.mutations.clone());
+        let work = async move {
+            let trace = RequestTrace::new();
+            let mut database_time = Duration::ZERO;
+            // Large, and moved with every future around it.
+            let answer =
+                AssertUnwindSafe(Box::pin(self.execute_with_retry(&prepared, &call, &trace)));
+            let answer = match answer.catch_unwind().await {
+                Ok(Ok(executed)) => {
+                    database_time = executed.database_time;
+                    Answer {
+                        replayed: executed.replayed,
+                        lsn: executed.lsn,
+                        at_replica: executed.at_replica,
+                        ..Answer::executed(executed.response, executed.cost)
+                    }
+                }
+                Ok(Err(error)) => {
+                    trace.describe();
+                    self.metrics.limited(&error);
+                    Answer::failed(error, request_id)
+                }
+                Err(panic) => {
+                    trace.describe();
+                    Answer::panicked(panic.as_ref(), request_id)
+                }
+            };
+            let counted = trace.counted.get().copied().flatten();
+            let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
+            self.note(&prepared, &answer, begun.elapsed());
+            if call.freshness.is_some() && !prepared.is_mutation() {
+                self.metrics.replica_query(answer.served_by());
+            }
+            if telemetry::traces_are_sent() || tracing::enabled!(tracing::Level::DEBUG) {
+                trace.describe();
+                answer.describe(database_time);
+                tracing::debug!(elapsed = ?begun.elapsed(), "answered");
+            }
+            answer
+        }
+        .instrument(span);
+        if is_mutation {
+            let finished = mutations.spawn(work).await;
+            finished.unwrap_or_else(|error| Answer::failed(Error::internal(error), request_id))
+        } else {
+            work.await
+        }
+    }
+
+    /// Tries, and tries again where another change was in the way: nothing was written then, and
+    /// nothing said.
+    async fn execute_with_retry(
+        &self,
+        prepared: &Prepared,
+        call: &Call,
+        trace: &RequestTrace,
+    ) -> Result<Executed> {
+        if let Some(attempts) = prepared.attempts() {
+            self.attempts.attempt(call.source(), attempts)?;
+        }
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let mut attempts = 1;
+        let mut freshness = call.freshness;
+        loop {
+            let execution = Execution::new(self, prepared, call, trace, freshness);
+            match execution.perform(deadline).await {
+                // Whatever it was, the primary may know better.
+                Err(error)
+                    if execution.is_at_replica()
+                        && !matches!(error, Error::Timeout | Error::TooComplex(_)) =>
+                {
+                    tracing::info!(
+                        cause = error.cause(),
+                        "the replica has failed: the primary answers"
+                    );
+                    freshness = None;
+                }
+                Err(Error::Contention(cause))
+                    if prepared.is_mutation()
+                        && attempts < ATTEMPTS
+                        && !execution.is_partly_committed() =>
+                {
+                    attempts += 1;
+                    self.metrics.retried();
+                    tracing::info!(%cause, "another change was in the way: begun anew");
+                    // Two that begin anew at the same time would meet again.
+                    let aside = STEP_ASIDE.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0);
+                    tokio::time::sleep(aside).await;
+                }
+                // What was asked of another service cannot be taken back.
+                Err(error) if execution.is_partly_committed() => return Err(error.after_the_fact()),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Opens a session when it is the caller's turn, and the call can be counted; the turn ends
+    /// with the session, and not before its connection is free.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`], and when too many are in front.
+    pub(crate) async fn open(
+        &self,
+        call: &Call,
+        access: Access,
+        preference: Preference,
+    ) -> Result<Opened> {
+        let Call { caller, destination, .. } = call;
+        let permit = self.concurrency.acquire(caller, destination).await.inspect_err(|_| {
+            if let Some(organization) = self.concurrency.known(caller, destination) {
+                Span::current().record("organization", tracing::field::display(organization.0));
+            }
+        })?;
+        self.open_with_permit(permit, call, access, preference).await
+    }
+
+    async fn open_with_permit(
+        &self,
+        permit: ConcurrencyPermit,
+        call: &Call,
+        access: Access,
+        preference: Preference,
+    ) -> Result<Opened> {
+        let Call { caller, destination, .. } = call;
+        let open = async || {
+            let Self { databases, settings, .. } = self;
+            let opened = open(databases, settings, caller, destination, access, preference).await;
+            if matches!(opened, Err(Error::OrganizationNotFound)) {
+                self.concurrency.forget(caller, destination);
+            }
+            opened
+        };
+        let opened = open().await?;
+        let Some(tenant) = opened.session.tenant() else {
+            opened.session.transaction().hold(permit);
+            return Ok(opened);
+        };
+        let (organization, version) = (tenant.organization_id, opened.billing_version);
+        if opened.session.is_speculative()
+            && !(permit.is_of(organization) && self.meter.has_room(organization, version))
+        {
+            // What follows is on behalf of an organization whose member this may not be any more.
+            opened.session.transaction().roll_back().await;
+            drop(opened);
+            return Box::pin(self.open_with_permit(permit, call, access, Preference::Placement))
+                .await;
+        }
+        let mut permit = if permit.is_of(organization) {
+            Some(permit)
+        } else {
+            drop(permit);
+            self.concurrency.remember(caller, destination, organization);
+            self.concurrency.try_acquire_own(organization)
+        };
+        let is_ready = self.meter.is_ready(organization, version);
+        if let Some(permit) = permit.take_if(|_| is_ready) {
+            opened.session.transaction().hold(permit);
+            return Ok(opened);
+        }
+        // Nobody waits with a connection in hand, neither for a turn nor for a lease of calls:
+        // behind a pooler that lease may have to wait for that very connection.
+        opened.session.transaction().roll_back().await;
+        drop(opened);
+        let permit = match permit {
+            Some(permit) => permit,
+            None => self.concurrency.acquire_own(organization).await?,
+        };
+        if !is_ready {
+            self.meter.prepare(organization, version).await?;
+        }
+        let opened = open().await?;
+        opened.session.transaction().hold(permit);
+        Ok(opened)
+    }
+
+    /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.
+    pub(crate) async fn count(
+        &self,
+        session: &Session,
+        billing_version: Option<DateTime<Utc>>,
+    ) -> Result<Option<RateLimit>> {
+        let Some(tenant) = session.tenant() else {
+            return Ok(None);
+        };
+        self.meter.count(tenant.organization_id, billing_version).await
+    }
+
+    /// As [`count`](Self::count), unless somebody would have to wait for that.
+    pub(super) fn count_at_once(
+        &self,
+        session: &Session,
+        billing_version: Option<DateTime<Utc>>,
+    ) -> Option<Result<Option<RateLimit>>> {
+        let Some(tenant) = session.tenant() else {
+            return Some(Ok(None));
+        };
+        self.meter.count_at_once(tenant.organization_id, billing_version)
+    }
+
+    /// For operators.
+    fn note(&self, prepared: &Prepared, answer: &Answer, elapsed: Duration) {
+        let name = prepared.document().name.as_deref();
+        self.metrics.answered(name, answer.code(), elapsed, answer.statements());
+    }
+}

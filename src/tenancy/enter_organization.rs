@@ -1,0 +1,257 @@
+//! The ways into an organization within a transaction: work without a user enters any, a request
+//! only one that it has just been invited to. Whatever lives in another database is entered in a
+//! transaction there.
+
+use std::{sync::Arc, time::Duration};
+
+use entity::{InvitationId, OrganizationId};
+use sea_orm::Values;
+use tokio_postgres::Row;
+
+use super::{
+    Access, Databases, Transaction,
+    dedicated::DedicatedDatabase,
+    driver::Parameters,
+    open::get,
+    placement::{ELSEWHERE, Placement},
+    routing::{MOST_MOVES, copy_user, settle, stored_placement},
+    session_cache::tenant,
+    session_request::SessionRequest,
+};
+use crate::error::{Error, Result};
+
+/// Goes on inside an organization without a user, and tells where it lives.
+const ENTER: &str = "SELECT home, home_version, home_generation FROM auth.enter_organization($1)";
+
+/// Goes on inside the organization of an open invitation to the user.
+const ENTER_INVITED: &str =
+    "SELECT organization_id, invitation_id, home, home_version, home_generation, suspension
+    FROM auth.enter_invited($1)";
+
+/// How long the system waits for another database.
+const ONWARD_WAIT: Duration = Duration::from_secs(3);
+
+/// What [`ENTER`] said.
+struct Entered {
+    placement: Placement,
+    /// Not in this database.
+    elsewhere: bool,
+    generation: Option<i64>,
+}
+
+fn entered(rows: &[Row], organization: Option<OrganizationId>) -> Result<Entered> {
+    let (Some(row), Some(organization)) = (rows.first(), organization) else {
+        return Ok(Entered { placement: Placement::Shared, elsewhere: false, generation: None });
+    };
+    let generation = get(row, "home_generation")?;
+    if get::<&str>(row, "home")? == ELSEWHERE {
+        return Ok(Entered { placement: Placement::Shared, elsewhere: true, generation });
+    }
+    Ok(Entered { placement: stored_placement(row, organization)?, elsewhere: false, generation })
+}
+
+/// The parameters of [`ENTER`]; without an organization it leaves the one before.
+fn entering(organization: Option<OrganizationId>) -> Values {
+    Values(vec![organization.map(|id| id.0).into()])
+}
+
+/// Another transaction, in which a session goes on.
+pub(super) struct RemoteEntry {
+    pub(super) transaction: Transaction,
+    pub(super) database: Arc<DedicatedDatabase>,
+}
+
+/// Where a transaction that has entered an organization goes on.
+enum Way {
+    /// In this transaction, in the organization's tables.
+    Here,
+    /// In the database with this name, which has these rows since this generation.
+    Database(Arc<str>, Option<i64>),
+}
+
+async fn way(transaction: &Transaction, entered: Entered) -> Result<Way> {
+    let Entered { placement, elsewhere, generation } = entered;
+    if elsewhere {
+        return Err(Error::unavailable("the organization is being moved"));
+    }
+    match placement {
+        Placement::Database(name) => Ok(Way::Database(name, generation)),
+        placement => transaction.go_to(placement.schema()).await.map(|()| Way::Here),
+    }
+}
+
+/// Goes on inside an organization without a user: in this transaction, in its tables, or (if it
+/// lives in another database) in another one.
+pub(super) async fn enter(
+    databases: &Databases,
+    transaction: &Transaction,
+    organization: OrganizationId,
+) -> Result<Option<RemoteEntry>> {
+    let answer = transaction.query(ENTER, Some(entering(Some(organization)))).await?;
+    let entered = entered(&answer.rows, Some(organization))?;
+    let Way::Database(name, generation) = way(transaction, entered).await? else {
+        return Ok(None);
+    };
+    let remote_entry = async {
+        let database = databases.database(&name).await?;
+        for _ in 0..MOST_MOVES {
+            let parameters = Parameters::of(Some(entering(Some(organization))))?;
+            let (fresh, rows) =
+                Transaction::begin(database.system(), Access::Write, None, ENTER, &parameters)
+                    .await?;
+            let there = self::entered(&rows, Some(organization))?;
+            if !there.elsewhere {
+                return Ok(Some(RemoteEntry { transaction: fresh, database }));
+            }
+            fresh.roll_back().await;
+            settle(databases, &database, organization, (generation, there.generation)).await?;
+        }
+        Err(Error::unavailable("the organization is being moved"))
+    };
+    // Large, and rare. The system has few connections, and one of them in hand.
+    Box::pin(tokio::time::timeout(ONWARD_WAIT, remote_entry)).await.map_err(|_| {
+        Error::unavailable("a database in which an organization lives does not answer")
+    })?
+}
+
+/// An organization that a request has entered because its caller is invited there.
+pub(super) struct Invited {
+    pub(super) organization_id: OrganizationId,
+    pub(super) invitation_id: InvitationId,
+    /// Where the request goes on, if not in the same transaction.
+    pub(super) remote_entry: Option<RemoteEntry>,
+}
+
+/// Goes on inside the organization of an open invitation to the caller, by the hash of its token.
+/// `user` is the caller, as the database knows them.
+pub(super) async fn enter_invited(
+    databases: &Databases,
+    transaction: &Transaction,
+    session_request: &SessionRequest,
+    user: uuid::Uuid,
+    token_hash: &[u8],
+) -> Result<Option<Invited>> {
+    let hash = || Some(Values(vec![token_hash.to_vec().into()]));
+    let rows = transaction.query(ENTER_INVITED, hash()).await?.rows;
+    let Some((organization_id, invitation_id)) = invitation(&rows)? else {
+        return Ok(None);
+    };
+    let invited = |remote_entry| Ok(Some(Invited { organization_id, invitation_id, remote_entry }));
+    let way = way(transaction, entered(&rows, Some(organization_id))?).await?;
+    let Way::Database(name, generation) = way else {
+        return invited(None);
+    };
+    // Large, and rare.
+    Box::pin(async {
+        let database = databases.database(&name).await?;
+        copy_user(databases, &database, user).await?;
+        let outside = session_request.outside();
+        for _ in 0..MOST_MOVES {
+            let (requests, system) = (database.requests(), database.system());
+            let placement = Placement::Shared.name();
+            let (fresh, row) =
+                outside.ask(requests, system, Access::Write, None, &placement).await?;
+            tenant(&row)?;
+            let rows = fresh.query(ENTER_INVITED, hash()).await?.rows;
+            if invitation(&rows)?.is_none() {
+                // Accepted or taken back there, which the control database does not know yet.
+                return Ok(None);
+            }
+            let there = entered(&rows, Some(organization_id))?;
+            if !there.elsewhere {
+                return invited(Some(RemoteEntry { transaction: fresh, database }));
+            }
+            fresh.roll_back().await;
+            let generations = (generation, there.generation);
+            settle(databases, &database, organization_id, generations).await?;
+        }
+        Err(Error::unavailable("the organization is being moved"))
+    })
+    .await
+}
+
+fn invitation(rows: &[Row]) -> Result<Option<(OrganizationId, InvitationId)>> {
+    let Some(row) = rows.first() else { return Ok(None) };
+    if get::<Option<&str>>(row, "suspension")?.is_some() {
+        return Err(Error::OrganizationSuspended);
+    }
+    let organization: Option<uuid::Uuid> = get(row, "organization_id")?;
+    let invitation: Option<uuid::Uuid> = get(row, "invitation_id")?;
+    Ok(organization.map(OrganizationId).zip(invitation.map(InvitationId)))
+}
+
+/// Begins for work without a person in a database of organizations' own, in none of these.
+pub(super) async fn begin_in(
+    databases: &Databases,
+    access: Access,
+    database: &DedicatedDatabase,
+) -> Result<Transaction> {
+    let parameters = Parameters::of(Some(entering(None)))?;
+    let (_, transaction, _) = begin_there(databases, access, database.name(), &parameters).await?;
+    Ok(transaction)
+}
+
+/// Begins for work without a person, where the organization lives; without one, in the control
+/// database.
+pub(super) async fn begin_system(
+    databases: &Databases,
+    access: Access,
+    organization: Option<OrganizationId>,
+) -> Result<(Transaction, Option<Arc<DedicatedDatabase>>)> {
+    let key = organization.map(|organization| organization.0.to_string());
+    let mut placement = databases.placement_cache().guess(key.as_deref());
+    let mut is_guess = true;
+    for _ in 0..MOST_MOVES {
+        // Also without one: nothing of another transaction may hold here.
+        let parameters = Parameters::of(Some(entering(organization)))?;
+        let begun = match &placement {
+            Placement::Database(name) => begin_there(databases, access, name, &parameters).await,
+            _ => Transaction::begin(databases.system(), access, None, ENTER, &parameters)
+                .await
+                .map(|(transaction, rows)| (None, transaction, rows)),
+        };
+        let (database, transaction, rows) = match begun {
+            // It may live elsewhere by now.
+            Err(_) if is_guess && matches!(placement, Placement::Database(_)) => {
+                (is_guess, placement) = (false, Placement::Shared);
+                continue;
+            }
+            begun => begun?,
+        };
+        is_guess = false;
+        let mut there = entered(&rows, organization)?;
+        if let (Placement::Shared | Placement::Schema(_), false) =
+            (&there.placement, there.elsewhere)
+        {
+            transaction.go_to(there.placement.schema()).await?;
+            return Ok((transaction, database));
+        }
+        transaction.roll_back().await;
+        if let (Some(database), Some(organization)) = (database, organization) {
+            let values = Some(entering(Some(organization)));
+            let rows = databases.ask_control(Access::Read, ENTER, values).await?;
+            let ours = entered(&rows, Some(organization))?;
+            if ours.placement == placement {
+                let generations = (ours.generation, there.generation);
+                settle(databases, &database, organization, generations).await?;
+            }
+            there = ours;
+        }
+        databases.placement_cache().learn(key.as_deref().unwrap_or_default(), &there.placement);
+        placement = there.placement;
+    }
+    Err(Error::unavailable("the organization is being moved"))
+}
+
+async fn begin_there(
+    databases: &Databases,
+    access: Access,
+    name: &str,
+    parameters: &Parameters,
+) -> Result<(Option<Arc<DedicatedDatabase>>, Transaction, Vec<Row>)> {
+    let database = databases.database_for_system(name).await?;
+    let begun = Transaction::begin(database.system(), access, None, ENTER, parameters).await;
+    database.answered(begun.is_ok());
+    let (transaction, rows) = begun?;
+    Ok((Some(database), transaction, rows))
+}

@@ -1,0 +1,147 @@
+//! What a transaction has asked PostgreSQL: counted, held against its budget, timed, and logged
+//! where it was slow.
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::budget::{Budget, Cost};
+use crate::error::Exceeded;
+
+/// A statement that takes as long as this is slow.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The statements of a transaction.
+pub(super) struct QueryStats {
+    count: AtomicU32,
+    /// Bytes of their rows, and of long texts made of those.
+    bytes: AtomicU64,
+    /// Microseconds that their answers took together.
+    time: AtomicU64,
+    /// Those that somebody waits for.
+    waiting: AtomicU32,
+    /// Somebody has given up waiting for one, which may still be running.
+    abandoned: AtomicBool,
+    /// Without one, as in background work, nothing is refused.
+    budget: OnceLock<Budget>,
+    slow: Mutex<Slow>,
+}
+
+/// The slow statements of a transaction: one waits behind another, so that many may be slow for one
+/// reason.
+#[derive(Default)]
+struct Slow {
+    count: u32,
+    slowest: Duration,
+    sql: String,
+}
+
+impl QueryStats {
+    /// One so far.
+    pub(super) fn after(opening: Duration) -> Self {
+        Self {
+            count: AtomicU32::new(1),
+            bytes: AtomicU64::new(0),
+            time: AtomicU64::new(microseconds(opening)),
+            waiting: AtomicU32::new(0),
+            abandoned: AtomicBool::new(false),
+            budget: OnceLock::new(),
+            slow: Mutex::default(),
+        }
+    }
+
+    /// From now on a statement or a row that passes the budget is an error.
+    pub(super) fn limit(&self, budget: Budget) {
+        // Set once: a transaction belongs to one operation.
+        let _ = self.budget.set(budget);
+    }
+
+    pub(super) fn add(&self, count: u32, time: Duration) {
+        self.count.fetch_add(count, Ordering::Relaxed);
+        self.time.fetch_add(microseconds(time), Ordering::Relaxed);
+    }
+
+    /// Counts bytes of a row, or of a text in the answer.
+    pub(super) fn spend(&self, bytes: usize) -> Result<(), Exceeded> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let spent = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.budget.get().map_or(Ok(()), |budget| budget.check_bytes(spent))
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cost(&self) -> Cost {
+        Cost { statements: self.count(), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    pub(super) fn time(&self) -> Duration {
+        Duration::from_micros(self.time.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn are_answered(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn any_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Counts a statement that is about to be sent.
+    pub(super) fn begin<'one>(&'one self, sql: &'one str) -> Result<Running<'one>, Exceeded> {
+        if let Some(budget) = self.budget.get() {
+            budget.check_statements(self.count().saturating_add(1))?;
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(Running { statements: self, sql, begun: Instant::now(), answered: false })
+    }
+}
+
+impl Drop for QueryStats {
+    fn drop(&mut self) {
+        let Slow { count, slowest, sql } =
+            self.slow.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if *count > 0 {
+            tracing::warn!(count, ?slowest, sql, "slow statements");
+        }
+    }
+}
+
+/// A statement, for as long as somebody waits for it.
+pub(super) struct Running<'one> {
+    statements: &'one QueryStats,
+    sql: &'one str,
+    begun: Instant,
+    pub(super) answered: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let Self { statements, sql, begun, answered } = self;
+        statements.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !*answered {
+            statements.abandoned.store(true, Ordering::Relaxed);
+        }
+        let elapsed = begun.elapsed();
+        statements.time.fetch_add(microseconds(elapsed), Ordering::Relaxed);
+        tracing::debug!(sql, ?elapsed, answered, "statement");
+        if elapsed >= SLOW {
+            let mut slow = statements.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            slow.count += 1;
+            if elapsed > slow.slowest {
+                slow.slowest = elapsed;
+                (*sql).clone_into(&mut slow.sql);
+            }
+        }
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
