@@ -1,31 +1,33 @@
-//! Everything that is recorded, in one place.
+//! The actions of the audit log. Every audited change is a variant here, with the metadata that its
+//! entries carry.
 
-/// What somebody did: dotted, in the past tense.
+/// An audited action. Names are dotted and in the past tense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// An organization was founded. Metadata: `name`, `slug`.
+    /// An organization was created. Metadata: `name`, `slug`.
     OrganizationCreated,
-    /// An organization was changed. Metadata: old and new values.
+    /// An organization was updated. Metadata: old and new values.
     OrganizationUpdated,
-    /// An organization ended. Metadata: `name`, `slug`.
+    /// An organization was deleted. Metadata: `name`, `slug`.
     OrganizationDeleted,
-    /// The operator moved the organization to another place. Metadata: `from`, `to`, `rows`.
+    /// The operator moved the organization between shared tables, a dedicated schema and a
+    /// dedicated database. Metadata: `from`, `to`, `rows`.
     OrganizationMoved,
     /// The operator exported the whole organization. Metadata: none.
     OrganizationExported,
-    /// The operator brought the organization back from an export. Metadata: `exported_at`, `rows`.
+    /// The operator restored the organization from an export. Metadata: `exported_at`, `rows`.
     OrganizationRestored,
     /// The operator suspended the organization. Metadata: `suspension` (`full` or `read-only`).
     OrganizationSuspended,
-    /// The operator ended the suspension. Metadata: `suspension` of before.
+    /// The operator ended the suspension. Metadata: the former `suspension`.
     OrganizationResumed,
-    /// Somebody was invited. Metadata: `email`, `role`.
+    /// A user was invited. Metadata: `email`, `role`.
     InvitationCreated,
-    /// An invitation got a new token and a new term. Metadata: `email`, `role`.
+    /// An invitation was renewed with a new token and expiry. Metadata: `email`, `role`.
     InvitationResent,
-    /// An invitation was taken back. Metadata: `email`, `role`.
+    /// An invitation was revoked. Metadata: `email`, `role`.
     InvitationRevoked,
-    /// The invited person became a member. Metadata: `email`, `role`.
+    /// The invited user became a member. Metadata: `email`, `role`.
     InvitationAccepted,
     /// A member's role was changed. Metadata: `user_id`, `name`, `old_role`, `role`.
     MemberRoleChanged,
@@ -33,33 +35,32 @@ pub enum Action {
     MemberRemoved,
     /// A member left. Metadata: `user_id`, `name`, `role`.
     MemberLeft,
-    /// An owner handed the organization over. Metadata: `user_id`, `name` and `old_role` of the new
+    /// An owner transferred the ownership. Metadata: `user_id`, `name` and `old_role` of the new
     /// owner.
     OrganizationTransferred,
-    /// The plan was changed. Metadata: old and new `plan` and `status`, and the `event` where
-    /// Stripe told of it.
+    /// The plan was changed. Metadata: old and new `plan` and `status`, and the `event` if Stripe
+    /// reported the change.
     BillingPlanChanged,
     /// A trial began. Metadata: `plan`, `trial_ends_at`.
     BillingTrialStarted,
-    /// The subscription is to end with its period. Metadata: `plan`, `period_end`.
+    /// The subscription was set to end with its period. Metadata: `plan`, `period_end`.
     BillingSubscriptionCanceled,
-    /// The end was called off. Metadata: `plan`.
+    /// The cancellation was withdrawn. Metadata: `plan`.
     BillingSubscriptionResumed,
-    /// Somebody was sent to Stripe to subscribe. Metadata: `plan`.
+    /// An owner opened a Stripe checkout page. Metadata: `plan`.
     BillingCheckoutStarted,
-    /// Somebody was sent to Stripe to look after billing. Metadata: none.
+    /// An owner opened Stripe's billing portal. Metadata: none.
     BillingPortalOpened,
-    /// Stripe told of a change to the subscription other than of its plan. Metadata: `plan`, old
-    /// and new `status`, `cancel_at_period_end`, `period_end`, and the `event`.
+    /// Stripe reported a change to the subscription that left the plan unchanged. Metadata: `plan`,
+    /// old and new `status`, `cancel_at_period_end`, `period_end`, and the `event`.
     BillingSubscriptionUpdated,
-    /// An identity signed in for the first time and joined a member by a verified address.
-    /// Metadata: `issuer`, `email`.
+    /// A new identity was linked to a member by its verified address. Metadata: `issuer`, `email`.
     UserIdentityLinked,
-    /// A member took an identity away from their user. Metadata: `issuer`, `email`.
+    /// A member unlinked one of their identities. Metadata: `issuer`, `email`.
     UserIdentityUnlinked,
-    /// The operator suspended a member, everywhere. Metadata: `user_id`, `name`.
+    /// The operator suspended a member in all organizations. Metadata: `user_id`, `name`.
     UserSuspended,
-    /// The operator let a suspended member in again. Metadata: `user_id`, `name`.
+    /// The operator ended the suspension of a member. Metadata: `user_id`, `name`.
     UserResumed,
     /// The operator exported the audit log. Metadata: `format`, `since`, `until`.
     AuditExported,
@@ -67,14 +68,14 @@ pub enum Action {
     AuditPruned,
     /// A project was created. Metadata: `name`.
     ProjectCreated,
-    /// A project was changed. Metadata: `name`, and old and new values.
+    /// A project was updated. Metadata: `name`, and old and new values.
     ProjectUpdated,
     /// A project was deleted. Metadata: `name`.
     ProjectDeleted,
 }
 
 impl Action {
-    /// The action as it is stored and shown, for example `project.created`.
+    /// The stored name, for example `project.created`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -113,7 +114,7 @@ impl Action {
         }
     }
 
-    /// The type of what was acted on: the part before the dot.
+    /// The type of the resource: the part of the name before the dot.
     #[must_use]
     pub fn resource_type(self) -> &'static str {
         let name = self.name();

@@ -1,4 +1,4 @@
-//! The audit trail as clients see it.
+//! The audit log in the GraphQL API: entries, filters and the subscription to new entries.
 
 use async_graphql::{
     Context, ID, InputObject, InputValueResult, Object, Scalar, ScalarType, Subscription, Value,
@@ -25,60 +25,62 @@ impl From<audit_log::Model> for AuditLog {
     }
 }
 
-/// Something that somebody did in the organization. Entries are never changed, and outlive what
-/// they tell about.
+/// An entry in the organization's audit log. Entries never change, and they remain when the
+/// resource they describe is deleted.
 #[Object]
 impl AuditLog {
-    /// The entry's id.
+    /// The ID of the entry.
     async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// Who did it. Null when that person has left the organization, and when nobody did: see
-    /// `actorName`.
+    /// The user who performed the action. Null if the user has left the organization, or if the
+    /// system or the operator performed it. `actorName` identifies the actor in those cases.
     async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let id = self.0.actor_id?;
         ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
     }
 
-    /// What the person was called when they did it.
+    /// The name of the actor at the time of the action.
     async fn actor_name(&self) -> Option<&str> {
         self.0.actor_name.as_deref()
     }
 
-    /// What was done, for example `project.created`.
+    /// The action, for example `project.created`.
     async fn action(&self) -> &str {
         &self.0.action
     }
 
-    /// The type of what it was done to, for example `project`.
+    /// The type of the affected resource, for example `project`.
     async fn resource_type(&self) -> &str {
         &self.0.resource_type
     }
 
-    /// The id of what it was done to.
+    /// The ID of the affected resource.
     async fn resource_id(&self) -> Option<ID> {
         self.0.resource_id.map(ID::from)
     }
 
-    /// Names, and old and new values, so that the entry reads without looking elsewhere.
+    /// Details of the action, such as names, and old and new values. Each entry is readable on its
+    /// own. Texts of more than 200 characters are cut, and their SHA-256 digest is in
+    /// `NAME_sha256`.
     async fn metadata(&self, ctx: &Context<'_>) -> Result<JsonText> {
         ctx.spend(size(&self.0.metadata))?;
         Ok(JsonText(self.0.metadata.clone()))
     }
 
-    /// The address that the request came from.
+    /// The IP address that the request came from. Null if the action was not performed by a user.
     async fn ip_address(&self) -> Option<&str> {
         self.0.ip_address()
     }
 
-    /// When it was done.
+    /// When the action was performed.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 }
 
-/// About how many bytes a value has as text.
+/// The approximate length of a value as text, in bytes.
 fn size(value: &serde_json::Value) -> usize {
     match value {
         serde_json::Value::String(text) => text.len(),
@@ -93,7 +95,7 @@ fn size(value: &serde_json::Value) -> usize {
 #[derive(Clone, Debug)]
 pub struct JsonText(serde_json::Value);
 
-/// Any value of JSON (RFC 8259).
+/// Any JSON value (RFC 8259).
 #[Scalar(name = "JSON", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259")]
 impl ScalarType for JsonText {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -105,38 +107,39 @@ impl ScalarType for JsonText {
     }
 }
 
-/// Actions and types are short.
 const MAX_WORD_CHARS: usize = 100;
 
-/// A page of the audit log; without a total, because the log only grows.
+/// A page of the audit log. It has no `totalCount`, because counting a log that only grows gets
+/// ever slower.
 pub type AuditLogConnection = Connection<AuditLog, EmptyFields>;
 
-/// Which entries to show; what is left out does not narrow.
+/// Conditions on audit log entries. An entry must match all conditions that are set.
 #[derive(Debug, Default, InputObject)]
 pub struct AuditLogFilter {
-    /// Done by the person with this id.
+    /// Only actions of the user with this ID.
     pub actor_id: Option<ID>,
-    /// This action, for example `project.created`.
+    /// Only this action, for example `project.created`.
     pub action: Option<String>,
-    /// Done to this type of resource, for example `project`.
+    /// Only actions on this type of resource, for example `project`.
     pub resource_type: Option<String>,
-    /// Done to the resource with this id.
+    /// Only actions on the resource with this ID.
     pub resource_id: Option<ID>,
-    /// At this time or later.
+    /// Only entries from this time on, inclusive.
     pub since: Option<DateTime<Utc>>,
-    /// Before this time.
+    /// Only entries before this time, exclusive.
     pub until: Option<DateTime<Utc>>,
 }
 
 impl AuditLogFilter {
-    /// The filter of an operation.
+    /// Parses the filter.
     ///
     /// # Errors
     ///
-    /// For an id that is none.
+    /// [`Error::BadUserInput`] for a malformed ID, a text that is too long, or a year outside 1 to
+    /// 9999.
     pub fn parse(self) -> Result<Filter> {
         let id = |field, id: Option<ID>| {
-            id.map(|id| parse_id(&id).ok_or_else(|| Error::bad_input(field, "is not an id")))
+            id.map(|id| parse_id(&id).ok_or_else(|| Error::bad_input(field, "is not a valid ID")))
                 .transpose()
         };
         let word = |field, text: Option<String>| {
@@ -144,7 +147,7 @@ impl AuditLogFilter {
         };
         let time = |field, time: Option<DateTime<Utc>>| match time {
             Some(time) if !(1..=9999).contains(&time.year()) => {
-                Err(Error::bad_input(field, "must be within the years 1 to 9999"))
+                Err(Error::bad_input(field, "must be in the years 1 to 9999"))
             }
             time => Ok(time),
         };
@@ -159,17 +162,18 @@ impl AuditLogFilter {
     }
 }
 
-/// Entries of the audit log, as they are made.
+/// The subscriptions to the audit log.
 #[derive(Debug, Default)]
 pub struct AuditSubscription;
 
 #[Subscription]
 impl AuditSubscription {
-    /// Something was recorded in the audit log of the current organization. Admins and up.
+    /// Sends each new entry in the audit log of the current organization. Admins and owners only.
     #[graphql(directive = requires_permission::apply(Permission::AuditLogRead))]
     async fn audit_log_added(&self, ctx: &Context<'_>) -> Result<One<AuditLog>> {
         let &(at, id) = ctx.event::<(DateTime<Utc>, AuditLogId)>()?;
-        let entry = ops::find(ctx.session()?, at, id).await?.ok_or(Error::NotFound("entry"))?;
+        let entry =
+            ops::find(ctx.session()?, at, id).await?.ok_or(Error::NotFound("audit log entry"))?;
         Ok(one(AuditLog(entry)))
     }
 }

@@ -1,6 +1,7 @@
-//! The audit trail: written in the transaction that does what it tells, read by admins.
+//! The audit log: entries are written in the transaction of the change they describe, and admins
+//! read them.
 //!
-//! Knows no other area; each hands over what happened.
+//! The module depends on no other area. Each area passes in what it did.
 
 mod action;
 mod graphql;

@@ -1,4 +1,5 @@
-//! The rules of the audit trail.
+//! Writing, reading and exporting audit log entries. Every entry commits or rolls back together
+//! with the change it describes.
 
 use std::fmt::Write as _;
 
@@ -27,31 +28,32 @@ impl Keyed for audit_log::Model {
     }
 }
 
-/// Which rows are asked for; `None` asks for all.
+/// Conditions on entries. `None` places no condition.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Done by this person.
+    /// The user who performed the action.
     pub actor_id: Option<UserId>,
-    /// This action.
+    /// The action.
     pub action: Option<String>,
-    /// About this type of resource.
+    /// The type of the affected resource.
     pub resource_type: Option<String>,
-    /// About this resource.
+    /// The affected resource.
     pub resource_id: Option<Uuid>,
-    /// At this time or later.
+    /// The earliest time, inclusive.
     pub since: Option<DateTime<Utc>>,
-    /// Before this time.
+    /// The latest time, exclusive.
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Records what was done in the current organization. The database adds who acted and when: the
-/// user of the session under the name they have now, at the time of the act and not of the
-/// transaction, so that several acts of one request stand in their order. Work without a user gives
-/// its reason as the name.
+/// Records an action in the current organization. The database adds the actor and the time.
+///
+/// The actor is the session's user, under their current name. The time is that of the action rather
+/// than of the transaction, so the actions of one request keep their order. Background work has no
+/// user and gives its reason as the name.
 ///
 /// # Errors
 ///
-/// Without an organization; the mutation must then fail as well.
+/// Fails without an organization. The caller must then fail as well.
 pub async fn record(
     scope: &impl UnitOfWork,
     action: Action,
@@ -81,16 +83,17 @@ pub async fn record(
     ];
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
     let row = scope.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::internal("nothing was recorded"))?;
+    let row =
+        row.ok_or_else(|| Error::internal("the insert of the audit log entry returned no row"))?;
     scope.note(Change::AuditLog(row.try_get("", "created_at")?, row.try_get("", "id")?));
     Ok(())
 }
 
-/// A longer text is recorded by its beginning and its digest: the log is kept for long, and read by
-/// the page.
+/// Longer texts are stored as their beginning and a digest, because entries are kept for years and
+/// listed by the page.
 const MAX_TEXT_CHARS: usize = 200;
 
-/// Cuts long texts, and says in `NAME_sha256` what each was.
+/// Cuts long texts and adds the SHA-256 digest of each as `NAME_sha256`.
 fn shortened(mut metadata: Value) -> Value {
     let Value::Object(fields) = &mut metadata else {
         return metadata;
@@ -111,17 +114,17 @@ fn shortened(mut metadata: Value) -> Value {
 fn sha256(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     })
 }
 
-/// A page of the trail, newest first.
+/// Lists a page of the audit log, newest first.
 ///
 /// # Errors
 ///
-/// Without an organization, or without the permission.
+/// Fails without an organization or without the permission.
 pub async fn list(
     session: &Session,
     filter: &Filter,
@@ -134,11 +137,12 @@ pub async fn list(
     Ok(page.slice(rows))
 }
 
-/// Up to `most` entries after another one, oldest first: for exports, which read all of them.
+/// Lists up to `most` entries after a cursor, oldest first. Exports page through the whole log with
+/// it.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn page_forward(
     session: &SystemSession,
     filter: &Filter,
@@ -155,32 +159,32 @@ pub async fn page_forward(
     ordered.limit(most).fetch(session).await
 }
 
-/// Whoever reads an export may take their time between two pages.
+/// Lifts the idle timeout of this transaction: the consumer of an export may pause between pages.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
     session.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
     Ok(())
 }
 
-/// Makes the partitions of the coming months, where the log is held in partitions. Tells how many
+/// Creates the missing partitions of the coming months if the log is partitioned. Returns how many
 /// were missing.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn ensure_partitions(session: &SystemSession) -> Result<usize> {
     let statement = Statement::from_string(DbBackend::Postgres, "SELECT audit.ensure_partitions()");
     Ok(session.query_all_raw(statement).await?.len())
 }
 
-/// One entry, by its key; `None` when it is another organization's.
+/// Finds an entry by its key. Returns `None` if it belongs to another organization.
 ///
 /// # Errors
 ///
-/// Without an organization, or without the permission.
+/// Fails without an organization or without the permission.
 pub async fn find(
     session: &Session,
     at: DateTime<Utc>,
