@@ -1,4 +1,4 @@
-//! Billing as clients see it.
+//! Billing in the GraphQL API: the state of the subscription, and the mutations that change it.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -16,209 +16,227 @@ use crate::{
     tenancy::{Session, UnitOfWork},
 };
 
-/// Where a subscription stands, in Stripe's terms.
+/// The status of a subscription, in Stripe's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "entity::SubscriptionStatus")]
 pub enum SubscriptionStatus {
-    /// Paid, or free of charge.
+    /// The subscription is paid or free of charge.
     Active,
-    /// On trial until `trialEndsAt`.
+    /// The trial runs until `trialEndsAt`.
     Trialing,
-    /// A payment failed; the plan is kept for a time of grace.
+    /// A payment failed. The plan stays in effect during a grace period.
     PastDue,
-    /// Ended: the default plan is in effect.
+    /// The subscription has ended. The default plan is in effect.
     Canceled,
-    /// Payments failed for good: the default plan is in effect.
+    /// Stripe gave up collecting a payment. The default plan is in effect.
     Unpaid,
-    /// The first payment is open: until it is made the plan stays as it was.
+    /// The first payment is pending. The former plan stays in effect until it succeeds.
     Incomplete,
-    /// The first payment never came: the default plan is in effect.
+    /// The first payment was not made in time. The default plan is in effect.
     IncompleteExpired,
-    /// The trial ended without a way to pay; after that the default plan is in effect.
+    /// The trial ended without a payment method. From then on the default plan is in effect.
     Paused,
 }
 
-/// Who keeps subscriptions.
+/// The system that manages subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum BillingProvider {
-    /// Nobody: owners use `changePlan` and `startTrial`, free of charge.
+    /// No payment provider. Owners use `changePlan` and `startTrial`, free of charge.
     Manual,
-    /// Stripe: owners use `createCheckoutSession` and `createBillingPortalSession`.
+    /// Stripe. Owners use `createCheckoutSession` and `createBillingPortalSession`.
     Stripe,
 }
 
 #[derive(Debug)]
 pub struct Billing(pub organization_billing::Model);
 
-/// The state of an organization's subscription. What it may use is told by `Organization.plan`.
+/// The state of an organization's subscription. The plan in effect is `Organization.plan`.
 #[Object]
 impl Billing {
-    /// Where the subscription stands.
+    /// The status of the subscription.
     async fn status(&self) -> SubscriptionStatus {
         self.0.status.into()
     }
 
-    /// The key of the plan that was subscribed to; the one in effect may be another: see
-    /// `Organization.plan`.
+    /// The key of the subscribed plan. A different plan may be in effect: see `Organization.plan`.
     async fn plan(&self) -> &str {
         &self.0.plan
     }
 
-    /// When the paid period began. Null without one.
+    /// When the current billing period began. Null without a billing period.
     async fn period_start(&self) -> Option<DateTime<Utc>> {
         self.0.period_start
     }
 
-    /// When the paid period ends. Null without one.
+    /// When the current billing period ends. Null without a billing period.
     async fn period_end(&self) -> Option<DateTime<Utc>> {
         self.0.period_end
     }
 
-    /// When the trial ends, or ended. Null when there was none.
+    /// When the trial ends or ended. Null if the organization never had a trial.
     async fn trial_ends_at(&self) -> Option<DateTime<Utc>> {
         self.0.trial_ends_at
     }
 
-    /// The subscription ends with the paid period.
+    /// Whether the subscription ends with the current billing period.
     async fn cancel_at_period_end(&self) -> bool {
         self.0.cancel_at_period_end
     }
 
-    /// Who keeps subscriptions here, and so which mutations to offer.
+    /// The system that manages subscriptions. It decides which mutations are available.
     async fn provider(&self, ctx: &Context<'_>) -> Result<BillingProvider> {
         let stripe = ctx.session()?.business().stripe.is_some();
         Ok(if stripe { BillingProvider::Stripe } else { BillingProvider::Manual })
     }
 
-    /// The organization has not had its trial yet.
+    /// Whether the organization can still start its one trial.
     async fn trial_available(&self) -> bool {
         self.0.trial_ends_at.is_none()
     }
 }
 
-/// Which plan to have.
+/// Input of `changePlan`.
 #[derive(Debug, InputObject)]
 pub struct ChangePlanInput {
-    /// The plan's key, for example `pro`: see `plans`.
+    /// The key of the new plan, for example `pro`. `plans` lists the keys.
     pub plan: String,
 }
 
-/// Billing as it is now.
+/// Payload of `changePlan`.
 #[derive(Debug, SimpleObject)]
 pub struct ChangePlanPayload {
-    /// The state of billing.
+    /// The new state of billing.
     pub billing: Billing,
 }
 
-/// Which plan to try.
+/// Input of `startTrial`.
 #[derive(Debug, InputObject)]
 pub struct StartTrialInput {
-    /// The plan's key, for example `pro`: see `plans`.
+    /// The key of the plan to try, for example `pro`. `plans` lists the keys.
     pub plan: String,
 }
 
-/// Billing as it is now.
+/// Payload of `startTrial`.
 #[derive(Debug, SimpleObject)]
 pub struct StartTrialPayload {
-    /// The state of billing.
+    /// The new state of billing.
     pub billing: Billing,
 }
 
-/// Whose subscription to cancel, named so that nobody cancels another one by mistake.
+/// Input of `cancelSubscription`.
 #[derive(Debug, InputObject)]
 pub struct CancelSubscriptionInput {
-    /// The current organization's id.
+    /// The ID of the current organization. It prevents a cancellation in the wrong organization.
     pub organization_id: ID,
 }
 
-/// Billing as it is now.
+/// Payload of `cancelSubscription`.
 #[derive(Debug, SimpleObject)]
 pub struct CancelSubscriptionPayload {
-    /// The state of billing.
+    /// The new state of billing.
     pub billing: Billing,
 }
 
-/// Whose subscription to resume.
+/// Input of `resumeSubscription`.
 #[derive(Debug, InputObject)]
 pub struct ResumeSubscriptionInput {
-    /// The current organization's id.
+    /// The ID of the current organization.
     pub organization_id: ID,
 }
 
-/// Billing as it is now.
+/// Payload of `resumeSubscription`.
 #[derive(Debug, SimpleObject)]
 pub struct ResumeSubscriptionPayload {
-    /// The state of billing.
+    /// The new state of billing.
     pub billing: Billing,
 }
 
-/// Changes to billing.
+/// The mutations of billing.
 #[derive(Debug, Default)]
 pub struct BillingMutation;
 
 #[Object]
 impl BillingMutation {
-    /// Puts the current organization on another plan, at once. Owners. `CONFLICT` where Stripe
-    /// keeps the subscriptions. When the plan allows less than is used, nothing is deleted:
-    /// creating more is refused, and `Entitlement.overLimit` says so.
+    /// Changes the plan of the current organization immediately. Owners only.
+    ///
+    /// If usage exceeds the limits of the new plan, nothing is deleted. Creating more is refused,
+    /// and `Entitlement.overLimit` is true.
+    ///
+    /// Errors: `CONFLICT` if Stripe manages subscriptions; `BAD_USER_INPUT` if the plan does not
+    /// exist.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn change_plan(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which plan to have.")] input: ChangePlanInput,
+        #[graphql(desc = "The new plan.")] input: ChangePlanInput,
     ) -> Result<ChangePlanPayload> {
         let billing = ops::change_plan(ctx.session()?, &input.plan).await?;
         Ok(ChangePlanPayload { billing: Billing(billing) })
     }
 
-    /// Starts a trial of a plan. Owners. Afterwards the default plan is in effect again. `CONFLICT`
-    /// for a second trial, for an organization that has a plan other than the default one, and
-    /// where Stripe keeps the subscriptions.
+    /// Starts a trial of a plan. The default plan takes effect again when the trial ends. Owners
+    /// only.
+    ///
+    /// Errors: `CONFLICT` if the organization already had a trial, has a plan other than the
+    /// default, or if Stripe manages subscriptions; `BAD_USER_INPUT` if the plan does not exist or
+    /// is the default.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn start_trial(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which plan to try.")] input: StartTrialInput,
+        #[graphql(desc = "The plan to try.")] input: StartTrialInput,
     ) -> Result<StartTrialPayload> {
         let billing = ops::start_trial(ctx.session()?, &input.plan).await?;
         Ok(StartTrialPayload { billing: Billing(billing) })
     }
 
-    /// Lets the subscription, or the trial, end with its period: until then the plan is kept.
-    /// Owners. `CONFLICT` without a subscription. Must be the only field of its operation.
+    /// Cancels the subscription or trial at the end of its period. The plan stays in effect until
+    /// then. Owners only.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` without a subscription;
+    /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
+    /// does not respond.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn cancel_subscription(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which organization: the current one.")] input: CancelSubscriptionInput,
+        #[graphql(desc = "The current organization, as a confirmation.")]
+        input: CancelSubscriptionInput,
     ) -> Result<CancelSubscriptionPayload> {
         let session = ctx.session()?;
         confirm(session, &input.organization_id)?;
         Ok(CancelSubscriptionPayload { billing: Billing(ops::cancel(session).await?) })
     }
 
-    /// Calls the end of a canceled subscription off. Owners. `CONFLICT` when it has come already.
-    /// Must be the only field of its operation.
+    /// Withdraws a cancellation before it takes effect. Owners only.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` if the subscription has ended;
+    /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
+    /// does not respond.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn resume_subscription(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which organization: the current one.")] input: ResumeSubscriptionInput,
+        #[graphql(desc = "The current organization, as a confirmation.")]
+        input: ResumeSubscriptionInput,
     ) -> Result<ResumeSubscriptionPayload> {
         let session = ctx.session()?;
         confirm(session, &input.organization_id)?;
         Ok(ResumeSubscriptionPayload { billing: Billing(ops::resume(session).await?) })
     }
 
-    /// Makes a page at Stripe's on which to subscribe to a plan; the plan changes when Stripe tells
-    /// us of the payment. Owners. `CONFLICT` with a live subscription, for a second trial, and
-    /// where billing is manual; `UNAVAILABLE` when Stripe does not answer. Must be the only field
-    /// of its operation.
+    /// Creates a Stripe page where an owner subscribes to a plan. The plan changes when Stripe
+    /// reports the payment. Owners only.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` if the organization has a live
+    /// subscription, asks for a second trial, or if Stripe does not manage subscriptions;
+    /// `BAD_USER_INPUT` if the plan does not exist or has no price; `UNAVAILABLE` if Stripe does
+    /// not respond.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn create_checkout_session(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to subscribe to, and where to come back to.")]
+        #[graphql(desc = "The plan, and the paths to return to.")]
         input: CreateCheckoutSessionInput,
     ) -> Result<CreateCheckoutSessionPayload> {
         let session = ctx.session()?;
@@ -235,14 +253,16 @@ impl BillingMutation {
         })
     }
 
-    /// Makes a page at Stripe's on which to look after cards, invoices and the subscription.
-    /// Owners. `CONFLICT` before the first checkout, and where billing is manual; `UNAVAILABLE`
-    /// when Stripe does not answer. Must be the only field of its operation.
+    /// Creates a Stripe page where an owner manages payment methods, invoices and the subscription.
+    /// Owners only.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` before the first checkout, or if
+    /// Stripe does not manage subscriptions; `UNAVAILABLE` if Stripe does not respond.
     #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
     async fn create_billing_portal_session(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Where to come back to.")] input: CreateBillingPortalSessionInput,
+        #[graphql(desc = "The path to return to.")] input: CreateBillingPortalSessionInput,
     ) -> Result<CreateBillingPortalSessionPayload> {
         let session = ctx.session()?;
         session.authorize(Permission::BillingManage)?;
@@ -253,64 +273,65 @@ impl BillingMutation {
     }
 }
 
-/// What to subscribe to, and where to come back to.
+/// Input of `createCheckoutSession`.
 #[derive(Debug, InputObject)]
 pub struct CreateCheckoutSessionInput {
-    /// The plan's key, for example `pro`: see `plans`.
+    /// The key of the plan, for example `pro`. `plans` lists the keys.
     pub plan: String,
-    /// Begin with a trial, without payment. An organization has one trial only.
+    /// Whether to begin with a trial, without payment. An organization can have one trial.
     #[graphql(default)]
     pub trial: bool,
-    /// The path of your application to come back to after payment; 1,000 characters at the most.
+    /// The path of your application that Stripe returns to after payment. At most 1,000 characters.
     #[graphql(default = "/billing")]
     pub success_path: String,
-    /// The path of your application to come back to without payment; 1,000 characters at the most.
+    /// The path of your application that Stripe returns to if the owner cancels. At most 1,000
+    /// characters.
     #[graphql(default = "/billing")]
     pub cancel_path: String,
 }
 
-/// A page at Stripe's on which to subscribe. It is good for a day.
+/// A Stripe page where an owner subscribes to a plan. It expires after 24 hours.
 #[derive(Debug, SimpleObject)]
 pub struct CheckoutSession {
-    /// Stripe's id of it.
+    /// Stripe's ID of the session.
     pub id: ID,
-    /// Where to send the browser.
+    /// The URL to open in the browser.
     pub url: String,
 }
 
-/// The page to go to.
+/// Payload of `createCheckoutSession`.
 #[derive(Debug, SimpleObject)]
 pub struct CreateCheckoutSessionPayload {
-    /// The page to go to.
+    /// The page to open.
     pub checkout_session: CheckoutSession,
 }
 
-/// Where to come back to.
+/// Input of `createBillingPortalSession`.
 #[derive(Debug, InputObject)]
 pub struct CreateBillingPortalSessionInput {
-    /// The path of your application to come back to; 1,000 characters at the most.
+    /// The path of your application that Stripe returns to. At most 1,000 characters.
     #[graphql(default = "/billing")]
     pub return_path: String,
 }
 
-/// A page at Stripe's on which to look after cards, invoices and the subscription. It is good for
-/// minutes.
+/// A Stripe page where an owner manages payment methods, invoices and the subscription. It expires
+/// after a few minutes.
 #[derive(Debug, SimpleObject)]
 pub struct BillingPortalSession {
-    /// Stripe's id of it.
+    /// Stripe's ID of the session.
     pub id: ID,
-    /// Where to send the browser.
+    /// The URL to open in the browser.
     pub url: String,
 }
 
-/// The page to go to.
+/// Payload of `createBillingPortalSession`.
 #[derive(Debug, SimpleObject)]
 pub struct CreateBillingPortalSessionPayload {
-    /// The page to go to.
+    /// The page to open.
     pub billing_portal_session: BillingPortalSession,
 }
 
-/// The organization that the input names is the one that the request is in.
+/// Checks that the input names the current organization.
 fn confirm(session: &Session, id: &ID) -> Result<()> {
     let tenant = session.authorize(Permission::BillingManage)?;
     if parse_id(id) == Some(tenant.organization_id) {

@@ -1,12 +1,7 @@
-//! Stripe's events: kept first, then applied once, each in one transaction with its audit entry.
-//!
-//! Stripe delivers at least once and in any order. The time of the last event that was applied
-//! decides whether one is news; where it cannot (Stripe counts whole seconds, and another
-//! subscription has a history of its own), Stripe is asked how things stand.
-//!
-//! An event belongs to the organization whose stored customer it names. A customer that no
-//! organization has stored is bound only when its own metadata, read back from Stripe, names the
-//! organization; what the payer can write never counts.
+//! Stripe's events: each is stored first, then applied once, in one transaction with its audit
+//! entry. Stripe delivers at least once and in any order, so the server asks Stripe for the current
+//! state where times cannot order two events. An event belongs to the organization that has stored
+//! its customer. Text that the payer can write never decides this.
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, SubscriptionStatus, organization_billing};
@@ -21,33 +16,33 @@ use crate::{
     tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
-/// Why an event is not applied to an organization that its metadata names.
-const OTHER_CUSTOMER: &str = "none of ours: the organization has another customer, or has ended";
+/// The reason for skipping an event whose metadata names an organization with another customer.
+const OTHER_CUSTOMER: &str = "foreign customer: the organization has another one, or was deleted";
 
-/// How often Stripe is asked about one event while others change the same organization.
+/// How often Stripe is asked about one event while other requests change the same organization.
 const MOST_READS: usize = 6;
 
-/// What became of an event.
+/// The result of applying an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Billing is now as the event says, or as Stripe said meanwhile.
+    /// Billing now matches the event, or a newer state that Stripe reported.
     Applied(OrganizationId),
-    /// There was nothing to do, for this reason.
+    /// The event changed nothing, for this reason.
     Nothing(&'static str),
 }
 
-/// How Stripe said a subscription stands, after billing was found as it was at `version`.
+/// A subscription as Stripe reported it. It is valid while billing is still at `version`.
 struct Read {
     subscription: Subscription,
-    /// The one on record, where that is another.
+    /// The stored subscription, if it is a different one.
     known: Option<Subscription>,
     version: DateTime<Utc>,
 }
 
-/// The organization that Stripe said a customer was created for.
+/// The organization that a customer was created for, according to Stripe.
 struct Owner(Option<Uuid>);
 
-/// What Stripe said while one event was in hand.
+/// Stripe's answers while one event is processed.
 #[derive(Default)]
 struct Answers {
     owner: Option<Owner>,
@@ -56,13 +51,13 @@ struct Answers {
 
 enum Step {
     Done(Outcome),
-    /// Stripe must be asked whom this customer was created for.
+    /// Ask Stripe which organization this customer was created for.
     AskOwner(String),
-    /// Stripe must be asked about this subscription, and the one on record.
+    /// Ask Stripe for this subscription and for the stored one.
     Ask(String, Option<String>, DateTime<Utc>),
 }
 
-/// Whom an event is for.
+/// The organization that an event is for.
 enum Recipient {
     Organization(OrganizationId),
     Unknown,
@@ -73,15 +68,15 @@ enum Decision<'event> {
     Write(&'event Subscription),
     Ask,
     Skip(&'static str),
-    /// Not now: Stripe is to send it again.
+    /// The event cannot be applied yet. Stripe must send it again.
     Wait(&'static str),
 }
 
-/// Keeps an event, whatever becomes of it afterwards; true when it was applied before.
+/// Stores an event before it is applied. Returns whether it was applied earlier.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) -> Result<bool> {
     let session = open_system(databases, settings, None, Reason::Stripe, Access::Write).await?;
     let statement = Statement::from_sql_and_values(
@@ -95,17 +90,17 @@ pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) 
         ],
     );
     let row = session.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::internal("the event was not kept"))?;
+    let row = row.ok_or_else(|| Error::internal("storing the event returned no row"))?;
     let processed = row.try_get("", "processed")?;
     session.commit().await?;
     Ok(processed)
 }
 
-/// Applies an event that was kept; a failure is kept with it.
+/// Applies a stored event. A failure is stored with the event.
 ///
 /// # Errors
 ///
-/// When it could not be applied; again, it may be.
+/// Fails when the event cannot be applied. A later attempt may succeed.
 pub async fn apply(
     databases: &Databases,
     settings: &Settings,
@@ -114,14 +109,14 @@ pub async fn apply(
 ) -> Result<Outcome> {
     let outcome = try_apply(databases, settings, id, reason).await;
     if let Err(error) = &outcome {
-        // Where the database is the trouble, this cannot succeed either.
-        let noted = async {
+        // If the database caused the failure, this cannot succeed either.
+        let stored = async {
             let session = open_system(databases, settings, None, reason, Access::Write).await?;
             finish(&session, id, Some(&error.cause()), false).await?;
             session.commit().await
         };
-        if let Err(second) = noted.await {
-            tracing::warn!(event = id, error = %second, "the failure of an event was not kept");
+        if let Err(second) = stored.await {
+            tracing::warn!(event = id, error = %second, "the failure of a Stripe event could not be stored");
         }
     }
     outcome
@@ -141,7 +136,7 @@ async fn try_apply(
                 session.commit().await?;
                 return Ok(outcome);
             }
-            // Stripe may take its time: no lock and no connection is held meanwhile.
+            // Stripe may respond slowly, so no lock and no connection is held while it is asked.
             Step::AskOwner(customer) => {
                 drop(session);
                 answers.owner = Some(Owner(stripe(settings)?.organization_of(&customer).await?));
@@ -158,7 +153,7 @@ async fn try_apply(
             }
         }
     }
-    Err(Error::unavailable("billing changed each time that Stripe was asked"))
+    Err(Error::unavailable("billing changed each time Stripe was asked for its state"))
 }
 
 fn stripe(settings: &Settings) -> Result<&Stripe> {
@@ -166,7 +161,7 @@ fn stripe(settings: &Settings) -> Result<&Stripe> {
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 
-/// One transaction's worth of work on an event.
+/// Runs one transaction of work on an event.
 async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers) -> Result<Step> {
     let Some((event, processed)) = claim(session, id).await? else {
         return Err(Error::NotFound("event"));
@@ -175,7 +170,7 @@ async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers)
         return Ok(Step::Done(Outcome::Nothing("it was applied before")));
     }
     let Some(subject) = event.subject() else {
-        return skip(session, id, "it is about no subscription").await;
+        return skip(session, id, "it does not concern a subscription").await;
     };
     let organization_id = match find_recipient(session, &subject, answers.owner.as_ref()).await? {
         Recipient::Organization(id) => id,
@@ -208,8 +203,9 @@ async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers)
     }
 }
 
-/// Whether an event is news. `shown` is the subscription that it shows, `read` what Stripe said
-/// when it was asked.
+/// Decides whether an event is new, by the time of the last applied event. That time cannot decide
+/// within one second, which is Stripe's precision, nor for another subscription, which has its own
+/// history. `shown` is the subscription in the event, `read` is Stripe's answer if it was asked.
 fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,
@@ -224,10 +220,10 @@ fn decide<'event>(
         Some(known) if *known == subscription => {
             let order = Some(event.created).cmp(&billing.stripe_event_at);
             if billing.status == SubscriptionStatus::Canceled {
-                return Decision::Skip("the subscription has ended for good");
+                return Decision::Skip("the subscription has ended permanently");
             }
             match order {
-                std::cmp::Ordering::Less => Decision::Skip("something newer was applied before"),
+                std::cmp::Ordering::Less => Decision::Skip("a newer event was already applied"),
                 std::cmp::Ordering::Equal => current.map_or(Decision::Ask, Decision::Write),
                 std::cmp::Ordering::Greater => {
                     current.or(shown).map_or(Decision::Ask, Decision::Write)
@@ -237,9 +233,9 @@ fn decide<'event>(
         Some(_) => match current {
             None => Decision::Ask,
             Some(current) if !is_live(current.status) => {
-                Decision::Skip("it is about a subscription that is not the current one")
+                Decision::Skip("it concerns a subscription that is not the current one")
             }
-            // Somebody is charged twice: an operator must end one of them.
+            // The customer pays for two subscriptions. An operator must end one of them.
             Some(_)
                 if is_live(billing.status) && known.is_some_and(|known| is_live(known.status)) =>
             {
@@ -263,8 +259,10 @@ async fn claim(session: &SystemSession, id: &str) -> Result<Option<(Event, bool)
     Ok(Some((event, row.try_get("", "processed")?)))
 }
 
-/// Whom an event is for. `owner` is what Stripe said of its customer, once it was asked: the
-/// metadata of a subscription is only a hint that asking is worth it.
+/// Finds the organization that an event is for. A customer that no organization has stored is bound
+/// only if its own metadata names the organization. `owner` is that metadata, read back from
+/// Stripe. The metadata of a subscription is only a hint that asking is worthwhile, because the
+/// payer can write it.
 async fn find_recipient(
     session: &SystemSession,
     subject: &Subject,
@@ -274,7 +272,7 @@ async fn find_recipient(
         return Ok(Recipient::Organization(id));
     }
     let Some(named) = subject.organization else {
-        return Ok(Recipient::Foreign("none of ours: no organization has its customer"));
+        return Ok(Recipient::Foreign("foreign customer: no organization has it"));
     };
     let Some(id) = find_organization(session, &subject.customer, Some(named)).await? else {
         return Ok(Recipient::Foreign(OTHER_CUSTOMER));
@@ -282,11 +280,12 @@ async fn find_recipient(
     Ok(match owner {
         None => Recipient::Unknown,
         Some(Owner(Some(owner))) if *owner == named => Recipient::Organization(id),
-        Some(_) => Recipient::Foreign("none of ours: its customer was not created by tenantry"),
+        Some(_) => Recipient::Foreign("foreign customer: it was not created by tenantry"),
     })
 }
 
-/// The organization that has this customer; else the named one, if it exists and has none.
+/// Finds the organization with this customer, or else the named organization if it exists and has
+/// no customer.
 async fn find_organization(
     session: &SystemSession,
     customer: &str,
@@ -301,13 +300,13 @@ async fn find_organization(
     Ok(row.map(|row| row.try_get("", "id")).transpose()?.flatten())
 }
 
-/// Ends with an event that changes nothing; the reason is kept with it.
+/// Marks an event as processed without a change, and stores the reason.
 async fn skip(session: &SystemSession, id: &str, why: &'static str) -> Result<Step> {
     finish(session, id, Some(why), true).await?;
     Ok(Step::Done(Outcome::Nothing(why)))
 }
 
-/// Keeps what became of an event: it is done with, or Stripe is to send it again.
+/// Stores the result of an event. With `done` it is processed, otherwise Stripe must send it again.
 async fn finish(session: &SystemSession, id: &str, text: Option<&str>, done: bool) -> Result<()> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

@@ -1,4 +1,4 @@
-//! Billing: the state of an organization's subscription, kept by its owners or by Stripe.
+//! Billing: the state of an organization's subscription, managed by its owners or by Stripe.
 
 mod graphql;
 mod inbox;

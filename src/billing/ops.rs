@@ -1,4 +1,5 @@
-//! The rules of billing.
+//! The rules of billing without a payment provider, and reads shared with the Stripe provider.
+//! Every change holds the organization's lock.
 
 use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan as plan_row};
 use sea_orm::{ActiveEnum, ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
@@ -14,11 +15,11 @@ use crate::{
     tenancy::{Change, Session, UnitOfWork},
 };
 
-/// The state of billing.
+/// Returns the state of billing.
 ///
 /// # Errors
 ///
-/// Without an organization, or without the permission.
+/// Fails without an organization or without the permission.
 pub async fn get(session: &Session) -> Result<organization_billing::Model> {
     let tenant = session.authorize(Permission::BillingRead)?;
     organization_billing::Entity::find_by_id(tenant.organization_id)
@@ -27,11 +28,11 @@ pub async fn get(session: &Session) -> Result<organization_billing::Model> {
         .ok_or(Error::OrganizationNotFound)
 }
 
-/// Starts a new organization on the default plan, without a trial.
+/// Creates the billing of a new organization: the default plan, without a trial.
 ///
 /// # Errors
 ///
-/// When the catalogue has no default plan.
+/// Fails when the catalogue has no default plan.
 pub async fn create(session: &Session, organization_id: OrganizationId) -> Result<()> {
     let plan = plan::default_plan(session).await?;
     let row = organization_billing::ActiveModel {
@@ -43,16 +44,16 @@ pub async fn create(session: &Session, organization_id: OrganizationId) -> Resul
     Ok(())
 }
 
-/// Whether somebody is still charged for the organization.
+/// Returns whether the organization still pays for a subscription.
 ///
 /// # Errors
 ///
-/// Without an organization, or without the permission.
+/// Fails without an organization or without the permission.
 pub async fn has_live_subscription(session: &Session) -> Result<bool> {
     Ok(stripe::has_live_subscription(&get(session).await?))
 }
 
-/// Puts the organization on another plan at once. Nothing is deleted when it allows less.
+/// Changes the plan immediately. A smaller plan deletes nothing.
 pub(super) async fn change_plan(
     session: &Session,
     plan: &str,
@@ -79,7 +80,7 @@ pub(super) async fn change_plan(
     Ok(after)
 }
 
-/// Lets the organization try a plan: once, and from the default plan.
+/// Starts a trial of a plan. An organization can do this once, and only from the default plan.
 pub(super) async fn start_trial(
     session: &Session,
     plan: &str,
@@ -89,13 +90,19 @@ pub(super) async fn start_trial(
     let plan = known_plan(session, plan).await?.plan;
     let default = plan::default_plan(session).await?.plan;
     if plan == default {
-        return Err(Error::bad_input("input.plan", "is the default plan, which needs no trial"));
+        return Err(Error::bad_input(
+            "input.plan",
+            "is the default plan, which needs no trial. Choose another plan.",
+        ));
     }
     if before.trial_ends_at.is_some() {
-        return Err(Error::Conflict("the organization had its trial already".to_owned()));
+        return Err(Error::Conflict("The organization has already had its trial.".to_owned()));
     }
     if plan::current(session).await?.plan != default {
-        return Err(Error::Conflict("the organization has a plan already".to_owned()));
+        return Err(Error::Conflict(
+            "The organization already has a plan. A trial can start only from the default plan."
+                .to_owned(),
+        ));
     }
     let ends_at = session.now() + session.business().trial_term;
     let mut row = before.into_active_model();
@@ -111,14 +118,15 @@ pub(super) async fn start_trial(
     Ok(after)
 }
 
-/// Lets the subscription end with its period; one without a period ends with the calendar month.
+/// Cancels the subscription at the end of its period. Without a period it ends with the calendar
+/// month.
 pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Model> {
     if let Some(stripe) = &session.business().stripe {
         return stripe::set_cancel_at_period_end(session, stripe, true).await;
     }
     let before = get_locked(session).await?.billing().clone();
     if plan::current(session).await?.plan == plan::default_plan(session).await?.plan {
-        return Err(Error::Conflict("the organization has no subscription to cancel".to_owned()));
+        return Err(Error::Conflict("The organization has no subscription to cancel.".to_owned()));
     }
     if before.cancel_at_period_end {
         return Ok(before);
@@ -134,7 +142,7 @@ pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Mo
     Ok(after)
 }
 
-/// Calls the end of the subscription off, as long as it has not come.
+/// Withdraws a cancellation that has not taken effect.
 pub(super) async fn resume(session: &Session) -> Result<organization_billing::Model> {
     if let Some(stripe) = &session.business().stripe {
         return stripe::set_cancel_at_period_end(session, stripe, false).await;
@@ -143,10 +151,10 @@ pub(super) async fn resume(session: &Session) -> Result<organization_billing::Mo
     if !before.cancel_at_period_end {
         return Ok(before);
     }
-    // Its end was made up when it was canceled.
+    // `cancel` set the end of the period for a subscription without one.
     let without_period = before.period_start.is_none();
     if before.period_end.is_none_or(|end| end <= session.now()) {
-        return Err(Error::Conflict("the subscription has ended: choose a plan".to_owned()));
+        return Err(Error::Conflict("The subscription has ended. Choose a plan.".to_owned()));
     }
     let mut row = before.into_active_model();
     row.cancel_at_period_end = Set(false);
@@ -159,7 +167,7 @@ pub(super) async fn resume(session: &Session) -> Result<organization_billing::Mo
     Ok(after)
 }
 
-/// The organization's lock, whose row is the state of billing.
+/// Locks the organization. The locked row is the state of billing.
 pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
     session.authorize(Permission::BillingManage)?;
     let lock = plan::lock(session).await?;
@@ -167,21 +175,20 @@ pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
     Ok(lock)
 }
 
-/// Where Stripe keeps the subscriptions, plans are what was paid for.
+/// Refuses to change plans for free where Stripe sells them.
 fn refuse_under_stripe(session: &Session) -> Result<()> {
     session.authorize(Permission::BillingManage)?;
     if session.business().stripe.is_none() {
         return Ok(());
     }
-    let message =
-        "Stripe keeps the subscriptions: use createCheckoutSession or createBillingPortalSession";
+    let message = "Stripe manages subscriptions. Use `createCheckoutSession` or `createBillingPortalSession`.";
     Err(Error::Conflict(message.to_owned()))
 }
 
 pub(super) async fn known_plan(session: &Session, plan: &str) -> Result<plan_row::Model> {
-    plan::find(session, plan)
-        .await?
-        .ok_or_else(|| Error::bad_input("input.plan", "is not a plan of the catalogue: see plans"))
+    plan::find(session, plan).await?.ok_or_else(|| {
+        Error::bad_input("input.plan", "is not a known plan. `plans` lists the available plans.")
+    })
 }
 
 pub(super) async fn record(

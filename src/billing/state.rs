@@ -1,4 +1,5 @@
-//! What Stripe says of a subscription, taken over into the organization's billing.
+//! Writes a subscription as reported by Stripe to the organization's billing, and records the
+//! change.
 
 use entity::{SubscriptionStatus, organization_billing};
 use sea_orm::{ActiveModelTrait, IntoActiveModel, Set};
@@ -12,7 +13,7 @@ use crate::{
     tenancy::{Change, UnitOfWork},
 };
 
-/// Somebody is charged, or soon will be.
+/// Whether the customer pays for the subscription, or will after the trial.
 pub(super) fn is_live(status: SubscriptionStatus) -> bool {
     !matches!(
         status,
@@ -22,8 +23,8 @@ pub(super) fn is_live(status: SubscriptionStatus) -> bool {
     )
 }
 
-/// Makes billing what the subscription is. With an event, its time is remembered, so that older
-/// ones count no more.
+/// Updates billing to match the subscription. The time of the event is stored, so that older events
+/// are skipped.
 pub(super) async fn write(
     scope: &impl UnitOfWork,
     lock: &Lock,
@@ -37,14 +38,14 @@ pub(super) async fn write(
     }
     row.stripe_subscription_id.set_if_not_equals(Some(subscription.id.clone()));
     row.status.set_if_not_equals(subscription.status);
-    // What was never paid for does not change the plan; what has ended keeps the name of what it
-    // was.
+    // An unpaid first invoice does not change the plan. An ended subscription keeps the name of its
+    // plan.
     if is_live(subscription.status) {
         row.plan.set_if_not_equals(plan_of(scope, subscription).await?);
     }
     row.period_start.set_if_not_equals(subscription.period_start);
     row.period_end.set_if_not_equals(subscription.period_end);
-    // That there was a trial is remembered: there is one only.
+    // A past trial stays on record, because an organization can have only one.
     row.trial_ends_at.set_if_not_equals(subscription.trial_end.or(before.trial_ends_at));
     row.cancel_at_period_end.set_if_not_equals(subscription.cancels);
     row.past_due_since.set_if_not_equals(match subscription.status {
@@ -60,7 +61,7 @@ pub(super) async fn write(
     if row.is_changed() { Ok(row.update(scope).await?) } else { Ok(before.clone()) }
 }
 
-/// Records what an event of Stripe's changed, if anything.
+/// Records what an event changed, if anything.
 pub(super) async fn record(
     scope: &impl UnitOfWork,
     before: &organization_billing::Model,
@@ -103,12 +104,12 @@ fn name(status: SubscriptionStatus) -> Value {
     json!(sea_orm::ActiveEnum::to_value(&status))
 }
 
-/// The plan that is sold at the subscription's price; the highest where there are several.
+/// Returns the plan sold at the subscription's price, or the highest one if there are several.
 async fn plan_of(scope: &impl UnitOfWork, subscription: &Subscription) -> Result<String> {
     match plan::find_by_price(scope, &subscription.prices).await? {
         Some(plan) => Ok(plan.plan),
         None => Err(Error::internal(format!(
-            "no plan is sold at {}: see tenantry plan price",
+            "no plan has the price {}: set it with `tenantry plan price`",
             subscription.prices.join(" or ")
         ))),
     }

@@ -1,8 +1,8 @@
-//! What is asked of Stripe, in two transactions: the first authorizes and records the intent, whose
-//! id is the idempotency key; then Stripe is asked while no transaction is open; the second records
-//! the result.
+//! Calls to Stripe, each between two transactions. The first authorizes and records the intent,
+//! whose id is the idempotency key. Stripe is called while no transaction is open. The second
+//! records the result.
 //!
-//! A page of Stripe opens only for a customer whose metadata, as Stripe returns it, names the
+//! A Stripe page opens only for a customer whose metadata, as Stripe returns it, names the
 //! organization.
 
 use entity::{OutboxId, organization_billing};
@@ -22,18 +22,18 @@ use crate::{
     tenancy::{Session, UnitOfWork},
 };
 
-/// A path of the application, to which Stripe sends the browser back: never to another site.
+/// A path of the application that Stripe sends the browser back to. It cannot lead to another site.
 #[derive(Debug)]
 pub(super) struct ReturnPath(String);
 
 impl ReturnPath {
-    /// The path in an argument.
+    /// Parses the path in an argument.
     pub(super) fn parse(field: &'static str, path: String) -> Result<Self> {
         let plain = path.chars().all(|char| char.is_ascii_graphic() && char != '\\');
         if !path.starts_with('/') || path.starts_with("//") || !plain || path.len() > 1_000 {
             return Err(Error::bad_input(
                 field,
-                "must be a path of the application, for example /billing",
+                "must be a path of the application, for example `/billing`, with at most 1,000 characters",
             ));
         }
         Ok(Self(path))
@@ -44,7 +44,7 @@ impl ReturnPath {
     }
 }
 
-/// What somebody is to subscribe to, and where they come back to.
+/// The plan to subscribe to, and the paths to return to.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) plan: String,
@@ -60,11 +60,11 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     let price = price_of(session, &order.plan).await?;
     if has_live_subscription(&before) {
         let message =
-            "the organization has a subscription already: change it in the billing portal";
+            "The organization already has a subscription. Change it in the billing portal.";
         return Err(Error::Conflict(message.to_owned()));
     }
     if order.trial && before.trial_ends_at.is_some() {
-        return Err(Error::Conflict("the organization had its trial already".to_owned()));
+        return Err(Error::Conflict("The organization has already had its trial.".to_owned()));
     }
     let intent = outbox::add(session, Kind::StripeCheckout, json!({ "plan": order.plan })).await?;
     let customer = ensure_customer(session, stripe, &before, intent).await?;
@@ -86,8 +86,8 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     Ok(hosted)
 }
 
-/// The customer that Stripe has for the organization. It is stored before anything is sold to it,
-/// so that its events find the organization, and is kept when the checkout fails.
+/// Ensures that Stripe has a customer for the organization. The customer is stored before anything
+/// is sold to it, so that its events find the organization. It is kept when the checkout fails.
 async fn ensure_customer(
     session: &Session,
     stripe: &Stripe,
@@ -106,7 +106,7 @@ async fn ensure_customer(
     let customer = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     let billing = get_locked(session).await?.billing().clone();
     if billing.stripe_customer_id != before.stripe_customer_id {
-        // Another request was faster.
+        // A concurrent request stored its customer first.
         return Ok(billing.stripe_customer_id.unwrap_or(customer));
     }
     let mut row = billing.into_active_model();
@@ -122,15 +122,16 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
     let stripe = required(session)?;
     let billing = get_locked(session).await?.billing().clone();
     let Some(customer) = &billing.stripe_customer_id else {
-        let message = "the organization is no customer yet: use createCheckoutSession".to_owned();
+        let message =
+            "The organization has no Stripe customer yet. Use `createCheckoutSession`.".to_owned();
         return Err(Error::Conflict(message));
     };
     let intent = outbox::add(session, Kind::StripePortal, json!({})).await?;
     let (url, key) = (back.at(session), intent.to_string());
     let asked = async {
         if stripe.organization_of(customer).await? != Some(billing.organization_id.0) {
-            let message = "the customer at Stripe does not belong to the organization, or is gone: \
-                           use createCheckoutSession, or ask the operator";
+            let message = "The Stripe customer does not belong to this organization or was \
+                           deleted. Use `createCheckoutSession` or contact support.";
             return Err(Error::Conflict(message.to_owned()));
         }
         stripe.create_portal_session(customer, &url, &key).await
@@ -141,7 +142,7 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
     Ok(hosted)
 }
 
-/// Lets the subscription end with its period, or go on after all.
+/// Sets whether the subscription ends with its period.
 pub(super) async fn set_cancel_at_period_end(
     session: &Session,
     stripe: &Stripe,
@@ -152,9 +153,9 @@ pub(super) async fn set_cancel_at_period_end(
         before.stripe_subscription_id.as_ref().filter(|_| has_live_subscription(&before));
     let Some(subscription) = subscription else {
         let message = if cancel {
-            "the organization has no subscription to cancel"
+            "The organization has no subscription to cancel."
         } else {
-            "the subscription has ended: use createCheckoutSession"
+            "The subscription has ended. Use `createCheckoutSession`."
         };
         return Err(Error::Conflict(message.to_owned()));
     };
@@ -167,7 +168,8 @@ pub(super) async fn set_cancel_at_period_end(
     let asked = stripe.set_cancel_at_period_end(subscription, cancel, &key);
     let subscription = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     let lock = get_locked(session).await?;
-    // An event may have told more meanwhile than the answer, which is as old as the question.
+    // Stripe's response is as old as the request. If an event has changed billing since, the
+    // event's state is newer.
     let after = if lock.billing().updated_at == before.updated_at {
         write(session, &lock, &subscription, None).await?
     } else {
@@ -190,12 +192,16 @@ pub(super) fn has_live_subscription(billing: &organization_billing::Model) -> bo
 
 fn required(session: &Session) -> Result<&Stripe> {
     session.business().stripe.as_ref().ok_or_else(|| {
-        Error::Conflict("billing is not kept by Stripe here: use changePlan".to_owned())
+        Error::Conflict("Stripe does not manage subscriptions here. Use `changePlan`.".to_owned())
     })
 }
 
 async fn price_of(session: &Session, plan: &str) -> Result<String> {
     let plan = super::ops::known_plan(session, plan).await?;
-    plan.stripe_price_id
-        .ok_or_else(|| Error::bad_input("input.plan", "is not for sale: it has no price at Stripe"))
+    plan.stripe_price_id.ok_or_else(|| {
+        Error::bad_input(
+            "input.plan",
+            "cannot be bought, because it has no Stripe price. Choose another plan.",
+        )
+    })
 }
