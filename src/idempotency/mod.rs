@@ -1,6 +1,8 @@
-//! Repeating a mutation without doing it twice: a client names it with a key, its answer is kept in
-//! the same transaction, and a repetition gets that answer, unless the caller may do less than
-//! then. Keys belong to a user in an organization, and count for a day.
+//! Idempotency keys: a client can repeat a mutation without executing it twice.
+//!
+//! The response is stored in the mutation's transaction. A repetition with the same key gets that
+//! response, unless the caller's role is lower by then. A key belongs to one user in one
+//! organization and is valid for a day.
 
 mod key;
 mod ops;

@@ -1,4 +1,5 @@
-//! Claiming a key, and keeping the answer with it.
+//! Claims a key and stores the response under it. The row locks out concurrent requests with the
+//! same key.
 
 use std::time::Duration;
 
@@ -15,25 +16,25 @@ use crate::{
     tenancy::{Session, Tenant, UnitOfWork},
 };
 
-/// An answer that is longer is not kept, only that there was one.
-const MOST_BYTES: usize = 256 * 1024;
+/// A longer response is not stored. Only the fact that the request was completed is.
+const MAX_BYTES: usize = 256 * 1024;
 
-/// What a key stands for.
+/// The result of claiming a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// This request, which is to keep its answer.
+    /// The key is new. The request must store its response.
     New,
-    /// A request like this one, with this answer.
+    /// The request was completed earlier, with this response.
     Done(String),
 }
 
-/// Takes the key until the end of the transaction. `patience` is how long a mutation that has
-/// committed a part may take for the rest.
+/// Claims the key until the end of the transaction. `patience` is how long a mutation that has
+/// committed a part of its work may take for the rest.
 ///
 /// # Errors
 ///
-/// When the key stands for another request, for one that still runs, or for an answer that the
-/// caller may not see any more.
+/// [`Error::IdempotencyConflict`] if the key belongs to a different request or to one that is still
+/// running, or if the caller may no longer see the stored response.
 pub async fn claim(
     session: &Session,
     key: &IdempotencyKey,
@@ -48,7 +49,7 @@ pub async fn claim(
             [key.as_str().into(), fingerprint.into(), seconds.into()],
         ))
         .await?
-        .ok_or_else(|| Error::internal("claiming a key answered nothing"))?;
+        .ok_or_else(|| Error::internal("claiming an idempotency key returned no row"))?;
     let kept: Option<Vec<u8>> = row.try_get("", "kept")?;
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
@@ -56,34 +57,42 @@ pub async fn claim(
             let organization = session.tenant().map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
             match unseal(&session.business().secret_keys, &bound, &kept) {
-                // Large, and rare.
+                // Boxed, because the future is large and rarely needed.
                 Ok(text) => Box::pin(replay(session, Kept::parse(&text)?)).await,
-                Err(_) => {
-                    conflict("it was done, and its answer was kept under another SECRET_KEY", None)
-                }
+                Err(_) => conflict(
+                    "the request was completed, but its response was stored under another SECRET_KEY",
+                    None,
+                ),
             }
         }
-        ("OTHER", _) => conflict("it was used with another request", None),
-        ("RUNNING", _) => conflict("the request with this key still runs", Some(1)),
-        (outcome, _) => Err(Error::internal(format!("claiming a key answered {outcome}"))),
+        ("OTHER", _) => {
+            conflict("the key was used for a different request, so use a new key", None)
+        }
+        ("RUNNING", _) => conflict(
+            "the first request with this key is still running, so try again in 1 s",
+            Some(1),
+        ),
+        (outcome, _) => {
+            Err(Error::internal(format!("claiming an idempotency key returned {outcome}")))
+        }
     }
 }
 
 async fn replay(session: &Session, kept: Kept) -> Result<Claim> {
     if !kept.may_be_seen(session).await? {
-        return conflict("it was done, under a role that you no longer have", None);
+        return conflict("the request was completed under a role that you no longer have", None);
     }
-    if kept.answer.is_empty() {
-        return conflict("it was done, and its answer was too long to be kept", None);
+    if kept.response.is_empty() {
+        return conflict("the request was completed, but its response was too long to store", None);
     }
-    Ok(Claim::Done(kept.answer))
+    Ok(Claim::Done(kept.response))
 }
 
-/// Keeps the answer. `begun` is where the request began, and as what.
+/// Stores the response. `begun` is the organization and role that the request began with.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn keep(
     session: &Session,
     begun: Option<Tenant>,
@@ -93,11 +102,11 @@ pub async fn keep(
 ) -> Result<()> {
     let organization = begun.map(|tenant| tenant.organization_id);
     let ended = session.tenant();
-    let response = if response.len() > MOST_BYTES { "" } else { response };
+    let response = if response.len() > MAX_BYTES { "" } else { response };
     let kept = Kept::new(begun, ended, response).to_text()?;
     let bound = bound(session, organization, key, fingerprint);
     let sealed = seal(&session.business().secret_keys, &bound, &kept)
-        .map_err(|_| Error::internal("the answer could not be sealed"))?;
+        .map_err(|_| Error::internal("the response could not be encrypted"))?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT auth.keep_response($1, $2, $3)",
@@ -110,7 +119,7 @@ fn conflict<T>(why: &'static str, retry_after: Option<u64>) -> Result<T> {
     Err(Error::IdempotencyConflict { why, retry_after })
 }
 
-/// What a kept answer is sealed for, so that in another row it is none.
+/// The data that a stored response is bound to, so that it cannot be opened in another row.
 fn bound(
     session: &Session,
     organization: Option<OrganizationId>,

@@ -1,5 +1,5 @@
-//! Answers at rest: sealed (AES-256-GCM), because some have secrets in them, such as the link of an
-//! invitation. Each is bound to the request that it answers, and to whose it is.
+//! Stored responses at rest. They are encrypted (AES-256-GCM), because some contain secrets, such
+//! as the link of an invitation. Each is bound to its request, user and organization.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -9,7 +9,7 @@ use aws_lc_rs::{
 
 use crate::tenancy::SecretKeys;
 
-/// Makes another key of the same secret. The number changes with the form of what is sealed.
+/// Derives a separate key from the same secret. The number changes with the stored format.
 const PURPOSE: &[u8] = b"tenantry idempotency 2";
 
 fn key(secret: &[u8]) -> Result<RandomizedNonceKey, Unspecified> {
@@ -17,18 +17,18 @@ fn key(secret: &[u8]) -> Result<RandomizedNonceKey, Unspecified> {
     RandomizedNonceKey::new(&AES_256_GCM, derived.as_ref())
 }
 
-/// The nonce, and behind it what was sealed with the newest of the secrets.
+/// Encrypts a response with the newest secret. Returns the nonce followed by the ciphertext.
 pub(super) fn seal(
     secrets: &SecretKeys,
     bound: &[u8],
-    answer: &str,
+    response: &str,
 ) -> Result<Vec<u8>, Unspecified> {
-    let mut sealed = answer.as_bytes().to_vec();
+    let mut sealed = response.as_bytes().to_vec();
     let nonce = key(secrets.newest())?.seal_in_place_append_tag(Aad::from(bound), &mut sealed)?;
     Ok([nonce.as_ref().as_slice(), &sealed].concat())
 }
 
-/// What was sealed for this request with one of the secrets.
+/// Decrypts a response that was stored for this request with any of the secrets.
 pub(super) fn unseal(
     secrets: &SecretKeys,
     bound: &[u8],
@@ -42,8 +42,8 @@ fn unseal_with(secret: &[u8], bound: &[u8], sealed: &[u8]) -> Result<String, Uns
     let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
     let mut sealed = sealed.to_vec();
     let nonce = Nonce::try_assume_unique_for_key(nonce)?;
-    let answer = key(secret)?.open_in_place(nonce, Aad::from(bound), &mut sealed)?;
-    String::from_utf8(answer.to_vec()).map_err(|_| Unspecified)
+    let response = key(secret)?.open_in_place(nonce, Aad::from(bound), &mut sealed)?;
+    String::from_utf8(response.to_vec()).map_err(|_| Unspecified)
 }
 
 #[cfg(test)]
@@ -51,16 +51,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_for_its_request_and_its_secret_alone() -> Result<(), Unspecified> {
+    fn a_response_opens_only_for_its_request_and_secret() -> Result<(), Unspecified> {
         let keys = |keys: &[u8]| SecretKeys(keys.iter().map(|key| vec![*key; 32]).collect());
         let (secret, other, rotated) = (keys(&[1]), keys(&[2]), keys(&[2, 1]));
-        let sealed = seal(&secret, b"request", "an answer with a secret")?;
+        let sealed = seal(&secret, b"request", "a response with a secret")?;
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
-        assert_ne!(sealed, seal(&secret, b"request", "an answer with a secret")?);
-        assert_eq!(unseal(&secret, b"request", &sealed)?, "an answer with a secret");
+        assert_ne!(sealed, seal(&secret, b"request", "a response with a secret")?);
+        assert_eq!(unseal(&secret, b"request", &sealed)?, "a response with a secret");
         assert!(unseal(&secret, b"another", &sealed).is_err());
         assert!(unseal(&other, b"request", &sealed).is_err());
-        assert_eq!(unseal(&rotated, b"request", &sealed)?, "an answer with a secret");
+        assert_eq!(unseal(&rotated, b"request", &sealed)?, "a response with a secret");
         assert!(unseal(&secret, b"request", &seal(&rotated, b"request", "new")?).is_err());
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();

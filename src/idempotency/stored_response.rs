@@ -1,5 +1,5 @@
-//! An answer, and the roles under which it was given: it may hold what only those roles may see, so
-//! it is given again only to a caller who still may what they may.
+//! A stored response and the roles it was given under. It may contain data that only those roles
+//! may see, so it is repeated only to a caller who still has all their permissions.
 
 use entity::{OrgRole, OrganizationId};
 use sea_orm::ActiveEnum;
@@ -12,51 +12,54 @@ use crate::{
     user,
 };
 
-/// An answer that is kept.
+/// A stored response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     roles: Vec<(Uuid, String)>,
-    pub(super) answer: String,
+    pub(super) response: String,
 }
 
 impl Kept {
-    /// The answer to a request that began in one organization, or in none, and ended in another, or
-    /// in none. Where it began and ended in the same one the role at its end counts: a request may
-    /// take its caller's own role away.
-    pub(super) fn new(begun: Option<Tenant>, ended: Option<Tenant>, answer: &str) -> Self {
+    /// Stores a response with the roles of the caller. A request can begin in one organization and
+    /// end in another, or in none. If it begins and ends in the same one, only the role at its end
+    /// counts: the request may have lowered its caller's role.
+    pub(super) fn new(begun: Option<Tenant>, ended: Option<Tenant>, response: &str) -> Self {
         let organization = |tenant: Option<Tenant>| tenant.map(|tenant| tenant.organization_id);
         let begun = begun.filter(|_| organization(begun) != organization(ended));
         let role = |tenant: Tenant| (tenant.organization_id.0, tenant.role.to_value());
-        Self { roles: begun.into_iter().chain(ended).map(role).collect(), answer: answer.into() }
+        Self {
+            roles: begun.into_iter().chain(ended).map(role).collect(),
+            response: response.into(),
+        }
     }
 
-    /// As text: the roles, a line break, the answer.
+    /// Formats the roles and the response, separated by a line break.
     pub(super) fn to_text(&self) -> Result<String> {
         let roles = serde_json::to_string(&self.roles).map_err(Error::internal)?;
-        Ok(format!("{roles}\n{}", self.answer))
+        Ok(format!("{roles}\n{}", self.response))
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let (roles, answer) = text
+        let (roles, response) = text
             .split_once('\n')
-            .ok_or_else(|| Error::internal("a kept answer has no line of roles"))?;
+            .ok_or_else(|| Error::internal("a stored response has no line of roles"))?;
         let roles = serde_json::from_str(roles).map_err(Error::internal)?;
-        Ok(Self { roles, answer: answer.to_owned() })
+        Ok(Self { roles, response: response.to_owned() })
     }
 
-    /// Whether the caller may do now all that the roles of then allowed.
+    /// Returns whether the caller now has all permissions of the stored roles.
     pub(super) async fn may_be_seen(&self, session: &Session) -> Result<bool> {
         let here = session.tenant();
         for (organization, role) in &self.roles {
             let organization = OrganizationId(*organization);
-            let then = OrgRole::try_from_value(role)?;
+            let stored = OrgRole::try_from_value(role)?;
             let here = here.filter(|tenant| tenant.organization_id == organization);
-            let now = if let Some(tenant) = here {
+            let current = if let Some(tenant) = here {
                 Some(tenant.role)
             } else {
                 role_in(session, organization).await?
             };
-            if !now.is_some_and(|now| Permission::all_granted_to(now, then)) {
+            if !current.is_some_and(|current| Permission::all_granted_to(current, stored)) {
                 return Ok(false);
             }
         }
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_answer_is_read_as_it_was_written() {
+    fn a_stored_response_is_read_as_it_was_written() {
         let tenant =
             |id, role| Some(Tenant { organization_id: OrganizationId(id), role, suspension: None });
         let (one, other) = (Uuid::new_v4(), Uuid::new_v4());

@@ -263,6 +263,6 @@ async fn an_answer_that_is_too_long_is_not_kept_but_not_repeated_either() {
     repeat(&member, "long", &body).await.data();
     let again = repeat(&member, "long", &body).await;
     again.assert_refused(409, "IDEMPOTENCY_CONFLICT");
-    assert!(again.text.contains("too long to be kept"), "{again:?}");
+    assert!(again.text.contains("too long to store"), "{again:?}");
     assert_eq!(projects(&app, "Anvil").await, 1);
 }
