@@ -1,16 +1,16 @@
-//! Names as an e-mail shows them. Users choose the names of users and organizations, so a name must
-//! neither leave its quotation marks nor carry a link or a message.
+//! Formats names for e-mails. Users choose the names of users and organizations. A name must not
+//! end its quotation marks early or carry a link or a message.
 
 use crate::text::is_invisible;
 
-/// A name longer than this is cut: a message does not fit.
+/// Longer names are cut, so that a message does not fit.
 const MAX_CHARS: usize = 60;
 
-/// Full stops of other scripts, which browsers read as dots in a domain.
+/// Full stops of other scripts. Browsers treat them as dots in a domain.
 const DOTS: [char; 3] = ['\u{3002}', '\u{ff0e}', '\u{ff61}'];
 
-/// The name in quotation marks, on one line, without invisible characters, and without text that a
-/// mail client would turn into a link. `None` when nothing is left.
+/// Puts a name in quotation marks, on one line, without invisible characters and without text that
+/// a mail client would turn into a link. Returns `None` if nothing is left.
 pub(super) fn quoted(name: &str) -> Option<String> {
     let mut plain = String::new();
     let mut characters = name.chars().filter(|char| !is_invisible(*char)).peekable();
@@ -19,7 +19,7 @@ pub(super) fn quoted(name: &str) -> Option<String> {
             '@' => plain.push_str(" at "),
             char if char.is_control() => plain.push(' '),
             '"' | '\u{201c}'..='\u{201f}' | '\u{ab}' | '\u{bb}' => plain.push('\''),
-            // A space behind it ends what would be a domain or a scheme.
+            // A space after the character breaks up a domain or a scheme.
             '.' | ':' if characters.peek().is_some_and(|next| !next.is_whitespace()) => {
                 plain.extend([char, ' ']);
             }

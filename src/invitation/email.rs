@@ -1,4 +1,4 @@
-//! The letter that invites.
+//! Composes the invitation e-mail. Text chosen by users appears in it only in quotation marks.
 
 use entity::{InvitationId, invitation, organization, user};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
@@ -12,29 +12,28 @@ use crate::{
     tenancy::{SystemSession, UnitOfWork},
 };
 
-/// The same for every invitation: text that a user chose would reach strangers in our name.
+/// The same for every invitation: text chosen by a user must not reach strangers in our name.
 const SUBJECT: &str = "You are invited to an organization";
 
-/// What the outbox keeps of an invitation that is to be mailed: not the token, which the database
-/// must not know.
+/// The outbox payload of an invitation. It omits the token, which must not be in the database.
 #[derive(Debug, Deserialize)]
 struct InvitationEmail {
     invitation_id: InvitationId,
     rotation: i32,
 }
 
-/// The letter of an outbox row; `None` when the invitation is good no more, or a later letter has a
-/// newer link.
+/// Composes the e-mail of an outbox row. Returns `None` if the invitation is no longer open, or a
+/// later e-mail has a newer link.
 ///
 /// # Errors
 ///
-/// When the row is not one of an invitation.
+/// Fails when the payload is not that of an invitation.
 pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Result<Option<Mail>> {
     use invitation::Column;
     let organization_id = session.organization(Permission::MemberInvite)?;
-    let letter = InvitationEmail::deserialize(payload).map_err(Error::internal)?;
-    let invitation = invitation::Entity::find_by_id((organization_id, letter.invitation_id))
-        .filter(Column::Rotation.eq(letter.rotation))
+    let queued = InvitationEmail::deserialize(payload).map_err(Error::internal)?;
+    let invitation = invitation::Entity::find_by_id((organization_id, queued.invitation_id))
+        .filter(Column::Rotation.eq(queued.rotation))
         .filter(Column::AcceptedAt.is_null())
         .filter(Column::RevokedAt.is_null())
         .filter(Column::ExpiresAt.gt(session.now()))
@@ -55,8 +54,9 @@ pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Re
         None => format!("You are invited to the organization {organization}."),
     };
     let text = format!(
-        "{opening} Users chose these names.\n\nTo accept, open this link and sign in as {email}:\n\n{link}\n\nIt works once, until \
-         {until} UTC. If you did not expect this e-mail, do nothing.\n",
+        "{opening} These names were chosen by users.\n\nTo accept, open this link and sign in as \
+         {email}:\n\n{link}\n\nThe link works once and expires on {until} UTC. If you did not expect \
+         this e-mail, ignore it.\n",
         email = invitation.email,
         link = link(session, &invitation)?,
         until = invitation.expires_at.format("%-d %B %Y, %H:%M"),

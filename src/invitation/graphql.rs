@@ -1,4 +1,4 @@
-//! Invitations as clients see them.
+//! Invitations in the GraphQL API: the type, its connection and its mutations.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -14,8 +14,6 @@ use crate::{
     user::{User, UserById},
 };
 
-/// An offer of a seat, bound to an e-mail address. It takes a seat of the plan until it is
-/// accepted, revoked or expired.
 #[derive(Debug)]
 pub struct Invitation(pub invitation::Model);
 
@@ -25,42 +23,42 @@ impl From<invitation::Model> for Invitation {
     }
 }
 
-/// An offer of a seat, bound to an e-mail address. It takes a seat of the plan until it is
-/// accepted, revoked or expired.
+/// An invitation to the organization, bound to an e-mail address. It counts towards the plan's
+/// `TEAM_MEMBERS` limit until it is accepted, revoked or expired.
 #[Object]
 impl Invitation {
-    /// The invitation's id.
+    /// The ID of the invitation.
     pub async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// The address of the invited person, in lower case.
+    /// The e-mail address of the invited user, in lower case.
     async fn email(&self) -> &str {
         &self.0.email
     }
 
-    /// What the person is to be.
+    /// The role that the user will have.
     async fn role(&self) -> Role {
         self.0.role.into()
     }
 
-    /// Who invited the person, or resent the invitation last. Null when they have left.
+    /// The user who sent the invitation last. Null if that user has left the organization.
     async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let id = self.0.invited_by?;
         ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
     }
 
-    /// Until when it can be accepted.
+    /// When the invitation expires.
     async fn expires_at(&self) -> DateTime<Utc> {
         self.0.expires_at
     }
 
-    /// It can no longer be accepted, unless it is resent.
+    /// Whether the invitation has expired. It can be resent.
     async fn expired(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(self.0.expires_at <= ctx.session()?.now())
     }
 
-    /// When the person was invited.
+    /// When the user was invited.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
@@ -69,13 +67,13 @@ impl Invitation {
 /// A page of invitations.
 pub type InvitationConnection = Connection<Invitation, InvitationTotal>;
 
-/// What the connection of invitations adds to a page.
+/// The additional fields of the connection.
 #[derive(Debug)]
 pub struct InvitationTotal;
 
 #[Object]
 impl InvitationTotal {
-    /// How many there are in all, on whatever page. Counted only when selected.
+    /// The number of open invitations on all pages. Counted only if selected.
     #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
@@ -83,96 +81,106 @@ impl InvitationTotal {
     }
 }
 
-/// Whom to invite, and to what.
+/// Input of `inviteMember`.
 #[derive(Debug, InputObject)]
 pub struct InviteMemberInput {
-    /// The person's e-mail address, in whatever case.
+    /// The e-mail address of the user. Upper and lower case are equivalent.
     pub email: String,
-    /// What the person is to be.
+    /// The role that the user will have.
     pub role: Role,
 }
 
-/// The invitation, and its link.
+/// Payload of `inviteMember`.
 #[derive(Debug, SimpleObject)]
 pub struct InviteMemberPayload {
-    /// The open invitation.
+    /// The new invitation.
     pub invitation: Invitation,
-    /// What the invited person must open, signed in with a verified address. Shown here and never
-    /// again. Null when the server mails it to them.
+    /// The link for the invited user, who must sign in with the invited e-mail address. It is
+    /// returned only here. Null if the server sends it by e-mail.
     pub link: Option<String>,
 }
 
-/// Which invitation.
+/// Input of `resendInvitation`.
 #[derive(Debug, InputObject)]
 pub struct ResendInvitationInput {
-    /// The invitation's id.
+    /// The ID of the invitation.
     pub id: ID,
 }
 
-/// The invitation with its new term, and its new link.
+/// Payload of `resendInvitation`.
 #[derive(Debug, SimpleObject)]
 pub struct ResendInvitationPayload {
-    /// The open invitation.
+    /// The renewed invitation.
     pub invitation: Invitation,
-    /// What the invited person must open; the link before is good no more. Shown here and never
-    /// again. Null when the server mails it to them.
+    /// The new link for the invited user. The former link no longer works. It is returned only
+    /// here. Null if the server sends it by e-mail.
     pub link: Option<String>,
 }
 
-/// Which invitation.
+/// Input of `revokeInvitation`.
 #[derive(Debug, InputObject)]
 pub struct RevokeInvitationInput {
-    /// The invitation's id.
+    /// The ID of the invitation.
     pub id: ID,
 }
 
-/// The invitation that was taken back.
+/// Payload of `revokeInvitation`.
 #[derive(Debug, SimpleObject)]
 pub struct RevokeInvitationPayload {
-    /// The invitation as it was.
+    /// The revoked invitation.
     pub invitation: Invitation,
 }
 
-/// Changes to invitations.
+/// The mutations of invitations.
 #[derive(Debug, Default)]
 pub struct InvitationMutation;
 
 #[Object]
 impl InvitationMutation {
-    /// Invites somebody to the current organization. Admins and up; to be an admin or an owner,
-    /// owners only. `CONFLICT` for a member or somebody who is invited already,
-    /// `PLAN_LIMIT_EXCEEDED` when no seat is free.
+    /// Invites a user to the current organization. Admins can invite viewers and members. Owners
+    /// can invite to any role.
+    ///
+    /// Errors: `CONFLICT` if the address belongs to a member or has an open invitation;
+    /// `PLAN_LIMIT_EXCEEDED` if the plan allows no more members; `RATE_LIMITED` after too many
+    /// attempts or invitation e-mails; `BAD_USER_INPUT` for an invalid address.
     #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
     async fn invite_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom to invite, and to what.")] input: InviteMemberInput,
+        #[graphql(desc = "The user to invite, and their role.")] input: InviteMemberInput,
     ) -> Result<InviteMemberPayload> {
         ctx.session()?.authorize(Permission::MemberInvite)?;
         let email = Email::parse(&input.email)
-            .ok_or_else(|| Error::bad_input("input.email", "is not an e-mail address"))?;
+            .ok_or_else(|| Error::bad_input("input.email", "is not a valid e-mail address"))?;
         let issued = ops::invite(ctx.session()?, email, input.role.into()).await?;
         Ok(InviteMemberPayload { invitation: Invitation(issued.invitation), link: issued.link })
     }
 
-    /// Gives an open invitation a new link and a new term, expired or not. Who may is as for
-    /// inviting. `PLAN_LIMIT_EXCEEDED` when it had expired and no seat is free.
+    /// Renews an open or expired invitation with a new link and expiry. The required role is the
+    /// same as for inviting.
+    ///
+    /// Errors: `NOT_FOUND` if there is no open invitation with this ID; `PLAN_LIMIT_EXCEEDED` if it
+    /// had expired and the plan allows no more members; `RATE_LIMITED` after too many attempts or
+    /// invitation e-mails.
     #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
     async fn resend_invitation(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which invitation.")] input: ResendInvitationInput,
+        #[graphql(desc = "The invitation.")] input: ResendInvitationInput,
     ) -> Result<ResendInvitationPayload> {
         let issued = ops::resend(ctx.session()?, parse_id(&input.id)).await?;
         Ok(ResendInvitationPayload { invitation: Invitation(issued.invitation), link: issued.link })
     }
 
-    /// Takes an open invitation back: its link is good no more. Who may is as for inviting.
+    /// Revokes an open invitation. Its link no longer works. The required role is the same as for
+    /// inviting.
+    ///
+    /// Errors: `NOT_FOUND` if there is no open invitation with this ID.
     #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
     async fn revoke_invitation(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which invitation.")] input: RevokeInvitationInput,
+        #[graphql(desc = "The invitation.")] input: RevokeInvitationInput,
     ) -> Result<RevokeInvitationPayload> {
         let invitation = ops::revoke(ctx.session()?, parse_id(&input.id)).await?;
         Ok(RevokeInvitationPayload { invitation: Invitation(invitation) })

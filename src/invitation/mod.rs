@@ -1,4 +1,5 @@
-//! Invitations: an offer of a seat, bound to a verified e-mail address, good once and for a while.
+//! Invitations: offers of membership, each bound to a verified e-mail address. An invitation can be
+//! accepted once, before it expires.
 
 mod display_name;
 mod email;

@@ -1,4 +1,5 @@
-//! The rules of invitations. What takes or frees a seat happens under the organization's lock.
+//! The rules of invitations. Every change to the number of members and invitations holds the
+//! organization's lock.
 
 use chrono::TimeDelta;
 use entity::{InvitationId, OrgRole, invitation, organization_member};
@@ -30,15 +31,15 @@ impl Keyed for invitation::Model {
     }
 }
 
-/// An invitation with the link that its person is to get.
+/// An invitation with the link for the invited user.
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) invitation: invitation::Model,
-    /// `None` when it is mailed.
+    /// `None` if the link is sent by e-mail.
     pub(super) link: Option<String>,
 }
 
-/// Those of the organization that were neither accepted nor taken back, expired ones included.
+/// Selects the invitations that were neither accepted nor revoked, including expired ones.
 fn open(tenant: Tenant) -> Select<invitation::Entity> {
     invitation::Entity::find()
         .filter(invitation::Column::OrganizationId.eq(tenant.organization_id))
@@ -46,11 +47,11 @@ fn open(tenant: Tenant) -> Select<invitation::Entity> {
         .filter(invitation::Column::RevokedAt.is_null())
 }
 
-/// A page of the open invitations, newest first.
+/// Lists a page of the open invitations, newest first.
 ///
 /// # Errors
 ///
-/// Without an organization, or without the permission.
+/// Fails without an organization or without the permission.
 pub async fn list(session: &Session, page: &Page) -> Result<Slice<invitation::Model>> {
     let tenant = session.authorize(Permission::MemberInvite)?;
     let rows = page
@@ -70,23 +71,23 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
     let tenant = authorize_for(session, role)?;
     let email = email.into_string();
     if member::has_email(session, &email).await? {
-        return Err(Error::Conflict(format!("{email} is a member already")));
+        return Err(Error::Conflict(format!("`{email}` is already a member.")));
     }
     let known = open(tenant).filter(invitation::Column::Email.eq(&email)).one(session).await?;
     let expired = match known {
         Some(known) if known.expires_at > session.now() => {
             return Err(Error::Conflict(format!(
-                "{email} is invited already: resend the invitation"
+                "`{email}` already has an open invitation. Use `resendInvitation` to renew it."
             )));
         }
         known => known,
     };
     if let Some(expired) = &expired {
-        // Renewing it changes it, whatever it was for.
+        // Renewing an invitation takes the permission for its former role too.
         authorize_for(session, expired.role)?;
     }
-    plan::require(session, &lock, Feature::TeamMembers, seats(session, tenant).await?).await?;
-    // An expired one is renewed: there is one open invitation for an address at the most.
+    plan::require(session, &lock, Feature::TeamMembers, team_size(session, tenant).await?).await?;
+    // An address has at most one open invitation, so an expired one is renewed.
     let invitation = match expired {
         Some(expired) => renew(session, expired, Some(role)).await?,
         None => insert(session, tenant, email, role).await?,
@@ -100,8 +101,9 @@ pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Resul
     let lock = plan::lock(session).await?;
     let (tenant, found) = find_locked(session, id).await?;
     if found.expires_at <= session.now() {
-        // It had given up its seat.
-        plan::require(session, &lock, Feature::TeamMembers, seats(session, tenant).await?).await?;
+        // An expired invitation no longer counted.
+        plan::require(session, &lock, Feature::TeamMembers, team_size(session, tenant).await?)
+            .await?;
     }
     let invitation = renew(session, found, None).await?;
     record(session, Action::InvitationResent, &invitation).await?;
@@ -122,15 +124,16 @@ pub(super) async fn revoke(
     Ok(invitation)
 }
 
-/// Makes the caller a member, and goes on inside the organization. One answer for every token that
-/// does not hold: unknown, expired, used, taken back, or meant for another address.
+/// Makes the caller a member, and continues in that organization. Every invalid token gets the same
+/// error: unknown, expired, used, revoked, or meant for another address.
 ///
 /// # Errors
 ///
-/// When the token does not hold, the caller is a member already, or no seat is free.
+/// Fails when the token is invalid, the caller is already a member, or the plan allows no more
+/// members.
 pub async fn accept(session: &Session, token: &str) -> Result<organization_member::Model> {
     let hash = Token::shown(token).hash();
-    // The role that counts is read again below; until then the session only reads there.
+    // The session only reads until `assume_role` sets the invited role below.
     let id = session.enter_invited(&hash).await?.ok_or(NOT_FOUND)?;
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
     let tenant = session.authorize(Permission::OrganizationRead)?;
@@ -144,15 +147,15 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     if !member::is_address_of_viewer(session, &invitation.email).await? {
         return Err(NOT_FOUND);
     }
-    // Who was removed or demoted since must not come back, or bring others, by an invitation of
-    // before.
+    // An inviter who was removed or demoted since must not return, or add others, through an
+    // earlier invitation.
     let Some(inviter) = invitation.invited_by else {
         return Err(NOT_FOUND);
     };
     if !member::may_invite(session, inviter, invitation.role).await? {
         return Err(NOT_FOUND);
     }
-    // Counted again: the plan may have shrunk since the invitation took its seat.
+    // Counted again, because the plan may have changed since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
     plan::require(session, &lock, Feature::TeamMembers, members).await?;
@@ -164,14 +167,14 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     Ok(member)
 }
 
-/// Inviting to a high role takes more than inviting.
+/// Checks the permission for the role: admins and owners take more than `MemberInvite`.
 fn authorize_for(session: &Session, role: OrgRole) -> Result<Tenant> {
     session.authorize(Permission::MemberInvite)?;
     session.authorize(Permission::to_act_on(role, Permission::MemberInvite))
 }
 
-/// Seats in use: members, and invitations that can still be accepted.
-async fn seats(session: &Session, tenant: Tenant) -> Result<u64> {
+/// The number that the plan limits: members, and invitations that can still be accepted.
+async fn team_size(session: &Session, tenant: Tenant) -> Result<u64> {
     let pending = open(tenant).filter(invitation::Column::ExpiresAt.gt(session.now()));
     Ok(member::count(session).await? + pending.count(session).await?)
 }
@@ -198,7 +201,7 @@ async fn insert(
     Ok(invitation::Entity::insert(row).exec_with_returning(session).await?)
 }
 
-/// A new token and a new term; the token before is good no more.
+/// Gives the invitation a new token and expiry. The former token no longer works.
 async fn renew(
     session: &Session,
     before: invitation::Model,
@@ -232,8 +235,8 @@ async fn find_locked(
     Ok((tenant, found))
 }
 
-/// Refuses more invitation e-mails in 24 hours than the limit. The outbox is the count, so it holds
-/// across servers and restarts; the caller has the organization's lock.
+/// Enforces the limit on invitation e-mails in 24 hours. The outbox is the count, so the limit
+/// holds across servers and restarts. The caller holds the organization's lock.
 async fn require_mail(session: &Session) -> Result<()> {
     let (day, most) = (TimeDelta::days(1), session.business().max_invitation_mails);
     let since = session.now() - day;
@@ -247,7 +250,7 @@ async fn require_mail(session: &Session) -> Result<()> {
     })
 }
 
-/// Sees to it that the link reaches its person: by mail after the commit, or through the inviter.
+/// Delivers the link: by e-mail after the commit, or through the inviter.
 async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
     if session.business().mails_invitations {
         require_mail(session).await?;
@@ -258,19 +261,19 @@ async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issue
     Ok(Issued { link: Some(link(session, &invitation)?), invitation })
 }
 
-/// Where the invited person accepts; made anew each time, because the database knows only the
-/// token's hash.
+/// Builds the link for the invited user. It is recomputed each time, because the database holds
+/// only the token's hash.
 ///
 /// # Errors
 ///
-/// When the token was made with a key that is not configured any more.
+/// Fails when the token was created with a secret that is no longer configured.
 pub(super) fn link(scope: &impl UnitOfWork, invitation: &invitation::Model) -> Result<String> {
     let settings = scope.business();
     let invitation::Model { id, rotation, token_hash, .. } = invitation;
     let token =
         Token::known_as(token_hash, &settings.secret_keys, *id, *rotation).ok_or_else(|| {
             Error::internal(
-                "the link of the invitation was made with a secret that SECRET_KEY does not have",
+                "the link of the invitation was created with a secret that SECRET_KEY no longer contains",
             )
         })?;
     Ok(token.link(&settings.public_url))
@@ -278,7 +281,7 @@ pub(super) fn link(scope: &impl UnitOfWork, invitation: &invitation::Model) -> R
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {
     let metadata = json!({ "email": invitation.email, "role": member::role_name(invitation.role) });
-    // Whatever happens to an invitation happens to a seat.
+    // Every change to an invitation changes the number of used memberships.
     session.note(Change::Entitlements);
     audit::record(session, action, Some(invitation.id.0), metadata).await
 }

@@ -1,5 +1,4 @@
-//! The token of an invitation: recomputed when it is sent, so that the database holds only its
-//! hash.
+//! Invitation tokens. A token is recomputed when it is sent, so the database holds only its hash.
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -7,18 +6,18 @@ use entity::InvitationId;
 
 use crate::tenancy::SecretKeys;
 
-/// What opens an invitation: HMAC-SHA256 of its id and rotation.
+/// The secret in an invitation's link: HMAC-SHA256 of the invitation's id and rotation.
 pub(super) struct Token(String);
 
 impl Token {
-    /// The token that an invitation gets after so many rotations, made with the newest key; the
-    /// ones before are good no more.
+    /// Creates the token for this rotation with the newest secret. Tokens of earlier rotations no
+    /// longer work.
     pub(super) fn of(keys: &SecretKeys, id: InvitationId, rotation: i32) -> Self {
         Self::with(keys.newest(), id, rotation)
     }
 
-    /// The token that an invitation has: the one of which the database keeps this hash, whichever
-    /// key has made it. `None` when none of the keys has.
+    /// Recomputes the token whose hash the database holds, with the secret that created it. Returns
+    /// `None` if no configured secret did.
     pub(super) fn known_as(
         hash: &[u8],
         keys: &SecretKeys,
@@ -34,17 +33,17 @@ impl Token {
         Self(BASE64_URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// What somebody shows for a token.
+    /// Wraps a token that a client presents.
     pub(super) fn shown(text: &str) -> Self {
         Self(text.trim().to_owned())
     }
 
-    /// What the database knows of it: SHA-256.
+    /// The SHA-256 hash that the database holds.
     pub(super) fn hash(&self) -> Vec<u8> {
         digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref().to_vec()
     }
 
-    /// Where the invited person opens it.
+    /// Builds the URL of the page where the invited user accepts.
     pub(super) fn link(&self, public_url: &str) -> String {
         format!("{public_url}/accept-invitation?token={}", self.0)
     }
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_the_key_s_the_invitation_s_and_the_rotation_s() {
+    fn a_token_depends_on_secret_invitation_and_rotation() {
         let (id, other) = (InvitationId::new(), InvitationId::new());
         let keys = |keys: &[&[u8]]| SecretKeys(keys.iter().map(|key| key.to_vec()).collect());
         let hash = |key: &[u8], id, rotation| Token::of(&keys(&[key]), id, rotation).hash();
