@@ -1,4 +1,4 @@
-//! Members as clients see them.
+//! Members in the GraphQL API: the type, its connection, mutations and subscription.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject, Subscription};
 use chrono::{DateTime, Utc};
@@ -21,36 +21,37 @@ impl From<organization_member::Model> for Member {
     }
 }
 
-/// A person's seat in the current organization.
+/// A user's membership in the current organization.
 #[Object]
 impl Member {
-    /// The seat's id, which is not the person's.
+    /// The ID of the membership. It differs from the ID of the user.
     pub async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// The person. Null only in the answer to their removal.
+    /// The user. Null only in the payload of a mutation that ended the membership.
     async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.load(UserById(self.0.user_id)).await.map(|row| row.map(User)).transpose()
     }
 
-    /// What the person is in the organization.
+    /// The user's role in the organization.
     async fn role(&self) -> Role {
         self.0.role.into()
     }
 
-    /// Who invited the person. Null for the founder, and when the inviter has left.
+    /// The user who invited this member. Null for the creator of the organization, and if the
+    /// inviter has left.
     async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let id = self.0.invited_by?;
         ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
     }
 
-    /// When the person joined.
+    /// When the user joined.
     async fn joined_at(&self) -> DateTime<Utc> {
         self.0.joined_at
     }
 
-    /// When the seat last changed.
+    /// When the membership last changed.
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
@@ -59,13 +60,13 @@ impl Member {
 /// A page of members.
 pub type MemberConnection = Connection<Member, MemberTotal>;
 
-/// What the connection of members adds to a page.
+/// The additional fields of the connection.
 #[derive(Debug)]
 pub struct MemberTotal;
 
 #[Object]
 impl MemberTotal {
-    /// How many there are in all, on whatever page. Counted only when selected.
+    /// The number of members on all pages. Counted only if selected.
     #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
@@ -73,104 +74,113 @@ impl MemberTotal {
     }
 }
 
-/// A member, and what they are to be.
+/// Input of `updateMemberRole`.
 #[derive(Debug, InputObject)]
 pub struct UpdateMemberRoleInput {
-    /// The seat's id: `Member.id`.
+    /// The ID of the membership: `Member.id`.
     pub id: ID,
     /// The new role.
     pub role: Role,
 }
 
-/// The member as they are now.
+/// Payload of `updateMemberRole`.
 #[derive(Debug, SimpleObject)]
 pub struct UpdateMemberRolePayload {
-    /// The changed member.
+    /// The updated member.
     pub member: Member,
 }
 
-/// A member to remove.
+/// Input of `removeMember`.
 #[derive(Debug, InputObject)]
 pub struct RemoveMemberInput {
-    /// The seat's id: `Member.id`.
+    /// The ID of the membership: `Member.id`.
     pub id: ID,
 }
 
-/// The seat that is gone.
+/// Payload of `removeMember`.
 #[derive(Debug, SimpleObject)]
 pub struct RemoveMemberPayload {
-    /// The seat as it was.
+    /// The membership before its removal.
     pub member: Member,
 }
 
-/// The organization to leave, named so that nobody leaves another one by mistake.
+/// Input of `leaveOrganization`.
 #[derive(Debug, InputObject)]
 pub struct LeaveOrganizationInput {
-    /// The current organization's id.
+    /// The ID of the current organization. It prevents leaving the wrong organization.
     pub organization_id: ID,
 }
 
-/// The seat that was given up.
+/// Payload of `leaveOrganization`.
 #[derive(Debug, SimpleObject)]
 pub struct LeaveOrganizationPayload {
-    /// The seat as it was.
+    /// The membership before it ended.
     pub member: Member,
 }
 
-/// Who is to be the owner.
+/// Input of `transferOwnership`.
 #[derive(Debug, InputObject)]
 pub struct TransferOwnershipInput {
-    /// The seat's id: `Member.id`.
+    /// The ID of the new owner's membership: `Member.id`.
     pub member_id: ID,
 }
 
-/// The owner as they are now.
+/// Payload of `transferOwnership`.
 #[derive(Debug, SimpleObject)]
 pub struct TransferOwnershipPayload {
-    /// The new owner's seat.
+    /// The new owner's membership.
     pub member: Member,
 }
 
-/// Changes to members.
+/// The mutations of members.
 #[derive(Debug, Default)]
 pub struct MemberMutation;
 
 #[Object]
 impl MemberMutation {
-    /// Changes what a member is. Admins and up; where an admin or an owner is made or unmade,
-    /// owners only. `CONFLICT` for the last owner, `NOT_FOUND` when the current organization has no
-    /// such seat.
+    /// Changes a member's role. Admins can set and change the roles viewer and member. Owners can
+    /// set and change any role.
+    ///
+    /// Errors: `CONFLICT` if the organization would have no owner; `NOT_FOUND` if the current
+    /// organization has no such membership.
     #[graphql(directive = requires_permission::apply(Permission::MemberUpdateRole))]
     async fn update_member_role(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which member, and what they are to be.")] input: UpdateMemberRoleInput,
+        #[graphql(desc = "The member, and the new role.")] input: UpdateMemberRoleInput,
     ) -> Result<UpdateMemberRolePayload> {
         let member =
             ops::update_role(ctx.session()?, parse_id(&input.id), input.role.into()).await?;
         Ok(UpdateMemberRolePayload { member: Member(member) })
     }
 
-    /// Removes a member, who is out with their next request. Admins and up; admins and owners are
-    /// removed by owners. `BAD_USER_INPUT` for one's own seat (see `leaveOrganization`), `CONFLICT`
-    /// for the last owner, `NOT_FOUND` when the current organization has no such seat.
+    /// Removes a member. Access ends with their next request. Admins can remove viewers and
+    /// members. Owners can remove any member.
+    ///
+    /// Errors: `BAD_USER_INPUT` for your own membership (see `leaveOrganization`); `CONFLICT` if
+    /// the organization would have no owner; `NOT_FOUND` if the current organization has no such
+    /// membership.
     #[graphql(directive = requires_permission::apply(Permission::MemberRemove))]
     async fn remove_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which member.")] input: RemoveMemberInput,
+        #[graphql(desc = "The member.")] input: RemoveMemberInput,
     ) -> Result<RemoveMemberPayload> {
         let member = ops::remove(ctx.session()?, parse_id(&input.id)).await?;
         Ok(RemoveMemberPayload { member: Member(member) })
     }
 
-    /// Gives up one's own seat. Every member; `CONFLICT` for the last owner. Fields after it in the
-    /// same request are in no organization.
+    /// Ends the caller's own membership. All roles. Later fields in the same request run outside
+    /// any organization.
+    ///
+    /// Errors: `CONFLICT` if the organization would have no owner; `NOT_FOUND` if `organizationId`
+    /// is not the current organization.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationLeave))]
     async fn leave_organization(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which organization: the current one.")] input: LeaveOrganizationInput,
+        #[graphql(desc = "The current organization, as a confirmation.")]
+        input: LeaveOrganizationInput,
     ) -> Result<LeaveOrganizationPayload> {
         let session = ctx.session()?;
         let tenant = session.authorize(Permission::OrganizationLeave)?;
@@ -180,36 +190,38 @@ impl MemberMutation {
         Ok(LeaveOrganizationPayload { member: Member(ops::leave(session).await?) })
     }
 
-    /// Makes another member the owner and the caller an admin. Owners; `BAD_USER_INPUT` for one's
-    /// own seat, `NOT_FOUND` when the current organization has no such seat.
+    /// Makes another member an owner and the caller an admin. Owners only.
+    ///
+    /// Errors: `BAD_USER_INPUT` for your own membership; `NOT_FOUND` if the current organization
+    /// has no such membership.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationTransfer))]
     async fn transfer_ownership(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Who is to be the owner.")] input: TransferOwnershipInput,
+        #[graphql(desc = "The new owner.")] input: TransferOwnershipInput,
     ) -> Result<TransferOwnershipPayload> {
         let member = ops::transfer(ctx.session()?, parse_id(&input.member_id)).await?;
         Ok(TransferOwnershipPayload { member: Member(member) })
     }
 }
 
-/// A member who joined, changed or went.
+/// A member who joined, changed or left.
 #[derive(Debug, SimpleObject)]
 pub struct MemberChange {
-    /// The seat's id: `Member.id`.
+    /// The ID of the membership: `Member.id`.
     pub id: ID,
-    /// The member as they are now. Null when they are one no more.
+    /// The current membership. Null if it ended.
     pub member: Option<Member>,
 }
 
-/// Changes of members, as they happen.
+/// The subscription to members.
 #[derive(Debug, Default)]
 pub struct MemberSubscription;
 
 #[Subscription]
 impl MemberSubscription {
-    /// Somebody joined the current organization, has another role in it, or is in it no more.
-    /// Several changes at once may be told as one.
+    /// Sends an event when a member joins the current organization, changes role, or leaves.
+    /// Several changes in quick succession may arrive as one event.
     async fn member_changed(&self, ctx: &Context<'_>) -> Result<One<MemberChange>> {
         let id = *ctx.event::<MemberId>()?;
         let member = ctx.load(MemberById(id)).await?.map(Member);

@@ -1,4 +1,4 @@
-//! Batched look-ups of members.
+//! Batched look-ups of members in the current organization.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::{
     tenancy::Fetch as _,
 };
 
-/// The member of the current organization with this id.
+/// Looks up a member of the current organization by membership id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberById(pub MemberId);
 

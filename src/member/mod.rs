@@ -1,4 +1,5 @@
-//! Members: who has a seat in the current organization, and in which role.
+//! Members: the users in the current organization, each with a role. An organization always has an
+//! owner.
 
 mod graphql;
 mod loader;

@@ -1,5 +1,5 @@
-//! The rules of membership. What changes a seat happens under the organization's lock, because an
-//! organization always keeps an owner, whoever does what at once.
+//! The rules of membership. Every change holds the organization's lock, so that concurrent changes
+//! cannot leave it without an owner.
 
 use entity::{MemberId, OrgRole, UserId, organization_member, user};
 use sea_orm::{
@@ -30,11 +30,11 @@ fn all(tenant: Tenant) -> Select<organization_member::Entity> {
         .filter(organization_member::Column::OrganizationId.eq(tenant.organization_id))
 }
 
-/// A page of the members, newest first.
+/// Lists a page of the members, newest first.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn list(session: &Session, page: &Page) -> Result<Slice<organization_member::Model>> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let rows = page
@@ -48,38 +48,38 @@ pub async fn list(session: &Session, page: &Page) -> Result<Slice<organization_m
     Ok(page.slice(rows))
 }
 
-/// How many members there are.
+/// Counts the members.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn count(session: &Session) -> Result<u64> {
     Ok(all(session.authorize(Permission::OrganizationRead)?).count(session).await?)
 }
 
-/// Whether a member has this verified address.
+/// Returns whether a member has this verified e-mail address.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn has_email(session: &Session, email: &str) -> Result<bool> {
-    let person = organization_member::Entity::belongs_to(user::Entity)
+    let to_user = organization_member::Entity::belongs_to(user::Entity)
         .from(organization_member::Column::UserId)
         .to(user::Column::Id);
     let found = all(session.authorize(Permission::OrganizationRead)?)
-        .join(JoinType::InnerJoin, person.into())
+        .join(JoinType::InnerJoin, to_user.into())
         .filter(user::Column::Email.eq(email))
         .count(session)
         .await?;
     Ok(found > 0)
 }
 
-/// Whether the address is one of the caller's: of their user, or verified in the token of this
-/// request.
+/// Returns whether the caller has this e-mail address: it is their user's, or verified in this
+/// request's token.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn is_address_of_viewer(session: &Session, email: &str) -> Result<bool> {
     let viewer = session.viewer();
     if viewer.verified_email.as_deref() == Some(email) {
@@ -89,37 +89,38 @@ pub async fn is_address_of_viewer(session: &Session, email: &str) -> Result<bool
     Ok(user.is_some_and(|user| user.email.as_deref() == Some(email)))
 }
 
-/// Whether the person is a member who may still invite somebody to this role.
+/// Returns whether the user is a member who may still invite to this role.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn may_invite(session: &Session, inviter: UserId, role: OrgRole) -> Result<bool> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
-    let seat =
+    let membership =
         all(tenant).filter(organization_member::Column::UserId.eq(inviter)).one(session).await?;
     let permission = Permission::to_act_on(role, Permission::MemberInvite);
-    Ok(seat.is_some_and(|seat| {
-        Permission::MemberInvite.granted_to(seat.role) && permission.granted_to(seat.role)
+    Ok(membership.is_some_and(|membership| {
+        Permission::MemberInvite.granted_to(membership.role)
+            && permission.granted_to(membership.role)
     }))
 }
 
-/// Gives the caller the first seat of an organization that they are just creating.
+/// Makes the caller the owner of the organization they are creating.
 ///
 /// # Errors
 ///
-/// When the session has not entered that organization as its owner.
+/// Fails unless the session has entered that organization as its owner.
 pub async fn add_owner(session: &Session) -> Result<()> {
     session.authorize(Permission::OrganizationDelete)?;
     join(session, OrgRole::Owner, None).await?;
     Ok(())
 }
 
-/// Gives the caller a seat in the organization that the session is in.
+/// Makes the caller a member of the session's organization.
 ///
 /// # Errors
 ///
-/// When they have one already.
+/// [`Error::Conflict`] if the caller is already a member.
 pub async fn join(
     session: &Session,
     role: OrgRole,
@@ -141,14 +142,15 @@ pub async fn join(
         .on_conflict(once)
         .exec_without_returning(session)
         .await?;
-    let seat = all(tenant).filter(Column::UserId.eq(session.viewer().user_id)).one(session).await?;
-    match (inserted, seat) {
-        (1, Some(seat)) => {
-            session.note(Change::Member(seat.id));
+    let membership =
+        all(tenant).filter(Column::UserId.eq(session.viewer().user_id)).one(session).await?;
+    match (inserted, membership) {
+        (1, Some(membership)) => {
+            session.note(Change::Member(membership.id));
             session.note(Change::Entitlements);
-            Ok(seat)
+            Ok(membership)
         }
-        _ => Err(Error::Conflict("you are a member of this organization already".to_owned())),
+        _ => Err(Error::Conflict("You are already a member of this organization.".to_owned())),
     }
 }
 
@@ -162,7 +164,7 @@ pub(super) async fn update_role(
     if before.role == role {
         return Ok(before);
     }
-    keep_an_owner(session, &before).await?;
+    require_other_owner(session, &before).await?;
     let after = set_role(session, before.clone(), role).await?;
     let metadata = json!({
         "user_id": after.user_id,
@@ -180,47 +182,58 @@ pub(super) async fn remove(
 ) -> Result<organization_member::Model> {
     let member = find_locked(session, Permission::MemberRemove, id).await?;
     if member.user_id == session.viewer().user_id {
-        return Err(Error::bad_input("input.id", "is your own seat: use leaveOrganization"));
+        return Err(Error::bad_input(
+            "input.id",
+            "is your own membership. Use `leaveOrganization` instead.",
+        ));
     }
-    end(session, member, Action::MemberRemoved).await
+    end_membership(session, member, Action::MemberRemoved).await
 }
 
 pub(super) async fn leave(session: &Session) -> Result<organization_member::Model> {
     session.authorize(Permission::OrganizationLeave)?;
     plan::lock(session).await?;
-    let own = own_seat(session).await?;
-    let seat = end(session, own, Action::MemberLeft).await?;
+    let own = own_membership(session).await?;
+    let membership = end_membership(session, own, Action::MemberLeft).await?;
     session.leave();
-    Ok(seat)
+    Ok(membership)
 }
 
-/// Makes another member the owner, and the caller an admin. Answers with the new owner's seat.
+/// Makes another member an owner, and the caller an admin. Returns the new owner's membership.
 pub(super) async fn transfer(
     session: &Session,
     id: Option<MemberId>,
 ) -> Result<organization_member::Model> {
-    let heir = find_locked(session, Permission::OrganizationTransfer, id).await?;
-    let own = own_seat(session).await?;
-    if heir.id == own.id {
-        return Err(Error::bad_input("input.memberId", "is your own seat"));
+    let successor = find_locked(session, Permission::OrganizationTransfer, id).await?;
+    let own = own_membership(session).await?;
+    if successor.id == own.id {
+        return Err(Error::bad_input(
+            "input.memberId",
+            "is your own membership. Choose another member.",
+        ));
     }
-    let old_role = role_name(heir.role);
-    let heir = set_role(session, heir, OrgRole::Owner).await?;
+    let old_role = role_name(successor.role);
+    let successor = set_role(session, successor, OrgRole::Owner).await?;
     set_role(session, own, OrgRole::Admin).await?;
-    let name = name_of(session, heir.user_id).await?;
-    let metadata = json!({ "user_id": heir.user_id, "name": name, "old_role": old_role });
-    audit::record(session, Action::OrganizationTransferred, Some(heir.organization_id.0), metadata)
-        .await?;
-    Ok(heir)
+    let name = name_of(session, successor.user_id).await?;
+    let metadata = json!({ "user_id": successor.user_id, "name": name, "old_role": old_role });
+    audit::record(
+        session,
+        Action::OrganizationTransferred,
+        Some(successor.organization_id.0),
+        metadata,
+    )
+    .await?;
+    Ok(successor)
 }
 
-/// A role as PostgreSQL and the audit log write it.
+/// The name of a role in PostgreSQL and in the audit log.
 #[must_use]
 pub fn role_name(role: OrgRole) -> String {
     role.to_value()
 }
 
-/// The seat, under the organization's lock, provided that the caller may act on its role.
+/// Finds a membership under the organization's lock. The caller must be allowed to act on its role.
 async fn find_locked(
     session: &Session,
     permission: Permission,
@@ -238,7 +251,7 @@ async fn find_locked(
     Ok(member)
 }
 
-async fn own_seat(session: &Session) -> Result<organization_member::Model> {
+async fn own_membership(session: &Session) -> Result<organization_member::Model> {
     all(session.authorize(Permission::OrganizationRead)?)
         .filter(organization_member::Column::UserId.eq(session.viewer().user_id))
         .one(session)
@@ -246,18 +259,18 @@ async fn own_seat(session: &Session) -> Result<organization_member::Model> {
         .ok_or(NOT_FOUND)
 }
 
-async fn end(
+async fn end_membership(
     session: &Session,
     member: organization_member::Model,
     action: Action,
 ) -> Result<organization_member::Model> {
-    keep_an_owner(session, &member).await?;
+    require_other_owner(session, &member).await?;
     let metadata = json!({
         "user_id": member.user_id,
         "name": name_of(session, member.user_id).await?,
         "role": role_name(member.role),
     });
-    // Recorded first: afterwards the caller who leaves would be nobody.
+    // Recorded first, because a caller who leaves has no organization afterwards.
     audit::record(session, action, Some(member.id.0), metadata).await?;
     organization_member::Entity::delete_by_id((member.organization_id, member.id))
         .exec(session)
@@ -268,8 +281,9 @@ async fn end(
     Ok(member)
 }
 
-/// Refuses to let the last owner go; exact, because the organization's lock is held.
-async fn keep_an_owner(session: &Session, member: &organization_member::Model) -> Result<()> {
+/// Refuses to remove or demote the last owner. The count is exact, because the organization's lock
+/// is held.
+async fn require_other_owner(session: &Session, member: &organization_member::Model) -> Result<()> {
     if member.role != OrgRole::Owner {
         return Ok(());
     }
@@ -279,7 +293,7 @@ async fn keep_an_owner(session: &Session, member: &organization_member::Model) -
         return Ok(());
     }
     Err(Error::Conflict(
-        "an organization always has an owner: transfer the ownership first".to_owned(),
+        "The organization would have no owner. Transfer the ownership first.".to_owned(),
     ))
 }
 
@@ -295,13 +309,13 @@ async fn set_role(
     session.note(Change::Member(member.id));
     session.note(Change::Access(Some(member.user_id)));
     if own {
-        // What follows in the same request is up to the new role.
+        // Later fields of the same request are subject to the new role.
         session.refresh_role().await?;
     }
     Ok(member)
 }
 
-/// What the audit log calls a person.
+/// The name of a user in the audit log.
 async fn name_of(session: &Session, id: UserId) -> Result<Option<String>> {
     let user = user::Entity::find_by_id(id).one(session).await?;
     Ok(user.and_then(|user| user.name.or(user.email)))
