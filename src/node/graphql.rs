@@ -1,4 +1,4 @@
-//! Objects of any type as clients see them.
+//! Global object identification in the GraphQL API: `node`, `nodes` and the interface `Node`.
 
 use async_graphql::{Context, ID, Interface, Object};
 
@@ -13,22 +13,22 @@ use crate::{
     user::User,
 };
 
-/// The most ids that `nodes` takes.
+/// The maximum number of ids in `nodes`.
 const MAX_NODES: usize = 100;
 
-/// An object with an id by which it can be fetched again.
+/// An object that can be fetched by its ID.
 #[derive(Debug, Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "The object's id: a UUID."))]
+#[graphql(field(name = "id", ty = "ID", desc = "The ID of the object, a UUID."))]
 pub enum Node {
     /// The current organization.
     Organization(Organization),
-    /// A seat in it.
+    /// A membership in the current organization.
     Member(Member),
-    /// An open invitation to it, for those who may see invitations.
+    /// An open invitation to the current organization. Admins and owners only.
     Invitation(Invitation),
-    /// A project of it.
+    /// A project of the current organization.
     Project(Project),
-    /// A person who is in it, or oneself.
+    /// The caller, or a member of the current organization.
     User(User),
 }
 
@@ -44,30 +44,30 @@ impl From<Found> for Node {
     }
 }
 
-/// Look-ups by id.
+/// The queries by ID.
 #[derive(Debug, Default)]
 pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// The object with this id in the current organization. Null when there is none, and without an
+    /// The object with this ID in the current organization. Null if there is none, and without an
     /// organization.
     async fn node(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The object's id.")] id: ID,
+        #[graphql(desc = "The ID of the object.")] id: ID,
     ) -> Option<Result<Node>> {
         let key = NodeById(parse_id(&id)?);
         ctx.load(key).await.map(|found| found.map(Node::from)).transpose()
     }
 
-    /// The objects with these ids in the current organization, at most 100, each in the place of
-    /// its id; null where there is none.
+    /// The objects with these IDs in the current organization, in the order of the IDs. An entry is
+    /// null if there is no such object. Errors: `BAD_USER_INPUT` for more than 100 IDs.
     #[graphql(complexity = "1 + ids.len() * child_complexity")]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The objects' ids: at most 100.")] ids: Vec<ID>,
+        #[graphql(desc = "The IDs of the objects. At most 100.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
         if ids.len() > MAX_NODES {
             return Err(Error::bad_input("ids", format!("must have at most {MAX_NODES} entries")));

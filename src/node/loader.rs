@@ -1,4 +1,4 @@
-//! Batched look-ups of objects of any type.
+//! Batched look-ups of objects of any type in the current organization.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
     graphql::Reader,
 };
 
-/// The object of the current organization with this id.
+/// Looks up an object of the current organization by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NodeById(pub Uuid);
 

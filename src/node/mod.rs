@@ -1,6 +1,6 @@
-//! Global object identification (Relay): any object of the current organization by its id alone.
+//! Global object identification (Relay): fetches any object of the current organization by its id.
 //!
-//! To make a type refetchable, add it to the interface here and a line to the statement in
+//! To make a type refetchable, add it to the interface in `graphql.rs` and to the statement in
 //! `ops.rs`.
 
 mod graphql;

@@ -1,5 +1,5 @@
-//! One statement for ids of any type, so that an unknown id, another tenant's and a non-existent
-//! one take the same path.
+//! Finds objects of any type in one statement, so that an unknown id and another tenant's id take
+//! the same path.
 
 use entity::{invitation, organization, organization_member, project, user};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value, sea_query::ArrayType};
@@ -12,7 +12,7 @@ use crate::{
     tenancy::Session,
 };
 
-/// A row of one of the types that have an id.
+/// A row of a type with an id.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
     Organization(organization::Model),
@@ -34,7 +34,7 @@ const SQL: &str = "
     UNION ALL
     SELECT 'user', id, to_jsonb(t) FROM users t WHERE $2 IS NOT NULL AND id = ANY ($1)";
 
-/// The objects with these ids that the caller may see in the current organization.
+/// Finds the objects with these ids that the caller may see in the current organization.
 pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Found)>> {
     let tenant = session.authorize(Permission::OrganizationRead).ok();
     let organization = tenant.map(|tenant| tenant.organization_id);
@@ -60,7 +60,7 @@ fn found(row: &QueryResult) -> Result<(Uuid, Found)> {
         "invitation" => Found::Invitation(model(row)?),
         "project" => Found::Project(model(row)?),
         "user" => Found::User(model(row)?),
-        other => return Err(Error::internal(format!("no type of object is called {other}"))),
+        other => return Err(Error::internal(format!("the object type {other} is unknown"))),
     };
     Ok((row.try_get("", "id")?, found))
 }
