@@ -1,4 +1,5 @@
-//! Organizations as clients see them.
+//! Organizations in the GraphQL API: the type that holds everything of a tenant, and the mutations
+//! that create, change and join one.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject, connection::EmptyFields};
 use chrono::{DateTime, Utc};
@@ -31,54 +32,56 @@ impl From<organization::Model> for Organization {
     }
 }
 
-/// A tenant: the organization that a request is in. Nothing of another one can be reached from it.
+/// An organization: the tenant that a request acts in. Its fields never return data of another
+/// organization.
 #[Object]
 impl Organization {
-    /// The organization's id.
+    /// The ID of the organization.
     pub async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// What to call it: 1 to 100 characters.
+    /// The display name. 1 to 100 characters.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Its place in addresses: `/org/{slug}/graphql`.
+    /// The slug, which identifies the organization in URLs: `/org/{slug}/graphql`.
     async fn slug(&self) -> &str {
         &self.0.slug
     }
 
-    /// When it was founded.
+    /// When the organization was created.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
-    /// When its name or slug last changed.
+    /// When the name or the slug last changed.
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
 
-    /// The plan in effect: the default one when the subscription or the trial has ended.
+    /// The plan in effect. This is the default plan if the subscription or the trial has ended.
     #[graphql(complexity = "STATEMENT + child_complexity")]
     async fn plan(&self, ctx: &Context<'_>) -> Result<Plan> {
         Ok(Plan(plan::current(ctx.session()?).await?))
     }
 
-    /// What the plan allows and how much of it is used, for every feature.
+    /// The limit and the current usage of every feature.
     #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
-        let meter = ctx.data::<Meter>().map_err(|_| Error::internal("there is no meter"))?;
+        let meter =
+            ctx.data::<Meter>().map_err(|_| Error::internal("the request has no usage meter"))?;
         let entitlements = usage::entitlements(ctx.session()?, meter).await?;
         Ok(entitlements.into_iter().map(Entitlement).collect())
     }
 
-    /// What the caller is here.
+    /// The caller's role.
     async fn viewer_role(&self, ctx: &Context<'_>) -> Result<Role> {
         Ok(tenant(ctx)?.role.into())
     }
 
-    /// What the caller may do here: show what is in it, and hide the rest.
+    /// The caller's permissions. Use them to decide which controls to show.
     async fn viewer_permissions(&self, ctx: &Context<'_>) -> Result<Vec<Permission>> {
         let session = ctx.session()?;
         tenant(ctx)?;
@@ -86,7 +89,7 @@ impl Organization {
         Ok(all.filter(|permission| session.authorize(*permission).is_ok()).collect())
     }
 
-    /// How far the operator has suspended the organization. Null when it is not suspended.
+    /// How far the operator has suspended the organization. Null if it is not suspended.
     async fn suspension(&self, ctx: &Context<'_>) -> Result<Option<Suspension>> {
         Ok(tenant(ctx)?.suspension)
     }
@@ -96,27 +99,29 @@ impl Organization {
     async fn members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
     ) -> Result<MemberConnection> {
         let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
         Ok(connection(member::list(ctx.session()?, &page).await?, MemberTotal))
     }
 
-    /// The member with this id. Null when there is none here.
+    /// The member with this membership ID. Null if the organization has none.
     async fn member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The seat's id.")] id: ID,
+        #[graphql(desc = "The ID of the membership.")] id: ID,
     ) -> Option<Result<Member>> {
         let key = MemberById(parse_id(&id)?);
         ctx.load(key).await.map(|row| row.map(Member)).transpose()
     }
 
-    /// The open invitations, newest first, expired ones included. Admins and up.
+    /// The open invitations, newest first, including expired ones. Admins and owners only.
     #[graphql(
         complexity = "page_cost(first, last, child_complexity)",
         directive = requires_permission::apply(Permission::MemberInvite)
@@ -124,11 +129,13 @@ impl Organization {
     async fn invitations(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
     ) -> Option<Result<InvitationConnection>> {
         let invitations = async {
             let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
@@ -142,27 +149,29 @@ impl Organization {
     async fn projects(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
     ) -> Result<ProjectConnection> {
         let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
         Ok(connection(project::list(ctx.session()?, &page).await?, ProjectTotal))
     }
 
-    /// The project with this id. Null when there is none here.
+    /// The project with this ID. Null if the organization has none.
     async fn project(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The project's id.")] id: ID,
+        #[graphql(desc = "The ID of the project.")] id: ID,
     ) -> Option<Result<Project>> {
         let key = ProjectById(parse_id(&id)?);
         ctx.load(key).await.map(|row| row.map(Project)).transpose()
     }
 
-    /// The state of billing. Admins and up.
+    /// The state of billing. Admins and owners only.
     #[graphql(
         complexity = "STATEMENT + child_complexity",
         directive = requires_permission::apply(Permission::BillingRead)
@@ -172,7 +181,7 @@ impl Organization {
         Some(billing.await)
     }
 
-    /// What was done here, newest first. Admins and up. Without `totalCount`: the log only grows.
+    /// The audit log, newest first. Admins and owners only. It has no `totalCount`.
     #[graphql(
         complexity = "page_cost(first, last, child_complexity)",
         directive = requires_permission::apply(Permission::AuditLogRead)
@@ -180,12 +189,14 @@ impl Organization {
     async fn audit_logs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only entries that match all of it.")] filter: Option<AuditLogFilter>,
-        #[graphql(desc = "How many from the start: at most 100, 20 when neither end is named.")]
+        #[graphql(desc = "Only entries that match the filter.")] filter: Option<AuditLogFilter>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end: at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
     ) -> Option<Result<AuditLogConnection>> {
         let logs = async {
             let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
@@ -201,14 +212,15 @@ fn tenant(ctx: &Context<'_>) -> Result<Tenant> {
     ctx.session()?.tenant().ok_or(Error::OrganizationRequired)
 }
 
-/// The way in.
+/// The query for the current organization.
 #[derive(Debug, Default)]
 pub struct OrganizationQuery;
 
 #[Object]
 impl OrganizationQuery {
-    /// The organization that the request is in: the path's, or the token's. Null when neither names
-    /// one.
+    /// The organization that the request acts in: the one in the path, or else the one in the
+    /// token. Null if neither names one. Errors: `NOT_FOUND` if it does not exist or the caller is
+    /// not a member.
     async fn organization(&self, ctx: &Context<'_>) -> Option<Result<Organization>> {
         let session = match ctx.session() {
             Ok(session) => session,
@@ -223,83 +235,86 @@ impl OrganizationQuery {
     }
 }
 
-/// An organization to found.
+/// Input of `createOrganization`.
 #[derive(Debug, InputObject)]
 pub struct CreateOrganizationInput {
-    /// What to call it: 1 to 100 characters on one line.
+    /// The display name: 1 to 100 characters, on one line.
     pub name: String,
-    /// Its place in addresses: 2 to 48 of a-z and 0-9, with single hyphens between them. Some words
-    /// count as taken.
+    /// The slug, which identifies the organization in URLs: 2 to 48 characters of a-z and 0-9, with
+    /// single hyphens between them. Some words are reserved.
     pub slug: String,
 }
 
-/// The organization that was founded.
+/// Payload of `createOrganization`.
 #[derive(Debug, SimpleObject)]
 pub struct CreateOrganizationPayload {
-    /// The new organization, with the caller as its owner, on the default plan.
+    /// The new organization. The caller is its owner, and it has the default plan.
     pub organization: Organization,
 }
 
-/// What to change about the current organization; a field that is left out stays as it is.
+/// Input of `updateOrganization`. Omitted fields stay unchanged.
 #[derive(Debug, InputObject)]
 pub struct UpdateOrganizationInput {
-    /// The new name: 1 to 100 characters on one line. Null is the same as left out.
+    /// The new name: 1 to 100 characters, on one line. Null leaves it unchanged.
     pub name: Option<String>,
-    /// The new slug, of the form of a new organization's. Null is the same as left out.
+    /// The new slug: 2 to 48 characters of a-z and 0-9, with single hyphens between them. Null
+    /// leaves it unchanged.
     pub slug: Option<String>,
 }
 
-/// The organization as it is now.
+/// Payload of `updateOrganization`.
 #[derive(Debug, SimpleObject)]
 pub struct UpdateOrganizationPayload {
-    /// The changed organization.
+    /// The updated organization.
     pub organization: Organization,
 }
 
-/// The organization to delete.
+/// Input of `deleteOrganization`.
 #[derive(Debug, InputObject)]
 pub struct DeleteOrganizationInput {
-    /// The current organization's slug, typed as a confirmation.
+    /// The slug of the current organization, as a confirmation.
     pub slug: String,
 }
 
-/// The organization that is gone.
+/// Payload of `deleteOrganization`.
 #[derive(Debug, SimpleObject)]
 pub struct DeleteOrganizationPayload {
-    /// The organization as it was: what belonged to it is gone as well, so ask for its own fields
-    /// only.
+    /// The organization before its deletion. Select only its scalar fields: everything that
+    /// belonged to it is deleted too.
     pub organization: Organization,
 }
 
-/// What the link of an invitation holds.
+/// Input of `acceptInvitation`.
 #[derive(Debug, InputObject)]
 pub struct AcceptInvitationInput {
-    /// The `token` in the link.
+    /// The `token` parameter of the invitation link.
     pub token: String,
 }
 
-/// The organization that was joined.
+/// Payload of `acceptInvitation`.
 #[derive(Debug, SimpleObject)]
 pub struct AcceptInvitationPayload {
-    /// The organization that the caller is in now.
+    /// The organization that the caller joined.
     pub organization: Organization,
-    /// The caller's seat in it.
+    /// The caller's membership.
     pub member: Member,
 }
 
-/// Changes to organizations.
+/// The mutations of organizations.
 #[derive(Debug, Default)]
 pub struct OrganizationMutation;
 
 #[Object]
 impl OrganizationMutation {
-    /// Founds an organization and makes the caller its owner. Works without an organization, and
-    /// must be the only field of its mutation. `CONFLICT` when the slug is taken, or was until 90
-    /// days ago.
+    /// Creates an organization and makes the caller its owner. Does not require an organization.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` if the slug is taken, reserved,
+    /// or was released less than 90 days ago, or if the caller owns too many organizations;
+    /// `RATE_LIMITED` after too many attempts.
     async fn create_organization(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The organization to found.")] input: CreateOrganizationInput,
+        #[graphql(desc = "The organization to create.")] input: CreateOrganizationInput,
     ) -> Result<CreateOrganizationPayload> {
         let name = OrganizationName::parse(&input.name)?;
         let slug = Slug::parse(&input.slug)?;
@@ -307,14 +322,17 @@ impl OrganizationMutation {
         Ok(CreateOrganizationPayload { organization: Organization(organization) })
     }
 
-    /// Changes the current organization's name (admins and up) or slug (owners). The slug before
-    /// goes on leading members here, and nobody else can take it for 90 days. `CONFLICT` when the
-    /// new slug is taken, or was until 90 days ago.
+    /// Changes the name (admins and owners) or the slug (owners) of the current organization. The
+    /// former slug keeps routing its members here, and no other organization can take it for 90
+    /// days.
+    ///
+    /// Errors: `CONFLICT` if the new slug is taken, reserved, or was released less than 90 days
+    /// ago, or after too many changes; `RATE_LIMITED` after too many attempts.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationUpdate))]
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to change.")] input: UpdateOrganizationInput,
+        #[graphql(desc = "The new values.")] input: UpdateOrganizationInput,
     ) -> Result<UpdateOrganizationPayload> {
         ctx.session()?.authorize(Permission::OrganizationUpdate)?;
         let name = input.name.as_deref().map(OrganizationName::parse).transpose()?;
@@ -323,26 +341,32 @@ impl OrganizationMutation {
         Ok(UpdateOrganizationPayload { organization: Organization(organization) })
     }
 
-    /// Deletes the current organization and all that belongs to it, except its audit log. Owners.
-    /// Nobody can take its slugs for 90 days. `CONFLICT` while a subscription is live.
+    /// Deletes the current organization and everything that belongs to it, except its audit log. No
+    /// other organization can take its slugs for 90 days. Owners only.
+    ///
+    /// Errors: `CONFLICT` while a subscription is live; `BAD_USER_INPUT` if the slug is not that of
+    /// the current organization.
     #[graphql(directive = requires_permission::apply(Permission::OrganizationDelete))]
     async fn delete_organization(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "A confirmation.")] input: DeleteOrganizationInput,
+        #[graphql(desc = "The confirmation.")] input: DeleteOrganizationInput,
     ) -> Result<DeleteOrganizationPayload> {
         let organization = ops::delete(ctx.session()?, &input.slug).await?;
         Ok(DeleteOrganizationPayload { organization: Organization(organization) })
     }
 
     /// Makes the caller a member of the organization that invited their verified e-mail address.
-    /// Works without an organization, and must be the only field of its mutation. `NOT_FOUND` when
-    /// the token does not hold, for whatever reason, also when whoever invited may no longer do so;
-    /// `CONFLICT` for a member; `PLAN_LIMIT_EXCEEDED` when the plan has shrunk meanwhile.
+    /// Does not require an organization.
+    ///
+    /// Must be the only field of its mutation. Errors: `NOT_FOUND` if the token is unknown,
+    /// expired, used, revoked, or for a different address, or if the inviter may no longer invite;
+    /// `CONFLICT` if the caller is already a member; `PLAN_LIMIT_EXCEEDED` if the plan allows no
+    /// more members; `RATE_LIMITED` after too many attempts.
     async fn accept_invitation(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What the link holds.")] input: AcceptInvitationInput,
+        #[graphql(desc = "The invitation's token.")] input: AcceptInvitationInput,
     ) -> Result<AcceptInvitationPayload> {
         let session = ctx.session()?;
         let member = invitation::accept(session, &input.token).await?;

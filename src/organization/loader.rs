@@ -1,4 +1,4 @@
-//! Batched look-ups of organizations. A session sees one at most: its own.
+//! Batched look-ups of organizations. A session sees at most one organization: its own.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
     tenancy::Fetch as _,
 };
 
-/// The organization with this id, if it is the current one.
+/// Looks up an organization by id. Only the current one is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct OrganizationById(pub OrganizationId);
 

@@ -1,4 +1,5 @@
-//! Organizations: the tenants themselves, and the place on which everything of theirs hangs.
+//! Organizations: the tenants. Everything else that belongs to a tenant is reached through its
+//! organization.
 
 mod graphql;
 mod loader;

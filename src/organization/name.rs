@@ -1,4 +1,4 @@
-//! Names and slugs of organizations, as types that cannot hold a bad one.
+//! Names and slugs of organizations, as types that hold only valid values.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::{
     text,
 };
 
-/// Slugs that would be mistaken for something else in an address, or for somebody else.
+/// Slugs that could be mistaken for a path of the service or for its operator.
 const RESERVED: [&str; 41] = [
     "about",
     "account",
@@ -52,66 +52,69 @@ const RESERVED: [&str; 41] = [
     "www",
 ];
 
-/// 1 to 100 characters.
+/// A name of 1 to 100 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrganizationName(String);
 
 impl OrganizationName {
-    /// The name in `input.name`, without white space around it.
+    /// Parses the name in `input.name`, without surrounding white space.
     ///
     /// # Errors
     ///
-    /// When it is empty, too long, or has control characters.
+    /// [`Error::BadUserInput`] if the name is empty, too long or contains control characters.
     pub fn parse(input: &str) -> Result<Self> {
         text::line("input.name", input, 100).map(Self)
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
 }
 
-/// The organization's place in addresses: 2 to 48 of a-z, 0-9 and single hyphens between them.
+/// A slug: 2 to 48 characters of a-z and 0-9, with single hyphens between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slug(String);
 
 impl Slug {
-    /// The slug in `input.slug`, as it is: nothing is trimmed or folded.
+    /// Parses the slug in `input.slug` unchanged: nothing is trimmed or folded.
     ///
     /// # Errors
     ///
-    /// When it has another form, or is reserved, which is no other answer than that it is taken.
+    /// [`Error::BadUserInput`] if the slug is malformed. [`Error::Conflict`] if it is reserved,
+    /// which clients cannot tell from a taken slug.
     pub fn parse(input: &str) -> Result<Self> {
         const FIELD: &str = "input.slug";
         let letters = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit();
         let formed = (2..=48).contains(&input.len())
             && input.split('-').all(|part| !part.is_empty() && part.chars().all(letters));
         if !formed {
-            let message = "must have 2 to 48 of a-z and 0-9, with single hyphens between them";
+            let message =
+                "must have 2 to 48 characters of a-z and 0-9, with single hyphens between them";
             return Err(Error::bad_input(FIELD, message));
         }
-        // An id in a token's claim must not lead to the organization that took it for a slug.
+        // The organization in a token's claim can be an id. It must not lead to an organization
+        // that took this id as its slug.
         if Uuid::try_parse(input).is_ok() {
-            return Err(Error::bad_input(FIELD, "must not be a UUID"));
+            return Err(Error::bad_input(FIELD, "must not be a UUID. Choose another slug."));
         }
         let slug = Self(input.to_owned());
         if RESERVED.contains(&input) { Err(slug.taken()) } else { Ok(slug) }
     }
 
-    /// Another organization has it, or had it not long ago, or none may have it.
+    /// The error for a slug that another organization has or had recently, or that is reserved.
     pub(super) fn taken(&self) -> Error {
         Error::Conflict(format!("The slug `{}` is taken. Choose another.", self.0))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slug_has_its_form_or_is_refused() {
+    fn a_malformed_slug_is_refused() {
         for good in ["ab", "acme", "a-b-c", "0x", "globex-2"] {
             assert!(Slug::parse(good).is_ok(), "{good:?}");
         }
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_words_are_sorted_and_would_else_be_slugs() {
+    fn reserved_words_are_sorted_and_could_be_slugs() {
         assert!(RESERVED.is_sorted());
         assert!(RESERVED.iter().all(|word| word.chars().all(|char| char.is_ascii_lowercase())));
     }

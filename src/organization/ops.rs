@@ -1,4 +1,5 @@
-//! The rules of organizations.
+//! The rules of organizations. Every change holds the organization's lock, and its slug is claimed
+//! before it is used.
 
 use entity::{OrganizationId, organization};
 use sea_orm::{
@@ -17,8 +18,8 @@ use crate::{
     tenancy::{Access, Change, Session, SystemSession, UnitOfWork},
 };
 
-/// Creates an organization, and goes on inside it: its id is made first, so that every row is
-/// written in its session.
+/// Creates an organization and continues in it. The id comes first, so that every row is written in
+/// the organization's session.
 pub(super) async fn create(
     session: &Session,
     name: OrganizationName,
@@ -54,7 +55,8 @@ async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
         "SELECT app.reserve_slug($1, $2) AS outcome",
         [organization.0.into(), slug.as_str().into()],
     );
-    // Slugs are one for all: where others are, it must be kept before it is used here.
+    // Slugs are unique across all databases. The control database reserves the slug before a
+    // dedicated database uses it.
     if let Some(rows) = session.ask_control(Access::Write, &reservation).await? {
         check_claim(rows.first(), slug)?;
     }
@@ -62,17 +64,18 @@ async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
 }
 
 fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
-    let row = row.ok_or_else(|| Error::internal("claiming a slug answered nothing"))?;
+    let row = row.ok_or_else(|| Error::internal("claiming a slug returned no row"))?;
     match row.try_get::<String>("", "outcome")?.as_str() {
         "CLAIMED" => Ok(()),
         "TAKEN" => Err(slug.taken()),
         _ => Err(Error::Conflict(
-            "you have given up too many slugs, which are closed to others now: try again in some weeks".to_owned(),
+            "You have given up too many slugs in the last 90 days. Try again in a few weeks."
+                .to_owned(),
         )),
     }
 }
 
-/// The current organization.
+/// Returns the current organization.
 pub(super) async fn get(session: &Session) -> Result<organization::Model> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
     organization::Entity::find_by_id(tenant.organization_id)
@@ -81,11 +84,12 @@ pub(super) async fn get(session: &Session) -> Result<organization::Model> {
         .ok_or(Error::OrganizationNotFound)
 }
 
-/// The organization with this slug, current or retired, or this id, whether or not it has ended.
+/// Finds the organization with this id or slug. A retired slug counts, and so does a deleted
+/// organization.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn find_by_name(session: &SystemSession, name: &str) -> Result<Option<OrganizationId>> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
@@ -125,15 +129,18 @@ pub(super) async fn update(
     Ok(after)
 }
 
-/// Ends the organization. What belongs to it goes with it; its audit log, which has no foreign
-/// keys, stays.
+/// Deletes the organization and everything that belongs to it. The audit log has no foreign keys
+/// and remains.
 pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<organization::Model> {
     let organization = get_locked(session, Permission::OrganizationDelete).await?;
     if confirmation != organization.slug {
-        return Err(Error::bad_input("input.slug", "is not the slug of the current organization"));
+        return Err(Error::bad_input(
+            "input.slug",
+            "is not the slug of the current organization. Enter it to confirm the deletion.",
+        ));
     }
     if billing::has_live_subscription(session).await? {
-        let message = "the organization has a live subscription: cancel it first".to_owned();
+        let message = "The organization has a live subscription. Cancel it first.".to_owned();
         return Err(Error::Conflict(message));
     }
     let metadata = json!({ "name": organization.name, "slug": organization.slug });
@@ -144,7 +151,7 @@ pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<orga
     Ok(organization)
 }
 
-/// The current organization, under its lock.
+/// Returns the current organization under its lock.
 async fn get_locked(session: &Session, permission: Permission) -> Result<organization::Model> {
     session.authorize(permission)?;
     plan::lock(session).await?;
@@ -152,15 +159,15 @@ async fn get_locked(session: &Session, permission: Permission) -> Result<organiz
     get(session).await
 }
 
-/// A person may own only so many organizations when founding another. Their own requests wait for
-/// each other here.
+/// Enforces the limit on organizations that a user owns. The lock makes concurrent requests of one
+/// user wait for each other.
 async fn check_ownerships(session: &Session) -> Result<()> {
-    let founder = format!("founder {}", session.viewer().user_id);
+    let lock_name = format!("founder {}", session.viewer().user_id);
     session
         .execute_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-            [founder.into()],
+            [lock_name.into()],
         ))
         .await?;
     let statement =
@@ -169,11 +176,11 @@ async fn check_ownerships(session: &Session) -> Result<()> {
         Some(row) => row.try_get("", "owned")?,
         None => 0,
     };
-    let most = session.business().max_owned_organizations;
-    if owned < i64::from(most) {
+    let limit = session.business().max_owned_organizations;
+    if owned < i64::from(limit) {
         return Ok(());
     }
     Err(Error::Conflict(format!(
-        "you own {owned} organizations: a person may own {most} at the most"
+        "You own {owned} organizations, and the limit is {limit}. Transfer or delete one first."
     )))
 }
