@@ -1,8 +1,8 @@
-//! The outbox: what must happen outside the database, written in the transaction that decides it,
-//! done after its commit.
+//! The outbox: work outside the database, recorded in the transaction that decides it and done
+//! after the commit.
 //!
-//! Delivery is at least once: whoever dies between doing and saying so leaves the row to be done
-//! again.
+//! Delivery is at least once. A worker that stops between doing the work and marking it done leaves
+//! the row for another attempt.
 
 mod ops;
 

@@ -1,4 +1,4 @@
-//! The rows of the outbox.
+//! Adding, claiming and finishing rows of the outbox. A row is claimed by one server at a time.
 
 use std::num::NonZeroU32;
 
@@ -17,21 +17,22 @@ use crate::{
     tenancy::{SystemSession, UnitOfWork},
 };
 
-/// What is to happen.
+/// The kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An invitation goes out by mail.
+    /// Send an invitation e-mail.
     InvitationMail,
-    /// A checkout at Stripe's was begun by the request that wrote the row, which also finishes it.
+    /// Create a Stripe checkout page. The request that adds the row also finishes it.
     StripeCheckout,
-    /// As before, of the portal.
+    /// Create a page of Stripe's billing portal. The request that adds the row also finishes it.
     StripePortal,
-    /// As before, of the end of a subscription.
+    /// Change the cancellation of a Stripe subscription. The request that adds the row also
+    /// finishes it.
     StripeCancellation,
 }
 
 impl Kind {
-    /// As the table names it.
+    /// The name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,27 +43,27 @@ impl Kind {
         }
     }
 
-    /// A request that speaks with Stripe works its own rows off, and nobody repeats them: the
-    /// person does.
+    /// Returns whether background work processes the row. A request that calls Stripe finishes its
+    /// own row. If it fails, only the user repeats it.
     fn is_for_worker(self) -> bool {
         self == Self::InvitationMail
     }
 }
 
-/// Something that waits to be done, in some organization.
+/// A row that is due, in any organization.
 #[derive(Clone, Copy, Debug)]
 pub struct Overdue {
-    /// Where.
+    /// The organization.
     pub organization_id: OrganizationId,
-    /// What.
+    /// The row.
     pub id: OutboxId,
 }
 
-/// Writes down what must happen once this transaction has committed.
+/// Adds work to do after this transaction has committed.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn add(scope: &impl UnitOfWork, kind: Kind, payload: Value) -> Result<OutboxId> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let id = OutboxId::new();
@@ -78,12 +79,12 @@ pub async fn add(scope: &impl UnitOfWork, kind: Kind, payload: Value) -> Result<
     Ok(id)
 }
 
-/// When the `nth` newest row of a kind was added, counted from 1; `None` when fewer were added
-/// after `since`.
+/// Returns when the `nth` newest row of a kind was added, counted from 1. Returns `None` if fewer
+/// were added after `since`.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn nth_newest(
     scope: &impl UnitOfWork,
     kind: Kind,
@@ -103,12 +104,12 @@ pub async fn nth_newest(
     Ok(row.map(|row| row.created_at))
 }
 
-/// What waits of a kind, oldest first, in whatever organizations, but for those that live in the
-/// databases `except`.
+/// Lists due rows of a kind, oldest first, in all organizations except those in the databases
+/// `except`.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn due(
     session: &SystemSession,
     kind: Kind,
@@ -128,12 +129,12 @@ pub async fn due(
     rows.collect()
 }
 
-/// Takes a row for a while, in which no other server takes it; `None` when somebody has done so, or
-/// has done the work.
+/// Claims a row for the duration of the lease. Returns `None` if another server has claimed or
+/// finished it.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn claim(
     session: &SystemSession,
     id: OutboxId,
@@ -157,11 +158,11 @@ pub async fn claim(
     Ok(Some(row.update(session).await?))
 }
 
-/// It is done, or (with a reason) need not be done any more.
+/// Marks a row as processed. A `reason` says why the work was not needed.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn finish(scope: &impl UnitOfWork, id: OutboxId, reason: Option<&str>) -> Result<()> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let row = outbox::ActiveModel {
@@ -175,11 +176,11 @@ pub async fn finish(scope: &impl UnitOfWork, id: OutboxId, reason: Option<&str>)
     Ok(())
 }
 
-/// It failed, and is to be tried again later.
+/// Schedules a failed row for another attempt.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn postpone(
     session: &SystemSession,
     id: OutboxId,
@@ -198,11 +199,11 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Forgets what was done long ago, here and in Stripe's inbox; tells how much.
+/// Deletes old processed rows, here and in Stripe's inbox. Returns how many.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn forget_processed(session: &SystemSession) -> Result<i64> {
     let statement =
         Statement::from_string(DbBackend::Postgres, "SELECT app.forget_processed() AS forgotten");
