@@ -1,23 +1,23 @@
-//! What a plan can limit.
+//! The features that plans limit, with their keys in the database.
 
 use async_graphql::Enum;
 
-/// Something that plans allow or limit.
+/// A feature that plans include and limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum Feature {
-    /// Projects of an organization.
+    /// The projects of an organization.
     Projects,
-    /// Seats: members and open invitations.
+    /// The members of an organization, together with its open invitations that have not expired.
     TeamMembers,
-    /// Operations executed in a calendar month, UTC.
+    /// The operations executed in a calendar month (UTC).
     ApiCallsPerMonth,
 }
 
 impl Feature {
-    /// All of them, in the order in which they are shown.
+    /// All features, in display order.
     pub const ALL: [Self; 3] = [Self::Projects, Self::TeamMembers, Self::ApiCallsPerMonth];
 
-    /// The feature's key in `billing.plan_features` and `billing.usage`.
+    /// The key of the feature in `billing.plan_features` and `billing.usage`.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Feature {
         }
     }
 
-    /// The feature with that key; `None` for one that this version does not know.
+    /// Finds the feature with this key. Returns `None` if this version does not have it.
     #[must_use]
     pub fn from_key(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|feature| feature.key() == key)

@@ -1,4 +1,4 @@
-//! Plans as clients see them.
+//! Plans in the GraphQL API: the catalogue and what each plan allows.
 
 use async_graphql::{Context, Object, SimpleObject};
 use entity::{plan, plan_feature};
@@ -15,27 +15,28 @@ pub struct Plan(pub plan::Model);
 /// A plan of the catalogue.
 #[Object]
 impl Plan {
-    /// The plan's key, for example `pro`. Keys never change.
+    /// The key of the plan, for example `pro`. Keys never change.
     async fn plan(&self) -> &str {
         &self.0.plan
     }
 
-    /// What to call the plan.
+    /// The display name.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Its place in the catalogue, cheapest first.
+    /// The position in the catalogue, cheapest first.
     async fn position(&self) -> i32 {
         self.0.position
     }
 
-    /// New organizations start with this plan, and ended subscriptions fall back to it.
+    /// Whether this is the default plan. New organizations start with it, and it takes effect when
+    /// a subscription ends.
     async fn is_default(&self) -> bool {
         self.0.is_default
     }
 
-    /// What the plan allows.
+    /// The limits of the plan.
     #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn features(&self, ctx: &Context<'_>) -> Result<Vec<PlanFeature>> {
         let rows = ctx.load(FeaturesOfPlan(self.0.plan.clone())).await?.unwrap_or_default();
@@ -43,20 +44,21 @@ impl Plan {
     }
 }
 
-/// What a plan allows of a feature.
+/// The limit of a feature in a plan.
 #[derive(Debug, SimpleObject)]
 pub struct PlanFeature {
-    /// The plan's key.
+    /// The key of the plan.
     pub plan: String,
     /// The feature.
     pub feature: Feature,
     /// Whether the plan includes the feature.
     pub enabled: bool,
-    /// How many the plan allows: 0 is none, null is unlimited.
+    /// The number that the plan allows. 0 if the plan does not include the feature. Null if
+    /// unlimited.
     pub limit: Option<i32>,
 }
 
-/// The known features of some rows, in the order in which features are shown.
+/// Keeps the features that this version has, in display order.
 fn features(rows: Vec<plan_feature::Model>) -> Vec<PlanFeature> {
     let mut features: Vec<_> = rows
         .into_iter()
@@ -75,19 +77,19 @@ fn features(rows: Vec<plan_feature::Model>) -> Vec<PlanFeature> {
     features
 }
 
-/// The catalogue.
+/// The queries of the catalogue.
 #[derive(Debug, Default)]
 pub struct PlanQuery;
 
 #[Object]
 impl PlanQuery {
-    /// The plans that an organization can have, cheapest first.
+    /// The available plans, cheapest first.
     #[graphql(complexity = "list_cost(5, child_complexity)")]
     async fn plans(&self, ctx: &Context<'_>) -> Result<Vec<Plan>> {
         Ok(ops::list(ctx.session()?).await?.into_iter().map(Plan).collect())
     }
 
-    /// What every plan allows of every feature, plan by plan: the table of a pricing page.
+    /// The limits of all plans, grouped by plan, as for a pricing page.
     #[graphql(complexity = "list_cost(15, child_complexity)")]
     async fn plan_features(&self, ctx: &Context<'_>) -> Result<Vec<PlanFeature>> {
         let plans = ops::list(ctx.session()?).await?;

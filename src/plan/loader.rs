@@ -1,4 +1,4 @@
-//! Batched look-ups of plans.
+//! Batched look-ups of the features of plans.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
     tenancy::Fetch as _,
 };
 
-/// The features of the plan with this key.
+/// Looks up the features of a plan by its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FeaturesOfPlan(pub String);
 

@@ -1,7 +1,8 @@
-//! Plans: the catalogue, which plan an organization has in effect, and whether it allows one more.
+//! Plans: the catalogue, the plan in effect for an organization, and the check whether it allows
+//! one more.
 //!
-//! Limits come from the database, never from code. Knows no other area: who counts hands the number
-//! over.
+//! Limits come from the database, never from code. The module depends on no other area: callers
+//! pass in their counts.
 
 mod feature;
 mod graphql;

@@ -1,4 +1,4 @@
-//! The rules of plans: which one is in effect, and the lock under which counting is exact.
+//! The rules of plans: which plan is in effect, and the lock under which counts are exact.
 
 use chrono::{DateTime, Duration, Utc};
 use entity::{SubscriptionStatus, organization_billing, plan, plan_feature};
@@ -23,26 +23,26 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// The locked row: the state of billing.
+    /// The locked row, which is the state of billing.
     #[must_use]
     pub fn billing(&self) -> &organization_billing::Model {
         &self.billing
     }
 }
 
-/// What a plan says about a feature.
+/// The limit of a feature in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// The feature.
     pub feature: Feature,
-    /// The plan includes it.
+    /// Whether the plan includes the feature.
     pub enabled: bool,
-    /// How many; `None` is unlimited.
+    /// The number that the plan allows. `None` is unlimited.
     pub limit: Option<i64>,
 }
 
 impl Allowance {
-    /// A feature without a row is not included, and of what is not included the plan allows none.
+    /// A feature without a row, or with a disabled one, is not included and has the limit 0.
     pub(super) fn of(feature: Feature, row: Option<&plan_feature::Model>) -> Self {
         match row.filter(|row| row.enabled) {
             Some(row) => Self { feature, enabled: true, limit: row.limit_value },
@@ -51,24 +51,24 @@ impl Allowance {
     }
 }
 
-/// Takes the organization's lock, then reads the person's role again: it may have changed while
-/// waiting.
+/// Takes the organization's lock, then reads the caller's role again. It may have changed during
+/// the wait.
 ///
 /// # Errors
 ///
-/// When the person is no longer a member.
+/// Fails when the caller is no longer a member.
 pub async fn lock(session: &Session) -> Result<Lock> {
-    // Sent together, executed in this order.
+    // Both statements are sent together and executed in this order.
     let (lock, ()) = try_join!(biased; lock_alone(session), session.refresh_role())?;
     Ok(lock)
 }
 
-/// Takes the organization's lock where there is no role to read again: for somebody who is just
-/// becoming a member, and for work without a person.
+/// Takes the organization's lock without reading a role. For users who are about to become members,
+/// and for background work.
 ///
 /// # Errors
 ///
-/// When the organization has ended.
+/// Fails when the organization has been deleted.
 pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
     let organization_id = scope.organization(Permission::OrganizationRead)?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
@@ -79,11 +79,11 @@ pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
     Ok(Lock { billing })
 }
 
-/// Refuses one more of a feature when the organization has `count` already.
+/// Refuses one more of a feature if the organization already has `count`.
 ///
 /// # Errors
 ///
-/// [`Error::PlanLimitExceeded`] when the plan in effect does not allow it.
+/// [`Error::PlanLimitExceeded`] if the plan in effect does not allow it.
 pub async fn require(session: &Session, lock: &Lock, feature: Feature, count: u64) -> Result<()> {
     let plan = effective_plan(session, &lock.billing).await?;
     match allowance(session, plan, feature).await?.limit {
@@ -94,22 +94,22 @@ pub async fn require(session: &Session, lock: &Lock, feature: Feature, count: u6
     }
 }
 
-/// What the plan in effect says about a feature, and until when.
+/// The limit of a feature in the plan in effect, and how long it holds.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveAllowance {
-    /// What it says.
+    /// The limit.
     pub allowance: Allowance,
-    /// When billing changed last: this holds until it changes again.
+    /// When billing last changed. The limit holds until it changes again.
     pub version: DateTime<Utc>,
-    /// When another plan comes into effect by itself.
+    /// When another plan takes effect without a change to billing.
     pub valid_until: Option<DateTime<Utc>>,
 }
 
-/// What the plan in effect says about a feature.
+/// Returns the limit of a feature in the plan in effect.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn effective_allowance(
     session: &impl UnitOfWork,
     feature: Feature,
@@ -138,11 +138,11 @@ async fn allowance(
     Ok(Allowance::of(feature, row.as_ref()))
 }
 
-/// Changes whenever the catalogue does.
+/// Returns a digest that changes whenever the catalogue does.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
     let statement = Statement::from_string(
         DbBackend::Postgres,
@@ -150,14 +150,16 @@ pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
                  || coalesce((SELECT string_agg(f::text, ',' ORDER BY f.plan, f.feature) FROM plan_features f), '')) AS md5",
     );
     let row = session.query_one_raw(statement).await?;
-    Ok(row.ok_or_else(|| Error::internal("there is no catalogue"))?.try_get("", "md5")?)
+    Ok(row
+        .ok_or_else(|| Error::internal("the fingerprint of the catalogue returned no row"))?
+        .try_get("", "md5")?)
 }
 
-/// The plan in effect for the current organization.
+/// Returns the plan in effect for the current organization.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     let organization_id = session.organization(Permission::OrganizationRead)?;
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
@@ -180,11 +182,11 @@ pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     }
 }
 
-/// What the plan in effect says about every feature; one without a row is not included.
+/// Returns the limits of all features in the plan in effect.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn allowances(session: &impl UnitOfWork) -> Result<[Allowance; Feature::ALL.len()]> {
     let plan = current(session).await?.plan;
     let rows = plan_feature::Entity::find()
@@ -196,24 +198,24 @@ pub async fn allowances(session: &impl UnitOfWork) -> Result<[Allowance; Feature
     }))
 }
 
-/// The plan with this key; `None` when the catalogue has none.
+/// Finds a plan by its key.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn find(session: &impl ConnectionTrait, plan: &str) -> Result<Option<plan::Model>> {
-    // PostgreSQL cannot be asked for such a text.
+    // PostgreSQL rejects text with this character.
     if plan.contains('\0') {
         return Ok(None);
     }
     Ok(plan::Entity::find_by_id(plan).one(session).await?)
 }
 
-/// The plan that is sold at one of Stripe's prices; the highest where there are several.
+/// Finds the plan sold at one of these Stripe prices, or the highest one if there are several.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn find_by_price(
     session: &impl ConnectionTrait,
     prices: &[String],
@@ -225,7 +227,7 @@ pub async fn find_by_price(
         .await?)
 }
 
-/// The catalogue, cheapest first.
+/// Lists the catalogue, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
     plan::Entity::find().order_by_asc(plan::Column::Position).fetch(session).await
 }
@@ -241,20 +243,20 @@ async fn effective_plan(
     }
 }
 
-/// The plan of those who have no other.
+/// Returns the default plan.
 ///
 /// # Errors
 ///
-/// When the catalogue has none.
+/// Fails when the catalogue has no default plan.
 pub async fn default_plan(session: &impl ConnectionTrait) -> Result<plan::Model> {
     plan::Entity::find()
         .filter(plan::Column::IsDefault.eq(true))
         .one(session)
         .await?
-        .ok_or_else(|| Error::internal("no plan is the default one"))
+        .ok_or_else(|| Error::internal("the catalogue has no default plan"))
 }
 
-/// Whether the organization has its own plan, or has fallen back to the default one.
+/// Returns whether the organization's own plan is in effect, and not the default.
 fn own_plan_counts(
     billing: &organization_billing::Model,
     now: DateTime<Utc>,
@@ -269,23 +271,21 @@ fn own_plan_counts(
     !ended && own_plan_ends_at(billing, grace).is_none_or(|end| now < end)
 }
 
-/// When the organization's own plan ends by itself, as things stand; nothing has to run for it.
+/// Returns when the organization's own plan ends by itself. Nothing has to run at that time.
 fn own_plan_ends_at(
     billing: &organization_billing::Model,
     grace: Duration,
 ) -> Option<DateTime<Utc>> {
     let by_cancellation = billing.period_end.filter(|_| billing.cancel_at_period_end);
     let by_status = match billing.status {
-        // Paused is a trial that ended without a way to pay.
+        // A paused subscription is a trial that ended without a payment method.
         SubscriptionStatus::Trialing | SubscriptionStatus::Paused => billing.trial_ends_at,
-        // Without a time of its own the failed payment is the one for the period that has just
-        // begun.
+        // If no time is recorded, the failed payment is the one for the period that has just begun.
         SubscriptionStatus::PastDue => Some(
             billing.past_due_since.or(billing.period_start).unwrap_or(billing.updated_at) + grace,
         ),
         _ => None,
     };
-    // The earlier of those that there are.
     by_cancellation.into_iter().chain(by_status).min()
 }
 
