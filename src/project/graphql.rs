@@ -1,4 +1,4 @@
-//! Projects as clients see them.
+//! Projects in the GraphQL API: the type, its connection, mutations and subscription.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject, Subscription};
 use chrono::{DateTime, Utc};
@@ -21,37 +21,37 @@ impl From<project::Model> for Project {
     }
 }
 
-/// Something that the members of an organization work on.
+/// A project of the organization.
 #[Object]
 impl Project {
-    /// The project's id.
+    /// The ID of the project.
     pub async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// What to call it: 1 to 100 characters.
+    /// The display name. 1 to 100 characters.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// What it is about: up to 2,000 characters. Null when nobody said.
+    /// The description. Up to 2,000 characters. Null if there is none.
     async fn description(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         let description = self.0.description.as_deref()?;
         Some(ctx.spend(description.len()).map(|()| description))
     }
 
-    /// Who created it. Null when that person has left the organization.
+    /// The user who created the project. Null if that user has left the organization.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         let id = self.0.created_by?;
         ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
     }
 
-    /// When it was created.
+    /// When the project was created.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
-    /// When it last changed.
+    /// When the project last changed.
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
@@ -60,13 +60,13 @@ impl Project {
 /// A page of projects.
 pub type ProjectConnection = Connection<Project, ProjectTotal>;
 
-/// What the connection of projects adds to a page.
+/// The additional fields of the connection.
 #[derive(Debug)]
 pub struct ProjectTotal;
 
 #[Object]
 impl ProjectTotal {
-    /// How many there are in all, on whatever page. Counted only when selected.
+    /// The number of projects on all pages. Counted only if selected.
     #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
@@ -74,62 +74,64 @@ impl ProjectTotal {
     }
 }
 
-/// A project to create.
+/// Input of `createProject`.
 #[derive(Debug, InputObject)]
 pub struct CreateProjectInput {
-    /// What to call it: 1 to 100 characters on one line. Names need not be unique.
+    /// The name: 1 to 100 characters, on one line. Names need not be unique.
     pub name: String,
-    /// What it is about: up to 2,000 characters.
+    /// The description: up to 2,000 characters.
     pub description: Option<String>,
 }
 
-/// The project that was created.
+/// Payload of `createProject`.
 #[derive(Debug, SimpleObject)]
 pub struct CreateProjectPayload {
     /// The new project.
     pub project: Project,
 }
 
-/// What to change about a project; a field that is left out stays as it is.
+/// Input of `updateProject`. Omitted fields stay unchanged.
 #[derive(Debug, InputObject)]
 pub struct UpdateProjectInput {
-    /// Which project.
+    /// The ID of the project.
     pub id: ID,
-    /// The new name: 1 to 100 characters on one line. Null is refused.
+    /// The new name: 1 to 100 characters, on one line. Null is an error.
     pub name: MaybeUndefined<String>,
     /// The new description: up to 2,000 characters. Null removes it.
     pub description: MaybeUndefined<String>,
 }
 
-/// The project as it is now.
+/// Payload of `updateProject`.
 #[derive(Debug, SimpleObject)]
 pub struct UpdateProjectPayload {
-    /// The changed project.
+    /// The updated project.
     pub project: Project,
 }
 
-/// A project to delete.
+/// Input of `deleteProject`.
 #[derive(Debug, InputObject)]
 pub struct DeleteProjectInput {
-    /// Which project.
+    /// The ID of the project.
     pub id: ID,
 }
 
-/// The project that is gone.
+/// Payload of `deleteProject`.
 #[derive(Debug, SimpleObject)]
 pub struct DeleteProjectPayload {
-    /// The project as it was.
+    /// The project before its deletion.
     pub project: Project,
 }
 
-/// Changes to projects.
+/// The mutations of projects.
 #[derive(Debug, Default)]
 pub struct ProjectMutation;
 
 #[Object]
 impl ProjectMutation {
-    /// Creates a project in the current organization. Members and up; `PLAN_LIMIT_EXCEEDED` when
-    /// the plan allows no more.
+    /// Creates a project in the current organization. All roles except viewers.
+    ///
+    /// Errors: `PLAN_LIMIT_EXCEEDED` if the plan allows no more projects; `BAD_USER_INPUT` for an
+    /// invalid name or description.
     #[graphql(directive = requires_permission::apply(Permission::ProjectCreate))]
     async fn create_project(
         &self,
@@ -143,13 +145,15 @@ impl ProjectMutation {
         Ok(CreateProjectPayload { project: Project(project) })
     }
 
-    /// Changes a project. Members and up; `NOT_FOUND` when the current organization has none with
-    /// this id.
+    /// Updates a project. All roles except viewers.
+    ///
+    /// Errors: `NOT_FOUND` if the current organization has no such project; `BAD_USER_INPUT` for an
+    /// invalid name or description.
     #[graphql(directive = requires_permission::apply(Permission::ProjectUpdate))]
     async fn update_project(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which project, and what to change.")] input: UpdateProjectInput,
+        #[graphql(desc = "The project, and the new values.")] input: UpdateProjectInput,
     ) -> Result<UpdateProjectPayload> {
         ctx.session()?.authorize(Permission::ProjectUpdate)?;
         let change = ops::Edit {
@@ -168,36 +172,37 @@ impl ProjectMutation {
         Ok(UpdateProjectPayload { project: Project(project) })
     }
 
-    /// Deletes a project for good. Admins and up; `NOT_FOUND` when the current organization has
-    /// none with this id.
+    /// Deletes a project permanently. Admins and owners only.
+    ///
+    /// Errors: `NOT_FOUND` if the current organization has no such project.
     #[graphql(directive = requires_permission::apply(Permission::ProjectDelete))]
     async fn delete_project(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which project.")] input: DeleteProjectInput,
+        #[graphql(desc = "The project.")] input: DeleteProjectInput,
     ) -> Result<DeleteProjectPayload> {
         let project = ops::delete(ctx.session()?, parse_id(&input.id)).await?;
         Ok(DeleteProjectPayload { project: Project(project) })
     }
 }
 
-/// A project that was created, changed or deleted.
+/// A project that was created, updated or deleted.
 #[derive(Debug, SimpleObject)]
 pub struct ProjectChange {
-    /// The project's id.
+    /// The ID of the project.
     pub id: ID,
-    /// The project as it is now. Null when it was deleted.
+    /// The current project. Null if it was deleted.
     pub project: Option<Project>,
 }
 
-/// Changes of projects, as they happen.
+/// The subscription to projects.
 #[derive(Debug, Default)]
 pub struct ProjectSubscription;
 
 #[Subscription]
 impl ProjectSubscription {
-    /// A project of the current organization was created, changed or deleted. Several changes at
-    /// once may be told as one.
+    /// Sends an event when a project of the current organization is created, updated or deleted.
+    /// Several changes in quick succession may arrive as one event.
     async fn project_changed(&self, ctx: &Context<'_>) -> Result<One<ProjectChange>> {
         let id = *ctx.event::<ProjectId>()?;
         let project = ctx.load(ProjectById(id)).await?.map(Project);

@@ -1,4 +1,4 @@
-//! Batched look-ups of projects.
+//! Batched look-ups of projects in the current organization.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::{
     tenancy::Fetch as _,
 };
 
-/// The project of the current organization with this id.
+/// Looks up a project of the current organization by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProjectById(pub ProjectId);
 

@@ -1,4 +1,4 @@
-//! Projects: the model for every further tenant-owned resource.
+//! Projects: the example to follow for every further tenant-owned resource.
 
 mod graphql;
 mod loader;

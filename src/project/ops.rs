@@ -1,4 +1,4 @@
-//! The rules of projects: each operation authorizes, checks, writes, and records what it did.
+//! The rules of projects. Each operation authorizes, checks, writes, and records what it did.
 
 use entity::{ProjectId, project};
 use sea_orm::{
@@ -24,7 +24,7 @@ impl Keyed for project::Model {
     }
 }
 
-/// What to change; `None` leaves as it is.
+/// The fields to change. `None` leaves a field unchanged.
 #[derive(Debug)]
 pub(super) struct Edit {
     pub(super) name: Option<ProjectName>,
@@ -35,11 +35,11 @@ fn all(tenant: Tenant) -> Select<project::Entity> {
     project::Entity::find().filter(project::Column::OrganizationId.eq(tenant.organization_id))
 }
 
-/// A page of the projects, newest first.
+/// Lists a page of the projects, newest first.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// Fails without an organization.
 pub async fn list(session: &Session, page: &Page) -> Result<Slice<project::Model>> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let rows = page
@@ -60,7 +60,8 @@ pub(super) async fn create(
     description: Description,
 ) -> Result<project::Model> {
     session.authorize(Permission::ProjectCreate)?;
-    // Counted under the lock: what is sent together is executed in this order.
+    // Both statements are sent together and executed in this order, so the count is made under the
+    // lock.
     let (lock, count) = try_join!(biased; plan::lock(session), count(session))?;
     let tenant = session.authorize(Permission::ProjectCreate)?;
     plan::require(session, &lock, Feature::Projects, count).await?;
@@ -125,7 +126,7 @@ pub(super) async fn delete(session: &Session, id: Option<ProjectId>) -> Result<p
     Ok(project)
 }
 
-/// The project, locked against others who would change it meanwhile.
+/// Finds a project and locks it against concurrent changes.
 async fn find_locked(
     session: &Session,
     permission: Permission,
