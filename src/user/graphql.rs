@@ -1,4 +1,5 @@
-//! People as clients see them.
+//! Users in the GraphQL API: the caller with their identities and memberships, and the users of the
+//! current organization.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -20,20 +21,20 @@ impl From<user::Model> for User {
     }
 }
 
-/// A person.
+/// A user.
 #[Object]
 impl User {
-    /// The person's id.
+    /// The ID of the user.
     pub async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// What to call the person. Null when their identity provider does not say.
+    /// The display name. Null if the identity provider does not provide one.
     async fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// The verified e-mail address, in lower case. Null when none is verified.
+    /// The verified e-mail address, in lower case. Null if none is verified.
     async fn email(&self) -> Option<&str> {
         self.0.email.as_deref()
     }
@@ -42,21 +43,21 @@ impl User {
 #[derive(Debug)]
 pub struct Viewer(user::Model);
 
-/// The signed-in person.
+/// The signed-in user.
 #[Object]
 impl Viewer {
-    /// The person's id, the same as in `User.id`.
+    /// The ID of the user, the same as `User.id`.
     async fn id(&self) -> ID {
         self.0.id.0.into()
     }
 
-    /// What to call the person. Null when their identity provider does not say.
+    /// The display name. Null if the identity provider does not provide one.
     async fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// The verified e-mail address, in lower case: of the user, or else of the request's token,
-    /// where another user had the address first. Null when none is verified.
+    /// The verified e-mail address, in lower case. If another user already has the address of the
+    /// token, the user has none, and this is the token's. Null if none is verified.
     async fn email(&self, ctx: &Context<'_>) -> Result<Option<String>> {
         let of_token = || ctx.session().map(|session| session.viewer().verified_email.clone());
         self.0.email.clone().map_or_else(of_token, |email| Ok(Some(email)))
@@ -69,8 +70,7 @@ impl Viewer {
         Ok(rows.into_iter().map(Identity).collect())
     }
 
-    /// The organizations of which the person is a member, oldest membership first, whichever one
-    /// the request is in.
+    /// The user's memberships in all organizations, oldest first.
     #[graphql(complexity = "list_cost(20, child_complexity)")]
     async fn memberships(&self, ctx: &Context<'_>) -> Result<Vec<Membership>> {
         let rows = ops::memberships(ctx.session()?).await?;
@@ -84,27 +84,27 @@ pub struct Identity(identity::Identity);
 /// An account at an identity provider that signs in as a user.
 #[Object]
 impl Identity {
-    /// The identity's id.
+    /// The ID of the identity.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The provider: `iss` of its tokens. Empty when they have none.
+    /// The identity provider: the claim `iss` of its tokens. Empty if they have none.
     async fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// The account there: `sub` of its tokens.
+    /// The account at the provider: the claim `sub` of its tokens.
     async fn subject(&self) -> &str {
         &self.0.subject
     }
 
-    /// The verified e-mail address of its newest token, in lower case. Null when none is verified.
+    /// The verified e-mail address in its newest token, in lower case. Null if none is verified.
     async fn email(&self) -> Option<&str> {
         self.0.email.as_deref()
     }
 
-    /// When it signed in first, and so became one of the user's.
+    /// When the identity first signed in and was linked to the user.
     async fn linked_at(&self) -> DateTime<Utc> {
         self.0.linked_at
     }
@@ -113,81 +113,83 @@ impl Identity {
 #[derive(Debug)]
 pub struct Membership(ops::Membership);
 
-/// A person's seat in an organization. To see the organization itself, send a request to it.
+/// A user's membership in an organization. To read more of the organization, send a request to it.
 #[Object]
 impl Membership {
-    /// The organization's id.
+    /// The ID of the organization.
     async fn organization_id(&self) -> ID {
         self.0.organization_id.0.into()
     }
 
-    /// The organization's name.
+    /// The name of the organization.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The organization's slug: requests to it go to `/org/{slug}/graphql`.
+    /// The slug of the organization. Its requests go to `/org/{slug}/graphql`.
     async fn slug(&self) -> &str {
         &self.0.slug
     }
 
-    /// The person's role in it.
+    /// The user's role in the organization.
     async fn role(&self) -> Role {
         self.0.role.into()
     }
 
-    /// When the person joined.
+    /// When the user joined.
     async fn joined_at(&self) -> DateTime<Utc> {
         self.0.joined_at
     }
 }
 
-/// Who asks.
+/// The query for the signed-in user.
 #[derive(Debug, Default)]
 pub struct UserQuery;
 
 #[Object]
 impl UserQuery {
-    /// The signed-in person. Works without an organization.
+    /// The signed-in user. Does not require an organization.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         let id = ctx.session()?.viewer().user_id;
         let row = ctx.load(UserById(id)).await?;
-        row.map(Viewer).ok_or_else(|| Error::internal("the caller has no row that they may see"))
+        row.map(Viewer).ok_or_else(|| Error::internal("the caller's own user is not visible"))
     }
 }
 
-/// The identity to take away.
+/// Input of `unlinkIdentity`.
 #[derive(Debug, InputObject)]
 pub struct UnlinkIdentityInput {
-    /// The identity's id: see `Viewer.identities`.
+    /// The ID of the identity: see `Viewer.identities`.
     pub id: ID,
 }
 
-/// What is left.
+/// Payload of `unlinkIdentity`.
 #[derive(Debug, SimpleObject)]
 pub struct UnlinkIdentityPayload {
-    /// The signed-in person.
+    /// The signed-in user.
     pub viewer: Viewer,
 }
 
-/// What users change about themselves.
+/// The mutations of the signed-in user.
 #[derive(Debug, Default)]
 pub struct UserMutation;
 
 #[Object]
 impl UserMutation {
-    /// Takes an identity away from the signed-in user, other than the one that the request's token
-    /// is for. When it signs in again it is a new user. Works without an organization; must be the
-    /// only root field.
+    /// Unlinks an identity from the signed-in user. If it signs in again, it is a new user. Does
+    /// not require an organization.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` for the identity of the request's
+    /// token; `NOT_FOUND` if the user has no such identity.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which identity.")] input: UnlinkIdentityInput,
+        #[graphql(desc = "The identity.")] input: UnlinkIdentityInput,
     ) -> Result<UnlinkIdentityPayload> {
         let session = ctx.session()?;
         identity::unlink(session, parse_id(&input.id)).await?;
         let row = ctx.load(UserById(session.viewer().user_id)).await?;
-        let row = row.ok_or_else(|| Error::internal("the caller has no row that they may see"))?;
+        let row = row.ok_or_else(|| Error::internal("the caller's own user is not visible"))?;
         Ok(UnlinkIdentityPayload { viewer: Viewer(row) })
     }
 }

@@ -1,4 +1,4 @@
-//! The identities of the user who calls. The control database knows all of them.
+//! The caller's identities. Only the control database knows all of them.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
@@ -19,7 +19,7 @@ pub(super) struct Identity {
     pub(super) linked_at: DateTime<Utc>,
 }
 
-/// All of them, oldest first.
+/// Lists the caller's identities, oldest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<Identity>> {
     let statement =
         Statement::from_string(DbBackend::Postgres, "SELECT * FROM auth.viewer_identities()");
@@ -40,12 +40,13 @@ fn identity(row: &QueryResult) -> Result<Identity> {
     })
 }
 
-/// Takes one away; the database records it in the user's organizations. The session is in the
-/// control database.
+/// Unlinks an identity. The session is in the control database, which records the change in each of
+/// the user's organizations.
 ///
 /// # Errors
 ///
-/// When the user has no such identity, or calls with it.
+/// [`Error::NotFound`] if the user has no such identity. [`Error::Conflict`] if the caller is
+/// signed in with it.
 pub(super) async fn unlink(session: &Session, id: Option<Uuid>) -> Result<()> {
     const NOT_FOUND: Error = Error::NotFound("identity");
     let (issuer, subject) = session.identity();
@@ -55,14 +56,14 @@ pub(super) async fn unlink(session: &Session, id: Option<Uuid>) -> Result<()> {
         [id.ok_or(NOT_FOUND)?.into(), issuer.into(), subject.into()],
     );
     let row = session.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::internal("unlinking an identity answered nothing"))?;
+    let row = row.ok_or_else(|| Error::internal("unlinking an identity returned no row"))?;
     match row.try_get::<String>("", "outcome")?.as_str() {
         "UNLINKED" => Ok(()),
         "NOT_FOUND" => Err(NOT_FOUND),
         "IN_USE" => Err(Error::Conflict(
-            "you are signed in with this identity: sign in with another one to unlink it"
+            "You are signed in with this identity. Sign in with another one to unlink it."
                 .to_owned(),
         )),
-        outcome => Err(Error::internal(format!("unlinking an identity answered {outcome}"))),
+        outcome => Err(Error::internal(format!("unlinking an identity returned {outcome}"))),
     }
 }

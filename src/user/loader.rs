@@ -1,4 +1,4 @@
-//! Batched look-ups of people. Row-level security decides whom the caller may see.
+//! Batched look-ups of users. Row-level security decides which users the caller may see.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
     tenancy::Fetch as _,
 };
 
-/// The person with this id.
+/// Looks up a user by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserById(pub UserId);
 

@@ -1,4 +1,5 @@
-//! People: oneself with one's memberships, and those whom one meets in the current organization.
+//! Users: the caller with their identities and memberships, and the users of the current
+//! organization.
 
 mod graphql;
 mod identity;

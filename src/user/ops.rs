@@ -1,4 +1,4 @@
-//! What a person is, across organizations.
+//! The caller's memberships across all organizations.
 
 use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId};
@@ -9,23 +9,23 @@ use crate::{
     tenancy::{Access, Session},
 };
 
-/// A seat of the person in an organization, which need not be the current one.
+/// A membership of the caller. Its organization need not be the current one.
 #[derive(Debug)]
 pub struct Membership {
     /// The organization.
     pub organization_id: OrganizationId,
     pub(super) name: String,
     pub(super) slug: String,
-    /// The user's role in it.
+    /// The caller's role.
     pub role: OrgRole,
     pub(super) joined_at: DateTime<Utc>,
 }
 
-/// All seats of the person who calls, oldest first.
+/// Lists the caller's memberships, oldest first.
 ///
 /// # Errors
 ///
-/// When the database fails.
+/// Fails when the database fails.
 pub async fn memberships(session: &Session) -> Result<Vec<Membership>> {
     let statement =
         Statement::from_string(DbBackend::Postgres, "SELECT * FROM auth.viewer_memberships()");
