@@ -1,13 +1,13 @@
-//! Connections in the sense of Relay, made from a slice of rows.
+//! Relay connections built from a slice of rows, and the complexity of lists.
 
 use async_graphql::{ObjectType, OutputType, connection::Edge};
 
 use crate::page::{Cursor, DEFAULT_SIZE, Keyed, MAX_SIZE, Slice};
 
-/// A page of nodes; `Total` adds `totalCount`, which is counted only when selected.
+/// A page of nodes. `Total` adds `totalCount`, which is counted only if selected.
 pub type Connection<Node, Total> = async_graphql::connection::Connection<Cursor, Node, Total>;
 
-/// The connection of a slice.
+/// Builds the connection of a slice.
 pub fn connection<Row, Node, Total>(slice: Slice<Row>, total: Total) -> Connection<Node, Total>
 where
     Row: Keyed,
@@ -21,18 +21,18 @@ where
     connection
 }
 
-/// What a field adds to a document's complexity that sends SQL statements, beside its selection.
+/// The complexity of a field that sends SQL statements, in addition to its selection.
 pub const STATEMENT: usize = 10;
 
-/// What a list adds to a document's complexity that has about so many entries: a statement, and its
-/// selection for each.
+/// The complexity of a list with about `size` entries: one statement, and the selection for each
+/// entry.
 #[must_use]
 pub const fn list_cost(size: usize, selection: usize) -> usize {
     STATEMENT.saturating_add(size.saturating_mul(selection))
 }
 
-/// What a connection adds to a document's complexity: a statement, and its selection for each row
-/// it may return.
+/// The complexity of a connection: one statement, and the selection for each row that the page may
+/// contain.
 #[must_use]
 pub fn page_cost(first: Option<i32>, last: Option<i32>, selection: usize) -> usize {
     let size = first.or(last).map_or(DEFAULT_SIZE, |size| usize::try_from(size).unwrap_or(0));

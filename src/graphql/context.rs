@@ -1,4 +1,4 @@
-//! What a resolver reaches through its context: the session, and the loaders around it.
+//! Access from resolvers to the session and the dataloaders of their request.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -15,43 +15,44 @@ use crate::{
     tenancy::Session,
 };
 
-/// What a subscription tells of, as context of one execution.
+/// The subject of a subscription's event, in the context of one execution.
 #[derive(Debug)]
 pub struct Event<T>(pub T);
 
-/// A subscription's field is executed anew for each event: its stream is the one that there is.
+/// The stream of a subscription field. It has one item, because the field is executed again for
+/// each event.
 pub type One<T> = Once<Ready<T>>;
 
-/// The one event.
+/// Wraps the one event.
 pub fn one<T>(event: T) -> One<T> {
     stream::once(future::ready(event))
 }
 
-/// Shorthands of resolvers.
+/// Access to the request's data for resolvers.
 pub trait ContextExt {
-    /// The request's session.
+    /// Returns the request's session.
     ///
     /// # Errors
     ///
-    /// Never for a field that is reached by execution: only introspection runs without a session.
+    /// Fails only during introspection, which runs without a session.
     fn session(&self) -> Result<&Session>;
 
-    /// What a subscription tells of.
+    /// Returns the subject of the event.
     ///
     /// # Errors
     ///
-    /// Never for a field that is reached by an event.
+    /// Fails outside the execution of an event.
     fn event<T: Send + Sync + 'static>(&self) -> Result<&T>;
 
-    /// Counts a long text, or a value of so many bytes, against what the request may cost, each
-    /// time that a field returns it. Short values are bounded by the limit on complexity.
+    /// Counts a long value against the size limit of the response, each time a field returns it.
+    /// Short values are bounded by the limit on complexity.
     ///
     /// # Errors
     ///
-    /// When the answer is too large.
+    /// Fails when the response is too large.
     fn spend(&self, bytes: usize) -> Result<()>;
 
-    /// One value, fetched together with what the fields beside this one ask for.
+    /// Loads one value, batched with the look-ups of sibling fields.
     fn load<K>(
         &self,
         key: K,
@@ -60,7 +61,7 @@ pub trait ContextExt {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>;
 
-    /// Several values at once.
+    /// Loads several values.
     fn load_many<K>(
         &self,
         keys: Vec<K>,
@@ -93,8 +94,8 @@ impl ContextExt for Context<'_> {
         Reader: Loader<K, Error = Error>,
     {
         let loader = loaders(self)?.current();
-        // An object's fields are futures of one size, the largest of them, and most are ready at
-        // once: kept small.
+        // Boxed to keep the future small. The fields of an object are futures of the same size,
+        // that of the largest, and most are ready immediately.
         Box::pin(async move { loader.load_one(key).await }).await
     }
 
@@ -114,8 +115,7 @@ fn loaders<'context>(context: &'context Context<'_>) -> Result<&'context Loaders
         .ok_or_else(|| Error::internal("a field was resolved without loaders"))
 }
 
-/// An id of the API as one of the database; `None` for what cannot be an id, which is then simply
-/// not found.
+/// Parses an ID of the API. Returns `None` for a malformed one, which callers treat as not found.
 #[must_use]
 pub fn parse_id<T: From<Uuid>>(id: &ID) -> Option<T> {
     Uuid::try_parse(id).ok().map(T::from)

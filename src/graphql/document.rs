@@ -1,8 +1,8 @@
-//! A document before it is executed: parsed once, measured against the limits, and told apart by
-//! what it does.
+//! A document before its execution: parsed once, checked against the limits, and classified by what
+//! it does.
 //!
-//! Everything here is linear in the document's size, fragments are measured once however often they
-//! are spread, so that no document is expensive to refuse.
+//! All work here is linear in the size of the document. Each fragment is measured once, however
+//! often it is spread, so no document is expensive to reject.
 
 use std::{collections::HashSet, ops::Deref, sync::Arc};
 
@@ -28,48 +28,48 @@ use super::{
 };
 use crate::error::ErrorCode;
 
-/// A GraphQL request as it came over whatever protocol.
+/// A GraphQL request, from any transport.
 #[derive(Clone, Debug, Default)]
 pub struct GraphqlRequest {
     /// The document.
     pub query: String,
-    /// Which of its operations.
+    /// The name of the operation to execute.
     pub operation_name: Option<String>,
-    /// The values of its variables.
+    /// The values of the variables.
     pub variables: Map<String, serde_json::Value>,
 }
 
-/// An operation that may be executed with whatever variables fit it: what reading it anew would
-/// come to each time.
+/// A validated operation, independent of the values of its variables. It can be cached and executed
+/// many times.
 #[derive(Debug)]
 pub struct Operation {
-    /// The operation alone, its selections merged; those that a variable decides about are all in
-    /// it.
+    /// The operation alone, with its selections merged. Selections that depend on a variable are
+    /// included.
     merged: ExecutableDocument,
-    /// The document as it was written, where variables decide about selections.
+    /// The document as written, if selections depend on variables.
     written: Option<Written>,
-    /// What its author calls it.
+    /// The operation's name in the document.
     pub name: Option<String>,
-    /// SHA-256 of the text and of the operation's name as they were sent.
+    /// SHA-256 of the text and of the operation's name as sent.
     pub digest: [u8; 32],
-    /// The field that a subscription is to; `None` when it is a query or a mutation.
+    /// The root field of a subscription. `None` for a query or a mutation.
     pub subscribes_to: Option<String>,
-    /// What it changes: the root fields of a mutation; `None` when it is a query or a subscription.
+    /// The root fields of a mutation that make changes. `None` for a query or a subscription.
     pub changes: Option<Vec<String>>,
-    /// A mutation that asks as well.
+    /// Whether it is a mutation that also queries.
     pub reads_back: bool,
-    /// It asks for nothing but introspection and `__typename`.
+    /// Whether it selects only introspection and `__typename`.
     pub introspection_only: bool,
-    /// It asks for introspection.
+    /// Whether it selects introspection.
     pub introspects: bool,
-    /// Fields and inline fragments, its selections merged.
+    /// The number of fields and inline fragments after merging.
     pub selections: usize,
-    /// Variables that are null where a request leaves them out.
+    /// Variables that are null if a request omits them.
     optional: Vec<Name>,
     checked: Checked,
 }
 
-/// A document that is merged anew for each request.
+/// A document that is merged again for each request.
 #[derive(Debug)]
 struct Written {
     document: ExecutableDocument,
@@ -80,9 +80,9 @@ struct Written {
 /// An operation with the variables of one request.
 #[derive(Debug)]
 pub struct Document {
-    /// What may be shared between requests.
+    /// The part that requests share.
     pub operation: Arc<Operation>,
-    /// The operation as its variables select it, where they decide about selections.
+    /// The operation as selected by its variables, if selections depend on them.
     selected: Option<ExecutableDocument>,
     /// The variables, with the types and defaults that the operation declares.
     pub variables: Variables,
@@ -97,11 +97,11 @@ impl Deref for Document {
 }
 
 impl Document {
-    /// Fits the variables of a request to the operation.
+    /// Coerces the variables of a request to the types of the operation.
     ///
     /// # Errors
     ///
-    /// Which of them do not fit.
+    /// Returns the variables that do not match.
     pub fn new(
         operation: Arc<Operation>,
         validator: &Validator,
@@ -120,26 +120,26 @@ impl Document {
         Ok(Self { operation, selected, variables })
     }
 
-    /// What is executed: each response key once for each type.
+    /// The document to execute: each response key appears once for each type.
     #[must_use]
     pub fn executable(&self) -> &ExecutableDocument {
         self.selected.as_ref().unwrap_or(&self.operation.merged)
     }
 
-    /// Whether the variables have a say in what it costs: numbers, which may be sizes of pages, and
+    /// Returns whether the complexity can depend on the variables, which may be page sizes or
     /// conditions.
     #[must_use]
     pub fn cost_varies(&self) -> bool {
         self.merged.operations.iter().any(|(_, operation)| {
             operation.node.variable_definitions.iter().any(|definition| {
                 let name = innermost(&definition.node.var_type.node.base);
-                // Neither identifiers nor texts nor the inputs of mutations are sizes of pages.
+                // These types cannot be page sizes: IDs, strings and the inputs of mutations.
                 !["ID", "String"].contains(&name) && !name.ends_with("Input")
             })
         })
     }
 
-    /// It changes something, or tries to.
+    /// Whether it is a mutation.
     #[must_use]
     pub fn is_mutation(&self) -> bool {
         self.changes.is_some()
@@ -147,13 +147,13 @@ impl Document {
 }
 
 impl Operation {
-    /// Reads a document: syntax, limits, the rules of the specification, and those of this server.
-    /// `name` chooses one of its operations, `alone` are the mutations that tolerate no other
-    /// beside them.
+    /// Parses a document and checks its syntax, the limits, the specification's validation and this
+    /// server's. `name` selects one of its operations. `alone` lists mutations that must be the
+    /// only one in their document.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns the problems of the document.
     pub fn read(
         query: &str,
         name: Option<&str>,
@@ -168,14 +168,14 @@ impl Operation {
         let parsed = parse_query(&text).map_err(|error| Refusal {
             code: ErrorCode::GraphqlParseFailed,
             location: error.positions().next().map(|pos| (pos.line, pos.column)),
-            message: "the document is not GraphQL, or defines a name twice".to_owned(),
+            message: "The document is not valid GraphQL, or defines a name twice.".to_owned(),
         })?;
         let mut measuring = Measuring::new(&parsed);
         let written = measuring.document(limits)?;
         let used = measuring.variables;
         let checked = validator.check(&checkable, name)?;
 
-        let (operation, called) = select(&parsed, name)?;
+        let (operation, operation_name) = select(&parsed, name)?;
         let optional = optional(&operation.node, &used);
         let ty = operation.node.ty;
         let Merged { document: merged, is_conditional } =
@@ -186,7 +186,9 @@ impl Operation {
         let subscribes_to = match (ty, roots.as_slice()) {
             (OperationType::Subscription, [field]) => Some(field.name.node.to_string()),
             (OperationType::Subscription, _) => {
-                return Err(vec![Refusal::invalid("a subscription has one root field")]);
+                return Err(vec![Refusal::invalid(
+                    "A subscription must have exactly one root field.",
+                )]);
             }
             _ => None,
         };
@@ -207,7 +209,7 @@ impl Operation {
         Ok(Self {
             merged,
             written,
-            name: called,
+            name: operation_name,
             digest: digest(query, name),
             subscribes_to,
             changes,
@@ -224,7 +226,7 @@ impl Operation {
 fn digest(query: &str, name: Option<&str>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     context.update(query.as_bytes());
-    // No text of a document has this byte.
+    // No document contains this byte.
     context.update(&[0xff]);
     context.update(name.unwrap_or_default().as_bytes());
     let mut bytes = [0; 32];
@@ -232,7 +234,7 @@ fn digest(query: &str, name: Option<&str>) -> [u8; 32] {
     bytes
 }
 
-/// The name of a type, without the lists around it.
+/// The name of a type without its lists.
 fn innermost(of: &BaseType) -> &str {
     match of {
         BaseType::Named(name) => name,
@@ -240,9 +242,9 @@ fn innermost(of: &BaseType) -> &str {
     }
 }
 
-/// The variables that may be left out, where that is the same as null: in arguments, all of which
-/// are optional, but not in the input of a mutation, where a field that is left out stays as it is.
-/// The executor's computation of complexity takes a variable that was left out for an error.
+/// The variables for which omission equals null. This holds for arguments of fields, which are all
+/// optional. It does not hold in the input of a mutation, where an omitted field stays unchanged.
+/// The executor's complexity calculation rejects an omitted variable.
 fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> {
     let definitions = operation.variable_definitions.iter().map(|definition| &definition.node);
     definitions
@@ -254,7 +256,7 @@ fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> 
         .collect()
 }
 
-/// The operation that is asked for, and what its author calls it.
+/// Selects the operation to execute, with its name in the document.
 fn select<'document>(
     document: &'document ExecutableDocument,
     name: Option<&str>,
@@ -270,22 +272,24 @@ fn select<'document>(
             .map(|(called, operation)| (operation, Some(called.to_string()))),
         _ => None,
     };
-    found.ok_or_else(|| Refusal::invalid("operationName does not choose one of the operations"))
+    found.ok_or_else(|| {
+        Refusal::invalid("`operationName` must name one of the operations in the document.")
+    })
 }
 
-/// The root fields of an operation whose selections are merged.
+/// The root fields of a merged operation.
 fn roots(document: &ExecutableDocument) -> Vec<&Field> {
     let sets = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
     let selections = sets.flat_map(|set| &set.items).map(|selection| &selection.node);
     let fields = selections.filter_map(|selection| match selection {
         Selection::Field(field) => Some(&field.node),
-        // The root of an operation is an object, so there is nothing left for one type alone.
+        // The root type is an object, so merging leaves no fragment for one type.
         Selection::InlineFragment(_) | Selection::FragmentSpread(_) => None,
     });
     fields.collect()
 }
 
-/// The root fields of a mutation that change something.
+/// The root fields of a mutation that make changes.
 fn changes_of<'roots>(roots: &'roots [&Field]) -> impl Iterator<Item = &'roots Field> {
     let reads = ["__typename", "query"];
     roots.iter().copied().filter(move |field| !reads.contains(&field.name.node.as_str()))
@@ -295,12 +299,12 @@ fn check_mutation(roots: &[&Field], most: usize, alone: &[&str]) -> Result<(), R
     let changes: Vec<_> = changes_of(roots).collect();
     if changes.len() > most {
         return Err(Refusal::too_complex(format!(
-            "a mutation may have at most {most} root fields"
+            "A mutation may have at most {most} root fields. Split it into several requests."
         )));
     }
     match changes.iter().find(|field| alone.contains(&field.name.node.as_str())) {
         Some(field) if changes.len() > 1 => Err(Refusal::invalid(format!(
-            "{} must be the only field of its mutation",
+            "`{}` must be the only field of its mutation.",
             field.name.node
         ))),
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! What documents are refused, and how fast.
+//! Which documents are rejected, how they are merged, and that rejection is fast.
 
 use super::*;
 
@@ -16,9 +16,9 @@ const SDL: &str = "
     interface Node { id: ID me: Node }
     type One implements Node { id: ID me: Node name: Int }
     type Two implements Node { id: ID me: Node role: Int }
-    type Subscription { told: One heard: One }
+    type Subscription { changed: One added: One }
     input In { n: Int! m: [In] }
-    type Mutation { found(i: In): Int make(i: In!): Int }";
+    type Mutation { create(i: In): Int make(i: In!): Int }";
 
 fn read_with(
     query: &str,
@@ -26,7 +26,7 @@ fn read_with(
     variables: &serde_json::Value,
 ) -> Result<Document, Vec<Refusal>> {
     let validator = Validator::new(SDL).unwrap();
-    let operation = Operation::read(query, operation_name, &LIMITS, &validator, &["found"])?;
+    let operation = Operation::read(query, operation_name, &LIMITS, &validator, &["create"])?;
     Document::new(Arc::new(operation), &validator, variables.as_object().unwrap().clone())
 }
 
@@ -53,13 +53,13 @@ fn a_doubling_bomb_of_fragments_is_refused_at_once() {
         let bomb = bomb.join(" ");
         let query = format!("{{ ...f0 }} {bomb} fragment f45 on Query {{ {leaf} }}");
         assert_ne!(refused(&query), ErrorCode::GraphqlParseFailed);
-        // Out of every operation's reach it is measured as well.
+        // Measured even if no operation spreads it.
         refused(&format!("{{ x }} {bomb} fragment f45 on Query {{ {leaf} }}"));
     }
 }
 
 #[test]
-fn cycles_and_chains_of_fragments_are_refused_in_whatever_order_they_stand() {
+fn cycles_and_chains_of_fragments_are_refused_in_any_order() {
     let cycle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
     assert_eq!(refused(cycle), ErrorCode::GraphqlValidationFailed);
     let mut chain: Vec<_> =
@@ -111,14 +111,14 @@ fn depth_counts_fields_and_not_introspection() {
         |levels| format!("{{ __schema {{ queryType {} }} }}", nested("ofType", levels, "name"));
     assert!(read(&kinds(15)).unwrap().introspection_only);
     assert_eq!(refused(&kinds(25)), ErrorCode::QueryTooComplex);
-    // Not deep, but each level as wide as the schema.
+    // Not deep, but each level is as wide as the schema.
     let wide =
         "{ __type(name: \"Query\") { possibleTypes { interfaces { possibleTypes { name } } } } }";
     assert_eq!(refused(wide), ErrorCode::QueryTooComplex);
 }
 
 #[test]
-fn what_opens_no_transaction_is_told_apart() {
+fn introspection_is_recognized() {
     assert!(read("{ __typename }").unwrap().introspection_only);
     let spread = "{ ...r } fragment r on Query { __schema { queryType { name } } }";
     assert!(read(spread).unwrap().introspection_only);
@@ -128,11 +128,14 @@ fn what_opens_no_transaction_is_told_apart() {
 
 #[test]
 fn a_mutation_is_held_to_its_rules() {
-    let two = "mutation { a: found b: make(i: { n: 1 }) }";
+    let two = "mutation { a: create b: make(i: { n: 1 }) }";
     assert_eq!(refused(two), ErrorCode::GraphqlValidationFailed);
-    assert!(read("mutation { __typename found }").is_ok());
-    // Selected twice and executed once, so that it is alone.
-    assert_eq!(read("mutation { found found }").unwrap().changes, Some(vec!["found".to_owned()]));
+    assert!(read("mutation { __typename create }").is_ok());
+    // Selected twice and executed once, so it is the only field.
+    assert_eq!(
+        read("mutation { create create }").unwrap().changes,
+        Some(vec!["create".to_owned()])
+    );
     let many: Vec<_> = (0..11).map(|n| format!("a{n}: make(i: {{ n: 1 }})")).collect();
     let many = format!("mutation {{ {} }}", many.join(" "));
     assert_eq!(refused(&many), ErrorCode::QueryTooComplex);
@@ -194,7 +197,7 @@ fn variables_are_coerced_or_refused() {
     }
 }
 
-/// What is executed, as text without white space that means nothing.
+/// The selections to execute, as compact text.
 fn executed(query: &str, variables: &serde_json::Value) -> String {
     fn text(set: &async_graphql::parser::types::SelectionSet) -> String {
         let items = set.items.iter().map(|item| {
@@ -237,7 +240,7 @@ fn each_response_key_is_selected_once_for_each_type() {
             "{ n { ... on One { k: name } ... on Two { k: role } } }",
             "{n{...One{k:name} ...Two{k:role}}}",
         ),
-        // What is selected for all types is selected with that for one.
+        // A selection for all types is merged with that for one type.
         (
             "{ n { me { id } ... on One { me { ... on Two { role } } } } }",
             "{n{...Two{me{id}} ...One{me{id ...Two{role}}}}}",
@@ -245,9 +248,9 @@ fn each_response_key_is_selected_once_for_each_type() {
         ("{ n { ... on One { ... on Node { ... on Two { id } } name } } }", "{n{...One{name}}}"),
         ("{ x @skip(if: true) y @include(if: true) y @include(if: false) }", "{y}"),
         (
-            "subscription { ...f ...g } fragment f on Subscription { told { id } }
-          fragment g on Subscription { told { name } }",
-            "{told{id name}}",
+            "subscription { ...f ...g } fragment f on Subscription { changed { id } }
+          fragment g on Subscription { changed { name } }",
+            "{changed{id name}}",
         ),
         ("mutation { make(i: { n: 1 }) make(i: { n: 1 }) }", "{make}"),
     ] {
@@ -271,7 +274,7 @@ fn conditions_decide_before_selections_are_merged() {
     ] {
         assert_eq!(executed(query, &serde_json::json!({ "s": s, "t": t })), merged, "{s} {t}");
     }
-    // A hundred variables are a hundred conditions of one field.
+    // A hundred variables make a hundred conditions on one field.
     let variables =
         (0..100).map(|n| format!("$v{n}: Boolean = true ")).collect::<Vec<_>>().concat();
     let fields = (0..100).map(|n| format!("x @include(if: $v{n}) ")).collect::<Vec<_>>().concat();
@@ -287,12 +290,13 @@ fn limits_are_those_of_what_is_executed() {
     assert_eq!(refused(&format!("{{ {aliases} }}")), ErrorCode::QueryTooComplex);
     let root: String = "make(i: { n: 1 }) ".repeat(300);
     assert!(read(&format!("mutation {{ {root} }}")).is_ok());
-    for other in
-        ["subscription { told { id } heard { id } }", "subscription { told { id } z: told { id } }"]
-    {
+    for other in [
+        "subscription { changed { id } added { id } }",
+        "subscription { changed { id } z: changed { id } }",
+    ] {
         assert_eq!(refused(other), ErrorCode::GraphqlValidationFailed, "{other}");
     }
-    // Interfaces in interfaces, each level for each type.
+    // Nested interfaces, with each level for each type.
     let chain = (0..10)
         .map(|n| {
             let next = n + 1;

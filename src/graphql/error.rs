@@ -1,4 +1,5 @@
-//! From errors to what clients see of them: message, code and details out, the cause into the log.
+//! Presents errors to clients: message, code and details go into the response, the cause goes into
+//! the log.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::Refusal;
 use crate::error::{Error, ErrorCode};
 
-/// Gives every error of an executed response its code, and hides what clients must not see.
+/// Sets the code of every error in a response, and hides what clients must not see.
 pub fn present(response: &mut Response, request_id: Uuid) {
     for error in &mut response.errors {
         let ours = error.source.as_ref().and_then(|source| source.downcast_ref::<Error>()).cloned();
@@ -17,8 +18,8 @@ pub fn present(response: &mut Response, request_id: Uuid) {
                 error.message = ours.to_string();
                 error.extensions = Some(extensions(&ours, request_id));
             }
-            // Without a source it is the executor that could not read an argument, with one it is a
-            // library's error that nobody translated.
+            // Without a source, the executor could not parse an argument. With one, a library's
+            // error was not converted.
             None if error.source.is_none() => {
                 let mut values = ErrorExtensionValues::default();
                 values.set("code", ErrorCode::BadUserInput.name());
@@ -34,7 +35,7 @@ pub fn present(response: &mut Response, request_id: Uuid) {
     }
 }
 
-/// Where in the answer an argument could not be read, for example `organization.auditLogs`.
+/// The path of the argument that could not be parsed, for example `organization.auditLogs`.
 fn place(path: &[PathSegment]) -> String {
     let segments = path.iter().map(|segment| match segment {
         PathSegment::Field(name) => name.clone(),
@@ -63,7 +64,7 @@ impl From<Refusal> for ServerError {
     }
 }
 
-/// Seconds after which trying again makes sense.
+/// Seconds until a retry makes sense.
 pub const RETRY_AFTER: u32 = 1;
 
 fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {

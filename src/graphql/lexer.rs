@@ -1,16 +1,16 @@
-//! A look at a document's text before it is parsed: what is too long or too deep never reaches a
-//! parser.
+//! Scans the text of a document before it is parsed, so that text that is too long or too deep
+//! never reaches a parser.
 
 use super::limits::{Limits, MAX_NESTING, Refusal};
 
-/// Longer names are nobody's, and checks that compare names would take their time over them.
+/// No schema has longer names, and comparing them takes time.
 const MAX_NAME_BYTES: usize = 200;
 
-/// Whatever is long belongs into variables, where it is only read once.
+/// Longer values belong in variables, which are read only once.
 const MAX_STRING_BYTES: usize = 64 * 1024;
 
-/// Counts tokens and nesting (GraphQL specification, section 2.1) in a text whose lines end with
-/// line feeds only.
+/// Counts tokens and nesting (GraphQL specification, section 2.1) in a text with line feeds as its
+/// only line ends.
 pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = text.as_bytes();
     let (mut at, mut tokens, mut nesting) = (0, 0, 0_usize);
@@ -31,7 +31,9 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
                     _ => ("name", MAX_NAME_BYTES),
                 };
                 if length > most {
-                    let message = format!("the document has a {kind} of more than {most} bytes");
+                    let message = format!(
+                        "The document has a {kind} of more than {most} bytes. Use a variable for long values."
+                    );
                     return Err(Refusal::too_complex(message));
                 }
                 length
@@ -39,17 +41,19 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
         };
         if tokens > limits.tokens {
             let limit = limits.tokens;
-            return Err(Refusal::too_complex(format!("the document has more than {limit} tokens")));
+            return Err(Refusal::too_complex(format!(
+                "The document has more than {limit} tokens."
+            )));
         }
         if nesting > MAX_NESTING {
-            let message = format!("the document nests deeper than {MAX_NESTING} levels");
+            let message = format!("The document nests deeper than {MAX_NESTING} levels.");
             return Err(Refusal::too_complex(message));
         }
     }
     Ok(())
 }
 
-/// How many bytes the token at the start takes; never 0.
+/// The length of the token at the start, in bytes. Never 0.
 fn token_length(bytes: &[u8]) -> usize {
     if bytes.starts_with(b"\"\"\"") {
         let mut at = 3;

@@ -1,12 +1,12 @@
-//! The limits of a document, and what is said of one that passes them or breaks a rule.
+//! The limits on a document, and the error for one that exceeds them or is invalid.
 
 use crate::error::ErrorCode;
 
-/// Selections, lists and objects may nest this deep in the text; beyond it a parser's stack is at
-/// risk.
+/// How deep selections, lists and objects may nest in the text. Deeper nesting could overflow a
+/// parser's stack.
 pub(super) const MAX_NESTING: usize = 50;
 
-/// Limits on a document, all of them settings.
+/// The configurable limits on a document.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Lexical tokens.
@@ -15,33 +15,33 @@ pub struct Limits {
     pub depth: usize,
     /// Levels of fields in introspection.
     pub introspection_depth: usize,
-    /// Fields, each counted as often as the pages around it may repeat it.
+    /// Fields, each multiplied by the sizes of the pages around it.
     pub complexity: usize,
-    /// Aliases, those in spread fragments counted each time.
+    /// Aliases. Those in a fragment count each time it is spread.
     pub aliases: usize,
     /// Root fields of a mutation.
     pub root_mutations: usize,
 }
 
-/// Why a document is not executed.
+/// The reason for rejecting a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// One of the codes of a refused document.
+    /// A code for rejected documents.
     pub code: ErrorCode,
-    /// What is wrong with it.
+    /// The problem.
     pub message: String,
-    /// Where in the text, as `(line, column)`.
+    /// The place in the text as `(line, column)`.
     pub location: Option<(usize, usize)>,
 }
 
 impl Refusal {
-    /// Not valid for this schema.
+    /// The document is not valid for this schema.
     pub fn invalid(message: impl Into<String>) -> Self {
         let code = ErrorCode::GraphqlValidationFailed;
         Self { code, message: message.into(), location: None }
     }
 
-    /// Past a limit.
+    /// The document exceeds a limit.
     pub fn too_complex(message: impl Into<String>) -> Self {
         let code = ErrorCode::QueryTooComplex;
         Self { code, message: message.into(), location: None }

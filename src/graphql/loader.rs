@@ -1,8 +1,8 @@
-//! Dataloaders that live and die with their request, and run inside it.
+//! Dataloaders that belong to one request and run inside its future.
 //!
-//! A loader's batch is no task of the runtime: the request's own future drives it. Batches are full
-//! without a timer, because they start only when no resolver can go on without them, and none
-//! outlives its transaction.
+//! A batch is not a task of the runtime: the request's own future drives it. Batches need no timer,
+//! because they start only when no resolver can proceed without them. No batch outlives its
+//! transaction.
 
 use std::{
     collections::VecDeque,
@@ -29,25 +29,25 @@ use crate::{
     tenancy::{Access, Session, Transaction},
 };
 
-/// What areas implement `Loader<Key>` for, a key type for each look-up.
+/// Implements `Loader<Key>`. Each area defines a key type for each of its look-ups.
 #[derive(Debug)]
 pub struct Reader(Weak<Session>);
 
 impl Reader {
-    /// The request's session.
+    /// Returns the request's session.
     ///
     /// # Errors
     ///
-    /// When the request is over.
+    /// Fails when the request is over.
     pub fn session(&self) -> Result<Arc<Session>> {
-        self.0.upgrade().ok_or_else(|| Error::internal("a loader ran after its request"))
+        self.0.upgrade().ok_or_else(|| Error::internal("a dataloader ran after its request"))
     }
 }
 
 type RequestLoader = DataLoader<Reader, HashMapCache>;
 
-/// The request's loader; a new one after the session has entered an organization, because what was
-/// loaded before belongs to another.
+/// The request's loader. It is replaced when the session enters an organization, because the loaded
+/// rows belong to another one.
 pub struct Loaders {
     session: Arc<Session>,
     queue: Queue,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Loaders {
 }
 
 impl Loaders {
-    /// Loaders whose batches `queue` drives.
+    /// Creates loaders whose batches `queue` drives.
     #[must_use]
     pub fn new(session: Arc<Session>, queue: Queue, access: Access) -> Self {
         let current = Mutex::new((session.entered(), new_loader(&session, &queue, access)));
@@ -79,8 +79,8 @@ impl Loaders {
     }
 }
 
-/// A query has one snapshot, so what was loaded stays true; a mutation's next field may have
-/// changed it.
+/// A query reads one snapshot, so its loaded rows stay valid. In a mutation, a later field may have
+/// changed them.
 fn new_loader(session: &Arc<Session>, queue: &Queue, access: Access) -> Arc<RequestLoader> {
     let reader = Reader(Arc::downgrade(session));
     let cache = HashMapCache::default();
@@ -89,7 +89,7 @@ fn new_loader(session: &Arc<Session>, queue: &Queue, access: Access) -> Arc<Requ
     Arc::new(loader)
 }
 
-/// No delay: the queue waits for exactly as long as resolvers still add to a batch.
+/// A timer without delay: the queue waits exactly as long as resolvers still add keys to a batch.
 struct Immediately;
 
 impl Timer for Immediately {
@@ -120,11 +120,11 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `main` to its end, and with it the batches that it waits for.
+    /// Runs `main` to completion, together with the batches that it waits for.
     ///
-    /// Statements that were begun early are on their way together, so batches wait until all of
-    /// them were answered: one that began earlier would miss the keys of those who still wait for
-    /// their rows. Then all that wait begin at once.
+    /// Pipelined statements are in flight together, so batches start only after all of them have
+    /// been answered. A batch that started earlier would miss the keys of resolvers that still wait
+    /// for their rows. All waiting batches then start together.
     pub async fn drive<T>(&self, transaction: &Transaction, main: impl Future<Output = T>) -> T {
         let mut main = pin!(main);
         let mut batches = FuturesUnordered::new();
@@ -137,7 +137,7 @@ impl Queue {
                     batches.extend(self.lock().drain(..));
                 }
                 match batches.poll_next_unpin(context) {
-                    // Its waiters can go on, which may bring more.
+                    // Its waiters can proceed and may add keys.
                     Poll::Ready(Some(())) => {}
                     Poll::Ready(None) | Poll::Pending => return Poll::Pending,
                 }

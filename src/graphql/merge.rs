@@ -1,10 +1,8 @@
-//! What an operation selects, by the specification's `CollectFields` and `MergeSelectionSets`
-//! (section 6.3.2): fragments spread out, selections that `@skip` or `@include` leave out gone, and
-//! each response key once for each type.
+//! Merges the selections of an operation, by `CollectFields` and `MergeSelectionSets` of the
+//! specification (section 6.3.2). Each response key remains once for each type.
 //!
-//! The executor runs a field as often as a selection set names it, so this is where repetition
-//! ends. Validation has established that fields of one response key are the same field with the
-//! same arguments.
+//! The executor runs a field as often as a selection set names it, so repetition ends here.
+//! Validation has established that fields with one response key have the same arguments.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,22 +20,23 @@ use async_graphql::{
 
 use super::limits::Refusal;
 
-/// An interface's selections are visited once for each type that implements it.
+/// Selections on an interface are visited once for each type that implements it.
 const MAX_VISITS_OF_A_SELECTION: usize = 16;
 
-/// An operation as it is executed.
+/// An operation as executed.
 pub(super) struct Merged {
-    /// The operation alone, without fragments and directives of selections.
+    /// The operation alone, without fragments and without directives on selections.
     pub(super) document: ExecutableDocument,
-    /// Variables decide about some of its selections. Without variables all of those are selected.
+    /// Whether selections depend on variables. Without values for them, all those selections are
+    /// included.
     pub(super) is_conditional: bool,
 }
 
-/// Merges the selections of an operation, for the values of its variables where they are given.
+/// Merges the selections of an operation, for the values of its variables if given.
 ///
 /// # Errors
 ///
-/// When merging takes too long, which takes interfaces within interfaces.
+/// Fails when merging takes too many visits, which requires nested interfaces.
 pub(super) fn merge(
     operation: &Positioned<OperationDefinition>,
     document: &ExecutableDocument,
@@ -76,32 +75,32 @@ pub(super) fn merge(
     })
 }
 
-/// The document was validated, so this is a fault of the server.
+/// The document was validated, so this is an error of the server.
 fn unknown(what: &str) -> Refusal {
-    Refusal::invalid(format!("the document selects an unknown {what}"))
+    Refusal::invalid(format!("The document selects an unknown {what}."))
 }
 
 /// The object types that selections apply to.
 type Types<'document> = Vec<&'document str>;
 
-/// The fields of one response key.
+/// The fields with one response key.
 #[derive(Default)]
 struct Group<'document> {
-    /// Those for each type that the parent may have.
+    /// The fields for every possible type of the parent.
     always: Vec<&'document Positioned<Field>>,
-    /// Those for one of these types.
+    /// The fields for only some of the types.
     by_type: HashMap<&'document str, Vec<&'document Positioned<Field>>>,
 }
 
 type Groups<'document> = HashMap<&'document str, Group<'document>>;
 
-/// One selection set, while its fields are collected.
+/// A selection set during the collection of its fields.
 struct Collecting<'document> {
     types: Types<'document>,
     groups: Groups<'document>,
-    /// The response keys as they were met first, for every type or for one.
+    /// The response keys in order of first appearance, for all types or for one.
     order: Vec<(&'document str, Option<&'document str>)>,
-    /// Fragments that were spread, for these types.
+    /// The fragments that were already spread, by types.
     spread: HashSet<(&'document str, Types<'document>)>,
 }
 
@@ -114,7 +113,7 @@ struct Merging<'document> {
 }
 
 impl<'document> Merging<'document> {
-    /// Selection sets of one parent as one.
+    /// Merges the selection sets of one parent.
     fn set(
         &mut self,
         parent: &str,
@@ -145,7 +144,7 @@ impl<'document> Merging<'document> {
                         push_on(&mut items, of, self.field(of, always)?);
                     }
                 }
-                // Selected for every type.
+                // Already selected for every type.
                 Some(_) if is_leaf => {}
                 Some(of) => {
                     let of_type = by_type.get(of).into_iter().flatten();
@@ -157,7 +156,7 @@ impl<'document> Merging<'document> {
         Ok(SelectionSet { items })
     }
 
-    /// Fields of one response key as one.
+    /// Merges the fields with one response key.
     fn field(
         &mut self,
         parent: &str,
@@ -192,7 +191,7 @@ impl<'document> Merging<'document> {
     ) -> Result<(), Refusal> {
         for selection in &set.items {
             self.visits_left = self.visits_left.checked_sub(1).ok_or_else(|| {
-                Refusal::too_complex("the document selects too much of interfaces")
+                Refusal::too_complex("The document selects too many fields of nested interfaces.")
             })?;
             if !self.is_selected(selection.node.directives()) {
                 continue;
@@ -235,7 +234,7 @@ impl<'document> Merging<'document> {
         objects.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Those of the types to which a type condition applies.
+    /// The types to which a type condition applies.
     fn narrowed(&self, types: &Types<'document>, condition: &str) -> Types<'document> {
         let applies = |of: &&str| *of == condition || self.schema.is_subtype(condition, of);
         types.iter().copied().filter(applies).collect()
@@ -266,7 +265,7 @@ impl<'document> Merging<'document> {
     }
 }
 
-/// A variable whose value is not given.
+/// A variable without a given value.
 struct Unknown;
 
 impl<'document> Collecting<'document> {
@@ -294,7 +293,7 @@ fn is_leaf(field: &Positioned<Field>) -> bool {
     field.node.selection_set.node.items.is_empty()
 }
 
-/// Adds a field for one type, beside others for it that stand there already.
+/// Adds a field for one type to the inline fragment for that type, or creates it.
 fn push_on(items: &mut Vec<Positioned<Selection>>, of: &str, field: Positioned<Field>) {
     let pos = field.pos;
     let field = Positioned::new(Selection::Field(field), pos);

@@ -1,5 +1,4 @@
-//! The toolkit that areas write GraphQL with: context, loaders, connections, and the guards around
-//! a document.
+//! The GraphQL toolkit for areas: context, dataloaders, connections, and the checks on a document.
 
 mod connection;
 mod context;
@@ -25,20 +24,20 @@ pub use validation::Validator;
 
 use crate::auth::Permission;
 
-/// The name of an enum's value in the schema.
+/// The name of an enum value in the schema.
 #[must_use]
 pub fn enum_name<T: EnumType>(value: T) -> &'static str {
     T::items().iter().find(|item| item.value == value).map_or("", |item| item.name)
 }
 
-/// A count as GraphQL's `Int`, which has 32 bits; what is more is shown as the most.
+/// Converts a count to GraphQL's 32-bit `Int`, saturating at its bounds.
 #[must_use]
 pub fn to_int(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(if count < 0 { i32::MIN } else { i32::MAX })
 }
 
-/// The field needs more than membership: without the permission it is null, with the error
+/// The field requires a permission beyond membership. Without it the field is null, with the error
 /// `FORBIDDEN`.
 #[TypeDirective(location = "FieldDefinition", name = "requiresPermission")]
-#[expect(non_snake_case, reason = "the macro makes a module of it, named as the directive")]
+#[expect(non_snake_case, reason = "the macro generates a module with the name of the directive")]
 pub fn requires_permission(permission: Permission) {}

@@ -1,4 +1,4 @@
-//! Operations that were read before: a program sends the same few again and again, and reading one
+//! A cache of validated operations. Programs repeat the same few operations, and validating one
 //! takes longer than executing it.
 
 use std::{
@@ -10,22 +10,21 @@ use lru::LruCache;
 
 use super::document::Operation;
 
-/// Operations that are remembered, and the longest document: anybody with a token can send what
-/// they like.
-const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
-const LONGEST: usize = 8 * 1024;
+/// The maximum number of operations, and the longest document to cache. Any client with a token can
+/// send arbitrary documents.
+const MAX_OPERATIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
+const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 
-/// What they may take together, in bytes, by a rough reckoning: fragments are remembered spread
-/// out, so that a short document may be a large operation.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// The maximum memory of all operations, in bytes, as a rough estimate. Cached operations have
+/// their fragments spread, so a short document can be a large operation.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 const BYTES_OF_SELECTION: usize = 250;
-const BYTES_OF_LETTER: usize = 60;
+const BYTES_OF_CHARACTER: usize = 60;
 
-/// Operations by the document that they are in, and their name in it. Only what may be executed is
-/// remembered.
+/// The cached operations by document and operation name. Only executable operations are cached.
 pub struct OperationCache(Mutex<Operations>);
 
-/// A document, and the name of the operation that was asked for.
+/// A document, and the name of the operation to execute.
 pub type Key = (String, Option<String>);
 
 struct Operations {
@@ -36,19 +35,19 @@ struct Operations {
 impl Operations {
     fn put(&mut self, key: Key, operation: Arc<Operation>) {
         self.bytes += bytes(&key, &operation);
-        let mut given_up = self.by_key.push(key, operation);
-        if given_up.is_none() && self.bytes > MOST_BYTES {
-            given_up = self.by_key.pop_lru();
+        let mut evicted = self.by_key.push(key, operation);
+        if evicted.is_none() && self.bytes > MAX_BYTES {
+            evicted = self.by_key.pop_lru();
         }
-        while let Some((key, operation)) = given_up {
+        while let Some((key, operation)) = evicted {
             self.bytes -= bytes(&key, &operation);
-            given_up = if self.bytes > MOST_BYTES { self.by_key.pop_lru() } else { None };
+            evicted = if self.bytes > MAX_BYTES { self.by_key.pop_lru() } else { None };
         }
     }
 }
 
 fn bytes((document, _): &Key, operation: &Operation) -> usize {
-    BYTES_OF_SELECTION * operation.selections + BYTES_OF_LETTER * document.len()
+    BYTES_OF_SELECTION * operation.selections + BYTES_OF_CHARACTER * document.len()
 }
 
 impl std::fmt::Debug for OperationCache {
@@ -59,20 +58,20 @@ impl std::fmt::Debug for OperationCache {
 
 impl Default for OperationCache {
     fn default() -> Self {
-        Self(Mutex::new(Operations { by_key: LruCache::new(MOST), bytes: 0 }))
+        Self(Mutex::new(Operations { by_key: LruCache::new(MAX_OPERATIONS), bytes: 0 }))
     }
 }
 
 impl OperationCache {
-    /// The operation, if it was read before.
+    /// Returns a cached operation.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Arc<Operation>> {
         self.lock().by_key.get(key).cloned()
     }
 
-    /// Remembers an operation, unless its document is long.
+    /// Caches an operation, unless its document is long.
     pub fn put(&self, key: Key, operation: &Arc<Operation>) {
-        if key.0.len() <= LONGEST {
+        if key.0.len() <= MAX_DOCUMENT_BYTES {
             self.lock().put(key, Arc::clone(operation));
         }
     }

@@ -1,5 +1,5 @@
-//! The size of a document as it is written, and of an operation as it is executed: linear in the
-//! text, because each fragment is measured once.
+//! The size of a document as written, and of an operation as executed. Linear in the text, because
+//! each fragment is measured once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,20 +15,20 @@ use async_graphql::{
 
 use super::limits::{Limits, MAX_NESTING, Refusal};
 
-/// Introspection is told without a transaction and so without a turn, and the whole schema is long.
+/// Introspection takes no transaction and no permit, and its response covers the whole schema.
 const MAX_INTROSPECTIONS: usize = 3;
 
-/// The size of a selection with its fragments spread out.
+/// The size of a selection with its fragments spread.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Measure {
-    /// Fields, spreads and inline fragments: what has to be walked over.
+    /// Fields, spreads and inline fragments: the nodes to visit.
     selections: usize,
     aliases: usize,
     depth: usize,
     introspection_depth: usize,
-    /// How often the schema is gone over at the most: aliases within introspection repeat it.
+    /// An upper bound on how often the schema is traversed. Aliases within introspection repeat it.
     introspections: usize,
-    /// How deep selection sets stand in each other, those of fragments included.
+    /// The nesting of selection sets, including those of fragments.
     height: usize,
 }
 
@@ -44,7 +44,7 @@ impl Measure {
         }
     }
 
-    /// Within a fragment, inline or spread.
+    /// The size of a fragment with this content, inline or spread.
     fn within(self) -> Self {
         let selections = self.selections.saturating_add(1);
         Self { selections, height: self.height + 1, ..self }
@@ -66,7 +66,7 @@ impl Measure {
         }
     }
 
-    /// The limits of a document as it is written: what reading it takes.
+    /// Checks the limits on a document as written, which bound the work of validating it.
     fn check_written(self, limits: &Limits) -> Result<(), Refusal> {
         check(&[
             (self.depth, limits.depth, "is nested deeper than {} levels of fields"),
@@ -75,18 +75,18 @@ impl Measure {
                 limits.introspection_depth,
                 "introspects deeper than {} levels",
             ),
-            (self.height, MAX_NESTING, "nests deeper than {} levels, fragments included"),
+            (self.height, MAX_NESTING, "nests deeper than {} levels, including fragments"),
             (self.selections, limits.complexity, "selects more than {} fields"),
         ])
     }
 
-    /// The limits of an operation as it is executed, each response key once.
+    /// Checks the limits on an operation as executed, with each response key once.
     fn check_executed(self, limits: &Limits) -> Result<(), Refusal> {
         check(&[
             (
                 self.introspections,
                 MAX_INTROSPECTIONS,
-                "introspects more than {} times, aliases within counted",
+                "introspects more than {} times, including aliases within introspection",
             ),
             (self.aliases, limits.aliases, "has more than {} aliases"),
             (self.selections, limits.complexity, "selects more than {} fields"),
@@ -98,13 +98,13 @@ fn check(limits: &[(usize, usize, &str)]) -> Result<(), Refusal> {
     for (size, limit, what) in limits {
         if size > limit {
             let what = what.replace("{}", &limit.to_string());
-            return Err(Refusal::too_complex(format!("the document {what}")));
+            return Err(Refusal::too_complex(format!("The document {what}.")));
         }
     }
     Ok(())
 }
 
-/// Holds an operation, its selections merged, against its limits. Tells how many selections it has.
+/// Checks a merged operation against the limits. Returns the number of its selections.
 pub(super) fn executed(document: &ExecutableDocument, limits: &Limits) -> Result<usize, Refusal> {
     let mut total = Measure::default();
     let mut measuring = Measuring::new(document);
@@ -131,8 +131,8 @@ impl<'document> Measuring<'document> {
         Self { document, done, open, variables }
     }
 
-    /// The whole document: all operations together, and every fragment, used or not. Tells how many
-    /// selections the operations have.
+    /// Measures all operations together, and every fragment, used or not. Returns the number of
+    /// selections in the operations.
     pub(super) fn document(&mut self, limits: &Limits) -> Result<usize, Refusal> {
         let mut total = Measure::default();
         for (_, operation) in self.document.operations.iter() {
@@ -143,7 +143,7 @@ impl<'document> Measuring<'document> {
         }
         for (name, fragment) in &self.document.fragments {
             let mut measure = self.fragment(name, fragment, false, 0)?;
-            // A fragment on `__Type` and the like is spread within introspection.
+            // A fragment on `__Type` or similar is spread within introspection.
             if fragment.node.type_condition.node.on.node.starts_with("__") {
                 measure.introspection_depth = measure.introspection_depth.max(measure.depth);
                 measure.depth = 0;
@@ -153,7 +153,7 @@ impl<'document> Measuring<'document> {
         Ok(total.selections)
     }
 
-    /// `mutates`: the fields are the root fields of a mutation.
+    /// `mutates` states that the fields are root fields of a mutation.
     fn set(
         &mut self,
         set: &'document SelectionSet,
@@ -161,7 +161,7 @@ impl<'document> Measuring<'document> {
         level: usize,
     ) -> Result<Measure, Refusal> {
         if level > MAX_NESTING {
-            let message = format!("fragments nest deeper than {MAX_NESTING} levels");
+            let message = format!("Fragments nest deeper than {MAX_NESTING} levels.");
             return Err(Refusal::too_complex(message));
         }
         let mut total = Measure::default();
@@ -171,7 +171,7 @@ impl<'document> Measuring<'document> {
                     let field = &field.node;
                     if !mutates {
                         for (_, value) in &field.arguments {
-                            // Visits every variable in the value, however deep.
+                            // Visits every variable in the value, at any depth.
                             let _ = value.node.clone().into_const_with(|name| {
                                 self.variables.insert(name);
                                 Ok::<_, Infallible>(Value::Null)
@@ -190,7 +190,7 @@ impl<'document> Measuring<'document> {
                         }
                         None => {
                             return Err(Refusal::invalid(
-                                "a fragment that is spread is not defined",
+                                "The document spreads an undefined fragment.",
                             ));
                         }
                     }
@@ -212,7 +212,9 @@ impl<'document> Measuring<'document> {
             return Ok(*measure);
         }
         if !self.open.insert(name) {
-            return Err(Refusal::invalid("a fragment spreads itself, directly or through others"));
+            return Err(Refusal::invalid(
+                "A fragment spreads itself, directly or through other fragments.",
+            ));
         }
         let measure = self.set(&fragment.node.selection_set.node, mutates, level + 1)?;
         self.open.remove(name);

@@ -1,5 +1,5 @@
-//! The rules of the GraphQL specification, as apollo-compiler checks them: syntax, validation
-//! (section 5), coercion of variables (6.1.2). The executor's own checks know fewer rules.
+//! The checks of the GraphQL specification, implemented by apollo-compiler: syntax, validation
+//! (section 5) and coercion of variables (6.1.2). The executor's own checks are less complete.
 
 use std::collections::HashSet;
 
@@ -18,42 +18,42 @@ use serde_json::{Map, Value};
 use super::limits::{MAX_NESTING, Refusal};
 use crate::error::ErrorCode;
 
-/// A document may have more errors than are told.
+/// The maximum number of reported errors.
 const MAX_ERRORS: usize = 10;
 
-/// Messages repeat names and values of the client's; nobody reads more than this of one, or of a
-/// word in it.
+/// The maximum length of a message and of a word in it, because messages repeat names and values of
+/// the client.
 const MAX_MESSAGE_CHARS: usize = 160;
 const MAX_WORD_CHARS: usize = 60;
 
-/// White space and comments are tokens of the parser as well, which are counted apart from the
-/// others (`scan.rs`).
+/// The parser also counts white space and comments as tokens. The scan before parsing counts the
+/// others exactly.
 const TOKENS_AROUND_EACH: usize = 8;
 
-/// The schema that documents are held against.
+/// The schema that documents are checked against.
 #[derive(Debug)]
 pub struct Validator(Valid<Schema>);
 
 impl Validator {
-    /// The rules of a schema in the schema definition language.
+    /// Parses a schema in the schema definition language.
     ///
     /// # Errors
     ///
-    /// What is wrong with the schema.
+    /// Returns the errors in the schema.
     pub fn new(sdl: &str) -> Result<Self, String> {
         Schema::parse_and_validate(sdl, "schema.graphql")
             .map(Self)
             .map_err(|invalid| invalid.errors.to_string())
     }
 
-    /// Checks the syntax, with limits that keep the parser's stack and time bounded.
+    /// Checks the syntax, with limits that bound the parser's stack and time.
     pub(super) fn parse(text: &str, tokens: usize) -> Result<ast::Document, Vec<Refusal>> {
         let mut parser = Parser::new()
             .recursion_limit(MAX_NESTING)
             .token_limit(tokens.saturating_mul(TOKENS_AROUND_EACH));
         parser.parse_ast(text, "document").map_err(|invalid| {
             let mut refusals = refusals(&invalid.errors, ErrorCode::GraphqlParseFailed);
-            // The rest follows from the first.
+            // The other errors are consequences of the first.
             refusals.truncate(1);
             for refusal in &mut refusals {
                 if refusal.message.contains("limit reached") {
@@ -64,14 +64,14 @@ impl Validator {
         })
     }
 
-    /// Checks everything else that the variables have no part in.
+    /// Checks everything else that does not depend on the variables.
     pub(super) fn check(
         &self,
         document: &ast::Document,
         operation_name: Option<&str>,
     ) -> Result<Checked, Vec<Refusal>> {
         if let Some(name) = repeated_input_field(document) {
-            let message = format!("there can be only one input field named \"{name}\"");
+            let message = format!("There can be only one input field named \"{name}\".");
             return Err(vec![Refusal::invalid(shortened(&message))]);
         }
         let valid = match document.to_executable_validate(&self.0) {
@@ -85,7 +85,7 @@ impl Validator {
         let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
         check_max_depth(&valid, operation).map_err(|error| {
             vec![Refusal::too_complex(format!(
-                "the document introspects too much: {}",
+                "The document introspects too much: {}",
                 error.message()
             ))]
         })?;
@@ -93,12 +93,12 @@ impl Validator {
         Ok(Checked { document: valid, operation })
     }
 
-    /// The schema itself.
+    /// Returns the schema.
     pub(super) fn schema(&self) -> &Valid<Schema> {
         &self.0
     }
 
-    /// Gives the variables the types and defaults that the operation declares.
+    /// Coerces the variables to the types and defaults that the operation declares.
     pub(super) fn coerce(
         &self,
         checked: &Checked,
@@ -112,15 +112,15 @@ impl Validator {
     }
 }
 
-/// A document that keeps the rules, and the operation in it that was asked for.
+/// A valid document and the operation to execute.
 #[derive(Debug)]
 pub(super) struct Checked {
     document: Valid<ExecutableDocument>,
     operation: Node<Operation>,
 }
 
-/// Nothing is wrong but that a subscription names its one root field more than once, as its
-/// fragments may (section 5.2.4.1 counts response keys, apollo-compiler counts fields).
+/// Returns whether the only error is a subscription that names its root field more than once, as
+/// its fragments may. Section 5.2.4.1 counts response keys, apollo-compiler counts fields.
 fn subscribes_once(invalid: &WithErrors<ExecutableDocument>) -> bool {
     let mut names = invalid.errors.iter().map(|found| found.error.unstable_error_name());
     names.all(|name| name == Some("SubscriptionUsesMultipleFields"))
@@ -136,8 +136,8 @@ fn refused(error: &RequestError, document: &ExecutableDocument) -> Refusal {
     refusal(&error.to_graphql_error(&document.sources), ErrorCode::GraphqlValidationFailed)
 }
 
-/// The first field that stands twice in one input object (section 5.6.3), which apollo-compiler
-/// does not look for, and of which the executor would take either.
+/// Finds a field that appears twice in one input object (section 5.6.3). apollo-compiler does not
+/// check this, and the executor would use either value.
 fn repeated_input_field(document: &ast::Document) -> Option<&Name> {
     document.definitions.iter().find_map(|definition| match definition {
         ast::Definition::OperationDefinition(operation) => {
@@ -180,13 +180,13 @@ fn repeated_in(value: &ast::Value) -> Option<&Name> {
 fn to_apollo(variables: Map<String, Value>) -> Result<JsonMap, Vec<Refusal>> {
     match serde_json_bytes::Value::from(Value::Object(variables)) {
         serde_json_bytes::Value::Object(map) => Ok(map),
-        _ => Err(vec![Refusal::invalid("variables must be an object")]),
+        _ => Err(vec![Refusal::invalid("`variables` must be an object.")]),
     }
 }
 
 fn refusals(errors: &DiagnosticList, code: ErrorCode) -> Vec<Refusal> {
-    let told = errors.iter().take(MAX_ERRORS);
-    told.map(|error| refusal(&error.unstable_to_json_compat(), code)).collect()
+    let reported = errors.iter().take(MAX_ERRORS);
+    reported.map(|error| refusal(&error.unstable_to_json_compat(), code)).collect()
 }
 
 fn refusal(error: &GraphQLError, code: ErrorCode) -> Refusal {
