@@ -1,8 +1,8 @@
-//! The schema: the areas' queries and mutations merged, and two ways to run a document through it.
+//! The GraphQL schema: the areas' queries, mutations and subscriptions merged, and the two ways to
+//! run a document through it.
 //!
-//! [`Api::read`] refuses whatever is wrong with a request before anything is opened for it;
-//! [`Api::execute`] runs what was read, on a schema without extensions, because any would slow
-//! every field.
+//! [`Api::read`] rejects an invalid request before a session is opened. [`Api::execute`] runs a
+//! validated document on a schema without extensions, because any extension would slow every field.
 
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ use crate::{
     user::{UserMutation, UserQuery},
 };
 
-/// Mutations that change where the session is, or end one transaction and begin another: they
-/// tolerate no other beside them.
+/// Mutations that switch the session to another organization or use several transactions. Each must
+/// be the only field of its mutation.
 pub const ALONE: [&str; 7] = [
     "createOrganization",
     "acceptInvitation",
@@ -46,13 +46,13 @@ pub const ALONE: [&str; 7] = [
     "resumeSubscription",
 ];
 
-/// Of these, those that the control database executes: they lead to another organization, or are
-/// about the user.
+/// The mutations of [`ALONE`] that run in the control database, because they lead to another
+/// organization or concern the user.
 pub const IN_CONTROL_DATABASE: [&str; 3] =
     ["createOrganization", "acceptInvitation", "unlinkIdentity"];
 
-/// Mutations that are executed when the calls of the month are used up as well: they are the way
-/// out.
+/// Mutations that run even when the month's calls are used up, because they are the way to get
+/// more.
 pub const BILLING: [&str; 6] = [
     "changePlan",
     "startTrial",
@@ -62,8 +62,8 @@ pub const BILLING: [&str; 6] = [
     "createBillingPortalSession",
 ];
 
-/// Mutations whose input could be guessed, or that send mail: a user has a number of attempts a
-/// minute, committed or not. The answer to a slug says whether it is taken.
+/// Mutations that allow guessing or send mail. A user has a limited number of attempts a minute,
+/// committed or not. The response to a slug reveals whether it is taken.
 pub const GUESSABLE: [&str; 5] = [
     "acceptInvitation",
     "createOrganization",
@@ -72,12 +72,12 @@ pub const GUESSABLE: [&str; 5] = [
     "updateOrganization",
 ];
 
-/// What can be asked.
+/// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
 
-/// What can be changed. A mutation is atomic: when one of its root fields fails, `data` is null and
-/// nothing was written. An error deeper in the answer, at a field that may be null, undoes nothing.
+/// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
+/// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     OrganizationMutation,
@@ -89,36 +89,35 @@ pub struct Mutation(
     QueryAgain,
 );
 
-/// Reading in the request that changes.
+/// Reads in the request that makes a change.
 #[derive(Debug, Default)]
 pub struct QueryAgain;
 
 #[Object]
 impl QueryAgain {
-    /// Everything that can be asked, as it is after the changes that stand before this field: for
-    /// clients that show more than what was changed, such as limits and permissions.
+    /// All queries, evaluated after the mutations that precede this field. Use it to read what a
+    /// change affects, such as limits and permissions, in the same request.
     async fn query(&self) -> Query {
         Query::default()
     }
 }
 
-/// What can go wrong.
+/// The query for error codes.
 #[derive(Debug, Default)]
 pub struct ErrorQuery;
 
 #[Object]
 impl ErrorQuery {
-    /// Every value that `extensions.code` of an error may have; what each means is told by the
-    /// enum's descriptions.
+    /// All values of `extensions.code` in errors. The descriptions of the enum explain each.
     async fn error_codes(&self) -> Vec<ErrorCode> {
         let items = <ErrorCode as async_graphql::resolver_utils::EnumType>::items();
         items.iter().map(|item| item.value).collect()
     }
 }
 
-/// What can be watched: each field sends an event after the change was committed, with what the
-/// caller may see of it then. Over WebSocket (`graphql-transport-ws`) or server-sent events
-/// (`graphql-sse`, distinct connections), at the same address.
+/// The subscriptions of the API. Each sends an event after a change is committed, with what the
+/// caller may see at that time. Connect to the same address over WebSocket (`graphql-transport-ws`)
+/// or server-sent events (`graphql-sse`, distinct connections).
 #[derive(Debug, Default, MergedSubscription)]
 pub struct Subscription(
     ProjectSubscription,
@@ -129,11 +128,11 @@ pub struct Subscription(
 
 type ApiSchema = Schema<Query, Mutation, Subscription>;
 
-/// The schema, ready to run.
+/// The executable schema.
 #[derive(Clone)]
 pub struct Api {
     rules: Arc<Validator>,
-    meter: ApiSchema,
+    measurer: ApiSchema,
     executor: ApiSchema,
     limits: Limits,
     known: Arc<OperationCache>,
@@ -146,29 +145,29 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// The schema with its limits.
+    /// Builds the schema with its limits.
     ///
     /// # Errors
     ///
-    /// When the schema breaks a rule of the specification.
+    /// Fails when the schema breaks a rule of the specification.
     pub fn new(limits: Limits) -> Result<Self> {
         let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
         Ok(Self {
             rules: Arc::new(Validator::new(&sdl()).map_err(Error::internal)?),
-            meter: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
+            measurer: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,
             known: Arc::default(),
         })
     }
 
-    /// Reads a request and holds it against limits and rules. Nothing is executed. A document that
-    /// was not read before costs time: `turn` resolves to the right to read it, and is kept until
-    /// that is done.
+    /// Parses and validates a request, and checks its limits. Nothing is executed. Reading a new
+    /// document takes time: `turn` resolves to the permit for it, which is held until the document
+    /// is read.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, or why there is no turn.
+    /// Returns the problems of the request, or the reason for refusing a permit.
     pub async fn read<T>(
         &self,
         request: GraphqlRequest,
@@ -194,11 +193,11 @@ impl Api {
         }
         let request = to_request(&document);
         let errors = if document.subscribes_to.is_some() {
-            let refusal = self.meter.execute_stream(request).next().await;
+            let refusal = self.measurer.execute_stream(request).next().await;
             refusal.map_or_else(Vec::new, |response| response.errors)
         } else {
-            // Large, and rarely needed: most documents are known.
-            Box::pin(self.meter.execute(request)).await.errors
+            // Boxed, because the future is large and rarely needed: most documents are cached.
+            Box::pin(self.measurer.execute(request)).await.errors
         };
         if !errors.is_empty() {
             return Err(errors);
@@ -210,17 +209,17 @@ impl Api {
     }
 
     /// Executes a subscription for one event.
-    pub async fn tell(&self, request: Request) -> Option<Response> {
+    pub async fn execute_event(&self, request: Request) -> Option<Response> {
         self.executor.execute_stream(request).next().await
     }
 
-    /// Executes a document that was read, with whatever its resolvers need.
+    /// Executes a validated document. The request carries the data that its resolvers need.
     pub async fn execute(&self, request: Request) -> Response {
         self.executor.execute(request).await
     }
 }
 
-/// The executor's request for a document.
+/// Builds the executor's request for a document.
 #[must_use]
 pub fn to_request(document: &Document) -> Request {
     let mut request = Request::new(String::new()).variables(document.variables.clone());
@@ -241,11 +240,11 @@ fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<InvitationConnection>("A page of invitations.")
         .override_output_type_description::<AuditLogConnection>("A page of the audit log.")
         .override_output_type_description::<DateTime<Utc>>(
-            "A time in UTC, as text of RFC 3339 with up to six digits of a second.",
+            "A time in UTC, formatted as RFC 3339 with up to six fractional digits.",
         )
 }
 
-/// Computes the complexity, refuses what has too much of it, and executes nothing.
+/// Computes the complexity and rejects a document above the limit. It executes nothing.
 struct MeasureOnly {
     complexity: usize,
 }
@@ -266,8 +265,9 @@ impl Extension for MeasureOnly {
         let result = next.run(ctx).await?;
         if result.complexity > self.complexity {
             let (found, limit) = (result.complexity, self.complexity);
-            let message =
-                format!("the complexity of the document is {found}, the limit is {limit}");
+            let message = format!(
+                "The complexity of the document is {found}. The limit is {limit}. Select fewer fields or smaller pages."
+            );
             return Err(vec![Refusal::too_complex(message).into()]);
         }
         Ok(result)

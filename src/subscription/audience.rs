@@ -1,8 +1,8 @@
-//! The subscribers of one source: each event is read once and sent to all of them.
+//! The subscribers of one source. Each event is read once and sent to all of them.
 //!
-//! A subscriber has a short queue. The source waits for one that does not keep up, for a limited
-//! time, then drops it; so an audience keeps a few events in memory, however many subscribers it
-//! has.
+//! A subscriber has a short queue. If it is full, the source waits for a limited time and then
+//! drops the subscriber. An audience therefore holds only a few events in memory, regardless of its
+//! size.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,21 +14,21 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::error::Error;
 
-/// Events that a subscriber may be behind, and how long the source waits for it then: as long as a
-/// transport does for a client.
+/// The length of a subscriber's queue, and how long the source waits when it is full. A transport
+/// waits as long for its client.
 const QUEUE: usize = 4;
 const SEND_WAIT: Duration = Duration::from_secs(10);
 
-/// What a source sends.
+/// A message from a source to its subscribers.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// A response, as JSON.
     Next(Arc<str>),
-    /// Why no other follows.
+    /// The reason why no other message follows.
     End(Error),
 }
 
-/// Those who receive the events of a source.
+/// The subscribers of a source. `None` after the source has ended.
 #[derive(Debug)]
 pub(super) struct Audience(Mutex<Option<Vec<mpsc::Sender<Event>>>>);
 
@@ -37,7 +37,7 @@ impl Audience {
         Self(Mutex::new(Some(Vec::new())))
     }
 
-    /// Receives what is sent from now on; `None` when the source has ended.
+    /// Receives all messages from now on. Returns `None` if the source has ended.
     pub(super) fn join(&self) -> Option<mpsc::Receiver<Event>> {
         let mut members = self.lock();
         let members = members.as_mut()?;
@@ -55,13 +55,13 @@ impl Audience {
         }
     }
 
-    /// Sends the last event. A subscriber that comes later begins a new source.
+    /// Sends the last message. Later subscribers start a new source.
     pub(super) async fn end(&self, error: Error) {
         let members = self.lock().take().unwrap_or_default();
         deliver(&members, &Event::End(error)).await;
     }
 
-    /// Ends without a word, for a source that was stopped.
+    /// Ends without a message, for a source that was stopped.
     pub(super) fn close(&self) {
         self.lock().take();
     }
@@ -71,7 +71,7 @@ impl Audience {
     }
 }
 
-/// Answers with those that have left or did not keep up.
+/// Returns the subscribers that have left or did not keep up.
 async fn deliver(members: &[mpsc::Sender<Event>], event: &Event) -> Vec<mpsc::Sender<Event>> {
     let (mut gone, mut slow) = (Vec::new(), Vec::new());
     for member in members {

@@ -1,10 +1,8 @@
-//! Subscriptions: each user, and each organization, may have a limited number. Events are read once
-//! for all subscriptions of one user to the same operation (`source.rs`), by organizations in turn,
-//! and each counts as a call of the organization.
+//! Subscriptions. Each event counts as an API call, and is read once for all subscriptions of one
+//! user to the same operation. Organizations take turns.
 //!
-//! A subscription ends when the token expires, when the user may no longer see what it is about,
-//! when the organization's calls are used up, when events come faster than the client takes them,
-//! and when some may have been lost. The last event says why.
+//! A subscription ends when its token expires, the user loses access, the calls are used up, or
+//! events may have been lost. The last event states the reason.
 
 mod audience;
 mod source;
@@ -41,10 +39,10 @@ use audience::{Audience, Event};
 use source::{Blueprint, Source};
 use topic::Topic;
 
-/// One event at a time is read for this many connections: requests come first.
+/// Events use at most one of this many connections, because requests take precedence.
 const CONNECTIONS_OF_EVENT: usize = 4;
 
-/// Everything that the answer to an event can depend on.
+/// Everything that the response to an event can depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     organization: OrganizationId,
@@ -57,14 +55,14 @@ struct Key {
     operation: Vec<u8>,
 }
 
-/// A source that runs, for as long as it has a subscriber.
+/// A running source. It stops when it has no subscriber.
 #[derive(Debug)]
 struct Running {
     audience: Arc<Audience>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// The subscriptions of a server.
+/// The open subscriptions of a server.
 #[derive(Debug)]
 pub struct Subscriptions {
     open: OpenSubscriptions,
@@ -84,7 +82,7 @@ struct Subscriber {
 }
 
 impl Subscriptions {
-    /// None yet, of a server with so many connections for requests.
+    /// Creates an empty set. `connections` is the number of connections for requests.
     #[must_use]
     pub fn new(limits: SubscriptionLimits, connections: usize) -> Self {
         Self {
@@ -94,13 +92,13 @@ impl Subscriptions {
         }
     }
 
-    /// Begins to watch, and answers with the responses as JSON. What is committed from now on is
-    /// among them.
+    /// Subscribes and returns the responses as JSON. Every change that is committed from now on is
+    /// included.
     ///
     /// # Errors
     ///
-    /// When the caller may not watch this, or here, or watches too much already, and when changes
-    /// cannot be heard of.
+    /// Fails when the caller lacks the permission, has too many subscriptions, or when changes
+    /// cannot be received.
     pub async fn subscribe(
         &self,
         service: Arc<GraphqlService>,
@@ -108,7 +106,7 @@ impl Subscriptions {
         call: Call,
     ) -> Result<BoxStream<'static, String>> {
         let topic = prepared.subscribes_to().and_then(Topic::of);
-        let topic = topic.ok_or_else(|| Error::internal("the field has no topic"))?;
+        let topic = topic.ok_or_else(|| Error::internal("the subscription field has no topic"))?;
         let opening = async {
             let opened = service.open(&call, Access::Read, Preference::Placement).await?;
             let tenant = opened.session.authorize(topic.permission())?;
@@ -139,7 +137,7 @@ impl Subscriptions {
         .boxed())
     }
 
-    /// Joins the source that runs for the same user and operation, or starts it.
+    /// Joins the running source of the same user and operation, or starts one.
     async fn join(&self, blueprint: Blueprint) -> Result<(Arc<Running>, mpsc::Receiver<Event>)> {
         let key = Key::of(&blueprint);
         if let Some(joined) = self.running(&key) {
@@ -147,7 +145,7 @@ impl Subscriptions {
         }
         let audience = Arc::new(Audience::new());
         let source = Source::begin(blueprint, Arc::clone(&audience)).await?;
-        // Another may have started meanwhile.
+        // A concurrent subscriber may have started one in the meantime.
         if let Some(joined) = self.running(&key) {
             return Ok(joined);
         }
@@ -195,7 +193,7 @@ impl Subscriber {
         let event = tokio::select! {
             biased;
             () = &mut self.expiry => Event::End(Error::Unauthenticated("the token has expired")),
-            // A source that says nothing at its end has dropped this one.
+            // A source that ends without a message has dropped this subscriber.
             event = self.events.recv() => {
                 event.unwrap_or_else(|| Event::End(Error::unavailable(SubscriberEnded::Behind)))
             }
@@ -205,7 +203,7 @@ impl Subscriber {
             Event::End(error) => {
                 self.ended = true;
                 let response = Response::from_errors(vec![refusal(&error, self.request_id)]);
-                // Maps with text for keys are always JSON.
+                // Serialization cannot fail: all keys are strings.
                 Some(serde_json::to_string(&response).unwrap_or_default())
             }
         }

@@ -1,9 +1,9 @@
-//! A source of events: waits for changes of an organization, and reads each in a short transaction,
-//! as what its user may see then. All subscriptions of one user to the same operation share a
-//! source, so that a user who subscribes a thousand times costs one read for each event.
+//! A source of events. It waits for changes of an organization and reads each in a short
+//! transaction, with what its user may see at that time.
 //!
-//! Answers are never shared between users: the opening of the transaction that reads an event is
-//! what verifies identity, membership and role, and fields may answer differently to each of them.
+//! All subscriptions of one user to the same operation share a source, so a thousand of them cost
+//! one read for each event. Responses are never shared between users. Opening the transaction
+//! verifies identity, membership and role, and fields may differ between users.
 
 use std::sync::Arc;
 
@@ -26,11 +26,12 @@ use crate::{
     usage::{Allotment, entitlements},
 };
 
-/// What a source is made from.
+/// The parts that a source is built from.
 pub(super) struct Blueprint {
     pub(super) service: Arc<GraphqlService>,
     pub(super) prepared: Prepared,
-    /// Of the first subscriber; those who join are the same user with the same claims.
+    /// The request of the first subscriber. Later subscribers are the same user with the same
+    /// claims.
     pub(super) call: Call,
     pub(super) topic: Topic,
     pub(super) user: UserId,
@@ -38,36 +39,36 @@ pub(super) struct Blueprint {
     pub(super) queue: FairQueue,
 }
 
-/// Reads events, for as long as it runs.
+/// Reads events while it runs.
 pub(super) struct Source {
     blueprint: Blueprint,
     watch: Subscriber,
-    /// As sent last, to send only what has changed.
+    /// The entitlements as last sent, so that only changes are sent.
     known: Vec<Allotment>,
     audience: Arc<Audience>,
 }
 
-/// One transaction in which an event is read.
+/// A transaction that reads one event.
 struct Reading {
     session: Arc<Session>,
     billing_version: Option<DateTime<Utc>>,
 }
 
 impl Drop for Source {
-    /// However it ends, nobody waits for an event that cannot come.
+    /// Releases the subscribers, even if the task was aborted or panicked.
     fn drop(&mut self) {
         self.audience.close();
     }
 }
 
 impl Source {
-    /// Begins to watch: what is committed from now on is sent.
+    /// Starts receiving changes. Every change that is committed from now on is sent.
     pub(super) async fn begin(blueprint: Blueprint, audience: Arc<Audience>) -> Result<Self> {
         let change_feed = blueprint.service.databases.change_feed();
         let watch = change_feed.subscribe(blueprint.organization).await?;
         let mut source = Self { blueprint, watch, known: Vec::new(), audience };
         if source.blueprint.topic == Topic::Entitlements {
-            // Read after the watch began, so that nothing falls between.
+            // Read after the source started receiving, so that no change is missed.
             let _permit = source.blueprint.permit().await?;
             let reading = source.blueprint.open().await?;
             source.known = entitlements(&reading.session, &source.blueprint.service.meter).await?;
@@ -75,7 +76,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Sends events until one of them is why no other follows.
+    /// Sends events until an error ends the source.
     pub(super) async fn run(mut self) {
         loop {
             if let Err(error) = self.next().await {
@@ -86,7 +87,7 @@ impl Source {
         }
     }
 
-    /// Waits for a change, and sends what it is to the subscribers, if it is anything to them.
+    /// Waits for a change and sends it, if it concerns the subscribers.
     async fn next(&mut self) -> Result<()> {
         let Blueprint { topic, user, .. } = self.blueprint;
         match (self.watch.next().await.map_err(Error::unavailable)?, topic) {
@@ -117,7 +118,8 @@ impl Source {
         let now = entitlements(&reading.session, &self.blueprint.service.meter).await?;
         let mut responses = Vec::new();
         for entitlement in &now {
-            // Every request counts a call: these would drown the changes that users make.
+            // API calls are left out: every request counts one, and they would drown the changes
+            // that users make.
             let known = self
                 .known
                 .iter()
@@ -139,8 +141,8 @@ impl Source {
         Ok(())
     }
 
-    /// Counts a call, and sends the event unless it is one too many. No connection is held
-    /// meanwhile.
+    /// Counts an API call, and sends the event unless the calls are used up. No connection is held
+    /// in the meantime.
     async fn deliver(&self, reading: &Reading, response: &Response) -> Result<()> {
         let service = &self.blueprint.service;
         let counting = service.count(&reading.session, reading.billing_version);
@@ -156,7 +158,7 @@ impl Blueprint {
         self.queue.permit(self.organization).await
     }
 
-    /// A new transaction, in which identity, membership and role are what they are now.
+    /// Opens a transaction, which reads identity, membership and role again.
     async fn open(&self) -> Result<Reading> {
         let GraphqlService { databases, settings, .. } = self.service.as_ref();
         let Call { caller, destination, .. } = &self.call;
@@ -165,7 +167,7 @@ impl Blueprint {
         let opened = timeout(self.service.timeout, opening).await.map_err(|_| Error::Timeout)??;
         let tenant = opened.session.authorize(self.topic.permission())?;
         if tenant.organization_id != self.organization {
-            // The slug leads to another organization since.
+            // The slug now belongs to another organization.
             return Err(Error::OrganizationNotFound);
         }
         opened.session.transaction().limit(self.call.budget);
@@ -185,13 +187,14 @@ impl Blueprint {
             .data(Arc::clone(session))
             .data(self.service.meter.clone())
             .data(loaders);
-        let executing = queue.drive(session.transaction(), self.service.api.tell(request));
+        let executing = queue.drive(session.transaction(), self.service.api.execute_event(request));
         let executed = timeout(self.service.timeout, executing).await;
         if let Some(failure) = session.transaction().failure() {
             return Err(failure);
         }
         let response = executed.map_err(|_| Error::Timeout)?;
-        let mut response = response.ok_or_else(|| Error::internal("an event has no response"))?;
+        let mut response =
+            response.ok_or_else(|| Error::internal("a subscription event has no response"))?;
         present(&mut response, self.call.request_id);
         Ok(response)
     }

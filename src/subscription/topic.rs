@@ -1,8 +1,9 @@
-//! What a subscription is about, and which changes concern it.
+//! The topics of subscriptions: which changes concern a subscription, and which permission it
+//! takes.
 
 use crate::auth::Permission;
 
-/// What a subscription is about.
+/// The subject of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Projects,
@@ -12,7 +13,7 @@ pub(super) enum Topic {
 }
 
 impl Topic {
-    /// The topic of a root field.
+    /// Finds the topic of a root field.
     pub(super) fn of(field: &str) -> Option<Self> {
         match field {
             "projectChanged" => Some(Self::Projects),
@@ -23,7 +24,7 @@ impl Topic {
         }
     }
 
-    /// The permission that it takes to see anything of it.
+    /// The permission to read the topic.
     pub(super) fn permission(self) -> Permission {
         match self {
             Self::Audit => Permission::AuditLogRead,
