@@ -1,7 +1,6 @@
-//! What can go wrong, one variant for each thing that a client can do about it.
+//! The errors of the application, one variant for each thing a client can do about an error.
 //!
-//! `Display` is the text that clients read, `source()` the cause that only the log sees, `code()`
-//! the contract.
+//! `Display` is the text for clients, `source()` the cause for the log, and `code()` the contract.
 
 use std::sync::Arc;
 
@@ -14,69 +13,70 @@ use crate::{
     rate_limit::{RateLimit, Throttle},
 };
 
-/// The result of everything that may fail for a reason that a client is told.
+/// The result of operations whose errors are reported to clients.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The hidden cause of an error; shared, because one failed batch answers many fields.
+/// The hidden cause of an error. It is shared, because one failed batch fails many fields.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// What `extensions.code` of an error may be. Codes are never renamed; new ones may be added.
+/// A value of `extensions.code` in an error. Codes are never renamed. New ones may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum ErrorCode {
-    /// No token, or one that is malformed, expired or not signed as required. HTTP 401.
+    /// The token is missing, malformed, expired or not signed as required. HTTP 401.
     Unauthenticated,
     /// The path and the token name different organizations. HTTP 403.
     OrganizationMismatch,
-    /// The organization, or the object that a mutation names, does not exist or is not the caller's
-    /// to see. HTTP 404 for the organization, inside a 200 for an object.
+    /// The organization, or the object named in a mutation, does not exist or is not visible to the
+    /// caller. HTTP 404 for the organization, HTTP 200 for an object.
     NotFound,
-    /// The caller's role does not include what the field asks for.
+    /// The caller's role lacks the required permission, which is in `extensions.permission`.
     Forbidden,
-    /// The operator has suspended the organization: nothing but billing is open, to owners. With
-    /// `Organization.suspension` `READ_ONLY` everything may be read. HTTP 403 when the whole
-    /// request is refused.
+    /// The operator has suspended the organization. Its owners can still read billing and pay. If
+    /// `Organization.suspension` is `READ_ONLY`, members can also read everything else. HTTP 403 if
+    /// the whole request is refused.
     OrganizationSuspended,
     /// The operator has suspended the user. HTTP 403.
     UserSuspended,
-    /// The field needs an organization, and neither the path nor the token names one.
+    /// The field requires an organization, but neither the path nor the token names one.
     OrganizationRequired,
-    /// An argument is not acceptable; `extensions.field` names it.
+    /// An argument is invalid. `extensions.field` names it.
     BadUserInput,
-    /// The change collides with what is there, for example a slug that is taken.
+    /// The change conflicts with the current state, for example because a slug is taken.
     Conflict,
-    /// The plan does not allow more; `extensions.feature` and `extensions.limit` say of what. HTTP
-    /// 429 with `Retry-After` when the feature is API calls.
+    /// The plan's limit is reached. `extensions.feature` and `extensions.limit` name it. For API
+    /// calls: HTTP 429 with `Retry-After`.
     PlanLimitExceeded,
-    /// Too many requests: HTTP 429 with `Retry-After`. Too many invitation e-mails: inside a 200.
-    /// `extensions.retryAfter` has the seconds.
+    /// Too many requests: HTTP 429 with `Retry-After`. Too many invitation e-mails: HTTP 200. Wait
+    /// for `extensions.retryAfter` seconds.
     RateLimited,
-    /// An idempotency key was used before: with another request, or with this one, whose answer
-    /// cannot be given again because it was too long or the caller's role is lower now; with
-    /// `extensions.retryAfter`: the request with this key still runs. HTTP 409.
+    /// The idempotency key cannot be used for this request. HTTP 409. With `extensions.retryAfter`,
+    /// the first request with this key is still running. Otherwise the key belongs to a different
+    /// request, or its response cannot be repeated: it was too long, or the caller's role has
+    /// become lower since.
     IdempotencyConflict,
-    /// The document is not GraphQL. HTTP 400, or 200 for `application/json`.
+    /// The document is not valid GraphQL syntax. HTTP 400, or 200 for `application/json`.
     GraphqlParseFailed,
-    /// The document does not fit the schema, or breaks one of its rules. HTTP 400, or 200 for
+    /// The document does not match the schema or breaks a validation rule. HTTP 400, or 200 for
     /// `application/json`.
     GraphqlValidationFailed,
-    /// The document passes a limit of size, depth or complexity, or executing it takes too many SQL
-    /// statements or too large an answer. Nothing was written. HTTP 400, or 200 for
+    /// The document exceeds a limit on size, depth or complexity, or its execution needs too many
+    /// SQL statements or too large a response. Nothing was written. HTTP 400, or 200 for
     /// `application/json`.
     QueryTooComplex,
-    /// The persisted query is not known: send it again with its text. HTTP 400, or 200 for
+    /// The persisted query is unknown. Send it again with its text. HTTP 400, or 200 for
     /// `application/json`.
     PersistedQueryNotFound,
-    /// Not a GraphQL request over HTTP as the server takes it. HTTP 400, 405, 406, 408, 413 or 415.
+    /// The request is not a valid GraphQL-over-HTTP request. HTTP 400, 405, 406, 408, 413 or 415.
     UnsupportedRequest,
     /// The request took too long and was rolled back. HTTP 504 with `Retry-After`.
     Timeout,
-    /// The database cannot be reached or takes no changes, all connections are busy, or another
-    /// change was in the way. HTTP 503 with `Retry-After`. Nothing was written, unless
-    /// `extensions.outcome` is `UNKNOWN`: then the connection broke while the change was being
-    /// committed, or another service did not say whether it did what it was asked for.
+    /// The database is unreachable or read-only, all connections are busy, or a concurrent change
+    /// interfered. HTTP 503 with `Retry-After`. Nothing was written, unless `extensions.outcome` is
+    /// `UNKNOWN`: then the connection broke during the commit, or another service did not confirm
+    /// what it did.
     Unavailable,
-    /// A fault of the server; `extensions.requestId` finds its cause in the log. HTTP 500 before
-    /// execution.
+    /// The server failed. `extensions.requestId` identifies the cause in its log. HTTP 500 if the
+    /// operation was not executed.
     Internal,
 }
 
@@ -88,121 +88,131 @@ impl ErrorCode {
     }
 }
 
-/// A failure that a client is told about.
+/// An error that is reported to a client.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The reason is about the token's form, never about who exists.
-    #[error("authentication failed: {0}")]
+    /// The token is not accepted. The reason describes the token and never reveals which users
+    /// exist.
+    #[error("Authentication failed: {0}")]
     Unauthenticated(&'static str),
-    /// Path and token disagree.
-    #[error("the token is for another organization than the path")]
+    /// The path and the token name different organizations.
+    #[error(
+        "The token and the path name different organizations. Use a token for this organization."
+    )]
     OrganizationMismatch,
-    /// The same answer for an unknown organization and for one that the caller is not in.
-    #[error("organization not found")]
+    /// The organization does not exist or the caller is not a member. Both cases get the same
+    /// response.
+    #[error("The organization was not found.")]
     OrganizationNotFound,
-    /// The same answer for an unknown object and for one of another organization.
-    #[error("{0} not found")]
+    /// The object does not exist or belongs to another organization. Both cases get the same
+    /// response.
+    #[error("The {0} was not found.")]
     NotFound(&'static str),
-    /// The role of the caller does not include the permission.
-    #[error("your role in this organization does not allow this: it needs {}", .0.name())]
+    /// The caller's role lacks the permission.
+    #[error("Your role in this organization lacks the permission {}. Ask an owner for a higher role.", .0.name())]
     Forbidden(Permission),
     /// The operator has suspended the organization.
-    #[error("the organization is suspended: its owners can read billing and pay, nothing else")]
+    #[error("The organization is suspended. Its owners can still read billing and pay.")]
     OrganizationSuspended,
     /// The operator has suspended the user.
-    #[error("the user is suspended: ask the operator of this service")]
+    #[error("The user is suspended. Contact support.")]
     UserSuspended,
-    /// Nothing names an organization.
+    /// Neither the path nor the token names an organization.
     #[error(
-        "this needs an organization: send the request to /org/{{slug}}/graphql, or use a token with one"
+        "This requires an organization. Send the request to `/org/{{slug}}/graphql`, or use a token that names one."
     )]
     OrganizationRequired,
-    /// An argument that the caller can mend.
+    /// An argument is invalid.
     #[error("{field}: {message}")]
     BadUserInput {
         /// The path of the argument, for example `input.name`.
         field: &'static str,
-        /// What is wrong with it, and what would be right.
+        /// The problem, and what a valid value looks like.
         message: String,
     },
-    /// A collision with what is there.
+    /// The change conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
     /// The plan's limit is reached.
-    #[error("the plan allows {limit} of {feature}: upgrade the plan, or make room")]
+    #[error(
+        "The plan's limit of {limit} for {feature} is reached. Upgrade the plan or delete existing ones."
+    )]
     PlanLimitExceeded {
-        /// The feature's name, for example `PROJECTS`.
+        /// The name of the feature, for example `PROJECTS`.
         feature: &'static str,
-        /// How many the plan allows; 0 when the plan does not include the feature.
+        /// The number that the plan allows. 0 if the plan does not include the feature.
         limit: i64,
     },
-    /// The plan's calls of the month are used up.
+    /// The plan's calls for this month are used up.
     #[error(
-        "the plan allows {} calls a month, and they are used up: upgrade the plan, or wait {} s", .0.limit, .0.reset
+        "The plan's limit of {} API calls a month is reached. Upgrade the plan or try again in {} s.", .0.limit, .0.reset
     )]
     CallsExhausted(RateLimit),
-    /// Too much at the same time, or too often.
-    #[error("{throttle}: try again in {retry_after} s")]
+    /// Too many requests at a time or in a period.
+    #[error("Request limit reached ({throttle}). Try again in {retry_after} s.")]
     RateLimited {
-        /// What there was too much of.
+        /// The limit that was exceeded.
         throttle: Throttle,
-        /// Seconds after which trying again makes sense.
+        /// Seconds until a retry makes sense.
         retry_after: u64,
     },
-    /// An idempotency key does not stand for this request.
-    #[error("Idempotency-Key: {why}")]
+    /// The idempotency key cannot be used for this request.
+    #[error("Idempotency-Key: {why}.")]
     IdempotencyConflict {
-        /// What it stands for in its place.
+        /// The reason.
         why: &'static str,
-        /// It may, after so many seconds.
+        /// Seconds until the key can be retried, if it can.
         retry_after: Option<u64>,
     },
-    /// Another change was in the way; nothing was written, and again it may succeed.
-    #[error("another change was in the way: try again")]
+    /// A concurrent change interfered. Nothing was written, and a retry may succeed.
+    #[error("A concurrent change interfered. Try again.")]
     Contention(#[source] Cause),
-    /// The database cannot take the request now; nothing was written.
-    #[error("the service is not available at the moment: try again soon")]
+    /// The database cannot take the request now. Nothing was written.
+    #[error("The service is temporarily unavailable. Try again in a few seconds.")]
     Unavailable(#[source] Cause),
-    /// The database takes no changes now: it is read-only, or its disk is full. Nothing was
-    /// written, and reading goes on.
-    #[error("changes cannot be saved at the moment: try again soon")]
+    /// The database accepts no changes now, because it is read-only or its disk is full. Nothing
+    /// was written, and queries still work.
+    #[error("Changes cannot be saved at the moment. Try again in a few seconds.")]
     ReadOnly(#[source] Cause),
     /// The connection broke while COMMIT was in flight.
     #[error(
-        "the connection to the database broke while the change was being saved: look before you repeat it"
+        "The connection to the database broke during the commit. Check whether the change was saved before you repeat it."
     )]
     CommitOutcomeUnknown(#[source] Cause),
-    /// Another service was asked to do something, and did not say whether it did.
-    #[error("whether it was done is not known: look before you repeat it")]
+    /// Another service was called and did not confirm what it did.
+    #[error(
+        "Another service did not confirm the change. Check whether it was made before you repeat it."
+    )]
     OutcomeUnknown(#[source] Cause),
-    /// Took too long; rolled back.
-    #[error("the request took too long and was rolled back")]
+    /// The request took too long and was rolled back.
+    #[error("The request took too long and was rolled back. Try again.")]
     Timeout,
-    /// Cost more than one operation may; rolled back.
+    /// The operation exceeded a cost limit and was rolled back.
     #[error("{0}")]
     TooComplex(Exceeded),
-    /// A fault of ours.
-    #[error("internal error")]
+    /// The server failed.
+    #[error("Internal server error.")]
     Internal(#[source] Cause),
 }
 
 impl Error {
-    /// A fault of ours, with a cause that is no error of a library.
+    /// An internal error whose cause is not an error of a library.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(Arc::from(cause.into()))
     }
 
-    /// Something that passes, with a cause that is no error of a library.
+    /// A temporary error whose cause is not an error of a library.
     pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable(Arc::from(cause.into()))
     }
 
-    /// A refused argument.
+    /// An invalid argument.
     pub fn bad_input(field: &'static str, message: impl Into<String>) -> Self {
         Self::BadUserInput { field, message: message.into() }
     }
 
-    /// What is no matter when nothing was done, and something else when something was.
+    /// Converts an error for use after a part of the work was committed. Errors that promise
+    /// "nothing was written" become an unknown outcome.
     #[must_use]
     pub fn after_the_fact(self) -> Self {
         match self {
@@ -215,7 +225,8 @@ impl Error {
         }
     }
 
-    /// What another service's silence means once something was asked of it.
+    /// Converts an error for use after another service was called. A missing response becomes an
+    /// unknown outcome.
     #[must_use]
     pub fn of_unknown_outcome(self) -> Self {
         match self {
@@ -224,7 +235,7 @@ impl Error {
         }
     }
 
-    /// What is behind it, down to the first cause, for operators; clients are told less.
+    /// The chain of causes as text, for operators. Clients see only `Display`.
     #[must_use]
     pub fn cause(&self) -> String {
         let mut source = std::error::Error::source(self);
@@ -240,7 +251,7 @@ impl Error {
         if causes.is_empty() { self.to_string() } else { causes.join(": ") }
     }
 
-    /// What clients decide by.
+    /// The code that clients act on.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -302,16 +313,16 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// The limit that an operation has passed while it was executed.
+/// A cost limit that an operation exceeded while it was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exceeded {
-    /// So many SQL statements, all operations of a request together.
+    /// The maximum number of SQL statements, over all operations of a request.
     #[error(
-        "the request needs more than {0} SQL statements: select less, or send its parts one after the other"
+        "The request needs more than {0} SQL statements. Select fewer fields or split the request."
     )]
     Statements(u32),
-    /// So many bytes of rows and long texts, all operations of a request together.
-    #[error("the answer is larger than {0} bytes: ask for smaller pages, or for fewer long texts")]
+    /// The maximum number of bytes in rows and long texts, over all operations of a request.
+    #[error("The response is larger than {0} bytes. Request smaller pages or fewer long texts.")]
     Bytes(u64),
 }
 
@@ -321,28 +332,29 @@ impl From<Exceeded> for sqlx::Error {
     }
 }
 
-/// What an error of the driver says about the connection it came from.
+/// The meaning of a driver error for its connection and transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DbErrorKind {
-    /// The connection, or the server behind it, is gone or refuses.
+    /// The connection or its server is gone or refuses to work.
     Connection,
     /// PostgreSQL cancelled the statement by one of its timeouts.
     Timeout,
-    /// PostgreSQL sacrificed the transaction to another one; nothing of it was kept, and again it
+    /// PostgreSQL aborted the transaction in favour of another. Nothing was written, and a retry
     /// may succeed.
     Conflict,
-    /// PostgreSQL takes no changes now; it may be a standby that was the primary before.
+    /// PostgreSQL accepts no changes now. It may be a former primary that is now a standby.
     ReadOnly,
-    /// The operation has cost too much; the statement was not sent, or its rows were not all read.
+    /// The operation exceeded a cost limit. The statement was not sent, or its rows were not all
+    /// read.
     Exceeded(Exceeded),
-    /// The statement failed; the connection is fine.
+    /// The statement failed. The connection is usable.
     Statement,
 }
 
 impl DbErrorKind {
-    /// Sorts by SQLSTATE (PostgreSQL manual, appendix A): classes 08, 53 and 57P are about the
-    /// connection or the server, 57014 and 55P03 are timeouts, 40001 and 40P01 are about two
-    /// transactions in each other's way, 25006 and 53100 refuse whatever changes something.
+    /// Classifies an error by its SQLSTATE (PostgreSQL manual, appendix A). Classes 08, 53 and 57P
+    /// concern the connection or the server. 57014 and 55P03 are timeouts, 40001 and 40P01
+    /// conflicts between transactions. 25006 and 53100 refuse changes.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         match error {

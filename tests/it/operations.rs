@@ -398,8 +398,8 @@ async fn an_event_that_failed_is_replayed_once_its_plan_has_a_price() {
             .env("STRIPE_API_BASE", stripe.base());
         tokio::task::spawn_blocking(move || run(&mut command))
     };
-    refused(&replay("evt_1").await.unwrap(), "no plan is sold at price_e");
-    refused(&replay("evt_0").await.unwrap(), "event not found");
+    refused(&replay("evt_1").await.unwrap(), "no plan has the price price_e");
+    refused(&replay("evt_0").await.unwrap(), "The event was not found.");
     let output = command(&app.database, &["plan", "price", "enterprise", "price_e"]).await;
     assert!(done(&output).contains("price_e"), "{}", output.stdout);
     refused(

@@ -40,7 +40,7 @@ fn assert_no_changes(reply: &Reply) {
     assert!(reply.headers.contains_key("retry-after"), "{reply:?}");
     assert_eq!(reply.body["errors"][0]["extensions"].get("outcome"), None, "{reply:?}");
     let message = reply.body["errors"][0]["message"].as_str().unwrap();
-    assert!(message.contains("changes cannot be saved"), "{message}");
+    assert!(message.contains("Changes cannot be saved"), "{message}");
 }
 
 /// Readers had an answer to whatever they asked in the meantime.
