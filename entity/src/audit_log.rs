@@ -1,4 +1,4 @@
-//! `audit.audit_logs`: what was done, by whom. Append-only.
+//! `audit.audit_logs`: the actions performed in an organization, and their actors. Append-only.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -22,20 +22,20 @@ pub struct Model {
     pub resource_id: Option<Uuid>,
     #[sea_orm(column_type = "JsonBinary")]
     pub metadata: Json,
-    /// An `inet` in PostgreSQL, an IP address in text here.
+    /// An `inet` in PostgreSQL, text here.
     #[sea_orm(select_as = "text", save_as = "inet")]
     pub ip_address: Option<String>,
 }
 
 impl Model {
-    /// The address, without the length of its network, which PostgreSQL writes behind it.
+    /// The address without the network length that PostgreSQL appends.
     #[must_use]
     pub fn ip_address(&self) -> Option<&str> {
         self.ip_address.as_deref().map(|text| text.split('/').next().unwrap_or(text))
     }
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

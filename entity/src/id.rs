@@ -1,4 +1,4 @@
-//! Ids as types, so that a project's cannot be passed where an organization's belongs.
+//! Typed ids, so that the id of a project cannot be passed as that of an organization.
 
 use sea_orm::{DbErr, DeriveValueType, TryFromU64};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ macro_rules! ids {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id, made here rather than by the database.
+            /// Generates a new id. The application generates ids, not the database.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default id would suggest a meaning")]
             pub fn new() -> Self {

@@ -1,5 +1,5 @@
-//! `auth.identities`: how a person signs in. Out of the app role's reach: `auth.open_request` reads
-//! it.
+//! `auth.identities`: the accounts at identity providers that sign in as a user. The app role has
+//! no access: `auth.open_request` reads the table.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -15,13 +15,13 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub subject: String,
     pub user_id: UserId,
-    /// The verified address of the last token.
+    /// The verified e-mail address in the last token.
     pub email: Option<String>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

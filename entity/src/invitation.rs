@@ -1,5 +1,5 @@
-//! `auth.invitations`: an offer of a seat, bound to an e-mail address. The token itself is never
-//! stored.
+//! `auth.invitations`: offers of membership, each bound to an e-mail address. The table stores the
+//! hash of the token, never the token.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,7 +1,8 @@
-//! Rows and typed ids, a file per table: what stands in PostgreSQL, and nothing of what may be done
-//! with it.
+//! The rows of tenantry's tables and typed ids, one file per table. The crate describes what is
+//! stored and contains no rules.
 //!
-//! Tables are named without their schema: PostgreSQL finds them by the app role's `search_path`.
+//! Tables are named without their schema. PostgreSQL finds them through the app role's
+//! `search_path`.
 
 mod id;
 

@@ -1,4 +1,4 @@
-//! `billing.organization_billing`: an organization's plan and subscription; its row is the
+//! `billing.organization_billing`: the plan and subscription of an organization. The row is the
 //! organization's lock.
 
 use sea_orm::entity::prelude::*;
@@ -20,17 +20,17 @@ pub enum SubscriptionStatus {
     Active,
     /// On trial until `trial_ends_at`.
     Trialing,
-    /// A payment failed; the plan is kept for a time of grace.
+    /// A payment failed. The plan stays in effect during a grace period.
     PastDue,
-    /// Ended.
+    /// The subscription has ended.
     Canceled,
-    /// Payments failed for good.
+    /// Stripe gave up collecting a payment.
     Unpaid,
-    /// The first payment is open.
+    /// The first payment is pending.
     Incomplete,
-    /// The first payment never came.
+    /// The first payment was not made in time.
     IncompleteExpired,
-    /// The trial ended without a way to pay.
+    /// The trial ended without a payment method.
     Paused,
 }
 
@@ -47,7 +47,7 @@ pub struct Model {
     pub period_start: Option<DateTimeUtc>,
     pub period_end: Option<DateTimeUtc>,
     pub trial_ends_at: Option<DateTimeUtc>,
-    /// Since when a payment is due, while one is.
+    /// When the current overdue payment failed. Null if no payment is overdue.
     pub past_due_since: Option<DateTimeUtc>,
     pub cancel_at_period_end: bool,
     pub stripe_event_at: Option<DateTimeUtc>,
@@ -55,7 +55,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,22 +1,22 @@
-//! `auth.organization_members`: a person's seat and role in an organization.
+//! `auth.organization_members`: the membership and role of a user in an organization.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
 
 use crate::{MemberId, OrganizationId, UserId};
 
-/// The enum `auth.org_role`, from most to least.
+/// The enum `auth.org_role`, from the highest role to the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Deserialize)]
 #[sea_orm(rs_type = "String", db_type = "Enum", enum_name = "org_role", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum OrgRole {
-    /// Everything, the organization's end included.
+    /// May do everything, including deleting the organization.
     Owner,
-    /// Everything but what concerns owners, admins and money.
+    /// May do everything except managing admins, owners and payments.
     Admin,
-    /// Creates and updates.
+    /// May create and update.
     Member,
-    /// Reads.
+    /// May read.
     Viewer,
 }
 
@@ -36,7 +36,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,5 +1,5 @@
-//! `app.organization_slugs`: every slug, current or once used. Out of the app role's reach:
-//! `app.claim_slug` writes it.
+//! `app.organization_slugs`: every current and former slug. The app role has no access:
+//! `app.claim_slug` writes the table.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

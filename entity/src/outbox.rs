@@ -1,4 +1,4 @@
-//! `app.outbox`: what must happen after a commit.
+//! `app.outbox`: work to do after a commit.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub struct Model {
     #[sea_orm(column_type = "JsonBinary")]
     pub payload: Json,
     pub attempts: i32,
-    /// Null: for nobody but who wrote it.
+    /// When background work may process the row. Null if only the request that added it does.
     pub due_at: Option<DateTimeUtc>,
     pub processed_at: Option<DateTimeUtc>,
     pub error: Option<String>,
@@ -25,7 +25,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

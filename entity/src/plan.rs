@@ -1,4 +1,4 @@
-//! `billing.plans`: the catalogue.
+//! `billing.plans`: the catalogue of plans.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

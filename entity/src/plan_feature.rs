@@ -1,5 +1,5 @@
-//! `billing.plan_features`: what a plan allows. `limit_value` null: unlimited; 0: none; a missing
-//! row denies.
+//! `billing.plan_features`: the limits of plans. A null `limit_value` is unlimited, 0 is none, and
+//! a missing row denies the feature.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

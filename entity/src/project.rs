@@ -1,4 +1,4 @@
-//! `app.projects`: the model for every further tenant-owned resource.
+//! `app.projects`: the example to follow for every further tenant-owned resource.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,4 +1,4 @@
-//! `billing.stripe_events`: the inbox of webhooks.
+//! `billing.stripe_events`: the inbox of Stripe's webhooks.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

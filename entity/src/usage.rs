@@ -1,4 +1,4 @@
-//! `billing.usage`: what an organization used of a metered feature in a period.
+//! `billing.usage`: the usage of a metered feature by an organization in a period.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

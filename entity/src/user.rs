@@ -1,4 +1,4 @@
-//! `auth.users`: a person. `email` is verified, or null.
+//! `auth.users`: the users. `email` is verified or null.
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
 }
 
-/// Not used: rows are joined by dataloaders.
+/// Unused: dataloaders join rows.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
