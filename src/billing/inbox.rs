@@ -20,7 +20,7 @@ use crate::{
 const OTHER_CUSTOMER: &str = "foreign customer: the organization has another one, or was deleted";
 
 /// How often Stripe is asked about one event while other requests change the same organization.
-const MOST_READS: usize = 6;
+const MAX_READS: usize = 6;
 
 /// The result of applying an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ async fn try_apply(
     reason: Reason,
 ) -> Result<Outcome> {
     let mut answers = Answers::default();
-    for _ in 0..MOST_READS {
+    for _ in 0..MAX_READS {
         let session = open_system(databases, settings, None, reason, Access::Write).await?;
         match step(&session, id, reason == Reason::BillingReplay, &answers).await? {
             Step::Done(outcome) => {
@@ -162,11 +162,16 @@ fn stripe(settings: &Settings) -> Result<&Stripe> {
 }
 
 /// Runs one transaction of work on an event.
-async fn step(session: &SystemSession, id: &str, again: bool, answers: &Answers) -> Result<Step> {
+async fn step(
+    session: &SystemSession,
+    id: &str,
+    is_replay: bool,
+    answers: &Answers,
+) -> Result<Step> {
     let Some((event, processed)) = claim(session, id).await? else {
         return Err(Error::NotFound("event"));
     };
-    if processed && !again {
+    if processed && !is_replay {
         return Ok(Step::Done(Outcome::Nothing("it was applied before")));
     }
     let Some(subject) = event.subject() else {

@@ -265,11 +265,10 @@ fn select<'document>(
         (DocumentOperations::Single(operation), None) => Some((operation, None)),
         (DocumentOperations::Multiple(operations), Some(name)) => operations
             .get_key_value(name)
-            .map(|(called, operation)| (operation, Some(called.to_string()))),
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations
-            .iter()
-            .next()
-            .map(|(called, operation)| (operation, Some(called.to_string()))),
+            .map(|(name, operation)| (operation, Some(name.to_string()))),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
+            operations.iter().next().map(|(name, operation)| (operation, Some(name.to_string())))
+        }
         _ => None,
     };
     found.ok_or_else(|| {
