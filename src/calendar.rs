@@ -1,8 +1,8 @@
-//! Months, by which usage is counted and subscriptions run.
+//! Calendar months in UTC, the periods in which usage is counted.
 
 use chrono::{DateTime, Datelike, Months, NaiveTime, Utc};
 
-/// The calendar month in UTC around a time: its beginning, and that of the next.
+/// The start of the calendar month in UTC that contains `now`, and the start of the next month.
 #[must_use]
 pub fn month_of(now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     let first = now.date_naive().with_day(1).unwrap_or(now.date_naive());

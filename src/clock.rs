@@ -1,27 +1,28 @@
-//! The time, injected: everything that compares with "now" asks a [`Clock`], which tests set.
+//! The injected clock. Code that compares with "now" asks a [`Clock`], so that tests can set the
+//! time.
 
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-/// Tells the time; cheap to clone.
+/// A source of the current time; cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The system clock.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     pub fn system() -> Self {
         Self(Arc::new(Utc::now))
     }
 
-    /// A clock that tells what `now` returns.
+    /// A clock that returns the results of `now`.
     pub fn from_fn(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time, in UTC.
+    /// The current time in UTC.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         (self.0)()

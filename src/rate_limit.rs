@@ -1,43 +1,43 @@
-//! Limits in time: how many calls an organization has left (what the headers `RateLimit-*` tell),
-//! and what there is too much of.
+//! The results of limits: how many calls an organization has left (sent as `RateLimit-*` headers),
+//! and which limit refused a request.
 
-/// The state of a limit after a call was counted.
+/// The state of a call limit after a call was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Calls of a period.
+    /// Calls allowed in the period.
     pub limit: i64,
-    /// Calls that are left of it.
+    /// Calls left in the period.
     pub remaining: i64,
-    /// Seconds until the next period.
+    /// Seconds until the next period starts.
     pub reset: i64,
 }
 
-/// What somebody does too much of.
+/// The limit that refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Throttle {
-    /// An organization's requests, or those of a person, wait for each other for too long.
-    #[error("too many requests run at the same time")]
+    /// A request of an organization waited too long for others of the same organization.
+    #[error("too many requests of this organization are running")]
     Running,
-    /// More of them wait than may.
-    #[error("too many requests wait")]
+    /// Too many requests of an organization are waiting already.
+    #[error("too many requests of this organization are waiting")]
     Waiting,
-    /// Callers outside organizations, or new documents, wait for each other for too long, or too
-    /// many of them wait.
-    #[error("too many requests outside organizations, or with new documents, run at the same time")]
+    /// A request from outside organizations, or one with a new document, waited too long, or too
+    /// many of that kind are waiting already.
+    #[error("too many requests outside organizations, or with new documents, are running")]
     Shared,
-    /// A user or an address sends more operations than it may.
-    #[error("too many operations")]
+    /// A user or an address sent too many operations.
+    #[error("too many operations from this user or address")]
     Rate,
-    /// Something is tried again and again.
-    #[error("too many attempts")]
+    /// A user or an address tried too often to guess a secret or to send e-mail.
+    #[error("too many attempts from this user or address")]
     Attempts,
-    /// A user has too many subscriptions open.
-    #[error("this user has too many subscriptions open: end some")]
+    /// The user has reached the limit of open subscriptions.
+    #[error("this user has too many open subscriptions (close some)")]
     SubscriptionsOfUser,
-    /// The members of an organization together do.
-    #[error("this organization has too many subscriptions open: end some")]
+    /// The members of an organization have together reached its limit of open subscriptions.
+    #[error("this organization has too many open subscriptions (close some)")]
     SubscriptionsOfOrganization,
-    /// An organization's invitations go out by mail.
-    #[error("the organization has sent as many invitation e-mails as it may in 24 hours")]
+    /// The organization has reached its limit of invitation e-mails.
+    #[error("this organization has reached its limit of invitation e-mails in 24 hours")]
     InvitationMails,
 }

@@ -1,6 +1,6 @@
-//! The log: to standard error, as text or JSON, filtered by `RUST_LOG`. And traces, for whoever has
-//! named a collector: a span for each request, over OTLP (HTTP, binary), with the sampling that the
-//! standard variables `OTEL_*` ask for.
+//! Logs and traces. Logs go to standard error as text or JSON, filtered by `RUST_LOG`. With a
+//! collector configured, each request becomes a span that is exported over OTLP (HTTP, binary). The
+//! standard `OTEL_*` variables control sampling.
 
 use std::{
     io::IsTerminal,
@@ -21,10 +21,10 @@ use tracing_subscriber::{
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
-/// What the process calls itself, unless `OTEL_SERVICE_NAME` says otherwise.
+/// The service name in traces, unless `OTEL_SERVICE_NAME` is set.
 const SERVICE: &str = "tenantry";
 
-/// Sends what is left when it is dropped.
+/// Exports the remaining traces when it is dropped.
 #[derive(Debug)]
 pub struct Telemetry(Option<SdkTracerProvider>);
 
@@ -33,39 +33,39 @@ impl Drop for Telemetry {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown()
         {
-            tracing::warn!(%error, "the last traces were not sent");
+            tracing::warn!(%error, "could not send the last traces to the collector");
         }
     }
 }
 
-/// Whether there is a collector of traces.
+/// Whether a trace collector is configured.
 static SENT: AtomicBool = AtomicBool::new(false);
 
-/// Whether traces are sent: otherwise nobody reads what is known of a request that went well.
+/// Whether traces are exported. If not, callers can skip describing requests that succeed.
 pub fn traces_are_sent() -> bool {
     SENT.load(Ordering::Relaxed)
 }
 
-/// Starts logging; later calls change nothing. Not to be called where a runtime runs: the exporter
-/// has a thread of its own.
+/// Starts logging and tracing; later calls change nothing. Call it outside any async runtime: the
+/// exporter runs on its own thread.
 ///
 /// # Errors
 ///
-/// When `RUST_LOG` is not a filter, or the collector's address is none.
+/// When `RUST_LOG` is not a valid filter, or the collector's address is not valid.
 pub fn start(config: &LogConfig, default_filter: &str) -> Result<Telemetry, ConfigError> {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let wanted = if wanted.trim().is_empty() { default_filter } else { &wanted };
     let filter = EnvFilter::try_new(wanted)
-        .map_err(|error| ConfigError(format!("RUST_LOG is not a filter: {error}")))?;
+        .map_err(|error| ConfigError(format!("RUST_LOG is not a valid filter: {error}")))?;
     let provider = config.otel_exporter_otlp_endpoint.as_ref().map(provider).transpose()?;
-    // Whatever the log is to show, traces are of every request.
+    // Traces cover every request, independently of the log filter.
     let requests = Targets::new().with_target(SERVICE, LevelFilter::INFO);
     let traces = provider.as_ref().map(|provider| {
         let tracer = provider.tracer(SERVICE);
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(requests)
     });
     SENT.store(provider.is_some(), Ordering::Relaxed);
-    // Fails only when something else has started logging before.
+    // Fails only if a subscriber is installed already.
     let _ = Registry::default()
         .with(lines(config.log_format).with_filter(filter))
         .with(traces)
@@ -94,7 +94,7 @@ fn provider(endpoint: &url::Url) -> Result<SdkTracerProvider, ConfigError> {
         .with_endpoint(endpoint)
         .build()
         .map_err(|error| ConfigError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))?;
-    // The name in the environment comes after ours.
+    // An explicit name would override the one from the environment.
     let mut resource = Resource::builder();
     if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name(SERVICE);

@@ -1,12 +1,13 @@
-//! Attempts at what could be guessed or abused: tokens of callers and of invitations, slugs, and
-//! mails that a caller makes the server send. An attempt counts whether or not it succeeds.
+//! Rate limits for attempts at secrets that can be guessed (access tokens, invitation tokens,
+//! slugs) and for e-mail sent on behalf of a caller. Every attempt counts, whether or not it
+//! succeeds.
 
 use std::{net::IpAddr, num::NonZeroU32};
 
 use super::{RateLimiter, Source};
 use crate::{error::Result, rate_limit::Throttle};
 
-/// Counts attempts.
+/// Limits attempts per user and per address.
 #[derive(Debug)]
 pub struct AttemptLimiter {
     guesses: RateLimiter,
@@ -14,28 +15,28 @@ pub struct AttemptLimiter {
 }
 
 impl AttemptLimiter {
-    /// So many attempts a minute for a user, and for an address. Bad tokens of an address have a
-    /// count apart from that.
+    /// Allows `by_user` attempts per minute for each user and `by_address` for each address.
+    /// Invalid tokens of an address have a separate quota of the same size.
     #[must_use]
     pub fn new(by_user: NonZeroU32, by_address: NonZeroU32) -> Self {
         let limiter = || RateLimiter::new(Throttle::Attempts, by_user, by_address);
         Self { guesses: limiter(), bad_tokens: limiter() }
     }
 
-    /// Counts attempts at something that could be guessed, or that sends mail.
+    /// Counts attempts at guessing a secret, or at sending e-mail.
     ///
     /// # Errors
     ///
-    /// When the user, or the address, has tried too often.
+    /// When the user or the address has used up its quota.
     pub fn attempt(&self, source: Source<'_>, times: NonZeroU32) -> Result<()> {
         self.guesses.check(source, times)
     }
 
-    /// Counts a token that is not good.
+    /// Counts an invalid token.
     ///
     /// # Errors
     ///
-    /// When the address has sent too many of them.
+    /// When the address has sent too many invalid tokens.
     pub fn bad_token(&self, address: IpAddr) -> Result<()> {
         let source = Source { caller: None, address: Some(address) };
         self.bad_tokens.check(source, NonZeroU32::MIN)

@@ -1,11 +1,12 @@
-//! Turns: how many requests of one organization run, and how many wait, at the same time. The
-//! database alone says which organization a request is for; a caller whom it let into one before is
-//! treated as a member. So no caller takes the turns of an organization that it is not in.
+//! Limits how many requests run and wait at the same time, for each organization and for everyone
+//! else. Only the database decides which organization a request belongs to. A caller that was
+//! admitted to an organization before is treated as a member. So no caller can use the capacity of
+//! an organization that it is not in.
 //!
-//! All other callers share a few turns, and so do new documents, which take time to read. A caller
-//! first waits until it has no other request among them, then for one of the shared turns: so it
-//! has at most one request in front of another caller, however many it sends. Callers that name an
-//! organization may be members on their way in, and do not wait behind callers that name none.
+//! All other callers share a small capacity, and so do new documents, which are expensive to parse.
+//! Within the shared capacity each caller runs one request at a time, so a caller is never more
+//! than one request ahead of another. Callers that name an organization may be members on their
+//! first request, so they do not queue behind callers that name none.
 
 use std::{
     collections::HashMap,
@@ -33,37 +34,37 @@ use crate::{
     tenancy::Destination,
 };
 
-/// Ways into organizations that are remembered.
+/// The number of admitted callers that are remembered.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 
-/// How much may run, and wait, at the same time.
+/// How many requests may run and wait at the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
-    /// Requests of one organization that run at the same time.
+    /// Running requests of one organization.
     pub running: usize,
-    /// Requests of all callers outside organizations that run at the same time, and as many of
-    /// callers who name one and were not let in yet.
+    /// Running requests of all callers that name no organization. The same number again is for
+    /// callers that name one and were not admitted to it yet.
     pub outside: usize,
-    /// New documents that are read, and introspections that are answered, at the same time.
+    /// New documents that are parsed, and introspection queries that are answered.
     pub reading: usize,
-    /// Requests that wait for their turn.
+    /// Requests that wait in one queue.
     pub waiting: usize,
-    /// How long one waits.
+    /// How long a request waits.
     pub wait: Duration,
 }
 
-/// Whose turn it is. Users and addresses are known by hashes: two with one hash share their turns,
-/// and nothing else.
+/// Identifies a queue. Users and addresses are hashed. On a hash collision two of them share a
+/// queue and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Organization(OrganizationId),
-    /// One user, or one address without a token: it has one turn at a time of those below.
+    /// One user, or one address without a token. It runs one request at a time in the queues below.
     One(u64),
-    /// Callers who name an organization that they were not let into before.
+    /// Callers that name an organization to which they were not admitted before.
     Arriving,
-    /// Callers who name no organization.
+    /// Callers that name no organization.
     Outside,
-    /// Documents that were not read before.
+    /// New documents, which were not parsed before.
     Reading,
 }
 
@@ -84,7 +85,7 @@ struct Queue {
     waiting: AtomicUsize,
 }
 
-/// Gives turns; cheap to clone.
+/// Admits requests; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimiter(Arc<Shared>);
 
@@ -97,7 +98,7 @@ struct Shared {
 }
 
 impl ConcurrencyLimiter {
-    /// Nobody has a turn yet.
+    /// Starts with no request running.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
         Self(Arc::new(Shared {
@@ -108,12 +109,12 @@ impl ConcurrencyLimiter {
         }))
     }
 
-    /// Waits for a turn: of the organization that the caller was let into on this way before, else
-    /// one of those that all other callers share.
+    /// Waits until the request may run. It counts for the organization to which this caller was
+    /// admitted at this destination before, or else for the capacity that all other callers share.
     ///
     /// # Errors
     ///
-    /// When too many wait already, or the turn does not come in time.
+    /// When too many requests wait already, or the wait takes too long.
     pub async fn acquire(
         &self,
         caller: &Caller,
@@ -128,7 +129,7 @@ impl ConcurrencyLimiter {
         self.acquire_shared(source, shared).await
     }
 
-    /// Waits for a turn to read a document that was not read before, or to answer introspection.
+    /// Waits until a new document may be parsed, or introspection answered.
     ///
     /// # Errors
     ///
@@ -146,13 +147,13 @@ impl ConcurrencyLimiter {
         Ok(admitted)
     }
 
-    /// Where this way led before.
+    /// The organization to which this caller was admitted at this destination before.
     #[must_use]
     pub fn known(&self, caller: &Caller, destination: &Destination) -> Option<OrganizationId> {
         lock(&self.0.known).get(&self.way(caller, destination)).copied()
     }
 
-    /// Remembers where this way leads.
+    /// Remembers the organization to which this caller was admitted at this destination.
     pub fn remember(
         &self,
         caller: &Caller,
@@ -162,12 +163,12 @@ impl ConcurrencyLimiter {
         lock(&self.0.known).put(self.way(caller, destination), organization);
     }
 
-    /// Forgets where this way led: it does so no more.
+    /// Forgets the admission of this caller at this destination, because it no longer holds.
     pub fn forget(&self, caller: &Caller, destination: &Destination) {
         lock(&self.0.known).pop(&self.way(caller, destination));
     }
 
-    /// A turn of an organization, if one is free.
+    /// A permit of an organization, if one is free.
     #[must_use]
     pub fn try_acquire_own(&self, organization: OrganizationId) -> Option<ConcurrencyPermit> {
         let (mut admitted, queue) = self.begin(Key::Organization(organization));
@@ -175,7 +176,7 @@ impl ConcurrencyLimiter {
         Some(admitted)
     }
 
-    /// Waits for a turn of an organization.
+    /// Waits for a permit of an organization.
     ///
     /// # Errors
     ///
@@ -189,13 +190,13 @@ impl ConcurrencyLimiter {
         self.0.hasher.hash_one((issuer, subject, organization, &destination.slug))
     }
 
-    /// How many have a turn now, and how many wait for one.
+    /// How many requests run now, and how many wait.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
         lock(&self.0.queues).iter().fold((0, 0), |(running, waiting), (key, queue)| {
             let free = queue.permits.available_permits();
             let taken = match key {
-                // No session is open for these.
+                // These hold no session.
                 Key::One(_) | Key::Reading => 0,
                 key => self.0.limits.permits_of(*key).saturating_sub(free),
             };
@@ -223,7 +224,8 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// In this order: the gate is to be dropped before the turn, which looks for others.
+    /// Returns the turn before the gate, so that callers drop the gate first. The turn's drop
+    /// removes the gate from the map if no other reference exists.
     fn begin(&self, key: Key) -> (ConcurrencyPermit, Arc<Queue>) {
         let queue = Arc::clone(lock(&self.0.queues).entry(key).or_insert_with(|| {
             let permits = Arc::new(Semaphore::new(self.0.limits.permits_of(key)));
@@ -241,7 +243,7 @@ impl ConcurrencyLimiter {
     }
 }
 
-/// The refusal of one more; `throttle` is what an organization has too much of.
+/// The error for a request over the limit; `throttle` applies to organizations.
 fn too_many(key: Key, throttle: Throttle) -> Error {
     let throttle = match key {
         Key::Organization(_) => throttle,
@@ -250,19 +252,19 @@ fn too_many(key: Key, throttle: Throttle) -> Error {
     Error::RateLimited { throttle, retry_after: 1 }
 }
 
-/// The right to run; given back when it is dropped.
+/// The permission to run; returned when it is dropped.
 #[derive(Debug)]
 pub struct ConcurrencyPermit {
     key: Key,
     queue: Option<Arc<Queue>>,
     permit: Option<OwnedSemaphorePermit>,
-    /// The caller's only turn among those that all callers share; ends with this one.
+    /// The caller's only permission in the shared queues; ends together with this one.
     alone: Option<Box<ConcurrencyPermit>>,
     limiter: ConcurrencyLimiter,
 }
 
 impl ConcurrencyPermit {
-    /// Whether it is a turn of this organization.
+    /// Whether it counts for this organization.
     #[must_use]
     pub fn is_of(&self, organization: OrganizationId) -> bool {
         self.key == Key::Organization(organization)
@@ -274,14 +276,14 @@ impl Drop for ConcurrencyPermit {
         drop(self.permit.take());
         let mut queues = lock(&self.limiter.0.queues);
         drop(self.queue.take());
-        // Only the map's own: nobody runs here, and nobody waits.
+        // Only the map still refers to the gate, so no request runs or waits here.
         if queues.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             queues.remove(&self.key);
         }
     }
 }
 
-/// Somebody who waits.
+/// Counts one waiting request while it lives.
 struct Waiting(Arc<Queue>);
 
 impl Drop for Waiting {

@@ -1,6 +1,6 @@
-//! Permits that organizations receive round robin: however many holders of one organization wait,
-//! another one waits for a single permit to come back. One organization never holds more than half
-//! of them, so reads of one that hang leave room for the others.
+//! Permits that organizations receive in turn. However many tasks of one organization wait, another
+//! organization waits for only one permit to be returned. One organization holds at most half of
+//! the permits, so its hanging reads cannot block the others.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,21 +27,21 @@ struct State {
     free: usize,
     held: HashMap<OrganizationId, usize>,
     waiting: HashMap<OrganizationId, VecDeque<oneshot::Sender<Permit>>>,
-    /// Organizations with waiters; the first one is next.
+    /// Organizations with waiting tasks; the first one is served next.
     order: VecDeque<OrganizationId>,
 }
 
-/// The right to read one event; returned when it is dropped.
+/// The right to read one event; returned to the queue on drop.
 #[derive(Debug)]
 pub struct Permit {
     organization: OrganizationId,
-    /// None once it was returned.
+    /// `None` once the permit was returned.
     queue: Option<Arc<Shared>>,
 }
 
 impl FairQueue {
-    /// A queue for this many permits, at least two, so that one organization cannot hold all of
-    /// them.
+    /// A queue with this many permits. It has at least two, so that one organization cannot hold
+    /// all.
     #[must_use]
     pub fn new(permits: usize) -> Self {
         let free = permits.max(2);
@@ -50,15 +50,15 @@ impl FairQueue {
         Self(Arc::new(Shared { by_organization: free / 2, state: Mutex::new(state) }))
     }
 
-    /// Waits for a permit. A caller that stops waiting loses its place and nothing else.
+    /// Waits for a permit. Cancelling the wait only gives up the place in the queue.
     ///
     /// # Errors
     ///
-    /// Never in practice: the queue lives as long as its waiters.
+    /// Never in practice, because the queue lives as long as its waiters.
     pub async fn permit(&self, organization: OrganizationId) -> Result<Permit> {
         let granted = {
             let mut state = self.0.lock();
-            // Waiters that remain while a permit is free are of organizations that hold their
+            // While a permit is free, all waiters belong to organizations that hold their full
             // share.
             if state.free > 0 && state.held_by(organization) < self.0.by_organization {
                 return Ok(self.0.grant(&mut state, organization));
@@ -102,7 +102,7 @@ impl Shared {
             passed_over = 0;
             let permit = self.grant(&mut state, next);
             if let Err(mut unused) = waiter.send(permit) {
-                // The lock is held: returning the permit must not take it again.
+                // This thread holds the lock, so the permit's drop must not take it again.
                 unused.queue = None;
                 state.put_back(next);
             }
@@ -125,8 +125,8 @@ impl State {
         }
     }
 
-    /// Takes the first waiter of an organization, which goes to the end of the order if it has
-    /// more.
+    /// Takes the first waiter of an organization. If more of them wait, the organization moves to
+    /// the end of the order.
     fn next_waiter(&mut self, organization: OrganizationId) -> Option<oneshot::Sender<Permit>> {
         let waiting = self.waiting.get_mut(&organization)?;
         let waiter = waiting.pop_front();

@@ -1,9 +1,8 @@
-//! Admission: what a request must pass before it may cost anything. Turns bound what runs at the
-//! same time for one organization, for all callers outside organizations, and for new documents, so
-//! that none starves the others (`gate.rs`). Rates bound how often a user and an address may do
-//! something (`rate.rs`); attempts are the rates of what could be guessed (`attempts.rs`).
-//! Subscriptions are limited in number (`subscriptions.rs`), and organizations read their events
-//! round robin (`fair_queue.rs`).
+//! Admission: the limits that a request passes before it may consume resources. [`ConcurrencyLimiter`] limits
+//! concurrency per organization, for callers outside organizations, and for new documents, so that
+//! none of them starves the others. [`RateLimiter`] limits operations, and [`AttemptLimiter`] attempts at
+//! secrets, per user and per address. [`OpenSubscriptions`] limits subscriptions, and [`FairQueue`]
+//! lets organizations read their events in turn.
 
 mod attempt_limiter;
 mod concurrency;
@@ -21,11 +20,11 @@ pub use fair_queue::{FairQueue, Permit};
 pub use rate_limiter::{RateLimiter, network};
 pub use subscriptions::{OpenSubscription, OpenSubscriptions, SubscriptionLimits};
 
-/// What a request is counted for: its caller, if it has one, and the client's address.
+/// The user and the address that a request counts against.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Source<'request> {
     /// The caller; `None` without a token.
     pub caller: Option<&'request Caller>,
-    /// The client's address, where there is one.
+    /// The client's address, if it is known.
     pub address: Option<IpAddr>,
 }

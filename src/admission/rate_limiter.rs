@@ -1,8 +1,8 @@
-//! Rates: how often a user, and an address, may do something in a minute. Each server counts for
-//! itself.
+//! Rate limits: how often a user or an address may do something per minute. Each server counts
+//! separately.
 //!
-//! Memory is bounded: a user or an address is forgotten at the next sweep once its whole quota has
-//! come back, which takes no longer than using it up did.
+//! Memory is bounded. A cleanup removes each user and address whose full quota is available again,
+//! which takes no longer than using it up did.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -23,24 +23,24 @@ use crate::{
     rate_limit::Throttle,
 };
 
-/// Seconds after which a whole quota has come back.
+/// Seconds until a used-up quota is fully available again.
 const MINUTE: u64 = 60;
 
-/// Checks between two sweeps, and so the most keys that one sweep leaves for the next.
-const SWEEP: u32 = 10_000;
+/// The number of checks between two cleanups. It bounds the keys that one cleanup leaves behind.
+const CLEANUP: u32 = 10_000;
 
-/// Bytes of a request that count as much as one more operation: reading them takes about as long.
+/// Bytes of a request that count as one more operation, because parsing them takes about as long.
 const BYTES_OF_OPERATION: usize = 4 * 1024;
 
 type Limiter<K> = governor::RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
 
-/// Limits how often a user, and an address, may do one kind of thing.
+/// Limits how often a user and an address may do one kind of thing.
 #[derive(Debug)]
 pub struct RateLimiter {
     throttle: Throttle,
-    /// What one check may count as, where it may not be refused for that alone.
-    most: NonZeroU32,
-    /// By a hash of the token's issuer and subject. Two users with one hash share a quota.
+    /// The maximum that one check counts. A request is never refused for its size alone.
+    max_cost: NonZeroU32,
+    /// Keyed by a hash of the token's issuer and subject. On a collision two users share a quota.
     users: Limiter<u64>,
     addresses: Limiter<IpAddr>,
     hasher: RandomState,
@@ -49,13 +49,13 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Allows a user `by_user` times a minute, and an address `by_address` times; either can do
-    /// them all at once. `throttle` is what a refusal says there was too much of.
+    /// Allows each user `by_user` and each address `by_address` operations per minute, in a burst
+    /// if they like. `throttle` is reported by refusals.
     #[must_use]
     pub fn new(throttle: Throttle, by_user: NonZeroU32, by_address: NonZeroU32) -> Self {
         Self {
             throttle,
-            most: by_user.min(by_address),
+            max_cost: by_user.min(by_address),
             users: Limiter::hashmap(Quota::per_minute(by_user)),
             addresses: Limiter::hashmap(Quota::per_minute(by_address)),
             hasher: RandomState::new(),
@@ -64,13 +64,13 @@ impl RateLimiter {
         }
     }
 
-    /// Counts `times` for the user and for the address of a request.
+    /// Counts `times` against the quotas of the request's user and address.
     ///
     /// # Errors
     ///
-    /// When either has used up its quota.
+    /// When either of them has used up its quota.
     pub fn check(&self, source: Source<'_>, times: NonZeroU32) -> Result<()> {
-        self.sweep();
+        self.clean_up();
         if let Some(caller) = source.caller {
             let user = self.hasher.hash_one((&caller.issuer, &caller.subject));
             self.check_key(&self.users, &user, times)?;
@@ -79,8 +79,8 @@ impl RateLimiter {
         address.map_or(Ok(()), |address| self.check_key(&self.addresses, &address, times))
     }
 
-    /// Counts `operations` that came in `bytes` of a request. What costs more counts more, but
-    /// never more than a whole quota.
+    /// Counts `operations` that arrived in a request of `bytes` bytes. Large requests count more,
+    /// but never more than a full quota.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl RateLimiter {
     ) -> Result<()> {
         let times = operations.saturating_add(bytes / BYTES_OF_OPERATION);
         let times = u32::try_from(times).ok().and_then(NonZeroU32::new);
-        self.check(source, times.unwrap_or(NonZeroU32::MIN).min(self.most))
+        self.check(source, times.unwrap_or(NonZeroU32::MIN).min(self.max_cost))
     }
 
     fn check_key<K: Hash + Eq + Clone>(
@@ -105,22 +105,22 @@ impl RateLimiter {
         let wait = match limiter.check_key_n(key, times) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(refused)) => refused.wait_time_from(self.clock.now()).as_secs(),
-            // Not even a whole quota allows this many at once.
+            // A full quota does not allow this many at once.
             Err(_) => MINUTE,
         };
         Err(Error::RateLimited { throttle: self.throttle, retry_after: wait.saturating_add(1) })
     }
 
-    fn sweep(&self) {
-        if self.checked.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP) {
+    fn clean_up(&self) {
+        if self.checked.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLEANUP) {
             self.users.retain_recent();
             self.addresses.retain_recent();
         }
     }
 }
 
-/// The network whose addresses one client can choose from: the holder of one IPv6 address has at
-/// least the 64 bits below it (RFC 6177).
+/// The network that an address belongs to. A client with one IPv6 address can choose from at least
+/// the 64 bits below its prefix (RFC 6177), so these are dropped.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn addresses_whose_quota_has_come_back_are_forgotten() {
         let limiter = RateLimiter::new(Throttle::Rate, NonZeroU32::MAX, NonZeroU32::MAX);
-        for address in 0..5 * SWEEP {
+        for address in 0..5 * CLEANUP {
             assert!(limiter.check(from(address), NonZeroU32::MIN).is_ok());
         }
-        assert!(limiter.addresses.len() <= SWEEP as usize, "{}", limiter.addresses.len());
+        assert!(limiter.addresses.len() <= CLEANUP as usize, "{}", limiter.addresses.len());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Open subscriptions: one user, and one organization, may have a limited number at the same time.
-//! A server counts for itself.
+//! Limits how many subscriptions a user and an organization may have open at the same time. Each
+//! server counts separately.
 
 use std::{
     collections::HashMap,
@@ -13,16 +13,15 @@ use crate::{
     rate_limit::Throttle,
 };
 
-/// Seconds after which a refused client may try again: others rarely close their subscriptions
-/// sooner.
+/// Seconds until a refused client should retry. Other subscriptions rarely close sooner.
 const RETRY_AFTER: u64 = 30;
 
-/// How many subscriptions may be open at the same time.
+/// The limits of open subscriptions.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscriptionLimits {
-    /// Of one user, in all organizations together.
+    /// Per user, across all organizations.
     pub by_user: usize,
-    /// Of one organization, by all of its members together.
+    /// Per organization, across all its members.
     pub by_organization: usize,
 }
 
@@ -42,7 +41,7 @@ struct Shared {
     open: Mutex<HashMap<Owner, usize>>,
 }
 
-/// One that is counted until it is dropped.
+/// Counts as one open subscription until it is dropped.
 #[derive(Debug)]
 pub struct OpenSubscription {
     owners: [Owner; 2],
@@ -50,17 +49,17 @@ pub struct OpenSubscription {
 }
 
 impl OpenSubscriptions {
-    /// Counts from zero.
+    /// Starts without open subscriptions.
     #[must_use]
     pub fn new(limits: SubscriptionLimits) -> Self {
         Self(Arc::new(Shared { limits, open: Mutex::default() }))
     }
 
-    /// Counts one more.
+    /// Counts one more subscription.
     ///
     /// # Errors
     ///
-    /// When the user or the organization has as many as it may.
+    /// When the user or the organization has reached its limit.
     pub fn open(&self, user: UserId, organization: OrganizationId) -> Result<OpenSubscription> {
         let owners = [Owner::User(user), Owner::Organization(organization)];
         let SubscriptionLimits { by_user, by_organization } = self.0.limits;

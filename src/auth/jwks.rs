@@ -1,5 +1,5 @@
-//! The issuer's public keys (RFC 7517): fetched when they are needed, one question at a time, and
-//! kept while the issuer is down.
+//! The issuer's public keys (RFC 7517). They are fetched on demand, by one request at a time, and
+//! kept while the issuer is unavailable.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,24 +20,24 @@ use url::Url;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Keys that are tried for one token; each costs a verification.
+/// The maximum number of keys that are tried per token; each costs a verification.
 const MOST_TRIED: usize = 4;
 
-/// Where the keys are, and how often they are asked for.
+/// The address of the key set, and how often to fetch it.
 #[derive(Clone)]
 pub struct JwksOptions {
-    /// The address of the key set.
+    /// The URL of the key set.
     pub url: Url,
-    /// The algorithms that tokens may be signed with.
+    /// The accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// The least time between two requests, however many tokens name keys that nobody knows.
+    /// The minimum time between two fetches, however many tokens name unknown keys.
     pub cooldown: Duration,
-    /// How old keys may become before they are asked for again.
+    /// The age at which keys are fetched again.
     pub max_age: Duration,
 }
 
 impl JwksOptions {
-    /// The URL for logs. Providers put secrets into user names, passwords and query strings.
+    /// The URL for logs, without credentials and query, where providers may put secrets.
     fn address(&self) -> String {
         format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
     }
@@ -49,25 +49,25 @@ impl std::fmt::Debug for JwksOptions {
     }
 }
 
-/// A key, and the one algorithm that it is for.
+/// A public key and the only algorithm that it may be used with.
 pub(super) struct Key {
     pub(super) decoding: DecodingKey,
     pub(super) algorithm: Algorithm,
 }
 
-/// Each with its id, if it has one: several may share one, or have none (RFC 7517, section 4.5).
+/// Each key with its id, if it has one. Several keys may share an id (RFC 7517, section 4.5).
 type Keys = Vec<(Option<String>, Key)>;
 
-/// The keys of one answer of the issuer.
+/// The keys from one response of the issuer.
 #[derive(Default)]
 pub(super) struct KeySet {
     keys: Keys,
-    /// Grows with each set, so that whatever was verified with an older one can be told; 0 before
-    /// the first.
+    /// Grows with each fetched set, so that tokens verified with older keys can be recognized; 0
+    /// before the first.
     pub(super) generation: u64,
 }
 
-/// The issuer's keys.
+/// The issuer's keys, fetched and cached.
 pub(super) struct Jwks {
     options: JwksOptions,
     client: reqwest::Client,
@@ -78,17 +78,17 @@ pub(super) struct Jwks {
 struct State {
     keys: Arc<KeySet>,
     fetched_at: Option<Instant>,
-    /// How and when the issuer answered last.
+    /// When the issuer last responded, and how.
     last: Option<(Instant, Result<(), KeysUnavailable>)>,
-    /// The question that is being asked: in a task of its own, for all who want to know, whoever of
-    /// them goes away.
-    asking: Option<Shared<BoxFuture<'static, ()>>>,
+    /// The fetch in progress. It runs in a separate task, so that it continues for the other
+    /// callers when one of them is cancelled.
+    fetching: Option<Shared<BoxFuture<'static, ()>>>,
 }
 
-/// While there are no keys at all, the issuer is asked again after this time at the latest.
+/// The maximum cooldown while no keys were fetched yet.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(1);
 
-/// The issuer did not give its keys.
+/// The issuer's keys could not be fetched.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the issuer's keys cannot be fetched: {0}")]
 pub struct KeysUnavailable(String);
@@ -102,31 +102,32 @@ impl Jwks {
         Ok(Self { options, client, state: Mutex::default() })
     }
 
-    /// The keys as last fetched. Old ones serve this request, while the issuer is asked for the
-    /// next ones.
+    /// The keys of the last fetch. When they are too old, they still serve this request while new
+    /// ones are fetched.
     pub(super) fn current(self: &Arc<Self>) -> Arc<KeySet> {
         let mut state = self.lock();
         if state.fetched_at.is_some_and(|at| at.elapsed() > self.options.max_age) {
-            self.ask(&mut state);
+            self.start_fetch(&mut state);
         }
         Arc::clone(&state.keys)
     }
 
-    /// The keys after the issuer was asked, unless it was since `generation`, or a moment ago.
+    /// The newest keys. Fetches them first, unless they are newer than `generation` already or the
+    /// cooldown has not passed.
     ///
     /// # Errors
     ///
-    /// When the issuer did not answer: then nobody knows whether it has other keys.
+    /// When the last fetch failed. Then the issuer may have keys that this server does not know.
     pub(super) async fn fresh(
         self: &Arc<Self>,
         generation: u64,
     ) -> Result<Arc<KeySet>, KeysUnavailable> {
-        let asking = {
+        let fetching = {
             let mut state = self.lock();
-            if state.keys.generation == generation { self.ask(&mut state) } else { None }
+            if state.keys.generation == generation { self.start_fetch(&mut state) } else { None }
         };
-        if let Some(asking) = asking {
-            asking.await;
+        if let Some(fetching) = fetching {
+            fetching.await;
         }
         let state = self.lock();
         match &state.last {
@@ -135,10 +136,10 @@ impl Jwks {
         }
     }
 
-    /// The question that is being asked, or a new one; `None` where the last answer is too recent.
-    fn ask(self: &Arc<Self>, state: &mut State) -> Option<Shared<BoxFuture<'static, ()>>> {
-        if state.asking.is_some() {
-            return state.asking.clone();
+    /// The fetch in progress, or a new one; `None` during the cooldown.
+    fn start_fetch(self: &Arc<Self>, state: &mut State) -> Option<Shared<BoxFuture<'static, ()>>> {
+        if state.fetching.is_some() {
+            return state.fetching.clone();
         }
         let cooldown = match state.fetched_at {
             Some(_) => self.options.cooldown,
@@ -149,18 +150,18 @@ impl Jwks {
         }
         let jwks = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let answer = jwks.fetch().await;
-            jwks.take(answer);
+            let fetched = jwks.fetch().await;
+            jwks.store(fetched);
         });
-        let asking = async move { drop(task.await) }.boxed().shared();
-        state.asking = Some(asking.clone());
-        Some(asking)
+        let fetching = async move { drop(task.await) }.boxed().shared();
+        state.fetching = Some(fetching.clone());
+        Some(fetching)
     }
 
-    fn take(&self, answer: Result<Keys, String>) {
+    fn store(&self, fetched: Result<Keys, String>) {
         let mut state = self.lock();
-        state.asking = None;
-        let outcome = match answer {
+        state.fetching = None;
+        let outcome = match fetched {
             Ok(keys) => {
                 state.keys = Arc::new(KeySet { keys, generation: state.keys.generation + 1 });
                 state.fetched_at = Some(Instant::now());
@@ -171,7 +172,7 @@ impl Jwks {
                 tracing::warn!(
                     cause,
                     keys,
-                    "the issuer's keys cannot be fetched: the last ones are kept"
+                    "cannot fetch the issuer's keys; the previous keys stay in use"
                 );
                 Err(KeysUnavailable(cause))
             }
@@ -190,12 +191,12 @@ impl Jwks {
         }
         let body = self.download().await?;
         let set: Set = serde_json::from_slice(&body)
-            .map_err(|error| format!("the answer is no key set (RFC 7517): {error}"))?;
-        // A key of a kind that is not known here must not hide the others.
+            .map_err(|error| format!("the response is not a JWK set (RFC 7517): {error}"))?;
+        // A key of an unsupported kind must not hide the others.
         let usable = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         let keys: Keys = usable.filter_map(|jwk| self.usable(&jwk)).collect();
-        // Better the last ones than none.
-        if keys.is_empty() { Err("the answer holds no usable key".to_owned()) } else { Ok(keys) }
+        // The previous keys are more useful than an empty set.
+        if keys.is_empty() { Err("the response has no usable key".to_owned()) } else { Ok(keys) }
     }
 
     async fn download(&self) -> Result<Vec<u8>, String> {
@@ -208,13 +209,13 @@ impl Jwks {
         while let Some(chunk) = response.chunk().await.map_err(cause)? {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_BYTES {
-                return Err(format!("the answer has more than {MAX_BYTES} bytes"));
+                return Err(format!("the response exceeds {MAX_BYTES} bytes"));
             }
         }
         Ok(body)
     }
 
-    /// The key with its id, if it is for signatures and its algorithm is accepted.
+    /// The key and its id, if it is for signatures and its algorithm is accepted.
     fn usable(&self, jwk: &Jwk) -> Option<(Option<String>, Key)> {
         if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
             return None;
@@ -226,8 +227,8 @@ impl Jwks {
 }
 
 impl KeySet {
-    /// The keys that a token with this header may be signed with: by its id, or any where it names
-    /// none. A key is for one algorithm, which the token can only agree with.
+    /// The keys that may have signed a token with this header: those with its key id, or all if it
+    /// names none. Each key has one algorithm, and the header must name the same.
     pub(super) fn for_header<'set>(
         &'set self,
         header: &'set Header,
@@ -242,8 +243,8 @@ impl KeySet {
     }
 }
 
-/// What a key is for: what it says, or else what its kind is commonly used for. Never what a token
-/// says.
+/// The algorithm that the key declares, or else the usual one for its type. The token has no say in
+/// it.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     match (jwk.common.key_algorithm, &jwk.algorithm) {
         (None | Some(KeyAlgorithm::RS256), AlgorithmParameters::RSA(_)) => Some(Algorithm::RS256),

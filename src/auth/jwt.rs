@@ -1,8 +1,8 @@
-//! Bearer tokens: JSON Web Tokens (RFC 7519) become a [`Caller`], or an error that says what is
-//! wrong with them.
+//! Verifies bearer tokens: a JSON Web Token (RFC 7519) becomes a [`Caller`] or an error that says
+//! what is wrong with it.
 //!
-//! The accepted algorithms come from the configuration, never from the token (RFC 8725, section
-//! 3.1), and times are compared with the injected clock.
+//! The configuration determines the accepted algorithms, never the token (RFC 8725, section 3.1).
+//! Times are compared with the injected clock.
 
 use std::sync::Arc;
 
@@ -24,56 +24,56 @@ use crate::{
     text::{Email, display_name},
 };
 
-/// Issuer and subject are a key in the database, whose size is bounded there.
+/// Issuer and subject form an index key in the database, whose size is limited.
 const MAX_IDENTITY_BYTES: usize = 1024;
 
 const MAX_NAME_CHARS: usize = 200;
 
-/// Which claims are read, and what they must be.
+/// The claims that are read, and the values that they must have.
 #[derive(Clone, Debug)]
 pub struct Claims {
-    /// The issuer that tokens must carry, when configured.
+    /// The required issuer, if one is configured.
     pub issuer: Option<String>,
-    /// The audience that tokens must carry, when configured.
+    /// The required audience, if one is configured.
     pub audience: Option<String>,
-    /// The claim with the e-mail address.
+    /// The claim that holds the e-mail address.
     pub email: String,
-    /// Addresses are verified even where `email_verified` does not say so.
+    /// Treats addresses as verified even without `email_verified`.
     pub email_trusted: bool,
-    /// The claim with the organization's id or slug; a dotted path reaches into objects.
+    /// The claim that holds the organization's id or slug; a dotted path reaches into objects.
     pub organization: String,
 }
 
-/// Who a verified token speaks for.
+/// The identity that a verified token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// `iss`, or the empty string.
+    /// `iss`, or the empty string without it.
     pub issuer: String,
-    /// `sub`: any string of at most 1024 bytes.
+    /// `sub`: a string of at most 1024 bytes.
     pub subject: String,
-    /// In lower case; only ever a verified address.
+    /// The verified e-mail address, in lower case; `None` if it is missing or not verified.
     pub email: Option<String>,
-    /// `iat`: which of two tokens of one identity is the newer.
+    /// `iat`, which decides which of two tokens of one identity is newer.
     pub issued_at: Option<DateTime<Utc>>,
-    /// What to call the person.
+    /// The display name.
     pub name: Option<String>,
-    /// The organization's id or slug that the token claims.
+    /// The id or slug of the organization that the token names.
     pub organization: Option<String>,
-    /// When the token is good no more.
+    /// When the token expires, leeway included.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Why a token is refused; the text is for the client.
+/// Why a token is refused; the text is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TokenError(pub &'static str);
 
-/// Why a caller is not known.
+/// Why a caller could not be verified.
 #[derive(Debug)]
 pub enum VerifyError {
-    /// The token is not good.
+    /// The token is not valid.
     Token(TokenError),
-    /// Nobody can tell: the issuer's keys were never fetched, and cannot be now.
+    /// The token names an unknown key, and the issuer's keys cannot be fetched.
     Unavailable(KeysUnavailable),
 }
 
@@ -83,15 +83,15 @@ impl From<TokenError> for VerifyError {
     }
 }
 
-/// Where the keys come from.
+/// The source of verification keys.
 enum Keys {
-    /// Shared secrets, for HS256: each is accepted.
+    /// Shared secrets for HS256; each of them is accepted.
     Secrets(Vec<DecodingKey>),
     /// The issuer's key set.
     Issuer(Arc<Jwks>),
 }
 
-/// Verifies tokens.
+/// Verifies bearer tokens and caches the results.
 pub struct Verifier {
     keys: Keys,
     verified: TokenCache,
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// A verifier of HS256 tokens that are signed with one of these secrets.
+    /// A verifier of HS256 tokens signed with one of these secrets.
     #[must_use]
     pub fn with_secrets(secrets: &[&str], claims: Claims, clock: Clock) -> Self {
         let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes()));
@@ -114,11 +114,11 @@ impl Verifier {
         Self { keys, verified: TokenCache::new(), claims, clock }
     }
 
-    /// A verifier of tokens that an issuer signs with keys of its own.
+    /// A verifier of tokens signed with the issuer's keys.
     ///
     /// # Errors
     ///
-    /// When no client for the issuer can be made.
+    /// When the HTTP client cannot be created.
     pub fn with_issuer(
         options: JwksOptions,
         claims: Claims,
@@ -128,11 +128,11 @@ impl Verifier {
         Ok(Self { keys: Keys::Issuer(jwks), verified: TokenCache::new(), claims, clock })
     }
 
-    /// Checks signature, times, issuer and audience, and reads the claims.
+    /// Verifies signature, times, issuer and audience, and reads the claims.
     ///
     /// # Errors
     ///
-    /// What is wrong with the token, or that its key cannot be fetched.
+    /// When the token is not valid, or its key cannot be fetched.
     pub async fn verify(&self, token: &str) -> Result<Arc<Caller>, VerifyError> {
         let now = seconds(self.clock.now());
         let generation = match &self.keys {
@@ -202,7 +202,7 @@ impl Verifier {
         let verified = self.claims.email_trusted
             || match claims.get("email_verified") {
                 Some(Value::Bool(verified)) => *verified,
-                // Some providers send the boolean as text.
+                // Some identity providers send the boolean as a string.
                 Some(Value::String(text)) => text == "true",
                 _ => false,
             };
@@ -211,19 +211,19 @@ impl Verifier {
     }
 }
 
-/// The claims of a token with a good signature.
+/// The claims of a token, if its signature is valid.
 fn signed(
     token: &str,
     key: &DecodingKey,
     algorithm: Algorithm,
 ) -> Result<Map<String, Value>, TokenError> {
     if has_critical_extensions(token) {
-        return Err(TokenError("the token has critical header parameters that are not understood"));
+        return Err(TokenError("the token's crit header names parameters that are not supported"));
     }
     decode(token, key, &signature_only(algorithm)).map(|decoded| decoded.claims).map_err(|_| BAD)
 }
 
-/// The claims, if one of the secrets has signed them.
+/// The claims of a token, if one of the secrets signed it.
 fn signed_with_one_of(token: &str, keys: &[DecodingKey]) -> Result<Map<String, Value>, TokenError> {
     let mut verdict = Err(BAD);
     for key in keys {
@@ -235,8 +235,8 @@ fn signed_with_one_of(token: &str, keys: &[DecodingKey]) -> Result<Map<String, V
     verdict
 }
 
-/// RFC 7515, section 4.1.11: what the issuer calls critical must be understood, and nothing of it
-/// is here.
+/// Whether the header has `crit`. A verifier must understand what it lists (RFC 7515, section
+/// 4.1.11), and this one supports no extension.
 fn has_critical_extensions(token: &str) -> bool {
     let header = token.split('.').next().unwrap_or_default();
     let header = BASE64_URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
@@ -249,12 +249,12 @@ async fn by_issuer(
     jwks: &Arc<Jwks>,
 ) -> Result<(Map<String, Value>, u64), VerifyError> {
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(TokenError("the token has more than 16 KiB").into());
+        return Err(TokenError("the token exceeds 16 KiB").into());
     }
     let header = decode_header(token).map_err(|_| BAD)?;
     let known = jwks.current();
     let mut verdict = signed_by_one_of(token, &header, &known);
-    // A key that nobody knows, or one of the keys that have no names, may be new.
+    // The issuer may have added a key with an unknown id, or one without an id.
     let may_be_new = header.kid.is_none() || known.for_header(&header).next().is_none();
     let mut keys = known;
     if verdict.is_err() && may_be_new {
@@ -263,7 +263,7 @@ async fn by_issuer(
                 keys = fresh;
                 verdict = signed_by_one_of(token, &header, &keys);
             }
-            // No key of this name is known, and nobody can tell whether there is one.
+            // Without the issuer there is no way to tell whether the key exists.
             Err(error) if keys.for_header(&header).next().is_none() => {
                 return Err(VerifyError::Unavailable(error));
             }
@@ -273,7 +273,7 @@ async fn by_issuer(
     Ok((verdict?, keys.generation))
 }
 
-/// The claims, if one of the keys that fit the header has signed them.
+/// The claims of a token, if one of the keys that match its header signed it.
 fn signed_by_one_of(
     token: &str,
     header: &Header,
@@ -290,15 +290,15 @@ fn signed_by_one_of(
 }
 
 const UNKNOWN_KEY: TokenError =
-    TokenError("the token is signed with a key that its issuer does not have");
+    TokenError("the token is signed with a key that is not in the issuer's key set");
 
-const BAD: TokenError = TokenError("the token is malformed or its signature is not valid");
+const BAD: TokenError = TokenError("the token is malformed or its signature is invalid");
 
-/// More than any header line should have; the cache remembers hashes only.
+/// Longer than any reasonable header line.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Everything but the signature is checked here, against the injected clock and with errors that
-/// tell what is wrong.
+/// Validates only the signature. This module checks the claims, with the injected clock and with
+/// precise errors.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
@@ -308,13 +308,13 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// A string that PostgreSQL can hold as part of a key: no NUL, bounded in size.
+/// A string that fits into a PostgreSQL index key: bounded in size and without NUL.
 fn identity_part(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     (text.len() <= MAX_IDENTITY_BYTES && !text.contains('\0')).then(|| text.to_owned())
 }
 
-/// The claim of that name, which may itself contain dots, or else what the dotted path leads to.
+/// The claim with exactly this name, which may contain dots, or else the value at the dotted path.
 fn at_path<'claims>(claims: &'claims Map<String, Value>, path: &str) -> Option<&'claims Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);
@@ -333,7 +333,7 @@ fn seconds(time: DateTime<Utc>) -> f64 {
 ///
 /// # Errors
 ///
-/// When the library cannot sign.
+/// When the library fails to sign.
 pub fn sign(secret: &str, claims: &Value) -> Result<String, jsonwebtoken::errors::Error> {
     encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes()))
 }

@@ -1,4 +1,5 @@
-//! Who is calling, and what a role may do. Knows tokens and the policy, not the database.
+//! Authentication and permissions: who the caller is, and what a role may do. This module knows
+//! tokens and the policy, not the database.
 
 mod jwks;
 mod jwt;

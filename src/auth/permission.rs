@@ -1,24 +1,25 @@
-//! The whole policy: one exhaustive `match` from permission to the least role that has it.
+//! The authorization policy: one exhaustive `match` from each permission to the lowest role that
+//! has it.
 
 use async_graphql::Enum;
 use entity::OrgRole;
 
 use crate::graphql::enum_name;
 
-/// What a member of an organization may do, as far as the role decides it.
+/// An action in an organization that a role may or may not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum Permission {
-    /// See the organization, its plan, members, projects, limits and usage. Every member.
+    /// Read the organization, its plan, members, projects, limits and usage. Every member.
     OrganizationRead,
-    /// Give up one's own membership. Every member.
+    /// Leave the organization. Every member.
     OrganizationLeave,
     /// Create projects. Member and up.
     ProjectCreate,
-    /// Change projects. Member and up.
+    /// Update projects. Member and up.
     ProjectUpdate,
     /// Delete projects. Admin and up.
     ProjectDelete,
-    /// Invite viewers and members, see and revoke invitations. Admin and up.
+    /// Invite viewers and members, list and revoke invitations. Admin and up.
     MemberInvite,
     /// Change the role of viewers and members. Admin and up.
     MemberUpdateRole,
@@ -28,22 +29,22 @@ pub enum Permission {
     OrganizationUpdate,
     /// Read the audit log. Admin and up.
     AuditLogRead,
-    /// Read the state of billing. Admin and up.
+    /// Read the billing state. Admin and up.
     BillingRead,
     /// Act on admins and owners, and grant any role. Owner.
     MemberManageAdmins,
-    /// Change plan, trial and subscription, open checkout and portal. Owner.
+    /// Change the plan, trial and subscription; open checkout and portal. Owner.
     BillingManage,
     /// Change the organization's slug. Owner.
     OrganizationUpdateSlug,
-    /// Make another member the owner. Owner.
+    /// Transfer ownership to another member. Owner.
     OrganizationTransfer,
     /// Delete the organization. Owner.
     OrganizationDelete,
 }
 
 impl Permission {
-    /// All of them, in the order of the schema.
+    /// All permissions, in the order of the schema.
     pub const ALL: [Self; 16] = [
         Self::OrganizationRead,
         Self::OrganizationLeave,
@@ -63,8 +64,8 @@ impl Permission {
         Self::OrganizationDelete,
     ];
 
-    /// What acting on somebody of this role takes, where `permission` is enough for viewers and
-    /// members.
+    /// The permission needed to act on a member with this role. `permission` suffices for viewers
+    /// and members.
     #[must_use]
     pub fn to_act_on(role: OrgRole, permission: Self) -> Self {
         match role {
@@ -73,7 +74,7 @@ impl Permission {
         }
     }
 
-    /// Whether a role includes this permission; the roles are ordered, so the least one decides.
+    /// Whether a role includes this permission. Roles are ordered, so the lowest one decides.
     #[must_use]
     pub fn granted_to(self, role: OrgRole) -> bool {
         let least = match self {
@@ -95,14 +96,14 @@ impl Permission {
         rank(role) >= rank(least)
     }
 
-    /// Whether a role includes all that `another` one does.
+    /// Whether a role includes every permission of `another`.
     #[must_use]
     pub fn all_granted_to(role: OrgRole, another: OrgRole) -> bool {
         let mut all = Self::ALL.iter();
         all.all(|permission| permission.granted_to(role) || !permission.granted_to(another))
     }
 
-    /// The name as clients see it, for example `PROJECT_CREATE`.
+    /// The name that clients see, for example `PROJECT_CREATE`.
     #[must_use]
     pub fn name(self) -> &'static str {
         enum_name(self)

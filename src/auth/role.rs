@@ -1,19 +1,21 @@
-//! The roles of members as clients see them.
+//! The roles of members, as clients see them.
 
 use async_graphql::Enum;
 use entity::OrgRole;
 
-/// What a member is in an organization. Each role may do what the ones after it may.
+/// The role of a member in an organization. Each role includes the permissions of the roles after
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "OrgRole")]
 pub enum Role {
-    /// Everything, ownership, money and the organization's end included. There is always one at
-    /// least.
+    /// Full access, including ownership, billing and deleting the organization. An organization
+    /// always has at least one owner.
     Owner,
-    /// Everything but what concerns admins, owners and money.
+    /// Everything except managing admins and owners, billing, the slug, and deleting the
+    /// organization.
     Admin,
     /// Creates and updates projects.
     Member,
-    /// Reads.
+    /// Reads the organization, its plan, members, projects and usage.
     Viewer,
 }

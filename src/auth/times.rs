@@ -1,17 +1,17 @@
-//! The times of a token. They are compared with the injected clock on every use of the token.
+//! The times of a token, compared with the injected clock on every use.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::jwt::TokenError;
 
-/// The token was good once: no attempt at guessing one.
+/// The token has expired. It was valid once, so this is not an attempt at guessing.
 pub const EXPIRED: TokenError = TokenError("the token has expired");
 
-/// Clocks of issuer and server may differ by this many seconds.
+/// The tolerated difference between the clocks of issuer and server, in seconds.
 const LEEWAY_SECONDS: f64 = 30.0;
 
-/// From when until when a token is good, and when it was issued, in seconds.
+/// `iat`, `nbf` and `exp`, in seconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     issued: Option<f64>,
@@ -39,14 +39,14 @@ impl Times {
         if self.start.is_some_and(|start| start - LEEWAY_SECONDS > now) {
             return Err(TokenError("the token is not valid yet"));
         }
-        // It would be newer than every token to come.
+        // Such a token would count as newer than all later tokens of the identity.
         if self.issued.is_some_and(|issued| issued - LEEWAY_SECONDS > now) {
             return Err(TokenError("the token's iat claim is in the future"));
         }
         Ok(())
     }
 
-    /// At the earliest 1970, which every database can hold.
+    /// `iat`, but not before 1970, which every database can store.
     pub(super) fn issued_at(self) -> Option<DateTime<Utc>> {
         #[expect(clippy::cast_possible_truncation, reason = "a time in the future was refused")]
         let micros = |issued: f64| (issued.max(0.0) * 1_000_000.0) as i64;

@@ -1,5 +1,5 @@
-//! Tokens that were verified before: everything about them is checked once, but for the times,
-//! which are on every use.
+//! The cache of verified tokens. Everything but the times is verified once per token; the times are
+//! checked on every use.
 
 use std::{
     num::NonZeroUsize,
@@ -13,14 +13,14 @@ use super::{jwt::Caller, times::Times};
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
-/// What a good token says.
+/// A token that was verified.
 #[derive(Clone, Debug)]
 pub(super) struct CachedToken {
     pub(super) caller: Arc<Caller>,
     pub(super) times: Times,
 }
 
-/// What tokens say, by their hash, with the generation of the keys that vouched for them.
+/// Callers by the hash of their token, with the generation of the keys that verified it.
 pub(super) struct TokenCache(Mutex<LruCache<[u8; 32], (u64, CachedToken)>>);
 
 impl TokenCache {
@@ -28,12 +28,12 @@ impl TokenCache {
         Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 
-    /// What it says, if keys of this generation vouch for it.
+    /// The cached token, if keys of this generation verified it.
     pub(super) fn get(&self, token: &str, generation: u64) -> Option<CachedToken> {
         let key = key(token);
         let mut cache = self.lock();
-        let (vouched_by, vouched) = cache.get(&key)?;
-        (*vouched_by == generation).then(|| vouched.clone())
+        let (verified_by, vouched) = cache.get(&key)?;
+        (*verified_by == generation).then(|| vouched.clone())
     }
 
     pub(super) fn put(&self, token: &str, generation: u64, vouched: CachedToken) {

@@ -1,6 +1,5 @@
-//! What is counted and measured for operators, in the text format that Prometheus reads. Names of
-//! organizations and people are never labels; names of operations are clients' words, so only some
-//! are told apart (`operations.rs`).
+//! The server's metrics, in the Prometheus text format. Names of organizations and users are never
+//! labels. Clients choose the names of operations, so [`Operations`] limits how many become labels.
 
 mod operations;
 
@@ -20,7 +19,7 @@ use crate::{
     rate_limit::Throttle,
 };
 
-/// Stands for the code of a request without an error.
+/// The `code` label of a request without errors.
 const OK: &str = "OK";
 
 const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -63,34 +62,34 @@ struct Queue {
     queue: &'static str,
 }
 
-/// How many connections a pool has.
+/// The number of connections of a pool.
 #[derive(Clone, Debug)]
 pub struct PoolState {
-    /// What its connections are for.
+    /// The purpose of the pool, for example `requests`.
     pub name: String,
-    /// In use.
+    /// Connections in use.
     pub busy: usize,
-    /// Open, and not in use.
+    /// Open connections that are not in use.
     pub idle: usize,
-    /// Requests that wait for one.
+    /// Requests that wait for a connection.
     pub waiting: usize,
 }
 
-/// What is read at the moment when somebody asks, rather than counted as it happens.
+/// Values that are read when metrics are scraped, not counted as events happen.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// The pools.
+    /// The state of each pool.
     pub pools: Vec<PoolState>,
-    /// Requests that have a turn.
+    /// Requests that are admitted and running.
     pub running: usize,
-    /// Requests that wait for one.
+    /// Requests that wait for admission.
     pub waiting: usize,
-    /// Things that wait to be done in the background, and for how many seconds the oldest does;
-    /// absent where nobody could tell.
+    /// Queues of background work: name, number of entries, and age of the oldest in seconds. Empty
+    /// when the database did not answer.
     pub backlog: Vec<(&'static str, i64, i64)>,
 }
 
-/// The counters of a server; cheap to clone.
+/// The metrics of a server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Shared>);
 
@@ -124,7 +123,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing was counted yet.
+    /// Registers all metrics, with every counter at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("tenantry");
@@ -136,27 +135,31 @@ impl Metrics {
             ),
             durations: register(
                 &mut registry,
-                ("request_duration", "From reading to answering", Some(Unit::Seconds)),
+                (
+                    "request_duration",
+                    "Time from reading a request to its response",
+                    Some(Unit::Seconds),
+                ),
                 Family::new_with_constructor(|| Histogram::new(SECONDS)),
             ),
             statements: register(
                 &mut registry,
-                ("request_statements", "Messages to the database in one request", None),
+                ("request_statements", "Messages sent to the database per request", None),
                 Histogram::new(STATEMENTS),
             ),
             retries: register(
                 &mut registry,
-                ("request_retries", "Mutations begun anew because another was in the way", None),
+                ("request_retries", "Mutations retried after a conflict with another change", None),
                 Counter::default(),
             ),
             replays: register(
                 &mut registry,
-                ("idempotent_replays", "Mutations answered with a kept answer", None),
+                ("idempotent_replays", "Mutations answered with a stored response", None),
                 Counter::default(),
             ),
             replica_queries: register(
                 &mut registry,
-                ("replica_queries", "Queries that the replica may answer, by who did", None),
+                ("replica_queries", "Queries that a replica may answer, by serving database", None),
                 Family::default(),
             ),
             limits: register(
@@ -166,47 +169,47 @@ impl Metrics {
             ),
             subscriptions: register(
                 &mut registry,
-                ("subscriptions_open", "Subscriptions that watch now", None),
+                ("subscriptions_open", "Open subscriptions", None),
                 Gauge::default(),
             ),
             leases: register(
                 &mut registry,
-                ("call_leases", "Blocks of calls leased from the database", None),
+                ("call_leases", "Blocks of API calls leased from the database", None),
                 Counter::default(),
             ),
             leased: register(
                 &mut registry,
-                ("calls_leased", "Calls in those blocks", None),
+                ("calls_leased", "API calls in the leased blocks", None),
                 Counter::default(),
             ),
             webhooks: register(
                 &mut registry,
-                ("webhooks", "What Stripe sent, by what became of it", None),
+                ("webhooks", "Webhooks received from Stripe, by outcome", None),
                 Family::default(),
             ),
             pools: register(
                 &mut registry,
-                ("pool_connections", "Connections to the database, and who waits for one", None),
+                ("pool_connections", "Database connections and waiting requests, by pool", None),
                 Family::default(),
             ),
             running: register(
                 &mut registry,
-                ("sessions_open", "Requests that have a turn now", None),
+                ("sessions_open", "Requests that are admitted and running", None),
                 Gauge::default(),
             ),
             waiting: register(
                 &mut registry,
-                ("requests_waiting", "Requests that wait for a turn", None),
+                ("requests_waiting", "Requests that wait for admission", None),
                 Gauge::default(),
             ),
             backlog: register(
                 &mut registry,
-                ("backlog", "What waits to be done in the background", None),
+                ("backlog", "Entries that wait for background work", None),
                 Family::default(),
             ),
             oldest: register(
                 &mut registry,
-                ("backlog_age", "How long the oldest of it waits", Some(Unit::Seconds)),
+                ("backlog_age", "Age of the oldest waiting entry", Some(Unit::Seconds)),
                 Family::default(),
             ),
             memory: register(
@@ -220,7 +223,7 @@ impl Metrics {
         Self(Arc::new(shared))
     }
 
-    /// An operation was answered, with the code of its first error if it had one.
+    /// Counts a finished operation, with the code of its first error if there is one.
     pub fn answered(
         &self,
         operation: Option<&str>,
@@ -240,7 +243,7 @@ impl Metrics {
         counts.observe(statements.into());
     }
 
-    /// Forgets what was counted of an operation.
+    /// Removes the series of an operation name.
     fn forget(&self, name: &str) {
         let operation = name.to_owned();
         self.0.durations.remove(&Operation { operation: operation.clone() });
@@ -251,13 +254,13 @@ impl Metrics {
         }
     }
 
-    /// A request was refused before anything was executed.
+    /// Counts a request that was refused before execution.
     pub fn refused(&self, code: &str) {
         let (operation, code) = (OTHER.to_owned(), code.to_owned());
         self.0.requests.get_or_create(&Request { operation, code }).inc();
     }
 
-    /// A limit stopped something.
+    /// Counts an error that comes from a limit; ignores every other error.
     pub fn limited(&self, error: &Error) {
         let limit = match error {
             Error::RateLimited { throttle: Throttle::Running, .. } => "running",
@@ -277,40 +280,40 @@ impl Metrics {
         self.0.limits.get_or_create(&Limit { limit }).inc();
     }
 
-    /// A mutation is begun anew.
+    /// Counts a retry of a mutation.
     pub fn retried(&self) {
         self.0.retries.inc();
     }
 
-    /// A kept answer was given.
+    /// Counts a replay of a stored response.
     pub fn replayed(&self) {
         self.0.replays.inc();
     }
 
-    /// A query was answered that the replica may answer.
+    /// Counts a query that a replica may answer.
     pub fn replica_query(&self, served_by: &'static str) {
         self.0.replica_queries.get_or_create(&Database { served_by }).inc();
     }
 
-    /// A subscription, for as long as what is returned lives.
+    /// Counts a subscription as open until the returned guard is dropped.
     #[must_use]
     pub fn subscription(&self) -> Watching {
         self.0.subscriptions.inc();
         Watching(self.clone())
     }
 
-    /// A block of calls was leased.
+    /// Counts a leased block of API calls.
     pub fn leased(&self, calls: u64) {
         self.0.leases.inc();
         self.0.leased.inc_by(calls);
     }
 
-    /// Stripe has sent something.
+    /// Counts a webhook from Stripe.
     pub fn webhook(&self, outcome: &'static str) {
         self.0.webhooks.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// Everything as text.
+    /// Encodes all metrics as text.
     #[must_use]
     pub fn text(&self, now: &Snapshot) -> String {
         let shared = self.0.as_ref();
@@ -338,7 +341,7 @@ impl Metrics {
     }
 }
 
-/// A subscription that watches.
+/// Counts one open subscription while it lives.
 #[derive(Debug)]
 pub struct Watching(Metrics);
 
@@ -364,7 +367,7 @@ fn set(gauge: &Gauge, count: usize) {
     gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
-/// As Linux tells; 0 elsewhere.
+/// The resident memory of this process on Linux; 0 on other systems.
 fn resident_bytes() -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

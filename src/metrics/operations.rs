@@ -1,7 +1,7 @@
-//! Names of operations as labels. They are the clients' words, so only some are told apart: those
-//! used most, as Metwally's Space-Saving algorithm finds them. A name that is new takes the place,
-//! and the count, of the one used least, so that no client can push out names that are used more
-//! than its own.
+//! Operation names as labels. Clients choose the names, so only the most frequent ones become
+//! labels, selected with the Space-Saving algorithm (Metwally et al.). A new name replaces the
+//! least frequent one and takes over its count. So a client cannot displace names that are used
+//! more often than its own.
 
 use std::{
     collections::HashMap,
@@ -11,20 +11,21 @@ use std::{
     },
 };
 
-/// Names that are told apart, and how long one may be.
+/// The number of names that become labels, and the maximum length of a name in bytes.
 const MOST: usize = 200;
 const LONGEST: usize = 64;
 
-/// Stands for operations without a name, or with a long one.
+/// The label of operations without a name, or with one that is too long.
 pub(super) const OTHER: &str = "other";
 
-/// The names that are told apart, and how often each was used.
+/// The names that are labels, with the number of times each was used.
 #[derive(Debug, Default)]
 pub(super) struct Operations(RwLock<HashMap<String, AtomicU64>>);
 
 impl Operations {
-    /// Calls `record` with the label of an operation, and before that `forget` with the name whose
-    /// place it takes, if it takes one. No name is forgotten while it is recorded.
+    /// Calls `record` with the label of an operation. If its name displaces another, calls `forget`
+    /// with that name first. The lock makes sure that no name is forgotten while it is being
+    /// recorded.
     pub(super) fn record(
         &self,
         name: Option<&str>,

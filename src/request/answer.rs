@@ -1,4 +1,5 @@
-//! What became of a request.
+//! The outcome of a request: the GraphQL response, and what the HTTP layer, logs and metrics need
+//! to know about it.
 
 use std::time::Duration;
 
@@ -13,25 +14,26 @@ use crate::{
     tenancy::{Cost, Lsn},
 };
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub struct Answer {
-    /// Errors and, if it was executed, data.
+    /// The GraphQL response: errors and, if the request was executed, `data`.
     pub response: Response,
-    /// It was executed: the response has `data`, null when it failed.
+    /// Whether the request was executed. Then the response has `data`, which is null on failure.
     pub executed: bool,
-    /// It was executed before, and this is the answer of then.
+    /// Whether this is the stored response of an earlier request with the same idempotency key.
     pub replayed: bool,
-    /// What gives the HTTP response a status of its own.
+    /// The error that determines the HTTP status, if there is one.
     pub failure: Option<Error>,
-    /// What it took: messages sent to the database, the opening one and the COMMIT included, and
-    /// bytes. `None`: more than its budget.
+    /// Messages sent to the database (the opening and COMMIT included) and bytes read. `None` when
+    /// the request exceeded its budget.
     pub cost: Option<Cost>,
-    /// What is left of the organization's calls, where its plan limits them.
+    /// The state of the organization's call limit, if its plan has one.
     pub rate_limit: Option<RateLimit>,
-    /// What a replica must have to have what was written, where there is a replica.
+    /// The WAL position that a replica must have replayed to contain the change. `None` without a
+    /// replica.
     pub lsn: Option<Lsn>,
-    /// The replica has answered.
+    /// Whether the replica served the request.
     pub at_replica: bool,
 }
 
@@ -49,17 +51,19 @@ impl Answer {
         }
     }
 
-    /// Nothing was executed, or nothing of it came to anything.
+    /// A request that failed as a whole, before or during execution.
     #[must_use]
     pub fn failed(error: Error, request_id: Uuid) -> Self {
         let response = Response::from_errors(vec![refusal(&error, request_id)]);
-        // Whether something was written is what `data` would tell, so here it must be there.
+        // `data: null` promises that nothing was written, and `outcome` reports an unknown outcome.
+        // Both belong to an executed request.
         let executed = matches!(error, Error::CommitOutcomeUnknown(_) | Error::OutcomeUnknown(_));
         let rate_limit = match &error {
             Error::CallsExhausted(rate) => Some(*rate),
             _ => None,
         };
-        // As a document that is refused beforehand: it says so without a status of its own.
+        // Like a document that is too complex in itself, this error does not change the HTTP
+        // status.
         let is_too_complex = matches!(error, Error::TooComplex(_));
         let answer = Self::executed(response, Cost::default());
         let cost = answer.cost.filter(|_| !is_too_complex);
@@ -67,7 +71,7 @@ impl Answer {
         Self { executed, failure, cost, rate_limit, ..answer }
     }
 
-    /// A resolver has panicked.
+    /// A request in which a resolver panicked.
     pub(super) fn panicked(panic: &(dyn std::any::Any + Send), request_id: Uuid) -> Self {
         let message = panic
             .downcast_ref::<&str>()
@@ -78,7 +82,7 @@ impl Answer {
         Self::executed(null(&error, request_id), Cost::default())
     }
 
-    /// The document was refused for what it is, or not even read because of a limit.
+    /// A document that was refused, or that a limit kept from being parsed.
     #[must_use]
     pub fn refused(errors: Vec<ServerError>) -> Self {
         let failure = errors.first().and_then(|error| error.source::<Error>()).cloned();
@@ -86,7 +90,7 @@ impl Answer {
         Self { executed: false, failure, ..answer }
     }
 
-    /// Tells the request's span what became of it.
+    /// Records the outcome in the request's span.
     pub(super) fn describe(&self, database_time: Duration) {
         let span = Span::current();
         span.record("code", self.code().unwrap_or("OK"));
@@ -94,26 +98,26 @@ impl Answer {
         span.record("database_ms", database_time.as_secs_f64() * 1_000.0);
     }
 
-    /// Messages sent to the database, as far as they are known.
+    /// Messages sent to the database; 0 if the number is not known.
     #[must_use]
     pub fn statements(&self) -> u32 {
         self.cost.unwrap_or_default().statements
     }
 
-    /// Which database has answered.
+    /// The database that served the request: `primary` or `replica`.
     #[must_use]
     pub fn served_by(&self) -> &'static str {
         if self.at_replica { "replica" } else { "primary" }
     }
 
-    /// The code of its first error.
+    /// The code of the first error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         code(self.response.errors.first()?)
     }
 }
 
-/// The code of an error.
+/// The `code` extension of an error.
 #[must_use]
 pub fn code(error: &ServerError) -> Option<&str> {
     match error.extensions.as_ref()?.get("code")? {
@@ -122,7 +126,7 @@ pub fn code(error: &ServerError) -> Option<&str> {
     }
 }
 
-/// The answer to a request that came to nothing during execution.
+/// The response to a request that failed during execution: one error, and `data: null`.
 pub(super) fn null(error: &Error, request_id: Uuid) -> Response {
     Response::from_errors(vec![refusal(error, request_id)])
 }

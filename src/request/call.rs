@@ -1,4 +1,4 @@
-//! Who sends a request, and where to.
+//! The parts of a request besides its document: caller, destination, idempotency key and limits.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::{
     tenancy::{Budget, Destination, Freshness},
 };
 
-/// Who asks, where, and under which names.
+/// A request's caller, destination, keys and limits.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Arc<Caller>,
-    /// Where the request wants to go.
+    /// The organization that the request addresses, and the client's address.
     pub destination: Destination,
-    /// Finds it in the log.
+    /// Identifies the request in logs.
     pub request_id: Uuid,
-    /// Says which mutations are the same one.
+    /// Identifies repetitions of one mutation.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// What its queries are content with, where that is not the freshest.
+    /// How stale a query's response may be; `None` asks for the newest state.
     pub freshness: Option<Freshness>,
-    /// What it may cost.
+    /// The limit of statements and bytes.
     pub budget: Budget,
 }
 
 impl Call {
-    /// What it is counted for.
+    /// The user and the address that this request counts against.
     #[must_use]
     pub fn source(&self) -> Source<'_> {
         Source { caller: Some(&self.caller), address: self.destination.client_ip }

@@ -1,4 +1,5 @@
-//! One attempt at a request: a session from its opening to its end.
+//! One execution of a request in one session, from opening the session to its commit or rollback.
+//! The engine starts another one when a conflict or a failed replica allows it.
 
 use std::{
     collections::BTreeMap,
@@ -23,18 +24,18 @@ use crate::{
     tenancy::{Access, Cost, Freshness, Lsn, Opened, Preference, Session},
 };
 
-/// What an attempt came to.
+/// The result of an execution.
 pub(super) struct Executed {
     pub(super) response: Response,
     pub(super) cost: Cost,
     pub(super) database_time: Duration,
-    /// The answer was kept from before.
+    /// Whether the response is a stored one.
     pub(super) replayed: bool,
     pub(super) lsn: Option<Lsn>,
     pub(super) at_replica: bool,
 }
 
-/// What it takes, and what is known of it also when its work was dropped.
+/// One execution. Its state stays readable after its future was dropped.
 pub(super) struct Execution<'request> {
     service: &'request GraphqlService,
     prepared: &'request Prepared,
@@ -46,7 +47,7 @@ pub(super) struct Execution<'request> {
     at_replica: AtomicBool,
 }
 
-/// A session in which everything was resolved.
+/// A session in which the whole operation was resolved.
 struct Resolution {
     session: Arc<Session>,
     response: Response,
@@ -74,18 +75,18 @@ impl<'request> Execution<'request> {
         }
     }
 
-    /// Something of it holds already.
+    /// Whether part of the request was committed already.
     pub(super) fn is_partly_committed(&self) -> bool {
         self.partly_committed.get().is_some_and(|partly| partly.load(Ordering::Relaxed))
     }
 
-    /// What went wrong went wrong there.
+    /// Whether the session was opened at the replica.
     pub(super) fn is_at_replica(&self) -> bool {
         self.at_replica.load(Ordering::Relaxed)
     }
 
     pub(super) async fn perform(&self, deadline: Instant) -> Result<Executed> {
-        // Dropping the execution drops the session, whose transaction then rolls back.
+        // A timeout drops the session, which rolls its transaction back.
         let executed = timeout_at(deadline, self.resolve()).await.map_err(|elapsed| {
             if self.is_partly_committed() {
                 Error::OutcomeUnknown(Arc::new(elapsed))
@@ -104,7 +105,7 @@ impl<'request> Execution<'request> {
             at_replica: self.is_at_replica(),
         };
         if let Some(failure) = transaction.failure() {
-            // One failed statement fails all that follow: the first error is the one to tell.
+            // After one failed statement all later ones fail, so the first error is the cause.
             transaction.roll_back().await;
             return match failure {
                 Error::Internal(_) if !self.is_at_replica() => {
@@ -124,7 +125,8 @@ impl<'request> Execution<'request> {
             }
             Access::Write => match session.commit().await {
                 Ok(()) => {}
-                // Refused by PostgreSQL: executed, and come to nothing.
+                // PostgreSQL refused the COMMIT, so the request was executed and nothing was
+                // written.
                 Err(error @ Error::Internal(_)) => {
                     self.trace.describe();
                     response = null(&error, self.call.request_id);
@@ -144,18 +146,17 @@ impl<'request> Execution<'request> {
             if !opened.session.is_speculative() {
                 return self.resolve_in(opened).await;
             }
-            if let Some(resolved) = self.resolve_speculative(opened).await? {
+            if let Some(resolved) = self.resolve_speculatively(opened).await? {
                 return Ok(resolved);
             }
-            // Rare: something of the caller or the organization has changed since they were here
-            // last.
+            // Rare: the caller or the organization has changed since the context was cached.
             preference = Preference::Placement;
         }
     }
 
-    /// Resolves a query on what is remembered, while the database says whether that is still so. If
-    /// it is not, there is nothing to answer, nothing was counted, and nothing is told.
-    async fn resolve_speculative(&self, opened: Opened) -> Result<Option<Resolution>> {
+    /// Executes a query on the cached context while the database confirms that context. Returns
+    /// `None` if it is outdated. Then nothing was counted, and the response is discarded.
+    async fn resolve_speculatively(&self, opened: Opened) -> Result<Option<Resolution>> {
         let Opened { session, moved_to, billing_version, .. } = opened;
         let session = Arc::new(session);
         let confirmed = async {
@@ -174,7 +175,8 @@ impl<'request> Execution<'request> {
             return Ok(None);
         }
         if self.trace.counted.get().is_none() {
-            // Rare, and nobody waits for a lease of calls with a connection in hand.
+            // Rare. The connection is released first, so that no request holds one while it waits
+            // for a lease of calls.
             session.transaction().release();
             Box::pin(self.count(&session, billing_version)).await?;
         }
@@ -185,17 +187,17 @@ impl<'request> Execution<'request> {
     async fn resolve_in(&self, opened: Opened) -> Result<Resolution> {
         let Opened { session, moved_to, billing_version, .. } = opened;
         let session = Arc::new(session);
-        // Set once: an attempt at a mutation opens one session.
+        // Set once, because a mutation opens one session per execution.
         let _ = self.partly_committed.set(session.partly_committed());
         self.is_of(&session);
         let begun = session.tenant();
-        // A repetition counts as well.
+        // A repeated request with the same idempotency key counts as well.
         self.count(&session, billing_version).await?;
         let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
         let key = key.map(|key| (key, self.prepared.fingerprint()));
         if let Some((key, fingerprint)) = &key {
-            let patience = 2 * self.service.timeout;
-            let claim = idempotency::claim(&session, key, fingerprint, patience).await?;
+            let wait = 2 * self.service.timeout;
+            let claim = idempotency::claim(&session, key, fingerprint, wait).await?;
             if let Claim::Done(kept) = claim {
                 self.service.metrics.replayed();
                 let response = serde_json::from_str(&kept).map_err(Error::internal)?;
@@ -204,8 +206,8 @@ impl<'request> Execution<'request> {
         }
         let changes = self.prepared.document().changes.as_ref();
         if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
-            // Several changes lock several rows: first of all the one that all others begin with,
-            // else two such requests could wait for each other.
+            // Several changes lock several rows. Taking the organization's lock first prevents a
+            // deadlock between two such requests.
             plan::lock(&session).await?;
         }
         let response = self.execute(&session).await;
@@ -219,7 +221,7 @@ impl<'request> Execution<'request> {
         Ok(Resolution { session, response, replayed: false })
     }
 
-    /// Notes whose request it is.
+    /// Records the user and the organization of the request.
     fn is_of(&self, session: &Session) {
         let organization = session.tenant().map(|tenant| tenant.organization_id);
         self.trace.is_of(session.viewer().user_id, organization);
@@ -230,16 +232,16 @@ impl<'request> Execution<'request> {
             return Ok(());
         }
         let counted = match self.service.count(session, version).await {
-            // Whoever is to upgrade the plan must be able to.
+            // An owner must be able to upgrade the plan after all calls are used up.
             Err(Error::CallsExhausted(rate)) if self.prepared.is_about_billing() => Some(rate),
             outcome => outcome?,
         };
-        // Set once: looked at above.
+        // Cannot fail: the check above found it empty.
         let _ = self.trace.counted.set(counted);
         Ok(())
     }
 
-    /// As clients see it.
+    /// Prepares the response for the client: extensions, and errors without internal details.
     fn presented(
         &self,
         session: &Session,
@@ -247,7 +249,7 @@ impl<'request> Execution<'request> {
         moved_to: Option<String>,
     ) -> Response {
         response.extensions = extensions(moved_to);
-        // Otherwise the failure is the answer.
+        // After a failed statement the response is replaced by that failure.
         if session.transaction().failure().is_none() {
             if !response.errors.is_empty() {
                 self.trace.describe();
@@ -267,7 +269,7 @@ impl<'request> Execution<'request> {
     }
 }
 
-/// What a client should know about the way its request took.
+/// The response extensions: the current slug, if the request used a retired one.
 fn extensions(moved_to: Option<String>) -> BTreeMap<String, Value> {
     moved_to.map(|slug| ("organizationSlug".to_owned(), Value::from(slug))).into_iter().collect()
 }

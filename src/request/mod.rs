@@ -1,8 +1,9 @@
-//! One GraphQL request, end to end: read, validate, admit, open a session, execute, commit, answer.
+//! One GraphQL request, end to end: parse, validate, admit, open a session, execute, commit,
+//! respond.
 //!
-//! A query that is abandoned is cancelled; a mutation runs to its end, so that nobody has to guess
-//! how far it came. Either way the transaction ends here, and a mutation is answered only after its
-//! COMMIT was.
+//! A query is cancelled when its client disconnects. A mutation runs to its end, so that its
+//! outcome is always known. Either way the transaction ends in this module, and a mutation is
+//! answered only after its COMMIT.
 
 mod answer;
 mod call;

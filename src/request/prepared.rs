@@ -1,4 +1,4 @@
-//! A request that may be executed: what its document says about the way that it takes.
+//! A validated request, and the facts from its document that decide how it is executed.
 
 use std::num::NonZeroU32;
 
@@ -10,7 +10,7 @@ use crate::{
     tenancy::{Freshness, Preference},
 };
 
-/// A request that was read and validated.
+/// A request whose document was parsed and validated.
 #[derive(Debug)]
 pub struct Prepared {
     document: Document,
@@ -21,13 +21,13 @@ impl Prepared {
         Self { document }
     }
 
-    /// Needs neither a person nor a transaction.
+    /// Whether it needs neither a user nor a transaction.
     #[must_use]
     pub fn introspection_only(&self) -> bool {
         self.document.introspection_only
     }
 
-    /// It changes billing and nothing else.
+    /// Whether it only changes billing and reads nothing back.
     pub(super) fn is_about_billing(&self) -> bool {
         let changes = self.document.changes.as_deref().unwrap_or_default();
         !changes.is_empty()
@@ -35,8 +35,8 @@ impl Prepared {
             && changes.iter().all(|field| BILLING.contains(&field.as_str()))
     }
 
-    /// Where it is to be opened, if its client is content with `freshness`, on what is remembered
-    /// of that if it may be.
+    /// Where to open the session: in the control database if a field requires that, at a replica if
+    /// the client accepts `freshness`, or else on the cached context.
     pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
         let changes = self.document.changes.as_deref().unwrap_or_default();
         if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
@@ -46,14 +46,14 @@ impl Prepared {
         }
     }
 
-    /// How often it does what somebody might try again and again.
+    /// The number of fields that can be used to guess a secret or to send e-mail; `None` for zero.
     pub(super) fn attempts(&self) -> Option<NonZeroU32> {
         let changes = self.document.changes.as_deref().unwrap_or_default();
         let attempts = changes.iter().filter(|field| GUESSABLE.contains(&field.as_str())).count();
         u32::try_from(attempts).ok().and_then(NonZeroU32::new)
     }
 
-    /// The field that it subscribes to, if it does.
+    /// The subscription field, if this is a subscription.
     #[must_use]
     pub fn subscribes_to(&self) -> Option<&str> {
         self.document.subscribes_to.as_deref()
@@ -63,7 +63,7 @@ impl Prepared {
         &self.document
     }
 
-    /// Changes something, or tries to.
+    /// Whether it is a mutation.
     #[must_use]
     pub fn is_mutation(&self) -> bool {
         self.document.is_mutation()
@@ -73,7 +73,7 @@ impl Prepared {
     pub(crate) fn fingerprint(&self) -> Vec<u8> {
         let mut context = Context::new(&SHA256);
         context.update(&self.document.digest);
-        // Maps with text for keys are always JSON.
+        // Serialization cannot fail for maps with string keys.
         context.update(&serde_json::to_vec(&self.document.variables).unwrap_or_default());
         context.finish().as_ref().to_vec()
     }

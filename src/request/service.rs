@@ -1,5 +1,5 @@
-//! The engine: everything that answering takes, and the life of a request around its attempts at
-//! the database.
+//! The GraphQL service: the life of a request around its executions. It parses, admits, counts,
+//! retries conflicts, and reports every outcome to logs and metrics.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -33,53 +33,53 @@ use crate::{
     usage::Meter,
 };
 
-/// How often a mutation is tried that others were in the way of, and how long it steps aside before
-/// it is begun anew, at the most.
+/// The maximum number of executions of one mutation that meets conflicts, and the maximum delay
+/// before a retry.
 const ATTEMPTS: u32 = 4;
-const STEP_ASIDE: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// Everything that answering takes; one for the whole server.
+/// Everything needed to execute requests; one per server.
 #[derive(Debug)]
 pub struct GraphqlService {
-    /// The schema.
+    /// The GraphQL schema.
     pub api: Api,
-    /// The databases.
+    /// The connection pools of all databases.
     pub databases: Databases,
-    /// Time and rules.
+    /// The clock and the business settings.
     pub settings: Settings,
-    /// Counts calls.
+    /// Counts API calls.
     pub meter: Meter,
-    /// Bounds what runs at the same time.
+    /// Limits concurrent requests.
     pub concurrency: ConcurrencyLimiter,
-    /// Bounds what is tried again and again.
+    /// Limits attempts at guessing secrets and at sending e-mail.
     pub attempts: AttemptLimiter,
-    /// Bounds how many operations a user, and an address, may send.
+    /// Limits operations per user and per address.
     pub operations: RateLimiter,
-    /// Counts for operators.
+    /// The server's metrics.
     pub metrics: Metrics,
-    /// Mutations that run, whether or not their clients still wait: a stopping server does.
+    /// Running mutations. Shutdown waits for them, even if their clients have disconnected.
     pub mutations: TaskTracker,
-    /// How long a request may take until its COMMIT is sent.
+    /// The time from a request's start until its COMMIT must be sent.
     pub timeout: Duration,
-    /// What a request may cost.
+    /// The limit of statements and bytes per request.
     pub budget: Budget,
-    /// Whether the schema may be explored.
+    /// Whether clients may introspect the schema.
     pub introspection: bool,
 }
 
 impl GraphqlService {
-    /// Reads and validates; nothing is opened yet.
+    /// Parses and validates a document; opens no session.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the document, or that too many are read already.
+    /// When the document is not valid, or too many documents are being parsed.
     pub async fn prepare(
         &self,
         request: GraphqlRequest,
         source: Source<'_>,
     ) -> Result<Prepared, Vec<ServerError>> {
         let permit = async {
-            // Large, and rarely waited for.
+            // Boxed: large, and rarely needed.
             let permit = Box::pin(self.concurrency.acquire_reading(source)).await;
             permit.map_err(|error| {
                 self.metrics.limited(&error);
@@ -88,12 +88,12 @@ impl GraphqlService {
         };
         let document = self.api.read(request, permit).await?;
         if document.introspects && !self.introspection {
-            return Err(vec![Refusal::invalid("introspection is switched off").into()]);
+            return Err(vec![Refusal::invalid("introspection is disabled on this server").into()]);
         }
         Ok(Prepared::new(document))
     }
 
-    /// Executes what needs no session.
+    /// Executes an introspection query, which needs no session.
     pub async fn introspect(&self, prepared: Prepared, source: Source<'_>) -> Answer {
         let begun = Instant::now();
         let _turn = match Box::pin(self.concurrency.acquire_reading(source)).await {
@@ -107,12 +107,12 @@ impl GraphqlService {
             self.api.execute(to_request(prepared.document())).await,
             Cost::default(),
         );
-        // Without its name: whoever needs no token must not choose what operators see.
+        // Without the operation's name: callers without a token must not choose metric labels.
         self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
         answer
     }
 
-    /// Executes for a caller.
+    /// Executes a request on behalf of its caller.
     pub async fn execute(self: Arc<Self>, prepared: Prepared, call: Call) -> Answer {
         let begun = Instant::now();
         let request_id = call.request_id;
@@ -130,7 +130,7 @@ impl GraphqlService {
         let work = async move {
             let trace = RequestTrace::new();
             let mut database_time = Duration::ZERO;
-            // Large, and moved with every future around it.
+            // Boxed: large, and moved with every future around it.
             let answer =
                 AssertUnwindSafe(Box::pin(self.execute_with_retry(&prepared, &call, &trace)));
             let answer = match answer.catch_unwind().await {
@@ -175,8 +175,8 @@ impl GraphqlService {
         }
     }
 
-    /// Tries, and tries again where another change was in the way: nothing was written then, and
-    /// nothing said.
+    /// Executes the request, and executes it again after a conflict: then nothing was written or
+    /// returned.
     async fn execute_with_retry(
         &self,
         prepared: &Prepared,
@@ -192,14 +192,14 @@ impl GraphqlService {
         loop {
             let execution = Execution::new(self, prepared, call, trace, freshness);
             match execution.perform(deadline).await {
-                // Whatever it was, the primary may know better.
+                // The primary may succeed where the replica failed.
                 Err(error)
                     if execution.is_at_replica()
                         && !matches!(error, Error::Timeout | Error::TooComplex(_)) =>
                 {
                     tracing::info!(
                         cause = error.cause(),
-                        "the replica has failed: the primary answers"
+                        "the replica failed; the primary serves the request"
                     );
                     freshness = None;
                 }
@@ -210,24 +210,25 @@ impl GraphqlService {
                 {
                     attempts += 1;
                     self.metrics.retried();
-                    tracing::info!(%cause, "another change was in the way: begun anew");
-                    // Two that begin anew at the same time would meet again.
-                    let aside = STEP_ASIDE.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0);
-                    tokio::time::sleep(aside).await;
+                    tracing::info!(%cause, "retrying a mutation after a conflict with another change");
+                    // A random delay keeps two mutations that retry at the same time apart.
+                    let delay =
+                        RETRY_DELAY.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0);
+                    tokio::time::sleep(delay).await;
                 }
-                // What was asked of another service cannot be taken back.
+                // A call to another service cannot be undone.
                 Err(error) if execution.is_partly_committed() => return Err(error.after_the_fact()),
                 outcome => return outcome,
             }
         }
     }
 
-    /// Opens a session when it is the caller's turn, and the call can be counted; the turn ends
-    /// with the session, and not before its connection is free.
+    /// Opens a session once the request is admitted and its call can be counted. The turn ends with
+    /// the session, after the session's connection is free.
     ///
     /// # Errors
     ///
-    /// As [`open`], and when too many are in front.
+    /// As [`open`], and when the request is not admitted.
     pub(crate) async fn open(
         &self,
         call: &Call,
@@ -268,7 +269,8 @@ impl GraphqlService {
         if opened.session.is_speculative()
             && !(permit.is_of(organization) && self.meter.has_room(organization, version))
         {
-            // What follows is on behalf of an organization whose member this may not be any more.
+            // The caller may no longer be a member of the organization that would pay for what
+            // follows.
             opened.session.transaction().roll_back().await;
             drop(opened);
             return Box::pin(self.open_with_permit(permit, call, access, Preference::Placement))
@@ -286,8 +288,8 @@ impl GraphqlService {
             opened.session.transaction().hold(permit);
             return Ok(opened);
         }
-        // Nobody waits with a connection in hand, neither for a turn nor for a lease of calls:
-        // behind a pooler that lease may have to wait for that very connection.
+        // A request waits for a turn or a lease of calls without holding a connection. Behind a
+        // connection pooler, that lease may have to wait for this very connection.
         opened.session.transaction().roll_back().await;
         drop(opened);
         let permit = match permit {
@@ -302,7 +304,8 @@ impl GraphqlService {
         Ok(opened)
     }
 
-    /// Counts the call, once it is known to be a member's; nothing is resolved for one too many.
+    /// Counts the call once the caller is known to be a member. Fails, before anything is executed,
+    /// when the organization has no calls left.
     pub(crate) async fn count(
         &self,
         session: &Session,
@@ -314,7 +317,7 @@ impl GraphqlService {
         self.meter.count(tenant.organization_id, billing_version).await
     }
 
-    /// As [`count`](Self::count), unless somebody would have to wait for that.
+    /// As [`count`](Self::count), but returns `None` instead of waiting.
     pub(super) fn count_at_once(
         &self,
         session: &Session,
@@ -326,7 +329,7 @@ impl GraphqlService {
         self.meter.count_at_once(tenant.organization_id, billing_version)
     }
 
-    /// For operators.
+    /// Records the outcome in the metrics.
     fn note(&self, prepared: &Prepared, answer: &Answer, elapsed: Duration) {
         let name = prepared.document().name.as_deref();
         self.metrics.answered(name, answer.code(), elapsed, answer.statements());

@@ -1,4 +1,5 @@
-//! What is known of a request on its way, also where an attempt at it was dropped.
+//! Facts about a request that outlive its executions: the span and the response report them even
+//! when an execution was dropped.
 
 use std::sync::{Once, OnceLock};
 
@@ -7,10 +8,10 @@ use tracing::{Span, field::display};
 
 use crate::rate_limit::RateLimit;
 
-/// One for a request, however often it is tried.
+/// One per request, shared by all its executions.
 #[derive(Debug)]
 pub(super) struct RequestTrace {
-    /// A request is counted once.
+    /// The result of counting the call; set once, because a request counts once.
     pub(super) counted: OnceLock<Option<RateLimit>>,
     user: OnceLock<UserId>,
     organization: OnceLock<OrganizationId>,
@@ -27,7 +28,8 @@ impl RequestTrace {
         }
     }
 
-    /// Whose it is, once the database has said so. The first attempt is the one to tell of.
+    /// Records the user and the organization after the database confirmed them. The first execution
+    /// wins.
     pub(super) fn is_of(&self, user: UserId, organization: Option<OrganizationId>) {
         let _ = self.user.set(user);
         if let Some(organization) = organization {
@@ -35,8 +37,8 @@ impl RequestTrace {
         }
     }
 
-    /// Tells the request's span whose it is. Only where somebody will read it: each field that is
-    /// added costs as much as a statement's share of the processor.
+    /// Adds the user and the organization to the request's span. Call it only if the span is read:
+    /// each added field costs as much CPU time as a statement.
     pub(super) fn describe(&self) {
         self.described.call_once(|| {
             let span = Span::current();

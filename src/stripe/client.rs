@@ -1,5 +1,5 @@
-//! The calls. Whatever creates something carries an idempotency key, so that a repeated call does
-//! it once.
+//! Calls to Stripe's API. Calls that create objects send an idempotency key, so that a repeated
+//! call has no second effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,31 +11,31 @@ use uuid::Uuid;
 use super::{Subscription, event::organization};
 use crate::error::{Error, Result};
 
-/// The version of Stripe's API that requests ask for.
+/// The version of Stripe's API that requests use.
 const API_VERSION: &str = "2025-03-31.basil";
 
-/// A person waits for the answer, and a request needs two.
+/// A user waits for the response, and some requests need two calls.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How to reach Stripe.
+/// Address and secrets for Stripe.
 #[derive(Clone)]
 pub struct StripeOptions {
-    /// Where the API is.
+    /// The base URL of the API.
     pub base: Url,
     /// The secret key.
     pub secret_key: String,
-    /// The secrets that webhooks may be signed with: two while one replaces the other.
+    /// The accepted secrets of webhook signatures; two during a rotation.
     pub webhook_secrets: Vec<String>,
 }
 
-/// Stripe's API, and the secrets shared with it; cheap to clone.
+/// A client of Stripe's API with its secrets; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Stripe {
     http: reqwest::Client,
     options: Arc<StripeOptions>,
 }
 
-/// Without the secrets.
+/// Omits the secrets.
 impl std::fmt::Debug for StripeOptions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -45,34 +45,35 @@ impl std::fmt::Debug for StripeOptions {
     }
 }
 
-/// What somebody is to subscribe to.
+/// The parameters of a checkout session.
 #[derive(Debug)]
 pub struct Checkout<'request> {
     /// Stripe's id of the customer.
     pub customer: &'request str,
     /// Stripe's id of the price.
     pub price: &'request str,
-    /// Whose subscription it is to be. Its events repeat this, which is a hint and proves nothing.
+    /// The organization that subscribes. Stripe repeats it in events, where it is a hint and no
+    /// proof.
     pub organization: &'request str,
-    /// Days without payment at the beginning.
+    /// The length of the trial in days, if there is one.
     pub trial_days: Option<i64>,
-    /// Where to go after payment.
+    /// The URL to return to after payment.
     pub success_url: &'request str,
-    /// Where to go without.
+    /// The URL to return to without payment.
     pub cancel_url: &'request str,
 }
 
-/// A page at Stripe's.
+/// A page hosted by Stripe.
 #[derive(Debug)]
 pub struct Hosted {
     /// Stripe's id of the session.
     pub id: String,
-    /// Where to send the browser.
+    /// The URL to send the browser to.
     pub url: String,
 }
 
 impl Stripe {
-    /// Sets the client up; nothing is sent yet.
+    /// Creates the HTTP client; sends nothing.
     ///
     /// # Errors
     ///
@@ -91,13 +92,13 @@ impl Stripe {
         &self.options.webhook_secrets
     }
 
-    /// The customer that stands for an organization; the same one when asked again within a day.
-    /// `intent` makes a second try of its own, because Stripe repeats an answer for the same key,
-    /// also that of a fault of its own.
+    /// Creates the customer of an organization. Within a day a repeated call returns the same
+    /// customer. For a key that it knows Stripe replays its response, even a server error, so the
+    /// second try uses a new key with `intent`.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or refuses.
+    /// When Stripe does not respond, or refuses the call.
     pub async fn create_customer(&self, organization: &str, intent: &str) -> Result<String> {
         match self.customer_of(organization, "").await {
             Err(Error::Unavailable(_)) => self.replace_customer(organization, intent).await,
@@ -105,29 +106,31 @@ impl Stripe {
         }
     }
 
-    /// Another customer for an organization whose customer is gone, or is not its own.
+    /// Creates another customer for an organization whose customer was deleted or belongs to
+    /// another.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or refuses.
+    /// When Stripe does not respond, or refuses the call.
     pub async fn replace_customer(&self, organization: &str, intent: &str) -> Result<String> {
         self.customer_of(organization, &format!("-{intent}")).await
     }
 
     async fn customer_of(&self, organization: &str, attempt: &str) -> Result<String> {
-        // The same parameters whenever the key is the same, as Stripe demands: no name, which may
-        // change.
+        // Stripe demands equal parameters for equal keys, so the organization's name, which may
+        // change, is not sent.
         let form = [("metadata[organization_id]", organization)];
         let key = format!("tenantry-customer-{organization}{attempt}");
         text(&self.post("v1/customers", &form, &key).await?, "id")
     }
 
-    /// The organization that a customer was created for, as its metadata says: the secret key can
-    /// write that, and a payer cannot. `None` for a customer without it, deleted or unknown.
+    /// The organization that a customer was created for, according to its metadata, which only
+    /// holders of the secret key can write. `None` if the customer is unknown, deleted, or has no
+    /// such metadata.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or refuses.
+    /// When Stripe does not respond, or refuses the call.
     pub async fn organization_of(&self, customer: &str) -> Result<Option<Uuid>> {
         let path = format!("v1/customers/{}", segment(customer));
         let (status, customer) = receive(self.request(Method::GET, &path)?).await?;
@@ -139,11 +142,11 @@ impl Stripe {
             .filter(|_| customer["deleted"] != true))
     }
 
-    /// A page on which a customer subscribes.
+    /// Creates a checkout page, on which the customer subscribes.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or refuses.
+    /// When Stripe does not respond, or refuses the call.
     pub async fn create_checkout_session(
         &self,
         checkout: &Checkout<'_>,
@@ -165,11 +168,11 @@ impl Stripe {
         hosted(&self.post("v1/checkout/sessions", &form, key).await?)
     }
 
-    /// A page on which a customer looks after cards, invoices and the subscription.
+    /// Creates a portal page, on which the customer manages cards, invoices and the subscription.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or refuses.
+    /// When Stripe does not respond, or refuses the call.
     pub async fn create_portal_session(
         &self,
         customer: &str,
@@ -180,22 +183,22 @@ impl Stripe {
         hosted(&self.post("v1/billing_portal/sessions", &form, key).await?)
     }
 
-    /// The subscription as it is now.
+    /// The current state of a subscription.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or does not know it.
+    /// When Stripe does not respond, or does not know the subscription.
     pub async fn subscription(&self, id: &str) -> Result<Subscription> {
         let path = format!("v1/subscriptions/{}", segment(id));
         Subscription::parse(&send(self.request(Method::GET, &path)?).await?)
             .map_err(Error::internal)
     }
 
-    /// Lets the subscription end with its period, or go on after all.
+    /// Cancels a subscription at the end of its period, or revokes that.
     ///
     /// # Errors
     ///
-    /// When Stripe does not answer, or refuses.
+    /// When Stripe does not respond, or refuses the call.
     pub async fn set_cancel_at_period_end(
         &self,
         id: &str,
@@ -240,13 +243,14 @@ async fn receive(request: RequestBuilder) -> Result<(StatusCode, Value)> {
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// Stripe's errors are for the log: what a person can do about them is to try again, or nothing.
+/// Returns the body of a success. Stripe's error messages are for the log: a user can only retry,
+/// or do nothing.
 fn succeeded(status: StatusCode, body: Value) -> Result<Value> {
     if status.is_success() {
         return Ok(body);
     }
-    let message = body["error"]["message"].as_str().unwrap_or("without a message");
-    let cause = format!("Stripe answered {status}: {message}");
+    let message = body["error"]["message"].as_str().unwrap_or("no error message");
+    let cause = format!("Stripe returned {status}: {message}");
     // 409: another request with the same key is in progress.
     let passing = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT].contains(&status);
@@ -259,10 +263,10 @@ fn hosted(session: &Value) -> Result<Hosted> {
 
 fn text(object: &Value, field: &str) -> Result<String> {
     let text = object[field].as_str().map(ToOwned::to_owned);
-    text.ok_or_else(|| Error::internal(format!("Stripe answered without {field}")))
+    text.ok_or_else(|| Error::internal(format!("Stripe's response has no field {field}")))
 }
 
-/// An id as one segment of a path, whatever somebody put into an event.
+/// An id as one path segment. Ids come from events, so they may contain any character.
 fn segment(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect()
 }

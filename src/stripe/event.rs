@@ -1,4 +1,4 @@
-//! Events, as far as tenantry reads them.
+//! Stripe's events, reduced to the fields that tenantry reads.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -6,57 +6,57 @@ use uuid::Uuid;
 
 use super::Subscription;
 
-/// Something that happened at Stripe's.
+/// An event from Stripe.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Stripe's id of the event.
     pub id: String,
-    /// For example `customer.subscription.updated`.
+    /// The type, for example `customer.subscription.updated`.
     pub kind: String,
-    /// When it happened, in whole seconds.
+    /// When the event happened, in whole seconds.
     pub created: DateTime<Utc>,
-    /// All of it.
+    /// The whole event.
     pub payload: Value,
 }
 
-/// The subscription that an event is about.
+/// The subscription that an event concerns.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Stripe's id of the subscription.
     pub subscription: String,
     /// Stripe's id of the customer.
     pub customer: String,
-    /// The organization that the subscription's metadata names: a hint, because others can write
-    /// it.
+    /// The organization in the subscription's metadata. It is a hint, because others can write it.
     pub organization: Option<Uuid>,
-    /// The subscription as it was then, where the event shows it, or what it lacks.
+    /// The subscription at the time of the event, if the event contains it, or what it lacks.
     pub state: Option<Result<Subscription, String>>,
 }
 
 impl Event {
-    /// Reads an event.
+    /// Parses an event.
     ///
     /// # Errors
     ///
-    /// What it lacks.
+    /// The field that is missing or not valid.
     pub fn parse(payload: Value) -> Result<Self, String> {
         let text = |field: &str| {
             let text =
                 payload[field].as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
-            text.map(ToOwned::to_owned).ok_or_else(|| format!("the event has no {field}"))
+            text.map(ToOwned::to_owned)
+                .ok_or_else(|| format!("the event has no valid field {field}"))
         };
         let created =
             payload["created"].as_i64().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         Ok(Self {
             id: text("id")?,
             kind: text("type")?,
-            created: created.ok_or("the event has no created")?,
+            created: created.ok_or("the event has no valid field created")?,
             payload,
         })
     }
 
-    /// The subscription that it is about; `None` when it is about something else. The
-    /// `client_reference_id` of a checkout is never read: the payer chooses that of a payment link.
+    /// The subscription that the event concerns; `None` for other events. It never reads the
+    /// `client_reference_id` of a checkout, because the payer chooses it in a payment link.
     #[must_use]
     pub fn subject(&self) -> Option<Subject> {
         let object = &self.payload["data"]["object"];
@@ -72,13 +72,13 @@ impl Event {
         if self.kind != "checkout.session.completed" {
             return None;
         }
-        // A checkout that sold something else has no subscription.
+        // Checkouts of other products have no subscription.
         let subscription = reference(&object["subscription"])?;
         Some(Subject { subscription, customer, organization: None, state: None })
     }
 }
 
-/// An id, or the object with that id.
+/// The id from a field that holds an id or the object itself.
 pub(super) fn reference(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value["id"].as_str()).map(ToOwned::to_owned)
 }

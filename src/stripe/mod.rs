@@ -1,8 +1,8 @@
-//! Stripe: the few calls that tenantry makes, and what it understands of Stripe's answers and
-//! events.
+//! Stripe: the API calls that tenantry makes, and the parts of Stripe's responses and events that
+//! it understands.
 //!
-//! Only what is needed is read, and read leniently: events come in whatever API version the account
-//! has.
+//! Parsing reads only the needed fields and is lenient, because events arrive in the API version of
+//! the Stripe account.
 
 mod client;
 mod event;

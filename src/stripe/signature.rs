@@ -1,35 +1,34 @@
-//! Whether a webhook comes from Stripe: HMAC-SHA256 over time and body, as its documentation
-//! ("Verify webhook signatures manually") describes.
+//! Verifies that a webhook comes from Stripe: HMAC-SHA256 over timestamp and body, as described in
+//! "Verify webhook signatures manually" of Stripe's documentation.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How far the time of a signature may be from ours, as in Stripe's own libraries: an old request
-/// is a replayed one.
+/// The maximum age of a signature, which prevents replays; the same as in Stripe's libraries.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// Signatures that are looked at: Stripe sends one for each secret of the endpoint.
+/// The maximum number of signatures that are checked. Stripe sends one for each secret.
 const MOST_SIGNATURES: usize = 8;
 
-/// Why a signature does not hold.
+/// Why a signature is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is none, or it has another form.
-    #[error("Stripe-Signature must be t=…,v1=…")]
+    /// The header is missing or has another form.
+    #[error("the header Stripe-Signature must have the form t=…,v1=…")]
     Malformed,
-    /// Made too long ago, or in the future.
-    #[error("the time of the signature is too far from now")]
+    /// The timestamp is too old, or in the future.
+    #[error("the signature's timestamp differs from the server's clock by more than five minutes")]
     Time,
-    /// Made with another secret, or over another body.
-    #[error("the signature does not fit the body")]
+    /// The signature was made with another secret, or for another body.
+    #[error("the signature does not match the body; check STRIPE_WEBHOOK_SECRET")]
     Mismatch,
 }
 
-/// Checks the header `Stripe-Signature` of a webhook against its body, as it came.
+/// Verifies the header `Stripe-Signature` of a webhook against its raw body.
 ///
 /// # Errors
 ///
-/// Why it does not hold.
+/// The reason why the signature is refused.
 pub fn verify(
     header: &str,
     body: &[u8],
@@ -51,7 +50,7 @@ pub fn verify(
     if signatures.is_empty() {
         return Err(SignatureError::Malformed);
     }
-    // The body is hashed once for each of our secrets, however many signatures somebody sends.
+    // The body is hashed once per configured secret, however many signatures the request has.
     let fits = secrets.iter().any(|secret| {
         let mut tag =
             hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));

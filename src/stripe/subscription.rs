@@ -1,4 +1,4 @@
-//! Subscriptions, as far as tenantry reads them.
+//! Stripe's subscriptions, reduced to the fields that tenantry reads.
 
 use chrono::{DateTime, Utc};
 use entity::SubscriptionStatus;
@@ -6,40 +6,40 @@ use serde_json::Value;
 
 use super::event::reference;
 
-/// A subscription at some time.
+/// A subscription at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// Stripe's id.
     pub id: String,
     /// Stripe's id of the customer.
     pub customer: String,
-    /// Where it stands.
+    /// Its status.
     pub status: SubscriptionStatus,
-    /// Stripe's ids of what is paid for.
+    /// Stripe's ids of the subscribed prices.
     pub prices: Vec<String>,
-    /// When the current period began.
+    /// When the current period started.
     pub period_start: Option<DateTime<Utc>>,
-    /// When it ends; when the subscription does, if that is settled.
+    /// When the current period ends, or when the subscription does if it was canceled.
     pub period_end: Option<DateTime<Utc>>,
-    /// When the trial ends, or ended.
+    /// When the trial ends or ended.
     pub trial_end: Option<DateTime<Utc>>,
-    /// It is settled that the subscription ends.
+    /// Whether the subscription is set to end.
     pub cancels: bool,
 }
 
 impl Subscription {
-    /// Reads one of any version of the API.
+    /// Parses a subscription of any API version.
     ///
     /// # Errors
     ///
-    /// What it lacks.
+    /// The field that is missing or not valid.
     pub fn parse(object: &Value) -> Result<Self, String> {
         let items = object["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-        // Since 2025-03-31 periods belong to the items, not to the subscription.
+        // Since version 2025-03-31 the items have periods, not the subscription.
         let period = |field: &str| {
             time(&object[field]).or_else(|| items.iter().find_map(|item| time(&item[field])))
         };
-        // Before prices there were plans; both have an id.
+        // Older versions have plans instead of prices; both have an id.
         let price = |item: &Value| reference(&item["price"]).or_else(|| reference(&item["plan"]));
         let cancel_at = time(&object["cancel_at"]);
         let status = object["status"].clone();

@@ -1,21 +1,20 @@
-//! What the operations of one request may still cost: SQL statements, and bytes of rows and long
-//! texts.
+//! The budget of a request: SQL statements, and bytes of rows and long texts.
 //!
-//! A transaction counts against its budget before it sends a statement and as each row arrives, so
-//! that an operation ends when it has cost too much, not after it has been answered.
+//! A transaction checks the budget before it sends a statement and as each row arrives. An
+//! operation that is too expensive therefore stops early, not after its last row.
 
 use crate::error::Exceeded;
 
-/// SQL statements, and bytes of rows and of long texts in the answer.
+/// The cost of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Messages sent to PostgreSQL, the opening one included.
+    /// Messages sent to PostgreSQL, including the opening one.
     pub statements: u32,
-    /// Bytes of rows as they arrive, and of long texts each time a field returns them.
+    /// Bytes of rows as they arrive, plus long texts each time a field returns them.
     pub bytes: u64,
 }
 
-/// What a request may cost, and what it has cost so far.
+/// The limit and the cost so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     most: Cost,
@@ -23,15 +22,15 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of which nothing is spent.
+    /// A budget with this limit and no cost so far.
     #[must_use]
     pub fn new(most: Cost) -> Self {
         Self { most, spent: Cost::default() }
     }
 
-    /// What is left for the next operation of a batch: nothing, where one has passed the budget.
-    /// Its answer counts as a whole, also the short values, which are not counted while they are
-    /// made.
+    /// The budget for the next operation of a batch. It is used up if the operation before exceeded
+    /// it (`cost` is `None`). A response counts in full, including short values that are not
+    /// counted while it is built.
     #[must_use]
     pub fn after(self, cost: Option<Cost>, answer_bytes: usize) -> Self {
         let Some(cost) = cost else {

@@ -1,5 +1,5 @@
-//! What a transaction changed, for those who watch: ids alone, because each of them reads for
-//! themselves what they may see.
+//! The changes of a transaction, for subscribers. A change carries ids only, because each
+//! subscriber reads what its own role may see.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,23 +7,23 @@ use chrono::{DateTime, Utc};
 use entity::{AuditLogId, MemberId, OrganizationId, ProjectId, UserId};
 use serde::{Deserialize, Serialize};
 
-/// Something in an organization that is not as it was.
+/// A change in an organization.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// A project was created, changed or deleted.
+    /// A project was created, updated or deleted.
     Project(ProjectId),
-    /// A member joined, changed or went.
+    /// A member was added, changed or removed.
     Member(MemberId),
-    /// An entry was added to the audit log; its key.
+    /// An audit log entry was added; carries its key.
     AuditLog(DateTime<Utc>, AuditLogId),
-    /// What the plan allows, or how much of it is used.
+    /// The plan's limits, or their use, have changed.
     Entitlements,
-    /// What this person may do here; of everybody, without one.
+    /// The permissions of this user have changed; without an id, those of all members.
     Access(Option<UserId>),
 }
 
-/// The changes of one transaction, to be told once it has committed.
+/// The changes of one transaction, published after its commit.
 #[derive(Debug, Default)]
 pub(super) struct Changes(Mutex<Vec<(OrganizationId, Change)>>);
 

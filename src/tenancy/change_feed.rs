@@ -1,12 +1,10 @@
-//! Changes, from whoever committed them to whoever watches, on whatever server: through
-//! PostgreSQL's NOTIFY.
+//! The change feed: publishes committed changes to subscribers on all servers, with NOTIFY.
 //!
-//! A task tells them after the commit, many at once, and only while some server has a watcher:
-//! NOTIFY makes committing transactions wait for each other, so no request does it. A server with
-//! watchers says so by a shared advisory lock on the connection that listens; lock and notices end
-//! together. When that connection breaks, notices may be lost: then every watch ends, and clients
-//! begin anew.
-#![expect(clippy::disallowed_types, reason = "listening needs a connection of its own")]
+//! NOTIFY serializes commits, so no request sends it: a background task publishes changes in
+//! batches, and only while some server has subscribers. Such a server holds a shared advisory lock
+//! on its listening connection, so the lock and the subscription end together. When that connection
+//! breaks, changes may be lost; all subscribers are then disconnected and must start again.
+#![expect(clippy::disallowed_types, reason = "listening needs a separate connection")]
 
 use std::{
     collections::HashMap,
@@ -34,35 +32,34 @@ use crate::error::{Error, Result};
 
 const CHANNEL: &str = "tenantry";
 
-/// Changes are collected for this long before they are told.
+/// How long changes are collected before they are published together.
 const COALESCE: Duration = Duration::from_millis(15);
 
-/// PostgreSQL's limit is 8000 bytes for a notice; this many changes fit.
+/// The maximum number of changes per notification. PostgreSQL limits the payload to 8000 bytes.
 const CHANGES_OF_NOTICE: usize = 50;
 
-/// Changes that a watcher may be behind.
+/// How many changes a subscriber may lag behind.
 const BACKLOG: usize = 256;
 
-/// How long to wait for the connection that listens.
+/// How long a new subscriber waits for the listening connection.
 const READY_WAIT: Duration = Duration::from_secs(5);
 
-/// How long it stays without watchers, and how long to wait after it broke.
+/// How long the listening connection stays open without subscribers, and the pause after a failure.
 const LINGER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often the connection that listens is asked whether it lives, and how long it may take to say
-/// so.
+/// The interval of checks of the listening connection, and how long one may take.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
-/// The notice of servers of earlier versions that some were lost, of whatever organization.
+/// The payload with which earlier versions report lost changes of any organization.
 const LOST: &str = "lost";
 
-/// Two numbers name the advisory lock of servers with watchers: "tenantry" in ASCII.
+/// The key of the advisory lock of servers with subscribers: "tenantry" in ASCII.
 const WATCHED: (i32, i32) = (0x7465_6e61, 0x6e74_7279);
 
-/// Tells the notices, provided that anybody watches in this database.
-const TELL: &str = "SELECT pg_notify($1, notice) FROM unnest($2::text[]) notice
+/// Sends notifications if any server has subscribers in this database.
+const NOTIFY: &str = "SELECT pg_notify($1, notification) FROM unnest($2::text[]) notification
     WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND classid = $3::int8::oid AND objid = $4::int8::oid AND objsubid = 2)";
@@ -71,12 +68,12 @@ const TELL: &str = "SELECT pg_notify($1, notice) FROM unnest($2::text[]) notice
 struct Notification {
     organization: OrganizationId,
     changes: Vec<Change>,
-    /// Further changes were too many to be reported: the organization's watches must end.
+    /// Whether too many changes were pending. Then the organization's subscribers are disconnected.
     #[serde(default)]
     lost: bool,
 }
 
-/// The notices of a database; cheap to clone.
+/// The change feed of a database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ChangeFeed(Arc<Inner>);
 
@@ -87,27 +84,27 @@ struct Inner {
     pending: PendingChanges,
     senders: Mutex<HashMap<OrganizationId, broadcast::Sender<Change>>>,
     subscribers: watch::Sender<usize>,
-    /// The connection that listens is there.
+    /// Whether the listening connection is ready.
     ready: watch::Sender<bool>,
 }
 
-/// The changes of an organization from now on.
+/// A subscriber to the changes of one organization.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// None until the database is listened to.
+    /// `None` until the listening connection is ready.
     changes: Option<broadcast::Receiver<Change>>,
     change_feed: ChangeFeed,
     organization: OrganizationId,
 }
 
-/// Why a watch has ended.
+/// Why a subscriber was disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriberEnded {
-    /// Changes came faster than they were taken.
-    #[error("changes came faster than this subscription took them")]
+    /// The subscriber did not keep up.
+    #[error("the subscription did not keep up with the changes")]
     Behind,
-    /// Changes may have been lost.
-    #[error("the connection that tells of changes broke")]
+    /// The listening connection broke, so changes may be lost.
+    #[error("the connection that receives changes broke")]
     Broken,
 }
 
@@ -123,19 +120,19 @@ impl ChangeFeed {
         }))
     }
 
-    /// Takes changes that were just committed, to tell them soon.
+    /// Queues committed changes for publishing.
     pub(super) fn publish(&self, changes: Vec<(OrganizationId, Change)>) {
         if !changes.is_empty() {
             self.0.pending.add(changes);
         }
     }
 
-    /// The channel, and the notice that what a user may do in an organization has changed; of
-    /// everybody, without a user. For commands, which tell in their own transaction.
+    /// The channel and the payload that report a change of a user's permissions in an organization;
+    /// without a user, of all members. For commands, which send it in their transaction.
     ///
     /// # Errors
     ///
-    /// When it cannot be written down.
+    /// When the payload cannot be serialized.
     pub fn of_access(
         organization: Uuid,
         user: Option<Uuid>,
@@ -146,76 +143,78 @@ impl ChangeFeed {
         Ok((CHANNEL, serde_json::to_string(&notification)?))
     }
 
-    /// Tells what waits: for programs that end before [`run`](Self::run) would.
+    /// Publishes the queued changes at once, for programs that do not [`run`](Self::run).
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn flush(&self) -> Result<()> {
-        self.tell(&self.0.pending.take()).await
+        self.send_batch(&self.0.pending.take()).await
     }
 
-    /// Watches an organization. What was committed before may be told or not, what is committed
-    /// from now on is.
+    /// Subscribes to an organization. The subscriber receives every change committed from now on,
+    /// and possibly earlier ones.
     ///
     /// # Errors
     ///
-    /// When the database cannot be listened to.
+    /// When the listening connection is not ready in time.
     pub async fn subscribe(&self, organization: OrganizationId) -> Result<Subscriber> {
         self.0.subscribers.send_modify(|count| *count += 1);
-        // From here on its drop counts down.
+        // From here on, dropping it decrements the count.
         let mut subscriber = Subscriber { changes: None, change_feed: self.clone(), organization };
         let mut ready = self.0.ready.subscribe();
         tokio::time::timeout(READY_WAIT, ready.wait_for(|ready| *ready))
             .await
-            .map_err(|_| Error::unavailable("the database cannot be listened to"))?
+            .map_err(|_| {
+                Error::unavailable("the database connection that receives changes is not ready")
+            })?
             .map_err(Error::internal)?;
         let mut senders = self.senders();
         if !*self.0.ready.borrow() {
-            return Err(Error::unavailable("the database is listened to no more"));
+            return Err(Error::unavailable("the database connection that receives changes broke"));
         }
         let sender = senders.entry(organization).or_insert_with(|| broadcast::Sender::new(BACKLOG));
         subscriber.changes = Some(sender.subscribe());
         Ok(subscriber)
     }
 
-    /// How many watch on this server.
+    /// The number of subscribers on this server.
     #[must_use]
     pub fn subscribers(&self) -> usize {
         *self.0.subscribers.borrow()
     }
 
-    /// Tells and listens until `stop` says so; what was committed by then is told.
+    /// Publishes and listens until `stop` is set. Publishes everything that was committed by then.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         tokio::select! {
-            () = self.tell_on(stop) => {}
-            () = self.listen_on() => {}
+            () = self.publish_until_stopped(stop) => {}
+            () = self.keep_listening() => {}
         }
     }
 
-    async fn tell_on(&self, mut stop: watch::Receiver<bool>) {
+    async fn publish_until_stopped(&self, mut stop: watch::Receiver<bool>) {
         loop {
             let stopping = tokio::select! {
                 biased;
                 () = self.0.pending.arrived() => false,
-                // The sender may be gone: that is a stop as well.
+                // A dropped sender also means stop.
                 _ = stop.wait_for(|stop| *stop) => true,
             };
             tokio::time::sleep(COALESCE).await;
-            self.tell_until_told(&stop).await;
+            self.send_with_retries(&stop).await;
             if stopping {
                 return;
             }
         }
     }
 
-    /// A database that is away comes back; whoever watches meanwhile must not miss what was
-    /// committed before.
-    async fn tell_until_told(&self, stop: &watch::Receiver<bool>) {
+    /// Publishes until the database accepts the changes. Subscribers on other servers may still be
+    /// connected and must not miss them.
+    async fn send_with_retries(&self, stop: &watch::Receiver<bool>) {
         loop {
             let batch = self.0.pending.take();
-            let Err(error) = self.tell(&batch).await else { return };
-            tracing::warn!(%error, "changes were not told: again soon");
+            let Err(error) = self.send_batch(&batch).await else { return };
+            tracing::warn!(%error, "could not publish changes; retrying");
             self.0.pending.put_back(batch);
             if *stop.borrow() {
                 return;
@@ -224,7 +223,7 @@ impl ChangeFeed {
         }
     }
 
-    async fn tell(&self, batch: &Batch) -> Result<()> {
+    async fn send_batch(&self, batch: &Batch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -252,35 +251,35 @@ impl ChangeFeed {
         ];
         let parameters = Parameters::of(Some(Values(values)))?;
         let (transaction, _) =
-            Transaction::begin(&self.0.system, Access::Write, None, TELL, &parameters).await?;
+            Transaction::begin(&self.0.system, Access::Write, None, NOTIFY, &parameters).await?;
         transaction.commit().await
     }
 
-    async fn listen_on(&self) {
+    async fn keep_listening(&self) {
         let mut subscribers = self.0.subscribers.subscribe();
         while subscribers.wait_for(|count| *count > 0).await.is_ok() {
             let outcome = self.listen(&mut subscribers).await;
             if let Err(error) = outcome {
-                tracing::warn!(%error, "listening to the database ended: subscriptions begin anew");
+                tracing::warn!(%error, "the connection that receives changes broke; subscribers are disconnected");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// Listens until nobody has watched for a while, or the connection breaks.
+    /// Listens until there were no subscribers for a while, or the connection breaks.
     async fn listen(&self, subscribers: &mut watch::Receiver<usize>) -> Result<(), sqlx::Error> {
         let pool: PgPool =
             PgPoolOptions::new().max_connections(1).connect_lazy_with(self.0.listen.clone());
-        let outcome = self.hear(&pool, subscribers).await;
-        // Watches end when what sends to them is gone; new ones wait for the next connection.
+        let outcome = self.receive(&pool, subscribers).await;
+        // Subscribers end with their senders; new ones wait for the next connection.
         self.0.ready.send_replace(false);
         self.senders().clear();
-        // Ends the connection, and the lock with it.
+        // Closes the connection, which releases the lock.
         pool.close().await;
         outcome
     }
 
-    async fn hear(
+    async fn receive(
         &self,
         pool: &PgPool,
         subscribers: &mut watch::Receiver<usize>,
@@ -300,7 +299,7 @@ impl ChangeFeed {
                     Some(notification) => self.dispatch(notification.payload()),
                     None => return Err(sqlx::Error::WorkerCrashed),
                 },
-                // A connection may end without a word; so would every event.
+                // A connection can die silently, and its changes with it.
                 _ = heartbeat.tick() => {
                     let alive = (&mut listener).execute("SELECT 1");
                     tokio::time::timeout(HEARTBEAT_WAIT, alive).await.map_err(|_| sqlx::Error::WorkerCrashed)??;
@@ -312,20 +311,20 @@ impl ChangeFeed {
 
     fn dispatch(&self, payload: &str) {
         let Ok(notification) = serde_json::from_str::<Notification>(payload) else {
-            // From another version of the server, for example.
-            tracing::warn!("a notice was not understood");
+            // For example from another version of the server.
+            tracing::warn!("ignored a change notification with an unknown format");
             return;
         };
         let mut senders = self.senders();
         if notification.lost {
-            // Without a sender its watches end.
+            // Without a sender the subscribers are disconnected.
             senders.remove(&notification.organization);
         }
         let Some(sender) = senders.get(&notification.organization) else {
             return;
         };
         for change in notification.changes {
-            // Nobody may watch any more.
+            // Fails if the last subscriber has just left.
             let _ = sender.send(change);
         }
     }
@@ -335,7 +334,7 @@ impl ChangeFeed {
     }
 }
 
-/// Resolves when nobody has watched for a while.
+/// Resolves after a while without subscribers.
 async fn no_subscribers(subscribers: &mut watch::Receiver<usize>) {
     loop {
         if subscribers.wait_for(|count| *count == 0).await.is_err() {
@@ -349,11 +348,11 @@ async fn no_subscribers(subscribers: &mut watch::Receiver<usize>) {
 }
 
 impl Subscriber {
-    /// The next change.
+    /// Waits for the next change.
     ///
     /// # Errors
     ///
-    /// When the watch has ended.
+    /// When the subscriber was disconnected.
     pub async fn next(&mut self) -> Result<Change, SubscriberEnded> {
         let Some(changes) = &mut self.changes else {
             return Err(SubscriberEnded::Broken);

@@ -1,4 +1,5 @@
-//! How a connection is made: the address in the driver's words, and TLS as `sslmode` asks for it.
+//! Converts sqlx's connection options to those of tokio-postgres, and sets TLS up according to
+//! `sslmode`.
 
 use std::{fs, sync::Arc};
 
@@ -24,14 +25,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
 
-/// An address, and how to speak there.
+/// The driver's configuration and TLS setup for one address.
 pub(super) struct Connector {
     pub(super) config: tokio_postgres::Config,
     pub(super) tls: MakeRustlsConnect,
 }
 
 impl Connector {
-    /// As the options say.
+    /// Converts the options.
     ///
     /// # Errors
     ///
@@ -45,7 +46,7 @@ fn config(options: &PgConnectOptions) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     match options.get_socket() {
         Some(folder) => config.host_path(folder),
-        // A path names a folder of sockets here as well; an address of IPv6 stands in brackets.
+        // Both drivers take a path for a socket folder. IPv6 addresses have brackets only in URLs.
         None => config.host(options.get_host().trim_matches(['[', ']'])),
     };
     config.port(options.get_port()).user(options.get_username());
@@ -69,8 +70,8 @@ fn config(options: &PgConnectOptions) -> tokio_postgres::Config {
     config
 }
 
-/// The login of background work at the same address: its own role, and a password that is derived
-/// from the one of the app role, so that servers and `tenantry migrate` need no other setting.
+/// The login of background work at the same address. Role and password derive from the app login,
+/// so servers and `tenantry migrate` need no additional setting.
 pub(super) fn system_login(options: &PgConnectOptions) -> PgConnectOptions {
     let system = options.clone().username(migration::SYSTEM_ROLE);
     match address(options).password() {
@@ -82,22 +83,22 @@ pub(super) fn system_login(options: &PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// The password of the role of background work, where it has no other: SQL that runs in the app
-/// role can read neither.
+/// The default password of the role for background work. SQL that runs as the app role knows
+/// neither this password nor its own.
 #[must_use]
 pub fn system_password(app_password: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, app_password);
     BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"tenantry: password of tenantry_system"))
 }
 
-/// Where the options tell what they have no other word for. A folder and a name that stand for any
-/// others, because not every one of theirs can be written in an address.
+/// The options as a URL, the only access to settings without a getter. Socket and user name are
+/// placeholders, because not every value of theirs fits into a URL.
 fn address(options: &PgConnectOptions) -> url::Url {
-    options.clone().socket("/").username("nobody").to_url_lossy()
+    options.clone().socket("/").username("user").to_url_lossy()
 }
 
-/// As libpq understands `sslmode` (PostgreSQL manual, section 34.19): `require` verifies the chain
-/// where there is a root certificate, and below it nothing is verified.
+/// Implements `sslmode` as libpq does (PostgreSQL manual, section 34.19): `require` verifies the
+/// chain if there is a root certificate, and weaker modes verify nothing.
 fn tls(options: &PgConnectOptions) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -146,13 +147,13 @@ fn roots(pem: &[u8]) -> Result<RootCertStore> {
     Ok(store)
 }
 
-/// What a parameter of the address names: a file, or the text of one.
+/// The contents of the file that a parameter names, or the inline PEM text.
 fn file(options: &PgConnectOptions, parameter: &str) -> Result<Option<Vec<u8>>> {
     let address = address(options);
     let Some((_, value)) = address.query_pairs().find(|(name, _)| name == parameter) else {
         return Ok(None);
     };
-    // As sqlx writes it. A text may be a key: it is never repeated.
+    // sqlx writes this prefix before paths. Inline text may be a private key, so errors omit it.
     let Some(path) = value.strip_prefix("file: ") else {
         return Ok(Some(value.into_owned().into_bytes()));
     };
@@ -160,7 +161,7 @@ fn file(options: &PgConnectOptions, parameter: &str) -> Result<Option<Vec<u8>>> 
     read.map(Some).map_err(|error| Error::internal(format!("{parameter} {path}: {error}")))
 }
 
-/// Verifies the chain, whatever name it is for, or nothing at all.
+/// Verifies the chain but not the host name, or nothing at all.
 #[derive(Debug)]
 struct Lenient {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -262,7 +263,7 @@ mod tests {
         assert!(tls(&url("verify-full")).unwrap_err().cause().contains("root.pem"));
         fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         for mode in ["require", "verify-ca", "verify-full"] {
-            assert!(tls(&url(mode)).is_err(), "{mode} takes what is no certificate");
+            assert!(tls(&url(mode)).is_err(), "{mode} accepts an invalid certificate");
         }
         assert!(tls(&options("postgres://me@db/shop?sslmode=verify-ca")).is_err());
         assert!(tls(&options("postgres://me@db/shop?sslmode=require")).is_ok());

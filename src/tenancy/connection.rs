@@ -1,7 +1,7 @@
-//! A connection, and what it does with a statement. A dead one is noticed by its own task, or by
-//! the first statement of a transaction.
+//! A connection to PostgreSQL. It executes statements in the order in which they were begun. The
+//! connection's task, or the first statement of a transaction, detects that it is dead.
 
-#![expect(clippy::disallowed_types, reason = "this is where connections are made")]
+#![expect(clippy::disallowed_types, reason = "this module creates the connections")]
 
 use std::{
     borrow::Cow,
@@ -28,24 +28,25 @@ use super::{
 };
 use crate::error::Exceeded;
 
-/// A connection. Statements are executed in the order in which they were begun, and sent without
-/// waiting for each other.
+/// A connection. It executes statements in the order in which they were begun, and sends each
+/// without waiting for the answers of earlier ones.
 pub(super) struct Connection {
     client: Client,
     statements: Option<Mutex<LruCache<String, Statement>>>,
-    /// Whose turn it is to send: one that must be prepared first keeps its place.
+    /// The turn to send. A statement that must be prepared first keeps its place in the order.
     sending: tokio::sync::Mutex<()>,
-    /// A transaction that only read, and that nobody needs any more, is still open.
-    forsaken: AtomicBool,
-    /// A statement is being prepared: whoever gives that up leaves one behind that nobody knows.
+    /// A transaction that only read is still open; its rollback is deferred.
+    rollback_deferred: AtomicBool,
+    /// A statement is being prepared. If that is cancelled, the connection keeps a statement that
+    /// is in no cache, so it is not reusable.
     preparing: AtomicBool,
-    /// Nobody wants it any more, after this transaction.
+    /// Close the connection after the present transaction.
     abandoned: AtomicBool,
-    /// An answer that takes longer will never come.
-    patience: Duration,
-    /// The task that reads and writes.
+    /// The time after which an answer is no longer expected.
+    answer_timeout: Duration,
+    /// The task that reads from and writes to the socket.
     task: AbortHandle,
-    /// As the connection was made, so that a statement on it can be cancelled.
+    /// The TLS setup of this connection, which cancelling a statement needs again.
     tls: MakeRustlsConnect,
 }
 
@@ -53,13 +54,13 @@ impl Connection {
     pub(super) async fn open(
         connector: &Connector,
         statement_cache: usize,
-        patience: Duration,
+        answer_timeout: Duration,
     ) -> Result<Self, sqlx::Error> {
         let (client, connection) =
             connector.config.connect(connector.tls.clone()).await.map_err(not_connected)?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::warn!(error = whole(&error), "a connection to the database broke");
+                tracing::warn!(error = whole(&error), "a database connection broke");
             }
         });
         let capacity = NonZeroUsize::new(statement_cache);
@@ -67,17 +68,17 @@ impl Connection {
             client,
             statements: capacity.map(|capacity| Mutex::new(LruCache::new(capacity))),
             sending: tokio::sync::Mutex::default(),
-            forsaken: AtomicBool::new(false),
+            rollback_deferred: AtomicBool::new(false),
             preparing: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
-            patience,
+            answer_timeout,
             task: task.abort_handle(),
             tls: connector.tls.clone(),
         })
     }
 
-    /// Runs a statement with parameters; tables without a schema are those of `schema`, if there is
-    /// one. `read` is called with the size of each row as it arrives, and may end the reading.
+    /// Runs a statement with parameters. Table names without a schema resolve to `schema`, if there
+    /// is one. Calls `read` with the size of each row as it arrives; its error stops the reading.
     pub(super) async fn query(
         &self,
         schema: Option<&Schema>,
@@ -85,10 +86,10 @@ impl Connection {
         parameters: &Parameters,
         read: impl Fn(usize) -> Result<(), Exceeded>,
     ) -> Result<Answer, sqlx::Error> {
-        answered(self.patience, self.ask(schema, sql, parameters, read)).await
+        answered(self.answer_timeout, self.run(schema, sql, parameters, read)).await
     }
 
-    async fn ask(
+    async fn run(
         &self,
         schema: Option<&Schema>,
         sql: &str,
@@ -104,66 +105,66 @@ impl Connection {
         let statement = self.prepared(statements, schema, sql, &parameters.types).await?;
         let answer = collected(self.client.query_raw(&statement, &parameters.values), read);
         sent(turn, answer).await.inspect_err(|error| {
-            // A change of the schema has made the plan unusable: the next one is made anew.
+            // A schema change invalidated the plan, so later statements are prepared again.
             if is_outdated(error) {
                 lock(statements).clear();
             }
         })
     }
 
-    /// Runs statements of our own, without parameters.
+    /// Runs constant statements without parameters.
     pub(super) async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
-        answered(self.patience, async {
+        answered(self.answer_timeout, async {
             let turn = self.sending.lock().await;
             sent(turn, self.client.batch_execute(sql)).await.map_err(failed)
         })
         .await
     }
 
-    /// Nobody can use it any more.
+    /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
-    /// Somebody has the turn to send.
+    /// Whether a statement holds the turn to send.
     pub(super) fn is_sending(&self) -> bool {
         self.sending.try_lock().is_err()
     }
 
-    /// It may go back to the pool.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether the connection may return to the pool.
+    pub(super) fn is_reusable(&self) -> bool {
         !self.preparing.load(Ordering::Relaxed) && !self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// It never goes back to the pool: the next one may lead to a better place.
+    /// Keeps the connection from returning to the pool. A new one may reach another server.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// Leaves a transaction that only read to whoever comes next, or to the sweep.
-    pub(super) fn forsake(&self) {
-        self.forsaken.store(true, Ordering::Relaxed);
+    /// Defers the rollback of a transaction that only read to the next user or the reaper.
+    pub(super) fn defer_rollback(&self) {
+        self.rollback_deferred.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a transaction is still open here; whoever asks must end it.
-    pub(super) fn take_forsaken(&self) -> bool {
-        self.forsaken.swap(false, Ordering::Relaxed)
+    /// Whether a transaction is still open here. The caller must roll it back.
+    pub(super) fn take_deferred_rollback(&self) -> bool {
+        self.rollback_deferred.swap(false, Ordering::Relaxed)
     }
 
-    /// Asks PostgreSQL, over a connection of its own, to give up the statement that runs here now.
-    /// The request may arrive late, so this connection must not run anything else afterwards.
+    /// Asks PostgreSQL, over a separate connection, to cancel the running statement. The request
+    /// may arrive late, so this connection must run nothing else afterwards.
     pub(super) async fn cancel(&self) {
-        // Large, and rare.
+        // Boxed: large, and rarely needed.
         let cancelled = Box::pin(self.client.cancel_token().cancel_query(self.tls.clone())).await;
         if let Err(error) = cancelled {
-            tracing::warn!(error = whole(&error), "a statement could not be cancelled");
+            tracing::warn!(error = whole(&error), "could not cancel a statement");
         }
     }
 
-    /// Ends what was left open, and waits for nothing: whatever comes next is executed after it.
-    pub(super) fn sweep(&self) {
-        if self.take_forsaken() {
-            // The first poll sends it.
+    /// Sends a deferred rollback without waiting for it; later statements execute after it.
+    pub(super) fn send_deferred_rollback(&self) {
+        if self.take_deferred_rollback() {
+            // The first poll sends the statement.
             let _ = self.client.batch_execute("ROLLBACK").now_or_never();
         }
     }
@@ -175,8 +176,8 @@ impl Connection {
         sql: &str,
         types: &[Type],
     ) -> Result<Statement, sqlx::Error> {
-        // The same text means other tables under another search path, and PostgreSQL would plan it
-        // anew at each change.
+        // The same text refers to other tables under another search path. PostgreSQL would plan a
+        // shared statement again at each change of the path.
         let name = match schema {
             Some(schema) => Cow::from(format!("{} {sql}", schema.name())),
             None => Cow::from(sql),
@@ -194,15 +195,15 @@ impl Connection {
     }
 }
 
-/// What PostgreSQL answered to a statement.
+/// PostgreSQL's answer to a statement.
 pub(super) struct Answer {
     pub(super) rows: Vec<Row>,
-    /// How many rows the statement returned or changed.
+    /// The number of rows that the statement returned or changed.
     pub(super) affected: u64,
 }
 
-/// For statements of the server itself, whose answers are small.
-#[expect(clippy::unnecessary_wraps, reason = "it stands for a budget that is never passed")]
+/// No limit, for the server's own statements, whose answers are small.
+#[expect(clippy::unnecessary_wraps, reason = "it takes the place of a budget check")]
 pub(super) fn unbounded(_: usize) -> Result<(), Exceeded> {
     Ok(())
 }
@@ -214,23 +215,23 @@ async fn collected(
     let mut stream = pin!(rows.await.map_err(failed)?);
     let mut rows = Vec::new();
     while let Some(row) = stream.as_mut().try_next().await.map_err(failed)? {
-        // What is not read is thrown away by the connection's task.
+        // The connection's task discards the rows that are not read.
         read(row.raw_size_bytes())?;
         rows.push(row);
     }
     Ok(Answer { rows, affected: stream.rows_affected().unwrap_or_default() })
 }
 
-/// A prepared statement whose result has changed, or that PostgreSQL does not know any more.
+/// Whether a prepared statement's result type has changed, or PostgreSQL no longer has it.
 pub(super) fn is_outdated(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["0A000", "26000"].contains(&code.as_ref()))
 }
 
-/// Gives up the turn when the statement was sent, and waits for the answer.
+/// Passes the turn on once the statement is sent, and waits for the answer.
 async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Output = T>) -> T {
     let mut answer = pin!(answer);
-    // The first poll sends it.
+    // The first poll sends the statement.
     let early = poll!(answer.as_mut());
     drop(turn);
     match early {
@@ -239,16 +240,17 @@ async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Outp
     }
 }
 
-/// Whoever has said nothing for so long is gone, whatever the network says of the connection.
+/// Waits for an answer. A server that is silent for too long counts as gone, even if the
+/// socket is still open.
 async fn answered<T>(
-    patience: Duration,
+    answer_timeout: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    if patience == Duration::MAX {
+    if answer_timeout == Duration::MAX {
         return answer.await;
     }
     let silence = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    tokio::time::timeout(patience, answer).await.map_err(silence)?
+    tokio::time::timeout(answer_timeout, answer).await.map_err(silence)?
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -256,7 +258,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Drop for Connection {
-    /// Closes the socket, which ends what still runs: PostgreSQL looks after its client
+    /// Closes the socket. PostgreSQL then ends a running statement, because it checks its client
     /// (`client_connection_check_interval`).
     fn drop(&mut self) {
         self.task.abort();

@@ -1,4 +1,4 @@
-//! Where organizations live: the only holder of pools.
+//! All databases of a server: the only holder of pools.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio_postgres::Row;
 use super::{
     Access, ChangeFeed, Finding,
     connect::system_login,
-    dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, ask},
+    dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
     driver::failed,
     placement::PlacementCache,
-    pool::{ConnectionPool, DatabaseOptions, PATIENCE},
+    pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
     replica::Replica,
     self_check::self_check,
     session_cache::SessionCache,
@@ -22,36 +22,36 @@ use crate::{
     metrics::PoolState,
 };
 
-/// The most connections for work without a person.
+/// The maximum number of connections for background work.
 pub(super) const SYSTEM_CONNECTIONS: usize = 3;
 
-/// For how long mail leaves a database alone that did not answer.
+/// How long e-mail delivery skips a database that did not respond.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// The most connections for asking on behalf of others.
+/// The maximum number of connections to the control database for sessions in dedicated databases.
 const CONTROL_CONNECTIONS: usize = 4;
 
-/// Knows the database of every organization; cheap to clone.
+/// The pools of all databases; cheap to clone.
 #[derive(Clone)]
 pub struct Databases {
     shared: ConnectionPool,
     placement_cache: Arc<PlacementCache>,
     session_cache: Arc<SessionCache>,
-    /// For work without a person, which must neither wait for requests nor crowd them out.
+    /// For background work, which must neither wait for requests nor delay them.
     system: ConnectionPool,
-    /// Who tells of changes, and hears of them.
+    /// The change feed.
     change_feed: ChangeFeed,
     acquire_timeout: Duration,
-    /// For looking at the database: an answer about its health must not wait behind requests.
+    /// For health checks, which must not wait behind requests.
     probe: ConnectionPool,
     replica: Option<Arc<Replica>>,
     dedicated_databases: Arc<DedicatedDatabases>,
-    /// For what is asked of the control database on behalf of somebody who is in another. Nobody
-    /// waits for a connection with one of these in hand.
+    /// For queries to the control database by sessions in dedicated databases. A task that holds
+    /// one of these connections must not wait for another connection.
     control: ConnectionPool,
-    /// The same for work between databases, which has no user.
+    /// The same for background work between databases, without a user.
     upkeep: ConnectionPool,
-    users: Arc<Notify>,
+    users_changed: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Databases {
@@ -61,11 +61,11 @@ impl std::fmt::Debug for Databases {
 }
 
 impl Databases {
-    /// Everybody in one database, in the shared tables or in schemas of their own.
+    /// Creates the pools of the control database, the replica and the dedicated databases.
     ///
     /// # Errors
     ///
-    /// When the pool cannot be set up; no connection is made yet.
+    /// When a pool cannot be configured; no connection is opened.
     pub fn shared(options: &DatabaseOptions) -> Result<Self> {
         let pool = |name, max_connections| {
             let connect = options.connect.clone().application_name(name);
@@ -76,7 +76,7 @@ impl Databases {
             let max_connections = options.max_connections.min(most);
             let connect = login.clone().application_name(name);
             let options = DatabaseOptions { connect, max_connections, ..options.clone() };
-            ConnectionPool::with(&options, PATIENCE)
+            ConnectionPool::with(&options, ANSWER_TIMEOUT)
         };
         let system = without_user("tenantry system", SYSTEM_CONNECTIONS)?;
         let replica = options.replica.as_ref().map(|connect| {
@@ -91,19 +91,19 @@ impl Databases {
             change_feed: ChangeFeed::new(system.clone(), listen),
             system,
             acquire_timeout: options.acquire_timeout,
-            probe: ConnectionPool::with(&pool("tenantry probe", 1), PATIENCE)?,
+            probe: ConnectionPool::with(&pool("tenantry probe", 1), ANSWER_TIMEOUT)?,
             replica: replica.transpose()?,
             dedicated_databases: Arc::new(DedicatedDatabases::new(options)?),
             control: ConnectionPool::with(
                 &pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS)),
-                PATIENCE,
+                ANSWER_TIMEOUT,
             )?,
             upkeep: without_user("tenantry upkeep", CONTROL_CONNECTIONS)?,
-            users: Arc::default(),
+            users_changed: Arc::default(),
         })
     }
 
-    /// The most connections for requests.
+    /// The maximum number of connections for requests.
     #[must_use]
     pub fn max_connections(&self) -> usize {
         self.shared.most()
@@ -115,7 +115,7 @@ impl Databases {
         self.acquire_timeout
     }
 
-    /// The pools, for operators.
+    /// The state of all pools.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolState> {
         let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
@@ -126,74 +126,74 @@ impl Databases {
         pools.map(|(name, pool)| pool.state(name)).chain(self.dedicated_databases.pools()).collect()
     }
 
-    /// What is told of changes.
+    /// The change feed.
     #[must_use]
     pub fn change_feed(&self) -> &ChangeFeed {
         &self.change_feed
     }
 
-    /// Where requests begin.
+    /// The pool of requests.
     pub(super) fn requests(&self) -> &ConnectionPool {
         &self.shared
     }
 
-    /// Which organizations are known to live elsewhere than in the shared tables.
+    /// The cache of placements outside the shared tables.
     pub(super) fn placement_cache(&self) -> &PlacementCache {
         &self.placement_cache
     }
 
-    /// What openings said last.
+    /// The session cache.
     pub(super) fn session_cache(&self) -> &SessionCache {
         &self.session_cache
     }
 
-    /// Where work without a person begins.
+    /// The pool of background work.
     pub(super) fn system(&self) -> &ConnectionPool {
         &self.system
     }
 
-    /// Where a request that is in another database asks the one that knows all organizations.
+    /// The pool with which sessions in dedicated databases query the control database.
     pub(super) fn control(&self) -> &ConnectionPool {
         &self.control
     }
 
-    /// Where work between databases asks the one that knows all organizations.
+    /// The pool with which work between databases queries the control database.
     pub(super) fn upkeep(&self) -> &ConnectionPool {
         &self.upkeep
     }
 
-    /// The databases of organizations' own.
+    /// The dedicated databases.
     pub(super) fn dedicated_databases(&self) -> &DedicatedDatabases {
         &self.dedicated_databases
     }
 
-    /// Asks something of the control database, in a transaction of its own.
+    /// Runs one statement in the control database, in a separate transaction.
     pub(super) async fn ask_control(
         &self,
         access: Access,
         sql: &str,
         values: Option<Values>,
     ) -> Result<Vec<Row>> {
-        ask(&self.upkeep, access, sql, values).await
+        query_once(&self.upkeep, access, sql, values).await
     }
 
-    /// Told when a person has changed.
-    pub(super) fn users(&self) -> &Notify {
-        &self.users
+    /// Notified when a user has changed.
+    pub(super) fn users_changed(&self) -> &Notify {
+        &self.users_changed
     }
 
-    /// One of them, fit to be used.
+    /// A dedicated database that has passed its check.
     pub(super) async fn database(&self, name: &str) -> Result<Arc<DedicatedDatabase>> {
         let database = self.dedicated_databases.get(name)?;
         database.check().await?;
         Ok(Arc::clone(database))
     }
 
-    /// The same for work without a person, which leaves one alone that did not answer just now.
+    /// The same for background work, which skips a database that just did not respond.
     pub(super) async fn database_for_system(&self, name: &str) -> Result<Arc<DedicatedDatabase>> {
         let database = self.dedicated_databases.get(name)?;
         if database.is_silent(STALE) {
-            return Err(Error::unavailable(format!("the database {name} did not answer")));
+            return Err(Error::unavailable(format!("the database {name} does not respond")));
         }
         let checked = database.check().await;
         if checked.is_err() {
@@ -203,49 +203,47 @@ impl Databases {
         Ok(Arc::clone(database))
     }
 
-    /// The databases whose work without a person can wait, because they did not answer a moment
-    /// ago.
+    /// The databases that did not respond recently, whose background work is postponed.
     #[must_use]
     pub fn silent_databases(&self) -> Vec<String> {
         let silent = self.dedicated_databases.all().filter(|database| database.is_silent(SILENCE));
         silent.map(|database| database.name().to_string()).collect()
     }
 
-    /// Where queries that need not be the freshest begin.
+    /// The replica, if one is configured.
     pub(super) fn replica(&self) -> Option<&Replica> {
         self.replica.as_deref()
     }
 
-    /// Keeps the replica informed, for ever, of where the primary is; ends at once without a
-    /// replica.
+    /// Tracks the primary's WAL position for the replica. Returns at once without a replica, and
+    /// otherwise never.
     pub async fn follow_primary(&self) {
         if let Some(replica) = &self.replica {
             replica.follow(&self.system).await;
         }
     }
 
-    /// Why the replica, if there is one, cannot be used.
+    /// Why the replica cannot be used; `None` if it can, or if there is none.
     pub async fn replica_problem(&self) -> Option<String> {
         self.replica.as_ref()?.problem(&self.probe).await
     }
 
-    /// Which migration steps the database has, as far as the app role can see.
+    /// The migration steps that the database has, as visible to the app role.
     ///
     /// # Errors
     ///
-    /// When the database cannot be reached, or was never migrated.
+    /// When the database cannot be reached or was never migrated.
     pub async fn migration_status(&self) -> Result<migration::Status> {
         migration_status(&self.probe).await
     }
 
-    /// What is to be said about the databases of organizations' own.
+    /// The findings about all dedicated databases.
     pub async fn findings_of_databases(&self) -> Vec<Finding> {
         let each = self.dedicated_databases.all().map(|database| database.findings());
         futures_util::future::join_all(each).await.concat()
     }
 
-    /// What waits to be done in the background: its name, how many, and for how many seconds the
-    /// oldest does.
+    /// The queues of background work: name, number of entries, and age of the oldest in seconds.
     ///
     /// # Errors
     ///
@@ -255,8 +253,8 @@ impl Databases {
                 coalesce(extract(epoch FROM now() - oldest_letter), 0)::bigint AS letter_age,
                 coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
             FROM app.backlog()";
-        let rows = ask(&self.system, Access::Read, sql, None).await?;
-        let row = rows.first().ok_or_else(|| Error::internal("the backlog answered nothing"))?;
+        let rows = query_once(&self.system, Access::Read, sql, None).await?;
+        let row = rows.first().ok_or_else(|| Error::internal("app.backlog returned no row"))?;
         let number = |column| row.try_get(column).map_err(failed);
         Ok(vec![
             ("mail", number("letters")?, number("letter_age")?),
@@ -264,19 +262,20 @@ impl Databases {
         ])
     }
 
-    /// The functions whose text in the database is not the one that this program knows.
+    /// The functions whose text in the database differs from this program's.
     ///
     /// # Errors
     ///
-    /// When the database cannot be reached, or was never migrated.
+    /// When the database cannot be reached or was never migrated.
     pub async fn outdated_functions(&self) -> Result<Vec<String>> {
         let (names, texts) = migration::functions::texts();
         let values = Some(Values(vec![names.into(), texts.into()]));
-        let rows = ask(&self.probe, Access::Read, migration::functions::OUTDATED, values).await?;
+        let rows =
+            query_once(&self.probe, Access::Read, migration::functions::OUTDATED, values).await?;
         Ok(rows.iter().map(|row| row.try_get(0).map_err(failed)).collect::<Result<_, _>>()?)
     }
 
-    /// The findings of the self-check, as the app role itself sees the database.
+    /// Runs the self-check as the app role.
     ///
     /// # Errors
     ///
@@ -286,11 +285,15 @@ impl Databases {
     }
 }
 
-/// Which migration steps a database has, as far as the app role can see.
+/// The migration steps that a database has, as visible to the app role.
 pub(super) async fn migration_status(connections: &ConnectionPool) -> Result<migration::Status> {
-    let rows =
-        ask(connections, Access::Read, "SELECT version FROM migration.seaql_migrations", None)
-            .await?;
+    let rows = query_once(
+        connections,
+        Access::Read,
+        "SELECT version FROM migration.seaql_migrations",
+        None,
+    )
+    .await?;
     let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
     Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
 }

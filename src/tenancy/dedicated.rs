@@ -1,6 +1,6 @@
-//! Databases of organizations' own: the pools of each, opened on need and closed when idle, and
-//! used only once it is known to be the one that is meant, to have every step, and to keep tenants
-//! apart.
+//! Pools and checks of the dedicated databases. Pools open on demand and close when idle. A
+//! database serves only after a check that it has the expected name and all migrations, and keeps
+//! tenants apart.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use super::{
     connect::system_login,
     databases::{SYSTEM_CONNECTIONS, migration_status},
     driver::{Parameters, failed},
-    pool::{ConnectionPool, DatabaseOptions, PATIENCE},
+    pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
     self_check::self_check,
 };
 use crate::{
@@ -30,31 +30,31 @@ use crate::{
     metrics::PoolState,
 };
 
-/// A connection that nobody has used for so long is closed, and how often that is looked at.
+/// The idle time after which a connection is closed, and the interval of that check.
 const IDLE: Duration = Duration::from_mins(1);
-const SWEEP: Duration = Duration::from_secs(15);
+const CHECK_IDLE: Duration = Duration::from_secs(15);
 
-/// For how long a failure counts for others.
+/// How long one failed check counts for other requests.
 pub(super) const STALE: Duration = Duration::from_secs(1);
 
-/// One of them.
+/// A dedicated database.
 #[derive(Debug)]
 pub(super) struct DedicatedDatabase {
     name: Arc<str>,
     requests: ConnectionPool,
     system: ConnectionPool,
-    /// For what goes on between it and the control database.
+    /// For directory sync and other work between this database and the control database.
     upkeep: ConnectionPool,
-    /// For looking at it in the role of requests.
+    /// For checks in the role of requests.
     probe: ConnectionPool,
-    /// It was as it must be when somebody last looked, which one does at a time.
+    /// The last check passed. Only one check runs at a time.
     is_usable: AtomicBool,
-    /// What it was not, and when.
+    /// The last failure of a check, and its time.
     checking: Mutex<Option<(Instant, Error)>>,
-    /// The system could not begin there, the last time that it tried.
+    /// When background work last failed to begin here; `None` if it succeeded.
     silent_since: std::sync::Mutex<Option<Instant>>,
-    /// Something may have been committed that the directory is to follow.
-    pub(super) news: Notify,
+    /// Notified when a commit may have pending changes for the directory.
+    pub(super) directory_changed: Notify,
     pub(super) rounds: SingleFlight,
 }
 
@@ -71,14 +71,14 @@ impl DedicatedDatabase {
             requests: ConnectionPool::new(&pool(app, "tenantry", most))?,
             system: ConnectionPool::with(
                 &pool(&login, "tenantry system", most.min(SYSTEM_CONNECTIONS)),
-                PATIENCE,
+                ANSWER_TIMEOUT,
             )?,
-            upkeep: ConnectionPool::with(&pool(&login, "tenantry upkeep", 1), PATIENCE)?,
-            probe: ConnectionPool::with(&pool(app, "tenantry probe", 1), PATIENCE)?,
+            upkeep: ConnectionPool::with(&pool(&login, "tenantry upkeep", 1), ANSWER_TIMEOUT)?,
+            probe: ConnectionPool::with(&pool(app, "tenantry probe", 1), ANSWER_TIMEOUT)?,
             is_usable: AtomicBool::new(false),
             checking: Mutex::default(),
             silent_since: std::sync::Mutex::default(),
-            news: Notify::new(),
+            directory_changed: Notify::new(),
             rounds: SingleFlight::default(),
         })
     }
@@ -95,18 +95,18 @@ impl DedicatedDatabase {
         &self.system
     }
 
-    /// Looks at it once, and again for as long as it is not as it must be.
+    /// Checks the database, unless a check has passed already.
     pub(super) async fn check(&self) -> Result<()> {
         if self.is_usable.load(Ordering::Acquire) {
             return Ok(());
         }
-        // Large, and rare.
+        // Boxed: large, and rarely needed.
         Box::pin(async {
             let mut last = self.checking.lock().await;
             if self.is_usable.load(Ordering::Acquire) {
                 return Ok(());
             }
-            // Whoever has waited need not find out the same.
+            // A recent failure also answers the requests that waited for its check.
             if let Some((_, error)) = last.as_ref().filter(|(at, _)| at.elapsed() < STALE) {
                 return Err(error.clone());
             }
@@ -121,17 +121,18 @@ impl DedicatedDatabase {
         self.silent_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Notes whether the system could begin there.
+    /// Records whether background work could begin here.
     pub(super) fn answered(&self, answered: bool) {
         *self.silent_since() = (!answered).then(Instant::now);
     }
 
-    /// The system could not begin there, this short a while ago.
+    /// Whether background work failed to begin here less than `within` ago.
     pub(super) fn is_silent(&self, within: Duration) -> bool {
         self.silent_since().is_some_and(|since| since.elapsed() < within)
     }
 
-    /// Looks at it, whatever was found before. One that cannot be reached is what it was.
+    /// Checks the database regardless of earlier results. An unreachable database keeps its last
+    /// result.
     pub(super) async fn check_again(&self) -> Result<()> {
         let problems = self.problems().await?;
         self.is_usable.store(problems.is_empty(), Ordering::Release);
@@ -141,7 +142,7 @@ impl DedicatedDatabase {
         }
     }
 
-    /// Why it must not be used.
+    /// The reasons why the database must not be used.
     async fn problems(&self) -> Result<Vec<String>> {
         match migration_status(&self.probe).await? {
             Status::Current | Status::Ahead(_) => {}
@@ -151,25 +152,26 @@ impl DedicatedDatabase {
                 )]);
             }
         }
-        let name = self.ask(Access::Read, "SELECT app.database_name() AS name", None).await?;
+        let name =
+            self.query_once(Access::Read, "SELECT app.database_name() AS name", None).await?;
         let name: Option<String> =
             name.first().map(|row| row.try_get("name")).transpose().map_err(failed)?.flatten();
         if name.as_deref() != Some(&*self.name) {
-            let name = name.unwrap_or_else(|| "nothing".to_owned());
-            return Ok(vec![format!("the database calls itself {name}: run tenantry migrate")]);
+            let name = name.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
+            return Ok(vec![format!("the database has {name}: run tenantry migrate")]);
         }
         let faults = self_check(&self.probe, &self.upkeep).await?.into_iter();
         let faults = faults.filter(|finding| finding.severity == Severity::Fault);
         Ok(faults.map(|finding| finding.to_string()).collect())
     }
 
-    /// Everything that is to be said about it; what makes it useless as a fault.
+    /// All findings about the database. Those that prevent its use are faults.
     pub(super) async fn findings(&self) -> Vec<Finding> {
         let fault = |problem| Finding {
             severity: Severity::Fault,
             subject: format!("database {}", self.name),
             problem,
-            remedy: "see DATABASES, and run tenantry migrate".to_owned(),
+            remedy: "check DATABASES, and run tenantry migrate".to_owned(),
         };
         let faults = match self.problems().await {
             Ok(problems) => problems,
@@ -186,17 +188,17 @@ impl DedicatedDatabase {
         named.collect()
     }
 
-    /// Asks something of it, in a transaction of its own.
-    pub(super) async fn ask(
+    /// Runs one statement in a transaction on the upkeep pool.
+    pub(super) async fn query_once(
         &self,
         access: Access,
         sql: &str,
         values: Option<Values>,
     ) -> Result<Vec<Row>> {
-        ask(&self.upkeep, access, sql, values).await
+        query_once(&self.upkeep, access, sql, values).await
     }
 
-    /// For what goes on between it and the control database.
+    /// The pool for work between this database and the control database.
     pub(super) fn upkeep(&self) -> &ConnectionPool {
         &self.upkeep
     }
@@ -208,12 +210,11 @@ impl DedicatedDatabase {
     }
 }
 
-/// Rounds of the same work, one at a time: whoever wants one is served by any that begins after
-/// they have asked.
+/// Runs of the same work, one at a time. A caller is served by any run that starts after its call.
 #[derive(Debug, Default)]
 pub(super) struct SingleFlight {
     begun: AtomicU64,
-    /// The newest round that has succeeded.
+    /// The newest run that succeeded.
     done: Mutex<u64>,
 }
 
@@ -231,8 +232,8 @@ impl SingleFlight {
     }
 }
 
-/// Runs one statement in a transaction of its own.
-pub(super) async fn ask(
+/// Runs one statement in a separate transaction.
+pub(super) async fn query_once(
     connections: &ConnectionPool,
     access: Access,
     sql: &str,
@@ -248,12 +249,12 @@ pub(super) async fn ask(
     Ok(rows)
 }
 
-/// All that are known, by name.
+/// The configured dedicated databases, by name.
 #[derive(Debug)]
 pub(super) struct DedicatedDatabases(BTreeMap<Arc<str>, Arc<DedicatedDatabase>>);
 
 impl DedicatedDatabases {
-    /// No connection is made yet.
+    /// Creates the pools; opens no connection.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         let each = options.dedicated.iter().map(|(name, connect)| {
             let options = DatabaseOptions {
@@ -281,7 +282,7 @@ impl DedicatedDatabases {
     pub(super) fn get(&self, name: &str) -> Result<&Arc<DedicatedDatabase>> {
         self.0.get(name).ok_or_else(|| {
             Error::unavailable(format!(
-                "an organization lives in the database {name}, which DATABASES does not have"
+                "an organization lives in the database {name}, which is missing in DATABASES"
             ))
         })
     }
@@ -290,10 +291,10 @@ impl DedicatedDatabases {
         self.all().flat_map(|dedicated| dedicated.pools())
     }
 
-    /// Closes what is idle, for ever.
+    /// Closes idle connections periodically; never returns.
     pub(super) async fn close_idle(&self) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(CHECK_IDLE).await;
             for dedicated in self.all() {
                 for pool in
                     [&dedicated.requests, &dedicated.system, &dedicated.upkeep, &dedicated.probe]

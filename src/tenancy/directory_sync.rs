@@ -1,7 +1,6 @@
-//! What goes on between the control database and those of organizations' own: the directory follows
-//! what was committed there, and what they know of people follows what was committed here. Both
-//! bring rows as they are, not what happened to them, so that bringing them twice, or after
-//! something else, does no harm.
+//! Sync between the control database and the dedicated databases. The directory in the control
+//! database receives what was committed in dedicated databases, and these receive changes of users.
+//! Both copy current rows and not events, so repeated or reordered copies do no harm.
 
 use std::{
     sync::Arc,
@@ -19,18 +18,18 @@ use super::{
 };
 use crate::error::Result;
 
-/// How often is looked for what another server has left.
+/// The interval of polls for pending changes that another server left.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often a database is looked at, whether it is still as it must be.
-const LOOK: Duration = Duration::from_mins(5);
+/// How often a dedicated database is checked again.
+const CHECK_INTERVAL: Duration = Duration::from_mins(5);
 
-/// Changes that are brought at once.
+/// The number of changes copied at once.
 const BATCH: i32 = 1_000;
 
 impl Databases {
-    /// Keeps the directory and the people in step, and closes what is idle, for ever; ends at once
-    /// where there is one database alone.
+    /// Keeps directory and users in sync and closes idle connections. Returns at once if there are
+    /// no dedicated databases, and otherwise never.
     pub async fn keep_synced(&self) {
         if self.dedicated_databases().is_empty() {
             return;
@@ -45,67 +44,68 @@ impl Databases {
     }
 
     async fn keep_directory_synced(&self, database: &Arc<DedicatedDatabase>) {
-        let mut looked = None::<Instant>;
+        let mut checked = None::<Instant>;
         loop {
-            let followed = async {
-                if looked.is_none_or(|looked| looked.elapsed() > LOOK) {
+            let synced = async {
+                if checked.is_none_or(|checked| checked.elapsed() > CHECK_INTERVAL) {
                     database.check_again().await?;
-                    looked = Some(Instant::now());
+                    checked = Some(Instant::now());
                 }
                 self.sync_directory(database).await
             };
-            if let Err(error) = followed.await {
-                tracing::warn!(%error, cause = error.cause(), database = %database.name(), "the directory does not follow");
+            if let Err(error) = synced.await {
+                tracing::warn!(%error, cause = error.cause(), database = %database.name(), "directory sync failed");
                 tokio::time::sleep(INTERVAL).await;
             } else {
-                // Elapsed is as good as told.
-                let _ = tokio::time::timeout(INTERVAL, database.news.notified()).await;
+                // A timeout is a poll, for changes that another server left.
+                let _ = tokio::time::timeout(INTERVAL, database.directory_changed.notified()).await;
             }
         }
     }
 
-    /// Brings everything to the directory that was committed in a database so far.
+    /// Copies to the directory all pending changes that were committed before this call.
     pub(super) async fn sync_directory(&self, database: &DedicatedDatabase) -> Result<()> {
-        // Large, and rare.
-        database.rounds.join(Box::pin(self.sync_directories(database))).await
+        // Boxed: large, and rarely needed.
+        database.rounds.join(Box::pin(self.sync_pending(database))).await
     }
 
-    async fn sync_directories(&self, database: &DedicatedDatabase) -> Result<()> {
-        // Of one organization's trouble others are not to hear.
+    async fn sync_pending(&self, database: &DedicatedDatabase) -> Result<()> {
+        // A failure for one organization must not stop the sync of others.
         let mut refused: Vec<Uuid> = Vec::new();
         loop {
-            let news = "SELECT numbers, news::text AS news, (news ->> 'organization')::uuid AS organization FROM app.directory_news($1, $2)";
+            let sql = "SELECT numbers, news::text AS news, (news ->> 'organization')::uuid AS organization FROM app.directory_news($1, $2)";
             let values = vec![BATCH.into(), refused.clone().into()];
             let parameters = Parameters::of(Some(Values(values)))?;
             let (there, rows) =
-                Transaction::begin(database.upkeep(), Access::Write, None, news, &parameters)
+                Transaction::begin(database.upkeep(), Access::Write, None, sql, &parameters)
                     .await?;
-            let news = rows.iter().map(|row| {
+            let pending = rows.iter().map(|row| {
                 let numbers: Vec<i64> = row.try_get("numbers")?;
                 Ok((numbers, row.try_get("news")?, row.try_get("organization")?))
             });
-            let news: Vec<(Vec<i64>, String, Uuid)> =
-                news.collect::<Result<_, _>>().map_err(failed)?;
-            if news.is_empty() {
+            let pending: Vec<(Vec<i64>, String, Uuid)> =
+                pending.collect::<Result<_, _>>().map_err(failed)?;
+            if pending.is_empty() {
                 there.roll_back().await;
                 return Ok(());
             }
-            refused.extend(self.bring(database, &news).await?);
-            let brought = news.iter().filter(|(.., organization)| !refused.contains(organization));
-            let numbers: Vec<i64> = brought.flat_map(|(numbers, ..)| numbers).copied().collect();
-            let followed = "SELECT app.directory_followed($1)";
-            there.query(followed, Some(Values(vec![numbers.into()]))).await?;
+            refused.extend(self.apply_to_directory(database, &pending).await?);
+            let applied =
+                pending.iter().filter(|(.., organization)| !refused.contains(organization));
+            let numbers: Vec<i64> = applied.flat_map(|(numbers, ..)| numbers).copied().collect();
+            let mark = "SELECT app.directory_followed($1)";
+            there.query(mark, Some(Values(vec![numbers.into()]))).await?;
             there.commit().await?;
         }
     }
 
-    /// The organizations of which it could not be brought.
-    async fn bring(
+    /// Applies pending changes to the directory. Returns the organizations for which that failed.
+    async fn apply_to_directory(
         &self,
         database: &DedicatedDatabase,
-        news: &[(Vec<i64>, String, Uuid)],
+        pending: &[(Vec<i64>, String, Uuid)],
     ) -> Result<Vec<Uuid>> {
-        let rows = news.iter().map(|(_, row, _)| row.as_str()).collect::<Vec<_>>();
+        let rows = pending.iter().map(|(_, row, _)| row.as_str()).collect::<Vec<_>>();
         let rows = format!("[{}]", rows.join(","));
         let sync_directory =
             "SELECT organization, reason FROM app.follow_directory($1, $2::text::jsonb)";
@@ -114,7 +114,7 @@ impl Databases {
         let refused = refused.iter().map(|row| {
             let organization: Uuid = row.try_get("organization")?;
             let reason: &str = row.try_get("reason")?;
-            tracing::error!(%organization, database = %database.name(), reason, "the directory cannot follow");
+            tracing::error!(%organization, database = %database.name(), reason, "cannot sync an organization to the directory");
             Ok(organization)
         });
         Ok(refused.collect::<Result<_, _>>().map_err(failed)?)
@@ -123,46 +123,46 @@ impl Databases {
     async fn keep_users_synced(&self) {
         loop {
             if let Err(error) = self.sync_users().await {
-                tracing::warn!(%error, cause = error.cause(), "what databases know of people is not brought up to date");
+                tracing::warn!(%error, cause = error.cause(), "could not copy changed users to dedicated databases");
             }
-            // Elapsed is as good as told.
-            let _ = tokio::time::timeout(INTERVAL, self.users().notified()).await;
+            // A timeout is a poll, for changes that another server left.
+            let _ = tokio::time::timeout(INTERVAL, self.users_changed().notified()).await;
         }
     }
 
-    /// Brings everybody who has changed to the databases that know them. One that does not answer
-    /// is told later.
+    /// Copies changed users to the dedicated databases that have them. Skips a database that does
+    /// not respond until the next run.
     async fn sync_users(&self) -> Result<()> {
-        let news = "SELECT number, user_id, database FROM auth.people_news($1, $2)";
-        let (mut silent, mut failure) = (Vec::<String>::new(), None);
+        let sql = "SELECT number, user_id, database FROM auth.people_news($1, $2)";
+        let (mut unavailable, mut failure) = (Vec::<String>::new(), None);
         loop {
-            let values = Values(vec![BATCH.into(), silent.clone().into()]);
-            let rows = self.ask_control(Access::Read, news, Some(values)).await?;
+            let values = Values(vec![BATCH.into(), unavailable.clone().into()]);
+            let rows = self.ask_control(Access::Read, sql, Some(values)).await?;
             if rows.is_empty() {
                 return failure.map_or(Ok(()), Err);
             }
-            let mut stored_placement: Vec<i64> = Vec::new();
+            let mut copied: Vec<i64> = Vec::new();
             for row in &rows {
                 let name: String = row.try_get("database").map_err(failed)?;
-                if silent.contains(&name) {
+                if unavailable.contains(&name) {
                     continue;
                 }
                 let user = row.try_get("user_id").map_err(failed)?;
-                let brought = async {
+                let copying = async {
                     let database = self.database_for_system(&name).await?;
                     copy_user(self, &database, user).await
                 };
-                match brought.await {
-                    Ok(()) => stored_placement.push(row.try_get("number").map_err(failed)?),
+                match copying.await {
+                    Ok(()) => copied.push(row.try_get("number").map_err(failed)?),
                     Err(error) => {
-                        silent.push(name);
+                        unavailable.push(name);
                         failure = Some(error);
                     }
                 }
             }
-            let followed = "SELECT auth.people_followed($1)";
-            let values = Values(vec![stored_placement.into()]);
-            self.ask_control(Access::Write, followed, Some(values)).await?;
+            let mark = "SELECT auth.people_followed($1)";
+            let values = Values(vec![copied.into()]);
+            self.ask_control(Access::Write, mark, Some(values)).await?;
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Between sea-orm and the driver: statements, parameters, rows and errors.
+//! The adapter between sea-orm and tokio-postgres: statements, parameters, rows and errors.
 //!
-//! The driver is tokio-postgres, because it sends a statement before the one before it was
-//! answered; what it says is put in the words of sea-orm and sqlx, so that nobody above knows.
+//! tokio-postgres is the driver because it sends a statement before earlier ones are answered. Its
+//! errors become those of sea-orm and sqlx, so that callers do not depend on it.
 
 use std::{
     borrow::Cow,
@@ -22,11 +22,11 @@ use tokio_postgres::{
 
 use super::{Transaction, connection::Answer};
 
-/// Parameters as the driver takes them.
+/// Parameters in the driver's representation.
 #[derive(Debug)]
 pub(super) struct Parameters {
     pub(super) values: Vec<Parameter>,
-    /// What they are declared as, so that a statement means the same whatever it is compared with.
+    /// The declared types. PostgreSQL would otherwise infer them from the context in the statement.
     pub(super) types: Vec<Type>,
 }
 
@@ -40,7 +40,7 @@ impl Parameters {
 
 pub(super) struct Parameter(Value);
 
-/// The driver logs parameters, which may be anything that people have said.
+/// Omits the value: the driver logs parameters, which may contain personal data.
 impl fmt::Debug for Parameter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("…")
@@ -69,9 +69,9 @@ fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
     })
 }
 
-/// Not the value itself, which may be anything that people have said.
+/// An error text without the value, which may contain personal data.
 fn undeclared(value: &Value) -> String {
-    format!("no type is declared for parameters of this kind: {:?}", std::mem::discriminant(value))
+    format!("parameters of this kind have no declared type: {:?}", std::mem::discriminant(value))
 }
 
 impl ToSql for Parameter {
@@ -100,7 +100,7 @@ impl ToSql for Parameter {
         }
     }
 
-    /// What it was declared as, by [`type_of`].
+    /// Accepts every type, because [`type_of`] declared it.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -108,20 +108,21 @@ impl ToSql for Parameter {
     to_sql_checked!();
 }
 
-/// A row as sea-orm's entities read it.
+/// Converts a row for sea-orm's entities.
 pub(super) fn to_proxy_row(row: &Row) -> Result<ProxyRow, sqlx::Error> {
     let mut values = BTreeMap::new();
     for (index, column) in row.columns().iter().enumerate() {
         let name = column.name().to_owned();
         if values.insert(name, value(row, index, column.type_())?).is_some() {
-            let text = format!("two columns are called {}", column.name());
+            let text = format!("two columns have the name {}", column.name());
             return Err(sqlx::Error::Decode(text.into()));
         }
     }
     Ok(ProxyRow::new(values))
 }
 
-/// Exactly the type that is asked for: what sea-orm cannot convert it takes for NULL.
+/// The value in exactly the column's type. sea-orm would treat a value that it cannot convert as
+/// NULL.
 pub(super) fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::Error> {
     fn get<'row, T: FromSql<'row>>(row: &'row Row, index: usize) -> Result<Option<T>, sqlx::Error> {
         row.try_get(index).map_err(failed)
@@ -137,23 +138,23 @@ pub(super) fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::E
         Type::UUID => Value::Uuid(get(row, index)?),
         Type::TIMESTAMPTZ => Value::ChronoDateTimeUtc(get(row, index)?),
         Type::JSON | Type::JSONB => Value::Json(get(row, index)?),
-        // What a function without a result answers.
+        // The result of a function without a return value.
         Type::VOID => Value::String(None),
         ref other => {
             let column = row.columns()[index].name();
             return Err(sqlx::Error::Decode(
-                format!("column {column} has the type {other}, which nobody reads").into(),
+                format!("column {column} has the unsupported type {other}").into(),
             ));
         }
     })
 }
 
-/// An error of a statement.
+/// Converts the error of a statement.
 pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
     if error.as_db_error().is_some() {
         return sqlx::Error::Database(Box::new(Answered(error)));
     }
-    // What goes wrong on the wire has a cause there, or is the end of the connection.
+    // An I/O error appears as the source. Both cases mean that the connection is lost.
     let source = std::error::Error::source(&error);
     if error.is_closed() || source.is_some_and(<dyn std::error::Error>::is::<io::Error>) {
         lost(&error)
@@ -162,7 +163,7 @@ pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
     }
 }
 
-/// An error on the way to a connection.
+/// Converts an error of connecting.
 pub(super) fn not_connected(error: tokio_postgres::Error) -> sqlx::Error {
     if error.as_db_error().is_some() { failed(error) } else { lost(&error) }
 }
@@ -171,7 +172,7 @@ fn lost(error: &tokio_postgres::Error) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, whole(error)))
 }
 
-/// The driver's errors leave their reason to their sources.
+/// The error with its sources, which hold the reasons.
 pub(super) fn whole(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -182,7 +183,7 @@ pub(super) fn whole(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// An error that PostgreSQL answered.
+/// An error that PostgreSQL returned.
 #[derive(Debug)]
 struct Answered(tokio_postgres::Error);
 
@@ -192,7 +193,7 @@ impl fmt::Display for Answered {
     }
 }
 
-/// Without a source: details of the driver's own error may be of rows.
+/// Has no source, because details of the driver's error may contain values of rows.
 impl std::error::Error for Answered {}
 
 impl DatabaseError for Answered {

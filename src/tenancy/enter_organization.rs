@@ -1,6 +1,6 @@
-//! The ways into an organization within a transaction: work without a user enters any, a request
-//! only one that it has just been invited to. Whatever lives in another database is entered in a
-//! transaction there.
+//! Entering an organization within an open transaction. Background work may enter any organization;
+//! a request only one that its caller is invited to. An organization in a dedicated database is
+//! entered in a new transaction there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,27 +14,27 @@ use super::{
     driver::Parameters,
     open::get,
     placement::{ELSEWHERE, Placement},
-    routing::{MOST_MOVES, copy_user, settle, stored_placement},
+    routing::{MOST_MOVES, copy_user, placement_of, settle},
     session_cache::tenant,
     session_request::SessionRequest,
 };
 use crate::error::{Error, Result};
 
-/// Goes on inside an organization without a user, and tells where it lives.
+/// Enters an organization without a user, and returns its placement.
 const ENTER: &str = "SELECT home, home_version, home_generation FROM auth.enter_organization($1)";
 
-/// Goes on inside the organization of an open invitation to the user.
+/// Enters the organization of an open invitation to the user.
 const ENTER_INVITED: &str =
     "SELECT organization_id, invitation_id, home, home_version, home_generation, suspension
     FROM auth.enter_invited($1)";
 
-/// How long the system waits for another database.
+/// How long background work waits for a dedicated database.
 const ONWARD_WAIT: Duration = Duration::from_secs(3);
 
-/// What [`ENTER`] said.
+/// The result of [`ENTER`].
 struct Entered {
     placement: Placement,
-    /// Not in this database.
+    /// Whether the organization is not in this database.
     elsewhere: bool,
     generation: Option<i64>,
 }
@@ -47,32 +47,32 @@ fn entered(rows: &[Row], organization: Option<OrganizationId>) -> Result<Entered
     if get::<&str>(row, "home")? == ELSEWHERE {
         return Ok(Entered { placement: Placement::Shared, elsewhere: true, generation });
     }
-    Ok(Entered { placement: stored_placement(row, organization)?, elsewhere: false, generation })
+    Ok(Entered { placement: placement_of(row, organization)?, elsewhere: false, generation })
 }
 
-/// The parameters of [`ENTER`]; without an organization it leaves the one before.
+/// The parameters of [`ENTER`]. Without an organization it leaves the present one.
 fn entering(organization: Option<OrganizationId>) -> Values {
     Values(vec![organization.map(|id| id.0).into()])
 }
 
-/// Another transaction, in which a session goes on.
+/// A transaction in a dedicated database, in which a session continues.
 pub(super) struct RemoteEntry {
     pub(super) transaction: Transaction,
     pub(super) database: Arc<DedicatedDatabase>,
 }
 
-/// Where a transaction that has entered an organization goes on.
+/// Where a transaction continues after it has entered an organization.
 enum Way {
-    /// In this transaction, in the organization's tables.
+    /// In this transaction.
     Here,
-    /// In the database with this name, which has these rows since this generation.
+    /// In the database with this name, which holds the organization since this generation.
     Database(Arc<str>, Option<i64>),
 }
 
 async fn way(transaction: &Transaction, entered: Entered) -> Result<Way> {
     let Entered { placement, elsewhere, generation } = entered;
     if elsewhere {
-        return Err(Error::unavailable("the organization is being moved"));
+        return Err(Error::unavailable("the organization is being moved to another database"));
     }
     match placement {
         Placement::Database(name) => Ok(Way::Database(name, generation)),
@@ -80,8 +80,8 @@ async fn way(transaction: &Transaction, entered: Entered) -> Result<Way> {
     }
 }
 
-/// Goes on inside an organization without a user: in this transaction, in its tables, or (if it
-/// lives in another database) in another one.
+/// Enters an organization without a user. Returns a new transaction if the organization lives in a
+/// dedicated database, and otherwise continues in this one.
 pub(super) async fn enter(
     databases: &Databases,
     transaction: &Transaction,
@@ -106,24 +106,25 @@ pub(super) async fn enter(
             fresh.roll_back().await;
             settle(databases, &database, organization, (generation, there.generation)).await?;
         }
-        Err(Error::unavailable("the organization is being moved"))
+        Err(Error::unavailable("the organization is being moved to another database"))
     };
-    // Large, and rare. The system has few connections, and one of them in hand.
+    // Boxed: large, and rarely needed. The timeout matters because this task holds one of the few
+    // connections of background work.
     Box::pin(tokio::time::timeout(ONWARD_WAIT, remote_entry)).await.map_err(|_| {
-        Error::unavailable("a database in which an organization lives does not answer")
+        Error::unavailable("the dedicated database of an organization does not respond")
     })?
 }
 
-/// An organization that a request has entered because its caller is invited there.
+/// An organization that a request entered because its caller is invited.
 pub(super) struct Invited {
     pub(super) organization_id: OrganizationId,
     pub(super) invitation_id: InvitationId,
-    /// Where the request goes on, if not in the same transaction.
+    /// The transaction in which the request continues, if not the same one.
     pub(super) remote_entry: Option<RemoteEntry>,
 }
 
-/// Goes on inside the organization of an open invitation to the caller, by the hash of its token.
-/// `user` is the caller, as the database knows them.
+/// Enters the organization of an open invitation to the caller, found by the hash of its token.
+/// `user` is the caller's id in the database.
 pub(super) async fn enter_invited(
     databases: &Databases,
     transaction: &Transaction,
@@ -141,7 +142,7 @@ pub(super) async fn enter_invited(
     let Way::Database(name, generation) = way else {
         return invited(None);
     };
-    // Large, and rare.
+    // Boxed: large, and rarely needed.
     Box::pin(async {
         let database = databases.database(&name).await?;
         copy_user(databases, &database, user).await?;
@@ -150,11 +151,11 @@ pub(super) async fn enter_invited(
             let (requests, system) = (database.requests(), database.system());
             let placement = Placement::Shared.name();
             let (fresh, row) =
-                outside.ask(requests, system, Access::Write, None, &placement).await?;
+                outside.open(requests, system, Access::Write, None, &placement).await?;
             tenant(&row)?;
             let rows = fresh.query(ENTER_INVITED, hash()).await?.rows;
             if invitation(&rows)?.is_none() {
-                // Accepted or taken back there, which the control database does not know yet.
+                // Accepted or revoked in that database, and not yet synced to the control database.
                 return Ok(None);
             }
             let there = entered(&rows, Some(organization_id))?;
@@ -165,7 +166,7 @@ pub(super) async fn enter_invited(
             let generations = (generation, there.generation);
             settle(databases, &database, organization_id, generations).await?;
         }
-        Err(Error::unavailable("the organization is being moved"))
+        Err(Error::unavailable("the organization is being moved to another database"))
     })
     .await
 }
@@ -180,7 +181,7 @@ fn invitation(rows: &[Row]) -> Result<Option<(OrganizationId, InvitationId)>> {
     Ok(organization.map(OrganizationId).zip(invitation.map(InvitationId)))
 }
 
-/// Begins for work without a person in a database of organizations' own, in none of these.
+/// Begins a transaction for background work in a dedicated database, outside any organization.
 pub(super) async fn begin_in(
     databases: &Databases,
     access: Access,
@@ -191,8 +192,8 @@ pub(super) async fn begin_in(
     Ok(transaction)
 }
 
-/// Begins for work without a person, where the organization lives; without one, in the control
-/// database.
+/// Begins a transaction for background work where the organization lives; without an organization,
+/// in the control database.
 pub(super) async fn begin_system(
     databases: &Databases,
     access: Access,
@@ -202,7 +203,7 @@ pub(super) async fn begin_system(
     let mut placement = databases.placement_cache().guess(key.as_deref());
     let mut is_guess = true;
     for _ in 0..MOST_MOVES {
-        // Also without one: nothing of another transaction may hold here.
+        // Sent even without an organization, so that no setting of an earlier transaction applies.
         let parameters = Parameters::of(Some(entering(organization)))?;
         let begun = match &placement {
             Placement::Database(name) => begin_there(databases, access, name, &parameters).await,
@@ -211,7 +212,7 @@ pub(super) async fn begin_system(
                 .map(|(transaction, rows)| (None, transaction, rows)),
         };
         let (database, transaction, rows) = match begun {
-            // It may live elsewhere by now.
+            // The organization may have moved since the placement was cached.
             Err(_) if is_guess && matches!(placement, Placement::Database(_)) => {
                 (is_guess, placement) = (false, Placement::Shared);
                 continue;
@@ -240,7 +241,7 @@ pub(super) async fn begin_system(
         databases.placement_cache().learn(key.as_deref().unwrap_or_default(), &there.placement);
         placement = there.placement;
     }
-    Err(Error::unavailable("the organization is being moved"))
+    Err(Error::unavailable("the organization is being moved to another database"))
 }
 
 async fn begin_there(

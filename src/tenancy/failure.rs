@@ -1,10 +1,10 @@
-//! What is kept of the error that a transaction has failed with.
+//! The error that made a transaction fail, in a form that can be cloned and reported later.
 
 use std::sync::Arc;
 
 use crate::error::{DbErrorKind, Error, Exceeded};
 
-/// A failed statement, or a budget that was passed.
+/// A failed statement or an exceeded budget.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct Failure {

@@ -1,6 +1,5 @@
-//! Rows as the models of entities. sea-orm would find each value of a row by its column's name,
-//! among others, in rows that do not come from a driver of its own; here they are taken in the
-//! order in which they were selected.
+//! Selects rows as models of entities, by the order of columns. sea-orm would search each value by
+//! column name, and for rows of a foreign driver that is slow.
 
 use sea_orm::{
     ActiveModelTrait, DbBackend, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, QueryTrait,
@@ -11,16 +10,16 @@ use tokio_postgres::Row;
 use super::{UnitOfWork, driver::value};
 use crate::error::{Error, Result};
 
-/// Statements that select the columns of entities.
+/// A query that selects the columns of one or two entities.
 pub trait Fetch {
-    /// What a row is.
+    /// The type of a row.
     type Of;
 
-    /// Runs the statement.
+    /// Runs the query.
     ///
     /// # Errors
     ///
-    /// When it fails, or has selected something else.
+    /// When the query fails, or the selected columns are not those of the entities.
     fn fetch(self, scope: &impl UnitOfWork) -> impl Future<Output = Result<Vec<Self::Of>>> + Send;
 }
 
@@ -38,7 +37,7 @@ where
     }
 }
 
-/// The second one as far as there is one.
+/// The second model is `None` if the outer join found no row.
 impl<E, F> Fetch for SelectTwo<E, F>
 where
     E: EntityTrait,
@@ -66,7 +65,7 @@ async fn run(statement: Statement, scope: &impl UnitOfWork) -> Result<Vec<Row>> 
     Ok(scope.transaction().query(&sql, values).await?.rows)
 }
 
-/// The columns from there on are the entity's.
+/// Verifies that the columns from this index on are those of the entity.
 fn check<E: EntityTrait>(rows: &[Row], from: usize, prefix: &str) -> Result<()> {
     let Some(row) = rows.first() else {
         return Ok(());
@@ -79,11 +78,11 @@ fn check<E: EntityTrait>(rows: &[Row], from: usize, prefix: &str) -> Result<()> 
     if E::Column::iter().all(is_next) {
         Ok(())
     } else {
-        Err(Error::internal("the columns that were selected are not an entity's"))
+        Err(Error::internal("the selected columns are not those of the entity"))
     }
 }
 
-/// An outer join has found it.
+/// Whether the outer join found a row, which then has a primary key.
 fn is_there<E: EntityTrait>(row: &Row, from: usize) -> Result<bool> {
     let keys = E::PrimaryKey::iter().map(|key| key.into_column().as_str());
     for key in keys {

@@ -1,9 +1,7 @@
-//! How fresh an answer must be: positions in PostgreSQL's write-ahead log, and which of them the
-//! primary had reached when.
+//! Freshness of replica reads, as log sequence numbers (LSN) of PostgreSQL's write-ahead log.
 //!
-//! Both promises to a client come down to one comparison, without anybody's clock but our own:
-//! whoever has replayed the log up to where the primary was at a time has everything that was
-//! committed before that time.
+//! Both freshness promises need one comparison and only this server's clock. A replica that has
+//! replayed the primary's LSN of time T has everything that was committed before T.
 
 use std::{
     collections::VecDeque,
@@ -23,21 +21,20 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Where a primary is. What was committed is flushed, except where nobody waits for that.
+/// The primary's LSN. Commits are flushed, unless `synchronous_commit` is off.
 pub(super) const POSITION: &str =
     "SELECT (CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()
         ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint AS position";
 
-/// The oldest answer that anybody gets: whoever was removed from an organization sees no more of it
-/// after this.
+/// The maximum staleness of any response. A removed member loses access to stale data after it.
 const MOST_STALE: Duration = Duration::from_mins(1);
 
-/// A position in the write-ahead log; clients hand it back as they got it.
+/// An LSN; clients send it back unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lsn(i64);
 
 impl Lsn {
-    /// Reads what its `Display` has written.
+    /// Parses the output of `Display`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_written = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -45,9 +42,9 @@ impl Lsn {
         lsn.map(Self)
     }
 
-    /// From the answer to [`POSITION`].
+    /// Reads the result of [`POSITION`].
     pub(super) fn of(rows: &[Row]) -> Result<Self> {
-        let row = rows.first().ok_or_else(|| Error::internal("no position was answered"))?;
+        let row = rows.first().ok_or_else(|| Error::internal("the LSN query returned no row"))?;
         Ok(Self(row.try_get("position").map_err(failed)?))
     }
 
@@ -62,7 +59,7 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// The position behind a transaction's last commit, where somebody wants to know it.
+/// The LSN after a transaction's last commit, if it was requested.
 #[derive(Debug, Default)]
 pub(super) struct CommitLsn {
     is_wanted: AtomicBool,
@@ -78,12 +75,12 @@ impl CommitLsn {
         *self.lsn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks where the primary is, behind whatever was sent there before.
+    /// Queries the primary's LSN, after the statements sent before.
     pub(super) async fn set(&self, primary: &Connection) -> Result<()> {
         if !self.is_wanted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        // Large, and every commit would carry it.
+        // Boxed: large, and every commit would carry it.
         let answer =
             Box::pin(primary.query(None, POSITION, &Parameters::of(None)?, unbounded)).await;
         let lsn = answer.map_err(Error::from).and_then(|answer| Lsn::of(&answer.rows));
@@ -93,21 +90,21 @@ impl CommitLsn {
     }
 }
 
-/// How fresh an answer must be for a client that does not ask for the freshest.
+/// The freshness that a client requires if it accepts stale data.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
-    /// What was committed longer ago than this is in it.
+    /// The response contains everything committed longer ago than this.
     pub max_staleness: Duration,
-    /// What was committed up to here is in it: the client's own last change.
+    /// The response contains everything up to this LSN, usually the client's last change.
     pub after: Option<Lsn>,
 }
 
-/// Where the primary was when, as far back as anybody may ask for.
+/// The primary's recent LSNs with the times of their queries, as far back as [`MOST_STALE`].
 #[derive(Debug, Default)]
 pub(super) struct LsnHistory(Mutex<VecDeque<(Instant, Lsn)>>);
 
 impl LsnHistory {
-    /// Remembers where the primary was: what was committed before `at` is not behind `position`.
+    /// Records the primary's LSN. Everything committed before `at` is at or below `position`.
     pub(super) fn note(&self, at: Instant, lsn: Lsn) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.push_back((at, lsn));
@@ -116,8 +113,8 @@ impl LsnHistory {
         }
     }
 
-    /// The position that makes an answer fresh enough; none where it is too long since anybody has
-    /// seen the primary.
+    /// The lowest LSN that satisfies a required freshness; `None` if the primary's LSN was not read
+    /// recently enough.
     pub(super) fn least(&self, freshness: Freshness) -> Option<Lsn> {
         let Freshness { max_staleness, after } = freshness;
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +145,7 @@ mod tests {
         assert_eq!(least(&lsn_history, 30, None), Some(Lsn(3)));
         assert_eq!(least(&lsn_history, 55, None), Some(Lsn(2)));
         assert_eq!(least(&lsn_history, 3_600, None), Some(Lsn(2)), "nothing is older than that");
-        assert_eq!(least(&lsn_history, 4, None), None, "nobody has seen the primary since");
+        assert_eq!(least(&lsn_history, 4, None), None, "the primary's LSN was not read since");
         assert_eq!(least(&lsn_history, 0, None), None);
         assert_eq!(least(&lsn_history, 30, Some(1)), Some(Lsn(3)));
         assert_eq!(least(&lsn_history, 30, Some(9)), Some(Lsn(9)));

@@ -1,7 +1,7 @@
-//! The only way to the database: [`open`] turns a caller into a [`Session`], one transaction with
-//! its tenant's settings.
+//! The only way to the database: [`open`] turns a caller into a [`Session`], a transaction with its
+//! tenant's settings.
 //!
-//! Pools and plain connections exist nowhere else, so that no statement can run without a tenant.
+//! No other module has a pool or a connection, so no statement runs without a tenant.
 
 mod budget;
 mod change;

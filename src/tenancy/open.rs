@@ -1,5 +1,5 @@
-//! Opening a session: one message begins the transaction, resolves who calls and where, and applies
-//! the settings.
+//! Opens a session: one message begins the transaction, resolves caller and organization, and
+//! applies the settings. Only this module creates a [`Session`].
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{auth::Caller, error::Result};
 
-/// Where a request wants to go, and from where it comes.
+/// The organization that a request addresses, and where the request comes from.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// The slug in the path.
@@ -30,32 +30,32 @@ pub struct Destination {
     pub client_ip: Option<IpAddr>,
 }
 
-/// A session, and what the client should know about the way to it.
+/// An opened session, and what the caller of [`open`] needs to know about it.
 #[derive(Debug)]
 pub struct Opened {
     /// The session.
     pub session: Session,
-    /// The current slug, when the request used a retired one.
+    /// The current slug, if the request used a retired one.
     pub moved_to: Option<String>,
-    /// When the organization's billing changed last: whatever was worked out from it before is out
-    /// of date.
+    /// When the organization's billing last changed. Results computed from earlier billing data are
+    /// outdated.
     pub billing_version: Option<DateTime<Utc>>,
-    /// The replica answers.
+    /// Whether the replica serves the session.
     pub at_replica: bool,
 }
 
-/// How a session was opened, to open another transaction in the same way.
+/// How a session was opened, for opening another transaction in the same way.
 #[derive(Debug)]
 pub(super) struct Opening {
     databases: Databases,
     access: Access,
     session_request: SessionRequest,
-    /// What it was taken to lead to, before the database has said so.
+    /// The cached context of a speculative session, which the database has to confirm.
     cached: Option<Arc<CachedContext>>,
 }
 
 impl Opening {
-    /// Waits for what the database says of what was remembered.
+    /// Waits until the database confirms or refutes the cached context.
     pub(super) async fn is_confirmed(&self, transaction: &Transaction) -> Result<bool> {
         let Some(cached) = &self.cached else {
             return Ok(true);
@@ -63,7 +63,7 @@ impl Opening {
         let is_so = match transaction.first_answer().await {
             Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| cached.is_so(row))),
             None => Ok(false),
-            // Nothing has happened on it.
+            // The connection was dead, so nothing was executed on it.
             Some(Err(error)) if is_lost(&error) => Ok(false),
             Some(Err(error)) => Err(error.into()),
         };
@@ -77,7 +77,8 @@ impl Opening {
         self.cached.is_some()
     }
 
-    /// Goes on with a finished transaction's name in a new one; answers where the person is now.
+    /// Begins a new transaction for a session whose last one is finished. Returns the caller's
+    /// present tenant.
     pub(super) async fn again(
         &self,
         transaction: &Transaction,
@@ -105,8 +106,8 @@ impl Opening {
         &self.session_request
     }
 
-    /// Asks something of the control database as the same person, in no organization, in a
-    /// transaction of its own.
+    /// Runs a statement in the control database, in a separate transaction as the same user and
+    /// outside any organization.
     pub(super) async fn ask_control(
         &self,
         access: Access,
@@ -118,7 +119,7 @@ impl Opening {
         let system = self.databases.system();
         let placement = Placement::Shared.name();
         let (transaction, row) =
-            session_request.ask(control, system, access, None, &placement).await?;
+            session_request.open(control, system, access, None, &placement).await?;
         tenant(&row)?;
         let answer = transaction.query(sql, values).await?;
         match access {
@@ -129,27 +130,26 @@ impl Opening {
     }
 }
 
-/// Where a request would rather be opened than where its organization lives.
+/// Where to open a session, if not where the organization lives.
 #[derive(Clone, Copy, Debug)]
 pub enum Preference {
-    /// Nowhere.
+    /// Where the organization lives.
     Placement,
-    /// Nowhere, and on what was found there last time, if it only reads: nothing may leave before
-    /// [`Session::is_confirmed`].
+    /// Where the organization lives. A query starts from the cached context of the caller's last
+    /// session; no result may be sent before [`Session::is_confirmed`].
     Speculative,
-    /// At a replica that is fresh enough, if it only reads.
+    /// At a replica that is fresh enough, for queries.
     Replica(Freshness),
-    /// In the control database: what it does leads to another organization.
+    /// In the control database, because the mutation leads to another organization.
     Control,
 }
 
-/// Opens a session for a caller; an identity that is seen for the first time is given its user
-/// before, and one whose address has changed brings it up to date. What only reads may be opened at
-/// a replica that is fresh enough.
+/// Opens a session for a caller. Creates the user of a new identity first, and updates one whose
+/// e-mail address has changed. Queries may be opened at a replica that is fresh enough.
 ///
 /// # Errors
 ///
-/// When the caller may not be where the request wants to go, or the database cannot be reached.
+/// When the caller has no access to the organization, or the database cannot be reached.
 pub async fn open(
     databases: &Databases,
     settings: &Settings,
@@ -173,7 +173,8 @@ pub async fn open(
     }
     let stale = match (access, databases.replica(), preference) {
         (Access::Read, Some(replica), Preference::Replica(freshness)) => {
-            // Of an organization in another database it knows what leads there, and no more.
+            // The replica of the control database has no rows of a dedicated database, only its
+            // name.
             let placement = databases
                 .placement_cache()
                 .guess(session_request.name())
@@ -193,11 +194,11 @@ pub async fn open(
         None => begin(databases, access, &session_request, at_control).await?,
     };
     if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&begun.row, "outcome")?) {
-        // Large, and rare.
+        // Boxed: large, and rarely needed.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
             provision(databases, settings, caller, &ProofKey::of(secret)).await?;
-            databases.users().notify_one();
+            databases.users_changed().notify_one();
             begin(databases, access, &session_request, at_control).await
         })
         .await?;
@@ -217,7 +218,7 @@ pub async fn open(
     Ok(opened(settings, caller, destination, entry, way, opening))
 }
 
-/// Where a session was opened.
+/// A transaction, and the database that serves it.
 struct Way {
     transaction: Transaction,
     remote: Remote,
@@ -233,24 +234,24 @@ fn opened(
     opening: Opening,
 ) -> Opened {
     let SessionContext { user_id, tenant, organization, billing_version, email_is_current } = entry;
-    // An id in the claim does not name a slug.
+    // A claim with an organization's id does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
     let asked = destination.slug.as_ref().or(by_claim);
     let slug = organization.as_ref().map(|organization| organization.slug.clone());
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
     let verified_email = caller.email.clone().filter(|_| email_is_current);
     let viewer = Viewer { user_id, verified_email, client_ip: destination.client_ip };
-    // What changes rows reads them anew.
+    // Mutations read the organization again under their locks.
     let organization = organization.filter(|_| opening.access == Access::Read);
     let opening = Box::new(opening);
     let session =
         Session::new(transaction, remote, viewer, tenant, organization, settings, opening);
-    // What is older than others have seen would be taken for news.
+    // A replica's older version would look like a change to the meter.
     let billing_version = billing_version.filter(|_| !at_replica);
     Opened { session, moved_to, billing_version, at_replica }
 }
 
-/// In a transaction of its own, so that a request that goes on to fail does not take the user back.
+/// Creates or updates a user in a separate transaction, so that a failing request keeps it.
 async fn provision(
     databases: &Databases,
     settings: &Settings,

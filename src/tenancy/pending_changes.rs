@@ -1,6 +1,6 @@
-//! Changes that were committed and wait to be published, by organization. Their number is limited:
-//! when there are too many, the organization with the most loses its own, and its subscriptions
-//! end. So no organization can end those of another.
+//! Committed changes that wait to be published, by organization. Their number is limited. Over the
+//! limit, the organization with the most changes loses them and its subscribers are disconnected,
+//! so no organization can disconnect the subscribers of another.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 
 use super::Change;
 
-/// Changes that wait at the same time.
+/// The maximum number of pending changes.
 const MOST: usize = 10_000;
 
-/// What waits.
+/// The queue of changes.
 #[derive(Debug, Default)]
 pub(super) struct PendingChanges {
     batch: Mutex<Batch>,
@@ -27,11 +27,11 @@ pub(super) struct PendingChanges {
 pub(super) struct Batch {
     count: usize,
     changes: HashMap<OrganizationId, Changes>,
-    /// Organizations whose changes were too many.
+    /// Organizations that had too many changes.
     lost: HashSet<OrganizationId>,
 }
 
-/// The changes of one organization, each once, in the order of their commits.
+/// The changes of one organization without duplicates, in commit order.
 #[derive(Debug, Default)]
 struct Changes {
     ordered: Vec<Change>,
@@ -39,7 +39,7 @@ struct Changes {
 }
 
 impl PendingChanges {
-    /// Adds changes. An equal one that waits already stands for both.
+    /// Adds changes; skips a change that is pending already.
     pub(super) fn add(&self, changes: impl IntoIterator<Item = (OrganizationId, Change)>) {
         let mut batch = self.lock();
         for (organization, change) in changes {
@@ -49,12 +49,13 @@ impl PendingChanges {
         self.arrived.notify_one();
     }
 
-    /// Takes all that waits.
+    /// Takes all pending changes.
     pub(super) fn take(&self) -> Batch {
         std::mem::take(&mut self.lock())
     }
 
-    /// Returns what could not be published; what has come since may be published before it.
+    /// Returns changes that could not be published. Newer changes may then be published before
+    /// them.
     pub(super) fn put_back(&self, batch: Batch) {
         let mut waiting = self.lock();
         for organization in batch.lost {
@@ -67,7 +68,7 @@ impl PendingChanges {
         }
     }
 
-    /// Resolves when changes were added since the last time.
+    /// Resolves when changes were added since the last call.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
     }
@@ -89,7 +90,7 @@ impl Batch {
             .map(|(organization, changes)| (*organization, changes.ordered.as_slice()))
     }
 
-    /// The organizations whose subscriptions must end.
+    /// The organizations whose subscribers must be disconnected.
     pub(super) fn lost(&self) -> impl Iterator<Item = OrganizationId> {
         self.lost.iter().copied()
     }

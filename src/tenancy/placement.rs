@@ -1,6 +1,5 @@
-//! Homes: in which tables the rows of an organization are. What a server remembers of it is a
-//! guess, which the database checks in the statement that opens a session; a wrong one opens
-//! nothing.
+//! Placements: which tables hold an organization's rows. A server's cached placement is only a
+//! guess. The statement that opens a session checks it, and a wrong guess opens nothing.
 
 use std::{
     borrow::Cow,
@@ -14,30 +13,30 @@ use migration::placement::{SCHEMA_VERSION, schema_of};
 
 use crate::error::{Error, Result};
 
-/// What the names of homes in databases begin with.
+/// The prefix of placements in dedicated databases.
 const DATABASE: &str = "database:";
 
-/// What a database of organizations' own says of those that do not live there: the control database
-/// knows more.
+/// The placement that a dedicated database reports for organizations outside it. The control
+/// database has the details.
 pub(super) const ELSEWHERE: &str = "elsewhere";
 
-/// Organizations outside of the shared tables that are remembered.
+/// The maximum number of cached placements outside the shared tables.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
-/// Where an organization lives.
+/// Where an organization's rows are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
-    /// In the tables that all share.
+    /// In the shared tables.
     Shared,
-    /// In a schema of its own.
+    /// In a dedicated schema.
     Schema(Schema),
-    /// In the shared tables of the database with this name.
+    /// In the shared tables of the dedicated database with this name.
     Database(Arc<str>),
 }
 
 impl Placement {
-    /// What a function of the database told of an organization: the name of its home, and the
-    /// newest step that this has.
+    /// Parses the placement that a database function returned, with the newest migration step of a
+    /// dedicated schema.
     pub(super) fn parse(
         placement: &str,
         version: Option<&str>,
@@ -49,17 +48,19 @@ impl Placement {
                 Ok(Self::Schema(Schema::of(organization)))
             }
             "schema" => Err(Error::unavailable(format!(
-                "the schema of the organization {} lacks migration steps: run tenantry migrate",
+                "the schema of the organization {} lacks migrations: run tenantry migrate",
                 organization.0
             ))),
             placement => match placement.strip_prefix(DATABASE) {
                 Some(name) => Ok(Self::Database(name.into())),
-                None => Err(Error::internal(format!("the organization lives in {placement}"))),
+                None => Err(Error::internal(format!(
+                    "the organization has the unknown placement {placement}"
+                ))),
             },
         }
     }
 
-    /// As functions of the database name it.
+    /// The name in database functions.
     pub(super) fn name(&self) -> Cow<'static, str> {
         match self {
             Self::Shared => "shared".into(),
@@ -68,12 +69,12 @@ impl Placement {
         }
     }
 
-    /// The same, or the home that no organization has of which only another database can tell.
+    /// Replaces a dedicated database by the shared tables, where no such organization is found.
     pub(super) fn unless_dedicated_database(self) -> Self {
         if matches!(self, Self::Database(_)) { Self::Shared } else { self }
     }
 
-    /// Its schema, if it is one of its own.
+    /// The dedicated schema, if there is one.
     pub(super) fn schema(&self) -> Option<&Schema> {
         match self {
             Self::Shared | Self::Database(_) => None,
@@ -82,7 +83,7 @@ impl Placement {
     }
 }
 
-/// The schema of one organization; its name needs no quotes.
+/// A dedicated schema; its name needs no quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Schema(Arc<str>);
 
@@ -95,16 +96,14 @@ impl Schema {
         &self.0
     }
 
-    /// The statement after which tables without a schema are the organization's own. Without the
-    /// shared schemas that hold nothing but tables of organizations: what is missing in its own
-    /// must not be looked for there.
+    /// The statement that makes the schema's tables visible. It leaves out shared schemas with
+    /// tables of organizations only, so that a table missing here is not taken from there.
     pub(super) fn search_path(&self) -> String {
         format!("SET LOCAL search_path TO {}, auth, billing, pg_temp", self.0)
     }
 }
 
-/// Which organizations live outside of the shared tables, by the slug or the claim that led to
-/// them.
+/// The cache of placements outside the shared tables, by the slug or claim of the request.
 #[derive(Debug)]
 pub(super) struct PlacementCache(Mutex<LruCache<String, Placement>>);
 

@@ -1,5 +1,5 @@
-//! The pool of a database. It asks nothing of a connection that comes back: what is still open on
-//! it, its next user ends first (`transaction.rs`).
+//! The connection pool of a database. It does not check returned connections: the next user of a
+//! connection first ends a transaction that is still open on it.
 
 use std::{
     sync::{
@@ -21,40 +21,39 @@ use crate::{
     metrics::PoolState,
 };
 
-/// How to reach a database, and with how many connections.
+/// The address of a database, and the size of its pools.
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {
     /// Address, login and session options.
     pub connect: PgConnectOptions,
-    /// The same database in the role of background work; `None`: derived from `connect`.
+    /// The login of background work; `None` derives it from `connect`.
     pub system: Option<PgConnectOptions>,
-    /// Where to listen for changes, if a pooler stands between; it must keep a connection for as
-    /// long as it is held.
+    /// The address for LISTEN, needed behind a transaction pooler: each client must keep its own
+    /// server connection there.
     pub listen: Option<PgConnectOptions>,
-    /// A standby for queries that need not be the freshest.
+    /// A standby for queries that accept stale data.
     pub replica: Option<PgConnectOptions>,
-    /// Databases of organizations' own, by name.
+    /// The dedicated databases, by name.
     pub dedicated: Vec<(String, PgConnectOptions)>,
-    /// The size of the pool; of each pool, where there are several databases.
+    /// The maximum size of each request pool.
     pub max_connections: usize,
-    /// How long to wait for a free connection, and for a new one.
+    /// How long to wait for a free connection, and for opening one.
     pub acquire_timeout: Duration,
-    /// Prepared statements that a connection keeps; with none it prepares none by name.
+    /// The number of prepared statements that a connection keeps; 0 disables named statements.
     pub statement_cache: usize,
 }
 
-/// How long work without a person waits for an answer: longer than PostgreSQL lets a statement run
-/// (`statement_timeout` of the role).
-pub(super) const PATIENCE: Duration = Duration::from_secs(12);
+/// How long background work waits for an answer: longer than the role's `statement_timeout`.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// A connection on loan; dropping it gives it back.
+/// A checked-out connection; its drop returns it.
 pub(super) type PoolObject = Object<Manager>;
 
-/// Makes connections.
+/// Opens the pool's connections.
 pub(super) struct Manager {
     options: PgConnectOptions,
     statement_cache: usize,
-    patience: Duration,
+    answer_timeout: Duration,
 }
 
 impl managed::Manager for Manager {
@@ -62,11 +61,11 @@ impl managed::Manager for Manager {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Connection, sqlx::Error> {
-        // Certificates are read each time: they may have been renewed.
+        // Read each time, because certificate files may have been renewed.
         let connector = Connector::new(&self.options)
             .map_err(|error| sqlx::Error::Configuration(error.cause().into()))?;
-        // Large, and rare.
-        Box::pin(Connection::open(&connector, self.statement_cache, self.patience)).await
+        // Boxed: large, and rarely needed.
+        Box::pin(Connection::open(&connector, self.statement_cache, self.answer_timeout)).await
     }
 
     async fn recycle(&self, link: &mut Connection, _: &Metrics) -> RecycleResult<sqlx::Error> {
@@ -74,19 +73,19 @@ impl managed::Manager for Manager {
     }
 }
 
-/// How long a transaction that only read may stay open after its end, where nobody else needs the
-/// connection: in its place the next one begins with a message less.
-const SWEEP: Duration = Duration::from_millis(5);
+/// How long a finished read transaction may stay open on an idle connection. Usually the next
+/// transaction ends it sooner, and saves a message.
+const REAP_AFTER: Duration = Duration::from_millis(5);
 
-/// So many requests wait for each connection; more than that would only wait in vain, and for long.
+/// The maximum number of waiting requests per connection. More would only time out.
 const WAITING: usize = 32;
 
 /// The pool of one database; cheap to clone.
 #[derive(Clone)]
 pub(super) struct ConnectionPool {
     pool: Pool<Manager>,
-    /// A sweep is on its way.
-    sweeping: Arc<AtomicBool>,
+    /// Whether a reaper task is scheduled.
+    reaper_scheduled: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for ConnectionPool {
@@ -96,96 +95,98 @@ impl std::fmt::Debug for ConnectionPool {
 }
 
 impl ConnectionPool {
-    /// Whoever works on these looks after time: answers may take as long as they like.
+    /// A pool without a limit for answers; its users have deadlines.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         Self::with(options, Duration::MAX)
     }
 
-    /// For work that nobody would miss if it waited for ever: a connection that is silent for so
-    /// long is taken for dead.
-    pub(super) fn with(options: &DatabaseOptions, patience: Duration) -> Result<Self> {
+    /// A pool for work without deadlines. A connection without an answer for this long counts as
+    /// dead.
+    pub(super) fn with(options: &DatabaseOptions, answer_timeout: Duration) -> Result<Self> {
         let timeout = Some(options.acquire_timeout);
-        // What is wrong with certificates is told at once.
+        // Reports problems with certificates at startup.
         Connector::new(&options.connect)?;
         let (connect, statement_cache) = (options.connect.clone(), options.statement_cache);
-        let lender = Manager { options: connect, statement_cache, patience };
+        let lender = Manager { options: connect, statement_cache, answer_timeout };
         let pool = Pool::builder(lender)
             .max_size(options.max_connections)
-            // The connection that was used last has its plans and its caches warm.
+            // The most recently used connection has the warmest plan and catalogue caches.
             .queue_mode(QueueMode::Lifo)
             .timeouts(Timeouts { wait: timeout, create: timeout, recycle: None })
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(Error::internal)?;
-        Ok(Self { pool, sweeping: Arc::default() })
+        Ok(Self { pool, reaper_scheduled: Arc::default() })
     }
 
-    /// A free connection, or a place among those who wait for one.
+    /// Waits for a free connection. Fails if too many requests wait already.
     pub(super) async fn lease(&self) -> Result<PoolObject> {
         let status = self.pool.status();
         if status.waiting >= status.max_size.saturating_mul(WAITING) {
-            return Err(Error::unavailable("too many requests wait for a connection"));
+            return Err(Error::unavailable(
+                "too many requests are waiting for a database connection",
+            ));
         }
-        // Whatever is wrong with a connection that there is not: nothing was done on it.
+        // In every case nothing was executed.
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Error::Unavailable(Arc::new(error)),
             error => Error::Unavailable(Arc::new(error)),
         })
     }
 
-    /// The most there may be.
+    /// The maximum number of connections.
     pub(super) fn most(&self) -> usize {
         self.pool.status().max_size
     }
 
-    /// Whoever wants one now has to wait.
+    /// Whether a request for a connection would have to wait.
     pub(super) fn are_all_busy(&self) -> bool {
         let status = self.pool.status();
         status.available == 0 && status.size >= status.max_size
     }
 
-    /// How many there are, for operators.
+    /// The numbers of connections, for metrics.
     pub(super) fn state(&self, name: &str) -> PoolState {
         let status = self.pool.status();
         let busy = status.size.saturating_sub(status.available);
         PoolState { name: name.to_owned(), busy, idle: status.available, waiting: status.waiting }
     }
 
-    /// Closes the connections that nobody has used for so long.
+    /// Closes connections that were idle for this long.
     pub(super) fn close_idle(&self, idle: Duration) {
         self.pool.retain(|_, metrics| metrics.last_used() < idle);
     }
 
-    /// Closes every idle connection: one turned out dead, so the others are suspect.
+    /// Closes all idle connections, because a dead one makes the others suspect.
     pub(super) fn discard_idle(&self) {
         self.pool.retain(|_, _| false);
     }
 
-    /// Takes back a connection whose transaction only read and has ended, without ending it yet.
-    pub(super) fn forsake(&self, lease: PoolObject, runtime: &Handle) {
-        lease.forsake();
+    /// Returns a connection whose read transaction is finished, and defers the rollback.
+    pub(super) fn return_deferred(&self, lease: PoolObject, runtime: &Handle) {
+        lease.defer_rollback();
         drop(lease);
-        if self.sweeping.swap(true, Ordering::AcqRel) {
+        if self.reaper_scheduled.swap(true, Ordering::AcqRel) {
             return;
         }
         let connections = self.clone();
         runtime.spawn(async move {
-            tokio::time::sleep(SWEEP).await;
-            // Before looking: whoever comes back now needs another sweep.
-            connections.sweeping.store(false, Ordering::Release);
+            tokio::time::sleep(REAP_AFTER).await;
+            // Cleared first: a connection that is returned from now on needs another run.
+            connections.reaper_scheduled.store(false, Ordering::Release);
             connections.pool.retain(|link, _| {
-                link.sweep();
+                link.send_deferred_rollback();
                 true
             });
         });
     }
 }
 
-/// Beginning a transaction takes milliseconds.
+/// The time after which a missing answer to BEGIN is suspicious; normally it takes milliseconds.
 const SUSPICIOUS: Duration = Duration::from_millis(500);
 
-/// The wait for the answer to the beginning of a transaction. Whoever gives that up has probably
-/// met a connection whose other end is gone without a word, and the idle ones lead there as well.
+/// The stall guard for the first answer of a transaction. Cancelling a long wait suggests that the
+/// server is unreachable, so the idle connections are closed as well.
 pub(super) struct StallGuard<'connections> {
     connections: &'connections ConnectionPool,
     since: Instant,

@@ -1,4 +1,5 @@
-//! A connection on loan to a transaction, and what is known of that transaction when it comes back.
+//! A pooled connection and the state of its transaction. The connection returns to the pool clean,
+//! or with a deferred rollback, or not at all.
 
 use std::{
     any::Any,
@@ -21,31 +22,31 @@ use super::{
 };
 use crate::error::Result;
 
-/// An abandoned transaction is rolled back within this time, or its connection is closed.
+/// The maximum time for rolling back an abandoned transaction; then the connection is closed.
 const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
 
-/// A rollback that is not answered within this time waits behind a long statement, which is
-/// cancelled. Most are answered within a millisecond, and their connections are kept.
+/// How long a rollback may wait behind a running statement before that is cancelled. Most take less
+/// than a millisecond, and their connections are kept.
 const CANCEL_AFTER: Duration = Duration::from_millis(50);
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
-/// What is known of a connection's transaction.
+/// The state of a connection's transaction.
 const OPEN: u8 = 0;
 pub(super) const CLEAN: u8 = 1;
 pub(super) const LOST: u8 = 2;
-pub(super) const FORSAKEN: u8 = 3;
+pub(super) const ROLLBACK_DEFERRED: u8 = 3;
 
-/// A connection that leaves nothing to whoever has it next: dropped in whatever state, it is rolled
-/// back first, behind everybody's back, or closed; or its next user begins with the rollback.
+/// A connection in use by one transaction. Its drop either returns it to the pool clean or with a
+/// deferred rollback, or rolls back in the background, or closes it.
 pub(super) struct PooledConnection {
     lease: Option<PoolObject>,
     connections: ConnectionPool,
     state: AtomicU8,
-    /// What must not end before the connection is free.
+    /// Dropped when the connection is free again.
     held: OnceLock<Held>,
 }
 
-/// Ends when it is dropped.
+/// A value whose drop marks the end of a connection's use.
 pub(super) type Held = Arc<dyn Any + Send + Sync>;
 
 impl PooledConnection {
@@ -58,14 +59,14 @@ impl PooledConnection {
         self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Where it comes from.
+    /// The pool of this connection.
     pub(super) fn connections(&self) -> &ConnectionPool {
         &self.connections
     }
 
-    /// Keeps something for as long as the connection is not free.
+    /// Keeps `held` alive until the connection is free.
     pub(super) fn hold(&self, held: Held) {
-        // Set once: a request has one turn.
+        // Set once, because a request has one permit.
         let _ = self.held.set(held);
     }
 
@@ -73,8 +74,7 @@ impl PooledConnection {
         self.state.store(state, Ordering::Relaxed);
     }
 
-    /// A statement that was abandoned may still be running; the rollback waits for it, but not for
-    /// long.
+    /// Rolls back. An abandoned statement may still run, so this waits for it, but only briefly.
     pub(super) async fn roll_back(&self) {
         let Ok(link) = self.link() else { return };
         self.set(rolled_back(link).await);
@@ -86,19 +86,21 @@ impl Drop for PooledConnection {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        let is_whole = lease.is_whole();
+        let is_reusable = lease.is_reusable();
         match (self.state.load(Ordering::Relaxed), Handle::try_current()) {
-            (CLEAN, _) if is_whole => drop(lease),
-            (FORSAKEN, Ok(runtime)) if is_whole => self.connections.forsake(lease, &runtime),
-            // Not through `PooledConnection`, whose drop would begin anew when the runtime ends.
+            (CLEAN, _) if is_reusable => drop(lease),
+            (ROLLBACK_DEFERRED, Ok(runtime)) if is_reusable => {
+                self.connections.return_deferred(lease, &runtime);
+            }
+            // Not through `PooledConnection`: if the runtime ends, its drop would spawn this task again.
             (OPEN, Ok(runtime)) => {
                 let held = self.held.take();
                 drop(runtime.spawn(async move {
-                    // Also when this ends in between.
-                    lease.forsake();
+                    // If this task is dropped, the next user of the connection rolls back.
+                    lease.defer_rollback();
                     match rolled_back(&lease).await {
-                        CLEAN if lease.is_whole() => {
-                            lease.take_forsaken();
+                        CLEAN if lease.is_reusable() => {
+                            lease.take_deferred_rollback();
                             drop(lease);
                         }
                         _ => drop(PoolObject::take(lease)),
@@ -111,9 +113,9 @@ impl Drop for PooledConnection {
     }
 }
 
-/// Rolls back behind the statements that still run. What takes long is cancelled: the statements
-/// that wait behind it then fail at once, because their transaction has failed. A connection on
-/// which something was cancelled is closed.
+/// Rolls back behind the statements that still run, and cancels those that take long. After a
+/// cancellation the queued ones fail at once, because their transaction has failed, and the result
+/// is `LOST`, so that the connection is closed.
 async fn rolled_back(link: &Connection) -> u8 {
     let mut rolled_back = pin!(link.execute("ROLLBACK"));
     match timeout(CANCEL_AFTER, rolled_back.as_mut()).await {
@@ -124,11 +126,11 @@ async fn rolled_back(link: &Connection) -> u8 {
     let cancelling = async {
         loop {
             link.cancel().await;
-            // It had no effect if it came between two statements.
+            // A request between two statements has no effect, so it is repeated.
             sleep(CANCEL_AGAIN).await;
         }
     };
-    // Waited for, so that the next request has its turn only when PostgreSQL has ended this one.
+    // The request's permit must not be free before PostgreSQL has ended its transaction.
     let _ = timeout(ROLLBACK_WAIT, async {
         tokio::select! {
             _ = rolled_back => {}

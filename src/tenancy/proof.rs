@@ -1,6 +1,6 @@
-//! The proof that a server, and not SQL inside a request, opens a session for a caller: an HMAC
-//! over the caller and the time. Servers register their key with the database, where only the
-//! functions of the owner can read it (`auth.is_proven`).
+//! The proof that a server opens a session, not SQL inside a request: an HMAC over caller and time.
+//! Servers register their key with the database, where only `auth.is_proven` and other functions of
+//! the owner can read it.
 
 use std::{
     fmt::{self, Write},
@@ -10,16 +10,16 @@ use std::{
 use aws_lc_rs::hmac;
 use sea_orm::{Value, Values};
 
-use super::{Access, SecretKeys, dedicated::ask, pool::ConnectionPool};
+use super::{Access, SecretKeys, dedicated::query_once, pool::ConnectionPool};
 use crate::error::Result;
 
-/// Keeps this key apart from others that are derived from the same secret.
+/// Separates this key from other keys derived from the same secret.
 const LABEL: &[u8] = b"tenantry: proof of the caller";
 
-/// The block of SHA-256, in bytes.
+/// The block size of SHA-256, in bytes.
 const BLOCK: usize = 64;
 
-/// The key of this server's proofs, the same on every server with its secret.
+/// The key of proofs, the same on all servers with the same secret.
 #[derive(Clone, Hash)]
 pub(super) struct ProofKey([u8; 32]);
 
@@ -37,7 +37,7 @@ impl ProofKey {
         Self(key)
     }
 
-    /// The time and the proof of this time, as a function of the database takes them.
+    /// The current time and its proof, as parameters of a database function.
     pub(super) fn prove(&self, purpose: &str, texts: &[Option<&str>]) -> [Value; 2] {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_secs()).unwrap_or_default();
@@ -46,7 +46,7 @@ impl ProofKey {
         [now.into(), hmac::sign(&key, message.as_bytes()).as_ref().to_vec().into()]
     }
 
-    /// Makes the key known to a database.
+    /// Registers the key with a database.
     pub(super) async fn register(&self, system: &ConnectionPool) -> Result<()> {
         let padded = |pad: u8| {
             let mut block = vec![pad; BLOCK];
@@ -55,13 +55,13 @@ impl ProofKey {
         };
         let values = Values(vec![padded(0x36).into(), padded(0x5c).into()]);
         let register = "SELECT auth.register_proof_key($1, $2)";
-        ask(system, Access::Write, register, Some(values)).await?;
+        query_once(system, Access::Write, register, Some(values)).await?;
         Ok(())
     }
 }
 
-/// Each text after its length, so that no two callers share a message. A missing text has no
-/// length.
+/// Prefixes each text with its length, so that different callers have different messages. A missing
+/// text has no length.
 fn message(purpose: &str, texts: &[Option<&str>]) -> String {
     let mut message = purpose.to_owned();
     for text in texts {

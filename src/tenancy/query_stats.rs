@@ -1,5 +1,5 @@
-//! What a transaction has asked PostgreSQL: counted, held against its budget, timed, and logged
-//! where it was slow.
+//! The statements of a transaction: counts them, checks the budget, measures times, and logs slow
+//! ones.
 
 use std::{
     sync::{
@@ -12,27 +12,27 @@ use std::{
 use super::budget::{Budget, Cost};
 use crate::error::Exceeded;
 
-/// A statement that takes as long as this is slow.
+/// The time from which a statement is slow.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The statements of a transaction.
+/// The statistics of a transaction.
 pub(super) struct QueryStats {
     count: AtomicU32,
-    /// Bytes of their rows, and of long texts made of those.
+    /// Bytes of rows, and of long texts in the response.
     bytes: AtomicU64,
-    /// Microseconds that their answers took together.
+    /// The sum of the answers' times, in microseconds.
     time: AtomicU64,
-    /// Those that somebody waits for.
+    /// The number of statements whose answers are awaited.
     waiting: AtomicU32,
-    /// Somebody has given up waiting for one, which may still be running.
+    /// Whether a wait was cancelled. That statement may still be running.
     abandoned: AtomicBool,
-    /// Without one, as in background work, nothing is refused.
+    /// Background work has no budget and is never refused.
     budget: OnceLock<Budget>,
     slow: Mutex<Slow>,
 }
 
-/// The slow statements of a transaction: one waits behind another, so that many may be slow for one
-/// reason.
+/// The slow statements of a transaction. They are logged together, because one slow statement
+/// delays those behind it.
 #[derive(Default)]
 struct Slow {
     count: u32,
@@ -41,7 +41,7 @@ struct Slow {
 }
 
 impl QueryStats {
-    /// One so far.
+    /// Starts with one statement, the opening.
     pub(super) fn after(opening: Duration) -> Self {
         Self {
             count: AtomicU32::new(1),
@@ -54,9 +54,9 @@ impl QueryStats {
         }
     }
 
-    /// From now on a statement or a row that passes the budget is an error.
+    /// Sets the budget; a statement or row that exceeds it fails.
     pub(super) fn limit(&self, budget: Budget) {
-        // Set once: a transaction belongs to one operation.
+        // Set once, because a transaction belongs to one operation.
         let _ = self.budget.set(budget);
     }
 
@@ -65,7 +65,7 @@ impl QueryStats {
         self.time.fetch_add(microseconds(time), Ordering::Relaxed);
     }
 
-    /// Counts bytes of a row, or of a text in the answer.
+    /// Counts bytes of a row, or of a text in the response.
     pub(super) fn spend(&self, bytes: usize) -> Result<(), Exceeded> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let spent = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
@@ -92,7 +92,7 @@ impl QueryStats {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Counts a statement that is about to be sent.
+    /// Counts a statement before it is sent.
     pub(super) fn begin<'one>(&'one self, sql: &'one str) -> Result<Running<'one>, Exceeded> {
         if let Some(budget) = self.budget.get() {
             budget.check_statements(self.count().saturating_add(1))?;
@@ -113,7 +113,7 @@ impl Drop for QueryStats {
     }
 }
 
-/// A statement, for as long as somebody waits for it.
+/// A statement whose answer is awaited.
 pub(super) struct Running<'one> {
     statements: &'one QueryStats,
     sql: &'one str,

@@ -1,5 +1,5 @@
-//! A session in a database of organizations' own: what it leaves in the control database, and what
-//! it owes that.
+//! A session in a dedicated database: the transaction that it left open in the control database,
+//! and the directory sync that follows its commit.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,23 +11,23 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How long whoever has changed something waits for the directory to know it, so that what they do
-/// next finds its way: an invitation is accepted in the control database.
+/// How long a commit waits for directory sync. The client's next request often depends on it: for
+/// example, an accepted invitation is looked up in the control database.
 const DIRECTORY_WAIT: Duration = Duration::from_secs(2);
 
-/// Where a session is, if not in the control database.
+/// The dedicated database in which a session is; `None` for the control database.
 #[derive(Debug, Default)]
 pub(super) struct Remote(Mutex<Option<RemoteTransaction>>);
 
 #[derive(Clone, Debug)]
 struct RemoteTransaction {
     database: Arc<DedicatedDatabase>,
-    /// The transaction from which it came, in the control database.
+    /// The transaction that the session left open in the control database.
     begun: Option<Arc<Transaction>>,
 }
 
 impl Remote {
-    /// Opened there, or nowhere but in the control database.
+    /// A session that was opened in a dedicated database, or in the control database.
     pub(super) fn new(database: Option<Arc<DedicatedDatabase>>) -> Self {
         Self(Mutex::new(database.map(|database| RemoteTransaction { database, begun: None })))
     }
@@ -36,12 +36,12 @@ impl Remote {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is there now.
+    /// Records the database in which the session was opened again.
     pub(super) fn set(&self, database: Option<Arc<DedicatedDatabase>>) {
         *self.lock() = database.map(|database| RemoteTransaction { database, begun: None });
     }
 
-    /// It goes there, and leaves its transaction open behind it.
+    /// Continues the session in a dedicated database, and keeps its present transaction open.
     pub(super) fn go(&self, transaction: &Transaction, remote_entry: RemoteEntry) {
         let begun = transaction.set_aside();
         transaction.replace(&remote_entry.transaction);
@@ -55,13 +55,14 @@ impl Remote {
         self.lock().is_some()
     }
 
-    /// The transaction from which it came, if it has come from one.
+    /// The transaction in the control database, if the session was opened there and moved on.
     pub(super) fn begun(&self) -> Option<Arc<Transaction>> {
         self.lock().as_ref()?.begun.clone()
     }
 
-    /// Commits there, then what was left behind, and sees to it that the directory follows. What
-    /// was left behind must be such that it may be lost when everything ends in between.
+    /// Commits in the dedicated database, then in the control database, and waits for directory
+    /// sync. The second commit is lost if the server stops in between, so it must hold nothing
+    /// essential.
     pub(super) async fn commit(
         &self,
         databases: &Databases,
@@ -72,16 +73,16 @@ impl Remote {
         let Some(RemoteTransaction { database, begun }) = stay else {
             return Ok(());
         };
-        // Large, and rare.
+        // Boxed: large, and rarely needed.
         let left = Box::pin(async {
             let left = match begun {
                 Some(begun) => begun.commit().await,
                 None => Ok(()),
             };
-            let following = databases.sync_directory(&database);
-            if !matches!(tokio::time::timeout(DIRECTORY_WAIT, following).await, Ok(Ok(()))) {
-                // It will be tried again, and told then.
-                database.news.notify_one();
+            let syncing = databases.sync_directory(&database);
+            if !matches!(tokio::time::timeout(DIRECTORY_WAIT, syncing).await, Ok(Ok(()))) {
+                // The background task syncs the directory in that case.
+                database.directory_changed.notify_one();
             }
             left
         });

@@ -1,9 +1,7 @@
-//! The replica: a standby of the primary, for queries whose clients do not need the freshest
-//! answer.
+//! The replica: a standby for queries whose clients accept stale data.
 //!
-//! It answers only what it is known to answer as the primary would have a moment ago; whatever else
-//! it says, or does not say, sends the request to the primary. The same opening holds there, with
-//! the same role and the same row-level security.
+//! It serves a query only if it has replayed the required LSN and the opening succeeds there. In
+//! all other cases the primary serves it. Roles and row-level security are the same.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -26,44 +24,43 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Asked before the transaction begins: what is replayed after its snapshot was taken is not in it.
-/// A server that was promoted since is a database of its own.
+/// Runs before the transaction begins, because changes replayed after its snapshot are not in it.
+/// `is_standby` detects a server that was promoted and no longer follows the primary.
 const REACHED: &str = "SELECT pg_is_in_recovery() AS is_standby,
     coalesce(pg_last_wal_replay_lsn() - '0/0' >= $1, false) AS has_reached";
 
-/// Whether it is a standby, and of whom.
+/// Whether the server is a standby, and the identity of its cluster.
 const IDENTITY: &str =
     "SELECT pg_is_in_recovery() AS is_standby, system_identifier FROM pg_control_system()";
 
-/// How long a request waits for the replica to begin before it goes to the primary.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request waits for the replica before it uses the primary.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a replica that failed is left alone; then one request tries it.
+/// How long a failed replica is skipped before one request tries it again.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How often the primary is asked where it is: often enough for a staleness of a second.
+/// The interval of LSN queries to the primary, short enough for a staleness of one second.
 const INTERVAL: Duration = Duration::from_millis(400);
 
-/// A standby, and what is known of it.
+/// A standby and its state.
 #[derive(Debug)]
 pub(super) struct Replica {
     connections: ConnectionPool,
     lsn_history: LsnHistory,
     created: Instant,
-    /// Milliseconds since then at which a replica that failed may be tried again; 0 for one that
-    /// works.
-    tried_again: AtomicU64,
+    /// When a failed replica may be tried again, in milliseconds since `created`; 0 if it works.
+    retry_at: AtomicU64,
 }
 
 impl Replica {
-    /// No connection is made yet.
+    /// Creates the pool; opens no connection.
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
-        let options = DatabaseOptions { acquire_timeout: PATIENCE, ..options.clone() };
+        let options = DatabaseOptions { acquire_timeout: BEGIN_TIMEOUT, ..options.clone() };
         Ok(Self {
             connections: ConnectionPool::new(&options)?,
             lsn_history: LsnHistory::default(),
             created: Instant::now(),
-            tried_again: AtomicU64::new(0),
+            retry_at: AtomicU64::new(0),
         })
     }
 
@@ -71,20 +68,20 @@ impl Replica {
         &self.connections
     }
 
-    /// Keeps itself informed, for ever, of where the primary is.
+    /// Tracks the primary's LSN; never returns.
     pub(super) async fn follow(&self, primary: &ConnectionPool) {
         loop {
             let asked = Instant::now();
             match lsn(primary).await {
                 Ok(lsn) => self.lsn_history.note(asked, lsn),
-                Err(error) => tracing::debug!(%error, "where the primary is is not known"),
+                Err(error) => tracing::debug!(%error, "could not read the primary's LSN"),
             }
             tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    /// Begins a transaction that is fresh enough, in which the opening has succeeded; without one
-    /// it is the primary's turn.
+    /// Begins a fresh enough transaction in which the opening has succeeded. Returns `None` if the
+    /// primary must serve the request.
     pub(super) async fn begin(
         &self,
         freshness: Freshness,
@@ -93,31 +90,34 @@ impl Replica {
         parameters: &Parameters,
     ) -> Option<(Transaction, Row)> {
         let least = self.lsn_history.least(freshness)?;
-        if self.connections.are_all_busy() || !self.may_be_tried() {
+        if self.connections.are_all_busy() || !self.may_try() {
             return None;
         }
-        // Large, and every request would carry it.
+        // Boxed: large, and every request would carry it.
         let begun = Box::pin(self.try_begin(least, placement, opening, parameters));
-        let begun = timeout(PATIENCE, begun).await;
+        let begun = timeout(BEGIN_TIMEOUT, begun).await;
         match begun.map_err(Error::internal).and_then(|begun| begun) {
             Ok(begun) => {
-                self.tried_again.store(0, Ordering::Relaxed);
+                self.retry_at.store(0, Ordering::Relaxed);
                 begun
             }
-            // Replay goes first; the replica is well.
+            // Replay cancelled the query; the replica itself works.
             Err(Error::Contention(_)) => None,
             Err(error) => {
                 self.connections.discard_idle();
-                if self.tried_again.swap(self.after_a_pause(), Ordering::Relaxed) == 0 {
+                if self.retry_at.swap(self.after_a_pause(), Ordering::Relaxed) == 0 {
                     let cause = error.cause();
-                    tracing::warn!(cause, "the replica cannot be used: the primary answers");
+                    tracing::warn!(
+                        cause,
+                        "the replica cannot be used; the primary serves its queries"
+                    );
                 }
                 None
             }
         }
     }
 
-    /// All statements are sent together, so this waits as often as an opening at the primary.
+    /// Sends all statements together, in one round trip like an opening at the primary.
     async fn try_begin(
         &self,
         least: Lsn,
@@ -128,8 +128,9 @@ impl Replica {
         let least = Parameters::of(Some(Values(vec![least.bytes().into()])))?;
         let connection = PooledConnection::new(&self.connections).await?;
         let link = connection.link()?;
-        let is_forsaken = link.take_forsaken();
-        let end = async { if is_forsaken { link.execute("ROLLBACK").await } else { Ok(()) } };
+        let is_rollback_deferred = link.take_deferred_rollback();
+        let end =
+            async { if is_rollback_deferred { link.execute("ROLLBACK").await } else { Ok(()) } };
         let sent = Instant::now();
         let (ended, reached, begun, opened, led) = tokio::join!(biased;
             end,
@@ -143,12 +144,12 @@ impl Replica {
         let transaction = Transaction::new(connection, placement.schema().cloned(), sent.elapsed());
         let (Some(reached), Some(row)) = (reached.rows.first(), opened.rows.into_iter().next())
         else {
-            return Err(Error::internal("the replica answered nothing"));
+            return Err(Error::internal("the replica returned no row"));
         };
         if !reached.try_get("is_standby").map_err(failed)? {
-            return Err(Error::internal("it is not a standby"));
+            return Err(Error::internal("the server at DATABASE_REPLICA_URL is not a standby"));
         }
-        // Somebody or something that the replica does not know may be known by now.
+        // A new user or organization may not have been replayed yet.
         let is_known = row.try_get::<_, &str>("outcome").map_err(failed)? == "OK";
         if is_known && reached.try_get("has_reached").map_err(failed)? {
             return Ok(Some((transaction, row)));
@@ -157,13 +158,13 @@ impl Replica {
         Ok(None)
     }
 
-    /// Once after each pause for one that failed.
-    fn may_be_tried(&self) -> bool {
-        let at = self.tried_again.load(Ordering::Relaxed);
+    /// Whether to try the replica. After a failure one request may do so per pause.
+    fn may_try(&self) -> bool {
+        let at = self.retry_at.load(Ordering::Relaxed);
         let is_over = || at <= self.milliseconds();
         let taken = || {
             let next = self.after_a_pause();
-            self.tried_again.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed)
+            self.retry_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed)
         };
         at == 0 || (is_over() && taken().is_ok())
     }
@@ -176,7 +177,7 @@ impl Replica {
         self.milliseconds().saturating_add(PAUSE.as_secs() * 1_000)
     }
 
-    /// What keeps it from being a replica of this primary, for operators.
+    /// Why it is not a usable replica of this primary; `None` if it is.
     pub(super) async fn problem(&self, primary: &ConnectionPool) -> Option<String> {
         let found = async {
             let (_, ours) = identity(primary).await?;
@@ -204,7 +205,7 @@ async fn identity(connections: &ConnectionPool) -> Result<(bool, i64)> {
     let (transaction, rows) =
         Transaction::begin(connections, Access::Read, None, IDENTITY, &nothing).await?;
     transaction.release();
-    let row = rows.first().ok_or_else(|| Error::internal("the database has no identity"))?;
+    let row = rows.first().ok_or_else(|| Error::internal("the server returned no identity"))?;
     let is_standby = row.try_get("is_standby").map_err(failed)?;
     Ok((is_standby, row.try_get("system_identifier").map_err(failed)?))
 }

@@ -1,4 +1,5 @@
-//! The way to an organization: begins where it was last found, and goes after it when it has moved.
+//! Routing: begins a transaction at an organization's cached placement, and follows the
+//! organization if it has moved.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::{
     Access, Databases, Transaction,
-    dedicated::{DedicatedDatabase, ask},
+    dedicated::{DedicatedDatabase, query_once},
     driver::{Parameters, failed},
     open::get,
     placement::Placement,
@@ -16,31 +17,31 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-const COPY_OF_PERSON: &str = "SELECT auth.copy_of_person($1)::text AS person";
-const BRING_PERSON: &str = "SELECT auth.bring_person($1::text::jsonb)";
+const USER_COPY: &str = "SELECT auth.copy_of_person($1)::text AS person";
+const STORE_USER: &str = "SELECT auth.bring_person($1::text::jsonb)";
 
-/// An organization moves once in a while, and each move may be found in two steps.
+/// The maximum number of tries. Moves are rare, and each takes at most two.
 pub(super) const MOST_MOVES: usize = 5;
 
-/// A transaction that was begun, and what the opening said.
+/// A transaction and the row of its opening.
 pub(super) struct OpenedTransaction {
     pub(super) transaction: Transaction,
     pub(super) row: Row,
-    /// Where the organization lives, if it is known who may be there.
+    /// The organization's placement; the shared tables if the opening was refused.
     pub(super) placement: Placement,
-    /// Where it is, if not in the control database.
+    /// The dedicated database, if the transaction is not in the control database.
     pub(super) database: Option<Arc<DedicatedDatabase>>,
 }
 
-/// What came of looking in one place.
+/// The result of looking in one placement.
 enum Lookup {
     OpenedTransaction(Box<OpenedTransaction>),
-    /// Look there.
+    /// Look at this placement next.
     Placement(Placement),
 }
 
-/// Begins where the organization lives; or in the control database all the same, if what follows
-/// leads away from the organization.
+/// Begins where the organization lives. With `at_control` begins in the control database, because
+/// the request leads to another organization.
 pub(super) async fn begin(
     databases: &Databases,
     access: Access,
@@ -48,11 +49,11 @@ pub(super) async fn begin(
     at_control: bool,
 ) -> Result<OpenedTransaction> {
     let mut placement = databases.placement_cache().guess(session_request.name());
-    let mut brought = false;
+    let mut copied = false;
     for _ in 0..MOST_MOVES {
         if let (Placement::Database(name), false) = (&placement, at_control) {
-            let look = look_in_database(databases, access, session_request, name, &mut brought);
-            // Large, and every request would carry it.
+            let look = look_in_database(databases, access, session_request, name, &mut copied);
+            // Boxed: large, and every request would carry it.
             match Box::pin(look).await? {
                 Lookup::OpenedTransaction(begun) => return Ok(*begun),
                 Lookup::Placement(found) => placement = found,
@@ -61,7 +62,7 @@ pub(super) async fn begin(
         }
         let (requests, system) = (databases.requests(), databases.system());
         let (transaction, row) = session_request
-            .ask(requests, system, access, placement.schema(), &placement.name())
+            .open(requests, system, access, placement.schema(), &placement.name())
             .await?;
         let Some(found) = elsewhere(&row, &placement)? else {
             return Ok(OpenedTransaction { transaction, row, placement, database: None });
@@ -70,26 +71,28 @@ pub(super) async fn begin(
         databases.placement_cache().learn(session_request.name().unwrap_or_default(), &found);
         placement = found;
     }
-    Err(Error::unavailable("the organization is being moved"))
+    Err(Error::unavailable("the organization is being moved to another database"))
 }
 
-/// Begins where the organization was found last time, and waits for nothing. In a database that
-/// cannot be had nothing is begun: it may live elsewhere by now.
+/// Begins at the cached placement without waiting for an answer. Returns `None` if the dedicated
+/// database is unavailable; the organization may have moved.
 pub(super) async fn begin_speculative(
     databases: &Databases,
     session_request: &SessionRequest,
     placement: &Placement,
 ) -> Result<Option<(Transaction, Option<Arc<DedicatedDatabase>>)>> {
     let Placement::Database(name) = placement else {
-        let transaction = session_request.ask_speculative(databases.requests(), placement).await?;
+        let transaction =
+            session_request.open_speculatively(databases.requests(), placement).await?;
         return Ok(Some((transaction, None)));
     };
     let there = async {
         let database = databases.database(name).await?;
-        let transaction = session_request.ask_speculative(database.requests(), placement).await?;
+        let transaction =
+            session_request.open_speculatively(database.requests(), placement).await?;
         Ok::<_, Error>((transaction, Some(database)))
     };
-    // Large, and every request would carry it.
+    // Boxed: large, and every request would carry it.
     let begun = Box::pin(there).await.ok();
     if begun.is_none() {
         databases.session_cache().remove(session_request);
@@ -97,39 +100,38 @@ pub(super) async fn begin_speculative(
     Ok(begun)
 }
 
-/// Where the organization lives, if that is not where it was looked for.
+/// The organization's placement, if it differs from `home`.
 pub(super) fn elsewhere(row: &Row, placement: &Placement) -> Result<Option<Placement>> {
     let outcome: &str = get(row, "outcome")?;
     if outcome != "ELSEWHERE" && (outcome != "OK" || *placement == Placement::Shared) {
         return Ok(None);
     }
-    let stored_placement = stored_placement(row, OrganizationId(get(row, "organization_id")?))?;
-    Ok((stored_placement != *placement).then_some(stored_placement))
+    let placement_of = placement_of(row, OrganizationId(get(row, "organization_id")?))?;
+    Ok((placement_of != *placement).then_some(placement_of))
 }
 
-pub(super) fn stored_placement(row: &Row, organization: OrganizationId) -> Result<Placement> {
+pub(super) fn placement_of(row: &Row, organization: OrganizationId) -> Result<Placement> {
     Placement::parse(get(row, "home")?, get(row, "home_version")?, organization)
 }
 
-/// Looks in a database of organizations' own. What that does not let in, the control database is
-/// asked about: the person may be new there, the organization may have moved, or be in the midst of
-/// it.
+/// Looks in a dedicated database. If it refuses, the control database decides: the user may be new
+/// there, or the organization moved, or in the middle of a move.
 async fn look_in_database(
     databases: &Databases,
     access: Access,
     session_request: &SessionRequest,
     name: &Arc<str>,
-    brought: &mut bool,
+    copied: &mut bool,
 ) -> Result<Lookup> {
     let there = async {
         let database = databases.database(name).await?;
         let (requests, system) = (database.requests(), database.system());
         let placement = Placement::Shared.name();
-        let asked = session_request.ask(requests, system, access, None, &placement).await?;
+        let asked = session_request.open(requests, system, access, None, &placement).await?;
         Ok::<_, Error>((database, asked))
     };
     let there = match there.await {
-        // Where the organization lives its suspension is known as well.
+        // The dedicated database knows the suspension as well, so both answers are final.
         Ok((database, (transaction, row)))
             if ["OK", "ORGANIZATION_SUSPENDED"].contains(&get(&row, "outcome")?) =>
         {
@@ -145,17 +147,17 @@ async fn look_in_database(
             transaction.roll_back().await;
             Ok((database, row))
         }
-        // It may live elsewhere by now.
+        // The organization may have moved.
         Err(error) => Err(error),
     };
-    // No home has this name, so that nothing is opened.
+    // No placement has an empty name, so this opens nothing.
     let (requests, system) = (databases.requests(), databases.system());
-    let (transaction, row) = session_request.ask(requests, system, access, None, "").await?;
+    let (transaction, row) = session_request.open(requests, system, access, None, "").await?;
     if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
         return Ok(refused(transaction, row));
     }
     let organization = OrganizationId(get(&row, "organization_id")?);
-    let placement = stored_placement(&row, organization)?;
+    let placement = placement_of(&row, organization)?;
     if placement != Placement::Database(Arc::clone(name)) {
         transaction.roll_back().await;
         databases.placement_cache().learn(session_request.name().unwrap_or_default(), &placement);
@@ -168,13 +170,13 @@ async fn look_in_database(
         settle(databases, &database, organization, generations).await?;
         return Ok(Lookup::Placement(placement));
     }
-    if *brought {
-        // It knows the person by now, and does not let them in.
+    if *copied {
+        // The database has the user by now, so its refusal is final.
         return Ok(refused(transaction, there));
     }
     transaction.roll_back().await;
     copy_user(databases, &database, get(&row, "user_id")?).await?;
-    *brought = true;
+    *copied = true;
     Ok(Lookup::Placement(placement))
 }
 
@@ -187,7 +189,7 @@ fn refused(transaction: Transaction, row: Row) -> Lookup {
     }))
 }
 
-/// Tells a database who somebody is. They stay as they are until it knows.
+/// Copies a user to a dedicated database. The transaction locks the user until the copy is stored.
 pub(super) async fn copy_user(
     databases: &Databases,
     database: &DedicatedDatabase,
@@ -195,25 +197,24 @@ pub(super) async fn copy_user(
 ) -> Result<()> {
     let parameters = Parameters::of(Some(Values(vec![user.into()])))?;
     let (control, rows) =
-        Transaction::begin(databases.upkeep(), Access::Write, None, COPY_OF_PERSON, &parameters)
-            .await?;
-    if let Some(copy_of_user) = copy_of_user(&rows)? {
-        // Whoever has one of these connections in hand waits for none of the control database.
-        let values = Some(Values(vec![copy_of_user.into()]));
-        ask(database.system(), Access::Write, BRING_PERSON, values).await?;
+        Transaction::begin(databases.upkeep(), Access::Write, None, USER_COPY, &parameters).await?;
+    if let Some(copy) = user_copy(&rows)? {
+        // Holders of an upkeep connection must not wait for another connection to the control
+        // database.
+        let values = Some(Values(vec![copy.into()]));
+        query_once(database.system(), Access::Write, STORE_USER, values).await?;
     }
     control.roll_back().await;
     Ok(())
 }
 
-fn copy_of_user(rows: &[Row]) -> Result<Option<String>> {
-    let copy_of_user = rows.first().map(|row| row.try_get("person")).transpose();
-    Ok(copy_of_user.map_err(failed)?.flatten())
+fn user_copy(rows: &[Row]) -> Result<Option<String>> {
+    let copy = rows.first().map(|row| row.try_get("person")).transpose();
+    Ok(copy.map_err(failed)?.flatten())
 }
 
-/// Ends a move between the control database and another that was interrupted between the two
-/// commits of its switch. Whoever lets an organization go has brought everything to the other side
-/// before, so that this may be done by everybody, and more than once.
+/// Completes a move that was interrupted between its two commits. The organization's rows were
+/// copied before the first commit, so any server may do this, repeatedly.
 pub(super) async fn settle(
     databases: &Databases,
     database: &DedicatedDatabase,
@@ -224,19 +225,19 @@ pub(super) async fn settle(
     let values = |generation: i64| Some(Values(vec![organization.0.into(), generation.into()]));
     match (ours, theirs) {
         (Some(ours), Some(theirs)) if theirs == ours => {
-            tracing::info!(organization = %organization.0, database = %name, "the organization arrives");
-            let take_in = "SELECT app.take_in($1, $2)";
-            database.ask(Access::Write, take_in, values(ours)).await?;
+            tracing::info!(organization = %organization.0, database = %name, "completing a move into a dedicated database");
+            let accept = "SELECT app.take_in($1, $2)";
+            database.query_once(Access::Write, accept, values(ours)).await?;
             Ok(())
         }
         (Some(ours), Some(theirs)) if theirs == ours + 1 => {
-            tracing::info!(organization = %organization.0, database = %name, "the organization comes back");
-            let take_back = "SELECT app.take_back($1, $2)";
-            databases.ask_control(Access::Write, take_back, values(theirs)).await?;
+            tracing::info!(organization = %organization.0, database = %name, "completing a move out of a dedicated database");
+            let reclaim = "SELECT app.take_back($1, $2)";
+            databases.ask_control(Access::Write, reclaim, values(theirs)).await?;
             Ok(())
         }
         _ => Err(Error::unavailable(format!(
-            "the organization {} is to be in the database {name}, and is not",
+            "the organization {} should be in the database {name} and is not there",
             organization.0
         ))),
     }

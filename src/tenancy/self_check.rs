@@ -1,7 +1,6 @@
-//! The self-check: what stands between tenants, looked at in PostgreSQL's catalogue from the app
-//! role itself.
+//! The self-check: reads in PostgreSQL's catalogue, as the app role, whether tenants are separated.
 //!
-//! `serve` refuses to start on a fault; `doctor` prints everything.
+//! `serve` refuses to start on a fault; `doctor` prints all findings.
 
 use std::fmt;
 
@@ -14,7 +13,7 @@ use sea_orm::Values;
 
 use super::{
     Access, Transaction,
-    dedicated::ask,
+    dedicated::query_once,
     driver::{Parameters, failed},
     pool::ConnectionPool,
 };
@@ -22,28 +21,28 @@ use crate::error::Result;
 
 const SQL: &str = include_str!("self_check.sql");
 
-/// Tables that are the same for everybody, and need no row-level security.
+/// Tables with the same rows for all tenants, which need no row-level security.
 const OPEN_TABLES: [&str; 2] = ["billing.plans", "billing.plan_features"];
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Tenants may reach each other: the server does not start.
+    /// Tenants may be able to access each other's data. The server refuses to start.
     Fault,
-    /// Slow, a line of defence less, or out of order for one organization alone.
+    /// Performance, a missing additional safeguard, or a problem of a single organization.
     Warning,
 }
 
-/// Something that is not as it must be.
+/// A deviation from the expected state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it is about, for example `table app.projects`.
+    /// The subject, for example `table app.projects`.
     pub subject: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: String,
-    /// The statement, or the step, that mends it.
+    /// The statement or the command that fixes it.
     pub remedy: String,
 }
 
@@ -58,7 +57,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at everything; an empty list means all is well.
+/// Runs all checks. An empty list means that there are no findings.
 ///
 /// # Errors
 ///
@@ -72,9 +71,9 @@ pub(super) async fn self_check(
     Ok(findings)
 }
 
-/// Whether background work logs in, and in its own role.
+/// Checks that background work can log in, and has its own role.
 async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
-    let asked = ask(system, Access::Read, "SELECT current_user::text AS role", None).await;
+    let asked = query_once(system, Access::Read, "SELECT current_user::text AS role", None).await;
     let role = asked.and_then(|rows| {
         let role = rows.first().map(|row| row.try_get::<_, String>("role")).transpose();
         Ok(role.map_err(failed)?.unwrap_or_default())

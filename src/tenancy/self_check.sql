@@ -1,17 +1,16 @@
--- What stands between tenants, looked at from the app role: one row a finding, none when all is well. What the
--- role of background work may do is looked at as well.
--- Columns: severity ('fault' or 'warning'), subject, problem, remedy.
+-- The self-check, run as the app role: checks what separates tenants, for the app role and the role of background
+-- work. Returns one row per finding: severity ('fault' or 'warning'), subject, problem, remedy.
 WITH
 me AS (
     SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles
     WHERE rolname IN (current_user, 'tenantry_system')
 ),
--- Those of them whom policies bind.
+-- The roles among them to which policies apply.
 bound AS (SELECT * FROM me WHERE rolname = current_user OR NOT rolsuper),
--- The shared schemas, and those of one organization each.
+-- The shared schemas, and the dedicated schemas with their organization.
 ours AS (
     SELECT n.oid, n.nspname, n.nspowner, n.nspacl, o.id AS organization_id,
-           -- As in a tree that has it as a constant.
+           -- The id's bytes as an expression tree with this constant shows them.
            (SELECT format('[ %s ]', string_agg((CASE WHEN b.value > 127 THEN b.value - 256 ELSE b.value END)::text, ' ' ORDER BY b.place))
             FROM (SELECT place, get_byte(uuid_send(o.id), place) FROM generate_series(0, 15) place) b (place, value)) AS bytes
     FROM pg_namespace n CROSS JOIN LATERAL (SELECT CASE WHEN n.nspname <> ALL ($1) THEN substr(n.nspname, 5)::uuid END) o (id)
@@ -24,7 +23,7 @@ relation AS (
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
 base AS (SELECT * FROM relation WHERE relkind IN ('r', 'p')),
--- Tables that hold rows of organizations, and the column that says whose.
+-- Tables with rows of organizations, and the column with the organization's id.
 tenant AS (
     SELECT b.*, a.attname AS owner_column, a.attnum
     FROM base b JOIN pg_attribute a ON a.attrelid = b.oid AND NOT a.attisdropped
@@ -32,14 +31,14 @@ tenant AS (
        OR (a.attname = 'id' AND b.relname = 'organizations')
 ),
 command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')),
--- What a role may use of a table at all, or of some of its columns.
+-- The commands that a role may use on a table or on some of its columns.
 usable AS (
     SELECT b.*, k.privilege, r.rolname FROM base b CROSS JOIN command k CROSS JOIN bound r
     WHERE has_table_privilege(r.oid, b.oid, k.privilege)
        OR (k.privilege <> 'DELETE' AND has_any_column_privilege(r.oid, b.oid, k.privilege))
 ),
--- The only conditions that a policy may have: any other lets more through, or nothing. Without white space and without the name of
--- the schema that the search_path leads to.
+-- The only conditions that policies may have; any other lets too many rows through, or none. Compared without white space
+-- and without the schema name that the search_path makes redundant.
 expected AS (
     SELECT t.oid, t.attnum, format('(%s=(SELECTcurrent_organization()AScurrent_organization))', t.owner_column) AS condition
     FROM tenant t
@@ -48,7 +47,7 @@ expected AS (
              || '((m.organization_id=(SELECTcurrent_organization()AScurrent_organization))AND(m.user_id=users.id)))))'
     FROM base WHERE name = 'auth.users'
 ),
--- The permissive policies that let one of the roles in, each condition by itself.
+-- The conditions of permissive policies for one of the roles.
 permission AS (
     SELECT p.oid, e.is_check, e.tree::text AS tree, coalesce(x.attnum, -1) AS attnum
     FROM pg_policy p JOIN base b ON b.oid = p.polrelid LEFT JOIN expected x ON x.oid = p.polrelid
@@ -56,7 +55,8 @@ permission AS (
     WHERE p.polpermissive AND e.tree IS NOT NULL
       AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) CROSS JOIN bound WHERE r.oid = 0 OR pg_has_role(bound.oid, r.oid, 'USAGE'))
 ),
--- The same tree with the owner's column at the same place is the same condition: of the many schemas only one need be made readable.
+-- Equal trees with the owner column at the same position are equal conditions. So only one of each kind is deparsed, however
+-- many dedicated schemas there are.
 example AS (
     SELECT attnum, is_check, min(oid) AS oid, array_agg(oid) AS alike FROM permission GROUP BY tree, attnum, is_check
 ),
@@ -65,18 +65,19 @@ judged AS MATERIALIZED (
                pg_get_expr(CASE WHEN e.is_check THEN p.polwithcheck ELSE p.polqual END, p.polrelid), '\s|auth\.', '', 'g'), false) AS holds
     FROM example e JOIN pg_policy p ON p.oid = e.oid LEFT JOIN expected x ON x.oid = p.polrelid
 ),
--- Each for the commands it covers, and whether it holds rows to the organization.
+-- The policies per command, and whether they restrict rows to the organization.
 policy AS (
     SELECT p.polrelid, p.polname, p.polroles, k.privilege, j.holds
     FROM judged j CROSS JOIN unnest(j.alike) a (oid) JOIN pg_policy p ON p.oid = a.oid
     JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
 ),
--- The tables of schemas that are held to their organization, judged in the same way: of its id only the bytes differ in a tree.
+-- The tables of dedicated schemas that are restricted to their organization, judged in the same way: their trees differ only in
+-- the bytes of the id.
 held AS MATERIALIZED (
     SELECT e.alike
     FROM (SELECT min(c.oid) AS oid, array_agg(t.oid) AS alike
           FROM tenant t JOIN pg_constraint c ON c.conrelid = t.oid
-          -- As text, so that constraints are looked up by their table and not by this name, which all have.
+          -- The cast makes the planner look constraints up by table, not by this name, which all of them share.
           WHERE t.organization_id IS NOT NULL AND c.conname::text = 'of_one_organization' AND c.contype = 'c' AND c.convalidated
           GROUP BY replace(c.conbin::text, t.bytes, '[ own ]'), t.attnum) e
     JOIN pg_constraint c ON c.oid = e.oid JOIN tenant t ON t.oid = c.conrelid
@@ -87,13 +88,13 @@ routine AS (
            format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name, p.proowner, p.prosecdef, p.proconfig,
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable,
-           -- A trigger's needs no permission, and cannot be called.
+           -- Trigger functions need no permission and cannot be called.
            p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable,
            p.prorettype <> 'trigger'::regtype AND has_function_privilege('tenantry_system', p.oid, 'EXECUTE') AS for_system, n.organization_id
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
 ),
--- The functions through which policies read the session, and the only bodies that they may have: that of a
--- parameter ($7) that the owner alone can set, or that of a setting.
+-- The functions through which policies read the session, and their only permitted bodies: they read a parameter ($7) that only
+-- the owner can set, or a plain setting.
 reader AS (
     SELECT r.*, coalesce(pg_get_function_sqlbody(r.oid), '') AS body, c.guarded, c.plain
     FROM routine r CROSS JOIN LATERAL (
@@ -102,7 +103,7 @@ reader AS (
         FROM (VALUES ('current_organization', 2, 'app.current_org_id'), ('current_user_id', 3, 'app.current_user_id')) x (name, place, setting)
         WHERE x.name = r.proname) c
 ),
--- What of other schemas the app role can use: nothing of it should lead to tenants.
+-- Other schemas that the app role can use. None of their objects should lead to tenants.
 elsewhere AS (
     SELECT n.oid, n.nspname FROM pg_namespace n
     WHERE NOT EXISTS (SELECT FROM ours o WHERE o.oid = n.oid) AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
@@ -113,10 +114,10 @@ finding (severity, subject, problem, remedy) AS (
            CASE WHEN me.rolname IN ('tenantry_app', 'tenantry_system') THEN format('ALTER ROLE %I %s', me.rolname, power.remedy)
                 ELSE 'log in as tenantry_app' END
     FROM me CROSS JOIN LATERAL (VALUES
-        (rolsuper, 'is a superuser, whom row-level security does not bind', 'NOSUPERUSER'),
+        (rolsuper, 'is a superuser, so row-level security does not apply to it', 'NOSUPERUSER'),
         (rolbypassrls, 'has BYPASSRLS', 'NOBYPASSRLS'),
-        (rolcreaterole, 'has CREATEROLE, with which it can make itself a member of the owner', 'NOCREATEROLE'),
-        (rolreplication, 'has REPLICATION, with which it can read everything', 'NOREPLICATION')
+        (rolcreaterole, 'has CREATEROLE, so it can make itself a member of the owner', 'NOCREATEROLE'),
+        (rolreplication, 'has REPLICATION, so it can read all data', 'NOREPLICATION')
     ) power (has, problem, remedy)
     WHERE power.has
     UNION ALL
@@ -147,23 +148,23 @@ finding (severity, subject, problem, remedy) AS (
         SELECT polrelid, privilege FROM policy
         WHERE EXISTS (SELECT FROM unnest(polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE')))
     UNION ALL
-    SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not hold rows to the organization', p.polname),
+    SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not restrict rows to the organization', p.polname),
            format('DROP POLICY %I ON %s', p.polname, b.name)
     FROM base b JOIN policy p ON p.polrelid = b.oid WHERE NOT p.holds
     UNION ALL
-    SELECT 'fault', 'table ' || t.name, 'is not held to the organization whose schema it is in',
+    SELECT 'fault', 'table ' || t.name, 'is not restricted to the organization of its schema',
            format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS of_one_organization, ADD CONSTRAINT of_one_organization CHECK (%I = %L)',
                   t.name, t.owner_column, t.organization_id)
     FROM tenant t
     WHERE t.organization_id IS NOT NULL AND t.oid NOT IN (SELECT unnest(alike) FROM held)
     UNION ALL
-    SELECT 'fault', 'table ' || u.name, 'is no tenant''s, and lets the role ' || u.privilege,
+    SELECT 'fault', 'table ' || u.name, 'has no organization_id, but allows the role ' || u.privilege,
            format('REVOKE %s ON %s FROM %I', u.privilege, u.name, u.rolname)
     FROM usable u
     WHERE u.oid NOT IN (SELECT oid FROM tenant)
       AND NOT (u.privilege = 'SELECT' AND (u.name = ANY ($2) OR u.name = 'auth.users'))
     UNION ALL
-    SELECT 'fault', 'table migration.seaql_migrations', 'lets the role ' || k.privilege,
+    SELECT 'fault', 'table migration.seaql_migrations', 'allows the role ' || k.privilege,
            format('REVOKE %s ON migration.seaql_migrations FROM %I', k.privilege, current_user)
     FROM command k JOIN pg_class c ON c.oid = to_regclass('migration.seaql_migrations')
     WHERE k.privilege <> 'SELECT' AND has_table_privilege(c.oid, k.privilege)
@@ -173,12 +174,12 @@ finding (severity, subject, problem, remedy) AS (
     FROM base b CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) x (privilege) CROSS JOIN bound r
     WHERE has_table_privilege(r.oid, b.oid, x.privilege)
     UNION ALL
-    SELECT 'fault', 'table ' || b.name, 'lets the role ' || x.privilege || ' audit rows',
+    SELECT 'fault', 'table ' || b.name, 'allows the role ' || x.privilege || ' on audit rows',
            format('REVOKE %s ON %s FROM %I', x.privilege, b.name, r.rolname)
     FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege) CROSS JOIN bound r
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_table_privilege(r.oid, b.oid, x.privilege)
     UNION ALL
-    SELECT 'fault', 'table ' || b.name, format('lets %I write the %s of audit rows', r.rolname, a.attname),
+    SELECT 'fault', 'table ' || b.name, format('allows %I to write %s of audit rows', r.rolname, a.attname),
            format('REVOKE INSERT ON %s FROM %I; run tenantry migrate', b.name, r.rolname)
     FROM base b CROSS JOIN bound r JOIN pg_attribute a ON a.attrelid = b.oid AND a.attname IN ('id', 'actor_id', 'actor_name', 'created_at')
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_column_privilege(r.oid, b.oid, a.attnum, 'INSERT')
@@ -188,7 +189,7 @@ finding (severity, subject, problem, remedy) AS (
     FROM pg_parameter_acl g CROSS JOIN bound r
     WHERE NOT r.rolsuper AND has_parameter_privilege(r.oid, g.parname, 'SET')
     UNION ALL
-    SELECT 'fault', 'function ' || name, 'does not read the session of the transaction alone', 'run tenantry migrate'
+    SELECT 'fault', 'function ' || name, 'has an unexpected definition: it must read only the session of the transaction', 'run tenantry migrate'
     FROM reader
     WHERE body NOT IN (guarded, plain) OR prosecdef OR proconfig IS NOT NULL OR provolatile <> 's'
        OR proowner <> (SELECT oid FROM pg_roles WHERE rolname = 'tenantry_owner')
@@ -201,7 +202,7 @@ finding (severity, subject, problem, remedy) AS (
            format('GRANT SET ON PARAMETER %s TO tenantry_owner, as a superuser, and run tenantry migrate', $7)
     FROM reader WHERE body = plain
     UNION ALL
-    SELECT 'fault', 'function ' || name, 'is for background work, and the role may execute it',
+    SELECT 'fault', 'function ' || name, 'is for background work, but the role may execute it',
            format('REVOKE EXECUTE ON FUNCTION %s FROM %I', name, current_user)
     FROM routine WHERE prosecdef AND for_system AND executable
     UNION ALL
@@ -209,7 +210,7 @@ finding (severity, subject, problem, remedy) AS (
            format('REVOKE ALL ON %s FROM PUBLIC', r.name)
     FROM relation r CROSS JOIN aclexplode(r.relacl) a WHERE a.grantee = 0
     UNION ALL
-    SELECT 'fault', 'schema ' || nspname, 'lets the role create objects in it',
+    SELECT 'fault', 'schema ' || nspname, 'allows the role to create objects in it',
            format('REVOKE CREATE ON SCHEMA %I FROM %I', nspname, current_user)
     FROM ours WHERE has_schema_privilege(oid, 'CREATE') OR has_schema_privilege('tenantry_system', oid, 'CREATE')
     UNION ALL
@@ -218,7 +219,7 @@ finding (severity, subject, problem, remedy) AS (
     FROM routine
     WHERE prosecdef AND NOT EXISTS (SELECT FROM unnest(proconfig) s (setting) WHERE setting ~ '^search_path=(.*, ?)?pg_temp$')
     UNION ALL
-    SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER in the schema of an organization, where only its tables belong',
+    SELECT 'fault', 'function ' || name, 'is SECURITY DEFINER in a dedicated schema, where only tables belong',
            format('DROP FUNCTION %s', name)
     FROM routine WHERE prosecdef AND organization_id IS NOT NULL
     UNION ALL
@@ -236,7 +237,7 @@ finding (severity, subject, problem, remedy) AS (
     WHERE relkind = 'v' AND NOT EXISTS (
         SELECT FROM pg_options_to_table(reloptions) o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
     UNION ALL
-    SELECT 'fault', format('view %I.%I', e.nspname, v.relname), 'shows tables of tenants with its owner''s rights',
+    SELECT 'fault', format('view %I.%I', e.nspname, v.relname), 'reads tenant tables with its owner''s rights',
            format('ALTER VIEW %I.%I SET (security_invoker = true)', e.nspname, v.relname)
     FROM elsewhere e JOIN pg_class v ON v.relnamespace = e.oid AND v.relkind IN ('v', 'm')
     WHERE has_table_privilege(v.oid, 'SELECT')
@@ -289,14 +290,14 @@ finding (severity, subject, problem, remedy) AS (
                       WHERE i.indrelid = b.oid AND i.indpred IS NULL
                         AND (i.indkey::int2[])[0:cardinality(f.conkey) - 1] @> f.conkey)
     UNION ALL
-    SELECT 'warning', format('database %I', current_database()), 'lets the role create temporary tables',
+    SELECT 'warning', format('database %I', current_database()), 'allows the role to create temporary tables',
            format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
     WHERE has_database_privilege(current_database(), 'TEMPORARY')
     UNION ALL
-    SELECT 'warning', CASE problem WHEN 'BEHIND' THEN schema_name || ' schemas of organizations' ELSE 'schema ' || schema_name END,
-           CASE problem WHEN 'MISSING' THEN 'does not exist, and an organization lives in it'
-                        WHEN 'BEHIND' THEN 'lack migration steps, without which nobody is served from them'
-                        ELSE 'is nobody''s home, and no copy to be kept' END,
+    SELECT 'warning', CASE problem WHEN 'BEHIND' THEN schema_name || ' dedicated schemas' ELSE 'schema ' || schema_name END,
+           CASE problem WHEN 'MISSING' THEN 'does not exist, but an organization is placed in it'
+                        WHEN 'BEHIND' THEN 'lack migrations, so requests of their organizations are refused'
+                        ELSE 'belongs to no organization, and is not a copy to keep' END,
            CASE problem WHEN 'MISSING' THEN 'restore it from a backup'
                         WHEN 'BEHIND' THEN 'run tenantry migrate'
                         ELSE format('DROP SCHEMA %I CASCADE', schema_name) END
@@ -320,6 +321,6 @@ finding (severity, subject, problem, remedy) AS (
     WHERE number < 150014 OR number BETWEEN 160000 AND 160009 OR number BETWEEN 170000 AND 170005
 )
 SELECT severity, subject, problem, remedy FROM finding
--- For somebody to whom nothing is forbidden nothing else can be judged, and the remedies would do harm.
+-- A superuser may do everything, so for one only role findings are meaningful; other remedies would do harm.
 WHERE subject LIKE 'role %' OR NOT EXISTS (SELECT FROM me WHERE rolsuper AND rolname = current_user)
 ORDER BY severity, subject LIKE 'role %' DESC, subject, problem

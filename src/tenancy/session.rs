@@ -1,5 +1,5 @@
-//! The session: who calls, in which organization, in which transaction. The first parameter of
-//! every operation.
+//! The session: caller, organization and transaction. Every operation takes it as its first
+//! parameter. Its settings always match the tenant that PostgreSQL resolved in this transaction.
 
 use std::{
     net::IpAddr,
@@ -27,30 +27,30 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The person of a request.
+/// The user of a request.
 #[derive(Clone, Debug)]
 pub struct Viewer {
-    /// Their row in `auth.users`.
+    /// The id in `auth.users`.
     pub user_id: UserId,
-    /// The verified e-mail address that the request's token has, unless a newer token of the
-    /// identity has another.
+    /// The verified e-mail address in the request's token; `None` if a newer token of the identity
+    /// has another one.
     pub verified_email: Option<String>,
-    /// Where the request came from.
+    /// The client's address.
     pub client_ip: Option<IpAddr>,
 }
 
-/// The organization of a request, and what the person is in it.
+/// The organization of a request, and the user's role in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    /// The organization that the transaction's settings name.
+    /// The organization in the transaction's settings.
     pub organization_id: OrganizationId,
-    /// The person's role, as read in this transaction.
+    /// The user's role, as read in this transaction.
     pub role: OrgRole,
-    /// The operator has suspended the organization.
+    /// The suspension, if the operator has suspended the organization.
     pub suspension: Option<Suspension>,
 }
 
-/// One request's way to the database.
+/// The access of one request to the database.
 #[derive(Debug)]
 pub struct Session {
     transaction: Transaction,
@@ -61,10 +61,10 @@ pub struct Session {
     entered: AtomicU32,
     now: DateTime<Utc>,
     business: Arc<BusinessSettings>,
-    /// Large, and rarely needed.
+    /// Boxed: large, and rarely needed.
     opening: Box<Opening>,
     changes: Changes,
-    /// Something was committed before the end: see [`outside`](Self::outside).
+    /// Whether [`outside`](Self::outside) has committed a part of the request.
     partly_committed: Arc<AtomicBool>,
 }
 
@@ -93,85 +93,85 @@ impl Session {
         }
     }
 
-    /// The person who calls.
+    /// The user who sent the request.
     pub fn viewer(&self) -> &Viewer {
         &self.viewer
     }
 
-    /// The organization, whatever may be done in it: to know where the request is, not to act
-    /// there.
+    /// The organization without a permission check, for finding out where the request is.
+    /// Operations use [`authorize`](Self::authorize).
     pub fn tenant(&self) -> Option<Tenant> {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The transaction, for whoever ends it.
+    /// The transaction.
     pub fn transaction(&self) -> &Transaction {
         &self.transaction
     }
 
-    /// The request is in an organization.
+    /// Whether the request is in an organization.
     pub fn in_organization(&self) -> bool {
         self.tenant().is_some()
     }
 
-    /// The organization's row, which came with the opening of a session that only reads.
+    /// The organization's row, which only the opening of a query reads.
     pub fn organization_row(&self) -> Option<&organization::Model> {
         self.organization.as_ref()
     }
 
-    /// Waits until the database has said that the session is what it was taken for, where it was
-    /// opened on what is [remembered](super::Preference::Remembered). If it is not, what was worked
-    /// out in it is worth nothing, and nothing of it may leave.
+    /// Waits until the database confirms the cached context of a session opened with
+    /// [`Preference::Speculative`](super::Preference::Remembered). If this returns `false`, discard
+    /// all results of the session.
     ///
     /// # Errors
     ///
-    /// When the opening fails.
+    /// When the opening failed.
     pub async fn is_confirmed(&self) -> Result<bool> {
         self.opening.is_confirmed(&self.transaction).await
     }
 
-    /// It was opened on what is remembered.
+    /// Whether the session was opened on a cached context.
     pub fn is_speculative(&self) -> bool {
         self.opening.is_speculative()
     }
 
-    /// Keeps what was done, and tells those who watch.
+    /// Commits, and publishes the changes to subscribers.
     ///
     /// # Errors
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
         let committed = self.remote.commit(self.opening.databases(), &self.transaction).await;
-        // Whoever watches reads for themselves, so telling of what may not have happened does no
-        // harm.
+        // Subscribers read the changes themselves, so publishing one that did not happen is
+        // harmless.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.opening.databases().change_feed().publish(self.changes.take());
         }
         committed
     }
 
-    /// Tells, also when the session is gone, whether something was committed before its end.
+    /// A flag that outlives the session: whether a part of the request was committed before its
+    /// end.
     pub fn partly_committed(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.partly_committed)
     }
 
-    /// How often the session has entered an organization: what was loaded before belongs to
-    /// another.
+    /// How often the session has entered an organization. Values loaded before belong to another
+    /// one.
     pub fn entered(&self) -> u32 {
         self.entered.load(Ordering::Relaxed)
     }
 
-    /// The identity that the request's token names: issuer and subject.
+    /// The identity in the request's token: issuer and subject.
     pub fn identity(&self) -> (&str, &str) {
         self.opening.identity()
     }
 
-    /// The organization, provided that the person's role includes `permission` and no suspension
-    /// takes it away.
+    /// The organization, if the user's role includes `permission` and no suspension withdraws it.
     ///
     /// # Errors
     ///
-    /// Without an organization, without the permission, or while the organization is suspended.
+    /// When there is no organization, the permission is missing, or the organization is suspended.
     pub fn authorize(&self, permission: Permission) -> Result<Tenant> {
         let tenant = self.tenant().ok_or(Error::OrganizationRequired)?;
         if !permission.granted_to(tenant.role) {
@@ -191,7 +191,7 @@ impl Session {
         self.entered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Goes on in an organization that does not exist yet, as its owner, and returns its id.
+    /// Enters a new organization as its owner, and returns its id; the caller inserts its row.
     ///
     /// # Errors
     ///
@@ -199,16 +199,16 @@ impl Session {
     pub async fn begin_organization(&self) -> Result<OrganizationId> {
         let sql = "SELECT auth.begin_organization() AS id";
         let row = self.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
-        let row = row.ok_or_else(|| Error::internal("no organization was begun"))?;
+        let row = row.ok_or_else(|| Error::internal("auth.begin_organization returned no row"))?;
         let organization_id = row.try_get("", "id")?;
-        // The session may come from an organization with its own schema.
+        // The session may have been in an organization with a dedicated schema.
         self.transaction.go_to(None).await?;
         self.set_tenant(Tenant { organization_id, role: OrgRole::Owner, suspension: None });
         Ok(organization_id)
     }
 
-    /// Goes on in the organization of an open invitation to a verified address of the caller, by
-    /// the hash of its token, with the rights of a viewer; `None` when there is none.
+    /// Enters the organization of an open invitation to a verified address of the caller, with the
+    /// rights of a viewer. Finds it by the hash of its token; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -229,11 +229,11 @@ impl Session {
         Ok(Some(invitation_id))
     }
 
-    /// Goes on in the current organization in the role that the caller was just given there.
+    /// Continues in the present organization with the role that the caller has just received.
     ///
     /// # Errors
     ///
-    /// Without an organization, or when the statement fails.
+    /// When there is no organization, or the statement fails.
     pub async fn assume_role(&self, role: OrgRole) -> Result<()> {
         let tenant = self.tenant().ok_or(Error::OrganizationRequired)?;
         self.execute_unprepared("SELECT auth.refresh_role()").await?;
@@ -241,25 +241,24 @@ impl Session {
         Ok(())
     }
 
-    /// The person has left the organization: what follows in the same request is in none. What was
-    /// read of it may still be shown.
+    /// Leaves the organization after the membership was deleted. Fields of the same response may
+    /// still show what was read before.
     pub fn leave(&self) {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Commits what was written so far, does `work` while no transaction is open, and goes on in a
-    /// new transaction of the same person in the same organization. For what cannot go on without
-    /// the answer of another service: nothing may hold a connection, let alone a lock, while that
-    /// service thinks.
+    /// Commits, runs `work` without an open transaction, and continues in a new transaction of the
+    /// same user and organization. Use it for calls to other services, during which a request must
+    /// hold neither a connection nor a lock.
     ///
     /// # Errors
     ///
-    /// When nothing was committed (then `work` was not begun), or there is no way back in.
+    /// When the commit failed (then `work` has not run), or the user has lost access meanwhile.
     pub async fn outside<T>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
         self.remote.commit(self.opening.databases(), &self.transaction).await?;
         self.partly_committed.store(true, Ordering::Relaxed);
         let outcome = work.await;
-        // Whatever the work was, it cannot be taken back.
+        // The effects of `work` cannot be undone.
         let again = self.opening.again(&self.transaction, &self.remote).await;
         let tenant = again.map_err(Error::after_the_fact)?;
         if tenant.map(|tenant| tenant.organization_id)
@@ -272,9 +271,9 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Asks something that only the control database knows, in a transaction of its own, and keeps
-    /// what was written there whatever becomes of this one; `None` when this one is in the control
-    /// database, and can be asked itself.
+    /// Runs a statement in the control database, in a separate transaction whose commit does
+    /// not depend on this one. Returns `None` if this session is in the control database; run the
+    /// statement in it.
     ///
     /// # Errors
     ///
@@ -293,7 +292,8 @@ impl Session {
         Ok(Some(rows.collect::<Result<_, _>>()?))
     }
 
-    /// Runs a statement where the request began: it may have gone on in another database since.
+    /// Runs a statement in the transaction in which the request began, even after the session has
+    /// moved to a dedicated database.
     ///
     /// # Errors
     ///
@@ -306,11 +306,11 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the person's role again: it may have changed while the request waited for a lock.
+    /// Reads the user's role again, which may have changed while the request waited for a lock.
     ///
     /// # Errors
     ///
-    /// When the person is no longer a member.
+    /// When the user is no longer a member.
     pub async fn refresh_role(&self) -> Result<()> {
         let Some(Tenant { organization_id, suspension, .. }) = self.tenant() else {
             return Err(Error::OrganizationRequired);
@@ -335,8 +335,8 @@ connection_of_transaction!(Session);
 impl UnitOfWork for Session {
     fn organization(&self, permission: Permission) -> Result<OrganizationId> {
         let tenant = match permission {
-            // What every operation needs besides its permission, billing during a suspension
-            // included.
+            // Every operation needs this permission besides its own, even billing during a
+            // suspension.
             Permission::OrganizationRead => self.tenant().ok_or(Error::OrganizationRequired)?,
             permission => self.authorize(permission)?,
         };

@@ -1,6 +1,6 @@
-//! What the openings of sessions said last. Like a home, that is a guess: a query is answered on it
-//! while the database is still being asked, and the answer leaves when the database has said the
-//! same again.
+//! The session cache: the context of each caller's last session. A query starts from it while
+//! PostgreSQL checks it again, and its response is sent only after PostgreSQL has confirmed the
+//! context.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -21,30 +21,30 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Openings that are remembered, of some 400 bytes each.
+/// The maximum number of cached contexts, of about 400 bytes each.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
-/// The token belongs to a user who has been erased since.
+/// The error for tokens issued before their user was erased.
 pub(super) const ERASED: Error =
     Error::Unauthenticated("the token was issued before its user was erased");
 
-/// What an opening led to, in the home in which it looked.
+/// The context that an opening resolved: user, organization and role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SessionContext {
     pub(super) user_id: UserId,
     pub(super) tenant: Option<Tenant>,
     pub(super) organization: Option<organization::Model>,
     pub(super) billing_version: Option<DateTime<Utc>>,
-    /// No newer token of the identity has another address.
+    /// Whether no newer token of the identity has another address.
     pub(super) email_is_current: bool,
 }
 
 impl SessionContext {
-    /// What the row of an opening says.
+    /// Reads the row of an opening.
     ///
     /// # Errors
     ///
-    /// When it says that nobody was let in.
+    /// When the opening was refused.
     pub(super) fn read(row: &Row) -> Result<Self> {
         Ok(Self {
             tenant: tenant(row)?,
@@ -56,7 +56,7 @@ impl SessionContext {
     }
 }
 
-/// The organization that it led to.
+/// The tenant in the row of an opening; `None` outside organizations.
 pub(super) fn tenant(row: &Row) -> Result<Option<Tenant>> {
     match get(row, "outcome")? {
         "OK" => {}
@@ -65,7 +65,7 @@ pub(super) fn tenant(row: &Row) -> Result<Option<Tenant>> {
         "ORGANIZATION_SUSPENDED" => return Err(Error::OrganizationSuspended),
         "USER_SUSPENDED" => return Err(Error::UserSuspended),
         "ERASED" => return Err(ERASED),
-        outcome => return Err(Error::internal(format!("opening a session answered {outcome}"))),
+        outcome => return Err(Error::internal(format!("auth.open_request returned {outcome}"))),
     }
     let organization: Option<Uuid> = get(row, "organization_id")?;
     let role: Option<String> = get(row, "role")?;
@@ -80,7 +80,7 @@ pub(super) fn tenant(row: &Row) -> Result<Option<Tenant>> {
     })
 }
 
-/// Its row.
+/// The organization in the row of an opening.
 fn organization(row: &Row) -> Result<Option<organization::Model>> {
     let Some(id) = get(row, "organization_id")? else {
         return Ok(None);
@@ -94,7 +94,7 @@ fn organization(row: &Row) -> Result<Option<organization::Model>> {
     }))
 }
 
-/// What is remembered of an opening.
+/// A cached context, with the placement in which it was found.
 #[derive(Debug)]
 pub(super) struct CachedContext {
     pub(super) entry: SessionContext,
@@ -102,7 +102,7 @@ pub(super) struct CachedContext {
 }
 
 impl CachedContext {
-    /// The database says the same again.
+    /// Whether the database returned the same context and placement again.
     pub(super) fn is_so(&self, row: &Row) -> bool {
         let is_there = || matches!(elsewhere(row, &self.placement), Ok(None));
         SessionContext::read(row).is_ok_and(|entry| entry == self.entry)
@@ -110,8 +110,8 @@ impl CachedContext {
     }
 }
 
-/// Openings, by what was asked. By its hash alone: whatever else has the same one, the database
-/// says otherwise.
+/// The cache, keyed by a hash of the session request. Collisions are harmless, because the database
+/// has to confirm each context.
 #[derive(Debug)]
 pub(super) struct SessionCache {
     hasher: RandomState,

@@ -1,4 +1,4 @@
-//! What the opening of a request's session asks of a database.
+//! The session request: what the opening of a session asks of a database, and its proof.
 
 use std::hash::{Hash, Hasher};
 
@@ -19,14 +19,14 @@ use crate::{
     error::{Error, Result},
 };
 
-/// By name, so that servers of two versions can use one database.
+/// Selects columns by name, so that servers of two versions can share a database.
 pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
         organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation,
         email_is_current, suspension
     FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
-/// What the opening asks.
+/// The parameters of an opening.
 #[derive(Debug)]
 pub(super) struct SessionRequest {
     issuer: String,
@@ -38,8 +38,8 @@ pub(super) struct SessionRequest {
     key: ProofKey,
 }
 
-/// Without the time of the token: a user's next token begins from what is cached for the one
-/// before, and the database says whether that still holds.
+/// Omits the token's time, so that a user's next token finds the context cached for the last one.
+/// The database checks that context again.
 impl Hash for SessionRequest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { issuer, subject, path, claim, email, issued_at: _, key: _ } = self;
@@ -48,8 +48,8 @@ impl Hash for SessionRequest {
 }
 
 impl SessionRequest {
-    /// NUL, which no text in PostgreSQL can hold, becomes the replacement character, which no slug
-    /// contains; issuer and subject were checked by the verifier.
+    /// Replaces NUL, which PostgreSQL cannot store in text, by U+FFFD, which no slug contains. The
+    /// verifier has checked issuer and subject.
     pub(super) fn new(caller: &Caller, slug: Option<&str>, secret: &SecretKeys) -> Self {
         let text = |text: &str| text.replace('\0', "\u{fffd}");
         Self {
@@ -63,7 +63,7 @@ impl SessionRequest {
         }
     }
 
-    /// The same person, in no organization.
+    /// The same user outside any organization.
     pub(super) fn outside(&self) -> Self {
         let Self { issuer, subject, email, issued_at, key, .. } = self;
         let (issuer, subject, email) = (issuer.clone(), subject.clone(), email.clone());
@@ -76,12 +76,12 @@ impl SessionRequest {
         (&self.issuer, &self.subject)
     }
 
-    /// What leads to the organization.
+    /// The slug or claim that names the organization.
     pub(super) fn name(&self) -> Option<&str> {
         self.path.as_deref().or(self.claim.as_deref())
     }
 
-    /// For an organization whose home is called so by the database that is asked.
+    /// The parameters of [`OPEN`]. `home` is the placement's name in the queried database.
     pub(super) fn parameters(&self, placement: &str) -> Result<Parameters> {
         let (issuer, subject) = (self.issuer.as_str(), self.subject.as_str());
         let [path, claim, email] =
@@ -96,13 +96,13 @@ impl SessionRequest {
         Ok(Parameters::of(Some(Values(values)))?)
     }
 
-    /// Begins where the organization is taken to live, and leaves the answer for later.
-    pub(super) async fn ask_speculative(
+    /// Begins a transaction at the cached placement, without waiting for the answer.
+    pub(super) async fn open_speculatively(
         &self,
         connections: &ConnectionPool,
         placement: &Placement,
     ) -> Result<Transaction> {
-        // A database of organizations' own has those who live there in the tables that they share.
+        // Inside a dedicated database its organizations are in the shared tables.
         let name = if matches!(placement, Placement::Database(_)) {
             Placement::Shared.name()
         } else {
@@ -119,10 +119,9 @@ impl SessionRequest {
         .await
     }
 
-    /// Opens in a database, provided that the organization's home is the one that is named.
-    /// `system` leads to the same database: it learns this server's key there when it does not know
-    /// it yet.
-    pub(super) async fn ask(
+    /// Opens a session in a database, if the organization's placement there is `home`. `system` is
+    /// a pool of the same database, for registering this server's key if the database lacks it.
+    pub(super) async fn open(
         &self,
         connections: &ConnectionPool,
         system: &ConnectionPool,
@@ -130,21 +129,21 @@ impl SessionRequest {
         schema: Option<&Schema>,
         placement: &str,
     ) -> Result<(Transaction, Row)> {
-        let asked = self.ask_once(connections, access, schema, placement).await?;
-        if get::<&str>(&asked.1, "outcome")? != "UNPROVEN" {
-            return Self::check_clocks(asked);
+        let opened = self.open_once(connections, access, schema, placement).await?;
+        if get::<&str>(&opened.1, "outcome")? != "UNPROVEN" {
+            return Self::check_clocks(opened);
         }
-        // Large, and rare.
+        // Boxed: large, and rarely needed.
         Box::pin(async {
-            asked.0.roll_back().await;
+            opened.0.roll_back().await;
             self.key.register(system).await?;
-            let asked = self.ask_once(connections, access, schema, placement).await?;
-            Self::check_clocks(asked)
+            let opened = self.open_once(connections, access, schema, placement).await?;
+            Self::check_clocks(opened)
         })
         .await
     }
 
-    async fn ask_once(
+    async fn open_once(
         &self,
         connections: &ConnectionPool,
         access: Access,
@@ -154,15 +153,14 @@ impl SessionRequest {
         let parameters = self.parameters(placement)?;
         let (transaction, mut rows) =
             Transaction::begin(connections, access, schema, OPEN, &parameters).await?;
-        let row =
-            rows.pop().ok_or_else(|| Error::internal("opening a session answered nothing"))?;
+        let row = rows.pop().ok_or_else(|| Error::internal("auth.open_request returned no row"))?;
         Ok((transaction, row))
     }
 
-    /// Refuses to go on where the database takes the proof for old or early.
-    fn check_clocks(asked: (Transaction, Row)) -> Result<(Transaction, Row)> {
-        if get::<&str>(&asked.1, "outcome")? != "CLOCKS_DIFFER" {
-            return Ok(asked);
+    /// Fails if the database considers the proof too old or from the future.
+    fn check_clocks(opened: (Transaction, Row)) -> Result<(Transaction, Row)> {
+        if get::<&str>(&opened.1, "outcome")? != "CLOCKS_DIFFER" {
+            return Ok(opened);
         }
         tracing::error!(
             "the clocks of this server and of the database differ by more than five minutes: \
@@ -172,7 +170,7 @@ impl SessionRequest {
     }
 }
 
-/// When a token was issued, as the proof of its caller says it.
+/// The token's time of issue, as the proof contains it.
 pub(super) fn issued_micros(issued_at: Option<DateTime<Utc>>) -> Option<String> {
     issued_at.map(|at| at.timestamp_micros().to_string())
 }

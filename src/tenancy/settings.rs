@@ -1,4 +1,4 @@
-//! What operations need to know beyond the database.
+//! What operations need besides the database: the clock and the operator's business settings.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -6,53 +6,55 @@ use clap::ValueEnum;
 
 use crate::{clock::Clock, stripe::Stripe};
 
-/// Time and rules, the same for every session of a server.
+/// The clock and the business settings, the same for all sessions of a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// The rules that the operator set.
+    /// The business settings.
     pub business: Arc<BusinessSettings>,
 }
 
-/// Business rules that are settings.
+/// The operator's business settings.
 #[derive(Clone, Debug)]
 pub struct BusinessSettings {
-    /// How long an organization keeps its plan after a payment failed.
+    /// How long an organization keeps its plan after a failed payment.
     pub billing_grace: chrono::Duration,
     /// How long a trial lasts.
     pub trial_term: chrono::Duration,
-    /// How many organizations a person may own before they can found no more.
+    /// How many organizations a user may own before creating another one is refused.
     pub max_owned_organizations: u32,
-    /// How long an invitation can be accepted.
+    /// How long an invitation is valid.
     pub invitation_term: chrono::Duration,
-    /// What makes the tokens of invitations, and seals kept answers.
+    /// The keys that derive invitation tokens and encrypt stored responses.
     pub secret_keys: SecretKeys,
-    /// Which identities become one user.
+    /// When two identities share one user.
     pub account_linking: AccountLinking,
-    /// Invitations go out by mail; otherwise the inviter is shown the link.
+    /// Whether invitations are sent by e-mail. If not, the inviter gets the link.
     pub mails_invitations: bool,
-    /// How many invitation e-mails an organization may send in 24 hours.
+    /// The maximum number of invitation e-mails of an organization in 24 hours.
     pub max_invitation_mails: NonZeroU32,
-    /// Where the links of invitations lead, without a slash at the end.
+    /// The base URL of invitation links, without a trailing slash.
     pub public_url: String,
-    /// Stripe, where it keeps the subscriptions; without it owners change plans themselves.
+    /// The Stripe client, if Stripe manages subscriptions. Without it owners change plans
+    /// themselves.
     pub stripe: Option<Stripe>,
 }
 
-/// When an identity that is seen for the first time gets the user who has its verified address.
+/// When a new identity with a verified e-mail address joins the user that has this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AccountLinking {
-    /// Never: each identity has its own user.
+    /// Never; each identity has its own user.
     Never,
-    /// When an identity of the same issuer has vouched for the address.
+    /// When an identity of the same issuer has verified the address.
     SameIssuer,
-    /// Whichever issuer vouches for the address: each can give any account away.
+    /// Whichever issuer verified the address. Every trusted issuer can then give access to any
+    /// account.
     VerifiedEmail,
 }
 
 impl AccountLinking {
-    /// As `auth.provision_user` names it.
+    /// The name in `auth.provision_user`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Never => "never",
@@ -62,18 +64,18 @@ impl AccountLinking {
     }
 }
 
-/// The keys behind what only this service can make or read, at least one, newest first; never
-/// shown. The newest makes, all read.
+/// Secret keys, newest first, at least one; `Debug` never shows them. The newest key creates tokens
+/// and encrypts; all keys verify and decrypt.
 #[derive(Clone)]
 pub struct SecretKeys(pub Vec<Vec<u8>>);
 
 impl SecretKeys {
-    /// The newest.
+    /// The newest key.
     pub(crate) fn newest(&self) -> &[u8] {
         self.all().next().unwrap_or_default()
     }
 
-    /// All of them, newest first.
+    /// All keys, newest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! The beginning of a transaction, and one whose answer nobody waits for yet.
+//! The first messages of a transaction, and a transaction whose first answer is awaited later.
 
 use std::{future::ready, pin::Pin};
 
@@ -17,21 +17,22 @@ use crate::error::DbErrorKind;
 
 type First = Pin<Box<dyn Future<Output = Result<Answer, sqlx::Error>> + Send>>;
 
-/// Sent; answered some time.
+/// A first message that was sent and whose answer may still be on its way.
 pub(super) struct Speculative(Option<First>);
 
 impl Speculative {
-    /// Sends it.
+    /// Sends the first message.
     pub(super) async fn begin(
         link: &Connection,
         first: impl Future<Output = Result<Answer, sqlx::Error>> + Send + 'static,
     ) -> Self {
         let mut first: First = Box::pin(first);
-        // The first poll sends everything, whatever the task has done before.
+        // The first poll sends everything; `unconstrained` keeps tokio's budget from preventing
+        // that.
         let mut early = unconstrained(&mut first).now_or_never();
         if early.is_none() && link.is_sending() {
-            // Something has to be prepared first, and whatever follows would wait behind that for
-            // ever.
+            // A statement has to be prepared first. Later statements would wait for the turn to
+            // send, which this future holds until it is polled again.
             early = Some(first.as_mut().await);
         }
         Self(Some(early.map_or(first, |early| Box::pin(ready(early)))))
@@ -42,14 +43,15 @@ impl Speculative {
             Some(first) => first.await,
             None => Err(sqlx::Error::PoolClosed),
         };
-        // Over.
+        // The answer was received, so the drop has nothing to poll.
         self.0 = None;
         answer
     }
 }
 
 impl Drop for Speculative {
-    /// An answer that is there and that nobody has looked at was no silence.
+    /// Polls once more, so that an answer that has arrived does not count as missing in
+    /// [`StallGuard`].
     fn drop(&mut self) {
         if let Some(first) = &mut self.0 {
             let _ = first.now_or_never();
@@ -57,12 +59,12 @@ impl Drop for Speculative {
     }
 }
 
-/// A connection that died in the pool, or that has prepared its statements before a migration.
+/// Whether the connection died in the pool, or prepared its statements before a migration.
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     DbErrorKind::of(error) == DbErrorKind::Connection || is_outdated(error)
 }
 
-/// What begins a transaction.
+/// Begins a transaction, sets its search path, and runs its first statement, in one round trip.
 pub(super) async fn first(
     connection: &PooledConnection,
     access: Access,
@@ -71,7 +73,7 @@ pub(super) async fn first(
     parameters: &Parameters,
 ) -> Result<Answer, sqlx::Error> {
     let link = connection.link()?;
-    let statement = access.begin(link.take_forsaken());
+    let statement = access.begin(link.take_deferred_rollback());
     let mut silence = StallGuard::begin(connection.connections());
     let (begun, answer, led) = tokio::join!(
         biased;
@@ -83,9 +85,10 @@ pub(super) async fn first(
     begun.and(answer).and_then(|answer| led.and(Ok(answer)))
 }
 
+/// Makes a schema's tables visible for the transaction; does nothing for the shared tables.
 pub(super) async fn lead(link: &Connection, schema: Option<&Schema>) -> Result<(), sqlx::Error> {
     match schema {
-        // Large, and every request would carry it.
+        // Boxed: large, and every request would carry it.
         Some(schema) => Box::pin(async { link.execute(&schema.search_path()).await }).await,
         None => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! What an organization may do while the operator has suspended it.
+//! Suspensions: which permissions remain while the operator has suspended an organization.
 
 use async_graphql::Enum;
 
@@ -8,31 +8,33 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How far an organization is suspended.
+/// How far the operator has suspended an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(name = "OrganizationSuspension")]
 pub enum Suspension {
-    /// Owners read billing and pay; every other request is refused.
+    /// Owners can read billing and pay. Every other request is refused.
     Full,
-    /// Members read; owners pay; every other change is refused.
+    /// Members can read, and owners can pay. Every other change is refused.
     ReadOnly,
 }
 
 impl Suspension {
-    /// As `app.placements` names it.
+    /// Parses the name in `app.placements`.
     ///
     /// # Errors
     ///
-    /// When this version does not know the name.
+    /// When the name is unknown to this version.
     pub(super) fn from_name(name: &str) -> Result<Self> {
         match name {
             "full" => Ok(Self::Full),
             "read-only" => Ok(Self::ReadOnly),
-            other => Err(Error::internal(format!("the suspension of an organization is {other}"))),
+            other => {
+                Err(Error::internal(format!("the organization has the unknown suspension {other}")))
+            }
         }
     }
 
-    /// Whether a permission that the role includes still holds.
+    /// Whether the suspension leaves a permission that the role includes.
     pub(super) fn leaves(self, permission: Permission, access: Access) -> bool {
         use Permission::{AuditLogRead, BillingManage, BillingRead, OrganizationRead};
         match (self, permission) {

@@ -1,6 +1,6 @@
-//! Work without a person: webhooks, mail, metering, exports. On a small pool of its own, and never
-//! made from a request's token: whoever opens one names the reason, which the audit log shows in
-//! place of a person.
+//! Background work without a user: webhooks, e-mail, metering, exports. It uses a small separate
+//! pool, and never starts from a request's token. Each session names a reason, which the audit log
+//! shows in place of a user.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,25 +20,25 @@ use chrono::{DateTime, Utc};
 use entity::OrganizationId;
 use sea_orm::{ConnectionTrait, Statement};
 
-/// Why the system does something by itself.
+/// The reason for background work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Stripe told us something.
+    /// An event from Stripe is applied.
     Stripe,
-    /// Calls are counted.
+    /// API calls are counted.
     Metering,
-    /// Mail is sent.
+    /// E-mail is sent.
     Mail,
-    /// The operator asked for an export of the audit log.
+    /// The operator exports the audit log.
     AuditExport,
-    /// The operator asked to go through an event of Stripe's again.
+    /// The operator replays an event from Stripe.
     BillingReplay,
-    /// Partitions are kept ahead of time.
+    /// Partitions are created ahead of time.
     Maintenance,
 }
 
 impl Reason {
-    /// As the audit log names it.
+    /// The name in the audit log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Reason {
     }
 }
 
-/// One transaction of the system's own, inside one organization at the most.
+/// A transaction of background work, inside one organization or none.
 #[derive(Debug)]
 pub struct SystemSession {
     transaction: Transaction,
@@ -65,7 +65,7 @@ pub struct SystemSession {
     databases: Databases,
 }
 
-/// Opens a session of the system's; without an organization it can do no more than call functions.
+/// Opens a session of background work. Without an organization it can only call functions.
 ///
 /// # Errors
 ///
@@ -81,8 +81,8 @@ pub async fn open_system(
     Ok(SystemSession::new(databases, settings, transaction, database, organization, reason))
 }
 
-/// Does the same in each database, in no organization: first in the control database, then in those
-/// of organizations' own. One that cannot be reached is an error of its own.
+/// Runs `work` in each database outside any organization: first in the control database, then in
+/// the dedicated ones. Returns one result per database, and an error for one that is unreachable.
 pub async fn in_every_database<T>(
     databases: &Databases,
     settings: &Settings,
@@ -131,7 +131,7 @@ impl SystemSession {
         }
     }
 
-    /// Goes on inside an organization, which was found in this transaction.
+    /// Enters an organization that was found in this transaction.
     ///
     /// # Errors
     ///
@@ -145,7 +145,8 @@ impl SystemSession {
         Ok(())
     }
 
-    /// Runs a statement where the session began: it may have gone on in another database since.
+    /// Runs a statement in the transaction in which the session began, even after it has moved to a
+    /// dedicated database.
     ///
     /// # Errors
     ///
@@ -158,14 +159,14 @@ impl SystemSession {
         Ok(())
     }
 
-    /// Keeps what was done, and tells those who watch.
+    /// Commits, and publishes the changes to subscribers.
     ///
     /// # Errors
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
         let committed = self.remote.commit(&self.databases, &self.transaction).await;
-        // As in a person's session.
+        // As in the session of a user.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.databases.change_feed().publish(self.changes.take());
         }

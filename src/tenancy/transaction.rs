@@ -1,10 +1,9 @@
-//! One transaction on one connection, shared by everything that a request does.
+//! One transaction on one connection, shared by all parts of a request.
 //!
-//! The connection goes back to the pool after a COMMIT or ROLLBACK that PostgreSQL has confirmed.
-//! One that only read, and on which nothing runs any more, goes back at once: the next
-//! transaction's first message begins with its ROLLBACK, and where there is no next one, a sweep of
-//! the pool sends it within milliseconds. Nothing can come between, because a connection executes
-//! in order.
+//! The connection returns to the pool after PostgreSQL has confirmed COMMIT or ROLLBACK. A finished
+//! read-only transaction returns it at once and defers the rollback: the next transaction's first
+//! message, or the pool's reaper within milliseconds, sends it. The order of execution on a
+//! connection keeps other statements from coming between.
 
 use std::{
     any::Any,
@@ -24,51 +23,49 @@ use super::{
     lsn::{CommitLsn, Lsn},
     placement::Schema,
     pool::ConnectionPool,
-    pooled_connection::{CLEAN, FORSAKEN, Held, LOST, PooledConnection},
+    pooled_connection::{CLEAN, Held, LOST, PooledConnection, ROLLBACK_DEFERRED},
     query_stats::QueryStats,
     speculative::{Speculative, first, is_lost, lead},
 };
 use crate::error::{DbErrorKind, Error, Exceeded, Result};
 
-/// How long to wait for the answer to a COMMIT before calling its outcome unknown.
+/// How long to wait for the answer to COMMIT before its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
 
-/// What a transaction may do.
+/// Whether a transaction may write, and what it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// One snapshot for the whole request, and no writing.
+    /// One snapshot for the whole request; no writes.
     Read,
-    /// Each statement sees what others have committed, so that a lock followed by a count is exact.
+    /// Each statement sees what was committed before it, so a count behind a lock is exact.
     Write,
 }
 
 impl Access {
-    /// The statement, behind the end of the transaction before where that is still open.
+    /// The statement, preceded by a deferred rollback if `behind` is set.
     pub(super) fn begin(self, behind: bool) -> &'static str {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            // Not READ WRITE: a database that was made read-only (`default_transaction_read_only`)
-            // means it.
+            // Without READ WRITE, so that an operator's `default_transaction_read_only` applies.
             (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
             (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
 }
 
-/// A transaction; open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
-/// Statements that do not wait for each other are sent together, and executed in the order in which
-/// they were begun.
+/// A transaction, open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
+/// Concurrent statements are sent together, and execute in the order in which they were begun.
 pub struct Transaction {
     connection: Mutex<Option<Arc<PooledConnection>>>,
     speculative: Mutex<Option<Speculative>>,
-    /// The failure that others may have followed from.
+    /// The failure that caused the others.
     failure: OnceLock<Failure>,
-    /// A statement that was refused because another one had failed.
+    /// The refusal of a statement after another one had failed.
     consequence: OnceLock<Failure>,
     statements: QueryStats,
     held: OnceLock<Held>,
-    /// Where tables without a schema are, if not in the shared ones.
+    /// The dedicated schema, if the transaction uses one.
     schema: Mutex<Option<Schema>>,
     commit_lsn: CommitLsn,
 }
@@ -83,8 +80,8 @@ impl std::fmt::Debug for Transaction {
 }
 
 impl Transaction {
-    /// Begins one, and sends a first statement along: the answer to it comes with the transaction.
-    /// Behind it tables without a schema are those of `schema`, if there is one.
+    /// Begins a transaction with its first statement in one message. Table names without a schema
+    /// then resolve to `schema`, if there is one.
     pub(super) async fn begin(
         connections: &ConnectionPool,
         access: Access,
@@ -94,7 +91,7 @@ impl Transaction {
     ) -> Result<(Self, Vec<Row>)> {
         let mut retried = false;
         loop {
-            // From here on, whatever is cancelled leaves no open transaction behind.
+            // From here on, a cancelled task leaves no open transaction behind.
             let connection = PooledConnection::new(connections).await?;
             let sent = Instant::now();
             match first(&connection, access, schema, sql, parameters).await {
@@ -102,9 +99,8 @@ impl Transaction {
                     let transaction = Self::new(connection, schema.cloned(), sent.elapsed());
                     return Ok((transaction, answer.rows));
                 }
-                // One that died in the pool, or that has prepared its statements before a
-                // migration, is no reason to fail: nothing has happened on it. The others are
-                // probably no better.
+                // The connection died in the pool or has outdated statements. Nothing was executed,
+                // so another try is safe. The idle connections are probably no better.
                 Err(error) if !retried && is_lost(&error) => {
                     retried = true;
                     connections.discard_idle();
@@ -119,8 +115,8 @@ impl Transaction {
         }
     }
 
-    /// Begins one in the same way and waits for nothing: what follows is sent along, and executed
-    /// behind. Whether all of that began at all, [`first_answer`](Self::first_answer) tells.
+    /// Begins a transaction speculatively: later statements are sent behind the first one without
+    /// waiting for it. [`first_answer`](Self::first_answer) reports whether it began at all.
     pub(super) async fn begin_speculative(
         connections: &ConnectionPool,
         access: Access,
@@ -139,9 +135,8 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// What the first statement answered, where nobody has waited for it; said once. Whoever sends
-    /// other statements must be waiting for this as well: what is not taken from a connection holds
-    /// up what comes behind.
+    /// The answer to the first statement of a speculative transaction, returned once. Await it
+    /// concurrently with other statements: unread answers block those behind them.
     pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>, sqlx::Error>> {
         let speculative = lock(&self.speculative).take()?;
         let waiting = Instant::now();
@@ -175,7 +170,7 @@ impl Transaction {
         lock(&self.connection)
     }
 
-    /// Goes on in other tables: those of a schema, or the shared ones.
+    /// Switches to the tables of a dedicated schema, or to the shared tables.
     pub(super) async fn go_to(&self, schema: Option<&Schema>) -> Result<()> {
         if *lock(&self.schema) == schema.cloned() {
             return Ok(());
@@ -208,16 +203,15 @@ impl Transaction {
         if let Err(error) = &outcome {
             let failure = Failure::of(error);
             if failure.kind == DbErrorKind::ReadOnly {
-                // It may lead to a primary of the past.
+                // The connection may lead to a server that is no longer the primary.
                 connection.link()?.abandon();
             }
-            // The first failure is the cause; what is sent after it is refused with this code.
+            // 25P02: the statement was refused because an earlier one had failed.
             let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             if code.as_deref() == Some("25P02") {
                 let _ = self.consequence.set(failure);
                 if self.failure.get().is_none() {
-                    // The cause was answered before: whoever waits for that gets to look, before
-                    // this answer makes others give up.
+                    // The cause was received before. Its task records it first, if this one yields.
                     tokio::task::yield_now().await;
                 }
             } else {
@@ -227,23 +221,22 @@ impl Transaction {
         outcome
     }
 
-    /// The first statement that failed, whatever became of its error since: the transaction is
-    /// lost.
+    /// The first failure of a statement, after which the transaction cannot commit.
     pub fn failure(&self) -> Option<Error> {
         let failure = self.failure.get().or_else(|| self.consequence.get());
         failure.map(Error::from)
     }
 
-    /// Holds what follows against a budget. What passes it fails, and with it the transaction.
+    /// Sets the budget. Exceeding it fails the transaction.
     pub fn limit(&self, budget: Budget) {
         self.statements.limit(budget);
     }
 
-    /// Counts a long text of the answer against the budget.
+    /// Counts a long text of the response against the budget.
     ///
     /// # Errors
     ///
-    /// When the answer is too large; the transaction is lost.
+    /// When the response is too large; the transaction has then failed.
     pub fn spend(&self, bytes: usize) -> Result<()> {
         let spent = self.statements.spend(bytes);
         spent.map_err(|exceeded| Error::TooComplex(self.exceeded(exceeded)))
@@ -255,46 +248,45 @@ impl Transaction {
         exceeded
     }
 
-    /// What it has cost so far.
+    /// The cost so far.
     pub fn cost(&self) -> Cost {
         self.statements.cost()
     }
 
-    /// Keeps something until the transaction is over and its connection is free, whatever becomes
-    /// of whoever waits for it.
+    /// Keeps `held` alive until the transaction is over and its connection free, even if the
+    /// request is cancelled.
     pub fn hold(&self, held: impl Any + Send + Sync) {
         let held: Held = Arc::new(held);
         if let Some(connection) = self.connection().as_ref() {
             connection.hold(Arc::clone(&held));
         }
-        // Set once: a request has one turn.
+        // Set once, because a request has one permit.
         let _ = self.held.set(held);
     }
 
-    /// Nobody waits for a statement.
+    /// Whether no statement is awaited.
     pub fn is_idle(&self) -> bool {
         self.statements.are_answered()
     }
 
-    /// How many statements were sent to PostgreSQL so far; the opening is one.
+    /// The number of statements sent to PostgreSQL, including the opening one.
     pub fn statements(&self) -> u32 {
         self.statements.count()
     }
 
-    /// How long the answers to them took together, which is more than what was waited for where
-    /// several were on their way.
+    /// The sum of the answers' times. It exceeds the elapsed time if statements overlapped.
     pub fn database_time(&self) -> Duration {
         self.statements.time()
     }
 
-    /// Commits, and returns only when PostgreSQL has said so.
+    /// Commits, and returns after PostgreSQL has confirmed it.
     ///
     /// # Errors
     ///
-    /// When nothing was committed, or ([`Error::CommitOutcomeUnknown`]) nobody can tell.
+    /// When nothing was committed, or the outcome is unknown ([`Error::CommitOutcomeUnknown`]).
     pub async fn commit(&self) -> Result<()> {
         let Some(connection) = self.connection().take() else {
-            return Err(Error::internal("the transaction is finished already"));
+            return Err(Error::internal("the transaction has already ended"));
         };
         let link = connection.link()?;
         if link.is_closed() {
@@ -303,7 +295,8 @@ impl Transaction {
         }
         self.statements.add(1, Duration::ZERO);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it
-        // does not. Behind it, and not with it: what fails there says nothing of the commit.
+        // fails. The LSN is queried in a separate message, so that its failure does not affect the
+        // commit.
         let (committed, marked) = tokio::join!(biased;
             timeout(COMMIT_WAIT, link.execute("SELECT 1; COMMIT")),
             timeout(COMMIT_WAIT, self.commit_lsn.set(link)),
@@ -332,27 +325,27 @@ impl Transaction {
         }
     }
 
-    /// What tells replicas that have what was committed here from those that do not yet.
+    /// The LSN of the commit.
     pub(super) fn commit_lsn(&self) -> &CommitLsn {
         &self.commit_lsn
     }
 
-    /// Whoever has replayed up to here has what was committed; where nobody wants to know that, and
-    /// where it is not known, none.
+    /// The LSN that a replica must have replayed to contain the commit; `None` if unknown or not
+    /// requested.
     pub fn lsn(&self) -> Option<Lsn> {
         self.commit_lsn.get()
     }
 
-    /// Looks where the primary is, for the sake of what was committed before and is found here.
+    /// Queries the primary's LSN after a replayed mutation, whose commit is at or before it.
     pub async fn locate(&self) {
         let connection = self.connection().clone();
         if let Some(Ok(link)) = connection.as_ref().map(|connection| connection.link()) {
-            // Then it is not known.
+            // On failure the LSN stays unknown.
             let _ = self.commit_lsn.set(link).await;
         }
     }
 
-    /// The open transaction under another name; this one goes on with another.
+    /// Moves the open transaction into a new value, so that `self` can continue with another one.
     pub(super) fn set_aside(&self) -> Self {
         Self {
             connection: Mutex::new(self.connection().take()),
@@ -366,7 +359,7 @@ impl Transaction {
         }
     }
 
-    /// Goes on with another transaction, which was just begun, after this one was finished.
+    /// Continues with a new transaction after this one was finished or set aside.
     pub(super) fn replace(&self, fresh: &Self) {
         self.statements.add(fresh.statements(), fresh.database_time());
         let connection = fresh.connection().take();
@@ -377,19 +370,18 @@ impl Transaction {
         *lock(&self.schema) = lock(&fresh.schema).take();
     }
 
-    /// Ends a transaction that only read, and waits for nothing.
+    /// Ends a transaction that only read, without waiting.
     pub fn release(&self) {
-        debug_assert!(lock(&self.speculative).is_none(), "nobody has asked whether it began");
+        debug_assert!(lock(&self.speculative).is_none(), "the first answer was not awaited");
         let connection = self.connection().take();
-        // What was abandoned may run for long: then the rollback is waited for, behind everybody's
-        // back.
+        // An abandoned statement may still run. Then the drop rolls back in the background.
         let quiet = self.is_idle() && !self.statements.any_abandoned();
         if let Some(connection) = connection.filter(|_| quiet) {
-            connection.set(FORSAKEN);
+            connection.set(ROLLBACK_DEFERRED);
         }
     }
 
-    /// Ends the transaction without keeping anything, and waits until that is done.
+    /// Rolls back, and waits until that is done.
     pub async fn roll_back(&self) {
         let connection = self.connection().take();
         if let Some(connection) = connection {

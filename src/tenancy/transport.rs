@@ -1,4 +1,4 @@
-//! Whether the connections to PostgreSQL are encrypted on their way to another host.
+//! Checks that connections to PostgreSQL on other hosts are encrypted.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use super::{DatabaseOptions, Finding, Severity};
 
 impl DatabaseOptions {
-    /// A warning for each address that lets the network read what is sent.
+    /// A warning for each address whose connections are not encrypted.
     #[must_use]
     pub fn transport_findings(&self) -> Vec<Finding> {
         let others = [
@@ -25,7 +25,7 @@ impl DatabaseOptions {
     }
 }
 
-/// A warning when the address in a setting asks for less than `sslmode=require` of another host.
+/// A warning if an address on another host has a weaker mode than `sslmode=require`.
 #[must_use]
 pub fn transport_finding(setting: &str, connect: &PgConnectOptions) -> Option<Finding> {
     let sslmode = match connect.get_ssl_mode() {
@@ -42,7 +42,7 @@ pub fn transport_finding(setting: &str, connect: &PgConnectOptions) -> Option<Fi
         severity: Severity::Warning,
         subject: setting.to_owned(),
         problem: format!(
-            "reaches {host} with sslmode={sslmode}: the network can read and change what is sent"
+            "connects to {host} with sslmode={sslmode}: the network can read and change the traffic"
         ),
         remedy: "add sslmode=verify-full and sslrootcert to the address; sslmode=require \
                  encrypts without verifying the server"
@@ -50,7 +50,7 @@ pub fn transport_finding(setting: &str, connect: &PgConnectOptions) -> Option<Fi
     })
 }
 
-/// Through a socket, or by a loopback address.
+/// Whether the address is a Unix socket or a loopback address.
 fn stays_on_this_host(connect: &PgConnectOptions) -> bool {
     let host = connect.get_host().trim_matches(['[', ']']);
     connect.get_socket().is_some()
@@ -85,14 +85,14 @@ mod tests {
         ] {
             assert_eq!(problem(rest), None, "{rest}");
         }
-        for (rest, stored_placement) in [
+        for (rest, expected) in [
             ("db.example/a", "db.example with sslmode=prefer"),
             ("10.0.0.1/a?sslmode=disable", "10.0.0.1 with sslmode=disable"),
             ("[fd00::1]/a?sslmode=allow", "with sslmode=allow"),
             ("localhost.example/a", "localhost.example with"),
         ] {
             let problem = problem(rest).unwrap();
-            assert!(problem.contains(stored_placement) && !problem.contains("secret"), "{problem}");
+            assert!(problem.contains(expected) && !problem.contains("secret"), "{problem}");
         }
     }
 }

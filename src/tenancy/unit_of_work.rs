@@ -1,5 +1,5 @@
-//! What a person's [`Session`](super::Session) and a [`SystemSession`](super::SystemSession) have
-//! in common, for operations that need no person.
+//! The unit of work: what a [`Session`](super::Session) of a user and a
+//! [`SystemSession`](super::SystemSession) have in common. Operations that need no user take it.
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
@@ -8,42 +8,41 @@ use sea_orm::ConnectionTrait;
 use super::{BusinessSettings, Change, Transaction};
 use crate::{auth::Permission, error::Result};
 
-/// One transaction inside an organization.
+/// A transaction inside an organization.
 pub trait UnitOfWork: ConnectionTrait {
-    /// The organization, provided that whoever works here has the permission; the system has all of
-    /// them.
+    /// The organization, if the actor has the permission. Background work has every permission.
     ///
     /// # Errors
     ///
-    /// Without an organization, or without the permission.
+    /// When there is no organization, or the permission is missing.
     fn organization(&self, permission: Permission) -> Result<OrganizationId>;
 
-    /// When the work began; everything in it happens at this time.
+    /// When the work began. All its changes have this time.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The operator's rules.
+    /// The operator's business settings.
     fn business(&self) -> &BusinessSettings;
 
-    /// Remembers what was changed, for those who watch; they are told after the commit.
+    /// Records a change, which is published to subscribers after the commit.
     fn note(&self, change: Change);
 
-    /// The transaction itself.
+    /// The transaction.
     fn transaction(&self) -> &Transaction;
 
-    /// Who works here.
+    /// The actor.
     fn actor(&self) -> Actor<'_>;
 }
 
-/// Who acts, for the audit log.
+/// The actor of a change, for the audit log.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'scope> {
-    /// A person, by their row in `auth.users`, and the address that they call from.
+    /// A user, by id in `auth.users`, with the client's address.
     User(UserId, Option<std::net::IpAddr>),
-    /// Nobody: what acts instead.
+    /// Background work, by its reason.
     System(&'scope str),
 }
 
-/// Statements of a session are those of its transaction.
+/// Implements `ConnectionTrait` for a session with its transaction.
 macro_rules! connection_of_transaction {
     ($session:ty) => {
         #[sea_orm::prelude::async_trait::async_trait]

@@ -1,4 +1,5 @@
-//! The calls of one organization, counted in memory against the block that is held.
+//! Counts the calls of one organization in memory against a leased block. A call is counted only
+//! while the lease is current.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,45 +12,45 @@ use entity::OrganizationId;
 use super::ops::Lease;
 use crate::{error::Error, rate_limit::RateLimit};
 
-/// An organization that has used up its calls is looked at again after this: another server may
-/// have given some back.
+/// How long an organization without calls is refused before another lease is tried. Another server
+/// may have returned calls meanwhile.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How long unlimited calls are only in memory, where each organization is a transaction of its
-/// own: with thousands of them, writing down more often costs more than answering.
+/// How long unlimited calls stay in memory only. Writing takes one transaction per organization, so
+/// with thousands of organizations a shorter interval would cost more than serving the requests.
 const FLUSH: Duration = Duration::from_mins(1);
 
-/// How long the lease of a silent organization is kept.
+/// How long the lease of an organization without calls is kept.
 const IDLE: Duration = Duration::from_mins(5);
 
-/// The calls of one organization.
+/// The call counter of one organization.
 #[derive(Debug)]
 pub(super) struct Counter {
     pub(super) organization_id: OrganizationId,
     state: Mutex<State>,
-    /// One lease at a time; whoever waited looks whether it still needs one.
+    /// Serializes leases. A task that waited for it checks whether it still needs a lease.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) held: Option<Held>,
-    /// Leases so far.
+    /// The number of leases so far.
     pub(super) number: u64,
     pub(super) refilling: bool,
     used_at: Instant,
-    /// No longer in the map: others begin a new counter.
+    /// Removed from the map, so that later calls create a new counter.
     pub(super) retired: bool,
 }
 
 impl State {
-    /// Nobody calls any more.
+    /// Whether no call was counted for a while.
     pub(super) fn is_silent(&self) -> bool {
         self.used_at.elapsed() > IDLE
     }
 }
 
-/// A lease, and what is left of it.
+/// A lease and its remaining calls.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) lease: Lease,
@@ -58,13 +59,13 @@ pub(super) struct Held {
     pub(super) since: Instant,
 }
 
-/// What a call meets.
+/// The result of counting one call.
 pub(super) enum Turn {
     Counted(Option<RateLimit>),
-    /// Counted, and it is time to lease more.
+    /// The call was counted, and the next block should be leased.
     Refill(Option<RateLimit>),
     Refused(RateLimit),
-    /// A lease is needed first.
+    /// A new lease is needed first. Carries the number of leases seen.
     Lease(u64),
     Retired,
 }
@@ -92,14 +93,16 @@ impl Counter {
         self.lock().number
     }
 
-    /// What is left, which is then nobody's until it was given back.
+    /// Takes the remaining calls out of the lease, so that no other call uses them while they are
+    /// returned to the database.
     pub(super) fn take_left(&self) -> Option<(DateTime<Utc>, i64)> {
         let mut state = self.lock();
         let held = state.held.as_mut()?;
         Some((held.lease.period_start, std::mem::take(&mut held.left)))
     }
 
-    /// Nothing was given back, unless nobody knows: then it is lost.
+    /// Restores the remaining calls after they could not be returned. They are dropped if the
+    /// outcome of the COMMIT is unknown, because they may have been returned.
     pub(super) fn put_back(&self, left: i64, error: &Error) {
         if let Some(held) = &mut self.lock().held
             && !matches!(error, Error::CommitOutcomeUnknown(_))
@@ -108,7 +111,7 @@ impl Counter {
         }
     }
 
-    /// Something is only in memory for long enough, or nobody calls any more.
+    /// Whether unwritten calls are old enough to be written, or no calls arrive any more.
     pub(super) fn is_due(&self) -> bool {
         let state = self.lock();
         let unwritten =
@@ -116,8 +119,8 @@ impl Counter {
         unwritten || state.is_silent()
     }
 
-    /// A call would be counted without a new lease; or refused, where `or_exhausted` asks for that
-    /// as well.
+    /// Whether the next call can be counted without a new lease or, with `or_exhausted`, refused
+    /// without one.
     pub(super) fn knows(
         &self,
         now: DateTime<Utc>,
@@ -183,7 +186,7 @@ impl Held {
         self.left > 0 || self.lease.limit.is_none()
     }
 
-    /// There was nothing to lease a moment ago.
+    /// Whether the last lease, a moment ago, found no calls left.
     fn is_exhausted(&self) -> bool {
         self.lease.block == 0 && self.since.elapsed() < RECHECK
     }
@@ -191,7 +194,7 @@ impl Held {
     pub(super) fn rate(&self, now: DateTime<Utc>) -> Option<RateLimit> {
         let limit = self.lease.limit?;
         let remaining = (limit - self.lease.used + self.left).clamp(0, limit);
-        // Rounded up: who comes back then finds the next period.
+        // Rounded up, so that a client that waits this long is in the next period.
         let reset = (self.lease.period_end - now).num_seconds() + 1;
         Some(RateLimit { limit, remaining, reset })
     }

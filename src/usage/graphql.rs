@@ -1,4 +1,4 @@
-//! Entitlements as clients see them.
+//! The GraphQL types of entitlements.
 
 use async_graphql::{Context, Object, Subscription};
 use chrono::{DateTime, Utc};
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Entitlement(pub ops::Entitlement);
 
-/// What the organization's plan allows of a feature, and how much of it is used.
+/// How much of a feature the organization's plan allows, and how much of it is used.
 #[Object]
 impl Entitlement {
     /// The feature.
@@ -26,41 +26,41 @@ impl Entitlement {
         self.0.allowance.enabled
     }
 
-    /// How many the plan allows. Null: unlimited.
+    /// The number that the plan allows. Null means unlimited.
     async fn limit(&self) -> Option<i32> {
         self.0.allowance.limit.map(to_int)
     }
 
-    /// How many are used. Open invitations use seats.
+    /// The number in use. For team members, open invitations count as well.
     async fn used(&self) -> i32 {
         to_int(self.0.used)
     }
 
-    /// How many more are allowed, never negative. Null: unlimited.
+    /// The number still available, never negative. Null means unlimited.
     async fn remaining(&self) -> Option<i32> {
         self.0.allowance.limit.map(|limit| to_int((limit - self.0.used).max(0)))
     }
 
-    /// More is used than the plan allows, as after a change to a smaller one. Nothing is deleted;
-    /// creating is refused.
+    /// Whether more is used than the plan allows, for example after a downgrade. Nothing is
+    /// deleted, but creating more is refused.
     async fn over_limit(&self) -> bool {
         self.0.allowance.limit.is_some_and(|limit| self.0.used > limit)
     }
 
-    /// When counting starts again, for what is counted by the month. Null for what is not.
+    /// When the count restarts, for features counted per month. Null for other features.
     async fn resets_at(&self) -> Option<DateTime<Utc>> {
         self.0.resets_at
     }
 }
 
-/// Changes of what is allowed and used, as they happen.
+/// Events about entitlements.
 #[derive(Debug, Default)]
 pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// The plan allows more or less of a feature, or more or less of it is used. Calls of the month
-    /// are not told: they are in the headers of every answer.
+    /// Fires when the plan allows more or less of a feature, or its use changes. Monthly API calls
+    /// cause no event: every response reports them in its headers.
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
         Ok(one(Entitlement(*ctx.event::<ops::Entitlement>()?)))
     }

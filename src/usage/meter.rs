@@ -1,10 +1,9 @@
-//! Calls are counted in memory, against blocks of calls that are leased from the database: no
-//! request writes a counter, and any number of servers together never pass the limit. A server that
-//! dies loses what is left of its blocks, one an organization.
+//! Counts API calls in memory, against blocks of calls leased from the database. Requests write no
+//! counter, and all servers together never exceed the limit. A server that crashes loses at most
+//! one block per organization.
 //!
-//! `billing.usage` holds what was leased and not given back. Where the plan has no limit there is
-//! nothing to lease: then calls are added up (`left` falls below zero) and written down from time
-//! to time.
+//! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
+//! no lease: its calls accumulate in memory (`left` goes below zero) and are written periodically.
 
 use std::{
     collections::HashMap,
@@ -34,33 +33,33 @@ use crate::{
     tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
-/// How often the catalogue of plans is looked at: a new limit is obeyed within a second.
+/// How often the plan catalogue is checked, so that a new limit takes effect within a second.
 const CATALOGUE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the database is left alone after it took no changes.
+/// How long to wait after the database refused a change before trying again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
-/// Leases that are given back at the same time.
+/// The number of leases that are returned concurrently.
 const AT_ONCE: usize = 2;
 
-/// Counts calls; cheap to clone.
+/// Counts API calls; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Meter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     metrics: Metrics,
-    /// When the database last refused a change: it is not asked again at once, let alone for each
-    /// organization.
+    /// When the database last refused a change. It delays the next try, for all organizations
+    /// together.
     read_only: Mutex<Option<Instant>>,
     databases: Databases,
     settings: Settings,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
-    /// Grows whenever the catalogue of plans changes.
+    /// Grows with each change of the plan catalogue.
     catalogue: AtomicU64,
 }
 
-/// What a new lease does with what is left of the one before.
+/// What a new lease does with the rest of the previous one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
     Keep,
@@ -68,7 +67,7 @@ enum Rest {
 }
 
 impl Meter {
-    /// A meter that has counted nothing.
+    /// A meter without any counts.
     #[must_use]
     pub fn new(databases: Databases, settings: Settings, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
@@ -81,12 +80,12 @@ impl Meter {
         }))
     }
 
-    /// Counts a call. `version` is when the organization's billing changed last, as the request saw
-    /// it. Answers with the state of the limit; `None` without one.
+    /// Counts a call, and returns the state of the limit (`None` for an unlimited plan). `version`
+    /// is the time of the organization's last billing change, as the request read it.
     ///
     /// # Errors
     ///
-    /// When the plan allows no more, or the database cannot be asked.
+    /// When the plan allows no more calls, or the database cannot be reached.
     pub async fn count(
         &self,
         organization_id: OrganizationId,
@@ -98,8 +97,9 @@ impl Meter {
             match self.attempt(&counter, fresh_for) {
                 Ok(outcome) => return outcome,
                 Err(Turn::Lease(number)) => {
-                    self.lease_anew(counter, number).await?;
-                    // An older request may have seen an older version; one look is enough.
+                    self.lease_in_task(counter, number).await?;
+                    // A request may have read an older version than the lease. One new lease is
+                    // enough.
                     fresh_for = None;
                 }
                 Err(_) => tokio::task::yield_now().await,
@@ -107,7 +107,7 @@ impl Meter {
         }
     }
 
-    /// Counts a call as [`count`](Self::count) does, unless somebody would have to wait for that.
+    /// As [`count`](Self::count), but returns `None` instead of waiting.
     #[must_use]
     pub fn count_at_once(
         &self,
@@ -117,7 +117,7 @@ impl Meter {
         self.attempt(&self.counter(organization_id), version).ok()
     }
 
-    /// What came of the call, or what stands in between.
+    /// Counts the call, or returns what has to happen first.
     fn attempt(
         &self,
         counter: &Arc<Counter>,
@@ -131,7 +131,7 @@ impl Meter {
                     (self.clone(), Arc::clone(counter), counter.number());
                 tokio::spawn(async move {
                     if let Err(error) = meter.lease(&counter, number, Rest::Keep).await {
-                        tracing::warn!(%error, "no further calls were leased");
+                        tracing::warn!(%error, "could not lease further API calls");
                     }
                     counter.lock().refilling = false;
                 });
@@ -142,8 +142,8 @@ impl Meter {
         }
     }
 
-    /// Whether the next call is counted, and not refused, without asking the database; `version` as
-    /// for [`count`](Self::count).
+    /// Whether the next call can be counted without a query. `version` as for
+    /// [`count`](Self::count).
     #[must_use]
     pub fn has_room(
         &self,
@@ -153,7 +153,7 @@ impl Meter {
         self.knows(organization_id, version, false)
     }
 
-    /// Whether the next call is counted, or refused, without asking the database; `version` as for
+    /// Whether the next call can be counted or refused without a query. `version` as for
     /// [`count`](Self::count).
     #[must_use]
     pub fn is_ready(
@@ -175,12 +175,11 @@ impl Meter {
         self.counter(organization_id).knows(now, version, catalogue, or_exhausted)
     }
 
-    /// Leases calls where that is needed, so that the next one can be counted without asking the
-    /// database.
+    /// Leases calls if needed, so that the next one can be counted without a query.
     ///
     /// # Errors
     ///
-    /// When the database cannot be asked.
+    /// When the database cannot be reached.
     pub async fn prepare(
         &self,
         organization_id: OrganizationId,
@@ -191,32 +190,31 @@ impl Meter {
         if self.is_ready(organization_id, version) {
             return Ok(());
         }
-        self.lease_anew(counter, number).await
+        self.lease_in_task(counter, number).await
     }
 
-    /// In a task of its own: a request that goes away must not lose the lease on its way.
-    async fn lease_anew(&self, counter: Arc<Counter>, seen: u64) -> Result<()> {
+    /// Leases in a separate task, so that cancelling the request does not lose the lease.
+    async fn lease_in_task(&self, counter: Arc<Counter>, seen: u64) -> Result<()> {
         let meter = self.clone();
         let leasing =
             tokio::spawn(async move { meter.lease(&counter, seen, Rest::GiveBack).await });
         leasing.await.map_err(Error::internal)?
     }
 
-    /// How many calls were used in the current month: as of this server's last lease, with what it
-    /// has counted since. Without one, what the table says, where leased calls count as used.
+    /// The calls used in the current month: those of this server's last lease plus its calls since.
+    /// Without a lease, `in_table`, where leased calls count as used.
     #[must_use]
     pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.settings.clock.now());
         let counter = self.counters().get(&organization_id).cloned();
         let held = counter.and_then(|counter| counter.lock().held.clone());
         let held = held.filter(|held| held.lease.period_start == start);
-        // The request's snapshot of the table may be older than the lease.
+        // The lease may be newer than the request's snapshot of the table.
         held.map_or(in_table, |held| held.lease.used - held.left)
     }
 
-    /// Keeps the meter true for ever: notices changes of the catalogue, writes down what is only in
-    /// memory, and forgets organizations that have gone silent. Ends when `stop` says so, between
-    /// two of these.
+    /// Maintains the meter until `stop` is set: detects changes of the plan catalogue, writes calls
+    /// that are only in memory, and removes counters that are no longer used.
     pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = None;
         while !*stop.borrow() {
@@ -226,17 +224,17 @@ impl Meter {
                     self.0.catalogue.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the catalogue of plans cannot be read"),
+                Err(error) => tracing::warn!(%error, "could not read the plan catalogue"),
             }
             self.settle(Counter::is_due).await;
-            // Either way the loop looks what it was.
+            // The loop checks `stop` after the timeout as well as after a change.
             let _ = tokio::time::timeout(CATALOGUE_INTERVAL, stop.wait_for(|stop| *stop)).await;
         }
     }
 
-    /// Gives back whatever was leased and not used: the end of a server.
+    /// Returns all leased and unused calls to the database, at shutdown.
     pub async fn give_back(&self) {
-        // This is the last time.
+        // There is no later try, so the delay after a refusal does not apply.
         *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.settle(|_| true).await;
     }
@@ -250,14 +248,14 @@ impl Meter {
         stream::iter(counters)
             .for_each_concurrent(AT_ONCE, |counter| async move {
                 if let Err(error) = self.release(&counter).await {
-                    tracing::warn!(%error, "calls were not written down: later again");
+                    tracing::warn!(%error, "could not write API calls; they are kept for the next try");
                 }
             })
             .await;
     }
 
-    /// Writes down what a counter has, and forgets it, unless somebody has gone on counting
-    /// meanwhile.
+    /// Writes the calls of a counter to the database and removes the counter, unless calls were
+    /// counted meanwhile.
     async fn release(&self, counter: &Arc<Counter>) -> Result<()> {
         let _turn = counter.turn.lock().await;
         let taken = counter.take_left().filter(|(_, left)| *left != 0);
@@ -277,10 +275,10 @@ impl Meter {
         let mut state = counter.lock();
         let goes_on = !state.is_silent();
         match &mut state.held {
-            // Without a limit there is nothing to lease anew: whoever still calls is counted on.
+            // An unlimited plan has no lease to renew, so an active counter stays.
             Some(held) if held.left != 0 || (goes_on && held.lease.limit.is_none()) => {
                 held.lease.used -= taken.map_or(0, |(_, left)| left);
-                // What was counted meanwhile is only in memory since now.
+                // The calls counted meanwhile are unwritten only since now.
                 held.since = Instant::now();
             }
             _ => {
@@ -291,13 +289,13 @@ impl Meter {
         Ok(())
     }
 
-    /// Leases a block, unless somebody has done so since the caller looked.
+    /// Leases a block, unless another task did so since the caller looked.
     async fn lease(&self, counter: &Counter, seen: u64, rest: Rest) -> Result<()> {
         let _turn = counter.turn.lock().await;
         if counter.number() != seen || counter.lock().retired {
             return Ok(());
         }
-        // Read first: a catalogue that changes while we lease is noticed by the next call.
+        // Read first, so that the next call detects a change that happens during the lease.
         let catalogue = self.0.catalogue.load(Ordering::Relaxed);
         let back = match rest {
             Rest::Keep => None,
@@ -339,13 +337,13 @@ impl Meter {
         Ok(())
     }
 
-    /// Whether the database has taken changes of late: it is asked now and again by one, and not by
-    /// each organization.
+    /// Fails during the delay after a refused change. One organization tries again after it, not
+    /// all.
     fn check_changes(&self) -> Result<()> {
         let refused = *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.is_some_and(|refused| refused.elapsed() < REFUSED_WAIT) {
             let cause: Box<dyn std::error::Error + Send + Sync> =
-                "the database took no changes a moment ago".into();
+                "the database refused changes a moment ago".into();
             return Err(Error::ReadOnly(cause.into()));
         }
         Ok(())
@@ -354,7 +352,10 @@ impl Meter {
     fn note_refusal(&self, error: &Error) {
         if matches!(error, Error::ReadOnly(_)) && self.check_changes().is_ok() {
             *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            tracing::warn!(cause = error.cause(), "no calls are leased: they are not limited");
+            tracing::warn!(
+                cause = error.cause(),
+                "the database is read-only: API calls are not limited until it accepts changes"
+            );
         }
     }
 

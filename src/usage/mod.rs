@@ -1,4 +1,4 @@
-//! Usage: how much of what its plan allows an organization has used, and the meter that counts its
+//! Usage: how much of its plan's features an organization uses, and the meter that counts its API
 //! calls.
 
 mod counter;

@@ -1,4 +1,5 @@
-//! Counting what is used, next to what is allowed.
+//! Entitlements (what is used next to what is allowed), and the SQL of leasing API calls. Leases of
+//! one organization and month wait for each other's row lock, so their sum stays within the limit.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
@@ -12,26 +13,26 @@ use crate::{
     tenancy::{Session, SystemSession, UnitOfWork},
 };
 
-/// What is allowed and used of a feature.
+/// What the plan allows of a feature, and how much of it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entitlement {
-    /// What the plan says.
+    /// What the plan allows.
     pub allowance: Allowance,
-    /// How many are used.
+    /// The number in use.
     pub used: i64,
-    /// When the count starts again, for what is counted by time.
+    /// When the count restarts, for features counted per month.
     pub resets_at: Option<DateTime<Utc>>,
 }
 
-/// What the organization may use and uses, of every feature.
+/// The entitlements of the session's organization, one per feature.
 ///
 /// # Errors
 ///
-/// Without an organization.
+/// When the session has no organization.
 pub async fn entitlements(session: &Session, meter: &Meter) -> Result<Vec<Entitlement>> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let (month, next_month) = month_of(session.now());
-    // Expired invitations take no seat.
+    // Open invitations count as members until they expire.
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT (SELECT count(*) FROM projects WHERE organization_id = $1) AS projects,
@@ -64,26 +65,26 @@ pub async fn entitlements(session: &Session, meter: &Meter) -> Result<Vec<Entitl
     Ok(entitlements)
 }
 
-/// A block of calls that a server may count without asking again.
+/// A block of calls that a server may count without asking the database.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
-    /// The month that it belongs to.
+    /// The start of the month that the block belongs to.
     pub(super) period_start: DateTime<Utc>,
-    /// The beginning of the next.
+    /// The start of the next month.
     pub(super) period_end: DateTime<Utc>,
-    /// How many calls the plan allows in the month; `None` is unlimited.
+    /// Calls that the plan allows in the month; `None` is unlimited.
     pub(super) limit: Option<i64>,
-    /// How many were leased.
+    /// Calls in this block.
     pub(super) block: i64,
-    /// How many are leased or used of the month, by all servers, this block included.
+    /// Calls leased or used in the month by all servers, including this block.
     pub(super) used: i64,
-    /// When the organization's billing changed last.
+    /// When the organization's billing last changed.
     pub(super) version: Option<DateTime<Utc>>,
-    /// When another plan comes into effect by itself.
+    /// When another plan takes effect by itself, for example at the end of a trial.
     pub(super) valid_until: Option<DateTime<Utc>>,
 }
 
-/// Leases a block of calls; an empty one when none are left.
+/// Leases a block of calls; an empty one if none are left.
 pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
     let effective = plan::effective_allowance(session, Feature::ApiCallsPerMonth).await?;
@@ -101,11 +102,11 @@ pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
     })
 }
 
-/// How long calls go on uncounted in the database, before it is tried again.
+/// How long calls are counted only in memory before the next try to lease.
 const STOPGAP: TimeDelta = TimeDelta::seconds(5);
 
-/// In place of a lease while the database takes no changes: reading goes on, is counted in memory,
-/// and not limited.
+/// Replaces a lease while the database accepts no changes. Queries go on; they are counted in
+/// memory and not limited.
 pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
     let effective = plan::effective_allowance(session, Feature::ApiCallsPerMonth).await?;
@@ -125,14 +126,16 @@ pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
         period_end,
         limit: effective.allowance.limit.filter(|limit| *limit == 0),
         block: 0,
-        used: row.ok_or_else(|| Error::internal("usage was not read"))?.try_get("", "used")?,
+        used: row
+            .ok_or_else(|| Error::internal("the usage query returned no row"))?
+            .try_get("", "used")?,
         version: Some(effective.version),
         valid_until: Some(session.now() + STOPGAP),
     })
 }
 
-/// Gives back what is left of a lease; where there was no limit, it is below zero, and is what was
-/// used.
+/// Returns the rest of a lease. For an unlimited plan `left` is negative, and its absolute value is
+/// the number of used calls.
 pub(super) async fn give_back(
     session: &SystemSession,
     period_start: DateTime<Utc>,
@@ -142,12 +145,13 @@ pub(super) async fn give_back(
     Ok(())
 }
 
-/// A sixteenth of what remains: large enough to ask seldom, small enough to leave others theirs.
+/// A sixteenth of the remaining calls: large enough to lease rarely, small enough for other
+/// servers.
 fn block_of(remaining: i64) -> i64 {
     if remaining <= 0 { 0 } else { (remaining / 16).clamp(1, 1_000) }
 }
 
-/// Adds to what is used in a month, and holds its row until the transaction ends.
+/// Adds to the calls used in a month, and locks that row until the transaction ends.
 async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i64) -> Result<i64> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
@@ -162,7 +166,7 @@ async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i
         ],
     );
     let row = session.query_one_raw(statement).await?;
-    Ok(row.ok_or_else(|| Error::internal("usage was not counted"))?.try_get("", "used")?)
+    Ok(row.ok_or_else(|| Error::internal("counting usage returned no row"))?.try_get("", "used")?)
 }
 
 #[cfg(test)]

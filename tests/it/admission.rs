@@ -137,7 +137,7 @@ async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
     until(async || busy(&app).await == 2).await;
     let reply = owner.query(NAME).await;
     reply.assert_refused(429, "RATE_LIMITED");
-    assert!(reply.text.contains("run at the same time"), "{reply:?}");
+    assert!(reply.text.contains("of this organization are running"), "{reply:?}");
     lock.close().await.unwrap();
     for stuck in stuck {
         stuck.await.unwrap().data();

@@ -221,7 +221,7 @@ fn a_folder_of_somebody_else_is_left_as_it_is() {
     let before = std::fs::metadata(&foreign).unwrap().permissions();
     let output = process::run(&mut dev(folder.path(), free_port()));
     assert_eq!(output.code, Some(1));
-    assert!(output.stderr.contains("holds other things"), "{}", output.stderr);
+    assert!(output.stderr.contains("contains other files"), "{}", output.stderr);
     assert_eq!(std::fs::metadata(&foreign).unwrap().permissions(), before);
     assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1);
 }

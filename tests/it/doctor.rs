@@ -175,7 +175,7 @@ async fn a_table_without_its_policy() {
     .await;
     fault(
         "CREATE POLICY open ON app.projects FOR SELECT USING (true)",
-        &["table app.projects has the policy open, which does not hold rows"],
+        &["table app.projects has the policy open, which does not restrict rows"],
     )
     .await;
 }
@@ -200,12 +200,12 @@ async fn a_policy_that_lets_more_through() {
     }
     fault(
         "GRANT SELECT ON auth.identities TO ROLE",
-        &["table auth.identities is no tenant's, and lets the role SELECT"],
+        &["table auth.identities has no organization_id, but allows the role SELECT"],
     )
     .await;
     fault(
         "GRANT INSERT ON migration.seaql_migrations TO ROLE",
-        &["table migration.seaql_migrations lets the role INSERT"],
+        &["table migration.seaql_migrations allows the role INSERT"],
     )
     .await;
 }
@@ -214,7 +214,7 @@ async fn a_policy_that_lets_more_through() {
 async fn a_way_round_through_another_schema() {
     fault(
         "CREATE VIEW public.v AS SELECT * FROM app.projects; GRANT SELECT ON public.v TO ROLE",
-        &["view public.v shows tables of tenants"],
+        &["view public.v reads tenant tables"],
     )
     .await;
     fault(
@@ -254,11 +254,11 @@ async fn a_session_that_can_be_forged() {
         (
             "CREATE OR REPLACE FUNCTION app.current_organization() RETURNS uuid LANGUAGE sql STABLE
                  RETURN nullif(current_setting('app.any', true), '')::uuid",
-            "function app.current_organization() does not read the session",
+            "function app.current_organization() has an unexpected definition",
         ),
         (
             "ALTER FUNCTION auth.current_user_id OWNER TO ROLE",
-            "function auth.current_user_id() does not read the session",
+            "function auth.current_user_id() has an unexpected definition",
         ),
         (
             "GRANT SET ON PARAMETER session_replication_role TO ROLE",
@@ -270,15 +270,15 @@ async fn a_session_that_can_be_forged() {
         ),
         (
             "GRANT INSERT ON audit.audit_logs TO ROLE",
-            "lets ROLE write the created_at of audit rows",
+            "allows ROLE to write created_at of audit rows",
         ),
         (
             "GRANT INSERT (actor_id) ON audit.audit_logs TO tenantry_system",
-            "lets tenantry_system write the actor_id of audit rows",
+            "allows tenantry_system to write actor_id of audit rows",
         ),
         (
             "GRANT SELECT ON auth.identities TO tenantry_system",
-            "table auth.identities is no tenant's, and lets the role SELECT",
+            "table auth.identities has no organization_id, but allows the role SELECT",
         ),
     ] {
         fault(sql, &[expected]).await;
@@ -315,10 +315,10 @@ async fn a_truncate_grant_or_one_to_everybody() {
         .await;
     fault(
         "GRANT DELETE ON audit.audit_logs TO ROLE",
-        &["table audit.audit_logs lets the role DELETE"],
+        &["table audit.audit_logs allows the role DELETE"],
     )
     .await;
-    fault("GRANT CREATE ON SCHEMA app TO ROLE", &["schema app lets the role create"]).await;
+    fault("GRANT CREATE ON SCHEMA app TO ROLE", &["schema app allows the role to create"]).await;
 }
 
 #[tokio::test]
@@ -403,17 +403,20 @@ async fn a_schema_of_an_organization_is_looked_at_like_the_shared_ones() {
         ),
         (
             "GRANT DELETE ON ORG_SCHEMA.audit_logs TO ROLE",
-            "table ORG_SCHEMA.audit_logs lets the role DELETE audit rows",
+            "table ORG_SCHEMA.audit_logs allows the role DELETE on audit rows",
         ),
         ("GRANT TRUNCATE ON ORG_SCHEMA.usage TO ROLE", "table ORG_SCHEMA.usage grants TRUNCATE"),
         ("GRANT SELECT ON ORG_SCHEMA.usage TO PUBLIC", "grants SELECT to PUBLIC"),
-        ("GRANT CREATE ON SCHEMA ORG_SCHEMA TO ROLE", "schema ORG_SCHEMA lets the role create"),
+        (
+            "GRANT CREATE ON SCHEMA ORG_SCHEMA TO ROLE",
+            "schema ORG_SCHEMA allows the role to create",
+        ),
         ("ALTER TABLE ORG_SCHEMA.projects OWNER TO ROLE", "owns TABLE ORG_SCHEMA.projects"),
         (
             "CREATE TABLE ORG_SCHEMA.others (id uuid PRIMARY KEY);
              ALTER TABLE ORG_SCHEMA.others ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
              GRANT SELECT ON ORG_SCHEMA.others TO ROLE",
-            "table ORG_SCHEMA.others is no tenant's, and lets the role SELECT",
+            "table ORG_SCHEMA.others has no organization_id, but allows the role SELECT",
         ),
         (
             "CREATE VIEW ORG_SCHEMA.v AS SELECT * FROM app.projects",
@@ -439,7 +442,8 @@ async fn a_policy_of_a_schema_that_lets_more_through() {
         "CREATE POLICY leaky ON ORG_SCHEMA.organizations FOR SELECT TO ROLE
              USING (id = (SELECT auth.current_user_id()))",
     ] {
-        fault(sql, &["has the policy leaky, which does not hold rows to the organization"]).await;
+        fault(sql, &["has the policy leaky, which does not restrict rows to the organization"])
+            .await;
     }
     // Beside the policies that are as they must be, in two schemas.
     let database = Database::create().await;
@@ -456,7 +460,7 @@ async fn a_policy_of_a_schema_that_lets_more_through() {
 
 #[tokio::test]
 async fn a_table_of_a_schema_that_is_not_held_to_its_organization() {
-    let problem = "table ORG_SCHEMA.projects is not held to the organization whose schema it is in";
+    let problem = "table ORG_SCHEMA.projects is not restricted to the organization of its schema";
     let remade = "ALTER TABLE ORG_SCHEMA.projects DROP CONSTRAINT of_one_organization";
     for sql in [
         remade.to_owned(),
@@ -487,7 +491,7 @@ async fn a_function_in_a_schema_with_its_owner_s_rights() {
     fault(
         "CREATE FUNCTION ORG_SCHEMA.f() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = pg_temp AS 'SELECT 1';
          REVOKE EXECUTE ON FUNCTION ORG_SCHEMA.f FROM PUBLIC; GRANT EXECUTE ON FUNCTION ORG_SCHEMA.f TO ROLE",
-        &["function ORG_SCHEMA.f() is SECURITY DEFINER in the schema of an organization"],
+        &["function ORG_SCHEMA.f() is SECURITY DEFINER in a dedicated schema"],
     )
     .await;
 }
@@ -497,16 +501,16 @@ async fn a_schema_out_of_order_concerns_its_organization_alone() {
     for (sql, expected) in [
         (
             "UPDATE app.placements SET version = NULL",
-            "1 schemas of organizations lack migration steps, without which nobody is served from them; remedy: run tenantry migrate",
+            "1 dedicated schemas lack migrations, so requests of their organizations are refused; remedy: run tenantry migrate",
         ),
         (
             "DROP SCHEMA ORG_SCHEMA CASCADE",
-            "schema ORG_SCHEMA does not exist, and an organization lives in it",
+            "schema ORG_SCHEMA does not exist, but an organization is placed in it",
         ),
-        ("DELETE FROM app.placements", "schema ORG_SCHEMA is nobody's home"),
+        ("DELETE FROM app.placements", "schema ORG_SCHEMA belongs to no organization"),
         (
             "UPDATE app.placements SET home = 'shared', old_home = 'schema', keep_old_until = now() - interval '2 days'",
-            "schema ORG_SCHEMA is nobody's home",
+            "schema ORG_SCHEMA belongs to no organization",
         ),
     ] {
         planted(sql, Severity::Warning, &[expected]).await;

@@ -282,7 +282,10 @@ async fn a_replica_that_is_lost_keeps_nobody_waiting() {
     for _ in 0..5 {
         assert_eq!(served_by(&pair.ask(NAME, &stale).await), Some("primary"));
     }
-    assert_eq!(pair.server.told().matches("it is not a standby").count(), 1);
+    assert_eq!(
+        pair.server.told().matches("the server at DATABASE_REPLICA_URL is not a standby").count(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,7 +321,7 @@ async fn what_stands_in_the_way_of_replay_is_asked_of_the_primary() {
     // Replay takes the lock from whoever has it.
     let mut connection = pair.primary.connect_admin().await;
     let begun = Instant::now();
-    let failed = "the replica has failed: the primary answers";
+    let failed = "the replica failed; the primary serves the request";
     while !pair.server.told().contains(failed) || by_replica.load(Ordering::Relaxed) == 0 {
         assert!(
             begun.elapsed() < Duration::from_mins(1),

@@ -26,7 +26,7 @@ async fn doctor_reports_a_connection_to_another_host_that_may_go_unencrypted() {
         for setting in ["DATABASE_LISTEN_URL", "DATABASE_REPLICA_URL"] {
             let output = doctor(&database, &[(setting, weak.clone())]).await;
             assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
-            let told = format!("warning: {setting} reaches db.example with sslmode=");
+            let told = format!("warning: {setting} connects to db.example with sslmode=");
             assert!(output.stdout.contains(&told), "{}", output.stdout);
             assert!(output.stdout.contains("sslmode=verify-full"), "{}", output.stdout);
             assert!(!(output.stdout + &output.stderr).contains("hunter2"));
@@ -35,7 +35,11 @@ async fn doctor_reports_a_connection_to_another_host_that_may_go_unencrypted() {
     // An address that answers at once that nothing is there.
     let weak = format!("eu={}", ELSEWHERE.replace("db.example", "0.0.0.0:1"));
     let output = doctor(&database, &[("DATABASES", weak)]).await;
-    assert!(output.stdout.contains("warning: DATABASES: eu reaches 0.0.0.0"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("warning: DATABASES: eu connects to 0.0.0.0"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[tokio::test]
@@ -62,7 +66,10 @@ async fn serve_says_so_when_it_starts() {
     let start = move || Served::start(&url, &[("DATABASE_LISTEN_URL", ELSEWHERE)]);
     let server = tokio::task::spawn_blocking(start).await.unwrap();
     let log = server.told();
-    assert!(log.contains("DATABASE_LISTEN_URL reaches db.example with sslmode=prefer"), "{log}");
+    assert!(
+        log.contains("DATABASE_LISTEN_URL connects to db.example with sslmode=prefer"),
+        "{log}"
+    );
     assert!(!log.contains("hunter2"), "{log}");
 
     // Before it connects for the first time.
@@ -73,7 +80,7 @@ async fn serve_says_so_when_it_starts() {
     command.envs(settings).envs([("JWT_ISSUER", "any"), ("JWT_AUDIENCE", "any")]);
     let output = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap();
     assert_eq!(output.code, Some(1));
-    assert!(output.stderr.contains("DATABASE_URL reaches 0.0.0.0"), "{}", output.stderr);
+    assert!(output.stderr.contains("DATABASE_URL connects to 0.0.0.0"), "{}", output.stderr);
     assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
 }
 
@@ -86,7 +93,7 @@ async fn commands_warn_of_the_owner_s_connection() {
         let output = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap();
         assert_eq!(output.code, Some(1));
         assert!(
-            output.stderr.contains("warning: MIGRATION_DATABASE_URL reaches 0.0.0.0"),
+            output.stderr.contains("warning: MIGRATION_DATABASE_URL connects to 0.0.0.0"),
             "{}",
             output.stderr
         );
