@@ -1,6 +1,6 @@
-//! Builds GraphiQL's page from `web/` with npm and packs it for the binary. Without npm, or with
-//! `TENANTRY_WEB=skip`, the server carries a page that says how to get it; with
-//! `TENANTRY_WEB=require` that is an error.
+//! Builds the GraphiQL page from `web/` with npm and embeds it in the binary. Without npm, or with
+//! `TENANTRY_WEB=skip`, the server shows a page that says how to build GraphiQL. With
+//! `TENANTRY_WEB=require`, a page that cannot be built fails the build.
 
 use std::{
     env,
@@ -16,12 +16,12 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-/// What the page is made of; other files in `web/`, such as installed packages, are no reason to
-/// build it anew.
+/// The inputs of the page. Other files in `web/`, such as installed packages, do not trigger a
+/// rebuild.
 const SOURCES: [&str; 6] =
     ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "src"];
 
-/// Longer than a slow network takes; a build must end some day.
+/// More than a slow network needs, so that a hanging npm does not block the build forever.
 const TIME_LIMIT: Duration = Duration::from_mins(5);
 
 fn main() -> Result<(), String> {
@@ -39,7 +39,8 @@ fn main() -> Result<(), String> {
         Err(reason) => {
             println!("cargo:warning=GraphiQL's page is not built in: {reason}");
             if wanted != "skip" {
-                // A path that is never there: with npm, or a network, the next build tries again.
+                // This path never exists, so the next build tries again, perhaps with npm or a
+                // network.
                 println!("cargo:rerun-if-changed=web/never");
             }
             format!(
@@ -50,8 +51,8 @@ fn main() -> Result<(), String> {
     fs::write(out.join("web.rs"), code).map_err(|error| error.to_string())
 }
 
-/// Installs and builds in a copy, so that the tree stays as it was checked out. Answers where the
-/// built page is.
+/// Installs and builds in a copy, which leaves the checkout unchanged. Returns the folder of the
+/// built page.
 fn build(out: &Path) -> Result<PathBuf, String> {
     let npm = Command::new("npm").arg("--version").stdout(Stdio::null()).status();
     if !npm.is_ok_and(|status| status.success()) {
@@ -60,7 +61,7 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     let root =
         PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
     let work = out.join("web");
-    // What was deleted there must not live on here.
+    // A file that was deleted in `web/` must not survive in the copy.
     let _ = fs::remove_dir_all(work.join("src"));
     for source in SOURCES {
         copy(&root.join("web").join(source), &work.join(source))?;
@@ -94,12 +95,12 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(problem)?;
     }
-    // What was checked out read-only was copied so.
+    // A copy of a read-only file is read-only itself and could not be overwritten.
     let _ = fs::remove_file(to);
     fs::copy(from, to).map(drop).map_err(problem)
 }
 
-/// What the program prints goes where cargo keeps the output of build scripts.
+/// Runs a program. Its output goes to the file in which cargo keeps a build script's output.
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
     let mut child = Command::new(program)
         .args(arguments)
@@ -107,12 +108,12 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| format!("{program}: {error}"))?;
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match child.try_wait().map_err(|error| error.to_string())? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(format!("{program} {} ended with {status}", arguments[0])),
-            None if begun.elapsed() > TIME_LIMIT => {
+            None if started.elapsed() > TIME_LIMIT => {
                 end(&mut child);
                 return Err(format!("{program} {} took too long", arguments[0]));
             }
@@ -122,12 +123,12 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 fn end(child: &mut Child) {
-    // It may have ended meanwhile.
+    // The process may have ended in the meantime.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Packs every file, and writes the table of them as Rust.
+/// Compresses every file and returns a Rust table of them.
 fn embed(dist: &Path, out: &Path) -> Result<String, String> {
     let mut files = Vec::new();
     list(dist, dist, &mut files)?;

@@ -2,22 +2,23 @@
 //!
 //! # One request
 //!
-//! `http` takes the bytes and the bearer token; `auth` makes a caller of the token; `request` reads
-//! the document and holds it against its limits and the schema, then asks `tenancy` for a
-//! **session**: one connection, one transaction, in which the database has resolved person,
-//! organization and role and set what its row-level security policies look at. Every resolver and
-//! every dataloader works in that session and has no other way to the database. A query reads one
-//! snapshot; a mutation commits as a whole or not at all, and is answered after its COMMIT.
+//! `http` reads the request and its bearer token. `auth` turns the token into a caller. `request`
+//! parses the document, validates it against the schema and checks its limits. `tenancy` then
+//! opens a **session**: one connection with one transaction, in which PostgreSQL has resolved user,
+//! organization and role and set the variables that its row-level security policies read. Resolvers
+//! and loaders work in that session and have no other access to the database. A query reads one
+//! snapshot. A mutation commits as a whole before its response is sent, or writes nothing.
 //!
 //! # Where things are
 //!
-//! - The **floor** knows no area: errors, configuration, paging, who is calling (`auth`), the way to the database
-//!   (`tenancy`), and the toolkit for GraphQL (`graphql`).
-//! - The **areas** are slices with the same file names: `graphql.rs` (types and resolvers, which only translate),
-//!   `ops.rs` (rules and SQL, which know no GraphQL), `loader.rs` (batched look-ups).
-//! - The **surface** assembles and decides nothing: schema, request, HTTP, command line.
+//! - The **floor** knows no area: errors, configuration, paging, authentication (`auth`), database
+//!   access (`tenancy`) and the GraphQL toolkit (`graphql`).
+//! - The **areas** are vertical slices with the same file names: `graphql.rs` (types and resolvers,
+//!   which only translate), `ops.rs` (rules and SQL, without GraphQL) and `loader.rs` (batched
+//!   lookups).
+//! - The **surface** assembles the areas and decides nothing: schema, request, HTTP, command line.
 //!
-//! Arrows point down only; `tests/it/tidy.rs` holds that.
+//! Dependencies point down only. `tests/it/tidy.rs` checks this.
 
 // Floor.
 pub mod calendar;

@@ -1,4 +1,4 @@
-//! Mail, sent through an SMTP server.
+//! Sends e-mails through an SMTP server.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use lettre::{
     message::{Mailbox, header::ContentType},
 };
 
-/// How long a server may take for a step of the conversation.
+/// The timeout of one step of the SMTP conversation.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A letter.
+/// An e-mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// The address of whom it is for.
+    /// The recipient's address.
     pub to: String,
-    /// One line.
+    /// The subject, one line.
     pub subject: String,
-    /// The text.
+    /// The plain text of the body.
     pub text: String,
 }
 
-/// Sends letters; cheap to clone.
+/// Sends e-mails. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -34,37 +34,37 @@ impl std::fmt::Debug for Mailer {
     }
 }
 
-/// Why a letter was not sent.
+/// Why an e-mail was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// The letter cannot be written, for example to an address that is none.
+    /// The message could not be built.
     #[error("{0}")]
     InvitationEmail(#[from] lettre::error::Error),
-    /// An address that is none.
+    /// An address is invalid.
     #[error("{0}")]
     Address(#[from] lettre::address::AddressError),
-    /// The server refused, or cannot be reached.
+    /// The server refused the message or could not be reached.
     #[error("{0}")]
     Server(#[from] lettre::transport::smtp::Error),
 }
 
 impl Mailer {
-    /// A sender at `smtp://…` or `smtps://…`; nothing is sent yet.
+    /// Creates a mailer for a server at `smtp://…` or `smtps://…`. Does not connect yet.
     ///
     /// # Errors
     ///
-    /// When the server's address, or the sender's, is none.
+    /// If the server's address or the sender's is invalid.
     pub fn new(url: &str, from: &str) -> Result<Self, MailError> {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?;
         Ok(Self { transport: transport.timeout(Some(TIMEOUT)).build(), from: from.parse()? })
     }
 
-    /// Hands a letter to the server. Sent twice under the same `id`, it is the same letter to
-    /// whoever receives it.
+    /// Passes an e-mail to the server. `id` becomes its Message-ID, by which the recipient's mail
+    /// system can recognize an e-mail that is sent twice.
     ///
     /// # Errors
     ///
-    /// When the server did not take it.
+    /// If the message is invalid or the server does not accept it.
     pub async fn send(&self, mail: &Mail, id: &str) -> Result<(), MailError> {
         let domain = self.from.email.domain();
         let message = Message::builder()

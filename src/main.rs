@@ -1,4 +1,4 @@
-//! Parse, run, exit code.
+//! The `tenantry` binary: runs the command line and turns its result into an exit code.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,8 +1,8 @@
-//! Keyset paging (GraphQL Cursor Connections Specification): from arguments to a query, and from
-//! its rows to a slice.
+//! Keyset paging (GraphQL Cursor Connections Specification): arguments become a query, and its
+//! rows become a [`Slice`].
 //!
-//! Lists run from new to old, `created_at DESC, id DESC`, and a cursor is that pair: pages neither
-//! skip nor repeat a row while others are added or deleted.
+//! Lists are sorted by `created_at DESC, id DESC`, and a cursor is that pair. Pages therefore
+//! neither skip nor repeat a row while other rows are added or deleted.
 
 use async_graphql::connection::CursorType;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The size of a page when the client names none.
+/// The page size when the client gives none.
 pub const DEFAULT_SIZE: usize = 20;
 
-/// The most that a client may ask for.
+/// The largest page size.
 pub const MAX_SIZE: usize = 100;
 
-/// Where a row stands in its list. Times have the precision of PostgreSQL, a microsecond.
+/// The position of a row in its list. Times have PostgreSQL's precision, one microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// `created_at`
@@ -30,9 +30,9 @@ pub struct Cursor {
     pub id: Uuid,
 }
 
-/// A row that has a place in a list.
+/// A row that has a position in a list.
 pub trait Keyed {
-    /// That place.
+    /// Returns that position.
     fn cursor(&self) -> Cursor;
 }
 
@@ -57,7 +57,7 @@ impl CursorType for Cursor {
     }
 }
 
-/// Which part of a list is asked for.
+/// The part of a list that a client requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     size: usize,
@@ -69,20 +69,20 @@ pub struct Page {
 /// The rows of a page.
 #[derive(Debug)]
 pub struct Slice<T> {
-    /// In the order of the list, whichever end was counted from.
+    /// The rows in the order of the list, for `first` and for `last`.
     pub rows: Vec<T>,
-    /// Rows precede these.
+    /// Whether the list has rows before these.
     pub has_previous_page: bool,
-    /// Rows follow these.
+    /// Whether the list has rows after these.
     pub has_next_page: bool,
 }
 
 impl Page {
-    /// The arguments of a connection, checked.
+    /// Parses the arguments of a connection.
     ///
     /// # Errors
     ///
-    /// For a size out of range, both sizes at once, or text that is no cursor.
+    /// If a size is out of range, both sizes are given, or a cursor is invalid.
     pub fn parse(
         first: Option<i32>,
         after: Option<&str>,
@@ -111,7 +111,7 @@ impl Page {
         })
     }
 
-    /// Narrows a query to the page, plus one row that tells whether more follow.
+    /// Restricts a query to the page, plus one row that shows whether there are more.
     pub fn narrow<E: EntityTrait>(
         &self,
         select: Select<E>,
@@ -131,7 +131,7 @@ impl Page {
         select.order_by(created_at, order.clone()).order_by(id, order).limit(self.size as u64 + 1)
     }
 
-    /// Makes a slice of the rows that the narrowed query returned.
+    /// Turns the rows of the restricted query into a slice.
     #[must_use]
     pub fn slice<T>(&self, mut rows: Vec<T>) -> Slice<T> {
         let more = rows.len() > self.size;

@@ -1,21 +1,22 @@
-//! Text from clients: trimmed, bounded, and without characters that are not text.
+//! Parsers for text from clients. What they return is trimmed, bounded and free of control
+//! characters; names and addresses also contain no invisible characters.
 
 use crate::error::{Error, Result};
 
-/// RFC 5321, section 4.5.3.1: 64 for the local part, 255 for the domain, and the sign between.
+/// RFC 5321, section 4.5.3.1: 64 bytes for the local part, 255 for the domain, and the `@`.
 const MAX_EMAIL_BYTES: usize = 320;
 
-/// An e-mail address in lower case, of a form that can be one.
+/// A plausible e-mail address in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
-    /// The address in a text, if it is one; white space around it is not part of it.
+    /// Parses an address and ignores white space around it. `None` if the text is not an address.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        // Some letters of other scripts become ASCII in lower case: they would make one mailbox of
-        // two.
+        // Some letters outside ASCII become ASCII letters in lower case, so two different addresses
+        // would name one mailbox.
         let folds =
             |char: char| !char.is_ascii() && char.to_lowercase().any(|lower| lower.is_ascii());
         let odd = |char: char| is_ignorable(char) || folds(char) || "<>()[],;:\\\"".contains(char);
@@ -32,18 +33,18 @@ impl Email {
         plausible.then_some(Self(email))
     }
 
-    /// The text.
+    /// Returns the address as a `String`.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
 }
 
-/// A line of 1 to `most` characters.
+/// Parses one line of 1 to `most` characters.
 ///
 /// # Errors
 ///
-/// Names `field` and says what is wrong.
+/// Returns an error that names `field` and says what is wrong.
 pub fn line(field: &'static str, input: &str, most: usize) -> Result<String> {
     let text = input.trim();
     if text.is_empty() {
@@ -56,8 +57,8 @@ pub fn line(field: &'static str, input: &str, most: usize) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// A name from a token without control, ignorable or direction-changing characters, cut to `most`
-/// characters. `None` when nothing visible is left.
+/// Cleans a name from a token: removes control, ignorable and direction-changing characters, and
+/// cuts the rest to `most` characters. `None` if no visible character remains.
 #[must_use]
 pub fn display_name(text: &str, most: usize) -> Option<String> {
     let kept = text.chars().filter(|char| !char.is_control() && !is_ignorable(*char));
@@ -66,11 +67,11 @@ pub fn display_name(text: &str, most: usize) -> Option<String> {
     (!clean.is_empty()).then(|| clean.to_owned())
 }
 
-/// Lines of up to `most` characters in all; `None` when nothing is left.
+/// Parses text of any number of lines and at most `most` characters. `None` if it is empty.
 ///
 /// # Errors
 ///
-/// Names `field` and says what is wrong.
+/// Returns an error that names `field` and says what is wrong.
 pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<String>> {
     let text = input.trim();
     if text.is_empty() {
@@ -81,16 +82,16 @@ pub fn block(field: &'static str, input: &str, most: usize) -> Result<Option<Str
     bounded(field, text, most, refused).map(Some)
 }
 
-/// Ignorable characters that no text needs. The joiners U+200C and U+200D belong to the spelling of
-/// many languages, the variation selectors U+FE0E and U+FE0F to emoji.
+/// Whether text never needs this ignorable character. The joiners U+200C and U+200D belong to the
+/// spelling of many languages, and the variation selectors U+FE0E and U+FE0F to emoji.
 #[must_use]
 pub fn is_invisible(char: char) -> bool {
     is_ignorable(char) && !matches!(char, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
-/// Unicode's `Default_Ignorable_Code_Point`, which contains the bidirectional controls, the
-/// separators of lines and paragraphs, and the blank Braille pattern: text with them can look like
-/// other text, or like none.
+/// Unicode's `Default_Ignorable_Code_Point`, which includes the bidirectional controls, plus the
+/// line and paragraph separators and the blank Braille pattern. Text with these characters can
+/// look like other text, or like no text.
 fn is_ignorable(char: char) -> bool {
     matches!(char,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -105,7 +106,7 @@ fn bounded(
     most: usize,
     refused: impl Fn(char) -> bool,
 ) -> Result<String> {
-    // Counting stops at the limit: the text may be long.
+    // Stops counting at the limit, because the text may be long.
     if text.chars().take(most + 1).count() > most {
         return Err(Error::bad_input(field, format!("must have at most {most} characters")));
     }

@@ -1,4 +1,4 @@
-// Holds the examples to the schema that the server really has.
+// Validates the examples against the server's schema.
 import { readFileSync } from 'node:fs';
 import { buildSchema, parse, validate } from 'graphql';
 

@@ -1,4 +1,4 @@
-// How the page is built: below /graphiql/, with nothing inline that the Content-Security-Policy forbids.
+// Builds the page for /graphiql/, without inline scripts, which the Content-Security-Policy forbids.
 import { defineConfig } from 'vite';
 
 export default defineConfig({
@@ -8,7 +8,7 @@ export default defineConfig({
     // Monaco alone is larger than Vite's default limit.
     chunkSizeWarningLimit: 4000,
     modulePreload: { polyfill: false },
-    // Dependencies are full of 'use client', which means nothing here.
+    // Many dependencies contain 'use client', which has no effect here.
     rolldownOptions: { checks: { moduleLevelDirective: false } },
   },
   worker: { format: 'es' },

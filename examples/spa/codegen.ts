@@ -1,4 +1,4 @@
-// How the types of src/gql are made: from the server's schema and the documents in this app.
+// Generates src/gql from the server's schema and the documents of this app.
 import type { CodegenConfig } from '@graphql-codegen/cli';
 
 const scalars = { DateTime: 'string', ID: 'string', JSON: 'Record<string, unknown>' };
@@ -12,7 +12,7 @@ const config: CodegenConfig = {
       presetConfig: { fragmentMasking: false },
       config: { scalars, strictScalars: true, useTypeImports: true },
     },
-    // The whole schema: no document asks for error codes, which come with errors.
+    // The whole schema, because no document selects the error codes.
     'src/gql/schema.ts': {
       plugins: ['typescript'],
       config: { scalars, enumType: 'string-literal' },

@@ -1,4 +1,4 @@
-// The dev server, which hands requests of the API on to tenantry.
+// The dev server. It forwards API requests to tenantry.
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vite';
 

@@ -1,8 +1,8 @@
-//! The mail of the outbox: sent after the commit that asked for it, and tried again until it is
-//! sent or good for nothing.
+//! Sends the e-mails of the outbox after the commit that queued them, and retries each until it is
+//! sent or given up.
 //!
-//! No transaction is open while the mail server is spoken with. A server that dies between sending
-//! and saying so leaves a letter to be sent twice, under the same Message-ID.
+//! No transaction is open during the conversation with the mail server. A server that dies between
+//! sending and recording it leaves an e-mail that is sent twice, with the same Message-ID.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,39 +17,39 @@ use crate::{
     tenancy::{Access, Reason, SystemSession, UnitOfWork as _, open_system},
 };
 
-/// How often the outbox is looked at.
+/// How often the server polls the outbox.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Letters that are looked for at once, and sent at the same time.
+/// How many e-mails are read at once, and how many are sent at the same time.
 const BATCH: i32 = 100;
 const AT_ONCE: usize = 4;
 
-/// How long sending may take, and how long a server keeps a letter to itself: longer.
+/// How long sending may take, and how long a server leases an e-mail: longer than that.
 const SEND_WAIT: Duration = Duration::from_secs(90);
 const LEASE: chrono::Duration = chrono::Duration::minutes(3);
 
-/// The wait after the first failure; it doubles with each, up to the longest.
+/// The delay after the first failure. It doubles with each failure, up to the longest.
 const FIRST_WAIT: chrono::Duration = chrono::Duration::seconds(15);
 const LONGEST_WAIT: chrono::Duration = chrono::Duration::hours(1);
 
-/// Then nobody will read it any more: about a day.
+/// About a day of attempts. After that the recipient no longer expects the e-mail.
 const MOST_ATTEMPTS: i32 = 32;
 
-/// Delivers letters for ever; dropping it stops.
+/// Delivers e-mails until it is dropped.
 pub async fn deliver(service: Arc<GraphqlService>, mailer: Mailer) {
     loop {
         match overdue(&service).await {
-            Ok(letters) => {
+            Ok(emails) => {
                 let (service, mailer) = (&service, &mailer);
-                stream::iter(letters)
-                    .for_each_concurrent(AT_ONCE, |letter| async move {
-                        if let Err(error) = send(service, mailer, letter).await {
-                            tracing::warn!(letter = %letter.id, %error, "a letter waits: the database was not there");
+                stream::iter(emails)
+                    .for_each_concurrent(AT_ONCE, |email| async move {
+                        if let Err(error) = send(service, mailer, email).await {
+                            tracing::warn!(email = %email.id, %error, "an e-mail is delayed: the database did not answer");
                         }
                     })
                     .await;
             }
-            Err(error) => tracing::warn!(%error, "the outbox cannot be read"),
+            Err(error) => tracing::warn!(%error, "the outbox could not be read"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -63,18 +63,18 @@ async fn overdue(service: &GraphqlService) -> Result<Vec<Overdue>> {
     outbox::due(&session, Kind::InvitationMail, BATCH, silent).await
 }
 
-async fn send(service: &GraphqlService, mailer: &Mailer, letter: Overdue) -> Result<()> {
-    let session = open(service, letter).await?;
-    let Some(row) = outbox::claim(&session, letter.id, LEASE).await? else {
+async fn send(service: &GraphqlService, mailer: &Mailer, email: Overdue) -> Result<()> {
+    let session = open(service, email).await?;
+    let Some(row) = outbox::claim(&session, email.id, LEASE).await? else {
         return Ok(());
     };
     let composed = match invitation::compose(&session, &row.payload).await {
         Ok(None) => {
-            outbox::finish(&session, letter.id, Some("the invitation is good no more")).await?;
+            outbox::finish(&session, email.id, Some("the invitation is no longer valid")).await?;
             return session.commit().await;
         }
         Ok(Some(mail)) => Ok(mail),
-        // No key makes its link: an operator may bring one back.
+        // SECRET_KEY no longer has the key of this link. An operator may restore it, so retry.
         Err(Error::Internal(cause)) if session.transaction().failure().is_none() => {
             Err(cause.to_string())
         }
@@ -82,39 +82,39 @@ async fn send(service: &GraphqlService, mailer: &Mailer, letter: Overdue) -> Res
     };
     session.commit().await?;
     let outcome = match composed {
-        Ok(mail) => deliver_one(mailer, &mail, letter).await,
+        Ok(mail) => deliver_one(mailer, &mail, email).await,
         Err(cause) => Err(cause),
     };
-    let session = open(service, letter).await?;
+    let session = open(service, email).await?;
     match outcome {
-        Ok(()) => outbox::finish(&session, letter.id, None).await?,
+        Ok(()) => outbox::finish(&session, email.id, None).await?,
         Err(error) if row.attempts >= MOST_ATTEMPTS => {
-            tracing::error!(letter = %letter.id, attempts = row.attempts, %error, "a letter is given up");
-            outbox::finish(&session, letter.id, Some(&error)).await?;
+            tracing::error!(email = %email.id, attempts = row.attempts, %error, "an e-mail was given up");
+            outbox::finish(&session, email.id, Some(&error)).await?;
         }
         Err(error) => {
-            tracing::warn!(letter = %letter.id, attempts = row.attempts, %error, "a letter waits: it could not be sent");
+            tracing::warn!(email = %email.id, attempts = row.attempts, %error, "an e-mail is delayed: it could not be sent");
             let until = service.settings.clock.now() + wait(row.attempts);
-            outbox::postpone(&session, letter.id, until, &error).await?;
+            outbox::postpone(&session, email.id, until, &error).await?;
         }
     }
     session.commit().await
 }
 
-async fn deliver_one(mailer: &Mailer, mail: &Mail, letter: Overdue) -> Result<(), String> {
-    let id = letter.id.to_string();
+async fn deliver_one(mailer: &Mailer, mail: &Mail, email: Overdue) -> Result<(), String> {
+    let id = email.id.to_string();
     let outcome = tokio::time::timeout(SEND_WAIT, mailer.send(mail, &id)).await;
     let outcome = outcome.map_err(|_| "the mail server was too slow".to_owned());
     outcome.and_then(|sent| sent.map_err(|error| error.to_string()))
 }
 
-async fn open(service: &GraphqlService, letter: Overdue) -> Result<SystemSession> {
-    let organization = Some(letter.organization_id);
+async fn open(service: &GraphqlService, email: Overdue) -> Result<SystemSession> {
+    let organization = Some(email.organization_id);
     open_system(&service.databases, &service.settings, organization, Reason::Mail, Access::Write)
         .await
 }
 
-/// After so many attempts.
+/// The delay after this many attempts.
 fn wait(attempts: i32) -> chrono::Duration {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
     (FIRST_WAIT * 2_i32.pow(doublings)).min(LONGEST_WAIT)

@@ -1,6 +1,8 @@
-//! What must be done now and again: the partitions of the audit log are made ahead of time, because
-//! an entry without its partition would lie where no month finds it; what was processed long ago is
-//! forgotten.
+//! Periodic maintenance of every database: creates the partitions of the audit log and deletes
+//! processed rows of the outbox.
+//!
+//! Partitions are created ahead of time, because an entry without the partition of its month would
+//! go to the default partition.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +14,10 @@ use crate::{
     tenancy::{Access, Reason, SystemSession, in_every_database},
 };
 
-/// Partitions are three months ahead, so it does not matter when in a day.
+/// Partitions are created three months ahead, so the time of day does not matter.
 const INTERVAL: Duration = Duration::from_hours(6);
 
-/// Looks now and again for ever; dropping it stops.
+/// Runs until it is dropped.
 pub(super) async fn maintain(service: Arc<GraphqlService>) {
     loop {
         let (databases, settings) = (&service.databases, &service.settings);
@@ -24,7 +26,9 @@ pub(super) async fn maintain(service: Arc<GraphqlService>) {
         for done in done.await {
             match done {
                 Ok((0, 0)) => {}
-                Ok((partitions, forgotten)) => tracing::info!(partitions, forgotten, "maintained"),
+                Ok((partitions, deleted)) => {
+                    tracing::info!(partitions, deleted, "maintenance done");
+                }
                 Err(error) => {
                     tracing::error!(%error, cause = error.cause(), "maintenance failed");
                 }
@@ -34,10 +38,10 @@ pub(super) async fn maintain(service: Arc<GraphqlService>) {
     }
 }
 
-/// How many partitions were made, and rows forgotten.
+/// Returns how many partitions were created and how many rows were deleted.
 async fn ensure(session: SystemSession) -> Result<(usize, i64)> {
     let partitions = audit::ensure_partitions(&session).await?;
-    let forgotten = outbox::forget_processed(&session).await?;
+    let deleted = outbox::forget_processed(&session).await?;
     session.commit().await?;
-    Ok((partitions, forgotten))
+    Ok((partitions, deleted))
 }

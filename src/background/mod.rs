@@ -1,4 +1,5 @@
-//! What a server does by itself, beside answering requests.
+//! Periodic work of a server besides requests. It stops after the last request and returns the
+//! calls that it leased from the usage meter.
 
 mod mail;
 mod maintenance;
@@ -12,21 +13,22 @@ use tokio::{
 
 use crate::{mail::Mailer, request::GraphqlService};
 
-/// How long a server that stops waits for its meter.
+/// How long a stopping server waits for the last publications and for its usage meter.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
-/// The work in the background; it ends when this is dropped.
+/// The running background tasks. Dropping it stops them.
 #[derive(Debug)]
 pub struct Background {
     service: Arc<GraphqlService>,
     tasks: JoinSet<()>,
-    telling: JoinHandle<()>,
+    publisher: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
 impl Background {
-    /// Begins: keeps the meter and the partitions of the audit log, and sends mail where there is a
-    /// server for it.
+    /// Starts the usage meter, maintenance, directory sync and the change feed, and sends e-mails
+    /// if
+    /// a mailer is configured.
     #[must_use]
     pub fn start(service: Arc<GraphqlService>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();
@@ -40,25 +42,24 @@ impl Background {
         tasks.spawn(async move { databases.keep_synced().await });
         let change_feed = service.databases.change_feed().clone();
         let stopped = stop.subscribe();
-        let telling = tokio::spawn(async move { change_feed.run(stopped).await });
+        let publisher = tokio::spawn(async move { change_feed.run(stopped).await });
         if let Some(mailer) = mailer {
             tasks.spawn(mail::deliver(Arc::clone(&service), mailer));
         }
-        Self { service, tasks, telling, stop }
+        Self { service, tasks, publisher, stop }
     }
 
-    /// Ends, after the last request, and gives back what was leased.
+    /// Stops the tasks and returns leased calls. Call it after the last request.
     pub async fn stop(mut self) {
-        // The meter is asked, because what it has in hand would be lost; whatever else goes on
-        // begins anew elsewhere.
+        // Only the meter holds state that would be lost. Another server continues the other work.
         self.stop.send_replace(true);
         let finished = async {
-            // What was committed last is told as well; a task that panicked has said so.
-            let _ = (&mut self.telling).await;
+            // Publishes the last commits too. A task that panicked has already logged it.
+            let _ = (&mut self.publisher).await;
             self.service.meter.give_back().await;
         };
         if tokio::time::timeout(STOP_WAIT, finished).await.is_err() {
-            tracing::warn!("the database was too slow: calls that were leased are lost");
+            tracing::warn!("the database did not answer in time: leased calls are lost");
         }
         self.tasks.shutdown().await;
     }
@@ -66,6 +67,6 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        self.telling.abort();
+        self.publisher.abort();
     }
 }

@@ -1,4 +1,4 @@
-//! `tenantry billing`
+//! `tenantry billing`: replays events of Stripe.
 
 use clap::Subcommand;
 
@@ -10,7 +10,7 @@ use crate::{
     tenancy::{Databases, Reason},
 };
 
-/// Look after billing.
+/// Manage billing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Billing {
     #[command(subcommand)]
@@ -19,8 +19,7 @@ pub(super) struct Billing {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Go through an event of Stripe's again that the webhook has kept. An event that is not news
-    /// changes nothing.
+    /// Process a stored Stripe event again. An event that is outdated changes nothing.
     Replay {
         /// Stripe's id of the event: evt_…
         event: String,
@@ -37,13 +36,15 @@ impl Billing {
         let options = database.options().map_err(Failure::new)?;
         let settings = business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
         if settings.business.stripe.is_none() {
-            return Err(Failure::new("BILLING_PROVIDER is not stripe: there is nothing to replay"));
+            return Err(Failure::new(
+                "BILLING_PROVIDER is not stripe, so there are no events to replay",
+            ));
         }
         runtime()?.block_on(async {
             let databases = Databases::shared(&options).map_err(Failure::new)?;
             let outcome =
                 billing::apply(&databases, &settings, &event, Reason::BillingReplay).await;
-            // This program ends before it would tell those who watch.
+            // The process ends before the background publisher would run.
             databases.change_feed().flush().await?;
             match outcome {
                 Ok(Outcome::Applied(organization)) => {

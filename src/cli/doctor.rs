@@ -1,4 +1,4 @@
-//! `tenantry doctor`
+//! `tenantry doctor`: runs the self-check that guards every start of a server.
 
 use super::{Failure, runtime, say};
 use crate::{
@@ -7,8 +7,7 @@ use crate::{
     tenancy::{Databases, Severity},
 };
 
-/// Check what stands between tenants, from the app role itself: a line a finding, exit 1 on any
-/// fault.
+/// Check tenant isolation as the app role. Prints one line per finding; exit status 1 on any fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `tenantry health`
+//! `tenantry health`: the health check for containers, which have no other HTTP client.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,16 +8,15 @@ use std::{
 use super::{Failure, runtime};
 use crate::config::ListenConfig;
 
-/// Longer than a process that lives takes.
+/// More than a live process needs to respond.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Ask the server on this machine whether it lives: for the health checks of containers, which have
-/// no other program to ask with.
+/// Check that the server on this machine is alive, for health checks of containers.
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
     #[command(flatten)]
     listen: ListenConfig,
-    /// Ask whether it can do its work as well.
+    /// Check that it is ready to serve too.
     #[arg(long)]
     ready: bool,
 }
@@ -29,20 +28,20 @@ impl Health {
         let url = format!("http://{address}/{path}");
         runtime()?.block_on(async {
             let client = reqwest::Client::builder().no_proxy().timeout(WAIT).build();
-            let asked = client.map_err(Failure::new)?.get(&url).send().await;
-            match asked.map(|answer| answer.status()) {
+            let response = client.map_err(Failure::new)?.get(&url).send().await;
+            match response.map(|response| response.status()) {
                 Ok(status) if status.is_success() => Ok(()),
-                Ok(status) => Err(Failure::new(format!("{url} answers {status}"))),
+                Ok(status) => Err(Failure::new(format!("{url} responded with {status}"))),
                 Err(error) if error.is_timeout() => {
-                    Err(Failure::new(format!("{url} does not answer")))
+                    Err(Failure::new(format!("{url} did not respond in time")))
                 }
-                Err(_) => Err(Failure::new(format!("nobody listens at {address}"))),
+                Err(_) => Err(Failure::new(format!("no server listens at {address}"))),
             }
         })
     }
 }
 
-/// Where a server that listens everywhere is found.
+/// The address at which a server that listens on all addresses can be reached.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,6 +1,6 @@
-//! `tenantry migrate`: the control database first, then those of organizations' own, each for
-//! itself.
-#![expect(clippy::disallowed_types, reason = "databases are made ready here, for all tenants")]
+//! `tenantry migrate`: migrates the control database, then each dedicated database. A failure in
+//! one dedicated database does not stop the others.
+#![expect(clippy::disallowed_types, reason = "migrations apply to all tenants")]
 
 use migration::{Passwords, Report, Schemas, dedicated};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
@@ -15,11 +15,10 @@ use crate::{
     tenancy::system_password,
 };
 
-/// Bring databases up to date, and create or check the three roles. Safe to run at any time, from
-/// several places at once.
+/// Create or update databases and their three roles. Safe to repeat and to run concurrently.
 #[derive(Debug, clap::Args)]
 pub(super) struct Migrate {
-    /// PostgreSQL as a role that may create roles: a superuser, or the owner of the database with
+    /// The database as a role that may create roles: a superuser, or the owner of the database with
     /// CREATEROLE.
     #[arg(
         long,
@@ -29,12 +28,13 @@ pub(super) struct Migrate {
     )]
     migration_database_url: Option<String>,
 
-    /// The address that servers will use; its password becomes that of the role tenantry_app.
+    /// The address that servers will use. Its password becomes the password of the role
+    /// tenantry_app.
     #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
-    /// The address that servers will use for background work; its password becomes that of the role
-    /// tenantry_system. When not set, that password is made from the one in DATABASE_URL.
+    /// The address that servers will use for background work. Its password becomes the password of
+    /// the role tenantry_system. When not set, that password is derived from DATABASE_URL.
     #[arg(
         long,
         env = "SYSTEM_DATABASE_URL",
@@ -43,8 +43,8 @@ pub(super) struct Migrate {
     )]
     system_database_url: Option<String>,
 
-    /// Databases of organizations' own, as NAME=URL, separated by white space; in such a role as
-    /// well.
+    /// Dedicated databases as NAME=URL, separated by white space, each as a role that may create
+    /// roles.
     #[arg(
         long,
         env = "MIGRATION_DATABASES",
@@ -53,12 +53,12 @@ pub(super) struct Migrate {
     )]
     migration_databases: Option<String>,
 
-    /// These as servers will use them; the passwords become those of the role tenantry_app there.
+    /// The same databases as servers will use them. Their passwords become those of the role
+    /// tenantry_app there.
     #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
     databases: Option<String>,
 
-    /// Schemas of organizations that are migrated at the same time, each over a connection of its
-    /// own.
+    /// How many dedicated schemas are migrated at the same time, each over a separate connection.
     #[arg(long, value_name = "NUMBER", default_value_t = migration::CONCURRENCY)]
     concurrency: usize,
 }
@@ -67,8 +67,8 @@ impl Migrate {
     pub(super) fn run(self) -> Result<(), Failure> {
         let url = self.migration_database_url.as_deref().ok_or_else(|| {
             Failure::new(
-                "MIGRATION_DATABASE_URL is not set: it must be PostgreSQL as a role that may create roles, for example \
-                 postgres://postgres:PASSWORD@HOST/DATABASE",
+                "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may create roles, \
+                 for example postgres://postgres:PASSWORD@HOST/DATABASE.",
             )
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
@@ -87,13 +87,13 @@ impl Migrate {
                 .migrate(&options, password.passwords())
                 .await
                 .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
-            let mut failed = tell(&report, None);
+            let mut failed = report_run(&report, None);
             let mut control = connect_as_owner(&options).await?;
             check_control(&mut control).await?;
             let mut missing = 0;
             for database in &there {
-                match self.make_ready(&mut control, database).await {
-                    Ok(report) => failed.extend(tell(&report, Some(&database.name))),
+                match self.prepare(&mut control, database).await {
+                    Ok(report) => failed.extend(report_run(&report, Some(&database.name))),
                     Err(error) => {
                         say(format!("failed: the database {}: {error}", database.name));
                         missing += 1;
@@ -102,13 +102,16 @@ impl Migrate {
             }
             self.warn(&mut control, &there).await?;
             if missing > 0 {
-                failed.push(format!("{missing} databases of organizations were not made ready"));
+                failed.push(format!(
+                    "{} could not be prepared",
+                    counted(missing, "dedicated database")
+                ));
             }
             if failed.is_empty() {
                 return Ok(());
             }
             Err(Failure::new(format!(
-                "{}: mend what failed, and run tenantry migrate again",
+                "{}. Fix the error above and run `tenantry migrate` again.",
                 failed.join(", ")
             )))
         })
@@ -127,7 +130,7 @@ impl Migrate {
         migration::migrate_with(options.clone(), passwords, &run).await
     }
 
-    /// The databases of organizations' own, and the passwords that servers have there.
+    /// The configured dedicated databases, with the passwords that servers use there.
     fn dedicated(&self) -> Result<Vec<DedicatedDatabase>, Failure> {
         let read = |variable, text: &Option<String>| {
             databases(variable, text.as_deref().unwrap_or_default()).map_err(Failure::new)
@@ -147,7 +150,7 @@ impl Migrate {
             .collect()
     }
 
-    async fn make_ready(
+    async fn prepare(
         &self,
         control: &mut PgConnection,
         database: &DedicatedDatabase,
@@ -161,12 +164,12 @@ impl Migrate {
         let mut there = connect_as_owner(&database.connect).await?;
         dedicated::dedicate(&mut there, &database.name).await.map_err(Failure::new)?;
         if dedicated::bring_catalogue(control, &mut there).await? {
-            say(format!("brought the plans to the database {}", database.name));
+            say(format!("copied the plans to the database {}", database.name));
         }
         Ok(report)
     }
 
-    /// Warns of databases that somebody uses, or will, and that were left as they are.
+    /// Warns of dedicated databases that are in use or will be, but were not migrated.
     async fn warn(
         &self,
         control: &mut PgConnection,
@@ -177,13 +180,13 @@ impl Migrate {
             .map_err(Failure::new)?;
         for NamedDatabase { name, .. } in served.iter().filter(|served| is_missing(&served.name)) {
             say(format!(
-                "warning: the database {name} of DATABASES is not in MIGRATION_DATABASES, and was not migrated"
+                "warning: the database {name} of DATABASES is not in MIGRATION_DATABASES and was not migrated"
             ));
         }
         for name in in_use(control).await? {
             if is_missing(&name) && !served.iter().any(|served| served.name == name) {
                 say(format!(
-                    "warning: organizations live in the database {name}, which neither MIGRATION_DATABASES nor DATABASES names"
+                    "warning: organizations live in the database {name}, which is in neither MIGRATION_DATABASES nor DATABASES"
                 ));
             }
         }
@@ -191,7 +194,7 @@ impl Migrate {
     }
 }
 
-/// A database of organizations' own, as it is migrated.
+/// A dedicated database to migrate.
 struct DedicatedDatabase {
     name: String,
     connect: PgConnectOptions,
@@ -214,7 +217,7 @@ fn derived(app_password: Option<&str>) -> Option<String> {
     app_password.map(|password| system_password(password.as_bytes()))
 }
 
-/// The password of the app role, which must be the one that servers log in as.
+/// Returns the password in the address of a server's login, which must be the app role.
 fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure> {
     password_of(variable, address, migration::APP_ROLE)
 }
@@ -223,7 +226,7 @@ fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<Strin
     let login = parse_database_url(variable, address).map_err(Failure::new)?;
     if login.get_username() != role {
         return Err(Failure::new(format!(
-            "{variable} logs in as {}: servers must use the role {role}",
+            "{variable} logs in as {}. Servers must use the role {role}.",
             login.get_username()
         )));
     }
@@ -233,17 +236,17 @@ fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<Strin
     });
     password
         .transpose()
-        .map_err(|_| Failure::new(format!("the password in {variable} is not UTF-8")))
+        .map_err(|_| Failure::new(format!("the password in {variable} is not valid UTF-8")))
 }
 
-/// Refuses a database that is another one, before anything is changed there.
+/// Refuses the control database and the database of another name, before anything changes there.
 async fn check_unused(
     control: &mut PgConnection,
     database: &DedicatedDatabase,
 ) -> Result<(), Failure> {
     let mut there = PgConnection::connect_with(&database.connect).await?;
     if identity(&mut there).await? == identity(control).await? {
-        return Err(Failure::new("it is the control database"));
+        return Err(Failure::new("this address points to the control database"));
     }
     let is_empty: bool = sqlx::query_scalar("SELECT to_regclass('app.organizations') IS NULL")
         .fetch_one(&mut there)
@@ -264,15 +267,16 @@ async fn check_unused(
     }
 }
 
-/// Tells one database from another.
+/// Identifies a database among all servers.
 async fn identity(connection: &mut PgConnection) -> Result<(i64, String), sqlx::Error> {
     sqlx::query_as("SELECT system_identifier, current_database()::text FROM pg_control_system()")
         .fetch_one(connection)
         .await
 }
 
-/// Tells what was done in the control database, or in the one of this name; answers what was not.
-fn tell(report: &Report, database: Option<&str>) -> Vec<String> {
+/// Prints what was done in the control database, or in the dedicated database `database`. Returns
+/// what could not be done.
+fn report_run(report: &Report, database: Option<&str>) -> Vec<String> {
     let Report { applied, functions, schemas } = report;
     let there = database.map(|name| format!(" in the database {name}")).unwrap_or_default();
     for step in applied {
@@ -282,11 +286,11 @@ fn tell(report: &Report, database: Option<&str>) -> Vec<String> {
         say(format!("updated the functions {}{there}", functions.join(", ")));
     }
     if schemas.migrated > 0 {
-        say(format!("migrated {} schemas of organizations{there}", schemas.migrated));
+        say(format!("migrated {}{there}", counted(schemas.migrated, "dedicated schema")));
     }
     for organization in &schemas.given_up {
         say(format!(
-            "gave up the interrupted move of organization {organization}{there}: begin it again"
+            "cancelled the interrupted move of organization {organization}{there}: start it again"
         ));
     }
     for (schema, reason) in &schemas.failed {
@@ -299,5 +303,11 @@ fn tell(report: &Report, database: Option<&str>) -> Vec<String> {
     if schemas.failed.is_empty() {
         return Vec::new();
     }
-    vec![format!("{} schemas of organizations{there} were not migrated", schemas.failed.len())]
+    let failed = counted(schemas.failed.len(), "dedicated schema");
+    vec![format!("{failed}{there} could not be migrated")]
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }

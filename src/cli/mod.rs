@@ -1,4 +1,4 @@
-//! The command line: a subcommand a file.
+//! The command line, with one file per subcommand. Every failure is reported as one line.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod audit;
@@ -23,11 +23,11 @@ pub use configuration::configuration_docs;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-/// The multi-tenant core of a SaaS product: a GraphQL API whose tenants are kept apart by
-/// PostgreSQL itself.
+/// The multi-tenant core of a SaaS product: a GraphQL API with tenant isolation enforced by
+/// PostgreSQL.
 ///
-/// Without a command: dev. Every setting is an environment variable and a flag; see tenantry serve
-/// --help.
+/// Without a command, runs dev. Every setting is an environment variable and a flag; see tenantry
+/// serve --help.
 #[derive(Debug, Parser)]
 #[command(name = "tenantry", version)]
 struct Cli {
@@ -51,7 +51,7 @@ enum Command {
     Schema(schema::Schema),
 }
 
-/// What ended a command early; the text is one line.
+/// Why a command failed, as one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(String);
@@ -80,11 +80,11 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Runs the command that the arguments name, on the calling thread, which must be the main one.
+/// Parses the arguments and runs their command. Call it on the main thread.
 ///
 /// # Errors
 ///
-/// One line that says what is wrong.
+/// Returns one line that says what is wrong.
 pub fn run() -> Result<std::process::ExitCode, Failure> {
     let parsed = without_empty(Cli::command())
         .try_get_matches()
@@ -120,8 +120,8 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
     .map(|()| std::process::ExitCode::SUCCESS)
 }
 
-/// A variable that is empty is one that is not set: files that list all of them leave the unused
-/// ones so.
+/// Treats an empty variable as unset, because files that list all variables leave the unused ones
+/// empty.
 fn without_empty(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| {
         let empty =
@@ -131,7 +131,7 @@ fn without_empty(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty)
 }
 
-/// The first paragraph of clap's message, which names the setting.
+/// Returns the first paragraph of clap's message, which names the setting.
 fn one_line(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
@@ -139,8 +139,7 @@ fn one_line(error: &clap::Error) -> Failure {
     Failure::new(line.strip_prefix("error: ").unwrap_or(&line))
 }
 
-/// Prints a line; a reader who has gone is no reason to fail, let alone to panic as `println!`
-/// does.
+/// Prints a line. Ignores a closed pipe, on which `println!` would panic.
 fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,8 +1,8 @@
-//! The way to the databases of commands that maintain them: as the owner, who is bound by policies
-//! as well.
+//! Connections of maintenance commands. They act as the owner of the tables, whom policies bind
+//! too.
 #![expect(
     clippy::disallowed_types,
-    reason = "maintenance is of the whole database, not of a tenant"
+    reason = "maintenance applies to the whole database, not to one tenant"
 )]
 
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
@@ -13,10 +13,10 @@ use crate::{
     tenancy::transport_finding,
 };
 
-/// The databases as their owner.
+/// Access to the databases as their owner.
 #[derive(Debug, clap::Args)]
 pub(super) struct Owner {
-    /// PostgreSQL as a role that may act as tenantry_owner.
+    /// The database as a role that may act as tenantry_owner.
     #[arg(
         long,
         env = "MIGRATION_DATABASE_URL",
@@ -26,8 +26,8 @@ pub(super) struct Owner {
     )]
     migration_database_url: Option<String>,
 
-    /// Databases of organizations' own, as NAME=URL, separated by white space; each as a role that
-    /// may act as tenantry_owner.
+    /// Dedicated databases as NAME=URL, separated by white space, each as a role that may act as
+    /// tenantry_owner.
     #[arg(
         long,
         env = "MIGRATION_DATABASES",
@@ -39,11 +39,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// A connection to the control database that acts as the owner of every table.
+    /// Connects to the control database as the owner of every table.
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
         let url = self.migration_database_url.as_deref().ok_or_else(|| {
             Failure::new(
-                "MIGRATION_DATABASE_URL is not set: it must be PostgreSQL as a role that may act as tenantry_owner",
+                "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may act as tenantry_owner.",
             )
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
@@ -53,13 +53,13 @@ impl Owner {
         Ok(connection)
     }
 
-    /// The databases of organizations' own that are configured.
+    /// The configured dedicated databases.
     pub(super) fn databases(&self) -> Result<Vec<NamedDatabase>, Failure> {
         let text = self.migration_databases.as_deref().unwrap_or_default();
         databases("MIGRATION_DATABASES", text).map_err(Failure::new)
     }
 
-    /// A connection to one of them that acts as the owner of every table.
+    /// Connects to one of them as the owner of every table.
     pub(super) async fn dedicated(&self, name: &str) -> Result<PgConnection, Failure> {
         let database =
             self.databases()?.into_iter().find(|database| database.name == name).ok_or_else(
@@ -72,13 +72,13 @@ impl Owner {
             connect_as_owner(&database.connect).await.map_err(|error| failed(&error))?;
         match known_as(&mut connection).await.map_err(|error| failed(&error))? {
             Some(known) if known == name => Ok(connection),
-            Some(known) => Err(failed(&format!("it calls itself {known}"))),
-            None => Err(failed(&"it is not made ready: run tenantry migrate")),
+            Some(known) => Err(failed(&format!("its name is {known}"))),
+            None => Err(failed(&"it is not prepared: run `tenantry migrate`")),
         }
     }
 
-    /// Does the same in each of them; what fails is told, and the others go on. Answers the names
-    /// of those that failed.
+    /// Runs `act` in each of them. A failure is printed, and the others continue. Returns the names
+    /// of the databases that failed.
     pub(super) async fn in_each(
         &self,
         mut act: impl AsyncFnMut(&str, &mut PgConnection) -> Result<(), Failure>,
@@ -100,14 +100,14 @@ impl Owner {
     }
 }
 
-/// Reports on standard error that the network can read what a command sends.
+/// Warns on standard error if the network can read what a command sends.
 pub(super) fn warn_of_transport(setting: &str, connect: &PgConnectOptions) {
     if let Some(finding) = transport_finding(setting, connect) {
         eprintln!("{finding}");
     }
 }
 
-/// A connection that acts as the owner of every table.
+/// Connects as the owner of every table.
 pub(super) async fn connect_as_owner(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
     let mut connection = PgConnection::connect_with(options).await?;
     connection
@@ -118,18 +118,18 @@ pub(super) async fn connect_as_owner(options: &PgConnectOptions) -> Result<PgCon
     Ok(connection)
 }
 
-/// Refuses a database of organizations' own: there commands would look after a part for the whole.
+/// Refuses a dedicated database, in which a command would see only a part of the organizations.
 pub(super) async fn check_control(connection: &mut PgConnection) -> Result<(), Failure> {
     match known_as(connection).await? {
         None => Ok(()),
         Some(name) => Err(Failure::new(format!(
-            "MIGRATION_DATABASE_URL leads to the database {name} of organizations' own: it must be the control database"
+            "MIGRATION_DATABASE_URL points to the dedicated database {name}. Set it to the control database."
         ))),
     }
 }
 
-/// The databases of organizations' own in which somebody lives or has a copy, as the control
-/// database knows.
+/// The dedicated databases that, according to the control database, hold an organization or a
+/// stale copy.
 pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT DISTINCT substring(place FROM 10) AS name
@@ -140,13 +140,12 @@ pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sq
     .await
 }
 
-/// The name that a database of organizations' own has; none for a control database, of whatever
-/// version.
+/// Returns the name of a dedicated database, or `None` for a control database of any version.
 pub(super) async fn known_as(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    let may_have_one: bool = sqlx::query_scalar("SELECT to_regclass('app.database') IS NOT NULL")
+    let may_have_name: bool = sqlx::query_scalar("SELECT to_regclass('app.database') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
-    if !may_have_one {
+    if !may_have_name {
         return Ok(None);
     }
     sqlx::query_scalar("SELECT app.database_name()").fetch_one(connection).await

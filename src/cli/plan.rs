@@ -1,7 +1,7 @@
-//! `tenantry plan`
+//! `tenantry plan`: lists and edits the catalogue of plans, and copies it to dedicated databases.
 #![expect(
     clippy::disallowed_types,
-    reason = "the catalogue is the same for all tenants, and edited by its owner"
+    reason = "the catalogue is the same for all tenants, and its owner edits it"
 )]
 
 use clap::Subcommand;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::plan::Feature;
 
-/// Look at the catalogue of plans, or edit it. Servers obey with their next request.
+/// List or edit plans. Servers apply a change with their next request.
 #[derive(Debug, clap::Args)]
 pub(super) struct Plan {
     #[command(subcommand)]
@@ -27,29 +27,29 @@ pub(super) struct Plan {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print every plan with what it allows.
+    /// List all plans and their limits.
     List,
-    /// Set what a plan allows of a feature.
+    /// Set the limit of a feature in a plan.
     Set {
         /// The plan's key, for example pro.
         plan: String,
         /// The feature's key, for example projects.
         #[arg(value_parser = parse_feature)]
         feature: Feature,
-        /// A number, or unlimited, or off.
+        /// A number, unlimited, or off.
         #[arg(value_parser = parse_limit)]
         limit: Limit,
     },
-    /// Say at which of Stripe's prices a plan is sold.
+    /// Set the Stripe price of a plan.
     Price {
         /// The plan's key, for example pro.
         plan: String,
-        /// Stripe's id of the price: price_…; or none.
+        /// Stripe's id of the price (price_…), or none.
         price: String,
     },
 }
 
-/// What a plan is to allow.
+/// The limit to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     AtMost(i64),
@@ -71,14 +71,14 @@ impl Plan {
                 }
             }
             list(&mut connection).await?;
-            bring(&self.owner, &mut connection).await
+            copy_catalogue(&self.owner, &mut connection).await
         })
     }
 }
 
-/// Databases of organizations' own have copies of the catalogue.
-async fn bring(owner: &Owner, control: &mut PgConnection) -> Result<(), Failure> {
-    // Whoever edits at the same time brings what is newer.
+/// Copies the catalogue to the dedicated databases.
+async fn copy_catalogue(owner: &Owner, control: &mut PgConnection) -> Result<(), Failure> {
+    // Serializes concurrent edits, so that the last copy is the newest catalogue.
     sqlx::query("SELECT pg_advisory_lock(hashtextextended('tenantry catalogue', 0))")
         .execute(&mut *control)
         .await?;
@@ -92,7 +92,7 @@ async fn bring(owner: &Owner, control: &mut PgConnection) -> Result<(), Failure>
     for name in in_use(control).await? {
         if !configured.iter().any(|database| database.name == name) {
             say(format!(
-                "warning: the database {name} is not in MIGRATION_DATABASES, and has the plans of before"
+                "warning: the database {name} is not in MIGRATION_DATABASES and keeps the previous plans"
             ));
         }
     }
@@ -100,7 +100,7 @@ async fn bring(owner: &Owner, control: &mut PgConnection) -> Result<(), Failure>
         return Ok(());
     }
     Err(Failure::new(format!(
-        "the catalogue was changed, but not in the databases {}: run the same again, or tenantry migrate",
+        "the catalogue was changed, but not in the databases {}. Run the command again, or `tenantry migrate`.",
         failed.join(", ")
     )))
 }
@@ -160,7 +160,9 @@ async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Re
     let price = match price {
         "none" => None,
         price if price.starts_with("price_") || price.starts_with("plan_") => Some(price),
-        _ => return Err(Failure::new("PRICE must be Stripe's id of a price, price_…, or none")),
+        _ => {
+            return Err(Failure::new("PRICE must be Stripe's id of a price (price_…), or none"));
+        }
     };
     let changed = sqlx::query("UPDATE billing.plans SET stripe_price_id = $2 WHERE plan = $1")
         .bind(plan)
@@ -169,7 +171,7 @@ async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Re
         .await
         .map_err(|error| match error.as_database_error() {
             Some(error) if error.is_unique_violation() => {
-                Failure::new("another plan is sold at that price")
+                Failure::new("another plan has that price")
             }
             _ => Failure::new(error),
         })?;
@@ -180,7 +182,7 @@ async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Re
 }
 
 fn unknown(plan: &str) -> Failure {
-    Failure::new(format!("there is no plan {plan}: see tenantry plan list"))
+    Failure::new(format!("there is no plan {plan}. `tenantry plan list` lists the plans."))
 }
 
 fn parse_feature(text: &str) -> Result<Feature, String> {
@@ -196,7 +198,7 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
         "off" => Ok(Limit::Off),
         number => match number.parse() {
             Ok(limit) if limit >= 0 => Ok(Limit::AtMost(limit)),
-            _ => Err("must be a whole number from 0, or unlimited, or off".to_owned()),
+            _ => Err("must be a whole number from 0, unlimited, or off".to_owned()),
         },
     }
 }

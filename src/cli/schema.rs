@@ -1,4 +1,4 @@
-//! `tenantry schema`
+//! `tenantry schema`: prints the schema and the pages generated from code.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use crate::{api_docs::api_docs, schema::sdl};
 /// Print the GraphQL schema.
 #[derive(Debug, clap::Args)]
 pub(super) struct Schema {
-    /// Print docs/api.md instead: errors and root fields, for people.
+    /// Print docs/api.md instead: errors and root fields.
     #[arg(long)]
     docs: bool,
 
@@ -24,7 +24,7 @@ impl Schema {
             Self { configuration: true, .. } => configuration_docs(),
             Self { .. } => sdl(),
         };
-        // Not print!, which panics when the reader has gone.
+        // `print!` would panic on a closed pipe.
         std::io::stdout().write_all(text.as_bytes()).map_err(Failure::new)
     }
 }

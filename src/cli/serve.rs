@@ -1,4 +1,4 @@
-//! `tenantry serve`
+//! `tenantry serve`: the production server. It does not start if the self-check finds a fault.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::{
     tenancy::Databases,
 };
 
-/// Serve in production: needs DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL, and refuses
-/// to start where tenants could reach each other.
+/// Run the production server. It refuses to start if the self-check of tenant isolation finds a
+/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -38,7 +38,7 @@ impl Serve {
         let _telemetry = telemetry::start(&self.log, "info").map_err(Failure::new)?;
         let options = self.database.options().map_err(Failure::new)?;
         for finding in options.transport_findings() {
-            tracing::warn!(%finding, "a connection to PostgreSQL");
+            tracing::warn!(%finding, "a connection to PostgreSQL is not protected");
         }
         runtime()?.block_on(async {
             let databases = Databases::shared(&options).map_err(Failure::new)?;
@@ -51,7 +51,7 @@ impl Serve {
                 [problem, others @ ..] => {
                     let count = others.len();
                     return Err(Failure::new(format!(
-                        "{problem} (and {count} more: run tenantry doctor)"
+                        "{problem} (and {count} more; run `tenantry doctor` to list them)"
                     )));
                 }
             }
@@ -59,9 +59,9 @@ impl Serve {
             if let Some(problem) = server.service.databases.replica_problem().await {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
-            // Only those who live there are affected.
+            // A fault of a dedicated database affects only its organizations, so the server starts.
             for finding in server.service.databases.findings_of_databases().await {
-                tracing::warn!(%finding, "a database of DATABASES");
+                tracing::warn!(%finding, "a dedicated database has a fault");
             }
             let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {
                 Failure::new(format!("LISTEN_ADDR {}: {error}", self.listen.listen_addr))
@@ -72,7 +72,7 @@ impl Serve {
             let signal = stop_signal()?;
             let stop = async {
                 signal.await;
-                tracing::info!("stopping: finishing what was begun");
+                tracing::info!("stopping: finishing requests in progress");
             };
             tracing::info!(%address, graphiql = http::missing_page().unwrap_or("built in"), "serving");
             let grace = Duration::from_secs(self.http.shutdown_grace);
@@ -91,7 +91,7 @@ impl Serve {
         }
         if crate::config::is_loopback(&self.business.public_url) {
             tracing::warn!(
-                "PUBLIC_URL is not set: links of invitations lead to {}",
+                "PUBLIC_URL is not set: invitation links point to {}",
                 self.business.public_url
             );
         }

@@ -1,4 +1,4 @@
-//! What `dev` and `serve` share: a server made from settings, and its end.
+//! What `dev` and `serve` share: building a server from its settings, and stopping it.
 
 use std::{net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
 
@@ -28,13 +28,13 @@ use crate::{
     usage::Meter,
 };
 
-/// A server from its settings.
+/// Builds a server from its settings.
 pub(super) fn build(
     http: &HttpConfig,
     jwt: &JwtConfig,
     business: &BusinessConfig,
     databases: Databases,
-    people: Vec<DemoUser>,
+    users: Vec<DemoUser>,
 ) -> Result<Arc<Server>, Failure> {
     let clock = Clock::system();
     let verifier = jwt.verifier(clock.clone()).map_err(Failure::new)?;
@@ -47,7 +47,7 @@ pub(super) fn build(
         concurrency: ConcurrencyLimiter::new(AdmissionLimits {
             running: (connections / 2).max(1),
             outside: (connections / 4).max(1),
-            // The other processors are left for requests whose documents are known.
+            // The other processors are reserved for requests whose documents are already cached.
             reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
             waiting: http.max_waiting,
             wait: databases.acquire_timeout(),
@@ -75,7 +75,7 @@ pub(super) fn build(
         trusted_proxies: http.trusted_proxies.clone(),
         max_body_bytes: http.max_body_bytes,
         max_batch: http.max_batch,
-        people,
+        people: users,
         documents: match &http.trusted_documents {
             Some(manifest) => PersistedDocuments::trusted(manifest).map_err(Failure::new)?,
             None => PersistedDocuments::open(),
@@ -92,7 +92,7 @@ fn client_limits(http: &HttpConfig) -> ClientLimits {
     let by_address = http.clients.max_client_connections_by_address;
     ClientLimits {
         connections,
-        // No address can take every place, however few there are.
+        // No address may take all connections, even if the limit is small.
         connections_by_address: by_address.min(connections.div_ceil(2)),
         header_timeout: Duration::from_secs(http.header_timeout),
         idle_timeout: Duration::from_secs(http.idle_timeout),
@@ -102,7 +102,7 @@ fn client_limits(http: &HttpConfig) -> ClientLimits {
     }
 }
 
-/// Serves operators at `ADMIN_ADDR`, where it is set.
+/// Serves the endpoints for operators at `ADMIN_ADDR`, if it is set.
 pub(super) async fn serve_operators(
     address: Option<SocketAddr>,
     server: &Arc<Server>,
@@ -112,14 +112,14 @@ pub(super) async fn serve_operators(
             .await
             .map_err(|error| Failure::new(format!("ADMIN_ADDR {address}: {error}")))?;
         let address = listener.local_addr().map_err(Failure::new)?;
-        tracing::info!(%address, "for operators");
+        tracing::info!(%address, "serving operators");
         tokio::spawn(serve_admin(listener, Arc::clone(server)));
     }
     Ok(())
 }
 
-/// Listens, from now on, for somebody who asks the process to end: Ctrl-C, or SIGTERM. The future
-/// resolves when they do.
+/// Installs handlers for Ctrl-C and SIGTERM at once. The returned future resolves when one of the
+/// signals arrives.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;

@@ -1,4 +1,4 @@
-//! `tenantry token`
+//! `tenantry token`: signs tokens for development, with the claims that the verifier reads.
 
 use chrono::Duration;
 use serde_json::{Map, Value, json};
@@ -6,26 +6,26 @@ use serde_json::{Map, Value, json};
 use super::{Failure, say};
 use crate::{auth, clock::Clock, config::JwtConfig};
 
-/// Sign an HS256 token, for trying things. Needs JWT_SECRET.
+/// Sign an HS256 token for development. Requires JWT_SECRET.
 #[derive(Debug, clap::Args)]
 pub(super) struct Token {
-    /// Whom the token is for.
+    /// The subject: claim sub.
     #[arg(long)]
     subject: String,
 
-    /// Their e-mail address, as a verified one.
+    /// A verified e-mail address of the user.
     #[arg(long)]
     email: Option<String>,
 
-    /// What to call them.
+    /// The display name of the user.
     #[arg(long)]
     name: Option<String>,
 
-    /// The id or slug of their organization.
+    /// The id or slug of the organization.
     #[arg(long)]
     org: Option<String>,
 
-    /// How long the token is valid: a number and s, m, h or d.
+    /// How long the token is valid: a number followed by s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     ttl: Duration,
 
@@ -64,7 +64,7 @@ impl Token {
     }
 }
 
-/// Puts a value where the verifier looks for it: a dotted path leads into objects.
+/// Inserts a value where the verifier reads it: dots separate the keys of nested objects.
 fn put(claims: &mut Map<String, Value>, path: &str, value: String) {
     match path.split_once('.') {
         None => drop(claims.insert(path.to_owned(), Value::from(value))),
@@ -78,7 +78,7 @@ fn put(claims: &mut Map<String, Value>, path: &str, value: String) {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    const FORM: &str = "must be a number and s, m, h or d, for example 90m";
+    const FORM: &str = "must be a number followed by s, m, h or d, for example 90m";
     let unit = text.chars().next_back().ok_or(FORM)?;
     let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| FORM)?;
     let duration = match unit {

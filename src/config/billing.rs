@@ -1,4 +1,4 @@
-//! Who keeps the subscriptions.
+//! Settings of billing. With Stripe, both its secrets are required.
 
 use clap::{Args, ValueEnum};
 use url::Url;
@@ -6,10 +6,10 @@ use url::Url;
 use super::ConfigError;
 use crate::stripe::{Stripe, StripeOptions};
 
-/// Who keeps the subscriptions.
+/// Which system manages subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BillingProvider {
-    /// Nobody: owners change plans themselves, free of charge.
+    /// None: owners change plans themselves, free of charge.
     Manual,
     /// Stripe.
     Stripe,
@@ -19,7 +19,7 @@ pub enum BillingProvider {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Billing")]
 pub struct BillingConfig {
-    /// Who keeps the subscriptions.
+    /// Which system manages subscriptions: manual lets owners change plans free of charge.
     #[arg(
         long,
         env = "BILLING_PROVIDER",
@@ -37,8 +37,8 @@ pub struct BillingConfig {
     )]
     pub stripe_secret_key: Option<String>,
 
-    /// The signing secret of the webhook at /webhooks/stripe: whsec_… Two, separated by a comma,
-    /// while one replaces the other.
+    /// The signing secret of the webhook at /webhooks/stripe: whsec_… Give two, separated by a
+    /// comma, during a rotation.
     #[arg(
         long,
         env = "STRIPE_WEBHOOK_SECRET",
@@ -48,7 +48,7 @@ pub struct BillingConfig {
     )]
     pub stripe_webhook_secret: Vec<String>,
 
-    /// Where Stripe's API is.
+    /// The base address of Stripe's API.
     #[arg(
         long,
         env = "STRIPE_API_BASE",
@@ -59,18 +59,17 @@ pub struct BillingConfig {
 }
 
 impl BillingConfig {
-    /// The way to Stripe; `None` where billing is manual.
+    /// Returns the Stripe client, or `None` with manual billing.
     ///
     /// # Errors
     ///
-    /// When a secret is missing.
+    /// If a secret is missing, or the address of the API is neither https nor local.
     pub fn stripe(&self) -> Result<Option<Stripe>, ConfigError> {
         if self.billing_provider == BillingProvider::Manual {
             return Ok(None);
         }
-        let missing = |name| {
-            ConfigError(format!("{name} is not set: with BILLING_PROVIDER=stripe it must be"))
-        };
+        let missing =
+            |name| ConfigError(format!("{name} is not set. BILLING_PROVIDER=stripe requires it."));
         let present = |text: &&String| !text.trim().is_empty();
         let secret_key = self.stripe_secret_key.as_ref().filter(present);
         let webhook_secrets: Vec<String> = self
@@ -85,7 +84,8 @@ impl BillingConfig {
         let mut base = self.stripe_api_base.clone();
         if base.scheme() != "https" && !super::is_loopback(&base) {
             return Err(ConfigError(
-                "STRIPE_API_BASE must begin with https://: the secret key is sent there".to_owned(),
+                "STRIPE_API_BASE must begin with https://, because the secret key is sent there."
+                    .to_owned(),
             ));
         }
         if !base.path().ends_with('/') {

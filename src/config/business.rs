@@ -1,4 +1,4 @@
-//! Business rules that are settings.
+//! Settings that are business rules, and their assembly for operations.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Business rules")]
 pub struct BusinessConfig {
-    /// Days for which an organization keeps its plan after a payment failed.
+    /// Days for which an organization keeps its plan after a failed payment.
     #[arg(
         long,
         env = "BILLING_GRACE_DAYS",
@@ -23,7 +23,7 @@ pub struct BusinessConfig {
     )]
     pub billing_grace_days: u16,
 
-    /// Days for which a trial lasts.
+    /// Days that a trial lasts.
     #[arg(
         long,
         env = "TRIAL_DAYS",
@@ -33,7 +33,7 @@ pub struct BusinessConfig {
     )]
     pub trial_days: u16,
 
-    /// How many organizations a person may own before they can found no more.
+    /// Organizations that a user may own before creating another one is refused.
     #[arg(
         long,
         env = "MAX_OWNED_ORGANIZATIONS",
@@ -52,17 +52,17 @@ pub struct BusinessConfig {
     )]
     pub invitation_days: u16,
 
-    /// The secret behind the links of invitations, and behind answers that are kept: at least 32
-    /// bytes. While it is rotated NEW,OLD.
+    /// The secret that derives invitation links and encrypts stored responses, at least 32 bytes.
+    /// During a rotation NEW,OLD.
     #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<String>,
 
-    /// Which identities become one user by a verified e-mail address: never, of the same issuer, or
-    /// of all issuers.
+    /// Which identities with the same verified e-mail address become one user: none (never), those
+    /// of the same issuer, or those of all issuers.
     #[arg(long, env = "ACCOUNT_LINKING", value_name = "ACCOUNT_LINKING", default_value = "never")]
     pub account_linking: AccountLinking,
 
-    /// Where people reach your application; links of invitations begin with it.
+    /// The address of your application. Invitation links begin with it.
     #[arg(
         long,
         env = "PUBLIC_URL",
@@ -79,15 +79,15 @@ pub struct BusinessConfig {
 }
 
 impl BusinessConfig {
-    /// Time and rules for operations.
+    /// Returns the clock and the rules for operations.
     ///
     /// # Errors
     ///
-    /// Without a secret key, or with one that is too short.
+    /// If a setting is invalid, or the secret key is missing or too short.
     pub fn settings(&self, clock: Clock) -> Result<Settings, ConfigError> {
         let text = self.secret_key.as_deref().ok_or_else(|| {
             ConfigError(
-                "SECRET_KEY is not set: it must have at least 32 bytes, for example from openssl rand -hex 32"
+                "SECRET_KEY is not set. Set it to at least 32 bytes, for example from openssl rand -hex 32."
                     .to_owned(),
             )
         })?;
@@ -95,12 +95,12 @@ impl BusinessConfig {
         self.with_keys(clock, SecretKeys(keys.collect()))
     }
 
-    /// As [`settings`](Self::environment), for commands that invite nobody: they need no secret
-    /// key.
+    /// As [`settings`](Self::environment), for commands that create no invitations and therefore
+    /// need no secret key.
     ///
     /// # Errors
     ///
-    /// When a setting is wrong.
+    /// If a setting is invalid.
     pub fn settings_for_maintenance(&self, clock: Clock) -> Result<Settings, ConfigError> {
         self.with_keys(clock, SecretKeys(vec![uuid::Uuid::new_v4().as_bytes().to_vec()]))
     }

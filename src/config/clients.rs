@@ -1,4 +1,4 @@
-//! What clients may hold at the same time.
+//! Settings that limit the connections and subscriptions of clients.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use clap::Args;
@@ -6,11 +6,11 @@ use clap::Args;
 use super::at_least_one;
 use crate::admission::SubscriptionLimits;
 
-/// What clients may hold at the same time.
+/// Limits on what clients hold open at the same time.
 #[derive(Args, Clone, Debug)]
 pub struct ClientsConfig {
-    /// Connections of one address (of IPv6: of a network of 64 bits) at the same time, and at most
-    /// half of MAX_CLIENT_CONNECTIONS. TRUSTED_PROXIES have no such limit.
+    /// Open connections per client address (for IPv6, per /64 network), at most half of
+    /// MAX_CLIENT_CONNECTIONS. TRUSTED_PROXIES are exempt.
     #[arg(
         long,
         env = "MAX_CLIENT_CONNECTIONS_BY_ADDRESS",
@@ -19,7 +19,7 @@ pub struct ClientsConfig {
     )]
     pub max_client_connections_by_address: usize,
 
-    /// Seconds after which a WebSocket without an operation is closed.
+    /// Seconds after which a WebSocket without a running operation is closed.
     #[arg(long, env = "WEBSOCKET_IDLE_TIMEOUT", value_name = "WEBSOCKET_IDLE_TIMEOUT", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub websocket_idle_timeout: u64,
@@ -33,7 +33,7 @@ pub struct ClientsConfig {
     )]
     pub max_subscriptions: usize,
 
-    /// The same for all members of an organization together.
+    /// Subscriptions that all members of an organization together may have open at the same time.
     #[arg(
         long,
         env = "MAX_SUBSCRIPTIONS_BY_ORGANIZATION",
@@ -44,7 +44,7 @@ pub struct ClientsConfig {
 }
 
 impl ClientsConfig {
-    /// The limits on subscriptions.
+    /// Returns the limits on subscriptions.
     #[must_use]
     pub fn subscription_limits(&self) -> SubscriptionLimits {
         SubscriptionLimits {

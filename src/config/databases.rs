@@ -1,25 +1,26 @@
-//! Databases of organizations' own: `NAME=URL`, separated by white space.
+//! Parses lists of dedicated databases: `NAME=URL`, separated by white space. Error texts never
+//! repeat an address, which may hold a password.
 
 use sqlx::postgres::PgConnectOptions;
 
 use super::{ConfigError, parse_database_url};
 
-/// A database that organizations can have of their own.
+/// A dedicated database.
 #[derive(Clone, Debug)]
 pub struct NamedDatabase {
-    /// How placements name it.
+    /// The name that placements use.
     pub name: String,
-    /// How to reach it.
+    /// How to connect to it.
     pub connect: PgConnectOptions,
-    /// The address that it was read from, which may hold a password.
+    /// The address it was parsed from, which may hold a password.
     pub url: String,
 }
 
-/// Reads the setting `variable`.
+/// Parses the value of the setting `variable`.
 ///
 /// # Errors
 ///
-/// Names what is wrong, and never an address, which may hold a password.
+/// Names the faulty entry, and never repeats an address.
 pub fn databases(variable: &str, text: &str) -> Result<Vec<NamedDatabase>, ConfigError> {
     let mut databases: Vec<NamedDatabase> = Vec::new();
     for (index, entry) in text.split_whitespace().enumerate() {
@@ -28,13 +29,15 @@ pub fn databases(variable: &str, text: &str) -> Result<Vec<NamedDatabase>, Confi
             .filter(|(name, _)| is_database_name(name))
             .ok_or_else(|| {
                 ConfigError(format!(
-                    "{variable}: entry {} must be NAME=URL, where NAME has small letters, digits, - and _, 40 at the most, \
-                     and begins with a letter",
+                    "{variable}: entry {} must be NAME=URL. NAME begins with a lower-case letter and has at most \
+                     40 lower-case letters, digits, - and _.",
                     index + 1
                 ))
             })?;
         if databases.iter().any(|database| database.name == name) {
-            return Err(ConfigError(format!("{variable}: {name} is there twice")));
+            return Err(ConfigError(format!(
+                "{variable} contains {name} twice. Remove one of the entries."
+            )));
         }
         let connect = parse_database_url(&format!("{variable}: {name}"), url)?;
         databases.push(NamedDatabase { name: name.to_owned(), connect, url: url.to_owned() });
@@ -42,7 +45,7 @@ pub fn databases(variable: &str, text: &str) -> Result<Vec<NamedDatabase>, Confi
     Ok(databases)
 }
 
-/// Whether a database may have this name, as the tables check it.
+/// Whether a name is valid for a dedicated database. The tables have the same check.
 #[must_use]
 pub fn is_database_name(name: &str) -> bool {
     let mut characters = name.chars();
@@ -67,15 +70,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_without_the_address() {
-        for (text, told) in [
+    fn errors_name_the_entry_without_the_address() {
+        for (text, expected) in [
             ("postgres://u:secret@h/d", "entry 1 must be NAME=URL"),
             ("Eu=postgres://u:secret@h/d", "entry 1 must be NAME=URL"),
-            ("eu=postgres://h/d eu=postgres://u:secret@h/d", "eu is there twice"),
+            ("eu=postgres://h/d eu=postgres://u:secret@h/d", "contains eu twice"),
             ("eu=secret", "DATABASES: eu is not a PostgreSQL address"),
         ] {
             let error = databases("DATABASES", text).unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(expected), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
     }

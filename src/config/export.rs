@@ -1,4 +1,4 @@
-//! The secret that tells exports of this installation from other files.
+//! Settings of exports: the secret that signs the exports of this installation.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use clap::Args;
@@ -10,29 +10,30 @@ use crate::tenancy::SecretKeys;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Exports")]
 pub struct ExportConfig {
-    /// The secret that signs exports, at least 32 bytes; SECRET_KEY when not set. Of several,
-    /// separated by commas, the first signs, and imports accept any.
+    /// The secret that signs exports, at least 32 bytes. SECRET_KEY when not set. Of several
+    /// secrets,
+    /// separated by commas, the first signs, and imports accept all of them.
     #[arg(long, env = "EXPORT_KEY", value_name = "EXPORT_KEY", hide_env_values = true)]
     pub export_key: Option<String>,
 
-    /// The secret of the servers.
+    /// The secret of the servers, which signs exports when EXPORT_KEY is not set.
     #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<String>,
 }
 
 impl ExportConfig {
-    /// The secrets, the one that signs first.
+    /// Returns the secrets. The first one signs.
     ///
     /// # Errors
     ///
-    /// When none is set, or one is too short.
+    /// If no secret is set, or one is too short.
     pub fn keys(&self) -> Result<SecretKeys, ConfigError> {
         let named = [("EXPORT_KEY", &self.export_key), ("SECRET_KEY", &self.secret_key)];
         let set = named.into_iter().find_map(|(name, keys)| Some((name, keys.as_deref()?)));
         let Some((name, keys)) = set else {
             return Err(ConfigError(
-                "neither EXPORT_KEY nor SECRET_KEY is set: exports are signed with it. \
-                 --unsigned goes without"
+                "neither EXPORT_KEY nor SECRET_KEY is set. Set the one that signs your exports, or pass \
+                 --unsigned."
                     .to_owned(),
             ));
         };

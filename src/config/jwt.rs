@@ -1,4 +1,4 @@
-//! Settings of the tokens that callers show.
+//! Settings of the tokens that callers present. No error text repeats a secret.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::{
     clock::Clock,
 };
 
-/// Whose word counts for an e-mail address.
+/// How an e-mail address counts as verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EmailVerified {
-    /// The token's `email_verified` claim.
+    /// By the token's claim `email_verified`.
     Claim,
-    /// Every address of this issuer is verified.
+    /// Always: the issuer verifies every address.
     Trusted,
 }
 
-/// The algorithms of an issuer with keys of its own.
+/// The algorithms of an issuer that publishes its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IssuerAlgorithm {
     /// RSA, PKCS #1.
@@ -44,7 +44,7 @@ impl From<IssuerAlgorithm> for Algorithm {
     }
 }
 
-/// Whether an address leads to this machine only.
+/// Whether an address points to this machine.
 #[must_use]
 pub fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
@@ -55,17 +55,17 @@ pub fn is_loopback(url: &url::Url) -> bool {
     }
 }
 
-/// The tokens that callers show.
+/// The tokens that callers present.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct JwtConfig {
-    /// The shared secret of HS256 tokens: at least 32 bytes. While it is rotated NEW,OLD: the first
+    /// The shared secret of HS256 tokens, at least 32 bytes. During a rotation NEW,OLD: the first
     /// signs, all verify.
     #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
-    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Instead
-    /// of JWT_SECRET.
+    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Replaces
+    /// JWT_SECRET.
     #[arg(
         long,
         env = "JWT_JWKS_URL",
@@ -75,7 +75,7 @@ pub struct JwtConfig {
     )]
     pub jwt_jwks_url: Option<String>,
 
-    /// The algorithms that tokens of JWT_JWKS_URL may be signed with.
+    /// The algorithms accepted for tokens of JWT_JWKS_URL.
     #[arg(
         long,
         env = "JWT_ALGORITHMS",
@@ -85,11 +85,13 @@ pub struct JwtConfig {
     )]
     pub jwt_algorithms: Vec<IssuerAlgorithm>,
 
-    /// Seconds between two requests for the issuer's keys, however many tokens name unknown ones.
+    /// Least number of seconds between two fetches of the issuer's keys, even if tokens name
+    /// unknown
+    /// keys.
     #[arg(long, env = "JWT_JWKS_COOLDOWN", value_name = "JWT_JWKS_COOLDOWN", default_value_t = 10)]
     pub jwt_jwks_cooldown: u64,
 
-    /// Seconds after which the issuer's keys are asked for again.
+    /// Seconds after which the issuer's keys are fetched again.
     #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
@@ -103,12 +105,12 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
 
-    /// The claim with the e-mail address.
+    /// The claim that holds the e-mail address.
     #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
     pub jwt_email_claim: String,
 
-    /// Whether an e-mail address is verified: by the claim `email_verified`, or always, which needs
-    /// JWT_ISSUER.
+    /// When an e-mail address counts as verified: by the claim email_verified, or always (trusted),
+    /// which requires JWT_ISSUER.
     #[arg(
         long,
         env = "JWT_EMAIL_VERIFIED",
@@ -117,22 +119,23 @@ pub struct JwtConfig {
     )]
     pub jwt_email_verified: EmailVerified,
 
-    /// The claim with the organization's id or slug; dots lead into objects.
+    /// The claim that holds the organization's id or slug. Dots separate the keys of nested
+    /// objects.
     #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
     pub jwt_org_claim: String,
 }
 
 impl JwtConfig {
-    /// The verifier of these tokens.
+    /// Returns the verifier of these tokens.
     ///
     /// # Errors
     ///
-    /// Without a secret or a key set, with a secret that is too short, or where tokens of any
-    /// issuer would be trusted without saying so.
+    /// If neither a secret nor a key set is configured, if a secret is too short, or if tokens of
+    /// any issuer or audience would be trusted without the explicit value `any`.
     pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
             return Err(ConfigError(
-                "JWT_EMAIL_VERIFIED=trusted needs JWT_ISSUER: it trusts every address of that issuer"
+                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."
                     .to_owned(),
             ));
         }
@@ -145,8 +148,8 @@ impl JwtConfig {
         {
             if set(value.as_ref()).is_none() {
                 return Err(ConfigError(format!(
-                    "{name} is not set: with JWT_JWKS_URL it must be, because the same keys sign tokens for other services; \
-                     {name}={ANY} accepts these"
+                    "{name} is not set. JWT_JWKS_URL requires it, because the same keys also sign tokens for other \
+                     services. Set {name}={ANY} to accept those."
                 )));
             }
         }
@@ -160,39 +163,39 @@ impl JwtConfig {
             .map_err(|error| ConfigError(format!("JWT_JWKS_URL: {error}")))
     }
 
-    /// The shared secrets, at least one: the first signs, all verify.
+    /// Returns the shared secrets, at least one. The first signs, all verify.
     ///
     /// # Errors
     ///
-    /// Without one, or with one that is too short.
+    /// If none is set, or one is too short.
     pub fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
         let text = self.jwt_secret.as_deref().ok_or_else(|| {
             ConfigError(
-                "JWT_SECRET is not set: it must be the secret that your tokens are signed with, or else JWT_JWKS_URL the \
-                 address of their issuer's keys"
+                "JWT_SECRET is not set. Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
+                 address of your issuer's keys."
                     .to_owned(),
             )
         })?;
         secrets("JWT_SECRET", text)
     }
 
-    /// The secret that signs.
+    /// Returns the secret that signs.
     ///
     /// # Errors
     ///
     /// As [`secrets`](Self::secrets).
     pub fn secret(&self) -> Result<&str, ConfigError> {
-        // There is at least one.
+        // `secrets` returns at least one.
         Ok(self.secrets()?.first().copied().unwrap_or_default())
     }
 
-    /// The issuer that tokens must name; `None` where any is accepted.
+    /// The issuer that tokens must name. `None` accepts any.
     #[must_use]
     pub fn issuer(&self) -> Option<String> {
         unless_any(self.jwt_issuer.as_ref())
     }
 
-    /// The audience that tokens must name; `None` where any is accepted.
+    /// The audience that tokens must name. `None` accepts any.
     #[must_use]
     pub fn audience(&self) -> Option<String> {
         unless_any(self.jwt_audience.as_ref())
@@ -209,26 +212,27 @@ impl JwtConfig {
     }
 }
 
-/// The value of JWT_ISSUER and JWT_AUDIENCE that accepts every token of the key set.
+/// The value of JWT_ISSUER and JWT_AUDIENCE that accepts all tokens of the key set.
 const ANY: &str = "any";
 
 fn unless_any(text: Option<&String>) -> Option<String> {
     set(text).filter(|text| text.trim() != ANY)
 }
 
-/// The address of a key set. Its value is not repeated, which may hold a secret.
+/// Parses the address of a key set. Errors do not repeat the value, which may hold a secret.
 fn key_set(text: &str) -> Result<url::Url, ConfigError> {
     let url = url::Url::parse(text.trim())
         .map_err(|error| ConfigError(format!("JWT_JWKS_URL is not an address: {error}")))?;
     if url.scheme() != "https" && !is_loopback(&url) {
         return Err(ConfigError(
-            "JWT_JWKS_URL must begin with https://: the keys decide who callers are".to_owned(),
+            "JWT_JWKS_URL must begin with https://, because its keys decide who callers are."
+                .to_owned(),
         ));
     }
     Ok(url)
 }
 
-/// A variable that is empty is one that is not set.
+/// Treats an empty value as unset.
 fn set(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.trim().is_empty()).cloned()
 }

@@ -3,12 +3,12 @@
 
 use clap::{Args, ValueEnum};
 
-/// What a log line looks like.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     Text,
-    /// For machines: a JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -16,11 +16,11 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log and traces")]
 pub struct LogConfig {
-    /// What a log line looks like. RUST_LOG says what is logged, for example info,tenantry=debug
+    /// The format of log lines. RUST_LOG selects what is logged, for example info,tenantry=debug
     #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// A collector of OpenTelemetry, which is sent a trace of each request, for example
+    /// The OpenTelemetry collector that receives a trace of each request, for example
     /// http://127.0.0.1:4318
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otel_exporter_otlp_endpoint: Option<url::Url>,

@@ -1,4 +1,4 @@
-//! How mail is sent.
+//! Settings of e-mail.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use std::num::NonZeroU32;
@@ -8,16 +8,16 @@ use clap::Args;
 use super::ConfigError;
 use crate::mail::{MailError, Mailer};
 
-/// Mail.
+/// E-mail.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Mail")]
 pub struct MailConfig {
-    /// Where invitations are mailed through, for example smtps://USER:PASSWORD@HOST or
-    /// smtp://USER:PASSWORD@HOST:587?tls=required. Without it the inviter is shown the link.
+    /// The SMTP server that sends invitations, for example smtps://USER:PASSWORD@HOST or
+    /// smtp://USER:PASSWORD@HOST:587?tls=required. Without it the inviter receives the link.
     #[arg(long, env = "SMTP_URL", value_name = "SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<String>,
 
-    /// Who mail is from, for example Acme <no-reply@acme.example>. Needed with SMTP_URL.
+    /// The sender of e-mails, for example Acme <no-reply@acme.example>. Required with SMTP_URL.
     #[arg(long, env = "SMTP_FROM", value_name = "SMTP_FROM")]
     pub smtp_from: Option<String>,
 
@@ -32,22 +32,22 @@ pub struct MailConfig {
 }
 
 impl MailConfig {
-    /// Who sends mail; `None` when nobody does.
+    /// Returns the mailer, or `None` without `SMTP_URL`.
     ///
     /// # Errors
     ///
-    /// When one of the two settings is missing or wrong.
+    /// If one of the two settings is missing or invalid.
     pub fn mailer(&self) -> Result<Option<Mailer>, ConfigError> {
         let Some(url) = &self.smtp_url else {
             return Ok(None);
         };
         let from = self.smtp_from.as_deref().ok_or_else(|| {
             ConfigError(
-                "SMTP_FROM is not set: with SMTP_URL it must be, for example no-reply@example.com"
+                "SMTP_FROM is not set. SMTP_URL requires it. Example: no-reply@example.com"
                     .to_owned(),
             )
         })?;
-        // The address of the server may hold a password, so it is not repeated.
+        // The error does not repeat the server's address, which may hold a password.
         Mailer::new(url, from).map(Some).map_err(|error| match error {
             MailError::Address(error) => {
                 ConfigError(format!("SMTP_FROM is not an address: {error}"))

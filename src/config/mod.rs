@@ -1,7 +1,6 @@
-//! Every setting: an environment variable that is also a flag, its default and what it means, in
-//! one place.
+//! Every setting: an environment variable that is also a flag, its default and its meaning.
 //!
-//! A wrong value ends the program with one line that names it.
+//! An invalid value ends the program with one line that names the setting.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod billing;
@@ -35,7 +34,7 @@ use crate::{
     tenancy::{Budget, Cost, DatabaseOptions},
 };
 
-/// A setting that the program cannot start with; the text names it.
+/// An invalid or missing setting. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
@@ -49,8 +48,8 @@ pub struct DatabaseConfig {
     pub database_url: Option<String>,
 
     /// The same database as the role `tenantry_system`, for background work, webhooks and commands.
-    /// Derived from DATABASE_URL when not set, for each of DATABASES always: the same address, and
-    /// a password made from the one there.
+    /// Derived from DATABASE_URL when not set: the same address, and a password computed from its
+    /// password. Always derived for each of DATABASES.
     #[arg(
         long,
         env = "SYSTEM_DATABASE_URL",
@@ -59,7 +58,7 @@ pub struct DatabaseConfig {
     )]
     pub system_database_url: Option<String>,
 
-    /// PostgreSQL without a pooler between, for subscriptions, which listen on one connection;
+    /// The database without a pooler in between, for subscriptions, which LISTEN on one connection.
     /// DATABASE_URL when not set.
     #[arg(
         long,
@@ -69,8 +68,8 @@ pub struct DatabaseConfig {
     )]
     pub database_listen_url: Option<String>,
 
-    /// A standby of it, for queries whose clients say how stale an answer may be (Max-Staleness);
-    /// in the same role.
+    /// A standby of the database, for queries that accept stale data (Max-Staleness). Must name the
+    /// same role as DATABASE_URL.
     #[arg(
         long,
         env = "DATABASE_REPLICA_URL",
@@ -79,23 +78,24 @@ pub struct DatabaseConfig {
     )]
     pub database_replica_url: Option<String>,
 
-    /// Databases of organizations' own, as NAME=URL, separated by white space; in the same role.
+    /// Dedicated databases as NAME=URL, separated by white space. Must name the same role as
+    /// DATABASE_URL.
     #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
     pub databases: Option<String>,
 
-    /// The most connections for requests; up to 5 more are for work in the background, health and
-    /// subscriptions. The same for each of DATABASES, and 4 more for all of these together.
+    /// Connections for requests. Background work, health checks and subscriptions use up to 5 more.
+    /// The same applies to each of DATABASES; 4 more serve all of them together.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub database_max_connections: u16,
 
-    /// Seconds to wait for a free connection before answering 503.
+    /// Seconds that a request waits for a free connection before it gets status 503.
     #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", value_name = "DATABASE_ACQUIRE_TIMEOUT", default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub database_acquire_timeout: u64,
 
-    /// Prepared statements kept by a connection; 0 behind a pooler that shares connections between
-    /// transactions.
+    /// Prepared statements that a connection keeps. Set 0 behind a pooler that shares connections
+    /// between transactions.
     #[arg(
         long,
         env = "DATABASE_STATEMENT_CACHE",
@@ -106,15 +106,15 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// How to reach the database.
+    /// Returns how to connect to the database.
     ///
     /// # Errors
     ///
-    /// Without an address, or with one that is none.
+    /// If an address is missing or invalid, or two addresses name different roles.
     pub fn options(&self) -> Result<DatabaseOptions, ConfigError> {
         let url = self.database_url.as_deref().ok_or_else(|| {
             ConfigError(
-                "DATABASE_URL is not set: it must be postgres://tenantry_app:PASSWORD@HOST/DATABASE"
+                "DATABASE_URL is not set. Set it to postgres://tenantry_app:PASSWORD@HOST/DATABASE."
                     .to_owned(),
             )
         })?;
@@ -128,14 +128,14 @@ impl DatabaseConfig {
         let replica = self.database_replica_url.as_deref();
         let replica =
             replica.map(|url| parse_database_url("DATABASE_REPLICA_URL", url)).transpose()?;
-        // What the self-check finds of one role says nothing of another.
+        // The self-check of one role says nothing about another.
         if replica.as_ref().is_some_and(|there| there.get_username() != connect.get_username()) {
             return Err(ConfigError(
                 "DATABASE_REPLICA_URL must name the same role as DATABASE_URL".to_owned(),
             ));
         }
         let dedicated = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;
-        // As with the replica.
+        // For the same reason as the replica.
         for NamedDatabase { name, connect: there, .. } in &dedicated {
             if there.get_username() != connect.get_username() {
                 return Err(ConfigError(format!(
@@ -148,7 +148,7 @@ impl DatabaseConfig {
         Ok(DatabaseOptions { system, listen, replica, dedicated, ..self.with_connect(connect) })
     }
 
-    /// These settings for a database that is reached in another way.
+    /// Returns these settings with another address.
     #[must_use]
     pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
@@ -164,11 +164,11 @@ impl DatabaseConfig {
     }
 }
 
-/// The parts of a PostgreSQL address.
+/// Parses the address of a PostgreSQL database.
 ///
 /// # Errors
 ///
-/// Names the variable, and never its value, which may hold a password.
+/// Names the variable, and never repeats its value, which may hold a password.
 pub fn parse_database_url(variable: &str, url: &str) -> Result<PgConnectOptions, ConfigError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(ConfigError(format!(
@@ -179,18 +179,18 @@ pub fn parse_database_url(variable: &str, url: &str) -> Result<PgConnectOptions,
         .map_err(|error| ConfigError(format!("{variable} is not a PostgreSQL address: {error}")))
 }
 
-/// Who may explore the schema.
+/// Who may introspect the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Introspection {
-    /// Everybody, without a token.
+    /// All callers, without a token.
     Always,
-    /// Whoever has a token.
+    /// Callers with a valid token.
     Authenticated,
-    /// Nobody.
+    /// No caller.
     Never,
 }
 
-/// A size of nothing would refuse everything.
+/// Parses a size. A size of 0 would refuse every request.
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".to_owned()),
@@ -199,7 +199,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-/// An origin: scheme, host and port, and nothing else, as browsers send it.
+/// Parses an origin as browsers send it: scheme, host and port only.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let text = text.trim();
     let plain = url::Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text);
@@ -207,7 +207,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     value.ok_or_else(|| "must be an origin, for example https://app.example.com".to_owned())
 }
 
-/// A network, with or without white space around it.
+/// Parses a network, with or without white space around it.
 fn network(text: &str) -> Result<IpNet, String> {
     text.trim().parse().map_err(|_| "must be a network, for example 10.0.0.0/8".to_owned())
 }
@@ -216,7 +216,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Requests and limits")]
 pub struct HttpConfig {
-    /// Who may explore the schema.
+    /// Who may introspect the schema: every caller, callers with a token, or none.
     #[arg(
         long,
         env = "INTROSPECTION",
@@ -225,49 +225,49 @@ pub struct HttpConfig {
     )]
     pub introspection: Introspection,
 
-    /// Origins whose pages may use the API, as scheme and host, separated by commas.
+    /// Origins whose pages may call the API, as scheme, host and port, separated by commas.
     #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
 
-    /// A manifest of documents; then no others are executed.
+    /// A manifest of trusted documents. The server then executes no other documents.
     #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
     pub trusted_documents: Option<PathBuf>,
 
-    /// Networks of proxies whose X-Forwarded-For is believed, for example 10.0.0.0/8, separated by
+    /// Networks of proxies whose X-Forwarded-For is trusted, for example 10.0.0.0/8, separated by
     /// commas.
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',
         value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Seconds that a request may take until its changes are committed.
+    /// Seconds that a request may take, including the commit of its changes.
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "REQUEST_TIMEOUT", default_value_t = 10,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub request_timeout: u64,
 
-    /// Seconds for which a stopping server waits for its clients.
+    /// Seconds that a stopping server waits for requests in progress.
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "SHUTDOWN_GRACE", default_value_t = 30)]
     pub shutdown_grace: u64,
 
-    /// Connections of clients at the same time; when there are more, those that were idle the
-    /// longest are closed.
+    /// Open client connections. Above this number the server closes those that have been idle the
+    /// longest.
     #[arg(long, env = "MAX_CLIENT_CONNECTIONS", value_name = "MAX_CLIENT_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_client_connections: usize,
 
     #[command(flatten)]
     pub clients: ClientsConfig,
 
-    /// Seconds in which the headers of a connection's first request must come.
+    /// Seconds within which a new connection must send the headers of its first request.
     #[arg(long, env = "HEADER_TIMEOUT", value_name = "HEADER_TIMEOUT", default_value_t = 10,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub header_timeout: u64,
 
-    /// Seconds after which a connection without requests is closed; more than a proxy in front
-    /// keeps it.
+    /// Seconds after which an idle connection is closed. Set it higher than the idle timeout of a
+    /// proxy in front.
     #[arg(long, env = "IDLE_TIMEOUT", value_name = "IDLE_TIMEOUT", default_value_t = 75,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub idle_timeout: u64,
 
-    /// Bytes of a request's body.
+    /// Largest size of a request body, in bytes.
     #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, value_parser = at_least_one)]
     pub max_body_bytes: usize,
 
@@ -275,16 +275,16 @@ pub struct HttpConfig {
     #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10, value_parser = at_least_one)]
     pub max_batch: usize,
 
-    /// Requests of one organization that wait while as many as half of DATABASE_MAX_CONNECTIONS
-    /// run; more are refused.
+    /// Requests of one organization that wait while half of DATABASE_MAX_CONNECTIONS run its
+    /// requests. Further requests are refused.
     #[arg(long, env = "MAX_WAITING", value_name = "MAX_WAITING", default_value_t = 256)]
     pub max_waiting: usize,
 
-    /// Operations a minute that a user may send; larger ones count more.
+    /// Operations per minute and user. Expensive operations count more than once.
     #[arg(long, env = "MAX_OPERATIONS", value_name = "MAX_OPERATIONS", default_value = "12000")]
     pub max_operations: NonZeroU32,
 
-    /// The same for an address, which many users may share.
+    /// Operations per minute and client address, which many users may share.
     #[arg(
         long,
         env = "MAX_OPERATIONS_BY_ADDRESS",
@@ -293,12 +293,14 @@ pub struct HttpConfig {
     )]
     pub max_operations_by_address: NonZeroU32,
 
-    /// Attempts a minute that a user has at creating and changing organizations, whose slugs could
-    /// be guessed, and at making, sending and accepting invitations.
+    /// Attempts per minute and user to create or change organizations, whose slugs could be
+    /// guessed,
+    /// and to create, send and accept invitations.
     #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
     pub max_attempts: NonZeroU32,
 
-    /// The same for an address, which many people may share; also tokens that are not good.
+    /// The same attempts per minute and client address, which many users may share. Invalid tokens
+    /// count too.
     #[arg(
         long,
         env = "MAX_ATTEMPTS_BY_ADDRESS",
@@ -307,11 +309,11 @@ pub struct HttpConfig {
     )]
     pub max_attempts_by_address: NonZeroU32,
 
-    /// Levels of fields in a document.
+    /// Nested levels of fields in a document.
     #[arg(long, env = "MAX_DEPTH", value_name = "MAX_DEPTH", default_value_t = 12, value_parser = at_least_one)]
     pub max_depth: usize,
 
-    /// Levels of fields in introspection.
+    /// Nested levels of fields in introspection.
     #[arg(
         long,
         env = "MAX_INTROSPECTION_DEPTH",
@@ -320,7 +322,7 @@ pub struct HttpConfig {
     )]
     pub max_introspection_depth: usize,
 
-    /// Fields in a document, each counted as often as the pages around it may repeat it.
+    /// Fields in a document. A field counts as often as the pages around it may repeat it.
     #[arg(long, env = "MAX_COMPLEXITY", value_name = "MAX_COMPLEXITY", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_complexity: usize,
 
@@ -337,25 +339,25 @@ pub struct HttpConfig {
     )]
     pub max_root_mutations: usize,
 
-    /// SQL statements of a request, all operations of a batch together; what needs more is rolled
-    /// back.
+    /// SQL statements per request, all operations of a batch together. A request that needs more is
+    /// rolled back.
     #[arg(long, env = "MAX_STATEMENTS", value_name = "MAX_STATEMENTS", default_value_t = 300,
         value_parser = clap::value_parser!(u32).range(20..))]
     pub max_statements: u32,
 
-    /// Bytes that a request may read from the database and answer in long texts, all operations of
+    /// Bytes that a request may read from the database and return in long texts, all operations of
     /// a batch together.
     #[arg(long, env = "MAX_RESPONSE_BYTES", value_name = "MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024,
         value_parser = clap::value_parser!(u64).range(64 * 1024..))]
     pub max_response_bytes: u64,
 
-    /// Lexical tokens of a document.
+    /// Lexical tokens in a document.
     #[arg(long, env = "MAX_TOKENS", value_name = "MAX_TOKENS", default_value_t = 5_000, value_parser = at_least_one)]
     pub max_tokens: usize,
 }
 
 impl HttpConfig {
-    /// The limits on a document.
+    /// Returns the limits on a document.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
@@ -368,23 +370,23 @@ impl HttpConfig {
         }
     }
 
-    /// What a request may cost.
+    /// Returns the budget of a request.
     #[must_use]
     pub fn budget(&self) -> Budget {
         Budget::new(Cost { statements: self.max_statements, bytes: self.max_response_bytes })
     }
 }
 
-/// Where a server listens.
+/// The addresses on which a server listens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Addresses")]
 pub struct ListenConfig {
-    /// Address and port to listen on.
+    /// Address and port for clients.
     #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4000")]
     pub listen_addr: SocketAddr,
 
-    /// Address and port for operators alone: /metrics, /readyz, /healthz. Without it there are no
-    /// metrics.
+    /// Address and port for operators only: /metrics, /readyz, /healthz. Without it the server
+    /// exposes no metrics.
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
     pub admin_addr: Option<SocketAddr>,
 }

@@ -1,6 +1,6 @@
-//! What happens on a connection, so that one on which nothing does is closed. HTTP/1.1 knows for
-//! itself when it waits for a request; a client of HTTP/2 that answers pings would be kept for
-//! ever.
+//! Tracks the activity of a connection, so that an inactive one is closed. Only HTTP/2 needs this:
+//! HTTP/1.1 has a timeout between requests, but an HTTP/2 client that answers pings would stay
+//! connected forever.
 
 use std::{
     sync::{
@@ -18,29 +18,29 @@ use super::connection_limits::ClientLimits;
 
 #[derive(Clone, Copy, Default)]
 struct State {
-    /// Grows with whatever happens.
+    /// Grows with every event.
     moves: u64,
-    /// Requests that are worked on: they have time limits of their own.
+    /// Requests in progress, which have their own time limits.
     working: usize,
-    /// Answers that are on their way.
+    /// Responses being sent.
     leaving: usize,
 }
 
-/// Of one connection; cheap to clone.
+/// The activity of one connection. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Activity {
     state: watch::Sender<State>,
     multiplexed: Arc<AtomicBool>,
 }
 
-/// A request whose answer is not over.
+/// A request whose response is not completely sent.
 pub(super) struct Running {
     state: watch::Sender<State>,
     is_answered: bool,
 }
 
 impl Running {
-    /// The answer, which is over when its body is dropped.
+    /// Wraps the response, which counts as sent when its body is dropped.
     pub(super) fn until_taken(mut self, response: Response) -> Response {
         self.is_answered = true;
         self.state.send_modify(|state| {
@@ -69,7 +69,7 @@ impl Drop for Running {
 }
 
 impl Activity {
-    /// A request has come; `None` where the protocol has only one at a time, and looks after it.
+    /// Registers a request. Returns `None` for HTTP/1.1, which has its own timeouts.
     pub(super) fn begin(&self, version: Version) -> Option<Running> {
         let multiplexed = version == Version::HTTP_2;
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
@@ -80,7 +80,7 @@ impl Activity {
         multiplexed.then(|| Running { state: self.state.clone(), is_answered: false })
     }
 
-    /// Resolves when nothing has happened for too long.
+    /// Resolves when the connection has been inactive for too long.
     pub(super) async fn ceased(&self, limits: ClientLimits) {
         let mut state = self.state.subscribe();
         let (mut seen, mut limit) = (0, limits.header_timeout);

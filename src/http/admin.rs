@@ -1,5 +1,4 @@
-//! What operators look at, at `ADMIN_ADDR` alone: metrics, and whether the server lives and is
-//! ready.
+//! The endpoints for operators, served at `ADMIN_ADDR` only: `/metrics`, `/healthz`, `/readyz`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,17 +14,17 @@ use tokio::net::TcpListener;
 use super::{Server, headers, health};
 use crate::metrics::Snapshot;
 
-/// A database that does not answer must not keep the other figures back.
+/// A database that does not respond must not delay the other metrics.
 const BACKLOG_WAIT: Duration = Duration::from_secs(1);
 
-/// The text format that Prometheus reads, `application/openmetrics-text`.
+/// The text format of `application/openmetrics-text`, which Prometheus reads.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where operators look, for as long as the server runs.
+/// Serves the endpoints until the server stops.
 ///
 /// # Errors
 ///
-/// When the socket fails.
+/// If the socket fails.
 pub async fn serve_admin(listener: TcpListener, server: Arc<Server>) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/metrics", get(metrics))

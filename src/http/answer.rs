@@ -1,4 +1,5 @@
-//! From what became of a request to an HTTP response: status, headers, body.
+//! Builds HTTP responses from the results of requests: status, headers and body. The status of a
+//! failure does not depend on the media type.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Unsupported {
     }
 }
 
-/// The body of a request that was not executed: without `data`.
+/// The body for a request that was not executed. It has no `data`.
 pub(super) fn errors_only(response: &GraphqlResponse) -> String {
     #[derive(Serialize)]
     struct ErrorsOnly<'response> {
@@ -46,7 +47,7 @@ pub(super) fn json(media: MediaType, status: StatusCode, body: String) -> Respon
     (status, [(header::CONTENT_TYPE, media.content_type())], body).into_response()
 }
 
-/// The answer to a request that was not executed.
+/// The response to a request that was not executed.
 pub(super) fn failed(media: MediaType, error: Error, request_id: Uuid) -> Response {
     let status = status(&error);
     let answer = Answer::failed(error, request_id);
@@ -55,7 +56,7 @@ pub(super) fn failed(media: MediaType, error: Error, request_id: Uuid) -> Respon
     response
 }
 
-/// The status of a failure, whatever `Accept` says.
+/// The HTTP status of a failure, for both media types.
 pub(super) fn status(failure: &Error) -> StatusCode {
     match failure.code() {
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -71,21 +72,21 @@ pub(super) fn status(failure: &Error) -> StatusCode {
     }
 }
 
-/// What became of a request that the server itself stumbled over.
+/// The response after a panic in a handler.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     failed(MediaType::Json, Error::internal("a handler panicked"), Uuid::new_v4())
 }
 
-/// Says that the answer is one of before.
-pub(super) fn tell_replayed(response: &mut Response, replayed: bool) {
+/// Marks a response that repeats an earlier one.
+pub(super) fn set_replayed(response: &mut Response, replayed: bool) {
     if replayed {
         let name = HeaderName::from_static("idempotency-replayed");
         response.headers_mut().insert(name, HeaderValue::from_static("true"));
     }
 }
 
-/// How many calls the organization has left, where its plan limits them.
-pub(super) fn tell_rate_limit(response: &mut Response, rate_limit: Option<RateLimit>) {
+/// Adds the organization's remaining calls, if its plan limits them.
+pub(super) fn set_rate_limit(response: &mut Response, rate_limit: Option<RateLimit>) {
     let Some(RateLimit { limit, remaining, reset }) = rate_limit else {
         return;
     };
@@ -99,9 +100,9 @@ pub(super) fn tell_rate_limit(response: &mut Response, rate_limit: Option<RateLi
     }
 }
 
-/// How long it took, and how many messages to the database: for browsers' developer tools, in
-/// development.
-pub(super) fn tell_timing(response: &mut Response, took: Duration, statements: u32) {
+/// Adds the duration and the number of database messages, which browsers show in their developer
+/// tools. Used in development only.
+pub(super) fn set_timing(response: &mut Response, took: Duration, statements: u32) {
     let milliseconds = took.as_secs_f64() * 1_000.0;
     let timing = format!("total;dur={milliseconds:.1}, database;desc=\"{statements} messages\"");
     if let Ok(timing) = HeaderValue::from_str(&timing) {
@@ -109,7 +110,7 @@ pub(super) fn tell_timing(response: &mut Response, took: Duration, statements: u
     }
 }
 
-/// The headers that belong to a failure.
+/// Adds the headers of a failure.
 pub(super) fn decorate(response: &mut Response, failure: Option<&Error>) {
     let headers = response.headers_mut();
     match failure {

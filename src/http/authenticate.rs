@@ -1,4 +1,4 @@
-//! Who sends a request: the bearer token (RFC 6750) of its headers.
+//! Authenticates a request by the bearer token (RFC 6750) in its headers.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,10 +10,10 @@ use crate::{
     error::Error,
 };
 
-/// There is no token.
+/// The request has no token.
 pub(super) const NO_TOKEN: TokenError = TokenError("send a token: Authorization: Bearer …");
 
-/// Who shows the token in the headers.
+/// Returns the caller that the token in the headers names.
 pub(super) async fn authenticate(
     server: &Server,
     headers: &HeaderMap,
@@ -22,8 +22,8 @@ pub(super) async fn authenticate(
     server.verifier.verify(token).await
 }
 
-/// What is told to somebody whose token is not good, or cannot be checked now; who shows many bad
-/// ones from an address is to wait.
+/// The error for a caller whose token is invalid or cannot be verified at the moment. An address
+/// that sends many invalid tokens is rate-limited.
 pub(super) fn refused_caller(
     server: &Server,
     error: VerifyError,
@@ -40,7 +40,7 @@ pub(super) fn refused_caller(
     }
 }
 
-/// The token, unchecked.
+/// Returns the token without verifying it.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     const MALFORMED: TokenError = TokenError("Authorization must be: Bearer TOKEN");
     let mut values = headers.get_all(header::AUTHORIZATION).iter();

@@ -1,12 +1,12 @@
-//! The client's address: the peer's, or what a trusted proxy says of it.
+//! The client's address: the peer's, or the one that a trusted proxy reports.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, to the first address that
-/// no trusted proxy has.
+/// Walks `X-Forwarded-For` from its end, where the nearest proxy appends, to the first address that
+/// is not a trusted proxy.
 pub(super) fn client_ip(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
     let mut client = peer.ip().to_canonical();
@@ -28,7 +28,7 @@ pub(super) fn client_ip(headers: &HeaderMap, peer: SocketAddr, trusted: &[IpNet]
     client
 }
 
-/// Some proxies add the port.
+/// Parses an address. Some proxies append the port.
 fn address(hop: &str) -> Option<IpAddr> {
     let with_port = || hop.parse().ok().map(|address: SocketAddr| address.ip());
     hop.parse().ok().or_else(with_port)

@@ -1,7 +1,9 @@
-//! Places for connections of clients. An address has a share of them; when they are all taken, the
-//! connection that was idle the longest is closed for the next one. A few more are kept for health
-//! checks, so that a full server does not look dead: what comes in when nothing can be closed is
-//! answered there, with 503 unless it is a health check.
+//! Limits the number of client connections, in total and per address. At a limit, the connection
+//! that has been idle the longest is closed for a new one.
+//!
+//! Some slots are reserved for health checks, so that a full server does not look dead. If nothing
+//! can be closed, a new connection gets a reserved slot: health checks are served, and other
+//! requests get 503.
 
 use std::{
     collections::HashMap,
@@ -19,39 +21,39 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::network;
 
-/// Places beyond those of clients, for health checks.
+/// Slots for health checks, in addition to those of clients.
 const RESERVED: usize = 32;
 
-/// A connection that is idle for less may be about to send its first request, or the next.
+/// A connection idle for less than this may be about to send a request.
 pub const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// Idle connections that are found by one look at all of them.
+/// How many idle connections one scan of all connections collects.
 const CANDIDATES: usize = 64;
 
-/// What clients may cost before they have asked for anything.
+/// Limits on client connections and their timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
-    /// Connections at the same time.
+    /// Open connections.
     pub connections: usize,
-    /// Connections of one address (of IPv6: a network of 64 bits), unless it is a trusted proxy.
+    /// Open connections per address (for IPv6, per /64 network). Trusted proxies are exempt.
     pub connections_by_address: usize,
-    /// For the headers of a connection's first request.
+    /// Until the headers of the first request have arrived.
     pub header_timeout: Duration,
-    /// Between two requests, until the headers of the next have come.
+    /// Between two requests, until the headers of the next one have arrived.
     pub idle_timeout: Duration,
-    /// For a WebSocket without an operation.
+    /// For a WebSocket without a running operation.
     pub websocket_idle_timeout: Duration,
-    /// For a client of HTTP/2 that takes nothing of an answer.
+    /// For an HTTP/2 client that accepts no bytes of a response.
     pub stall_timeout: Duration,
-    /// Before a connection may be closed for another one.
+    /// How long a connection must be idle before it may be closed for another.
     pub min_idle: Duration,
 }
 
-/// The places of a server.
+/// The connection slots of a server.
 pub(super) struct ConnectionSlots {
     limits: ClientLimits,
     trusted_proxies: Vec<IpNet>,
-    /// Where the clock of idle times begins.
+    /// The origin of `idle_since`.
     began: Instant,
     state: Mutex<State>,
 }
@@ -62,28 +64,27 @@ struct State {
     taken: usize,
     by_address: HashMap<IpAddr, HashMap<u64, Arc<Occupant>>>,
     reserved: HashMap<u64, Arc<Occupant>>,
-    /// The longest idle ones when all were looked at last, the very longest at the end.
+    /// The longest idle connections of the last scan. The longest idle one is last.
     candidates: Vec<(u64, Arc<Occupant>)>,
-    /// Until when another look is not worth its time.
+    /// The time before which another scan is not worth its cost.
     looked_until: u64,
 }
 
-/// A connection that has a place.
+/// A connection with a slot.
 struct Occupant {
     id: u64,
     address: IpAddr,
     is_reserved: bool,
     began: Instant,
-    /// Requests that are not answered, and operations of a WebSocket.
+    /// Requests in progress, and operations of a WebSocket.
     busy: AtomicUsize,
-    /// In microseconds.
+    /// In microseconds since `began`.
     idle_since: AtomicU64,
-    /// Cancelled when the place is given to another one, or left.
+    /// Cancelled when the slot is given to another connection or released.
     closing: CancellationToken,
 }
 
-/// A connection's place, and its part in what a stopping server waits for; kept by all that serve
-/// the connection.
+/// A connection's slot and its shutdown guard. All tasks that serve the connection share it.
 #[derive(Clone)]
 pub(super) struct ConnectionSlot(Arc<SlotGuard>);
 
@@ -93,7 +94,7 @@ struct SlotGuard {
     _watcher: Watcher,
 }
 
-/// Something that the connection does; until it is dropped the connection is not idle.
+/// An activity of the connection. The connection is not idle until it is dropped.
 pub(super) struct Busy(Arc<Occupant>);
 
 impl Occupant {
@@ -101,7 +102,7 @@ impl Occupant {
         microseconds(self.began.elapsed())
     }
 
-    /// Since when it is idle, if it is.
+    /// Since when the connection is idle, or `None` if it is busy.
     fn idle_since(&self) -> Option<u64> {
         let is_idle = self.busy.load(Ordering::Acquire) == 0 && !self.closing.is_cancelled();
         is_idle.then(|| self.idle_since.load(Ordering::Relaxed))
@@ -114,8 +115,8 @@ impl ConnectionSlots {
         Arc::new(Self { limits, trusted_proxies, began: Instant::now(), state })
     }
 
-    /// A place for a connection; `None` when all are taken, the reserved ones too, by connections
-    /// that are busy.
+    /// Takes a slot. `None` if all slots, including the reserved ones, are taken by busy
+    /// connections.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr, watcher: Watcher) -> Option<ConnectionSlot> {
         let peer = peer.to_canonical();
         let address = network(peer);
@@ -148,7 +149,7 @@ impl ConnectionSlots {
         })))
     }
 
-    /// Closes the longest idle connection, for the lack of something that all of them use.
+    /// Closes the longest idle connection to release a resource that all connections share.
     pub(super) fn close_longest_idle(&self) {
         let mut state = self.lock();
         let now = microseconds(self.began.elapsed());
@@ -157,7 +158,7 @@ impl ConnectionSlots {
         }
     }
 
-    /// Whether the address may have another one, which may cost it its longest idle one.
+    /// Whether the address may open another connection. May close its longest idle one.
     fn has_share(&self, state: &mut State, address: IpAddr, idle_before: u64) -> bool {
         let Some(occupants) = state.by_address.get(&address) else { return true };
         if occupants.len() < self.limits.connections_by_address {
@@ -167,7 +168,7 @@ impl ConnectionSlots {
         longest.is_some_and(|longest| state.close(&longest))
     }
 
-    /// Whether there is a place, which may cost the longest idle connection of all its own.
+    /// Whether a slot is free. May close the longest idle connection of all.
     fn has_room(&self, state: &mut State, now: u64, idle_before: u64) -> bool {
         state.taken < self.limits.connections
             || state.longest_idle(now, idle_before).is_some_and(|longest| state.close(&longest))
@@ -189,7 +190,7 @@ impl State {
         occupants.insert(occupant.id, Arc::clone(occupant));
     }
 
-    /// Gives the place away; the connection ends soon after. False when it was given away before.
+    /// Takes the slot away. The connection ends soon after. False if it had no slot any more.
     fn close(&mut self, occupant: &Occupant) -> bool {
         occupant.closing.cancel();
         if occupant.is_reserved {
@@ -204,7 +205,7 @@ impl State {
         had_place
     }
 
-    /// Looks at all of them for one look's worth of candidates, not for each connection that comes.
+    /// Finds the longest idle connection. One scan of all connections serves many calls.
     fn longest_idle(&mut self, now: u64, idle_before: u64) -> Option<Arc<Occupant>> {
         loop {
             while let Some((since, candidate)) = self.candidates.pop() {
@@ -241,23 +242,23 @@ fn longest_idle(
 }
 
 impl ConnectionSlot {
-    /// It is one of those for health checks.
+    /// Whether this is a reserved slot.
     pub(super) fn is_reserved(&self) -> bool {
         self.0.occupant.is_reserved
     }
 
-    /// The connection does something.
+    /// Marks the connection as busy.
     pub(super) fn busy(&self) -> Busy {
         let occupant = Arc::clone(&self.0.occupant);
         occupant.busy.fetch_add(1, Ordering::Relaxed);
         Busy(occupant)
     }
 
-    /// Resolves when the place was given to another connection, and this one is idle.
+    /// Resolves when the slot was given to another connection and this one is idle.
     pub(super) async fn given_away(&self) {
         let occupant = &self.0.occupant;
         occupant.closing.cancelled().await;
-        // Rare: a request came at that very moment, and is answered.
+        // Rarely, a request arrived at that moment. It is answered first.
         while occupant.busy.load(Ordering::Acquire) > 0 {
             tokio::time::sleep(MIN_IDLE / 10).await;
         }

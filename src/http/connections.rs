@@ -1,7 +1,7 @@
-//! Connections of clients, and how long one may keep the server waiting; `places.rs` says how many
-//! there may be.
+//! Accepts and serves client connections, and limits how long each may keep the server waiting.
+//! `places.rs` limits their number.
 //!
-//! Bodies have their own time limit (`incoming.rs`), and so have streams.
+//! Bodies (`incoming.rs`) and streams have their own time limits.
 
 use std::{
     convert::Infallible,
@@ -44,34 +44,33 @@ use super::{
     router,
 };
 
-/// Bytes of a request's line and headers; tokens of identity providers have some thousands.
+/// Largest size of the request line and headers. Tokens of identity providers have some kilobytes.
 const HEADER_BYTES: u32 = 64 * 1024;
 
-/// A client that takes nothing for so long is gone.
+/// The server closes a connection if its client accepts no bytes for this long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The same where a connection is shared by many answers; longer than the longest silence of a
-/// stream that lives.
+/// The same for a connection that several responses share. Longer than the keep-alive interval of a
+/// live event stream.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often a client of HTTP/2 is asked whether it lives, and how long it may take to say so.
+/// How often the server pings an HTTP/2 client, and how long the client may take to respond.
 const PING: Duration = Duration::from_secs(20);
 
-/// Requests that a client of HTTP/2 may have at the same time on one connection.
+/// Concurrent requests on one HTTP/2 connection.
 const STREAMS: u32 = 100;
 
-/// After the system has refused a connection, for lack of file descriptors perhaps.
+/// The pause after the system refused a connection, for example for lack of file descriptors.
 const REFUSED_WAIT: Duration = Duration::from_millis(100);
 
-/// The body of the answer to a request for which there is no place.
-const NO_PLACE: &str = r#"{"errors":[{"message":"the server has no room for this connection: try again in 1 s","extensions":{"code":"UNAVAILABLE","retryAfter":1}}]}"#;
+/// The body of the response when the limit of connections is reached.
+const NO_PLACE: &str = r#"{"errors":[{"message":"The server has too many connections. Try again in 1 s.","extensions":{"code":"UNAVAILABLE","retryAfter":1}}]}"#;
 
-/// Serves until `stop` resolves, then finishes what was begun, but waits no longer than `grace` for
-/// clients.
+/// Serves until `stop` resolves. Then finishes requests in progress, but waits at most `grace`.
 ///
 /// # Errors
 ///
-/// When the socket fails.
+/// If the socket fails.
 pub async fn serve(
     listener: TcpListener,
     server: Arc<Server>,
@@ -106,12 +105,12 @@ pub async fn serve(
     streams.send_replace(true);
     let finished = async {
         connections.shutdown().await;
-        // Those whose clients have gone.
+        // Mutations continue without their clients and are awaited too.
         mutations.close();
         mutations.wait().await;
     };
     if tokio::time::timeout(grace, finished).await.is_err() {
-        tracing::warn!("clients did not finish in time: their connections are closed");
+        tracing::warn!("requests did not finish in time: their connections are closed");
     }
     Ok(())
 }
@@ -133,7 +132,7 @@ fn builder(limits: ClientLimits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// RFC 9112, section 3.2: whoever is in front may have read another one of several.
+/// Refuses several `Host` headers (RFC 9112, section 3.2): a proxy may have used another one.
 fn has_one_host(request: &Request) -> bool {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     match request.version() {
@@ -142,8 +141,8 @@ fn has_one_host(request: &Request) -> bool {
     }
 }
 
-/// Answers health checks, and refuses the rest: there are no places for clients. The connection
-/// ends with the answer.
+/// Responds to a connection beyond the limit: health checks are served, and all other requests are
+/// refused. The connection is closed after the response.
 async fn answer_in_reserved_place(app: Router, request: Request) -> Response {
     let closes = request.version() != Version::HTTP_2;
     let mut response = if matches!(request.uri().path(), "/healthz" | "/readyz") {
@@ -158,7 +157,7 @@ async fn answer_in_reserved_place(app: Router, request: Request) -> Response {
     response
 }
 
-/// The body of an answer on its way: the connection is not idle before it has left.
+/// A response body. The connection counts as busy until it is sent.
 struct Leaving {
     body: Body,
     _busy: Busy,
@@ -184,7 +183,7 @@ impl HttpBody for Leaving {
     }
 }
 
-/// A connection.
+/// A client connection.
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
@@ -195,7 +194,7 @@ struct Client {
 impl Client {
     async fn serve(self, builder: Builder<TokioExecutor>, app: Router, watcher: Watcher) {
         let Self { stream, peer, place, limits } = self;
-        // Answers are written whole; waiting for more would only delay them.
+        // Responses are written as a whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -226,13 +225,13 @@ impl Client {
                 Ok::<_, Infallible>(response.map(|body| Leaving { body, _busy: busy }))
             }
         });
-        // A stream of HTTP/2 could keep a reserved place for as long as its client likes.
+        // An HTTP/2 stream could occupy a reserved slot for as long as its client wants.
         let builder = if place.is_reserved() { builder.http1_only() } else { builder };
         let io = TokioIo::new(Box::pin(stream));
         let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
         let mut connection = pin!(watcher.watch(connection));
         tokio::select! {
-            // Whatever a client does wrong to its own connection is its own affair.
+            // Protocol errors of a client affect only its own connection.
             _ = &mut connection => {}
             () = activity.ceased(limits) => {}
             () = place.given_away() => {}

@@ -1,4 +1,4 @@
-//! How fresh an answer must be, as clients say it in headers, and what they are told in turn.
+//! The headers by which clients accept stale data, and the headers that describe the response.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::{
     tenancy::{Freshness, Lsn},
 };
 
-/// The most seconds that an answer may be behind; without it there is no answer but the freshest.
+/// The most seconds by which the response may be stale. Without it the primary responds.
 pub(super) const MAX_STALENESS: HeaderName = HeaderName::from_static("max-staleness");
 
-/// Of an answer: where what it tells of was written. Of a request: what its answer must not be
-/// behind.
+/// In a response, the position of its write. In a request, the position that the response must
+/// include.
 pub(super) const WRITE_POSITION: HeaderName = HeaderName::from_static("write-position");
 
-/// Who has answered whoever would take an answer of the replica.
+/// The database that served a request with `Max-Staleness`.
 pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("served-by");
 
-/// What the headers of a request say.
+/// Parses the headers of a request.
 pub(super) fn freshness(headers: &HeaderMap) -> Result<Option<Freshness>, Unsupported> {
     let after = only(headers, &WRITE_POSITION)?.map(|text| {
-        let message = "Write-Position must be one that an answer of this service had";
+        let message = "Write-Position must be a value from a response of this service";
         Lsn::parse(text).ok_or_else(|| Unsupported::bad(message))
     });
     let after = after.transpose()?;
@@ -41,7 +41,7 @@ pub(super) fn freshness(headers: &HeaderMap) -> Result<Option<Freshness>, Unsupp
     Ok(max_staleness.map(|max_staleness| Freshness { max_staleness, after }))
 }
 
-/// The value of a header that may stand there once; what is no text is no value either.
+/// The value of a header that may be sent once. A value that is not text counts as empty.
 fn only<'headers>(
     headers: &'headers HeaderMap,
     name: &HeaderName,
@@ -49,16 +49,16 @@ fn only<'headers>(
     let mut values = headers.get_all(name).iter();
     let value = values.next().map(|value| value.to_str().unwrap_or_default());
     match values.next() {
-        Some(_) => Err(Unsupported::bad(format!("the header {name} stands there twice"))),
+        Some(_) => Err(Unsupported::bad(format!("the header {name} must be sent only once"))),
         None => Ok(value),
     }
 }
 
-/// What is told of an answer, or of several.
+/// What the headers of a response report about one or several answers.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Told {
     lsn: Option<Lsn>,
-    /// The database that has answered whoever would take an answer of the replica.
+    /// The database that served, if the request has `Max-Staleness`.
     served_by: Option<&'static str>,
 }
 
@@ -68,7 +68,7 @@ impl Told {
         Self { lsn: answer.lsn, served_by }
     }
 
-    /// Of both, in this order; the replica has answered where nobody else has.
+    /// Combines two answers in this order. Reports the replica only if it served both.
     pub(super) fn and(self, next: Self) -> Self {
         let primary = self.served_by.filter(|name| *name == "primary");
         Self {
@@ -77,14 +77,14 @@ impl Told {
         }
     }
 
-    /// What comes after in the same batch has what was written before.
+    /// Makes later operations of the batch include this answer's write.
     pub(super) fn precedes(self, call: &mut Call) {
         if let Some(freshness) = &mut call.freshness {
             freshness.after = self.lsn.max(freshness.after);
         }
     }
 
-    pub(super) fn tell(self, response: &mut Response) {
+    pub(super) fn set_headers(self, response: &mut Response) {
         let headers = response.headers_mut();
         let lsn = self.lsn.and_then(|at| HeaderValue::from_str(&at.to_string()).ok());
         if let Some(lsn) = lsn {

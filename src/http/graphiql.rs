@@ -1,5 +1,5 @@
-//! GraphiQL: the page in which engineers explore the API, built from `web/` and carried in the
-//! binary. Nothing of it comes from elsewhere, and its content security policy allows nothing else.
+//! GraphiQL, built from `web/` and embedded in the binary. The page loads nothing from other hosts,
+//! and its content security policy enforces that.
 
 use std::{
     borrow::Cow,
@@ -32,48 +32,48 @@ struct File {
     gzip: &'static [u8],
 }
 
-/// Styles are set by the editor as it draws; all else must come from files of ours.
+/// Inline styles are allowed because the editor sets them. Everything else must be a file of ours.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Somebody of the demo, with a token: development only.
+/// A demo user with a token. Development only.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DemoUser {
     /// The organization's slug.
     pub organization: &'static str,
-    /// What it is called.
+    /// The organization's name.
     pub organization_name: &'static str,
-    /// What the person is called.
+    /// The user's name.
     pub name: &'static str,
-    /// What the person is in the organization, as the API names it.
+    /// The user's role in the organization, as the API names it.
     pub role: String,
-    /// The `sub` of the token.
+    /// The token's `sub`.
     pub subject: &'static str,
     /// The token.
     pub token: String,
 }
 
-/// Why the page is not in this binary; `None` when it is.
+/// Why this binary lacks the page. `None` if it has the page.
 #[must_use]
 pub fn missing_page() -> Option<&'static str> {
     MISSING
 }
 
-/// In development the bare address leads to the page.
+/// Redirects `/` to the page. Development only.
 pub(super) async fn front(State(server): State<Arc<Server>>) -> Response {
     match server.people.first() {
-        Some(person) => {
-            Redirect::temporary(&format!("/org/{}/graphiql", person.organization)).into_response()
+        Some(user) => {
+            Redirect::temporary(&format!("/org/{}/graphiql", user.organization)).into_response()
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-/// The page, of whichever organization: it reads the address itself.
+/// Serves the page. It is the same for all organizations and reads the slug from its address.
 pub(super) async fn page(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     if server.introspection == Introspection::Never {
-        return (StatusCode::NOT_FOUND, "introspection is switched off\n").into_response();
+        return (StatusCode::NOT_FOUND, "introspection is disabled\n").into_response();
     }
     let mut response = match FILES.iter().find(|file| file.name == "index.html") {
         Some(file) => serve(file, &headers, "no-cache"),
@@ -85,7 +85,7 @@ pub(super) async fn page(State(server): State<Arc<Server>>, headers: HeaderMap) 
     response
 }
 
-/// A file of the page; its name changes with what it holds.
+/// Serves a file of the page. Its name changes with its content.
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     let name = format!("assets/{name}");
     match FILES.iter().find(|file| file.name == name) {
@@ -94,9 +94,9 @@ pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Respo
     }
 }
 
-/// Who can be picked on the page: nobody but in development.
+/// Serves the demo users to choose from. Empty outside of development.
 pub(super) async fn people(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    // A name that was made to lead to this machine must not lead a foreign page to the tokens.
+    // DNS rebinding: a foreign name that resolves to this machine must not expose the tokens.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let people = if ["127.0.0.1", "localhost"].contains(&host) { &server.people[..] } else { &[] };
@@ -123,7 +123,7 @@ fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Respo
     }
 }
 
-/// The file as it was; one copy for all who ask for it, however slowly they take it.
+/// The decompressed file. All responses share one copy, because a slow client keeps it in memory.
 fn plain(file: &'static File) -> std::io::Result<Bytes> {
     static PLAIN: Mutex<BTreeMap<&str, Bytes>> = Mutex::new(BTreeMap::new());
     let mut known = PLAIN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,8 +140,8 @@ fn plain(file: &'static File) -> std::io::Result<Bytes> {
 fn missing() -> Response {
     let reason = MISSING.map_or(Cow::Borrowed(""), |reason| Cow::Owned(format!(" ({reason})")));
     let text = format!(
-        "This server was built without GraphiQL{reason}.\n\nTo have it, install Node.js with npm and build again: cargo build.\n\
-         The API is at /graphql and /org/{{slug}}/graphql all the same.\n"
+        "This server was built without GraphiQL{reason}.\n\nTo include it, install Node.js with npm and build again: cargo build.\n\
+         The API is available at /graphql and /org/{{slug}}/graphql.\n"
     );
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text)
         .into_response()

@@ -1,8 +1,8 @@
-//! GraphQL over HTTP (the specification's draft): from an HTTP request to GraphQL requests, and
-//! back.
+//! GraphQL over HTTP (the draft of the specification): turns an HTTP request into GraphQL requests,
+//! and their results into a response.
 //!
-//! Only JSON is taken, which browsers do not send across origins without asking first; so no other
-//! page can make a signed-in person's browser change something here.
+//! Only JSON bodies are accepted. Browsers do not send those across origins without a preflight, so
+//! a foreign page cannot make a signed-in user's browser change anything here.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     Server,
     answer::{
-        decorate, errors_only, failed, json, status, tell_rate_limit, tell_replayed, tell_timing,
+        decorate, errors_only, failed, json, set_rate_limit, set_replayed, set_timing, status,
     },
     authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
     client_ip::client_ip,
@@ -46,7 +46,7 @@ use crate::{
     tenancy::{Cost, Destination},
 };
 
-/// Answers both paths and all methods.
+/// Handles both paths and all methods.
 pub(super) async fn handle(
     State(server): State<Arc<Server>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -90,7 +90,7 @@ pub(super) async fn handle(
     exchange.answer(&parts.headers, query, body).await
 }
 
-/// Where a request wants to go, and from where it comes.
+/// Where a request should go, and the client's address.
 fn destination(
     path: Result<Option<Path<String>>, PathRejection>,
     headers: &HeaderMap,
@@ -98,13 +98,13 @@ fn destination(
     server: &Server,
 ) -> Destination {
     Destination {
-        // A path that is no text names an organization that does not exist.
+        // A path that is not UTF-8 names an organization that does not exist.
         slug: path.unwrap_or_else(|_| Some(Path("\u{fffd}".to_owned()))).map(|Path(slug)| slug),
         client_ip: Some(client_ip(headers, peer, &server.trusted_proxies)),
     }
 }
 
-/// Goes on over the WebSocket.
+/// Continues over a WebSocket.
 fn upgraded(
     upgrade: WebSocketUpgrade,
     server: Arc<Server>,
@@ -118,7 +118,7 @@ fn upgraded(
     let connection = Connection { server, destination, token, request_id, place };
     upgrade
         .protocols([PROTOCOL])
-        // Thousands may be open and silent.
+        // Small buffers, because thousands of sockets may be open and silent.
         .read_buffer_size(4 * 1024)
         .write_buffer_size(4 * 1024)
         .max_write_buffer_size(4 * most)
@@ -127,7 +127,7 @@ fn upgraded(
         .on_upgrade(async move |socket| Box::pin(connection.serve(socket)).await)
 }
 
-/// Whether the client takes a stream of results.
+/// Whether the client accepts an event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Events {
     No,
@@ -135,7 +135,7 @@ enum Events {
     Only,
 }
 
-/// What became of one operation.
+/// The result of one operation.
 struct Outcome {
     status: StatusCode,
     body: String,
@@ -143,10 +143,10 @@ struct Outcome {
     rate_limit: Option<RateLimit>,
     cost: Option<Cost>,
     replayed: bool,
-    told: Told,
+    served: Told,
 }
 
-/// One HTTP request and what answering it takes.
+/// One HTTP request and its context.
 struct Exchange {
     server: Arc<Server>,
     destination: Destination,
@@ -204,7 +204,7 @@ impl Exchange {
         let call = match (idempotency_key(headers)?, &incoming, call) {
             (Some(_), RequestBody::Batch(_), _) => {
                 return Err(Unsupported::bad(
-                    "Idempotency-Key is for one operation, not for a batch",
+                    "Idempotency-Key applies to one operation, not to a batch",
                 ));
             }
             (idempotency_key, _, call) => {
@@ -214,7 +214,7 @@ impl Exchange {
         if self.events == Events::Only {
             let (RequestBody::One(asked), Some(call)) = (incoming, call) else {
                 return Err(Unsupported::bad(
-                    "a stream is of one operation, and for somebody with a token",
+                    "an event stream needs a single operation and a token",
                 ));
             };
             let prepared = self.prepare(asked, Some(&call)).await;
@@ -222,37 +222,37 @@ impl Exchange {
         }
         match incoming {
             RequestBody::One(request) => {
-                let begun = Instant::now();
+                let started = Instant::now();
                 let prepared = self.prepare(request, call.as_ref()).await;
-                // Clients that take both mean the stream for subscriptions.
+                // A client that accepts both means the event stream for subscriptions.
                 if let (Events::ForSubscriptions, Ok(subscription), Some(call)) =
                     (self.events, &prepared, &call)
                     && subscription.subscribes_to().is_some()
                 {
                     return Box::pin(self.stream(prepared, call.clone())).await;
                 }
-                let Outcome { status, body, failure, rate_limit, cost, replayed, told, .. } =
+                let Outcome { status, body, failure, rate_limit, cost, replayed, served, .. } =
                     self.run(prepared, call).await?;
                 let mut response = json(self.media, status, body);
                 decorate(&mut response, failure.as_ref());
-                tell_rate_limit(&mut response, rate_limit);
-                tell_replayed(&mut response, replayed);
-                told.tell(&mut response);
+                set_rate_limit(&mut response, rate_limit);
+                set_replayed(&mut response, replayed);
+                served.set_headers(&mut response);
                 if !self.server.people.is_empty() {
-                    tell_timing(
+                    set_timing(
                         &mut response,
-                        begun.elapsed(),
+                        started.elapsed(),
                         cost.unwrap_or_default().statements,
                     );
                 }
                 Ok(response)
             }
-            // Large, and every request would carry it.
+            // Boxed, because this large future would enlarge that of every request.
             RequestBody::Batch(requests) => Box::pin(self.run_batch(requests, call)).await,
         }
     }
 
-    /// What a request is counted for.
+    /// The user and address to which a request is charged.
     fn source<'call>(&self, call: Option<&'call Call>) -> Source<'call> {
         let anonymous = Source { caller: None, address: self.destination.client_ip };
         call.map_or(anonymous, Call::source)
@@ -266,7 +266,7 @@ impl Exchange {
         prepare(&self.server, asked, self.source(call)).await
     }
 
-    /// Answers with a stream of results.
+    /// Responds with an event stream.
     async fn stream(
         &self,
         prepared: Result<Prepared, Vec<ServerError>>,
@@ -278,7 +278,7 @@ impl Exchange {
         Ok(Box::pin(sse::answer(&self.server, prepared, call)).await)
     }
 
-    /// Whatever repeats a GET must not repeat a change.
+    /// Refuses a mutation by GET, because browsers and proxies may repeat a GET.
     fn check_method(&self, prepared: &Prepared) -> Result<(), Unsupported> {
         if prepared.is_mutation() && self.method == Method::GET {
             let message = "a mutation must be sent with POST".to_owned();
@@ -313,7 +313,7 @@ impl Exchange {
         }
         let mut body = String::new();
         let mut statuses = Vec::with_capacity(requests.len());
-        let (mut failure, mut rate_limit, mut told) = (None, None, Told::default());
+        let (mut failure, mut rate_limit, mut served) = (None, None, Told::default());
         for request in requests {
             let prepared = self.prepare(request, call.as_ref()).await;
             let outcome = self.run(prepared, call.clone()).await?;
@@ -324,14 +324,14 @@ impl Exchange {
             body.push(if body.is_empty() { '[' } else { ',' });
             body.push_str(&outcome.body);
             failure = failure.or(outcome.failure);
-            // The last one is the latest.
+            // Report the state after the last operation.
             rate_limit = outcome.rate_limit.or(rate_limit);
-            told = told.and(outcome.told);
+            served = served.and(outcome.served);
             if let Some(call) = &mut call {
-                told.precedes(call);
+                served.precedes(call);
             }
         }
-        // One status for all: theirs where they agree.
+        // The batch has the status of its operations if they agree, otherwise 200.
         let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
         let status = if agreed { statuses.first().copied() } else { None };
         body.push_str(if body.is_empty() { "[]" } else { "]" });
@@ -339,8 +339,8 @@ impl Exchange {
         if status.is_some() {
             decorate(&mut response, failure.as_ref());
         }
-        tell_rate_limit(&mut response, rate_limit);
-        told.tell(&mut response);
+        set_rate_limit(&mut response, rate_limit);
+        served.set_headers(&mut response);
         Ok(response)
     }
 
@@ -358,7 +358,7 @@ impl Exchange {
             Err(errors) => Answer::refused(errors),
             Ok(prepared) if prepared.subscribes_to().is_some() => {
                 let message =
-                    "subscriptions take Accept: text/event-stream, or a WebSocket".to_owned();
+                    "a subscription needs Accept: text/event-stream, or a WebSocket".to_owned();
                 return Err(Unsupported(StatusCode::NOT_ACCEPTABLE, message));
             }
             Ok(prepared) => match call {
@@ -376,7 +376,7 @@ impl Exchange {
             errors_only(&answer.response)
         };
         Ok(Outcome {
-            told: Told::of(&answer, freshness),
+            served: Told::of(&answer, freshness),
             status,
             body,
             failure: answer.failure,

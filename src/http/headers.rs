@@ -1,4 +1,4 @@
-//! Headers that all answers share: the request's id, and who of another origin may read them.
+//! Headers of all responses: the request id, CORS and caching.
 
 use std::time::Duration;
 
@@ -22,20 +22,21 @@ use crate::idempotency::IdempotencyKey;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names a request, so that repeating it does nothing twice.
+/// Identifies a mutation, so that a repetition does not run it twice.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Browsers ask again after this.
+/// How long browsers may cache a preflight response.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
 
-/// The id of a request: of whoever sent it, if that is a UUID, else a new one. It is in the answer,
-/// in the log, and in errors.
+/// The id of a request: the client's if it is a UUID, otherwise a new one. The response, the log
+/// and
+/// errors contain it.
 pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::new_v4)
 }
 
-/// The key that the client names the request with.
+/// The client's idempotency key, if it sent one.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Unsupported> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
@@ -45,7 +46,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     IdempotencyKey::parse(text).map(Some).map_err(Unsupported::bad)
 }
 
-/// Whether the client has what this tag stands for.
+/// Whether the client already has the content with this entity tag.
 pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let known =
         headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -53,10 +54,10 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     known.any(|known| known.trim().trim_start_matches("W/") == tag)
 }
 
-/// Gives the request its id, and the answer the same.
+/// Assigns the request its id and copies the id to the response.
 pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    // The text of a UUID is plain ASCII.
+    // A UUID is ASCII, so this cannot fail.
     let value = HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""));
     request.headers_mut().insert(REQUEST_ID, value.clone());
     let mut response = next.run(request).await;
@@ -64,14 +65,14 @@ pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Keeps answers out of caches, which do not all hold back the answer to a request with
-/// `Authorization`. An answer that may be cached says so itself.
+/// Keeps responses out of caches, some of which store a response in spite of `Authorization`. A
+/// response that may be cached sets the header itself.
 pub(super) fn not_cached() -> SetResponseHeaderLayer<HeaderValue> {
     let value = HeaderValue::from_static("no-store");
     SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, value)
 }
 
-/// Lets pages of these origins ask and read; without origins none.
+/// Lets pages of these origins call the API and read responses.
 pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let exposed = [
         "idempotency-replayed",

@@ -1,4 +1,6 @@
-//! Whether the process lives (`/healthz`), and whether it can do its work (`/readyz`).
+//! Liveness (`/healthz`) and readiness (`/readyz`). A server that is not ready at its start does
+//! not
+//! serve at all.
 
 use std::{
     sync::Arc,
@@ -21,16 +23,15 @@ use crate::{
     tenancy::{Databases, Severity},
 };
 
-/// Probes come often, and anybody may send them: an answer serves for a while, and longer where it
-/// was costly.
+/// Anyone may probe often, so a result is reused for this long, or for a multiple of its cost if
+/// that is longer.
 const FRESH: Duration = Duration::from_secs(2);
 const FRESH_BY_COST: u32 = 20;
 
-/// A database that takes longer to be looked at is as good as none, and whoever probes does not
-/// wait for ever.
-const LOOK: Duration = Duration::from_secs(3);
+/// A database that takes longer counts as unavailable, so that probes end.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The last answer about readiness.
+/// The last result of the readiness check.
 #[derive(Debug, Default)]
 pub struct Readiness(Mutex<Option<Answer>>);
 
@@ -41,18 +42,19 @@ struct Answer {
 }
 
 impl Readiness {
-    /// Why the server is not ready; empty when it is.
+    /// Why the server is not ready. Empty if it is ready.
     async fn problems(&self, databases: &Databases) -> Vec<String> {
         let mut last = self.0.lock().await;
         match &*last {
             Some(answer) if Instant::now() < answer.fresh_until => answer.problems.clone(),
             _ => {
-                let begun = Instant::now();
-                let looking = tokio::time::timeout(LOOK, problems_of_running(databases)).await;
-                let problems = looking
-                    .unwrap_or_else(|_| vec!["the database at DATABASE_URL is silent".to_owned()]);
-                // What has gone wrong may be mended soon.
-                let cost = if problems.is_empty() { begun.elapsed() } else { Duration::ZERO };
+                let started = Instant::now();
+                let check = tokio::time::timeout(TIMEOUT, problems_of_running(databases)).await;
+                let problems = check.unwrap_or_else(|_| {
+                    vec!["the database at DATABASE_URL does not respond".to_owned()]
+                });
+                // A failure is not cached for long, because it may be fixed soon.
+                let cost = if problems.is_empty() { started.elapsed() } else { Duration::ZERO };
                 let fresh_until = Instant::now() + FRESH.max(cost * FRESH_BY_COST);
                 *last = Some(Answer { fresh_until, problems: problems.clone() });
                 problems
@@ -61,7 +63,7 @@ impl Readiness {
     }
 }
 
-/// Why a server must not begin to serve from this database, one line each; empty when it may.
+/// Why a server must not start with this database, one line each. Empty if it may start.
 pub async fn problems(databases: &Databases) -> Vec<String> {
     match check_migrations(databases).await {
         Ok(()) => unsafe_for_tenants(databases).await,
@@ -69,12 +71,12 @@ pub async fn problems(databases: &Databases) -> Vec<String> {
     }
 }
 
-/// The same for a server that runs: while its successors are on their way the database is ahead of
-/// it, and steps are made so that it works on.
+/// The same for a running server. The database may be newer, because migrations keep the previous
+/// version working while servers are replaced.
 async fn problems_of_running(databases: &Databases) -> Vec<String> {
     match databases.migration_status().await {
         Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(databases).await,
-        status => told(status).err().into_iter().collect(),
+        status => check_status(status).err().into_iter().collect(),
     }
 }
 
@@ -88,42 +90,45 @@ async fn unsafe_for_tenants(databases: &Databases) -> Vec<String> {
     }
 }
 
-/// Whether the database has the steps and the functions that this program knows, and no others.
+/// Checks that the database has exactly the migrations and functions of this program.
 ///
 /// # Errors
 ///
-/// What is wrong, and what to do.
+/// Says what is wrong and what to do.
 pub async fn check_migrations(databases: &Databases) -> Result<(), String> {
-    told(databases.migration_status().await)?;
-    // A server that runs already keeps serving while its successor's functions are applied.
+    check_status(databases.migration_status().await)?;
+    // Only at the start: a running server continues while the next version's functions are applied.
     let outdated =
         databases.outdated_functions().await.map_err(|error| database_problem(&error))?;
     if outdated.is_empty() {
         return Ok(());
     }
     let names = outdated.join(", ");
-    Err(format!("the database has another text of the functions {names}: run tenantry migrate"))
+    Err(format!(
+        "the functions {names} of the database differ from this version. Run `tenantry migrate`."
+    ))
 }
 
-fn told(status: Result<Status>) -> Result<(), String> {
+fn check_status(status: Result<Status>) -> Result<(), String> {
     match status {
         Ok(Status::Current) => Ok(()),
         Ok(Status::Behind(count)) => {
-            Err(format!("the database lacks {count} migrations: run tenantry migrate"))
+            Err(format!("the database lacks {count} migrations. Run `tenantry migrate`."))
         }
         Ok(Status::Ahead(_)) => {
-            Err("the database was migrated by a newer tenantry: run that version".to_owned())
+            Err("the database was migrated by a newer version of tenantry. Run that version."
+                .to_owned())
         }
         Err(error) => Err(database_problem(&error)),
     }
 }
 
-/// Names the cause: this is for operators, not for clients.
+/// Describes a database error with its cause, for operators only.
 fn database_problem(error: &crate::error::Error) -> String {
     let cause = error.cause();
     let migrated = ["migration.seaql_migrations", "migration.functions", "schema migration"];
     if migrated.iter().any(|name| cause.contains(name)) {
-        return "the database was never migrated: run tenantry migrate".to_owned();
+        return "the database is not migrated. Run `tenantry migrate`.".to_owned();
     }
     format!("the database at DATABASE_URL cannot be used: {cause}")
 }
@@ -141,6 +146,6 @@ pub(super) async fn readyz(State(server): State<Arc<Server>>) -> Response {
     if !problems.is_empty() {
         tracing::warn!(?problems, "not ready");
     }
-    // Which problem it is concerns the operator, who reads the log.
+    // Clients do not learn the reason. Operators find it in the log.
     (status, Json(json!({ "ready": problems.is_empty() }))).into_response()
 }

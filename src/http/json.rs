@@ -1,6 +1,7 @@
-//! JSON from clients: bounded in how many values it holds, because a few bytes of text can become a
-//! hundred of memory, and without names that stand twice in an object, of which others on the way
-//! may have read the other one.
+//! Parses JSON from clients. Limits the number of values, because a few bytes of text can occupy a
+//! hundred times as much memory. Refuses duplicate names in an object, because a proxy may have
+//! read
+//! the other one.
 
 use std::{cell::Cell, fmt};
 
@@ -10,10 +11,10 @@ use serde_json::{Map, Number, Value};
 
 use super::request_body::Unsupported;
 
-/// Objects, lists, texts, numbers: more than any request has use for.
+/// More objects, lists, strings and numbers than any request needs.
 const MOST_VALUES: usize = 20_000;
 
-/// The value in a text; `what` the text is for the client.
+/// Parses a text. `what` names it in errors.
 pub(super) fn parse(what: &str, bytes: &[u8]) -> Result<Value, Unsupported> {
     let left = Cell::new(MOST_VALUES);
     let mut text = serde_json::Deserializer::from_slice(bytes);
@@ -28,7 +29,7 @@ pub(super) fn parse(what: &str, bytes: &[u8]) -> Result<Value, Unsupported> {
     })
 }
 
-/// One value, of so many that are left.
+/// A value, with the number of values that may still follow.
 #[derive(Clone, Copy)]
 struct One<'parse> {
     left: &'parse Cell<usize>,
@@ -94,7 +95,7 @@ impl<'text> Visitor<'text> for One<'_> {
         while let Some(name) = fields.next_key::<String>()? {
             let value = fields.next_value_seed(self)?;
             if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands twice in an object"));
+                return Err(A::Error::custom("a name appears twice in an object"));
             }
         }
         Ok(Value::Object(map))
@@ -127,21 +128,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_json_is_read_as_serde_json_reads_it(value in values()) {
+        fn valid_json_is_read_as_serde_json_reads_it(value in values()) {
             let text = value.to_string();
             let read = parse("the text", text.as_bytes()).ok();
             prop_assert_eq!(read, serde_json::from_str(&text).ok());
         }
 
         #[test]
-        fn whatever_is_no_json_is_refused(text: String) {
+        fn other_text_is_refused_as_serde_json_refuses_it(text: String) {
             let read = parse("the text", text.as_bytes()).ok();
             prop_assert_eq!(read, serde_json::from_str(&text).ok());
         }
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_refused_at_any_depth() {
+    fn a_duplicate_name_is_refused_at_any_depth() {
         for twice in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"\u0061":2}}]"#] {
             let Unsupported(status, message) = parse("the text", twice.as_bytes()).unwrap_err();
             assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many_values() {
+    fn the_number_of_values_is_limited() {
         let list = |count| format!("[{}]", vec!["1"; count].join(","));
         assert!(parse("the text", list(MOST_VALUES - 2).as_bytes()).is_ok());
         let Unsupported(status, _) = parse("the text", list(MOST_VALUES).as_bytes()).unwrap_err();

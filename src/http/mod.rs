@@ -1,4 +1,5 @@
-//! HTTP: routes, and what all of them share.
+//! The HTTP routes and the state and layers that all of them share. Every response passes the same
+//! layers: a request id, CORS, no caching unless a handler allows it, and a caught panic.
 
 mod activity;
 mod admin;
@@ -54,34 +55,34 @@ pub use graphiql::{DemoUser, missing_page};
 pub use health::{Readiness, check_migrations, problems};
 pub use persisted_documents::PersistedDocuments;
 
-/// Everything that handlers share.
+/// The state that handlers share.
 #[derive(Debug)]
 pub struct Server {
-    /// Answers GraphQL requests.
+    /// Executes GraphQL requests.
     pub service: Arc<GraphqlService>,
-    /// What clients watch.
+    /// The open subscriptions.
     pub subscriptions: Subscriptions,
-    /// Knows callers by their tokens.
+    /// Verifies the tokens of callers.
     pub verifier: Verifier,
-    /// Who may explore the schema.
+    /// Who may introspect the schema.
     pub introspection: Introspection,
-    /// Proxies whose word about the client's address counts.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Bytes of a body.
+    /// The largest size of a request body, in bytes.
     pub max_body_bytes: usize,
-    /// Operations of a batch.
+    /// The most operations in a batch.
     pub max_batch: usize,
-    /// Who can be picked in GraphiQL, in development.
+    /// Demo users to choose from in GraphiQL. Empty outside of development.
     pub people: Vec<DemoUser>,
-    /// Documents that clients name.
+    /// Persisted or trusted documents.
     pub documents: PersistedDocuments,
-    /// Origins whose pages may ask.
+    /// Origins whose pages may call the API.
     pub cors_origins: Vec<HeaderValue>,
-    /// What clients may cost before they have asked for anything.
+    /// Limits on connections.
     pub client_limits: ClientLimits,
-    /// Says that the server stops, to what would go on for ever.
+    /// Tells sockets and event streams that the server stops.
     pub stop: watch::Sender<bool>,
-    /// Whether the server can do its work.
+    /// The cached result of the readiness check.
     pub readiness: Readiness,
 }
 
@@ -96,9 +97,9 @@ impl Server {
     }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn router(server: Arc<Server>) -> Router {
-    // Without origins there is nobody to answer in their place.
+    // Without allowed origins, preflight requests get no CORS headers.
     let cors = (!server.cors_origins.is_empty()).then(|| headers::cors(&server.cors_origins));
     Router::new()
         .route("/graphql", any(graphql::handle))

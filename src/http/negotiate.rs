@@ -1,13 +1,13 @@
-//! Which of the two media types of GraphQL over HTTP a client wants (RFC 9110, section 12.5.1).
+//! Content negotiation between the two media types of GraphQL over HTTP (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 
 /// The media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MediaType {
-    /// `application/graphql-response+json`: the HTTP status tells whether the request was executed.
+    /// `application/graphql-response+json`: the HTTP status says whether the request was executed.
     GraphqlResponse,
-    /// `application/json`: older clients, which take 200 for every well-formed request.
+    /// `application/json`: for older clients, which expect 200 for every well-formed request.
     Json,
 }
 
@@ -32,7 +32,8 @@ fn ranges(headers: &HeaderMap) -> Vec<Range> {
     values.flat_map(|value| value.split(',')).filter_map(Range::parse).collect()
 }
 
-/// The best type that is acceptable; without a preference the older one. `None`: neither is.
+/// The best acceptable type, `application/json` without a preference, or `None` if neither type is
+/// acceptable.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     let ranges = ranges(headers);
     if ranges.is_empty() {
@@ -51,14 +52,14 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
-/// Whether the client names `text/event-stream` as something that it takes.
+/// Whether the client explicitly accepts `text/event-stream`.
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     ranges(headers)
         .iter()
         .any(|range| range.kind == "text" && range.subtype == "event-stream" && range.quality > 0)
 }
 
-/// A client that names the newer type knows it, and means it at the same quality.
+/// Whether the client names the newer type. It then prefers that type at equal quality.
 fn named(ranges: &[Range]) -> bool {
     ranges.iter().any(|range| range.precision == 2 && range.covers(MediaType::GraphqlResponse))
 }

@@ -1,4 +1,4 @@
-//! What every operation must pass before it is read: the rates of its user and of its address.
+//! Charges every operation to the rate limits of its user and address before it is parsed.
 
 use axum::{
     body::Body,
@@ -14,11 +14,11 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Counts operations that came in `bytes` of a request.
+/// Counts operations that arrived in `bytes` of a request.
 ///
 /// # Errors
 ///
-/// When the user, or the address, sends too many.
+/// If the user or the address exceeds its rate limit.
 pub(super) fn charge(
     server: &Server,
     source: Source<'_>,
@@ -32,8 +32,8 @@ pub(super) fn charge(
     })
 }
 
-/// The operations of an HTTP request, counted before they are read; an error where there are too
-/// many.
+/// Reads the operations of an HTTP request. They are counted before the body is parsed. The inner
+/// error is an exceeded rate limit.
 pub(super) async fn receive(
     server: &Server,
     source: Source<'_>,

@@ -1,6 +1,6 @@
-//! Documents that clients name instead of sending: automatic persisted queries (Apollo's protocol,
-//! which urql speaks as well), and trusted documents, where nothing else is executed than what a
-//! build has written into a manifest.
+//! Documents that clients refer to by name: automatic persisted queries (the protocol of Apollo and
+//! urql) and trusted documents. With a manifest of trusted documents, the server executes no
+//! others.
 
 use std::{
     collections::HashMap,
@@ -20,40 +20,41 @@ use crate::{
     graphql::{Refusal, document::GraphqlRequest},
 };
 
-/// Documents that are remembered, and the longest of them: a client can register any that is valid.
+/// How many documents are cached, and their largest size. A client can register any valid document.
 const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_999);
 const LONGEST: usize = 16 * 1024;
 
-/// An operation as it was sent: with its text, or with the text's name.
+/// An operation as a client sent it: with its text, or with the name of its text.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    /// Empty when only the name was sent.
+    /// Its text is empty if only the name was sent.
     pub(super) request: GraphqlRequest,
     /// The id in a manifest, or the SHA-256 of the text in hexadecimal.
     pub(super) name: Option<String>,
 }
 
-/// What the server knows by name.
+/// The documents that the server knows by name.
 #[derive(Debug)]
 pub struct PersistedDocuments {
     remembered: Mutex<LruCache<String, Arc<str>>>,
-    /// By id, and by SHA-256. With it nothing else is executed.
+    /// By id and by SHA-256. If present, no other document is executed.
     trusted: Option<HashMap<String, Arc<str>>>,
 }
 
 impl PersistedDocuments {
-    /// Nothing is known yet, and everything is executed.
+    /// Accepts every document. The cache starts empty.
     #[must_use]
     pub fn open() -> Self {
         Self { remembered: Mutex::new(LruCache::new(MOST)), trusted: None }
     }
 
-    /// Only what the manifest holds is executed: a JSON object of documents by their ids, as
-    /// graphql-codegen and relay-compiler write it, or Apollo's manifest of persisted queries.
+    /// Accepts only the documents of a manifest: a JSON object of documents by id, as
+    /// graphql-codegen
+    /// and relay-compiler write it, or Apollo's persisted query manifest.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or is no manifest.
+    /// If the file cannot be read or is not a manifest.
     pub fn trusted(manifest: &Path) -> Result<Self, ConfigError> {
         let problem =
             |text: String| ConfigError(format!("TRUSTED_DOCUMENTS {}: {text}", manifest.display()));
@@ -62,26 +63,26 @@ impl PersistedDocuments {
             serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
         let mut trusted = HashMap::new();
         for (id, document) in
-            documents(&json).ok_or_else(|| problem("is no manifest".to_owned()))?
+            documents(&json).ok_or_else(|| problem("is not a manifest".to_owned()))?
         {
             let text: Arc<str> = document.into();
             trusted.insert(sha256(&text), Arc::clone(&text));
             trusted.insert(plain(id).to_owned(), text);
         }
         if trusted.is_empty() {
-            return Err(problem("holds no documents".to_owned()));
+            return Err(problem("contains no documents".to_owned()));
         }
         Ok(Self { trusted: Some(trusted), ..Self::open() })
     }
 
-    /// The operation with its text.
+    /// Returns the operation with its text.
     pub(super) fn resolve(&self, asked: Asked) -> Result<GraphqlRequest, Refusal> {
         let Asked { mut request, name } = asked;
         let name = name.as_deref().map(plain);
         if let Some(trusted) = &self.trusted {
             let key = name.map_or_else(|| sha256(&request.query), ToOwned::to_owned);
             let text = trusted.get(&key).ok_or_else(|| {
-                unknown("PersistedQueryNotFound: only the documents of the manifest are executed")
+                unknown("PersistedQueryNotFound: only documents of the manifest are executed")
             })?;
             request.query = text.to_string();
             return Ok(request);
@@ -89,7 +90,7 @@ impl PersistedDocuments {
         match name {
             Some(name) if request.query.is_empty() => {
                 let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-                // The message is the one that clients know.
+                // Clients compare this message.
                 let text = remembered.get(name).ok_or_else(|| unknown("PersistedQueryNotFound"))?;
                 request.query = text.to_string();
             }
@@ -101,7 +102,7 @@ impl PersistedDocuments {
         Ok(request)
     }
 
-    /// Remembers a document that was found to be valid, where its client will name it.
+    /// Caches a valid document under its name.
     pub(super) fn remember(&self, name: &str, query: &str) {
         if self.trusted.is_none() && query.len() <= LONGEST {
             let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +113,7 @@ impl PersistedDocuments {
     }
 }
 
-/// Ids and texts of a manifest in one of the two forms.
+/// The ids and texts of a manifest in either form.
 fn documents(manifest: &Value) -> Option<Vec<(&str, &str)>> {
     if let Some(operations) = manifest["operations"].as_array() {
         return operations
@@ -123,12 +124,12 @@ fn documents(manifest: &Value) -> Option<Vec<(&str, &str)>> {
     manifest.as_object()?.iter().map(|(id, text)| Some((id.as_str(), text.as_str()?))).collect()
 }
 
-/// The draft of GraphQL over HTTP writes hashes with a prefix.
+/// Removes the prefix with which the GraphQL over HTTP draft writes hashes.
 fn plain(name: &str) -> &str {
     name.strip_prefix("sha256:").unwrap_or(name)
 }
 
-/// In hexadecimal.
+/// The SHA-256 of a text in hexadecimal.
 pub(super) fn sha256(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.

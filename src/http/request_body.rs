@@ -1,5 +1,5 @@
-//! From the bytes of an HTTP request to GraphQL requests: what is JSON, of the right shape, and not
-//! too long.
+//! Parses HTTP requests into GraphQL requests. Refuses what is too long, too slow, not JSON or of
+//! the wrong shape.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use super::{json::parse, persisted_documents::Asked};
 use crate::graphql::document::GraphqlRequest;
 
-/// A body that takes longer is not coming.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request that cannot be read as GraphQL over HTTP.
+/// A request that is not valid GraphQL over HTTP.
 #[derive(Debug)]
 pub(super) struct Unsupported(pub(super) StatusCode, pub(super) String);
 
@@ -46,18 +46,19 @@ pub(super) enum RequestBody {
     Batch(Vec<Asked>),
 }
 
-/// The bytes of a body, unless there are too many, or they come too slowly. A body that announces
-/// too many, or a coding, is refused before any of it is read.
+/// Reads a body. Refuses one that is too long or too slow. A body that announces too many bytes or
+/// a
+/// content coding is refused before it is read.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
     most: usize,
 ) -> Result<Bytes, Unsupported> {
     if !is_plain(headers) {
-        let message = "Content-Encoding must be identity: send the body as it is".to_owned();
+        let message = "Content-Encoding must be identity: send the body uncompressed".to_owned();
         return Err(Unsupported(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    // Of a body with a Content-Length this is its value.
+    // With a Content-Length, this is its value.
     if body.size_hint().lower() > most as u64 {
         return Err(too_large(most));
     }
@@ -80,8 +81,8 @@ fn too_large(most: usize) -> Unsupported {
     Unsupported(StatusCode::PAYLOAD_TOO_LARGE, message)
 }
 
-/// Whether the body is sent without a coding: the server decodes none, so that a small body cannot
-/// become a large one.
+/// Whether the body has no content coding. The server decodes none, so that a small body cannot
+/// expand to a large one.
 fn is_plain(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
@@ -94,7 +95,7 @@ pub(super) fn from_body(bytes: &[u8]) -> Result<RequestBody, Unsupported> {
         Value::Array(items) => {
             let requests = items.into_iter().map(|item| match item {
                 Value::Object(fields) => from_fields(fields),
-                _ => Err(Unsupported::bad("every operation of a batch must be an object")),
+                _ => Err(Unsupported::bad("each operation of a batch must be an object")),
             });
             requests.collect::<Result<_, _>>().map(RequestBody::Batch)
         }
@@ -112,13 +113,13 @@ pub(super) fn from_query(query: &str) -> Result<Asked, Unsupported> {
             _ => continue,
         };
         if fields.insert(name.clone().into_owned(), value).is_some() {
-            return Err(Unsupported::bad(format!("{name} stands twice in the address")));
+            return Err(Unsupported::bad(format!("{name} appears twice in the URL")));
         }
     }
     from_fields(fields)
 }
 
-/// The operation that the fields of a JSON object describe.
+/// Parses the operation in the fields of a JSON object.
 pub(super) fn from_fields(mut fields: Map<String, Value>) -> Result<Asked, Unsupported> {
     let extensions = match fields.remove("extensions") {
         None | Some(Value::Null) => Map::new(),
@@ -151,7 +152,7 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, U
     }
 }
 
-/// The hash of a persisted query, as Apollo's clients send it.
+/// The hash of a persisted query, in the form of Apollo's clients.
 fn persisted(extensions: &Map<String, Value>) -> Result<Option<String>, Unsupported> {
     let Some(persisted) = extensions.get("persistedQuery") else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The results of an operation as a stream, for the transports that can carry more than one.
+//! The results of an operation as a stream, for transports that carry more than one result.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::{
     request::{Call, Prepared, code},
 };
 
-/// One after the other, each as JSON; a query or a mutation has one.
+/// Streams the results as JSON. A query or mutation has exactly one.
 ///
 /// # Errors
 ///
-/// Why nothing was begun.
+/// Why the operation did not start.
 pub(super) async fn results(
     server: &Server,
     prepared: Prepared,
@@ -50,12 +50,11 @@ pub(super) async fn results(
     })
 }
 
-/// Finds the document where only its name was sent, reads it, and remembers it where its client
-/// will name it.
+/// Resolves the document, parses it, and caches it if the client registers it under a name.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// Why the document is refused.
 pub(super) async fn prepare(
     server: &Server,
     asked: Asked,
@@ -88,7 +87,7 @@ fn one(response: &Response) -> BoxStream<'static, String> {
     stream::once(async move { json }).boxed()
 }
 
-/// Maps with text for keys and numbers that are finite: nothing that JSON could not hold.
+/// Serializes a value. Cannot fail, because keys are strings and numbers are finite.
 pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The schema as a file, under the same setting as introspection.
+//! Serves the schema as a file, to the callers that may introspect it.
 
 use std::{
     net::SocketAddr,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{admission::Source, config::Introspection, schema};
 
-/// The text, and a tag that changes with it.
+/// The schema and its entity tag.
 static SDL: LazyLock<(String, String)> = LazyLock::new(|| {
     let sdl = schema::sdl();
     let tag = format!("\"{}\"", &sha256(&sdl)[..32]);
@@ -51,10 +51,10 @@ pub(super) async fn serve(
         return failed(MediaType::Json, error, request_id(&headers));
     }
     if !allowed {
-        return (StatusCode::NOT_FOUND, "introspection is switched off\n").into_response();
+        return (StatusCode::NOT_FOUND, "introspection is disabled\n").into_response();
     }
     let (sdl, tag) = &*SDL;
-    // A build that asks again and again is told that it has it already.
+    // A build that requests the schema repeatedly can validate its copy.
     let cache = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "private, no-cache")];
     if is_known(&headers, tag) {
         return (StatusCode::NOT_MODIFIED, cache).into_response();

@@ -1,5 +1,5 @@
-//! Server-sent events: the protocol of graphql-sse in its "distinct connections mode", an operation
-//! a request.
+//! Server-sent events: the protocol of graphql-sse in "distinct connections mode", with one
+//! operation per request.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -20,25 +20,26 @@ use super::{
 };
 use crate::request::{Call, Prepared};
 
-/// How often a silent stream shows that it lives; proxies end connections on which nothing moves.
+/// How often a silent stream sends a comment. Proxies close silent connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// Results that wait for the client, and how long the next one does.
+/// How many results wait for the client, and how long the next one waits for room.
 const BUFFER: usize = 4;
 const SEND_WAIT: Duration = Duration::from_secs(10);
 
-/// Answers with a stream of results, and "complete" at its end.
+/// Responds with a stream of results that ends with "complete".
 pub(super) async fn answer(
     server: &Arc<Server>,
     prepared: Result<Prepared, Vec<ServerError>>,
     call: Call,
 ) -> Response {
-    let goes_on = prepared.as_ref().is_ok_and(|prepared| prepared.subscribes_to().is_some());
-    let begun = match prepared {
+    let is_subscription =
+        prepared.as_ref().is_ok_and(|prepared| prepared.subscribes_to().is_some());
+    let started = match prepared {
         Ok(prepared) => results(server, prepared, call).await,
         Err(errors) => Err(errors),
     };
-    let results = match begun {
+    let results = match started {
         Ok(results) => results,
         Err(errors) => {
             let refused = json(&serde_json::json!({ "errors": errors }));
@@ -53,11 +54,11 @@ pub(super) async fn answer(
     let stopping = server.stopping();
     tokio::spawn(async move {
         let stopping = async {
-            // What ends by itself is waited for.
-            if goes_on { stopping.await } else { std::future::pending().await }
+            // A query or mutation ends by itself, so shutdown waits for it.
+            if is_subscription { stopping.await } else { std::future::pending().await }
         };
         tokio::select! {
-            () = hand_over(events, &sender) => {}
+            () = forward(events, &sender) => {}
             () = sender.closed() => {}
             () = stopping => {}
         }
@@ -67,14 +68,14 @@ pub(super) async fn answer(
         Some((Ok::<_, Infallible>(event), receiver))
     });
     let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // Without the second header nginx holds events back until its buffer is full.
+    // Without X-Accel-Buffering, nginx delays events until its buffer is full.
     let headers = [("cache-control", "no-store"), ("x-accel-buffering", "no")];
     (headers, stream).into_response()
 }
 
-/// In a task of its own, because the answer is only looked at when the client takes something: one
-/// that does not is cut.
-async fn hand_over(mut events: BoxStream<'static, Event>, sender: &mpsc::Sender<Event>) {
+/// Forwards events from a separate task. The response is polled only when the client accepts bytes,
+/// so only a separate task can time out a client that accepts none.
+async fn forward(mut events: BoxStream<'static, Event>, sender: &mpsc::Sender<Event>) {
     while let Some(event) = events.next().await {
         if sender.send_timeout(event, SEND_WAIT).await.is_err() {
             return;

@@ -1,4 +1,5 @@
-//! `/webhooks/stripe`: Stripe's events. Whatever is not a 2xx is sent again, for days.
+//! `/webhooks/stripe` receives Stripe's events. Stripe retries an event for three days until the
+//! response has a 2xx status.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::{
     tenancy::Reason,
 };
 
-/// Answers with a line that Stripe's dashboard shows.
+/// Responds with one line, which Stripe's dashboard shows.
 pub(super) async fn receive(
     State(server): State<Arc<Server>>,
     headers: HeaderMap,
@@ -29,13 +30,13 @@ pub(super) async fn receive(
 ) -> Response {
     let service = &server.service;
     let Some(stripe) = &service.settings.business.stripe else {
-        return (StatusCode::NOT_FOUND, "billing is not kept by Stripe here\n").into_response();
+        return (StatusCode::NOT_FOUND, "this service does not use Stripe\n").into_response();
     };
     let body = match read(&headers, body, server.max_body_bytes).await {
         Ok(body) => body,
         Err(Unsupported(status, problem)) => return refused(service, status, &problem),
     };
-    // The body counts as it came: nothing is read of it before.
+    // The signature covers the raw body, so it is verified before parsing.
     let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     let now = service.settings.clock.now();
     if let Err(error) = verify(signature.unwrap_or_default(), &body, stripe.webhook_secrets(), now)
@@ -48,10 +49,10 @@ pub(super) async fn receive(
         Ok(event) => event,
         Err(problem) => return refused(service, StatusCode::BAD_REQUEST, &problem),
     };
-    match keep_and_apply(&server, &event).await {
+    match store_and_apply(&server, &event).await {
         Ok(Outcome::Applied(organization)) => {
             service.metrics.webhook("applied");
-            tracing::info!(event = event.id, kind = event.kind, %organization, "an event of Stripe's was applied");
+            tracing::info!(event = event.id, kind = event.kind, %organization, "a Stripe event was applied");
             (StatusCode::OK, "applied\n".to_owned()).into_response()
         }
         Ok(Outcome::Nothing(why)) => {
@@ -64,7 +65,7 @@ pub(super) async fn receive(
                 event = event.id,
                 kind = event.kind,
                 cause = error.cause(),
-                "an event of Stripe's was not applied"
+                "a Stripe event was not applied"
             );
             let status = match error {
                 Error::Unavailable(_)
@@ -78,10 +79,10 @@ pub(super) async fn receive(
     }
 }
 
-async fn keep_and_apply(server: &Server, event: &Event) -> Result<Outcome> {
+async fn store_and_apply(server: &Server, event: &Event) -> Result<Outcome> {
     let (databases, settings) = (&server.service.databases, &server.service.settings);
     if billing::receive(databases, settings, event).await? {
-        return Ok(Outcome::Nothing("it was applied before"));
+        return Ok(Outcome::Nothing("it was already applied"));
     }
     billing::apply(databases, settings, &event.id, Reason::Stripe).await
 }

@@ -1,9 +1,8 @@
-//! WebSocket: the protocol `graphql-transport-ws`, with the close codes that its specification
-//! names.
+//! WebSocket: the protocol `graphql-transport-ws` with its close codes.
 //!
-//! A socket lives no longer than its token: subscriptions end with `UNAUTHENTICATED`, answers under
-//! way are sent, and the socket closes with 4403. One without an operation closes after a while,
-//! with 1000.
+//! A socket does not outlive its token: its subscriptions end with `UNAUTHENTICATED`, responses in
+//! progress are sent, and it closes with 4403. A socket without a running operation closes with
+//! 1000 after the idle timeout.
 
 use std::{
     collections::HashMap,
@@ -40,15 +39,15 @@ pub(super) const PROTOCOL: &str = "graphql-transport-ws";
 
 const PONG: &str = r#"{"type":"pong"}"#;
 
-/// How long to wait for the first message, and for a client to take one.
+/// How long the server waits for the first message, and for the client to accept a message.
 const INIT_WAIT: Duration = Duration::from_secs(10);
 const SEND_WAIT: Duration = Duration::from_secs(10);
 
-/// How often a client is asked whether it lives, and how long it may say nothing.
+/// How often the server pings the client, and how long the client may stay silent.
 const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// Operations that a connection may have at the same time.
+/// Concurrent operations of a connection.
 const MOST_OPERATIONS: usize = 100;
 
 #[derive(Deserialize)]
@@ -61,15 +60,15 @@ enum FromClient {
     Complete { id: String },
 }
 
-/// Why the connection is closed: one of the protocol's codes, and a reason.
+/// Closes the connection with a code of the protocol and a reason.
 struct Close(u16, &'static str);
 
 type Outcome<T = ()> = Result<T, Close>;
 
-/// A message of an operation, and whether it is its last.
+/// The id of an operation, a message of it, and whether it is the last.
 type Told = (String, String, bool);
 
-/// One connection.
+/// One WebSocket connection.
 pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) destination: Destination,
@@ -79,14 +78,14 @@ pub(super) struct Connection {
     pub(super) place: Option<ConnectionSlot>,
 }
 
-/// What happens on a connection once its caller is known.
+/// The state of a connection after its caller is authenticated.
 struct Conversation<'connection> {
     connection: &'connection Connection,
     caller: Arc<Caller>,
     running: HashMap<String, AbortHandle>,
-    told: SelectAll<BoxStream<'static, Told>>,
+    messages: SelectAll<BoxStream<'static, Told>>,
     ping: Interval,
-    heard: Instant,
+    last_message_at: Instant,
     /// When the token expires.
     expiry: Instant,
     /// Held while operations run.
@@ -95,13 +94,13 @@ struct Conversation<'connection> {
 }
 
 impl Connection {
-    /// Speaks with the client until one of both ends it.
+    /// Serves the client until one side closes the connection.
     pub(super) async fn serve(self, mut socket: WebSocket) {
         let stopping = self.server.stopping();
         let outcome = tokio::select! {
             outcome = self.converse(&mut socket) => outcome,
-            () = stopping => Err(Close(1001, "the server stops")),
-            () = self.given_away() => Err(Close(1013, "the server has no room for this connection")),
+            () = stopping => Err(Close(1001, "the server is stopping")),
+            () = self.given_away() => Err(Close(1013, "the server has too many connections")),
         };
         if let Err(Close(code, reason)) = outcome {
             let frame = CloseFrame { code, reason: reason.into() };
@@ -125,16 +124,16 @@ impl Connection {
         let first = first.map_err(|_| Close(4408, "Connection initialisation timeout"))??;
         let caller = match first {
             None => return Ok(()),
-            Some(FromClient::ConnectionInit { payload }) => self.know(payload).await?,
+            Some(FromClient::ConnectionInit { payload }) => self.authenticate(payload).await?,
             Some(_) => return Err(Close(4401, "Unauthorized")),
         };
         send(socket, &json!({ "type": "connection_ack" }).to_string()).await?;
-        // Large, and once for each connection.
-        Box::pin(Conversation::new(self, caller).go_on(socket)).await
+        // Boxed, because this large future would enlarge that of the connection.
+        Box::pin(Conversation::new(self, caller).run(socket)).await
     }
 
-    /// Who calls: by the token of the first message, or of the HTTP request.
-    async fn know(&self, payload: Option<Map<String, Value>>) -> Outcome<Arc<Caller>> {
+    /// Authenticates by the token of the first message, or of the HTTP request.
+    async fn authenticate(&self, payload: Option<Map<String, Value>>) -> Outcome<Arc<Caller>> {
         let named = payload.as_ref().and_then(|payload| {
             ["Authorization", "authorization", "token"]
                 .iter()
@@ -158,36 +157,36 @@ impl Connection {
 impl<'connection> Conversation<'connection> {
     fn new(connection: &'connection Connection, caller: Arc<Caller>) -> Self {
         let now = Instant::now();
-        let left = caller.expires_at - connection.server.service.settings.clock.now();
-        let left = left.to_std().unwrap_or_default();
+        let remaining = caller.expires_at - connection.server.service.settings.clock.now();
+        let remaining = remaining.to_std().unwrap_or_default();
         Self {
             connection,
             caller,
             running: HashMap::new(),
-            told: SelectAll::new(),
+            messages: SelectAll::new(),
             ping: interval_at((now + PING).into(), PING),
-            heard: now,
-            // A token without an end that a clock can show has none.
-            expiry: now.checked_add(left).unwrap_or(now + Duration::from_hours(24 * 365)),
+            last_message_at: now,
+            // An expiry that `Instant` cannot represent is far enough away to be ignored.
+            expiry: now.checked_add(remaining).unwrap_or(now + Duration::from_hours(24 * 365)),
             busy: None,
             idle_since: now,
         }
     }
 
-    async fn go_on(mut self, socket: &mut WebSocket) -> Outcome {
+    async fn run(mut self, socket: &mut WebSocket) -> Outcome {
         let idle_timeout = self.connection.server.client_limits.websocket_idle_timeout;
         loop {
             let idle_end = self.idle_since + idle_timeout;
             tokio::select! {
                 message = receive(socket) => {
-                    self.heard = Instant::now();
-                    let Some(message) = message? else { return Ok(()) };
-                    self.take(socket, message).await?;
-                }
-                Some(told) = self.told.next() => self.pass_on(socket, told).await?,
-                _ = self.ping.tick() => {
-                    if self.heard.elapsed() > SILENCE {
-                        return Err(Close(1001, "nothing was heard of the client"));
+                        self.last_message_at = Instant::now();
+                        let Some(message) = message? else { return Ok(()) };
+                        self.handle(socket, message).await?;
+                    }
+                    Some(message) = self.messages.next() => self.forward(socket, message).await?,
+                    _ = self.ping.tick() => {
+                        if self.last_message_at.elapsed() > SILENCE {
+                            return Err(Close(1001, "the client did not respond to pings"));
                     }
                     send(socket, r#"{"type":"ping"}"#).await?;
                 }
@@ -195,14 +194,14 @@ impl<'connection> Conversation<'connection> {
                     return Err(Close(4403, "the token has expired"));
                 }
                 () = sleep_until(idle_end.into()), if self.running.is_empty() => {
-                    return Err(Close(1000, "no operation for a while"));
+                    return Err(Close(1000, "no operation within the idle timeout"));
                 }
             }
-            self.note_activity();
+            self.update_activity();
         }
     }
 
-    fn note_activity(&mut self) {
+    fn update_activity(&mut self) {
         if self.running.is_empty() != self.busy.is_none() {
             self.busy = match &self.connection.place {
                 Some(place) if !self.running.is_empty() => Some(place.busy()),
@@ -212,7 +211,7 @@ impl<'connection> Conversation<'connection> {
         }
     }
 
-    async fn take(&mut self, socket: &mut WebSocket, message: FromClient) -> Outcome {
+    async fn handle(&mut self, socket: &mut WebSocket, message: FromClient) -> Outcome {
         match message {
             FromClient::ConnectionInit { .. } => {
                 return Err(Close(4429, "Too many initialisation requests"));
@@ -222,25 +221,27 @@ impl<'connection> Conversation<'connection> {
             FromClient::Complete { id } => {
                 if let Some(operation) = self.running.remove(&id) {
                     operation.abort();
-                    // Drops it now: the next message may need its place among the user's
+                    // Drops the operation now: the next message may need its slot among the user's
                     // subscriptions.
                     for _ in 0..=self.running.len() {
-                        let Some(Some(told)) = self.told.next().now_or_never() else { break };
-                        self.pass_on(socket, told).await?;
+                        let Some(Some(message)) = self.messages.next().now_or_never() else {
+                            break;
+                        };
+                        self.forward(socket, message).await?;
                     }
                 }
             }
             FromClient::Subscribe { id, payload } => {
                 let (operation, handle) = Box::pin(self.begin(&id, payload)).await?;
-                self.told.push(operation);
+                self.messages.push(operation);
                 self.running.insert(id, handle);
             }
         }
         Ok(())
     }
 
-    async fn pass_on(&mut self, socket: &mut WebSocket, (id, message, last): Told) -> Outcome {
-        // What was completed meanwhile is told no more.
+    async fn forward(&mut self, socket: &mut WebSocket, (id, message, last): Told) -> Outcome {
+        // Messages of an operation that the client has completed are dropped.
         if self.running.contains_key(&id) {
             if last {
                 self.running.remove(&id);
@@ -250,9 +251,9 @@ impl<'connection> Conversation<'connection> {
         Ok(())
     }
 
-    /// Begins an operation; what it tells comes as messages of the protocol. A subscription watches
-    /// when this returns, so whatever the client asks for over the same socket afterwards is at
-    /// least as new as where its events begin.
+    /// Starts an operation and returns its messages. A subscription is active when this returns, so
+    /// the result of a later query over the same socket is at least as new as the subscription's
+    /// first event.
     async fn begin(
         &mut self,
         id: &str,
@@ -263,7 +264,7 @@ impl<'connection> Conversation<'connection> {
             return Err(Close(4409, "Subscriber for this id already exists"));
         }
         if self.running.len() >= MOST_OPERATIONS {
-            return Err(Close(4400, "too many operations at the same time"));
+            return Err(Close(4400, "too many concurrent operations"));
         }
         if server.service.settings.clock.now() >= self.caller.expires_at {
             return Err(Close(4403, "the token has expired"));
@@ -283,14 +284,14 @@ impl<'connection> Conversation<'connection> {
             Ok(()) => prepare(server, request, call.source()).await,
             Err(error) => Err(vec![refusal(&error, *request_id)]),
         };
-        let told = match prepared {
-            Err(errors) => tell(id, Err(errors)),
+        let messages = match prepared {
+            Err(errors) => into_messages(id, Err(errors)),
             Ok(prepared) if prepared.subscribes_to().is_some() => {
-                tell(id, results(server, prepared, call).await)
+                into_messages(id, results(server, prepared, call).await)
             }
             Ok(prepared) => {
                 let (server, request_id) = (Arc::clone(server), *request_id);
-                // In a task: a client that takes nothing must not keep a transaction open.
+                // In a task, so that a client that accepts no bytes cannot keep a transaction open.
                 let answering = AbortOnDropHandle::new(tokio::spawn(async move {
                     results(&server, prepared, call).await
                 }));
@@ -298,18 +299,18 @@ impl<'connection> Conversation<'connection> {
                     let results = answering.await.unwrap_or_else(|error| {
                         Err(vec![refusal(&Error::internal(error), request_id)])
                     });
-                    tell(id, results)
+                    into_messages(id, results)
                 };
                 stream::once(answered).flatten().boxed()
             }
         };
         let (handle, registration) = AbortHandle::new_pair();
-        Ok((Abortable::new(told, registration).boxed(), handle))
+        Ok((Abortable::new(messages, registration).boxed(), handle))
     }
 }
 
-/// The messages of an operation: its results and its end, or why there is none.
-fn tell(
+/// Turns the results of an operation, or its errors, into messages of the protocol.
+fn into_messages(
     id: String,
     results: Result<BoxStream<'static, String>, Vec<ServerError>>,
 ) -> BoxStream<'static, Told> {
@@ -317,7 +318,7 @@ fn tell(
     match results {
         Ok(results) => results
             .map(move |result| {
-                // The result is JSON already.
+                // The result is already JSON.
                 let name = serialize(&id);
                 let message = format!(r#"{{"type":"next","id":{name},"payload":{result}}}"#);
                 (id.clone(), message, false)
@@ -334,7 +335,7 @@ fn tell(
     }
 }
 
-/// The first message that is no ping, which may come at any time.
+/// The first message other than a ping or pong, which may arrive at any time.
 async fn first(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     loop {
         match receive(socket).await? {
@@ -345,7 +346,7 @@ async fn first(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     }
 }
 
-/// The next message; `None` when the client has gone.
+/// The next message, or `None` when the client has gone.
 async fn receive(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     loop {
         match socket.recv().await {
@@ -362,11 +363,11 @@ async fn receive(socket: &mut WebSocket) -> Outcome<Option<FromClient>> {
     }
 }
 
-/// A client that takes nothing is cut.
+/// Sends a message. Disconnects a client that does not accept it in time.
 async fn send(socket: &mut WebSocket, message: &str) -> Outcome {
     let sending = socket.send(Message::Text(message.into()));
     match tokio::time::timeout(SEND_WAIT, sending).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Close(1001, "the client does not take what it is sent")),
+        Ok(Err(_)) | Err(_) => Err(Close(1001, "the client does not accept messages")),
     }
 }

@@ -137,7 +137,7 @@ async fn from_an_empty_database_to_a_served_query() {
         };
         let refused = process::run(serve().env("LISTEN_ADDR", "127.0.0.1:0"));
         assert_eq!(refused.code, Some(1));
-        assert!(refused.stderr.contains("run tenantry migrate"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("Run `tenantry migrate`"), "{}", refused.stderr);
 
         let migrate = || {
             process::run(tenantry().arg("migrate").env("MIGRATION_DATABASE_URL", &admin).env("DATABASE_URL", &url))
@@ -226,7 +226,10 @@ async fn the_catalogue_is_edited_while_servers_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_or_older_database_is_not_served() {
     for (sql, expected) in [
-        ("INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)", "newer tenantry"),
+        (
+            "INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)",
+            "newer version of tenantry",
+        ),
         (
             "DELETE FROM migration.seaql_migrations WHERE version LIKE 'm0008%'",
             "lacks 1 migrations",

@@ -161,7 +161,7 @@ async fn a_letter_with_a_dead_link_is_not_sent() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     post.minutes.store(1, Ordering::Relaxed);
-    let sql = "SELECT count(*) FROM app.outbox WHERE error LIKE '%good no more%' AND processed_at IS NOT NULL";
+    let sql = "SELECT count(*) FROM app.outbox WHERE error LIKE '%no longer valid%' AND processed_at IS NOT NULL";
     while post.database.value::<i64>(sql).await < 2 {
         assert!(start.elapsed() < HANG, "both first letters are dropped");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -217,5 +217,5 @@ async fn operators_have_an_address_of_their_own() {
     assert_eq!(health(&serving.admin, &[]).code, Some(0));
     let nobody = health("127.0.0.1:1", &[]);
     assert_eq!(nobody.code, Some(1));
-    assert!(nobody.stderr.contains("nobody listens at 127.0.0.1:1"), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("no server listens at 127.0.0.1:1"), "{}", nobody.stderr);
 }

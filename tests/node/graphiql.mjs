@@ -35,21 +35,21 @@ await run('"Acme"');
 // What is allowed changes with the person, and the address with the organization.
 await example('Audit log', 'auditLogs');
 await run('"auditLogs": {');
-await page.getByLabel('Person').selectOption('acme-viewer');
+await page.getByLabel('User').selectOption('acme-viewer');
 await identity('Victor, VIEWER of Acme');
 await run('FORBIDDEN');
-await page.getByLabel('Person').selectOption('globex-owner');
+await page.getByLabel('User').selectOption('globex-owner');
 await identity('Omar, OWNER of Globex');
 assert.equal(page.url(), `${base}/org/globex/graphiql`);
 await page.getByLabel('Organization').selectOption('');
-await identity('Omar, in no organization');
+await identity('Omar, no organization');
 await page.getByLabel('Organization').selectOption('acme');
-await identity('No such organization, or not yours (404)');
+await identity('The organization does not exist, or you are not a member (404)');
 
 // A link leads whoever opens it to the same organization.
 await page.goto(`${base}/org/globex/graphiql`);
 await identity('Omar, OWNER of Globex');
-await page.getByLabel('Person').selectOption('acme-owner');
+await page.getByLabel('User').selectOption('acme-owner');
 await identity('Olivia, OWNER of Acme');
 await example('Projects', 'projects(');
 await run('"projects"');

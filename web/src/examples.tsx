@@ -20,7 +20,7 @@ export function Examples() {
     queryEditor?.setValue(source);
     opened.current = true;
   };
-  // The menu gives the focus back to its button, unless an example was opened: that is to be run or edited.
+  // The menu returns focus to its button. After opening an example, the editor needs it instead.
   const close = (event: Event) => {
     if (!opened.current) return;
     opened.current = false;

@@ -1,9 +1,9 @@
-// The ways to the API: a POST for queries and mutations, server-sent events for subscriptions.
+// Sends requests: POST for queries and mutations, server-sent events for subscriptions.
 import type { Fetcher, FetcherParams } from '@graphiql/toolkit';
 import { getOperationAST, type ExecutionResult } from 'graphql';
 import { createClient, type RequestParams } from 'graphql-sse';
 
-/** Those of the header editor win, however they are spelled. */
+/** Headers of the editor take precedence. `Headers` compares names without case. */
 function headers(token: string, edited: Record<string, string> = {}) {
   const all = new Headers({
     'content-type': 'application/json',
@@ -24,7 +24,7 @@ export async function post<Data>(
     throw new Error('The server cannot be reached.');
   });
   return response.json().catch(() => {
-    throw new Error(`The server's answer is not GraphQL: HTTP ${response.status}.`);
+    throw new Error(`The server's response is not GraphQL: HTTP ${response.status}.`);
   });
 }
 

@@ -1,10 +1,10 @@
-// The slim header: where requests go, and as whom.
+// The header: selects the organization and the user of requests.
 import { useState } from 'react';
 import { Identity } from './identity';
-import { endpoint, type Person, type Place } from './place';
+import { endpoint, type User, type Place } from './place';
 
 interface Props {
-  people: Person[];
+  users: User[];
   place: Place;
   onPlace: (place: Place) => void;
   token: string;
@@ -12,26 +12,26 @@ interface Props {
   onOwnToken: (token: string) => void;
 }
 
-export function Header({ people, place, onPlace, token, ownToken, onOwnToken }: Props) {
+export function Header({ users, place, onPlace, token, ownToken, onOwnToken }: Props) {
   const { slug, subject } = place;
-  const names = new Map(people.map(({ organization, organizationName }) => [organization, organizationName]));
+  const names = new Map(users.map(({ organization, organizationName }) => [organization, organizationName]));
   if (slug !== null && !names.has(slug)) names.set(slug, slug);
-  const choosePerson = (subject: string) => {
-    const person = people.find((person) => person.subject === subject);
-    onPlace(person ? { slug: person.organization, subject } : { slug, subject: null });
+  const chooseUser = (subject: string) => {
+    const user = users.find((user) => user.subject === subject);
+    onPlace(user ? { slug: user.organization, subject } : { slug, subject: null });
   };
   return (
     <header>
       <h1>tenantry</h1>
-      {people.length > 0 ? (
+      {users.length > 0 ? (
         <>
           <label>
-            Person
-            <select value={subject ?? ''} onChange={(event) => choosePerson(event.target.value)}>
+            User
+            <select value={subject ?? ''} onChange={(event) => chooseUser(event.target.value)}>
               {[...names].map(([organization, name]) => (
                 <optgroup key={organization} label={name}>
-                  {people
-                    .filter((person) => person.organization === organization)
+                  {users
+                    .filter((user) => user.organization === organization)
                     .map(({ subject, name, role }) => (
                       <option key={subject} value={subject}>
                         {name}, {role}
@@ -39,7 +39,7 @@ export function Header({ people, place, onPlace, token, ownToken, onOwnToken }: 
                     ))}
                 </optgroup>
               ))}
-              <option value="">A token of your own</option>
+              <option value="">Your own token</option>
             </select>
           </label>
           <label>
@@ -58,13 +58,13 @@ export function Header({ people, place, onPlace, token, ownToken, onOwnToken }: 
         <span>{slug ?? 'No organization'}</span>
       )}
       {subject === null && <TokenField token={ownToken} onToken={onOwnToken} />}
-      <code title="Requests go here">{endpoint(slug)}</code>
+      <code title="The address of requests">{endpoint(slug)}</code>
       <Identity endpoint={endpoint(slug)} token={token} />
     </header>
   );
 }
 
-/** A half-typed token is not tried: it counts when Enter is pressed, or the field is left. */
+/** Submits the token on Enter or when the field loses focus, not while the visitor types. */
 function TokenField({ token, onToken }: { token: string; onToken: (token: string) => void }) {
   const [text, setText] = useState(token);
   const submit = () => onToken(text.trim().replace(/^Bearer\s+/i, ''));

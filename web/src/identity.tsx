@@ -1,4 +1,4 @@
-// The small sign of who is signed in, as the API itself sees it.
+// Shows the signed-in user, as the API reports it.
 import { useEffect, useState } from 'react';
 import { ask } from './fetcher';
 
@@ -13,13 +13,13 @@ interface Sign {
 }
 
 const REFUSALS: Record<string, string> = {
-  UNAUTHENTICATED: 'Token refused: not valid, or expired (401)',
-  NOT_FOUND: 'No such organization, or not yours (404)',
-  ORGANIZATION_MISMATCH: 'Token of another organization (403)',
+  UNAUTHENTICATED: 'The token is invalid or expired (401)',
+  NOT_FOUND: 'The organization does not exist, or you are not a member (404)',
+  ORGANIZATION_MISMATCH: 'The token names another organization (403)',
 };
 
 async function identify(endpoint: string, token: string, signal: AbortSignal): Promise<Sign> {
-  if (token === '') return { text: 'Not signed in: a token is needed', refused: true };
+  if (token === '') return { text: 'Not signed in. Enter a token.', refused: true };
   try {
     const query = '{ viewer { name } organization { name viewerRole } }';
     const { data, errors } = await ask<Answer>(endpoint, token, query, signal);
@@ -29,7 +29,7 @@ async function identify(endpoint: string, token: string, signal: AbortSignal): P
     }
     const name = data.viewer.name ?? 'Signed in';
     const { organization } = data;
-    return { text: organization ? `${name}, ${organization.viewerRole} of ${organization.name}` : `${name}, in no organization` };
+    return { text: organization ? `${name}, ${organization.viewerRole} of ${organization.name}` : `${name}, no organization` };
   } catch (error) {
     return { text: (error as Error).message, refused: true };
   }

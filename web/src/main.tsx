@@ -1,4 +1,4 @@
-// The page: our header above GraphiQL, both on the same person and organization.
+// The page: the header above GraphiQL. Both use the same user and organization.
 import 'graphiql/setup-workers/vite';
 import '@graphiql/react/style.css';
 import '@graphiql/plugin-doc-explorer/style.css';
@@ -11,21 +11,21 @@ import { createRoot } from 'react-dom/client';
 import { Examples, firstExample } from './examples';
 import { createFetcher } from './fetcher';
 import { Header } from './header';
-import { endpoint, loadToken, pushPlace, readPlace, saveToken, type Person, type Place } from './place';
+import { endpoint, loadToken, pushPlace, readPlace, saveToken, type User, type Place } from './place';
 import { storage } from './storage';
 import { SystemTheme } from './theme';
 
-function Page({ people }: { people: Person[] }) {
-  const [place, setPlace] = useState(() => readPlace(people));
+function Page({ users }: { users: User[] }) {
+  const [place, setPlace] = useState(() => readPlace(users));
   const [ownToken, setOwnToken] = useState(loadToken);
   useEffect(() => {
-    const back = () => setPlace(readPlace(people));
+    const back = () => setPlace(readPlace(users));
     addEventListener('popstate', back);
     return () => removeEventListener('popstate', back);
-  }, [people]);
+  }, [users]);
 
   const url = endpoint(place.slug);
-  const token = people.find(({ subject }) => subject === place.subject)?.token ?? ownToken;
+  const token = users.find(({ subject }) => subject === place.subject)?.token ?? ownToken;
   const fetcher = useMemo(() => createFetcher(url, token), [url, token]);
   useEffect(() => {
     document.title = place.slug === null ? 'tenantry' : `${place.slug} · tenantry`;
@@ -42,7 +42,7 @@ function Page({ people }: { people: Person[] }) {
   return (
     <>
       <Header
-        people={people}
+        users={users}
         place={place}
         onPlace={changePlace}
         token={token}
@@ -61,10 +61,10 @@ function Page({ people }: { people: Person[] }) {
   );
 }
 
-async function loadPeople(): Promise<Person[]> {
+async function loadUsers(): Promise<User[]> {
   const response = await fetch('/graphiql/people.json');
   return response.ok ? (await response.json()).people : [];
 }
 
 const root = createRoot(document.getElementById('root')!);
-root.render(<Page people={await loadPeople().catch(() => [])} />);
+root.render(<Page users={await loadUsers().catch(() => [])} />);

@@ -1,6 +1,7 @@
-// Who asks, and in which organization: both live in the browser's history, so that links, reload and "back" work.
+// The user and the organization of requests. Both are stored in the browser's history, so that links, reload and
+// "back" work.
 
-export interface Person {
+export interface User {
   organization: string;
   organizationName: string;
   name: string;
@@ -10,9 +11,9 @@ export interface Person {
 }
 
 export interface Place {
-  /** As in the address; null: no organization. */
+  /** The slug in the address, or null without an organization. */
   slug: string | null;
-  /** One of the people's; null: a token of one's own. */
+  /** The subject of a demo user, or null for a token that the visitor entered. */
   subject: string | null;
 }
 
@@ -25,15 +26,15 @@ const path = (slug: string | null) => (slug === null ? '' : `/org/${slug}`);
 
 export const endpoint = (slug: string | null) => `${path(slug)}/graphql`;
 
-/** Where a link leads says nothing about who follows it: then it is the organization's first person, if we know any. */
-export function readPlace(people: Person[]): Place {
+/** A link does not name a user. Without one, this selects the organization's first demo user, if there is one. */
+export function readPlace(users: User[]): Place {
   const slug = /^\/org\/([^/]+)\//.exec(location.pathname)?.[1] ?? null;
   const state = history.state as Place | null;
-  if (state && (state.subject === null || people.some(({ subject }) => subject === state.subject))) {
+  if (state && (state.subject === null || users.some(({ subject }) => subject === state.subject))) {
     return { slug, subject: state.subject };
   }
-  const person = people.find(({ organization }) => organization === slug) ?? people[0];
-  return { slug, subject: loadToken() === '' ? (person?.subject ?? null) : null };
+  const user = users.find(({ organization }) => organization === slug) ?? users[0];
+  return { slug, subject: loadToken() === '' ? (user?.subject ?? null) : null };
 }
 
 export function pushPlace(place: Place) {

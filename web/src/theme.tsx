@@ -1,4 +1,4 @@
-// The editors' colours: GraphiQL reads the system's choice only once, so it is told when that changes.
+// Follows the system's color scheme. GraphiQL reads it only once, so this sets the theme again on each change.
 import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect } from 'react';
 

@@ -1,4 +1,4 @@
-// The normalized cache of one organization: what identifies things, and what a change does to lists and pages.
+// The normalized cache of one organization: the keys of objects, and how changes update lists and pages.
 import { cacheExchange, type Cache } from '@urql/exchange-graphcache';
 import { relayPagination } from '@urql/exchange-graphcache/extras';
 import type * as Api from './gql/graphql';
@@ -11,7 +11,7 @@ export const UNSAVED = 'unsaved';
 
 const organization = (cache: Cache) => cache.resolve('Query', 'organization') as string;
 
-/** Goes through the loaded pages of a list: the address of each, its variables, and the keys of what is on it. */
+/** Returns the loaded pages of a list, each with its cache key, its variables and the keys of its nodes. */
 function pages(cache: Cache, list: List) {
   const fields = cache.inspectFields(organization(cache)).filter(({ fieldName }) => fieldName === list);
   return fields.map((field) => {
@@ -21,7 +21,7 @@ function pages(cache: Cache, list: List) {
   });
 }
 
-/** Puts something on top of a list. True when it was not there before. */
+/** Adds an object to the top of a list. Returns whether the list lacked it. */
 function add(cache: Cache, list: List, key: string, belongs = (_filter: Filter) => true): boolean {
   const found = pages(cache, list).filter(({ variables }) => belongs(variables['filter'] as Filter));
   if (found.some(({ keys }) => keys.includes(key))) return false;
@@ -31,26 +31,26 @@ function add(cache: Cache, list: List, key: string, belongs = (_filter: Filter) 
   return true;
 }
 
-/** Takes something off a list. True when it was there before. */
+/** Removes an object from a list. Returns whether the list contained it. */
 function remove(cache: Cache, list: List, key: string): boolean {
   const found = pages(cache, list).filter(({ keys }) => keys.includes(key));
   for (const { page, keys } of found) cache.link(page, 'nodes', keys.filter((other) => other !== key));
   return found.length > 0;
 }
 
-/** Makes fields of the organization stale: whoever shows them asks again. */
+/** Invalidates fields of the organization. Components that show them query again. */
 function forget(cache: Cache, ...fields: string[]) {
   for (const { fieldName, fieldKey } of cache.inspectFields(organization(cache))) {
     if (fields.includes(fieldName)) cache.invalidate(organization(cache), fieldKey);
   }
 }
 
-/** The answers to changes of billing hold `billing` alone, but the plan in effect and its limits follow. */
+/** A billing mutation returns `billing` only, but it also changes the plan in effect and its limits. */
 const forgetPlan = (_result: unknown, _variables: unknown, cache: Cache) => forget(cache, 'plan', 'entitlements');
 
 export const createCache = () =>
   cacheExchange({
-    // One cache holds one organization, so a feature names one entitlement, and there is one state of billing.
+    // The cache holds one organization, so a feature identifies an entitlement, and billing is a single object.
     keys: {
       Billing: () => 'current',
       Entitlement: ({ feature }) => feature as string,
@@ -113,7 +113,7 @@ export const createCache = () =>
           remove(cache, 'members', `Member:${input.id}`);
           forget(cache, 'entitlements');
         },
-        // The answer holds the new owner alone, but the old one is an admin now.
+        // The response contains only the new owner, but the previous one is now an admin.
         transferOwnership: (_result, _variables, cache) => forget(cache, 'members', 'viewerRole', 'viewerPermissions'),
         changePlan: forgetPlan,
         startTrial: forgetPlan,

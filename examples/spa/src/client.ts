@@ -1,4 +1,4 @@
-// A client of the API, for one person in one organization (or in none): an organization never sees another's cache.
+// A client for one user in one organization, or in none, so that organizations never share a cache.
 import { createClient as createEventClient } from 'graphql-sse';
 import { Client, fetchExchange, mapExchange, subscriptionExchange } from 'urql';
 import { createCache } from './cache';
@@ -13,14 +13,14 @@ export function createClient(token: string, slug: string | null, signOut: () => 
     url,
     fetchOptions: { headers },
     preferGetMethod: false,
-    // What is cached is shown at once, and looked at again: others may have changed it.
+    // Show cached data at once, and query it again, because other users may have changed it.
     requestPolicy: 'cache-and-network',
     exchanges: [
       mapExchange({
         onError(error) {
           const { kind } = problemOf(error);
           if (kind === 'sign-in') signOut();
-          // The role is another by now: what it does not allow disappears.
+          // The role has changed. Query the permissions again, which hides what it does not allow.
           if (kind === 'forbidden') void client.query(Here, {}, { requestPolicy: 'network-only' }).toPromise();
         },
       }),

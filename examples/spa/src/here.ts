@@ -1,4 +1,4 @@
-// The organization that a page is in: what every page may ask about it without asking the server.
+// The current organization, as context for all pages.
 import { createContext, useContext } from 'react';
 import { graphql } from './gql';
 import type { HereQuery, Permission } from './gql/graphql';

@@ -1,4 +1,4 @@
-// Which page an address shows, and to whom.
+// The routes of the app.
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Route, Switch } from 'wouter';
@@ -10,8 +10,8 @@ import { SessionProvider, useSession } from './session';
 import './style.css';
 
 function App() {
-  const { person } = useSession();
-  if (!person) return <SignIn />;
+  const { user } = useSession();
+  if (!user) return <SignIn />;
   return (
     <Switch>
       <Route path="/">

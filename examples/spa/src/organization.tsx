@@ -1,4 +1,4 @@
-// Where requests go: to one organization, or to none.
+// Provides the API client for an organization, or for none.
 import { useMemo, type ReactNode } from 'react';
 import { Provider, useQuery } from 'urql';
 import { Link, Redirect } from 'wouter';
@@ -12,8 +12,8 @@ import { Loaded } from './ui/loaded';
 import { Notices } from './ui/notices';
 
 function Client({ slug, children }: { slug: string | null; children: ReactNode }) {
-  const { person, signOut } = useSession();
-  const client = useMemo(() => createClient(person?.token ?? '', slug, signOut), [person, slug, signOut]);
+  const { user, signOut } = useSession();
+  const client = useMemo(() => createClient(user?.token ?? '', slug, signOut), [user, slug, signOut]);
   return <Provider value={client}>{children}</Provider>;
 }
 
@@ -42,7 +42,7 @@ function Inside({ slug, page }: { slug: string; page: string | undefined }) {
         if (!organization) return <Redirect to="/" replace />;
         const can = (permission: Permission) => organization.viewerPermissions.includes(permission);
         const found = PAGES.find(({ path, needs }) => path === page && (!needs || can(needs)));
-        // The slug of before a change leads here as well.
+        // A retired slug also leads here. Redirect to the current one.
         if (!found || organization.slug !== slug) {
           return <Redirect to={`/${organization.slug}/${found?.path ?? 'projects'}`} replace />;
         }

@@ -1,8 +1,8 @@
-// Who is signed in: a demo person, kept for as long as the browser tab.
+// The signed-in demo user, stored until the browser tab is closed.
 import { createContext, useContext, useMemo, useState, type ReactNode } from 'react';
 import type { Role } from './gql/graphql';
 
-export type Person = {
+export type User = {
   organization: string;
   organizationName: string;
   name: string;
@@ -12,29 +12,29 @@ export type Person = {
 };
 
 type Session = {
-  person: Person | null;
-  signIn: (person: Person) => void;
+  user: User | null;
+  signIn: (user: User) => void;
   signOut: () => void;
 };
 
-const KEY = 'person';
+const KEY = 'user';
 const Context = createContext<Session | null>(null);
 
 export function SessionProvider({ children }: { children: ReactNode }) {
-  const [person, setPerson] = useState<Person | null>(() => JSON.parse(sessionStorage.getItem(KEY) ?? 'null'));
+  const [user, setUser] = useState<User | null>(() => JSON.parse(sessionStorage.getItem(KEY) ?? 'null'));
   const session = useMemo(
     () => ({
-      person,
-      signIn: (next: Person) => {
+      user,
+      signIn: (next: User) => {
         sessionStorage.setItem(KEY, JSON.stringify(next));
-        setPerson(next);
+        setUser(next);
       },
       signOut: () => {
         sessionStorage.removeItem(KEY);
-        setPerson(null);
+        setUser(null);
       },
     }),
-    [person],
+    [user],
   );
   return <Context value={session}>{children}</Context>;
 }

@@ -1,4 +1,4 @@
-// The frame around the pages of an organization: where one is, where one can go, and who one is.
+// The frame around the pages of an organization: switcher, navigation and user.
 import type { ComponentType } from 'react';
 import { Link, useLocation } from 'wouter';
 import type { Permission } from './gql/graphql';
@@ -51,7 +51,7 @@ export function Shell({ page: { path, title, Body } }: { page: Page }) {
             </Link>
           ))}
         </nav>
-        <div className="person">
+        <div className="user">
           <Avatar name={viewer.name ?? '?'} />
           <p>
             {viewer.name} <span className="quiet">{words(organization.viewerRole)}</span>

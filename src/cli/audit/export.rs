@@ -1,4 +1,4 @@
-//! `tenantry audit export`
+//! `tenantry audit export`: streams the entries of one organization from a single snapshot.
 
 use std::{
     io::{self, BufWriter, ErrorKind, Write},
@@ -21,29 +21,28 @@ use crate::{
     tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
-/// Rows that are in memory at once.
+/// How many rows are in memory at once.
 const PAGE: u64 = 1_000;
 
-/// How often progress is told.
-const TELL: Duration = Duration::from_secs(2);
+/// How often progress is printed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Print the audit log of an organization, oldest entry first, as it stands now. The export itself
-/// is recorded in it.
+/// Print the audit log of an organization, oldest entry first. The export is recorded in the log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
-    /// The organization's slug or id. One that has ended still has its log.
+    /// The organization's slug or id. A deleted organization still has its log.
     #[arg(long)]
     organization: String,
 
-    /// What to print.
+    /// The output format.
     #[arg(long, default_value = "jsonl")]
     format: Format,
 
-    /// Entries from this time on, for example 2026-01-01T00:00:00Z.
+    /// Only entries from this time on, for example 2026-01-01T00:00:00Z.
     #[arg(long)]
     since: Option<DateTime<Utc>>,
 
-    /// Entries before this time.
+    /// Only entries before this time.
     #[arg(long)]
     until: Option<DateTime<Utc>>,
 
@@ -53,16 +52,16 @@ pub(super) struct Export {
     business: BusinessConfig,
 }
 
-/// What to print.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// Comma-separated values with a header (RFC 4180); metadata is JSON.
     Csv,
 }
 
-/// An entry as it is printed, under the names of its columns.
+/// A printed entry. Its fields are named as the columns.
 #[derive(Debug, Serialize)]
 struct Entry<'row, M> {
     id: String,
@@ -93,7 +92,7 @@ impl Export {
             Format::Csv => self.print(&session, Csv(csv::Writer::from_writer(output))).await,
         };
         match outcome {
-            // Whoever reads has seen enough.
+            // The reader closed the pipe because it needs no more.
             Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             Err(Stop::Output(error)) => Err(Failure::new(format!("the output failed: {error}"))),
             Err(Stop::Failure(failure)) => Err(failure),
@@ -137,7 +136,7 @@ impl Export {
     async fn print(&self, session: &SystemSession, mut output: impl Sink) -> Result<u64, Stop> {
         let filter = Filter { since: self.since, until: self.until, ..Filter::default() };
         audit::allow_slow_reader(session).await?;
-        let (mut after, mut count, mut told) = (None::<Cursor>, 0, Instant::now());
+        let (mut after, mut count, mut reported) = (None::<Cursor>, 0, Instant::now());
         loop {
             let rows = audit::page_forward(session, &filter, after.as_ref(), PAGE).await?;
             let Some(last) = rows.last() else {
@@ -149,8 +148,8 @@ impl Export {
                 output.write(row)?;
             }
             count += rows.len() as u64;
-            if told.elapsed() > TELL {
-                told = Instant::now();
+            if reported.elapsed() > PROGRESS_INTERVAL {
+                reported = Instant::now();
                 eprintln!("{count} entries so far, up to {}", last.created_at);
             }
         }

@@ -1,4 +1,4 @@
-//! `tenantry audit`
+//! `tenantry audit`: export, partitions and retention of the audit log.
 
 mod export;
 mod partition;
@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{Failure, owner::Owner, runtime};
 
-/// Look after the audit log.
+/// Manage the audit log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Audit {
     #[command(subcommand)]
@@ -34,13 +34,13 @@ impl Audit {
     }
 }
 
-/// What was done everywhere but in these databases of organizations' own is to be done again.
+/// Fails if the command did not succeed in some dedicated databases.
 fn complete(failed: &[String]) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "it was not done in the databases {}: mend what failed, and run the same again",
+        "the command failed in the databases {}. Fix the error above and run it again.",
         failed.join(", ")
     )))
 }

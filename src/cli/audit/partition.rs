@@ -1,4 +1,4 @@
-//! `tenantry audit partition`
+//! `tenantry audit partition`: partitions the audit log by month, ahead of time.
 
 #![expect(clippy::disallowed_types, reason = "the log is one table for all tenants")]
 
@@ -8,8 +8,8 @@ use sqlx::PgConnection;
 use super::{Failure, Owner, complete};
 use crate::cli::say;
 
-/// Hold the audit log in a partition a month, and make those of the next months. Safe while servers
-/// run, and at any time again: call it every month, for example from cron.
+/// Partition the audit log by month and create the partitions of the next months. Safe to repeat,
+/// also while servers run: call it every month, for example from cron.
 #[derive(Debug, clap::Args)]
 pub(super) struct Partition {
     #[command(flatten)]
@@ -38,10 +38,10 @@ async fn partition(connection: &mut PgConnection, place: &str) -> Result<(), Fai
         say(format!("The audit log{place} is partitioned by month."));
     }
     for partition in &created {
-        say(format!("made {partition}{place}"));
+        say(format!("created {partition}{place}"));
     }
     if !converted && created.is_empty() {
-        say(format!("All partitions{place} are there."));
+        say(format!("All partitions{place} exist."));
     }
     Ok(())
 }

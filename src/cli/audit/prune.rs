@@ -1,4 +1,5 @@
-//! `tenantry audit prune`
+//! `tenantry audit prune`: deletes old entries. The transaction that deletes an organization's
+//! entries also records it in that organization's log.
 #![expect(clippy::disallowed_types, reason = "retention is the same for all tenants")]
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
@@ -16,18 +17,18 @@ use crate::{
     clock::Clock,
 };
 
-/// Rows of a transaction.
+/// Rows per transaction.
 const BATCH: i64 = 10_000;
 
-/// Taking a partition away needs a moment without readers.
+/// Dropping a partition needs a moment without readers.
 const MOST_TRIES: u32 = 60;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Delete the entries of before a day, of all organizations, for good. Each organization's log says
-/// that it was done.
+/// Delete the entries of all organizations before a day, permanently. Each organization's log
+/// records it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Prune {
-    /// Entries from this day on are kept, for example 2026-01-01 (UTC).
+    /// The first day whose entries are kept, for example 2026-01-01 (UTC).
     #[arg(long, value_name = "DATE")]
     before: NaiveDate,
 
@@ -40,19 +41,19 @@ impl Prune {
         let before = self.before.and_time(NaiveTime::MIN).and_utc();
         if before > Clock::system().now() {
             return Err(Failure::new(format!(
-                "--before {}: the day must be in the past",
+                "--before {} is in the future. Give a day in the past.",
                 self.before
             )));
         }
         let mut connection = self.owner.connect().await?;
         let count = prune(&mut connection, before).await.map_err(incomplete)?;
-        say(format!("deleted {count} entries of before {}", self.before));
+        say(format!("deleted {count} entries before {}", self.before));
         let failed = self
             .owner
             .in_each(async |name, connection| {
                 let count = prune(connection, before).await.map_err(incomplete)?;
                 say(format!(
-                    "deleted {count} entries of before {} in the database {name}",
+                    "deleted {count} entries before {} in the database {name}",
                     self.before
                 ));
                 Ok(())
@@ -64,7 +65,7 @@ impl Prune {
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn incomplete(error: sqlx::Error) -> Failure {
-    Failure::new(format!("not everything was deleted: {error}"))
+    Failure::new(format!("some entries were not deleted: {error}. Run the command again."))
 }
 
 async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i64, sqlx::Error> {
@@ -80,7 +81,7 @@ async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i
             }
         };
     }
-    // One organization after the other, along the primary key.
+    // Visits one organization after the other, along the primary key.
     let mut last = Uuid::nil();
     while let Some(organization) = next_organization(connection, last).await? {
         let deleted = delete(connection, organization, before).await?;
@@ -93,12 +94,12 @@ async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i
     Ok(count)
 }
 
-/// Others hold the log, such as an export.
+/// Whether another session, such as an export, holds a lock on the log.
 fn is_locked(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
-/// A month that has ended goes as a whole, in an instant.
+/// Drops the partition of a past month as a whole, which takes an instant.
 async fn drop_partition(
     connection: &mut PgConnection,
     partition: &str,
@@ -107,7 +108,7 @@ async fn drop_partition(
     let mut transaction = connection.begin().await?;
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
-    // A partition tells nobody of its rows.
+    // Dropping a partition fires no row triggers, so a running move would miss the deletions.
     let moving: Option<Uuid> = sqlx::query_scalar(
         "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1",
     )
@@ -115,10 +116,10 @@ async fn drop_partition(
     .await?;
     if let Some(organization) = moving {
         return Err(sqlx::Error::InvalidArgument(format!(
-            "the organization {organization} is on its way: finish its move, or call it off"
+            "the organization {organization} is moving. Finish or cancel its move first."
         )));
     }
-    // Older partitions are gone already, so what ends before it does is in it.
+    // Older partitions are already dropped, so every entry before `end` is in this one.
     let counted: Vec<(Uuid, i64)> = sqlx::query_as(
         "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
          HAVING coalesce((SELECT p.home FROM app.placements p WHERE p.organization_id = l.organization_id),
@@ -154,7 +155,7 @@ async fn next_organization(
     .await
 }
 
-/// From its home, where it is recorded, and from a copy elsewhere.
+/// Deletes from the organization's current log, where it is recorded, and from any stale copy.
 async fn delete(
     connection: &mut PgConnection,
     organization: Uuid,
@@ -163,7 +164,8 @@ async fn delete(
     let mut deleted = 0;
     loop {
         let mut transaction = connection.begin().await?;
-        // As whoever writes in it does: it stays where it is, and a move notes what we delete.
+        // As every writer does: the placement cannot change meanwhile, and a running move records
+        // what is deleted here.
         let (placement, has_schema): (String, bool) = sqlx::query_as(
             "SELECT home, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
         )
@@ -175,7 +177,7 @@ async fn delete(
         let (mut rows, mut copied) = (0, 0);
         let done = delete_batch(&mut transaction, &log, organization, before).await?;
         if !in_schema && placement != "shared" {
-            // A copy of what is in another database, whose own run counts and records it.
+            // This log is a stale copy. The run in the dedicated database counts and records.
             copied = done;
         } else if done > 0 {
             rows = done;
@@ -213,7 +215,7 @@ async fn delete_batch(
     Ok(i64::try_from(rows.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// In the transaction that deletes: what is gone was recorded.
+/// Records the deletion in the transaction that deletes.
 async fn record(
     connection: &mut PgConnection,
     log: &str,

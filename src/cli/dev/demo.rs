@@ -1,8 +1,5 @@
-//! The demo: two organizations, a person in each role, projects, and tokens for all of them.
-#![expect(
-    clippy::disallowed_types,
-    reason = "the demo is loaded by the owner, before anybody asks"
-)]
+//! The demo: two organizations with a user in each role, projects, and a token for each user.
+#![expect(clippy::disallowed_types, reason = "the owner loads the demo before the first request")]
 
 use std::fmt::Write;
 
@@ -14,9 +11,9 @@ use crate::{auth, clock::Clock, http::DemoUser};
 
 const SQL: &str = include_str!("demo.sql");
 
-/// `(organization, name, role, subject)`, as in the SQL; the first letter of a name is that of the
+/// `(organization, name, role, subject)`, as in the SQL. A name begins with the same letter as its
 /// role.
-const PEOPLE: [(&str, &str, &str, &str); 8] = [
+const USERS: [(&str, &str, &str, &str); 8] = [
     ("acme", "Olivia", "owner", "acme-owner"),
     ("acme", "Adam", "admin", "acme-admin"),
     ("acme", "Mia", "member", "acme-member"),
@@ -27,13 +24,13 @@ const PEOPLE: [(&str, &str, &str, &str); 8] = [
     ("globex", "Vera", "viewer", "globex-viewer"),
 ];
 
-/// Long enough to try things for a while, signed anew at each start.
+/// Tokens are signed again at each start.
 const VALIDITY: Duration = Duration::days(30);
 
-/// The demo's people, each with a token.
-pub(super) fn people(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors::Error> {
+/// Returns the users of the demo, each with a token.
+pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors::Error> {
     let expiry = (Clock::system().now() + VALIDITY).timestamp();
-    let person = |(organization, name, role, subject): &(
+    let user = |(organization, name, role, subject): &(
         &'static str,
         &'static str,
         &'static str,
@@ -48,7 +45,7 @@ pub(super) fn people(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors
             token: auth::sign(secret, &json!({ "sub": subject, "exp": expiry }))?,
         })
     };
-    PEOPLE.iter().map(person).collect()
+    USERS.iter().map(user).collect()
 }
 
 pub(super) async fn create_database(
@@ -67,7 +64,7 @@ pub(super) async fn create_database(
     connection.close().await
 }
 
-/// Loads the demo into a database that has no organization yet.
+/// Loads the demo into a database without organizations.
 pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect_with(owner).await?;
     let mut transaction = connection.begin().await?;
@@ -81,18 +78,18 @@ pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// The first screen.
-pub(super) fn welcome(base: &str, database_url: &str, people: &[DemoUser]) -> String {
+/// Returns the text of the first screen.
+pub(super) fn welcome(base: &str, database_url: &str, users: &[DemoUser]) -> String {
     let mut text = String::new();
-    let first = people.first().map_or("", |person| &person.token);
+    let first = users.first().map_or("", |user| &user.token);
     // Writing to a String cannot fail.
     let _ = write!(
         text,
         "
-tenantry is running, with a demo of two organizations: acme (plan pro) and globex (plan free).
+tenantry is running with two demo organizations: acme (plan pro) and globex (plan free).
 
   GraphiQL  {base}/org/acme/graphiql
-  API       {base}/org/acme/graphql      (or /org/globex/graphql, or /graphql for no organization)
+    API       {base}/org/acme/graphql      (or /org/globex/graphql, or /graphql without an organization)
 
 Try it:
 
@@ -100,22 +97,22 @@ Try it:
     -H 'Authorization: Bearer {first}' \\
     -d '{{\"query\":\"{{ organization {{ name plan {{ name }} viewerRole projects(first: 3) {{ nodes {{ name createdBy {{ name }} }} }} }} }}\"}}'
 
-A token for each person, valid for {days} days (Authorization: Bearer …):
+A token for each user, valid for {days} days (Authorization: Bearer …):
 ",
         days = VALIDITY.num_days()
     );
-    for DemoUser { organization, name, role, token, .. } in people {
+    for DemoUser { organization, name, role, token, .. } in users {
         let role = role.to_lowercase();
         let _ = write!(text, "\n  {organization} {role}, {name}\n    {token}\n");
     }
     let _ = write!(
         text,
         "
-The database, as the API sees it (every row hidden until a tenant is set):
+The database as the API sees it (without a tenant, no row is visible):
 
   psql '{database_url}'
 
-Ctrl-C stops everything; the data is kept.
+Ctrl-C stops everything and keeps the data.
 "
     );
     text

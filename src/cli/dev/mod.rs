@@ -1,4 +1,4 @@
-//! `tenantry dev`: everything that a first look takes, in one process.
+//! `tenantry dev`: PostgreSQL, a demo and the server in one process, on 127.0.0.1 only.
 
 mod demo;
 
@@ -30,23 +30,23 @@ use crate::{
 
 const DATABASE: &str = "tenantry";
 
-/// Nobody waits long for a development server to stop.
+/// Short, because a development server should stop quickly.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Start PostgreSQL, a demo and GraphiQL, for development: on 127.0.0.1 only. The default command.
+/// Run PostgreSQL, a demo and GraphiQL on 127.0.0.1 for development. The default command.
 #[derive(Debug, clap::Parser)]
 pub(super) struct Dev {
-    /// Port on 127.0.0.1.
+    /// The port on 127.0.0.1.
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 4000)]
     port: u16,
 
-    /// The folder for data, kept between starts [default: /var/lib/tenantry for root, else
-    /// ~/.local/share/tenantry]
+    /// The folder for data, which is kept between starts [default: /var/lib/tenantry for root,
+    /// otherwise ~/.local/share/tenantry]
     #[arg(long, env = "TENANTRY_DATA_DIR", value_name = "TENANTRY_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Address and port for operators alone: /metrics, /readyz, /healthz. Without it there are no
-    /// metrics.
+    /// Address and port for operators only: /metrics, /readyz, /healthz. Without it the server
+    /// exposes no metrics.
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
     admin_addr: Option<SocketAddr>,
 
@@ -65,18 +65,18 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let _telemetry = telemetry::start(&self.log, "warn").map_err(Failure::new)?;
-        // Bound first: when the port is taken, nothing else needs to start.
+        // Bind first, so that a port in use fails before PostgreSQL starts.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
-            Failure::new(format!("port {}: {error}; choose another with --port", self.port))
+            Failure::new(format!("port {}: {error}. Choose another with --port.", self.port))
         })?;
         let folder = self.data_dir.take().unwrap_or_else(postgres::default_folder);
         let folder = std::path::absolute(folder).map_err(Failure::new)?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
-        // On this thread, which lives as long as the process: see `postgres`.
+        // On the main thread, which lives as long as the process: see `postgres`.
         let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
             .map_err(Failure::new)?;
-        // The demo's tokens are signed here, whatever issuer the environment names.
+        // This process signs the demo's tokens, so an issuer in the environment does not apply.
         self.jwt.jwt_jwks_url = None;
         self.jwt.jwt_issuer = None;
         self.jwt.jwt_audience = None;
@@ -87,12 +87,12 @@ impl Dev {
         });
         if self.business.secret_key.is_none() {
             let secret = self.jwt.secret().map_err(Failure::new)?;
-            // Prefixed, so that no signature over a token is one over an invitation.
+            // The prefix keeps the key of invitations apart from the key of tokens.
             self.business.secret_key = Some(format!("invitations:{secret}"));
         }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(listener, &server));
-        // Its connections end before PostgreSQL does.
+        // Close connections before PostgreSQL stops.
         runtime.shutdown_background();
         eprintln!("Stopping PostgreSQL …");
         drop(server);
@@ -108,7 +108,7 @@ impl Dev {
         demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
         let owner = admin.clone().database(DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
-            Failure::new(format!("{error}; to begin anew, delete the data folder"))
+            Failure::new(format!("{error}. To start over, delete the data folder."))
         })?;
         if !report.applied.is_empty() {
             eprintln!("Applied {} migrations.", report.applied.len());
@@ -121,8 +121,8 @@ impl Dev {
         let databases =
             Databases::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
-        let people = demo::people(&secret).map_err(Failure::new)?;
-        let server = build(&self.http, &self.jwt, &self.business, databases, people.clone())?;
+        let users = demo::users(&secret).map_err(Failure::new)?;
+        let server = build(&self.http, &self.jwt, &self.business, databases, users.clone())?;
         if let [problem, ..] = http::problems(&server.service.databases).await.as_slice() {
             return Err(Failure::new(problem));
         }
@@ -135,8 +135,8 @@ impl Dev {
         if let Some(reason) = http::missing_page() {
             eprintln!("GraphiQL is not built in: {reason}.");
         }
-        let screen = demo::welcome(&format!("http://{address}"), &url, &people);
-        // The reader of a pipe may be gone; that is no reason to stop.
+        let screen = demo::welcome(&format!("http://{address}"), &url, &users);
+        // A closed pipe must not stop the server.
         let _ = std::io::stdout().write_all(screen.as_bytes());
         let mailer = self.business.mail.mailer().map_err(Failure::new)?;
         let background = Background::start(Arc::clone(&server.service), mailer);
@@ -146,7 +146,8 @@ impl Dev {
     }
 }
 
-/// The secret of this data folder, so that tokens outlive a restart; made once, for our eyes only.
+/// Returns the secret in the data folder, so that tokens remain valid after a restart. Creates it
+/// on the first start, readable by this user only.
 fn secret_in(file: &Path) -> Result<String, Failure> {
     let unreadable = |error| Failure::new(format!("{}: {error}", file.display()));
     match fs::read_to_string(file) {

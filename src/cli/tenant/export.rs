@@ -1,6 +1,7 @@
-//! `tenantry tenant export`: one snapshot of an organization as JSON Lines: a header, a line for
-//! each row, a trailer with a checksum of each table, which tells a whole file from a part of one,
-//! and a signature over all of that.
+//! `tenantry tenant export`: writes one snapshot of an organization as JSON Lines: a header, a line
+//! per row, a trailer and a signature over all lines before it.
+//!
+//! The trailer holds a checksum of each table, so that a truncated file is recognized.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,29 +22,29 @@ use super::{
     organization::Organization,
     placement::Placement,
     signature::Signing,
-    tables::{NONE, TableRows, columns, people_columns, sum},
+    tables::{NONE, TableRows, columns, sum, user_columns},
 };
 use crate::{audit::Action, cli::owner::Owner, config::ExportConfig, tenancy::SecretKeys};
 
-/// Of the file.
+/// The version of the file format.
 pub(super) const FORMAT: u32 = 2;
 
-/// What an export has beside the rows of the organization's tables.
+/// Tables that an export covers besides the organization's tables.
 pub(super) const OTHER_TABLES: [&str; 3] =
     ["auth.users", "auth.identities", "app.organization_slugs"];
 
-/// Write everything that an organization has, at one moment, into a file, for tenantry tenant
-/// import: rows of all its tables, the people that they name and how these sign in, and its slugs.
-/// The export is recorded in its audit log.
+/// Write a snapshot of an organization to a file for tenantry tenant import: the rows of all its
+/// tables, its slugs, and the users and identities that the rows refer to. The export is recorded
+/// in the audit log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// The organization's slug or id.
     organization: String,
 
-    /// The file, which only its owner may read; - is the standard output.
+    /// The file, which only its owner may read. - is the standard output.
     file: PathBuf,
 
-    /// Write no signature, for want of a key. An import then needs --unsigned.
+    /// Write no signature. An import then needs --unsigned.
     #[arg(long)]
     unsigned: bool,
 
@@ -51,23 +52,23 @@ pub(super) struct Export {
     keys: ExportConfig,
 }
 
-/// The first line.
+/// The first line of an export.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) tenantry_export: u32,
     pub(super) organization_id: Uuid,
     pub(super) slug: String,
-    /// The newest step that changed tables of organizations.
+    /// The newest migration that changed tables of organizations.
     pub(super) version: String,
     pub(super) exported_at: String,
 }
 
-/// Of each table, in the last line.
+/// The total of a table, in the last line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Total {
     pub(super) table: String,
     pub(super) rows: i64,
-    /// The sum of the hashes of its rows.
+    /// The sum of the hashes of the table's rows.
     pub(super) checksum: Option<String>,
 }
 
@@ -88,7 +89,7 @@ impl Export {
         organization.check_version()?;
         if organization.ended {
             return Err(Failure::new(format!(
-                "{} has ended: tenantry audit export has what is left",
+                "{} is deleted. `tenantry audit export` prints its audit log.",
                 self.organization
             )));
         }
@@ -102,7 +103,7 @@ impl Export {
         Ok(())
     }
 
-    /// Under its name only once it is whole.
+    /// Writes to a temporary name first, so that a file under its final name is always complete.
     async fn write_file(
         &self,
         connection: &mut PgConnection,
@@ -132,10 +133,10 @@ impl Export {
     }
 }
 
-/// Before, so that the file has it.
+/// Records the export before the snapshot, so that the file contains the entry.
 async fn record(connection: &mut PgConnection, organization: &Organization) -> Result<(), Failure> {
     let mut transaction = connection.begin().await?;
-    // As whoever writes in it does: it stays where it is, and a move brings the entry.
+    // As every writer does: the placement cannot change meanwhile, and a move copies the entry.
     let placement: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1)")
         .bind(organization.id)
         .fetch_one(&mut *transaction)
@@ -147,12 +148,15 @@ async fn record(connection: &mut PgConnection, organization: &Organization) -> R
     Ok(transaction.commit().await?)
 }
 
-/// The connection leads to where it lives.
+/// Checks that the organization lives in the database of this connection.
 fn check_home(organization: &Organization, placement: &Placement) -> Result<(), Failure> {
     if matches!(placement, Placement::Shared | Placement::Schema) {
         return Ok(());
     }
-    Err(Failure::new(format!("{} has just moved to {placement}: try again", organization.name)))
+    Err(Failure::new(format!(
+        "{} has just moved to {placement}. Run the command again.",
+        organization.name
+    )))
 }
 
 async fn write(
@@ -208,7 +212,7 @@ async fn write(
     Ok(totals.iter().map(|total| total.rows).sum())
 }
 
-/// Rows of a table that is not the organization's alone.
+/// Writes the organization's part of a table that all organizations share.
 async fn write_other(
     connection: &mut PgConnection,
     output: &mut impl Write,
@@ -227,7 +231,7 @@ async fn write_other(
     Ok(Total { table: table.to_owned(), rows, checksum: Some(checksum) })
 }
 
-/// The users to whom foreign keys of the organization's rows lead, as a query of their ids.
+/// Returns a query for the ids of the users that the organization's rows refer to.
 async fn users(
     connection: &mut PgConnection,
     organization: &Organization,
@@ -235,7 +239,7 @@ async fn users(
 ) -> Result<String, sqlx::Error> {
     let mut referring = Vec::new();
     for rows in all {
-        let columns = people_columns(connection, rows.table.name).await?;
+        let columns = user_columns(connection, rows.table.name).await?;
         let place = organization.placement.table(rows.table, organization.id);
         let owner = rows.table.owner_column();
         referring.extend(
@@ -245,7 +249,7 @@ async fn users(
     Ok(referring.join(" UNION "))
 }
 
-/// A row at a time.
+/// Writes the rows of a query and holds one at a time in memory.
 async fn write_rows(
     connection: &mut PgConnection,
     output: &mut impl Write,

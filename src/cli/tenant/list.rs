@@ -1,11 +1,11 @@
-//! `tenantry tenant list`
+//! `tenantry tenant list`: the placements of all organizations, as the control database has them.
 
 use sqlx::PgConnection;
 
 use super::{Failure, organization::Organization};
 use crate::cli::say;
 
-/// Print every organization with where it lives.
+/// List all organizations and their placements.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {}
 

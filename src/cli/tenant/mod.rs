@@ -1,8 +1,5 @@
-//! `tenantry tenant`
-#![expect(
-    clippy::disallowed_types,
-    reason = "where tenants live is looked after from outside of them"
-)]
+//! `tenantry tenant`: moves, verifies, exports, restores and suspends single organizations.
+#![expect(clippy::disallowed_types, reason = "placements are managed from outside of tenants")]
 
 mod export;
 mod import;
@@ -25,10 +22,10 @@ use sqlx::Executor;
 use super::{Failure, owner::Owner, runtime};
 
 pub(super) use locks::MAINTENANCE_LOCK;
-pub(in crate::cli) use move_organization::bring_people;
+pub(in crate::cli) use move_organization::copy_users;
 pub(super) use organization::{audit_logs, schemas};
 
-/// Look after single organizations: where they live, and what they hold.
+/// Manage single organizations: their placement, copies and suspension.
 #[derive(Debug, clap::Args)]
 pub(super) struct Tenant {
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! Where an organization lives, and how it is on its way, as `app.placements` says.
+//! The placement of an organization and the state of its move, as stored in `app.placements`.
 
 use chrono::{DateTime, Utc};
 use migration::{Status, placement};
@@ -9,21 +9,21 @@ use uuid::Uuid;
 use super::{Failure, placement::Placement};
 use crate::{audit::Action, cli::owner::Owner};
 
-/// An organization, and where it lives.
+/// An organization and its placement.
 #[derive(Debug)]
 pub(super) struct Organization {
     pub(super) id: Uuid,
-    /// The slug; for one that has ended, the id.
+    /// The slug, or the id of a deleted organization.
     pub(super) name: String,
     pub(super) ended: bool,
     pub(super) placement: Placement,
     pub(super) version: Option<String>,
-    /// How often it has moved to a database or from one.
+    /// How often the organization has moved to or from a dedicated database.
     pub(super) generation: i64,
     pub(super) moving_to: Option<Placement>,
     pub(super) old_home: Option<Placement>,
     pub(super) keep_old_until: Option<DateTime<Utc>>,
-    /// How far it is suspended, and since when.
+    /// The kind of the suspension, and since when.
     pub(super) suspension: Option<(String, DateTime<Utc>)>,
 }
 
@@ -35,7 +35,7 @@ const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.home, (SELECT 'else
     WHERE ($1 IS NULL AND i.id IS NOT NULL) OR i.id = $1 ORDER BY o.slug, i.id";
 
 impl Organization {
-    /// The organization with this slug, current or retired, or this id.
+    /// Finds the organization with this id, or with this current or retired slug.
     pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Self, Failure> {
         let id: Option<Uuid> = sqlx::query_scalar("SELECT app.find_organization($1)")
             .bind(name.trim())
@@ -50,7 +50,7 @@ impl Organization {
         Ok(Self::read(&row))
     }
 
-    /// Everyone, by slug; last those that have ended, whose audit log is still somewhere.
+    /// Lists all organizations by slug, then deleted ones, whose audit logs still exist.
     pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
         let rows = sqlx::query(ORGANIZATIONS).bind(None::<Uuid>).fetch_all(connection).await?;
         Ok(rows.iter().map(Self::read).collect())
@@ -74,8 +74,9 @@ impl Organization {
         }
     }
 
-    /// A connection to the database in which it lives, if that is not the control database, and the
-    /// organization as that one knows it.
+    /// Connects to the organization's dedicated database and returns the organization as it is
+    /// known
+    /// there. `None` if the organization lives in the control database.
     pub(super) async fn at_home(
         &self,
         owner: &Owner,
@@ -85,44 +86,44 @@ impl Organization {
         let there = Self::get(&mut connection, self.id).await?;
         if there.placement != Placement::Shared || there.generation != self.generation {
             return Err(Failure::new(format!(
-                "{} does not live in the database {name}, as the control database says: its move was not finished, or somebody moves it now",
+                "{} should live in the database {name}, but does not. A move is unfinished or in progress: run `tenantry tenant move` again to finish it.",
                 self.name
             )));
         }
         Ok(Some((connection, there)))
     }
 
-    /// Refuses a schema that lacks steps.
+    /// Refuses a dedicated schema that lacks migrations.
     pub(super) fn check_version(&self) -> Result<(), Failure> {
         let version = self.version.as_deref();
         if self.placement != Placement::Schema || version == Some(placement::SCHEMA_VERSION) {
             return Ok(());
         }
         Err(Failure::new(format!(
-            "the schema of {} has the steps up to {}: run tenantry migrate first",
+            "the schema of {} has the migrations up to {}. Run `tenantry migrate` first.",
             self.name,
-            version.unwrap_or("nothing")
+            version.unwrap_or("none")
         )))
     }
 
-    /// What else is to be known about where it lives, for people.
+    /// Returns remarks on the placement for an operator.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.ended {
-            remarks.push("has ended; its audit log is kept".to_owned());
+            remarks.push("deleted; its audit log is kept".to_owned());
         }
         if self.check_version().is_err() {
-            remarks.push("lacks migrations: run tenantry migrate".to_owned());
+            remarks.push("lacks migrations: run `tenantry migrate`".to_owned());
         }
         if let Some((suspension, since)) = &self.suspension {
             remarks
                 .push(format!("suspended ({suspension}) since {}", since.format("%F %H:%M UTC")));
         }
         match (&self.moving_to, &self.old_home, self.keep_old_until) {
-            (Some(target), ..) => remarks.push(format!("on its way to {target}")),
+            (Some(target), ..) => remarks.push(format!("moving to {target}")),
             (None, Some(old), Some(until)) => {
                 remarks.push(format!(
-                    "old copy in {old}, kept until {}",
+                    "stale copy in {old}, kept until {}",
                     until.format("%F %H:%M UTC")
                 ));
             }
@@ -131,7 +132,7 @@ impl Organization {
         remarks
     }
 
-    /// Records in the log of the organization, where it lives, in the transaction that does it.
+    /// Records an action in the organization's audit log, in the transaction of the action.
     pub(super) async fn record(
         &self,
         connection: &mut PgConnection,
@@ -156,7 +157,7 @@ impl Organization {
     }
 }
 
-/// An organization's audit log, in its schema or in the shared table.
+/// The organization's audit log, in its dedicated schema or in the shared table.
 pub(in crate::cli) fn audit_logs(in_schema: bool, organization: Uuid) -> String {
     if in_schema {
         format!("{}.audit_logs", placement::schema_of(organization))
@@ -165,8 +166,8 @@ pub(in crate::cli) fn audit_logs(in_schema: bool, organization: Uuid) -> String 
     }
 }
 
-/// The organizations of which there is a schema, whatever lies in it: their home, what is being
-/// made ready, or an old copy.
+/// The organizations that have a dedicated schema: their placement, the target of a move, or a
+/// stale copy.
 pub(in crate::cli) async fn schemas(
     connection: &mut PgConnection,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
@@ -178,8 +179,8 @@ pub(in crate::cli) async fn schemas(
     .await
 }
 
-/// A connection to a database of organizations' own as its owner, to whom rows look as they do in
-/// the control database.
+/// Connects to a dedicated database as its owner, with the same text format of values as in the
+/// control database.
 pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<PgConnection, Failure> {
     let failed = |error: Failure| Failure::new(format!("the database {name}: {error}"));
     let mut connection = owner.dedicated(name).await?;
@@ -188,27 +189,29 @@ pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<PgConnection,
     Ok(connection)
 }
 
-/// Rows are compared and carried as text.
+/// Settings under which equal rows have equal text. Rows are compared and copied as text.
 pub(super) const SAME_TEXT: &str =
     "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1;
     SET bytea_output = 'hex'; SET client_connection_check_interval = '500ms'";
 
-/// Refuses a database of another version, and one whose owner's policies were tampered with: rows
-/// that they hide would be lost.
+/// Refuses a database of another version, and one in which a policy of the owner was changed: rows
+/// that it hides would be lost.
 pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), Failure> {
     let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
         .fetch_all(&mut *connection)
         .await
-        .map_err(|error| Failure::new(format!("the database was never migrated: {error}")))?;
+        .map_err(|error| Failure::new(format!("the database is not migrated: {error}")))?;
     match migration::status(&applied) {
         Status::Current => {}
         Status::Behind(count) => {
             return Err(Failure::new(format!(
-                "the database lacks {count} migrations: run tenantry migrate"
+                "the database lacks {count} migrations. Run `tenantry migrate`."
             )));
         }
         Status::Ahead(_) => {
-            return Err(Failure::new("the database was migrated by a newer tenantry"));
+            return Err(Failure::new(
+                "the database was migrated by a newer version of tenantry. Use that version.",
+            ));
         }
     }
     let names: Vec<&str> = placement::TABLES.iter().map(|table| table.name).collect();
@@ -226,7 +229,7 @@ pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), 
     .await?;
     match bare {
         Some(table) => Err(Failure::new(format!(
-            "{table} lacks a policy of tenantry_owner or its trigger note_change, which migrations made"
+            "{table} lacks a policy of tenantry_owner or its trigger note_change, which migrations created"
         ))),
         None => Ok(()),
     }

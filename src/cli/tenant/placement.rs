@@ -1,4 +1,4 @@
-//! Where an organization can live, by the names that `app.placements` has for it.
+//! The placements of organizations, with the names that `app.placements` stores.
 
 use std::{fmt, str::FromStr};
 
@@ -7,16 +7,16 @@ use uuid::Uuid;
 
 use crate::config::is_database_name;
 
-/// Where an organization can live.
+/// Where an organization lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
-    /// In the tables that all share.
+    /// In the tables that organizations share.
     Shared,
-    /// In a schema of its own.
+    /// In a dedicated schema.
     Schema,
-    /// In the shared tables of a database for organizations of their own.
+    /// In the shared tables of a dedicated database.
     Database(String),
-    /// What a database of organizations' own says of one that does not live there.
+    /// What a dedicated database stores for an organization that does not live there.
     Elsewhere,
 }
 
@@ -47,7 +47,7 @@ impl Placement {
         }
     }
 
-    /// An organization's table there, for a connection to its database.
+    /// Returns the organization's table in this placement, for a connection to its database.
     pub(super) fn table(&self, table: &Table, organization: Uuid) -> String {
         match self {
             Self::Schema => table.in_schema(&schema_of(organization)),
@@ -67,7 +67,7 @@ impl FromStr for Placement {
                 .strip_prefix("database:")
                 .filter(|name| is_database_name(name))
                 .map(|name| Self::Database(name.to_owned()))
-                .ok_or_else(|| "it is shared, schema or database:NAME".to_owned()),
+                .ok_or_else(|| "must be shared, schema or database:NAME".to_owned()),
         }
     }
 }
@@ -76,7 +76,7 @@ impl fmt::Display for Placement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shared => formatter.write_str("the shared tables"),
-            Self::Schema => formatter.write_str("a schema of its own"),
+            Self::Schema => formatter.write_str("a dedicated schema"),
             Self::Database(name) => write!(formatter, "the database {name}"),
             Self::Elsewhere => formatter.write_str("another database"),
         }

@@ -1,4 +1,4 @@
-//! `tenantry tenant show`
+//! `tenantry tenant show`: the placement of one organization, and its rows counted there.
 
 use migration::placement::{self, TABLES};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::{Failure, organization::Organization, placement::Placement};
 use crate::cli::{owner::Owner, say};
 
-/// Print where an organization lives, and how many rows it has.
+/// Print the placement of an organization and the number of its rows.
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
     /// The organization's slug or id.
@@ -23,9 +23,9 @@ impl Show {
         say(format!("{} ({})", organization.name, organization.id));
         match &organization.placement {
             Placement::Schema => say(format!(
-                "lives in the schema {}, with the steps up to {}",
+                "lives in the schema {}, with the migrations up to {}",
                 placement::schema_of(organization.id),
-                organization.version.as_deref().unwrap_or("nothing")
+                organization.version.as_deref().unwrap_or("none")
             )),
             placement => say(format!("lives in {placement}")),
         }

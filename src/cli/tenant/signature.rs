@@ -1,4 +1,4 @@
-//! The last line of an export: HMAC-SHA256 over all lines before it.
+//! The signature in the last line of an export: HMAC-SHA256 over all lines before it.
 
 use std::io::{self, BufRead, Write};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::tenancy::SecretKeys;
 
-/// Keeps signatures of exports apart from what else is made with the same secret.
+/// Separates signatures of exports from other uses of the same secret.
 const PURPOSE: &[u8] = b"tenantry tenant export\n";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,19 +27,19 @@ fn text(context: hmac::Context) -> String {
     BASE64_STANDARD.encode(context.sign())
 }
 
-/// Signs what is written.
+/// A writer that signs its output.
 pub(super) struct Signing<W> {
     output: W,
     context: Option<hmac::Context>,
 }
 
 impl<W: Write> Signing<W> {
-    /// Without a key there is no signature.
+    /// Creates a writer. Without a key it writes no signature.
     pub(super) fn new(output: W, key: Option<&[u8]>) -> Self {
         Self { output, context: key.map(context) }
     }
 
-    /// Adds the signature.
+    /// Writes the signature.
     pub(super) fn finish(mut self) -> io::Result<()> {
         if let Some(context) = self.context {
             let signature = Signature { signature: text(context) };
@@ -64,10 +64,10 @@ impl<W: Write> Write for Signing<W> {
     }
 }
 
-/// Reads lines, and verifies their signature at the end.
+/// A reader of lines that verifies their signature at the end.
 pub(super) struct Verifying<R> {
     input: R,
-    /// One for each key; none for a file that is not verified.
+    /// One context per key. Empty if the file is not verified.
     contexts: Vec<hmac::Context>,
 }
 
@@ -77,7 +77,7 @@ impl<R: BufRead> Verifying<R> {
         Self { input, contexts: keys.map(context).collect() }
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line, or `None` at the end.
     pub(super) fn next_line(&mut self) -> Result<Option<String>, Failure> {
         let line = self.read()?;
         for context in &mut self.contexts {
@@ -86,20 +86,20 @@ impl<R: BufRead> Verifying<R> {
         Ok(line)
     }
 
-    /// Verifies that the file ends here, with the signature of one of the keys.
+    /// Verifies that the file ends here, with a signature by one of the keys.
     pub(super) fn verify(mut self) -> Result<(), Failure> {
         let line = self.read()?;
         let shown = line.as_deref().and_then(|line| serde_json::from_str::<Signature>(line).ok());
         let ends = shown.is_none() || self.read()?.is_none();
         if !ends || (shown.is_none() && line.is_some()) {
-            return Err(Failure::new("the export goes on after its end"));
+            return Err(Failure::new("the export continues after its end. Export it again."));
         }
         if self.contexts.is_empty() {
             return Ok(());
         }
         let Some(Signature { signature }) = shown else {
             return Err(Failure::new(
-                "the export is not signed: --unsigned imports it nevertheless",
+                "the export is not signed. To import it without verification, pass --unsigned.",
             ));
         };
         let is_signed = self.contexts.into_iter().any(|context| {
@@ -109,8 +109,8 @@ impl<R: BufRead> Verifying<R> {
             return Ok(());
         }
         Err(Failure::new(
-            "the signature of the export is not valid: it was changed, or signed with another key \
-             than EXPORT_KEY or SECRET_KEY",
+            "the signature of the export is not valid: the file was changed, or signed with a key that \
+             is not in EXPORT_KEY or SECRET_KEY",
         ))
     }
 

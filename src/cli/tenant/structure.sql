@@ -1,13 +1,15 @@
--- What the tables of an organization's schema lack of what the shared ones have, and what they have beyond it, a line each.
--- $1 the schema, $2 the organization, $3 the shared tables, $4 the column of each that says whose a row is, $5 the primary key of each
--- of which the shared one keeps a copy, else NULL.
+-- Compares the tables of a dedicated schema with the shared ones: one line per missing or
+-- additional item.
+-- $1 is the schema, $2 the organization, $3 the shared tables, $4 each table's column with the
+-- organization's id,
+-- $5 the primary key of each table whose rows are mirrored in the shared one, otherwise NULL.
 WITH pair AS (
     SELECT t.name, format('%I.%I', $1, c.relname) AS own_name, c.oid AS shared, o.oid AS own, t.owner_column, t.mirrored
     FROM unnest($3::text[], $4::text[], $5::text[]) t (name, owner_column, mirrored)
     JOIN pg_class c ON c.oid = t.name::regclass
     LEFT JOIN pg_class o ON o.relname = c.relname AND o.relnamespace = to_regnamespace($1) AND o.relkind = 'r'
 ),
--- Both sides under the same names: a table is itself, and what refers to another of the pair's tables refers to <it>.
+-- Both sides use the names of the dedicated schema, so that equal definitions have equal text.
 side AS (
     SELECT name, own_name, owner_column, mirrored, shared AS oid, name AS called, true AS is_shared FROM pair
     UNION ALL SELECT name, own_name, owner_column, mirrored, own, own_name, false FROM pair WHERE own IS NOT NULL
@@ -22,7 +24,7 @@ fact (own_name, is_shared, text) AS (
     SELECT s.own_name, s.is_shared,
            'constraint ' || coalesce(replace(pg_get_constraintdef(c.oid), 'REFERENCES ' || r.called || '(', 'REFERENCES ' || r.own_name || '('),
                                      pg_get_constraintdef(c.oid))
-    -- From PostgreSQL 18 on NOT NULL is one as well, and was seen with the column.
+    -- PostgreSQL 18 stores NOT NULL as a constraint too. It is compared with the column.
     FROM side s JOIN pg_constraint c ON c.conrelid = s.oid AND c.contype IN ('c', 'f', 'p', 'u', 'x')
     LEFT JOIN side r ON r.oid = c.confrelid
     UNION ALL
@@ -73,6 +75,6 @@ SELECT line FROM (
     SELECT format('table %s lacks %s', own_name, text)
         FROM (SELECT own_name, text FROM there WHERE is_shared EXCEPT SELECT own_name, text FROM there WHERE NOT is_shared) lacking
     UNION ALL
-    SELECT format('table %s has %s, which the shared one has not', own_name, text)
+    SELECT format('table %s has %s, which the shared table lacks', own_name, text)
         FROM (SELECT own_name, text FROM there WHERE NOT is_shared EXCEPT SELECT own_name, text FROM there WHERE is_shared) beyond
 ) fault (line) ORDER BY line

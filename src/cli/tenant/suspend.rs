@@ -1,5 +1,6 @@
-//! `tenantry tenant suspend` and `resume`: in the placement of the organization, where the opening
-//! of each request reads it.
+//! `tenantry tenant suspend` and `resume`. The suspension is stored in the organization's
+//! placement,
+//! which every session reads.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -15,14 +16,14 @@ use crate::{
     tenancy::ChangeFeed,
 };
 
-/// Suspend an organization: requests are refused from the next one on, subscriptions end. Owners
-/// can still read billing and pay.
+/// Suspend an organization: refuse its requests and end its subscriptions. Owners can still read
+/// billing and pay.
 #[derive(Debug, clap::Args)]
 pub(super) struct Suspend {
     /// The organization's slug or id.
     organization: String,
 
-    /// Refuse changes only: members can still read.
+    /// Refuse only changes: members can still read.
     #[arg(long)]
     read_only: bool,
 }
@@ -45,7 +46,7 @@ impl Suspend {
         if set(owner, control, &organization, Some(suspension)).await? {
             say(format!("suspended {} ({suspension})", organization.name));
         } else {
-            say(format!("{} is suspended already ({suspension})", organization.name));
+            say(format!("{} is already suspended ({suspension})", organization.name));
         }
         Ok(())
     }
@@ -67,9 +68,9 @@ impl Resume {
     }
 }
 
-/// Changes the suspension where the organization lives and in the control database, which is asked
-/// where a session leads away from the organization. A command that was cut off between the two is
-/// simply run again. Answers whether anything has changed.
+/// Changes the suspension in the organization's database and in the control database, which serves
+/// requests that leave the organization. If interrupted in between, the command can be repeated.
+/// Returns whether anything changed.
 async fn set(
     owner: &Owner,
     control: &mut PgConnection,
@@ -77,11 +78,11 @@ async fn set(
     suspension: Option<&str>,
 ) -> Result<bool, Failure> {
     if organization.ended {
-        return Err(Failure::new(format!("the organization {} has ended", organization.name)));
+        return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
     }
     let mut transaction = control.begin().await?;
     hold(&mut transaction, organization).await?;
-    // It stays where it is from here on.
+    // From here on the placement cannot change.
     let organization = Organization::get(&mut transaction, organization.id).await?;
     let mut has_changed = false;
     if let Some(name) = organization.placement.database() {
@@ -110,8 +111,8 @@ async fn set(
     Ok(has_changed)
 }
 
-/// As every writer: the organization does not move, and what is written of it is noted where it is
-/// on its way.
+/// Locks as every writer does: the organization does not move, and a running move records what is
+/// written.
 async fn hold(
     connection: &mut PgConnection,
     organization: &Organization,
@@ -132,7 +133,7 @@ async fn hold(
     Ok(())
 }
 
-/// `unplaced`: where an organization without a placement lives.
+/// `unplaced` is where an organization without a row in `app.placements` lives.
 async fn write(
     connection: &mut PgConnection,
     organization: &Organization,
@@ -159,12 +160,12 @@ async fn record(
     placement: &Placement,
     suspension: Option<&str>,
 ) -> Result<(), sqlx::Error> {
-    let (act, said) = match suspension {
+    let (act, stored) = match suspension {
         Some(_) => (("tenantry tenant suspend", Action::OrganizationSuspended), suspension),
         None => (
             ("tenantry tenant resume", Action::OrganizationResumed),
             organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str()),
         ),
     };
-    organization.record(connection, placement, act, json!({ "suspension": said })).await
+    organization.record(connection, placement, act, json!({ "suspension": stored })).await
 }

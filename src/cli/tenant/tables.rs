@@ -1,28 +1,29 @@
-//! The rows of an organization in one table, as SQL: whatever columns there are.
+//! SQL over the rows of an organization in one table. It reads the columns from the catalogue, so
+//! that a migration needs no change here.
 
 use migration::placement::{TABLES, Table};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-/// A table of organizations, and its columns as PostgreSQL quotes them.
+/// A table of organizations and its columns, quoted.
 #[derive(Debug)]
 pub(super) struct TableRows {
     pub(super) table: &'static Table,
     columns: Vec<String>,
 }
 
-/// What rows are, whatever their order.
+/// A fingerprint of a set of rows, independent of their order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Digest {
     pub(super) count: i64,
     pub(super) sum: String,
 }
 
-/// No keys.
+/// An empty JSON list of keys.
 pub(super) const NONE: &str = "[]";
 
 impl TableRows {
-    /// Of every table that organizations have rows in.
+    /// Returns every table of organizations.
     pub(super) async fn of_all(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
         let mut all = Vec::new();
         for table in &TABLES {
@@ -36,12 +37,12 @@ impl TableRows {
         listed(self.columns.iter().map(String::as_str), alias)
     }
 
-    /// The columns of the primary key.
+    /// The columns of the primary key of `alias`.
     pub(super) fn keys(&self, alias: &str) -> String {
         listed(self.table.key.split(", "), alias)
     }
 
-    /// Both are the same row.
+    /// The condition that both aliases have the same primary key.
     pub(super) fn same(&self, one: &str, other: &str) -> String {
         let keys = self.table.key.split(", ").map(|key| format!("{one}.{key} = {other}.{key}"));
         keys.collect::<Vec<_>>().join(" AND ")
@@ -52,13 +53,14 @@ impl TableRows {
         text(&self.columns, alias)
     }
 
-    /// The keys of the rows that changed: `$1` the organization, `$2` the numbers of the changes,
-    /// or NULL for all.
+    /// The keys of changed rows. `$1` is the organization, `$2` the numbers of the changes, or NULL
+    /// for
+    /// all.
     pub(super) fn changed(&self) -> String {
         self.noted("($2::bigint[] IS NULL OR c.number = ANY($2))")
     }
 
-    /// The keys of the rows of which changes were noted beside those.
+    /// The keys of rows with pending changes other than those in `$2`.
     pub(super) fn changed_again(&self) -> String {
         self.noted("c.number <> ALL($2)")
     }
@@ -73,8 +75,7 @@ impl TableRows {
         )
     }
 
-    /// The keys as JSON of the rows that have changed since they were copied, as this transaction
-    /// sees it.
+    /// The keys, as JSON, of rows with pending changes in this transaction's snapshot.
     pub(super) async fn noted_keys(
         &self,
         connection: &mut PgConnection,
@@ -89,7 +90,7 @@ impl TableRows {
         .await
     }
 
-    /// Of an organization's rows in `place`, without those whose keys are in the JSON `left_out`.
+    /// The digest of the organization's rows in `place`, without the keys in the JSON `left_out`.
     pub(super) async fn digest(
         &self,
         connection: &mut PgConnection,
@@ -114,7 +115,7 @@ impl TableRows {
         Ok(Digest { count, sum })
     }
 
-    /// The keys that the parameter has as JSON.
+    /// The keys in the parameter, a JSON array.
     pub(super) fn keyed(&self, parameter: u8) -> String {
         format!(
             "SELECT {} FROM jsonb_populate_recordset(NULL::{}, ${parameter}::jsonb) r",
@@ -123,11 +124,11 @@ impl TableRows {
         )
     }
 
-    /// The rows that the parameter has as an array of texts, each a whole row of a table that has
-    /// the same columns.
-    pub(super) fn copied(&self, parameter: u8) -> String {
+    /// The rows in the parameter, an array of texts. Each is a whole row of a table with the same
+    /// columns.
+    pub(super) fn parsed(&self, parameter: u8) -> String {
         let columns = self.columns.iter().map(|column| format!("(whole).{column}"));
-        // Read once, not for each column: a sub-query with an offset is not dissolved.
+        // OFFSET keeps PostgreSQL from parsing the row once per column.
         format!(
             "SELECT {} FROM (SELECT v::{} AS whole FROM unnest(${parameter}::text[]) v OFFSET 0) read",
             columns.collect::<Vec<_>>().join(", "),
@@ -135,7 +136,7 @@ impl TableRows {
         )
     }
 
-    /// The sum of the hashes of rows.
+    /// The sum of the hashes of the rows of `alias`.
     pub(super) fn sum(&self, alias: &str) -> String {
         sum(&self.columns, alias)
     }
@@ -150,8 +151,8 @@ fn text(columns: &[String], alias: &str) -> String {
     format!("ROW({})::text", listed(columns.iter().map(String::as_str), alias))
 }
 
-/// The columns of a table that lead to people.
-pub(super) async fn people_columns(
+/// The columns of a table that refer to users.
+pub(super) async fn user_columns(
     connection: &mut PgConnection,
     table: &str,
 ) -> Result<Vec<String>, sqlx::Error> {
@@ -169,7 +170,7 @@ fn listed<'name>(names: impl Iterator<Item = &'name str>, alias: &str) -> String
     names.map(|name| format!("{alias}{dot}{name}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The columns of a table that are stored as they are given.
+/// The columns of a table that are stored, not generated.
 pub(super) async fn columns(
     connection: &mut PgConnection,
     table: &str,

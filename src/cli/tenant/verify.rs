@@ -1,4 +1,4 @@
-//! `tenantry tenant verify`
+//! `tenantry tenant verify`: compares what one snapshot holds, so that writers cannot cause faults.
 
 use migration::placement::{TABLES, Table, schema_of};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -13,8 +13,9 @@ use super::{
 };
 use crate::cli::{owner::Owner, say};
 
-/// Print a checksum for each table of an organization, and whether its schema or its database is as
-/// it should be. Exit 1 with a line for each fault.
+/// Check the tables of an organization and print a checksum of each. Prints one line per fault;
+/// exit
+/// status 1 on any fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
     /// The organization's slug or id.
@@ -47,14 +48,14 @@ impl Verify {
 async fn check(connection: &mut PgConnection, id: Uuid) -> Result<Vec<String>, Failure> {
     let mut snapshot = connection.begin().await?;
     snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    // Where it lives in this snapshot.
+    // The placement in this snapshot.
     let organization = Organization::get(&mut snapshot, id).await?;
     organization.check_version()?;
     let mut faults = Vec::new();
     if organization.placement == Placement::Schema {
         faults = structure(&mut snapshot, organization.id).await?;
     }
-    // Of tables that are not as they should be nothing more can be said.
+    // Rows can be compared only if the structure of the tables is right.
     if faults.is_empty() {
         for rows in TableRows::of_all(&mut snapshot).await? {
             faults.extend(check_rows(&mut snapshot, &organization, &rows).await?);
@@ -63,7 +64,7 @@ async fn check(connection: &mut PgConnection, id: Uuid) -> Result<Vec<String>, F
     Ok(faults)
 }
 
-/// What the schema of an organization lacks of the shared tables, or has beyond them.
+/// Lists what a dedicated schema lacks compared with the shared tables, or has in addition.
 pub(super) async fn structure(
     connection: &mut PgConnection,
     organization: Uuid,
@@ -78,7 +79,7 @@ pub(super) async fn structure(
         .await
 }
 
-pub(super) fn tell(place: &str, digest: &Digest) {
+pub(super) fn print(place: &str, digest: &Digest) {
     say(format!("{place:<60} {:>10} rows  checksum {:>22}", digest.count, digest.sum));
 }
 
@@ -89,13 +90,13 @@ async fn check_rows(
 ) -> Result<Vec<String>, sqlx::Error> {
     let place = organization.placement.table(rows.table, organization.id);
     let digest = rows.digest(connection, &place, organization.id, NONE).await?;
-    tell(&place, &digest);
+    print(&place, &digest);
     let mut faults = Vec::new();
     if organization.placement == Placement::Shared {
         return Ok(faults);
     }
     let owner = rows.table.owner_column();
-    let strangers = format!("SELECT count(*) FROM {place} WHERE {owner} <> $1");
+    let foreign = format!("SELECT count(*) FROM {place} WHERE {owner} <> $1");
     let copies = format!(
         "SELECT count(*) FROM {place} t FULL JOIN (SELECT * FROM {} WHERE {owner} = $1) s ON {}
          WHERE {} IS DISTINCT FROM {}",
@@ -105,11 +106,11 @@ async fn check_rows(
         rows.text("t")
     );
     let checks = [
-        (true, strangers, "rows of others".to_owned()),
+        (true, foreign, "rows of other organizations".to_owned()),
         (
             rows.table.mirrored,
             copies,
-            format!("rows that {} has not, or has otherwise", rows.table.name),
+            format!("rows that are missing or different in {}", rows.table.name),
         ),
     ];
     for (applies, sql, what) in checks {

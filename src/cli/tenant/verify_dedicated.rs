@@ -1,63 +1,63 @@
-//! What `tenantry tenant verify` has to say of an organization in a database of its own: whether
-//! the control database finds it there, and finds there what is in the directory, but for changes
-//! that are on their way.
+//! `tenantry tenant verify` for an organization in a dedicated database: compares it with the
+//! control database's directory, except for changes that directory sync has not copied yet.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{
     Failure,
-    move_organization::{DIRECTORY_LOCK, members, refreshed},
+    move_organization::{DIRECTORY_LOCK, members, outdated_users},
     organization::Organization,
     tables::{NONE, TableRows},
-    verify::tell,
+    verify::print,
 };
 use crate::cli::say;
 
 const VALID: &str = "retired_at IS NULL OR retired_at > now() - interval '89 days'";
 
-/// Answers the faults.
+/// Returns the faults.
 pub(super) async fn check(
     control: &mut PgConnection,
     there: &mut PgConnection,
     organization: &Organization,
 ) -> Result<Vec<String>, Failure> {
-    // For so long nobody brings the directory after, and who writes there waits for that: what is
-    // large comes behind it.
+    // While this lock is held, directory sync pauses and writers of the directory wait. Large
+    // tables are therefore checked after it is released.
     there.execute(AssertSqlSafe(format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})"))).await?;
     let mut snapshot = there.begin().await?;
     snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let (mut faults, mut on_their_way) = (Vec::new(), 0);
+    let (mut faults, mut pending) = (Vec::new(), 0);
     let (directory, rest): (Vec<_>, Vec<_>) =
         TableRows::of_all(&mut snapshot).await?.into_iter().partition(|rows| rows.table.mirrored);
     for rows in directory {
         let name = rows.table.name;
         let here = rows.digest(&mut snapshot, name, organization.id, NONE).await?;
-        tell(name, &here);
-        let (count, keys) = noted(&mut snapshot, organization.id, rows.table.base_name()).await?;
-        on_their_way += count;
+        print(name, &here);
+        let (count, keys) =
+            pending_keys(&mut snapshot, organization.id, rows.table.base_name()).await?;
+        pending += count;
         let here = rows.digest(&mut snapshot, name, organization.id, &keys).await?;
         if here != rows.digest(control, name, organization.id, &keys).await? {
-            faults.push(format!("{name} has rows that the directory has not, or has otherwise"));
+            faults.push(format!("{name} has rows that are missing or different in the directory"));
         }
     }
-    if on_their_way == 0 {
+    if pending == 0 {
         faults.extend(check_slugs(control, &mut snapshot, organization).await?);
     } else {
-        say(format!("{on_their_way} changes are on their way to the directory"));
+        say(format!("{pending} changes are waiting for directory sync"));
     }
     snapshot.execute(AssertSqlSafe(format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})"))).await?;
     for rows in rest {
         let name = rows.table.name;
-        tell(name, &rows.digest(&mut snapshot, name, organization.id, NONE).await?);
+        print(name, &rows.digest(&mut snapshot, name, organization.id, NONE).await?);
     }
     snapshot.commit().await?;
-    faults.extend(check_people(control, there, organization).await?);
+    faults.extend(check_users(control, there, organization).await?);
     Ok(faults)
 }
 
-/// How many rows of a table the directory does not have as they are, and their keys.
-async fn noted(
+/// Returns how many rows of a table wait for directory sync, and their keys.
+async fn pending_keys(
     connection: &mut PgConnection,
     organization: Uuid,
     table: &str,
@@ -72,7 +72,8 @@ async fn noted(
     .await
 }
 
-/// The database knows slugs by which it is found; which, the control database decides.
+/// Compares the slugs by which the database finds the organization. The control database decides
+/// which slugs it has.
 async fn check_slugs(
     control: &mut PgConnection,
     there: &mut PgConnection,
@@ -94,29 +95,29 @@ async fn check_slugs(
     let same = known.iter().all(|slug| decided.contains(slug))
         && current.clone().all(|slug| known.contains(slug));
     Ok((!same).then(|| {
-        "app.organization_slugs has slugs that the control database has not, or has otherwise"
+        "app.organization_slugs has slugs that are missing or different in the control database"
             .to_owned()
     }))
 }
 
-/// Members are known there as they are, or as they were before a change that is on its way.
-async fn check_people(
+/// Compares the copies of members, except for those whose change is waiting for directory sync.
+async fn check_users(
     control: &mut PgConnection,
     there: &mut PgConnection,
     organization: &Organization,
 ) -> Result<Option<String>, sqlx::Error> {
     let known = members(control, organization.id, "").await?;
-    if refreshed(there, &known).await?.is_empty() {
+    if outdated_users(there, &known).await?.is_empty() {
         return Ok(None);
     }
     let changing: Vec<Uuid> = sqlx::query_scalar("SELECT user_id FROM auth.people_changes")
         .fetch_all(&mut *control)
         .await?;
-    // Somebody may have changed between the two looks.
+    // A member may have changed between the two reads, so compare again.
     let known = members(control, organization.id, "").await?;
-    let mut others = refreshed(there, &known).await?;
-    others.retain(|person| !changing.contains(person));
+    let mut others = outdated_users(there, &known).await?;
+    others.retain(|user| !changing.contains(user));
     Ok((!others.is_empty()).then(|| {
-        format!("auth.users has {} members otherwise than the control database", others.len())
+        format!("auth.users has {} members that differ from the control database", others.len())
     }))
 }

@@ -1,7 +1,6 @@
-//! Forgets a person in all databases. Each has a transaction; they are committed together, that of
-//! the control database last, by which the person is found: what was cut off in between is simply
-//! done again.
-#![expect(clippy::disallowed_types, reason = "a person is in several organizations")]
+//! Erases a user in all databases, with one transaction per database. The control database commits
+//! last, because the user is found there: an interrupted command can simply be repeated.
+#![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use std::collections::BTreeSet;
 
@@ -15,20 +14,21 @@ use crate::cli::{
     owner::{Owner, in_use},
 };
 
-/// A database while the person is forgotten in it.
+/// A database in which the user is being erased.
 struct Place<'c> {
-    /// None: the control database.
+    /// `None` is the control database.
     name: Option<String>,
     transaction: Transaction<'c, Postgres>,
     schemas: Vec<Uuid>,
-    begun: DateTime<Utc>,
+    started_at: DateTime<Utc>,
 }
 
-/// Everywhere or, when something is in the way, nowhere. Answers the memberships that ended.
+/// Erases the user in all databases, or in none if something prevents it. Returns the memberships
+/// that ended.
 pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow>, Failure> {
     let mut control = owner.connect().await?;
     let user = record::find(&mut control, name).await?;
-    // Their traces may be wherever somebody lives: each must be reached before anything is done.
+    // Any database with organizations may hold traces, so all must be reachable first.
     let mut connections = Vec::new();
     for database in databases(owner, &mut control).await? {
         let connection = owner.dedicated(&database).await?;
@@ -38,9 +38,9 @@ pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow
     let (user, memberships) = everywhere(&mut connections, user, name).await?;
     for (database, connection) in &mut connections {
         if let Some(database) = database {
-            forget_again(connection, &user).await.map_err(|error| {
+            erase_again(connection, &user).await.map_err(|error| {
                 Failure::new(format!(
-                    "{name} is erased, but was brought to the database {database} meanwhile: DELETE FROM auth.users WHERE id = '{}' there: {error}",
+                    "{name} is erased, but servers have copied the user to the database {database} again. Run there: DELETE FROM auth.users WHERE id = '{}'. {error}",
                     user.id
                 ))
             })?;
@@ -49,7 +49,7 @@ pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow
     Ok(memberships)
 }
 
-/// The names of all databases of organizations' own, always in the same order.
+/// The names of all dedicated databases, always in the same order.
 pub(super) async fn databases(
     owner: &Owner,
     control: &mut PgConnection,
@@ -60,7 +60,7 @@ pub(super) async fn databases(
     Ok(names)
 }
 
-/// The connections are those of all databases, that of the control database the last.
+/// Erases in all databases. `connections` holds one for each, the control database last.
 async fn everywhere(
     connections: &mut [(Option<String>, PgConnection)],
     mut user: UserRecord,
@@ -71,17 +71,22 @@ async fn everywhere(
     for (name, connection) in connections {
         let mut transaction = connection.begin().await?;
         if are_several {
-            // No database knows who waits in another.
+            // PostgreSQL cannot detect a deadlock across databases.
             transaction.execute("SET LOCAL lock_timeout = '30s'").await?;
         }
         let schemas = record::enter_all(&mut transaction).await?;
         record::add_addresses(&mut transaction, &mut user, &schemas).await?;
-        places.push(Place { name: name.clone(), transaction, schemas, begun: DateTime::default() });
+        places.push(Place {
+            name: name.clone(),
+            transaction,
+            schemas,
+            started_at: DateTime::default(),
+        });
     }
-    // The long way through all entries, before anybody has to wait for us.
+    // The slow scan of all entries runs before other sessions have to wait for the locks.
     for place in &mut places {
-        place.begun =
-            record::forget_entries(&mut place.transaction, &user, &place.schemas, None).await?;
+        place.started_at =
+            record::erase_entries(&mut place.transaction, &user, &place.schemas, None).await?;
     }
     let mut memberships = Vec::new();
     for place in &mut places {
@@ -93,12 +98,12 @@ async fn everywhere(
     for (place, memberships) in places.iter_mut().zip(&memberships) {
         let transaction = &mut place.transaction;
         record::record(transaction, memberships, user.id).await?;
-        let since = Some((place.begun, memberships.as_slice()));
-        record::forget_entries(transaction, &user, &place.schemas, since).await?;
+        let since = Some((place.started_at, memberships.as_slice()));
+        record::erase_entries(transaction, &user, &place.schemas, since).await?;
         if place.name.is_none() {
-            record::record_tombstone(transaction, &user).await?;
+            record::block_tokens(transaction, &user).await?;
         }
-        record::forget(transaction, &user, &place.schemas).await?;
+        record::erase(transaction, &user, &place.schemas).await?;
     }
     for place in places {
         place.transaction.commit().await?;
@@ -120,12 +125,13 @@ fn check_owners(memberships: &[Vec<MembershipRow>], name: &str) -> Result<(), Fa
     }
     alone.sort_unstable();
     Err(Failure::new(format!(
-        "{name} is the last owner of {}: transfer or delete first",
+        "{name} is the last owner of {}. Transfer the ownership or delete the organization first.",
         alone.join(", ")
     )))
 }
 
-/// An organization that has left one database and not yet arrived in another is in neither's hands.
+/// Refuses while an organization of the user moves between databases: neither of them could end
+/// the membership then.
 async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), Failure> {
     let Some(control) = places.iter_mut().find(|place| place.name.is_none()) else {
         return Ok(());
@@ -142,20 +148,21 @@ async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), 
         };
         if !is_there {
             return Err(Failure::new(format!(
-                "the organization {organization} is just moving: try again in a moment"
+                "the organization {organization} is moving between databases. Run the command again when the move is finished."
             )));
         }
     }
     Ok(())
 }
 
-/// Who asked for something between two of the commits was brought there again, as nobody's member.
-async fn forget_again(connection: &mut PgConnection, user: &UserRecord) -> Result<(), sqlx::Error> {
+/// Deletes a user whom a request between two of the commits copied to this database again. That
+/// copy has no membership.
+async fn erase_again(connection: &mut PgConnection, user: &UserRecord) -> Result<(), sqlx::Error> {
     if !record::is_known(connection, user).await? {
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
     let schemas = record::enter_all(&mut transaction).await?;
-    record::forget(&mut transaction, user, &schemas).await?;
+    record::erase(&mut transaction, user, &schemas).await?;
     transaction.commit().await
 }

@@ -1,4 +1,4 @@
-//! `tenantry user`
+//! `tenantry user`: erases and suspends users.
 
 mod erase;
 mod record;
@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{Failure, owner::Owner, runtime, say};
 
-/// Look after people.
+/// Manage users.
 #[derive(Debug, clap::Args)]
 pub(super) struct User {
     #[command(subcommand)]
@@ -20,10 +20,10 @@ pub(super) struct User {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Forget a person for good, in all databases: identities, name and address, also in audit
-    /// logs; memberships end. Refused to the last owner of an organization.
+    /// Erase a user permanently in all databases: identities, memberships, name and address, also
+    /// in audit logs. Refused for the last owner of an organization.
     Erase {
-        /// The person's e-mail address or id.
+        /// The user's e-mail address or id.
         user: String,
     },
     /// Refuse a user's requests from the next one on, in all organizations.
@@ -31,7 +31,7 @@ enum Action {
         /// The user's e-mail address or id.
         user: String,
     },
-    /// Let a suspended user in again.
+    /// Accept the requests of a suspended user again.
     Resume {
         /// The user's e-mail address or id.
         user: String,

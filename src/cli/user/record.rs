@@ -1,5 +1,5 @@
-//! A person in one database: what they have there, and how it is forgotten.
-#![expect(clippy::disallowed_types, reason = "a person is in several organizations")]
+//! The traces of a user in one database, and the statements that erase them.
+#![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use chrono::{DateTime, Utc};
 use migration::placement::schema_of;
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// What stands where a name stood.
+/// Replaces a name or an address.
 const ERASED: &str = "(erased)";
 
-/// What stands after `UPDATE` and the name of a log: $1 the person, $2 their addresses, $3 what
-/// stands there then, $4 and $5 since when and where.
-const FORGET_ENTRIES: [&str; 3] = [
+/// Follows `UPDATE` and the name of a log. $1 is the user, $2 the user's addresses, $3 the
+/// replacement, and $4 and $5 restrict the time and the organizations.
+const ERASE_ENTRIES: [&str; 3] = [
     "SET actor_name = $3, ip_address = NULL
      WHERE actor_id = $1 AND ($4::timestamptz IS NULL OR (created_at >= $4 AND organization_id = ANY($5))) AND $2::text[] IS NOT NULL",
     "SET metadata = metadata || jsonb_build_object('name', $3::text)
@@ -32,7 +32,7 @@ const FORGET_ENTRIES: [&str; 3] = [
 #[derive(Debug)]
 pub(super) struct UserRecord {
     pub(super) id: Uuid,
-    /// The address, and those of before that are known.
+    /// The current address and all known earlier ones.
     pub(super) emails: Vec<String>,
 }
 
@@ -46,8 +46,8 @@ pub(super) struct MembershipRow {
     pub(super) last_owner: bool,
 }
 
-/// From here on no organization changes its home; what is on its way notes what we change. Answers
-/// which have a schema.
+/// From here on no organization of this database moves to another placement. Moves in progress
+/// record the changes of this transaction. Returns the organizations with a dedicated schema.
 pub(super) async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     sqlx::query(AssertSqlSafe(lock)).execute(&mut *connection).await?;
@@ -59,14 +59,14 @@ pub(super) async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>
     schemas(connection).await
 }
 
-/// The shared audit log, and that of each schema.
+/// The shared audit log and that of each dedicated schema.
 fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
     let own = schemas.iter().map(|organization| audit_logs(true, *organization));
     std::iter::once(audit_logs(false, Uuid::nil())).chain(own)
 }
 
-/// In the control database, where everybody is: by id, or by an address of the user or of one of
-/// their identities.
+/// Finds a user in the control database, which knows all users: by id, or by an address of the user
+/// or of an identity.
 pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<UserRecord, Failure> {
     let found: Vec<(Uuid, Option<String>)> = sqlx::query_as(
         "SELECT id, email FROM auth.users u WHERE id::text = lower($1) OR email = lower($1)
@@ -77,19 +77,19 @@ pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Us
     .fetch_all(&mut *connection)
     .await?;
     match found.as_slice() {
-        [] => Err(Failure::new(format!("there is no person {name}"))),
+        [] => Err(Failure::new(format!("there is no user {name}"))),
         [(id, email)] => Ok(UserRecord { id: *id, emails: email.iter().cloned().collect() }),
         several => {
             let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
             Err(Failure::new(format!(
-                "several users have {name}: name one by its id: {}",
+                "several users have the address {name}. Give one of their ids: {}",
                 ids.join(", ")
             )))
         }
     }
 }
 
-/// Adds the addresses of before: what was accepted was accepted by somebody who had the address.
+/// Adds earlier addresses, found in the user's identities and in audit entries about them.
 pub(super) async fn add_addresses(
     connection: &mut PgConnection,
     user: &mut UserRecord,
@@ -117,8 +117,8 @@ pub(super) async fn add_addresses(
     Ok(())
 }
 
-/// From here on the person can neither join nor found an organization: memberships refer to the
-/// row. Nor is the person brought to a database of organizations' own.
+/// Locks the user. From here on the user can neither join nor create an organization, because
+/// memberships refer to the row, and is not copied to a dedicated database.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     user: &UserRecord,
@@ -134,8 +134,8 @@ pub(super) async fn lock(
     Ok(())
 }
 
-/// The person's seats in organizations that live in this database, under the lock of each
-/// organization, in an order in which two such commands cannot block each other.
+/// Returns the user's memberships in organizations that live in this database. Locks each
+/// organization, in an order in which two such commands cannot deadlock.
 pub(super) async fn lock_memberships(
     connection: &mut PgConnection,
     user: Uuid,
@@ -208,24 +208,25 @@ pub(super) async fn record(
     Ok(())
 }
 
-/// Names and addresses go from the audit log; the id stays, so that what one person did can still
-/// be told from what others did. With a time and seats, only entries since then where they are.
-/// Answers when it began.
-pub(super) async fn forget_entries(
+/// Removes names and addresses from audit logs. The user id stays, so that the entries of one user
+/// remain distinguishable. `since` restricts this to newer entries of the given organizations.
+/// Returns when the scan started.
+pub(super) async fn erase_entries(
     connection: &mut PgConnection,
     user: &UserRecord,
     schemas: &[Uuid],
     since: Option<(DateTime<Utc>, &[MembershipRow])>,
 ) -> Result<DateTime<Utc>, sqlx::Error> {
-    // A minute more than enough: entries carry the time of the act, not of its commit.
-    let begun: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp() - interval '1 minute'")
-        .fetch_one(&mut *connection)
-        .await?;
+    // Entries carry the time of the action, not of its commit. A minute covers the difference.
+    let started_at: DateTime<Utc> =
+        sqlx::query_scalar("SELECT clock_timestamp() - interval '1 minute'")
+            .fetch_one(&mut *connection)
+            .await?;
     let memberships = since.map(|(_, memberships)| memberships).unwrap_or_default();
     let organizations: Vec<Uuid> =
         memberships.iter().map(|membership| membership.organization_id).collect();
     for (log, statement) in
-        logs(schemas).flat_map(|log| FORGET_ENTRIES.map(|forget| (log.clone(), forget)))
+        logs(schemas).flat_map(|log| ERASE_ENTRIES.map(|erase| (log.clone(), erase)))
     {
         let sql = format!("UPDATE {log} {statement}");
         sqlx::query(AssertSqlSafe(sql))
@@ -237,10 +238,10 @@ pub(super) async fn forget_entries(
             .execute(&mut *connection)
             .await?;
     }
-    Ok(begun)
+    Ok(started_at)
 }
 
-pub(super) async fn forget(
+pub(super) async fn erase(
     connection: &mut PgConnection,
     user: &UserRecord,
     schemas: &[Uuid],
@@ -251,18 +252,19 @@ pub(super) async fn forget(
         let sql = format!("DELETE FROM {invitations} WHERE email = ANY($1)");
         sqlx::query(AssertSqlSafe(sql)).bind(&user.emails).execute(&mut *connection).await?;
     }
-    // Identities and seats go with the person; projects and invitations forget who made them.
+    // Deleting the user cascades to identities and memberships, and clears references from
+    // projects and invitations.
     sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(user.id).execute(connection).await?;
     Ok(())
 }
 
-/// From here on tokens of before lead to no new user. In the control database, where users are
-/// made.
-pub(super) async fn record_tombstone(
+/// Keeps tokens issued until now from creating the user again. Runs in the control database, where
+/// users are created.
+pub(super) async fn block_tokens(
     connection: &mut PgConnection,
     user: &UserRecord,
 ) -> Result<(), sqlx::Error> {
-    // The time of this moment: a token may have been issued since the transaction began.
+    // The current time, because a token may have been issued since the transaction began.
     sqlx::query(
         "INSERT INTO auth.erased_identities (identity, erased_at)
          SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
@@ -274,8 +276,8 @@ pub(super) async fn record_tombstone(
     Ok(())
 }
 
-/// The organizations of the person that live in databases of organizations' own, as the control
-/// database knows: which, where, and since which move.
+/// The user's organizations in dedicated databases, as the control database knows them: id, name
+/// of the database, and generation of the placement.
 pub(super) async fn elsewhere(
     control: &mut PgConnection,
     user: &UserRecord,
@@ -290,7 +292,7 @@ pub(super) async fn elsewhere(
     .await
 }
 
-/// Whether an organization lives in this database, since that move.
+/// Whether an organization lives in this database since the move with this generation.
 pub(super) async fn lives_here(
     connection: &mut PgConnection,
     organization: Uuid,
@@ -305,7 +307,7 @@ pub(super) async fn lives_here(
     .await
 }
 
-/// Whether the person is known here.
+/// Whether the user exists in this database.
 pub(super) async fn is_known(
     connection: &mut PgConnection,
     user: &UserRecord,

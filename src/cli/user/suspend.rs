@@ -1,6 +1,5 @@
-//! Suspends a user, or lets them in again: in the control database, then in each dedicated database
-//! that knows them. What was cut off in between is brought there by servers, or by the same
-//! command.
+//! Suspends or resumes a user: in the control database, then in each dedicated database that knows
+//! the user. After an interruption, directory sync or the same command completes the rest.
 #![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use sqlx::{Connection, PgConnection};
@@ -8,7 +7,7 @@ use uuid::Uuid;
 
 use super::{erase::databases, record};
 use crate::{
-    cli::{Failure, owner::Owner, say, tenant::bring_people},
+    cli::{Failure, owner::Owner, say, tenant::copy_users},
     tenancy::ChangeFeed,
 };
 
@@ -18,22 +17,22 @@ pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<()
     let has_changed = write(&mut control, user.id, suspended).await?;
     let mut failed = Vec::new();
     for database in databases(owner, &mut control).await? {
-        if let Err(error) = bring(owner, &mut control, &database, &user).await {
+        if let Err(error) = copy(owner, &mut control, &database, &user).await {
             say(format!("failed: the database {database}: {error}"));
             failed.push(database);
         }
     }
-    // After every database knows it: subscriptions look again.
-    tell(&mut control, user.id).await?;
+    // Only now that every database has the change: subscriptions check access again.
+    publish(&mut control, user.id).await?;
     if !failed.is_empty() {
         return Err(Failure::new(format!(
-            "not all databases know it yet: {}. Run the command again, or wait until servers reach them",
+            "the change has not reached the databases {}. Run the command again, or wait until servers copy it.",
             failed.join(", ")
         )));
     }
     say(match (suspended, has_changed) {
         (true, true) => format!("suspended {name}"),
-        (true, false) => format!("{name} is suspended already"),
+        (true, false) => format!("{name} is already suspended"),
         (false, true) => format!("resumed {name}"),
         (false, false) => format!("{name} is not suspended"),
     });
@@ -62,8 +61,8 @@ async fn write(control: &mut PgConnection, user: Uuid, suspended: bool) -> Resul
     Ok(has_changed)
 }
 
-/// Subscriptions of the user end, where the user is suspended.
-async fn tell(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> {
+/// Publishes a change of access, which ends the subscriptions of a suspended user.
+async fn publish(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> {
     let organizations: Vec<Uuid> = sqlx::query_scalar(
         "SELECT organization_id FROM auth.organization_members WHERE user_id = $1",
     )
@@ -81,8 +80,8 @@ async fn tell(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The database records it when it learns of it.
-async fn bring(
+/// Copies the user to a dedicated database, which records the suspension when it arrives.
+async fn copy(
     owner: &Owner,
     control: &mut PgConnection,
     database: &str,
@@ -90,7 +89,7 @@ async fn bring(
 ) -> Result<(), Failure> {
     let mut there = owner.dedicated(database).await?;
     if record::is_known(&mut there, user).await? {
-        bring_people(control, &mut there, &[user.id]).await?;
+        copy_users(control, &mut there, &[user.id]).await?;
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ async fn an_edited_file_is_refused_and_changes_nothing() {
         (&file, invalid),
         (&renamed, invalid),
         (&unsigned, "the export is not signed"),
-        (&format!("{}{{}}\n", backup.text), "goes on after its end"),
+        (&format!("{}{{}}\n", backup.text), "continues after its end"),
     ] {
         refused(&backup.import(text, &[]).await, reason);
     }
@@ -153,7 +153,7 @@ async fn an_identity_that_has_another_user_by_now_stays_with_that_user() {
     backup.forget_users().await;
     let again = backup.viewer("old-ceo", "ceo@bigcorp.example").await;
     let output = backup.import(&backup.text, &[]).await;
-    assert!(done(&output).contains("cannot sign in, for want of an identity: CEO (owner)"));
+    assert!(done(&output).contains("members without an identity cannot sign in: CEO (owner)"));
     let viewer = backup.viewer("old-ceo", "ceo@bigcorp.example").await;
     assert_eq!((&viewer["id"], &viewer["memberships"]), (&again["id"], &json!([])));
 }
@@ -178,7 +178,7 @@ async fn an_unsigned_file_makes_no_members_of_users_who_exist_unless_told_to() {
     let Some(backup) = Backup::take().await else { return };
     let before = backup.app.database.fingerprint().await;
     let output = backup.import(&backup.text, &["--unsigned"]).await;
-    refused(&output, "makes members of users who exist");
+    refused(&output, "makes existing users members");
     refused(&output, "acme-owner@example.com (owner)");
     assert_eq!(backup.app.database.fingerprint().await, before);
     done(&backup.import(&backup.text, &["--unsigned", "--trust-members"]).await);

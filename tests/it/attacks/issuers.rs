@@ -26,9 +26,9 @@ fn a_key_set_is_not_served_without_issuer_and_audience() {
         (vec![KEY_SET, AUDIENCE, ("JWT_ISSUER", " ")], "JWT_ISSUER is not set"),
         (
             vec![KEY_SET, AUDIENCE, TRUSTED, ("JWT_ISSUER", "any")],
-            "JWT_EMAIL_VERIFIED=trusted needs",
+            "JWT_EMAIL_VERIFIED=trusted requires",
         ),
-        (vec![SECRET, TRUSTED], "JWT_EMAIL_VERIFIED=trusted needs JWT_ISSUER"),
+        (vec![SECRET, TRUSTED], "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER"),
         (vec![("JWT_JWKS_URL", "hunter2")], "JWT_JWKS_URL is not an address"),
         (
             vec![("JWT_JWKS_URL", "http://id.example/?k=hunter2"), ISSUER, AUDIENCE],

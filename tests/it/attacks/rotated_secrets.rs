@@ -27,11 +27,11 @@ fn serve_refuses_to_start_without_a_secret_key_or_with_a_short_one() {
     for (key, expected) in [
         (
             None,
-            "SECRET_KEY is not set: it must have at least 32 bytes, for example from openssl rand -hex 32",
+            "SECRET_KEY is not set. Set it to at least 32 bytes, for example from openssl rand -hex 32",
         ),
         (Some("short".to_owned()), "SECRET_KEY has 5 bytes"),
-        (Some(format!("{NEW},short")), "SECRET_KEY: its secret 2 of 2 has 5 bytes"),
-        (Some(format!("{NEW},")), "SECRET_KEY: its secret 2 of 2 has 0 bytes"),
+        (Some(format!("{NEW},short")), "SECRET_KEY: secret 2 of 2 has 5 bytes"),
+        (Some(format!("{NEW},")), "SECRET_KEY: secret 2 of 2 has 0 bytes"),
     ] {
         let mut command = tenantry();
         command

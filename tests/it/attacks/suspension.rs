@@ -88,7 +88,7 @@ async fn a_suspended_user_is_out_with_the_next_request() {
         let newer = acme.app.client(Some("acme"), Some(token_with(&newer)));
         newer.query(VIEWER).await.assert_refused(403, "USER_SUSPENDED");
         acme.person("viewer").data(READ).await;
-        assert!(acme.operator(&["user", "suspend", user]).await.contains("is suspended already"));
+        assert!(acme.operator(&["user", "suspend", user]).await.contains("is already suspended"));
 
         acme.operator(&["user", "resume", user]).await;
         for client in [&acme.person("member"), &outside] {

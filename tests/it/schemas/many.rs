@@ -56,12 +56,12 @@ async fn what_fails_in_one_schema_is_told_and_tried_again() {
         .await;
     let output = command(&database).await;
     assert_eq!(output.code, Some(1), "{}{}", output.stdout, output.stderr);
-    assert!(output.stdout.contains("migrated 7 schemas of organizations\n"), "{}", output.stdout);
+    assert!(output.stdout.contains("migrated 7 dedicated schemas\n"), "{}", output.stdout);
     let failed = format!("failed: {fourth}: relation \"{fourth}.usage\" does not exist\n");
     assert!(output.stdout.contains(&failed), "{}", output.stdout);
     assert!(output.stdout.contains(&format!("failed: {sixth}: schema")), "{}", output.stdout);
     assert!(
-        output.stderr.contains("2 schemas of organizations were not migrated"),
+        output.stderr.contains("2 dedicated schemas could not be migrated"),
         "{}",
         output.stderr
     );
@@ -73,10 +73,7 @@ async fn what_fails_in_one_schema_is_told_and_tried_again() {
         ))
         .await;
     let output = command(&database).await;
-    assert_eq!(
-        (output.code, output.stdout.as_str()),
-        (Some(0), "migrated 2 schemas of organizations\n")
-    );
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), "migrated 2 dedicated schemas\n"));
     for number in 1..=9 {
         assert!(has_step(&database, number).await, "{number}");
     }

@@ -85,9 +85,9 @@ async fn a_move_that_is_called_off_leaves_nothing() {
         assert_eq!(home(database).await, stays);
         let noted = "SELECT count(*) FROM app.pending_changes";
         until(database, noted).await;
-        assert!(done(&command(database, &["tenant", "list"]).await).contains("on its way to"));
+        assert!(done(&command(database, &["tenant", "list"]).await).contains("moving to"));
         let output = command(database, &["tenant", "move", "acme", "--to", stays]).await;
-        assert!(done(&output).contains("was called off"), "{}", output.stdout);
+        assert!(done(&output).contains("was cancelled"), "{}", output.stdout);
         let book = writers.stop().await;
         book.check(database).await;
         verified(database).await;

@@ -30,7 +30,7 @@ async fn an_organization_moves_there_and_back_while_its_people_work() {
         let before = writers.writes();
         let output =
             command(database, &[&["tenant", "move", "acme", "--to", to], arguments].concat()).await;
-        assert!(done(&output).contains("writers held up for"), "{}", output.stdout);
+        assert!(done(&output).contains("writers paused for at most"), "{}", output.stdout);
         assert_eq!(output.stdout.matches(" same").count(), 8, "{}", output.stdout);
         assert_eq!(home(database).await, to);
         let schemas: i64 = database.value(ROWS_OF_SCHEMAS).await;
@@ -56,7 +56,9 @@ async fn an_organization_moves_there_and_back_while_its_people_work() {
         .value(&format!("SELECT count(*) FROM audit.audit_logs WHERE organization_id = '{ACME}'"))
         .await;
     assert!(old >= 30_000);
-    assert!(done(&command(database, &["tenant", "prune"]).await).contains("deleted 1 old copies"));
+    assert!(
+        done(&command(database, &["tenant", "prune"]).await).contains("deleted 1 stale copies")
+    );
     for (table, left) in
         [("audit.audit_logs", false), ("app.projects", false), ("auth.organization_members", true)]
     {
@@ -88,7 +90,7 @@ async fn an_old_copy_is_kept_until_it_is_dropped() {
     ] {
         let output = command(database, arguments).await;
         assert!(
-            done(&output).contains("old copy in the shared tables, kept until"),
+            done(&output).contains("stale copy in the shared tables, kept until"),
             "{}",
             output.stdout
         );
@@ -103,18 +105,18 @@ async fn an_old_copy_is_kept_until_it_is_dropped() {
     assert!(done(&command(database, &["tenant", "prune"]).await).contains("deleted 0"));
     let dropped =
         command(database, &["tenant", "move", "acme", "--to", "schema", "--drop-source"]).await;
-    assert!(done(&dropped).contains("is deleted"), "{}", dropped.stdout);
+    assert!(done(&dropped).contains("deleted the stale copy"), "{}", dropped.stdout);
     let left: i64 = database
         .value(&format!("SELECT count(*) FROM app.projects WHERE organization_id = '{ACME}'"))
         .await;
     assert_eq!(left, 0);
     let listed = command(database, &["tenant", "list"]).await;
-    assert!(!done(&listed).contains("old copy"));
+    assert!(!done(&listed).contains("stale copy"));
     // Back, with what is left of the schema until then.
     done(&command(database, &["tenant", "move", "acme", "--to", "shared"]).await);
     let shown = command(database, &["tenant", "show", "acme"]).await;
     assert!(
-        done(&shown).contains("lives in the shared tables\nold copy in a schema of its own"),
+        done(&shown).contains("lives in the shared tables\nstale copy in a dedicated schema"),
         "{}",
         shown.stdout
     );
@@ -149,7 +151,7 @@ async fn one_moves_at_a_time() {
         &["tenant", "move", "acme", "--to", "schema"][..],
         &["tenant", "move", "acme", "--to", "shared"],
     ] {
-        refused(&command(database, arguments).await, "somebody else is moving acme now");
+        refused(&command(database, arguments).await, "another command is moving acme");
     }
     // Whoever comes after is not kept waiting for long.
     let begun = std::time::Instant::now();
@@ -160,7 +162,7 @@ async fn one_moves_at_a_time() {
     writer.execute("COMMIT").await.unwrap();
     let first = first.await.unwrap();
     done(&first);
-    assert!(first.stderr.contains("waiting for others"), "{}", first.stderr);
+    assert!(first.stderr.contains("waiting for other transactions"), "{}", first.stderr);
     assert_eq!(home(database).await, "schema");
     verified(database).await;
 }
@@ -187,15 +189,15 @@ async fn what_cannot_be_moved_is_told_in_a_line() {
     done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
     database.execute("UPDATE app.placements SET version = 'm0014_move'").await;
     let behind = command(database, &["tenant", "move", "acme", "--to", "shared"]).await;
-    refused(&behind, "run tenantry migrate first");
+    refused(&behind, "Run `tenantry migrate` first");
     assert!(done(&command(database, &["tenant", "list"]).await).contains("lacks migrations"));
     database.execute("DELETE FROM migration.seaql_migrations WHERE version = 'm0014_move'").await;
     refused(
         &command(database, &["tenant", "list"]).await,
-        "the database lacks 1 migrations: run tenantry migrate",
+        "the database lacks 1 migrations. Run `tenantry migrate`.",
     );
     let unset = Database::empty().await;
-    refused(&command(&unset, &["tenant", "list"]).await, "the database was never migrated");
+    refused(&command(&unset, &["tenant", "list"]).await, "the database is not migrated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -82,7 +82,7 @@ async fn an_organization_comes_back_from_its_export() {
         damage(database, &text, folder.path()).await;
         assert_eq!(database.fingerprint().await, deleted);
         let output = command(database, &["tenant", "import", file]).await;
-        assert!(done(&output).contains("acme is back"), "{}", output.stdout);
+        assert!(done(&output).contains("restored acme"), "{}", output.stdout);
         assert_eq!(checksums(database).await, before);
         assert_eq!(database.value::<String>(OTHERS).await, others);
         let data = app.person("acme-owner").data("{ organization { slug projects { nodes { name } } members { totalCount } auditLogs(first: 100) { nodes { id action } } } }").await;
@@ -120,16 +120,13 @@ async fn damage(database: &Database, text: &str, folder: &std::path::Path) {
     let project =
         lines.iter().position(|line| line.contains("\"table\":\"app.projects\"")).unwrap();
     for (damaged, reason) in [
-        (String::new(), "this is no export"),
-        (without(0), "this is no export"),
+        (String::new(), "the file is not an export"),
+        (without(0), "the file is not an export"),
         (without(lines.len() - 1), "the export is not signed"),
-        (without(lines.len() - 2), "a line of the export is no row"),
-        (lines[..lines.len() - 2].join("\n"), "the export ends too early"),
+        (without(lines.len() - 2), "the export contains an invalid line"),
+        (lines[..lines.len() - 2].join("\n"), "the export is incomplete"),
         (without(project), "the signature of the export is not valid"),
-        (
-            text.replace("\"tenantry_export\":2", "\"tenantry_export\":1"),
-            "the export is of format 1",
-        ),
+        (text.replace("\"tenantry_export\":2", "\"tenantry_export\":1"), "the export has format 1"),
         (
             text.replace(
                 &format!("\"organization_id\": \"{ACME}\""),

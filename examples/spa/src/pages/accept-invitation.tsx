@@ -1,4 +1,4 @@
-// Where the link of an invitation leads.
+// The page of an invitation link.
 import { Link, useLocation, useSearchParams } from 'wouter';
 import { graphql } from '../gql';
 import { useSession } from '../session';
@@ -10,7 +10,7 @@ const Accept = graphql(`
 `);
 
 export function AcceptInvitation() {
-  const { person, signOut } = useSession();
+  const { user, signOut } = useSession();
   const [, navigate] = useLocation();
   const [parameters] = useSearchParams();
   const { run, busy, problem } = useAction(Accept, { inForm: true });
@@ -25,13 +25,13 @@ export function AcceptInvitation() {
       <title>Invitation · tenantry</title>
       <h1>You are invited</h1>
       <p>
-        You are signed in as <strong>{person?.name}</strong>. An invitation is for one person: if it is not for you, sign in as
-        somebody else.
+        You are signed in as <strong>{user?.name}</strong>. An invitation is for one user. If it is not for you, sign
+        in as another user.
       </p>
       <FormProblem problem={problem} fields={[]} />
       <div className="actions start">
         <button className="primary" disabled={busy} onClick={accept}>Accept invitation</button>
-        <button onClick={signOut}>Sign in as somebody else</button>
+        <button onClick={signOut}>Sign in as another user</button>
       </div>
       <p><Link href="/">Your organizations</Link></p>
     </>

@@ -1,4 +1,4 @@
-// What narrows the audit log. The schema has actions as text, so the known ones are listed here.
+// The filters of the audit log. Actions are strings in the schema, so the known ones are listed here.
 import type { AuditLogFilter } from '../gql/graphql';
 import { Field, SelectField } from '../ui/field';
 import { words } from '../ui/text';
@@ -15,7 +15,7 @@ const ACTIONS: Record<string, string[]> = {
   audit: ['exported', 'pruned'],
 };
 
-/** When the day begins where the reader is. */
+/** The start of a day in the local time zone. */
 const midnight = (date: string) => (date ? new Date(`${date}T00:00`).toISOString() : null);
 
 type Props = { filter: AuditLogFilter; onChange: (filter: AuditLogFilter) => void };

@@ -1,4 +1,4 @@
-// Who did what. New entries come by themselves, and are marked for a moment.
+// The audit log. New entries appear automatically and are highlighted for a moment.
 import { useState } from 'react';
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
@@ -36,7 +36,7 @@ export function AuditLog() {
       <Loaded query={query}>
         {({ organization }) => {
           const { nodes = [], pageInfo } = organization?.auditLogs ?? {};
-          if (nodes.length === 0) return <p className="empty">Nothing was done that fits.</p>;
+          if (nodes.length === 0) return <p className="empty">No entries match.</p>;
           return (
             <>
               <ul className="rows log" aria-label="Audit log" aria-live="polite">
@@ -60,15 +60,15 @@ function Entry({ entry: { actorName, action, metadata, createdAt }, isFresh }: {
         <p>
           <strong>{name}</strong> <code>{action}</code>
         </p>
-        <p className="quiet">{told(metadata).join(' · ')}</p>
+        <p className="quiet">{describe(metadata).join(' · ')}</p>
       </div>
       <span className="quiet"><Ago time={createdAt} /></span>
     </li>
   );
 }
 
-/** Old and new values side by side; ids are for programs. */
-function told(metadata: Record<string, unknown>): string[] {
+/** Shows old and new values, without ids. */
+function describe(metadata: Record<string, unknown>): string[] {
   return Object.entries(metadata)
     .filter(([key, value]) => value != null && !key.startsWith('old_') && !key.endsWith('_id'))
     .map(([key, value]) => {

@@ -1,4 +1,4 @@
-// Where the subscription stands, and how to end it or go on with it.
+// The state of the subscription, and the buttons that cancel or resume it.
 import { graphql } from '../gql';
 import type { BillingFragment, SubscriptionStatus } from '../gql/graphql';
 import { useHere } from '../here';
@@ -44,5 +44,5 @@ function standing({ status, periodEnd, trialEndsAt, cancelAtPeriodEnd }: Billing
   if (status === 'TRIALING' && trialEndsAt) return `The trial ends on ${day(trialEndsAt)}.`;
   if (status === 'PAST_DUE') return 'The last payment failed. The plan is kept for a few days.';
   if (ENDED.includes(status)) return 'The subscription has ended.';
-  return periodEnd ? `Renews on ${day(periodEnd)}.` : 'It goes on until you change it.';
+  return periodEnd ? `Renews on ${day(periodEnd)}.` : 'It continues until you change it.';
 }

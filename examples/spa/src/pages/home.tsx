@@ -1,4 +1,4 @@
-// The organizations of the signed-in person, for whoever is in none of them right now.
+// The signed-in user's organizations, shown outside of an organization.
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
 import { graphql } from '../gql';
@@ -20,7 +20,7 @@ export function Home() {
           <title>Your organizations · tenantry</title>
           <h1>Your organizations</h1>
           {viewer.memberships.length === 0 && (
-            <p className="quiet">You are in none yet, {viewer.name}. Make one, or ask for an invitation.</p>
+            <p className="quiet">You are not a member of an organization, {viewer.name}. Create one, or ask for an invitation.</p>
           )}
           <ul className="rows">
             {viewer.memberships.map(({ organizationId, name, slug, role }) => (

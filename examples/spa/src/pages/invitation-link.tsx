@@ -1,13 +1,13 @@
-// The link of an invitation, which the server shows once.
+// The link of an invitation. The server returns it only once.
 import { useState } from 'react';
 
 export type Sent = { invitation: { id: string; email: string }; link?: string | null };
 
 export function InvitationLink({ sent: { invitation, link } }: { sent: Sent }) {
   const [copied, setCopied] = useState<string>();
-  if (!link) return <p className="callout" role="status">The invitation is on its way to {invitation.email}.</p>;
+  if (!link) return <p className="callout" role="status">The invitation is being sent to {invitation.email}.</p>;
 
-  // The server does not know where this app is.
+  // The server does not know the address of this app.
   const { pathname, search } = new URL(link);
   const here = `${location.origin}${pathname}${search}`;
   return (
@@ -19,7 +19,7 @@ export function InvitationLink({ sent: { invitation, link } }: { sent: Sent }) {
           {copied === here ? 'Copied' : 'Copy link'}
         </button>
       </div>
-      <p className="quiet">Pass it on now: it is not shown again.</p>
+      <p className="quiet">Copy it now. It is not shown again.</p>
     </div>
   );
 }

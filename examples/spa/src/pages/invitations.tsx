@@ -1,4 +1,4 @@
-// Open invitations: making one, its link, and what became of it.
+// Open invitations: create, copy the link, resend, revoke.
 import { useState } from 'react';
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
@@ -47,7 +47,7 @@ export function Invitations() {
           return (
             <>
               {sent && nodes.some(({ id }) => id === sent.invitation.id) && <InvitationLink sent={sent} />}
-              <ul className="rows people" aria-label="Invitations">
+              <ul className="rows users" aria-label="Invitations">
                 {nodes.map((one) => <InvitationRow key={one.id} invitation={one} onSent={setSent} />)}
               </ul>
               {pageInfo && <LoadMore page={pageInfo} busy={query[0].fetching} onMore={setAfter} />}
@@ -82,7 +82,7 @@ function InvitationRow({ invitation: { id, email, role, expiresAt, expired }, on
         <>
           <button className="subtle" aria-label={`Resend ${email}`} disabled={resend.busy} onClick={again}>Resend</button>
           <ConfirmButton label="Revoke" subject={email} title="Revoke the invitation?" onConfirm={() => revoke.run({ input: { id } })}>
-            The link for {email} is good no more.
+            The link for {email} stops working.
           </ConfirmButton>
         </>
       )}

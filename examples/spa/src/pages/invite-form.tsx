@@ -1,4 +1,4 @@
-// Inviting somebody.
+// The form that invites a member.
 import type { FormEvent } from 'react';
 import { graphql } from '../gql';
 import type { Role } from '../gql/graphql';

@@ -1,4 +1,4 @@
-// A member in the list, with what its reader may do to them.
+// A member in the list, with the actions that the viewer may take.
 import { useLocation } from 'wouter';
 import { graphql } from '../gql';
 import type { MemberFragment, Role } from '../gql/graphql';
@@ -20,7 +20,7 @@ const Transfer = graphql(`
   mutation TransferOwnership($input: TransferOwnershipInput!) { transferOwnership(input: $input) { member { id role } } }
 `);
 
-/** The roles that the viewer may give and take. */
+/** The roles that the viewer may assign and change. */
 export function useGrantable(): Role[] {
   return useHere().can('MEMBER_MANAGE_ADMINS') ? ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'] : ['VIEWER', 'MEMBER'];
 }
@@ -33,7 +33,7 @@ export function MemberRow({ member: { id, role, user, joinedAt } }: { member: Me
   const leave = useAction(Leave);
   const transfer = useAction(Transfer);
   const grantable = useGrantable();
-  const name = user?.name ?? user?.email ?? 'Somebody';
+  const name = user?.name ?? user?.email ?? 'Unnamed user';
   const isViewer = user?.id === viewer.id;
   const mayAct = !isViewer && grantable.includes(role);
 
@@ -77,7 +77,7 @@ export function MemberRow({ member: { id, role, user, joinedAt } }: { member: Me
       )}
       {isViewer && (
         <ConfirmButton label="Leave" title={`Leave ${organization.name}?`} onConfirm={giveUp}>
-          You come back by invitation only.
+          You need an invitation to return.
         </ConfirmButton>
       )}
     </li>

@@ -1,4 +1,4 @@
-// The people of the organization, and those who are invited to it.
+// The members of the organization, and its open invitations.
 import { useState } from 'react';
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
@@ -40,7 +40,7 @@ export function Members() {
       <Loaded query={query}>
         {({ organization }) => (
           <>
-            <ul className="rows people" aria-label="Members">
+            <ul className="rows users" aria-label="Members">
               {organization?.members.nodes.map((member) => <MemberRow key={member.id} member={member} />)}
             </ul>
             {organization && <LoadMore page={organization.members.pageInfo} busy={query[0].fetching} onMore={setAfter} />}

@@ -1,4 +1,4 @@
-// Making an organization, from wherever one is.
+// The button and dialog that create an organization.
 import { useState, type FormEvent } from 'react';
 import { useLocation } from 'wouter';
 import { graphql } from '../gql';

@@ -1,4 +1,4 @@
-// Making a project. The dialog closes before the answer is there, and comes back with what was typed if it was refused.
+// Creates a project. The dialog closes before the response arrives, and reopens with its input after an error.
 import { useState, type FormEvent } from 'react';
 import type { Problem } from '../errors';
 import { graphql } from '../gql';

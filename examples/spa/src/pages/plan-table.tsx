@@ -1,4 +1,4 @@
-// The catalogue of plans side by side, and the ways from one to another.
+// The plans side by side, and the buttons that change the plan.
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
 import type { BillingFragment, PlansQuery } from '../gql/graphql';
@@ -35,7 +35,7 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   const current = organization.plan;
   const isCurrent = plan.plan === current.plan;
   const larger = plan.position > current.position;
-  // Who had a trial has none left, and whoever is on a plan already needs none.
+  // An organization has one trial, and only while it has no paid plan.
   const mayTry = current.isDefault && larger && billing?.trialEndsAt == null;
   return (
     <article className={isCurrent ? 'card current' : 'card'} aria-label={plan.name}>

@@ -1,4 +1,4 @@
-// What the organization may use, how much of it is used, and how to have more.
+// The limits of the organization, their usage, and the plans.
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
 import type { EntitlementFragment } from '../gql/graphql';
@@ -53,7 +53,7 @@ function Usage({ entitlement: { feature, enabled, limit, used, remaining, overLi
         <h3>{name}</h3>
         {limit != null && <progress aria-label={name} max={Math.max(limit, 1)} value={used} className={state} />}
         {overLimit && <p className="wrong">{count(used - (limit ?? 0))} more than the plan allows. Nothing is deleted.</p>}
-        {resetsAt && limit != null && <p className="quiet">Counted from zero again on {day(resetsAt)}.</p>}
+        {resetsAt && limit != null && <p className="quiet">Resets on {day(resetsAt)}.</p>}
       </div>
       <span>{!enabled ? 'Not included' : limit == null ? `${count(used)}, unlimited` : `${count(used)} of ${count(limit)}`}</span>
     </li>

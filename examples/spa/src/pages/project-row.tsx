@@ -1,4 +1,4 @@
-// A project in the list, with what its reader may do to it.
+// A project in the list, with the actions that the viewer may take.
 import { useState, type FormEvent } from 'react';
 import { UNSAVED } from '../cache';
 import { graphql } from '../gql';
@@ -48,7 +48,7 @@ export function ProjectRow({ project: { id, name, description, createdAt, create
         <h2>{name}</h2>
         {description && <p>{description}</p>}
         <p className="quiet">
-          {id === UNSAVED ? 'Saving…' : <>{createdBy?.name ?? 'Somebody who left'} · <Ago time={createdAt} /></>}
+          {id === UNSAVED ? 'Saving…' : <>{createdBy?.name ?? 'A former member'} · <Ago time={createdAt} /></>}
         </p>
       </div>
       {id !== UNSAVED && can('PROJECT_UPDATE') && (
@@ -56,7 +56,7 @@ export function ProjectRow({ project: { id, name, description, createdAt, create
       )}
       {id !== UNSAVED && can('PROJECT_DELETE') && (
         <ConfirmButton label="Delete" subject={name} title={`Delete ${name}?`} onConfirm={() => remove.run({ input: { id } })}>
-          The project is gone for good, for everybody.
+          The project is deleted permanently, for all members.
         </ConfirmButton>
       )}
     </li>

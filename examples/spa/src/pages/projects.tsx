@@ -1,4 +1,4 @@
-// The projects of the organization. Changes show at once, and are taken back when the server refuses them.
+// The projects of the organization. Changes appear at once and are reverted if the server refuses them.
 import { useState } from 'react';
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
@@ -41,7 +41,7 @@ export function Projects() {
       <Loaded query={query}>
         {({ organization }) => {
           const { nodes = [], pageInfo } = organization?.projects ?? {};
-          if (nodes.length === 0) return <p className="empty">No projects yet. {can('PROJECT_CREATE') && 'Make the first one.'}</p>;
+          if (nodes.length === 0) return <p className="empty">No projects yet. {can('PROJECT_CREATE') && 'Create the first one.'}</p>;
           return (
             <>
               <ul className="rows" aria-label="Projects">

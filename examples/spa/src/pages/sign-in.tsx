@@ -1,34 +1,34 @@
-// Signing in, as one of the people of the demo. A real app would send the browser to its identity provider here.
+// Signs in as a demo user. A real app redirects to its identity provider here.
 import { useCallback, useEffect, useState } from 'react';
 import { useLocation } from 'wouter';
-import { useSession, type Person } from '../session';
+import { useSession, type User } from '../session';
 import { Avatar, words } from '../ui/text';
 
 export function SignIn() {
   const { signIn } = useSession();
   const [location, navigate] = useLocation();
-  const [people, setPeople] = useState<Person[]>([]);
+  const [users, setUsers] = useState<User[]>([]);
   const [failed, setFailed] = useState(false);
 
   const load = useCallback(() => {
     setFailed(false);
     fetch('/graphiql/people.json')
-      .then(async (response) => setPeople((await response.json()).people))
+      .then(async (response) => setUsers((await response.json()).people))
       .catch(() => setFailed(true));
   }, []);
   useEffect(load, [load]);
 
-  function choose(person: Person) {
-    // Whoever came by a link stays on its page.
-    if (location === '/') navigate(`/${person.organization}/projects`);
-    signIn(person);
+  function choose(user: User) {
+    // After following a link, stay on its page.
+    if (location === '/') navigate(`/${user.organization}/projects`);
+    signIn(user);
   }
 
   return (
     <main className="outside wide">
       <title>Sign in · tenantry</title>
       <h1>Sign in</h1>
-      <p className="quiet">Choose somebody of the demo. Two tabs can be two people.</p>
+      <p className="quiet">Choose a demo user. Two tabs can use different users.</p>
       {failed && (
         <div className="empty" role="alert">
           <p>The server cannot be reached. Start it with <code>cargo run</code>.</p>
@@ -36,12 +36,12 @@ export function SignIn() {
         </div>
       )}
       <div className="cards faces">
-        {people.map((person) => (
-          <button key={person.subject} className="card person-card" onClick={() => choose(person)}>
-            <Avatar name={person.name} />
-            <strong>{person.name}</strong>
+        {users.map((user) => (
+          <button key={user.subject} className="card user-card" onClick={() => choose(user)}>
+            <Avatar name={user.name} />
+            <strong>{user.name}</strong>
             <span className="quiet">
-              {words(person.role)} of {person.organizationName}
+              {words(user.role)} of {user.organizationName}
             </span>
           </button>
         ))}

@@ -1,4 +1,4 @@
-// What a limit of the plan leads to: the offer of the next plan that allows more.
+// Offers the next plan that allows more, when a limit is reached.
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
 import { useHere } from '../here';
@@ -19,7 +19,7 @@ export const ChangePlan = graphql(`
 
 export function UpgradeOffer({ limit: { feature, limit }, onClose }: { limit: Limit; onClose: () => void }) {
   const { organization, can } = useHere();
-  const { tell } = useNotices();
+  const { notify } = useNotices();
   const [{ data }] = useQuery({ query: Plans, requestPolicy: 'cache-first' });
   const { run, busy } = useAction(ChangePlan);
   const next = data?.plans
@@ -30,14 +30,14 @@ export function UpgradeOffer({ limit: { feature, limit }, onClose }: { limit: Li
   async function upgrade(plan: string, name: string) {
     const { data } = await run({ input: { plan } });
     onClose();
-    if (data) tell(`You are on ${name} now. Go on where you stopped.`);
+    if (data) notify(`Your plan is now ${name}. You can continue.`);
   }
 
   return (
     <Dialog title="Your plan is full" onClose={onClose}>
       <p>
         {organization.plan.name} allows {amount(feature, limit)}.{' '}
-        {next ? `${next.name} allows ${count(next.allowance?.limit)}.` : 'Make room to go on.'}
+        {next ? `${next.name} allows ${count(next.allowance?.limit)}.` : 'Delete something to continue.'}
         {next && !can('BILLING_MANAGE') && ' Ask an owner to upgrade.'}
       </p>
       <div className="actions">

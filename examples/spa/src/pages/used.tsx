@@ -1,4 +1,4 @@
-// How much of a feature is used: one line above a list.
+// The usage of a feature, as one line above a list.
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
 import { graphql } from '../gql';

@@ -1,17 +1,17 @@
-// A mutation as the pages use it: what goes wrong is told in one way, wherever it is triggered.
+// A mutation hook that reports errors in the same way on all pages.
 import { useState } from 'react';
 import { useMutation, type AnyVariables, type DocumentInput } from 'urql';
 import { isForForm, problemOf, type Problem } from '../errors';
 import { useNotices } from './notices';
 
 type Action<Data, Variables> = {
-  /** Resolves to the answer, or to the problem that is the form's to show. */
+  /** Resolves to the data, or to the problem that the form shows. */
   run: (variables: Variables) => Promise<{ data?: Data; problem?: Problem }>;
   busy: boolean;
   problem: Problem | undefined;
 };
 
-/** `inForm`: the form that triggers the action shows what is wrong with its fields. */
+/** With `inForm`, the form shows problems with its fields. Otherwise a notice shows them. */
 export function useAction<Data, Variables extends AnyVariables>(
   document: DocumentInput<Data, Variables>,
   { inForm = false } = {},

@@ -1,4 +1,4 @@
-// Modal dialogs on the browser's own element, which keeps focus, Escape and the background right.
+// Modal dialogs. They use the dialog element, which handles focus, Escape and the backdrop.
 import { useEffect, useId, useRef, useState, type ReactNode } from 'react';
 
 export function Dialog({ title, children, onClose }: { title: string; children: ReactNode; onClose: () => void }) {
@@ -16,7 +16,7 @@ export function Dialog({ title, children, onClose }: { title: string; children: 
 }
 
 type ConfirmProps = {
-  /** Of the button that asks, and of the one that does it. */
+  /** The label of the button, and of the button that confirms. */
   label: string;
   title: string;
   children: ReactNode;
@@ -25,7 +25,7 @@ type ConfirmProps = {
   onConfirm: () => void;
 };
 
-/** A button that asks before it does something that cannot be undone. `subject` tells rows apart for screen readers. */
+/** A button for irreversible actions, with a confirmation. `subject` distinguishes rows for screen readers. */
 export function ConfirmButton({ label, title, children, subject, className = 'subtle', onConfirm }: ConfirmProps) {
   const [open, setOpen] = useState(false);
   const close = () => setOpen(false);

@@ -1,4 +1,4 @@
-// Labelled inputs that show what is wrong with them, and the line of a form for what is wrong with the whole.
+// Labelled inputs with their errors, and the error of a whole form.
 import { useId, type ComponentProps, type ReactNode } from 'react';
 import type { Problem } from '../errors';
 
@@ -30,7 +30,7 @@ export function SelectField({ label, children, ...select }: ComponentProps<'sele
   );
 }
 
-/** Whatever no field of the form shows. */
+/** Shows a problem that belongs to none of the fields. */
 export function FormProblem({ problem, fields }: { problem: Problem | undefined; fields: string[] }) {
   if (!problem || problem.kind === 'sign-in' || (problem.kind === 'field' && fields.includes(problem.field))) return null;
   return <p className="wrong" role="alert">{problem.text}</p>;

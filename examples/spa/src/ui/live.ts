@@ -1,4 +1,4 @@
-// Events of the organization, while somebody looks: browsers have six connections to a server for all tabs together.
+// Subscribes to events while the tab is visible, because browsers allow six connections per server for all tabs.
 import { useEffect, useRef, useSyncExternalStore } from 'react';
 import { useClient, useSubscription, type AnyVariables, type DocumentInput } from 'urql';
 
@@ -7,7 +7,7 @@ function onVisibility(changed: () => void) {
   return () => document.removeEventListener('visibilitychange', changed);
 }
 
-/** `missed` is asked when somebody looks again, for what happened meanwhile. Collects what `pick` takes from events. */
+/** Queries `missed` when the tab becomes visible again. Returns what `pick` extracts from the events. */
 export function useLive<Event, Variables extends AnyVariables, Item = never>(
   events: DocumentInput<Event, Record<string, never>>,
   missed: { query: DocumentInput<unknown, Variables>; variables: Variables },

@@ -1,11 +1,11 @@
-// The three states of a query: its data, why there is none, or a moment's patience. And the button for more of a list.
+// The states of a query (data, error, loading), and the button that loads the next page of a list.
 import type { ReactNode } from 'react';
 import type { UseQueryResponse, AnyVariables } from 'urql';
 import { problemOf } from '../errors';
 
 type LoadedProps<Data, Variables extends AnyVariables> = {
   query: UseQueryResponse<Data, Variables>;
-  /** A way out, below what went wrong. */
+  /** A link below the error. */
   exit?: ReactNode;
   children: (data: Data) => ReactNode;
 };

@@ -1,14 +1,14 @@
-// What the app has to tell, over whatever page: a line that goes away by itself, or the offer of a larger plan.
+// Notices above all pages: a message that disappears, or an offer to upgrade.
 import { createContext, useCallback, useContext, useEffect, useMemo, useState, type ComponentType, type ReactNode } from 'react';
 import type { Problem } from '../errors';
 
 export type Limit = Extract<Problem, { kind: 'upgrade' }>;
 type Notice = { text: string; again?: (() => void) | undefined };
-type Notices = { show: (problem: Problem, again?: () => void) => void; tell: (text: string) => void };
+type Notices = { show: (problem: Problem, again?: () => void) => void; notify: (text: string) => void };
 type Props = { children: ReactNode; offer?: ComponentType<{ limit: Limit; onClose: () => void }> };
 
 const SECONDS = 8;
-const Context = createContext<Notices>({ show: () => undefined, tell: () => undefined });
+const Context = createContext<Notices>({ show: () => undefined, notify: () => undefined });
 export const useNotices = () => useContext(Context);
 
 export function Notices({ children, offer: Offer }: Props) {
@@ -23,7 +23,7 @@ export function Notices({ children, offer: Offer }: Props) {
 
   const notices = useMemo<Notices>(
     () => ({
-      tell: (text) => setNotice({ text }),
+      notify: (text) => setNotice({ text }),
       show: (problem, again) => {
         if (problem.kind === 'sign-in') return;
         if (problem.kind === 'upgrade' && Offer) setLimit(problem);

@@ -1,4 +1,4 @@
-// Small things that many pages show: times, people, words of the schema.
+// Elements that many pages use: times, avatars, names of features.
 import type { CSSProperties } from 'react';
 import type { Feature } from '../gql/graphql';
 
@@ -9,7 +9,7 @@ const STEPS = [
   ['day', 86_400],
 ] as const;
 
-/** A time as people say it, with the exact one behind. */
+/** A relative time. The tooltip has the exact one. */
 export function Ago({ time }: { time: string }) {
   const seconds = (Date.parse(time) - Date.now()) / 1000;
   const [unit, size] = STEPS.findLast(([, size]) => Math.abs(seconds) >= size) ?? ['minute', 60];
@@ -19,10 +19,10 @@ export function Ago({ time }: { time: string }) {
 
 export const day = (time: string) => new Date(time).toLocaleDateString('en', { day: 'numeric', month: 'long', year: 'numeric' });
 
-/** One and many of it. */
+/** Singular and plural. */
 const FEATURES: Record<Feature, [string, string]> = {
   PROJECTS: ['project', 'projects'],
-  TEAM_MEMBERS: ['seat', 'seats'],
+  TEAM_MEMBERS: ['member', 'members'],
   API_CALLS_PER_MONTH: ['API call a month', 'API calls a month'],
 };
 

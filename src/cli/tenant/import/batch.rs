@@ -1,4 +1,4 @@
-//! The rows of an export on their way into the tables, and the comparison with its totals.
+//! Inserts the rows of an export in batches and compares them with its totals.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use super::{
     users::ImportedUsers,
 };
 
-/// Rows of a statement.
+/// Rows per statement.
 const BATCH: usize = 1_000;
 
-/// Rows of one table on their way in.
+/// Rows of one table that are not written yet.
 pub(super) struct Batch<'tables> {
     id: Uuid,
     tables: &'tables [TableRows],
     table: String,
     rows: Vec<String>,
-    /// Of each table: how many rows, and the sum of their hashes.
+    /// For each table, the number of rows and the sum of their hashes.
     counts: HashMap<String, (i64, i128)>,
     pub(super) users: ImportedUsers,
 }
@@ -34,7 +34,7 @@ impl<'tables> Batch<'tables> {
         Self { id, tables, table: String::new(), rows: Vec::new(), counts: HashMap::new(), users }
     }
 
-    /// Takes a row; those before it are written once they are many, or of another table.
+    /// Adds a row. Writes earlier rows if they fill a batch or belong to another table.
     pub(super) async fn add(
         &mut self,
         connection: &mut PgConnection,
@@ -61,7 +61,7 @@ impl<'tables> Batch<'tables> {
             (None, "auth.identities") => self.users.add_identities(connection, &rows).await?,
             (None, "app.organization_slugs") => write_slugs(connection, self.id, &rows).await?,
             (None, table) => {
-                return Err(Failure::new(format!("there is no table {table} of organizations")));
+                return Err(Failure::new(format!("organizations have no table {table}")));
             }
         };
         let entry = self.counts.entry(self.table.clone()).or_default();
@@ -71,7 +71,7 @@ impl<'tables> Batch<'tables> {
         Ok(())
     }
 
-    /// Returns the sum of the hashes of the file's rows.
+    /// Writes rows of one table. Returns the sum of the hashes of the file's rows.
     async fn write_rows(
         &self,
         connection: &mut PgConnection,
@@ -88,22 +88,22 @@ impl<'tables> Batch<'tables> {
             owner = known.table.owner_column(),
             bare = known.columns(""),
         );
-        let (sum, strangers): (String, i64) = sqlx::query_as(AssertSqlSafe(sql))
+        let (sum, foreign): (String, i64) = sqlx::query_as(AssertSqlSafe(sql))
             .bind(rows)
             .bind(self.id)
             .fetch_one(connection)
             .await
             .map_err(|error| Failure::new(format!("{name}: {error}")))?;
-        if strangers > 0 {
+        if foreign > 0 {
             return Err(Failure::new(format!(
-                "the export has rows of another organization in {name}"
+                "the export contains rows of another organization in {name}"
             )));
         }
         sum.parse().map_err(Failure::new)
     }
 }
 
-/// Retired ones that others have taken since are theirs.
+/// Restores slugs. A retired slug that another organization has taken since stays with it.
 async fn write_slugs(connection: &mut PgConnection, id: Uuid, rows: &str) -> Result<i128, Failure> {
     let columns = columns(connection, "app.organization_slugs").await?;
     let sql = format!(
@@ -122,7 +122,7 @@ async fn write_slugs(connection: &mut PgConnection, id: Uuid, rows: &str) -> Res
     sum.parse().map_err(Failure::new)
 }
 
-/// What was read is what was written, and what is there now is what was read.
+/// Checks that the file's rows match its totals, and that the tables now match the file.
 pub(super) async fn check(
     connection: &mut PgConnection,
     batch: &Batch<'_>,
@@ -132,15 +132,15 @@ pub(super) async fn check(
     for table in tables {
         let total = totals.iter().find(|total| total.table == table);
         let total =
-            total.ok_or_else(|| Failure::new(format!("the export says nothing of {table}")))?;
+            total.ok_or_else(|| Failure::new(format!("the export has no total of {table}")))?;
         let (count, sum) = batch.counts.get(table).copied().unwrap_or_default();
         let expected = total
             .checksum
             .as_ref()
-            .ok_or_else(|| Failure::new(format!("{table}: the export has no checksum of it")))?;
+            .ok_or_else(|| Failure::new(format!("the export has no checksum of {table}")))?;
         if count != total.rows || *expected != sum.to_string() {
             return Err(Failure::new(format!(
-                "{table}: the export has {count} rows, and not the {} that were written, or others",
+                "{table}: the export has {count} rows that do not match its total of {} rows",
                 total.rows
             )));
         }
@@ -149,7 +149,10 @@ pub(super) async fn check(
         let (count, sum) = batch.counts.get(rows.table.name).copied().unwrap_or_default();
         let there = rows.digest(connection, rows.table.name, batch.id, NONE).await?;
         if (there.count, there.sum) != (count, sum.to_string()) {
-            return Err(Failure::new(format!("{} is not as it was written", rows.table.name)));
+            return Err(Failure::new(format!(
+                "the rows in {} differ from the rows of the export",
+                rows.table.name
+            )));
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! `tenantry tenant import`: brings one organization back, in one transaction, from what `tenantry
-//! tenant export` wrote.
+//! `tenantry tenant import`: restores one organization from a file of `tenantry tenant export`, in
+//! one transaction.
 //!
-//! Nothing of a file is committed before its signature and every checksum were verified.
+//! The transaction commits only after the file's signature and every checksum are verified.
 
 mod batch;
 mod users;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     Failure,
     export::{FORMAT, Header, Total},
-    locks::{become_mover, exclude_writers},
+    locks::{exclude_writers, lock_move},
     organization::Organization,
     placement::Placement,
     signature::Verifying,
@@ -32,21 +32,19 @@ use crate::{audit::Action, cli::say, config::ExportConfig};
 use batch::{Batch, check};
 use users::ImportedUsers;
 
-/// Bring an organization back from a file of tenantry tenant export, into the shared tables, all of
-/// it or nothing. No other organization may have its slug. Users who exist are left as they are;
-/// entries of its audit log that are still there are kept.
+/// Restore a deleted organization from a file of tenantry tenant export, completely or not at all.
+/// Existing users and audit entries stay as they are. No other organization may have its slug.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
-    /// The file; - is the standard input.
+    /// The file. - is the standard input.
     file: PathBuf,
 
-    /// Import a file whose signature cannot be verified. It creates users who cannot sign in, and
-    /// is refused when it makes members of users who exist.
+    /// Import a file without verifying its signature. Users that it creates cannot sign in. Refused
+    /// if it would make existing users members.
     #[arg(long)]
     unsigned: bool,
 
-    /// Of a file whose signature cannot be verified, also believe who its members are and how they
-    /// sign in.
+    /// Trust an unverified file about members and about how they sign in.
     #[arg(long, requires = "unsigned")]
     trust_members: bool,
 
@@ -78,24 +76,24 @@ impl Import {
         let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
         let mut input = Verifying::new(input, keys.as_ref());
         let header: Header = serde_json::from_str(&input.next_line()?.unwrap_or_default())
-            .map_err(|_| Failure::new("this is no export of an organization"))?;
+            .map_err(|_| Failure::new("the file is not an export of an organization"))?;
         if header.tenantry_export != FORMAT || header.version != placement::SCHEMA_VERSION {
             return Err(Failure::new(format!(
-                "the export is of format {} and version {}, and this is {FORMAT} and {}: use the tenantry that wrote it, then migrate",
+                "the export has format {} and version {}, but this tenantry reads {FORMAT} and {}. Import it with the tenantry that wrote it, then migrate.",
                 header.tenantry_export,
                 header.version,
                 placement::SCHEMA_VERSION
             )));
         }
         let before = Organization::get(connection, header.organization_id).await?;
-        become_mover(connection, &before).await?;
+        lock_move(connection, &before).await?;
         let mut transaction = connection.begin().await?;
         let count = self.import(&mut transaction, &header, input).await?;
         let locked_out = users::locked_out(&mut transaction, header.organization_id).await?;
         transaction.commit().await?;
-        say(format!("{} is back, as of {}: {count} rows", header.slug, header.exported_at));
+        say(format!("restored {} as of {}: {count} rows", header.slug, header.exported_at));
         if !locked_out.is_empty() {
-            say(format!("cannot sign in, for want of an identity: {}", locked_out.join(", ")));
+            say(format!("members without an identity cannot sign in: {}", locked_out.join(", ")));
         }
         Ok(())
     }
@@ -109,19 +107,19 @@ impl Import {
         exclude_writers(connection, id).await?;
         connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL app.copying = 'on'").await?;
         let organization = Organization::get(connection, id).await?;
-        check_room(connection, header, &organization).await?;
+        check_conflicts(connection, header, &organization).await?;
         if organization.placement == Placement::Schema {
-            bring_log_home(connection, &organization).await?;
+            restore_log(connection, &organization).await?;
         }
         let tables = TableRows::of_all(connection).await?;
         let mut batch =
             Batch::new(id, &tables, ImportedUsers::new(!self.unsigned || self.trust_members));
         let trailer: Trailer = loop {
             let text = input.next_line()?;
-            let text = text.ok_or_else(|| Failure::new("the export ends too early"))?;
+            let text = text.ok_or_else(|| Failure::new("the export is incomplete"))?;
             let Ok(line) = serde_json::from_str::<Line>(&text) else {
                 break serde_json::from_str(&text)
-                    .map_err(|_| Failure::new("a line of the export is no row"))?;
+                    .map_err(|_| Failure::new("the export contains an invalid line"))?;
             };
             batch.add(connection, line.table, line.row.get()).await?;
         };
@@ -138,27 +136,27 @@ impl Import {
     }
 }
 
-/// Names what is in the way.
-async fn check_room(
+/// Names what prevents the import.
+async fn check_conflicts(
     connection: &mut PgConnection,
     header: &Header,
     organization: &Organization,
 ) -> Result<(), Failure> {
     if !organization.ended {
         return Err(Failure::new(format!(
-            "the organization {} is there: only one that has ended is brought back",
+            "the organization {} exists. Only a deleted organization can be restored.",
             organization.name
         )));
     }
     if let Some(database) = organization.placement.database() {
         return Err(Failure::new(format!(
-            "{} ended in the database {database}, where its audit log is: tenantry tenant move {} --to shared brings that home first",
+            "{} was deleted in the database {database}, which has its audit log. Run `tenantry tenant move {} --to shared` first.",
             header.slug, organization.id
         )));
     }
     if organization.moving_to.is_some() {
         return Err(Failure::new(format!(
-            "{} ended on its way: call its move off first",
+            "{} was deleted during a move. Cancel the move first.",
             header.slug
         )));
     }
@@ -172,15 +170,15 @@ async fn check_room(
     .await?;
     match holder {
         Some(holder) => Err(Failure::new(format!(
-            "the slug {} is taken by the organization {holder}",
+            "the slug {} is taken by the organization {holder}. Change that slug first.",
             header.slug
         ))),
         None => Ok(()),
     }
 }
 
-/// What lived in a schema left its audit log there.
-async fn bring_log_home(
+/// Copies the audit log from the dedicated schema in which the organization lived.
+async fn restore_log(
     connection: &mut PgConnection,
     organization: &Organization,
 ) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
-//! The users that an export names. Users whom the database knows stay as they are. The others come
-//! without an address, which only a token can show to be theirs, and with the identities that they
-//! signed in by, if the file is trusted to know them.
+//! Imports the users that an export names. Existing users stay as they are. New users have no
+//! address, because only a token can prove one, and receive their identities only if the file is
+//! trusted.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
@@ -11,9 +11,9 @@ use super::super::{
 };
 
 pub(super) struct ImportedUsers {
-    /// The file is believed about members and identities.
+    /// Whether the file is trusted about members and identities.
     are_trusted: bool,
-    /// The users that the database did not know.
+    /// The users that the import created.
     created: Vec<Uuid>,
 }
 
@@ -22,7 +22,7 @@ impl ImportedUsers {
         Self { are_trusted, created: Vec::new() }
     }
 
-    /// Returns the sum of the hashes of the file's rows.
+    /// Creates missing users. Returns the sum of the hashes of the file's rows.
     pub(super) async fn add_users(
         &mut self,
         connection: &mut PgConnection,
@@ -42,7 +42,7 @@ impl ImportedUsers {
         sum.parse().map_err(Failure::new)
     }
 
-    /// Those of users that the file created. Returns the sum of the hashes of the file's rows.
+    /// Adds the identities of created users. Returns the sum of the hashes of the file's rows.
     pub(super) async fn add_identities(
         &self,
         connection: &mut PgConnection,
@@ -59,16 +59,16 @@ impl ImportedUsers {
             bare = without_email(&columns),
             sum = sum(&columns, "t"),
         );
-        let whose = if self.are_trusted { self.created.as_slice() } else { &[] };
+        let users = if self.are_trusted { self.created.as_slice() } else { &[] };
         let sum: String = sqlx::query_scalar(AssertSqlSafe(sql))
             .bind(rows)
-            .bind(whose)
+            .bind(users)
             .fetch_one(connection)
             .await?;
         sum.parse().map_err(Failure::new)
     }
 
-    /// Refuses to make members of users who exist on the word of a file that is not trusted.
+    /// Refuses an untrusted file that makes existing users members.
     pub(super) async fn check_members(
         &self,
         connection: &mut PgConnection,
@@ -90,13 +90,13 @@ impl ImportedUsers {
             return Ok(());
         }
         Err(Failure::new(format!(
-            "the file makes members of users who exist: {}. --trust-members allows it",
+            "the file makes existing users members: {}. To allow it, pass --trust-members.",
             known.join(", ")
         )))
     }
 }
 
-/// The members who have no identity to sign in by, as name or id and role.
+/// The members without an identity to sign in with, each as name or id, and role.
 pub(super) async fn locked_out(
     connection: &mut PgConnection,
     organization: Uuid,

@@ -1,5 +1,5 @@
-//! The beginning of a move, and its end where it is called off: whoever writes knows from the
-//! placement whether to note changes.
+//! Starts and cancels a move. Writers read `moving_to` in the placement to know whether they must
+//! record their changes.
 
 use migration::placement;
 use sqlx::{Connection, PgConnection};
@@ -9,23 +9,23 @@ use super::{cross_database, stale_copy};
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{exclude_maintenance, exclude_writers, with_timeout},
+        locks::{exclude_maintenance, exclude_writers, retry_on_conflict},
         organization::Organization,
         placement::Placement,
     },
 };
 
-/// From here on changes are noted. What lies at the target is none of a copy, and will be cleared
-/// away.
+/// Starts the move. From here on writers record their changes. The target counts as a stale copy
+/// until it has been cleared.
 pub(super) async fn begin(
     connection: &mut PgConnection,
     organization: Uuid,
     target: &Placement,
 ) -> Result<(), Failure> {
-    with_timeout(connection, "beginning", async |connection| {
+    retry_on_conflict(connection, "starting the move", async |connection| {
         let mut transaction = connection.begin().await?;
         exclude_writers(&mut transaction, organization).await?;
-        forget_changes(&mut transaction, organization).await?;
+        delete_changes(&mut transaction, organization).await?;
         sqlx::query(
             "INSERT INTO app.placements (organization_id, home) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
         )
@@ -44,7 +44,7 @@ pub(super) async fn begin(
     .await
 }
 
-/// Makes the target ready for the copy, or finds one that was begun.
+/// Clears the target, or keeps a copy that an interrupted run of this move has begun.
 pub(super) async fn prepare(
     connection: &mut PgConnection,
     organization: Uuid,
@@ -61,7 +61,7 @@ pub(super) async fn prepare(
     if *target == Placement::Shared {
         return Ok(());
     }
-    with_timeout(connection, "making the schema", async |connection| {
+    retry_on_conflict(connection, "creating the schema", async |connection| {
         let mut transaction = connection.begin().await?;
         exclude_maintenance(&mut transaction).await?;
         placement::remove(&mut transaction, organization).await?;
@@ -76,7 +76,7 @@ pub(super) async fn prepare(
     .await
 }
 
-/// It stays where it is, and what was copied goes.
+/// Cancels the move: the organization stays where it is, and the copy is deleted.
 pub(super) async fn cancel(
     connection: &mut PgConnection,
     mut there: Option<&mut PgConnection>,
@@ -86,7 +86,7 @@ pub(super) async fn cancel(
     if let (Some(_), Some(there)) = (organization.placement.database(), &mut there) {
         cross_database::stop(there, organization).await?;
     }
-    with_timeout(connection, "calling off", async |connection| {
+    retry_on_conflict(connection, "cancelling the move", async |connection| {
         let mut transaction = connection.begin().await?;
         exclude_writers(&mut transaction, organization.id).await?;
         sqlx::query(
@@ -96,14 +96,14 @@ pub(super) async fn cancel(
         .bind(target.name())
         .execute(&mut *transaction)
         .await?;
-        forget_changes(&mut transaction, organization.id).await?;
+        delete_changes(&mut transaction, organization.id).await?;
         transaction.commit().await
     })
     .await?;
     stale_copy::remove(connection, there, organization, target).await
 }
 
-pub(super) async fn forget_changes(
+pub(super) async fn delete_changes(
     connection: &mut PgConnection,
     organization: Uuid,
 ) -> Result<(), sqlx::Error> {

@@ -1,5 +1,4 @@
-//! What was changed since it was copied, brought after it: for each key that was noted, what the
-//! source says now.
+//! Applies pending changes to the copy: each recorded key gets the row that the source has now.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -7,27 +6,27 @@ use uuid::Uuid;
 use super::OrganizationMove;
 use crate::cli::{
     Failure,
-    tenant::{locks::with_timeout, tables::TableRows},
+    tenant::{locks::retry_on_conflict, tables::TableRows},
 };
 
-/// Changes of a round.
+/// Changes per round.
 const BATCH: i64 = 10_000;
 
-/// So few that the switch may bring them.
+/// The number of pending changes that may be left to the switch.
 pub(super) const FEW: i64 = 200;
 
-/// What a round came to.
+/// The result of a round.
 pub(super) struct Round {
     pub(super) changes: i64,
-    /// Tables in which a row is not as it should be.
+    /// The tables in which a row differs.
     pub(super) faults: Vec<&'static str>,
 }
 
 impl OrganizationMove {
-    /// Until next to nothing is left.
+    /// Applies pending changes until few are left.
     pub(super) async fn catch_up(&self, connection: &mut PgConnection) -> Result<(), Failure> {
         loop {
-            let round = with_timeout(connection, "bringing changes", async |connection| {
+            let round = retry_on_conflict(connection, "applying changes", async |connection| {
                 let mut transaction = connection.begin().await?;
                 let round = self.apply_changes(&mut transaction).await?;
                 transaction.commit().await?;
@@ -36,7 +35,7 @@ impl OrganizationMove {
             .await?;
             check(&round.faults)?;
             if round.changes > 0 {
-                eprintln!("{} changes brought after", round.changes);
+                eprintln!("applied {} pending changes", round.changes);
             }
             if round.changes <= FEW {
                 return Ok(());
@@ -44,9 +43,9 @@ impl OrganizationMove {
         }
     }
 
-    /// One round. Each statement sees the rows as they are by then: whoever changes one after we
-    /// have looked at what was noted has noted it anew, for the next round. (One snapshot for all
-    /// would fail with every change of a row that foreign keys lead to.)
+    /// Applies one round. Each statement sees the current rows: a change made after the pending
+    /// changes were read is recorded again, for the next round. A single snapshot would fail on
+    /// every concurrent change of a row that foreign keys refer to.
     pub(super) async fn apply_changes(
         &self,
         transaction: &mut PgConnection,
@@ -55,11 +54,11 @@ impl OrganizationMove {
         let (numbers, tables) = seen(transaction, self.organization.id).await?;
         let changes = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
         let touched = |rows: &&TableRows| tables.iter().any(|name| name == rows.table.base_name());
-        for rows in self.applied().filter(touched).rev() {
+        for rows in self.copied().filter(touched).rev() {
             self.execute(transaction, &numbers, &self.deletion(rows)).await?;
         }
-        for rows in self.applied().filter(touched) {
-            // First what makes room for others, such as an invitation that is taken back.
+        for rows in self.copied().filter(touched) {
+            // Updates first: they may free a unique key, such as that of a revoked invitation.
             self.execute(transaction, &numbers, &self.update(rows)).await?;
             self.execute(transaction, &numbers, &self.insertion(rows)).await?;
         }
@@ -132,8 +131,8 @@ impl OrganizationMove {
         )
     }
 
-    /// How many of the changed rows differ, but for those that were changed again; one that is
-    /// nowhere is the same.
+    /// Counts the changed rows that differ, except for rows that were changed again. A row missing
+    /// on both sides counts as equal.
     fn difference(&self, rows: &TableRows) -> String {
         format!(
             "SELECT count(*) FROM ({} EXCEPT {}) k LEFT JOIN {} s ON {} LEFT JOIN {} t ON {} WHERE {} <> {}",
@@ -149,12 +148,12 @@ impl OrganizationMove {
     }
 }
 
-/// The numbers of a round's changes, and in which tables they are.
+/// Returns the numbers of a round's changes and the names of their tables.
 pub(super) async fn seen(
     connection: &mut PgConnection,
     organization: Uuid,
 ) -> Result<(Vec<i64>, Vec<String>), sqlx::Error> {
-    // Numbers are not given in the order of commits: those that are seen are all that is known.
+    // Numbers do not follow the order of commits, so a round is a set of numbers, not a range.
     sqlx::query_as(
         "SELECT coalesce(array_agg(number), '{}'), coalesce(array_agg(DISTINCT table_name), '{}')
          FROM (SELECT number, table_name FROM app.pending_changes WHERE organization_id = $1 ORDER BY number LIMIT $2) seen",
@@ -165,13 +164,13 @@ pub(super) async fn seen(
     .await
 }
 
-/// Nothing is switched to what differs.
+/// Prevents a switch to a copy that differs.
 pub(super) fn check(faults: &[&str]) -> Result<(), Failure> {
     if faults.is_empty() {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "the copy differs in {}: the organization stays where it is; call the move off, and see tenantry tenant verify",
+        "the copy differs in {}. The organization stays where it is: cancel the move, and run `tenantry tenant verify`.",
         faults.join(", ")
     )))
 }

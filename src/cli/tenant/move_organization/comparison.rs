@@ -1,5 +1,5 @@
-//! Every row on both sides, at one snapshot; what has changed since it was copied is compared when
-//! it is brought.
+//! Compares every row on both sides in one snapshot. Rows with pending changes are left out here
+//! and compared when the changes are applied.
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -10,7 +10,7 @@ use crate::cli::{
 };
 
 impl OrganizationMove {
-    /// How many rows were compared.
+    /// Returns how many rows were compared.
     pub(super) async fn compare(&self, connection: &mut PgConnection) -> Result<i64, Failure> {
         let mut snapshot = connection.begin().await?;
         snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
@@ -29,7 +29,7 @@ impl OrganizationMove {
     }
 }
 
-/// Tells whether both are the same; answers the table in which they are not.
+/// Prints whether both sides are equal. Returns the table if they differ.
 pub(super) fn verdict(rows: &TableRows, here: &Digest, there: &Digest) -> Option<&'static str> {
     let (verdict, fault) = if here == there {
         ("same".to_owned(), None)

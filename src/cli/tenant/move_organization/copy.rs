@@ -1,5 +1,5 @@
-//! The copy, in batches along the primary key. What changes behind it was noted, and is brought
-//! after.
+//! Copies rows in batches along the primary key. Changes behind the current position are recorded
+//! as pending changes and applied later.
 
 use std::time::{Duration, Instant};
 
@@ -8,43 +8,44 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::OrganizationMove;
 use crate::cli::{
     Failure,
-    tenant::{locks::with_timeout, tables::TableRows},
+    tenant::{locks::retry_on_conflict, tables::TableRows},
 };
 
-/// Rows of a transaction.
+/// Rows per transaction.
 pub(super) const BATCH: i64 = 10_000;
 
-/// How often progress is told.
-pub(super) const TELL: Duration = Duration::from_secs(2);
+/// How often progress is printed.
+pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 impl OrganizationMove {
-    /// Goes on after the last row that is there.
+    /// Copies a table and continues after the last row at the target.
     pub(super) async fn copy(
         &self,
         connection: &mut PgConnection,
         rows: &TableRows,
     ) -> Result<(), Failure> {
         let mut last = self.last(connection, rows).await?;
-        let (mut count, mut told) = (0, Instant::now());
+        let (mut count, mut reported) = (0, Instant::now());
         loop {
-            let (copied, next) = with_timeout(connection, rows.table.name, async |connection| {
-                self.batch(connection, rows, last.as_deref()).await
-            })
-            .await?;
+            let (copied, next) =
+                retry_on_conflict(connection, rows.table.name, async |connection| {
+                    self.batch(connection, rows, last.as_deref()).await
+                })
+                .await?;
             count += copied;
             if copied < BATCH {
                 eprintln!("{}: {count} rows copied", rows.table.name);
                 return Ok(());
             }
-            if told.elapsed() > TELL {
-                told = Instant::now();
+            if reported.elapsed() > PROGRESS_INTERVAL {
+                reported = Instant::now();
                 eprintln!("{}: {count} rows so far", rows.table.name);
             }
             last = next;
         }
     }
 
-    /// The key of the last row at the target, as constants of SQL.
+    /// The key of the last row at the target, as SQL literals.
     pub(super) async fn last(
         &self,
         connection: &mut PgConnection,
@@ -63,8 +64,8 @@ impl OrganizationMove {
             .await
     }
 
-    /// How many rows were looked at, and the key of the last. A row may be in the way of another,
-    /// when one was taken away and the other made meanwhile: both were noted.
+    /// Copies one batch. Returns how many rows it read and the key of the last. A row may conflict
+    /// with one that was deleted at the source meanwhile: pending changes cover both.
     async fn batch(
         &self,
         connection: &mut PgConnection,

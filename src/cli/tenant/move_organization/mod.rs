@@ -1,8 +1,9 @@
-//! `tenantry tenant move`: an online copy, with the changes made meanwhile brought after, and a
-//! switch in one transaction.
+//! `tenantry tenant move`: copies an organization online, applies pending changes and switches the
+//! placement in one transaction.
 //!
-//! At any time `app.placements` names the one place whose rows are the truth; the other is a copy,
-//! wherever the command was killed. Between databases see `across`.
+//! At any time `app.placements` names the one placement whose rows are current. The other is a
+//! copy,
+//! also if the command is killed. `across` moves between databases.
 
 mod begin;
 mod changes;
@@ -17,43 +18,43 @@ use sqlx::{Executor, PgConnection};
 
 use super::{
     Failure,
-    locks::{become_mover, wait_for_older_transactions},
+    locks::{lock_move, wait_for_older_transactions},
     organization::Organization,
     placement::Placement,
     tables::TableRows,
 };
 use crate::cli::{owner::Owner, say};
-pub(in crate::cli) use cross_database::bring_people;
+pub(in crate::cli) use cross_database::copy_users;
 use cross_database::{CrossDatabaseMove, Endpoints, Finished};
-pub(super) use cross_database::{DIRECTORY_LOCK, members, open, refreshed};
+pub(super) use cross_database::{DIRECTORY_LOCK, members, open, outdated_users};
 use switch::Switched;
 
-/// Move an organization to a schema of its own, to another database, or back, while its people work
-/// on. Killed or failed, it is where it was: the same command goes on, and moving it to where it
-/// lives calls the move off.
+/// Move an organization between the shared tables, a dedicated schema and a dedicated database,
+/// while it is in use. Run an interrupted move again to continue it, or move the organization to
+/// its current placement to cancel it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Move {
     /// The organization's slug or id.
     organization: String,
 
-    /// Where it is to live: shared, schema, or database:NAME, one of MIGRATION_DATABASES.
-    #[arg(long, value_name = "HOME")]
+    /// The new placement: shared, schema, or database:NAME, one of MIGRATION_DATABASES.
+    #[arg(long, value_name = "PLACEMENT")]
     to: Placement,
 
-    /// Delete the old copy at once, or one of a move before.
+    /// Delete the stale copy at once, or one that an earlier move left.
     #[arg(long, conflicts_with = "keep_source_days")]
     drop_source: bool,
 
-    /// For how many days the old copy is kept at least; tenantry tenant prune deletes it then.
+    /// Days for which the stale copy is kept before tenantry tenant prune deletes it.
     #[arg(long, value_name = "N", default_value_t = 7)]
     keep_source_days: u16,
 }
 
-/// One move.
+/// A move within the control database, or the part that both kinds of move share.
 struct OrganizationMove {
     organization: Organization,
     target: Placement,
-    /// Parents first.
+    /// The tables, parents first.
     rows: Vec<TableRows>,
 }
 
@@ -66,8 +67,8 @@ impl OrganizationMove {
         self.target.table(table, self.organization.id)
     }
 
-    /// What has to be brought: the shared tables have a copy of the rest, which is kept in step.
-    fn applied(&self) -> impl DoubleEndedIterator<Item = &TableRows> {
+    /// The tables to copy. Triggers already mirror the others in the shared tables.
+    fn copied(&self) -> impl DoubleEndedIterator<Item = &TableRows> {
         self.rows.iter().filter(|rows| self.target == Placement::Schema || !rows.table.mirrored)
     }
 }
@@ -80,16 +81,17 @@ impl Move {
     ) -> Result<(), Failure> {
         let organization = Organization::find(control, &self.organization).await?;
         let id = organization.id;
-        become_mover(control, &organization).await?;
+        lock_move(control, &organization).await?;
         placement::keep_steps(control).await?;
-        // Whoever moved it before us has finished.
+        // An earlier move has ended by now and may have changed the placement.
         let mut organization = Organization::get(control, id).await?;
         self.check(&organization)?;
         let mut there = match self.database(&organization) {
             Some(name) => match open(owner, &organization, name).await {
                 Ok(there) => Some(there),
-                // It stays even when the other database is lost; what was copied there is deleted
-                // when that is back.
+                // Cancelling must work even if the other database is lost. Its copy is deleted once
+                // the
+                // database is reachable again.
                 Err(failure)
                     if self.to == organization.placement && self.to.database().is_none() =>
                 {
@@ -106,7 +108,7 @@ impl Move {
             organization = Organization::get(control, id).await?;
             if finished == Finished::TakenBack && self.to != organization.placement {
                 return Err(Failure::new(format!(
-                    "{} lives in {} by now: it was too late to call its move off",
+                    "{} already lives in {}: its move was too far along to cancel",
                     organization.name, organization.placement
                 )));
             }
@@ -131,7 +133,7 @@ impl Move {
         Ok(())
     }
 
-    /// Refuses what would leave a copy behind that nobody knows of, and ways that are none.
+    /// Refuses unsupported routes, and moves that would leave a copy without a record of it.
     fn check(&self, organization: &Organization) -> Result<(), Failure> {
         let Organization { name, placement, moving_to, old_home, .. } = organization;
         if self.to == *placement {
@@ -139,25 +141,25 @@ impl Move {
         }
         if let Some(target) = moving_to.as_ref().filter(|target| **target != self.to) {
             return Err(Failure::new(format!(
-                "{name} is on its way to {target}: go on with that, or call it off with --to {}",
+                "{name} is moving to {target}. Continue that move, or cancel it with --to {}.",
                 placement.name()
             )));
         }
         if placement.database().is_some() && self.to != Placement::Shared {
             return Err(Failure::new(format!(
-                "{name} lives in {placement}: move it to the shared tables first, with --to shared"
+                "{name} lives in {placement}. Move it to the shared tables first, with --to shared."
             )));
         }
         match old_home.as_ref().filter(|old| moving_to.is_none() && **old != self.to) {
             Some(old) => Err(Failure::new(format!(
-                "{name} has an old copy in {old}: delete it first, with --to {} --drop-source",
+                "{name} has a stale copy in {old}. Delete it first, with --to {} --drop-source.",
                 placement.name()
             ))),
             None => Ok(()),
         }
     }
 
-    /// The database beside the control database that has to do with it.
+    /// The dedicated database that takes part in the move, if any.
     fn database<'name>(&'name self, organization: &'name Organization) -> Option<&'name str> {
         let Organization { placement, moving_to, old_home, .. } = organization;
         let copy = old_home.as_ref().filter(|_| self.drop_source);
@@ -167,7 +169,7 @@ impl Move {
             .find_map(Placement::database)
     }
 
-    /// It lives there: what remains is to call a move off, or to delete a copy.
+    /// Handles a move to the current placement: cancels a move or deletes a stale copy.
     async fn stay(
         &self,
         control: &mut PgConnection,
@@ -177,19 +179,19 @@ impl Move {
         let Organization { name, placement, .. } = organization;
         if let Some(target) = &organization.moving_to {
             begin::cancel(control, there, organization, target).await?;
-            say(format!("{name} stays in {placement}: its move was called off"));
+            say(format!("{name} stays in {placement}: its move was cancelled"));
         } else if self.drop_source && organization.old_home.is_some() {
             drop_copy(control, there, organization).await?;
         } else {
-            let told =
+            let status =
                 [vec![format!("{name} lives in {placement}")], organization.remarks()].concat();
-            say(told.join("; "));
+            say(status.join("; "));
         }
         Ok(())
     }
 }
 
-/// After those who still read there.
+/// Deletes the stale copy once no request reads it.
 async fn drop_copy(
     control: &mut PgConnection,
     there: Option<&mut PgConnection>,
@@ -197,7 +199,7 @@ async fn drop_copy(
 ) -> Result<(), Failure> {
     if let Some(old) = &organization.old_home {
         stale_copy::remove(control, there, organization, old).await?;
-        say(format!("the old copy of {} in {old} is deleted", organization.name));
+        say(format!("deleted the stale copy of {} in {old}", organization.name));
     }
     Ok(())
 }
@@ -208,7 +210,7 @@ impl OrganizationMove {
         if self.organization.moving_to.is_none() {
             begin::begin(connection, *id, &self.target).await?;
         } else {
-            eprintln!("going on with the move of {name}");
+            eprintln!("continuing the move of {name}");
         }
         wait_for_older_transactions(
             connection,
@@ -218,7 +220,7 @@ impl OrganizationMove {
         )
         .await?;
         begin::prepare(connection, *id, &self.target).await?;
-        for rows in self.applied() {
+        for rows in self.copied() {
             self.copy(connection, rows).await?;
         }
         if self.target == Placement::Schema {
@@ -235,20 +237,20 @@ impl OrganizationMove {
                 break done;
             }
         };
-        self.tell(count, &done);
+        self.report(count, &done);
         Ok(())
     }
 
-    fn tell(&self, count: i64, done: &Switched) {
+    fn report(&self, count: i64, done: &Switched) {
         let Organization { name, placement, .. } = &self.organization;
         say(format!(
-            "{name} lives in {} now, no more in {placement}: {count} rows compared, {} changes brought after in the end, writers held up for {} ms at the most",
+            "{name} now lives in {}, moved from {placement}: {count} rows compared, {} pending changes applied in the switch, writers paused for at most {} ms",
             self.target,
             done.changes,
             (done.waited + done.held).as_millis(),
         ));
         say(format!(
-            "  of these {} ms until those before them had finished, {} ms for the switch itself",
+            "  of which {} ms waiting for earlier transactions and {} ms for the switch itself",
             done.waited.as_millis(),
             done.held.as_millis()
         ));

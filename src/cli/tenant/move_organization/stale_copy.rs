@@ -1,29 +1,28 @@
-//! Copies that are not, or no more, the truth, and how they go. Only whoever is the mover of the
-//! organization may delete them.
+//! Deletes stale copies. Only the command that holds the organization's move lock may do so.
 
 use migration::placement;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::super::{
-    locks::{exclude_maintenance, wait_for_older_transactions, with_timeout},
+    locks::{exclude_maintenance, retry_on_conflict, wait_for_older_transactions},
     organization::Organization,
     placement::Placement,
     tables::TableRows,
 };
 use crate::cli::Failure;
 
-/// Rows of a transaction.
+/// Rows per transaction.
 const BATCH: i64 = 10_000;
 
-/// Waits until no request is left that began when the copy was the truth: names lead to tables as
-/// they are, not as they were in its snapshot.
+/// Waits for requests that began before the switch. Their snapshots still show the old placement,
+/// but table names resolve to the current tables, so a dropped schema would fail them.
 async fn wait_for_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let condition = "l.locktype = 'virtualxid' AND a.usename = 'tenantry_app'";
     wait_for_older_transactions(connection, "requests that began before", condition, &[]).await
 }
 
-/// Deletes what the organization has at `old`, where it does not live, and notes that it is gone.
-/// `there`: the database, if `old` is one.
+/// Deletes the organization's rows at `old`, which must not be its placement, and records that the
+/// copy is gone. `there` is the connection to the dedicated database, if `old` is one.
 pub(in crate::cli::tenant) async fn remove(
     connection: &mut PgConnection,
     there: Option<&mut PgConnection>,
@@ -41,7 +40,7 @@ pub(in crate::cli::tenant) async fn remove(
         }
         (Placement::Database(name), None) => {
             return Err(Failure::new(format!(
-                "the copy in the database {name} is deleted by tenantry tenant prune once that is reached"
+                "the stale copy in the database {name} remains until `tenantry tenant prune` can reach that database"
             )));
         }
         _ => {
@@ -52,7 +51,7 @@ pub(in crate::cli::tenant) async fn remove(
             }
         }
     }
-    with_timeout(connection, "deleting the copy", async |connection| {
+    retry_on_conflict(connection, "deleting the stale copy", async |connection| {
         let mut transaction = connection.begin().await?;
         exclude_maintenance(&mut transaction).await?;
         let removed = sqlx::query(
@@ -64,7 +63,7 @@ pub(in crate::cli::tenant) async fn remove(
         .bind(old.name())
         .execute(&mut *transaction)
         .await?;
-        // Whoever lives there is safe from us.
+        // Only if the organization does not live in the schema.
         if *old == Placement::Schema && removed.rows_affected() == 1 {
             placement::remove(&mut transaction, organization.id).await?;
         }
@@ -73,9 +72,9 @@ pub(in crate::cli::tenant) async fn remove(
     .await
 }
 
-/// Everything that a database has of the organization but the people; last that it ever knew it.
-/// Whoever deletes is its mover in the control database, and knows from there that it does not live
-/// here: what is said here may be older.
+/// Deletes all rows of the organization in a dedicated database, except for users, and last its
+/// placement. The caller holds the move lock in the control database and knows from there that the
+/// organization lives elsewhere. The placement in this database may be outdated.
 async fn remove_there(
     there: &mut PgConnection,
     organization: &Organization,
@@ -83,7 +82,7 @@ async fn remove_there(
     for rows in TableRows::of_all(there).await?.iter().rev() {
         purge(there, organization, rows).await?;
     }
-    with_timeout(there, "deleting the copy", async |there| {
+    retry_on_conflict(there, "deleting the stale copy", async |there| {
         let mut transaction = there.begin().await?;
         exclude_maintenance(&mut transaction).await?;
         for table in ["app.organization_slugs", "app.pending_changes", "app.placements"] {

@@ -1,5 +1,5 @@
-//! The switch: for a moment nobody writes, the last changes are brought, and the placement names
-//! the new home.
+//! The switch: excludes writers for a moment, applies the last pending changes and changes the
+//! placement, all in one transaction.
 
 use std::time::{Duration, Instant};
 
@@ -7,32 +7,32 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{OrganizationMove, begin::forget_changes, changes::check};
+use super::{OrganizationMove, begin::delete_changes, changes::check};
 use crate::{
     audit::Action,
     cli::{
         Failure,
         tenant::{
-            locks::{exclude_writers, with_timeout},
+            locks::{exclude_writers, retry_on_conflict},
             verify,
         },
     },
 };
 
-/// Bringing more would hold writers up for too long.
+/// More pending changes would pause writers for too long.
 pub(super) const MOST_CHANGES: i64 = 2_000;
 
-/// What the switch came to.
+/// The result of a switch.
 pub(super) struct Switched {
     pub(super) changes: i64,
-    /// Writers waited with us for those before them.
+    /// How long writers waited together with the switch for earlier transactions.
     pub(super) waited: Duration,
-    /// Nobody wrote.
+    /// How long the switch excluded writers.
     pub(super) held: Duration,
 }
 
 impl OrganizationMove {
-    /// None: so much has changed since that it has to be brought first.
+    /// `None` if too many changes are pending: apply them first.
     pub(super) async fn switch(
         &self,
         connection: &mut PgConnection,
@@ -41,9 +41,11 @@ impl OrganizationMove {
     ) -> Result<Option<Switched>, Failure> {
         let schema_faults = verify::structure(connection, self.organization.id).await?;
         if let Some(fault) = schema_faults.first() {
-            return Err(Failure::new(format!("the schema is not like the shared tables: {fault}")));
+            return Err(Failure::new(format!(
+                "the schema differs from the shared tables: {fault}"
+            )));
         }
-        with_timeout(connection, "switching", async |connection| {
+        retry_on_conflict(connection, "switching", async |connection| {
             self.try_switch(connection, keep_days, count).await
         })
         .await?
@@ -58,8 +60,8 @@ impl OrganizationMove {
         let id = self.organization.id;
         let mut transaction = connection.begin().await?;
         let waited = exclude_writers(&mut transaction, id).await?;
-        let begun = Instant::now();
-        let changes = waiting(&mut transaction, id).await?;
+        let started = Instant::now();
+        let changes = pending(&mut transaction, id).await?;
         if changes > MOST_CHANGES {
             return Ok(Ok(None));
         }
@@ -74,16 +76,16 @@ impl OrganizationMove {
         let what = ("tenantry tenant move", Action::OrganizationMoved);
         self.organization.record(&mut transaction, &self.target, what, metadata).await?;
         transaction.commit().await?;
-        Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
+        Ok(Ok(Some(Switched { changes, waited, held: started.elapsed() })))
     }
 
-    /// It lives there from here on.
+    /// Makes the target the current placement.
     async fn settle(
         &self,
         transaction: &mut PgConnection,
         keep_days: u16,
     ) -> Result<(), sqlx::Error> {
-        forget_changes(transaction, self.organization.id).await?;
+        delete_changes(transaction, self.organization.id).await?;
         sqlx::query(
             "UPDATE app.placements SET home = $2, moving_to = NULL, moved_at = now(), old_home = home,
                     keep_old_until = now() + $3 * interval '1 day'
@@ -98,8 +100,8 @@ impl OrganizationMove {
     }
 }
 
-/// How many changes have not been brought yet.
-pub(super) async fn waiting(
+/// Returns how many changes are pending.
+pub(super) async fn pending(
     connection: &mut PgConnection,
     organization: Uuid,
 ) -> Result<i64, sqlx::Error> {

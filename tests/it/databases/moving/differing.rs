@@ -83,22 +83,22 @@ async fn whatever_is_wrong_with_an_organization_in_a_database_is_told() {
         (
             database,
             "UPDATE app.organizations SET name = 'other' WHERE slug = 'acme'",
-            "app.organizations has rows that the directory has not",
+            "app.organizations has rows that are missing or different in the directory",
         ),
         (
             database,
             "DELETE FROM auth.organization_members m USING auth.identities i WHERE i.user_id = m.user_id AND i.subject = 'acme-viewer'",
-            "auth.organization_members has rows that the directory has not",
+            "auth.organization_members has rows that are missing or different in the directory",
         ),
         (
             &eu.database,
             "UPDATE app.organization_slugs SET retired_at = now()",
-            "app.organization_slugs has slugs that the control database has not",
+            "app.organization_slugs has slugs that are missing or different in the control database",
         ),
         (
             &eu.database,
             "UPDATE auth.users SET name = 'other' WHERE name = 'Olivia'",
-            "auth.users has 1 members otherwise",
+            "auth.users has 1 members that differ",
         ),
     ];
     for (number, (broken, sql, told)) in faults.into_iter().enumerate() {
@@ -122,7 +122,7 @@ async fn what_is_on_its_way_to_the_directory_is_no_fault() {
     let on_their_way: i64 = there.exactly("SELECT count(*) FROM app.directory_changes").await;
     if on_their_way > 0 {
         assert!(
-            done(&output).contains("changes are on their way to the directory"),
+            done(&output).contains("changes are waiting for directory sync"),
             "{}",
             output.stdout
         );
@@ -149,10 +149,7 @@ async fn what_ended_in_a_database_is_brought_back_from_its_export() {
         .data("mutation { deleteOrganization(input: { slug: \"acme\" }) { organization { id } } }")
         .await;
     until(database, "SELECT count(*) FROM app.organization_slugs WHERE slug = 'acme' AND retired_at IS NOT NULL").await;
-    refused(
-        &command(database, &eu, &["tenant", "import", file]).await,
-        "--to shared brings that home first",
-    );
+    refused(&command(database, &eu, &["tenant", "import", file]).await, "--to shared` first");
     done(&command(database, &eu, &["tenant", "move", ACME, "--to", "shared"]).await);
     done(&command(database, &eu, &["tenant", "import", file]).await);
     for ((table, before), (_, after)) in before.iter().zip(contents(database).await) {

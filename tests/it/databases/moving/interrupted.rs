@@ -78,7 +78,7 @@ async fn before_the_old_home_lets_go_it_is_the_home() {
             assert_eq!(lives(database, &eu).await.name, home.name);
             let before = without_usage(&home).await;
             let output = go(database, &eu, if goes_on { to } else { stays }).await;
-            assert_eq!(output.stdout.contains("was called off"), !goes_on, "{}", output.stdout);
+            assert_eq!(output.stdout.contains("was cancelled"), !goes_on, "{}", output.stdout);
             assert_eq!(without_usage(&lives(database, &eu).await).await, before);
             verified(database, &eu).await;
         }
@@ -124,7 +124,7 @@ async fn what_the_old_home_has_let_go_anybody_takes_in() {
                         command(database, &eu, &["tenant", "move", "acme", "--to", from]).await;
                     refused(
                         &output,
-                        "acme lives in the shared tables by now: it was too late to call its move off",
+                        "acme already lives in the shared tables: its move was too far along to cancel",
                     );
                 }
                 // The way back is a new move.
@@ -160,9 +160,9 @@ async fn a_move_to_a_database_that_is_called_off_leaves_nothing() {
         assert_eq!(home.name == database.name, stays == "shared");
         until(&home, "SELECT count(*) FROM app.pending_changes").await;
         let listed = command(database, &eu, &["tenant", "list"]).await;
-        assert!(done(&listed).contains("on its way to the"), "{}", listed.stdout);
+        assert!(done(&listed).contains("moving to the"), "{}", listed.stdout);
         let output = go(database, &eu, stays).await;
-        assert!(output.stdout.contains("was called off"), "{}", output.stdout);
+        assert!(output.stdout.contains("was cancelled"), "{}", output.stdout);
         let book = writers.stop().await;
         book.check(&home).await;
         verified(database, &eu).await;
@@ -208,10 +208,10 @@ async fn a_database_that_is_gone_is_told_and_holds_nobody_back() {
     let off = gone(&to("shared")).await;
     refused(
         &off,
-        "the copy in the database eu is deleted by tenantry tenant prune once that is reached",
+        "the stale copy in the database eu remains until `tenantry tenant prune` can reach that database",
     );
     assert_eq!(placements(database, &eu).await.0, "shared 0");
-    refused(&gone(&["tenant", "prune"]).await, "1 old copies could not be deleted");
+    refused(&gone(&["tenant", "prune"]).await, "1 stale copies could not be deleted");
     assert!(done(&command(database, &eu, &["tenant", "prune"]).await).contains("deleted 1"));
     assert_eq!(placements(database, &eu).await.1, "-");
     go(database, &eu, "database:eu").await;

@@ -34,7 +34,7 @@ async fn every_row_is_the_same_there_and_back() {
     let output = go(database, &eu, "database:eu").await;
     assert_eq!(output.stdout.matches(" same").count(), 8, "{}", output.stdout);
     assert!(
-        output.stdout.contains("acme lives in the database eu now, no more in the shared tables:"),
+        output.stdout.contains("acme now lives in the database eu, moved from the shared tables:"),
         "{}",
         output.stdout
     );
@@ -50,7 +50,7 @@ async fn every_row_is_the_same_there_and_back() {
 
     let listed = command(database, &eu, &["tenant", "list"]).await;
     assert!(
-        done(&listed).contains("database:eu  old copy in the shared tables"),
+        done(&listed).contains("database:eu  stale copy in the shared tables"),
         "{}",
         listed.stdout
     );
@@ -73,7 +73,7 @@ async fn every_row_is_the_same_there_and_back() {
     let before = contents(there).await;
     let output = go(database, &eu, "shared").await;
     assert!(
-        output.stdout.contains("acme lives in the shared tables now, no more in the database eu:"),
+        output.stdout.contains("acme now lives in the shared tables, moved from the database eu:"),
         "{}",
         output.stdout
     );
@@ -110,7 +110,7 @@ async fn people_work_on_while_their_organization_moves_to_a_database_and_back() 
         let before = writers.writes();
         let arguments = [&["tenant", "move", "acme", "--to", to], arguments].concat();
         let output = command(database, &eu, &arguments).await;
-        assert!(done(&output).contains("writers held up for"), "{}", output.stdout);
+        assert!(done(&output).contains("writers paused for at most"), "{}", output.stdout);
         eprintln!("{}", output.stdout);
         assert_eq!(output.stdout.matches(" same").count(), 8, "{}", output.stdout);
         while writers.writes() < before + 40 {
@@ -124,7 +124,8 @@ async fn people_work_on_while_their_organization_moves_to_a_database_and_back() 
     book.check(&lives(database, &eu).await).await;
     verified(database, &eu).await;
     assert!(
-        done(&command(database, &eu, &["tenant", "prune"]).await).contains("deleted 1 old copies")
+        done(&command(database, &eu, &["tenant", "prune"]).await)
+            .contains("deleted 1 stale copies")
     );
     for (table, left) in super::rows(&eu.database, ACME).await {
         assert!(left.is_empty(), "{table}");
@@ -185,7 +186,7 @@ async fn what_lives_in_a_schema_moves_to_a_database() {
     let refusal = command(database, &eu, &["tenant", "move", "acme", "--to", "database:eu"]).await;
     refused(
         &refusal,
-        "acme has an old copy in the shared tables: delete it first, with --to schema --drop-source",
+        "acme has a stale copy in the shared tables. Delete it first, with --to schema --drop-source",
     );
     done(
         &command(database, &eu, &["tenant", "move", "acme", "--to", "schema", "--drop-source"])
@@ -195,11 +196,11 @@ async fn what_lives_in_a_schema_moves_to_a_database() {
     assert_eq!(contents(&eu.database).await, before);
     verified(database, &eu).await;
     let shown = command(database, &eu, &["tenant", "show", "acme"]).await;
-    assert!(done(&shown).contains("old copy in a schema of its own"), "{}", shown.stdout);
+    assert!(done(&shown).contains("stale copy in a dedicated schema"), "{}", shown.stdout);
     let refusal = command(database, &eu, &["tenant", "move", "acme", "--to", "shared"]).await;
     refused(
         &refusal,
-        "acme has an old copy in a schema of its own: delete it first, with --to database:eu --drop-source",
+        "acme has a stale copy in a dedicated schema. Delete it first, with --to database:eu --drop-source",
     );
     done(
         &command(
@@ -226,7 +227,7 @@ async fn what_cannot_be_moved_between_databases_is_told_in_a_line() {
     for home in ["elsewhere", "database:", "database:EU", "database:eu us", "eu"] {
         let output = to(home).await;
         assert!(
-            output.stderr.contains("it is shared, schema or database:NAME"),
+            output.stderr.contains("must be shared, schema or database:NAME"),
             "{}",
             output.stderr
         );
@@ -238,7 +239,7 @@ async fn what_cannot_be_moved_between_databases_is_told_in_a_line() {
     for home in ["schema", "database:us"] {
         refused(
             &to(home).await,
-            "acme lives in the database eu: move it to the shared tables first, with --to shared",
+            "acme lives in the database eu. Move it to the shared tables first, with --to shared",
         );
     }
     // What both claim, nobody decides.
@@ -249,7 +250,7 @@ async fn what_cannot_be_moved_between_databases_is_told_in_a_line() {
     refused(&to("shared").await, "the databases disagree about acme");
     refused(
         &command(database, &eu, &["tenant", "verify", "acme"]).await,
-        "acme does not live in the database eu",
+        "acme should live in the database eu, but does not",
     );
     eu.database.execute("UPDATE app.placements SET generation = 1").await;
     go(database, &eu, "shared").await;

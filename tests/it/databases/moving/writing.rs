@@ -75,9 +75,9 @@ async fn a_move_home_of_which_writers_were_told_no_more_begins_anew() {
         .await;
     let written = without_usage(there).await;
     let output = go(database, &eu, "shared").await;
-    assert!(!output.stderr.contains("going on with the move"), "{}", output.stderr);
+    assert!(!output.stderr.contains("continuing the move"), "{}", output.stderr);
     assert_eq!(without_usage(database).await, written);
     verified(database, &eu).await;
     let listed = super::command(database, &eu, &["tenant", "list"]).await;
-    assert!(done(&listed).contains("old copy in the database eu"), "{}", listed.stdout);
+    assert!(done(&listed).contains("stale copy in the database eu"), "{}", listed.stdout);
 }

@@ -1,5 +1,5 @@
-//! How a move between databases begins, how it is called off, and how one ends that was interrupted
-//! in its switch.
+//! Starts and cancels a cross-database move, and completes one that was interrupted during its
+//! switch.
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -10,13 +10,13 @@ use super::{
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{exclude_writers, with_timeout},
+        locks::{exclude_writers, retry_on_conflict},
         organization::Organization,
         placement::Placement,
     },
 };
 
-/// What was left to do of a switch.
+/// What an interrupted switch still needed.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Finished {
     Nothing,
@@ -24,8 +24,9 @@ pub(in super::super) enum Finished {
     TakenBack,
 }
 
-/// Lets the new home take in what the old one has let go; refuses what can never be. Servers do the
-/// same.
+/// Completes an interrupted switch: the new placement accepts what the old one has released.
+/// Servers
+/// do the same. Fails if the databases contradict each other.
 pub(in super::super) async fn finish(
     ends: &mut Endpoints<'_>,
     organization: &Organization,
@@ -55,7 +56,7 @@ pub(in super::super) async fn finish(
         }
         _ => {
             return Err(Failure::new(format!(
-                "the databases disagree about {name}: it lives in {placement} as of its generation {generation}, and in {} as of {}",
+                "the databases disagree about {name}: in the control database it lives in {placement} (generation {generation}), in the dedicated database in {} (generation {}). Restore both to a consistent state.",
                 there.placement, there.generation
             )));
         }
@@ -63,44 +64,44 @@ pub(in super::super) async fn finish(
     Ok(taken)
 }
 
-/// Writers in the database note changes no more, because it stays.
+/// Ends the recording of changes in the dedicated database, because the organization stays there.
 pub(in super::super) async fn stop(
     there: &mut PgConnection,
     organization: &Organization,
 ) -> Result<(), Failure> {
-    with_timeout(there, "calling off", async |there: &mut PgConnection| {
+    retry_on_conflict(there, "cancelling the move", async |there: &mut PgConnection| {
         let mut transaction = there.begin().await?;
         exclude_writers(&mut transaction, organization.id).await?;
         sqlx::query("UPDATE app.placements SET moving_to = NULL WHERE organization_id = $1 AND home = 'shared'")
             .bind(organization.id)
             .execute(&mut *transaction)
             .await?;
-        begin::forget_changes(&mut transaction, organization.id).await?;
+        begin::delete_changes(&mut transaction, organization.id).await?;
         transaction.commit().await
     })
     .await
 }
 
 impl CrossDatabaseMove {
-    /// Writers note changes, and the copy is one of this move.
+    /// Whether writers already record changes, so that the copy belongs to this move.
     pub(super) async fn is_begun(&self, ends: &mut Endpoints<'_>) -> Result<bool, Failure> {
         let organization = self.organization();
         let there = Organization::get(ends.there, organization.id).await?;
         Ok(organization.moving_to.is_some() && (self.out || there.moving_to.is_some()))
     }
 
-    /// From here on changes are noted at the source.
+    /// Starts the move. From here on changes are recorded at the source.
     pub(super) async fn begin(&self, ends: &mut Endpoints<'_>) -> Result<(), Failure> {
         let id = self.organization().id;
         begin::begin(ends.control, id, &self.move_organization.target).await?;
         if self.out {
             return Ok(());
         }
-        let begun = with_timeout(ends.there, "beginning", async |there: &mut PgConnection| {
+        let started = retry_on_conflict(ends.there, "starting the move", async |there: &mut PgConnection| {
             let mut transaction = there.begin().await?;
             exclude_writers(&mut transaction, id).await?;
-            begin::forget_changes(&mut transaction, id).await?;
-            let begun = sqlx::query(
+            begin::delete_changes(&mut transaction, id).await?;
+            let started = sqlx::query(
                 "UPDATE app.placements SET moving_to = $2 WHERE organization_id = $1 AND home = 'shared' AND generation = $3",
             )
             .bind(id)
@@ -109,14 +110,15 @@ impl CrossDatabaseMove {
             .execute(&mut *transaction)
             .await?;
             transaction.commit().await?;
-            Ok(begun.rows_affected())
+            Ok(started.rows_affected())
         })
         .await?;
-        if begun == 1 { Ok(()) } else { Err(self.interrupted()) }
+        if started == 1 { Ok(()) } else { Err(self.interrupted()) }
     }
 
-    /// Clears away what lies at the target and is none of a copy of this move; the database learns
-    /// of the organization.
+    /// Clears rows at the target that are not a copy of this move, and introduces the organization
+    /// to
+    /// the dedicated database.
     pub(super) async fn prepare(&self, ends: &mut Endpoints<'_>) -> Result<(), Failure> {
         let now = Organization::get(ends.control, self.organization().id).await?;
         if now.old_home.as_ref() == Some(&self.move_organization.target) {
@@ -147,7 +149,7 @@ impl CrossDatabaseMove {
 
     pub(super) fn interrupted(&self) -> Failure {
         Failure::new(format!(
-            "the placement of {} was changed by somebody else: try again",
+            "another process changed the placement of {}. Run the command again.",
             self.organization().name
         ))
     }

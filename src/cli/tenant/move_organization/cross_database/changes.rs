@@ -1,6 +1,5 @@
-//! What was changed since it was copied, brought after it: read in one snapshot of the source,
-//! written in one transaction of the target, and forgotten only then. Bringing it twice does no
-//! harm.
+//! Applies pending changes across databases: reads them in one snapshot of the source, writes them
+//! in one transaction of the target, and only then deletes them. Applying them twice is harmless.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -10,28 +9,29 @@ use super::{
 };
 use crate::cli::{
     Failure,
-    tenant::{locks::with_timeout, tables::TableRows},
+    tenant::{locks::retry_on_conflict, tables::TableRows},
 };
 
-/// Rows of a table that were changed.
+/// The changed rows of a table.
 pub(super) struct Changed<'rows> {
     pub(super) rows: &'rows TableRows,
-    /// JSON.
+    /// The keys as JSON.
     keys: String,
-    /// As they are now; one that is not there any more is missing.
+    /// The rows as they are now, without deleted ones.
     pub(super) content: Vec<String>,
 }
 
 impl CrossDatabaseMove {
-    /// Until next to nothing is left.
+    /// Applies pending changes until few are left.
     pub(super) async fn catch_up(&self, ends: &mut Endpoints<'_>) -> Result<(), Failure> {
         loop {
-            let round = with_timeout(ends, "bringing changes", async |ends: &mut Endpoints<'_>| {
-                self.round(ends).await
-            });
+            let round =
+                retry_on_conflict(ends, "applying changes", async |ends: &mut Endpoints<'_>| {
+                    self.round(ends).await
+                });
             let changes = round.await??;
             if changes > 0 {
-                eprintln!("{changes} changes brought after");
+                eprintln!("applied {changes} pending changes");
             }
             if changes <= FEW {
                 return Ok(());
@@ -46,21 +46,21 @@ impl CrossDatabaseMove {
         let (numbers, changed) = self.read_changes(&mut snapshot).await?;
         snapshot.commit().await?;
         if !self.out {
-            // Whatever was noted by then is in its news as well.
+            // Directory sync has all changes that were recorded until now, and more.
             if let Err(failure) = self.sync_directory(ends).await? {
                 return Ok(Err(failure));
             }
         }
-        let applied: Vec<_> =
+        let copied: Vec<_> =
             changed.into_iter().filter(|one| self.out || !one.rows.table.mirrored).collect();
         if self.out {
-            for one in &applied {
+            for one in &copied {
                 users::copy_missing(ends, one.rows, &one.content).await?;
             }
         }
         let (source, target) = self.sides(ends);
         let mut transaction = target.begin().await?;
-        let faults = self.write_changes(&mut transaction, &applied).await?;
+        let faults = self.write_changes(&mut transaction, &copied).await?;
         transaction.commit().await?;
         if let Err(failure) = check(&faults) {
             return Ok(Err(failure));
@@ -75,7 +75,7 @@ impl CrossDatabaseMove {
         Ok(Ok(i64::try_from(numbers.len()).unwrap_or(i64::MAX)))
     }
 
-    /// The numbers of what was noted, and what the source says now, parents first.
+    /// Returns the numbers of pending changes and the current rows of the source, parents first.
     pub(super) async fn read_changes(
         &self,
         source: &mut PgConnection,
@@ -112,7 +112,7 @@ impl CrossDatabaseMove {
         Ok((numbers, changed))
     }
 
-    /// Answers the tables in which a row is not as it should be.
+    /// Writes changes. Returns the tables in which a row differs afterwards.
     pub(super) async fn write_changes(
         &self,
         target: &mut PgConnection,
@@ -123,14 +123,14 @@ impl CrossDatabaseMove {
             self.execute(target, one, &deletion(one.rows)).await?;
         }
         for one in changed {
-            // First what makes room for others, such as an invitation that is taken back.
+            // Updates first: they may free a unique key, such as that of a revoked invitation.
             self.execute(target, one, &update(one.rows)).await?;
             self.execute(target, one, &insertion(one.rows)).await?;
         }
         self.differing(target, changed).await
     }
 
-    /// Tables in which the changed rows are not the same.
+    /// Returns the tables in which the changed rows differ.
     pub(super) async fn differing(
         &self,
         target: &mut PgConnection,
@@ -177,16 +177,16 @@ impl CrossDatabaseMove {
     }
 }
 
-/// $1 the organization, $2 the keys, $3 the rows.
+/// $1 is the organization, $2 the keys, $3 the rows.
 fn deletion(rows: &TableRows) -> String {
-    // A difference of sets, because PostgreSQL takes both for small, and would read all rows anew
-    // for each key.
+    // EXCEPT, because for NOT EXISTS PostgreSQL underestimates both sets and would parse all rows
+    // again for each key.
     format!(
         "DELETE FROM {} t USING ({} EXCEPT SELECT {} FROM ({}) s) k WHERE {} AND t.{} = $1",
         rows.table.name,
         rows.keyed(2),
         rows.keys("s"),
-        rows.copied(3),
+        rows.parsed(3),
         rows.same("t", "k"),
         rows.table.owner_column(),
     )
@@ -198,7 +198,7 @@ fn update(rows: &TableRows) -> String {
         rows.table.name,
         rows.columns(""),
         rows.columns("s"),
-        rows.copied(3),
+        rows.parsed(3),
         rows.same("t", "s"),
         rows.table.owner_column(),
     )
@@ -209,7 +209,7 @@ fn insertion(rows: &TableRows) -> String {
         "INSERT INTO {table} ({columns}) SELECT {} FROM ({}) s
          WHERE s.{} = $1 AND $2::text IS NOT NULL AND NOT EXISTS (SELECT FROM {table} t WHERE {})",
         rows.columns("s"),
-        rows.copied(3),
+        rows.parsed(3),
         rows.table.owner_column(),
         rows.same("t", "s"),
         table = rows.table.name,

@@ -1,5 +1,5 @@
-//! The copy, in batches along the primary key, each read here and written there. What changes
-//! behind it was noted.
+//! Copies rows from one database to the other in batches along the primary key. Changes behind the
+//! current position are recorded.
 
 use std::time::Instant;
 
@@ -7,31 +7,31 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    super::copy::{BATCH, TELL, constants, descending},
+    super::copy::{BATCH, PROGRESS_INTERVAL, constants, descending},
     CrossDatabaseMove, Endpoints, users,
 };
 use crate::cli::{
     Failure,
-    tenant::{locks::with_timeout, tables::TableRows},
+    tenant::{locks::retry_on_conflict, tables::TableRows},
 };
 
 impl CrossDatabaseMove {
-    /// Goes on after the last row that is there.
+    /// Copies a table and continues after the last row at the target.
     pub(super) async fn copy(
         &self,
         ends: &mut Endpoints<'_>,
         rows: &TableRows,
     ) -> Result<(), Failure> {
         let target = self.sides(ends).1;
-        let mut last = if collates(target, rows).await? {
+        let mut last = if has_collation(target, rows).await? {
             None
         } else {
             self.move_organization.last(target, rows).await?
         };
-        let (mut count, mut told) = (0, Instant::now());
+        let (mut count, mut reported) = (0, Instant::now());
         loop {
             let (copied, next) =
-                with_timeout(ends, rows.table.name, async |ends: &mut Endpoints<'_>| {
+                retry_on_conflict(ends, rows.table.name, async |ends: &mut Endpoints<'_>| {
                     self.batch(ends, rows, last.as_deref()).await
                 })
                 .await?;
@@ -40,15 +40,15 @@ impl CrossDatabaseMove {
                 eprintln!("{}: {count} rows copied", rows.table.name);
                 return Ok(());
             }
-            if told.elapsed() > TELL {
-                told = Instant::now();
+            if reported.elapsed() > PROGRESS_INTERVAL {
+                reported = Instant::now();
                 eprintln!("{}: {count} rows so far", rows.table.name);
             }
             last = next;
         }
     }
 
-    /// How many rows were looked at, and the key of the last.
+    /// Copies one batch. Returns how many rows it read and the key of the last.
     async fn batch(
         &self,
         ends: &mut Endpoints<'_>,
@@ -85,8 +85,8 @@ impl CrossDatabaseMove {
     }
 }
 
-/// A row may be in the way of another, when one was taken away and the other made meanwhile: both
-/// were noted.
+/// Inserts rows. A row may conflict with one that was deleted at the source meanwhile: pending
+/// changes cover both.
 async fn insert(
     target: &mut PgConnection,
     rows: &TableRows,
@@ -96,7 +96,7 @@ async fn insert(
     let sql = format!(
         "INSERT INTO {} ({columns}) SELECT {columns} FROM ({}) s WHERE s.{} = $1 ON CONFLICT DO NOTHING",
         rows.table.name,
-        rows.copied(2),
+        rows.parsed(2),
         rows.table.owner_column(),
         columns = rows.columns(""),
     );
@@ -104,8 +104,11 @@ async fn insert(
     Ok(())
 }
 
-/// Whether the order of the keys may be another in the other database.
-async fn collates(connection: &mut PgConnection, rows: &TableRows) -> Result<bool, sqlx::Error> {
+/// Whether the key has a collation, so that the other database may sort it differently.
+async fn has_collation(
+    connection: &mut PgConnection,
+    rows: &TableRows,
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
                         WHERE i.indrelid = $1::regclass AND i.indisprimary AND a.attcollation <> 0)",

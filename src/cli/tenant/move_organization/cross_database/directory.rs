@@ -1,16 +1,16 @@
-//! The directory of the control database, brought after what was written in the database of an
-//! organization on its way home. Servers do the same for everybody, all the time.
+//! Directory sync for one organization that returns to the control database. Servers do the same
+//! for all organizations, continuously.
 
 use sqlx::Connection;
 
 use super::{CrossDatabaseMove, Endpoints};
 use crate::cli::Failure;
 
-/// Held in the database by whoever brings the directory after.
+/// The lock that directory sync holds in the dedicated database.
 pub(in crate::cli::tenant) const LOCK: &str = "hashtextextended('tenantry directory', 0)";
 
 impl CrossDatabaseMove {
-    /// All that was committed by now.
+    /// Copies all pending changes that are committed by now to the control database's directory.
     pub(super) async fn sync_directory(
         &self,
         ends: &mut Endpoints<'_>,
@@ -36,9 +36,7 @@ impl CrossDatabaseMove {
                 .fetch_optional(&mut *ends.control)
                 .await?;
         if let Some(reason) = refused {
-            return Ok(Err(Failure::new(format!(
-                "the directory cannot be brought after: {reason}"
-            ))));
+            return Ok(Err(Failure::new(format!("directory sync failed: {reason}"))));
         }
         sqlx::query("SELECT app.directory_followed($1)")
             .bind(&numbers)

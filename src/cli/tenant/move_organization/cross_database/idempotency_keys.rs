@@ -1,6 +1,6 @@
-//! The answers that are kept for clients who repeat a mutation travel along, so that nothing is
-//! done twice. Nobody notes changes of these: at the switch all are brought that were written since
-//! the oldest transaction that ran when they were brought before.
+//! Copies the stored responses of idempotent mutations, so that no mutation runs twice. Their
+//! changes are not recorded: the switch copies all that were written since the oldest transaction
+//! that ran during the first copy.
 
 use futures_util::TryStreamExt;
 use sqlx::{Connection, Executor, PgConnection};
@@ -11,8 +11,8 @@ use super::{CrossDatabaseMove, Endpoints, users};
 const BATCH: usize = 500;
 
 impl CrossDatabaseMove {
-    /// Answers since when others may be written.
-    pub(super) async fn copy_idempotency_keys(
+    /// Copies all responses. Returns the oldest transaction that may still write others.
+    pub(super) async fn copy_responses(
         &self,
         ends: &mut Endpoints<'_>,
     ) -> Result<String, sqlx::Error> {
@@ -30,8 +30,8 @@ impl CrossDatabaseMove {
                     .fetch_all(&mut *ends.there)
                     .await?;
             let missing: Vec<Uuid> =
-                users.into_iter().filter(|person| !known.contains(person)).collect();
-            users::bring(ends.control, ends.there, &missing).await?;
+                users.into_iter().filter(|user| !known.contains(user)).collect();
+            users::copy(ends.control, ends.there, &missing).await?;
         }
         let (source, target) = self.sides(ends);
         let mut snapshot = source.begin().await?;
@@ -39,20 +39,20 @@ impl CrossDatabaseMove {
         let since = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
             .fetch_one(&mut *snapshot)
             .await?;
-        copy_idempotency_keys(&mut snapshot, target, id, None).await?;
+        copy_responses(&mut snapshot, target, id, None).await?;
         snapshot.commit().await?;
         Ok(since)
     }
 }
 
-/// Those of the last day, written since a transaction, if one is given.
-pub(super) async fn copy_idempotency_keys(
+/// Copies the responses of the last day, or only those written since the transaction `since`.
+pub(super) async fn copy_responses(
     source: &mut PgConnection,
     target: &mut PgConnection,
     organization: Uuid,
     since: Option<&str>,
 ) -> Result<(), sqlx::Error> {
-    let mut answers = sqlx::query_scalar::<_, String>(
+    let mut responses = sqlx::query_scalar::<_, String>(
         "SELECT k::text FROM auth.idempotency_keys k
          WHERE k.organization_id = $1 AND k.created_at > now() - interval '24 hours'
              AND ($2::text IS NULL OR age(k.xmin) <= age($2::text::xid))",
@@ -61,23 +61,23 @@ pub(super) async fn copy_idempotency_keys(
     .bind(since)
     .fetch(source);
     let mut batch = Vec::new();
-    while let Some(answer) = answers.try_next().await? {
-        batch.push(answer);
+    while let Some(response) = responses.try_next().await? {
+        batch.push(response);
         if batch.len() == BATCH {
-            put(target, organization, &batch).await?;
+            insert(target, organization, &batch).await?;
             batch.clear();
         }
     }
-    put(target, organization, &batch).await
+    insert(target, organization, &batch).await
 }
 
-/// Who is gone repeats nothing.
-async fn put(
+/// Inserts responses. Leaves out those of erased users, who cannot repeat a request.
+async fn insert(
     target: &mut PgConnection,
     organization: Uuid,
-    answers: &[String],
+    responses: &[String],
 ) -> Result<(), sqlx::Error> {
-    if answers.is_empty() {
+    if responses.is_empty() {
         return Ok(());
     }
     sqlx::query(
@@ -87,7 +87,7 @@ async fn put(
              SET fingerprint = excluded.fingerprint, response = excluded.response, created_at = excluded.created_at, updated_at = excluded.updated_at",
     )
     .bind(organization)
-    .bind(answers)
+    .bind(responses)
     .execute(target)
     .await?;
     Ok(())

@@ -1,7 +1,7 @@
-//! A move to another database, or from there. Two databases cannot commit at once, so the old home
-//! lets go first, for good and with everything brought; only then the new one takes the
-//! organization in. Between the two it has no home, and whoever comes finishes what was begun:
-//! servers, or the same command.
+//! Cross-database moves. Two databases cannot commit atomically, so the old placement first
+//! releases
+//! the organization, permanently and with everything copied. Only then does the new one accept it.
+//! In between it has no placement, and servers or the same command complete the move.
 
 mod begin;
 mod changes;
@@ -21,7 +21,7 @@ use crate::cli::{
     Failure,
     owner::Owner,
     tenant::{
-        locks::{become_mover, wait_for_older_transactions, with_timeout},
+        locks::{lock_move, retry_on_conflict, wait_for_older_transactions},
         organization::{self, Organization},
         placement::Placement,
         tables::TableRows,
@@ -29,48 +29,48 @@ use crate::cli::{
 };
 
 pub(super) use self::begin::{Finished, finish, stop};
-pub(in crate::cli) use self::users::bring as bring_people;
+pub(in crate::cli) use self::users::copy as copy_users;
 pub(in crate::cli::tenant) use self::{
     directory::LOCK as DIRECTORY_LOCK,
-    users::{members, refreshed},
+    users::{members, outdated_users},
 };
 
-/// The connections of a move.
+/// The two connections of a cross-database move.
 pub(super) struct Endpoints<'c> {
     pub(super) control: &'c mut PgConnection,
-    /// The other database.
+    /// The dedicated database.
     pub(super) there: &'c mut PgConnection,
 }
 
 impl Endpoints<'_> {
-    /// Ends transactions that were given up: they would last until their connection is used again.
-    async fn let_go(&mut self) -> Result<(), sqlx::Error> {
+    /// Rolls back dropped transactions at once. Otherwise they stay open until the next statement.
+    async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
         self.control.ping().await?;
         self.there.ping().await
     }
 }
 
-/// Nobody else moves the organization in that database, or migrates it, for as long as the
-/// connection lives.
+/// Connects to a dedicated database. While the connection lives, no other command moves the
+/// organization there or migrates that database.
 pub(in crate::cli::tenant) async fn open(
     owner: &Owner,
     organization: &Organization,
     name: &str,
 ) -> Result<PgConnection, Failure> {
     let mut there = organization::dedicated(owner, name).await?;
-    become_mover(&mut there, organization).await?;
+    lock_move(&mut there, organization).await?;
     placement::keep_steps(&mut there).await?;
     Ok(there)
 }
 
-/// One move.
+/// A cross-database move.
 pub(super) struct CrossDatabaseMove {
     move_organization: OrganizationMove,
-    /// The name of the other database.
+    /// The name of the dedicated database.
     database: String,
-    /// From the control database to the other one.
+    /// Whether the organization leaves the control database.
     out: bool,
-    /// Of the placement, once it has moved.
+    /// The generation of the placement after the move.
     generation: i64,
 }
 
@@ -80,7 +80,7 @@ impl CrossDatabaseMove {
             (&move_organization.organization.placement, &move_organization.target);
         let database = target.database().or(placement.database());
         let database =
-            database.ok_or_else(|| Failure::new("neither home is a database"))?.to_owned();
+            database.ok_or_else(|| Failure::new("neither placement is a database"))?.to_owned();
         let out = target.database().is_some();
         let generation = move_organization.organization.generation + 1;
         Ok(Self { move_organization, database, out, generation })
@@ -90,7 +90,7 @@ impl CrossDatabaseMove {
         &self.move_organization.organization
     }
 
-    /// Where rows come from, and where they go.
+    /// The source and the target of rows.
     fn sides<'e>(
         &self,
         ends: &'e mut Endpoints<'_>,
@@ -98,8 +98,8 @@ impl CrossDatabaseMove {
         if self.out { (ends.control, ends.there) } else { (ends.there, ends.control) }
     }
 
-    /// What has to be brought row by row: the control database has a directory of the rest.
-    fn applied(&self) -> impl DoubleEndedIterator<Item = &TableRows> {
+    /// The tables to copy row by row. Directory sync keeps the others in the control database.
+    fn copied(&self) -> impl DoubleEndedIterator<Item = &TableRows> {
         self.move_organization.rows.iter().filter(|rows| self.out || !rows.table.mirrored)
     }
 
@@ -109,7 +109,7 @@ impl CrossDatabaseMove {
         keep_days: u16,
     ) -> Result<(), Failure> {
         if self.is_begun(ends).await? {
-            eprintln!("going on with the move of {}", self.organization().name);
+            eprintln!("continuing the move of {}", self.organization().name);
         } else {
             self.begin(ends).await?;
         }
@@ -128,12 +128,12 @@ impl CrossDatabaseMove {
         .await?;
         self.prepare(ends).await?;
         if self.out {
-            with_timeout(ends, "bringing the catalogue", async |ends: &mut Endpoints<'_>| {
+            retry_on_conflict(ends, "copying the catalogue", async |ends: &mut Endpoints<'_>| {
                 dedicated::bring_catalogue(ends.control, ends.there).await
             })
             .await?;
         }
-        for rows in self.applied() {
+        for rows in self.copied() {
             self.copy(ends, rows).await?;
         }
         if self.out {
@@ -141,31 +141,31 @@ impl CrossDatabaseMove {
                 ends.there.execute(AssertSqlSafe(format!("ANALYZE {}", rows.table.name))).await?;
             }
         }
-        let answers_since = self.copy_idempotency_keys(ends).await?;
+        let responses_since = self.copy_responses(ends).await?;
         self.catch_up(ends).await?;
         let count = self.compare(ends).await?;
         let mut done = loop {
             self.catch_up(ends).await?;
-            if let Some(done) = self.switch(ends, (keep_days, count, &answers_since)).await? {
+            if let Some(done) = self.switch(ends, (keep_days, count, &responses_since)).await? {
                 break done;
             }
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         let moved = Organization::get(ends.control, self.organization().id).await?;
         finish(ends, &moved).await?;
-        done.held += begun.elapsed();
-        self.move_organization.tell(count, &done);
+        done.held += started.elapsed();
+        self.move_organization.report(count, &done);
         Ok(())
     }
 
-    /// How many rows were compared: all of both sides.
+    /// Compares all rows of both sides. Returns how many.
     async fn compare(&self, ends: &mut Endpoints<'_>) -> Result<i64, Failure> {
         let (directory, rest): (Vec<&TableRows>, Vec<&TableRows>) =
             self.move_organization.rows.iter().partition(|rows| !self.out && rows.table.mirrored);
         let mut count = 0;
         if !directory.is_empty() {
-            // Nobody but us brings the directory after until then; who writes there waits for it,
-            // but it is small.
+            // Pauses directory sync of servers. Writers of the directory wait meanwhile, but it is
+            // small.
             let lock = format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})");
             ends.there.execute(AssertSqlSafe(lock)).await?;
             self.catch_up(ends).await?;
@@ -176,8 +176,8 @@ impl CrossDatabaseMove {
         Ok(count + self.compare_rows(ends, &rest).await?)
     }
 
-    /// At one snapshot of the source, but for what is noted in it: that is compared when it is
-    /// brought. Nobody but us writes in the target.
+    /// Compares in one snapshot of the source. Rows with pending changes are compared when those
+    /// are applied. Only this command writes to the target.
     async fn compare_rows(
         &self,
         ends: &mut Endpoints<'_>,
@@ -203,7 +203,7 @@ impl CrossDatabaseMove {
     }
 }
 
-/// How the database names the home of an organization that is on its way out of it.
+/// The name that the dedicated database stores for the placement of an organization that leaves it.
 fn elsewhere() -> String {
     Placement::Elsewhere.name()
 }

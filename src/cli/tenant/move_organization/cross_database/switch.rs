@@ -1,6 +1,7 @@
-//! The switch. The old home lets go in one transaction, in which nobody writes there; what was
-//! changed last has been brought to the new one, and committed, before that commits. The new home
-//! takes it in afterwards, and anybody may see to that.
+//! The switch between databases. The old placement releases the organization in one transaction
+//! that
+//! excludes writers. Before it commits, the last changes are committed at the new placement, which
+//! accepts the organization afterwards. Any server can complete that last step.
 
 use std::time::Instant;
 
@@ -10,46 +11,47 @@ use sqlx::{Connection, PgConnection};
 
 use super::{
     super::{
-        begin::forget_changes,
+        begin::delete_changes,
         changes::check,
-        switch::{MOST_CHANGES, Switched, waiting},
+        switch::{MOST_CHANGES, Switched, pending},
     },
     CrossDatabaseMove, Endpoints,
     changes::Changed,
-    idempotency_keys::copy_idempotency_keys,
+    idempotency_keys::copy_responses,
     users,
 };
 use crate::cli::{
     Failure,
-    tenant::locks::{exclude_maintenance, exclude_writers, with_timeout},
+    tenant::locks::{exclude_maintenance, exclude_writers, retry_on_conflict},
 };
 
-/// For how many days the old copy is kept, how many rows were compared, and since when answers are
-/// to be brought.
+/// The days for which the stale copy is kept, the number of compared rows, and the transaction
+/// since
+/// which responses are copied.
 type SwitchTerms<'t> = (u16, i64, &'t str);
 
 impl CrossDatabaseMove {
-    /// None: so much has changed since that it has to be brought first.
+    /// `None` if too many changes are pending: apply them first.
     pub(super) async fn switch(
         &self,
         ends: &mut Endpoints<'_>,
         terms: SwitchTerms<'_>,
     ) -> Result<Option<Switched>, Failure> {
-        with_timeout(ends, "switching", async |ends: &mut Endpoints<'_>| {
+        retry_on_conflict(ends, "switching", async |ends: &mut Endpoints<'_>| {
             let outcome = if self.out {
                 self.release(ends, terms).await
             } else {
                 self.accept(ends, terms).await
             };
             if !matches!(outcome, Ok(Ok(Some(_)))) {
-                ends.let_go().await?;
+                ends.roll_back().await?;
             }
             outcome
         })
         .await?
     }
 
-    /// The control database lets go.
+    /// The control database releases the organization to the dedicated database.
     async fn release(
         &self,
         ends: &mut Endpoints<'_>,
@@ -60,8 +62,8 @@ impl CrossDatabaseMove {
         exclude_maintenance(&mut there).await?;
         let mut control = ends.control.begin().await?;
         let waited = exclude_writers(&mut control, id).await?;
-        let begun = Instant::now();
-        let changes = waiting(&mut control, id).await?;
+        let started = Instant::now();
+        let changes = pending(&mut control, id).await?;
         if changes > MOST_CHANGES {
             return Ok(Ok(None));
         }
@@ -72,22 +74,22 @@ impl CrossDatabaseMove {
                 users::copy_missing(&mut ends, one.rows, &one.content).await?;
             }
         }
-        // From here on nobody changes them unnoticed.
+        // From here on changes of members wait for the switch.
         let members = users::members(&mut control, id, "FOR SHARE OF u").await?;
-        let others = users::refreshed(&mut there, &members).await?;
-        users::bring(&mut control, &mut there, &others).await?;
+        let outdated = users::outdated_users(&mut there, &members).await?;
+        users::copy(&mut control, &mut there, &outdated).await?;
         let faults = self.write_changes(&mut there, &last).await?;
         if let Err(failure) = check(&faults) {
             return Ok(Err(failure));
         }
-        // Nobody changes it while writers are excluded.
+        // A suspension cannot change while writers are excluded.
         let (suspension, suspended_at): (Option<String>, Option<DateTime<Utc>>) = sqlx::query_as(
             "SELECT suspension, suspended_at FROM app.placements WHERE organization_id = $1",
         )
         .bind(id)
         .fetch_one(&mut *control)
         .await?;
-        copy_idempotency_keys(&mut control, &mut there, id, Some(since)).await?;
+        copy_responses(&mut control, &mut there, id, Some(since)).await?;
         self.copy_slugs(&mut control, &mut there).await?;
         let ready = sqlx::query(
             "UPDATE app.placements SET arrival = $3, suspension = $4, suspended_at = $5
@@ -104,8 +106,8 @@ impl CrossDatabaseMove {
             return Ok(Err(self.interrupted()));
         }
         there.commit().await?;
-        forget_changes(&mut control, id).await?;
-        let gone = sqlx::query(
+        delete_changes(&mut control, id).await?;
+        let released = sqlx::query(
             "UPDATE app.placements SET home = $2, generation = $3, moving_to = NULL, moved_at = now(), old_home = home,
                     keep_old_until = now() + $4 * interval '1 day'
              WHERE organization_id = $1 AND home = $5 AND moving_to = $2 AND generation = $3 - 1",
@@ -117,14 +119,14 @@ impl CrossDatabaseMove {
         .bind(self.organization().placement.name())
         .execute(&mut *control)
         .await?;
-        if gone.rows_affected() != 1 {
+        if released.rows_affected() != 1 {
             return Ok(Err(self.interrupted()));
         }
         control.commit().await?;
-        Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
+        Ok(Ok(Some(Switched { changes, waited, held: started.elapsed() })))
     }
 
-    /// The database lets go.
+    /// The control database accepts the organization from the dedicated database.
     async fn accept(
         &self,
         ends: &mut Endpoints<'_>,
@@ -135,8 +137,8 @@ impl CrossDatabaseMove {
         exclude_maintenance(&mut control).await?;
         let mut there = ends.there.begin().await?;
         let waited = exclude_writers(&mut there, id).await?;
-        let begun = Instant::now();
-        let changes = waiting(&mut there, id).await?;
+        let started = Instant::now();
+        let changes = pending(&mut there, id).await?;
         if changes > MOST_CHANGES {
             return Ok(Ok(None));
         }
@@ -147,16 +149,16 @@ impl CrossDatabaseMove {
                 return Ok(Err(failure));
             }
         }
-        let (mirrored, applied): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
+        let (mirrored, copied): (Vec<Changed<'_>>, Vec<Changed<'_>>) =
             last.into_iter().partition(|one| one.rows.table.mirrored);
-        let mut faults = self.write_changes(&mut control, &applied).await?;
+        let mut faults = self.write_changes(&mut control, &copied).await?;
         faults.extend(self.differing(&mut control, &mirrored).await?);
         if let Err(failure) = check(&faults) {
             return Ok(Err(failure));
         }
-        copy_idempotency_keys(&mut there, &mut control, id, Some(since)).await?;
-        // What maintenance noted of the directory.
-        forget_changes(&mut control, id).await?;
+        copy_responses(&mut there, &mut control, id, Some(since)).await?;
+        // Maintenance may have recorded changes of directory rows in the control database.
+        delete_changes(&mut control, id).await?;
         let ready = sqlx::query(
             "UPDATE app.placements SET arrival = $3, keep_old_until = now() + $4 * interval '1 day'
              WHERE organization_id = $1 AND generation = $2 - 1 AND home = $5 AND moving_to = 'shared'",
@@ -172,8 +174,8 @@ impl CrossDatabaseMove {
             return Ok(Err(self.interrupted()));
         }
         control.commit().await?;
-        forget_changes(&mut there, id).await?;
-        let gone = sqlx::query(
+        delete_changes(&mut there, id).await?;
+        let released = sqlx::query(
             "UPDATE app.placements SET home = 'elsewhere', generation = $2, moving_to = NULL, moved_at = now()
              WHERE organization_id = $1 AND home = 'shared' AND moving_to = 'elsewhere' AND generation = $2 - 1",
         )
@@ -181,22 +183,23 @@ impl CrossDatabaseMove {
         .bind(self.generation)
         .execute(&mut *there)
         .await?;
-        if gone.rows_affected() != 1 {
+        if released.rows_affected() != 1 {
             return Ok(Err(self.interrupted()));
         }
         there.commit().await?;
-        Ok(Ok(Some(Switched { changes, waited, held: begun.elapsed() })))
+        Ok(Ok(Some(Switched { changes, waited, held: started.elapsed() })))
     }
 
-    /// What the audit log says of it.
+    /// The metadata of the audit entry about the move.
     fn arrival(&self, count: i64) -> serde_json::Value {
         json!({
             "from": self.organization().placement.name(), "to": self.move_organization.target.name(), "rows": count,
         })
     }
 
-    /// The control database knows who has which, so others that the database remembers are to be
-    /// forgotten.
+    /// Copies the organization's slugs and deletes others that the dedicated database still has.
+    /// The
+    /// control database decides which slugs an organization has.
     async fn copy_slugs(
         &self,
         control: &mut PgConnection,

@@ -1,5 +1,5 @@
-//! The people of an organization, whom another database has copies of: brought before rows that
-//! refer to them, and for its members once more at the switch, from which on they are kept in step.
+//! Copies users to a dedicated database before rows refer to them, and members once more in the
+//! switch. From then on servers keep members up to date.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::Endpoints;
-use crate::cli::tenant::tables::{TableRows, people_columns};
+use crate::cli::tenant::tables::{TableRows, user_columns};
 
-/// People of a statement: each is locked until its end.
+/// Users per statement. Each is locked until its end.
 const BATCH: usize = 100;
 
-/// A person `u` as one text.
+/// A user `u` as one text.
 const ONE: &str =
     "md5(concat_ws(' ', u.email, quote_nullable(u.name), quote_nullable(u.suspended_at),
                    (SELECT string_agg(concat_ws(' ', quote_literal(i.issuer), quote_literal(i.subject), i.email,
@@ -20,13 +20,13 @@ const ONE: &str =
                                                    ORDER BY i.issuer COLLATE \"C\", i.subject COLLATE \"C\")
                                          FROM auth.identities i WHERE i.user_id = u.id)))";
 
-/// Those whom rows refer to, and whom the database does not have.
+/// Copies the users that rows refer to and that the dedicated database lacks.
 pub(super) async fn copy_missing(
     ends: &mut Endpoints<'_>,
     rows: &TableRows,
     content: &[String],
 ) -> Result<(), sqlx::Error> {
-    let columns = people_columns(ends.there, rows.table.name).await?;
+    let columns = user_columns(ends.there, rows.table.name).await?;
     if columns.is_empty() || content.is_empty() {
         return Ok(());
     }
@@ -39,11 +39,12 @@ pub(super) async fn copy_missing(
     );
     let missing: Vec<Uuid> =
         sqlx::query_scalar(AssertSqlSafe(sql)).bind(content).fetch_all(&mut *ends.there).await?;
-    bring(ends.control, ends.there, &missing).await
+    copy(ends.control, ends.there, &missing).await
 }
 
-/// In an order, so that those who bring the same wait for one another.
-pub(in crate::cli) async fn bring(
+/// Copies users in the given order, so that concurrent commands wait for each other instead of
+/// deadlocking.
+pub(in crate::cli) async fn copy(
     control: &mut PgConnection,
     there: &mut PgConnection,
     users: &[Uuid],
@@ -64,7 +65,7 @@ pub(in crate::cli) async fn bring(
     Ok(())
 }
 
-/// The members of an organization, by what they are in the control database.
+/// The members of an organization and a fingerprint of each in the control database.
 pub(in crate::cli::tenant) async fn members(
     control: &mut PgConnection,
     organization: Uuid,
@@ -79,8 +80,8 @@ pub(in crate::cli::tenant) async fn members(
     Ok(users.into_iter().collect())
 }
 
-/// Which of them are otherwise in the database, or not there.
-pub(in crate::cli::tenant) async fn refreshed(
+/// The users that are missing or different in the dedicated database.
+pub(in crate::cli::tenant) async fn outdated_users(
     there: &mut PgConnection,
     known: &HashMap<Uuid, String>,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
