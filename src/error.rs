@@ -93,7 +93,7 @@ impl ErrorCode {
 pub enum Error {
     /// The token is not accepted. The reason describes the token and never reveals which users
     /// exist.
-    #[error("Authentication failed: {0}")]
+    #[error("Authentication failed: {0}.")]
     Unauthenticated(&'static str),
     /// The path and the token name different organizations.
     #[error(
@@ -149,7 +149,7 @@ pub enum Error {
     )]
     CallsExhausted(RateLimit),
     /// Too many requests at a time or in a period.
-    #[error("Request limit reached ({throttle}). Try again in {retry_after} s.")]
+    #[error("Request limit reached: {throttle}. Try again in {retry_after} s.")]
     RateLimited {
         /// The limit that was exceeded.
         throttle: Throttle,
