@@ -1,5 +1,5 @@
-//! What the parts of a request cost on their own: token, document, execution, answer, and the
-//! opening of a session. Only the last two of them wait for PostgreSQL.
+//! Measures the parts of a request separately: token, document, execution, response and the opening
+//! of a session. Only the last two wait for PostgreSQL.
 //!
 //! `cargo bench --bench cpu`
 
@@ -7,7 +7,7 @@
 #[expect(dead_code, reason = "one workload is enough here")]
 mod requests;
 #[path = "load/seed.rs"]
-#[expect(dead_code, reason = "the load needs more of it")]
+#[expect(dead_code, reason = "the load benchmark uses the rest")]
 mod seed;
 
 use std::{hint::black_box, num::NonZeroU32, sync::Arc, time::Duration};
@@ -40,7 +40,7 @@ use seed::{SECRET, Seeded};
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    // On this thread, with which PostgreSQL ends.
+    // PostgreSQL ends with the thread that started it, so the main thread starts it.
     let seeded = Seeded::create(100)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let service = Arc::new(runtime.block_on(async { service(&seeded) })?);
@@ -124,7 +124,7 @@ fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {
         Verifier::with_secrets(&[SECRET], claims, Clock::system())
     };
     let token = seeded.token(1);
-    criterion.bench_function("token, seen for the first time", |bench| {
+    criterion.bench_function("token, first verification", |bench| {
         bench.iter_batched(
             verifier,
             |verifier| black_box(runtime.block_on(verifier.verify(token)).is_ok()),
@@ -132,7 +132,7 @@ fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {
         );
     });
     let known = verifier();
-    criterion.bench_function("token, seen before", |bench| {
+    criterion.bench_function("token, cached", |bench| {
         bench.iter(|| black_box(runtime.block_on(known.verify(token)).is_ok()));
     });
 }
@@ -148,7 +148,7 @@ fn document(
 ) -> Result<(), Failure> {
     let api = api()?;
     let mut n = 0;
-    criterion.bench_function("document, read for the first time", |bench| {
+    criterion.bench_function("document, first parse", |bench| {
         bench.iter(|| {
             n += 1;
             runtime
@@ -156,7 +156,7 @@ fn document(
                 .is_ok()
         });
     });
-    criterion.bench_function("document, read before", |bench| {
+    criterion.bench_function("document, cached", |bench| {
         bench.iter(|| {
             runtime.block_on(api.read(asked(DASHBOARD.to_owned()), async { Ok(()) })).is_ok()
         });
@@ -169,7 +169,7 @@ fn document(
             Some(service.introspect(prepared, Source::default()).await)
         })
     };
-    criterion.bench_function("execution that needs no database", |bench| {
+    criterion.bench_function("execution without the database", |bench| {
         bench.iter(|| answer(runtime).is_some());
     });
     Ok(())
@@ -211,7 +211,7 @@ fn session(
     if !answer.errors.is_empty() {
         return Err(json!(answer.errors).to_string().into());
     }
-    criterion.bench_function("answer of a dashboard, serialized", |bench| {
+    criterion.bench_function("serialization of a dashboard response", |bench| {
         bench.iter(|| serde_json::to_string(&answer).map(|text| text.len()));
     });
     criterion.bench_function("session, opened and released", |bench| {
@@ -235,7 +235,7 @@ fn session(
             })
         });
     });
-    criterion.bench_function("dashboard, from document to answer", |bench| {
+    criterion.bench_function("dashboard, from document to response", |bench| {
         bench.iter(|| dashboard().is_ok());
     });
     Ok(())

@@ -1,6 +1,5 @@
-//! The load: connections that each send their next request when the last one is answered, over
-//! plain sockets, so that the generator takes as little as it can of the processor that it shares
-//! with what it measures.
+//! The load generator: each connection sends its next request when the response to the last one
+//! arrives. It uses plain sockets, because it shares the processors with what it measures.
 
 use std::{
     net::SocketAddr,
@@ -17,13 +16,13 @@ use crate::{
     Failure, cost::Meter, report::Figures, seed::Seeded, server::Server, workload::Workload,
 };
 
-/// How much, and for how long.
+/// Size and duration of a load.
 pub(crate) struct Load {
     pub(crate) connections: usize,
     pub(crate) seconds: u32,
 }
 
-/// Measures the server with requests of random organizations `among` those.
+/// Measures the server with requests of random organizations out of `among`.
 pub(crate) async fn run(
     server: &Server,
     seeded: &Seeded,
@@ -33,8 +32,8 @@ pub(crate) async fn run(
 ) -> Result<Figures, Failure> {
     let among = &among;
     let meter = Meter::start(Some(server.pid()), seeded.postgres_pid(), std::process::id())?;
-    let begun = Instant::now();
-    let end = begun + Duration::from_secs(load.seconds.into());
+    let started = Instant::now();
+    let end = started + Duration::from_secs(load.seconds.into());
     let connections = (0..load.connections).map(|_| async move {
         let mut connection = Connection::open(server.address()).await?;
         let mut latencies = Vec::new();
@@ -48,12 +47,12 @@ pub(crate) async fn run(
         Ok::<_, Failure>(latencies)
     });
     let latencies = futures_util::future::try_join_all(connections).await?.concat();
-    let took = begun.elapsed();
+    let took = started.elapsed();
     let requests = latencies.len() as u64;
     Ok(Figures::of(latencies, requests, took, meter.stop()?))
 }
 
-/// One request for each organization.
+/// Sends one request for each organization.
 pub(crate) async fn warm_up(server: &Server, seeded: &Seeded) -> Result<(), Failure> {
     let connections = (0..16).map(|first| async move {
         let mut connection = Connection::open(server.address()).await?;
@@ -67,7 +66,7 @@ pub(crate) async fn warm_up(server: &Server, seeded: &Seeded) -> Result<(), Fail
     Ok(())
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) async fn once(
     server: &Server,
     seeded: &Seeded,
@@ -78,22 +77,22 @@ pub(crate) async fn once(
     Ok(connection.ask(seeded.token(n), n, body).await?.to_owned())
 }
 
-/// A connection that is kept for the next request.
+/// A keep-alive connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     request: String,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, request: String::new(), answer: Vec::with_capacity(16 * 1024) })
+        Ok(Self { stream, request: String::new(), response: Vec::with_capacity(16 * 1024) })
     }
 
-    /// Sends a request of the owner of organization `n`; answers with the body, in which nothing
-    /// has failed.
+    /// Sends a request as the owner of organization `n`. Returns the body and fails if it reports
+    /// an error.
     pub(crate) async fn ask(&mut self, token: &str, n: u32, body: &str) -> Result<&str, Failure> {
         use std::fmt::Write as _;
         self.request.clear();
@@ -104,21 +103,21 @@ impl Connection {
             body.len(),
         )?;
         self.stream.write_all(self.request.as_bytes()).await?;
-        self.answer.clear();
+        self.response.clear();
         let (head, length) = loop {
-            if self.stream.read_buf(&mut self.answer).await? == 0 {
+            if self.stream.read_buf(&mut self.response).await? == 0 {
                 return Err("the server closed the connection".into());
             }
-            if let Some(head) = self.answer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break (head + 4, content_length(&self.answer[..head])?);
+            if let Some(head) = self.response.windows(4).position(|four| four == b"\r\n\r\n") {
+                break (head + 4, content_length(&self.response[..head])?);
             }
         };
-        while self.answer.len() < head + length {
-            self.stream.read_buf(&mut self.answer).await?;
+        while self.response.len() < head + length {
+            self.stream.read_buf(&mut self.response).await?;
         }
-        let text = std::str::from_utf8(&self.answer[head..])?;
-        if !self.answer.starts_with(b"HTTP/1.1 200") || text.contains("\"errors\"") {
-            return Err(String::from_utf8_lossy(&self.answer).into_owned().into());
+        let text = std::str::from_utf8(&self.response[head..])?;
+        if !self.response.starts_with(b"HTTP/1.1 200") || text.contains("\"errors\"") {
+            return Err(String::from_utf8_lossy(&self.response).into_owned().into());
         }
         Ok(text)
     }
@@ -127,5 +126,5 @@ impl Connection {
 fn content_length(head: &[u8]) -> Result<usize, Failure> {
     let head = std::str::from_utf8(head)?;
     let line = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    Ok(line.ok_or("an answer without content-length")?.trim().parse()?)
+    Ok(line.ok_or("a response without content-length")?.trim().parse()?)
 }

@@ -1,10 +1,10 @@
-//! What it took of the processor and of memory, as the kernel accounts for it (`proc(5)`).
+//! CPU time and memory of processes, as the kernel accounts for them (`proc(5)`).
 
 use std::{fs, time::Duration};
 
 use crate::Failure;
 
-/// Time of processors during a measurement.
+/// CPU time used during a measurement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
     pub(crate) server: Duration,
@@ -12,12 +12,12 @@ pub(crate) struct Cost {
     pub(crate) generator: Duration,
 }
 
-/// A measurement that was begun.
+/// A running measurement.
 pub(crate) struct Meter {
     server: Option<u32>,
     postgres: u32,
     generator: u32,
-    begun: Cost,
+    started: Cost,
 }
 
 impl Meter {
@@ -26,40 +26,40 @@ impl Meter {
         postgres: u32,
         generator: u32,
     ) -> Result<Self, Failure> {
-        let mut meter = Self { server, postgres, generator, begun: Cost::default() };
-        meter.begun = meter.now()?;
+        let mut meter = Self { server, postgres, generator, started: Cost::default() };
+        meter.started = meter.now()?;
         Ok(meter)
     }
 
     pub(crate) fn stop(self) -> Result<Cost, Failure> {
         let now = self.now()?;
         Ok(Cost {
-            server: now.server.saturating_sub(self.begun.server),
-            postgres: now.postgres.saturating_sub(self.begun.postgres),
-            generator: now.generator.saturating_sub(self.begun.generator),
+            server: now.server.saturating_sub(self.started.server),
+            postgres: now.postgres.saturating_sub(self.started.postgres),
+            generator: now.generator.saturating_sub(self.started.generator),
         })
     }
 
     fn now(&self) -> Result<Cost, Failure> {
         Ok(Cost {
-            server: self.server.map(of_process).transpose()?.unwrap_or_default(),
-            postgres: of_family(self.postgres)?,
-            generator: of_process(self.generator)?,
+            server: self.server.map(process_time).transpose()?.unwrap_or_default(),
+            postgres: family_time(self.postgres)?,
+            generator: process_time(self.generator)?,
         })
     }
 }
 
-/// User and system time of a process, and of its children that have ended.
-fn of_process(pid: u32) -> Result<Duration, Failure> {
+/// Returns the user and system time of a process and of its children that have ended.
+fn process_time(pid: u32) -> Result<Duration, Failure> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    Ok(times(&stat).ok_or("an odd stat")?.1)
+    Ok(times(&stat).ok_or("unexpected format of stat")?.1)
 }
 
-/// Of a process and all of its children.
-fn of_family(parent: u32) -> Result<Duration, Failure> {
-    let mut total = of_process(parent)?;
+/// Returns the CPU time of a process and all of its children.
+fn family_time(parent: u32) -> Result<Duration, Failure> {
+    let mut total = process_time(parent)?;
     for entry in fs::read_dir("/proc")?.filter_map(Result::ok) {
-        // Somebody who has just ended is in its parent's account.
+        // The time of a child that has just ended is in its parent's account.
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         if let Some((ppid, time)) = times(&stat)
             && ppid == parent
@@ -70,9 +70,9 @@ fn of_family(parent: u32) -> Result<Duration, Failure> {
     Ok(total)
 }
 
-/// The parent, and the time used.
+/// Returns the parent's id and the CPU time.
 fn times(stat: &str) -> Option<(u32, Duration)> {
-    // The name, in parentheses, may hold anything.
+    // The process name stands in parentheses and may hold any character.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks =
         fields.get(11..15)?.iter().map(|text| text.parse::<u64>()).sum::<Result<u64, _>>().ok()?;
@@ -80,11 +80,13 @@ fn times(stat: &str) -> Option<(u32, Duration)> {
     Some((fields.get(1)?.parse().ok()?, Duration::from_millis(ticks * 10)))
 }
 
-/// The resident memory of a process, in MB.
+/// Returns the resident memory of a process in MB.
 pub(crate) fn memory(pid: u32) -> Result<f64, Failure> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("an odd status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .ok_or("unexpected format of status")?;
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024.0 / 1e6)
 }

@@ -1,6 +1,6 @@
-//! What a noisy organization does to a quiet one: the same flood, once from one organization and
-//! once spread over fifty, while somebody of another asks for a project now and then. The flood
-//! comes from a process of its own, which steps back for whoever is measured.
+//! How a noisy organization affects a quiet one. The same flood comes once from one organization
+//! and once from fifty, while another organization requests a project at intervals. A separate
+//! process of lower priority sends the flood.
 
 use std::{
     net::SocketAddr,
@@ -16,19 +16,19 @@ use crate::{
     workload::Workload,
 };
 
-/// Organizations that the same load is spread over.
-const MANY: u32 = 50;
+/// Organizations that the spread flood comes from.
+const SPREAD_ORGANIZATIONS: u32 = 50;
 
 /// Connections of the flood.
 const CONNECTIONS: usize = 64;
 
-/// Between two questions of the quiet organization.
-const PACE: Duration = Duration::from_millis(10);
+/// Pause between two requests of the quiet organization.
+const INTERVAL: Duration = Duration::from_millis(10);
 
-/// A process that does nothing but ask.
+/// A process that floods the server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flood {
-    /// Where, for the process that floods.
+    /// The server's address, in the process that floods.
     #[arg(long, hide = true)]
     flood: Option<SocketAddr>,
     #[arg(long, hide = true, default_value_t = 1)]
@@ -36,7 +36,7 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// Asks until it is killed, if this is the process for it.
+    /// Floods the server until killed, if this process is the flood.
     pub(crate) fn run(&self) -> Option<Result<(), Failure>> {
         let address = self.flood?;
         let organizations = self.flood_organizations;
@@ -48,7 +48,7 @@ impl Flood {
             let connections = (0..CONNECTIONS).map(|first| async move {
                 let mut connection = Connection::open(address).await?;
                 for n in (0..organizations).cycle().skip(first) {
-                    // Whether it is served or refused is all the same to a flood.
+                    // The flood ignores responses and errors.
                     let _ = connection.ask(&tokens[n as usize], n + 1, body).await;
                 }
                 Ok::<_, Failure>(())
@@ -58,7 +58,7 @@ impl Flood {
         })())
     }
 
-    fn begin(server: &Server, organizations: u32) -> Result<Flooding, Failure> {
+    fn begin(server: &Server, organizations: u32) -> Result<FloodProcess, Failure> {
         let child = Command::new("nice")
             .args(["-n", "19"])
             .arg(std::env::current_exe()?)
@@ -67,14 +67,14 @@ impl Flood {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        Ok(Flooding(child))
+        Ok(FloodProcess(child))
     }
 }
 
-struct Flooding(Child);
+struct FloodProcess(Child);
 
-impl Flooding {
-    /// A flood that has ended by itself was none.
+impl FloodProcess {
+    /// A flood that ended by itself would invalidate the measurement.
     fn end(mut self) -> Result<(), Failure> {
         match self.0.try_wait()? {
             None => Ok(()),
@@ -83,26 +83,26 @@ impl Flooding {
     }
 }
 
-impl Drop for Flooding {
+impl Drop for FloodProcess {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Measures, and prints what the quiet organization waited.
+/// Measures and prints the latencies of the quiet organization.
 pub(crate) fn run(seeded: &Seeded, options: &Options) -> Result<(), Failure> {
     let Options { seconds, rounds, database_connections, .. } = *options;
     let server = Server::start(seeded, database_connections)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(crate::client::warm_up(&server, seeded))?;
     let quiet = seeded.organizations;
-    println!("what a quiet organization waits, in ms    p50    p99");
+    println!("latency of a quiet organization, in ms     p50    p99");
     let mut ratios = Vec::new();
     for round in 1..=rounds {
         let mut last = [0.0; 2];
-        for (measured, organizations) in last.iter_mut().zip([MANY, 1]) {
+        for (measured, organizations) in last.iter_mut().zip([SPREAD_ORGANIZATIONS, 1]) {
             let flood = Flood::begin(&server, organizations)?;
             let waited = runtime.block_on(ask(&server, seeded, quiet, seconds))?;
             flood.end()?;
@@ -122,12 +122,12 @@ pub(crate) fn run(seeded: &Seeded, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Milliseconds of each answer, in order of their length.
+/// Returns the latencies in milliseconds, sorted.
 async fn ask(server: &Server, seeded: &Seeded, n: u32, seconds: u32) -> Result<Vec<f64>, Failure> {
     let (project, _) = seeded.any_project(n);
     let body = Workload::Project.body(project);
     let mut connection = Connection::open(server.address()).await?;
-    // The flood has begun by then.
+    // The flood has started by then.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let end = Instant::now() + Duration::from_secs(seconds.into());
     let mut waited = Vec::new();
@@ -135,13 +135,13 @@ async fn ask(server: &Server, seeded: &Seeded, n: u32, seconds: u32) -> Result<V
         let sent = Instant::now();
         connection.ask(seeded.token(n), n, &body).await?;
         waited.push(sent.elapsed().as_secs_f64() * 1_000.0);
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(INTERVAL).await;
     }
     waited.sort_by(f64::total_cmp);
     Ok(waited)
 }
 
-/// Of values in order.
+/// `values` must be sorted.
 fn percentile(values: &[f64], share: f64) -> f64 {
     let at = (values.len() as f64 * share) as usize;
     values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or_default()

@@ -1,6 +1,6 @@
-//! How fast the server is, beside what PostgreSQL itself can do with the same statements: the
-//! server, and pgbench as its floor, in turn on one machine and one database. Figures are medians
-//! over the rounds, with their ranges; docs/performance.md explains them.
+//! How fast the server is compared with PostgreSQL executing the same statements. The server and
+//! pgbench run in turn on one machine and one database. Figures are medians over the rounds, with
+//! their ranges; docs/performance.md explains them.
 //!
 //! `cargo bench --bench load -- --help`
 
@@ -8,14 +8,14 @@
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "counts and times that are measured here are far from the ends of their types"
+    reason = "counts and durations are far from the limits of their types"
 )]
 
+mod baseline;
 mod client;
 mod cost;
+mod dedicated_schema;
 mod fairness;
-mod floor;
-mod house;
 mod placement;
 mod relay;
 mod report;
@@ -35,7 +35,7 @@ use workload::Workload;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The server and its floor, side by side.
+/// Compares the server with pgbench on the same statements.
 #[derive(Debug, Parser)]
 #[command(about)]
 struct Options {
@@ -45,35 +45,35 @@ struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// How often everything is measured.
+    /// Number of measurements of each kind.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Which workloads.
+    /// Workloads to measure.
     #[arg(long, value_delimiter = ',', default_value = "w1,w2,w3,w4,w5")]
     workloads: Vec<Workload>,
-    /// How many connections at the same time.
+    /// Numbers of concurrent connections.
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
     connections: Vec<usize>,
-    /// Seconds of one more load at the end, over all of whose thirds the memory is compared.
+    /// Seconds of one more load at the end. The memory use after each third is reported.
     #[arg(long, default_value_t = 0)]
     soak: u32,
-    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`): three for
-    /// each of its processors, unless told.
+    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`). Default:
+    /// three for each of its processors.
     #[arg(long, default_value_t = 3 * processors())]
     database_connections: usize,
-    /// Another server's binary, measured beside this one in each round: of before a change, say.
+    /// Another server binary, for example from before a change, measured in each round as well.
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
-    /// Measures, in place of all that, what a noisy organization does to a quiet one.
+    /// Measures how a noisy organization affects a quiet one, and nothing else.
     #[arg(long)]
     fairness: bool,
-    /// Measures, in place of all that, what it costs where so many of the organizations have
-    /// schemas of their own.
+    /// Measures the cost of placements where this many organizations have dedicated schemas, and
+    /// nothing else.
     #[arg(long, value_name = "ORGANIZATIONS")]
     schemas: Option<u32>,
     #[command(flatten)]
     flood: fairness::Flood,
-    /// What cargo tells every benchmark.
+    /// Cargo passes this flag to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -88,7 +88,7 @@ fn main() -> Result<(), Failure> {
         return flooded;
     }
     for size in &options.organizations {
-        // On this thread, with which PostgreSQL ends.
+        // PostgreSQL ends with the thread that started it, so the main thread starts it.
         let seeded = Seeded::create(*size)?;
         if let Some(schemas) = options.schemas {
             placement::run(&seeded, &options, schemas)?;
@@ -118,10 +118,11 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
     for workload in &options.workloads {
         runtime.block_on(workload.check(&server, seeded))?;
         if *workload != Workload::Mix {
-            report.talk(*workload, runtime.block_on(server::talk(seeded, *workload))?);
+            report.traffic(*workload, runtime.block_on(server::traffic(seeded, *workload))?);
         }
     }
-    // Nobody measures the first call of every organization, which asks what its plan allows.
+    // The first call of each organization reads the limits of its plan, which the measurement must
+    // not include.
     eprintln!("warming up");
     for server in [&server].into_iter().chain(&other) {
         runtime.block_on(client::warm_up(server, seeded))?;
@@ -131,22 +132,22 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
             for connections in &options.connections {
                 eprintln!("round {round}, {workload}, {connections} connections");
                 let load = Load { connections: *connections, seconds: options.seconds };
-                let floor = floor::run(seeded, *workload, &load, false)?;
-                runtime.block_on(seeded.forget_created())?;
+                let baseline = baseline::run(seeded, *workload, &load, false)?;
+                runtime.block_on(seeded.delete_created())?;
                 let ask = async |server: &Server| {
                     let all = seeded.all();
                     let figures = client::run(server, seeded, *workload, &load, all).await?;
-                    seeded.forget_created().await?;
+                    seeded.delete_created().await?;
                     Ok::<_, Failure>(figures)
                 };
                 let figures = runtime.block_on(ask(&server))?;
                 let other = other.as_ref().map(|other| runtime.block_on(ask(other))).transpose()?;
-                let pipelined = floor::run(seeded, *workload, &load, true)?;
-                runtime.block_on(seeded.forget_created())?;
+                let pipelined = baseline::run(seeded, *workload, &load, true)?;
+                runtime.block_on(seeded.delete_created())?;
                 report.add(
                     *workload,
                     *connections,
-                    Round { floor, pipelined, server: figures, other },
+                    Round { baseline, pipelined, server: figures, other },
                 );
             }
         }

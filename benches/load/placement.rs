@@ -1,5 +1,5 @@
-//! The same requests where organizations share their tables, where one has a schema or a database
-//! of its own, and where many have schemas: side by side on one server.
+//! Compares placements with the same requests on one server: organizations in the shared tables,
+//! one in a dedicated schema, one in a dedicated database, and many in dedicated schemas.
 #![expect(
     clippy::disallowed_types,
     reason = "this moves the organizations that the server then reads"
@@ -16,7 +16,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::{
     Failure, Options,
     client::{self, Load},
-    house::house,
+    dedicated_schema::move_to_schema,
     report::Figures,
     seed::Seeded,
     server::Server,
@@ -24,17 +24,17 @@ use crate::{
 
 pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<(), Failure> {
     if schemas == 0 || schemas + 2 >= seeded.organizations {
-        return Err("--schemas: there must be more organizations than that, by three".into());
+        return Err("--schemas must be at least three less than the number of organizations".into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let begun = Instant::now();
+    let started = Instant::now();
     runtime.block_on(move_out(seeded, schemas))?;
-    let each = begun.elapsed() / schemas;
+    let each = started.elapsed() / schemas;
     println!("{schemas} schemas made and filled, {:.1} ms each", each.as_secs_f64() * 1_000.0);
     let (one, moved) = (schemas + 1, schemas + 2);
-    let begun = Instant::now();
+    let started = Instant::now();
     move_to_database(seeded, moved)?;
-    println!("a database made and filled in {} ms", begun.elapsed().as_millis());
+    println!("a database created and filled in {} ms", started.elapsed().as_millis());
     let there = format!("{NAME}={}", seeded.url_of("tenantry_app", NAME));
     let server = Server::start_at(&seeded.url(), &there, options.database_connections)?;
     println!("started in {} ms", server.started_in.as_millis());
@@ -57,9 +57,9 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
                     let run = client::run(&server, seeded, *workload, &load, among.clone());
                     let Figures { per_second, p50, p99, server: own, postgres, .. } =
                         runtime.block_on(run)?;
-                    runtime.block_on(seeded.forget_created())?;
+                    runtime.block_on(seeded.delete_created())?;
                     let there = seeded.admin().database(NAME);
-                    runtime.block_on(seeded.forget_created_in(&there))?;
+                    runtime.block_on(seeded.delete_created_in(&there))?;
                     println!(
                         "round {round}: {workload}, {connections}, {name}: {per_second:.0}, {p50:.2}, {p99:.2}, {own:.0}, {postgres:.0}"
                     );
@@ -71,10 +71,10 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
     Ok(())
 }
 
-/// The database of one organization.
+/// The dedicated database of one organization.
 const NAME: &str = "bench";
 
-/// As operators do it.
+/// Runs `tenantry tenant move`, as operators do.
 fn move_to_database(seeded: &Seeded, organization: u32) -> Result<(), Failure> {
     let admin = |database| seeded.url_of("postgres", database);
     let run = |arguments: &[&str]| {
@@ -93,7 +93,7 @@ fn move_to_database(seeded: &Seeded, organization: u32) -> Result<(), Failure> {
     };
     let create = ["-h", &seeded.socket().display().to_string(), "-U", "postgres", NAME];
     if !seeded.program("createdb").args(create).status()?.success() {
-        return Err("the database was not made".into());
+        return Err("the database could not be created".into());
     }
     run(&["migrate"])?;
     let slug = format!("org-{organization}");
@@ -107,7 +107,7 @@ async fn move_out(seeded: &Seeded, schemas: u32) -> Result<(), Failure> {
             .bind(i64::from(n))
             .fetch_one(&mut connection)
             .await?;
-        house(&mut connection, id).await?;
+        move_to_schema(&mut connection, id).await?;
     }
     connection.execute("VACUUM ANALYZE").await?;
     Ok(connection.close().await?)

@@ -1,4 +1,4 @@
-//! A relay between a server and PostgreSQL that counts what they say to each other.
+//! A relay between a server and PostgreSQL that counts statements and round trips.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,35 +10,37 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-/// What a request says to PostgreSQL.
+/// The traffic of a request to PostgreSQL.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Talk {
-    /// Statements that PostgreSQL has answered, those that begin and end the transaction included.
+pub struct Traffic {
+    /// Statements that PostgreSQL has completed, including those that begin and end the
+    /// transaction.
     pub statements: u32,
-    /// How often the server has sent something after it had heard of all that it sent before.
+    /// Round trips: how often the server sent something after it had received every outstanding
+    /// response.
     pub waits: u32,
 }
 
-/// The name of PostgreSQL's socket in its folder.
+/// The name of PostgreSQL's socket in its directory.
 const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Counts for as long as it lives.
+/// Counts the traffic until it is dropped.
 pub struct Relay {
-    counted: Arc<Mutex<Talk>>,
+    counted: Arc<Mutex<Traffic>>,
     task: tokio::task::AbortHandle,
 }
 
 impl Relay {
-    /// Listens in one folder, and passes on to the server that listens in another.
+    /// Listens in the directory `folder` and forwards to the server that listens in `postgres`.
     pub fn between(folder: &Path, postgres: &Path) -> std::io::Result<Self> {
-        let counted: Arc<Mutex<Talk>> = Arc::default();
+        let counted: Arc<Mutex<Traffic>> = Arc::default();
         let listener = UnixListener::bind(folder.join(SOCKET))?;
         let task = tokio::spawn(relay(listener, postgres.join(SOCKET), Arc::clone(&counted)));
         Ok(Self { counted, task: task.abort_handle() })
     }
 
-    /// What was said since this was asked last.
-    pub fn take(&self) -> Talk {
+    /// Returns the traffic since the last call.
+    pub fn take(&self) -> Traffic {
         std::mem::take(&mut *lock(&self.counted))
     }
 }
@@ -49,25 +51,25 @@ impl Drop for Relay {
     }
 }
 
-fn lock(counted: &Mutex<Talk>) -> std::sync::MutexGuard<'_, Talk> {
+fn lock(counted: &Mutex<Traffic>) -> std::sync::MutexGuard<'_, Traffic> {
     counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn relay(listener: UnixListener, target: PathBuf, counted: Arc<Mutex<Talk>>) {
+async fn relay(listener: UnixListener, target: PathBuf, counted: Arc<Mutex<Traffic>>) {
     while let Ok((client, _)) = listener.accept().await {
         let Ok(server) = UnixStream::connect(&target).await else { return };
         tokio::spawn(pass(client, server, Arc::clone(&counted)));
     }
 }
 
-/// Passes bytes on in both directions. Only connections of requests are counted, which are those
-/// that open sessions.
+/// Forwards bytes in both directions. Only connections that open sessions are counted, because only
+/// they serve requests.
 async fn pass(
     mut client: UnixStream,
     mut server: UnixStream,
-    counted: Arc<Mutex<Talk>>,
+    counted: Arc<Mutex<Traffic>>,
 ) -> std::io::Result<()> {
-    // Room for a whole statement: the name that is looked for must not be read in two parts.
+    // The buffer holds a whole statement, so that the searched name is not split between two reads.
     let (mut sent, mut received) = (Vec::with_capacity(64 * 1024), Vec::new());
     let mut of_requests = false;
     let mut listening = true;
@@ -91,7 +93,7 @@ async fn pass(
                     return Ok(());
                 }
                 client.write_all(&received[from..]).await?;
-                // "No" to the question for encryption is the one answer that has no length.
+                // `N`, which refuses encryption, is the one response that has no length.
                 if received == b"N" {
                     received.clear();
                     listening = true;
@@ -109,7 +111,7 @@ async fn pass(
     }
 }
 
-/// The kind and the length of the first whole message.
+/// Returns the kind and the length of the first complete message.
 fn message(bytes: &[u8]) -> Option<(u8, usize)> {
     let length = u32::from_be_bytes(bytes.get(1..5)?.try_into().ok()?) as usize + 1;
     (bytes.len() >= length).then(|| (bytes[0], length))

@@ -1,12 +1,11 @@
-//! What was measured, as medians with their ranges, and as ratios of what was measured right beside
-//! it.
+//! The results: medians with their ranges, and ratios of measurements from the same round.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::{cost::Cost, relay::Talk, workload::Workload};
+use crate::{cost::Cost, relay::Traffic, workload::Workload};
 
-/// Requests per second of `PostGraphile` 5 over those of the floor that was measured beside it, on
-/// two cores, 16 connections and 10,000 organizations as they are here.
+/// Requests per second of `PostGraphile` 5 divided by those of the baseline measured beside it, on
+/// two cores, with 16 connections and 10,000 organizations of the same shape.
 const POSTGRAPHILE: [(Workload, f64); 4] = [
     (Workload::Dashboard, 1_371.0 / 5_031.0),
     (Workload::Project, 2_941.0 / 15_630.0),
@@ -21,14 +20,15 @@ pub(crate) struct Figures {
     /// Milliseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Microseconds of the processor for each request.
+    /// CPU time for each request in microseconds.
     pub(crate) server: f64,
     pub(crate) postgres: f64,
     pub(crate) generator: f64,
 }
 
 impl Figures {
-    /// From latencies in microseconds, which may be a sample: `requests` is how many there were.
+    /// Computes the figures from latencies in microseconds. `latencies` may be a sample: `requests`
+    /// is the true count.
     pub(crate) fn of(mut latencies: Vec<u32>, requests: u64, took: Duration, cost: Cost) -> Self {
         latencies.sort_unstable();
         let at = |share: f64| {
@@ -51,21 +51,21 @@ impl Figures {
     }
 }
 
-/// A server and its floors, measured in turn.
+/// A server and its baselines, measured in turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    pub(crate) floor: Figures,
+    pub(crate) baseline: Figures,
     pub(crate) pipelined: Figures,
     pub(crate) server: Figures,
-    /// Another server's.
+    /// The other server, if one is compared.
     pub(crate) other: Option<Figures>,
 }
 
-/// Everything that was measured on one database.
+/// All measurements on one database.
 pub(crate) struct Report {
     organizations: u32,
     rounds: BTreeMap<(Workload, usize), Vec<Round>>,
-    talks: Vec<(Workload, Talk)>,
+    traffic_rows: Vec<(Workload, Traffic)>,
     cold_starts: Vec<f64>,
     memory: Vec<(&'static str, f64)>,
 }
@@ -75,7 +75,7 @@ impl Report {
         Self {
             organizations,
             rounds: BTreeMap::new(),
-            talks: Vec::new(),
+            traffic_rows: Vec::new(),
             cold_starts: Vec::new(),
             memory: Vec::new(),
         }
@@ -85,8 +85,8 @@ impl Report {
         self.rounds.entry((workload, connections)).or_default().push(round);
     }
 
-    pub(crate) fn talk(&mut self, workload: Workload, talk: Talk) {
-        self.talks.push((workload, talk));
+    pub(crate) fn traffic(&mut self, workload: Workload, traffic: Traffic) {
+        self.traffic_rows.push((workload, traffic));
     }
 
     pub(crate) fn cold_start(&mut self, took: Duration) {
@@ -98,18 +98,18 @@ impl Report {
     }
 }
 
-/// The median, and the range that it is of.
+/// The median and the range of a list of values.
 struct Spread {
     median: f64,
-    least: f64,
-    most: f64,
+    min: f64,
+    max: f64,
 }
 
 fn spread(values: impl Iterator<Item = f64>) -> Spread {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    Spread { median: at(values.len() / 2), least: at(0), most: at(values.len().saturating_sub(1)) }
+    Spread { median: at(values.len() / 2), min: at(0), max: at(values.len().saturating_sub(1)) }
 }
 
 impl fmt::Display for Report {
@@ -117,13 +117,13 @@ impl fmt::Display for Report {
         writeln!(out, "## {} organizations\n", self.organizations)?;
         writeln!(
             out,
-            "| workload, connections | requests/s (range) | floor | pipelined floor | of the floor (range) | of the pipelined | × PostGraphile |"
+            "| workload, connections | requests/s (range) | baseline | pipelined baseline | of the baseline (range) | of the pipelined | × PostGraphile |"
         )?;
         writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
         for ((workload, connections), rounds) in &self.rounds {
             let of = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure));
             let server = of(|round| round.server.per_second);
-            let ratio = of(|round| round.server.per_second / round.floor.per_second);
+            let ratio = of(|round| round.server.per_second / round.baseline.per_second);
             let pipelined = of(|round| round.server.per_second / round.pipelined.per_second);
             let known =
                 POSTGRAPHILE.iter().find(|(known, _)| known == workload && *connections == 16);
@@ -135,55 +135,51 @@ impl fmt::Display for Report {
                 out,
                 "| {workload}, {connections} | {:.0} ({:.0}–{:.0}) | {:.0} | {:.0} | {:.2} ({:.2}–{:.2}) | {:.2} | {known} |",
                 server.median,
-                server.least,
-                server.most,
-                of(|round| round.floor.per_second).median,
+                server.min,
+                server.max,
+                of(|round| round.baseline.per_second).median,
                 of(|round| round.pipelined.per_second).median,
                 ratio.median,
-                ratio.least,
-                ratio.most,
+                ratio.min,
+                ratio.max,
                 pipelined.median,
             )?;
         }
         writeln!(
             out,
-            "\n| workload, connections | p50, p99 ms | floor's p50, p99 ms | p99/p50 over the floor's | CPU µs: server, PostgreSQL, generator | floor's CPU µs: PostgreSQL, pgbench |"
+            "\n| workload, connections | p50, p99 ms | baseline's p50, p99 ms | p99/p50 over the baseline's | CPU µs: server, PostgreSQL, generator | baseline's CPU µs: PostgreSQL, pgbench |"
         )?;
         writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
         for ((workload, connections), rounds) in &self.rounds {
             let of = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure)).median;
             let tails = |figures: &Figures| figures.p99 / figures.p50;
             let over =
-                spread(rounds.iter().map(|round| tails(&round.server) / tails(&round.floor)));
+                spread(rounds.iter().map(|round| tails(&round.server) / tails(&round.baseline)));
             writeln!(
                 out,
                 "| {workload}, {connections} | {:.2}, {:.2} | {:.2}, {:.2} | {:.2} | {:.0}, {:.0}, {:.0} | {:.0}, {:.0} |",
                 of(|round| round.server.p50),
                 of(|round| round.server.p99),
-                of(|round| round.floor.p50),
-                of(|round| round.floor.p99),
+                of(|round| round.baseline.p50),
+                of(|round| round.baseline.p99),
                 over.median,
                 of(|round| round.server.server),
                 of(|round| round.server.postgres),
                 of(|round| round.server.generator),
-                of(|round| round.floor.postgres),
-                of(|round| round.floor.generator),
+                of(|round| round.baseline.postgres),
+                of(|round| round.baseline.generator),
             )?;
         }
-        self.beside_another(out)?;
+        self.fmt_comparison(out)?;
         writeln!(
             out,
             "\n| workload | SQL statements | waits for PostgreSQL |\n| --- | --- | --- |"
         )?;
-        for (workload, Talk { statements, waits }) in &self.talks {
+        for (workload, Traffic { statements, waits }) in &self.traffic_rows {
             writeln!(out, "| {workload} | {statements} | {waits} |")?;
         }
         let start = spread(self.cold_starts.iter().copied());
-        writeln!(
-            out,
-            "\nCold start: {:.0} ms ({:.0}–{:.0})",
-            start.median, start.least, start.most
-        )?;
+        writeln!(out, "\nCold start: {:.0} ms ({:.0}–{:.0})", start.median, start.min, start.max)?;
         for (when, megabytes) in &self.memory {
             writeln!(out, "Memory {when}: {megabytes:.0} MB")?;
         }
@@ -192,7 +188,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn beside_another(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_comparison(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_alone = |round: &Round| round.other.is_none();
         if self.rounds.values().flatten().all(is_alone) {
             return Ok(());
@@ -210,8 +206,8 @@ impl Report {
                 out,
                 "| {workload}, {connections} | {:.2} ({:.2}–{:.2}) | {:.0} | {:.0}, {:.0} |",
                 times.median,
-                times.least,
-                times.most,
+                times.min,
+                times.max,
                 of(|other| other.per_second),
                 of(|other| other.server),
                 of(|other| other.postgres),

@@ -1,4 +1,4 @@
-//! What clients ask in the workloads; the tests that count what an answer costs ask the same.
+//! The requests of the workloads. The tests that count the cost of a response send the same ones.
 
 /// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit rows
 /// with actors.

@@ -1,4 +1,4 @@
-//! A database of its own, made through the migrations, with the same rows in every run.
+//! A database created by the migrations, with the same rows in every run.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -14,16 +14,16 @@ use tenantry::postgres::{Embedded, Options};
 
 use crate::Failure;
 
-pub(crate) const SECRET: &str = "the secret of the benchmark which is no secret";
+pub(crate) const SECRET: &str = "the secret of the benchmark which protects nothing";
 
-/// Of each organization, as in `seed.sql`.
+/// Projects of each organization, as in `seed.sql`.
 const PROJECTS: u32 = 20;
 
-/// Rows as `seed.sql` makes them, in a server that ends with this.
+/// The rows of `seed.sql`, on a server that ends when this is dropped.
 pub(crate) struct Seeded {
     pub(crate) organizations: u32,
     tokens: Vec<String>,
-    /// Ids, those of the first organization first.
+    /// Ids, beginning with those of the first organization.
     projects: Vec<Uuid>,
     postgres: Embedded,
     _folder: tempfile::TempDir,
@@ -40,14 +40,14 @@ impl Seeded {
     }
 
     pub(crate) fn create(organizations: u32) -> Result<Self, Failure> {
-        eprintln!("making {organizations} organizations");
+        eprintln!("creating {organizations} organizations");
         let folder = tempfile::Builder::new().prefix("tenantry-bench-").tempdir()?;
-        // As root the server runs as another user.
+        // When this process runs as root, the server runs as another user.
         std::fs::set_permissions(
             folder.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
-        // Nothing waits for the disk: it would hide what the programs cost.
+        // Nothing waits for the disk, whose latency would hide the cost of the programs.
         let options = Options { folder: folder.path().join("postgres"), throwaway: true };
         let postgres = Embedded::start(&options)?;
         let projects = Vec::new();
@@ -74,12 +74,13 @@ impl Seeded {
         Ok(seeded)
     }
 
-    /// Takes back what W4 has created, so that every measurement begins with the same rows.
-    pub(crate) async fn forget_created(&self) -> Result<(), Failure> {
-        self.forget_created_in(&self.admin()).await
+    /// Deletes the projects that workload W4 has created, so that every measurement starts with the
+    /// same rows.
+    pub(crate) async fn delete_created(&self) -> Result<(), Failure> {
+        self.delete_created_in(&self.admin()).await
     }
 
-    pub(crate) async fn forget_created_in(
+    pub(crate) async fn delete_created_in(
         &self,
         database: &sqlx::postgres::PgConnectOptions,
     ) -> Result<(), Failure> {
@@ -97,28 +98,28 @@ impl Seeded {
         Ok(())
     }
 
-    /// A random project of an organization, and its number in there.
+    /// Returns a random project of an organization, and its number in that organization.
     pub(crate) fn any_project(&self, n: u32) -> (Uuid, u32) {
         let number = fastrand::u32(1..=PROJECTS);
         (self.projects[((n - 1) * PROJECTS + number - 1) as usize], number)
     }
 
-    /// How the superuser connects.
+    /// Returns the superuser's connection options.
     pub(crate) fn admin(&self) -> sqlx::postgres::PgConnectOptions {
         self.postgres.connect_options()
     }
 
-    /// The address of the database, as the server is told.
+    /// Returns the database URL for the server.
     pub(crate) fn url(&self) -> String {
         self.postgres.url("tenantry_app", "postgres")
     }
 
-    /// The address of any of its databases for a role.
+    /// Returns the URL of a database for a role.
     pub(crate) fn url_of(&self, role: &str, database: &str) -> String {
         self.postgres.url(role, database)
     }
 
-    /// The folder with PostgreSQL's socket.
+    /// Returns the directory of PostgreSQL's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.admin().get_socket().cloned().unwrap_or_else(|| self.admin().get_host().into())
     }
@@ -127,13 +128,13 @@ impl Seeded {
         self.postgres.pid()
     }
 
-    /// One of PostgreSQL's own programs.
+    /// Returns one of PostgreSQL's programs as a command.
     pub(crate) fn program(&self, name: &str) -> Command {
         Command::new(self.postgres.program(name))
     }
 }
 
-/// The tokens of the owners.
+/// Returns the tokens of the owners.
 pub(crate) fn tokens(organizations: u32) -> Result<Vec<String>, Failure> {
     let expires = chrono::Utc::now().timestamp() + 86_400;
     (1..=organizations)

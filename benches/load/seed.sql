@@ -1,5 +1,5 @@
--- Organizations with 20 projects, 5 members and 100 audit rows each, the same in every run. Whatever is random in production is
--- scattered here by md5, so that neighbours in time are not neighbours in an index.
+-- Organizations with 20 projects, 5 members and 100 audit rows each, the same in every run. Ids, which are
+-- random in production, come from md5, so that rows close in time are not close in an index.
 INSERT INTO auth.users (id, email, name)
 SELECT md5('user' || n || '-' || k)::uuid, 'user-' || n || '-' || k || '@example.com', 'User ' || n || '-' || k
 FROM generate_series(1, :organizations) n, generate_series(1, 5) k;
@@ -14,7 +14,7 @@ SELECT md5('organization' || n)::uuid, 'Organization ' || n, 'org-' || n FROM ge
 INSERT INTO app.organization_slugs (slug, organization_id)
 SELECT 'org-' || n, md5('organization' || n)::uuid FROM generate_series(1, :organizations) n;
 
--- Without limits: every created project is counted and compared all the same.
+-- A plan without limits. Every created project is still counted and compared.
 INSERT INTO billing.organization_billing (organization_id, plan)
 SELECT md5('organization' || n)::uuid, 'enterprise' FROM generate_series(1, :organizations) n;
 
@@ -38,6 +38,6 @@ SELECT md5('organization' || n)::uuid, md5('user' || n || '-' || 1 + a % 5)::uui
        '2026-03-01'::timestamptz + interval '1 minute' * a
 FROM generate_series(1, :organizations) n, generate_series(1, 100) a;
 
--- The key with which the scripts of the floor prove their callers, of 32 zero bytes.
+-- The key of the proofs in the baseline's scripts, of 32 zero bytes.
 INSERT INTO auth.proof_keys (inner_block, outer_block)
 VALUES (decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'));

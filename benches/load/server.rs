@@ -1,5 +1,5 @@
-//! The server under test: the release binary as operators run it, and a relay that counts what it
-//! says to PostgreSQL.
+//! The server under test: the release binary as operators run it, and a relay that counts its
+//! traffic to PostgreSQL.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Failure, client, cost,
-    relay::{Relay, Talk},
+    relay::{Relay, Traffic},
     seed::{SECRET, Seeded},
     workload::Workload,
 };
@@ -20,17 +20,17 @@ use crate::{
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    /// From the start of the process until it took connections.
+    /// Time from the start of the process until it accepted connections.
     pub(crate) started_in: Duration,
 }
 
 impl Server {
-    /// With so many connections to PostgreSQL.
+    /// Starts the server with this number of connections to PostgreSQL.
     pub(crate) fn start(seeded: &Seeded, connections: usize) -> Result<Self, Failure> {
         Self::start_at(&seeded.url(), "", connections)
     }
 
-    /// Over organizations in other databases as well, as `DATABASES` names them.
+    /// Starts the server with dedicated databases, as `DATABASES` names them.
     pub(crate) fn start_at(
         database: &str,
         databases: &str,
@@ -40,14 +40,14 @@ impl Server {
         Self::start_from(binary, database, databases, connections)
     }
 
-    /// Another one than this project's of today.
+    /// Starts another binary of the server.
     pub(crate) fn start_from(
         binary: &Path,
         database: &str,
         databases: &str,
         connections: usize,
     ) -> Result<Self, Failure> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut child = Command::new(binary)
             .arg("serve")
             .env_clear()
@@ -58,7 +58,7 @@ impl Server {
             .env("SECRET_KEY", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
-            // One address, and few users, send all the load.
+            // All load comes from one address and few users, so their limits are lifted.
             .env("MAX_OPERATIONS", u32::MAX.to_string())
             .env("MAX_OPERATIONS_BY_ADDRESS", u32::MAX.to_string())
             .stdin(Stdio::null())
@@ -76,8 +76,8 @@ impl Server {
                 break address.parse()?;
             }
         };
-        let started_in = begun.elapsed();
-        // Somebody must read on, or the server would wait for them.
+        let started_in = started.elapsed();
+        // The server would block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child, address, started_in })
     }
@@ -97,31 +97,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Counts statements and waits of one request, on a server that has seen such requests before.
-pub(crate) async fn talk(seeded: &Seeded, workload: Workload) -> Result<Talk, Failure> {
+/// Counts the statements and round trips of one request on a warm server.
+pub(crate) async fn traffic(seeded: &Seeded, workload: Workload) -> Result<Traffic, Failure> {
     let folder = tempfile::tempdir()?;
     let relay = Relay::between(folder.path(), &seeded.socket())?;
     let url = seeded.url();
-    let (address, _) = url.split_once("?host=").ok_or("an odd address")?;
+    let (address, _) = url.split_once("?host=").ok_or("unexpected address")?;
     let database = format!("{address}?host={}", path(folder.path()));
     let server = tokio::task::spawn_blocking(move || Server::start_at(&database, "", 1)).await??;
-    let mut talk = Talk::default();
+    let mut traffic = Traffic::default();
     for _ in 0..30 {
         relay.take();
         let (project, _) = seeded.any_project(1);
         client::once(&server, seeded, 1, &workload.body(project)).await?;
-        // The rollback of what was only read comes after the answer.
+        // A read-only transaction is rolled back after the response.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        talk = relay.take();
+        traffic = relay.take();
     }
-    seeded.forget_created().await?;
-    Ok(talk)
+    seeded.delete_created().await?;
+    Ok(traffic)
 }
 
 fn path(path: &Path) -> String {

@@ -1,4 +1,5 @@
-//! The workloads: what a client asks, what must come back, and which statements that comes down to.
+//! The workloads: what a client requests, what the response must contain, and which statements that
+//! takes.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use crate::{
     server::Server,
 };
 
-/// What is measured.
+/// A workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Workload {
     /// A dashboard: organization, plan, 10 projects with creators, members with users, 10 audit
@@ -25,15 +26,15 @@ pub(crate) enum Workload {
     /// A list of 20 projects.
     #[value(name = "w3")]
     Projects,
-    /// A project is created: limit check on a locked row, insert, audit row.
+    /// A new project: limit check on a locked row, insert, audit row.
     #[value(name = "w4")]
     CreateProject,
-    /// 30 % of each of the three that read, 10 % of the one that writes.
+    /// 30 % of each of the three reading workloads, 10 % of the writing one.
     #[value(name = "w5")]
     Mix,
 }
 
-/// What the mix is made of, and in which shares.
+/// The workloads of the mix and their percentages.
 pub(crate) const MIX: [(Workload, u32); 4] = [
     (Workload::Dashboard, 30),
     (Workload::Project, 30),
@@ -54,7 +55,7 @@ impl fmt::Display for Workload {
 }
 
 impl Workload {
-    /// The body of a request; `project` is one of the organization's.
+    /// Returns the body of a request. `project` belongs to the organization.
     pub(crate) fn body(self, project: Uuid) -> String {
         let (query, variables) = match self {
             Self::Dashboard => (DASHBOARD, json!({})),
@@ -69,7 +70,7 @@ impl Workload {
         json!({ "query": query, "variables": variables }).to_string()
     }
 
-    /// Itself, or what a mix sends next.
+    /// Returns the workload itself, or the next one of a mix.
     fn one_of(self) -> Self {
         if self != Self::Mix {
             return self;
@@ -85,7 +86,7 @@ impl Workload {
         self
     }
 
-    /// Fails unless the server answers with the rows of the seed.
+    /// Fails unless the server responds with the rows of the seed.
     pub(crate) async fn check(self, server: &Server, seeded: &Seeded) -> Result<(), Failure> {
         if self == Self::Mix {
             return Ok(());
@@ -93,16 +94,16 @@ impl Workload {
         for n in [1, seeded.organizations / 2, seeded.organizations] {
             let (project, number) = seeded.any_project(n);
             let text = client::once(server, seeded, n, &self.body(project)).await?;
-            let answer: Value = serde_json::from_str(&text)?;
-            if let Some(wrong) = self.wrong(&answer, n, project, number) {
-                return Err(format!("{self} in organization {n}: {wrong}: {answer}").into());
+            let response: Value = serde_json::from_str(&text)?;
+            if let Some(wrong) = self.wrong(&response, n, project, number) {
+                return Err(format!("{self} in organization {n}: {wrong}: {response}").into());
             }
         }
-        seeded.forget_created().await
+        seeded.delete_created().await
     }
 
-    fn wrong(self, answer: &Value, n: u32, project: Uuid, number: u32) -> Option<&'static str> {
-        let organization = &answer["data"]["organization"];
+    fn wrong(self, response: &Value, n: u32, project: Uuid, number: u32) -> Option<&'static str> {
+        let organization = &response["data"]["organization"];
         let rows =
             |field: &str| organization[field]["nodes"].as_array().cloned().unwrap_or_default();
         let newest = |rows: &[Value]| {
@@ -134,9 +135,9 @@ impl Workload {
             }
             Self::Projects => rows("projects").len() == 20 && newest(&rows("projects")),
             Self::CreateProject | Self::Mix => {
-                answer["data"]["createProject"]["project"]["name"] == "Created under load"
+                response["data"]["createProject"]["project"]["name"] == "Created under load"
             }
         };
-        (!found || answer.get("errors").is_some()).then_some("not the rows of the seed")
+        (!found || response.get("errors").is_some()).then_some("not the rows of the seed")
     }
 }

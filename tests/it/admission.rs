@@ -1,4 +1,5 @@
-//! Turns and attempts: nobody starves the others, nobody guesses for long.
+//! Admission: limits of concurrency and of attempts. One organization cannot starve others, and
+//! guessing stops at a limit.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -12,9 +13,9 @@ const RENAME: &str =
     "mutation { updateOrganization(input: { name: \"Other\" }) { organization { name } } }";
 const NAME: &str = "{ organization { name } }";
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 #[track_caller]
-fn until(holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+fn wait_until(holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let waiting = async {
@@ -23,12 +24,12 @@ fn until(holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
             }
         };
         let held = tokio::time::timeout(Duration::from_secs(4), waiting).await;
-        assert!(held.is_ok(), "it does not come to hold: {caller}");
+        assert!(held.is_ok(), "the condition never holds: {caller}");
     }
 }
 
-/// Holds the row that a new name is written to.
-async fn hold(app: &App, slug: &str) -> PgConnection {
+/// Locks the row that a rename updates.
+async fn lock_organization(app: &App, slug: &str) -> PgConnection {
     let mut connection = app.database.connect_admin().await;
     connection.execute("BEGIN").await.unwrap();
     let sql = format!("SELECT FROM app.organizations WHERE slug = '{slug}' FOR UPDATE");
@@ -36,79 +37,81 @@ async fn hold(app: &App, slug: &str) -> PgConnection {
     connection
 }
 
-async fn busy(app: &App) -> i64 {
+async fn blocked(app: &App) -> i64 {
     let sql = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND usename = 'tenantry_app' AND wait_event_type = 'Lock'";
     app.database.value(sql).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_organization_that_is_stuck_leaves_the_others_their_connections() {
+async fn a_blocked_organization_leaves_connections_to_others() {
     let app = App::with(AppSettings { waiting: 6, ..AppSettings::default() }).await;
-    // Known before: else each of the first requests would have to be let in by the database, and
-    // its document to be read.
-    app.person("acme-owner").data(NAME).await;
-    app.person("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
-    app.person("globex-member").data(NAME).await;
-    let lock = hold(&app, "acme").await;
+    // Cache the session and the document: otherwise each of the first requests would wait for the
+    // database and for parsing.
+    app.user("acme-owner").data(NAME).await;
+    app.user("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
+    app.user("globex-member").data(NAME).await;
+    let lock = lock_organization(&app, "acme").await;
     let stuck: Vec<_> = (0..8)
         .map(|_| {
-            let owner = app.person("acme-owner");
+            let owner = app.user("acme-owner");
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    until(async || busy(&app).await == 2 && app.service.concurrency.load().1 == 6).await;
+    wait_until(async || blocked(&app).await == 2 && app.service.concurrency.load().1 == 6).await;
     assert_eq!(app.service.concurrency.load(), (2, 6));
-    // One more than may wait, also of another person of theirs once it is known whose they are.
-    let refused = app.person("acme-owner").query(NAME).await;
+    // One request more than may wait is rejected. This holds for another member too, once the cache
+    // knows the organization.
+    let refused = app.user("acme-owner").query(NAME).await;
     refused.assert_refused(429, "RATE_LIMITED");
     assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(refused.body["errors"][0]["extensions"]["retryAfter"], 1);
-    app.person("acme-admin").query(NAME).await.assert_refused(429, "RATE_LIMITED");
-    // Half of the connections are in nobody's way.
+    app.user("acme-admin").query(NAME).await.assert_refused(429, "RATE_LIMITED");
+    // Nothing blocks the other half of the connections.
     for reply in join_all((0..8).map(|_| {
-        let other = app.person("globex-member");
+        let other = app.user("globex-member");
         async move { other.query(NAME).await }
     }))
     .await
     {
         assert_eq!(reply.data()["organization"]["name"], "Globex");
     }
-    assert_eq!(busy(&app).await, 2);
+    assert_eq!(blocked(&app).await, 2);
     lock.close().await.unwrap();
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
-    until(async || app.service.concurrency.load() == (0, 0)).await;
+    wait_until(async || app.service.concurrency.load() == (0, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
+async fn callers_without_access_take_no_permit_of_an_organization() {
     let app = App::with(AppSettings { waiting: 0, ..AppSettings::default() }).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     owner.data(NAME).await;
-    // Read before, and executed by no owner: what changes nothing waits for nothing.
-    app.person("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
-    let lock = hold(&app, "acme").await;
+    // Cache the document. A member without the permission executes it, so nothing changes and
+    // nothing waits.
+    app.user("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
+    let lock = lock_organization(&app, "acme").await;
     let stuck: Vec<_> = (0..2)
         .map(|_| {
             let owner = owner.clone();
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    until(async || busy(&app).await == 2).await;
-    // No turn is left, and nobody may wait: a stranger is told the same as at any other time, and
-    // as of what does not exist.
+    wait_until(async || blocked(&app).await == 2).await;
+    // No permit is left and the queue is full. An outsider gets the usual response, the same as for
+    // an organization that does not exist.
     owner.query(NAME).await.assert_refused(429, "RATE_LIMITED");
     for slug in ["acme", "nowhere"] {
-        let stranger = app.client(Some(slug), Some(token("globex-owner")));
-        stranger.query(NAME).await.assert_refused(404, "NOT_FOUND");
+        let outsider = app.client(Some(slug), Some(token("globex-owner")));
+        outsider.query(NAME).await.assert_refused(404, "NOT_FOUND");
     }
-    // And one who was a member is one no more.
+    // The same holds for a former member.
     app.database
         .execute("DELETE FROM auth.organization_members WHERE user_id = '00000000-0000-4000-8000-0000000000a4'")
         .await;
-    app.person("acme-viewer").query(NAME).await.assert_refused(404, "NOT_FOUND");
+    app.user("acme-viewer").query(NAME).await.assert_refused(404, "NOT_FOUND");
     lock.close().await.unwrap();
     for stuck in stuck {
         stuck.await.unwrap().data();
@@ -116,25 +119,26 @@ async fn whoever_is_not_let_in_takes_no_turn_of_an_organization() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
+async fn a_request_without_a_permit_in_time_is_rejected() {
     let app = App::with(AppSettings {
         waiting: 1,
         turn_wait: Duration::from_millis(300),
         ..AppSettings::default()
     })
     .await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     owner.data(NAME).await;
-    // Read before, and executed by no owner: what changes nothing waits for nothing.
-    app.person("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
-    let lock = hold(&app, "acme").await;
+    // Cache the document. A member without the permission executes it, so nothing changes and
+    // nothing waits.
+    app.user("acme-member").query(RENAME).await.assert_failed("FORBIDDEN");
+    let lock = lock_organization(&app, "acme").await;
     let stuck: Vec<_> = (0..2)
         .map(|_| {
             let owner = owner.clone();
             tokio::spawn(async move { owner.query(RENAME).await })
         })
         .collect();
-    until(async || busy(&app).await == 2).await;
+    wait_until(async || blocked(&app).await == 2).await;
     let reply = owner.query(NAME).await;
     reply.assert_refused(429, "RATE_LIMITED");
     assert!(reply.text.contains("of this organization are running"), "{reply:?}");
@@ -145,7 +149,7 @@ async fn whoever_does_not_get_a_turn_in_time_is_told_so() {
 }
 
 #[tokio::test]
-async fn tokens_of_invitations_cannot_be_guessed_for_long() {
+async fn guessing_invitation_tokens_is_rate_limited() {
     let attempts = NonZeroU32::new(5).unwrap();
     let app = App::with(AppSettings { attempts, ..AppSettings::default() }).await;
     let guess = |client: Client| async move {
@@ -153,19 +157,19 @@ async fn tokens_of_invitations_cannot_be_guessed_for_long() {
         client.query_with(mutation, json!({ "token": "a".repeat(43) })).await
     };
     for _ in 0..5 {
-        guess(app.stranger("guesser")).await.assert_failed("NOT_FOUND");
+        guess(app.outsider("guesser")).await.assert_failed("NOT_FOUND");
     }
-    let reply = guess(app.stranger("guesser")).await;
+    let reply = guess(app.outsider("guesser")).await;
     reply.assert_refused(429, "RATE_LIMITED");
     let retry_after: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=13).contains(&retry_after), "{retry_after}");
-    // Somebody else has attempts of their own; whatever else the guesser does is another thing.
-    guess(app.stranger("another")).await.assert_failed("NOT_FOUND");
-    app.stranger("guesser").data("{ viewer { name } }").await;
+    // The limit holds for one user, and only for these attempts.
+    guess(app.outsider("another")).await.assert_failed("NOT_FOUND");
+    app.outsider("guesser").data("{ viewer { name } }").await;
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_attempts_whoever_makes_them() {
+async fn bad_tokens_are_limited_for_each_address() {
     let few = NonZeroU32::new(4).unwrap();
     let app = App::with(AppSettings {
         attempts_by_address: few,
@@ -186,11 +190,10 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
     let limited = show("a.b.c", "203.0.113.7").await;
     limited.assert_refused(429, "RATE_LIMITED");
     assert!(limited.headers.contains_key("retry-after"));
-    // Whose token is good is not kept out by a neighbour, and another address has attempts of its
-    // own.
+    // A valid token from the same address is accepted, and another address has a separate limit.
     show(&token("acme-owner"), "203.0.113.7").await.data();
     show("a.b.c", "203.0.113.8").await.assert_refused(401, "UNAUTHENTICATED");
-    // The lower half of an address of IPv6 is for its holder to choose.
+    // The holder of an IPv6 network chooses the lower half of the address.
     for n in 0..4 {
         let address: &'static str = format!("2001:db8:1:2::{n}").leak();
         show("a.b.c", address).await.assert_refused(401, "UNAUTHENTICATED");
@@ -200,27 +203,27 @@ async fn an_address_has_so_many_attempts_whoever_makes_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
+async fn requests_beyond_the_connection_queue_are_rejected_at_once() {
     let app =
         App::with(AppSettings { max_connections: 1, outside: 64, ..AppSettings::default() }).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     owner.data(NAME).await;
-    // Made before: that takes its time, of which PostgreSQL lets nobody wait for long.
-    let strangers: Vec<_> = (0..40).map(|n| app.stranger(&format!("stranger-{n}"))).collect();
-    let lock = hold(&app, "acme").await;
+    // Create the clients first: that takes time, and PostgreSQL ends long lock waits.
+    let outsiders: Vec<_> = (0..40).map(|n| app.outsider(&format!("outsider-{n}"))).collect();
+    let lock = lock_organization(&app, "acme").await;
     let stuck = tokio::spawn(async move { owner.query(RENAME).await });
-    until(async || busy(&app).await == 1).await;
-    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let strangers: Vec<_> = strangers
+    wait_until(async || blocked(&app).await == 1).await;
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let outsiders: Vec<_> = outsiders
         .into_iter()
-        .map(|stranger| {
-            let told = told.clone();
-            tokio::spawn(async move { told.send(stranger.query("{ viewer { name } }").await) })
+        .map(|outsider| {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(outsider.query("{ viewer { name } }").await) })
         })
         .collect();
-    // 32 wait; the others are answered while nothing has changed.
+    // 32 requests wait. The others are rejected while the lock is held.
     for _ in 0..8 {
-        let refused = heard.recv().await.unwrap();
+        let refused = receiver.recv().await.unwrap();
         refused.assert_refused(503, "UNAVAILABLE");
         assert_eq!(refused.headers["retry-after"], "1");
     }
@@ -228,32 +231,34 @@ async fn where_too_many_wait_for_a_connection_the_rest_is_told_at_once() {
     lock.close().await.unwrap();
     stuck.await.unwrap().data();
     for _ in 0..32 {
-        heard.recv().await.unwrap().data();
+        receiver.recv().await.unwrap().data();
     }
-    for stranger in strangers {
-        stranger.await.unwrap().unwrap();
+    for outsider in outsiders {
+        outsider.await.unwrap().unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_lasts_as_long_as_its_connection_is_not_free() {
+async fn a_permit_is_held_until_its_connection_is_free() {
     let app = App::with(AppSettings { running: 1, ..AppSettings::default() }).await;
-    let owner = app.person("acme-owner");
-    // Prepared once: a connection that is given up while it prepares a statement is closed.
+    let owner = app.user("acme-owner");
+    // Prepare the statements first: a connection that is abandoned while it prepares a statement is
+    // closed.
     owner.data("{ organization { projects { totalCount } } }").await;
     let mut projects = app.database.connect_admin().await;
     projects.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    // Answered at once, for its other half; what the first half asked is still running.
+    // The second field fails at once and ends the response, while the statement of the first one
+    // still runs.
     let query = "{ organization { projects { totalCount } members(first: -1) { nodes { id } } } }";
     assert_eq!(owner.query(query).await.codes(), ["BAD_USER_INPUT"]);
-    assert_eq!((busy(&app).await, app.service.concurrency.load()), (1, (1, 0)));
-    // Gone before its turn.
+    assert_eq!((blocked(&app).await, app.service.concurrency.load()), (1, (1, 0)));
+    // This request is cancelled before it gets a permit.
     let gone = owner.clone();
     let gone = tokio::spawn(async move { gone.query(NAME).await });
-    until(async || app.service.concurrency.load() == (1, 1)).await;
+    wait_until(async || app.service.concurrency.load() == (1, 1)).await;
     gone.abort();
-    until(async || app.service.concurrency.load() == (1, 0)).await;
+    wait_until(async || app.service.concurrency.load() == (1, 0)).await;
     projects.close().await.unwrap();
-    until(async || app.service.concurrency.load() == (0, 0)).await;
+    wait_until(async || app.service.concurrency.load() == (0, 0)).await;
     owner.data(NAME).await;
 }

@@ -1,5 +1,5 @@
-//! Every field that leads somewhere × everybody who may try: one committed snapshot. A new field
-//! fails until decided.
+//! The authorization matrix: every field that returns data, for every kind of caller, as one
+//! committed snapshot. A new field fails the test until someone decides who may read it.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -9,7 +9,7 @@ use crate::support::{App, Client, app};
 
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
-/// Types whose fields are asked for: all but those that only wrap others.
+/// Types whose fields are requested: all except those that only wrap others.
 const TYPES: [&str; 15] = [
     "Query",
     "Mutation",
@@ -32,14 +32,14 @@ fn actor(app: &App, name: &str) -> Client {
     match name {
         "outsider" => app.client(Some("acme"), Some(app::token("globex-owner"))),
         "anonymous" => app.client(Some("acme"), None),
-        role => app.person(&format!("acme-{role}")),
+        role => app.user(&format!("acme-{role}")),
     }
 }
 
-/// The objects of acme that documents name.
+/// Objects of acme that the documents name.
 struct Ids {
     project: String,
-    /// The viewer's seat.
+    /// The id of the viewer's membership.
     member: String,
     invitation: String,
 }
@@ -53,7 +53,8 @@ impl Ids {
                  FROM app.organizations WHERE slug = 'acme'",
             )
             .await;
-        // Something to resume, and nothing that canceling it again would change.
+        // A canceled subscription, so that resuming it changes something and canceling it changes
+        // nothing.
         app.database
             .execute(
                 "UPDATE billing.organization_billing
@@ -73,7 +74,7 @@ impl Ids {
     }
 }
 
-/// The document that reaches a field, given how it is selected.
+/// Returns the document that reaches a field, given the selection of that field.
 fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
     match type_name {
         "Query" => format!("{{ {selected} }}"),
@@ -101,7 +102,7 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         "Identity" => format!("{{ viewer {{ identities {{ {selected} }} }} }}"),
         "Plan" => format!("{{ plans {{ {selected} }} }}"),
         "PlanFeature" => format!("{{ planFeatures {{ {selected} }} }}"),
-        other => panic!("how is {other} reached?"),
+        other => panic!("decide how the tests reach {other}"),
     }
 }
 
@@ -136,7 +137,8 @@ fn mutation(field: &str, ids: &Ids) -> String {
     format!("{field}(input: {input}) {{ __typename }}")
 }
 
-/// How a field is selected: with arguments where it needs some, and something inside of an object.
+/// Returns the selection of a field: with arguments where it needs some, and a subselection for an
+/// object.
 fn selection(field: &Value, ids: &Ids) -> String {
     let project = &ids.project;
     let name = field["name"].as_str().unwrap();
@@ -158,7 +160,7 @@ fn selection(field: &Value, ids: &Ids) -> String {
 }
 
 async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let data = owner.data("{ __schema { types { name kind } } }").await;
     for kind in data["__schema"]["types"].as_array().unwrap() {
         let name = kind["name"].as_str().unwrap();
@@ -167,7 +169,10 @@ async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
                 .iter()
                 .any(|end| name.ends_with(end));
         let decided = wraps || name.starts_with("__") || TYPES.contains(&name);
-        assert!(kind["kind"] != "OBJECT" || decided, "say how a {name} is reached, and who may");
+        assert!(
+            kind["kind"] != "OBJECT" || decided,
+            "decide how a {name} is reached, and who may reach it"
+        );
     }
     let mut fields = BTreeMap::new();
     for name in TYPES {
@@ -179,7 +184,7 @@ async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
     fields
 }
 
-/// What the document asked for: the first value at the end of its one path.
+/// Returns the first value at the end of the only path of the document.
 fn leaf(data: &Value) -> &Value {
     let inner = match data {
         Value::Object(fields) => fields.values().next(),
@@ -189,7 +194,7 @@ fn leaf(data: &Value) -> &Value {
     inner.map_or(data, leaf)
 }
 
-/// `ok`, `null` for a value that is not there or kept back without an error, or the code of the
+/// Returns `ok`, `null` for a value that is absent or hidden without an error, or the code of the
 /// error.
 fn outcome(reply: &crate::support::Reply) -> String {
     match reply.codes().as_slice() {
@@ -201,7 +206,7 @@ fn outcome(reply: &crate::support::Reply) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_may_do_what_the_matrix_says() {
+async fn each_field_allows_what_the_matrix_says() {
     let app = App::start().await;
     let ids = Ids::find(&app).await;
     let mut matrix = format!("{:<35}", "");
@@ -215,7 +220,7 @@ async fn everybody_may_do_what_the_matrix_says() {
             let reading = document(type_name, name, &selected, &ids);
             write!(matrix, "\n{:<35}", format!("{type_name}.{name}")).unwrap();
             for actor_name in ACTORS {
-                // A mutation that is allowed changes what the next one would meet.
+                // An allowed mutation would change the data for the next one.
                 let fresh = if type_name == "Mutation" { Some(App::start().await) } else { None };
                 let app = fresh.as_ref().unwrap_or(&app);
                 let document = match &fresh {
@@ -241,30 +246,28 @@ async fn everybody_may_do_what_the_matrix_says() {
 }
 
 #[tokio::test]
-async fn the_permissions_that_a_client_is_told_are_those_that_hold() {
+async fn viewer_permissions_match_the_enforced_ones() {
     let app = App::start().await;
-    let mut told = String::new();
+    let mut lines = String::new();
     for role in ["owner", "admin", "member", "viewer"] {
-        let data = app
-            .person(&format!("acme-{role}"))
-            .data("{ organization { viewerPermissions } }")
-            .await;
+        let data =
+            app.user(&format!("acme-{role}")).data("{ organization { viewerPermissions } }").await;
         let permissions: Vec<_> = data["organization"]["viewerPermissions"]
             .as_array()
             .unwrap()
             .iter()
             .map(|permission| permission.as_str().unwrap())
             .collect();
-        writeln!(told, "{role}: {}", permissions.join(" ")).unwrap();
+        writeln!(lines, "{role}: {}", permissions.join(" ")).unwrap();
     }
-    insta::assert_snapshot!("permissions", told);
+    insta::assert_snapshot!("permissions", lines);
 }
 
 #[tokio::test]
-async fn a_field_that_needs_a_permission_says_which() {
+async fn a_field_names_the_permission_that_it_requires() {
     let app = App::start().await;
     let reply = app
-        .person("acme-member")
+        .user("acme-member")
         .query("{ organization { name auditLogs { nodes { id } } billing { plan } } }")
         .await;
     assert_eq!(reply.codes(), ["FORBIDDEN", "FORBIDDEN"]);

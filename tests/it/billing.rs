@@ -1,4 +1,4 @@
-//! Billing without a provider: plans, trials and ends, as time goes by.
+//! Billing without a provider: plans, trials and their ends as time passes.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use crate::support::{App, AppSettings, Client, Reply, app};
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
 const STATE: &str = "{ organization { plan { plan } billing { plan status trialEndsAt periodEnd cancelAtPeriodEnd } } }";
 
-/// An app whose clock starts at a given time and is moved by days.
+/// An app whose clock starts at a given time and moves by days.
 struct Calendar {
     app: App,
     days: Arc<AtomicI64>,
@@ -60,7 +60,7 @@ async fn of_organization(client: &Client, mutation: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_trial_is_had_once_and_ends_by_itself() {
+async fn a_trial_is_available_once_and_ends_by_itself() {
     let calendar = Calendar::start("2030-01-01T12:00:00Z").await;
     let owner = calendar.owner();
     with_plan(&owner, "startTrial", "free").await.assert_failed("BAD_USER_INPUT");
@@ -74,7 +74,7 @@ async fn a_trial_is_had_once_and_ends_by_itself() {
     calendar.go_to_day(13);
     assert_eq!(calendar.state().await["plan"]["plan"], "pro");
     calendar.go_to_day(14);
-    assert_eq!(calendar.state().await["plan"]["plan"], "free", "nothing has to run for it");
+    assert_eq!(calendar.state().await["plan"]["plan"], "free", "no background work is needed");
     with_plan(&owner, "startTrial", "pro").await.assert_failed("CONFLICT");
     with_plan(&owner, "changePlan", "pro").await.data();
     assert_eq!(calendar.state().await["plan"]["plan"], "pro");
@@ -101,7 +101,7 @@ async fn a_canceled_subscription_lasts_until_its_period_ends() {
 }
 
 #[tokio::test]
-async fn a_failed_payment_is_forgiven_for_a_week() {
+async fn a_failed_payment_has_a_grace_period_of_a_week() {
     let calendar = Calendar::start("2030-01-01T00:00:00Z").await;
     calendar
         .app
@@ -117,7 +117,7 @@ async fn a_failed_payment_is_forgiven_for_a_week() {
 #[tokio::test]
 async fn a_smaller_plan_deletes_nothing_and_allows_no_more() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     with_plan(&owner, "changePlan", "free").await.data();
     let data = owner
         .data("{ organization { projects { totalCount } entitlements { feature limit used remaining overLimit } } }")
@@ -130,7 +130,7 @@ async fn a_smaller_plan_deletes_nothing_and_allows_no_more() {
     let reply =
         owner.query("mutation { createProject(input: { name: \"x\" }) { project { id } } }").await;
     reply.assert_failed("PLAN_LIMIT_EXCEEDED");
-    // The same plan again changes nothing, and leaves no entry.
+    // Choosing the same plan again changes nothing and adds no entry.
     with_plan(&owner, "changePlan", "free").await.data();
     let logs = owner
         .data("{ organization { auditLogs(filter: { resourceType: \"billing\" }) { nodes { action metadata actorName } } } }")
@@ -145,12 +145,10 @@ async fn a_smaller_plan_deletes_nothing_and_allows_no_more() {
 async fn another_organization_s_id_cancels_nothing() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
-    of_organization(&app.person("acme-owner"), "cancelSubscription")
-        .await
-        .assert_failed("NOT_FOUND");
-    of_organization(&app.person("globex-admin"), "resumeSubscription")
+    of_organization(&app.user("acme-owner"), "cancelSubscription").await.assert_failed("NOT_FOUND");
+    of_organization(&app.user("globex-admin"), "resumeSubscription")
         .await
         .assert_failed("FORBIDDEN");
-    with_plan(&app.person("acme-admin"), "changePlan", "free").await.assert_failed("FORBIDDEN");
+    with_plan(&app.user("acme-admin"), "changePlan", "free").await.assert_failed("FORBIDDEN");
     assert_eq!(app.database.fingerprint().await, before);
 }

@@ -1,5 +1,5 @@
-//! The pages, in a real browser that reaches nothing but this machine.
-//! `TENANTRY_SCREENSHOTS=FOLDER` keeps pictures of them.
+//! The pages in a real browser that can reach this machine only. `TENANTRY_SCREENSHOTS=FOLDER`
+//! stores screenshots.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use crate::{
     support::{node, process::Running},
 };
 
-/// The folder with the scripts, where npm and Chromium are.
+/// Returns the directory of the scripts if npm and Chromium are installed.
 async fn scripts() -> Option<&'static Path> {
     let folder = node::packages().await?;
     Path::new("/usr/bin/chromium").exists().then_some(folder)
@@ -25,7 +25,7 @@ fn screenshot(name: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn graphiql_needs_nothing_from_elsewhere_and_shows_what_a_person_may() {
+async fn graphiql_loads_nothing_from_other_hosts_and_respects_roles() {
     let Some(scripts) = scripts().await else {
         eprintln!("SKIPPED: npm or /usr/bin/chromium is missing");
         return;
@@ -49,14 +49,14 @@ async fn graphiql_needs_nothing_from_elsewhere_and_shows_what_a_person_may() {
 }
 
 #[tokio::test]
-async fn the_single_page_app_does_its_main_flow() {
+async fn the_single_page_app_completes_its_main_flow() {
     let Some(scripts) = scripts().await else {
         eprintln!("SKIPPED: npm or /usr/bin/chromium is missing");
         return;
     };
     tokio::task::spawn_blocking(move || {
         let app = copy_of_app();
-        // Types are made from the schema, strictly, and checked.
+        // The types are generated from the schema and checked strictly.
         done(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&app));
         done(Command::new("npm").args(["run", "check"]).current_dir(&app));
         let folder = folder();
@@ -83,8 +83,8 @@ async fn the_single_page_app_does_its_main_flow() {
     .unwrap();
 }
 
-/// The app beside the build, next to the schema as it is in the tree, which stays as it was checked
-/// out.
+/// Copies the app beside the build, next to the committed schema, so that the checkout stays
+/// unchanged.
 fn copy_of_app() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tree");

@@ -1,4 +1,4 @@
-//! The commands beside `dev`, as processes.
+//! The commands other than `dev`, as processes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn secret() -> String {
 }
 
 #[test]
-fn a_bad_setting_is_one_line_that_names_it() {
+fn a_bad_setting_is_reported_in_one_line_with_its_name() {
     type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
     let cases: [Case; 15] = [
         (&["serve"], &[], "DATABASE_URL is not set"),
@@ -63,7 +63,7 @@ fn a_bad_setting_is_one_line_that_names_it() {
 }
 
 #[test]
-fn a_password_is_never_repeated() {
+fn a_password_is_never_printed() {
     for (variable, command) in [("DATABASE_URL", "serve"), ("MIGRATION_DATABASE_URL", "migrate")] {
         let output = process::run(
             tenantry()
@@ -81,7 +81,7 @@ fn a_password_is_never_repeated() {
 }
 
 #[test]
-fn help_tells_every_setting_with_its_default() {
+fn help_shows_every_setting_with_its_default() {
     let help = process::run(tenantry().args(["serve", "--help"])).stdout;
     for setting in [
         "DATABASE_URL",
@@ -126,7 +126,7 @@ async fn a_token_is_signed_for_the_verifier() {
 
 /// Migrates an empty database and serves from it, as an operator would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_an_empty_database_to_a_served_query() {
+async fn an_empty_database_is_migrated_and_served() {
     let database = Database::empty().await;
     let (admin, url) = (database.url("postgres"), database.url("tenantry_app"));
     tokio::task::spawn_blocking(move || {
@@ -182,7 +182,7 @@ async fn from_an_empty_database_to_a_served_query() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_catalogue_is_edited_while_servers_run() {
+async fn plans_can_be_edited_while_servers_run() {
     let app = app::App::start().await;
     let admin = app.database.url("postgres");
     let plan = |arguments: &'static [&'static str]| {
@@ -196,7 +196,7 @@ async fn the_catalogue_is_edited_while_servers_run() {
     let listed = plan(&["list"]).await.unwrap();
     assert_eq!(listed.code, Some(0), "{}", listed.stderr);
     assert_eq!(listed.stdout.lines().count(), 9, "{}", listed.stdout);
-    let owner = app.person("globex-owner");
+    let owner = app.user("globex-owner");
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     owner.data(create).await;
     owner.query(create).await.assert_failed("PLAN_LIMIT_EXCEEDED");
@@ -254,7 +254,7 @@ async fn a_newer_or_older_database_is_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_begun_is_finished_before_the_server_ends() {
+async fn requests_in_progress_finish_before_the_server_ends() {
     let database = Database::create().await;
     let mut admin = database.connect_admin().await;
     sqlx::Executor::execute(
@@ -281,7 +281,11 @@ async fn what_was_begun_is_finished_before_the_server_ends() {
             .query("mutation { createProject(input: { name: \"last\" }) { project { name } } }")
             .await
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while database.exactly::<i64>(waiting).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let pid = server.id().to_string();
     assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -293,7 +297,7 @@ async fn what_was_begun_is_finished_before_the_server_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_never_finishes_does_not_keep_the_server() {
+async fn a_client_that_never_finishes_does_not_delay_the_end_of_the_server() {
     use std::io::Write;
     let database = Database::create().await;
     let address = format!("127.0.0.1:{}", free_port());
@@ -316,7 +320,7 @@ async fn a_client_that_never_finishes_does_not_keep_the_server() {
         let pid = server.id().to_string();
         assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
         let mut code = None;
-        process::eventually("it waits for ever", || {
+        process::eventually("it never ends", || {
             code = server.try_wait().unwrap().map(|status| status.code());
             code.is_some()
         });

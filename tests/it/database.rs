@@ -1,4 +1,4 @@
-//! Migrations: forward only, harmless to repeat, safe to run at once, from any earlier version.
+//! Migrations: forward only, idempotent, safe to run concurrently, and from any earlier version.
 
 use migration::{Migrator, Status, migrate, migrate_steps, status};
 use sea_orm_migration::MigratorTrait;
@@ -17,9 +17,9 @@ async fn migrating_again_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn servers_that_migrate_at_once_apply_each_step_once() {
-    // Two databases of one cluster, three servers each: they share the lock within, and the roles
-    // across.
+async fn concurrent_migrations_apply_each_step_once() {
+    // Two databases of one cluster with three servers each: they share the lock in a database, and
+    // the roles in the cluster.
     let databases = [Database::empty().await, Database::empty().await];
     let runs = databases.iter().flat_map(|database| {
         (0..3).map(|_| {
@@ -48,10 +48,10 @@ async fn a_database_of_any_earlier_version_migrates() {
 }
 
 #[tokio::test]
-async fn a_step_that_fails_leaves_nothing_behind() {
+async fn a_failed_step_leaves_nothing_behind() {
     let database = Database::empty().await;
     migrate_steps(database.admin(), None, Some(3)).await.unwrap();
-    // In the way of the fourth step, which makes an index after its table.
+    // This table conflicts with the fourth step, which creates an index after its own table.
     database
         .execute("CREATE TABLE app.projects_created_by_idx (); CREATE TABLE app.projects ()")
         .await;
@@ -64,7 +64,7 @@ async fn a_step_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_a_program_does_not_know_is_told_from_what_a_database_lacks() {
+fn unknown_migrations_are_distinguished_from_missing_ones() {
     let all: Vec<String> =
         Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     assert_eq!(status(&all), Status::Current);
@@ -73,7 +73,7 @@ fn what_a_program_does_not_know_is_told_from_what_a_database_lacks() {
 }
 
 #[tokio::test]
-async fn the_roles_are_made_with_no_more_than_they_need() {
+async fn the_roles_are_created_with_minimal_privileges() {
     let database = Database::create().await;
     let mut connection = database.connect_admin().await;
     let roles: Vec<(String, bool, bool, bool)> = sqlx::query_as(
@@ -93,10 +93,9 @@ async fn the_roles_are_made_with_no_more_than_they_need() {
     );
 }
 
-/// On a PostgreSQL of its own, because roles belong to the whole cluster and every other test uses
-/// these.
+/// Uses a separate PostgreSQL, because roles belong to the whole cluster and other tests use these.
 #[test]
-fn a_role_that_could_pass_by_the_policies_is_refused() {
+fn a_role_that_could_bypass_the_policies_is_rejected() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::Builder::new().prefix("tenantry-role-").tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -124,7 +123,7 @@ fn a_role_that_could_pass_by_the_policies_is_refused() {
 }
 
 #[tokio::test]
-async fn a_plain_owner_of_the_database_may_migrate() {
+async fn a_plain_owner_of_the_database_can_migrate() {
     let database = Database::empty().await;
     let name = &database.name;
     database
@@ -132,14 +131,14 @@ async fn a_plain_owner_of_the_database_may_migrate() {
             "CREATE ROLE migrator_{name} LOGIN CREATEROLE; ALTER DATABASE {name} OWNER TO migrator_{name}"
         ))
         .await;
-    // On PostgreSQL 15 CREATEROLE may alter any role that is no superuser.
+    // On PostgreSQL 15 CREATEROLE may alter any role that is not a superuser.
     let report =
         migrate(database.admin().username(&format!("migrator_{name}")), None).await.unwrap();
     assert_eq!(report.applied.len(), Migrator::migrations().len());
 }
 
 #[tokio::test]
-async fn rows_tell_when_they_changed() {
+async fn rows_record_when_they_changed() {
     let database = Database::create().await;
     let changed = "UPDATE app.projects SET updated_at = '2000-01-01', name = name";
     database.connect_admin().await.execute(changed).await.unwrap();
@@ -157,7 +156,7 @@ async fn rows_tell_when_they_changed() {
     assert_eq!(
         untouched,
         ["app.directory_changes", "app.pending_changes", "audit.audit_logs", "auth.people_changes"],
-        "only what is never updated lacks the trigger"
+        "only tables that are never updated lack the trigger"
     );
 }
 

@@ -1,4 +1,4 @@
-//! `cargo run`: the first minutes of a newcomer.
+//! `cargo run`: the first minutes of a new user.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -14,7 +14,7 @@ use crate::{
     support::process::{self, Running, eventually, tenantry},
 };
 
-/// A folder that PostgreSQL's own user can enter.
+/// Creates a directory that PostgreSQL's user can enter.
 pub fn folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("tenantry-dev-").tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -34,8 +34,8 @@ pub fn dev(folder: &Path, port: u16) -> Command {
 
 pub const LAST_LINE: &str = "Ctrl-C stops everything";
 
-/// Runs the command of the first screen as a newcomer would, by pasting it.
-fn paste(screen: &str, change: impl Fn(&str) -> String) -> Value {
+/// Runs the command from the first screen as a user would, by pasting it.
+fn run_pasted_command(screen: &str, change: impl Fn(&str) -> String) -> Value {
     let start = screen.find("  curl").unwrap();
     let command = &screen[start..start + screen[start..].find("\n\n").unwrap()];
     let output = Command::new("sh").arg("-c").arg(change(command)).output().unwrap();
@@ -51,7 +51,7 @@ fn create(command: &str) -> String {
 }
 
 #[test]
-fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
+fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
     let folder = folder();
     let port = free_port();
     let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
@@ -80,10 +80,13 @@ fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
             assert_eq!(body["data"]["organization"]["slug"], organization);
         }
     }
-    let body = paste(&screen, str::to_owned);
+    let body = run_pasted_command(&screen, str::to_owned);
     assert_eq!(body["data"]["organization"]["name"], "Acme");
     assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["createdBy"]["name"], "Mia");
-    assert_eq!(paste(&screen, create)["data"]["createProject"]["project"]["name"], "kept");
+    assert_eq!(
+        run_pasted_command(&screen, create)["data"]["createProject"]["project"]["name"],
+        "kept"
+    );
 
     let get = |path: &str| {
         let output =
@@ -97,8 +100,8 @@ fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
         page.contains("/graphiql/assets/") || tenantry::http::missing_page().is_some(),
         "{page}"
     );
-    let people = get("/graphiql/people.json");
-    assert_eq!(people.matches("\"token\":\"eyJ").count(), 8, "{people}");
+    let users = get("/graphiql/people.json");
+    assert_eq!(users.matches("\"token\":\"eyJ").count(), 8, "{users}");
     assert!(get("/org/acme/graphql?query=%7B__typename%7D").contains("401"));
     let timed = Command::new("sh")
         .arg("-c")
@@ -130,9 +133,13 @@ fn the_first_screen_holds_what_it_says_and_a_second_start_keeps_the_data() {
     assert_eq!(running.wait(), Some(0), "Ctrl-C ends it cleanly");
 
     let running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
-    let body = paste(&running.stdout, str::to_owned);
+    let body = run_pasted_command(&running.stdout, str::to_owned);
     assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["name"], "kept");
-    assert_eq!(paste(&screen, str::to_owned), body, "tokens of the first start are still good");
+    assert_eq!(
+        run_pasted_command(&screen, str::to_owned),
+        body,
+        "tokens of the first start are still good"
+    );
 }
 
 fn pid_file(folder: &Path) -> PathBuf {
@@ -149,7 +156,7 @@ fn postgres_pid(folder: &Path) -> String {
 }
 
 #[test]
-fn two_at_once_do_not_harm_each_other_and_a_killed_one_leaves_nothing_running() {
+fn a_second_start_is_refused_and_a_killed_one_leaves_nothing_running() {
     let folder = folder();
     let (first, second) = (free_port(), free_port());
     let mut running = Running::start(&mut dev(folder.path(), first), LAST_LINE);
@@ -163,18 +170,19 @@ fn two_at_once_do_not_harm_each_other_and_a_killed_one_leaves_nothing_running() 
     let refused = process::run(&mut dev(&folder.path().join("other"), first));
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains(&format!("port {first}")), "{}", refused.stderr);
-    paste(&running.stdout, create);
+    run_pasted_command(&running.stdout, create);
 
     running.signal("KILL");
     running.wait();
     eventually("PostgreSQL outlives its owner", || !Path::new(&format!("/proc/{pid}")).exists());
 
-    // Killed again, and followed at once: the next start waits for what is still going down.
+    // Killed again and restarted at once: the next start waits for the processes that are still
+    // ending.
     let mut running = Running::start(&mut dev(folder.path(), first), LAST_LINE);
     running.signal("KILL");
     running.wait();
     let running = Running::start(&mut dev(folder.path(), first), LAST_LINE);
-    let body = paste(&running.stdout, str::to_owned);
+    let body = run_pasted_command(&running.stdout, str::to_owned);
     assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["name"], "kept");
 }
 
@@ -199,12 +207,15 @@ fn a_normal_user_needs_no_more_than_root() {
         .env_remove("XDG_DATA_HOME")
         .current_dir("/");
     let running = Running::start(&mut command, LAST_LINE);
-    assert_eq!(paste(&running.stdout, str::to_owned)["data"]["organization"]["name"], "Acme");
+    assert_eq!(
+        run_pasted_command(&running.stdout, str::to_owned)["data"]["organization"]["name"],
+        "Acme"
+    );
     assert!(home.join(".local/share/tenantry").is_dir());
 }
 
 #[test]
-fn without_postgresql_one_is_told_what_to_install() {
+fn without_postgresql_the_message_says_what_to_install() {
     let folder = folder();
     let output = process::run(dev(folder.path(), free_port()).env("PG_BIN_DIR", "/nonexistent"));
     assert_eq!(output.code, Some(1));
@@ -213,7 +224,7 @@ fn without_postgresql_one_is_told_what_to_install() {
 }
 
 #[test]
-fn a_folder_of_somebody_else_is_left_as_it_is() {
+fn a_directory_with_other_content_is_left_unchanged() {
     let folder = folder();
     let foreign = folder.path().join("data");
     std::fs::create_dir(&foreign).unwrap();
@@ -227,7 +238,7 @@ fn a_folder_of_somebody_else_is_left_as_it_is() {
 }
 
 #[test]
-fn a_process_id_that_was_given_to_somebody_else_is_nobody_s_business() {
+fn a_reused_process_id_is_not_signalled() {
     let folder = folder();
     let port = free_port();
     let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
@@ -239,8 +250,11 @@ fn a_process_id_that_was_given_to_somebody_else_is_nobody_s_business() {
     let lines: Vec<_> = text.lines().skip(1).collect();
     std::fs::write(&stale, format!("{}\n{}\n", bystander.id(), lines.join("\n"))).unwrap();
     let running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
-    assert_eq!(paste(&running.stdout, str::to_owned)["data"]["organization"]["name"], "Acme");
-    assert!(bystander.try_wait().unwrap().is_none(), "a bystander was stopped");
+    assert_eq!(
+        run_pasted_command(&running.stdout, str::to_owned)["data"]["organization"]["name"],
+        "Acme"
+    );
+    assert!(bystander.try_wait().unwrap().is_none(), "an unrelated process was stopped");
     bystander.kill().unwrap();
     bystander.wait().unwrap();
 }

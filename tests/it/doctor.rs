@@ -1,4 +1,4 @@
-//! The self-check finds each fault that is planted, and `serve` refuses to start on it.
+//! The self-check finds each planted fault, and `serve` refuses to start on it.
 
 use sqlx::Executor;
 use tenantry::tenancy::{DatabaseOptions, Databases, Finding, Severity};
@@ -22,10 +22,10 @@ async fn check(database: &Database, role: &str) -> Vec<Finding> {
     Databases::shared(&options).unwrap().self_check().await.unwrap()
 }
 
-/// Plants a fault, and expects findings that tell of it, here and from the program.
+/// Plants a fault and expects findings with these texts, from the library and from the program.
 async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
     let database = Database::create().await;
-    // Roles belong to the whole cluster: a role of this test's own stands in for the app role.
+    // Roles belong to the whole cluster, so a role of this test replaces the app role.
     let role = format!("app_{}", database.name);
     let name = &database.name;
     database
@@ -45,8 +45,8 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
              GRANT SELECT ON migration.seaql_migrations, migration.functions TO {role}; GRANT CONNECT ON DATABASE {name} TO {role}"
         ))
         .await;
-    schemas::house(&database, [schemas::organization(1)].into_iter()).await;
-    assert_eq!(check(&database, &role).await, [], "before anything is planted");
+    schemas::create_schemas(&database, [schemas::organization(1)].into_iter()).await;
+    assert_eq!(check(&database, &role).await, [], "before any fault is planted");
     let schema = schemas::schema(1);
     let named = sql
         .replace("CREATEROLE", "OPTION")
@@ -55,13 +55,13 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
         .replace("ORG_SCHEMA", &schema);
     database.execute(&named.replace("DATABASE_NAME", name)).await;
     let findings = check(&database, &role).await;
-    let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
     for expected in expected {
         let expected = expected.replacen("ROLE", &role, 1).replace("DATABASE_NAME", name);
         let expected = expected.replace("ORG_SCHEMA", &schema);
         assert!(
-            told.iter().any(|line| line.contains(&expected)),
-            "{expected:?} is not in {told:#?}"
+            lines.iter().any(|line| line.contains(&expected)),
+            "{expected:?} is not in {lines:#?}"
         );
     }
     let worst = if findings.iter().any(|finding| finding.severity == Severity::Fault) {
@@ -69,7 +69,7 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
     } else {
         Severity::Warning
     };
-    assert_eq!(worst, severity, "{told:#?}");
+    assert_eq!(worst, severity, "{lines:#?}");
 
     let (url, faulty) = (database.url(&role), severity == Severity::Fault);
     tokio::task::spawn_blocking(move || {
@@ -77,7 +77,7 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
         assert_eq!(doctor.code, Some(i32::from(faulty)), "{}{}", doctor.stdout, doctor.stderr);
         assert_eq!(
             doctor.stdout.lines().filter(|line| line.contains("; remedy: ")).count(),
-            told.len()
+            lines.len()
         );
         if faulty {
             let serve = process::run(
@@ -106,7 +106,7 @@ async fn fault(sql: &str, expected: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_migrated_database_has_no_finding() {
+async fn a_migrated_database_has_no_finding() {
     let database = Database::create().await;
     assert_eq!(check(&database, "tenantry_app").await, []);
     let url = database.url("tenantry_app");
@@ -118,17 +118,17 @@ async fn the_migrated_database_has_no_finding() {
 }
 
 #[tokio::test]
-async fn a_superuser() {
+async fn a_superuser_is_reported() {
     fault("ALTER USER ROLE SUPERUSER", &["role ROLE is a superuser"]).await;
 }
 
 #[tokio::test]
-async fn a_role_with_bypassrls() {
+async fn a_role_with_bypassrls_is_reported() {
     fault("ALTER USER ROLE BYPASSRLS", &["role ROLE has BYPASSRLS"]).await;
 }
 
 #[tokio::test]
-async fn an_owner() {
+async fn an_owner_is_reported() {
     fault("ALTER TABLE app.projects OWNER TO ROLE", &["role ROLE owns TABLE app.projects"]).await;
     fault("ALTER DATABASE DATABASE_NAME OWNER TO ROLE", &["owns DATABASE DATABASE_NAME"]).await;
     fault(
@@ -139,12 +139,12 @@ async fn an_owner() {
 }
 
 #[tokio::test]
-async fn a_member_of_the_owner() {
+async fn a_member_of_the_owner_is_reported() {
     fault("GRANT tenantry_owner TO ROLE", &["role ROLE is a member of tenantry_owner"]).await;
 }
 
 #[tokio::test]
-async fn a_table_without_row_level_security() {
+async fn a_table_without_row_level_security_is_reported() {
     fault(
         "ALTER TABLE app.projects DISABLE ROW LEVEL SECURITY",
         &["table app.projects has no row-level security"],
@@ -158,7 +158,7 @@ async fn a_table_without_row_level_security() {
 }
 
 #[tokio::test]
-async fn a_table_without_force() {
+async fn a_table_without_forced_row_level_security_is_reported() {
     fault(
         "ALTER TABLE audit.audit_logs NO FORCE ROW LEVEL SECURITY",
         &["table audit.audit_logs does not force"],
@@ -167,7 +167,7 @@ async fn a_table_without_force() {
 }
 
 #[tokio::test]
-async fn a_table_without_its_policy() {
+async fn a_table_without_its_policy_is_reported() {
     fault(
         "GRANT UPDATE ON app.projects TO ROLE; DROP POLICY tenantry_app_update ON app.projects",
         &["table app.projects has no policy for UPDATE"],
@@ -181,17 +181,17 @@ async fn a_table_without_its_policy() {
 }
 
 #[tokio::test]
-async fn a_policy_that_lets_more_through() {
+async fn a_permissive_policy_is_reported() {
     let leaky = "has the policy";
     for sql in [
         "CREATE POLICY leaky ON app.projects FOR SELECT TO ROLE
              USING (organization_id = (SELECT app.current_organization()) OR true)",
-        // One half of a policy does not vouch for the other.
+        // USING alone does not restrict new rows.
         "CREATE POLICY leaky ON app.projects FOR UPDATE TO ROLE
              USING (organization_id = (SELECT app.current_organization()))
              WITH CHECK (true)",
         "CREATE POLICY leaky ON auth.users FOR SELECT TO ROLE USING (true)",
-        // A setting is anybody's to change.
+        // Any session can change a setting.
         "CREATE POLICY leaky ON app.projects FOR SELECT TO ROLE
              USING (organization_id = (SELECT nullif(current_setting('app.current_org_id', true), '')::uuid))",
         "CREATE POLICY leaky ON app.projects FOR SELECT TO tenantry_system USING (true)",
@@ -211,7 +211,7 @@ async fn a_policy_that_lets_more_through() {
 }
 
 #[tokio::test]
-async fn a_way_round_through_another_schema() {
+async fn a_view_in_another_schema_is_reported() {
     fault(
         "CREATE VIEW public.v AS SELECT * FROM app.projects; GRANT SELECT ON public.v TO ROLE",
         &["view public.v reads tenant tables"],
@@ -225,13 +225,13 @@ async fn a_way_round_through_another_schema() {
 }
 
 #[tokio::test]
-async fn a_role_that_can_become_more() {
+async fn a_role_that_can_gain_rights_is_reported() {
     fault("ALTER USER ROLE CREATEROLE", &["role ROLE has CREATEROLE"]).await;
     fault("ALTER USER ROLE REPLICATION", &["role ROLE has REPLICATION"]).await;
 }
 
 #[tokio::test]
-async fn a_tenant_that_is_set_beforehand() {
+async fn a_preset_tenant_is_reported() {
     fault(
         "ALTER DATABASE DATABASE_NAME SET app.current_org_id = '00000000-0000-4000-8000-00000000000a'",
         &["starts every connection with the setting app.current_org_id"],
@@ -240,7 +240,7 @@ async fn a_tenant_that_is_set_beforehand() {
 }
 
 #[tokio::test]
-async fn a_function_that_the_role_lacks() {
+async fn a_missing_function_is_reported() {
     fault(
         "REVOKE EXECUTE ON FUNCTION auth.viewer_memberships FROM ROLE",
         &["function auth.viewer_memberships() cannot be executed by the role"],
@@ -249,7 +249,7 @@ async fn a_function_that_the_role_lacks() {
 }
 
 #[tokio::test]
-async fn a_session_that_can_be_forged() {
+async fn a_forgeable_session_is_reported() {
     for (sql, expected) in [
         (
             "CREATE OR REPLACE FUNCTION app.current_organization() RETURNS uuid LANGUAGE sql STABLE
@@ -286,7 +286,7 @@ async fn a_session_that_can_be_forged() {
 }
 
 #[tokio::test]
-async fn a_session_in_plain_settings_is_a_warning() {
+async fn plain_session_settings_are_a_warning() {
     planted(
         "CREATE OR REPLACE FUNCTION app.current_organization() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
              RETURN nullif(current_setting('app.current_org_id', true), '')::uuid",
@@ -298,7 +298,7 @@ async fn a_session_in_plain_settings_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_partition_without_its_own_wall() {
+async fn an_unprotected_partition_is_reported() {
     fault(
         "CREATE TABLE app.events (organization_id uuid, at timestamptz) PARTITION BY RANGE (at);
          ALTER TABLE app.events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -309,7 +309,7 @@ async fn a_partition_without_its_own_wall() {
 }
 
 #[tokio::test]
-async fn a_truncate_grant_or_one_to_everybody() {
+async fn a_truncate_grant_and_a_public_grant_are_reported() {
     fault("GRANT TRUNCATE ON app.projects TO ROLE", &["table app.projects grants TRUNCATE"]).await;
     fault("GRANT SELECT ON auth.users TO PUBLIC", &["relation auth.users grants SELECT to PUBLIC"])
         .await;
@@ -322,7 +322,7 @@ async fn a_truncate_grant_or_one_to_everybody() {
 }
 
 #[tokio::test]
-async fn a_definer_function_that_is_unpinned_or_public() {
+async fn an_unpinned_or_public_definer_function_is_reported() {
     fault(
         "ALTER FUNCTION app.claim_slug RESET search_path",
         &["app.claim_slug(p_slug text) is SECURITY DEFINER without a pinned"],
@@ -341,7 +341,7 @@ async fn a_definer_function_that_is_unpinned_or_public() {
 }
 
 #[tokio::test]
-async fn a_view_with_its_owner_s_rights() {
+async fn a_view_with_its_owner_s_rights_is_reported() {
     fault(
         "CREATE VIEW app.v AS SELECT * FROM app.projects",
         &["view app.v runs with its owner's rights"],
@@ -355,7 +355,7 @@ async fn a_view_with_its_owner_s_rights() {
 }
 
 #[tokio::test]
-async fn a_search_path_that_leads_elsewhere() {
+async fn an_unsafe_search_path_is_reported() {
     fault("ALTER USER ROLE SET search_path TO public, app", &["has the search_path public, app"])
         .await;
 }
@@ -383,7 +383,7 @@ async fn an_unindexed_foreign_key_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_schema_of_an_organization_is_looked_at_like_the_shared_ones() {
+async fn a_dedicated_schema_is_checked_like_the_shared_tables() {
     for (sql, expected) in [
         (
             "ALTER TABLE ORG_SCHEMA.projects DISABLE ROW LEVEL SECURITY",
@@ -428,26 +428,26 @@ async fn a_schema_of_an_organization_is_looked_at_like_the_shared_ones() {
 }
 
 #[tokio::test]
-async fn a_policy_of_a_schema_that_lets_more_through() {
+async fn a_permissive_policy_in_a_dedicated_schema_is_reported() {
     for sql in [
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT TO ROLE USING (true)",
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT USING (organization_id IS NOT NULL)",
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR UPDATE TO ROLE
              USING (organization_id = (SELECT app.current_organization()))
              WITH CHECK (true)",
-        // The right condition about another column.
+        // The right condition on the wrong column.
         "CREATE POLICY leaky ON ORG_SCHEMA.projects FOR SELECT TO ROLE
              USING (id = (SELECT app.current_organization()))",
-        // Right in every other table; here the column of that name is another one.
+        // Right in every other table; here the column of that name has another meaning.
         "CREATE POLICY leaky ON ORG_SCHEMA.organizations FOR SELECT TO ROLE
              USING (id = (SELECT auth.current_user_id()))",
     ] {
         fault(sql, &["has the policy leaky, which does not restrict rows to the organization"])
             .await;
     }
-    // Beside the policies that are as they must be, in two schemas.
+    // A permissive policy beside the correct ones, in two schemas.
     let database = Database::create().await;
-    schemas::house(&database, [1, 2].map(schemas::organization).into_iter()).await;
+    schemas::create_schemas(&database, [1, 2].map(schemas::organization).into_iter()).await;
     assert_eq!(check(&database, "tenantry_app").await, []);
     let schema = schemas::schema(2);
     database
@@ -459,7 +459,7 @@ async fn a_policy_of_a_schema_that_lets_more_through() {
 }
 
 #[tokio::test]
-async fn a_table_of_a_schema_that_is_not_held_to_its_organization() {
+async fn a_table_of_a_dedicated_schema_without_its_constraint_is_reported() {
     let problem = "table ORG_SCHEMA.projects is not restricted to the organization of its schema";
     let remade = "ALTER TABLE ORG_SCHEMA.projects DROP CONSTRAINT of_one_organization";
     for sql in [
@@ -487,7 +487,7 @@ async fn a_table_of_a_schema_that_is_not_held_to_its_organization() {
 }
 
 #[tokio::test]
-async fn a_function_in_a_schema_with_its_owner_s_rights() {
+async fn a_definer_function_in_a_dedicated_schema_is_reported() {
     fault(
         "CREATE FUNCTION ORG_SCHEMA.f() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = pg_temp AS 'SELECT 1';
          REVOKE EXECUTE ON FUNCTION ORG_SCHEMA.f FROM PUBLIC; GRANT EXECUTE ON FUNCTION ORG_SCHEMA.f TO ROLE",
@@ -497,7 +497,7 @@ async fn a_function_in_a_schema_with_its_owner_s_rights() {
 }
 
 #[tokio::test]
-async fn a_schema_out_of_order_concerns_its_organization_alone() {
+async fn a_fault_of_a_dedicated_schema_affects_its_organization_only() {
     for (sql, expected) in [
         (
             "UPDATE app.placements SET version = NULL",

@@ -1,6 +1,6 @@
-//! What chance sends: bytes, requests that were good before something happened to them, cursors,
-//! tokens and documents. A few cases each; `PROPTEST_CASES=100000 cargo test --test it fuzz` is a
-//! long run. A case that fails is kept in `fuzz-regressions.txt`.
+//! Random input: bytes, mutated valid requests, cursors, tokens and documents. Each test runs a few
+//! cases; `PROPTEST_CASES=100000 cargo test --test it fuzz` is a long run. Failing cases are stored
+//! in `fuzz-regressions.txt`.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::support::{App, AppSettings, app};
 
-/// So many cases, unless the environment says how many.
+/// Runs this number of cases unless the environment sets another.
 fn runner(cases: u32) -> TestRunner {
     let config = ProptestConfig::default();
     let chosen = std::env::var_os("PROPTEST_CASES").map(|_| config.cases);
@@ -43,13 +43,13 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-/// Something that happens to bytes; places are in thousandths of their length.
+/// A change of a byte string; positions are in thousandths of its length.
 #[derive(Clone, Debug)]
 enum Edit {
     Flip(usize, u8),
     Insert(usize, Vec<u8>),
     Delete(usize, usize),
-    /// A part of what it may be spliced with.
+    /// Inserts a part of another byte string.
     Splice(usize, usize, usize),
     Repeat(usize, usize, usize),
 }
@@ -153,9 +153,9 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies.iter().map(|body| body.to_string().into_bytes()).collect()
 }
 
-/// A body of GraphQL over HTTP, or of several: errors, data, or both, and nothing that the server
-/// should not come to.
-fn check_answer(status: u16, text: &str) -> Result<(), TestCaseError> {
+/// Asserts that a body is GraphQL over HTTP, one response or several: errors, data or both, and no
+/// server fault.
+fn check_response(status: u16, text: &str) -> Result<(), TestCaseError> {
     prop_assert!(status < 500, "{} {}", status, text);
     let body: Value = serde_json::from_str(text)
         .map_err(|error| TestCaseError::fail(format!("{status} {text}: {error}")))?;
@@ -178,9 +178,9 @@ fn start() -> (Runtime, Arc<App>) {
 }
 
 #[test]
-fn every_body_gets_an_answer_of_graphql() {
+fn every_body_gets_a_graphql_response() {
     let (runtime, app) = start();
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let bodies = bodies();
     let index = || any::<prop::sample::Index>();
     let body = prop_oneof![
@@ -195,7 +195,7 @@ fn every_body_gets_an_answer_of_graphql() {
             let response =
                 request.send().await.map_err(|error| TestCaseError::fail(error.to_string()))?;
             let status = response.status().as_u16();
-            check_answer(status, &response.text().await.unwrap())
+            check_response(status, &response.text().await.unwrap())
         })
     });
     assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
@@ -203,9 +203,9 @@ fn every_body_gets_an_answer_of_graphql() {
 }
 
 #[test]
-fn no_bytes_on_a_connection_bring_the_server_down() {
+fn no_bytes_on_a_connection_crash_the_server() {
     let (runtime, app) = start();
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let token = app::token("acme-owner");
     let requests: Vec<_> = bodies()
         .into_iter()
@@ -229,18 +229,18 @@ fn no_bytes_on_a_connection_bring_the_server_down() {
             let mut socket = TcpStream::connect(&address).await.unwrap();
             let _ = socket.write_all(&bytes).await;
             let _ = socket.shutdown().await;
-            let mut told = Vec::new();
+            let mut received = Vec::new();
             let reading =
-                tokio::time::timeout(Duration::from_secs(15), socket.read_to_end(&mut told));
-            prop_assert!(reading.await.is_ok(), "the connection is kept");
-            let told = String::from_utf8_lossy(&told).into_owned();
-            prop_assert!(told.is_empty() || told.starts_with("HTTP/1."), "{}", told);
+                tokio::time::timeout(Duration::from_secs(15), socket.read_to_end(&mut received));
+            prop_assert!(reading.await.is_ok(), "the connection stays open");
+            let received = String::from_utf8_lossy(&received).into_owned();
+            prop_assert!(received.is_empty() || received.starts_with("HTTP/1."), "{}", received);
             prop_assert!(
-                !told.starts_with("HTTP/1.1 5") || told.starts_with("HTTP/1.1 505"),
+                !received.starts_with("HTTP/1.1 5") || received.starts_with("HTTP/1.1 505"),
                 "{}",
-                told
+                received
             );
-            prop_assert!(!told.contains("\"code\":\"INTERNAL\""), "{}", told);
+            prop_assert!(!received.contains("\"code\":\"INTERNAL\""), "{}", received);
             Ok(())
         })
     });
@@ -249,7 +249,7 @@ fn no_bytes_on_a_connection_bring_the_server_down() {
 }
 
 #[test]
-fn what_is_read_as_a_cursor_is_written_the_same() {
+fn parsed_cursors_are_written_the_same() {
     let text = prop_oneof![
         any::<String>(),
         "[A-Za-z0-9_-]{32}",
@@ -269,7 +269,7 @@ fn what_is_read_as_a_cursor_is_written_the_same() {
 }
 
 #[test]
-fn no_token_is_good_whose_signed_part_was_changed() {
+fn a_token_with_a_changed_signed_part_is_rejected() {
     let verifier =
         Verifier::with_secrets(&[app::SECRET], AppSettings::default().claims, Clock::system());
     let verify = |token: &str| -> Option<Arc<Caller>> {
@@ -284,14 +284,14 @@ fn no_token_is_good_whose_signed_part_was_changed() {
         let text = String::from_utf8_lossy(&bytes);
         if verify(&text).is_some() {
             let good = tokens.iter().any(|token| signed(token) == signed(&text));
-            prop_assert!(good, "{} is taken for good", text);
+            prop_assert!(good, "{} is accepted", text);
         }
         Ok(())
     });
     assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
 }
 
-/// Documents of words that documents are made of, some of them in an order that makes sense.
+/// Generates documents from common tokens, some of them in a sensible order.
 #[expect(clippy::too_many_lines, reason = "tables of words")]
 fn documents() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
@@ -411,23 +411,23 @@ fn documents() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn every_document_is_read_or_refused_and_what_is_read_is_answered() {
+fn every_document_is_parsed_or_rejected_and_parsed_ones_get_a_response() {
     let (runtime, app) = start();
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let outcome = runner(600).run(&documents(), |query| {
         runtime.block_on(async {
             let request = GraphqlRequest { query: query.clone(), ..GraphqlRequest::default() };
             match app.service.prepare(request, Source::default()).await {
                 Ok(_) => {
                     let reply = owner.query(&query).await;
-                    // A subscription is refused where there is no stream.
-                    check_answer(reply.status.as_u16(), &reply.text)
+                    // A subscription without a stream is rejected.
+                    check_response(reply.status.as_u16(), &reply.text)
                 }
                 Err(errors) => {
                     prop_assert!((1..=10).contains(&errors.len()), "{:?}", errors);
-                    let told = json!({ "errors": errors }).to_string();
-                    prop_assert!(told.len() < 10_000, "{} bytes", told.len());
-                    check_answer(400, &told)
+                    let received = json!({ "errors": errors }).to_string();
+                    prop_assert!(received.len() < 10_000, "{} bytes", received.len());
+                    check_response(400, &received)
                 }
             }
         })

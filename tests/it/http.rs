@@ -15,7 +15,7 @@ async fn all_audits_of_graphql_http_pass() {
         return;
     };
     let app = App::start().await;
-    let (url, token) = (app.person("acme-owner").url, app::token("acme-owner"));
+    let (url, token) = (app.user("acme-owner").url, app::token("acme-owner"));
     let output = tokio::task::spawn_blocking(move || {
         Command::new("node").args(["audit.mjs", &url, &token]).current_dir(folder).output().unwrap()
     })
@@ -27,14 +27,14 @@ async fn all_audits_of_graphql_http_pass() {
 }
 
 #[tokio::test]
-async fn errors_have_the_status_that_the_media_type_asks_for() {
+async fn the_status_of_errors_follows_the_requested_media_type() {
     let app = App::start().await;
-    let client = app.person("acme-owner");
-    // 100 rows, each with 26 people of 3 fields.
-    let people: Vec<_> = (0..26).map(|n| format!("p{n}: createdBy {{ id name email }}")).collect();
+    let client = app.user("acme-owner");
+    // 100 rows, each with 26 users of 3 fields.
+    let users: Vec<_> = (0..26).map(|n| format!("p{n}: createdBy {{ id name email }}")).collect();
     let too_complex = format!(
         "{{ organization {{ projects(first: 100) {{ nodes {{ {} }} }} }} }}",
-        people.join(" ")
+        users.join(" ")
     );
     for (query, code) in [
         ("{", "GRAPHQL_PARSE_FAILED"),
@@ -52,7 +52,7 @@ async fn errors_have_the_status_that_the_media_type_asks_for() {
             client.post().header(ACCEPT, "application/json").json(&json!({ "query": query })),
         )
         .await;
-        // Two Accept headers are one list; the client names both, and gets the newer type.
+        // Two Accept headers form one list. The client names both types and gets the newer one.
         assert_eq!(older.status, 400, "{older:?}");
     }
     let request = reqwest::Client::new()
@@ -66,9 +66,9 @@ async fn errors_have_the_status_that_the_media_type_asks_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_graphql_over_http_is_told_so() {
+async fn requests_that_are_not_graphql_over_http_get_an_error() {
     let app = App::with(AppSettings { max_body_bytes: 10_000, ..AppSettings::default() }).await;
-    let client = app.person("acme-owner");
+    let client = app.user("acme-owner");
     let post =
         |body: &'static str| client.post().header(CONTENT_TYPE, "application/json").body(body);
     for request in [
@@ -108,10 +108,10 @@ async fn what_is_no_graphql_over_http_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_mutation_is_never_sent_with_get() {
+async fn a_mutation_over_get_is_rejected() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
-    let client = app.person("acme-owner");
+    let client = app.user("acme-owner");
     let mutation = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     let reply = Reply::of(client.get().query(&[("query", mutation)])).await;
     reply.assert_refused(405, "UNSUPPORTED_REQUEST");
@@ -127,9 +127,9 @@ async fn a_mutation_is_never_sent_with_get() {
 }
 
 #[tokio::test]
-async fn a_batch_is_answered_in_order_and_each_operation_stands_alone() {
+async fn a_batch_is_answered_in_order_with_independent_operations() {
     let app = App::start().await;
-    let client = app.person("acme-owner");
+    let client = app.user("acme-owner");
     let reply = client
         .send(&json!([
             { "query": "mutation { createProject(input: { name: \"first\" }) { project { name } } }" },
@@ -149,7 +149,7 @@ async fn a_batch_is_answered_in_order_and_each_operation_stands_alone() {
 async fn fields_come_in_the_order_of_the_document() {
     let app = App::start().await;
     let reply = app
-        .person("acme-owner")
+        .user("acme-owner")
         .query("{ organization { slug z: name id a: name } viewer { name email } }")
         .await;
     let places: Vec<_> =
@@ -161,7 +161,7 @@ async fn fields_come_in_the_order_of_the_document() {
 }
 
 #[tokio::test]
-async fn the_audit_log_has_the_client_s_address_and_not_a_forged_one() {
+async fn the_audit_log_has_the_client_s_real_address() {
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     for (trusted, expected) in
         [(vec![], "127.0.0.1/32"), (vec!["127.0.0.0/8".parse().unwrap()], "203.0.113.7/32")]
@@ -169,7 +169,7 @@ async fn the_audit_log_has_the_client_s_address_and_not_a_forged_one() {
         let app =
             App::with(AppSettings { trusted_proxies: trusted, ..AppSettings::default() }).await;
         let request =
-            app.person("acme-owner").post().header("x-forwarded-for", "6.6.6.6, 203.0.113.7");
+            app.user("acme-owner").post().header("x-forwarded-for", "6.6.6.6, 203.0.113.7");
         Reply::of(request.json(&json!({ "query": create }))).await.data();
         let address: String = app
             .database
@@ -180,7 +180,7 @@ async fn the_audit_log_has_the_client_s_address_and_not_a_forged_one() {
 }
 
 #[tokio::test]
-async fn health_needs_no_token_and_knows_a_lost_database() {
+async fn health_checks_need_no_token_and_report_a_lost_database() {
     let app = App::start().await;
     let status = |path: &'static str| {
         let url = format!("{}/{path}", app.base);
@@ -192,7 +192,7 @@ async fn health_needs_no_token_and_knows_a_lost_database() {
     assert_eq!(status("org/acme/graphiql").await, 200);
     assert_eq!(status("nowhere").await, 404);
     app.database.execute("REVOKE USAGE ON SCHEMA migration FROM tenantry_app").await;
-    // The last answer counts for longer where it was costly.
+    // An expensive check is cached for longer.
     let start = std::time::Instant::now();
     while status("readyz").await != 503 {
         assert!(start.elapsed().as_secs() < 60);
@@ -202,14 +202,14 @@ async fn health_needs_no_token_and_knows_a_lost_database() {
 }
 
 #[tokio::test]
-async fn a_server_is_ready_while_its_successor_s_migrations_are_there_already() {
+async fn a_server_stays_ready_after_a_newer_version_has_migrated() {
     let app = App::start().await;
     app.database.execute("INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)").await;
     let ready = || async { reqwest::get(format!("{}/readyz", app.base)).await.unwrap().status() };
     assert_eq!(ready().await, 200);
     let behind = "DELETE FROM migration.seaql_migrations WHERE version >= 'm0012'";
     app.database.execute(behind).await;
-    // The last answer counts for longer where it was costly.
+    // An expensive check is cached for longer.
     let start = std::time::Instant::now();
     while ready().await != 503 {
         assert!(start.elapsed().as_secs() < 60);
@@ -218,7 +218,7 @@ async fn a_server_is_ready_while_its_successor_s_migrations_are_there_already() 
 }
 
 #[tokio::test]
-async fn nothing_of_the_path_gets_into_the_page() {
+async fn the_path_is_not_inserted_into_the_page() {
     let app = App::start().await;
     let url = format!("{}/org/%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E/graphiql", app.base);
     let page = reqwest::get(url).await.unwrap().text().await.unwrap();
@@ -226,7 +226,7 @@ async fn nothing_of_the_path_gets_into_the_page() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_half_a_request_harms_nobody() {
+async fn a_client_that_sends_half_a_request_affects_no_other() {
     use tokio::io::AsyncWriteExt;
     let app = App::start().await;
     let address: SocketAddr = app.base.trim_start_matches("http://").parse().unwrap();
@@ -238,23 +238,23 @@ async fn a_client_that_sends_half_a_request_harms_nobody() {
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         socket.write_all(bytes.as_bytes()).await.unwrap();
     }
-    app.person("acme-owner").data("{ viewer { id } }").await;
+    app.user("acme-owner").data("{ viewer { id } }").await;
 }
 
 #[tokio::test]
-async fn whatever_the_path_holds_the_answer_is_graphql() {
+async fn every_path_gets_a_graphql_response() {
     let app = App::start().await;
     for path in ["/org/%ff/graphql", "/org/%00/graphql", "/org/%20/graphql", "/org/..%2f/graphql"] {
-        let mut client = app.person("acme-owner");
+        let mut client = app.user("acme-owner");
         client.url = format!("{}{path}", app.base);
         client.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
     }
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_as_one_has_the_headers_of_one() {
+async fn a_batch_that_fails_as_a_whole_has_the_headers_of_one_response() {
     let app = App::start().await;
-    let mut client = app.person("acme-owner");
+    let mut client = app.user("acme-owner");
     client.url = format!("{}/org/nowhere/graphql", app.base);
     let query = json!({ "query": "{ organization { id } }" });
     let reply = client.send(&json!([query, query])).await;
@@ -263,9 +263,9 @@ async fn a_batch_that_fails_as_one_has_the_headers_of_one() {
 }
 
 #[tokio::test]
-async fn hostile_documents_are_refused_in_no_time() {
+async fn malicious_documents_are_rejected_at_once() {
     let app = App::start().await;
-    let client = app.person("acme-owner");
+    let client = app.user("acme-owner");
     let chain: Vec<_> =
         (0..8_000).map(|n| format!("fragment f{n} on Query{{...f{}}}", n + 1)).collect();
     let bomb: Vec<_> =
@@ -294,16 +294,16 @@ async fn hostile_documents_are_refused_in_no_time() {
         let start = std::time::Instant::now();
         let reply = client.query(&document).await;
         assert_eq!(reply.status, 400, "{}", &document[..60]);
-        assert!(reply.text.len() < 10_000, "an answer of {} bytes", reply.text.len());
+        assert!(reply.text.len() < 10_000, "a response of {} bytes", reply.text.len());
         assert!(start.elapsed() < HANG, "{} took {:?}", &document[..60], start.elapsed());
     }
     client.data("{ viewer { id } }").await;
 }
 
 #[tokio::test]
-async fn a_document_that_was_read_before_is_held_to_every_rule_again() {
+async fn a_cached_document_is_validated_against_every_limit_again() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let list =
         |n| format!("p{n}: projects(first: $n) {{ nodes {{ id name description createdAt }} }}");
     let lists = (0..30).map(list).collect::<Vec<_>>().join(" ");
@@ -329,8 +329,8 @@ async fn a_document_that_was_read_before_is_held_to_every_rule_again() {
         let neither = owner.send(&json!({ "query": two, "operationName": "C" })).await;
         assert_eq!(neither.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
     }
-    // Remembered for everybody, and for each in their own organization.
-    let other = app.person("globex-owner");
+    // The cache is shared by all users, and each operation acts in its own organization.
+    let other = app.user("globex-owner");
     let b = other.send(&json!({ "query": two, "operationName": "B" })).await.data();
     assert_eq!(b, json!({ "organization": { "slug": "globex" } }));
 }

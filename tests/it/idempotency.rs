@@ -1,4 +1,4 @@
-//! Mutations that are repeated with a key: done once, answered alike.
+//! Idempotency keys: a repeated mutation is executed once and gets the same response.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -22,24 +22,20 @@ fn create(name: &str) -> Value {
     json!({ "query": CREATE, "variables": { "name": name } })
 }
 
-fn is_replay(reply: &Reply) -> bool {
-    reply.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
-}
-
 async fn projects(app: &App, name: &str) -> i64 {
     app.database.value(&format!("SELECT count(*) FROM app.projects WHERE name = '{name}'")).await
 }
 
 #[tokio::test]
-async fn what_is_repeated_with_a_key_is_done_once_and_answered_alike() {
+async fn a_mutation_repeated_with_a_key_is_executed_once_and_gets_the_same_response() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     let first = repeat(&member, "4711", &create("Anvil")).await;
-    assert!(!is_replay(&first), "{first:?}");
+    assert!(!first.is_replay(), "{first:?}");
     assert_eq!(first.body["data"]["createProject"]["project"]["name"], "Anvil");
     for _ in 0..3 {
         let again = repeat(&member, "4711", &create("Anvil")).await;
-        assert!(is_replay(&again), "{again:?}");
+        assert!(again.is_replay(), "{again:?}");
         assert_eq!((again.status, &again.text), (first.status, &first.text));
     }
     assert_eq!(projects(&app, "Anvil").await, 1);
@@ -51,27 +47,27 @@ async fn what_is_repeated_with_a_key_is_done_once_and_answered_alike() {
 }
 
 #[tokio::test]
-async fn a_key_stands_for_one_request() {
+async fn a_key_belongs_to_one_request() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     repeat(&member, "k", &create("Anvil")).await.data();
     let before = app.database.fingerprint().await;
     repeat(&member, "k", &create("Hammer")).await.assert_refused(409, "IDEMPOTENCY_CONFLICT");
     let other = json!({ "query": format!("{CREATE} "), "variables": { "name": "Anvil" } });
     repeat(&member, "k", &other).await.assert_refused(409, "IDEMPOTENCY_CONFLICT");
     assert_eq!(app.database.fingerprint().await, before);
-    // The order of variables is nothing that a client decides.
+    // The order of variables does not distinguish requests.
     let text = |variables: &str| format!("{{\"query\":{},\"variables\":{variables}}}", json!(TWO));
     let send = |body: String| {
         let request = member.post().header("content-type", "application/json");
         Reply::of(request.header("idempotency-key", "two").body(body))
     };
     send(text("{\"a\":\"x\",\"b\":\"y\"}")).await.data();
-    assert!(is_replay(&send(text("{\"b\":\"y\",\"a\":\"x\"}")).await));
+    assert!(send(text("{\"b\":\"y\",\"a\":\"x\"}")).await.is_replay());
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_a_person_in_an_organization() {
+async fn a_key_belongs_to_a_user_in_an_organization() {
     let app = App::start().await;
     app.database
         .execute(
@@ -80,31 +76,31 @@ async fn a_key_belongs_to_a_person_in_an_organization() {
         )
         .await;
     let token = || Some(crate::support::app::token("acme-member"));
-    let people =
-        [app.person("acme-member"), app.person("acme-admin"), app.client(Some("globex"), token())];
+    let users =
+        [app.user("acme-member"), app.user("acme-admin"), app.client(Some("globex"), token())];
     let mut ids = Vec::new();
-    for person in &people {
-        let reply = repeat(person, "same", &create("Anvil")).await;
-        assert!(!is_replay(&reply), "{reply:?}");
+    for user in &users {
+        let reply = repeat(user, "same", &create("Anvil")).await;
+        assert!(!reply.is_replay(), "{reply:?}");
         ids.push(reply.data()["createProject"]["project"]["id"].clone());
     }
-    for (person, id) in people.iter().zip(&ids) {
-        let reply = repeat(person, "same", &create("Anvil")).await;
-        assert!(is_replay(&reply));
+    for (user, id) in users.iter().zip(&ids) {
+        let reply = repeat(user, "same", &create("Anvil")).await;
+        assert!(reply.is_replay());
         assert_eq!(reply.data()["createProject"]["project"]["id"], *id);
     }
     assert_eq!(projects(&app, "Anvil").await, 3);
-    // Who is no member any more gets nothing of what was kept.
+    // A former member does not get the stored response.
     app.database
         .execute("DELETE FROM auth.organization_members WHERE user_id = '00000000-0000-4000-8000-0000000000a3'")
         .await;
-    repeat(&people[0], "same", &create("Anvil")).await.assert_refused(404, "NOT_FOUND");
+    repeat(&users[0], "same", &create("Anvil")).await.assert_refused(404, "NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_at_once_with_one_key_are_one() {
+async fn twenty_concurrent_requests_with_one_key_are_executed_once() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     let replies = join_all((0..20).map(|_| {
         let member = member.clone();
         async move { repeat(&member, "burst", &create("Anvil")).await }
@@ -114,38 +110,38 @@ async fn twenty_at_once_with_one_key_are_one() {
     for reply in &replies {
         assert_eq!((reply.status.as_u16(), &reply.text), (200, first));
     }
-    assert_eq!(replies.iter().filter(|reply| !is_replay(reply)).count(), 1);
+    assert_eq!(replies.iter().filter(|reply| !reply.is_replay()).count(), 1);
     assert_eq!(projects(&app, "Anvil").await, 1);
 }
 
 #[tokio::test]
-async fn what_came_to_nothing_is_tried_anew() {
+async fn a_failed_mutation_is_executed_again() {
     let app = App::start().await;
-    let viewer = app.person("acme-viewer");
+    let viewer = app.user("acme-viewer");
     repeat(&viewer, "k", &create("Anvil")).await.assert_failed("FORBIDDEN");
     app.database
         .execute("UPDATE auth.organization_members SET role = 'member' WHERE user_id = '00000000-0000-4000-8000-0000000000a4'")
         .await;
     let reply = repeat(&viewer, "k", &create("Anvil")).await;
-    assert!(!is_replay(&reply));
+    assert!(!reply.is_replay());
     reply.data();
-    assert!(is_replay(&repeat(&viewer, "k", &create("Anvil")).await));
+    assert!(repeat(&viewer, "k", &create("Anvil")).await.is_replay());
 }
 
 #[tokio::test]
-async fn whoever_founds_or_joins_an_organization_can_repeat_it() {
+async fn creating_or_joining_an_organization_can_be_repeated() {
     let app = App::start().await;
-    let founder = app.stranger("founder");
+    let founder = app.outsider("founder");
     let body = json!({ "query": FOUND });
     let first = repeat(&founder, "found", &body).await;
     let again = repeat(&founder, "found", &body).await;
-    assert!(is_replay(&again), "{again:?}");
+    assert!(again.is_replay(), "{again:?}");
     assert_eq!(again.text, first.text);
     // Without the key the slug is taken.
     founder.send(&body).await.assert_failed("CONFLICT");
 
     let inviting =
-        repeat(&app.person("acme-admin"), "invite", &json!({ "query": INVITE })).await.data();
+        repeat(&app.user("acme-admin"), "invite", &json!({ "query": INVITE })).await.data();
     let link = inviting["inviteMember"]["link"].as_str().unwrap();
     let token = link.split_once("token=").unwrap().1;
     let kept: Vec<u8> =
@@ -167,20 +163,20 @@ async fn whoever_founds_or_joins_an_organization_can_repeat_it() {
     let first = repeat(&joiner, "join", &accept).await;
     assert_eq!(first.body["data"]["acceptInvitation"]["organization"]["slug"], "acme", "{first:?}");
     let again = repeat(&joiner, "join", &accept).await;
-    assert!(is_replay(&again), "{again:?}");
+    assert!(again.is_replay(), "{again:?}");
     assert_eq!(again.text, first.text);
 }
 
 #[tokio::test]
-async fn a_key_counts_for_a_day() {
+async fn a_key_is_valid_for_a_day() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     repeat(&member, "k", &create("Anvil")).await.data();
     app.database
         .execute("UPDATE auth.idempotency_keys SET created_at = now() - interval '25 hours'")
         .await;
     let reply = repeat(&member, "k", &create("Hammer")).await;
-    assert!(!is_replay(&reply));
+    assert!(!reply.is_replay());
     reply.data();
     assert_eq!(app.database.value::<i64>("SELECT count(*) FROM auth.idempotency_keys").await, 1);
     app.database
@@ -190,9 +186,9 @@ async fn a_key_counts_for_a_day() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_refused() {
+async fn an_invalid_key_is_rejected() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     let long = "x".repeat(256);
     for key in ["", " ", "a b", "schlüssel", long.as_str()] {
         let reply = repeat(&member, key, &create("Anvil")).await;
@@ -203,14 +199,14 @@ async fn what_is_no_key_is_refused() {
     let batch = json!([create("Anvil"), create("Anvil")]);
     repeat(&member, "k", &batch).await.assert_refused(400, "UNSUPPORTED_REQUEST");
     assert_eq!(projects(&app, "Anvil").await, 0);
-    // A query is never kept.
+    // Responses to queries are not stored.
     let query = json!({ "query": "{ organization { name } }" });
-    assert!(!is_replay(&repeat(&member, "q", &query).await));
-    assert!(!is_replay(&repeat(&member, "q", &query).await));
+    assert!(!repeat(&member, "q", &query).await.is_replay());
+    assert!(!repeat(&member, "q", &query).await.is_replay());
 }
 
 #[tokio::test]
-async fn stripe_is_asked_once_for_one_key() {
+async fn stripe_is_called_once_for_one_key() {
     let stripe = FakeStripe::start().await;
     let mut settings = AppSettings::default();
     settings.business.stripe = Some(stripe.client());
@@ -218,34 +214,36 @@ async fn stripe_is_asked_once_for_one_key() {
     app.database
         .execute("UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default")
         .await;
-    let owner = app.person("globex-owner");
+    let owner = app.user("globex-owner");
     let body = json!({ "query": "mutation { createCheckoutSession(input: { plan: \"pro\" }) { checkoutSession { id } } }" });
     let first = repeat(&owner, "k", &body).await;
     let again = repeat(&owner, "k", &body).await;
-    assert!(is_replay(&again), "{again:?}");
+    assert!(again.is_replay(), "{again:?}");
     assert_eq!(again.text, first.text);
-    let checkouts = stripe.asked().iter().filter(|asked| asked.path.contains("checkout")).count();
+    let checkouts =
+        stripe.take_requests().iter().filter(|calls| calls.path.contains("checkout")).count();
     assert_eq!(checkouts, 1);
 
-    // While Stripe thinks, the intent is committed already: whoever repeats it is told so.
-    stripe.takes(std::time::Duration::from_millis(1_500));
+    // While the call to Stripe runs, the intent is committed already: a repetition gets an error
+    // that says so.
+    stripe.set_delay(std::time::Duration::from_millis(1_500));
     let thinking = tokio::spawn({
         let (owner, body) = (owner.clone(), body.clone());
         async move { repeat(&owner, "slow", &body).await }
     });
-    let begun = "SELECT count(*) FROM auth.idempotency_keys WHERE key = 'slow'";
-    while app.database.value::<i64>(begun).await == 0 {
+    let started = "SELECT count(*) FROM auth.idempotency_keys WHERE key = 'slow'";
+    while app.database.value::<i64>(started).await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let early = repeat(&owner, "slow", &body).await;
     early.assert_refused(409, "IDEMPOTENCY_CONFLICT");
     assert_eq!(early.headers["retry-after"], "1");
     thinking.await.unwrap().data();
-    assert!(is_replay(&repeat(&owner, "slow", &body).await));
+    assert!(repeat(&owner, "slow", &body).await.is_replay());
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_long_is_not_kept_but_not_repeated_either() {
+async fn a_response_that_is_too_long_is_not_stored_and_the_mutation_is_not_repeated() {
     let mut settings = AppSettings::default();
     settings.limits.complexity = 1_000_000;
     let app = App::with(settings).await;
@@ -259,7 +257,7 @@ async fn an_answer_that_is_too_long_is_not_kept_but_not_repeated_either() {
         createProject(input: { name: \"Anvil\" }) { project { id } }
         query { organization { a: projects(first: 100) { nodes { description } } b: projects(first: 100) { nodes { description } }
             c: projects(first: 100) { nodes { description } } d: projects(first: 100) { nodes { description } } } } }" });
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     repeat(&member, "long", &body).await.data();
     let again = repeat(&member, "long", &body).await;
     again.assert_refused(409, "IDEMPOTENCY_CONFLICT");

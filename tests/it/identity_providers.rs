@@ -1,4 +1,4 @@
-//! The pages about identity providers: with the settings of each page, the token of the page names
+//! The pages about identity providers: with the settings of each page, the page's token identifies
 //! the caller that the page promises.
 
 use std::{collections::HashMap, fs, path::Path};
@@ -11,7 +11,7 @@ use tenantry::{
 
 use crate::support::app::SECRET;
 
-/// The settings that a page exports, and the payload of its token.
+/// Returns the settings that a page exports, and the payload of its token.
 fn page(name: &str) -> (HashMap<String, String>, Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/identity-providers");
     let text = fs::read_to_string(folder.join(name).with_extension("md")).unwrap();

@@ -1,4 +1,5 @@
-//! Invitations: good once, for a while, for one address, and never for more seats than there are.
+//! Invitations: valid once, for a limited time and for one address, and never beyond the member
+//! limit.
 
 use serde_json::{Value, json};
 
@@ -16,8 +17,8 @@ async fn invite(client: &Client, email: &str, role: &str) -> Reply {
     client.query_with(INVITE, json!({ "email": email, "role": role })).await
 }
 
-/// The id and the token of a fresh invitation.
-async fn invited(client: &Client, email: &str) -> (String, String) {
+/// Returns the id and the token of a new invitation.
+async fn invite_with_token(client: &Client, email: &str) -> (String, String) {
     let data = invite(client, email, "MEMBER").await.data();
     let issued = &data["inviteMember"];
     (issued["invitation"]["id"].as_str().unwrap().to_owned(), token(issued))
@@ -28,7 +29,7 @@ fn token(issued: &Value) -> String {
     link.strip_prefix("https://app.example/accept-invitation?token=").unwrap().to_owned()
 }
 
-/// Somebody with a verified address who was never seen before.
+/// A new user with a verified address.
 fn guest(app: &App, email: &str) -> Client {
     let claims = json!({ "sub": email, "email": email, "email_verified": true });
     app.client(None, Some(app::token_with(&claims)))
@@ -39,14 +40,14 @@ async fn accept(client: &Client, token: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_invited_person_becomes_a_member() {
+async fn an_invited_user_becomes_a_member() {
     let app = App::start().await;
-    let data = invite(&app.person("acme-admin"), " New.Person@Example.com ", "VIEWER").await.data();
+    let data = invite(&app.user("acme-admin"), " New.Person@Example.com ", "VIEWER").await.data();
     let issued = &data["inviteMember"];
     assert_eq!(issued["invitation"]["email"], "new.person@example.com");
     assert_eq!(issued["invitation"]["invitedBy"]["name"], "Adam");
     let stored: String = app.database.value("SELECT i::text FROM auth.invitations i").await;
-    assert!(!stored.contains(&token(issued)), "only a hash is kept");
+    assert!(!stored.contains(&token(issued)), "only a hash is stored");
 
     let guest = guest(&app, "New.Person@example.com");
     let data = accept(&guest, &token(issued)).await.data();
@@ -56,7 +57,7 @@ async fn an_invited_person_becomes_a_member() {
                 "member": { "role": "VIEWER", "user": { "email": "new.person@example.com" }, "invitedBy": { "name": "Adam" } } })
     );
     accept(&guest, &token(issued)).await.assert_failed("NOT_FOUND");
-    let logs = app.person("acme-owner")
+    let logs = app.user("acme-owner")
         .data("{ organization { invitations { totalCount } auditLogs(first: 2) { nodes { action metadata } } } }")
         .await;
     let metadata = json!({ "email": "new.person@example.com", "role": "viewer" });
@@ -70,13 +71,13 @@ async fn an_invited_person_becomes_a_member() {
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_hold_is_the_same_whatever_the_reason() {
+async fn an_invalid_token_gets_the_same_response_for_every_reason() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
-    let (_, foreign) = invited(&owner, "somebody.else@example.com").await;
-    let (revoked_id, revoked) = invited(&owner, "me@example.com").await;
+    let owner = app.user("acme-owner");
+    let (_, foreign) = invite_with_token(&owner, "other@example.com").await;
+    let (revoked_id, revoked) = invite_with_token(&owner, "me@example.com").await;
     owner.query_with(REVOKE, json!({ "id": revoked_id })).await.data();
-    let (rotated_id, rotated) = invited(&owner, "me@example.com").await;
+    let (rotated_id, rotated) = invite_with_token(&owner, "me@example.com").await;
     let data = owner.query_with(RESEND, json!({ "id": rotated_id })).await.data();
     let current = token(&data["resendInvitation"]);
     let me = || guest(&app, "me@example.com");
@@ -86,21 +87,21 @@ async fn a_token_that_does_not_hold_is_the_same_whatever_the_reason() {
     unverified.data("{ viewer { id } }").await;
 
     let before = app.database.fingerprint().await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for token in [foreign.as_str(), &revoked, &rotated, "nonsense", "", "\u{0}"] {
-        answers.push(accept(&me(), token).await);
+        responses.push(accept(&me(), token).await);
     }
-    answers.push(accept(&unverified, &current).await);
+    responses.push(accept(&unverified, &current).await);
     assert_eq!(app.database.fingerprint().await, before);
     let expires = |at: &str| {
         format!("UPDATE auth.invitations SET expires_at = now() {at} WHERE revoked_at IS NULL")
     };
     app.database.execute(&expires("- interval '1 minute'")).await;
     let before = app.database.fingerprint().await;
-    answers.push(accept(&me(), &current).await);
-    for reply in &answers {
+    responses.push(accept(&me(), &current).await);
+    for reply in &responses {
         reply.assert_failed("NOT_FOUND");
-        assert_eq!(reply.text, answers[0].text);
+        assert_eq!(reply.text, responses[0].text);
     }
     assert_eq!(app.database.fingerprint().await, before);
     app.database.execute(&expires("+ interval '1 day'")).await;
@@ -110,8 +111,8 @@ async fn a_token_that_does_not_hold_is_the_same_whatever_the_reason() {
 #[tokio::test]
 async fn an_expired_invitation_takes_no_seat_and_can_be_renewed() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
-    let (id, old) = invited(&owner, "late@example.com").await;
+    let owner = app.user("acme-owner");
+    let (id, old) = invite_with_token(&owner, "late@example.com").await;
     app.database.execute("UPDATE auth.invitations SET expires_at = now() - interval '1 s'").await;
     let listed = owner.data("{ organization { invitations { nodes { id expired } } entitlements { feature used } } }").await;
     assert_eq!(
@@ -122,8 +123,8 @@ async fn an_expired_invitation_takes_no_seat_and_can_be_renewed() {
         listed["organization"]["entitlements"][1],
         json!({ "feature": "TEAM_MEMBERS", "used": 4 })
     );
-    // Inviting again renews the row: one open invitation for an address at the most.
-    let (again, fresh) = invited(&owner, "late@example.com").await;
+    // A second invitation renews the row: an address has at most one open invitation.
+    let (again, fresh) = invite_with_token(&owner, "late@example.com").await;
     assert_eq!(again, id);
     assert_ne!(fresh, old);
     invite(&owner, "late@example.com", "MEMBER").await.assert_failed("CONFLICT");
@@ -134,7 +135,7 @@ async fn an_expired_invitation_takes_no_seat_and_can_be_renewed() {
 #[tokio::test]
 async fn only_owners_invite_admins_and_owners() {
     let app = App::start().await;
-    let (owner, admin) = (app.person("acme-owner"), app.person("acme-admin"));
+    let (owner, admin) = (app.user("acme-owner"), app.user("acme-admin"));
     let data = invite(&owner, "boss@example.com", "ADMIN").await.data();
     let id = data["inviteMember"]["invitation"]["id"].clone();
     let before = app.database.fingerprint().await;
@@ -148,7 +149,7 @@ async fn only_owners_invite_admins_and_owners() {
         reply.assert_failed("BAD_USER_INPUT");
         assert_eq!(reply.body["errors"][0]["extensions"]["field"], "input.email");
     }
-    app.person("globex-owner")
+    app.user("globex-owner")
         .query_with(REVOKE, json!({ "id": id }))
         .await
         .assert_failed("NOT_FOUND");
@@ -156,10 +157,10 @@ async fn only_owners_invite_admins_and_owners() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_seats_hold_at_invitation() {
+async fn the_member_limit_holds_at_invitation() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
-    // Pro has 10 seats, 4 are taken.
+    let owner = app.user("acme-owner");
+    // Pro has 10 seats, of which 4 are taken.
     let invitations = (0..20).map(|n| {
         let owner = owner.clone();
         async move { invite(&owner, &format!("guest-{n}@example.com"), "MEMBER").await }
@@ -173,23 +174,23 @@ async fn the_seats_hold_at_invitation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_seats_hold_at_acceptance_after_the_plan_has_shrunk() {
+async fn the_member_limit_holds_at_acceptance_after_a_downgrade() {
     let app = App::with(AppSettings { max_connections: 20, ..AppSettings::default() }).await;
-    let set_seats = |seats: u32| {
+    let set_member_limit = |limit: u32| {
         format!(
-            "UPDATE billing.plan_features SET limit_value = {seats} WHERE plan = 'pro' AND feature = 'team_members'"
+            "UPDATE billing.plan_features SET limit_value = {limit} WHERE plan = 'pro' AND feature = 'team_members'"
         )
     };
-    app.database.execute(&set_seats(50)).await;
-    let owner = app.person("acme-owner");
+    app.database.execute(&set_member_limit(50)).await;
+    let owner = app.user("acme-owner");
     let mut guests = Vec::new();
     for n in 0..40 {
         let email = format!("guest-{n}@example.com");
-        let (_, token) = invited(&owner, &email).await;
+        let (_, token) = invite_with_token(&owner, &email).await;
         guests.push((guest(&app, &email), token));
     }
     // Room for two more members.
-    app.database.execute(&set_seats(6)).await;
+    app.database.execute(&set_member_limit(6)).await;
     let accepting = guests.iter().map(|(guest, token)| accept(guest, token));
     let replies = futures_util::future::join_all(accepting).await;
     assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 2);
@@ -209,9 +210,9 @@ async fn the_seats_hold_at_acceptance_after_the_plan_has_shrunk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_token_that_is_used_twice_at_once_makes_one_member() {
+async fn a_token_used_twice_concurrently_creates_one_member() {
     let app = App::start().await;
-    let (_, token) = invited(&app.person("acme-owner"), "twin@example.com").await;
+    let (_, token) = invite_with_token(&app.user("acme-owner"), "twin@example.com").await;
     let guest = guest(&app, "twin@example.com");
     let replies = futures_util::future::join_all((0..5).map(|_| accept(&guest, &token))).await;
     assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 1, "{replies:?}");
@@ -221,9 +222,9 @@ async fn a_token_that_is_used_twice_at_once_makes_one_member() {
 }
 
 #[tokio::test]
-async fn a_member_s_invitation_by_another_address_is_a_conflict() {
+async fn inviting_a_member_s_other_address_is_a_conflict() {
     let app = App::start().await;
-    let (_, token) = invited(&app.person("acme-owner"), "second@example.com").await;
+    let (_, token) = invite_with_token(&app.user("acme-owner"), "second@example.com").await;
     let claims =
         json!({ "sub": "acme-viewer", "email": "second@example.com", "email_verified": true });
     let viewer = app.client(None, Some(app::token_with(&claims)));
@@ -234,26 +235,26 @@ async fn a_member_s_invitation_by_another_address_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn an_invitation_is_a_node_for_those_who_may_see_it() {
+async fn an_invitation_is_a_node_for_members_who_may_see_it() {
     let app = App::start().await;
-    let (id, _) = invited(&app.person("acme-owner"), "node@example.com").await;
+    let (id, _) = invite_with_token(&app.user("acme-owner"), "node@example.com").await;
     let query = format!("{{ node(id: \"{id}\") {{ __typename ... on Invitation {{ email }} }} }}");
     assert_eq!(
-        app.person("acme-admin").data(&query).await["node"],
+        app.user("acme-admin").data(&query).await["node"],
         json!({ "__typename": "Invitation", "email": "node@example.com" })
     );
     for other in ["acme-member", "globex-owner"] {
-        assert_eq!(app.person(other).data(&query).await["node"], Value::Null);
+        assert_eq!(app.user(other).data(&query).await["node"], Value::Null);
     }
 }
 
 #[tokio::test]
-async fn whoever_may_no_longer_invite_has_invited_nobody() {
+async fn invitations_of_an_inviter_who_lost_the_permission_are_invalid() {
     let app = App::start().await;
-    let (owner, admin) = (app.person("acme-owner"), app.person("acme-admin"));
+    let (owner, admin) = (app.user("acme-owner"), app.user("acme-admin"));
     let data = invite(&owner, "second@example.com", "OWNER").await.data();
     let by_owner = token(&data["inviteMember"]);
-    let (_, by_admin) = invited(&admin, "third@example.com").await;
+    let (_, by_admin) = invite_with_token(&admin, "third@example.com").await;
     let change = |email: &str, role: &str| {
         format!(
             "UPDATE auth.organization_members m SET role = '{role}' FROM auth.users u
@@ -269,24 +270,22 @@ async fn whoever_may_no_longer_invite_has_invited_nobody() {
         .execute("DELETE FROM auth.organization_members m USING auth.users u WHERE u.id = m.user_id AND u.email = 'acme-admin@example.com'")
         .await;
     accept(&guest(&app, "third@example.com"), &by_admin).await.assert_failed("NOT_FOUND");
-    let seats: i64 = app
+    let members: i64 = app
         .database
         .value("SELECT count(*) FROM auth.organization_members WHERE organization_id = '00000000-0000-4000-8000-00000000000a'")
         .await;
-    assert_eq!(seats, 3);
+    assert_eq!(members, 3);
 }
 
 #[tokio::test]
-async fn an_admin_does_not_make_another_invitation_of_an_owner_s() {
+async fn an_admin_cannot_change_an_owner_s_invitation() {
     let app = App::start().await;
-    invite(&app.person("acme-owner"), "boss@example.com", "OWNER").await.data();
+    invite(&app.user("acme-owner"), "boss@example.com", "OWNER").await.data();
     app.database
         .execute("UPDATE auth.invitations SET expires_at = now() - interval '1 hour'")
         .await;
     let before = app.database.fingerprint().await;
-    invite(&app.person("acme-admin"), "boss@example.com", "VIEWER")
-        .await
-        .assert_failed("FORBIDDEN");
+    invite(&app.user("acme-admin"), "boss@example.com", "VIEWER").await.assert_failed("FORBIDDEN");
     assert_eq!(app.database.fingerprint().await, before);
-    invite(&app.person("acme-owner"), "boss@example.com", "VIEWER").await.data();
+    invite(&app.user("acme-owner"), "boss@example.com", "VIEWER").await.data();
 }

@@ -1,4 +1,4 @@
-//! The tenant wall, by enumeration: every tenant table that is in the catalogue.
+//! Tenant isolation by enumeration: every tenant table in the catalogue.
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
@@ -7,13 +7,14 @@ use migration::placement::schema_of;
 use crate::support::{
     App,
     database::Database,
-    placement::{ACME, GLOBEX, housed, settled},
+    placement::{ACME, GLOBEX, organizations_in_eu, organizations_in_schemas},
     sessions::act,
 };
 
 const COMMANDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// A tenant table: name, the column that says whose a row is, and what the app role may do.
+/// A tenant table: its name, the column with the owner of a row, and the privileges of the app
+/// role.
 struct Table {
     name: String,
     column: String,
@@ -48,7 +49,7 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
         .collect();
     let (own, shared): (Vec<_>, Vec<_>) =
         tables.iter().map(|table| table.name.as_str()).partition(|name| name.starts_with("org_"));
-    assert_eq!(own.len(), housed().len() * shared.len(), "{own:?}");
+    assert_eq!(own.len(), organizations_in_schemas().len() * shared.len(), "{own:?}");
     assert_eq!(
         shared,
         [
@@ -61,24 +62,25 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
             "billing.organization_billing",
             "billing.usage",
         ],
-        "a new tenant table: give it a row below"
+        "a new tenant table: add a row for it below"
     );
     tables
 }
 
-/// The rows of the organization are in this table, and not in one of the same name elsewhere.
-fn is_home(table: &str, organization: &str) -> bool {
+/// Returns whether the organization's rows are in this table, and not in one of the same name
+/// elsewhere.
+fn lives_in_table(table: &str, organization: &str) -> bool {
     let organization = organization.parse().unwrap();
-    if settled() == [organization] {
+    if organizations_in_eu() == [organization] {
         false
-    } else if housed().contains(&organization) {
+    } else if organizations_in_schemas().contains(&organization) {
         table.starts_with(&schema_of(organization))
     } else {
         !table.starts_with("org_")
     }
 }
 
-/// A row of each organization in every tenant table that the demo leaves empty.
+/// Inserts a row of each organization into every tenant table that the demo leaves empty.
 async fn fill(database: &Database) {
     for (organization, token) in [(ACME, "a"), (GLOBEX, "g")] {
         database
@@ -98,12 +100,12 @@ async fn filled() -> Database {
     let database = Database::create().await;
     fill(&database).await;
     match database.eu() {
-        Some(eu) if settled().len() == 2 => eu.database,
+        Some(eu) if organizations_in_eu().len() == 2 => eu.database,
         _ => database,
     }
 }
 
-/// The expressions of a row of `table` that belongs to globex, as SQL.
+/// Returns the SQL expressions of a row of `table` that belongs to globex.
 fn foreign_row(table: &str) -> String {
     let (_, base_name) = table.split_once('.').unwrap();
     let values = match base_name {
@@ -132,13 +134,13 @@ fn foreign_row(table: &str) -> String {
     format!("INSERT INTO {table} {values}")
 }
 
-async fn enter(connection: &mut PgConnection, organization: Option<&str>) {
+async fn enter_session(connection: &mut PgConnection, organization: Option<&str>) {
     connection.execute("BEGIN").await.unwrap();
     act(connection, organization, None).await;
 }
 
-/// SQLSTATE of a statement that must fail; the transaction goes on.
-async fn refusal(connection: &mut PgConnection, sql: String) -> String {
+/// Returns the SQLSTATE of a statement that must fail. The transaction continues.
+async fn rejected_sqlstate(connection: &mut PgConnection, sql: String) -> String {
     connection.execute("SAVEPOINT s").await.unwrap();
     let error = connection.execute(AssertSqlSafe(sql.clone())).await.expect_err(&sql);
     connection.execute("ROLLBACK TO s").await.unwrap();
@@ -146,7 +148,7 @@ async fn refusal(connection: &mut PgConnection, sql: String) -> String {
 }
 
 #[tokio::test]
-async fn every_tenant_table_has_its_wall() {
+async fn every_tenant_table_has_forced_row_level_security_and_its_policies() {
     let database = Database::create().await;
     let mut connection = database.connect_admin().await;
     for table in tenant_tables(&mut connection).await {
@@ -192,18 +194,18 @@ async fn every_tenant_table_has_its_wall() {
 }
 
 #[tokio::test]
-async fn nothing_of_another_tenant_is_read_or_written() {
+async fn no_row_of_another_tenant_can_be_read_or_written() {
     let database = filled().await;
     let tables = tenant_tables(&mut database.connect_admin().await).await;
     let before = database.fingerprint().await;
-    // One connection throughout, so that the later rounds run on a reused one, whose setting is ''
-    // and not unset.
+    // One connection throughout, so that later rounds reuse a connection whose setting is ''
+    // instead of unset.
     let mut connection = database.connect_admin().await;
     for round in 0..2 {
         for organization in [Some(ACME), None] {
-            enter(&mut connection, organization).await;
+            enter_session(&mut connection, organization).await;
             for Table { name, column, allowed } in &tables {
-                let told = format!("{name} as {organization:?}, round {round}");
+                let context = format!("{name} as {organization:?}, round {round}");
                 let of_globex = format!("{column} = '{GLOBEX}'");
                 if allowed.contains(&"SELECT") {
                     let sql = format!("SELECT count(*) FROM {name} WHERE {of_globex}");
@@ -211,7 +213,7 @@ async fn nothing_of_another_tenant_is_read_or_written() {
                         .fetch_one(&mut connection)
                         .await
                         .unwrap();
-                    assert_eq!(seen, 0, "{told}");
+                    assert_eq!(seen, 0, "{context}");
                 }
                 for (command, sql) in [
                     ("UPDATE", format!("UPDATE {name} SET {column} = {column} WHERE {of_globex}")),
@@ -219,22 +221,26 @@ async fn nothing_of_another_tenant_is_read_or_written() {
                 ] {
                     if allowed.contains(&command) {
                         let done = connection.execute(AssertSqlSafe(sql)).await.unwrap();
-                        assert_eq!(done.rows_affected(), 0, "{command} {told}");
+                        assert_eq!(done.rows_affected(), 0, "{command} {context}");
                     } else {
                         assert_eq!(
-                            refusal(&mut connection, sql).await,
+                            rejected_sqlstate(&mut connection, sql).await,
                             "42501",
-                            "{command} {told}"
+                            "{command} {context}"
                         );
                     }
                 }
                 assert_eq!(
-                    refusal(&mut connection, foreign_row(name)).await,
+                    rejected_sqlstate(&mut connection, foreign_row(name)).await,
                     "42501",
-                    "INSERT {told}"
+                    "INSERT {context}"
                 );
                 let truncate = format!("TRUNCATE {name} CASCADE");
-                assert_eq!(refusal(&mut connection, truncate).await, "42501", "TRUNCATE {told}");
+                assert_eq!(
+                    rejected_sqlstate(&mut connection, truncate).await,
+                    "42501",
+                    "TRUNCATE {context}"
+                );
             }
             connection.execute("COMMIT").await.unwrap();
         }
@@ -243,10 +249,10 @@ async fn nothing_of_another_tenant_is_read_or_written() {
 }
 
 #[tokio::test]
-async fn no_row_is_moved_to_another_tenant() {
+async fn no_row_can_be_moved_to_another_tenant() {
     let database = filled().await;
     let mut connection = database.connect_admin().await;
-    enter(&mut connection, Some(ACME)).await;
+    enter_session(&mut connection, Some(ACME)).await;
     let mut tried = 0;
     for Table { name, column, allowed } in tenant_tables(&mut database.connect_admin().await).await
     {
@@ -257,22 +263,22 @@ async fn no_row_is_moved_to_another_tenant() {
         let seen: i64 =
             sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap();
         if seen == 0 {
-            assert!(!is_home(&name, ACME), "{name} has no row to move");
+            assert!(!lives_in_table(&name, ACME), "{name} has no row to move");
             continue;
         }
         let sql = format!("UPDATE {name} SET {column} = '{GLOBEX}'");
-        assert_eq!(refusal(&mut connection, sql).await, "42501", "{name}");
+        assert_eq!(rejected_sqlstate(&mut connection, sql).await, "42501", "{name}");
         tried += 1;
     }
-    // In another database than globex it has a directory here.
-    assert!(tried >= if settled().len() == 1 { 3 } else { 7 }, "{tried}");
+    // With globex in another database, the control database has only its directory.
+    assert!(tried >= if organizations_in_eu().len() == 1 { 3 } else { 7 }, "{tried}");
 }
 
 #[tokio::test]
-async fn one_s_own_rows_are_all_there() {
+async fn a_session_sees_all_rows_of_its_tenant() {
     let database = filled().await;
     let mut connection = database.connect_admin().await;
-    enter(&mut connection, Some(GLOBEX)).await;
+    enter_session(&mut connection, Some(GLOBEX)).await;
     for Table { name, column, .. } in tenant_tables(&mut database.connect_admin().await).await {
         let sql = format!("SELECT count(*) FROM {name}");
         let seen: i64 =
@@ -280,14 +286,14 @@ async fn one_s_own_rows_are_all_there() {
         let sql = format!("SELECT count(*) FROM {name} WHERE {column} = '{GLOBEX}'");
         assert_eq!(seen, database.exactly::<i64>(&sql).await, "{name}");
         assert!(
-            seen > 0 || !is_home(&name, GLOBEX),
-            "{name} has no row of globex: the tests above show nothing"
+            seen > 0 || !lives_in_table(&name, GLOBEX),
+            "{name} has no row of globex, so the tests above show nothing"
         );
     }
 }
 
 #[tokio::test]
-async fn what_belongs_to_nobody_is_out_of_reach() {
+async fn rows_without_a_tenant_are_denied() {
     let database = Database::create().await;
     let mut connection = database.connect_app().await;
     connection.execute("BEGIN").await.unwrap();
@@ -302,7 +308,7 @@ async fn what_belongs_to_nobody_is_out_of_reach() {
         "billing.stripe_events",
     ] {
         for sql in [format!("SELECT * FROM {table}"), format!("DELETE FROM {table}")] {
-            assert_eq!(refusal(&mut connection, sql).await, "42501", "{table}");
+            assert_eq!(rejected_sqlstate(&mut connection, sql).await, "42501", "{table}");
         }
     }
     for sql in [
@@ -315,12 +321,12 @@ async fn what_belongs_to_nobody_is_out_of_reach() {
         "SET ROLE tenantry_owner",
         "ALTER TABLE app.projects DISABLE ROW LEVEL SECURITY",
     ] {
-        assert_eq!(refusal(&mut connection, sql.to_owned()).await, "42501", "{sql}");
+        assert_eq!(rejected_sqlstate(&mut connection, sql.to_owned()).await, "42501", "{sql}");
     }
 }
 
 #[tokio::test]
-async fn foreign_keys_between_tenant_tables_carry_the_organization() {
+async fn foreign_keys_between_tenant_tables_include_the_organization() {
     let database = Database::create().await;
     let mut connection = database.connect_admin().await;
     let tenant: Vec<String> =
@@ -354,20 +360,20 @@ async fn foreign_keys_between_tenant_tables_carry_the_organization() {
 }
 
 #[tokio::test]
-async fn a_person_sees_nobody_outside_the_organization() {
+async fn a_user_sees_no_other_user_outside_the_organization() {
     let app = App::start().await;
     let globex_owner = "00000000-0000-4000-8000-0000000000b1";
     let query = format!("{{ node(id: \"{globex_owner}\") {{ id }} }}");
-    assert_eq!(app.person("acme-owner").data(&query).await["node"], serde_json::json!(null));
-    assert_eq!(app.person("globex-viewer").data(&query).await["node"]["id"], globex_owner);
+    assert_eq!(app.user("acme-owner").data(&query).await["node"], serde_json::json!(null));
+    assert_eq!(app.user("globex-viewer").data(&query).await["node"]["id"], globex_owner);
 
     let database = &app.database;
     let mut connection = database.connect_admin().await;
     let visible = "SELECT string_agg(name, ' ' ORDER BY name) FROM auth.users";
     for (organization, user, expected) in [
         (Some(ACME), "a1", Some("Adam Mia Olivia Victor")),
-        // In an organization of which one is no member, one still sees oneself: settings are the
-        // server's to set.
+        // In an organization without a membership, a user still sees their own row. Only the server
+        // can set the settings.
         (Some(ACME), "b1", Some("Adam Mia Olivia Omar Victor")),
         (None, "b1", Some("Omar")),
     ] {
@@ -379,7 +385,7 @@ async fn a_person_sees_nobody_outside_the_organization() {
         assert_eq!(seen.as_deref(), expected);
         connection.execute("COMMIT").await.unwrap();
     }
-    enter(&mut connection, None).await;
+    enter_session(&mut connection, None).await;
     let seen: Option<String> =
         sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
     assert_eq!(seen, None, "without a session there is no user");
@@ -404,8 +410,8 @@ async fn memberships_of_two_organizations_never_mix() {
         let client = app.client(Some(slug), token());
         async move { (slug, client.data(query).await) }
     };
-    let asked = (0..40).map(|n| ask(if n % 2 == 0 { "acme" } else { "globex" }));
-    for (slug, data) in futures_util::future::join_all(asked).await {
+    let queries = (0..40).map(|n| ask(if n % 2 == 0 { "acme" } else { "globex" }));
+    for (slug, data) in futures_util::future::join_all(queries).await {
         assert_eq!(
             data["viewer"]["memberships"],
             serde_json::json!([{ "slug": "acme", "role": "OWNER" }, { "slug": "globex", "role": "VIEWER" }])

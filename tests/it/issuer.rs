@@ -1,4 +1,4 @@
-//! Tokens of a real identity provider, with rotation, outage, and floods of keys that nobody has.
+//! Tokens of a real identity provider: key rotation, outages and floods of unknown keys.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tenantry::auth::{Algorithm, JwksOptions};
 
 use crate::support::{App, AppSettings, Client, HANG, app, node::Script};
 
-/// An issuer in a process of its own.
+/// An issuer in a separate process.
 struct Issuer {
     script: Script,
     url: String,
 }
 
 impl Issuer {
-    /// `None` where npm is missing.
+    /// Returns `None` if npm is not installed.
     async fn start() -> Option<Self> {
         let mut script = Script::start("issuer.mjs").await?;
         let url = script.text(&json!({ "do": "start" }));
@@ -38,7 +38,7 @@ impl Issuer {
         self.script.ask(&json!({ "do": "requests" })).as_i64().unwrap()
     }
 
-    /// An app that trusts this issuer.
+    /// Starts an app that trusts this issuer.
     async fn app(&self, algorithms: &[Algorithm], cooldown: Duration, max_age: Duration) -> App {
         let issuer = Some(JwksOptions {
             url: self.url.parse().unwrap(),
@@ -84,14 +84,14 @@ async fn is_accepted(holder: &Client) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_of_all_three_algorithms_are_known_by_keys_fetched_once() {
+async fn tokens_of_all_three_algorithms_are_verified_with_keys_fetched_once() {
     let mut issuer = issuer_or_skip!();
     let app = issuer.app(&ALL, LONG, LONG).await;
     let keys = ["RS256", "ES256", "EdDSA"].map(|algorithm| issuer.key(algorithm));
     let tokens = keys.each_ref().map(|key| issuer.token(key, &json!({})));
-    // All at once, before any key is known: the issuer is asked once.
-    let asked = (0..30).map(|n| accepted(&app, &tokens[n % 3]));
-    assert!(futures_util::future::join_all(asked).await.into_iter().all(|accepted| accepted));
+    // Concurrent requests before any key is known cause one fetch.
+    let fetches = (0..30).map(|n| accepted(&app, &tokens[n % 3]));
+    assert!(futures_util::future::join_all(fetches).await.into_iter().all(|accepted| accepted));
     assert_eq!(issuer.requests(), 1);
     let data =
         holder(&app, &tokens[0]).data("{ viewer { name } organization { viewerRole } }").await;
@@ -102,7 +102,7 @@ async fn tokens_of_all_three_algorithms_are_known_by_keys_fetched_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_forged_or_stale_token_is_refused() {
+async fn a_forged_or_expired_token_is_rejected() {
     let mut issuer = issuer_or_skip!();
     let app = issuer.app(&[Algorithm::RS256, Algorithm::ES256], LONG, LONG).await;
     let (rsa, second, edwards) = (issuer.key("RS256"), issuer.key("RS256"), issuer.key("EdDSA"));
@@ -116,11 +116,11 @@ async fn a_forged_or_stale_token_is_refused() {
         issuer.token(&edwards, &json!({})),
         issuer.token(&rsa, &json!({ "exp": now - 60 })),
         issuer.token(&rsa, &json!({ "nbf": now + 60 })),
-        // Signed by one key, and said to be signed by another.
+        // Signed by one key, with the id of another.
         issuer.token(&rsa, &json!({ "__kid": second })),
-        issuer.token(&rsa, &json!({ "__kid": "nobody's" })),
+        issuer.token(&rsa, &json!({ "__kid": "unknown" })),
         spliced,
-        // HS256 with what everybody can know: the confusion of RFC 8725, section 2.1.
+        // HS256 with public key material: the confusion of RFC 8725, section 2.1.
         app::token("acme-owner"),
         format!("{}.{}.", "eyJhbGciOiJub25lIn0", parts[1]),
         "x".repeat(20_000),
@@ -131,7 +131,7 @@ async fn a_forged_or_stale_token_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn new_keys_are_found_and_old_ones_forgotten() {
+async fn new_keys_are_fetched_and_withdrawn_ones_dropped() {
     let mut issuer = issuer_or_skip!();
     let app = issuer.app(&ALL, Duration::ZERO, SHORT).await;
     let first = issuer.key("RS256");
@@ -139,18 +139,18 @@ async fn new_keys_are_found_and_old_ones_forgotten() {
     assert!(accepted(&app, &old).await);
     let second = issuer.key("ES256");
     let new = issuer.token(&second, &json!({}));
-    assert!(accepted(&app, &new).await, "an unknown key is asked for");
+    assert!(accepted(&app, &new).await, "an unknown key causes a fetch");
     issuer.script.ask(&json!({ "do": "forget", "kid": first }));
     let start = std::time::Instant::now();
     while accepted(&app, &old).await {
-        assert!(start.elapsed() < Duration::from_secs(10), "a withdrawn key is still good");
+        assert!(start.elapsed() < Duration::from_secs(10), "a withdrawn key is still accepted");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(accepted(&app, &new).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_issuer_is_down_its_last_keys_serve() {
+async fn during_an_outage_of_the_issuer_its_last_keys_are_used() {
     let mut issuer = issuer_or_skip!();
     let app = issuer.app(&ALL, Duration::ZERO, SHORT).await;
     let key = issuer.key("RS256");
@@ -160,20 +160,20 @@ async fn while_the_issuer_is_down_its_last_keys_serve() {
     reply.assert_refused(503, "UNAVAILABLE");
     assert!(reply.headers.contains_key("retry-after"));
     issuer.script.ask(&json!({ "do": "start" }));
-    assert!(accepted(&app, &token).await, "the first keys are fetched as soon as they can be");
+    assert!(accepted(&app, &token).await, "the first keys are fetched as soon as possible");
     issuer.script.ask(&json!({ "do": "stop" }));
     for _ in 0..5 {
         tokio::time::sleep(SHORT).await;
         let fresh = issuer.token(&key, &json!({ "jti": Utc::now().to_rfc3339() }));
         assert!(accepted(&app, &fresh).await && accepted(&app, &token).await);
     }
-    // Whether there is a new key nobody can tell now: that is no reason to sign people out.
+    // Whether a new key exists is unknown during the outage, so the error is not 401.
     let unknown = issuer.token(&key, &json!({ "__kid": "new" }));
     holder(&app, &unknown).query("{ viewer { id } }").await.assert_refused(503, "UNAVAILABLE");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_hangs_up_does_not_keep_others_from_new_keys() {
+async fn a_caller_who_disconnects_does_not_delay_new_keys_for_others() {
     let mut issuer = issuer_or_skip!();
     let app = issuer.app(&ALL, Duration::from_millis(300), LONG).await;
     let first = issuer.key("RS256");
@@ -181,24 +181,24 @@ async fn whoever_hangs_up_does_not_keep_others_from_new_keys() {
     let second = issuer.key("RS256");
     let new = issuer.token(&second, &json!({}));
     issuer.script.ask(&json!({ "do": "slow", "milliseconds": 400 }));
-    let asked_before = issuer.requests();
-    let begun = std::time::Instant::now();
-    while issuer.requests() == asked_before {
-        assert!(begun.elapsed() < HANG, "the keys are never fetched");
+    let fetches_before = issuer.requests();
+    let started = std::time::Instant::now();
+    while issuer.requests() == fetches_before {
+        assert!(started.elapsed() < HANG, "the keys are never fetched");
         let bogus =
-            issuer.token(&first, &json!({ "__kid": begun.elapsed().as_micros().to_string() }));
+            issuer.token(&first, &json!({ "__kid": started.elapsed().as_micros().to_string() }));
         let hanging = tokio::time::timeout(Duration::from_millis(40), accepted(&app, &bogus));
         drop(hanging.await);
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
-    // The request outlives the caller who caused it, and serves the next one.
-    let asked = issuer.requests();
+    // The fetch outlives the caller who caused it and serves the next one.
+    let fetches = issuer.requests();
     assert!(accepted(&app, &new).await);
-    assert_eq!(issuer.requests(), asked, "the new key needed a request of its own");
+    assert_eq!(issuer.requests(), fetches, "the new key needed a separate fetch");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn before_the_first_keys_all_wait_for_one_answer() {
+async fn before_the_first_keys_all_callers_wait_for_one_fetch() {
     let mut issuer = issuer_or_skip!();
     let app = issuer.app(&ALL, LONG, LONG).await;
     let key = issuer.key("ES256");
@@ -210,7 +210,7 @@ async fn before_the_first_keys_all_wait_for_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_without_names_are_tried_and_asked_for_anew() {
+async fn keys_without_ids_are_tried_and_fetched_again() {
     let mut issuer = issuer_or_skip!();
     issuer.script.ask(&json!({ "do": "nameless" }));
     let app = issuer.app(&ALL, Duration::ZERO, LONG).await;
@@ -221,7 +221,7 @@ async fn keys_without_names_are_tried_and_asked_for_anew() {
     }
     let third = issuer.key("RS256");
     let token = issuer.token(&third, &json!({ "__kid": null }));
-    assert!(accepted(&app, &token).await, "a signature that fits none may be of a new key");
+    assert!(accepted(&app, &token).await, "a signature that matches no key may be of a new key");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -233,7 +233,7 @@ async fn a_flood_of_unknown_keys_does_not_reach_the_issuer() {
     assert!(accepted(&app, &good).await);
     let flood: Vec<_> =
         (0..200).map(|n| issuer.token(&key, &json!({ "__kid": format!("k{n}") }))).collect();
-    // Making a client takes long: made among the requests, they would keep the first ones waiting.
+    // Create the clients first: that takes long and would delay the first requests.
     let holders: Vec<_> = flood.iter().map(|token| holder(&app, token)).collect();
     let refused = futures_util::future::join_all(holders.iter().map(is_accepted)).await;
     assert!(refused.into_iter().all(|accepted| !accepted));
@@ -242,7 +242,7 @@ async fn a_flood_of_unknown_keys_does_not_reach_the_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_verified_token_is_not_good_beyond_its_time() {
+async fn a_cached_token_expires_on_time() {
     use std::sync::{
         Arc,
         atomic::{AtomicI64, Ordering},

@@ -17,31 +17,31 @@ const DASHBOARD: &str = "query ($size: Int) { organization {
     members(first: $size) { nodes { role user { name } invitedBy { name } } }
     auditLogs(first: $size) { nodes { action actor { name } } } } }";
 
-/// Globex with 60 more people, each of whom made a project and left an entry in the audit log.
-async fn crowded() -> App {
+/// Globex with 60 more users, each of whom has created a project and an audit entry.
+async fn globex_with_60_users() -> App {
     let mut settings = AppSettings::default();
     settings.limits.complexity = 100_000;
     let app = App::with(settings).await;
     app.database
         .execute(
-            "WITH people AS (
-                 INSERT INTO auth.users (name) SELECT 'person ' || n FROM generate_series(1, 60) n RETURNING id
+            "WITH new_users AS (
+                 INSERT INTO auth.users (name) SELECT 'user ' || n FROM generate_series(1, 60) n RETURNING id
              ), globex AS (SELECT id FROM app.organizations WHERE slug = 'globex'),
              seats AS (
                  INSERT INTO auth.organization_members (organization_id, user_id, role, invited_by)
-                 SELECT globex.id, people.id, 'member', '00000000-0000-4000-8000-0000000000b2' FROM people, globex
+                 SELECT globex.id, new_users.id, 'member', '00000000-0000-4000-8000-0000000000b2' FROM new_users, globex
              ), projects AS (
                  INSERT INTO app.projects (organization_id, name, created_by)
-                 SELECT globex.id, 'p', people.id FROM people, globex
+                 SELECT globex.id, 'p', new_users.id FROM new_users, globex
              )
              INSERT INTO audit.audit_logs (organization_id, actor_id, action, resource_type)
-             SELECT globex.id, people.id, 'project.created', 'project' FROM people, globex",
+             SELECT globex.id, new_users.id, 'project.created', 'project' FROM new_users, globex",
         )
         .await;
     app
 }
 
-/// The statements that a request took, and its data.
+/// Returns the number of statements of a request, and its data.
 async fn statements(
     app: &App,
     query: &str,
@@ -78,25 +78,24 @@ async fn statements(
 
 #[tokio::test]
 async fn a_dashboard_takes_the_same_statements_for_one_row_and_for_fifty() {
-    let app = crowded().await;
+    let app = globex_with_60_users().await;
     for size in [1, 50] {
         let (count, data) = statements(&app, DASHBOARD, json!({ "size": size })).await;
         let organization = &data["organization"];
-        for (list, person) in
-            [("projects", "createdBy"), ("members", "user"), ("auditLogs", "actor")]
+        for (list, user) in [("projects", "createdBy"), ("members", "user"), ("auditLogs", "actor")]
         {
             let nodes = organization[list]["nodes"].as_array().unwrap();
             assert_eq!(nodes.len(), size, "{list}");
-            assert!(nodes.iter().all(|node| node[person]["name"].is_string()), "{list}");
+            assert!(nodes.iter().all(|node| node[user]["name"].is_string()), "{list}");
         }
-        // Opening; plan, its features; three lists; all people at once.
+        // Opening; plan and its features; three lists; all users at once.
         assert_eq!(count, 7, "with {size} rows");
     }
 }
 
 #[tokio::test]
 async fn aliases_of_one_look_up_share_a_statement() {
-    let app = crowded().await;
+    let app = globex_with_60_users().await;
     let ids: Vec<String> = app.database.value("SELECT array_agg(id::text) FROM app.projects").await;
     let fields: Vec<_> = ids
         .iter()
@@ -105,7 +104,7 @@ async fn aliases_of_one_look_up_share_a_statement() {
         .map(|(n, id)| format!("p{n}: project(id: \"{id}\") {{ id createdBy {{ id }} }}"))
         .collect();
     let query = format!("{{ organization {{ {} }} }}", fields.join(" "));
-    // Opening, projects, people.
+    // Opening, projects, users.
     assert_eq!(statements(&app, &query, json!({})).await.0, 3);
     let fields: Vec<_> = ids
         .iter()
@@ -119,7 +118,7 @@ async fn aliases_of_one_look_up_share_a_statement() {
 
 #[tokio::test]
 async fn a_total_is_counted_only_when_it_is_selected() {
-    let app = crowded().await;
+    let app = globex_with_60_users().await;
     let count = |selection: &'static str| {
         let app = &app;
         async move {
@@ -138,7 +137,7 @@ async fn a_total_is_counted_only_when_it_is_selected() {
 
 #[tokio::test]
 async fn a_creation_takes_a_fixed_number_of_statements() {
-    let app = crowded().await;
+    let app = globex_with_60_users().await;
     app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
     let create =
         "mutation { createProject(input: { name: \"x\" }) { project { id createdBy { name } } } }";
@@ -147,15 +146,15 @@ async fn a_creation_takes_a_fixed_number_of_statements() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_one_request_loads_another_never_sees() {
+async fn loaded_rows_are_not_shared_between_requests() {
     let app = App::start().await;
     let query = "{ organization { projects { nodes { createdBy { id name } } } members { nodes { user { name } } } } }";
-    let asked = (0..60).map(|n| {
+    let calls = (0..60).map(|n| {
         let slug = if n % 2 == 0 { "acme" } else { "globex" };
-        let client = app.person(&format!("{slug}-viewer"));
+        let client = app.user(&format!("{slug}-viewer"));
         async move { (slug, client.query(query).await.text) }
     });
-    for (slug, text) in futures_util::future::join_all(asked).await {
+    for (slug, text) in futures_util::future::join_all(calls).await {
         assert_eq!(text.contains("Olivia"), slug == "acme", "{text}");
         assert_eq!(text.contains("Omar"), slug == "globex", "{text}");
     }

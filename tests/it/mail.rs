@@ -1,5 +1,5 @@
-//! Mail: sent after the commit, by one server of several, again until it is taken, and never for
-//! nothing.
+//! Mail: sent after the commit by one of several servers, repeated until accepted, and not sent for
+//! a dead link.
 
 use std::{
     num::NonZeroU32,
@@ -17,15 +17,15 @@ use tenantry::{clock::Clock, mail::Mailer};
 use crate::support::{App, AppSettings, Client, HANG, app, database::Database, node::Script};
 
 /// A mail server, and the clock of the servers that send through it.
-pub struct Post {
+pub struct MailServer {
     script: Script,
     url: String,
     pub minutes: Arc<AtomicI64>,
     pub database: Database,
 }
 
-impl Post {
-    /// `None` where npm is missing.
+impl MailServer {
+    /// Returns `None` if npm is not installed.
     pub async fn open() -> Option<Self> {
         let mut script = Script::start("smtp.mjs").await?;
         let port = script.ask(&json!({ "do": "start" }));
@@ -37,7 +37,7 @@ impl Post {
         self.server_with(NonZeroU32::MAX).await
     }
 
-    /// With a limit of invitation e-mails a day.
+    /// Starts a server with a daily limit of invitation e-mails.
     pub async fn server_with(&self, most: NonZeroU32) -> App {
         let minutes = Arc::clone(&self.minutes);
         let clock = Clock::from_fn(move || {
@@ -50,12 +50,12 @@ impl Post {
         App::on(self.database.clone(), settings).await
     }
 
-    pub fn letters(&mut self) -> Vec<Value> {
-        self.script.ask(&json!({ "do": "letters" })).as_array().unwrap().clone()
+    pub fn emails(&mut self) -> Vec<Value> {
+        self.script.ask(&json!({ "do": "emails" })).as_array().unwrap().clone()
     }
 
-    /// The outbox once all of it is done, or waits for a later time: attempts and errors.
-    pub async fn settled(&self, attempts: i32) -> Vec<String> {
+    /// Returns the attempts and errors in the outbox, once every entry is sent or delayed.
+    pub async fn outbox(&self, attempts: i32) -> Vec<String> {
         let start = Instant::now();
         loop {
             let rows: Vec<String> = self
@@ -85,32 +85,32 @@ pub async fn invite(client: &Client, email: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invitation_reaches_its_person_by_mail_alone() {
-    let Some(mut post) = Post::open().await else {
+async fn an_invitation_reaches_its_recipient_by_mail_only() {
+    let Some(mut mail) = MailServer::open().await else {
         eprintln!("SKIPPED: npm is missing");
         return;
     };
-    let (app, second) = (post.server().await, post.server().await);
-    let invited = invite(&app.person("acme-admin"), "new.person@example.com").await;
-    assert_eq!(invited["link"], Value::Null, "the inviter is not shown it");
-    // What is rolled back is not sent.
+    let (app, second) = (mail.server().await, mail.server().await);
+    let invited = invite(&app.user("acme-admin"), "new.person@example.com").await;
+    assert_eq!(invited["link"], Value::Null, "the inviter does not see the link");
+    // A mutation that is rolled back sends nothing.
     let both =
         "mutation { inviteMember(input: { email: \"nobody@example.com\", role: VIEWER }) { link }
                   deleteProject(input: { id: \"none\" }) { project { id } } }";
-    second.person("acme-admin").query(both).await.assert_failed("NOT_FOUND");
-    assert_eq!(post.settled(1).await, ["1 done"]);
-    let letters = post.letters();
-    assert_eq!(letters.len(), 1, "once, though two servers look: {letters:?}");
-    let letter = &letters[0];
-    assert_eq!(letter["recipients"], json!(["new.person@example.com"]));
-    assert_eq!(letter["user"], "tenantry");
-    assert_eq!(letter["from"], "\"Tenantry\" <no-reply@tenantry.example>");
-    assert_eq!(letter["subject"], "You are invited to an organization");
-    let text = letter["text"].as_str().unwrap();
+    second.user("acme-admin").query(both).await.assert_failed("NOT_FOUND");
+    assert_eq!(mail.outbox(1).await, ["1 done"]);
+    let emails = mail.emails();
+    assert_eq!(emails.len(), 1, "once, with two servers: {emails:?}");
+    let message = &emails[0];
+    assert_eq!(message["recipients"], json!(["new.person@example.com"]));
+    assert_eq!(message["user"], "tenantry");
+    assert_eq!(message["from"], "\"Tenantry\" <no-reply@tenantry.example>");
+    assert_eq!(message["subject"], "You are invited to an organization");
+    let text = message["text"].as_str().unwrap();
     let token = text.split("token=").nth(1).unwrap().split_whitespace().next().unwrap();
     let stored: String =
-        post.database.value("SELECT string_agg(o::text, '') FROM app.outbox o").await;
-    assert!(!stored.contains(token), "the database does not know the token");
+        mail.database.value("SELECT string_agg(o::text, '') FROM app.outbox o").await;
+    assert!(!stored.contains(token), "the database does not store the token");
     let claims = json!({ "sub": "new", "email": "new.person@example.com", "email_verified": true });
     let guest = app.client(None, Some(app::token_with(&claims)));
     let accept = "mutation ($token: String!) { acceptInvitation(input: { token: $token }) { organization { slug } } }";
@@ -119,36 +119,36 @@ async fn an_invitation_reaches_its_person_by_mail_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_letter_that_was_refused_is_sent_later() {
-    let Some(mut post) = Post::open().await else {
+async fn a_rejected_email_is_sent_later() {
+    let Some(mut mail) = MailServer::open().await else {
         eprintln!("SKIPPED: npm is missing");
         return;
     };
-    post.script.ask(&json!({ "do": "refuse", "times": 2 }));
-    let app = post.server().await;
-    invite(&app.person("acme-owner"), "a@example.com").await;
-    let rows = post.settled(1).await;
+    mail.script.ask(&json!({ "do": "refuse", "times": 2 }));
+    let app = mail.server().await;
+    invite(&app.user("acme-owner"), "a@example.com").await;
+    let rows = mail.outbox(1).await;
     assert!(rows[0].starts_with("1 waits") && rows[0].contains("busy"), "{rows:?}");
-    post.minutes.store(1, Ordering::Relaxed);
-    post.settled(2).await;
-    assert!(post.letters().is_empty());
-    post.minutes.store(2, Ordering::Relaxed);
-    assert_eq!(post.settled(3).await[0].split(' ').take(2).collect::<Vec<_>>(), ["3", "done"]);
-    assert_eq!(post.letters().len(), 1);
+    mail.minutes.store(1, Ordering::Relaxed);
+    mail.outbox(2).await;
+    assert!(mail.emails().is_empty());
+    mail.minutes.store(2, Ordering::Relaxed);
+    assert_eq!(mail.outbox(3).await[0].split(' ').take(2).collect::<Vec<_>>(), ["3", "done"]);
+    assert_eq!(mail.emails().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_letter_with_a_dead_link_is_not_sent() {
-    let Some(mut post) = Post::open().await else {
+async fn an_email_with_a_dead_link_is_not_sent() {
+    let Some(mut mail) = MailServer::open().await else {
         eprintln!("SKIPPED: npm is missing");
         return;
     };
-    post.script.ask(&json!({ "do": "refuse", "times": 2 }));
-    let app = post.server().await;
-    let owner = app.person("acme-owner");
+    mail.script.ask(&json!({ "do": "refuse", "times": 2 }));
+    let app = mail.server().await;
+    let owner = app.user("acme-owner");
     let (gone, again) =
         (invite(&owner, "gone@example.com").await, invite(&owner, "again@example.com").await);
-    post.settled(1).await;
+    mail.outbox(1).await;
     let with = |mutation: &str, invited: &Value| {
         let id = invited["invitation"]["id"].as_str().unwrap();
         format!("mutation {{ {mutation}(input: {{ id: \"{id}\" }}) {{ invitation {{ id }} }} }}")
@@ -156,17 +156,17 @@ async fn a_letter_with_a_dead_link_is_not_sent() {
     owner.query(&with("revokeInvitation", &gone)).await.data();
     owner.query(&with("resendInvitation", &again)).await.data();
     let start = Instant::now();
-    while post.letters().is_empty() {
-        assert!(start.elapsed() < HANG, "the resent one is sent");
+    while mail.emails().is_empty() {
+        assert!(start.elapsed() < HANG, "the resent e-mail is sent");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    post.minutes.store(1, Ordering::Relaxed);
+    mail.minutes.store(1, Ordering::Relaxed);
     let sql = "SELECT count(*) FROM app.outbox WHERE error LIKE '%no longer valid%' AND processed_at IS NOT NULL";
-    while post.database.value::<i64>(sql).await < 2 {
-        assert!(start.elapsed() < HANG, "both first letters are dropped");
+    while mail.database.value::<i64>(sql).await < 2 {
+        assert!(start.elapsed() < HANG, "both first e-mails are dropped");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let letters = post.letters();
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0]["recipients"], json!(["again@example.com"]));
+    let emails = mail.emails();
+    assert_eq!(emails.len(), 1);
+    assert_eq!(emails[0]["recipients"], json!(["again@example.com"]));
 }

@@ -1,17 +1,18 @@
-//! All tests of the whole: real PostgreSQL, real HTTP, the app as the unprivileged role.
+//! Integration tests with real PostgreSQL and real HTTP. The app connects as the unprivileged role.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test may look at everything, and ends by panicking"
+    reason = "tests may access everything, and fail by panicking"
 )]
 
 mod support;
 
 mod admission;
 mod attacks;
+mod audit_year;
 mod authorization;
 mod billing;
 mod browser;
@@ -22,16 +23,17 @@ mod dev;
 mod doctor;
 mod faults;
 mod fuzz;
-mod hostile;
 mod http;
 mod idempotency;
 mod identity_providers;
 mod injection;
 mod invitation;
 mod isolation;
+mod isolation_model;
 mod issuer;
 mod loaders;
 mod mail;
+mod malicious_clients;
 mod member;
 mod metrics;
 mod mutation;
@@ -41,13 +43,13 @@ mod page;
 mod performance;
 mod placement;
 mod project;
-mod remembered;
 mod replica;
 mod resolution;
 mod rust_client;
 mod schema;
 mod schemas;
 mod session;
+mod session_cache;
 mod stripe;
 mod subscription;
 mod telemetry;
@@ -55,5 +57,3 @@ mod tenant;
 mod tidy;
 mod transport;
 mod usage;
-mod wall;
-mod year;

@@ -1,4 +1,4 @@
-//! Members: who may make what of whom, and that an organization never is without an owner.
+//! Members: which role may act on which, and that an organization always has an owner.
 
 use serde_json::{Value, json};
 
@@ -11,8 +11,8 @@ const REMOVE: &str =
 const TRANSFER: &str =
     "mutation ($id: ID!) { transferOwnership(input: { memberId: $id }) { member { role } } }";
 
-/// The seat of somebody in acme, for example `owner`.
-async fn seat(app: &App, role: &str) -> String {
+/// Returns the id of a membership in acme, for example that of `owner`.
+async fn membership(app: &App, role: &str) -> String {
     app.database
         .value(&format!(
             "SELECT m.id::text FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
@@ -36,9 +36,9 @@ const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 #[tokio::test]
 async fn admins_act_on_members_and_only_owners_on_admins() {
     let app = App::start().await;
-    let (owner, admin) = (app.person("acme-owner"), app.person("acme-admin"));
-    let (member, viewer) = (seat(&app, "member").await, seat(&app, "viewer").await);
-    let (own, boss) = (seat(&app, "admin").await, seat(&app, "owner").await);
+    let (owner, admin) = (app.user("acme-owner"), app.user("acme-admin"));
+    let (member, viewer) = (membership(&app, "member").await, membership(&app, "viewer").await);
+    let (own, boss) = (membership(&app, "admin").await, membership(&app, "owner").await);
 
     let data = update(&admin, &viewer, "MEMBER").await.data();
     assert_eq!(
@@ -68,16 +68,16 @@ async fn admins_act_on_members_and_only_owners_on_admins() {
     assert_eq!(
         data["removeMember"]["member"],
         json!({ "role": "ADMIN", "user": null }),
-        "who is out is not seen"
+        "a removed member is not listed"
     );
     admin.query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
 }
 
 #[tokio::test]
-async fn a_seat_of_another_organization_is_not_found() {
+async fn a_membership_of_another_organization_is_not_found() {
     let app = App::start().await;
-    let owner = app.person("globex-owner");
-    let foreign = seat(&app, "viewer").await;
+    let owner = app.user("globex-owner");
+    let foreign = membership(&app, "viewer").await;
     let before = app.database.fingerprint().await;
     for id in [foreign.as_str(), "67e55044-10b1-426f-9247-bb680e5fe0c8", "x"] {
         update(&owner, id, "ADMIN").await.assert_failed("NOT_FOUND");
@@ -91,8 +91,8 @@ async fn a_seat_of_another_organization_is_not_found() {
 #[tokio::test]
 async fn the_last_owner_can_neither_leave_nor_be_demoted_nor_removed() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
-    let own = seat(&app, "owner").await;
+    let owner = app.user("acme-owner");
+    let own = membership(&app, "owner").await;
     let before = app.database.fingerprint().await;
     update(&owner, &own, "ADMIN").await.assert_failed("CONFLICT");
     owner.query(&leave(ACME)).await.assert_failed("CONFLICT");
@@ -100,7 +100,7 @@ async fn the_last_owner_can_neither_leave_nor_be_demoted_nor_removed() {
     owner.query_with(TRANSFER, json!({ "id": own })).await.assert_failed("BAD_USER_INPUT");
     assert_eq!(app.database.fingerprint().await, before);
 
-    let admin = seat(&app, "admin").await;
+    let admin = membership(&app, "admin").await;
     let data = owner.query_with(TRANSFER, json!({ "id": admin })).await.data();
     assert_eq!(data["transferOwnership"]["member"]["role"], "OWNER");
     assert_eq!(
@@ -112,16 +112,16 @@ async fn the_last_owner_can_neither_leave_nor_be_demoted_nor_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_owners_who_demote_each_other_at_once_leave_one() {
+async fn two_owners_who_demote_each_other_concurrently_leave_one() {
     for _ in 0..5 {
         let app = App::start().await;
-        let (first, second) = (app.person("acme-owner"), app.person("acme-admin"));
-        let (one, two) = (seat(&app, "owner").await, seat(&app, "admin").await);
+        let (first, second) = (app.user("acme-owner"), app.user("acme-admin"));
+        let (one, two) = (membership(&app, "owner").await, membership(&app, "admin").await);
         update(&first, &two, "OWNER").await.data();
         let (a, b) = tokio::join!(update(&first, &two, "ADMIN"), update(&second, &one, "ADMIN"));
         let mut codes = [a.codes(), b.codes()].concat();
         codes.sort_unstable();
-        assert_eq!(codes, ["FORBIDDEN"], "one is an admin before they get to act: {a:?} {b:?}");
+        assert_eq!(codes, ["FORBIDDEN"], "one is an admin before the second mutation: {a:?} {b:?}");
         let owners: i64 = app
             .database
             .value("SELECT count(*) FROM auth.organization_members m JOIN app.organizations o ON o.id = organization_id
@@ -132,14 +132,13 @@ async fn two_owners_who_demote_each_other_at_once_leave_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn owners_who_all_leave_at_once_leave_one_behind() {
+async fn owners_who_all_leave_concurrently_leave_one_behind() {
     let app = App::start().await;
     app.database.execute("UPDATE auth.organization_members SET role = 'owner'").await;
-    let people =
-        ["owner", "admin", "member", "viewer"].map(|role| app.person(&format!("acme-{role}")));
+    let users =
+        ["owner", "admin", "member", "viewer"].map(|role| app.user(&format!("acme-{role}")));
     let text = leave(ACME);
-    let replies =
-        futures_util::future::join_all(people.iter().map(|person| person.query(&text))).await;
+    let replies = futures_util::future::join_all(users.iter().map(|user| user.query(&text))).await;
     let mut codes: Vec<_> = replies.iter().flat_map(Reply::codes).collect();
     codes.dedup();
     assert_eq!(codes, ["CONFLICT"], "{replies:?}");
@@ -147,17 +146,17 @@ async fn owners_who_all_leave_at_once_leave_one_behind() {
 }
 
 #[tokio::test]
-async fn what_is_done_to_members_reads_without_joins() {
+async fn changes_of_members_use_no_joins() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
-    let (member, admin) = (seat(&app, "member").await, seat(&app, "admin").await);
+    let owner = app.user("acme-owner");
+    let (member, admin) = (membership(&app, "member").await, membership(&app, "admin").await);
     update(&owner, &member, "VIEWER").await.data();
     update(&owner, &member, "VIEWER").await.data();
     owner.query_with(REMOVE, json!({ "id": member })).await.data();
-    app.person("acme-viewer").query(&leave(ACME)).await.data();
+    app.user("acme-viewer").query(&leave(ACME)).await.data();
     owner.query_with(TRANSFER, json!({ "id": admin })).await.data();
     let logs = app
-        .person("acme-admin")
+        .user("acme-admin")
         .data("{ organization { auditLogs(first: 4) { nodes { action actorName metadata } } } }")
         .await;
     let user = |end: &str| format!("00000000-0000-4000-8000-0000000000{end}");
@@ -192,14 +191,14 @@ async fn what_is_done_to_members_reads_without_joins() {
 }
 
 #[tokio::test]
-async fn whoever_gives_up_their_role_has_it_no_more_in_the_same_request() {
+async fn a_role_that_the_caller_gives_up_ends_within_the_request() {
     let app = App::start().await;
     let project: String = app
         .database
         .value("SELECT id::text FROM app.projects WHERE name = 'Website relaunch' OR created_by IS NOT NULL ORDER BY name LIMIT 1")
         .await;
     let before = app.database.fingerprint().await;
-    let own = seat(&app, "admin").await;
+    let own = membership(&app, "admin").await;
     app.database
         .execute(
             "UPDATE auth.organization_members m SET role = 'owner' FROM auth.users u
@@ -210,12 +209,12 @@ async fn whoever_gives_up_their_role_has_it_no_more_in_the_same_request() {
         "mutation {{ updateMemberRole(input: {{ id: \"{own}\", role: VIEWER }}) {{ member {{ id }} }}
                      deleteProject(input: {{ id: \"{project}\" }}) {{ project {{ id }} }} }}"
     );
-    app.person("acme-admin").query(&demoting).await.assert_failed("FORBIDDEN");
+    app.user("acme-admin").query(&demoting).await.assert_failed("FORBIDDEN");
     let leaving = format!(
         "{} createProject(input: {{ name: \"x\" }}) {{ project {{ id }} }} }}",
         leave(ACME).strip_suffix('}').unwrap()
     );
-    app.person("acme-member").query(&leaving).await.assert_failed("ORGANIZATION_REQUIRED");
+    app.user("acme-member").query(&leaving).await.assert_failed("ORGANIZATION_REQUIRED");
     app.database
         .execute(
             "UPDATE auth.organization_members m SET role = 'admin' FROM auth.users u
@@ -231,14 +230,14 @@ async fn whoever_gives_up_their_role_has_it_no_more_in_the_same_request() {
         .filter(|(now, then)| now != then && !now.0.ends_with(".organization_members"))
         .collect();
     assert!(changed.is_empty(), "{changed:?}");
-    // What was given up is still shown.
+    // The payload still shows the membership that ended.
     let query = leave(ACME).replace("role }", "role user { name } }");
-    let data = app.person("acme-member").query(&query).await.data();
+    let data = app.user("acme-member").query(&query).await.data();
     assert_eq!(data["leaveOrganization"]["member"]["user"]["name"], "Mia");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_changes_in_any_order_do_not_wait_for_each_other() {
+async fn concurrent_changes_in_any_order_do_not_deadlock() {
     let app = App::start().await;
     let project: String = app
         .database
@@ -255,7 +254,7 @@ async fn several_changes_in_any_order_do_not_wait_for_each_other() {
     let requests = (0..24).map(|n| {
         let (first, second) =
             if n % 2 == 0 { (rename(n), found(n)) } else { (found(n), rename(n)) };
-        let owner = app.person("acme-owner");
+        let owner = app.user("acme-owner");
         async move { owner.query(&format!("mutation {{ {first} {second} }}")).await }
     });
     for reply in futures_util::future::join_all(requests).await {

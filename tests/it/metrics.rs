@@ -1,4 +1,4 @@
-//! What operators see: figures, and lines of the log, without what is nobody's business.
+//! What operators see: metrics and log lines without private data.
 
 use serde_json::json;
 
@@ -14,28 +14,28 @@ pub async fn figures(app: &App) -> String {
 }
 
 #[track_caller]
-fn assert_told(figures: &str, line: &str) {
-    assert!(figures.lines().any(|told| told == line), "{line} is not in\n{figures}");
+fn assert_has_line(figures: &str, line: &str) {
+    assert!(figures.lines().any(|metrics| metrics == line), "{line} is not in\n{figures}");
 }
 
 #[tokio::test]
 async fn requests_are_counted_by_operation_and_code() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     for _ in 0..3 {
         member.data("query Dashboard { organization { name projects { nodes { name } } } }").await;
     }
     member.data("{ organization { name } }").await;
     member.query("query Broken { nothing }").await.assert_refused(400, "GRAPHQL_VALIDATION_FAILED");
     let create = "mutation Create { createProject(input: { name: \"x\" }) { project { id } } }";
-    app.person("acme-viewer").query(create).await.assert_failed("FORBIDDEN");
+    app.user("acme-viewer").query(create).await.assert_failed("FORBIDDEN");
     member.data(create).await;
     app.client(Some("globex"), Some(token("acme-member"))).query("{ organization { name } }").await;
     app.client(None, None)
         .query("{ viewer { name } }")
         .await
         .assert_refused(401, "UNAUTHENTICATED");
-    let told = figures(&app).await;
+    let metrics = figures(&app).await;
     for line in [
         "tenantry_requests_total{operation=\"Dashboard\",code=\"OK\"} 3",
         "tenantry_requests_total{operation=\"other\",code=\"OK\"} 1",
@@ -53,30 +53,30 @@ async fn requests_are_counted_by_operation_and_code() {
         "tenantry_pool_connections{pool=\"requests\",state=\"busy\"} 0",
         "# EOF",
     ] {
-        assert_told(&told, line);
+        assert_has_line(&metrics, line);
     }
-    let leased = told.lines().find_map(|line| line.strip_prefix("tenantry_calls_leased_total "));
-    assert!(leased.unwrap().parse::<u64>().unwrap() > 0, "{told}");
-    let memory = told.lines().find_map(|line| line.strip_prefix("tenantry_memory_bytes "));
-    assert!(memory.unwrap().parse::<u64>().unwrap() > 1_000_000, "{told}");
+    let leased = metrics.lines().find_map(|line| line.strip_prefix("tenantry_calls_leased_total "));
+    assert!(leased.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
+    let memory = metrics.lines().find_map(|line| line.strip_prefix("tenantry_memory_bytes "));
+    assert!(memory.unwrap().parse::<u64>().unwrap() > 1_000_000, "{metrics}");
 }
 
 #[tokio::test]
-async fn figures_name_neither_organizations_nor_people() {
+async fn metrics_contain_no_names_of_organizations_or_users() {
     let app = App::start().await;
     let secret = "a-name-that-is-nobodys-business";
     let query = "query Find($id: ID!) { organization { name project(id: $id) { name } members { nodes { user { email } } } } }";
-    app.person("acme-owner").query_with(query, json!({ "id": secret })).await.data();
-    let told = figures(&app).await.to_lowercase();
+    app.user("acme-owner").query_with(query, json!({ "id": secret })).await.data();
+    let metrics = figures(&app).await.to_lowercase();
     for word in [secret, "acme", "olivia", "example.com", "00000000-0000"] {
-        assert!(!told.contains(word), "{word} is in\n{told}");
+        assert!(!metrics.contains(word), "{word} is in\n{metrics}");
     }
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_does_not_take_the_figures_along() {
+async fn an_unavailable_database_does_not_stop_the_metrics() {
     let app = App::start().await;
-    app.person("acme-member").data("query Here { organization { name } }").await;
+    app.user("acme-member").data("query Here { organization { name } }").await;
     app.database.execute("ALTER ROLE tenantry_app CONNECTION LIMIT -1").await;
     let name = &app.database.name;
     let admin = app.database.admin().database("postgres");
@@ -88,12 +88,12 @@ async fn a_database_that_is_away_does_not_take_the_figures_along() {
     ] {
         sqlx::Executor::execute(&mut connection, sqlx::AssertSqlSafe(sql)).await.unwrap();
     }
-    app.person("acme-member")
+    app.user("acme-member")
         .query("query Away { organization { name } }")
         .await
         .assert_refused(503, "UNAVAILABLE");
-    let told = figures(&app).await;
-    assert_told(&told, "tenantry_requests_total{operation=\"Here\",code=\"OK\"} 1");
-    assert_told(&told, "tenantry_requests_total{operation=\"Away\",code=\"UNAVAILABLE\"} 1");
-    assert!(!told.contains("tenantry_backlog{"), "{told}");
+    let metrics = figures(&app).await;
+    assert_has_line(&metrics, "tenantry_requests_total{operation=\"Here\",code=\"OK\"} 1");
+    assert_has_line(&metrics, "tenantry_requests_total{operation=\"Away\",code=\"UNAVAILABLE\"} 1");
+    assert!(!metrics.contains("tenantry_backlog{"), "{metrics}");
 }

@@ -1,11 +1,11 @@
-//! A mutation is written as a whole or not at all, and only told of after its COMMIT.
+//! A mutation is written as a whole or not at all, and its response is sent after its COMMIT.
 
 use serde_json::json;
 
 use crate::support::App;
 
 #[tokio::test]
-async fn a_document_whose_second_field_fails_has_written_nothing() {
+async fn a_document_whose_second_field_fails_writes_nothing() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
     for failing in [
@@ -13,7 +13,7 @@ async fn a_document_whose_second_field_fails_has_written_nothing() {
         "b: createProject(input: { name: \"\" }) { project { id } }",
     ] {
         let reply = app
-            .person("acme-owner")
+            .user("acme-owner")
             .query(&format!("mutation {{ a: createProject(input: {{ name: \"first\" }}) {{ project {{ id }} }} {failing} }}"))
             .await;
         assert_eq!(reply.body["data"], json!(null));
@@ -24,10 +24,10 @@ async fn a_document_whose_second_field_fails_has_written_nothing() {
 }
 
 #[tokio::test]
-async fn several_changes_are_one() {
+async fn several_changes_are_one_transaction() {
     let app = App::start().await;
     let reply = app
-        .person("acme-owner")
+        .user("acme-owner")
         .query(
             "mutation { a: createProject(input: { name: \"first\" }) { project { name } }
                         b: createProject(input: { name: \"second\" }) { project { name } }
@@ -42,7 +42,7 @@ async fn several_changes_are_one() {
     );
     assert!(text.find("\"a\"") < text.find("\"b\""), "in the order of the document: {text}");
     let logs = app
-        .person("acme-owner")
+        .user("acme-owner")
         .data("{ organization { auditLogs(first: 3) { nodes { action metadata } } } }")
         .await;
     let nodes = &logs["organization"]["auditLogs"]["nodes"];
@@ -54,10 +54,10 @@ async fn several_changes_are_one() {
 }
 
 #[tokio::test]
-async fn a_refused_field_in_the_answer_does_not_undo_the_change() {
+async fn a_forbidden_field_in_the_payload_does_not_undo_the_change() {
     let app = App::start().await;
     let reply = app
-        .person("acme-admin")
+        .user("acme-admin")
         .query(
             "mutation { updateOrganization(input: { name: \"kept\" }) {
                  organization { name auditLogs(first: 1000) { nodes { id } } } } }",
@@ -74,9 +74,9 @@ async fn a_refused_field_in_the_answer_does_not_undo_the_change() {
 }
 
 #[tokio::test]
-async fn a_change_that_commit_refuses_is_not_told_as_done() {
+async fn a_change_that_commit_rejects_is_not_reported_as_done() {
     let app = App::start().await;
-    // A constraint that is checked at COMMIT only.
+    // A constraint that PostgreSQL checks at COMMIT only.
     app.database
         .execute(
             "CREATE FUNCTION app.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
@@ -86,18 +86,18 @@ async fn a_change_that_commit_refuses_is_not_told_as_done() {
         .await;
     let before = app.database.fingerprint().await;
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
-    let reply = app.person("acme-owner").query(create).await;
+    let reply = app.user("acme-owner").query(create).await;
     reply.assert_failed("INTERNAL");
     assert!(!reply.text.contains("RAISE") && !reply.text.contains("trigger"), "{reply:?}");
     assert_eq!(app.database.fingerprint().await, before);
     app.database.execute("DROP TRIGGER refuse ON app.projects").await;
-    app.person("acme-owner").data(create).await;
+    app.user("acme-owner").data(create).await;
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_behind_a_nullable_field_undoes_the_mutation() {
+async fn a_failed_statement_behind_a_nullable_field_undoes_the_mutation() {
     let app = App::start().await;
-    // Reading the audit log fails in PostgreSQL, behind a field that may be null.
+    // Reading the audit log fails in PostgreSQL, behind a nullable field.
     app.database
         .execute(
             "CREATE FUNCTION audit.fail() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'broken'; END $$;
@@ -107,7 +107,7 @@ async fn a_statement_that_fails_behind_a_nullable_field_undoes_the_mutation() {
         .await;
     let before = app.database.fingerprint().await;
     let reply = app
-        .person("acme-owner")
+        .user("acme-owner")
         .query("mutation { updateOrganization(input: { name: \"x\" }) { organization { auditLogs { nodes { id } } } } }")
         .await;
     reply.assert_failed("INTERNAL");
@@ -117,9 +117,9 @@ async fn a_statement_that_fails_behind_a_nullable_field_undoes_the_mutation() {
 }
 
 #[tokio::test]
-async fn a_connection_lost_during_commit_says_that_nobody_knows() {
+async fn a_connection_lost_during_commit_has_an_unknown_outcome() {
     let app = App::start().await;
-    // COMMIT waits here until the backend is shot.
+    // COMMIT waits here until the backend is terminated.
     app.database
         .execute(
             "CREATE FUNCTION app.linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NULL; END $$;
@@ -127,7 +127,7 @@ async fn a_connection_lost_during_commit_says_that_nobody_knows() {
                  FOR EACH ROW EXECUTE FUNCTION app.linger()",
         )
         .await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let creation = tokio::spawn(async move {
         owner.query("mutation { createProject(input: { name: \"x\" }) { project { id } } }").await
     });
@@ -157,7 +157,7 @@ async fn a_field_sees_what_the_one_before_it_changed() {
         "updateProject(input: {{ id: \"{id}\", name: \"changed\" }}) {{ project {{ name }} }}"
     );
     let data = app
-        .person("acme-owner")
+        .user("acme-owner")
         .data(&format!("mutation {{ a: {look} b: {change} c: {look} }}"))
         .await;
     assert_ne!(data["a"]["organization"]["project"]["name"], "changed");
@@ -165,7 +165,7 @@ async fn a_field_sees_what_the_one_before_it_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn changes_in_each_other_s_way_are_done_or_can_be_tried_again() {
+async fn conflicting_changes_succeed_or_can_be_retried() {
     let app = App::start().await;
     let ids: Vec<String> = app
         .database
@@ -181,7 +181,7 @@ async fn changes_in_each_other_s_way_are_done_or_can_be_tried_again() {
         let (first, second) = if n % 2 == 0 { (0, 1) } else { (1, 0) };
         let text =
             format!("mutation {{ {} {} }}", change("a", &ids[first]), change("b", &ids[second]));
-        let owner = app.person("acme-owner");
+        let owner = app.user("acme-owner");
         async move { owner.query(&text).await }
     });
     for reply in futures_util::future::join_all(changes).await {
@@ -201,10 +201,10 @@ fn rand() -> u32 {
 }
 
 #[tokio::test]
-async fn what_the_client_skips_is_not_done() {
+async fn a_field_that_the_client_skips_is_not_executed() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let skipped = "mutation ($skip: Boolean = true) { createProject(input: { name: \"x\" }) @skip(if: $skip) { project { id } } }";
     assert_eq!(owner.data(skipped).await, json!({}));
     let required =
@@ -226,23 +226,23 @@ async fn a_mutation_can_read_what_it_has_changed() {
         createProject(input: { name: \"Read\" }) { project { name } }
         query { organization { projects(first: 1) { totalCount nodes { name } } entitlements { feature used } } }
     }";
-    let data = app.person("acme-owner").query(document).await.data();
+    let data = app.user("acme-owner").query(document).await.data();
     assert_eq!(data["before"]["organization"]["projects"]["totalCount"], 4);
     assert_eq!(
         data["query"]["organization"]["projects"],
         json!({ "totalCount": 5, "nodes": [{ "name": "Read" }] })
     );
     assert_eq!(data["query"]["organization"]["entitlements"][0]["used"], 5);
-    // What tolerates no other change beside it tolerates reading, in the organization that it leads
-    // to.
+    // A mutation that must stand alone may still be followed by a query, which acts in the new
+    // organization.
     let found = "mutation { createOrganization(input: { name: \"N\", slug: \"nn-1\" }) { organization { id } }
         query { organization { slug viewerRole } } }";
-    let data = app.stranger("founder").query(found).await.data();
+    let data = app.outsider("founder").query(found).await.data();
     assert_eq!(data["query"]["organization"], json!({ "slug": "nn-1", "viewerRole": "OWNER" }));
-    // A failure after it undoes everything as ever.
+    // A failure in the query still undoes everything.
     let before = app.database.fingerprint().await;
     let failing = "mutation { createProject(input: { name: \"x\" }) { project { id } } query { viewer { id } }
         deleteProject(input: { id: \"none\" }) { project { id } } }";
-    app.person("acme-owner").query(failing).await.assert_failed("NOT_FOUND");
+    app.user("acme-owner").query(failing).await.assert_failed("NOT_FOUND");
     assert_eq!(app.database.fingerprint().await, before);
 }

@@ -1,4 +1,4 @@
-//! Organizations: founded in one transaction, renamed, and their slugs.
+//! Organizations: created in one transaction, renamed, and their slugs.
 
 use serde_json::json;
 
@@ -9,9 +9,9 @@ const CREATE: &str = "mutation ($name: String!, $slug: String!) { createOrganiza
                    auditLogs { nodes { action metadata actor { id } } } billing { status trialEndsAt } } } }";
 
 #[tokio::test]
-async fn whoever_founds_an_organization_is_in_it_at_once() {
+async fn the_creator_of_an_organization_is_a_member_at_once() {
     let app = App::start().await;
-    let founder = app.stranger("founder");
+    let founder = app.outsider("founder");
     let reply = founder.query_with(CREATE, json!({ "name": " Initech ", "slug": "initech" })).await;
     let organization = reply.data()["createOrganization"]["organization"].clone();
     let viewer =
@@ -34,9 +34,9 @@ async fn whoever_founds_an_organization_is_in_it_at_once() {
 }
 
 #[tokio::test]
-async fn one_founds_another_from_within_an_organization() {
+async fn an_organization_can_be_created_from_within_another() {
     let app = App::start().await;
-    let viewer = app.person("acme-viewer");
+    let viewer = app.user("acme-viewer");
     let data =
         viewer.query_with(CREATE, json!({ "name": "Own", "slug": "own-thing" })).await.data();
     let organization = &data["createOrganization"]["organization"];
@@ -47,9 +47,9 @@ async fn one_founds_another_from_within_an_organization() {
 }
 
 #[tokio::test]
-async fn a_slug_is_refused_when_it_is_bad_taken_or_was_taken_lately() {
+async fn an_invalid_taken_or_retired_slug_is_rejected() {
     let app = App::start().await;
-    let founder = app.stranger("founder");
+    let founder = app.outsider("founder");
     founder.data("{ viewer { id } }").await;
     app.database
         .execute(
@@ -73,15 +73,15 @@ async fn a_slug_is_refused_when_it_is_bad_taken_or_was_taken_lately() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_slug_goes_to_one_of_those_who_want_it_at_once() {
+async fn concurrent_requests_for_a_slug_have_one_winner() {
     let app = App::start().await;
     let founders = (0..10).map(|n| {
-        let founder = app.stranger(&format!("founder-{n}"));
+        let founder = app.outsider(&format!("founder-{n}"));
         async move { founder.query_with(CREATE, json!({ "name": "x", "slug": "wanted" })).await }
     });
     let replies = futures_util::future::join_all(founders).await;
-    let founded = replies.iter().filter(|reply| reply.codes().is_empty()).count();
-    assert_eq!(founded, 1);
+    let created = replies.iter().filter(|reply| reply.codes().is_empty()).count();
+    assert_eq!(created, 1);
     for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
         reply.assert_failed("CONFLICT");
     }
@@ -90,11 +90,11 @@ async fn a_slug_goes_to_one_of_those_who_want_it_at_once() {
 }
 
 #[tokio::test]
-async fn an_organization_is_renamed_by_its_admins() {
+async fn admins_can_rename_an_organization() {
     let app = App::start().await;
     let rename = "mutation { updateOrganization(input: { name: \"Acme Ltd\" }) { organization { name slug } } }";
-    app.person("acme-member").query(rename).await.assert_failed("FORBIDDEN");
-    let admin = app.person("acme-admin");
+    app.user("acme-member").query(rename).await.assert_failed("FORBIDDEN");
+    let admin = app.user("acme-admin");
     for _ in 0..2 {
         let data = admin.data(rename).await;
         assert_eq!(
@@ -108,17 +108,17 @@ async fn an_organization_is_renamed_by_its_admins() {
         json!([{ "metadata": { "old_name": "Acme", "name": "Acme Ltd" } }])
     );
     assert_eq!(
-        app.person("globex-owner").data("{ organization { name } }").await["organization"]["name"],
+        app.user("globex-owner").data("{ organization { name } }").await["organization"]["name"],
         "Globex"
     );
 }
 
 #[tokio::test]
-async fn founding_tolerates_nothing_beside_it() {
+async fn create_organization_must_be_the_only_field() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
     let reply = app
-        .person("acme-owner")
+        .user("acme-owner")
         .query(
             "mutation { createOrganization(input: { name: \"x\", slug: \"xx\" }) { organization { id } }
                         createProject(input: { name: \"x\" }) { project { id } } }",
@@ -131,10 +131,10 @@ async fn founding_tolerates_nothing_beside_it() {
 const RESLUG: &str = "mutation ($slug: String!) { updateOrganization(input: { slug: $slug }) { organization { slug } } }";
 
 #[tokio::test]
-async fn a_changed_slug_keeps_the_one_before_for_members() {
+async fn members_can_use_the_former_slug_after_a_change() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
-    app.person("acme-admin")
+    let owner = app.user("acme-owner");
+    app.user("acme-admin")
         .query_with(RESLUG, json!({ "slug": "acme-2" }))
         .await
         .assert_failed("FORBIDDEN");
@@ -143,17 +143,17 @@ async fn a_changed_slug_keeps_the_one_before_for_members() {
     let data = owner.query_with(RESLUG, json!({ "slug": "acme-2" })).await.data();
     assert_eq!(data["updateOrganization"]["organization"]["slug"], "acme-2");
 
-    let reply = app.person("acme-viewer").query("{ organization { slug } }").await;
+    let reply = app.user("acme-viewer").query("{ organization { slug } }").await;
     assert_eq!(reply.body["extensions"]["organizationSlug"], "acme-2");
     assert_eq!(reply.data()["organization"]["slug"], "acme-2");
-    app.person("globex-owner")
+    app.user("globex-owner")
         .query_with(RESLUG, json!({ "slug": "acme" }))
         .await
         .assert_failed("CONFLICT");
-    // Its own former slug is the organization's to take back.
+    // An organization can take back its own former slug.
     owner.query_with(RESLUG, json!({ "slug": "acme" })).await.data();
     assert!(
-        app.person("acme-viewer")
+        app.user("acme-viewer")
             .query("{ organization { slug } }")
             .await
             .body
@@ -169,7 +169,7 @@ async fn a_changed_slug_keeps_the_one_before_for_members() {
 
 const DELETE: &str = "mutation ($slug: String!) { deleteOrganization(input: { slug: $slug }) { organization { id name slug } } }";
 
-/// Lets so many more days go by for slugs that were retired; those that were not stay as they are.
+/// Moves the retirement of slugs back by this number of days. Slugs in use stay as they are.
 async fn retired_days_ago(app: &App, days: i64) {
     let later = format!(
         "UPDATE app.organization_slugs SET retired_at = retired_at - interval '{days} days'"
@@ -178,27 +178,24 @@ async fn retired_days_ago(app: &App, days: i64) {
 }
 
 #[tokio::test]
-async fn a_former_slug_is_others_after_ninety_days() {
+async fn a_former_slug_is_free_after_ninety_days() {
     let app = App::start().await;
-    app.person("acme-owner").query_with(RESLUG, json!({ "slug": "acme-2" })).await.data();
-    let founder = app.stranger("founder");
+    app.user("acme-owner").query_with(RESLUG, json!({ "slug": "acme-2" })).await.data();
+    let founder = app.outsider("founder");
     let found = || founder.query_with(CREATE, json!({ "name": "x", "slug": "acme" }));
     retired_days_ago(&app, 89).await;
     found().await.assert_failed("CONFLICT");
     retired_days_ago(&app, 2).await;
     found().await.data();
-    app.person("acme-owner")
-        .query("{ organization { id } }")
-        .await
-        .assert_refused(404, "NOT_FOUND");
-    // A deleted organization's former slugs are closed anew.
+    app.user("acme-owner").query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+    // The deletion of an organization reserves its former slugs again.
     let deleting = app.client(Some("acme"), Some(app::token("founder")));
     deleting.query_with(RESLUG, json!({ "slug": "acme-3" })).await.data();
     retired_days_ago(&app, 89).await;
     let deleting = app.client(Some("acme-3"), Some(app::token("founder")));
     deleting.query_with(DELETE, json!({ "slug": "acme-3" })).await.data();
     retired_days_ago(&app, 2).await;
-    let other = app.stranger("other");
+    let other = app.outsider("other");
     other
         .query_with(CREATE, json!({ "name": "x", "slug": "acme" }))
         .await
@@ -206,9 +203,9 @@ async fn a_former_slug_is_others_after_ninety_days() {
 }
 
 #[tokio::test]
-async fn slugs_are_not_hoarded() {
+async fn the_number_of_reserved_slugs_is_limited() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let rename = |from: usize| {
         let fields = (from..from + 10).map(|n| {
             format!("f{n}: updateOrganization(input: {{ slug: \"hoard-{n}\" }}) {{ organization {{ slug }} }}")
@@ -220,7 +217,7 @@ async fn slugs_are_not_hoarded() {
     let before = app.database.fingerprint().await;
     owner.query(&rename(20)).await.assert_failed("CONFLICT");
     assert_eq!(app.database.fingerprint().await, before);
-    // Founding and ending is no way round.
+    // Creating and deleting organizations does not avoid the limit.
     let elsewhere = app.client(None, Some(app::token("acme-owner")));
     for _ in 0..2 {
         let slug = format!("fresh-{}", uuid::Uuid::new_v4().simple());
@@ -231,15 +228,15 @@ async fn slugs_are_not_hoarded() {
         let own = app.client(Some(&slug[..20]), Some(app::token("acme-owner")));
         own.query_with(DELETE, json!({ "slug": &slug[..20] })).await.data();
     }
-    panic!("slugs were hoarded");
+    panic!("the limit of reserved slugs was not reached");
 }
 
 #[tokio::test]
-async fn a_deleted_organization_leaves_its_audit_log_and_its_slug_s_reservation() {
+async fn a_deleted_organization_keeps_its_audit_log_and_reserves_its_slug() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let before = app.database.fingerprint().await;
-    app.person("acme-admin")
+    app.user("acme-admin")
         .query_with(DELETE, json!({ "slug": "acme" }))
         .await
         .assert_failed("FORBIDDEN");
@@ -265,7 +262,7 @@ async fn a_deleted_organization_leaves_its_audit_log_and_its_slug_s_reservation(
         assert_eq!(left(table).await, 0, "{table}");
     }
     assert_eq!(left("audit.audit_logs").await, 5);
-    let founder = app.stranger("founder");
+    let founder = app.outsider("founder");
     founder
         .query_with(CREATE, json!({ "name": "x", "slug": "acme" }))
         .await
@@ -277,13 +274,13 @@ async fn a_deleted_organization_leaves_its_audit_log_and_its_slug_s_reservation(
         .assert_failed("CONFLICT");
     retired_days_ago(&app, 2).await;
     founder.query_with(CREATE, json!({ "name": "x", "slug": "acme" })).await.data();
-    app.person("globex-owner").data("{ organization { projects { totalCount } } }").await;
+    app.user("globex-owner").data("{ organization { projects { totalCount } } }").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_person_founds_only_so_many_organizations() {
+async fn the_number_of_organizations_that_a_user_creates_is_limited() {
     let app = App::start().await;
-    let founder = app.stranger("founder");
+    let founder = app.outsider("founder");
     let foundings = (0..8).map(|n| {
         let founder = founder.clone();
         async move {

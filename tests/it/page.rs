@@ -1,4 +1,4 @@
-//! Pages: complete, without repetition, from both ends, while the list changes.
+//! Pages: complete and without repetition, from both ends, while the list changes.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn names(page: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Acme with 25 projects, several of them made at the very same time.
+/// Acme with 25 projects, several of them created at the same instant.
 async fn acme() -> (App, Vec<String>) {
     let app = App::start().await;
     app.database
@@ -46,7 +46,7 @@ async fn acme() -> (App, Vec<String>) {
 #[tokio::test]
 async fn pages_from_either_end_cover_the_list_once() {
     let (app, expected) = acme().await;
-    let client = app.person("acme-viewer");
+    let client = app.user("acme-viewer");
     let mut forward = Vec::new();
     let mut after = Value::Null;
     loop {
@@ -76,9 +76,9 @@ async fn pages_from_either_end_cover_the_list_once() {
 }
 
 #[tokio::test]
-async fn a_page_is_neither_repeated_nor_torn_by_changes() {
+async fn concurrent_changes_neither_repeat_nor_skip_rows_between_pages() {
     let (app, expected) = acme().await;
-    let client = app.person("acme-viewer");
+    let client = app.user("acme-viewer");
     let first = page(&client, json!({ "first": 10 })).await;
     app.database
         .execute(&format!(
@@ -93,9 +93,9 @@ async fn a_page_is_neither_repeated_nor_torn_by_changes() {
 }
 
 #[tokio::test]
-async fn twenty_are_given_when_nobody_says_and_bad_arguments_are_named() {
+async fn the_default_page_has_twenty_rows_and_errors_name_the_argument() {
     let (app, expected) = acme().await;
-    let client = app.person("acme-viewer");
+    let client = app.user("acme-viewer");
     assert_eq!(names(&page(&client, json!({})).await), expected[..20]);
     assert!(names(&page(&client, json!({ "first": 0 })).await).is_empty());
     assert_eq!(names(&page(&client, json!({ "first": 100 })).await), expected);
@@ -114,9 +114,9 @@ async fn twenty_are_given_when_nobody_says_and_bad_arguments_are_named() {
 }
 
 #[tokio::test]
-async fn members_and_audit_logs_are_paged_as_well() {
+async fn members_and_audit_logs_have_pages_as_well() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     for list in ["members", "auditLogs"] {
         let mut seen = Vec::new();
         let mut after = Value::Null;
@@ -141,9 +141,9 @@ async fn members_and_audit_logs_are_paged_as_well() {
 }
 
 #[tokio::test]
-async fn the_audit_log_is_filtered() {
+async fn the_audit_log_can_be_filtered() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let count = |filter: &'static str| {
         let owner = owner.clone();
         async move {

@@ -1,5 +1,5 @@
-//! What requests cost, counted instead of timed: statements, waits, allocations, and the plans of
-//! the statements.
+//! The cost of requests, counted instead of timed: statements, round trips, allocations and query
+//! plans.
 
 #[path = "../../benches/load/relay.rs"]
 pub mod relay;
@@ -9,7 +9,7 @@ mod requests;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -22,14 +22,14 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 use uuid::Uuid;
 
-use crate::support::{App, AppSettings, app::token, database::Database};
+use crate::support::{App, AppSettings, HANG, app::token, database::Database};
 use relay::Relay;
 use requests::{CREATE_PROJECT, DASHBOARD, PROJECT, PROJECTS};
 
 /// The rows of the benchmark.
 const SEED: &str = include_str!("../../benches/load/seed.sql");
 
-/// And rows where it has none.
+/// Rows in the tables that the benchmark leaves empty.
 const MORE: &str = "
     INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
         SELECT o.id, o.slug || n || '@example.com', 'member', sha256(convert_to(o.slug || n, 'UTF8')), now() + interval '1 day'
@@ -40,7 +40,7 @@ const MORE: &str = "
     INSERT INTO app.outbox (organization_id, kind, due_at, processed_at)
         SELECT o.id, 'mail', now(), now() FROM app.organizations o, generate_series(1, 3) n;";
 
-/// One of the demo's.
+/// A project of the demo.
 const A_PROJECT: &str = "SELECT min(p.id::text) FROM app.projects p
     JOIN app.organizations o ON o.id = p.organization_id WHERE o.slug = 'acme'";
 
@@ -48,9 +48,9 @@ fn new_project() -> Value {
     json!({ "input": { "name": "Created under load", "description": "One of many." } })
 }
 
-// On one thread: whatever a request says before it waits is then on its way at once.
+// Runs on one thread: everything that a request sends before it waits is then sent at once.
 #[tokio::test]
-async fn statements_and_waits_of_the_workloads_are_these() {
+async fn the_workloads_take_a_fixed_number_of_statements_and_round_trips() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::create().await;
     let project: String = database.value(A_PROJECT).await;
@@ -60,7 +60,7 @@ async fn statements_and_waits_of_the_workloads_are_these() {
         App::on(database, AppSettings { socket, max_connections: 1, ..AppSettings::default() })
             .await;
     let workloads = [
-        // Opening; plan, projects, members, audit log; people; the end.
+        // Opening; plan, projects, members, audit log; users; the end.
         (DASHBOARD, json!({}), 8, 3),
         // Opening; project; the end.
         (PROJECT, json!({ "id": project }), 4, 2),
@@ -69,22 +69,35 @@ async fn statements_and_waits_of_the_workloads_are_these() {
         (CREATE_PROJECT, new_project(), 10, 5),
     ];
     for (query, variables, statements, waits) in workloads {
-        let mut seen = relay::Talk::default();
-        // The first one prepares.
+        let mut seen = relay::Traffic::default();
+        // The first request prepares the statements.
         for _ in 0..3 {
             relay.take();
-            app.person("acme-owner").query_with(query, variables.clone()).await.data();
-            // What was only read is rolled back after the answer.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            seen = relay.take();
+            app.user("acme-owner").query_with(query, variables.clone()).await.data();
+            seen = traffic(&relay, statements).await;
         }
         assert_eq!((seen.statements, seen.waits), (statements, waits), "{query}");
     }
 }
 
+/// Returns the traffic of a request that has been answered, once at least this many statements were
+/// counted. The last of them may follow the response, and a pause catches any that are too many.
+pub async fn traffic(relay: &Relay, statements: u32) -> relay::Traffic {
+    let (started, mut seen) = (Instant::now(), relay.take());
+    let mut enough = false;
+    while !enough && started.elapsed() < HANG {
+        enough = seen.statements >= statements;
+        tokio::time::sleep(Duration::from_millis(if enough { 100 } else { 10 })).await;
+        let more = relay.take();
+        seen.statements += more.statements;
+        seen.waits += more.waits;
+    }
+    seen
+}
+
 #[test]
-fn a_request_allocates_no_more_than_this() {
-    // On one thread, whose allocations are counted: those of the connection included.
+fn the_allocations_of_a_request_are_bounded() {
+    // Runs on one thread, whose allocations are counted, including those of the connection.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let app = runtime.block_on(App::start());
     let unlimited = "UPDATE billing.organization_billing SET plan = 'enterprise'";
@@ -129,11 +142,12 @@ fn a_request_allocates_no_more_than_this() {
                 serde_json::to_string(&answer.response).unwrap()
             })
         };
-        // Reads the document, prepares the statements, leases calls.
+        // These requests parse the document, prepare the statements and lease calls.
         for _ in 0..3 {
             ask();
         }
-        // The fewest, because what the server does in the background falls into some of them.
+        // The minimum counts, because background work of the server falls into some of the
+        // requests.
         let counted = (0..50).map(|_| {
             allocation_counter::measure(|| {
                 ask();
@@ -165,7 +179,7 @@ impl<S: Subscriber> Layer<S> for Statements {
     }
 }
 
-/// What an organization's people do all day.
+/// The daily requests of an organization's members.
 const DAY: [&str; 8] = [
     DASHBOARD,
     PROJECTS,
@@ -180,7 +194,7 @@ const DAY: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn every_statement_reads_its_organization_s_range_of_an_index() {
+async fn every_statement_uses_an_index_that_leads_with_the_organization() {
     let database = Database::create().await;
     let mut admin = database.connect_admin().await;
     admin.execute(AssertSqlSafe(SEED.replace(":organizations", "10000"))).await.unwrap();
@@ -189,7 +203,7 @@ async fn every_statement_reads_its_organization_s_range_of_an_index() {
     let statements = Statements::default();
     let app = App::on(database, AppSettings::default()).await;
     {
-        // For this thread alone, on which the whole test runs.
+        // The subscriber is for this thread only, on which the whole test runs.
         let _another = tracing::Dispatch::new(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::registry().with(statements.clone());
         let _guard = tracing::subscriber::set_default(subscriber);
@@ -217,7 +231,7 @@ async fn every_statement_reads_its_organization_s_range_of_an_index() {
     }
     let statements = statements.0.lock().unwrap().clone();
     assert!(statements.len() > 30, "{statements:#?}");
-    // One person has few seats, and one address has one person.
+    // A user has few memberships, and an address has one user.
     let leading: BTreeSet<String> = sqlx::query_scalar(
         "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
@@ -255,7 +269,7 @@ async fn every_statement_reads_its_organization_s_range_of_an_index() {
     assert!(scans > 30, "{scans} scans");
 }
 
-/// The plan that serves every tenant; `None` when the role may not run the statement.
+/// Returns the generic plan, or `None` when the role may not run the statement.
 async fn plan(connection: &mut sqlx::PgConnection, sql: &str) -> Option<Value> {
     let parameters = (1..100).take_while(|n| sql.contains(&format!("${n}"))).count();
     let nulls = vec!["NULL"; parameters].join(", ");
@@ -274,7 +288,7 @@ async fn plan(connection: &mut sqlx::PgConnection, sql: &str) -> Option<Value> {
     }
 }
 
-/// Every node of a plan that reads a table.
+/// Returns every node of a plan that reads a table.
 fn scans_of(plan: &Value) -> Vec<&Value> {
     let mut found = Vec::new();
     let mut open = vec![plan];
@@ -283,8 +297,8 @@ fn scans_of(plan: &Value) -> Vec<&Value> {
             Value::Array(nodes) => open.extend(nodes),
             Value::Object(fields) => {
                 let kind = node["Node Type"].as_str().unwrap_or_default();
-                // An index that is read into a bitmap has no name of a table, and the table then no
-                // name of an index.
+                // A bitmap index scan names only the index, and its bitmap heap scan only the
+                // table.
                 if kind.ends_with("Scan") && kind != "Bitmap Heap Scan" && kind != "Function Scan" {
                     found.push(node);
                 }

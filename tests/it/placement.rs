@@ -1,5 +1,5 @@
-//! Organizations that live in schemas of their own: found wherever they are, apart from everybody
-//! else, and refused alone.
+//! Organizations in dedicated schemas: requests find them, isolation holds, and a fault affects one
+//! organization only.
 
 use std::{process::Stdio, time::Duration};
 
@@ -8,12 +8,18 @@ use serde_json::{Value, json};
 use sqlx::types::Uuid;
 
 use crate::{
-    performance::relay::{self, Relay},
+    performance::{
+        relay::{self, Relay},
+        traffic,
+    },
     support::{
         App, AppSettings,
         app::{token, token_with},
         database::Database,
-        placement::{ACME, GLOBEX, PLACEMENT, all_are_shared, house, housed, settled, unhouse},
+        placement::{
+            ACME, GLOBEX, PLACEMENT, all_are_shared, move_to_schema, move_to_shared_tables,
+            organizations_in_eu, organizations_in_schemas,
+        },
     },
 };
 
@@ -40,33 +46,33 @@ async fn count(database: &Database, table: &str) -> i64 {
     database.exactly(&format!("SELECT count(*) FROM {table}")).await
 }
 
-/// A server over the demo's organizations, of which acme has a schema of its own, whatever the run
-/// says.
+/// A server over the demo's organizations with acme in a dedicated schema, regardless of the run's
+/// placement.
 async fn served(settings: AppSettings) -> App {
     let app = App::with(settings).await;
-    if !housed().contains(&acme()) {
-        house(&mut app.database.connect_admin().await, acme()).await;
+    if !organizations_in_schemas().contains(&acme()) {
+        move_to_schema(&mut app.database.connect_admin().await, acme()).await;
     }
     app
 }
 
 #[tokio::test]
-async fn an_organization_is_found_wherever_it_has_gone() {
+async fn an_organization_is_found_after_every_move() {
     if !all_are_shared() {
         return;
     }
     let app = App::start().await;
     let mut connection = app.database.connect_admin().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let mut expected = names(&owner.data(PROJECTS).await);
     assert!(!expected.is_empty());
 
-    house(&mut connection, acme()).await;
+    move_to_schema(&mut connection, acme()).await;
     assert_eq!(names(&owner.data(PROJECTS).await), expected);
     owner.query(&create("There")).await.data();
     expected.push("There".to_owned());
     expected.sort();
-    // The server knows by now, and by another name it must learn it first.
+    // The placement is now cached. Under another name the server must look it up first.
     assert_eq!(names(&owner.data(PROJECTS).await), expected);
     let claim = token_with(&json!({ "sub": "acme-owner", "org": ACME }));
     assert_eq!(names(&app.client(None, Some(claim)).data(PROJECTS).await), expected);
@@ -77,8 +83,8 @@ async fn an_organization_is_found_wherever_it_has_gone() {
     let left = "SELECT count(*) FROM app.projects p JOIN app.organizations o ON o.id = p.organization_id WHERE o.slug = 'acme'";
     assert_eq!(app.database.value::<i64>(left).await, 0);
 
-    // What it knows is out of date.
-    unhouse(&mut connection, acme()).await;
+    // The cached placement is outdated.
+    move_to_shared_tables(&mut connection, acme()).await;
     owner.query(&create("Back")).await.data();
     expected.push("Back".to_owned());
     expected.sort();
@@ -87,18 +93,18 @@ async fn an_organization_is_found_wherever_it_has_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_by_moves_under_load() {
+async fn moves_under_load_neither_lose_nor_duplicate_rows() {
     if !all_are_shared() {
         return;
     }
     let app = App::with(AppSettings { max_connections: 8, ..AppSettings::default() }).await;
     let unlimited = "UPDATE billing.organization_billing SET plan = 'enterprise'";
     app.database.execute(unlimited).await;
-    let before = names(&app.person("acme-owner").data(PROJECTS).await).len();
+    let before = names(&app.user("acme-owner").data(PROJECTS).await).len();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let clients: Vec<_> = (0..4)
         .map(|client| {
-            let (owner, stopped) = (app.person("acme-owner"), stopped.clone());
+            let (owner, stopped) = (app.user("acme-owner"), stopped.clone());
             tokio::spawn(async move {
                 let mut made = Vec::new();
                 while !*stopped.borrow() {
@@ -113,13 +119,13 @@ async fn nothing_is_lost_or_doubled_by_moves_under_load() {
         .collect();
     let mut connection = app.database.connect_admin().await;
     for _ in 0..5 {
-        house(&mut connection, acme()).await;
+        move_to_schema(&mut connection, acme()).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        unhouse(&mut connection, acme()).await;
+        move_to_shared_tables(&mut connection, acme()).await;
         app.database.execute(&format!("DROP SCHEMA {OWN} CASCADE")).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    house(&mut connection, acme()).await;
+    move_to_schema(&mut connection, acme()).await;
     stop.send(true).unwrap();
     let mut made = Vec::new();
     for client in clients {
@@ -141,9 +147,9 @@ async fn nothing_is_lost_or_doubled_by_moves_under_load() {
 }
 
 #[tokio::test]
-async fn what_is_looked_up_across_organizations_finds_it() {
+async fn look_ups_across_organizations_find_a_dedicated_schema() {
     let app = served(AppSettings::default()).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let invite =
         "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
     let data = owner.query(invite).await.data();
@@ -170,7 +176,7 @@ async fn what_is_looked_up_across_organizations_finds_it() {
         let there = app.client(Some(slug), Some(token_with(&claims)));
         assert_eq!(there.data(PROJECTS).await["organization"]["slug"], "acme-own");
     }
-    // Whoever is not in it cannot tell that it is there.
+    // An outsider cannot tell that it exists.
     for slug in ["acme", "acme-own", "nowhere"] {
         let outsider = app.client(Some(slug), Some(token("globex-owner")));
         outsider.query(PROJECTS).await.assert_refused(404, "NOT_FOUND");
@@ -178,7 +184,7 @@ async fn what_is_looked_up_across_organizations_finds_it() {
     in_step(&app.database).await;
 }
 
-/// The shared copies by which things are found say what the organization's own tables say.
+/// Asserts that the shared look-up rows equal the organization's own tables.
 async fn in_step(database: &Database) {
     for table in TABLES.iter().filter(|table| table.mirrored) {
         let digest = |name: &str, owner: &str| {
@@ -195,11 +201,11 @@ async fn in_step(database: &Database) {
 }
 
 #[tokio::test]
-async fn a_new_organization_is_shared_wherever_its_founder_is() {
+async fn a_new_organization_is_created_in_the_shared_tables() {
     let app = served(AppSettings::default()).await;
     let found = "mutation { createOrganization(input: { name: \"Initech\", slug: \"initech\" }) {
         organization { id slug projects { totalCount } } } }";
-    let data = app.person("acme-owner").query(found).await.data();
+    let data = app.user("acme-owner").query(found).await.data();
     let organization = &data["createOrganization"]["organization"];
     assert_eq!(organization["projects"]["totalCount"], 0);
     let id = organization["id"].as_str().unwrap();
@@ -220,9 +226,9 @@ async fn a_new_organization_is_shared_wherever_its_founder_is() {
 }
 
 #[tokio::test]
-async fn an_organization_whose_schema_is_behind_or_lost_is_refused_alone() {
+async fn a_missing_or_outdated_schema_affects_its_organization_only() {
     let app = served(AppSettings::default()).await;
-    let (acme, globex) = (app.person("acme-owner"), app.person("globex-owner"));
+    let (acme, globex) = (app.user("acme-owner"), app.user("globex-owner"));
     acme.data(PROJECTS).await;
     let version: String = app.database.value("SELECT version FROM app.placements LIMIT 1").await;
     let behind = format!(
@@ -246,44 +252,43 @@ async fn an_organization_whose_schema_is_behind_or_lost_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn the_way_there_is_one_statement_longer_and_takes_no_more_waits() {
+async fn a_dedicated_schema_takes_one_more_statement_and_no_more_round_trips() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::create().await;
     let relay = Relay::between(folder.path(), &database.socket()).unwrap();
-    if !housed().contains(&acme()) {
-        house(&mut database.connect_admin().await, acme()).await;
+    if !organizations_in_schemas().contains(&acme()) {
+        move_to_schema(&mut database.connect_admin().await, acme()).await;
     }
     let socket = Some(folder.path().to_owned());
     let app =
         App::on(database, AppSettings { socket, max_connections: 1, ..AppSettings::default() })
             .await;
-    let mut seen = relay::Talk::default();
+    let mut seen = relay::Traffic::default();
     for _ in 0..4 {
         relay.take();
-        app.person("acme-owner").data(PROJECTS).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        seen = relay.take();
+        app.user("acme-owner").data(PROJECTS).await;
+        seen = traffic(&relay, 5).await;
     }
-    // Of the shared ones 4 and 2.
+    // The shared tables take 4 and 2.
     assert_eq!((seen.statements, seen.waits), (5, 2));
 }
 
 #[tokio::test]
-async fn organizations_live_where_the_run_says() {
+async fn organizations_live_where_the_run_places_them() {
     let app = App::start().await;
     for (subject, organization) in [("acme-owner", ACME), ("globex-owner", GLOBEX)] {
         app.database.execute("UPDATE billing.plan_features SET limit_value = NULL").await;
-        app.person(subject).query(&create("Here")).await.data();
+        app.user(subject).query(&create("Here")).await.data();
         let id: Uuid = organization.parse().unwrap();
         let own = format!("{}.projects", schema_of(id));
         let (there, table) = match app.database.eu() {
-            Some(eu) if settled().contains(&id) => (eu.database, "app.projects"),
-            _ if housed().contains(&id) => (app.database.clone(), own.as_str()),
+            Some(eu) if organizations_in_eu().contains(&id) => (eu.database, "app.projects"),
+            _ if organizations_in_schemas().contains(&id) => (app.database.clone(), own.as_str()),
             _ => (app.database.clone(), "app.projects"),
         };
         let made = format!("{table} WHERE organization_id = '{organization}' AND name = 'Here'");
         assert_eq!(count(&there, &made).await, 1, "{made}");
-        // Tests find it all the same.
+        // Tests find the row in any placement.
         let seen = format!(
             "SELECT count(*) FROM app.projects WHERE organization_id = '{organization}' AND name = 'Here'"
         );
@@ -291,8 +296,8 @@ async fn organizations_live_where_the_run_says() {
     }
 }
 
-/// The suites about what people see and may do, in a process of their own, where the demo's
-/// organizations live elsewhere.
+/// Runs the test modules about data and permissions in a separate process, with the demo's
+/// organizations in another placement.
 async fn suites(placement: &str) {
     if std::env::var_os(PLACEMENT).is_some() {
         return;
@@ -300,11 +305,11 @@ async fn suites(placement: &str) {
     let suites = [
         "authorization::",
         "isolation::",
-        "year::",
+        "audit_year::",
         "project::",
         "member::",
         "invitation::",
-        "organizations_live_where_the_run_says",
+        "organizations_live_where_the_run_places_them",
     ];
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(suites)
@@ -315,28 +320,28 @@ async fn suites(placement: &str) {
         .output()
         .await
         .unwrap();
-    let told = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success(), "{told}\n{}", String::from_utf8_lossy(&child.stderr));
-    let passed = told.lines().filter(|line| line.ends_with("... ok")).count();
-    assert!(passed > 30, "{passed}: {told}");
+    let stdout = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&child.stderr));
+    let passed = stdout.lines().filter(|line| line.ends_with("... ok")).count();
+    assert!(passed > 30, "{passed}: {stdout}");
 }
 
 #[tokio::test]
-async fn the_suites_pass_where_organizations_have_schemas_of_their_own() {
+async fn the_suites_pass_with_dedicated_schemas() {
     suites("schema").await;
 }
 
 #[tokio::test]
-async fn the_suites_pass_where_some_organizations_have_schemas_of_their_own() {
+async fn the_suites_pass_with_some_dedicated_schemas() {
     suites("mixed").await;
 }
 
 #[tokio::test]
-async fn the_suites_pass_where_organizations_live_in_another_database() {
+async fn the_suites_pass_with_a_dedicated_database() {
     suites("database").await;
 }
 
 #[tokio::test]
-async fn the_suites_pass_where_organizations_live_in_all_three_places() {
+async fn the_suites_pass_with_all_three_placements() {
     suites("all").await;
 }

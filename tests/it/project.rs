@@ -1,4 +1,4 @@
-//! Projects: what each operation does, refuses and records.
+//! Projects: what each operation does, rejects and records.
 
 use serde_json::json;
 
@@ -11,9 +11,9 @@ const UPDATE: &str = "mutation ($input: UpdateProjectInput!) {
 const DELETE: &str = "mutation ($id: ID!) { deleteProject(input: { id: $id }) { project { id name createdBy { name } } } }";
 
 #[tokio::test]
-async fn a_project_is_created_changed_deleted_and_each_is_recorded() {
+async fn creating_updating_and_deleting_a_project_is_recorded() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     let input = json!({ "name": "  Earthquake pills ", "description": "Just add\nwater." });
     let data = member.query_with(CREATE, json!({ "input": input })).await.data();
     let project = &data["createProject"]["project"];
@@ -34,7 +34,7 @@ async fn a_project_is_created_changed_deleted_and_each_is_recorded() {
         assert_eq!(data["updateProject"]["project"], expected);
     }
     member.query_with(DELETE, json!({ "id": id })).await.assert_failed("FORBIDDEN");
-    let admin = app.person("acme-admin");
+    let admin = app.user("acme-admin");
     let data = admin.query_with(DELETE, json!({ "id": id })).await.data();
     assert_eq!(
         data["deleteProject"]["project"],
@@ -70,15 +70,15 @@ async fn a_project_is_created_changed_deleted_and_each_is_recorded() {
             ),
             entry("project.created", "Mia", json!({ "name": "Earthquake pills" })),
         ]),
-        "what changes nothing leaves no entry"
+        "a change to the same value adds no entry"
     );
 }
 
 #[tokio::test]
-async fn bad_input_names_its_field_and_changes_nothing() {
+async fn a_bad_input_error_names_its_field_and_nothing_changes() {
     let app = App::start().await;
     let before = app.database.fingerprint().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     for (input, field) in [
         (json!({ "name": "" }), "input.name"),
         (json!({ "name": " \t " }), "input.name"),
@@ -106,14 +106,14 @@ async fn a_project_of_another_organization_is_not_found() {
         .value("SELECT p.id::text FROM app.projects p JOIN app.organizations o ON o.id = organization_id WHERE slug = 'globex' LIMIT 1")
         .await;
     let before = app.database.fingerprint().await;
-    let owner = app.person("acme-owner");
-    let mut answers = Vec::new();
-    for id in [foreign.as_str(), "67e55044-10b1-426f-9247-bb680e5fe0c8", "no uuid", ""] {
+    let owner = app.user("acme-owner");
+    let mut responses = Vec::new();
+    for id in [foreign.as_str(), "67e55044-10b1-426f-9247-bb680e5fe0c8", "not a uuid", ""] {
         let update = json!({ "input": { "id": id, "name": "stolen" } });
         owner.query_with(UPDATE, update).await.assert_failed("NOT_FOUND");
         let reply = owner.query_with(DELETE, json!({ "id": id })).await;
         reply.assert_failed("NOT_FOUND");
-        answers.push(reply.text);
+        responses.push(reply.text);
         let data = owner
             .query_with(
                 "query ($id: ID!) { node(id: $id) { id } nodes(ids: [$id, $id]) { id } organization { project(id: $id) { id } member(id: $id) { id } } }",
@@ -126,16 +126,16 @@ async fn a_project_of_another_organization_is_not_found() {
             json!({ "node": null, "nodes": [null, null], "organization": { "project": null, "member": null } })
         );
     }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "{answers:?}");
+    responses.dedup();
+    assert_eq!(responses.len(), 1, "{responses:?}");
     assert_eq!(app.database.fingerprint().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_limit_holds_however_many_create_at_once() {
+async fn the_limit_holds_under_concurrent_creation() {
     let app = App::start().await;
     app.database.execute("DELETE FROM app.projects").await;
-    let owner = app.person("globex-owner");
+    let owner = app.user("globex-owner");
     let creations =
         (0..50).map(|n| {
             let owner = owner.clone();
@@ -159,9 +159,9 @@ async fn the_limit_holds_however_many_create_at_once() {
 }
 
 #[tokio::test]
-async fn the_catalogue_decides_the_limit_at_once() {
+async fn a_changed_limit_takes_effect_at_once() {
     let app = App::start().await;
-    let owner = app.person("globex-owner");
+    let owner = app.user("globex-owner");
     let create = || owner.query_with(CREATE, json!({ "input": { "name": "x" } }));
     create().await.data();
     create().await.assert_failed("PLAN_LIMIT_EXCEEDED");
@@ -192,9 +192,9 @@ async fn the_catalogue_decides_the_limit_at_once() {
 }
 
 #[tokio::test]
-async fn an_ended_subscription_has_the_default_plan_s_limits() {
+async fn an_ended_subscription_has_the_limits_of_the_default_plan() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let create = || owner.query_with(CREATE, json!({ "input": { "name": "x" } }));
     create().await.data();
     app.database.execute("UPDATE billing.organization_billing SET status = 'canceled'").await;

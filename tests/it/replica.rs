@@ -1,6 +1,6 @@
-//! A replica answers queries whose clients say how stale an answer may be: never older than that,
-//! never older than the client's own last change, and only what the primary would have answered
-//! then. Each test has a primary and a standby of its own.
+//! A replica answers queries whose clients say how stale a response may be: never older than that,
+//! never older than the client's own last change, and only what the primary would have returned
+//! then. Each test has its own primary and standby.
 
 use std::{
     sync::{
@@ -17,8 +17,8 @@ use sqlx::Executor;
 use crate::support::{
     Client, HANG, Reply, app,
     cluster::Cluster,
-    process::{self, kept_tenantry},
-    served::Served,
+    process::{self, tenantry_child},
+    server_process::ServerProcess,
 };
 
 const NAME: &str = "{ organization { name } }";
@@ -28,15 +28,17 @@ const PROJECTS: &str = "{ organization { projects { nodes { name } } } }";
 struct Pair {
     primary: Cluster,
     replica: Cluster,
-    server: Served,
+    server: ServerProcess,
 }
 
 impl Pair {
     async fn start() -> Self {
         let primary = Cluster::start(&[]);
         let replica = primary.standby("replica");
-        let server =
-            Served::start(&primary.url(), &[("DATABASE_REPLICA_URL", replica.url().as_str())]);
+        let server = ServerProcess::start(
+            &primary.url(),
+            &[("DATABASE_REPLICA_URL", replica.url().as_str())],
+        );
         let pair = Self { primary, replica, server };
         pair.serves(&[("max-staleness", "30")], "replica").await;
         pair
@@ -54,16 +56,16 @@ impl Pair {
         ask(&self.owner(), query, headers).await
     }
 
-    /// Until an owner's query is answered by this one.
+    /// Waits until this server answers an owner's query.
     async fn serves(&self, headers: &[(&str, &str)], name: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let reply = self.ask(NAME, headers).await;
             if served_by(&reply) == Some(name) {
                 return;
             }
-            let told = format!("{reply:?} {}", self.server.told());
-            assert!(begun.elapsed() < Duration::from_secs(15), "{told}");
+            let context = format!("{reply:?} {}", self.server.log());
+            assert!(started.elapsed() < Duration::from_secs(15), "{context}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -81,7 +83,7 @@ impl Pair {
         self.replica.execute(&["SELECT pg_wal_replay_resume()"]).await;
     }
 
-    /// Founds a project; the position that was told.
+    /// Creates a project and returns the reported write position.
     async fn create(&self, name: &str) -> String {
         let reply = self.ask(&create(name), &[]).await;
         let position = reply.headers["write-position"].to_str().unwrap().to_owned();
@@ -112,19 +114,19 @@ fn names(reply: Reply) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn own_changes_are_seen_and_others_no_later_than_is_said() {
+async fn own_changes_are_visible_and_others_within_the_requested_staleness() {
     let pair = Pair::start().await;
     pair.pause().await;
     let position = pair.create("Jet pack").await;
     let last = String::from("Jet pack");
 
-    // What was written is at the primary alone.
+    // Only the primary has the change.
     let stale = pair.ask(PROJECTS, &[("max-staleness", "30")]).await;
     assert_eq!(served_by(&stale), Some("replica"));
     assert!(!names(stale).contains(&last), "the replica does not have it");
     let plain = pair.ask(PROJECTS, &[]).await;
     assert_eq!((served_by(&plain), plain.headers.get("write-position")), (None, None));
-    assert!(names(plain).contains(&last), "without the header there is no other than the primary");
+    assert!(names(plain).contains(&last), "without the header only the primary is used");
     let own = pair.ask(PROJECTS, &[("max-staleness", "30"), ("write-position", &position)]).await;
     assert_eq!(served_by(&own), Some("primary"));
     assert!(names(own).contains(&last));
@@ -132,7 +134,7 @@ async fn own_changes_are_seen_and_others_no_later_than_is_said() {
     assert_eq!(served_by(&alone), None);
     assert!(names(alone).contains(&last));
 
-    // A second later that is too old for whoever allows a second.
+    // A second later this is too old for a client that allows one second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let bounded = pair.ask(PROJECTS, &[("max-staleness", "1")]).await;
     assert_eq!(served_by(&bounded), Some("primary"));
@@ -159,13 +161,13 @@ async fn own_changes_are_seen_and_others_no_later_than_is_said() {
         assert!(figures.contains(line), "{line} is not in\n{figures}");
     }
 
-    // Nothing is written, and nothing is missing: an idle primary does not age its replica.
+    // An idle primary does not make its replica stale.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(served_by(&pair.ask(NAME, &headers).await), Some("replica"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_own_change_is_missed_while_the_replica_runs_behind() {
+async fn no_own_change_is_missed_while_the_replica_lags() {
     let pair = Pair::start().await;
     let behind = "ALTER SYSTEM SET recovery_min_apply_delay = '150ms'";
     pair.replica.execute(&[behind, "SELECT pg_reload_conf()"]).await;
@@ -174,7 +176,7 @@ async fn no_own_change_is_missed_while_the_replica_runs_behind() {
     for round in 0..80 {
         let name = format!("Round {round}");
         let position = pair.create(&name).await;
-        // Before, after, and just when it is replayed.
+        // Before, after, and during its replay.
         tokio::time::sleep(Duration::from_millis(round * 7 % 300)).await;
         let headers = [("max-staleness", "60"), ("write-position", position.as_str())];
         let reply = pair.ask(query, &headers).await;
@@ -184,12 +186,12 @@ async fn no_own_change_is_missed_while_the_replica_runs_behind() {
         }
         assert_eq!(names(reply), [name]);
     }
-    let told = format!("{at_replica} by the replica, {at_primary} by the primary");
-    assert!(at_replica > 5 && at_primary > 5, "{told}: the test shows nothing");
+    let context = format!("{at_replica} by the replica, {at_primary} by the primary");
+    assert!(at_replica > 5 && at_primary > 5, "{context}, so the test shows nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_are_the_primary_s_and_a_batch_sees_its_own() {
+async fn mutations_use_the_primary_and_a_batch_sees_its_own_changes() {
     let pair = Pair::start().await;
     pair.pause().await;
     let changed = pair.ask(&create("Anvil"), &[("max-staleness", "30")]).await;
@@ -204,7 +206,7 @@ async fn changes_are_the_primary_s_and_a_batch_sees_its_own() {
     assert!(reply.headers.contains_key("write-position"));
     assert!(reply.body[2].to_string().contains("Piano"), "{reply:?}");
 
-    // A repetition tells where what it repeats is.
+    // A repetition returns the position of the original.
     let request = || {
         let key = ("idempotency-key", "73b7a2d0-7a0d-4f0c-8f0b-2f5a9f6f1c11");
         pair.owner().post().header(key.0, key.1).json(&json!({ "query": create("Rope") }))
@@ -213,14 +215,14 @@ async fn changes_are_the_primary_s_and_a_batch_sees_its_own() {
     assert!(again.headers.contains_key("idempotency-replayed"), "{again:?}");
     assert!(again.headers["write-position"] >= first.headers["write-position"]);
 
-    // What came to nothing tells nothing.
+    // A failed mutation returns no position.
     let refused =
         pair.ask("mutation { deleteProject(input: { id: \"x\" }) { project { id } } }", &[]);
     assert_eq!(refused.await.headers.get("write-position"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_may_do_what_is_decided_as_at_the_primary() {
+async fn permissions_are_decided_as_at_the_primary() {
     let pair = Pair::start().await;
     let stale = [("max-staleness", "30")];
     let outsider = pair.client("acme", "globex-owner");
@@ -232,7 +234,7 @@ async fn who_may_do_what_is_decided_as_at_the_primary() {
     let ours = names(pair.ask(PROJECTS, &stale).await);
     assert!(!theirs.is_empty() && !ours.is_empty());
     assert!(theirs.iter().all(|name| !ours.contains(name)), "{theirs:?} {ours:?}");
-    // By id as well.
+    // The same for a look-up by id.
     let query = "{ organization { projects(first: 1) { nodes { id } } } }";
     let found = ask(&pair.client("globex", "globex-owner"), query, &stale).await.data();
     let id = found["organization"]["projects"]["nodes"][0]["id"].as_str().unwrap().to_owned();
@@ -240,15 +242,15 @@ async fn who_may_do_what_is_decided_as_at_the_primary() {
     assert_eq!(served_by(&foreign), Some("replica"));
     assert_eq!(foreign.data()["node"], Value::Null);
 
-    // Whom the replica does not know yet the primary knows.
+    // A user unknown to the replica is resolved at the primary.
     pair.pause().await;
     let url = format!("{}/graphql", pair.server.base);
-    let stranger = Client::new(url, Some(app::token("never-seen-before")));
-    let reply = ask(&stranger, "{ viewer { id } }", &stale).await;
+    let outsider = Client::new(url, Some(app::token("never-seen-before")));
+    let reply = ask(&outsider, "{ viewer { id } }", &stale).await;
     assert_eq!(served_by(&reply), Some("primary"));
     reply.data();
     let found = "mutation { createOrganization(input: { name: \"New\", slug: \"brand-new\" }) { organization { id } } }";
-    ask(&stranger, found, &[]).await.data();
+    ask(&outsider, found, &[]).await.data();
     let inside = ask(&pair.client("brand-new", "never-seen-before"), NAME, &stale).await;
     assert_eq!(served_by(&inside), Some("primary"));
     assert_eq!(inside.data()["organization"]["name"], "New");
@@ -257,39 +259,39 @@ async fn who_may_do_what_is_decided_as_at_the_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_is_lost_keeps_nobody_waiting() {
+async fn a_lost_replica_delays_no_request() {
     let mut pair = Pair::start().await;
     let stale = [("max-staleness", "30")];
     pair.replica.kill();
     for _ in 0..20 {
-        let begun = Instant::now();
+        let started = Instant::now();
         let reply = pair.ask(PROJECTS, &stale).await;
         assert_eq!(served_by(&reply), Some("primary"));
         assert!(!names(reply).is_empty());
-        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     }
-    assert_eq!(pair.server.told().matches("the replica cannot be used").count(), 1);
+    assert_eq!(pair.server.log().matches("the replica cannot be used").count(), 1);
     pair.replica.resume();
     pair.serves(&stale, "replica").await;
 
-    // One that is a primary itself is none.
+    // A promoted standby is no longer a replica.
     pair.replica.promote();
-    let begun = Instant::now();
+    let started = Instant::now();
     while served_by(&pair.ask(NAME, &stale).await) == Some("replica") {
-        assert!(begun.elapsed() < HANG);
+        assert!(started.elapsed() < HANG);
     }
     tokio::time::sleep(Duration::from_secs(6)).await;
     for _ in 0..5 {
         assert_eq!(served_by(&pair.ask(NAME, &stale).await), Some("primary"));
     }
     assert_eq!(
-        pair.server.told().matches("the server at DATABASE_REPLICA_URL is not a standby").count(),
+        pair.server.log().matches("the server at DATABASE_REPLICA_URL is not a standby").count(),
         1
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_replica_answers_for_a_lost_primary_no_longer_than_is_allowed() {
+async fn the_replica_serves_for_a_lost_primary_within_the_allowed_staleness() {
     let mut pair = Pair::start().await;
     pair.primary.kill();
     let reply = pair.ask(NAME, &[("max-staleness", "30")]).await;
@@ -301,10 +303,10 @@ async fn the_replica_answers_for_a_lost_primary_no_longer_than_is_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_stands_in_the_way_of_replay_is_asked_of_the_primary() {
+async fn a_query_that_conflicts_with_replay_is_repeated_at_the_primary() {
     let pair = Pair::start().await;
-    let impatient = "ALTER SYSTEM SET max_standby_streaming_delay = 0";
-    pair.replica.execute(&[impatient, "SELECT pg_reload_conf()"]).await;
+    let no_delay = "ALTER SYSTEM SET max_standby_streaming_delay = 0";
+    pair.replica.execute(&[no_delay, "SELECT pg_reload_conf()"]).await;
     let done = Arc::new(AtomicBool::new(false));
     let by_replica = Arc::new(AtomicUsize::new(0));
     let (owner, stop, counter) = (pair.owner(), Arc::clone(&done), Arc::clone(&by_replica));
@@ -318,15 +320,15 @@ async fn what_stands_in_the_way_of_replay_is_asked_of_the_primary() {
             assert!(reply.data()["organization"]["projects"]["totalCount"].as_i64() > Some(0));
         }
     });
-    // Replay takes the lock from whoever has it.
+    // Replay cancels the query that holds the lock.
     let mut connection = pair.primary.connect_admin().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let failed = "the replica failed; the primary serves the request";
-    while !pair.server.told().contains(failed) || by_replica.load(Ordering::Relaxed) == 0 {
+    while !pair.server.log().contains(failed) || by_replica.load(Ordering::Relaxed) == 0 {
         assert!(
-            begun.elapsed() < Duration::from_mins(1),
-            "nobody was in the way: {}",
-            pair.server.told()
+            started.elapsed() < Duration::from_mins(1),
+            "no query was cancelled: {}",
+            pair.server.log()
         );
         let lock = "BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE; SELECT txid_current(); COMMIT";
         connection.execute(lock).await.unwrap();
@@ -337,7 +339,7 @@ async fn what_stands_in_the_way_of_replay_is_asked_of_the_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_that_say_nothing_are_refused() {
+async fn invalid_headers_are_rejected() {
     let pair = Pair::start().await;
     for (name, value) in [
         ("max-staleness", ""),
@@ -358,17 +360,18 @@ async fn headers_that_say_nothing_are_refused() {
     }
     let twice = [("max-staleness", "1"), ("max-staleness", "2")];
     pair.ask(NAME, &twice).await.assert_refused(400, "UNSUPPORTED_REQUEST");
-    // A position that is never reached is the primary's.
+    // Only the primary can serve a position in the future.
     let far = [("max-staleness", "30"), ("write-position", "7fffffffffffffff")];
     assert_eq!(served_by(&pair.ask(NAME, &far).await), Some("primary"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_replica_of_the_database_is_told_at_the_start() {
+async fn a_server_that_is_not_a_replica_is_reported_at_the_start() {
     let primary = Cluster::start(&[]);
-    let itself = Served::start(&primary.url(), &[("DATABASE_REPLICA_URL", primary.url().as_str())]);
+    let itself =
+        ServerProcess::start(&primary.url(), &[("DATABASE_REPLICA_URL", primary.url().as_str())]);
     let warning = "it is not a standby of the database at DATABASE_URL";
-    assert!(itself.told().contains(warning), "{}", itself.told());
+    assert!(itself.log().contains(warning), "{}", itself.log());
     let client =
         Client::new(format!("{}/org/acme/graphql", itself.base), Some(app::token("acme-owner")));
     for _ in 0..3 {
@@ -377,7 +380,7 @@ async fn what_is_no_replica_of_the_database_is_told_at_the_start() {
         assert_eq!(served_by(&reply), Some("primary"));
         reply.data();
     }
-    let mut command = kept_tenantry();
+    let mut command = tenantry_child();
     let elsewhere = primary.url().replace("tenantry_app", "postgres");
     command
         .arg("serve")
@@ -394,9 +397,9 @@ async fn what_is_no_replica_of_the_database_is_told_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_replica_the_headers_change_nothing() {
+async fn without_a_replica_the_headers_have_no_effect() {
     let app = crate::support::App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let reply = ask(&owner, NAME, &[("max-staleness", "30")]).await;
     assert_eq!(served_by(&reply), Some("primary"));
     let changed = ask(&owner, &create("Glue"), &[]).await;

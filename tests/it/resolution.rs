@@ -1,4 +1,4 @@
-//! Who is calling, and inside which organization.
+//! Who is calling, and in which organization.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -18,11 +18,11 @@ fn owner_claiming(org: &Value) -> String {
 async fn the_path_names_the_organization() {
     let app = App::start().await;
     assert_eq!(
-        app.person("acme-owner").data(WHERE).await,
+        app.user("acme-owner").data(WHERE).await,
         json!({ "viewer": { "name": "Olivia" }, "organization": { "slug": "acme", "viewerRole": "OWNER" } })
     );
     assert_eq!(
-        app.person("globex-viewer").data(WHERE).await["organization"],
+        app.user("globex-viewer").data(WHERE).await["organization"],
         json!({ "slug": "globex", "viewerRole": "VIEWER" })
     );
 }
@@ -50,9 +50,9 @@ async fn the_claim_names_the_organization_by_id_or_slug() {
 }
 
 #[tokio::test]
-async fn path_and_claim_that_differ_are_refused_whether_or_not_the_path_exists() {
+async fn a_mismatch_of_path_and_claim_is_rejected_whether_or_not_the_path_exists() {
     let app = App::start().await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for (path, claim) in [
         ("globex", "acme"),
         ("globex", ACME),
@@ -65,16 +65,16 @@ async fn path_and_claim_that_differ_are_refused_whether_or_not_the_path_exists()
     ] {
         let reply = app.client(Some(path), Some(owner_claiming(&json!(claim)))).query(WHERE).await;
         reply.assert_refused(403, "ORGANIZATION_MISMATCH");
-        answers.push(reply.text);
+        responses.push(reply.text);
     }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "{answers:?}");
+    responses.dedup();
+    assert_eq!(responses.len(), 1, "{responses:?}");
 }
 
 #[tokio::test]
-async fn an_unknown_organization_and_a_foreign_one_are_the_same() {
+async fn an_unknown_organization_and_a_foreign_one_get_the_same_response() {
     let app = App::start().await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for (path, claim) in [
         (Some("globex"), json!(null)),
         (Some("nowhere"), json!(null)),
@@ -89,14 +89,14 @@ async fn an_unknown_organization_and_a_foreign_one_are_the_same() {
     ] {
         let reply = app.client(path, Some(owner_claiming(&claim))).query(WHERE).await;
         reply.assert_refused(404, "NOT_FOUND");
-        answers.push(reply.text);
+        responses.push(reply.text);
     }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "{answers:?}");
+    responses.dedup();
+    assert_eq!(responses.len(), 1, "{responses:?}");
 }
 
 #[tokio::test]
-async fn without_an_organization_the_person_is_still_somebody() {
+async fn without_an_organization_the_viewer_is_known() {
     let app = App::start().await;
     let client = app.client(None, Some(app::token("acme-owner")));
     let data = client
@@ -118,7 +118,7 @@ async fn without_an_organization_the_person_is_still_somebody() {
 }
 
 #[tokio::test]
-async fn a_retired_slug_leads_members_on_and_nobody_else() {
+async fn a_retired_slug_works_for_members_only() {
     let app = App::start().await;
     app.database
         .execute(
@@ -135,14 +135,14 @@ async fn a_retired_slug_leads_members_on_and_nobody_else() {
     assert!(reply.body.get("extensions").is_none());
     let reply = app.client(Some("acme-old"), Some(app::token("globex-owner"))).query(WHERE).await;
     reply.assert_refused(404, "NOT_FOUND");
-    let reply = app.person("acme-viewer").query(WHERE).await;
+    let reply = app.user("acme-viewer").query(WHERE).await;
     assert!(reply.body.get("extensions").is_none());
 }
 
 #[tokio::test]
 async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     member.data(create).await;
     let where_member = "user_id = '00000000-0000-4000-8000-0000000000a3'";
@@ -160,7 +160,7 @@ async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_first_seen_identity_gets_its_user() {
+async fn the_first_request_of_an_identity_creates_its_user() {
     let mut settings = AppSettings::default();
     settings.business.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
@@ -169,7 +169,7 @@ async fn a_first_seen_identity_gets_its_user() {
     let unverified = json!({ "sub": "new-1", "email": "acme-owner@example.com", "name": "New" });
     let client = app.client(None, Some(app::token_with(&unverified)));
     let data = client.data("{ viewer { id name email memberships { slug } } }").await;
-    assert_eq!(data["viewer"]["email"], json!(null), "an unverified address is nobody's");
+    assert_eq!(data["viewer"]["email"], json!(null), "an unverified address belongs to no user");
     assert_eq!(data["viewer"]["name"], "New");
     assert_eq!(data["viewer"]["memberships"], json!([]));
     assert_eq!(client.data("{ viewer { id } }").await["viewer"]["id"], data["viewer"]["id"]);
@@ -181,18 +181,18 @@ async fn a_first_seen_identity_gets_its_user() {
     assert_eq!(data["viewer"], json!({ "name": "Olivia", "email": "acme-owner@example.com" }));
     assert_eq!(users().await, before + 1, "a verified address joins the user who has it");
 
-    // The same subject of another issuer is another person.
+    // The same subject at another issuer is another user.
     let other = json!({ "sub": "acme-owner", "iss": "https://other.example" });
     let reply = app.client(Some("acme"), Some(app::token_with(&other))).query(WHERE).await;
     reply.assert_refused(404, "NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn simultaneous_first_requests_of_a_person_make_one_user() {
+async fn concurrent_first_requests_of_an_identity_create_one_user() {
     let app = App::start().await;
     let before = app.database.value::<i64>("SELECT count(*) FROM auth.users").await;
     let ask = || {
-        let client = app.stranger("all-at-once");
+        let client = app.outsider("all-at-once");
         async move { client.data("{ viewer { id } }").await["viewer"]["id"].clone() }
     };
     let ids = futures_util::future::join_all((0..20).map(|_| ask())).await;
@@ -202,7 +202,7 @@ async fn simultaneous_first_requests_of_a_person_make_one_user() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_and_told_why() {
+async fn a_bad_token_is_rejected_with_the_reason() {
     let app = App::start().await;
     let now = Utc::now().timestamp();
     let forged =
@@ -230,7 +230,7 @@ async fn a_bad_token_is_refused_and_told_why() {
         reply.assert_refused(401, "UNAUTHENTICATED");
         assert_eq!(reply.headers["www-authenticate"], "Bearer");
         let message = reply.body["errors"][0]["message"].as_str().unwrap();
-        assert!(message.contains(reason), "{message} should tell of {reason}");
+        assert!(message.contains(reason), "{message} should name {reason}");
     }
     app.client(Some("acme"), None).query(WHERE).await.assert_refused(401, "UNAUTHENTICATED");
     let within_leeway = json!({ "sub": "acme-owner", "exp": now - 5, "nbf": now + 5 });
@@ -238,7 +238,7 @@ async fn a_bad_token_is_refused_and_told_why() {
 }
 
 #[tokio::test]
-async fn issuer_audience_and_claims_are_those_configured() {
+async fn issuer_audience_and_claims_follow_the_settings() {
     let mut settings = AppSettings::default();
     settings.claims.issuer = Some("https://id.example".to_owned());
     settings.claims.audience = Some("tenantry".to_owned());
@@ -267,7 +267,7 @@ async fn issuer_audience_and_claims_are_those_configured() {
 }
 
 #[tokio::test]
-async fn time_is_the_clock_s() {
+async fn time_comes_from_the_clock() {
     let start: DateTime<Utc> = "2030-01-01T00:00:00Z".parse().unwrap();
     let clock = Clock::from_fn(move || start);
     let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;
@@ -279,36 +279,35 @@ async fn time_is_the_clock_s() {
 }
 
 #[tokio::test]
-async fn an_address_is_whose_token_says_it_now() {
+async fn an_address_belongs_to_the_user_whose_token_has_it_now() {
     let app = App::start().await;
-    let person = |subject: &str, email: Value, verified: bool| {
+    let user = |subject: &str, email: Value, verified: bool| {
         let claims = json!({ "sub": subject, "email": email, "email_verified": verified });
         app.client(None, Some(app::token_with(&claims)))
     };
     let of = "{ viewer { id email } }";
-    let before = person("alice", json!("a@corp.example"), true).data(of).await["viewer"].clone();
-    let after = person("alice", json!("alice@new.example"), true).data(of).await["viewer"].clone();
+    let before = user("alice", json!("a@corp.example"), true).data(of).await["viewer"].clone();
+    let after = user("alice", json!("alice@new.example"), true).data(of).await["viewer"].clone();
     assert_eq!(after, json!({ "id": before["id"], "email": "alice@new.example" }));
-    // Without a verified address nothing is known that would be news.
+    // A token without a verified address changes nothing.
     for (email, verified) in [(json!(null), true), (json!("other@corp.example"), false)] {
-        assert_eq!(person("alice", email, verified).data(of).await["viewer"], after);
+        assert_eq!(user("alice", email, verified).data(of).await["viewer"], after);
     }
-    // The next holder of the address that she gave up is somebody else.
-    let next = person("alan", json!("a@corp.example"), true).data(of).await["viewer"].clone();
+    // The next holder of the address that she gave up is another user.
+    let next = user("alan", json!("a@corp.example"), true).data(of).await["viewer"].clone();
     assert_ne!(next["id"], before["id"]);
     assert_eq!(next["email"], "a@corp.example");
-    // First without, then with an address; and one that somebody else has stays theirs, however
-    // often it is asked for.
-    let late = person("late", json!("late@corp.example"), false).data(of).await["viewer"].clone();
+    // First without an address, then with one. Requesting another user's address any number of
+    // times does not take it over.
+    let late = user("late", json!("late@corp.example"), false).data(of).await["viewer"].clone();
     assert_eq!(late["email"], json!(null));
-    let late_now =
-        person("late", json!("late@corp.example"), true).data(of).await["viewer"].clone();
+    let late_now = user("late", json!("late@corp.example"), true).data(of).await["viewer"].clone();
     assert_eq!((&late_now["id"], &late_now["email"]), (&late["id"], &json!("late@corp.example")));
     for _ in 0..2 {
-        let taken = person("late", json!("a@corp.example"), true).data(of).await["viewer"].clone();
+        let taken = user("late", json!("a@corp.example"), true).data(of).await["viewer"].clone();
         assert_eq!((&taken["id"], &taken["email"]), (&late["id"], &json!("a@corp.example")));
     }
     let holders = "SELECT count(*) FROM auth.users WHERE email = 'a@corp.example'";
     assert_eq!(app.database.value::<i64>(holders).await, 1);
-    assert_eq!(person("alan", json!("a@corp.example"), true).data(of).await["viewer"], next);
+    assert_eq!(user("alan", json!("a@corp.example"), true).data(of).await["viewer"], next);
 }

@@ -8,16 +8,16 @@ use tenantry::{config::Introspection, schema::sdl};
 use crate::support::{App, AppSettings, app};
 
 #[test]
-fn the_committed_schema_is_the_one_that_is_served() {
+fn the_committed_schema_is_the_served_one() {
     let committed = include_str!("../../schema.graphql");
     assert!(committed == sdl(), "schema.graphql is stale: cargo run -- schema > schema.graphql");
 }
 
 #[tokio::test]
-async fn everything_is_described() {
+async fn every_type_and_field_has_a_description() {
     let app = App::start().await;
     let data = app
-        .person("acme-owner")
+        .user("acme-owner")
         .data(
             "{ __schema { types { name kind description fields { name description args { name description } }
                inputFields { name description } enumValues { name description } } directives { name description } } }",
@@ -49,10 +49,10 @@ async fn everything_is_described() {
 }
 
 #[tokio::test]
-async fn root_mutations_cannot_be_null_and_take_one_input() {
+async fn root_mutations_are_non_null_and_take_one_input() {
     let app = App::start().await;
     let data = app
-        .person("acme-owner")
+        .user("acme-owner")
         .data("{ __schema { mutationType { fields { name type { kind ofType { name } } args { name type { kind ofType { name } } } } } } }")
         .await;
     let fields = data["__schema"]["mutationType"]["fields"].as_array().unwrap();
@@ -73,9 +73,9 @@ async fn root_mutations_cannot_be_null_and_take_one_input() {
 }
 
 #[tokio::test]
-async fn every_error_code_is_in_the_catalogue() {
+async fn every_error_code_is_in_the_enumeration() {
     let app = App::start().await;
-    let data = app.person("acme-viewer").data("{ errorCodes }").await;
+    let data = app.user("acme-viewer").data("{ errorCodes }").await;
     let codes = data["errorCodes"].as_array().unwrap();
     for code in [
         "UNAUTHENTICATED",
@@ -91,17 +91,17 @@ async fn every_error_code_is_in_the_catalogue() {
 }
 
 #[tokio::test]
-async fn the_catalogue_of_plans_is_what_was_seeded() {
+async fn the_plans_are_the_seeded_ones() {
     let app = App::start().await;
     let data = app
-        .person("acme-viewer")
+        .user("acme-viewer")
         .data("{ plans { plan name position isDefault features { feature enabled limit } } planFeatures { plan feature limit } }")
         .await;
     insta::assert_json_snapshot!("plans", data);
 }
 
 #[tokio::test]
-async fn who_may_explore_is_a_setting() {
+async fn a_setting_decides_who_may_introspect() {
     let explore = "{ __schema { queryType { name } } }";
     for (introspection, anonymous, signed_in) in [
         (Introspection::Always, 200, 200),
@@ -110,7 +110,7 @@ async fn who_may_explore_is_a_setting() {
     ] {
         let app = App::with(AppSettings { introspection, ..AppSettings::default() }).await;
         assert_eq!(app.client(None, None).query(explore).await.status, anonymous);
-        assert_eq!(app.person("acme-viewer").query(explore).await.status, signed_in);
+        assert_eq!(app.user("acme-viewer").query(explore).await.status, signed_in);
         let mut file = app.client(None, None);
         file.url = format!("{}/schema.graphql", app.base);
         let page = reqwest::get(format!("{}/graphiql", app.base)).await.unwrap().status();
@@ -121,7 +121,7 @@ async fn who_may_explore_is_a_setting() {
         if reply.status == 200 {
             assert_eq!(reply.text, sdl());
         }
-        // Whatever the setting, nothing else is open.
+        // The setting opens nothing else.
         app.client(None, None)
             .query("{ viewer { id } }")
             .await
@@ -132,7 +132,7 @@ async fn who_may_explore_is_a_setting() {
 }
 
 #[test]
-fn the_docs_of_the_api_are_those_of_the_schema() {
+fn the_api_docs_match_the_schema() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
     let written = std::fs::read_to_string(file).unwrap();
     assert!(
@@ -142,7 +142,7 @@ fn the_docs_of_the_api_are_those_of_the_schema() {
 }
 
 #[test]
-fn the_docs_list_every_setting_of_the_command_line() {
+fn the_configuration_docs_match_the_command_line() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let written = std::fs::read_to_string(file).unwrap();
     assert!(
@@ -152,7 +152,7 @@ fn the_docs_list_every_setting_of_the_command_line() {
 }
 
 #[tokio::test]
-async fn generators_of_clients_find_nothing_wrong_and_their_clients_are_served() {
+async fn client_generators_accept_the_schema_and_their_clients_work() {
     let Some(scripts) = crate::support::node::packages().await else {
         eprintln!("SKIPPED: npm is missing");
         return;
@@ -168,7 +168,7 @@ async fn generators_of_clients_find_nothing_wrong_and_their_clients_are_served()
     let (schema, released) = (root.join("schema.graphql"), root.join("tests/it/released.graphql"));
     node(vec!["schema.mjs".into(), schema.into(), released.into(), artifacts.clone().into()]).await;
     let app = App::start().await;
-    let url = app.person("acme-owner").url;
+    let url = app.user("acme-owner").url;
     node(vec!["clients.mjs".into(), url.into(), app::token("acme-owner").into(), artifacts.into()])
         .await;
 }

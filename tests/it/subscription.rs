@@ -1,5 +1,5 @@
-//! Subscriptions, by the clients that people use: what is committed is told to whoever may see it,
-//! on every server.
+//! Subscriptions with common client libraries: every committed change reaches every subscriber who
+//! may see it, on every server.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ struct Subscriber {
     count: usize,
 }
 
-/// Ends the test, and says so, where npm is missing.
+/// Ends the test with a message if npm is not installed.
 macro_rules! subscriber_or_skip {
     () => {
         match Script::start("subscriber.mjs").await {
@@ -41,9 +41,9 @@ impl Subscriber {
         id
     }
 
-    /// Somebody of the demo, at their organization.
-    fn person(&mut self, over: &str, app: &App, subject: &str, query: &str) -> String {
-        self.subscribe(over, &app.person(subject), &app::token(subject), query)
+    /// Subscribes as a demo user in their organization.
+    fn user(&mut self, over: &str, app: &App, subject: &str, query: &str) -> String {
+        self.subscribe(over, &app.user(subject), &app::token(subject), query)
     }
 
     fn next_within(&mut self, id: &str, milliseconds: u64) -> Value {
@@ -57,7 +57,7 @@ impl Subscriber {
         event["data"].clone()
     }
 
-    /// Why it ended: the code of the first error that was told.
+    /// Returns the code of the first error at the end of a subscription.
     fn end(&mut self, id: &str) -> String {
         let event = self.next_within(id, 10_000);
         let errors = [&event["errors"], &event["failed"]["errors"]];
@@ -70,8 +70,9 @@ impl Subscriber {
     }
 }
 
-/// Until so many watch: a subscription begins when its client has asked.
-async fn watched(app: &App, count: usize) {
+/// Waits until this many subscriptions are active. A subscription starts after the client's
+/// request.
+async fn wait_for_subscriptions(app: &App, count: usize) {
     let start = std::time::Instant::now();
     loop {
         let listening: i64 = app
@@ -82,7 +83,7 @@ async fn watched(app: &App, count: usize) {
         if app.service.databases.change_feed().subscribers() == count
             && (listening > 0 || count == 0)
         {
-            // The watch itself begins right after.
+            // The subscription itself starts shortly after.
             tokio::time::sleep(Duration::from_millis(200)).await;
             return;
         }
@@ -99,18 +100,18 @@ async fn create(client: &Client, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_is_told_after_its_commit_on_every_server_and_to_no_other_tenant() {
+async fn a_change_is_published_after_its_commit_on_every_server_to_its_tenant_only() {
     let mut subscriber = subscriber_or_skip!();
     let database = Database::create().await;
     let app = App::on(database.clone(), AppSettings::default()).await;
     let other = App::on(database, AppSettings::default()).await;
-    let sockets = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
-    let events = subscriber.person("sse", &other, "acme-member", PROJECTS);
-    let foreign = subscriber.person("ws", &other, "globex-owner", PROJECTS);
-    watched(&app, 1).await;
-    watched(&other, 2).await;
-    let owner = app.person("acme-owner");
-    // Rolled back: nothing happened.
+    let sockets = subscriber.user("ws", &app, "acme-viewer", PROJECTS);
+    let events = subscriber.user("sse", &other, "acme-member", PROJECTS);
+    let foreign = subscriber.user("ws", &other, "globex-owner", PROJECTS);
+    wait_for_subscriptions(&app, 1).await;
+    wait_for_subscriptions(&other, 2).await;
+    let owner = app.user("acme-owner");
+    // A mutation that is rolled back publishes nothing.
     let failing = "mutation { createProject(input: { name: \"never\" }) { project { id } }
                      deleteProject(input: { id: \"none\" }) { project { id } } }";
     owner.query(failing).await.assert_failed("NOT_FOUND");
@@ -125,24 +126,24 @@ async fn a_change_is_told_after_its_commit_on_every_server_and_to_no_other_tenan
     assert_eq!(subscriber.next(&sockets), expected);
     assert_eq!(subscriber.next(&events), expected);
     subscriber.silent(&foreign);
-    create(&other.person("globex-owner"), "Elsewhere").await;
+    create(&other.user("globex-owner"), "Elsewhere").await;
     assert_eq!(subscriber.next(&foreign)["projectChanged"]["project"]["name"], "Elsewhere");
     subscriber.silent(&sockets);
     for id in [&sockets, &events] {
         subscriber.script.ask(&json!({ "do": "stop", "id": id }));
     }
-    watched(&app, 0).await;
+    wait_for_subscriptions(&app, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_topic_tells_what_it_is_about() {
+async fn each_topic_has_its_events() {
     let mut subscriber = subscriber_or_skip!();
     let app = App::start().await;
-    let members = subscriber.person("sse", &app, "acme-viewer", MEMBERS);
-    let audit = subscriber.person("ws", &app, "acme-admin", AUDIT);
-    let entitlements = subscriber.person("ws", &app, "acme-viewer", ENTITLEMENTS);
-    watched(&app, 3).await;
-    let owner = app.person("acme-owner");
+    let members = subscriber.user("sse", &app, "acme-viewer", MEMBERS);
+    let audit = subscriber.user("ws", &app, "acme-admin", AUDIT);
+    let entitlements = subscriber.user("ws", &app, "acme-viewer", ENTITLEMENTS);
+    wait_for_subscriptions(&app, 3).await;
+    let owner = app.user("acme-owner");
     create(&owner, "Counted").await;
     assert_eq!(
         subscriber.next(&audit),
@@ -152,12 +153,12 @@ async fn each_topic_tells_what_it_is_about() {
         subscriber.next(&entitlements),
         json!({ "entitlementChanged": { "feature": "PROJECTS", "limit": 50, "used": 5 } })
     );
-    let seat: String = app
+    let membership: String = app
         .database
         .value("SELECT m.id::text FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id WHERE u.email = 'acme-member@example.com'")
         .await;
     let promote = format!(
-        "mutation {{ updateMemberRole(input: {{ id: \"{seat}\", role: VIEWER }}) {{ member {{ id }} }} }}"
+        "mutation {{ updateMemberRole(input: {{ id: \"{membership}\", role: VIEWER }}) {{ member {{ id }} }} }}"
     );
     owner.query(&promote).await.data();
     assert_eq!(
@@ -169,7 +170,7 @@ async fn each_topic_tells_what_it_is_about() {
         .query("mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan } } }")
         .await
         .data();
-    let mut told: Vec<_> = (0..3)
+    let mut received: Vec<_> = (0..3)
         .map(|_| {
             subscriber.next(&entitlements)["entitlementChanged"]["feature"]
                 .as_str()
@@ -177,30 +178,26 @@ async fn each_topic_tells_what_it_is_about() {
                 .to_owned()
         })
         .collect();
-    told.sort_unstable();
-    assert_eq!(told, ["API_CALLS_PER_MONTH", "PROJECTS", "TEAM_MEMBERS"]);
+    received.sort_unstable();
+    assert_eq!(received, ["API_CALLS_PER_MONTH", "PROJECTS", "TEAM_MEMBERS"]);
     subscriber.silent(&members);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_may_no_longer_see_is_told_no_more() {
+async fn a_subscriber_without_permission_gets_no_more_events() {
     let mut subscriber = subscriber_or_skip!();
     let app = App::start().await;
-    let refused = subscriber.person("ws", &app, "acme-member", AUDIT);
+    let refused = subscriber.user("ws", &app, "acme-member", AUDIT);
     assert_eq!(subscriber.end(&refused), "FORBIDDEN");
-    let outside = subscriber.subscribe(
-        "sse",
-        &app.person("acme-owner"),
-        &app::token("globex-owner"),
-        PROJECTS,
-    );
+    let outside =
+        subscriber.subscribe("sse", &app.user("acme-owner"), &app::token("globex-owner"), PROJECTS);
     assert_eq!(subscriber.end(&outside), "NOT_FOUND");
-    let removed = subscriber.person("sse", &app, "acme-member", PROJECTS);
-    let demoted = subscriber.person("ws", &app, "acme-admin", AUDIT);
-    let staying = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
-    watched(&app, 3).await;
-    let owner = app.person("acme-owner");
-    let seat = async |role: &str| -> String {
+    let removed = subscriber.user("sse", &app, "acme-member", PROJECTS);
+    let demoted = subscriber.user("ws", &app, "acme-admin", AUDIT);
+    let staying = subscriber.user("ws", &app, "acme-viewer", PROJECTS);
+    wait_for_subscriptions(&app, 3).await;
+    let owner = app.user("acme-owner");
+    let membership = async |role: &str| -> String {
         let sql = format!(
             "SELECT m.id::text FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id WHERE u.email = 'acme-{role}@example.com'"
         );
@@ -208,14 +205,14 @@ async fn who_may_no_longer_see_is_told_no_more() {
     };
     let remove = format!(
         "mutation {{ removeMember(input: {{ id: \"{}\" }}) {{ member {{ id }} }} }}",
-        seat("member").await
+        membership("member").await
     );
     owner.query(&remove).await.data();
     assert_eq!(subscriber.end(&removed), "NOT_FOUND");
-    // What was recorded while they were an admin may still be told.
+    // Entries recorded while the user was an admin may still arrive.
     let demote = format!(
         "mutation {{ updateMemberRole(input: {{ id: \"{}\", role: VIEWER }}) {{ member {{ id }} }} }}",
-        seat("admin").await
+        membership("admin").await
     );
     owner.query(&demote).await.data();
     let mut last = subscriber.next_within(&demoted, 10_000);
@@ -241,23 +238,23 @@ async fn a_subscription_ends_with_its_token() {
         // The leeway is thirty seconds.
         let claims = json!({ "sub": "acme-owner", "exp": Utc::now().timestamp() - 26 });
         let token = app::token_with(&claims);
-        let id = subscriber.subscribe(over, &app.person("acme-owner"), &token, PROJECTS);
+        let id = subscriber.subscribe(over, &app.user("acme-owner"), &token, PROJECTS);
         assert_eq!(subscriber.end(&id), "UNAUTHENTICATED", "{over}");
     }
     let expired =
         app::token_with(&json!({ "sub": "acme-owner", "exp": Utc::now().timestamp() - 60 }));
     for (over, code) in [("ws", 4403), ("sse", 401)] {
-        let id = subscriber.subscribe(over, &app.person("acme-owner"), &expired, PROJECTS);
+        let id = subscriber.subscribe(over, &app.user("acme-owner"), &expired, PROJECTS);
         let event = subscriber.next_within(&id, 10_000);
         assert_eq!(event["failed"]["code"], code, "{event}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_watchers_nothing_is_notified_and_a_broken_connection_ends_all_watches() {
+async fn without_subscribers_nothing_is_notified_and_a_lost_connection_ends_subscriptions() {
     let mut subscriber = subscriber_or_skip!();
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let mut listener = sqlx::postgres::PgListener::connect_with(
         &sqlx::PgPool::connect_with(app.database.admin()).await.unwrap(),
     )
@@ -267,8 +264,8 @@ async fn without_watchers_nothing_is_notified_and_a_broken_connection_ends_all_w
     create(&owner, "Unwatched").await;
     let heard = tokio::time::timeout(Duration::from_millis(500), listener.recv()).await;
     assert!(heard.is_err(), "{heard:?}");
-    let id = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
-    watched(&app, 1).await;
+    let id = subscriber.user("ws", &app, "acme-viewer", PROJECTS);
+    wait_for_subscriptions(&app, 1).await;
     create(&owner, "Watched").await;
     subscriber.next(&id);
     let heard = tokio::time::timeout(HANG, listener.recv()).await.unwrap().unwrap();
@@ -277,27 +274,27 @@ async fn without_watchers_nothing_is_notified_and_a_broken_connection_ends_all_w
         .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry listen' AND datname = current_database()")
         .await;
     assert_eq!(subscriber.end(&id), "UNAVAILABLE");
-    let again = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
-    watched(&app, 1).await;
+    let again = subscriber.user("ws", &app, "acme-viewer", PROJECTS);
+    wait_for_subscriptions(&app, 1).await;
     create(&owner, "Again").await;
     assert_eq!(subscriber.next(&again)["projectChanged"]["project"]["name"], "Again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
+async fn other_operations_work_over_websocket_and_subscriptions_over_no_plain_response() {
     let mut subscriber = subscriber_or_skip!();
     let app = App::start().await;
     for over in ["ws", "sse"] {
-        let id = subscriber.person(over, &app, "acme-owner", "{ organization { name } }");
+        let id = subscriber.user(over, &app, "acme-owner", "{ organization { name } }");
         assert_eq!(subscriber.next(&id), json!({ "organization": { "name": "Acme" } }));
         assert_eq!(subscriber.next_within(&id, 5_000), json!({ "complete": true }));
-        let id = subscriber.person(over, &app, "acme-owner", "subscription { nothing }");
+        let id = subscriber.user(over, &app, "acme-owner", "subscription { nothing }");
         assert_eq!(subscriber.end(&id), "GRAPHQL_VALIDATION_FAILED", "{over}");
     }
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let reply = owner.query(PROJECTS).await;
     assert_eq!((reply.status.as_u16(), reply.codes()), (406, vec!["UNSUPPORTED_REQUEST"]));
-    // A client that takes both gets a stream for subscriptions alone.
+    // A client that accepts both gets a stream for subscriptions only.
     let accepts = "application/graphql-response+json, application/json, text/event-stream";
     let ask = |query: &str| {
         let request = reqwest::Client::new().post(&owner.url).bearer_auth(app::token("acme-owner"));
@@ -311,13 +308,13 @@ async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
             .starts_with("application/graphql-response+json")
     );
     assert_eq!(kind(&ask(PROJECTS).await.unwrap()), "text/event-stream");
-    // By name as well, and with its field in a fragment.
+    // The same with an operation name, and with the root field in a fragment.
     let spread = "subscription { ...F } fragment F on Subscription { projectChanged { id } }";
-    let by_fragment = subscriber.person("ws", &app, "acme-viewer", spread);
-    watched(&app, 1).await;
+    let by_fragment = subscriber.user("ws", &app, "acme-viewer", spread);
+    wait_for_subscriptions(&app, 1).await;
     create(&owner, "Spread").await;
     assert!(subscriber.next(&by_fragment)["projectChanged"]["id"].is_string());
-    // A word in a text makes no stream, and a GET no change, however it is asked for.
+    // The word subscription in a string makes no stream, and a GET never executes a mutation.
     assert!(
         kind(&ask("# subscription\n{ __typename }").await.unwrap())
             .starts_with("application/graphql-response+json")
@@ -337,14 +334,14 @@ async fn other_operations_go_the_same_way_and_subscriptions_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_committed_is_told_though_connections_die_and_servers_stop() {
+async fn committed_changes_arrive_when_connections_die_and_servers_stop() {
     let mut subscriber = subscriber_or_skip!();
     let database = Database::create().await;
     let app = App::on(database.clone(), AppSettings::default()).await;
     let other = App::on(database, AppSettings::default()).await;
-    let id = subscriber.person("ws", &app, "acme-viewer", PROJECTS);
-    watched(&app, 1).await;
-    let owner = other.person("acme-owner");
+    let id = subscriber.user("ws", &app, "acme-viewer", PROJECTS);
+    wait_for_subscriptions(&app, 1).await;
+    let owner = other.user("acme-owner");
     create(&owner, "Before").await;
     subscriber.next(&id);
     for _ in 0..3 {
@@ -352,8 +349,8 @@ async fn what_was_committed_is_told_though_connections_die_and_servers_stop() {
             .database
             .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry system' AND datname = current_database()")
             .await;
-        create(&owner, "Told all the same").await;
-        assert_eq!(subscriber.next(&id)["projectChanged"]["project"]["name"], "Told all the same");
+        create(&owner, "Still delivered").await;
+        assert_eq!(subscriber.next(&id)["projectChanged"]["project"]["name"], "Still delivered");
     }
     create(&owner, "The last one").await;
     other.background.stop().await;
@@ -361,7 +358,7 @@ async fn what_was_committed_is_told_though_connections_die_and_servers_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_subscriber_is_cut_and_others_go_on() {
+async fn a_slow_subscriber_is_disconnected_and_others_continue() {
     let app = App::start().await;
     app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
     let acme = entity::OrganizationId(
@@ -379,7 +376,7 @@ async fn a_slow_subscriber_is_cut_and_others_go_on() {
         }
         quick
     });
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     for _ in 0..20 {
         let fields = (0..10).map(|n| {
             format!("p{n}: createProject(input: {{ name: \"x\" }}) {{ project {{ id }} }}")
@@ -396,11 +393,11 @@ async fn a_slow_subscriber_is_cut_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_subscribes_and_then_asks_misses_nothing() {
+async fn a_client_that_subscribes_and_then_queries_misses_nothing() {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let mut request = owner.url.replace("http", "ws").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -411,7 +408,7 @@ async fn whoever_subscribes_and_then_asks_misses_nothing() {
         json!({ "type": "subscribe", "id": "events", "payload": { "query": PROJECTS } }),
         json!({ "type": "subscribe", "id": "list", "payload": { "query": list } }),
     ];
-    // While somebody goes on writing.
+    // Another client keeps writing.
     let writer = tokio::spawn(async move {
         for number in 0..12 {
             create(&owner, &format!("Race {number}")).await;
@@ -420,12 +417,12 @@ async fn whoever_subscribes_and_then_asks_misses_nothing() {
     for message in messages {
         socket.send(Message::Text(message.to_string().into())).await.unwrap();
     }
-    let (mut counted, mut told) = (None, 0);
-    while counted.is_none_or(|counted| counted + told < 4 + 12) {
+    let (mut counted, mut received) = (None, 0);
+    while counted.is_none_or(|counted| counted + received < 4 + 12) {
         let message = tokio::time::timeout(HANG, socket.next()).await.unwrap().unwrap().unwrap();
         let message: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
         match (message["type"].as_str().unwrap(), message["id"].as_str()) {
-            ("next", Some("events")) => told += 1,
+            ("next", Some("events")) => received += 1,
             ("next", Some("list")) => {
                 counted =
                     message["payload"]["data"]["organization"]["projects"]["totalCount"].as_i64();
@@ -442,10 +439,10 @@ async fn fragments_that_select_the_root_field_together_are_one_subscription() {
     let app = App::start().await;
     let query = "subscription { ...A ...B } fragment A on Subscription { projectChanged { id } }
         fragment B on Subscription { projectChanged { project { name } } }";
-    let sockets = subscriber.person("ws", &app, "acme-member", query);
-    let events = subscriber.person("sse", &app, "acme-admin", query);
-    watched(&app, 2).await;
-    let id = create(&app.person("acme-owner"), "Both").await;
+    let sockets = subscriber.user("ws", &app, "acme-member", query);
+    let events = subscriber.user("sse", &app, "acme-admin", query);
+    wait_for_subscriptions(&app, 2).await;
+    let id = create(&app.user("acme-owner"), "Both").await;
     let expected = json!({ "projectChanged": { "id": id, "project": { "name": "Both" } } });
     for id in [sockets, events] {
         assert_eq!(subscriber.next(&id), expected);
@@ -453,6 +450,6 @@ async fn fragments_that_select_the_root_field_together_are_one_subscription() {
     }
     // Two events would be two root fields.
     let two = "subscription { ...A memberChanged { id } } fragment A on Subscription { projectChanged { id } }";
-    let refused = subscriber.person("sse", &app, "acme-member", two);
+    let refused = subscriber.user("sse", &app, "acme-member", two);
     assert_eq!(subscriber.end(&refused), "GRAPHQL_VALIDATION_FAILED");
 }

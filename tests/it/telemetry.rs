@@ -1,5 +1,5 @@
-//! The log of the program as operators read it, traces as their collector gets them, and the
-//! address that is for operators alone.
+//! The program's log as operators read it, traces as their collector receives them, and the
+//! listener for operators.
 
 use std::{
     process::{Child, Stdio},
@@ -55,7 +55,7 @@ impl Serving {
         serving
     }
 
-    fn person(&self) -> Client {
+    fn user(&self) -> Client {
         let token = token_with(
             &json!({ "sub": "acme-owner", "email": "acme-owner@example.com", "email_verified": true }),
         );
@@ -66,11 +66,12 @@ impl Serving {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends the signal to stop, and waits for the end.
     fn stop(&mut self) {
         let pid = self.child.id().to_string();
-        let asked = std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
-        assert!(asked.success());
+        let signalled =
+            std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
+        assert!(signalled.success());
         eventually("it does not end", || self.child.try_wait().unwrap().is_some());
     }
 }
@@ -82,16 +83,16 @@ impl Drop for Serving {
     }
 }
 
-/// Nothing that only the client and the database should know.
+/// Asserts that the text contains no private data of the client or the database.
 #[track_caller]
-fn assert_discreet(text: &str) {
+fn assert_no_private_data(text: &str) {
     for secret in ["nobodys-business", "acme-owner@example.com", "eyJ", "Bearer", SECRET, "Olivia"]
     {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
     }
 }
 
-async fn shut_out(database: &Database) {
+async fn reject_connections(database: &Database) {
     let admin = database.admin().database("postgres");
     let mut connection = PgConnection::connect_with(&admin).await.unwrap();
     let name = &database.name;
@@ -104,13 +105,13 @@ async fn shut_out(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_request_is_one_line_with_its_cause_and_without_secrets() {
+async fn a_failed_request_is_logged_as_one_line_with_its_cause_and_without_secrets() {
     let database = Database::create().await;
     let serving =
         Serving::start(&database, &[("LOG_FORMAT", "json"), ("RUST_LOG", "info,tenantry=debug")]);
-    let person = serving.person();
+    let user = serving.user();
     let variables = json!({ "id": "nobodys-business" });
-    person.query_with(DASHBOARD, variables.clone()).await.data();
+    user.query_with(DASHBOARD, variables.clone()).await.data();
     let lines = |log: &str| -> Vec<Value> {
         log.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     };
@@ -124,12 +125,12 @@ async fn a_failed_request_is_one_line_with_its_cause_and_without_secrets() {
     assert_eq!(span["operation"], "Dashboard");
     assert_eq!((span["organization"].as_str(), span["user"].as_str()), (Some(ACME), Some(OLIVIA)));
     assert_eq!(span["code"], "OK");
-    assert_eq!(span["statements"], 1, "what is no id is not looked for: {span}");
+    assert_eq!(span["statements"], 1, "an invalid id is not looked up: {span}");
     assert!(span["database_ms"].as_f64().unwrap() > 0.0, "{span}");
-    assert_discreet(&log);
+    assert_no_private_data(&log);
 
-    shut_out(&database).await;
-    let reply = person.query_with(DASHBOARD, variables).await;
+    reject_connections(&database).await;
+    let reply = user.query_with(DASHBOARD, variables).await;
     reply.assert_refused(503, "UNAVAILABLE");
     let request_id = reply.headers["x-request-id"].to_str().unwrap();
     let log = serving.log();
@@ -147,11 +148,11 @@ async fn a_failed_request_is_one_line_with_its_cause_and_without_secrets() {
         cause.contains("not currently accepting connections") || cause.contains("terminating"),
         "{cause}"
     );
-    assert_discreet(&log);
+    assert_no_private_data(&log);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_is_sent_a_span_for_each_request() {
+async fn a_collector_receives_a_span_for_each_request() {
     let spans: Arc<Mutex<Vec<Bytes>>> = Arc::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -163,11 +164,11 @@ async fn a_collector_is_sent_a_span_for_each_request() {
 
     let database = Database::create().await;
     let mut serving = Serving::start(&database, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
-    let person = serving.person();
+    let user = serving.user();
     for _ in 0..3 {
-        person.query_with(DASHBOARD, json!({ "id": "nobodys-business" })).await.data();
+        user.query_with(DASHBOARD, json!({ "id": "nobodys-business" })).await.data();
     }
-    // What was not sent yet is sent at the end.
+    // Spans that are still buffered are sent at the end.
     serving = tokio::task::spawn_blocking(move || {
         serving.stop();
         serving
@@ -180,21 +181,21 @@ async fn a_collector_is_sent_a_span_for_each_request() {
     for word in ["request", "service.name", "tenantry", ACME, OLIVIA, "statements", "database_ms"] {
         assert!(sent.contains(word), "{word}");
     }
-    assert_discreet(&sent);
+    assert_no_private_data(&sent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operators_have_an_address_of_their_own() {
+async fn operators_have_a_separate_listener() {
     let database = Database::create().await;
     let serving = Serving::start(&database, &[]);
-    serving.person().data("query Here { organization { name } }").await;
+    serving.user().data("query Here { organization { name } }").await;
     let get = async |address: &str, path: &str| {
         Reply::of(reqwest::Client::new().get(format!("http://{address}{path}"))).await
     };
-    let told = get(&serving.admin, "/metrics").await;
-    assert_eq!(told.status, 200);
+    let response = get(&serving.admin, "/metrics").await;
+    assert_eq!(response.status, 200);
     let line = "tenantry_requests_total{operation=\"Here\",code=\"OK\"} 1";
-    assert!(told.text.contains(line), "{}", told.text);
+    assert!(response.text.contains(line), "{}", response.text);
     assert_eq!(get(&serving.admin, "/readyz").await.body, json!({ "ready": true }));
     assert_eq!(get(&serving.admin, "/healthz").await.text, "ok\n");
     assert_eq!(get(&serving.admin, "/graphql").await.status, 404);
@@ -208,14 +209,14 @@ async fn operators_have_an_address_of_their_own() {
     assert_eq!(health(&serving.admin, &["--ready"]).code, Some(0));
     let port = serving.admin.rsplit(':').next().unwrap();
     assert_eq!(health(&format!("0.0.0.0:{port}"), &[]).code, Some(0));
-    shut_out(&database).await;
-    // An answer about readiness serves for two seconds.
-    eventually("it calls itself ready without a database", || {
+    reject_connections(&database).await;
+    // The server caches its readiness for two seconds.
+    eventually("it reports ready without a database", || {
         let unready = health(&serving.admin, &["--ready"]);
         unready.code == Some(1) && unready.stderr.contains("/readyz answers 503")
     });
     assert_eq!(health(&serving.admin, &[]).code, Some(0));
-    let nobody = health("127.0.0.1:1", &[]);
-    assert_eq!(nobody.code, Some(1));
-    assert!(nobody.stderr.contains("no server listens at 127.0.0.1:1"), "{}", nobody.stderr);
+    let refused = health("127.0.0.1:1", &[]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("no server listens at 127.0.0.1:1"), "{}", refused.stderr);
 }

@@ -1,4 +1,4 @@
-//! The structure of the code: arrows point down, and each kind of file keeps to its work.
+//! The structure of the code: dependencies point down, and each kind of file keeps to its purpose.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,13 +41,14 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The top-level module of a file below `src`.
+/// Returns the top-level module of a file below `src`.
 fn module(file: &Path) -> String {
     let first = file.components().next().unwrap().as_os_str().to_string_lossy();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The top-level modules that a text uses, from `crate::x` and the groups of `use crate::{…}`.
+/// Returns the top-level modules that a text uses, from `crate::x` and the groups of `use
+/// crate::{…}`.
 fn uses(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in text.match_indices("crate::") {
@@ -98,7 +99,7 @@ fn is_area(module: &str) -> bool {
 }
 
 #[test]
-fn arrows_point_down() {
+fn dependencies_point_down() {
     let mut areas: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (path, text) in files() {
         let from = module(&path);
@@ -110,13 +111,13 @@ fn arrows_point_down() {
             } else {
                 true
             };
-            assert!(allowed, "{} uses {to}, which stands above it", path.display());
+            assert!(allowed, "{} uses {to}, which is above it", path.display());
             if is_area(&from) && is_area(&to) && from != to {
                 areas.entry(from.clone()).or_default().insert(to);
             }
         }
     }
-    // Whoever uses nobody that is left can go; those who remain go round in a circle.
+    // Remove areas without remaining dependencies. What is left forms a cycle.
     let mut left = areas.clone();
     while let Some(area) = left
         .iter()
@@ -125,7 +126,7 @@ fn arrows_point_down() {
     {
         left.remove(&area);
     }
-    assert!(left.is_empty(), "a circle of areas: {left:?}");
+    assert!(left.is_empty(), "a cycle of areas: {left:?}");
     assert!(areas["organization"].contains("project"), "the test reads no imports: {areas:?}");
     for alone in ["audit", "plan"] {
         let used: Vec<_> =
@@ -135,34 +136,34 @@ fn arrows_point_down() {
 }
 
 #[test]
-fn operations_know_no_graphql_and_resolvers_no_sql() {
+fn operations_use_no_graphql_and_resolvers_no_sql() {
     for (path, text) in files() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let told = path.display();
+        let shown = path.display();
         if name == "ops.rs" {
             assert!(
                 !text.contains("async_graphql") && !text.contains("axum"),
-                "{told} knows its callers"
+                "{shown} depends on its callers"
             );
         }
         if name == "graphql.rs" && is_area(&module(&path)) {
             let sql = ["sea_orm", "sqlx", "Statement", "EntityTrait", "ActiveModel"];
-            assert!(!sql.iter().any(|word| text.contains(word)), "{told} runs SQL");
+            assert!(!sql.iter().any(|word| text.contains(word)), "{shown} runs SQL");
         }
     }
 }
 
 #[test]
-fn entity_and_migration_stand_alone() {
+fn entity_and_migration_are_independent() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (folder, stranger) in
+    for (folder, outsider) in
         [("entity/src", "migration::"), ("migration/src", "entity::"), ("entity/src", "tenantry::")]
     {
         for path in sources(&root.join(folder)) {
             let text = fs::read_to_string(&path).unwrap();
             assert!(
-                !text.contains(&format!("use {stranger}")),
-                "{} uses {stranger}",
+                !text.contains(&format!("use {outsider}")),
+                "{} uses {outsider}",
                 path.display()
             );
         }
@@ -170,7 +171,7 @@ fn entity_and_migration_stand_alone() {
 }
 
 #[test]
-fn every_file_says_what_it_holds() {
+fn every_file_opens_with_its_documentation() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in ["src", "entity/src", "migration/src", "tests"] {
         for path in sources(&root.join(folder)) {
@@ -178,18 +179,14 @@ fn every_file_says_what_it_holds() {
             assert!(text.starts_with("//! "), "{} does not", path.display());
             if folder != "tests" {
                 let lines = text.lines().count();
-                assert!(
-                    lines <= 400,
-                    "{} has {lines} lines: what can be a file of its own?",
-                    path.display()
-                );
+                assert!(lines <= 400, "{} has {lines} lines: split it", path.display());
             }
         }
     }
 }
 
 #[test]
-fn every_action_is_in_the_docs() {
+fn every_audit_action_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let actions = fs::read_to_string(root.join("src/audit/action.rs")).unwrap();
     let docs = fs::read_to_string(root.join("docs/audit.md")).unwrap();
@@ -202,7 +199,7 @@ fn every_action_is_in_the_docs() {
 }
 
 #[test]
-fn no_request_opens_a_session_of_the_system_s() {
+fn requests_open_no_system_session() {
     let may = ["background", "cli", "billing/inbox.rs", "usage/meter.rs", "tenancy"];
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut opening = 0;

@@ -1,4 +1,4 @@
-//! What stands around a request: documents by name, other origins, compression, ids.
+//! The HTTP layer around a request: persisted documents, CORS, compression and request ids.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -20,21 +20,21 @@ fn persisted(text: &str) -> Value {
 #[tokio::test]
 async fn a_persisted_query_is_sent_once() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let named = json!({ "extensions": persisted(QUERY) });
     let unknown = owner.send(&named).await;
     unknown.assert_refused(400, "PERSISTED_QUERY_NOT_FOUND");
     assert_eq!(unknown.body["errors"][0]["message"], "PersistedQueryNotFound", "as clients expect");
     owner.send(&json!({ "query": QUERY, "extensions": persisted(QUERY) })).await.data();
     assert_eq!(owner.send(&named).await.data()["organization"]["name"], "Acme");
-    // By GET, as caches like it, and for whoever else asks: as themselves.
-    let globex = app.person("globex-owner");
+    // Over GET, which caches prefer, and for another user, who acts as themselves.
+    let globex = app.user("globex-owner");
     let extensions = persisted(QUERY).to_string();
     let reply = Reply::of(globex.get().query(&[("extensions", extensions.as_str())])).await;
     assert_eq!(reply.data()["organization"]["name"], "Globex");
     let by_id = json!({ "documentId": format!("sha256:{}", hash(QUERY)) });
     assert_eq!(owner.send(&by_id).await.data()["organization"]["name"], "Acme");
-    // What is wrong is not remembered.
+    // An invalid document is not stored.
     let wrong = json!({ "query": "{ __typename }", "extensions": persisted(QUERY) });
     owner.send(&wrong).await.assert_refused(400, "GRAPHQL_VALIDATION_FAILED");
     let invalid = "{ nothing }";
@@ -64,12 +64,12 @@ async fn with_manifest(manifest: &Value) -> (App, Client) {
     std::fs::write(file.path(), manifest.to_string()).unwrap();
     let documents = PersistedDocuments::trusted(file.path()).unwrap();
     let app = App::with(AppSettings { documents, ..AppSettings::default() }).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     (app, owner)
 }
 
 #[tokio::test]
-async fn with_a_manifest_nothing_else_is_executed() {
+async fn with_a_manifest_only_its_documents_are_executed() {
     let by_hash = json!({ hash(QUERY): QUERY });
     let by_id = json!({ "format": "apollo-persisted-query-manifest", "version": 1, "operations": [
         { "id": "name-1", "name": "Name", "type": "query", "body": QUERY },
@@ -112,10 +112,10 @@ async fn with_a_manifest_nothing_else_is_executed() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_ask_only_where_they_may() {
+async fn pages_of_other_origins_need_permission() {
     let cors_origins = vec!["https://app.example".parse().unwrap()];
     let app = App::with(AppSettings { cors_origins, ..AppSettings::default() }).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let preflight = async |origin: &str| {
         let request = reqwest::Client::new().request(reqwest::Method::OPTIONS, &owner.url);
         request
@@ -144,26 +144,26 @@ async fn pages_of_other_origins_ask_only_where_they_may() {
     for name in ["ratelimit-remaining", "write-position", "served-by"] {
         assert!(exposed.contains(name), "{name} is not in {exposed}");
     }
-    // Without origins nobody is let in.
+    // Without configured origins, none is allowed.
     let app = App::start().await;
-    let request = app.person("acme-owner").post().header("origin", "https://app.example");
+    let request = app.user("acme-owner").post().header("origin", "https://app.example");
     let reply = Reply::of(request.json(&json!({ "query": QUERY }))).await;
     assert!(!reply.headers.contains_key("access-control-allow-origin"));
 }
 
 #[tokio::test]
-async fn a_request_has_one_id_in_and_out() {
+async fn a_request_keeps_its_id_from_end_to_end() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let id = uuid::Uuid::new_v4().to_string();
     let ask = async |given: &str, query: &str| {
         Reply::of(owner.post().header("x-request-id", given).json(&json!({ "query": query }))).await
     };
     assert_eq!(ask(&id, QUERY).await.headers["x-request-id"], id.as_str());
-    // What is no UUID is not repeated, whatever it is.
-    for odd in ["1", "<script>", &"x".repeat(5_000)] {
-        let made = ask(odd, QUERY).await.headers["x-request-id"].to_str().unwrap().to_owned();
-        assert!(uuid::Uuid::try_parse(&made).is_ok() && made != odd, "{made}");
+    // A value that is no UUID is not repeated.
+    for unusual in ["1", "<script>", &"x".repeat(5_000)] {
+        let made = ask(unusual, QUERY).await.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert!(uuid::Uuid::try_parse(&made).is_ok() && made != unusual, "{made}");
     }
     app.database.execute("ALTER TABLE app.projects RENAME COLUMN name TO title").await;
     let reply = ask(&id, "{ organization { projects { nodes { name } } } }").await;
@@ -171,9 +171,9 @@ async fn a_request_has_one_id_in_and_out() {
 }
 
 #[tokio::test]
-async fn long_answers_are_compressed_for_those_who_can_read_them() {
+async fn long_responses_are_compressed_for_clients_that_accept_it() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let long = json!({ "query": "{ __schema { types { name description fields { name description } } } }" });
     let plain = owner.send(&long).await;
     assert!(!plain.headers.contains_key("content-encoding"));
@@ -194,11 +194,11 @@ async fn long_answers_are_compressed_for_those_who_can_read_them() {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_where_the_connection_allows() {
+async fn http_2_is_used_where_the_connection_allows() {
     let app = App::start().await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let request = client
-        .post(app.person("acme-owner").url)
+        .post(app.user("acme-owner").url)
         .bearer_auth(app::token("acme-owner"))
         .json(&json!({ "query": QUERY }));
     let response = request.send().await.unwrap();
@@ -207,7 +207,7 @@ async fn http_2_is_spoken_where_the_connection_allows() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_known_is_not_sent_again() {
+async fn an_unchanged_schema_is_not_sent_again() {
     let app = App::start().await;
     let url = format!("{}/schema.graphql", app.base);
     let ask = || reqwest::Client::new().get(&url).bearer_auth(app::token("acme-viewer"));

@@ -1,4 +1,4 @@
-//! Calls of a month: exact over any number of servers, and refused before anything is resolved.
+//! Calls of a month: exact over any number of servers, and rejected before anything is resolved.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ async fn limit(database: &Database, plan: &str, limit: i64) {
         .await;
 }
 
-/// As the table has it: leased calls count as used.
+/// Returns the used calls in the table, which include leased ones.
 async fn leased(database: &Database) -> i64 {
     database.value("SELECT coalesce(sum(used), 0)::bigint FROM billing.usage").await
 }
@@ -50,64 +50,64 @@ fn assert_exhausted(reply: &Reply) {
     assert!((1..=31 * 86_400).contains(&reset), "{reset}");
 }
 
-/// How many of so many calls got through; the others were refused for the right reason.
-async fn through(client: &Client, calls: usize) -> usize {
-    let mut through = 0;
+/// Returns how many calls succeeded. The others must fail at the limit.
+async fn successful_calls(client: &Client, calls: usize) -> usize {
+    let mut successful_calls = 0;
     for _ in 0..calls {
         let reply = client.query(CALL).await;
         if reply.status == 200 {
             reply.data();
-            through += 1;
+            successful_calls += 1;
         } else {
             assert_exhausted(&reply);
         }
     }
-    through
+    successful_calls
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_servers_together_never_pass_the_limit() {
+async fn three_servers_together_never_exceed_the_limit() {
     let database = Database::create().await;
     limit(&database, "free", 200).await;
     let mut apps = Vec::new();
     for _ in 0..3 {
         apps.push(App::on(database.clone(), AppSettings::default()).await);
     }
-    let people: Vec<_> = apps
+    let users: Vec<_> = apps
         .iter()
         .flat_map(|app| {
-            ["owner", "admin", "viewer"].map(|role| app.person(&format!("globex-{role}")))
+            ["owner", "admin", "viewer"].map(|role| app.user(&format!("globex-{role}")))
         })
         .collect();
     let first =
-        futures_util::future::join_all(people.iter().map(|person| through(person, 20))).await;
-    assert_eq!(first.iter().sum::<usize>(), 180, "as long as there is room, nobody is refused");
+        futures_util::future::join_all(users.iter().map(|user| successful_calls(user, 20))).await;
+    assert_eq!(first.iter().sum::<usize>(), 180, "no call fails while the limit has room");
     let second =
-        futures_util::future::join_all(people.iter().map(|person| through(person, 20))).await;
+        futures_util::future::join_all(users.iter().map(|user| successful_calls(user, 20))).await;
     assert_eq!(second.iter().sum::<usize>(), 20, "and not one more");
     assert_eq!(leased(&database).await, 200);
 }
 
 #[tokio::test]
-async fn a_stopped_server_gives_back_and_a_dead_one_loses_a_block() {
+async fn a_stopped_server_returns_its_lease_and_a_killed_one_loses_it() {
     let database = Database::create().await;
     limit(&database, "free", 320).await;
     let app = App::on(database.clone(), AppSettings::default()).await;
-    assert_eq!(through(&app.person("globex-owner"), 5).await, 5);
-    assert_eq!(leased(&database).await, 20, "a sixteenth");
+    assert_eq!(successful_calls(&app.user("globex-owner"), 5).await, 5);
+    assert_eq!(leased(&database).await, 20, "a sixteenth call");
     app.background.stop().await;
     assert_eq!(leased(&database).await, 5, "exactly what was used");
     let dead = App::on(database.clone(), AppSettings::default()).await;
-    assert_eq!(through(&dead.person("globex-owner"), 1).await, 1);
+    assert_eq!(successful_calls(&dead.user("globex-owner"), 1).await, 1);
     drop(dead);
     let app = App::on(database.clone(), AppSettings::default()).await;
-    assert_eq!(through(&app.person("globex-owner"), 320).await, 320 - 5 - 315 / 16);
+    assert_eq!(successful_calls(&app.user("globex-owner"), 320).await, 320 - 5 - 315 / 16);
 }
 
 #[tokio::test]
-async fn what_counts_is_an_operation_of_a_member_that_was_executed() {
+async fn only_executed_operations_of_members_count() {
     let app = App::start().await;
-    let owner = app.person("globex-owner");
+    let owner = app.user("globex-owner");
     let reply = owner.query(CALL).await;
     assert_eq!(
         (header(&reply, "ratelimit-limit"), header(&reply, "ratelimit-remaining")),
@@ -122,11 +122,11 @@ async fn what_counts_is_an_operation_of_a_member_that_was_executed() {
         let reply = owner.query(free).await;
         assert!(!reply.headers.contains_key("ratelimit-limit"), "{free}");
     }
-    let stranger = app.client(Some("globex"), Some(app::token("acme-owner")));
-    stranger.query(CALL).await.assert_refused(404, "NOT_FOUND");
+    let outsider = app.client(Some("globex"), Some(app::token("acme-owner")));
+    outsider.query(CALL).await.assert_refused(404, "NOT_FOUND");
     let nowhere = app.client(None, Some(app::token("globex-owner")));
     assert!(!nowhere.query("{ viewer { id } }").await.headers.contains_key("ratelimit-limit"));
-    // A failed operation was executed; each of a batch is one.
+    // A failed operation was executed, and each operation of a batch counts.
     owner
         .query("mutation { deleteProject(input: { id: \"x\" }) { project { id } } }")
         .await
@@ -142,18 +142,18 @@ async fn what_counts_is_an_operation_of_a_member_that_was_executed() {
 }
 
 #[tokio::test]
-async fn nothing_is_resolved_for_one_call_too_many() {
+async fn a_call_over_the_limit_resolves_nothing() {
     let app = App::start().await;
     limit(&app.database, "free", 1).await;
-    let owner = app.person("globex-owner");
-    assert_eq!(through(&owner, 1).await, 1);
+    let owner = app.user("globex-owner");
+    assert_eq!(successful_calls(&owner, 1).await, 1);
     let before = app.database.fingerprint().await;
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     assert_exhausted(&owner.query(create).await);
     assert_eq!(app.database.fingerprint().await, before);
-    // The way out is open: the owner can have a larger plan.
+    // The owner can still choose a larger plan.
     let upgrade = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } }";
-    app.person("globex-admin").query(upgrade).await.assert_failed("FORBIDDEN");
+    app.user("globex-admin").query(upgrade).await.assert_failed("FORBIDDEN");
     let both = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } createProject(input: { name: \"x\" }) { project { id } } }";
     assert_exhausted(&owner.query(both).await);
     let reading = "mutation { changePlan(input: { plan: \"free\" }) { billing { plan } } query { organization { name } } }";
@@ -161,15 +161,15 @@ async fn nothing_is_resolved_for_one_call_too_many() {
     let reply = owner.query(upgrade).await;
     assert_eq!(header(&reply, "ratelimit-remaining"), 0);
     reply.data();
-    assert_eq!(through(&owner, 2).await, 2);
+    assert_eq!(successful_calls(&owner, 2).await, 2);
     owner
         .query("mutation { changePlan(input: { plan: \"free\" }) { billing { plan } } }")
         .await
         .data();
     assert_exhausted(&owner.query(CALL).await);
-    // Who is no member is told what they are always told.
-    let stranger = app.client(Some("globex"), Some(app::token("acme-owner")));
-    stranger.query(CALL).await.assert_refused(404, "NOT_FOUND");
+    // An outsider gets the usual response.
+    let outsider = app.client(Some("globex"), Some(app::token("acme-owner")));
+    outsider.query(CALL).await.assert_refused(404, "NOT_FOUND");
     owner.data("{ __schema { queryType { name } } }").await;
     let batch = owner.send(&json!([{ "query": CALL }, { "query": "{ __typename }" }])).await;
     assert_eq!(batch.status, 200, "{batch:?}");
@@ -178,15 +178,15 @@ async fn nothing_is_resolved_for_one_call_too_many() {
 }
 
 #[tokio::test]
-async fn a_new_limit_is_obeyed_within_a_second_and_a_new_plan_at_once() {
+async fn a_new_limit_takes_effect_within_a_second_and_a_new_plan_at_once() {
     let app = App::start().await;
-    let owner = app.person("globex-owner");
-    assert_eq!(through(&owner, 3).await, 3);
+    let owner = app.user("globex-owner");
+    assert_eq!(successful_calls(&owner, 3).await, 3);
     limit(&app.database, "free", 2).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_exhausted(&owner.query(CALL).await);
-    assert_eq!(leased(&app.database).await, 3, "what was leased under the old limit is given back");
-    // Much is left of the lease: only the new plan is a reason for another.
+    assert_eq!(leased(&app.database).await, 3, "calls leased under the old limit are returned");
+    // Most of the lease is left, so only the new plan can cause another one.
     limit(&app.database, "free", 400).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let reply =
@@ -206,10 +206,10 @@ async fn a_new_limit_is_obeyed_within_a_second_and_a_new_plan_at_once() {
 }
 
 #[tokio::test]
-async fn unlimited_calls_are_counted_all_the_same() {
+async fn unlimited_calls_are_counted() {
     let app = App::start().await;
     app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
-    let owner = app.person("globex-owner");
+    let owner = app.user("globex-owner");
     for _ in 0..6 {
         let reply = owner.query(CALL).await;
         assert!(!reply.headers.contains_key("ratelimit-limit"), "{reply:?}");
@@ -217,7 +217,7 @@ async fn unlimited_calls_are_counted_all_the_same() {
     }
     let entitlement = entitlement(&owner).await;
     assert_eq!((&entitlement["limit"], &entitlement["used"]), (&Value::Null, &json!(7)));
-    // Written down, and counted on from there without another lease.
+    // Written to the table, and counted on from there without another lease.
     app.service.meter.give_back().await;
     assert_eq!(leased(&app.database).await, 7);
     for _ in 0..3 {
@@ -230,7 +230,7 @@ async fn unlimited_calls_are_counted_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_month_begins_anew_and_a_trial_ends_by_itself() {
+async fn a_new_month_resets_the_count_and_a_trial_ends_by_itself() {
     let start: DateTime<Utc> = "2030-01-31T12:00:00Z".parse().unwrap();
     let hours = Arc::new(AtomicI64::new(0));
     let clock = {
@@ -241,13 +241,13 @@ async fn a_month_begins_anew_and_a_trial_ends_by_itself() {
     limit(&app.database, "free", 2).await;
     let claims = json!({ "sub": "globex-owner", "exp": 4_000_000_000_i64 });
     let owner = app.client(Some("globex"), Some(app::token_with(&claims)));
-    assert_eq!(through(&owner, 4).await, 2);
+    assert_eq!(successful_calls(&owner, 4).await, 2);
     hours.store(11, Ordering::Relaxed);
     let reply = owner.query(CALL).await;
     assert_exhausted(&reply);
     assert_eq!(header(&reply, "retry-after"), 3_601);
     hours.store(12, Ordering::Relaxed);
-    assert_eq!(through(&owner, 1).await, 1, "a new month");
+    assert_eq!(successful_calls(&owner, 1).await, 1, "a new month");
     owner
         .query("mutation { startTrial(input: { plan: \"pro\" }) { billing { plan } } }")
         .await

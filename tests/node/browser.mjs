@@ -1,4 +1,4 @@
-// Chromium without a way to anywhere but this machine, and what a test wants of it.
+// A Chromium that reaches this machine only, and helpers for its pages.
 import { chromium } from 'playwright-core';
 
 const seen = new WeakMap();
@@ -10,15 +10,15 @@ export const open = async (url) => {
       '--no-sandbox',
       '--disable-background-networking',
       '--disable-quic',
-      // Names lead nowhere, and so does every address but this one.
+      // No name resolves, and no other address is reachable.
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
     ],
   });
-  return { browser, page: await person(browser, url) };
+  return { browser, page: await openPage(browser, url) };
 };
 
-/** A browser window of somebody else, who shares nothing with the first. */
-export const person = async (browser, url) => {
+/** Opens a page for another user, in a separate browser context. */
+export const openPage = async (browser, url) => {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
@@ -36,7 +36,7 @@ export const person = async (browser, url) => {
   return page;
 };
 
-/** What the page asked of others than `base`, and what its policy forbade. */
+/** Returns the requests to other origins than `base`, and the violations of the page's policy. */
 export const requests = async (page, base) => ({
   foreign: seen.get(page).filter((url) => !url.startsWith(`${base}/`) && !url.startsWith('data:')),
   violations: await page.evaluate(() => window.violations),

@@ -1,4 +1,5 @@
-// The three large clients against a running server: clients.mjs URL TOKEN ARTIFACTS. Ends with an error when one is not served well.
+// Apollo, urql and Relay against a running server. Exits with an error on any mismatch.
+// Usage: node clients.mjs URL TOKEN ARTIFACTS
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -11,7 +12,7 @@ import relay from 'relay-runtime';
 const [url, token, artifacts] = process.argv.slice(2);
 const headers = { authorization: `Bearer ${token}` };
 
-// Apollo: a document is sent once, then named; errors carry their code.
+// Apollo: a document is sent once, then by its hash. Errors have their code.
 const sent = [];
 const apollo = new ApolloClient({
   cache: new InMemoryCache({ possibleTypes: { Node: ['Organization', 'Member', 'Invitation', 'Project', 'User'] } }),
@@ -44,7 +45,7 @@ for (const fetchPolicy of ['network-only', 'network-only', 'cache-only']) {
   const { data } = await apollo.query({ query, fetchPolicy });
   assert.equal(data.organization.projects.nodes.length, 2);
 }
-assert.deepEqual(sent.map((body) => 'query' in body), [false, true, false], 'named, sent, named');
+assert.deepEqual(sent.map((body) => 'query' in body), [false, true, false], 'by hash, in full, by hash');
 const failing = gql`
   mutation ApolloFails {
     deleteProject(input: { id: "none" }) {
@@ -60,7 +61,7 @@ await assert.rejects(apollo.mutate({ mutation: failing }), (error) => {
 });
 apollo.stop();
 
-// urql, whose Accept header names streams as well.
+// urql: its Accept header includes event streams.
 const urql = new Client({ url, exchanges: [cacheExchange, fetchExchange], fetchOptions: { headers }, preferGetMethod: false });
 const named = await urql.query('query UrqlName { organization { name } }', {}).toPromise();
 assert.equal(named.error, undefined);
@@ -68,7 +69,7 @@ assert.equal(named.data.organization.name, 'Acme');
 const refused = await urql.query('{ organization { nothing } }', {}).toPromise();
 assert.equal(refused.error.graphQLErrors[0].extensions.code, 'GRAPHQL_VALIDATION_FAILED');
 
-// Relay: its store, pages behind a cursor, and an object fetched again by its id alone.
+// Relay: its store, pages after a cursor, and a refetch by id only.
 const require = createRequire(import.meta.url);
 const artifact = (name) => require(join(artifacts, `out/${name}.graphql.js`));
 const environment = new relay.Environment({
@@ -86,7 +87,7 @@ const connection = () => records().find((record) => record.__id.includes('__proj
 assert.equal(connection().edges.__refs.length, 2);
 const cursor = environment.getStore().getSource().get(connection().pageInfo.__ref).endCursor;
 await fetched('projectsPagination', { count: 2, cursor, id: records().find((record) => record.__typename === 'Organization').id });
-assert.equal(connection().edges.__refs.length, 4, 'the next page is behind the first');
+assert.equal(connection().edges.__refs.length, 4, 'the next page follows the first');
 const project = records().find((record) => record.__typename === 'Project');
 await fetched('projectsRefetch', { id: project.id });
-assert.ok(environment.getStore().getSource().get(project.id).updatedAt, 'fetched again through node');
+assert.ok(environment.getStore().getSource().get(project.id).updatedAt, 'refetched through node');

@@ -1,4 +1,4 @@
-// The rules of graphql-eslint for schemas, and for schemas that Relay reads; each exception with its reason.
+// The rules of graphql-eslint for schemas and for Relay; each exception has its reason.
 import graphql from '@graphql-eslint/eslint-plugin';
 
 export default [
@@ -9,7 +9,7 @@ export default [
     rules: {
       ...graphql.configs['flat/schema-recommended'].rules,
       ...graphql.configs['flat/schema-relay'].rules,
-      // What wraps or tells something has no identity; facts about an organization have that of the organization.
+      // Wrapper types have no identity, and facts about an organization have the organization's.
       '@graphql-eslint/strict-id-in-types': [
         'error',
         {
@@ -21,12 +21,12 @@ export default [
           },
         },
       ],
-      // Short lists need no pages: the catalogue of plans, entitlements. Entries of the audit log are read, never fetched again by id.
+      // Short lists (plans, entitlements) need no pages. Audit entries are never refetched by id.
       '@graphql-eslint/relay-edge-types': [
         'error',
         { withEdgeSuffix: true, shouldImplementNode: false, listTypeCanWrapOnlyEdgeType: false },
       ],
-      // A plan's key is called what it is called in every list of plans.
+      // A plan's key has the same name in every list of plans.
       '@graphql-eslint/no-typename-prefix': 'off',
     },
   },

@@ -1,4 +1,5 @@
-// GraphiQL in a real browser, as `tenantry dev` serves it: graphiql.mjs BASE [SCREENSHOT]. Ends with an error when something is not so.
+// GraphiQL in a real browser, as `tenantry dev` serves it. Exits with an error on any mismatch.
+// Usage: node graphiql.mjs BASE [SCREENSHOT]
 import assert from 'node:assert/strict';
 import { open, requests, until } from './browser.mjs';
 
@@ -6,20 +7,20 @@ const [base, screenshot] = process.argv.slice(2);
 const { browser, page } = await open(`${base}/org/acme/graphiql`);
 
 const identity = (text) => until(`identity ${text}`, async () => (await page.textContent('[role=status]')) === text);
-// The editors draw only the lines that are seen; their models hold all.
+// The editors render only the visible lines, and their models have all of them.
 const model = (name) =>
   page.evaluate((name) => window.__MONACO?.editor.getModels().find(({ uri }) => uri.path.includes(name))?.getValue() ?? '', name);
-const answer = () => model('response');
+const response = () => model('response');
 const editor = () => model('operation');
 const run = async (expected) => {
   let clicked = 0;
-  await until(`an answer with ${expected}`, async () => {
-    // On a busy machine the page may not have taken over yet what is in the editor: somebody would click again.
+  await until(`a response with ${expected}`, async () => {
+    // On a busy machine the page may not have read the editor yet. A user would click again.
     if (Date.now() - clicked > 4_000) {
       await page.click('[aria-label^="Execute"]');
       clicked = Date.now();
     }
-    return (await answer()).includes(expected);
+    return (await response()).includes(expected);
   });
 };
 const example = async (title, holds) => {
@@ -32,7 +33,7 @@ await page.waitForSelector('.graphiql-query-editor .view-line', { timeout: 60_00
 await identity('Olivia, OWNER of Acme');
 await run('"Acme"');
 
-// What is allowed changes with the person, and the address with the organization.
+// The permissions follow the user, and the URL follows the organization.
 await example('Audit log', 'auditLogs');
 await run('"auditLogs": {');
 await page.getByLabel('User').selectOption('acme-viewer');
@@ -46,7 +47,7 @@ await identity('Omar, no organization');
 await page.getByLabel('Organization').selectOption('acme');
 await identity('The organization does not exist, or you are not a member (404)');
 
-// A link leads whoever opens it to the same organization.
+// A link leads every user to the same organization.
 await page.goto(`${base}/org/globex/graphiql`);
 await identity('Omar, OWNER of Globex');
 await page.getByLabel('User').selectOption('acme-owner');
@@ -58,6 +59,6 @@ await until('the docs', async () => (await page.textContent('.graphiql-doc-explo
 if (screenshot) await page.screenshot({ path: screenshot });
 
 const { foreign, violations } = await requests(page, base);
-assert.deepEqual(foreign, [], 'no request leaves for elsewhere');
+assert.deepEqual(foreign, [], 'no request goes to another origin');
 assert.deepEqual(violations, [], 'the content security policy is kept');
 await browser.close();

@@ -1,14 +1,13 @@
-// An identity provider for tests, told what to do by lines of JSON on standard input; each is answered by one line.
-//   {"do":"start","port":0}                 the URL of the key set
-//   {"do":"key","alg":"RS256"}              makes a key; its id
-//   {"do":"forget","kid":"…"}               takes a key out of the set
+// An identity provider for tests. Reads commands as lines of JSON from standard input, and writes one line
+// for each.
+//   {"do":"start","port":0}                 returns the URL of the key set
+//   {"do":"key","alg":"RS256"}              creates a key and returns its id
+//   {"do":"forget","kid":"…"}               removes a key from the set
 //   {"do":"token","kid":"…","claims":{…}}   signs a token
-//   {"do":"slow","milliseconds":400}        every answer with the key set takes so long
-//   {"do":"nameless"}                       keys are shown without their ids
-//   {"do":"slow","milliseconds":400}        every answer takes so long
-//   {"do":"nameless"}                       keys are shown without their ids
-//   {"do":"stop"}                           the issuer is down
-//   {"do":"requests"}                       how often the key set was asked for
+//   {"do":"slow","milliseconds":400}        delays every response
+//   {"do":"nameless"}                       lists keys without their ids
+//   {"do":"stop"}                           stops the issuer
+//   {"do":"requests"}                       returns how often the key set was fetched
 import { ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
 import { OAuth2Server } from 'oauth2-mock-server';

@@ -1,4 +1,5 @@
-// The schema as client generators see it: schema.mjs SCHEMA RELEASED FOLDER. Ends with an error that names what is wrong.
+// The schema as client generators see it. Exits with an error that names the problem.
+// Usage: node schema.mjs SCHEMA RELEASED FOLDER
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,30 +12,30 @@ const text = readFileSync(file, 'utf8');
 const schema = buildSchema(text);
 assert.deepEqual(validateSchema(schema), []);
 
-// Whoever has generated a client from the last release can go on using it.
+// Clients generated from the last release keep working.
 const changes = await diff(buildSchema(readFileSync(released, 'utf8')), schema);
 const breaking = changes.filter(({ criticality }) => criticality.level === CriticalityLevel.Breaking);
 assert.deepEqual(breaking.map(({ message }) => message), [], 'breaking changes since the last release');
-// And this would find one.
+// The comparison finds a breaking change.
 const renamed = buildSchema(text.replace('trialAvailable: Boolean!', 'otherwise: Boolean!'));
 const found = (await diff(schema, renamed)).filter(({ criticality }) => criticality.level === CriticalityLevel.Breaking);
 assert.deepEqual(found.map(({ message }) => message), ["Field 'trialAvailable' was removed from object type 'Billing'"]);
 
-// The examples of GraphiQL are documents of this schema.
+// The examples of GraphiQL are valid.
 const examples = new Source(readFileSync(join(file, '../web/src/examples.graphql'), 'utf8'), 'examples.graphql');
 assert.deepEqual(validate(schema, [examples]), []);
 
-// Custom scalars say by what they are specified.
+// Custom scalars name their specification.
 const scalars = Object.values(schema.getTypeMap()).filter((type) => isScalarType(type) && !isSpecifiedScalarType(type));
 assert.deepEqual(scalars.filter(({ specifiedByURL }) => !specifiedByURL).map(({ name }) => name), []);
 
-// graphql-eslint finds nothing, by the rules of eslint.config.js.
+// graphql-eslint finds nothing with the rules of eslint.config.js.
 copyFileSync(file, 'schema.graphql');
-const said = spawnSync(join(process.cwd(), 'node_modules/.bin/eslint'), ['schema.graphql'], { encoding: 'utf8' });
-assert.equal(said.stdout + said.stderr, '');
-assert.equal(said.status, 0);
+const lint = spawnSync(join(process.cwd(), 'node_modules/.bin/eslint'), ['schema.graphql'], { encoding: 'utf8' });
+assert.equal(lint.stdout + lint.stderr, '');
+assert.equal(lint.status, 0);
 
-// Relay's compiler takes the schema with its own rules about nodes and connections.
+// Relay's compiler accepts the schema with its rules for nodes and connections.
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(join(folder, 'src'), { recursive: true });
 writeFileSync(join(folder, 'schema.graphql'), text);
@@ -74,4 +75,4 @@ writeFileSync(
 mkdirSync(join(folder, 'out'));
 execFileSync(join(process.cwd(), 'node_modules/.bin/relay-compiler'), ['relay.config.json'], { cwd: folder, stdio: 'pipe' });
 const refetch = readFileSync(join(folder, 'out/projectsRefetch.graphql.js'), 'utf8');
-assert.ok(refetch.includes('node(') || refetch.includes('"node"'), 'projects are fetched again through node');
+assert.ok(refetch.includes('node(') || refetch.includes('"node"'), 'projects are refetched through node');

@@ -1,19 +1,19 @@
-// A mail server for tests, told what to do by lines of JSON on standard input; each is answered by one line.
-//   {"do":"start"}               its port
-//   {"do":"refuse","times":2}    the next so many letters are refused for now
-//   {"do":"letters"}             what was taken so far, read
+// A mail server for tests. Reads commands as lines of JSON from standard input, and writes one line for each.
+//   {"do":"start"}               returns the port
+//   {"do":"refuse","times":2}    rejects the next e-mails temporarily
+//   {"do":"emails"}              returns the accepted e-mails, parsed
 import { createInterface } from 'node:readline';
 import { simpleParser } from 'mailparser';
 import { SMTPServer } from 'smtp-server';
 
-const letters = [];
+const emails = [];
 let refusals = 0;
 
 const server = new SMTPServer({
   authOptional: true,
   disabledCommands: ['STARTTLS'],
   onAuth: ({ username, password }, _, done) =>
-    username === 'tenantry' && password === 'a password' ? done(null, { user: username }) : done(new Error('who?')),
+    username === 'tenantry' && password === 'a password' ? done(null, { user: username }) : done(new Error('unknown user')),
   onRcptTo: (_address, _session, done) => {
     if (refusals === 0) return done();
     refusals -= 1;
@@ -22,7 +22,7 @@ const server = new SMTPServer({
   onData: async (stream, session, done) => {
     const { from, to, subject, text, messageId } = await simpleParser(stream);
     const recipients = session.envelope.rcptTo.map(({ address }) => address);
-    letters.push({ recipients, from: from.text, to: to.text, subject, text, messageId, user: session.user ?? null });
+    emails.push({ recipients, from: from.text, to: to.text, subject, text, messageId, user: session.user ?? null });
     done();
   },
 });
@@ -31,7 +31,7 @@ const commands = {
   start: () =>
     new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.server.address().port))),
   refuse: ({ times }) => (refusals = times),
-  letters: () => letters,
+  emails: () => emails,
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -1,6 +1,7 @@
-// The single-page app in a real browser: spa.mjs BASE [SCREENSHOT]. Two people, one organization, from nothing to a live audit log.
+// The single-page app in a real browser: two users and one organization, from its creation to a live audit log.
+// Usage: node spa.mjs BASE [SCREENSHOT]
 import assert from 'node:assert/strict';
-import { open, person, requests } from './browser.mjs';
+import { open, openPage, requests } from './browser.mjs';
 
 const [base, screenshot] = process.argv.slice(2);
 const { browser, page: omar } = await open(base);
@@ -23,14 +24,14 @@ await dialog.getByLabel('Slug').fill('initech');
 await dialog.getByRole('button', { name: 'Create organization' }).click();
 await omar.waitForURL('**/initech/projects');
 
-// The free plan allows three: the fourth leads to an offer.
+// The free plan allows three projects. The fourth one leads to an offer.
 for (const name of ['Giant magnet', 'Portable hole', 'Instant tunnel']) {
   await create(omar, name);
   await omar.getByRole('button', { name: `Rename ${name}` }).waitFor();
 }
 await create(omar, 'Rocket skates');
 await omar.getByRole('heading', { name: 'Your plan is full' }).waitFor();
-assert.equal(await omar.getByRole('list', { name: 'Projects' }).getByRole('listitem').count(), 3, 'taken back');
+assert.equal(await omar.getByRole('list', { name: 'Projects' }).getByRole('listitem').count(), 3, 'the fourth is removed again');
 await omar.getByRole('button', { name: 'Upgrade to Pro' }).click();
 await omar.getByText('3 of 50 projects').waitFor();
 await create(omar, 'Rocket skates');
@@ -43,14 +44,14 @@ await omar.getByRole('button', { name: 'Invite', exact: true }).click();
 const link = await omar.getByLabel(/Invitation link/).inputValue();
 assert.ok(link.startsWith(`${base}/accept-invitation?token=`), link);
 
-const max = await person(browser, link);
+const max = await openPage(browser, link);
 await max.getByRole('button', { name: /Max/ }).click();
 await max.getByRole('button', { name: 'Accept invitation' }).click();
 await max.waitForURL('**/initech/projects');
-assert.equal(await max.getByRole('link', { name: 'Audit log' }).count(), 0, 'what is forbidden is not shown');
+assert.equal(await max.getByRole('link', { name: 'Audit log' }).count(), 0, 'a forbidden page has no link');
 await omar.getByRole('list', { name: 'Members' }).getByText('Max').waitFor();
 
-// What Max does Omar sees at once.
+// Omar sees changes by Max at once.
 await omar.getByRole('link', { name: 'Audit log' }).click();
 await omar.locator('code', { hasText: 'invitation.accepted' }).first().waitFor();
 await omar.waitForTimeout(1_000);
@@ -60,6 +61,6 @@ if (screenshot) await omar.screenshot({ path: screenshot });
 
 for (const page of [omar, max]) {
   const { foreign } = await requests(page, base);
-  assert.deepEqual(foreign.filter((url) => !url.startsWith('ws://127.0.0.1')), [], 'no request leaves for elsewhere');
+  assert.deepEqual(foreign.filter((url) => !url.startsWith('ws://127.0.0.1')), [], 'no request goes to another origin');
 }
 await browser.close();

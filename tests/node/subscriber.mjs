@@ -1,5 +1,7 @@
-// Subscriptions as clients make them, told what to do by lines of JSON on standard input; each is answered by one line.
-//   {"do":"subscribe","over":"ws","id":"a","url":"…","token":"…","query":"…"}   over ws (graphql-ws) or sse (graphql-sse)
+// Subscriptions with common client libraries. Reads commands as lines of JSON from standard input, and
+// writes one line for each.
+//   {"do":"subscribe","over":"ws","id":"a","url":"…","token":"…","query":"…"}
+//                                                 over ws (graphql-ws) or sse (graphql-sse)
 //   {"do":"next","id":"a","milliseconds":5000}    the next event; null when none comes, {"complete":true} at the end
 //   {"do":"stop","id":"a"}
 import { createInterface } from 'node:readline';
@@ -21,8 +23,8 @@ const clients = {
     createSseClient({ url, headers: { Authorization: `Bearer ${token}` }, singleConnection: false, retryAttempts: 0 }),
 };
 
-// What a client says of its end: a close code, a status, or errors of GraphQL.
-const told = (error) => ({
+// The reason for the end of a subscription: a close code, a status, or GraphQL errors.
+const failure = (error) => ({
   code: error?.code ?? error?.response?.status ?? null,
   errors: Array.isArray(error) ? error : null,
   text: String(error?.reason ?? error?.message ?? error),
@@ -38,7 +40,7 @@ const commands = {
       { query },
       {
         next: (event) => push(event),
-        error: (error) => push({ failed: told(error) }),
+        error: (error) => push({ failed: failure(error) }),
         complete: () => push({ complete: true }),
       },
     );

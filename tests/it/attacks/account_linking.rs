@@ -1,5 +1,5 @@
-//! Being joined to another user's account: by an address that has changed hands, by another issuer
-//! that vouches for it, or unnoticed.
+//! Account linking: an attacker tries to be linked to another user's account by an address that
+//! changed hands, by another issuer that vouches for it, or unnoticed.
 
 use futures_util::future::join;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn settings(linking: AccountLinking) -> AppSettings {
     settings
 }
 
-/// An identity, with a verified address, by a token of this age in seconds.
+/// Returns a client whose token has a verified address and is `age` seconds old.
 fn identity(app: &App, issuer: &str, subject: &str, email: &str, age: f64) -> Client {
     let claims = json!({ "iss": issuer, "sub": subject, "email": email, "email_verified": true, "iat": now() - age });
     app.client(None, Some(token_with(&claims)))
@@ -39,7 +39,7 @@ async fn viewer(client: &Client) -> Value {
 
 async fn invite(app: &App, email: &str) -> String {
     let invite = "mutation ($email: String!) { inviteMember(input: { email: $email, role: MEMBER }) { link } }";
-    let reply = app.person("acme-owner").query_with(invite, json!({ "email": email })).await.data();
+    let reply = app.user("acme-owner").query_with(invite, json!({ "email": email })).await.data();
     let link = reply["inviteMember"]["link"].as_str().unwrap();
     link.split_once("token=").unwrap().1.to_owned()
 }
@@ -49,11 +49,11 @@ async fn accept(client: &Client, token: &str) -> Reply {
     client.query_with(accept, json!({ "token": token })).await
 }
 
-/// What acme's log says of identities, oldest first.
+/// Returns the entries about identities in acme's audit log, oldest first.
 async fn recorded(app: &App) -> Vec<Value> {
     let log = "{ organization { auditLogs(filter: { resourceType: \"user\" }, first: 10) {
         nodes { action actorName metadata } } } }";
-    let data = app.person("acme-owner").data(log).await;
+    let data = app.user("acme-owner").data(log).await;
     let mut entries = data["organization"]["auditLogs"]["nodes"].as_array().unwrap().clone();
     entries.reverse();
     entries
@@ -64,7 +64,7 @@ fn entry(action: &str, actor: &str, issuer: &str, email: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_older_token_takes_no_address_back_and_presents_none() {
+async fn an_older_token_neither_reclaims_an_address_nor_uses_it() {
     let app = app(AccountLinking::VerifiedEmail).await;
     let older = identity(&app, "i", "alice", "shared@corp.example", 300.0);
     let alice = viewer(&older).await;
@@ -74,7 +74,7 @@ async fn an_older_token_takes_no_address_back_and_presents_none() {
         let seen = viewer(&older).await;
         assert_eq!((&seen["id"], &seen["email"]), (&alice["id"], &json!("alice@corp.example")));
     }
-    // The next holder of the address is another user, and stays one whatever the older token does.
+    // The next holder of the address is another user and stays one, regardless of the older token.
     let next = identity(&app, "i", "alan", "shared@corp.example", 100.0);
     let alan = viewer(&next).await;
     assert_ne!(alan["id"], alice["id"]);
@@ -86,7 +86,7 @@ async fn an_older_token_takes_no_address_back_and_presents_none() {
 }
 
 #[tokio::test]
-async fn an_old_token_of_a_new_identity_does_not_join_the_holder_of_its_address() {
+async fn an_old_token_of_a_new_identity_is_not_linked_to_the_address_holder() {
     let app = app(AccountLinking::VerifiedEmail).await;
     let holder = viewer(&identity(&app, "i", "alan", "shared@corp.example", 100.0)).await;
     let old = viewer(&identity(&app, "i", "alice", "shared@corp.example", 200.0)).await;
@@ -96,7 +96,7 @@ async fn an_old_token_of_a_new_identity_does_not_join_the_holder_of_its_address(
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_say_when_it_was_issued_changes_no_address_and_joins_nobody() {
+async fn a_token_without_iat_changes_no_address_and_links_nothing() {
     let app = app(AccountLinking::VerifiedEmail).await;
     let timeless = |subject: &str, email: &str| {
         let claims = json!({ "iss": "i", "sub": subject, "email": email, "email_verified": true, "exp": now() + 3_600.0 });
@@ -110,7 +110,7 @@ async fn a_token_that_does_not_say_when_it_was_issued_changes_no_address_and_joi
 }
 
 #[tokio::test]
-async fn by_default_each_identity_is_a_user_of_its_own() {
+async fn by_default_each_identity_is_a_separate_user() {
     assert_eq!(AppSettings::default().business.account_linking, AccountLinking::Never);
     let app = App::start().await;
     let email = "shared@corp.example";
@@ -124,12 +124,11 @@ async fn by_default_each_identity_is_a_user_of_its_own() {
         assert!(!ids.contains(&viewer["id"]), "{viewer}");
         ids.push(viewer["id"].clone());
     }
-    // Others see the address at whoever had it first; invitations go by the token.
+    // Others see the address at its first holder. Invitations follow the token.
     let invitation = invite(&app, email).await;
     accept(&clients[1], &invitation).await.data();
     let members = "{ organization { members(first: 1) { nodes { user { id email } } } } }";
-    let newest =
-        &app.person("acme-owner").data(members).await["organization"]["members"]["nodes"][0];
+    let newest = &app.user("acme-owner").data(members).await["organization"]["members"]["nodes"][0];
     assert_eq!(newest["user"], json!({ "id": ids[1], "email": null }));
 }
 
@@ -142,7 +141,8 @@ async fn linking_within_an_issuer_does_not_cross_issuers() {
     assert_ne!(foreign["id"], alice["id"]);
     let again = viewer(&identity(&app, "i", "two", email, 0.0)).await;
     assert_eq!(again["id"], alice["id"]);
-    // Another user's address is vouched for by another issuer: nothing of this one joins it.
+    // Another issuer vouches for another user's address, so no identity of this issuer is linked to
+    // it.
     let bob = viewer(&identity(&app, "other", "bob", "bob@corp.example", 100.0)).await;
     assert_ne!(viewer(&identity(&app, "i", "bob", "bob@corp.example", 0.0)).await["id"], bob["id"]);
 }
@@ -157,10 +157,10 @@ async fn a_link_is_recorded_listed_and_can_be_undone() {
     let second = identity(&app, "other", "two", email, 0.0);
     let seen = viewer(&second).await;
     let identities = seen["identities"].as_array().unwrap();
-    let told: Vec<_> =
+    let entries: Vec<_> =
         identities.iter().map(|one| (&one["issuer"], &one["subject"], &one["email"])).collect();
     assert_eq!(
-        told,
+        entries,
         [
             (&json!("i"), &json!("one"), &json!(email)),
             (&json!("other"), &json!("two"), &json!(email))
@@ -169,25 +169,26 @@ async fn a_link_is_recorded_listed_and_can_be_undone() {
     let linked = entry("user.identity_linked", email, "other", email);
     assert_eq!(recorded(&app).await, std::slice::from_ref(&linked));
 
-    // Neither the identity in use, which is always the last one, nor another user's.
+    // A user can unlink neither the identity in use, which is always the last one, nor another
+    // user's identity.
     let [first_id, second_id] = [0, 1].map(|at| identities[at]["id"].clone());
-    let stranger = identity(&app, "i", "stranger", "stranger@corp.example", 0.0);
+    let outsider = identity(&app, "i", "outsider", "outsider@corp.example", 0.0);
     let before = app.database.fingerprint().await;
     second.query_with(UNLINK, json!({ "id": second_id })).await.assert_failed("CONFLICT");
     for id in [&first_id, &json!("nonsense")] {
-        stranger.query_with(UNLINK, json!({ "id": id })).await.assert_failed("NOT_FOUND");
+        outsider.query_with(UNLINK, json!({ "id": id })).await.assert_failed("NOT_FOUND");
     }
     let after = app.database.fingerprint().await;
     let changed = after.iter().filter(|digest| !before.contains(digest));
     let changed: Vec<_> = changed.map(|(table, _)| table.as_str()).collect();
-    assert_eq!(changed, ["auth.identities", "auth.users"], "the stranger is new");
+    assert_eq!(changed, ["auth.identities", "auth.users"], "the outsider is a new user");
 
     let left = first.query_with(UNLINK, json!({ "id": second_id })).await.data();
     assert_eq!(left["unlinkIdentity"]["viewer"]["identities"], json!([{ "subject": "one" }]));
     let unlinked = entry("user.identity_unlinked", email, "other", email);
     assert_eq!(recorded(&app).await, [linked, unlinked]);
-    // It is out with the next request: its older token makes a new user of it, who is a member of
-    // nothing.
+    // The unlinked identity loses access with the next request: its older token creates a new user
+    // without memberships.
     let now = viewer(&second).await;
     assert_ne!(now["id"], seen["id"]);
     let claims = json!({ "iss": "other", "sub": "two" });
@@ -219,12 +220,12 @@ async fn two_identities_that_unlink_each_other_leave_one() {
 }
 
 #[tokio::test]
-async fn a_link_is_recorded_where_an_organization_has_a_dedicated_schema() {
+async fn a_link_is_recorded_in_a_dedicated_schema() {
     if !placement::all_are_shared() {
         return;
     }
     let app = app(AccountLinking::SameIssuer).await;
-    placement::house(&mut app.database.connect_admin().await, ACME.parse().unwrap()).await;
+    placement::move_to_schema(&mut app.database.connect_admin().await, ACME.parse().unwrap()).await;
     let email = "alice@corp.example";
     accept(&identity(&app, "i", "one", email, 100.0), &invite(&app, email).await).await.data();
     viewer(&identity(&app, "i", "two", email, 0.0)).await;
@@ -234,7 +235,7 @@ async fn a_link_is_recorded_where_an_organization_has_a_dedicated_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_is_recorded_in_a_dedicated_database_before_it_counts_there() {
+async fn a_link_is_recorded_in_a_dedicated_database_before_it_takes_effect_there() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let app = App::on(
         control,
@@ -251,11 +252,11 @@ async fn a_link_is_recorded_in_a_dedicated_database_before_it_counts_there() {
     assert_eq!(seen["identities"].as_array().unwrap().len(), 2);
     let linked = entry("user.identity_linked", email, "i", email);
     assert_eq!(recorded(&app).await, std::slice::from_ref(&linked));
-    // From inside the organization, whose database is another one.
+    // The request acts in the organization, whose database is another one.
     let id = &seen["identities"][1]["id"];
     let data = inside("one").query_with(UNLINK, json!({ "id": id })).await.data();
     assert_eq!(data["unlinkIdentity"]["viewer"]["identities"], json!([{ "subject": "one" }]));
-    // Servers bring the news to the other database.
+    // Directory sync copies the change to the other database.
     let entries = async {
         while recorded(&app).await.len() < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -1,7 +1,7 @@
-//! SQL that runs in a request, in the role of requests: it reads and writes what the request's
-//! caller could, and no other tenant, and it becomes no other user.
+//! SQL injected into a request, in the role of requests. It reads and writes what the request's
+//! caller could, but no other tenant, and cannot become another user.
 //!
-//! Each test opens a session as a server does and then runs the SQL of an injection on the same
+//! Each test opens a session as a server does and then runs the injected SQL on the same
 //! connection.
 
 mod audit;
@@ -17,7 +17,7 @@ const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
 const GLOBEX_OWNER: &str = "00000000-0000-4000-8000-0000000000b1";
 
-/// SQLSTATE of what the role has no right to (PostgreSQL manual, appendix A).
+/// SQLSTATE `insufficient_privilege` (PostgreSQL manual, appendix A).
 const DENIED: &str = "42501";
 
 /// A request of acme's owner into which SQL is injected.
@@ -26,7 +26,7 @@ struct Injected {
 }
 
 impl Injected {
-    /// Opened with the proof of a server, in a transaction of this kind.
+    /// Opens a session with a server's proof, in a transaction started with `begin`.
     async fn begin(database: &Database, begin: &str) -> Self {
         let open = database.opening("acme-owner", "acme").await;
         let mut injected = Self { connection: database.connect_app().await };
@@ -36,12 +36,12 @@ impl Injected {
         injected
     }
 
-    /// In a transaction that may write.
+    /// Opens a session in a read-write transaction.
     async fn new(database: &Database) -> Self {
         Self::begin(database, "BEGIN ISOLATION LEVEL READ COMMITTED").await
     }
 
-    /// The rows of the last statement, or the SQLSTATE of its refusal.
+    /// Returns the rows that the last statement affected, or its SQLSTATE.
     async fn run(&mut self, sql: &str) -> Result<u64, String> {
         let done = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
         done.map(|done| done.rows_affected()).map_err(|error| {
@@ -50,7 +50,7 @@ impl Injected {
         })
     }
 
-    /// Runs it and returns to the state before a refusal.
+    /// Runs the SQL and rolls back to the state before an error.
     async fn attempt(&mut self, sql: &str) -> Result<u64, String> {
         self.run("SAVEPOINT attempt").await.unwrap();
         let outcome = self.run(sql).await;
@@ -60,7 +60,7 @@ impl Injected {
         outcome
     }
 
-    /// The only value of a query; empty for NULL.
+    /// Returns the only value of a query, empty for NULL.
     async fn text(&mut self, sql: &str) -> String {
         let value: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
             .fetch_one(&mut self.connection)
@@ -69,7 +69,7 @@ impl Injected {
         value.unwrap_or_default()
     }
 
-    /// Reads and writes nothing of globex.
+    /// Asserts that the connection can neither read nor write rows of globex.
     async fn reaches_no_other_tenant(&mut self, after: &str) {
         let tables =
             ["projects", "organization_members", "audit_logs", "organization_billing", "usage"];
@@ -86,7 +86,7 @@ impl Injected {
         ];
         for sql in written {
             let outcome = self.attempt(&sql).await;
-            // In a transaction that only reads nothing is written at all.
+            // A read-only transaction writes nothing at all.
             assert!(
                 outcome == Ok(0) || outcome == Err("25006".to_owned()),
                 "{sql} after {after}: {outcome:?}"

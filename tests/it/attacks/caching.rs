@@ -1,4 +1,4 @@
-//! What one caller is answered stays out of the caches of proxies, which could show it to another.
+//! Responses for one caller stay out of proxy caches, which could serve them to another.
 
 use std::num::NonZeroU32;
 
@@ -18,13 +18,13 @@ async fn assert_not_cached(request: RequestBuilder, status: u16) {
 }
 
 #[tokio::test]
-async fn no_answer_of_the_api_may_be_cached() {
+async fn no_response_of_the_api_may_be_cached() {
     let app = App::with(AppSettings {
         cors_origins: vec!["https://app.example".parse().unwrap()],
         ..AppSettings::default()
     })
     .await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let http = reqwest::Client::new();
     let post = |query: &str| owner.post().json(&json!({ "query": query }));
     let get = |name: &str, text: &str| owner.get().query(&[(name, text)]);
@@ -69,16 +69,16 @@ async fn no_answer_of_the_api_may_be_cached() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_a_limit_is_not_cached() {
+async fn a_rate_limit_response_is_not_cached() {
     let app =
         App::with(AppSettings { operations: NonZeroU32::MIN, ..AppSettings::default() }).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     owner.data(NAME).await;
     assert_not_cached(owner.get().query(&[("query", NAME)]), 429).await;
 }
 
 #[tokio::test]
-async fn a_schema_that_needs_a_token_is_for_its_caller_alone() {
+async fn a_schema_that_requires_a_token_is_private() {
     let app = App::start().await;
     let request = reqwest::Client::new().get(format!("{}/schema.graphql", app.base));
     let response = request.bearer_auth(token("acme-owner")).send().await.unwrap();
@@ -86,9 +86,9 @@ async fn a_schema_that_needs_a_token_is_for_its_caller_alone() {
 }
 
 #[tokio::test]
-async fn streams_are_neither_cached_nor_collected_by_proxies() {
+async fn proxies_neither_cache_nor_buffer_streams() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     for query in ["subscription { projectChanged { id } }", NAME, "{ nothing }"] {
         let request = reqwest::Client::new().post(&owner.url).bearer_auth(token("acme-owner"));
         let request = request.header("accept", "text/event-stream");

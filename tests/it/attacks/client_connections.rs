@@ -1,5 +1,5 @@
-//! Clients that open connections and say nothing, to take every place from others and to make the
-//! server look dead.
+//! Clients that open connections and send nothing, to occupy every slot and make the server look
+//! dead.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 const ANONYMOUS: &str =
     "GET /org/acme/graphql?query=%7Bviewer%7Bid%7D%7D HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// No connection is ever idle for so long.
+/// No connection is idle for this long.
 const NEVER: Duration = Duration::from_hours(1);
 
 async fn app_with(connections: usize, by_address: usize, min_idle: Duration) -> App {
@@ -30,7 +30,7 @@ async fn app_with(connections: usize, by_address: usize, min_idle: Duration) -> 
     App::with(settings).await
 }
 
-/// A connection from one of this machine's many addresses.
+/// Connects from one of this machine's loopback addresses.
 async fn connect(app: &App, from: &str) -> TcpStream {
     let to: SocketAddr = app.base.trim_start_matches("http://").parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
@@ -38,32 +38,32 @@ async fn connect(app: &App, from: &str) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Sends a request and answers with the whole head and at least the beginning of the body of what
-/// comes back.
+/// Sends a request. Returns the head and at least the beginning of the body of the response.
 async fn ask(stream: &mut TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
+    let mut response = String::new();
     let mut part = [0; 4_096];
-    while !answer.contains("\r\n\r\n") {
-        let count = timeout(HANG, stream.read(&mut part)).await.expect("no answer").unwrap();
-        assert!(count > 0, "closed without an answer");
-        answer.push_str(std::str::from_utf8(&part[..count]).unwrap());
+    while !response.contains("\r\n\r\n") {
+        let count = timeout(HANG, stream.read(&mut part)).await.expect("no response").unwrap();
+        assert!(count > 0, "closed without a response");
+        response.push_str(std::str::from_utf8(&part[..count]).unwrap());
     }
-    answer
+    response
 }
 
-fn status(answer: &str) -> &str {
-    answer.split(' ').nth(1).unwrap()
+fn status(response: &str) -> &str {
+    response.split(' ').nth(1).unwrap()
 }
 
-/// The server has closed it.
+/// Asserts that the server has closed the connection.
 async fn assert_closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
-    let closed = timeout(HANG, stream.read_to_end(&mut rest)).await.expect("it is kept");
+    let closed =
+        timeout(HANG, stream.read_to_end(&mut rest)).await.expect("the connection is kept");
     assert!(closed.is_err() || rest.is_empty(), "{rest:?}");
 }
 
-/// A connection that has a place, on which nothing happens.
+/// Opens a connection that takes a slot and stays idle.
 async fn silent(app: &App, from: &str) -> TcpStream {
     let mut stream = connect(app, from).await;
     assert_eq!(status(&ask(&mut stream, HEALTH).await), "200");
@@ -71,7 +71,7 @@ async fn silent(app: &App, from: &str) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_places_are_all_taken_answers_health_checks() {
+async fn a_server_without_free_connections_answers_health_checks() {
     let app = app_with(4, 1_000, NEVER).await;
     let mut taken = Vec::new();
     for _ in 0..4 {
@@ -79,15 +79,15 @@ async fn a_server_whose_places_are_all_taken_answers_health_checks() {
     }
     for round in 0..100 {
         let mut check = connect(&app, "127.0.0.1").await;
-        let answer = ask(&mut check, HEALTH).await;
-        assert_eq!(status(&answer), "200", "round {round}");
-        assert!(answer.contains("connection: close"), "{answer}");
+        let response = ask(&mut check, HEALTH).await;
+        assert_eq!(status(&response), "200", "round {round}");
+        assert!(response.contains("connection: close"), "{response}");
         let mut client = connect(&app, "127.0.0.2").await;
-        let answer = ask(&mut client, ANONYMOUS).await;
-        assert_eq!(status(&answer), "503", "round {round}");
-        assert!(answer.contains("retry-after: 1"), "{answer}");
+        let response = ask(&mut client, ANONYMOUS).await;
+        assert_eq!(status(&response), "503", "round {round}");
+        assert!(response.contains("retry-after: 1"), "{response}");
     }
-    // Silence takes the reserved places from nobody either.
+    // Idle connections do not take the reserved slots either.
     let mut flood = Vec::new();
     for _ in 0..200 {
         flood.push(connect(&app, "127.0.0.1").await);
@@ -95,7 +95,7 @@ async fn a_server_whose_places_are_all_taken_answers_health_checks() {
     let mut check = connect(&app, "127.0.0.1").await;
     assert_eq!(status(&ask(&mut check, HEALTH).await), "200");
     drop(taken.pop());
-    // The place is free as soon as the server has noticed.
+    // The slot is free as soon as the server has noticed the end of the connection.
     loop {
         let mut client = connect(&app, "127.0.0.2").await;
         match status(&ask(&mut client, ANONYMOUS).await) {
@@ -106,7 +106,7 @@ async fn a_server_whose_places_are_all_taken_answers_health_checks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_takes_no_more_than_its_share() {
+async fn an_address_gets_no_more_than_its_share_of_connections() {
     let app = app_with(10, 3, NEVER).await;
     let mut taken = Vec::new();
     for _ in 0..3 {
@@ -116,7 +116,7 @@ async fn an_address_takes_no_more_than_its_share() {
     assert_eq!(status(&ask(&mut fourth, ANONYMOUS).await), "503");
     let mut other = connect(&app, "127.0.0.3").await;
     assert_eq!(status(&ask(&mut other, ANONYMOUS).await), "401");
-    // Behind a proxy that is trusted are many clients.
+    // A trusted proxy stands for many clients.
     for _ in 0..5 {
         let mut proxied = connect(&app, "127.0.0.9").await;
         assert_eq!(status(&ask(&mut proxied, ANONYMOUS).await), "401");
@@ -126,7 +126,7 @@ async fn an_address_takes_no_more_than_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_share_that_is_used_up_costs_its_address_the_connection_that_is_idle_the_longest() {
+async fn an_address_at_its_share_loses_its_longest_idle_connection() {
     let app = app_with(10, 2, Duration::ZERO).await;
     let mut older = silent(&app, "127.0.0.3").await;
     let mut first = silent(&app, "127.0.0.2").await;
@@ -140,12 +140,12 @@ async fn a_share_that_is_used_up_costs_its_address_the_connection_that_is_idle_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_server_closes_the_connection_that_is_idle_the_longest_and_none_that_works() {
+async fn a_full_server_closes_the_longest_idle_connection_and_no_active_one() {
     let app = app_with(4, 1_000, Duration::ZERO).await;
-    // The oldest, on which an operation runs.
+    // The oldest connection, on which an operation runs.
     let mut socket = Socket::open(&app, "acme-viewer").await;
     socket.subscribe("1", PROJECTS).await;
-    assert_eq!(socket.settle().await, Vec::<Value>::new());
+    assert_eq!(socket.wait_for_messages().await, Vec::<Value>::new());
     let mut first = silent(&app, "127.0.0.2").await;
     let mut second = silent(&app, "127.0.0.3").await;
     let mut third = silent(&app, "127.0.0.4").await;
@@ -158,12 +158,12 @@ async fn a_full_server_closes_the_connection_that_is_idle_the_longest_and_none_t
     }
     drop(next);
     let create = "mutation { createProject(input: { name: \"Live\" }) { project { id } } }";
-    app.person("acme-owner").data(create).await;
+    app.user("acme-owner").data(create).await;
     assert_eq!(socket.event().await["projectChanged"]["project"]["name"], "Live");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_websockets_of_one_user_take_the_service_from_nobody() {
+async fn idle_websockets_of_one_user_leave_connections_to_others() {
     let mut settings = AppSettings::default();
     settings.client_limits.connections = 20;
     settings.client_limits.min_idle = Duration::ZERO;
@@ -172,8 +172,12 @@ async fn silent_websockets_of_one_user_take_the_service_from_nobody() {
     for _ in 0..60 {
         sockets.push(Socket::open(&app, "globex-viewer").await);
     }
-    app.person("acme-owner").data("{ viewer { id } }").await;
-    assert_eq!(sockets[0].receive().await, json!({ "close": 1013 }), "the longest idle one");
+    app.user("acme-owner").data("{ viewer { id } }").await;
+    assert_eq!(
+        sockets[0].receive().await,
+        json!({ "close": 1013 }),
+        "the connection that was idle the longest"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,7 +189,7 @@ async fn a_websocket_without_an_operation_is_closed() {
     used.subscribe("1", PROJECTS).await;
     let mut unused = Socket::open(&app, "acme-owner").await;
     assert_eq!(unused.receive().await, json!({ "close": 1000 }));
-    // Pings are no operation.
+    // Pings do not count as operations.
     let mut pinging = Socket::open(&app, "acme-owner").await;
     loop {
         pinging.send(&json!({ "type": "ping" })).await;
@@ -198,7 +202,7 @@ async fn a_websocket_without_an_operation_is_closed() {
         }
     }
     let create = "mutation { createProject(input: { name: \"Live\" }) { project { id } } }";
-    app.person("acme-owner").data(create).await;
+    app.user("acme-owner").data(create).await;
     assert_eq!(used.event().await["projectChanged"]["project"]["name"], "Live");
     used.complete("1").await;
     assert_eq!(used.receive().await, json!({ "close": 1000 }));

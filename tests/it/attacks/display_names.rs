@@ -1,12 +1,12 @@
-//! Looking like another user: names and addresses with characters that are not seen.
+//! Display names and addresses with invisible characters, which imitate another user.
 
 use serde_json::{Value, json};
 use tenantry::tenancy::AccountLinking;
 
 use crate::support::{App, AppSettings, app::token_with};
 
-/// One of each kind: bidirectional controls, ignorable ones, blanks, and what belongs to other
-/// text.
+/// One character of each kind: bidirectional controls, ignorable characters, blanks, and characters
+/// that belong to other text.
 const UNSEEN: [char; 22] = [
     '\u{ad}',
     '\u{34f}',
@@ -38,7 +38,7 @@ async fn viewer(app: &App, claims: Value) -> Value {
 }
 
 #[tokio::test]
-async fn names_of_tokens_lose_what_is_not_seen() {
+async fn invisible_characters_are_removed_from_names_in_tokens() {
     let app = App::start().await;
     for (index, char) in UNSEEN.into_iter().enumerate() {
         let claims = json!({ "sub": format!("among-{index}"), "name": format!("Oli{char}via") });
@@ -51,7 +51,7 @@ async fn names_of_tokens_lose_what_is_not_seen() {
 }
 
 #[tokio::test]
-async fn an_address_with_what_is_not_seen_is_none() {
+async fn an_address_with_invisible_characters_is_ignored() {
     let mut settings = AppSettings::default();
     settings.business.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
@@ -66,7 +66,7 @@ async fn an_address_with_what_is_not_seen_is_none() {
         assert_ne!(attacker["id"], victim["id"], "{email:?}");
         assert_eq!(attacker["email"], Value::Null, "{email:?}");
     }
-    // Nor does anything but the word of the provider make it one.
+    // These values of `email_verified` do not verify an address.
     for (index, word) in
         [json!(false), json!("TRUE"), json!(1), Value::Null].into_iter().enumerate()
     {
@@ -76,16 +76,16 @@ async fn an_address_with_what_is_not_seen_is_none() {
 }
 
 #[tokio::test]
-async fn nothing_is_named_by_what_is_not_seen() {
+async fn names_with_invisible_characters_are_rejected() {
     let app = App::start().await;
     let create =
         "mutation ($name: String!) { createProject(input: { name: $name }) { project { name } } }";
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     for char in UNSEEN {
         let variables = json!({ "name": format!("{char} {char}") });
         owner.query_with(create, variables).await.assert_failed("BAD_USER_INPUT");
     }
-    // Emoji and joined letters have them among others.
+    // Emoji and joined letters contain some of these characters legitimately.
     let heart = json!({ "name": "\u{2764}\u{fe0f} \u{645}\u{6cc}\u{200c}\u{62e}" });
     owner.query_with(create, heart).await.data();
 }

@@ -1,9 +1,9 @@
-//! Coming back after being erased, by a token of before.
+//! Returning after erasure with a token issued before it.
 
 use serde_json::{Value, json};
 
 use crate::{
-    databases::{command, done},
+    databases::{command, succeeded},
     support::{
         App, Client,
         app::{now, token_with},
@@ -15,7 +15,7 @@ fn client(app: &App, claims: &Value) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_erased_user_does_not_return_by_a_token_of_before() {
+async fn an_erased_user_does_not_return_with_an_older_token() {
     let app = App::start().await;
     let me = json!({ "iss": "i", "sub": "mallory", "email": "mallory@x.example", "email_verified": true });
     let mut old = me.clone();
@@ -26,7 +26,7 @@ async fn an_erased_user_does_not_return_by_a_token_of_before() {
     let before = old.data("{ viewer { id } }").await["viewer"]["id"].clone();
     assert_eq!(timeless.data("{ viewer { id } }").await["viewer"]["id"], before);
 
-    done(&command(&app.database, &[], &["user", "erase", "mallory@x.example"]).await);
+    succeeded(&command(&app.database, &[], &["user", "erase", "mallory@x.example"]).await);
     let known = "SELECT count(*) FROM auth.identities WHERE subject = 'mallory'";
     let refused = async || {
         for client in [&old, &timeless] {
@@ -42,21 +42,21 @@ async fn an_erased_user_does_not_return_by_a_token_of_before() {
     };
     refused().await;
     assert_eq!(app.database.value::<i64>(known).await, 0);
-    // What is kept names nobody.
+    // The rows that remain identify no user.
     let kept: String =
         app.database.value("SELECT string_agg(e::text, '') FROM auth.erased_identities e").await;
     assert!(!kept.contains("mallory"), "{kept}");
 
-    // Whoever signs in anew is a new user, and tokens of before stay what they are.
+    // A new sign-in creates a new user, and older tokens stay rejected.
     let again =
         client(&app, &me).data("{ viewer { id memberships { slug } } }").await["viewer"].clone();
     assert_ne!(again["id"], before);
     assert_eq!(again["memberships"], json!([]));
     refused().await;
-    // Erased again, the tokens between are refused as well.
+    // After a second erasure, tokens issued between the two are rejected as well.
     let between = client(&app, &me);
     between.data("{ viewer { id } }").await;
-    done(&command(&app.database, &[], &["user", "erase", "mallory@x.example"]).await);
+    succeeded(&command(&app.database, &[], &["user", "erase", "mallory@x.example"]).await);
     between.query("{ viewer { id } }").await.assert_refused(401, "UNAUTHENTICATED");
     refused().await;
 }
@@ -76,7 +76,7 @@ async fn every_user_with_an_address_can_be_erased_by_it() {
         .await;
     for id in ids {
         assert!(ambiguous.stderr.contains(&id), "{}", ambiguous.stderr);
-        done(&command(&app.database, &[], &["user", "erase", &id]).await);
+        succeeded(&command(&app.database, &[], &["user", "erase", &id]).await);
     }
     let left = "SELECT count(*) FROM auth.identities WHERE issuer = 'i'";
     assert_eq!(app.database.value::<i64>(left).await, 0);

@@ -1,5 +1,5 @@
-//! A file that `tenantry tenant import` reads neither plants a user under an address, nor makes
-//! members of users who exist, nor changes an organization, unless this installation signed it.
+//! `tenantry tenant import` of a file without this installation's signature: it assigns no
+//! addresses to users, makes no existing user a member, and changes no organization.
 
 use serde_json::{Value, json};
 
@@ -9,12 +9,12 @@ use crate::{
         app::token_with,
         process::{Output, run},
     },
-    tenant::{ACME, SECRET_KEY, command, done, prepared, refused, start},
+    tenant::{ACME, SECRET_KEY, command, failed, prepared, start, succeeded},
 };
 
 const WHO: &str = "{ viewer { id email memberships { slug role } } }";
 
-/// An export of acme, in which a chief executive is a member, after acme and its users were
+/// An export of acme with a chief executive as member, taken before acme and its users were
 /// deleted.
 struct Backup {
     app: App,
@@ -35,8 +35,10 @@ impl Backup {
             .await;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("acme.jsonl");
-        done(&command(&app.database, &["tenant", "export", "acme", file.to_str().unwrap()]).await);
-        app.person("acme-owner")
+        succeeded(
+            &command(&app.database, &["tenant", "export", "acme", file.to_str().unwrap()]).await,
+        );
+        app.user("acme-owner")
             .data("mutation { deleteOrganization(input: { slug: \"acme\" }) { organization { id } } }")
             .await;
         let text = std::fs::read_to_string(file).unwrap();
@@ -55,13 +57,13 @@ impl Backup {
         tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
     }
 
-    /// Nobody whom the file names is known here.
-    async fn forget_users(&self) {
+    /// Deletes every user that the file names.
+    async fn delete_users(&self) {
         let sql = "DELETE FROM auth.users WHERE email LIKE 'acme-%' OR name = 'CEO'";
         self.app.database.execute(sql).await;
     }
 
-    /// Who signs in with this subject and verified address.
+    /// Returns the user who signs in with this subject and verified address.
     async fn viewer(&self, subject: &str, email: &str) -> Value {
         let now = chrono::Utc::now().timestamp();
         let claims = json!({ "sub": subject, "email": email, "email_verified": true, "iat": now });
@@ -70,7 +72,7 @@ impl Backup {
     }
 }
 
-/// The file as lines of JSON, changed.
+/// Edits the lines of the file, which are JSON.
 fn edited(text: &str, edit: impl Fn(&mut Vec<Value>)) -> String {
     let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     edit(&mut lines);
@@ -78,7 +80,7 @@ fn edited(text: &str, edit: impl Fn(&mut Vec<Value>)) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_edited_file_is_refused_and_changes_nothing() {
+async fn an_edited_file_is_rejected_and_changes_nothing() {
     let Some(backup) = Backup::take().await else { return };
     let before = backup.app.database.fingerprint().await;
     let planted = |lines: &mut Vec<Value>| {
@@ -113,57 +115,57 @@ async fn an_edited_file_is_refused_and_changes_nothing() {
         (&unsigned, "the export is not signed"),
         (&format!("{}{{}}\n", backup.text), "continues after its end"),
     ] {
-        refused(&backup.import(text, &[]).await, reason);
+        failed(&backup.import(text, &[]).await, reason);
     }
     for key in ["EXPORT_KEY", "SECRET_KEY"] {
         let other = [(key, "another secret key for tests with thirty-two bytes")];
-        refused(&backup.import_with(&backup.text, &[], &other).await, invalid);
+        failed(&backup.import_with(&backup.text, &[], &other).await, invalid);
     }
-    refused(
+    failed(
         &backup.import_with(&backup.text, &[], &[("SECRET_KEY", "")]).await,
         "neither EXPORT_KEY nor SECRET_KEY is set",
     );
-    // Without its signature a file still answers for every table.
+    // The row counts of an unsigned file are still checked for every table.
     let options = ["--unsigned", "--trust-members"];
-    refused(&backup.import(&file, &options).await, "has no checksum");
-    refused(&backup.import(&renamed, &options).await, "app.projects: the export has");
+    failed(&backup.import(&file, &options).await, "has no checksum");
+    failed(&backup.import(&renamed, &options).await, "app.projects: the export has");
     assert_eq!(backup.app.database.fingerprint().await, before);
-    done(&backup.import(&backup.text, &[]).await);
+    succeeded(&backup.import(&backup.text, &[]).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_is_gone_comes_back_by_an_identity_and_never_by_an_address() {
+async fn a_deleted_user_returns_by_identity_and_never_by_address() {
     let Some(backup) = Backup::take().await else { return };
-    backup.forget_users().await;
+    backup.delete_users().await;
     let output = backup.import(&backup.text, &[]).await;
-    assert!(!done(&output).contains("cannot sign in"), "{}", output.stdout);
-    // The address in the file is no proof: its owner of today is another user.
+    assert!(!succeeded(&output).contains("cannot sign in"), "{}", output.stdout);
+    // The address in the file proves nothing: its holder today is another user.
     let owner = backup.viewer("new-ceo", "ceo@bigcorp.example").await;
     assert_eq!(owner["memberships"], json!([]));
     let member = backup.viewer("old-ceo", "old.ceo@elsewhere.example").await;
     assert_eq!(member["id"].as_str().unwrap(), ACME);
     assert_eq!(member["email"], "old.ceo@elsewhere.example");
     assert_eq!(member["memberships"], json!([{ "slug": "acme", "role": "OWNER" }]));
-    backup.app.person("acme-owner").data("{ organization { slug } }").await;
+    backup.app.user("acme-owner").data("{ organization { slug } }").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_identity_that_has_another_user_by_now_stays_with_that_user() {
+async fn an_identity_that_now_has_another_user_stays_with_that_user() {
     let Some(backup) = Backup::take().await else { return };
-    backup.forget_users().await;
+    backup.delete_users().await;
     let again = backup.viewer("old-ceo", "ceo@bigcorp.example").await;
     let output = backup.import(&backup.text, &[]).await;
-    assert!(done(&output).contains("members without an identity cannot sign in: CEO (owner)"));
+    assert!(succeeded(&output).contains("members without an identity cannot sign in: CEO (owner)"));
     let viewer = backup.viewer("old-ceo", "ceo@bigcorp.example").await;
     assert_eq!((&viewer["id"], &viewer["memberships"]), (&again["id"], &json!([])));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unsigned_file_gives_users_neither_an_address_nor_a_way_in() {
+async fn an_unsigned_file_gives_users_neither_an_address_nor_an_identity() {
     let Some(backup) = Backup::take().await else { return };
-    backup.forget_users().await;
+    backup.delete_users().await;
     let output = backup.import(&backup.text, &["--unsigned"]).await;
-    assert!(done(&output).contains("CEO (owner)"), "{}", output.stdout);
+    assert!(succeeded(&output).contains("CEO (owner)"), "{}", output.stdout);
     for subject in ["new-ceo", "old-ceo"] {
         let viewer = backup.viewer(subject, "ceo@bigcorp.example").await;
         assert_eq!(viewer["memberships"], json!([]), "{subject}");
@@ -174,22 +176,22 @@ async fn an_unsigned_file_gives_users_neither_an_address_nor_a_way_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unsigned_file_makes_no_members_of_users_who_exist_unless_told_to() {
+async fn an_unsigned_file_makes_existing_users_members_only_with_the_option() {
     let Some(backup) = Backup::take().await else { return };
     let before = backup.app.database.fingerprint().await;
     let output = backup.import(&backup.text, &["--unsigned"]).await;
-    refused(&output, "makes existing users members");
-    refused(&output, "acme-owner@example.com (owner)");
+    failed(&output, "makes existing users members");
+    failed(&output, "acme-owner@example.com (owner)");
     assert_eq!(backup.app.database.fingerprint().await, before);
-    done(&backup.import(&backup.text, &["--unsigned", "--trust-members"]).await);
-    backup.app.person("acme-owner").data("{ organization { slug } }").await;
+    succeeded(&backup.import(&backup.text, &["--unsigned", "--trust-members"]).await);
+    backup.app.user("acme-owner").data("{ organization { slug } }").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_outlives_the_rotation_of_its_key() {
     let Some(backup) = Backup::take().await else { return };
     let new = "a new secret key for tests with thirty-two bytes";
-    refused(&backup.import_with(&backup.text, &[], &[("EXPORT_KEY", new)]).await, "not valid");
+    failed(&backup.import_with(&backup.text, &[], &[("EXPORT_KEY", new)]).await, "not valid");
     let both = format!("{new},{SECRET_KEY}");
-    done(&backup.import_with(&backup.text, &[], &[("SECRET_KEY", &both)]).await);
+    succeeded(&backup.import_with(&backup.text, &[], &[("SECRET_KEY", &both)]).await);
 }

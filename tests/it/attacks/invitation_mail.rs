@@ -1,5 +1,5 @@
-//! Invitations are e-mails to strangers in the operator's name: a user can neither write into them
-//! what they like, nor have as many sent as they like.
+//! Invitations are e-mails to strangers in the operator's name. A user can neither choose their
+//! text nor have an unlimited number sent.
 
 use std::{
     num::NonZeroU32,
@@ -14,13 +14,16 @@ use serde_json::json;
 use tenantry::clock::Clock;
 
 use crate::{
-    mail::{Post, invite},
-    support::{App, AppSettings, Reply, app::token_with, database::Database, placement::settled},
+    mail::{MailServer, invite},
+    support::{
+        App, AppSettings, Reply, app::token_with, database::Database,
+        placement::organizations_in_eu,
+    },
 };
 
 const LIMIT: u32 = 3;
 
-/// A server that mails invitations, on a clock that can be moved by hours.
+/// Starts a server that sends invitations, with a clock that `hours` moves.
 async fn server(database: &Database, hours: &Arc<AtomicI64>) -> App {
     let hours = Arc::clone(hours);
     let clock =
@@ -54,38 +57,41 @@ fn is_refused(reply: &Reply) {
     assert!((1..=86_400).contains(&wait), "{reply:?}");
 }
 
-async fn letters(database: &Database) -> i64 {
+async fn emails(database: &Database) -> i64 {
     database.value("SELECT count(*) FROM app.outbox WHERE kind = 'invitation_mail'").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_carries_neither_a_subject_nor_a_link_nor_a_message() {
-    let Some(mut post) = Post::open().await else {
+async fn a_name_adds_neither_a_subject_nor_a_link_nor_a_message() {
+    let Some(mut mail) = MailServer::open().await else {
         eprintln!("SKIPPED: npm is missing");
         return;
     };
-    let app = post.server().await;
+    let app = mail.server().await;
     let name =
         "Your bank” account is locked: open https://evil.example/login or www.evil.example now";
     let rename = "mutation ($name: String!) { updateOrganization(input: { name: $name }) { organization { name } } }";
-    app.person("acme-owner").query_with(rename, json!({ "name": name })).await.data();
-    // Where acme lives in another database, that has a copy of the user.
-    let tables: &[&str] =
-        if settled().is_empty() { &["auth.users"] } else { &["auth.users", "eu.users"] };
+    app.user("acme-owner").query_with(rename, json!({ "name": name })).await.data();
+    // A dedicated database of acme has a copy of the user.
+    let tables: &[&str] = if organizations_in_eu().is_empty() {
+        &["auth.users"]
+    } else {
+        &["auth.users", "eu.users"]
+    };
     for table in tables {
         let inviter = format!(
             "UPDATE {table} SET name = E'Support\\r\\nBcc: all@evil.example\\r\\n\\r\\nPay at evil.example'
              WHERE email = 'acme-admin@example.com'"
         );
-        post.database.execute(&inviter).await;
+        mail.database.execute(&inviter).await;
     }
-    invite(&app.person("acme-admin"), "victim@example.com").await;
-    post.settled(1).await;
-    let letters = post.letters();
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0]["subject"], "You are invited to an organization");
-    assert_eq!(letters[0]["recipients"], json!(["victim@example.com"]));
-    let text = letters[0]["text"].as_str().unwrap();
+    invite(&app.user("acme-admin"), "victim@example.com").await;
+    mail.outbox(1).await;
+    let emails = mail.emails();
+    assert_eq!(emails.len(), 1);
+    assert_eq!(emails[0]["subject"], "You are invited to an organization");
+    assert_eq!(emails[0]["recipients"], json!(["victim@example.com"]));
+    let text = emails[0]["text"].as_str().unwrap();
     let opening = text.lines().next().unwrap();
     assert!(
         opening.starts_with("“Support Bcc: all at evil. example Pay at evil. example” invites")
@@ -101,30 +107,30 @@ async fn a_name_carries_neither_a_subject_nor_a_link_nor_a_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_organization_sends_so_many_invitations_a_day_resent_ones_included() {
+async fn the_daily_limit_of_an_organization_includes_resent_invitations() {
     let (database, hours) = (unlimited_seats().await, Arc::new(AtomicI64::new(0)));
     let app = server(&database, &hours).await;
-    let admin = app.person("acme-admin");
+    let admin = app.user("acme-admin");
     let first = admin.query(&invitation(1)).await.data();
     let first = first["inviteMember"]["invitation"]["id"].as_str().unwrap().to_owned();
     admin.query(&invitation(2)).await.data();
     admin.query(&with("resendInvitation", &first)).await.data();
-    // Not even after taking one back, nor by another server, nor by another user.
+    // Neither a revocation nor another server nor another user raises the limit.
     admin.query(&with("revokeInvitation", &first)).await.data();
     let before = database.fingerprint().await;
     let second = server(&database, &hours).await;
-    for client in [&admin, &app.person("acme-owner"), &second.person("acme-admin")] {
+    for client in [&admin, &app.user("acme-owner"), &second.user("acme-admin")] {
         is_refused(&client.query(&invitation(3)).await);
     }
     let open = "{ organization { invitations { nodes { id } } } }";
     let open = admin.data(open).await["organization"]["invitations"]["nodes"][0]["id"].clone();
     is_refused(
-        &second.person("acme-owner").query(&with("resendInvitation", open.as_str().unwrap())).await,
+        &second.user("acme-owner").query(&with("resendInvitation", open.as_str().unwrap())).await,
     );
     assert_eq!(database.fingerprint().await, before);
-    assert_eq!(letters(&database).await, i64::from(LIMIT));
-    // Each organization has its own count, which a day ends.
-    app.person("globex-owner").query(&invitation(1)).await.data();
+    assert_eq!(emails(&database).await, i64::from(LIMIT));
+    // Each organization has a separate count, which a new day resets.
+    app.user("globex-owner").query(&invitation(1)).await.data();
     hours.store(25, Ordering::Relaxed);
     let claims = json!({ "sub": "acme-admin", "exp": 4_000_000_000_i64 });
     let admin = app.client(Some("acme"), Some(token_with(&claims)));
@@ -132,28 +138,28 @@ async fn an_organization_sends_so_many_invitations_a_day_resent_ones_included() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invitations_at_the_same_time_keep_to_the_limit() {
+async fn concurrent_invitations_keep_to_the_limit() {
     let (database, hours) = (unlimited_seats().await, Arc::new(AtomicI64::new(0)));
     let servers = [server(&database, &hours).await, server(&database, &hours).await];
-    let clients = servers.each_ref().map(|app| app.person("acme-admin"));
-    let asked = (0..12_u32).map(|number| {
+    let clients = servers.each_ref().map(|app| app.user("acme-admin"));
+    let calls = (0..12_u32).map(|number| {
         let client = &clients[usize::try_from(number % 2).unwrap()];
         async move { client.query(&invitation(number)).await }
     });
-    let replies = futures_util::future::join_all(asked).await;
+    let replies = futures_util::future::join_all(calls).await;
     let sent = replies.iter().filter(|reply| reply.codes().is_empty()).count();
     assert_eq!(sent, usize::try_from(LIMIT).unwrap(), "{replies:?}");
-    assert_eq!(letters(&database).await, i64::from(LIMIT));
+    assert_eq!(emails(&database).await, i64::from(LIMIT));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_request_does_not_pass_the_limit_either() {
+async fn one_request_cannot_exceed_the_limit() {
     let (database, hours) = (unlimited_seats().await, Arc::new(AtomicI64::new(0)));
     let app = server(&database, &hours).await;
     let many = (0..=LIMIT).map(|number| {
         format!("i{number}: inviteMember(input: {{ email: \"v{number}@example.com\", role: VIEWER }}) {{ link }} ")
     });
     let many = format!("mutation {{ {} }}", many.collect::<String>());
-    is_refused(&app.person("acme-admin").query(&many).await);
-    assert_eq!(letters(&database).await, 0, "all or nothing");
+    is_refused(&app.user("acme-admin").query(&many).await);
+    assert_eq!(emails(&database).await, 0, "all or nothing");
 }

@@ -1,4 +1,4 @@
-//! Tokens of another issuer, or meant for another service, that the same keys have signed.
+//! Tokens of another issuer or for another audience, signed with the same keys.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::{
     app::token_with,
     database::Database,
     process::{run, tenantry},
-    served::Served,
+    server_process::ServerProcess,
 };
 
 const SECRET_KEY: (&str, &str) = ("SECRET_KEY", "0123456789abcdef0123456789abcdef");
@@ -18,7 +18,7 @@ const SECRET: (&str, &str) = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
 const TRUSTED: (&str, &str) = ("JWT_EMAIL_VERIFIED", "trusted");
 
 #[test]
-fn a_key_set_is_not_served_without_issuer_and_audience() {
+fn a_key_set_requires_an_issuer_and_an_audience() {
     for (settings, expected) in [
         (vec![KEY_SET], "JWT_ISSUER is not set"),
         (vec![KEY_SET, AUDIENCE], "JWT_ISSUER is not set"),
@@ -48,9 +48,9 @@ fn a_key_set_is_not_served_without_issuer_and_audience() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_issuer_is_served_with_a_warning_and_the_address_of_the_keys_stays_out_of_the_log() {
+async fn accepting_any_issuer_logs_a_warning_and_no_key_set_address() {
     let database = Database::create().await;
-    // Nobody listens there: each token asks for the keys, and the failure is logged.
+    // Nothing listens there: each token triggers a fetch of the keys, and the failure is logged.
     let settings = [
         ("JWT_SECRET", ""),
         ("JWT_JWKS_URL", "http://user:hunter2@127.0.0.1:1/jwks?api_key=hunter2#hunter2"),
@@ -59,9 +59,9 @@ async fn any_issuer_is_served_with_a_warning_and_the_address_of_the_keys_stays_o
         ("RUST_LOG", "trace"),
     ];
     let url = database.url("tenantry_app");
-    let served = tokio::task::spawn_blocking(move || Served::start(&url, &settings));
+    let served = tokio::task::spawn_blocking(move || ServerProcess::start(&url, &settings));
     let served = served.await.unwrap();
-    let log = served.told();
+    let log = served.log();
     for warning in ["JWT_ISSUER names no issuer", "JWT_AUDIENCE names no audience"] {
         assert!(log.contains(warning), "{log}");
     }
@@ -73,14 +73,14 @@ async fn any_issuer_is_served_with_a_warning_and_the_address_of_the_keys_stays_o
     .query("{ viewer { id } }")
     .await;
     assert_eq!(reply.status, 503, "{reply:?}");
-    let log = served.told();
+    let log = served.log();
     assert!(log.contains("the issuer's keys cannot be fetched"), "{log}");
     assert!(log.contains("http://127.0.0.1:1/jwks"), "{log}");
     assert!(!log.contains("hunter2") && !reply.text.contains("hunter2"), "{log}");
 }
 
 #[tokio::test]
-async fn a_token_of_another_issuer_or_for_another_audience_is_refused() {
+async fn a_token_of_another_issuer_or_audience_is_rejected() {
     let mut settings = AppSettings::default();
     settings.claims.issuer = Some("https://id.example/".to_owned());
     settings.claims.audience = Some("api".to_owned());

@@ -1,4 +1,4 @@
-//! Answers that are many times as large as what asks for them.
+//! Responses that are many times larger than their requests.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    hostile::memory::{MIB, memory, serve},
+    malicious_clients::memory::{MIB, memory, serve},
     support::{App, AppSettings, Client, database::Database},
 };
 
 const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 
-/// What a request may cost, and less than what the attacks ask for.
+/// The cost limit of a request, which is less than the attacks ask for.
 const BYTES: u64 = 256 * 1024;
 
 async fn app() -> App {
@@ -21,7 +21,7 @@ async fn app() -> App {
     App::with(settings).await
 }
 
-/// A project whose description is as long as it may be, in bytes as well.
+/// Creates a project with a description of the maximum length, also in bytes.
 async fn verbose(client: &Client) -> String {
     let create = "mutation ($d: String) { createProject(input: { name: \"Verbose\", description: $d }) { project { id } } }";
     let description = "\u{20000}".repeat(2_000);
@@ -29,7 +29,7 @@ async fn verbose(client: &Client) -> String {
     data["createProject"]["project"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Entries of the audit log as large as some were before long texts were cut.
+/// Adds audit entries as large as some were before the server cut long texts.
 async fn large_entries(database: &Database, count: usize) {
     database
         .execute(&format!(
@@ -42,24 +42,24 @@ async fn large_entries(database: &Database, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_too_large_together_are_not_read_to_their_end() {
+async fn reading_stops_at_the_size_limit() {
     let app = app().await;
     large_entries(&app.database, 100).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let page = |size: usize| {
         format!("{{ organization {{ auditLogs(first: {size}) {{ nodes {{ metadata }} }} }} }}")
     };
     owner.data(&page(5)).await;
     owner.query(&page(100)).await.assert_refused(400, "QUERY_TOO_COMPLEX");
-    // Rows count also where their long texts are not selected.
+    // Rows count even when their long texts are not selected.
     let ids = "{ organization { auditLogs(first: 100) { nodes { id } } } }";
     owner.query(ids).await.assert_refused(400, "QUERY_TOO_COMPLEX");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_text_counts_each_time_that_it_is_answered() {
+async fn a_long_text_counts_each_time_it_is_returned() {
     let app = app().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let id = verbose(&owner).await;
     let nodes = |times: usize| {
         let ids = vec![format!("\"{id}\""); times].join(" ");
@@ -74,10 +74,10 @@ async fn a_long_text_counts_each_time_that_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mutation_whose_answer_is_too_large_writes_nothing() {
+async fn a_mutation_with_a_response_over_the_limit_writes_nothing() {
     let app = app().await;
     large_entries(&app.database, 100).await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     owner.data("{ viewer { id } }").await;
     let before = app.database.fingerprint().await;
     let query = "mutation { createProject(input: { name: \"Never\" }) { project { id } }
@@ -87,9 +87,9 @@ async fn a_mutation_whose_answer_is_too_large_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_operations_of_a_batch_share_the_bytes_of_one() {
+async fn the_operations_of_a_batch_share_one_size_limit() {
     let app = app().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let id = verbose(&owner).await;
     let ids = vec![format!("\"{id}\""); 10].join(" ");
     let query = format!("{{ nodes(ids: [{ids}]) {{ ... on Project {{ description }} }} }}");
@@ -99,9 +99,9 @@ async fn the_operations_of_a_batch_share_the_bytes_of_one() {
     batch.push(json!({ "query": create }));
     let before = app.database.fingerprint().await;
     let reply = owner.send(&Value::Array(batch)).await;
-    let answers = reply.body.as_array().unwrap();
-    assert!(answers[0]["data"].is_object(), "{:?}", answers[0]);
-    for late in &answers[3..] {
+    let responses = reply.body.as_array().unwrap();
+    assert!(responses[0]["data"].is_object(), "{:?}", responses[0]);
+    for late in &responses[3..] {
         assert_eq!(late["errors"][0]["extensions"]["code"], "QUERY_TOO_COMPLEX", "{late}");
         assert!(late.get("data").is_none(), "{late}");
     }
@@ -112,7 +112,7 @@ async fn the_operations_of_a_batch_share_the_bytes_of_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_log_keeps_the_beginning_and_the_digest_of_a_long_text() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let id = verbose(&owner).await;
     let update = "mutation ($id: ID!, $d: String) {
         updateProject(input: { id: $id, description: $d }) { project { id } } }";
@@ -135,13 +135,13 @@ async fn the_audit_log_keeps_the_beginning_and_the_digest_of_a_long_text() {
     assert_eq!(entry["metadata"], expected);
 }
 
-/// For each request that is executed at the same time: its rows, the values made of them, and the
-/// text of the answer.
+/// The memory for each concurrently executed request: its rows, the values built from them, and the
+/// text of the response.
 const MOST_OF_A_REQUEST: u64 = 40 * MIB;
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_largest_answers_at_once_do_not_exhaust_the_memory() {
+async fn concurrent_responses_of_the_largest_size_do_not_exhaust_the_memory() {
     let database = Database::create().await;
     large_entries(&database, 300).await;
     let (server, client) = serve(&database).await;
@@ -153,7 +153,7 @@ async fn the_largest_answers_at_once_do_not_exhaust_the_memory() {
         .collect::<Vec<_>>()
         .concat();
     let refused = json!({ "query": format!("{{ organization {{ {aliases} }} }}") });
-    // A page that is just answered.
+    // The largest page within the limit.
     let answered =
         json!({ "query": "{ organization { auditLogs(first: 100) { nodes { metadata } } } }" });
     let batches = [Value::Array(vec![refused; 10]), Value::Array(vec![answered; 10])];
@@ -169,13 +169,13 @@ async fn the_largest_answers_at_once_do_not_exhaust_the_memory() {
     let mut largest = 0;
     for sent in join_all(sending).await {
         let (status, length) = sent.unwrap();
-        // A batch of which each operation is refused has the status of a refusal.
+        // A batch whose operations all fail has the status of a rejection.
         assert!([200, 400].contains(&status.as_u16()), "{status}");
         largest = largest.max(length);
     }
     let (after, peak) = memory(process);
     eprintln!(
-        "memory with {clients} of the largest answers: {} MiB before, {} MiB at its peak, {} MiB after; {} KiB was the largest",
+        "memory with {clients} of the largest responses: {} MiB before, {} MiB at the peak, {} MiB after; the largest had {} KiB",
         before / MIB,
         peak / MIB,
         after / MIB,

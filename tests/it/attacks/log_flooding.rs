@@ -1,18 +1,18 @@
-//! Requests that make the server write more log than they are long.
+//! Requests that make the server write more log text than they contain.
 
 use std::time::{Duration, Instant};
 
 use sqlx::Executor;
 
-use crate::support::{Client, app, cluster::Cluster, served::Served};
+use crate::support::{Client, app, cluster::Cluster, server_process::ServerProcess};
 
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND usename = 'tenantry_app'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_statements_of_a_request_are_one_line_that_counts_them() {
+async fn slow_statements_of_a_request_are_logged_as_one_line_with_their_count() {
     let cluster = Cluster::start(&[]);
-    let server = Served::start(&cluster.url(), &[("LOG_FORMAT", "text"), ("NO_COLOR", "1")]);
+    let server = ServerProcess::start(&cluster.url(), &[("LOG_FORMAT", "text"), ("NO_COLOR", "1")]);
     let url = format!("{}/org/acme/graphql", server.base);
     let client = Client::new(url, Some(app::token("acme-owner")));
     let pages = (0..20)
@@ -24,25 +24,25 @@ async fn slow_statements_of_a_request_are_one_line_that_counts_them() {
     let mut admin = cluster.connect_admin().await;
     admin.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let asking = tokio::spawn(async move { client.data(&query).await });
-    let begun = Instant::now();
+    let started = Instant::now();
     while cluster.value::<i64>(WAITING).await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "no statement waits");
+        assert!(started.elapsed() < Duration::from_secs(30), "no statement waits");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // All of them wait behind the first one, and are slow with it.
+    // All statements wait behind the first one and become slow with it.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     admin.execute("COMMIT").await.unwrap();
     asking.await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let slow = loop {
-        let log = server.told();
+        let log = server.log();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("slow statement")).collect();
-        // The line is written when the transaction ends, which may be after the answer.
+        // The line is written when the transaction ends, possibly after the response.
         if let [line, rest @ ..] = lines.as_slice() {
             assert!(rest.is_empty(), "{log}");
             break (*line).to_owned();
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is logged: {log}");
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing is logged: {log}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(slow.contains("count=20"), "{slow}");

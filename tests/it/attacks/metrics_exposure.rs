@@ -1,4 +1,4 @@
-//! What operators measure is shown to operators alone, and clients cannot make it useless.
+//! Metrics are visible to operators only, and clients cannot make them useless.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::{
 const DURATIONS: &str = "tenantry_request_duration_seconds_count";
 const REQUESTS: &str = "tenantry_requests_total";
 
-/// The names of operations that a metric tells apart.
+/// Returns the operation names that a metric distinguishes.
 fn names<'figures>(figures: &'figures str, metric: &str) -> BTreeSet<&'figures str> {
     let prefix = format!("{metric}{{operation=\"");
     let lines = figures.lines().filter_map(|line| line.strip_prefix(&prefix));
@@ -18,7 +18,7 @@ fn names<'figures>(figures: &'figures str, metric: &str) -> BTreeSet<&'figures s
 }
 
 #[tokio::test]
-async fn metrics_are_not_where_clients_are() {
+async fn clients_cannot_reach_metrics() {
     let app = App::start().await;
     let get = |base: &str| Reply::of(reqwest::Client::new().get(format!("{base}/metrics")));
     assert_eq!(get(&app.base).await.status, 404);
@@ -26,35 +26,35 @@ async fn metrics_are_not_where_clients_are() {
 }
 
 #[tokio::test]
-async fn invented_names_do_not_displace_those_in_use() {
+async fn made_up_operation_names_do_not_displace_real_ones() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     for _ in 0..5 {
         member.data("query Dashboard { viewer { id } }").await;
     }
-    let stranger = app.stranger("stranger");
+    let outsider = app.outsider("outsider");
     for n in 0..300 {
-        stranger.data(&format!("query Invented{n} {{ viewer {{ id }} }}")).await;
-        // A name is forgotten with each code that was counted of it.
+        outsider.data(&format!("query Invented{n} {{ viewer {{ id }} }}")).await;
+        // A name is dropped together with every code counted for it.
         let create = "createProject(input: { name: \"x\" }) { project { id } }";
-        let failed = stranger.query(&format!("mutation Invented{n} {{ {create} }}")).await;
+        let failed = outsider.query(&format!("mutation Invented{n} {{ {create} }}")).await;
         failed.assert_failed("ORGANIZATION_REQUIRED");
     }
-    stranger.data(&format!("query {} {{ viewer {{ id }} }}", "L".repeat(65))).await;
+    outsider.data(&format!("query {} {{ viewer {{ id }} }}", "L".repeat(65))).await;
     member.data("query Late { viewer { id } }").await;
-    let told = figures(&app).await;
-    let names = [DURATIONS, REQUESTS].map(|metric| names(&told, metric));
+    let metrics = figures(&app).await;
+    let names = [DURATIONS, REQUESTS].map(|metric| names(&metrics, metric));
     assert_eq!(names[0], names[1]);
     assert!(names[0].contains("Dashboard") && names[0].contains("Late"), "{names:?}");
     assert_eq!(names[0].len(), 201, "200 and other");
     let line = "tenantry_requests_total{operation=\"Dashboard\",code=\"OK\"} 5";
-    assert!(told.lines().any(|told| told == line), "{told}");
+    assert!(metrics.lines().any(|metrics| metrics == line), "{metrics}");
 }
 
 #[tokio::test]
-async fn documents_that_are_refused_name_no_operation() {
+async fn rejected_documents_add_no_operation_name() {
     let app = App::start().await;
-    let member = app.person("acme-member");
+    let member = app.user("acme-member");
     for document in
         ["query Broken { nothing }", "query Open {", "query Deep { __typename nothing }"]
     {

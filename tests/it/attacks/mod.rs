@@ -1,31 +1,31 @@
-//! The threat model as tests: each file is one kind of attack by a caller who holds nothing but a
-//! valid token, a payment or a stolen secret, and asserts that it fails and leaves nothing behind.
+//! The threat model as tests. Each file is one kind of attack by a caller who has only a valid
+//! token, a payment or a stolen secret, and asserts that it fails without a trace.
 //!
 //! `docs/security.md` describes the same threats in the same order.
 
-// Taking the service from others.
+// Denial of service.
 mod client_connections;
 mod large_responses;
 mod log_flooding;
+mod outsiders;
 mod repeated_fields;
-mod strangers;
 mod subscriptions;
 mod unread_bodies;
 
-// Becoming or impersonating another user.
+// Impersonation.
 mod account_linking;
 mod display_names;
 mod erased_users;
 mod issuers;
 mod rotated_secrets;
 
-// Reaching another tenant, or escaping one's role.
+// Access to another tenant, or more rights than the role has.
 mod app_role;
 mod replayed_keys;
 mod slug_guessing;
 mod suspension;
 
-// Through the systems around the server.
+// Attacks through the systems around the server.
 mod caching;
 mod imports;
 mod invitation_mail;

@@ -1,5 +1,5 @@
-//! An answer that is kept for an `Idempotency-Key` is given again to its caller alone, as long as
-//! the caller may do what it could do then; and asking for it again is not free.
+//! A response stored for an `Idempotency-Key` is returned only to its caller, and only while the
+//! caller still has the permissions it needed. Repeating it is not free.
 
 use serde_json::{Value, json};
 
@@ -15,11 +15,7 @@ async fn repeat(client: &Client, body: &Value) -> Reply {
     Reply::of(client.post().header("idempotency-key", "key").json(body)).await
 }
 
-fn is_replay(reply: &Reply) -> bool {
-    reply.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
-}
-
-async fn become_in_acme(app: &App, user: &str, role: &str) {
+async fn set_role_in_acme(app: &App, user: &str, role: &str) {
     let sql = format!(
         "UPDATE auth.organization_members SET role = '{role}' WHERE user_id = '{user}'
          AND organization_id = '00000000-0000-4000-8000-00000000000a'"
@@ -34,14 +30,14 @@ fn assert_withheld(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn a_demoted_admin_does_not_see_the_link_of_an_invitation_again() {
+async fn a_demoted_admin_does_not_see_an_invitation_link_again() {
     let app = App::start().await;
-    let admin = app.person("acme-admin");
+    let admin = app.user("acme-admin");
     let body = json!({ "query": INVITE });
     let first = repeat(&admin, &body).await;
     assert!(first.text.contains("token="), "{first:?}");
     for role in ["member", "viewer"] {
-        become_in_acme(&app, ADMIN, role).await;
+        set_role_in_acme(&app, ADMIN, role).await;
         let before = app.database.fingerprint().await;
         let reply = repeat(&admin, &body).await;
         assert_withheld(&reply);
@@ -49,37 +45,37 @@ async fn a_demoted_admin_does_not_see_the_link_of_an_invitation_again() {
         assert_eq!(app.database.fingerprint().await, before);
     }
     for role in ["admin", "owner"] {
-        become_in_acme(&app, ADMIN, role).await;
+        set_role_in_acme(&app, ADMIN, role).await;
         let reply = repeat(&admin, &body).await;
-        assert!(is_replay(&reply), "{reply:?}");
+        assert!(reply.is_replay(), "{reply:?}");
         assert_eq!(reply.text, first.text);
     }
 }
 
 #[tokio::test]
-async fn what_a_mutation_read_on_its_way_to_another_organization_is_withheld_as_well() {
+async fn data_that_a_mutation_read_about_another_organization_is_withheld_as_well() {
     let app = App::start().await;
-    let admin = app.person("acme-admin");
+    let admin = app.user("acme-admin");
     let body = json!({ "query": "mutation {
         query { organization { auditLogs(first: 3) { nodes { action } } } }
         createOrganization(input: { name: \"Initech\", slug: \"initech\" }) { organization { slug } } }" });
     let first = repeat(&admin, &body).await;
     assert!(first.body.get("errors").is_none(), "{first:?}");
-    assert!(is_replay(&repeat(&admin, &body).await));
-    become_in_acme(&app, ADMIN, "member").await;
+    assert!(repeat(&admin, &body).await.is_replay());
+    set_role_in_acme(&app, ADMIN, "member").await;
     assert_withheld(&repeat(&admin, &body).await);
 }
 
 #[tokio::test]
-async fn a_founder_who_is_a_member_no_more_does_not_see_the_organization_again() {
+async fn a_creator_who_left_does_not_see_the_organization_again() {
     let app = App::start().await;
-    let founder = app.stranger("founder");
+    let founder = app.outsider("founder");
     let body = json!({ "query": "mutation {
         createOrganization(input: { name: \"Initech\", slug: \"initech\" }) { organization { id } }
         query { organization { billing { plan } } } }" });
     let first = repeat(&founder, &body).await;
     assert!(first.body.get("errors").is_none(), "{first:?}");
-    assert!(is_replay(&repeat(&founder, &body).await));
+    assert!(repeat(&founder, &body).await.is_replay());
     let membership = "organization_id = (SELECT id FROM app.organizations WHERE slug = 'initech')";
     let sql = format!("UPDATE auth.organization_members SET role = 'member' WHERE {membership}");
     app.database.execute(&sql).await;
@@ -90,9 +86,9 @@ async fn a_founder_who_is_a_member_no_more_does_not_see_the_organization_again()
 }
 
 #[tokio::test]
-async fn who_has_handed_an_organization_over_can_repeat_that() {
+async fn a_former_owner_can_repeat_a_transfer_of_ownership() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let members = owner.data("{ organization { members { nodes { id role } } } }").await;
     let members = members["organization"]["members"]["nodes"].as_array().unwrap().clone();
     let heir = members.iter().find(|member| member["role"] == "ADMIN").unwrap();
@@ -100,17 +96,17 @@ async fn who_has_handed_an_organization_over_can_repeat_that() {
     let first = repeat(&owner, &body).await;
     assert!(first.body.get("errors").is_none(), "{first:?}");
     let again = repeat(&owner, &body).await;
-    assert!(is_replay(&again), "{again:?}");
+    assert!(again.is_replay(), "{again:?}");
     assert_eq!(again.text, first.text);
 }
 
 #[tokio::test]
-async fn another_user_never_gets_a_kept_answer() {
+async fn another_user_never_gets_a_stored_response() {
     let app = App::start().await;
     let body = json!({ "query": INVITE });
-    repeat(&app.person("acme-admin"), &body).await.data();
-    let reply = repeat(&app.person("acme-owner"), &body).await;
-    assert!(!is_replay(&reply), "{reply:?}");
+    repeat(&app.user("acme-admin"), &body).await.data();
+    let reply = repeat(&app.user("acme-owner"), &body).await;
+    assert!(!reply.is_replay(), "{reply:?}");
     assert!(!reply.text.contains("token="), "{reply:?}");
     let elsewhere = app.client(Some("globex"), Some(token("acme-admin")));
     repeat(&elsewhere, &body).await.assert_refused(404, "NOT_FOUND");
@@ -124,7 +120,7 @@ async fn each_repetition_counts_as_a_call() {
             "UPDATE billing.plan_features SET limit_value = 3 WHERE plan = 'free' AND feature = 'api_calls_per_month'",
         )
         .await;
-    let member = app.person("globex-member");
+    let member = app.user("globex-member");
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     let body = json!({ "query": create });
     for remaining in ["2", "1", "0"] {

@@ -1,5 +1,5 @@
-//! A secret that has leaked: it is replaced while servers run, and nothing that it made is refused
-//! meanwhile.
+//! Rotation of a leaked secret while servers run, without rejecting anything that the old secret
+//! made.
 
 use serde_json::{Value, json};
 use tenantry::{mail::Mailer, tenancy::SecretKeys};
@@ -14,7 +14,7 @@ use crate::support::{
     app::{now, token_with},
     database::Database,
     process::{run, tenantry},
-    served::Served,
+    server_process::ServerProcess,
 };
 
 const OLD: &str = "the old secret of thirty-two bytes or more";
@@ -52,20 +52,21 @@ fn signed_with(secret: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_of_both_secrets_are_accepted_while_one_replaces_the_other() {
+async fn tokens_of_both_secrets_are_accepted_during_a_rotation() {
     let database = Database::create().await;
     let both = format!("{NEW},{OLD}");
     for (secret, old, new) in [(OLD, 200, 401), (&both, 200, 200), (NEW, 401, 200)] {
         let (url, secret) = (database.url("tenantry_app"), secret.to_owned());
-        let served =
-            tokio::task::spawn_blocking(move || Served::start(&url, &[("JWT_SECRET", &secret)]));
+        let served = tokio::task::spawn_blocking(move || {
+            ServerProcess::start(&url, &[("JWT_SECRET", &secret)])
+        });
         let served = served.await.unwrap();
         for (by, expected) in [(OLD, old), (NEW, new)] {
             let client = Client::new(format!("{}/graphql", served.base), Some(signed_with(by)));
             assert_eq!(client.query("{ viewer { id } }").await.status.as_u16(), expected, "{by}");
         }
     }
-    // The first one signs.
+    // The first secret signs.
     let output = tokio::task::spawn_blocking(move || {
         run(tenantry().args(["token", "--subject", "acme-owner"]).env("JWT_SECRET", both))
     });
@@ -84,7 +85,7 @@ fn settings(keys: &[&str]) -> AppSettings {
 }
 
 async fn repeat(app: &App, key: &str) -> Reply {
-    let request = app.person("acme-owner").post().header("idempotency-key", key);
+    let request = app.user("acme-owner").post().header("idempotency-key", key);
     Reply::of(request.json(&json!({ "query": INVITE }))).await
 }
 
@@ -97,20 +98,20 @@ async fn accept(app: &App, link: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn kept_answers_and_links_outlive_the_key_that_made_them() {
+async fn stored_responses_and_links_outlive_the_key_that_made_them() {
     let database = Database::create().await;
     let first = App::on(database.clone(), settings(&[OLD])).await;
-    let answer = repeat(&first, "once").await;
-    let link = answer.body["data"]["inviteMember"]["link"].as_str().unwrap().to_owned();
+    let response = repeat(&first, "once").await;
+    let link = response.body["data"]["inviteMember"]["link"].as_str().unwrap().to_owned();
     let rotating = App::on(database.clone(), settings(&[NEW, OLD])).await;
     let again = repeat(&rotating, "once").await;
-    assert_eq!((again.status, &again.text), (answer.status, &answer.text));
+    assert_eq!((again.status, &again.text), (response.status, &response.text));
     assert_eq!(again.headers["idempotency-replayed"], "true");
-    // What is kept from now on is sealed with the new one alone.
+    // New responses are sealed with the new key only.
     let conflict =
         "mutation { updateOrganization(input: { name: \"Acme\" }) { organization { name } } }";
     let keep = async |app: &App| {
-        let request = app.person("acme-owner").post().header("idempotency-key", "later");
+        let request = app.user("acme-owner").post().header("idempotency-key", "later");
         Reply::of(request.json(&json!({ "query": conflict }))).await
     };
     keep(&rotating).await.data();
@@ -118,11 +119,11 @@ async fn kept_answers_and_links_outlive_the_key_that_made_them() {
     assert_eq!(keep(&rotated).await.headers["idempotency-replayed"], "true");
     keep(&first).await.assert_refused(409, "IDEMPOTENCY_CONFLICT");
     repeat(&rotated, "once").await.assert_refused(409, "IDEMPOTENCY_CONFLICT");
-    // The link itself knows no key.
+    // The link itself does not depend on a key.
     accept(&rotated, &link).await.data();
 }
 
-/// A mail server that takes everything, and tells the text of each letter.
+/// A mail server that accepts everything and returns the text of each e-mail.
 async fn mail_server() -> (String, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}", listener.local_addr().unwrap());
@@ -133,13 +134,13 @@ async fn mail_server() -> (String, mpsc::UnboundedReceiver<String>) {
             tokio::spawn(async move {
                 let (read, mut write) = stream.into_split();
                 let mut lines = BufReader::new(read).lines();
-                let mut letter: Option<String> = None;
+                let mut email: Option<String> = None;
                 write.write_all(b"220 here\r\n").await.unwrap();
                 while let Ok(Some(line)) = lines.next_line().await {
-                    let answer = match &mut letter {
+                    let response = match &mut email {
                         Some(text) if line == "." => {
                             send.send(std::mem::take(text)).unwrap();
-                            letter = None;
+                            email = None;
                             "250 taken\r\n"
                         }
                         Some(text) => {
@@ -148,13 +149,13 @@ async fn mail_server() -> (String, mpsc::UnboundedReceiver<String>) {
                             continue;
                         }
                         None if line == "DATA" => {
-                            letter = Some(String::new());
+                            email = Some(String::new());
                             "354 go on\r\n"
                         }
                         None if line == "QUIT" => break,
                         None => "250 fine\r\n",
                     };
-                    write.write_all(answer.as_bytes()).await.unwrap();
+                    write.write_all(response.as_bytes()).await.unwrap();
                 }
             });
         }
@@ -162,30 +163,30 @@ async fn mail_server() -> (String, mpsc::UnboundedReceiver<String>) {
     (url, receive)
 }
 
-/// Quoted-printable, undone: lines that end with `=` go on, `=3D` is a sign.
-fn link_in(letter: &str) -> String {
-    let text = letter.replace("=\n", "").replace("=3D", "=");
+/// Decodes quoted-printable: a trailing `=` continues a line, and `=3D` is an equals sign.
+fn link_in(email: &str) -> String {
+    let text = email.replace("=\n", "").replace("=3D", "=");
     let link = text.split_whitespace().find(|word| word.contains("/accept-invitation?token="));
-    link.unwrap_or_else(|| panic!("{letter}")).to_owned()
+    link.unwrap_or_else(|| panic!("{email}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_in_waiting_mail_survive_the_rotation() {
+async fn links_in_queued_mail_survive_the_rotation() {
     let database = Database::create().await;
     let mailing = |keys: &[&str]| {
         let mut settings = settings(keys);
         settings.business.mails_invitations = true;
         settings
     };
-    // Nobody sends mail yet.
+    // No server sends mail yet.
     let first = App::on(database.clone(), mailing(&[OLD])).await;
-    let data = first.person("acme-owner").data(INVITE).await;
+    let data = first.user("acme-owner").data(INVITE).await;
     assert_eq!(data["inviteMember"]["link"], Value::Null);
     drop(first);
-    let (url, mut letters) = mail_server().await;
+    let (url, mut emails) = mail_server().await;
     let mailer = || Some(Mailer::new(&url, "no-reply@tenantry.example").unwrap());
-    // Without the key that made it a link would lead nowhere: the letter waits.
-    let hasty =
+    // Without the key that made it, the link would be invalid, so the e-mail waits.
+    let early =
         App::on(database.clone(), AppSettings { mailer: mailer(), ..mailing(&[NEW]) }).await;
     let tried = async {
         let tried = "SELECT count(*) FROM app.outbox WHERE attempts > 0 AND processed_at IS NULL";
@@ -194,13 +195,13 @@ async fn links_in_waiting_mail_survive_the_rotation() {
         }
     };
     tokio::time::timeout(HANG, tried).await.unwrap();
-    assert!(letters.try_recv().is_err());
-    hasty.background.stop().await;
+    assert!(emails.try_recv().is_err());
+    early.background.stop().await;
     database.execute("UPDATE app.outbox SET due_at = now()").await;
     let rotating =
         App::on(database.clone(), AppSettings { mailer: mailer(), ..mailing(&[NEW, OLD]) }).await;
-    let letter = tokio::time::timeout(HANG, letters.recv()).await.unwrap().unwrap();
+    let email = tokio::time::timeout(HANG, emails.recv()).await.unwrap().unwrap();
     rotating.background.stop().await;
     let rotated = App::on(database, mailing(&[NEW])).await;
-    accept(&rotated, &link_in(&letter)).await.data();
+    accept(&rotated, &link_in(&email)).await.data();
 }

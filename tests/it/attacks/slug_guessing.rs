@@ -1,5 +1,5 @@
-//! Whether a slug is taken is said to a user who wants it, and not to one who tries many: a
-//! mutation that fails on purpose is an attempt as well.
+//! Slug guessing: a user who wants a slug learns whether it is taken, but one who tries many is
+//! stopped. A mutation that fails on purpose counts as an attempt.
 
 use std::num::NonZeroU32;
 
@@ -14,7 +14,7 @@ async fn app() -> App {
     App::with(AppSettings { attempts, ..AppSettings::default() }).await
 }
 
-/// A guess that leaves nothing behind: the other field fails.
+/// Guesses a slug without a trace: the other field of the mutation fails.
 fn guess(client: &Client, slug: &str) -> impl Future<Output = Reply> {
     let client = client.clone();
     let query = format!(
@@ -33,10 +33,11 @@ fn found(client: &Client, slug: &str) -> impl Future<Output = Reply> {
 }
 
 #[tokio::test]
-async fn slugs_cannot_be_guessed_for_long_by_mutations_that_fail_on_purpose() {
+async fn guessing_slugs_by_failing_mutations_is_rate_limited() {
     let app = app().await;
-    let owner = app.person("acme-owner");
-    // What is counted once, and what leases calls, is not what this looks at.
+    let owner = app.user("acme-owner");
+    // Count the first call and lease further calls, so that neither changes the database during the
+    // test.
     owner.data("{ organization { name } }").await;
     let before = app.database.fingerprint().await;
     for n in 0..ATTEMPTS {
@@ -47,28 +48,28 @@ async fn slugs_cannot_be_guessed_for_long_by_mutations_that_fail_on_purpose() {
     refused.assert_refused(429, "RATE_LIMITED");
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(app.database.fingerprint().await, before);
-    // A new organization is no other way to guess, and other changes go on.
+    // Creating an organization shares the limit, and other mutations continue.
     found(&owner, "globex").await.assert_refused(429, "RATE_LIMITED");
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     owner.data(create).await;
 }
 
 #[tokio::test]
-async fn slugs_cannot_be_guessed_for_long_from_outside() {
+async fn guessing_slugs_from_outside_is_rate_limited() {
     let app = app().await;
-    let stranger = app.stranger("guesser");
+    let outsider = app.outsider("guesser");
     for _ in 0..ATTEMPTS {
-        found(&stranger, "globex").await.assert_failed("CONFLICT");
+        found(&outsider, "globex").await.assert_failed("CONFLICT");
     }
-    found(&stranger, "globex").await.assert_refused(429, "RATE_LIMITED");
+    found(&outsider, "globex").await.assert_refused(429, "RATE_LIMITED");
     let owner = app.client(Some("acme"), Some(token("acme-owner")));
     assert_eq!(guess(&owner, "globex").await.codes(), ["CONFLICT"]);
 }
 
 #[tokio::test]
-async fn each_guess_of_a_request_is_an_attempt() {
+async fn each_guess_in_a_request_counts_as_an_attempt() {
     let app = app().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let guess = |n| {
         format!(
             "g{n}: updateOrganization(input: {{ slug: \"guess-{n}\" }}) {{ organization {{ id }} }}"
@@ -82,17 +83,17 @@ async fn each_guess_of_a_request_is_an_attempt() {
 }
 
 #[tokio::test]
-async fn all_users_of_an_address_share_its_guesses() {
+async fn users_of_one_address_share_the_limit_of_guesses() {
     let attempts_by_address = NonZeroU32::new(ATTEMPTS).unwrap();
     let app = App::with(AppSettings { attempts_by_address, ..AppSettings::default() }).await;
     for n in 0..ATTEMPTS {
-        found(&app.stranger(&format!("guesser-{n}")), "globex").await.assert_failed("CONFLICT");
+        found(&app.outsider(&format!("guesser-{n}")), "globex").await.assert_failed("CONFLICT");
     }
-    found(&app.stranger("another"), "globex").await.assert_refused(429, "RATE_LIMITED");
+    found(&app.outsider("another"), "globex").await.assert_refused(429, "RATE_LIMITED");
 }
 
 #[tokio::test]
-async fn a_slug_that_is_taken_reserved_or_retired_gets_the_same_answer() {
+async fn taken_reserved_and_retired_slugs_get_the_same_response() {
     let app = App::start().await;
     app.database
         .execute(
@@ -100,14 +101,14 @@ async fn a_slug_that_is_taken_reserved_or_retired_gets_the_same_answer() {
              SELECT 'globex-old', id, now() FROM app.organizations WHERE slug = 'globex'",
         )
         .await;
-    let stranger = app.stranger("stranger");
-    let owner = app.person("acme-owner");
+    let outsider = app.outsider("outsider");
+    let owner = app.user("acme-owner");
     for (slug, request) in ["globex", "admin", "globex-old"].map(|slug| (slug, "")) {
-        let texts = [found(&stranger, slug).await, guess(&owner, slug).await].map(|reply| {
+        let texts = [found(&outsider, slug).await, guess(&owner, slug).await].map(|reply| {
             assert_eq!((reply.status.as_u16(), reply.codes()), (200, vec!["CONFLICT"]));
             reply.text.replace(slug, request)
         });
-        let expected = [found(&stranger, "globex").await, guess(&owner, "globex").await];
+        let expected = [found(&outsider, "globex").await, guess(&owner, "globex").await];
         assert_eq!(texts, expected.map(|reply| reply.text.replace("globex", "")), "{slug}");
     }
 }

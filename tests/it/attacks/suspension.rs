@@ -1,9 +1,9 @@
-//! Going on after the operator has suspended the user or the organization.
+//! Continued use after the operator has suspended the user or the organization.
 
 use serde_json::{Value, json};
 
 use crate::{
-    databases::{acme_in_eu, command, done},
+    databases::{acme_in_eu, command, succeeded},
     support::{
         App, AppSettings, Client, HANG, Reply,
         app::{token, token_with},
@@ -19,20 +19,21 @@ const VIEWER: &str = "{ viewer { name memberships { slug } } }";
 const BILLING: &str = "{ viewer { name } organization { id slug suspension viewerRole viewerPermissions plan { name } billing { status plan } } }";
 const PAY: &str = "mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan } } }";
 
-/// Acme, wherever it lives, and what commands must know of that.
+/// Acme in one placement, and the arguments that commands need for it.
 struct Acme {
     app: App,
     dedicated: Option<DedicatedDatabase>,
 }
 
 impl Acme {
-    /// In the shared tables, in a schema, in a database: none of the others where the run puts acme
-    /// elsewhere.
-    async fn everywhere() -> Vec<Self> {
+    /// Acme in the shared tables, in a dedicated schema and in a dedicated database. Only the first
+    /// where the run places acme elsewhere.
+    async fn in_every_placement() -> Vec<Self> {
         let mut all = vec![Self { app: App::start().await, dedicated: None }];
         if placement::all_are_shared() {
             let database = Database::create().await;
-            placement::house(&mut database.connect_admin().await, ACME.parse().unwrap()).await;
+            placement::move_to_schema(&mut database.connect_admin().await, ACME.parse().unwrap())
+                .await;
             all.push(Self {
                 app: App::on(database, AppSettings::default()).await,
                 dedicated: None,
@@ -47,61 +48,63 @@ impl Acme {
         all
     }
 
-    async fn operator(&self, arguments: &[&str]) -> String {
+    async fn run_command(&self, arguments: &[&str]) -> String {
         let databases: Vec<_> = self.dedicated.iter().collect();
-        done(&command(&self.app.database, &databases, arguments).await).to_owned()
+        succeeded(&command(&self.app.database, &databases, arguments).await).to_owned()
     }
 
-    fn person(&self, role: &str) -> Client {
-        self.app.person(&format!("acme-{role}"))
+    fn user(&self, role: &str) -> Client {
+        self.app.user(&format!("acme-{role}"))
     }
 
-    /// The actions in acme's log of this type, newest first.
-    async fn recorded(&self, resource_type: &str) -> Vec<Value> {
+    /// Returns the entries about this resource type in acme's audit log, newest first.
+    async fn audit_entries(&self, resource_type: &str) -> Vec<Value> {
         let log = format!(
             "{{ organization {{ auditLogs(filter: {{ resourceType: \"{resource_type}\" }}, first: 10) {{
                 nodes {{ action actorName metadata }} }} }} }}"
         );
-        let data = self.person("owner").data(&log).await;
+        let data = self.user("owner").data(&log).await;
         data["organization"]["auditLogs"]["nodes"].as_array().unwrap().clone()
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_suspended_user_is_out_with_the_next_request() {
-    for acme in Acme::everywhere().await {
+async fn a_suspended_user_loses_access_with_the_next_request() {
+    for acme in Acme::in_every_placement().await {
         let user = "acme-member@example.com";
         let outside = acme.app.client(None, Some(token("acme-member")));
-        for client in [&acme.person("member"), &outside] {
+        for client in [&acme.user("member"), &outside] {
             client.data(VIEWER).await;
             client.data(VIEWER).await;
         }
-        acme.operator(&["user", "suspend", user]).await;
-        for client in [&acme.person("member"), &outside] {
+        acme.run_command(&["user", "suspend", user]).await;
+        for client in [&acme.user("member"), &outside] {
             for query in [VIEWER, READ, CREATE] {
                 client.query(query).await.assert_refused(403, "USER_SUSPENDED");
             }
         }
-        // Nor do other tokens help, or other users mind.
+        // Newer tokens are rejected as well, and other users are not affected.
         let newer =
             json!({ "sub": "acme-member", "email": "new@example.com", "email_verified": true });
         let newer = acme.app.client(Some("acme"), Some(token_with(&newer)));
         newer.query(VIEWER).await.assert_refused(403, "USER_SUSPENDED");
-        acme.person("viewer").data(READ).await;
-        assert!(acme.operator(&["user", "suspend", user]).await.contains("is already suspended"));
+        acme.user("viewer").data(READ).await;
+        assert!(
+            acme.run_command(&["user", "suspend", user]).await.contains("is already suspended")
+        );
 
-        acme.operator(&["user", "resume", user]).await;
-        for client in [&acme.person("member"), &outside] {
+        acme.run_command(&["user", "resume", user]).await;
+        for client in [&acme.user("member"), &outside] {
             client.data(VIEWER).await;
         }
-        acme.person("member").data(CREATE).await;
-        assert!(acme.operator(&["user", "resume", user]).await.contains("is not suspended"));
+        acme.user("member").data(CREATE).await;
+        assert!(acme.run_command(&["user", "resume", user]).await.contains("is not suspended"));
         let entry = |action: &str, command: &str| {
             json!({ "action": action, "actorName": command,
             "metadata": { "user_id": "00000000-0000-4000-8000-0000000000a3", "name": "Mia" } })
         };
         assert_eq!(
-            acme.recorded("user").await,
+            acme.audit_entries("user").await,
             [
                 entry("user.resumed", "tenantry user resume"),
                 entry("user.suspended", "tenantry user suspend")
@@ -111,27 +114,27 @@ async fn a_suspended_user_is_out_with_the_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_suspended_organization_leaves_its_owners_billing_alone() {
-    for acme in Acme::everywhere().await {
+async fn a_suspended_organization_lets_its_owners_only_manage_billing() {
+    for acme in Acme::in_every_placement().await {
         let invitation = invite(&acme).await;
         for role in ["owner", "admin", "member", "viewer"] {
-            acme.person(role).data(READ).await;
+            acme.user(role).data(READ).await;
         }
-        acme.operator(&["tenant", "suspend", "acme"]).await;
+        acme.run_command(&["tenant", "suspend", "acme"]).await;
         let before = rows(&acme.app).await;
         for role in ["admin", "member", "viewer"] {
             for query in [READ, CREATE, VIEWER, BILLING, PAY] {
-                acme.person(role).query(query).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
+                acme.user(role).query(query).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
             }
             acme.app.client(None, Some(token(&format!("acme-{role}")))).data(VIEWER).await;
         }
-        // Who is no member learns nothing, and others mind nothing.
-        let stranger = acme.app.client(Some("acme"), Some(token("globex-owner")));
-        stranger.query(VIEWER).await.assert_refused(404, "NOT_FOUND");
-        acme.app.person("globex-owner").data(CREATE).await;
+        // An outsider learns nothing, and other organizations are not affected.
+        let outsider = acme.app.client(Some("acme"), Some(token("globex-owner")));
+        outsider.query(VIEWER).await.assert_refused(404, "NOT_FOUND");
+        acme.app.user("globex-owner").data(CREATE).await;
         accept(&acme, &invitation).await.assert_failed("ORGANIZATION_SUSPENDED");
 
-        let owner = acme.person("owner");
+        let owner = acme.user("owner");
         let data = owner.data(BILLING).await;
         let organization = &data["organization"];
         assert_eq!(
@@ -162,37 +165,37 @@ async fn a_suspended_organization_leaves_its_owners_billing_alone() {
         assert_eq!(owner.data(PAY).await["changePlan"]["billing"]["plan"], "enterprise");
 
         assert!(
-            acme.operator(&["tenant", "show", "acme"]).await.contains("suspended (full) since")
+            acme.run_command(&["tenant", "show", "acme"]).await.contains("suspended (full) since")
         );
-        acme.operator(&["tenant", "resume", "acme"]).await;
-        assert!(acme.operator(&["tenant", "resume", "acme"]).await.contains("is not suspended"));
-        acme.person("member").data(CREATE).await;
+        acme.run_command(&["tenant", "resume", "acme"]).await;
+        assert!(acme.run_command(&["tenant", "resume", "acme"]).await.contains("is not suspended"));
+        acme.user("member").data(CREATE).await;
         accept(&acme, &invitation).await.data();
-        let log = acme.recorded("organization").await;
-        let told: Vec<_> =
+        let log = acme.audit_entries("organization").await;
+        let received: Vec<_> =
             log.iter().map(|entry| (&entry["action"], &entry["metadata"])).take(2).collect();
         let how = json!({ "suspension": "full" });
         assert_eq!(
-            told,
+            received,
             [(&json!("organization.resumed"), &how), (&json!("organization.suspended"), &how)]
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_organization_that_may_only_be_read_changes_nothing_but_its_plan() {
-    for acme in Acme::everywhere().await {
+async fn a_read_only_organization_changes_nothing_but_its_plan() {
+    for acme in Acme::in_every_placement().await {
         let invitation = invite(&acme).await;
-        acme.operator(&["tenant", "suspend", "acme", "--read-only"]).await;
+        acme.run_command(&["tenant", "suspend", "acme", "--read-only"]).await;
         let before = rows(&acme.app).await;
         for role in ["owner", "admin", "member", "viewer"] {
-            acme.person(role).data(READ).await;
-            acme.person(role).data(VIEWER).await;
+            acme.user(role).data(READ).await;
+            acme.user(role).data(VIEWER).await;
         }
         for role in ["admin", "member", "viewer"] {
-            acme.person(role).query(CREATE).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
+            acme.user(role).query(CREATE).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
         }
-        let owner = acme.person("owner");
+        let owner = acme.user("owner");
         for change in [
             CREATE,
             "mutation { inviteMember(input: { email: \"x@example.com\", role: MEMBER }) { link } }",
@@ -205,17 +208,17 @@ async fn an_organization_that_may_only_be_read_changes_nothing_but_its_plan() {
         assert_eq!(rows(&acme.app).await, before);
         assert_eq!(owner.data(BILLING).await["organization"]["suspension"], "READ_ONLY");
         owner.data(PAY).await;
-        // Further, and back.
-        acme.operator(&["tenant", "suspend", "acme"]).await;
-        acme.person("member").query(READ).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
-        acme.operator(&["tenant", "resume", "acme"]).await;
-        acme.person("member").data(CREATE).await;
+        // To a full suspension and back.
+        acme.run_command(&["tenant", "suspend", "acme"]).await;
+        acme.user("member").query(READ).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
+        acme.run_command(&["tenant", "resume", "acme"]).await;
+        acme.user("member").data(CREATE).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn subscriptions_end_without_a_change_to_tell_of() {
-    for acme in Acme::everywhere().await {
+async fn subscriptions_end_without_waiting_for_an_event() {
+    for acme in Acme::in_every_placement().await {
         for (suspend, resume, code) in [
             (["tenant", "suspend", "acme"], ["tenant", "resume", "acme"], "ORGANIZATION_SUSPENDED"),
             (
@@ -224,7 +227,7 @@ async fn subscriptions_end_without_a_change_to_tell_of() {
                 "USER_SUSPENDED",
             ),
         ] {
-            let member = acme.person("member");
+            let member = acme.user("member");
             let watch = json!({ "query": "subscription { projectChanged { id } }" });
             let mut events = member
                 .post()
@@ -233,30 +236,30 @@ async fn subscriptions_end_without_a_change_to_tell_of() {
                 .send()
                 .await
                 .unwrap();
-            // It watches once a change is told.
-            let begun = async {
-                let mut told = String::new();
-                while !told.contains("projectChanged") {
-                    acme.person("owner").data(CREATE).await;
+            // The subscription is active once an event arrives.
+            let started = async {
+                let mut received = String::new();
+                while !received.contains("projectChanged") {
+                    acme.user("owner").data(CREATE).await;
                     let chunk = events.chunk();
                     let chunk = tokio::time::timeout(std::time::Duration::from_millis(200), chunk);
                     if let Ok(Ok(Some(chunk))) = chunk.await {
-                        told.push_str(&String::from_utf8_lossy(&chunk));
+                        received.push_str(&String::from_utf8_lossy(&chunk));
                     }
                 }
             };
-            tokio::time::timeout(HANG, begun).await.unwrap();
-            acme.operator(&suspend).await;
+            tokio::time::timeout(HANG, started).await.unwrap();
+            acme.run_command(&suspend).await;
             let ended = async {
-                let mut told = String::new();
+                let mut received = String::new();
                 while let Some(chunk) = events.chunk().await.unwrap() {
-                    told.push_str(&String::from_utf8_lossy(&chunk));
+                    received.push_str(&String::from_utf8_lossy(&chunk));
                 }
-                told
+                received
             };
-            let told = tokio::time::timeout(HANG, ended).await.unwrap();
-            assert!(told.contains(code), "{suspend:?}: {told}");
-            acme.operator(&resume).await;
+            let received = tokio::time::timeout(HANG, ended).await.unwrap();
+            assert!(received.contains(code), "{suspend:?}: {received}");
+            acme.run_command(&resume).await;
         }
     }
 }
@@ -266,20 +269,20 @@ async fn a_suspension_moves_with_its_organization() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
     let acme = Acme { app: App::on(control, settings).await, dedicated: Some(eu) };
-    acme.operator(&["tenant", "suspend", "acme", "--read-only"]).await;
+    acme.run_command(&["tenant", "suspend", "acme", "--read-only"]).await;
     for home in ["shared", "schema", "database:eu", "shared"] {
-        acme.operator(&["tenant", "move", "acme", "--to", home, "--drop-source"]).await;
-        acme.person("member").data(READ).await;
-        acme.person("member").query(CREATE).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
+        acme.run_command(&["tenant", "move", "acme", "--to", home, "--drop-source"]).await;
+        acme.user("member").data(READ).await;
+        acme.user("member").query(CREATE).await.assert_refused(403, "ORGANIZATION_SUSPENDED");
     }
-    acme.operator(&["tenant", "resume", "acme"]).await;
-    acme.person("member").data(CREATE).await;
+    acme.run_command(&["tenant", "resume", "acme"]).await;
+    acme.user("member").data(CREATE).await;
 }
 
 async fn invite(acme: &Acme) -> String {
     let invite =
         "mutation { inviteMember(input: { email: \"guest@example.com\", role: MEMBER }) { link } }";
-    let data = acme.person("owner").data(invite).await;
+    let data = acme.user("owner").data(invite).await;
     let link = data["inviteMember"]["link"].as_str().unwrap();
     link.split_once("token=").unwrap().1.to_owned()
 }
@@ -291,7 +294,7 @@ async fn accept(acme: &Acme, token: &str) -> Reply {
     guest.query_with(accept, json!({ "token": token })).await
 }
 
-/// What acme has, as its own people would see it.
+/// Returns acme's data as its members see it.
 async fn rows(app: &App) -> String {
     app.database
         .value(&format!(

@@ -1,5 +1,5 @@
-//! Bodies that are announced and never sent, or sent in a coding that may unfold to something
-//! large: refused before they are read.
+//! Bodies that are announced but never sent, or sent in an encoding that may expand: rejected
+//! before they are read.
 
 use std::net::SocketAddr;
 
@@ -13,8 +13,8 @@ use crate::support::{App, HANG, app};
 
 const QUERY: &str = r#"{"query":"{ viewer { name } }"}"#;
 
-/// The answer to a request whose body is all that is ever sent.
-async fn answer(app: &App, headers: &str, body: &str) -> String {
+/// Sends a request with only this part of its body, and returns the response.
+async fn response(app: &App, headers: &str, body: &str) -> String {
     let to: SocketAddr = app.base.trim_start_matches("http://").parse().unwrap();
     let mut stream = TcpStream::connect(to).await.unwrap();
     let token = app::token("acme-owner");
@@ -23,47 +23,47 @@ async fn answer(app: &App, headers: &str, body: &str) -> String {
          Content-Type: application/json\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
+    let mut response = String::new();
     let mut part = [0; 4_096];
-    while !answer.contains("\r\n\r\n") {
-        let count = timeout(HANG, stream.read(&mut part)).await.expect("no answer").unwrap();
-        assert!(count > 0, "closed without an answer");
-        answer.push_str(std::str::from_utf8(&part[..count]).unwrap());
+    while !response.contains("\r\n\r\n") {
+        let count = timeout(HANG, stream.read(&mut part)).await.expect("no response").unwrap();
+        assert!(count > 0, "closed without a response");
+        response.push_str(std::str::from_utf8(&part[..count]).unwrap());
     }
-    answer
+    response
 }
 
-fn status(answer: &str) -> &str {
-    answer.split(' ').nth(1).unwrap()
+fn status(response: &str) -> &str {
+    response.split(' ').nth(1).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_announced_as_too_large_is_refused_before_it_comes() {
+async fn a_body_that_is_announced_as_too_large_is_rejected_before_it_arrives() {
     let app = App::start().await;
-    // Waiting for what never comes would end with 408.
+    // Waiting for the missing body would end with 408.
     for length in [1024 * 1024 + 1, 1_u64 << 40] {
         for sent in ["", "{"] {
-            let refused = answer(&app, &format!("Content-Length: {length}\r\n"), sent).await;
+            let refused = response(&app, &format!("Content-Length: {length}\r\n"), sent).await;
             assert_eq!(status(&refused), "413", "{length}: {refused}");
         }
         let expecting = format!("Expect: 100-continue\r\nContent-Length: {length}\r\n");
-        let refused = answer(&app, &expecting, "").await;
-        assert_eq!(status(&refused), "413", "the client is invited to send it: {refused}");
+        let refused = response(&app, &expecting, "").await;
+        assert_eq!(status(&refused), "413", "the server asks the client to send it: {refused}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_in_a_coding_is_refused() {
+async fn an_encoded_body_is_rejected() {
     let app = App::start().await;
     let length = QUERY.len();
     for coding in ["gzip", "br", "deflate", "zstd", "x", "gzip, identity", "identity, identity", ""]
     {
         let headers = format!("Content-Encoding: {coding}\r\nContent-Length: {length}\r\n");
-        let refused = answer(&app, &headers, QUERY).await;
+        let refused = response(&app, &headers, QUERY).await;
         assert_eq!(status(&refused), "415", "{coding}: {refused}");
     }
     for headers in ["", "Content-Encoding: identity\r\n", "Content-Encoding: Identity\r\n"] {
-        let taken = answer(&app, &format!("{headers}Content-Length: {length}\r\n"), QUERY).await;
+        let taken = response(&app, &format!("{headers}Content-Length: {length}\r\n"), QUERY).await;
         assert_eq!(status(&taken), "200", "{headers}: {taken}");
     }
 }

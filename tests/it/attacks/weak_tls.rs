@@ -1,16 +1,16 @@
-//! The network between a server and PostgreSQL on another host must not be able to read or change
-//! what they say: an address that allows it is reported, without the password in it.
+//! Unencrypted connections to PostgreSQL on another host, which a network could read or change. The
+//! commands report an address that allows it, without its password.
 
 use crate::support::{
     app::SECRET,
     database::Database,
     process::{Output, run, tenantry},
-    served::Served,
+    server_process::ServerProcess,
 };
 
 const ELSEWHERE: &str = "postgres://tenantry_app:hunter2@db.example/app";
 
-/// What doctor says with these settings.
+/// Runs `tenantry doctor` with these settings.
 async fn doctor(database: &Database, settings: &[(&str, String)]) -> Output {
     let mut command = tenantry();
     command.arg("doctor").env("DATABASE_URL", database.url("tenantry_app"));
@@ -19,20 +19,20 @@ async fn doctor(database: &Database, settings: &[(&str, String)]) -> Output {
 }
 
 #[tokio::test]
-async fn doctor_reports_a_connection_to_another_host_that_may_go_unencrypted() {
+async fn doctor_reports_a_connection_to_another_host_that_may_be_unencrypted() {
     let database = Database::create().await;
     for sslmode in ["", "?sslmode=disable", "?sslmode=allow", "?sslmode=prefer"] {
         let weak = format!("{ELSEWHERE}{sslmode}");
         for setting in ["DATABASE_LISTEN_URL", "DATABASE_REPLICA_URL"] {
             let output = doctor(&database, &[(setting, weak.clone())]).await;
             assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
-            let told = format!("warning: {setting} connects to db.example with sslmode=");
-            assert!(output.stdout.contains(&told), "{}", output.stdout);
+            let warning = format!("warning: {setting} connects to db.example with sslmode=");
+            assert!(output.stdout.contains(&warning), "{}", output.stdout);
             assert!(output.stdout.contains("sslmode=verify-full"), "{}", output.stdout);
             assert!(!(output.stdout + &output.stderr).contains("hunter2"));
         }
     }
-    // An address that answers at once that nothing is there.
+    // Connections to this address are refused at once.
     let weak = format!("eu={}", ELSEWHERE.replace("db.example", "0.0.0.0:1"));
     let output = doctor(&database, &[("DATABASES", weak)]).await;
     assert!(
@@ -43,7 +43,7 @@ async fn doctor_reports_a_connection_to_another_host_that_may_go_unencrypted() {
 }
 
 #[tokio::test]
-async fn doctor_is_content_with_tls_and_with_this_host() {
+async fn doctor_accepts_tls_and_this_host() {
     let database = Database::create().await;
     for url in [
         format!("{ELSEWHERE}?sslmode=require"),
@@ -53,26 +53,27 @@ async fn doctor_is_content_with_tls_and_with_this_host() {
         "postgres://tenantry_app@localhost/app?host=/run/postgresql".to_owned(),
     ] {
         let output = doctor(&database, &[("DATABASE_LISTEN_URL", url)]).await;
-        // Other tests of this cluster may change settings of the role meanwhile.
+        // Other tests in this cluster may change settings of the role meanwhile, so only the
+        // warning is checked.
         assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
         assert!(!output.stdout.contains("sslmode"), "{}", output.stdout);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn serve_says_so_when_it_starts() {
+async fn serve_logs_a_warning_when_it_starts() {
     let database = Database::create().await;
     let url = database.url("tenantry_app");
-    let start = move || Served::start(&url, &[("DATABASE_LISTEN_URL", ELSEWHERE)]);
+    let start = move || ServerProcess::start(&url, &[("DATABASE_LISTEN_URL", ELSEWHERE)]);
     let server = tokio::task::spawn_blocking(start).await.unwrap();
-    let log = server.told();
+    let log = server.log();
     assert!(
         log.contains("DATABASE_LISTEN_URL connects to db.example with sslmode=prefer"),
         "{log}"
     );
     assert!(!log.contains("hunter2"), "{log}");
 
-    // Before it connects for the first time.
+    // The warning comes before the first connection.
     let mut command = tenantry();
     let address = ELSEWHERE.replace("db.example", "0.0.0.0:1");
     command.arg("serve").env("DATABASE_URL", address).env("JWT_SECRET", SECRET);
@@ -85,7 +86,7 @@ async fn serve_says_so_when_it_starts() {
 }
 
 #[tokio::test]
-async fn commands_warn_of_the_owner_s_connection() {
+async fn commands_warn_about_the_owner_s_connection() {
     let weak = ELSEWHERE.replace("db.example", "0.0.0.0:1");
     for arguments in [&["migrate"][..], &["tenant", "list"]] {
         let mut command = tenantry();

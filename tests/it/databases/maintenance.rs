@@ -1,6 +1,6 @@
-//! Plans, people and the audit log are looked after in databases of organizations' own as well.
+//! Maintenance of plans, users and audit logs in dedicated databases.
 
-use super::{acme_in_eu, command, done, missing, refused};
+use super::{acme_in_eu, command, failed, missing, succeeded};
 use crate::support::{database::Database, placement::ACME};
 
 const OLIVIA: &str = "00000000-0000-4000-8000-0000000000a1";
@@ -13,37 +13,37 @@ async fn limit(database: &Database) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn the_catalogue_is_the_same_everywhere() {
+async fn plans_are_the_same_in_every_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let gone = missing("gone", &control);
-    done(&command(&control, &[&eu], &["plan", "set", "pro", "projects", "41"]).await);
+    succeeded(&command(&control, &[&eu], &["plan", "set", "pro", "projects", "41"]).await);
     assert_eq!((limit(&control).await, limit(&eu.database).await), (Some(41), Some(41)));
-    done(&command(&control, &[&eu], &["plan", "price", "pro", "price_1"]).await);
+    succeeded(&command(&control, &[&eu], &["plan", "price", "pro", "price_1"]).await);
     let price = "SELECT stripe_price_id FROM billing.plans WHERE plan = 'pro'";
     assert_eq!(eu.database.exactly::<String>(price).await, "price_1");
 
-    // One that is away keeps no other back, and is brought after by the same command.
+    // An unavailable database does not stop the others, and the same command updates it later.
     let set = ["plan", "set", "pro", "projects", "42"];
     let output = command(&control, &[&gone, &eu], &set).await;
-    let told = refused(
+    let output_text = failed(
         &output,
         "but not in the databases gone. Run the command again, or `tenantry migrate`.",
     );
-    assert!(told.contains("failed: the database gone: "), "{told}");
+    assert!(output_text.contains("failed: the database gone: "), "{output_text}");
     assert_eq!((limit(&control).await, limit(&eu.database).await), (Some(42), Some(42)));
     eu.database.execute("UPDATE billing.plan_features SET limit_value = 1").await;
-    done(&command(&control, &[&eu], &set).await);
+    succeeded(&command(&control, &[&eu], &set).await);
     assert_eq!(limit(&eu.database).await, Some(42));
 
     let output = command(&control, &[], &set).await;
     let warning = "warning: the database eu is not in MIGRATION_DATABASES";
-    assert!(done(&output).contains(warning), "{}", output.stdout);
+    assert!(succeeded(&output).contains(warning), "{}", output.stdout);
     let output = command(&eu.database, &[], &set).await;
-    refused(&output, "points to the dedicated database eu");
-    assert!(!done(&command(&control, &[&gone], &["plan", "list"]).await).contains("failed"));
+    failed(&output, "points to the dedicated database eu");
+    assert!(!succeeded(&command(&control, &[&gone], &["plan", "list"]).await).contains("failed"));
 }
 
-/// What is left of somebody, who was called Mia and had these addresses.
+/// Returns all traces of the user Mia with these addresses.
 async fn traces(database: &Database) -> String {
     let sql = "SELECT concat((SELECT string_agg(t::text, '') FROM audit.audit_logs t), (SELECT string_agg(t::text, '') FROM auth.users t),
                              (SELECT string_agg(t::text, '') FROM auth.invitations t), (SELECT string_agg(t::text, '') FROM auth.identities t))";
@@ -55,7 +55,7 @@ async fn traces(database: &Database) -> String {
         .collect()
 }
 
-/// Mia has left traces under another address, of which only the log in eu knows that it was hers.
+/// Leaves traces of Mia under another address. Only the log in eu knows that it was hers.
 async fn mia_in_eu(control: &Database, eu: &Database) {
     let entries = format!(
         "INSERT INTO audit.audit_logs (organization_id, actor_id, actor_name, action, resource_type, metadata) VALUES
@@ -69,14 +69,17 @@ async fn mia_in_eu(control: &Database, eu: &Database) {
 }
 
 #[tokio::test]
-async fn an_erased_person_is_nowhere_in_any_database() {
+async fn an_erased_user_is_erased_in_every_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     mia_in_eu(&control, &eu.database).await;
     assert_eq!(traces(&eu.database).await, "miaacme-memberbefore@example.com");
     let erase = ["user", "erase", "acme-member@example.com"];
     let output = command(&control, &[&eu], &erase).await;
-    let told = done(&output);
-    assert!(told.contains("memberships ended: 1") && told.contains("acme (member)"), "{told}");
+    let output_text = succeeded(&output);
+    assert!(
+        output_text.contains("memberships ended: 1") && output_text.contains("acme (member)"),
+        "{output_text}"
+    );
     assert_eq!(
         (traces(&control).await, traces(&eu.database).await),
         (String::new(), String::new())
@@ -85,35 +88,35 @@ async fn an_erased_person_is_nowhere_in_any_database() {
         "SELECT count(*) FROM audit.audit_logs WHERE action = 'member.removed' AND organization_id = '{ACME}'"
     );
     assert_eq!(eu.database.exactly::<i64>(&removed).await, 1);
-    assert_eq!(control.exactly::<i64>(&removed).await, 0, "nobody would read it there");
+    assert_eq!(control.exactly::<i64>(&removed).await, 0, "no server would read it there");
     let noted =
         "SELECT count(*) FROM app.directory_changes WHERE table_name = 'organization_members'";
     assert_eq!(eu.database.exactly::<i64>(noted).await, 1);
-    refused(&command(&control, &[&eu], &erase).await, "there is no user");
+    failed(&command(&control, &[&eu], &erase).await, "there is no user");
 }
 
 #[tokio::test]
-async fn whoever_cannot_be_erased_everywhere_is_erased_nowhere() {
+async fn a_user_who_cannot_be_erased_everywhere_is_erased_nowhere() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     mia_in_eu(&control, &eu.database).await;
     let gone = missing("gone", &control);
     let before = (control.fingerprint().await, eu.database.fingerprint().await);
     let erase = ["user", "erase", "acme-member@example.com"];
     let output = command(&control, &[], &erase).await;
-    refused(&output, "the database eu is not in MIGRATION_DATABASES");
-    refused(&command(&control, &[&eu, &gone], &erase).await, "the database gone: ");
-    // Nobody but the database in which acme lives knows that it has an owner left.
+    failed(&output, "the database eu is not in MIGRATION_DATABASES");
+    failed(&command(&control, &[&eu, &gone], &erase).await, "the database gone: ");
+    // Only the database of acme knows whether it has another owner.
     let owner = ["user", "erase", "acme-owner@example.com"];
     control
         .execute("UPDATE auth.organization_members SET role = 'owner' WHERE user_id = '00000000-0000-4000-8000-0000000000a2'")
         .await;
     let directory = control.fingerprint().await;
-    refused(&command(&control, &[&eu], &owner).await, "is the last owner of acme");
-    // In between: it has left the one, and not arrived in the other.
+    failed(&command(&control, &[&eu], &owner).await, "is the last owner of acme");
+    // During a move, the organization has left one database and has not arrived in the other.
     for change in ["generation = 2", "home = 'elsewhere'"] {
         let back = "UPDATE app.placements SET generation = 1, home = 'shared'";
         eu.database.execute(&format!("UPDATE app.placements SET {change}")).await;
-        refused(&command(&control, &[&eu], &erase).await, "is moving between databases");
+        failed(&command(&control, &[&eu], &erase).await, "is moving between databases");
         eu.database.execute(back).await;
     }
     assert_eq!(control.fingerprint().await, directory);
@@ -131,11 +134,11 @@ async fn whoever_cannot_be_erased_everywhere_is_erased_nowhere() {
 }
 
 #[tokio::test]
-async fn an_erasure_that_was_cut_off_is_done_again() {
+async fn an_interrupted_erasure_is_completed_by_a_retry() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     // As if the process had ended between the two commits.
     eu.database.execute(&format!("DELETE FROM auth.users WHERE id = '{MIA}'")).await;
-    done(&command(&control, &[&eu], &["user", "erase", MIA]).await);
+    succeeded(&command(&control, &[&eu], &["user", "erase", MIA]).await);
     assert_eq!(
         (traces(&control).await, traces(&eu.database).await),
         (String::new(), String::new())
@@ -143,7 +146,7 @@ async fn an_erasure_that_was_cut_off_is_done_again() {
 }
 
 #[tokio::test]
-async fn a_person_of_other_organizations_is_erased_where_they_left_traces() {
+async fn a_user_is_also_erased_where_only_traces_remain() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let entry = format!(
         "INSERT INTO audit.audit_logs (organization_id, actor_id, actor_name, action, resource_type)
@@ -151,7 +154,7 @@ async fn a_person_of_other_organizations_is_erased_where_they_left_traces() {
     );
     eu.database.execute(&entry).await;
     let output = command(&control, &[&eu], &["user", "erase", "globex-member@example.com"]).await;
-    assert!(done(&output).contains("globex (member)"), "{}", output.stdout);
+    assert!(succeeded(&output).contains("globex (member)"), "{}", output.stdout);
     let left = "SELECT count(*) FROM audit.audit_logs WHERE actor_name = 'Max'";
     assert_eq!(
         (control.exactly::<i64>(left).await, eu.database.exactly::<i64>(left).await),
@@ -162,33 +165,39 @@ async fn a_person_of_other_organizations_is_erased_where_they_left_traces() {
 }
 
 #[tokio::test]
-async fn the_logs_are_partitioned_and_pruned_everywhere() {
+async fn the_logs_are_partitioned_and_pruned_in_every_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let old = "INSERT INTO audit.audit_logs (organization_id, action, resource_type, created_at)
          SELECT id, 'project.created', 'project', '2020-01-01T00:00:00Z' FROM app.organizations";
     control.execute(old).await;
     eu.database.execute(old).await;
-    // Of globex there is an old copy.
+    // This is an old copy of an entry of globex.
     let copy = "INSERT INTO audit.audit_logs (organization_id, action, resource_type, created_at)
          VALUES ('00000000-0000-4000-8000-00000000000b', 'project.created', 'project', '2020-01-01T00:00:00Z')";
     eu.database.execute(copy).await;
     let gone = missing("gone", &control);
     let output = command(&control, &[&gone, &eu], &["audit", "partition"]).await;
-    let told = refused(&output, "the command failed in the databases gone");
-    assert!(told.contains("The audit log in the database eu is partitioned by month."), "{told}");
+    let output_text = failed(&output, "the command failed in the databases gone");
+    assert!(
+        output_text.contains("The audit log in the database eu is partitioned by month."),
+        "{output_text}"
+    );
     let kind = "SELECT relkind::text FROM pg_class WHERE oid = 'audit.audit_logs'::regclass";
     assert_eq!(
         (control.exactly::<String>(kind).await, eu.database.exactly::<String>(kind).await),
         ("p".to_owned(), "p".to_owned())
     );
-    done(&command(&control, &[&eu], &["audit", "partition"]).await);
+    succeeded(&command(&control, &[&eu], &["audit", "partition"]).await);
 
     let prune = ["audit", "prune", "--before", "2021-01-01"];
     let output = command(&control, &[&gone, &eu], &prune).await;
-    let told = refused(&output, "the command failed in the databases gone");
-    // The directory knows of acme, whose old entries in the control database are a copy.
-    assert!(told.contains("deleted 1 entries before 2021-01-01\n"), "{told}");
-    assert!(told.contains("deleted 1 entries before 2021-01-01 in the database eu"), "{told}");
+    let output_text = failed(&output, "the command failed in the databases gone");
+    // Acme lives in eu, so its old entries in the control database are a copy.
+    assert!(output_text.contains("deleted 1 entries before 2021-01-01\n"), "{output_text}");
+    assert!(
+        output_text.contains("deleted 1 entries before 2021-01-01 in the database eu"),
+        "{output_text}"
+    );
     let logs = "SELECT array_agg(o || ' ' || n ORDER BY o) FROM (
                     SELECT right(organization_id::text, 1) o, count(*) n FROM audit.audit_logs WHERE action = 'audit.pruned' GROUP BY 1) t";
     assert_eq!(control.exactly::<Vec<String>>(logs).await, ["b 1"]);

@@ -1,6 +1,6 @@
-//! `tenantry migrate` with databases of organizations' own.
+//! `tenantry migrate` with dedicated databases.
 
-use super::{acme_in_eu, command, done, missing, refused};
+use super::{acme_in_eu, command, failed, missing, succeeded};
 use crate::support::{database::Database, dedicated::DedicatedDatabase};
 
 async fn empty(name: &str) -> DedicatedDatabase {
@@ -14,23 +14,23 @@ async fn plans(database: &Database) -> String {
 }
 
 #[tokio::test]
-async fn databases_are_made_ready_one_after_the_other() {
+async fn dedicated_databases_are_prepared_one_after_the_other() {
     let control = Database::empty().await;
     let (eu, us) = (empty("eu").await, empty("us").await);
     let output = command(&control, &[&eu, &us], &["migrate"]).await;
-    let told = done(&output);
+    let output_text = succeeded(&output);
     let last = "applied m0017_database";
-    let lines: Vec<_> = told.lines().filter(|line| line.starts_with(last)).collect();
+    let lines: Vec<_> = output_text.lines().filter(|line| line.starts_with(last)).collect();
     let (in_eu, in_us) =
         (format!("{last} in the database eu"), format!("{last} in the database us"));
-    assert_eq!(lines, [last, &in_eu, &in_us], "{told}");
+    assert_eq!(lines, [last, &in_eu, &in_us], "{output_text}");
     for database in [&eu, &us] {
         let name: String = database.database.exactly("SELECT app.database_name()").await;
         assert_eq!(name, database.name);
     }
     assert_eq!(control.exactly::<i64>("SELECT count(*) FROM app.database").await, 0);
 
-    // Again; and what was changed in the catalogue goes along.
+    // A second run also copies changed plans.
     control.execute("UPDATE billing.plan_features SET limit_value = 77 WHERE plan = 'free' AND feature = 'projects'").await;
     control
         .execute("UPDATE billing.plans SET stripe_price_id = 'price_of_pro' WHERE plan = 'pro'")
@@ -40,7 +40,7 @@ async fn databases_are_made_ready_one_after_the_other() {
         .await;
     let output = command(&control, &[&eu, &us], &["migrate"]).await;
     assert_eq!(
-        done(&output).lines().collect::<Vec<_>>(),
+        succeeded(&output).lines().collect::<Vec<_>>(),
         [
             "The database is up to date.",
             "copied the plans to the database eu",
@@ -53,53 +53,57 @@ async fn databases_are_made_ready_one_after_the_other() {
         assert_eq!(plans(&database.database).await, plans(&control).await);
     }
     let output = command(&control, &[&eu, &us], &["migrate"]).await;
-    assert!(!done(&output).contains("copied"), "{}", output.stdout);
+    assert!(!succeeded(&output).contains("copied"), "{}", output.stdout);
 }
 
 #[tokio::test]
-async fn one_that_fails_keeps_no_other_back() {
+async fn a_failing_database_does_not_stop_the_others() {
     let control = Database::create().await;
     let (gone, us) = (missing("gone", &control), empty("us").await);
     let output = command(&control, &[&gone, &us], &["migrate"]).await;
-    let told = refused(&output, "1 dedicated database could not be prepared");
-    assert!(told.contains("failed: the database gone: "), "{told}");
-    assert!(told.contains("applied m0001_foundation in the database us"), "{told}");
+    let output_text = failed(&output, "1 dedicated database could not be prepared");
+    assert!(output_text.contains("failed: the database gone: "), "{output_text}");
+    assert!(output_text.contains("applied m0001_foundation in the database us"), "{output_text}");
     assert_eq!(us.database.exactly::<String>("SELECT app.database_name()").await, "us");
 
-    // By another name, or the control database itself, which is left as it is.
+    // A database under another name, and the control database itself, stay as they are.
     let renamed = DedicatedDatabase { name: "asia".to_owned(), ..us.clone() };
     let itself = DedicatedDatabase { name: "itself".to_owned(), database: control.clone() };
     let output = command(&control, &[&renamed, &itself, &us], &["migrate"]).await;
-    let told = refused(&output, "2 dedicated databases could not be prepared");
-    assert!(told.contains("failed: the database asia: the database calls itself us"), "{told}");
+    let output_text = failed(&output, "2 dedicated databases could not be prepared");
     assert!(
-        told.contains("failed: the database itself: this address points to the control database"),
-        "{told}"
+        output_text.contains("failed: the database asia: the database calls itself us"),
+        "{output_text}"
     );
-    assert!(told.contains("The database us is up to date."), "{told}");
+    assert!(
+        output_text
+            .contains("failed: the database itself: this address points to the control database"),
+        "{output_text}"
+    );
+    assert!(output_text.contains("The database us is up to date."), "{output_text}");
     assert_eq!(control.exactly::<i64>("SELECT count(*) FROM app.database").await, 0);
 
-    // Another database with organizations may be somebody else's control database.
+    // A database with organizations may be another installation's control database.
     let other = DedicatedDatabase { name: "other".to_owned(), database: Database::create().await };
     let output = command(&control, &[&other], &["migrate"]).await;
-    assert!(refused(&output, "be prepared").contains("is a control database"), "{}", output.stdout);
+    assert!(failed(&output, "be prepared").contains("is a control database"), "{}", output.stdout);
     let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'm0017_database'";
     other.database.execute(steps).await;
     command(&control, &[&other], &["migrate"]).await;
     let steps = "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'm0017_database'";
-    assert_eq!(other.database.exactly::<i64>(steps).await, 0, "it was changed all the same");
+    assert_eq!(other.database.exactly::<i64>(steps).await, 0, "it was changed nevertheless");
 
-    // The other way round.
+    // The reverse direction.
     let output = command(&us.database, &[], &["migrate"]).await;
-    refused(&output, "points to the dedicated database us");
+    failed(&output, "points to the dedicated database us");
 }
 
 #[tokio::test]
-async fn whoever_is_left_out_is_told() {
+async fn databases_missing_from_a_setting_are_reported() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let output = command(&control, &[], &["migrate"]).await;
     assert!(
-        done(&output)
+        succeeded(&output)
             .contains("warning: organizations live in the database eu, which is in neither"),
         "{}",
         output.stdout
@@ -111,15 +115,18 @@ async fn whoever_is_left_out_is_told() {
         .env("DATABASES", eu.setting("tenantry_app"));
     let output = tokio::task::spawn_blocking(move || crate::support::process::run(&mut migrate));
     let output = output.await.unwrap();
-    let told = done(&output);
-    assert!(told.contains("warning: the database eu of DATABASES is not in"), "{told}");
-    assert!(!told.contains("neither"), "{told}");
+    let output_text = succeeded(&output);
+    assert!(
+        output_text.contains("warning: the database eu of DATABASES is not in"),
+        "{output_text}"
+    );
+    assert!(!output_text.contains("neither"), "{output_text}");
     let output = command(&control, &[&eu], &["migrate"]).await;
-    assert!(!done(&output).contains("warning"), "{}", output.stdout);
+    assert!(!succeeded(&output).contains("warning"), "{}", output.stdout);
 }
 
 #[tokio::test]
-async fn a_setting_that_cannot_be_right_changes_nothing() {
+async fn an_invalid_setting_changes_nothing() {
     let control = Database::empty().await;
     let eu = empty("eu").await;
     for (variable, value, reason) in [
@@ -140,7 +147,7 @@ async fn a_setting_that_cannot_be_right_changes_nothing() {
         let output =
             tokio::task::spawn_blocking(move || crate::support::process::run(&mut migrate));
         let output = output.await.unwrap();
-        refused(&output, reason);
+        failed(&output, reason);
         assert_eq!((output.stderr.lines().count(), output.stdout.as_str()), (1, ""));
         assert!(!output.stderr.contains("hunter2"));
     }

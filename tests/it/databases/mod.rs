@@ -1,15 +1,16 @@
-//! Organizations that live in a database of their own.
+//! Organizations that live in a dedicated database.
 
+mod failures;
+mod fixture;
 mod maintenance;
 mod migrating;
 mod moving;
 mod routing;
-mod settled;
-mod trouble;
 
 use migration::placement::TABLES;
 use sqlx::types::Uuid;
 
+pub use crate::support::process::{failed, succeeded};
 use crate::support::{
     database::Database,
     dedicated::DedicatedDatabase,
@@ -21,19 +22,19 @@ fn acme() -> Uuid {
     ACME.parse().unwrap()
 }
 
-/// A test's database, and one named `eu` in which acme lives; none where the run puts acme
-/// elsewhere.
+/// Returns a test's database, and a dedicated one named `eu` in which acme lives. `None` where the
+/// run places acme elsewhere.
 pub async fn acme_in_eu() -> Option<(Database, DedicatedDatabase)> {
     if !all_are_shared() {
         return None;
     }
     let control = Database::create().await;
     let eu = control.dedicated("eu").await;
-    control.settle(acme(), &eu).await;
+    control.move_to(acme(), &eu).await;
     Some((control, eu))
 }
 
-/// The rows of an organization in each of its tables.
+/// Returns the rows of an organization in each of its tables.
 async fn rows(database: &Database, organization: &str) -> Vec<(&'static str, Vec<String>)> {
     let mut all = Vec::new();
     for table in &TABLES {
@@ -47,7 +48,7 @@ async fn rows(database: &Database, organization: &str) -> Vec<(&'static str, Vec
     all
 }
 
-/// The program as the superuser, who acts as the owner, told of these databases.
+/// Runs the program as the superuser, who acts as the owner, with these dedicated databases.
 pub async fn command(
     control: &Database,
     databases: &[&DedicatedDatabase],
@@ -68,21 +69,7 @@ pub async fn command(
     tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-#[track_caller]
-pub fn done(output: &Output) -> &str {
-    assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
-    &output.stdout
-}
-
-#[track_caller]
-fn refused<'a>(output: &'a Output, reason: &str) -> &'a str {
-    assert_eq!(output.code, Some(1), "{}", output.stdout);
-    let last = output.stderr.lines().last().unwrap_or_default();
-    assert!(last.contains(reason), "{}{}", output.stdout, output.stderr);
-    &output.stdout
-}
-
-/// A database that is not there.
+/// Returns a dedicated database that does not exist.
 fn missing(name: &str, like: &Database) -> DedicatedDatabase {
     DedicatedDatabase { name: name.to_owned(), database: like.named_elsewhere("nowhere") }
 }

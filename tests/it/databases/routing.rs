@@ -1,4 +1,4 @@
-//! Requests find an organization in its own database, and what belongs to everybody in the control
+//! Requests find an organization in its dedicated database, and shared data in the control
 //! database.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tenantry::tenancy::AccountLinking;
 
 use super::acme_in_eu;
-use crate::performance::relay::Relay;
+use crate::performance::{relay::Relay, traffic};
 use crate::support::{
     App, AppSettings, Client, Reply,
     app::{token, token_with},
@@ -49,7 +49,7 @@ fn slugs(data: &Value) -> Vec<&str> {
 }
 
 async fn invited(app: &App) -> String {
-    let data = app.person("acme-admin").data(INVITE).await;
+    let data = app.user("acme-admin").data(INVITE).await;
     let link = data["inviteMember"]["link"].as_str().unwrap();
     link.split_once("token=").unwrap().1.to_owned()
 }
@@ -59,8 +59,8 @@ async fn keyed(client: &Client, key: &str, query: &str, variables: Value) -> Rep
     Reply::of(client.post().header("idempotency-key", key).json(&body)).await
 }
 
-/// Whatever was noted has been brought.
-async fn nothing_is_left(app: &App, eu: &DedicatedDatabase) {
+/// Waits until directory sync has copied every change.
+async fn wait_for_directory_sync(app: &App, eu: &DedicatedDatabase) {
     let left = "SELECT (SELECT count(*) FROM app.directory_changes) + (SELECT count(*) FROM auth.people_changes)";
     for _ in 0..300 {
         let of_both = [&app.database, &eu.database].map(|database| database.exactly::<i64>(left));
@@ -69,13 +69,13 @@ async fn nothing_is_left(app: &App, eu: &DedicatedDatabase) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("what has changed is not brought");
+    panic!("changes are still pending");
 }
 
 #[tokio::test]
-async fn an_organization_works_in_a_database_of_its_own() {
+async fn an_organization_works_in_a_dedicated_database() {
     let Some((app, eu)) = served().await else { return };
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let made = owner.data(&create("There")).await;
     assert_eq!(made["createProject"]["project"]["createdBy"]["name"], "Olivia");
     let there = "SELECT count(*) FROM app.projects WHERE name = 'There'";
@@ -85,8 +85,8 @@ async fn an_organization_works_in_a_database_of_its_own() {
     let by_claim = app.client(None, Some(claim)).data(NAMES).await;
     assert_eq!(by_claim, owner.data(NAMES).await);
     assert_eq!(by_claim["organization"]["projects"]["nodes"][0]["name"], "There");
-    // Others are where they were, and nobody sees what they should not.
-    let globex = app.person("globex-owner");
+    // Other organizations stay where they were, and isolation holds.
+    let globex = app.user("globex-owner");
     assert_eq!(globex.data(NAMES).await["organization"]["slug"], "globex");
     app.client(Some("acme"), Some(token("globex-owner")))
         .query(NAMES)
@@ -100,22 +100,22 @@ async fn an_organization_works_in_a_database_of_its_own() {
 }
 
 #[tokio::test]
-async fn memberships_are_of_all_databases() {
+async fn memberships_of_all_databases_are_listed() {
     let Some((app, eu)) = served().await else { return };
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     assert_eq!(slugs(&owner.data(MEMBERSHIPS).await), ["acme"]);
     owner.data("mutation { createOrganization(input: { name: \"Second\", slug: \"second\" }) { organization { slug } } }").await;
     let outside = app.client(None, Some(token("acme-owner")));
     for client in [&owner, &outside, &app.client(Some("second"), Some(token("acme-owner")))] {
         assert_eq!(slugs(&client.data(MEMBERSHIPS).await), ["acme", "second"]);
     }
-    let founded = "SELECT count(*) FROM app.organizations WHERE slug = 'second'";
-    assert_eq!(app.database.exactly::<i64>(founded).await, 1);
-    assert_eq!(eu.database.exactly::<i64>(founded).await, 0);
+    let created = "SELECT count(*) FROM app.organizations WHERE slug = 'second'";
+    assert_eq!(app.database.exactly::<i64>(created).await, 1);
+    assert_eq!(eu.database.exactly::<i64>(created).await, 0);
 }
 
 #[tokio::test]
-async fn an_invitation_leads_into_another_database() {
+async fn an_invitation_leads_to_another_database() {
     let Some((app, eu)) = served().await else { return };
     let invitation = invited(&app).await;
     let guest = guest(&app);
@@ -128,7 +128,7 @@ async fn an_invitation_leads_into_another_database() {
     let accepted = &data["acceptInvitation"];
     assert_eq!(accepted["organization"]["viewerRole"], "MEMBER");
     assert_eq!(accepted["member"]["user"]["email"], "new@example.com");
-    // The way is known at once, to whoever looks for it.
+    // The placement is known at once to any server.
     assert_eq!(slugs(&guest.data(MEMBERSHIPS).await), ["acme"]);
     let claims = json!({ "sub": "new", "email": "new@example.com", "email_verified": true });
     let inside = app.client(Some("acme"), Some(token_with(&claims)));
@@ -138,25 +138,25 @@ async fn an_invitation_leads_into_another_database() {
     );
     let known = "SELECT count(*) FROM auth.users WHERE email = 'new@example.com'";
     assert_eq!(eu.database.exactly::<i64>(known).await, 1);
-    nothing_is_left(&app, &eu).await;
-    // Whoever is removed is out with the next request.
+    wait_for_directory_sync(&app, &eu).await;
+    // A removed member loses access with the next request.
     let members = app
-        .person("acme-owner")
+        .user("acme-owner")
         .data("{ organization { members { nodes { id user { email } } } } }")
         .await;
     let members = members["organization"]["members"]["nodes"].as_array().unwrap();
     let member =
         members.iter().find(|member| member["user"]["email"] == "new@example.com").unwrap();
     let remove = "mutation ($id: ID!) { removeMember(input: { id: $id }) { member { id } } }";
-    app.person("acme-owner").query_with(remove, json!({ "id": member["id"] })).await.data();
+    app.user("acme-owner").query_with(remove, json!({ "id": member["id"] })).await.data();
     inside.query(NAMES).await.assert_refused(404, "NOT_FOUND");
     assert!(slugs(&guest.data(MEMBERSHIPS).await).is_empty());
 }
 
 #[tokio::test]
-async fn slugs_are_one_for_all_databases() {
+async fn slugs_are_unique_across_databases() {
     let Some((app, eu)) = served().await else { return };
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let rename = |slug: &str| {
         format!(
             "mutation {{ updateOrganization(input: {{ slug: \"{slug}\" }}) {{ organization {{ slug }} }} }}"
@@ -167,10 +167,10 @@ async fn slugs_are_one_for_all_databases() {
     assert_eq!(slugs(&owner.data(MEMBERSHIPS).await), ["acme-eu"]);
     let renamed = app.client(Some("acme-eu"), Some(token("acme-owner")));
     assert_eq!(renamed.data(NAMES).await["organization"]["slug"], "acme-eu");
-    let told = owner.query(NAMES).await;
-    assert_eq!(told.body["extensions"]["organizationSlug"], "acme-eu");
+    let response = owner.query(NAMES).await;
+    assert_eq!(response.body["extensions"]["organizationSlug"], "acme-eu");
     for slug in ["acme", "acme-eu"] {
-        app.person("globex-owner").query(&rename(slug)).await.assert_failed("CONFLICT");
+        app.user("globex-owner").query(&rename(slug)).await.assert_failed("CONFLICT");
     }
     let states = "SELECT array_agg(slug || ' ' || (retired_at IS NULL) ORDER BY slug) FROM app.organization_slugs WHERE slug LIKE 'acme%'";
     for database in [&app.database, &eu.database] {
@@ -181,16 +181,15 @@ async fn slugs_are_one_for_all_databases() {
     renamed.data(delete).await;
     assert!(slugs(&app.client(None, Some(token("acme-owner"))).data(MEMBERSHIPS).await).is_empty());
     assert_eq!(app.database.exactly::<Vec<String>>(states).await, ["acme false", "acme-eu false"]);
-    app.person("globex-owner").query(&rename("acme-eu")).await.assert_failed("CONFLICT");
+    app.user("globex-owner").query(&rename("acme-eu")).await.assert_failed("CONFLICT");
 }
 
 #[tokio::test]
-async fn people_are_known_as_they_are() {
+async fn changes_of_a_user_reach_every_database() {
     let Some((app, eu)) = served().await else { return };
     let invitation = invited(&app).await;
     guest(&app).query_with(ACCEPT, json!({ "token": invitation })).await.data();
-    // With another address, and later with another sign-in: each leads through the control database
-    // once.
+    // A new address, and later a new identity: each request goes through the control database once.
     let moved = json!({ "sub": "new", "email": "nora@example.com", "email_verified": true });
     let client = app.client(Some("acme"), Some(token_with(&moved)));
     let email = "{ viewer { email } }";
@@ -203,21 +202,21 @@ async fn people_are_known_as_they_are() {
         eu.database.exactly::<Vec<String>>(known).await,
         ["new nora@example.com", "second nora@example.com"]
     );
-    // And where they have not been since.
+    // The same in a database that the user has not visited since.
     let elsewhere = json!({ "sub": "new", "email": "again@example.com", "email_verified": true });
     app.client(None, Some(token_with(&elsewhere))).data(email).await;
     let known = "SELECT count(*) FROM auth.users WHERE email = 'again@example.com'";
     for _ in 0..100 {
         if eu.database.exactly::<i64>(known).await == 1 {
-            return nothing_is_left(&app, &eu).await;
+            return wait_for_directory_sync(&app, &eu).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("nobody has told of the address");
+    panic!("no change of the address is pending");
 }
 
 #[tokio::test]
-async fn the_way_to_another_database_is_no_longer() {
+async fn a_request_to_another_database_takes_no_more_round_trips() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let relay = Relay::between(folder.path(), &control.socket()).unwrap();
@@ -226,27 +225,24 @@ async fn the_way_to_another_database_is_no_longer() {
         AppSettings { socket, max_connections: 1, dedicated: vec![eu], ..AppSettings::default() };
     let app = App::on(control, settings).await;
     let mut seen = Vec::new();
-    for person in ["acme-owner", "globex-owner"] {
-        let mut talk = relay.take();
+    for user in ["acme-owner", "globex-owner"] {
+        let mut last = relay.take();
         for _ in 0..4 {
             relay.take();
-            app.person(person)
-                .data("{ organization { projects(first: 9) { nodes { name } } } }")
-                .await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            talk = relay.take();
+            app.user(user).data("{ organization { projects(first: 9) { nodes { name } } } }").await;
+            last = traffic(&relay, 4).await;
         }
-        seen.push((talk.statements, talk.waits));
+        seen.push((last.statements, last.waits));
     }
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], (4, 2));
 }
 
 #[tokio::test]
-async fn what_stripe_tells_reaches_another_database() {
+async fn stripe_events_reach_another_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let stripe = FakeStripe::start().await;
-    stripe.knows_customer("cus_1", Some(ACME));
+    stripe.add_customer("cus_1", Some(ACME));
     let mut settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
     settings.business.stripe = Some(stripe.client());
     let app = App::on(control, settings).await;
@@ -268,17 +264,18 @@ async fn what_stripe_tells_reaches_another_database() {
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
     let plan = "{ organization { plan { plan } } }";
-    let data = app.person("acme-owner").data(plan).await;
+    let data = app.user("acme-owner").data(plan).await;
     assert_eq!(data["organization"]["plan"]["plan"], "enterprise");
-    // There is the truth, here is what leads to it, and each has been done once.
+    // The dedicated database has the billing state, the control database the look-up row, and each
+    // event was applied once.
     let billed = format!(
         "SELECT plan || ' ' || stripe_customer_id FROM billing.organization_billing WHERE organization_id = '{ACME}'"
     );
     for database in [&eu.database, &app.database] {
         assert_eq!(database.exactly::<String>(&billed).await, "enterprise cus_1");
     }
-    let told = "SELECT count(*) FROM audit.audit_logs WHERE action LIKE 'billing.%'";
-    assert_eq!(eu.database.exactly::<i64>(told).await, 1);
+    let response = "SELECT count(*) FROM audit.audit_logs WHERE action LIKE 'billing.%'";
+    assert_eq!(eu.database.exactly::<i64>(response).await, 1);
     let done = "SELECT count(*) FROM billing.stripe_events WHERE processed_at IS NOT NULL AND error IS NULL";
     assert_eq!(app.database.exactly::<i64>(done).await, 1);
     assert_eq!(eu.database.exactly::<i64>("SELECT count(*) FROM billing.stripe_events").await, 0);

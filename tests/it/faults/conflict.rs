@@ -1,4 +1,4 @@
-//! Two transactions in each other's way: PostgreSQL sacrifices the server's.
+//! Conflicting transactions, of which PostgreSQL aborts the server's.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::{App, Reply};
 const PROJECTS: &str = "SELECT array[min(id::text), max(id::text)] FROM app.projects
     WHERE organization_id = '00000000-0000-4000-8000-00000000000a'";
 
-/// Every change of a project fails as one of two that cannot be put in an order, so many times.
+/// Makes every change of a project fail with a serialization error, `times` times.
 async fn conflicts(app: &App, times: u32) {
     app.database
         .execute(&format!(
@@ -28,7 +28,7 @@ async fn conflicts(app: &App, times: u32) {
         .await;
 }
 
-/// Projects of that name, and entries about making them.
+/// Returns the number of projects of that name, and of entries about their creation.
 async fn count(app: &App) -> (i64, i64) {
     let projects = "SELECT count(*) FROM app.projects WHERE name = 'in the way'";
     let logs = "SELECT count(*) FROM audit.audit_logs WHERE metadata->>'name' = 'in the way'";
@@ -37,32 +37,32 @@ async fn count(app: &App) -> (i64, i64) {
 
 async fn create(app: &App) -> Reply {
     let create = "mutation { createProject(input: { name: \"in the way\" }) { project { name } } }";
-    app.person("acme-owner").query(create).await
+    app.user("acme-owner").query(create).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_is_always_in_the_way_is_refused_and_leaves_nothing() {
+async fn a_change_that_always_conflicts_is_rejected_and_leaves_nothing() {
     let app = App::start().await;
     conflicts(&app, u32::MAX).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let reply = create(&app).await;
     reply.assert_refused(503, "UNAVAILABLE");
     assert!(reply.headers.contains_key("retry-after"));
-    assert!(begun.elapsed() < Duration::from_secs(10), "it is tried for ever");
+    assert!(started.elapsed() < Duration::from_secs(10), "the server retries without end");
     assert_eq!(count(&app).await, (0, 0));
 }
 
-/// Both rows are held in the order that leads to a deadlock with a mutation that changes them in
-/// the other, and PostgreSQL looks for one on the mutation's behalf first.
+/// Locks two rows in the order that leads to a deadlock with a mutation that changes them in the
+/// other order. The mutation's session detects the deadlock first.
 async fn deadlock(app: &App, first: &str, second: &str) -> PgConnection {
     let mut admin = app.database.connect_admin().await;
     admin.execute("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
     lock(&mut admin, second).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
         AND datname = current_database() AND usename = 'tenantry_app'";
-    let begun = Instant::now();
+    let started = Instant::now();
     while app.database.value::<i64>(waiting).await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits");
+        assert!(started.elapsed() < Duration::from_secs(10), "no session waits");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     lock(&mut admin, first).await;
@@ -77,7 +77,7 @@ async fn lock(admin: &mut PgConnection, project: &str) {
         .unwrap();
 }
 
-async fn meets_a_deadlock(app: &App) -> Reply {
+async fn run_deadlock(app: &App) -> Reply {
     let ids: Vec<String> = app.database.value(PROJECTS).await;
     let change = |alias: &str, id: &str| {
         format!(
@@ -85,10 +85,10 @@ async fn meets_a_deadlock(app: &App) -> Reply {
         )
     };
     let text = format!("mutation {{ {} {} }}", change("a", &ids[0]), change("b", &ids[1]));
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let changing = tokio::spawn(async move { owner.query(&text).await });
     let mut admin = deadlock(app, &ids[0], &ids[1]).await;
-    // It has what it waited for, so the other one was sacrificed.
+    // The other transaction has its lock, so PostgreSQL has aborted the mutation's.
     admin.execute("ROLLBACK").await.unwrap();
     changing.await.unwrap()
 }
@@ -96,7 +96,7 @@ async fn meets_a_deadlock(app: &App) -> Reply {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadlock_leaves_all_of_a_mutation_or_nothing() {
     let app = App::start().await;
-    let reply = meets_a_deadlock(&app).await;
+    let reply = run_deadlock(&app).await;
     let (changed, _) = count(&app).await;
     if reply.status == 200 {
         reply.data();
@@ -107,36 +107,39 @@ async fn a_deadlock_leaves_all_of_a_mutation_or_nothing() {
     }
 }
 
-// From here on: what holds once the server repeats a mutation as a whole after 40001 and 40P01.
+// The tests below rely on the server's retry of a whole mutation after 40001 and 40P01.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mutation_that_postgresql_sacrifices_to_a_deadlock_is_done_after_all() {
+async fn a_mutation_aborted_by_a_deadlock_is_retried() {
     let app = App::start().await;
-    let reply = meets_a_deadlock(&app).await;
-    // Must succeed by the retry: the other transaction is gone.
+    let reply = run_deadlock(&app).await;
+    // The retry must succeed: the other transaction has ended.
     reply.data();
     assert_eq!(count(&app).await.0, 2);
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    let begun = Instant::now();
-    // PostgreSQL counts them with a delay.
+    let started = Instant::now();
+    // PostgreSQL updates this counter with a delay.
     while app.database.value::<i64>(deadlocks).await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(9), "there was none: the test shows nothing");
+        assert!(
+            started.elapsed() < Duration::from_secs(9),
+            "there was no deadlock, so the test shows nothing"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mutation_that_cannot_be_put_in_an_order_is_done_once_and_counted_once() {
+async fn a_mutation_with_a_serialization_failure_is_executed_once_and_counted_once() {
     let app = App::start().await;
     let remaining = |reply: &Reply| -> i64 {
         reply.headers["ratelimit-remaining"].to_str().unwrap().parse().unwrap()
     };
-    let before = remaining(&app.person("acme-owner").query("{ organization { name } }").await);
+    let before = remaining(&app.user("acme-owner").query("{ organization { name } }").await);
     conflicts(&app, 1).await;
     let reply = create(&app).await;
     let after = remaining(&reply);
-    // Must succeed by the retry: the next attempt meets nobody.
+    // The retry must succeed: it meets no conflict.
     reply.data();
     assert_eq!(count(&app).await, (1, 1));
-    assert_eq!(after, before - 1, "an attempt is no call");
+    assert_eq!(after, before - 1, "a retry does not count as a call");
 }

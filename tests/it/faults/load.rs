@@ -1,5 +1,5 @@
-//! Clients of several tenants that write and read without a pause, and the book that they keep of
-//! what they were told.
+//! Clients of several tenants that write and read without a pause, and a record of the responses
+//! that they got.
 
 use std::{
     collections::HashMap,
@@ -15,44 +15,44 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::support::{app, cluster::TENANTS};
 
-/// What a client was told about a write.
+/// The response that a client got to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is done, and has this id.
+pub enum WriteOutcome {
+    /// Committed, with this id.
     Acknowledged(String),
-    /// Nothing was written; the code says why.
+    /// Nothing was written; the code names the reason.
     Refused(String),
-    /// The server, or its silence, says that nobody knows.
+    /// The outcome is unknown: the server said so, or did not respond.
     Unknown,
 }
 
-/// One write, in the book by its name.
+/// A write; the record has it under its name.
 #[derive(Clone, Debug)]
 pub struct Write {
     pub tenant: &'static str,
-    pub fate: Fate,
-    pub begun: Instant,
+    pub outcome: WriteOutcome,
+    pub started: Instant,
     pub ended: Instant,
 }
 
-/// What clients were told.
+/// The record of all responses.
 #[derive(Default)]
-pub struct Book {
+pub struct WriteLog {
     pub writes: Mutex<HashMap<String, Write>>,
-    /// When each client was last answered as it wished.
+    /// The time of each client's last success.
     successes: Mutex<HashMap<String, Instant>>,
-    /// Answers to anybody, whatever they say: calls that the server has taken.
-    pub answers: AtomicU32,
+    /// Responses of any kind: calls that the server has accepted.
+    pub responses: AtomicU32,
     pub reads: AtomicU32,
     pub failed_reads: AtomicU32,
-    /// Requests that were sent, and to which nothing was answered.
-    pub silences: AtomicU32,
-    /// What must never be answered.
+    /// Requests that were sent and got no response.
+    pub without_response: AtomicU32,
+    /// Responses that must never occur.
     pub wrong: Mutex<Vec<String>>,
 }
 
-impl Book {
-    /// What others were told as well.
+impl WriteLog {
+    /// Adds the record of other clients.
     pub fn join(&self, others: &Self) {
         let others_writes = others.writes.lock().unwrap().clone();
         self.writes.lock().unwrap().extend(others_writes);
@@ -60,81 +60,94 @@ impl Book {
         self.wrong.lock().unwrap().extend(others_wrong);
     }
 
-    /// How many writes were refused.
+    /// Returns how many writes were rejected.
     pub fn refused(&self) -> usize {
         let writes = self.writes.lock().unwrap();
-        writes.values().filter(|write| matches!(write.fate, Fate::Refused(_))).count()
+        writes.values().filter(|write| matches!(write.outcome, WriteOutcome::Refused(_))).count()
     }
 }
 
-/// How the clients go about it.
+/// The numbers and the timeout of the clients.
 #[derive(Clone, Copy)]
-pub struct Pace {
-    /// For each tenant, how many write and how many read.
+pub struct LoadOptions {
+    /// Writers and readers of each tenant.
     pub writers: usize,
     pub readers: usize,
-    /// How long a client waits for an answer.
-    pub patience: Duration,
+    /// How long a client waits for a response.
+    pub timeout: Duration,
 }
 
-impl Default for Pace {
+impl Default for LoadOptions {
     fn default() -> Self {
-        Self { writers: 2, readers: 1, patience: Duration::from_secs(45) }
+        Self { writers: 2, readers: 1, timeout: Duration::from_secs(45) }
     }
 }
 
-/// The clients at work.
+/// The running clients.
 pub struct Load {
-    pub book: Arc<Book>,
+    pub write_log: Arc<WriteLog>,
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
     names: Vec<String>,
 }
 
 impl Load {
-    /// Clients of every tenant, at these servers in turn.
-    pub fn start(bases: &[&str], pace: Pace) -> Self {
+    /// Starts clients of every tenant, distributed over these servers.
+    pub fn start(bases: &[&str], options: LoadOptions) -> Self {
         let mut load = Self::none();
         for (number, tenant) in TENANTS.iter().copied().enumerate() {
-            for place in 0..pace.writers + pace.readers {
+            for place in 0..options.writers + options.readers {
                 let base = bases[(number + place) % bases.len()];
-                load.add(format!("{tenant}-{place}"), tenant, base, pace, place < pace.writers);
+                load.add(
+                    format!("{tenant}-{place}"),
+                    tenant,
+                    base,
+                    options,
+                    place < options.writers,
+                );
             }
         }
         load
     }
 
-    /// One client, who writes.
+    /// Starts a single client, which writes.
     pub fn start_one(base: &str, tenant: &'static str) -> Self {
         let mut load = Self::none();
-        load.add(format!("{tenant}-alone"), tenant, base, Pace::default(), true);
+        load.add(format!("{tenant}-alone"), tenant, base, LoadOptions::default(), true);
         load
     }
 
     fn none() -> Self {
-        let (book, stop) = (Arc::new(Book::default()), watch::Sender::new(false));
-        Self { book, stop, clients: JoinSet::new(), names: Vec::new() }
+        let (write_log, stop) = (Arc::new(WriteLog::default()), watch::Sender::new(false));
+        Self { write_log, stop, clients: JoinSet::new(), names: Vec::new() }
     }
 
-    fn add(&mut self, name: String, tenant: &'static str, base: &str, pace: Pace, writes: bool) {
+    fn add(
+        &mut self,
+        name: String,
+        tenant: &'static str,
+        base: &str,
+        options: LoadOptions,
+        writes: bool,
+    ) {
         let client = Client {
             name: name.clone(),
             tenant,
             url: format!("{base}/org/{tenant}/graphql"),
             token: app::token(&format!("{tenant}-owner")),
-            http: reqwest::Client::builder().timeout(pace.patience).build().unwrap(),
-            book: Arc::clone(&self.book),
+            http: reqwest::Client::builder().timeout(options.timeout).build().unwrap(),
+            write_log: Arc::clone(&self.write_log),
         };
         self.names.push(name);
-        self.clients.spawn(client.go_on(writes, self.stop.subscribe()));
+        self.clients.spawn(client.run_client(writes, self.stop.subscribe()));
     }
 
-    /// Waits until every client was answered as it wished since `then`, and says after how long the
-    /// first one and the last one were.
+    /// Waits until every client has had a success since `then`. Returns the time until the first
+    /// success and until the last client's.
     pub async fn recovers_from(&self, then: Instant, within: Duration) -> (f64, f64) {
         let mut first = None;
         loop {
-            let again = self.again_since(then);
+            let again = self.first_and_last_success(then);
             first = first.or(again.iter().min().copied());
             let all = (again.len() == self.names.len()).then(|| again.iter().max()).flatten();
             if let (Some(first), Some(last)) = (first, all) {
@@ -151,29 +164,29 @@ impl Load {
         }
     }
 
-    /// Everybody is served.
-    pub async fn flows(&self) {
+    /// Waits until every client is served.
+    pub async fn wait_until_served(&self) {
         self.recovers_from(Instant::now(), Duration::from_secs(20)).await;
     }
 
-    fn again_since(&self, then: Instant) -> Vec<Instant> {
-        let successes = self.book.successes.lock().unwrap();
+    fn first_and_last_success(&self, then: Instant) -> Vec<Instant> {
+        let successes = self.write_log.successes.lock().unwrap();
         successes.values().filter(|at| **at > then).copied().collect()
     }
 
     fn last_refusals(&self) -> Vec<Write> {
-        let mut writes: Vec<_> = self.book.writes.lock().unwrap().values().cloned().collect();
+        let mut writes: Vec<_> = self.write_log.writes.lock().unwrap().values().cloned().collect();
         writes.sort_by_key(|write| write.ended);
         writes.split_off(writes.len().saturating_sub(5))
     }
 
-    /// Everybody finishes what they have begun.
-    pub async fn stop(mut self) -> Arc<Book> {
+    /// Lets every client finish its current request.
+    pub async fn stop(mut self) -> Arc<WriteLog> {
         self.stop.send_replace(true);
         while let Some(ended) = self.clients.join_next().await {
             ended.unwrap();
         }
-        self.book
+        self.write_log
     }
 }
 
@@ -183,10 +196,10 @@ struct Client {
     url: String,
     token: String,
     http: reqwest::Client,
-    book: Arc<Book>,
+    write_log: Arc<WriteLog>,
 }
 
-/// What came of a request: an answer, or none, and whether it was sent at all.
+/// The result of a request: a response, or none, and whether it was sent at all.
 enum Exchange {
     Answered(u16, Value),
     StallGuard,
@@ -194,14 +207,14 @@ enum Exchange {
 }
 
 impl Client {
-    async fn go_on(self, writes: bool, stop: watch::Receiver<bool>) {
+    async fn run_client(self, writes: bool, stop: watch::Receiver<bool>) {
         for number in 0_u32.. {
             if *stop.borrow() {
                 return;
             }
             let success = if writes { self.write(number).await } else { self.read().await };
             if success {
-                let mut successes = self.book.successes.lock().unwrap();
+                let mut successes = self.write_log.successes.lock().unwrap();
                 successes.insert(self.name.clone(), Instant::now());
             }
             let pause = if success { 2 } else { 25 };
@@ -223,7 +236,7 @@ impl Client {
                 let status = response.status().as_u16();
                 match response.json().await {
                     Ok(body) => {
-                        self.book.answers.fetch_add(1, Ordering::Relaxed);
+                        self.write_log.responses.fetch_add(1, Ordering::Relaxed);
                         Exchange::Answered(status, body)
                     }
                     Err(_) => self.silence(),
@@ -233,62 +246,62 @@ impl Client {
     }
 
     fn silence(&self) -> Exchange {
-        self.book.silences.fetch_add(1, Ordering::Relaxed);
+        self.write_log.without_response.fetch_add(1, Ordering::Relaxed);
         Exchange::StallGuard
     }
 
     async fn write(&self, number: u32) -> bool {
         const CREATE: &str = "mutation ($name: String!) { createProject(input: { name: $name }) { project { id name } } }";
         let name = format!("{} {} {number}", self.tenant, self.name);
-        let begun = Instant::now();
+        let started = Instant::now();
         let exchange = self.exchange(CREATE, json!({ "name": name })).await;
-        let fate = match exchange {
-            Exchange::Answered(status, body) => self.fate(status, &body, &name),
-            Exchange::StallGuard => Fate::Unknown,
-            Exchange::NeverSent => Fate::Refused("NEVER_SENT".to_owned()),
+        let outcome = match exchange {
+            Exchange::Answered(status, body) => self.outcome(status, &body, &name),
+            Exchange::StallGuard => WriteOutcome::Unknown,
+            Exchange::NeverSent => WriteOutcome::Refused("NEVER_SENT".to_owned()),
         };
-        let success = matches!(fate, Fate::Acknowledged(_));
-        let write = Write { tenant: self.tenant, fate, begun, ended: Instant::now() };
-        self.book.writes.lock().unwrap().insert(name, write);
+        let success = matches!(outcome, WriteOutcome::Acknowledged(_));
+        let write = Write { tenant: self.tenant, outcome, started, ended: Instant::now() };
+        self.write_log.writes.lock().unwrap().insert(name, write);
         success
     }
 
-    fn fate(&self, status: u16, body: &Value, name: &str) -> Fate {
+    fn outcome(&self, status: u16, body: &Value, name: &str) -> WriteOutcome {
         let project = &body["data"]["createProject"]["project"];
         if status == 200 && body.get("errors").is_none() && project["name"] == name {
-            return Fate::Acknowledged(project["id"].as_str().unwrap().to_owned());
+            return WriteOutcome::Acknowledged(project["id"].as_str().unwrap().to_owned());
         }
         let extensions = &body["errors"][0]["extensions"];
         if extensions["outcome"] == "UNKNOWN" {
-            return Fate::Unknown;
+            return WriteOutcome::Unknown;
         }
-        let code = self.trouble(status, body);
+        let code = self.check_failure(status, body);
         if !body["data"].is_null() {
             self.wrong(format!("data beside an error: {body}"));
         }
-        Fate::Refused(code)
+        WriteOutcome::Refused(code)
     }
 
     async fn read(&self) -> bool {
         const READ: &str = "{ organization { slug projects(first: 20) { nodes { name } } auditLogs(first: 5) { nodes { metadata } } } }";
         let Exchange::Answered(status, body) = self.exchange(READ, json!({})).await else {
-            self.book.failed_reads.fetch_add(1, Ordering::Relaxed);
+            self.write_log.failed_reads.fetch_add(1, Ordering::Relaxed);
             return false;
         };
-        self.book.reads.fetch_add(1, Ordering::Relaxed);
+        self.write_log.reads.fetch_add(1, Ordering::Relaxed);
         if status != 200 || body.get("errors").is_some() {
-            self.book.failed_reads.fetch_add(1, Ordering::Relaxed);
-            self.trouble(status, &body);
+            self.write_log.failed_reads.fetch_add(1, Ordering::Relaxed);
+            self.check_failure(status, &body);
             return false;
         }
         let organization = &body["data"]["organization"];
         let names = organization["projects"]["nodes"].as_array().unwrap();
         let logged = organization["auditLogs"]["nodes"].as_array().unwrap();
         let shown = names.iter().map(|node| &node["name"]);
-        let told = logged.iter().map(|node| &node["metadata"]["name"]);
-        // The demo's log has the names from before the marker.
+        let logged_names = logged.iter().map(|node| &node["metadata"]["name"]);
+        // Names without the marker belong to the demo.
         let of_load = |name: &&Value| name.as_str().is_some_and(|name| name.contains('-'));
-        let ours = shown.chain(told.filter(of_load)).all(|name| {
+        let ours = shown.chain(logged_names.filter(of_load)).all(|name| {
             name.as_str().is_some_and(|name| name.starts_with(&format!("{} ", self.tenant)))
         });
         if organization["slug"] != self.tenant || names.is_empty() || !ours {
@@ -297,8 +310,8 @@ impl Client {
         true
     }
 
-    /// Trouble has to be called by its name.
-    fn trouble(&self, status: u16, body: &Value) -> String {
+    /// Checks that a failure has the right status and code.
+    fn check_failure(&self, status: u16, body: &Value) -> String {
         let code = body["errors"][0]["extensions"]["code"].as_str().unwrap_or("none").to_owned();
         if ![(503, "UNAVAILABLE"), (504, "TIMEOUT")].contains(&(status, code.as_str())) {
             self.wrong(format!("{status} {body}"));
@@ -307,6 +320,6 @@ impl Client {
     }
 
     fn wrong(&self, what: String) {
-        self.book.wrong.lock().unwrap().push(what);
+        self.write_log.wrong.lock().unwrap().push(what);
     }
 }

@@ -1,15 +1,15 @@
-//! PostgreSQL ends in order, and without.
+//! PostgreSQL ends, cleanly or killed.
 
 use std::time::{Duration, Instant};
 
 use super::{
     Until,
-    load::{Load, Pace},
-    verdict::verify,
+    load::{Load, LoadOptions},
+    verification::verify,
 };
-use crate::support::{cluster::Cluster, served::Served};
+use crate::support::{cluster::Cluster, server_process::ServerProcess};
 
-/// How long until everybody is served again.
+/// The time within which every client is served again.
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// How PostgreSQL ends.
@@ -19,34 +19,35 @@ enum End {
     Killed,
 }
 
-async fn ends_and_returns(scenario: &str, end: End, until: Until) {
+async fn restart_under_load(scenario: &str, end: End, until: Until) {
     let mut cluster = Cluster::start(&[]);
-    let servers = [Served::start(&cluster.url(), &[]), Served::start(&cluster.url(), &[])];
-    let load = Load::start(&[&servers[0].base, &servers[1].base], Pace::default());
+    let servers =
+        [ServerProcess::start(&cluster.url(), &[]), ServerProcess::start(&cluster.url(), &[])];
+    let load = Load::start(&[&servers[0].base, &servers[1].base], LoadOptions::default());
     let (mut rounds, mut slowest) = (0, (0.0_f64, 0.0_f64));
     loop {
-        load.flows().await;
+        load.wait_until_served().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         match end {
             End::Stopped => cluster.stop(),
             End::Killed => cluster.kill(),
         }
-        // Long enough for clients to hear of it.
+        // Every client meets the failure within this time.
         tokio::time::sleep(Duration::from_millis(500)).await;
         cluster.resume();
         let (first, all) = load.recovers_from(Instant::now(), RECOVERY).await;
         slowest = (slowest.0.max(first), slowest.1.max(all));
         rounds += 1;
-        if until.is_over() {
+        if until.has_ended() {
             break;
         }
     }
-    let book = load.stop().await;
-    let figures = verify(&cluster, &book).await;
-    assert!(figures.refused() > 0, "nobody has noticed: the test shows nothing");
+    let write_log = load.stop().await;
+    let figures = verify(&cluster, &write_log).await;
+    assert!(figures.refused() > 0, "no client noticed, so the test shows nothing");
     let (first, all) = slowest;
     let (requests, unknown) = (figures.acknowledged() + figures.refused(), figures.unknown());
-    // Nobody knows only about those that were being committed.
+    // Only writes in the middle of their commit have an unknown outcome.
     assert!(unknown < requests, "{unknown} of {requests}");
     figures.print(
         scenario,
@@ -56,22 +57,22 @@ async fn ends_and_returns(scenario: &str, end: End, until: Until) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_postgresql_loses_no_acknowledged_write() {
-    ends_and_returns("PostgreSQL restarted", End::Stopped, Until::once()).await;
+    restart_under_load("PostgreSQL restarted", End::Stopped, Until::once()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_postgresql_loses_no_acknowledged_write() {
-    ends_and_returns("PostgreSQL killed", End::Killed, Until::once()).await;
+    restart_under_load("PostgreSQL killed", End::Killed, Until::once()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes as long as FAULT_SECONDS says"]
-async fn restarts_of_postgresql_lose_no_acknowledged_write() {
-    ends_and_returns("PostgreSQL restarted, long", End::Stopped, Until::long()).await;
+async fn many_restarts_of_postgresql_lose_no_acknowledged_write() {
+    restart_under_load("PostgreSQL restarted, long", End::Stopped, Until::long()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes as long as FAULT_SECONDS says"]
-async fn a_postgresql_that_is_killed_again_and_again_loses_no_acknowledged_write() {
-    ends_and_returns("PostgreSQL killed, long", End::Killed, Until::long()).await;
+async fn a_repeatedly_killed_postgresql_loses_no_acknowledged_write() {
+    restart_under_load("PostgreSQL killed, long", End::Killed, Until::long()).await;
 }

@@ -1,11 +1,10 @@
-//! What whoever can run any SQL as the app's role could do, and could not: attacks in plain SQL, on
-//! a fresh connection and in another tenant's transaction. The names of the tests are the
-//! documentation.
+//! What an attacker who runs any SQL as the app's role could do: attacks in plain SQL, on a new
+//! connection and in another tenant's transaction. The names of the tests are the documentation.
 
-mod doors;
-mod known;
-mod oracles;
-mod stopped;
+mod definer_functions;
+mod denied_statements;
+mod known_limits;
+mod side_channels;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -15,36 +14,36 @@ const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
 const GLOBEX_OWNER: &str = "00000000-0000-4000-8000-0000000000b1";
 
-/// SQLSTATE of what the role has no right to (PostgreSQL manual, appendix A).
+/// SQLSTATE `insufficient_privilege` (PostgreSQL manual, appendix A).
 const DENIED: &str = "42501";
 
-/// A connection of the app's role in the wrong hands.
+/// A connection of the app's role under the attacker's control.
 struct Injection {
     connection: PgConnection,
-    told: &'static str,
+    context: &'static str,
 }
 
 impl Injection {
-    /// As it comes from PostgreSQL, without any setting.
+    /// A new connection without any setting.
     async fn fresh(database: &Database) -> Self {
         let mut connection = database.connect_app().await;
         connection.execute("BEGIN").await.unwrap();
-        Self { connection, told: "fresh" }
+        Self { connection, context: "fresh" }
     }
 
-    /// In the middle of a request of acme's owner, which a server has opened.
+    /// A connection in the middle of a request of acme's owner, opened by a server.
     async fn in_acme(database: &Database) -> Self {
         let mut injection = Self::fresh(database).await;
         let open = database.opening("acme-owner", "acme").await;
         assert_eq!(injection.run(&open).await, 1);
-        Self { told: "in acme", ..injection }
+        Self { context: "in acme", ..injection }
     }
 
     async fn both(database: &Database) -> [Self; 2] {
         [Self::fresh(database).await, Self::in_acme(database).await]
     }
 
-    /// The rows that a statement touched; it must not fail.
+    /// Runs a statement that must succeed, and returns the number of affected rows.
     async fn run(&mut self, sql: &str) -> u64 {
         match self.connection.execute(AssertSqlSafe(sql.to_owned())).await {
             Ok(done) => done.rows_affected(),
@@ -52,13 +51,14 @@ impl Injection {
         }
     }
 
-    /// The only value of a statement, as text.
+    /// Returns the only value of a statement as text.
     async fn text(&mut self, sql: &str) -> Option<String> {
         let row = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
         row.fetch_one(&mut self.connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Tries it and takes it back. The rows it touched, or its SQLSTATE and all that was said.
+    /// Runs a statement and rolls it back. Returns the number of affected rows, or its SQLSTATE and
+    /// the full message.
     async fn attempt(&mut self, sql: &str) -> Result<u64, (String, String)> {
         self.run("SAVEPOINT attempt").await;
         let outcome = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
@@ -74,17 +74,17 @@ impl Injection {
         assert!(matches!(outcome, Err((code, _)) if code == DENIED), "{sql}: {outcome:?}");
     }
 
-    /// Each must be refused for lack of rights.
+    /// Asserts that each statement is denied.
     async fn all_denied(&mut self, statements: &[&str]) {
         assert!(!statements.is_empty());
         for sql in statements {
             let outcome = self.attempt(sql).await;
-            Self::denied(&outcome, &format!("{} ({})", sql, self.told));
+            Self::denied(&outcome, &format!("{} ({})", sql, self.context));
         }
     }
 }
 
-/// Every table of ours, with its schema.
+/// Returns every table of tenantry with its schema.
 async fn tables(database: &Database) -> Vec<String> {
     let mut connection = database.connect_admin().await;
     let tables: Vec<String> = sqlx::query_scalar(

@@ -1,4 +1,4 @@
-//! A client in Rust, whose types `graphql_client` makes from the committed schema when the tests
+//! A Rust client, whose types `graphql_client` generates from the committed schema when the tests
 //! are compiled.
 
 use chrono::Utc;
@@ -34,17 +34,17 @@ async fn ask<V: Serialize, T: DeserializeOwned>(
 }
 
 #[tokio::test]
-async fn types_made_from_the_schema_fit_what_the_server_says() {
+async fn generated_types_match_the_server_s_responses() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let input = create_project::CreateProjectInput { name: "Typed".to_owned(), description: None };
     let query = CreateProject::build_query(create_project::Variables { input });
     let created: Response<create_project::ResponseData> = ask(&owner, query).await;
     assert_eq!(created.data.unwrap().create_project.project.name, "Typed");
 
     let query = Projects::build_query(projects::Variables { first: 1 });
-    let answer: Response<projects::ResponseData> = ask(&owner, query).await;
-    let organization = answer.data.unwrap().organization.unwrap();
+    let response: Response<projects::ResponseData> = ask(&owner, query).await;
+    let organization = response.data.unwrap().organization.unwrap();
     assert_eq!(organization.viewer_role, projects::Role::OWNER);
     let project = &organization.projects.nodes[0];
     assert_eq!(project.created_by.as_ref().unwrap().name.as_deref(), Some("Olivia"));

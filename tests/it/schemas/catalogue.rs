@@ -1,4 +1,4 @@
-//! What is in a schema, by enumeration of the catalogue.
+//! The contents of a dedicated schema, enumerated from the catalogue.
 
 use migration::{
     Migrator, migrate,
@@ -7,11 +7,11 @@ use migration::{
 use sea_orm_migration::MigratorTrait;
 use sqlx::types::Uuid;
 
-use super::{FIRST, house, of_step, organization, up_to};
+use super::{FIRST, create_schemas, of_step, organization, up_to};
 use crate::support::database::Database;
 
-/// Everything that PostgreSQL knows of the tables of a schema, a line each; the same for two
-/// organizations whose tables are the same.
+/// Returns everything that PostgreSQL has about the tables of a schema, one line each. Two
+/// organizations with the same tables get the same lines.
 async fn described(database: &Database, organization: Uuid) -> Vec<String> {
     let schema = schema_of(organization);
     let mut connection = database.connect_admin().await;
@@ -55,26 +55,26 @@ async fn described(database: &Database, organization: Uuid) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_schema_of_any_step_becomes_like_one_that_is_made_today() {
+async fn a_schema_of_any_step_migrates_to_the_current_form() {
     for steps in up_to(FIRST)..=Migrator::migrations().len() {
         let database = of_step(steps).await;
-        house(&database, [organization(1)].into_iter()).await;
+        create_schemas(&database, [organization(1)].into_iter()).await;
         let report = migrate(database.admin(), None).await.unwrap();
         assert_eq!(report.schemas.failed, []);
-        house(&database, [organization(2)].into_iter()).await;
+        create_schemas(&database, [organization(2)].into_iter()).await;
         let [migrated, made] = [
             described(&database, organization(1)).await,
             described(&database, organization(2)).await,
         ];
         assert!(made.len() > 150, "{made:#?}");
-        let told = format!(
-            "made after {steps} steps: a step changes the shared tables and forgets the schemas"
+        let context = format!(
+            "created at step {steps}: a step changes the shared tables but not the dedicated schemas"
         );
         for line in &made {
-            assert!(migrated.contains(line), "lacks {line:?}, {told}");
+            assert!(migrated.contains(line), "lacks {line:?}, {context}");
         }
         for line in &migrated {
-            assert!(made.contains(line), "has {line:?}, {told}");
+            assert!(made.contains(line), "has {line:?}, {context}");
         }
         let versions: Vec<String> =
             database.value("SELECT array_agg(version) FROM app.placements").await;
@@ -83,9 +83,9 @@ async fn a_schema_of_any_step_becomes_like_one_that_is_made_today() {
 }
 
 #[tokio::test]
-async fn a_schema_is_as_the_shared_tables_are() {
+async fn a_dedicated_schema_equals_the_shared_tables() {
     let database = Database::create().await;
-    house(&database, [organization(1)].into_iter()).await;
+    create_schemas(&database, [organization(1)].into_iter()).await;
     let described = described(&database, organization(1)).await;
     for table in &TABLES {
         let name = table.base_name();
@@ -120,7 +120,7 @@ async fn the_tables_of_organizations_are_listed_with_their_keys() {
                  WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
                    AND (EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'organization_id'
                                 AND NOT o.attisdropped) OR c.relname = 'organizations')
-                   -- What is looked at without knowing the organization, or outlives it.
+                   -- Tables read without a known organization, and those that outlive it.
                    AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes', 'directory_changes')
                  GROUP BY 1) t",
         )
@@ -128,7 +128,7 @@ async fn the_tables_of_organizations_are_listed_with_their_keys() {
     let mut listed: Vec<String> =
         TABLES.iter().map(|table| format!("{}: {}", table.name, table.key)).collect();
     listed.sort();
-    assert_eq!(listed, found, "what an organization has is not what moves with it");
+    assert_eq!(listed, found, "the tables of an organization differ from those that move with it");
     for table in &TABLES {
         let noted = format!(
             "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'note_change' AND tgrelid = '{}'::regclass",
@@ -138,7 +138,7 @@ async fn the_tables_of_organizations_are_listed_with_their_keys() {
         let key = table.key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
         assert!(noted.ends_with(&format!("({})", key.join(", "))), "{noted}");
     }
-    // What others refer to comes first.
+    // Referenced tables come before those that refer to them.
     let order: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
     let references: Vec<String> = database
         .value(

@@ -1,8 +1,8 @@
-//! The schemas of organizations through migrations: whatever step they were made at, they become
-//! like those that are made today.
+//! Migrations of dedicated schemas: a schema created at any step is migrated to the same form as a
+//! new one.
 
 mod catalogue;
-mod many;
+mod migrating;
 mod thousand;
 
 use migration::{
@@ -14,23 +14,23 @@ use sqlx::{Connection, Executor, types::Uuid};
 
 use crate::support::database::Database;
 
-/// The step since which schemas exist.
+/// The step since which dedicated schemas exist.
 const FIRST: &str = "m0013_placement";
 
-/// How many steps there are up to this one.
+/// Returns the number of steps up to this one.
 fn up_to(name: &str) -> usize {
     Migrator::migrations().iter().position(|step| step.name() == name).unwrap() + 1
 }
 
-/// A database of an older version.
+/// A database at an earlier step.
 async fn of_step(steps: usize) -> Database {
     let database = Database::empty().await;
     migrate_steps(database.admin(), None, Some(u32::try_from(steps).unwrap())).await.unwrap();
     database
 }
 
-/// Gives each organization a schema, as the database stands, and lets it live there.
-pub async fn house(database: &Database, organizations: impl Iterator<Item = Uuid>) {
+/// Gives each organization a dedicated schema at the database's current step, and moves it there.
+pub async fn create_schemas(database: &Database, organizations: impl Iterator<Item = Uuid>) {
     let mut connection = database.connect_admin().await;
     for organization in organizations {
         let mut transaction = connection.begin().await.unwrap();

@@ -1,5 +1,5 @@
-//! How long it takes with many schemas. By itself, because it takes minutes:
-//! `cargo test --release --test it -- --ignored --nocapture schemas::thousand`
+//! Durations with many schemas. The test is ignored, because it takes minutes: `cargo test
+//! --release --test it -- --ignored --nocapture schemas::thousand`
 
 use std::{
     net::TcpStream,
@@ -9,7 +9,7 @@ use std::{
 use migration::{Passwords, Run, migrate, migrate_steps, migrate_with};
 use tenantry::tenancy::{DatabaseOptions, Databases};
 
-use super::{FIRST, house, of_step, organization, up_to};
+use super::{FIRST, create_schemas, of_step, organization, up_to};
 use crate::{
     command_line::free_port,
     support::{database::Database, process::tenantry},
@@ -24,7 +24,7 @@ fn each(took: Duration, count: u128) -> String {
     )
 }
 
-async fn look(database: &Database) -> Duration {
+async fn self_check(database: &Database) -> Duration {
     let options = DatabaseOptions {
         system: None,
         listen: None,
@@ -41,7 +41,7 @@ async fn look(database: &Database) -> Duration {
     start.elapsed()
 }
 
-/// From the start of the process until it answers.
+/// Returns the time from the start of the process until it responds.
 async fn start_server(database: &Database) -> Duration {
     let (url, address) = (database.url("tenantry_app"), format!("127.0.0.1:{}", free_port()));
     let started = move || {
@@ -69,11 +69,11 @@ async fn start_server(database: &Database) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-async fn a_thousand_schemas() {
+async fn a_thousand_schemas_migrate_and_serve() {
     for count in [0, 10, 100, 1000_u128] {
         let database = of_step(up_to(FIRST)).await;
         let start = Instant::now();
-        house(&database, (1..=count).map(organization)).await;
+        create_schemas(&database, (1..=count).map(organization)).await;
         println!("{count} schemas: made in {}", each(start.elapsed(), count.max(1)));
 
         let rest = migration_steps() - up_to(FIRST);
@@ -87,8 +87,8 @@ async fn a_thousand_schemas() {
         migrate(database.admin(), None).await.unwrap();
         println!("  nothing to migrate: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
 
-        look(&database).await;
-        println!("  self-check {:.0} ms", look(&database).await.as_secs_f64() * 1e3);
+        self_check(&database).await;
+        println!("  self-check {:.0} ms", self_check(&database).await.as_secs_f64() * 1e3);
         println!("  server started in {:.0} ms", start_server(&database).await.as_secs_f64() * 1e3);
     }
 }

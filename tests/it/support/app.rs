@@ -1,4 +1,4 @@
-//! A server in this process, on a port of its own, over a database of its own.
+//! A server in this process, on its own port, over its own database.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -34,13 +34,13 @@ use super::{Client, database::Database, dedicated::DedicatedDatabase};
 
 pub const SECRET: &str = "a secret for tests of thirty-two bytes or more";
 
-/// What a test may want otherwise.
+/// Settings that tests change.
 pub struct AppSettings {
     pub introspection: Introspection,
     pub max_connections: usize,
     pub timeout: Duration,
     pub limits: Limits,
-    /// The most that a request may cost.
+    /// The cost limit of a request.
     pub cost: Cost,
     pub clock: Clock,
     pub claims: Claims,
@@ -48,9 +48,9 @@ pub struct AppSettings {
     pub max_body_bytes: usize,
     pub client_limits: ClientLimits,
     pub subscription_limits: SubscriptionLimits,
-    /// Turns of an organization, and requests that wait for one.
+    /// Permits of an organization, and requests that wait for one.
     pub running: usize,
-    /// Turns that all callers outside organizations share, and turns to read new documents.
+    /// Permits shared by all callers outside organizations, and permits to parse new documents.
     pub outside: usize,
     pub reading: usize,
     pub waiting: usize,
@@ -62,15 +62,15 @@ pub struct AppSettings {
     pub documents: PersistedDocuments,
     pub cors_origins: Vec<axum::http::HeaderValue>,
     pub business: BusinessSettings,
-    /// Where the keys of tokens are, if not the shared secret.
+    /// The source of the keys of tokens, if it is not the shared secret.
     pub issuer: Option<JwksOptions>,
-    /// Who sends mail; `rules` must say that it is sent.
+    /// The mailer. `rules` must enable mail.
     pub mailer: Option<Mailer>,
-    /// The folder of another socket, whose listener passes on to PostgreSQL.
+    /// The directory of a relay's socket in front of PostgreSQL.
     pub socket: Option<std::path::PathBuf>,
     /// Prepared statements of a connection; 0 as behind a pooler.
     pub statement_cache: usize,
-    /// Databases of organizations' own that the server knows.
+    /// The dedicated databases of the server.
     pub dedicated: Vec<DedicatedDatabase>,
 }
 
@@ -144,12 +144,12 @@ impl Default for AppSettings {
 /// A running server.
 pub struct App {
     pub base: String,
-    /// Where operators look.
+    /// The base URL of the operators' listener.
     pub admin: String,
     pub database: Database,
     pub service: Arc<GraphqlService>,
     pub background: Background,
-    /// Ends with the app, so that its connections go to others.
+    /// Stops the server with the app, so that other tests can use its connections.
     _serving: Serving,
 }
 
@@ -257,31 +257,32 @@ impl App {
         Self { base, admin, database, service, background, _serving: serving }
     }
 
-    /// Somebody with this token, at `/org/{slug}/graphql` or at `/graphql`.
+    /// Returns a client with this token, at `/org/{slug}/graphql` or at `/graphql`.
     pub fn client(&self, slug: Option<&str>, token: Option<String>) -> Client {
         let path =
             slug.map_or_else(|| "/graphql".to_owned(), |slug| format!("/org/{slug}/graphql"));
         Client::new(format!("{}{path}", self.base), token)
     }
 
-    /// One of the demo's people at their organization, for example `acme-owner`.
-    pub fn person(&self, subject: &str) -> Client {
+    /// Returns a client for a demo user in their organization, for example `acme-owner`.
+    pub fn user(&self, subject: &str) -> Client {
         let slug = subject.split('-').next();
         self.client(slug, Some(token(subject)))
     }
 
-    /// Somebody who was never seen before, without an organization.
-    pub fn stranger(&self, subject: &str) -> Client {
+    /// Returns a client for a new user without an organization.
+    pub fn outsider(&self, subject: &str) -> Client {
         self.client(None, Some(token(subject)))
     }
 }
 
-/// A token for a subject, valid for an hour.
+/// Returns a token for a subject, valid for an hour.
 pub fn token(subject: &str) -> String {
     token_with(&json!({ "sub": subject }))
 }
 
-/// A token with these claims, issued now and valid for an hour unless they say otherwise.
+/// Returns a token with these claims, issued now and valid for an hour unless the claims say
+/// otherwise.
 pub fn token_with(claims: &Value) -> String {
     let mut all = json!({ "exp": Utc::now().timestamp() + 3_600 });
     if claims.get("exp").is_none() {
@@ -293,8 +294,8 @@ pub fn token_with(claims: &Value) -> String {
     auth::sign(SECRET, &all).unwrap()
 }
 
-/// Seconds, of which each call has more than the one before: a token is newer than what was written
-/// before it.
+/// Returns the time in seconds, greater with each call: a token is then newer than everything
+/// written before it.
 #[expect(clippy::cast_precision_loss, reason = "microseconds of this century fit a double")]
 pub fn now() -> f64 {
     Utc::now().timestamp_micros() as f64 / 1_000_000.0

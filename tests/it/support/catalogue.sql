@@ -1,5 +1,5 @@
--- What tests change in the catalogue of the control database is changed in eu as well, as `tenantry plan` would do it.
-CREATE FUNCTION eu.follow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Copies changes that tests make to the plans of the control database to eu, as `tenantry plan` does.
+CREATE FUNCTION eu.copy_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     former jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     later  jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
@@ -19,5 +19,5 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER follow AFTER INSERT OR UPDATE OR DELETE ON billing.plans FOR EACH ROW EXECUTE FUNCTION eu.follow('plan');
-CREATE TRIGGER follow AFTER INSERT OR UPDATE OR DELETE ON billing.plan_features FOR EACH ROW EXECUTE FUNCTION eu.follow('plan, feature');
+CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plans FOR EACH ROW EXECUTE FUNCTION eu.copy_change('plan');
+CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plan_features FOR EACH ROW EXECUTE FUNCTION eu.copy_change('plan, feature');

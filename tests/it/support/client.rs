@@ -1,9 +1,9 @@
-//! Somebody who sends requests.
+//! A client that sends requests.
 
 use reqwest::{RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
-/// A person at an address.
+/// A user at a URL.
 #[derive(Clone)]
 pub struct Client {
     pub url: String,
@@ -11,7 +11,7 @@ pub struct Client {
     http: reqwest::Client,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -25,7 +25,7 @@ impl Client {
         Self { url, token, http: reqwest::Client::new() }
     }
 
-    /// A POST that lacks its body.
+    /// Returns a POST request without a body.
     pub fn post(&self) -> RequestBuilder {
         self.authorized(self.http.post(&self.url))
             .header("accept", "application/graphql-response+json")
@@ -55,7 +55,7 @@ impl Client {
         Reply::of(self.post().json(body)).await
     }
 
-    /// The data of a query that must succeed.
+    /// Returns the data of a query that must succeed.
     pub async fn data(&self, query: &str) -> Value {
         self.query(query).await.data()
     }
@@ -70,7 +70,7 @@ impl Reply {
         Self { status, headers, text, body }
     }
 
-    /// The data of an answer without errors.
+    /// Returns the data of a response that must have no errors.
     #[track_caller]
     pub fn data(self) -> Value {
         assert!(self.body.get("errors").is_none(), "{self:?}");
@@ -78,20 +78,25 @@ impl Reply {
         self.body["data"].clone()
     }
 
-    /// The codes of all errors.
+    /// Returns whether this is the stored response of an earlier request.
+    pub fn is_replay(&self) -> bool {
+        self.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
+    }
+
+    /// Returns the codes of all errors.
     pub fn codes(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map_or(&[][..], Vec::as_slice);
         errors.iter().map(|error| error["extensions"]["code"].as_str().unwrap_or("none")).collect()
     }
 
-    /// Asserts that nothing was executed, for this reason, with this status.
+    /// Asserts that the request was rejected before execution, with this status and code.
     #[track_caller]
     pub fn assert_refused(&self, status: u16, code: &str) {
         assert_eq!((self.status.as_u16(), self.codes()), (status, vec![code]), "{self:?}");
         assert!(self.body.get("data").is_none(), "{self:?}");
     }
 
-    /// Asserts that the request was executed and came to nothing, for this reason.
+    /// Asserts that the request was executed and failed with this code.
     #[track_caller]
     pub fn assert_failed(&self, code: &str) {
         assert_eq!((self.status.as_u16(), self.codes()), (200, vec![code]), "{self:?}");

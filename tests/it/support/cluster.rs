@@ -1,5 +1,5 @@
-//! A PostgreSQL of the test's own, which may be stopped, killed and copied: as durable as it comes,
-//! unlike the one that the other tests share. Each begins as a copy of one template with several
+//! A separate PostgreSQL for a test, which the test may stop, kill and copy. It is durable, unlike
+//! the server that the other tests share. Each starts as a copy of one template with several
 //! tenants.
 
 use std::{
@@ -26,12 +26,12 @@ use nix::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tenantry::postgres::{Embedded, Options};
 
-use super::{database, dedicated, keeper};
+use super::{child_process, database, dedicated};
 
 /// The tenants of every cluster, each with an owner `{slug}-owner`.
 pub const TENANTS: [&str; 4] = ["acme", "globex", "initech", "hooli"];
 
-/// Two tenants more than the demo has, plans that end no test, and rows that say whose they are.
+/// Two more tenants than the demo, plans without limits, and rows that name their tenant.
 const TENANT_ROWS: &str = include_str!("tenants.sql");
 
 static TEMPLATE: OnceLock<Template> = OnceLock::new();
@@ -41,11 +41,11 @@ struct Template {
     folder: PathBuf,
     data: PathBuf,
     programs: PathBuf,
-    /// Keeps others from clearing up while we run.
+    /// While locked, other runs do not remove the directory.
     _lock: File,
 }
 
-/// A cluster in a folder of its own, and its server while that runs; all of it goes with the drop.
+/// A cluster in its own directory and its server, both removed when dropped.
 pub struct Cluster {
     pub folder: PathBuf,
     data: PathBuf,
@@ -54,13 +54,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Running, with these settings beside PostgreSQL's defaults.
+    /// Starts a cluster with these settings besides PostgreSQL's defaults.
     pub fn start(settings: &[&str]) -> Self {
         let folder = new_folder();
         Self::start_in(folder.clone(), folder.join("data"), settings)
     }
 
-    /// The same, with the data in a folder that does not exist yet.
+    /// Starts a cluster with its data in a directory that does not exist yet.
     pub fn start_in(folder: PathBuf, data: PathBuf, settings: &[&str]) -> Self {
         copy(&template().data, &data);
         let mut cluster = Self::at(folder, data, settings);
@@ -74,7 +74,7 @@ impl Cluster {
         Self { folder, data, settings, server: None }
     }
 
-    /// A standby that follows this one, under a name for `synchronous_standby_names`.
+    /// Starts a standby of this cluster, with a name for `synchronous_standby_names`.
     pub fn standby(&self, name: &str) -> Self {
         let folder = new_folder();
         let mut standby = Self::at(folder.clone(), folder.join("data"), &[]);
@@ -90,39 +90,39 @@ impl Cluster {
         standby
     }
 
-    /// Starts the server again, and returns when it takes connections.
+    /// Starts the server again, and returns when it accepts connections.
     pub fn resume(&mut self) {
         let _ = fs::remove_file(self.data.join("postmaster.pid"));
-        let mut command = as_server(keeper::ending_with_us(program("postgres"), "QUIT"));
+        let mut command = as_server(child_process::ending_with_parent(program("postgres"), "QUIT"));
         command.arg("-D").arg(&self.data).arg("-k").arg(self.socket());
         command.args(["-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.process_group(0);
-        self.server = Some(keeper::spawn(command));
-        let begun = Instant::now();
+        self.server = Some(child_process::spawn(command));
+        let started = Instant::now();
         while !self.is_ready() {
             let ended = self.server.as_mut().unwrap().try_wait().unwrap().is_some();
-            assert!(!ended && begun.elapsed() < Duration::from_mins(1), "{}", self.told());
+            assert!(!ended && started.elapsed() < Duration::from_mins(1), "{}", self.log());
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// The eighth line of the pid file tells.
+    /// Reads the eighth line of the pid file, which has the state.
     fn is_ready(&self) -> bool {
         let text = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         text.lines().nth(7).is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
     }
 
-    /// The server runs.
+    /// Returns whether the server is running.
     pub fn is_running(&mut self) -> bool {
         self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_none())
     }
 
-    /// "Fast shutdown": sessions are ended, and everything is written.
+    /// Stops with a fast shutdown: sessions end, and everything is written.
     pub fn stop(&mut self) {
         self.end(Signal::SIGINT);
     }
@@ -130,21 +130,21 @@ impl Cluster {
     fn end(&mut self, signal: Signal) {
         let Some(mut server) = self.server.take() else { return };
         let _ = kill(pid(&server), signal);
-        let begun = Instant::now();
+        let started = Instant::now();
         while server.try_wait().unwrap().is_none() {
-            if begun.elapsed() > Duration::from_secs(10) {
+            if started.elapsed() > Duration::from_secs(10) {
                 kill_with_children(&mut server);
             }
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Kills the server and everything that it has started: nobody gets to write or say anything.
+    /// Kills the server and its child processes, so that nothing more is written or sent.
     pub fn kill(&mut self) {
         kill_with_children(&mut self.server.take().unwrap());
     }
 
-    /// The standby is the primary from now on.
+    /// Promotes the standby to primary.
     pub fn promote(&self) {
         let mut command = as_server(Command::new(program("pg_ctl")));
         command.args(["promote", "--wait", "-D"]).arg(&self.data);
@@ -152,47 +152,47 @@ impl Cluster {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// The folder of its socket.
+    /// Returns the directory of the socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("socket")
     }
 
-    /// The file of its socket.
+    /// Returns the file of the socket.
     pub fn socket_file(&self) -> PathBuf {
         self.socket().join(".s.PGSQL.5432")
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.folder.join("postgresql.log")
     }
 
-    /// What the server has logged.
-    pub fn told(&self) -> String {
+    /// Returns the server's log.
+    pub fn log(&self) -> String {
         let mut text = String::new();
-        let _ = File::open(self.log()).and_then(|mut log| log.read_to_string(&mut text));
+        let _ = File::open(self.log_file()).and_then(|mut log| log.read_to_string(&mut text));
         text
     }
 
-    /// The address for `DATABASE_URL`, through the socket.
+    /// Returns the value for `DATABASE_URL`, through the socket.
     pub fn url(&self) -> String {
         self.url_of("app", "tenantry_app")
     }
 
-    /// The address of a database for a role.
+    /// Returns the URL of a database for a role.
     pub fn url_of(&self, database: &str, role: &str) -> String {
         let socket = self.socket().display().to_string().replace('/', "%2F");
         format!("postgres://{role}@localhost:5432/{database}?host={socket}")
     }
 
-    /// Makes another database, migrated and dedicated under its name, with nobody in it.
+    /// Creates another database, migrated and dedicated under its name, without organizations.
     pub async fn dedicate(&self, name: &str) {
         let admin = self.admin();
-        dedicated::make(&admin, name).await;
+        dedicated::create_migrated(&admin, name).await;
         let mut there = PgConnection::connect_with(&admin.database(name)).await.unwrap();
-        dedicated::open(&mut self.connect_admin().await, &mut there, name).await;
+        dedicated::dedicate(&mut self.connect_admin().await, &mut there, name).await;
     }
 
-    /// How the superuser connects.
+    /// Returns the superuser's connection options.
     pub fn admin(&self) -> PgConnectOptions {
         admin_at(&self.socket()).database("app")
     }
@@ -201,7 +201,7 @@ impl Cluster {
         PgConnection::connect_with(&self.admin()).await.unwrap()
     }
 
-    /// Runs SQL as the superuser; each statement by itself, as `ALTER SYSTEM` asks for.
+    /// Runs SQL as the superuser, each statement separately, as `ALTER SYSTEM` requires.
     pub async fn execute(&self, statements: &[&str]) {
         let mut connection = self.connect_admin().await;
         for sql in statements {
@@ -209,7 +209,7 @@ impl Cluster {
         }
     }
 
-    /// The only value of a query as the superuser.
+    /// Returns the only value of a query as the superuser.
     pub async fn value<T>(&self, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -217,7 +217,7 @@ impl Cluster {
         self.value_in("app", sql).await
     }
 
-    /// The same in another of its databases.
+    /// Returns the only value of a query in another database.
     pub async fn value_in<T>(&self, database: &str, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -246,7 +246,8 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap())
 }
 
-/// Stopped first, so that it starts nobody whom we would miss.
+/// Kills the server and its child processes. The server is stopped first, so that it starts no
+/// more.
 fn kill_with_children(server: &mut Child) {
     let parent = pid(server);
     let _ = kill(parent, Signal::SIGSTOP);
@@ -261,7 +262,8 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let of_parent = |process: &i32| {
-        // The name, which may hold anything, ends with the last bracket; state and parent follow.
+        // The name may hold any character and ends with the last parenthesis. State and parent
+        // follow.
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         rest.split_whitespace().nth(1) == Some(&parent.to_string())
@@ -269,13 +271,14 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     processes.filter(of_parent).map(Pid::from_raw).collect()
 }
 
-/// PostgreSQL refuses to run as root, and so do its companions.
+/// Returns the account for PostgreSQL and its companions when the tests run as root, which
+/// PostgreSQL does not allow.
 pub fn server_account() -> Option<(u32, u32)> {
     let user = || User::from_name("postgres").ok().flatten().or(User::from_name("nobody").ok()?);
     geteuid().is_root().then(user).flatten().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
-/// A command of the account that PostgreSQL runs as.
+/// Sets a command to run as PostgreSQL's account.
 pub fn as_server(mut command: Command) -> Command {
     if let Some((user, group)) = server_account() {
         command.uid(user).gid(group);
@@ -284,7 +287,7 @@ pub fn as_server(mut command: Command) -> Command {
     command
 }
 
-/// A folder that only PostgreSQL's account may enter.
+/// Creates a directory that only PostgreSQL's account may enter.
 pub fn make_folder(path: &Path) {
     fs::create_dir_all(path).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
@@ -293,7 +296,8 @@ pub fn make_folder(path: &Path) {
     }
 }
 
-/// A folder for one cluster, beside the template, with which it goes if nobody else clears it away.
+/// Creates a directory for one cluster, beside the template. A later run removes it if this one
+/// cannot.
 pub fn new_folder() -> PathBuf {
     let folder = template().folder.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
     make_folder(&folder);
@@ -318,7 +322,7 @@ fn make_template() -> Template {
     database::remove_leftovers();
     let folder = tempfile::Builder::new().prefix(database::FOLDER).tempdir().unwrap().keep();
     database::open_to_server(&folder);
-    // Where those who clear up look for it.
+    // A later run looks for leftovers here.
     fs::create_dir(folder.join("postgres")).unwrap();
     let lock = File::create(folder.join("postgres/lock")).unwrap();
     lock.lock().unwrap();
@@ -327,7 +331,7 @@ fn make_template() -> Template {
     let programs = server.program("postgres").parent().unwrap().to_owned();
     let admin = server.connect_options();
     tokio::runtime::Runtime::new().unwrap().block_on(fill(admin));
-    // It ends in order, so that what is copied is whole.
+    // The server stops cleanly, so that the copied data is consistent.
     drop(server);
     let entries = fs::read_dir(&options.folder).unwrap().filter_map(Result::ok);
     let mut versions = entries.map(|entry| entry.path().join("data"));

@@ -1,5 +1,5 @@
-//! One PostgreSQL for the whole run, and a migrated database with the demo's rows cloned for each
-//! test.
+//! One PostgreSQL for the whole run, and for each test a clone of a migrated database with the
+//! demo's rows.
 
 use std::{
     sync::{
@@ -23,7 +23,8 @@ pub(super) const FOLDER: &str = "tenantry-test-";
 const TEMPLATE: &str = "template_tenantry";
 const TEMPLATE_EU: &str = "template_eu";
 
-/// The demo's rows: organizations acme (pro) and globex (free), a person in each role, projects.
+/// The demo's rows: the organizations acme (pro) and globex (free), a user in each role, and
+/// projects.
 pub(super) const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
 
 static SERVER: OnceLock<Server> = OnceLock::new();
@@ -33,45 +34,45 @@ struct Server {
     admin: PgConnectOptions,
 }
 
-/// A database of the test's own.
+/// A test's database.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub name: String,
     admin: PgConnectOptions,
-    /// A clone of the demo's, in which organizations may live elsewhere.
+    /// Whether this is a clone of the demo, whose organizations may live elsewhere.
     is_demo: bool,
 }
 
 impl Database {
-    /// A clone of the migrated template.
+    /// Creates a clone of the migrated template.
     pub async fn create() -> Self {
         let database = Self { is_demo: true, ..Self::cloned(TEMPLATE).await };
-        if !placement::settled().is_empty() {
+        if !placement::organizations_in_eu().is_empty() {
             let eu = database.eu().unwrap().database;
             let mut connection = PgConnection::connect_with(&database.admin).await.unwrap();
             eu.make(&mut connection, &format!("TEMPLATE {TEMPLATE_EU} STRATEGY file_copy")).await;
             eu.open_to_owner().await;
-            placement::lead(&mut database.connect_admin().await, &eu.name).await;
+            placement::point_to_eu(&mut database.connect_admin().await, &eu.name).await;
         }
         database
     }
 
-    /// The one in which some of its organizations live, if they do in this run.
+    /// Returns the dedicated database `eu`, if some organizations live there in this run.
     pub fn eu(&self) -> Option<DedicatedDatabase> {
-        (self.is_demo && !placement::settled().is_empty()).then(|| DedicatedDatabase {
+        (self.is_demo && !placement::organizations_in_eu().is_empty()).then(|| DedicatedDatabase {
             name: placement::EU.to_owned(),
             database: self.named_elsewhere(&format!("{}_eu", self.name)),
         })
     }
 
-    /// A clone of another template.
+    /// Creates a clone of another template.
     pub(super) async fn cloned(template: &str) -> Self {
         let database = Self::named(&format!("TEMPLATE {template} STRATEGY file_copy")).await;
         database.open_to_owner().await;
         database
     }
 
-    /// A clone has all of its template but the rights on the database itself.
+    /// Grants the rights on the database itself, which a clone does not copy.
     async fn open_to_owner(&self) {
         self.execute(&format!(
             "REVOKE TEMPORARY ON DATABASE {0} FROM PUBLIC; GRANT CREATE ON DATABASE {0} TO tenantry_owner",
@@ -80,7 +81,7 @@ impl Database {
         .await;
     }
 
-    /// An empty one.
+    /// Creates an empty database.
     pub async fn empty() -> Self {
         Self::named("").await
     }
@@ -100,32 +101,32 @@ impl Database {
         connection.execute(AssertSqlSafe(statement)).await.unwrap();
     }
 
-    /// One of another name in the same PostgreSQL, there or not.
+    /// Returns another database name in the same PostgreSQL, whether or not it exists.
     pub fn named_elsewhere(&self, name: &str) -> Self {
         Self { name: name.to_owned(), admin: self.admin.clone(), is_demo: false }
     }
 
-    /// How the superuser connects, whom no policy binds.
+    /// Returns the connection options of the superuser, whom no policy restricts.
     pub fn admin(&self) -> PgConnectOptions {
         self.admin.clone().database(&self.name)
     }
 
-    /// How the superuser connects to make other databases.
+    /// Returns the superuser's connection options for creating databases.
     pub(super) fn maintenance(&self) -> PgConnectOptions {
         self.admin.clone()
     }
 
-    /// How the app connects.
+    /// Returns the app's connection options.
     pub fn app(&self) -> PgConnectOptions {
         self.admin().username("tenantry_app")
     }
 
-    /// The folder of PostgreSQL's socket.
+    /// Returns the directory of PostgreSQL's socket.
     pub fn socket(&self) -> std::path::PathBuf {
         self.admin.get_socket_or_host().into()
     }
 
-    /// The address of the database for a role.
+    /// Returns the URL of the database for a role.
     pub fn url(&self, role: &str) -> String {
         let socket: String = url_encode(&self.admin.get_socket_or_host());
         format!("postgres://{role}@localhost:5432/{}?host={socket}", self.name)
@@ -149,8 +150,8 @@ impl Database {
         self.connect_admin().await.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 
-    /// As [`value`](Self::value), but of exactly the tables that the query names, whoever lives
-    /// elsewhere.
+    /// Like [`value`](Self::value), but reads exactly the tables that the query names, regardless
+    /// of placements.
     pub async fn exactly<T>(&self, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -159,8 +160,8 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
     }
 
-    /// The only value of a query as the superuser, who meets the rows of all organizations in the
-    /// shared tables.
+    /// Returns the only value of a query as the superuser. Shared tables in the query stand for the
+    /// rows of all organizations in any placement.
     pub async fn value<T>(&self, sql: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -172,14 +173,13 @@ impl Database {
         if self.is_demo { placement::everywhere(sql) } else { sql.to_owned() }
     }
 
-    /// A digest of every row of every table: equal before and after means that nothing changed.
-    /// Without the usage, which counts calls, whatever they do, and without the keys that servers
-    /// register.
+    /// Returns a digest of every row of every table: equal before and after means that nothing
+    /// changed. The usage, which counts calls, and the keys that servers register are left out.
     pub async fn fingerprint(&self) -> Vec<(String, String)> {
         let mut digests = self.digests().await;
         if let Some(eu) = self.eu() {
             digests.extend(eu.database.digests().await);
-            // What tells of changes of before is on its way.
+            // Directory sync may still copy earlier changes.
             digests.retain(|(table, _)| !table.ends_with("_changes"));
         }
         digests
@@ -198,9 +198,10 @@ impl Database {
         assert!(tables.len() >= 12, "{tables:?}");
         let mut digests = Vec::new();
         for table in tables {
-            // Of the others there are copies, which follow what was changed before.
-            let whose = TABLES.iter().find(|known| known.name == table);
-            let here = whose.filter(|_| self.eu().is_some()).map(|table| {
+            // Rows of organizations in other databases are copies here, and directory sync may still
+            // update them.
+            let tenant_table = TABLES.iter().find(|known| known.name == table);
+            let here = tenant_table.filter(|_| self.eu().is_some()).map(|table| {
                 format!(
                     "WHERE {} NOT IN (SELECT organization_id FROM app.placements WHERE home LIKE 'database:%')",
                     table.owner_column()
@@ -240,8 +241,8 @@ fn url_encode(text: &str) -> String {
         .collect()
 }
 
-/// Starts on a thread that lives as long as the process: PostgreSQL ends with the thread that
-/// started it.
+/// Starts PostgreSQL on a thread that lives as long as the process, because PostgreSQL ends with
+/// the thread that started it.
 fn start() -> Server {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {
@@ -265,8 +266,8 @@ fn start() -> Server {
     Server { admin }
 }
 
-/// This process never comes to clearing up after itself, so it does after its predecessors: a
-/// folder whose lock nobody holds is one of a run that has ended.
+/// Removes the directories of earlier runs, because a process cannot remove its own. A directory
+/// whose lock is free belongs to a run that has ended.
 pub(super) fn remove_leftovers() {
     for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok) {
         let ended = || {
@@ -279,7 +280,7 @@ pub(super) fn remove_leftovers() {
     }
 }
 
-/// As root the server runs as another user, who must be able to reach its folder.
+/// As root the server runs as another user, who must be able to reach its directory.
 pub(super) fn open_to_server(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -292,15 +293,15 @@ async fn make_template(admin: PgConnectOptions) {
     migration::migrate(template.clone(), None).await.unwrap();
     let mut connection = PgConnection::connect_with(&template).await.unwrap();
     connection.execute(ROWS).await.unwrap();
-    for organization in placement::housed() {
-        placement::house(&mut connection, organization).await;
+    for organization in placement::organizations_in_schemas() {
+        placement::move_to_schema(&mut connection, organization).await;
     }
-    if !placement::settled().is_empty() {
-        dedicated::make(&admin, TEMPLATE_EU).await;
-        placement::settle(&mut connection, admin.database(TEMPLATE_EU)).await;
+    if !placement::organizations_in_eu().is_empty() {
+        dedicated::create_migrated(&admin, TEMPLATE_EU).await;
+        placement::create_eu_template(&mut connection, admin.database(TEMPLATE_EU)).await;
     }
     if !placement::all_are_shared() {
-        placement::show_everywhere(&mut connection).await;
+        placement::create_everywhere_views(&mut connection).await;
     }
     connection.close().await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! Databases of organizations' own, beside the one of a test: made from a template, and
-//! organizations put there at rest.
+//! Fixtures for dedicated databases beside a test's database: cloned from a template, with
+//! organizations placed in them directly.
 
 use std::sync::OnceLock;
 
@@ -14,73 +14,81 @@ use super::database::Database;
 
 const TEMPLATE: &str = "template_dedicated";
 
-static MADE: OnceLock<()> = OnceLock::new();
+static TEMPLATE_CREATED: OnceLock<()> = OnceLock::new();
 
-/// A database of organizations' own, in the same PostgreSQL.
+/// A dedicated database in the same PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct DedicatedDatabase {
-    /// How the control database knows it.
+    /// Its name in the control database.
     pub name: String,
     pub database: Database,
 }
 
 impl DedicatedDatabase {
-    /// As servers are told of it.
+    /// Returns the name and the app's connection options, as servers are configured.
     pub fn options(&self) -> (String, PgConnectOptions) {
         (self.name.clone(), self.database.app())
     }
 
-    /// An entry of `DATABASES` (as `tenantry_app`) or of `MIGRATION_DATABASES` (as `postgres`).
+    /// Returns an entry of `DATABASES` (as `tenantry_app`) or of `MIGRATION_DATABASES` (as
+    /// `postgres`).
     pub fn setting(&self, role: &str) -> String {
         format!("{}={}", self.name, self.database.url(role))
     }
 }
 
 impl Database {
-    /// Another database, migrated and dedicated as `name`, with this one's catalogue and nobody in
-    /// it.
+    /// Creates another database, migrated and dedicated as `name`, with this database's plans and
+    /// without organizations.
     pub async fn dedicated(&self, name: &str) -> DedicatedDatabase {
         let admin = self.maintenance();
-        tokio::task::spawn_blocking(|| MADE.get_or_init(|| make_template(admin))).await.unwrap();
+        tokio::task::spawn_blocking(|| TEMPLATE_CREATED.get_or_init(|| make_template(admin)))
+            .await
+            .unwrap();
         let database = Self::cloned(TEMPLATE).await;
-        open(&mut self.connect_admin().await, &mut database.connect_admin().await, name).await;
+        dedicate(&mut self.connect_admin().await, &mut database.connect_admin().await, name).await;
         DedicatedDatabase { name: name.to_owned(), database }
     }
 
-    /// Puts an organization that lives in the shared tables into another database, as if it had
-    /// moved there: at rest, known to both.
-    pub async fn settle(&self, organization: Uuid, there: &DedicatedDatabase) {
+    /// Moves an organization from the shared tables to a dedicated database, as a completed move
+    /// leaves it: known to both, without pending changes.
+    pub async fn move_to(&self, organization: Uuid, there: &DedicatedDatabase) {
         let mut control = self.connect_admin().await;
-        settle(&mut control, &mut there.database.connect_admin().await, &there.name, organization)
-            .await;
+        move_organization(
+            &mut control,
+            &mut there.database.connect_admin().await,
+            &there.name,
+            organization,
+        )
+        .await;
     }
 }
 
-/// On a thread and a runtime of its own, because the first test that asks ends before others.
+/// Uses a separate thread and runtime, because the runtime of the first test ends before others.
 fn make_template(admin: PgConnectOptions) {
     std::thread::spawn(move || {
-        tokio::runtime::Runtime::new().unwrap().block_on(make(&admin, TEMPLATE));
+        tokio::runtime::Runtime::new().unwrap().block_on(create_migrated(&admin, TEMPLATE));
     })
     .join()
     .unwrap();
 }
 
-/// A migrated database with nobody in it.
-pub(super) async fn make(admin: &PgConnectOptions, name: &str) {
+/// Creates a migrated database without organizations.
+pub(super) async fn create_migrated(admin: &PgConnectOptions, name: &str) {
     let mut connection = PgConnection::connect_with(admin).await.unwrap();
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
     migration::migrate(admin.clone().database(name), None).await.unwrap();
 }
 
-/// A migrated database is one of organizations' own from now on, with the catalogue of the control
-/// database. Both connections are the superuser's.
-pub(super) async fn open(control: &mut PgConnection, there: &mut PgConnection, name: &str) {
+/// Dedicates a migrated database, with the plans of the control database. Both connections belong
+/// to the superuser.
+pub(super) async fn dedicate(control: &mut PgConnection, there: &mut PgConnection, name: &str) {
     dedicated::dedicate(there, name).await.unwrap();
     dedicated::bring_catalogue(control, there).await.unwrap();
 }
 
-/// Both connections are the superuser's.
-pub async fn settle(
+/// Moves the rows of an organization. Both connections belong to the superuser.
+pub async fn move_organization(
     control: &mut PgConnection,
     there: &mut PgConnection,
     name: &str,
@@ -92,9 +100,9 @@ pub async fn settle(
     from.execute(at_rest).await.unwrap();
     to.execute(at_rest).await.unwrap();
 
-    for person in people(&mut from, organization).await {
+    for user in users(&mut from, organization).await {
         let copy: JsonValue = sqlx::query_scalar("SELECT auth.copy_of_person($1)")
-            .bind(person)
+            .bind(user)
             .fetch_one(&mut *from)
             .await
             .unwrap();
@@ -102,23 +110,23 @@ pub async fn settle(
     }
     let slugs = ("app.organization_slugs", "organization_id");
     let tables = TABLES.iter().map(|table| (table.name, table.owner_column()));
-    // Bringing people has set it back.
+    // Copying users has reset the setting.
     to.execute("SET LOCAL app.copying = 'on'").await.unwrap();
     for (table, owner) in std::iter::once(slugs).chain(tables) {
-        carry(&mut from, &mut to, (table, owner), organization).await;
+        copy_rows(&mut from, &mut to, (table, owner), organization).await;
     }
     for table in TABLES.iter().filter(|table| !table.mirrored) {
         let sql = format!("DELETE FROM {} WHERE {} = $1", table.name, table.owner_column());
         sqlx::query(AssertSqlSafe(sql)).bind(organization).execute(&mut *from).await.unwrap();
     }
-    place(&mut to, organization, "shared").await;
-    place(&mut from, organization, &format!("database:{name}")).await;
+    set_placement(&mut to, organization, "shared").await;
+    set_placement(&mut from, organization, &format!("database:{name}")).await;
     to.commit().await.unwrap();
     from.commit().await.unwrap();
 }
 
-/// Everybody to whom the organization's rows refer.
-async fn people(connection: &mut PgConnection, organization: Uuid) -> Vec<Uuid> {
+/// Returns every user to whom the organization's rows refer.
+async fn users(connection: &mut PgConnection, organization: Uuid) -> Vec<Uuid> {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "SELECT c.conrelid::regclass::text, a.attname::text
          FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
@@ -144,7 +152,7 @@ async fn people(connection: &mut PgConnection, organization: Uuid) -> Vec<Uuid> 
         .unwrap()
 }
 
-async fn carry(
+async fn copy_rows(
     from: &mut PgConnection,
     to: &mut PgConnection,
     (table, owner): (&str, &str),
@@ -160,7 +168,7 @@ async fn carry(
     sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(to).await.unwrap();
 }
 
-async fn place(connection: &mut PgConnection, organization: Uuid, home: &str) {
+async fn set_placement(connection: &mut PgConnection, organization: Uuid, home: &str) {
     sqlx::query(
         "INSERT INTO app.placements (organization_id, home, generation, moved_at) VALUES ($1, $2, 1, now())
          ON CONFLICT (organization_id) DO UPDATE SET home = excluded.home, generation = 1, version = NULL",

@@ -1,20 +1,21 @@
--- The rows of all organizations wherever they live, to be read and written by tests as if they lived in one table.
+-- Views of the rows of all organizations in any placement. Tests read and write them like one table.
 CREATE SCHEMA everywhere;
 
--- Arguments: the shared table, its key, the column that says whose a row is, and whether the directory has copies of its rows.
+-- Arguments: the shared table, its key, the column with the owner of a row, and whether the directory
+-- mirrors the table.
 CREATE FUNCTION everywhere.route() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     former  jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     later   jsonb := CASE TG_OP WHEN 'INSERT' THEN jsonb_strip_nulls(to_jsonb(NEW)) WHEN 'UPDATE' THEN to_jsonb(NEW) END;
-    whose   uuid := coalesce(later, former) ->> TG_ARGV[2];
-    home    text := (SELECT p.home FROM app.placements p WHERE p.organization_id = whose);
-    target  text := CASE WHEN home = 'schema' THEN format('%I.%I', app.placement_schema(whose), TG_TABLE_NAME)
+    owner   uuid := coalesce(later, former) ->> TG_ARGV[2];
+    home    text := (SELECT p.home FROM app.placements p WHERE p.organization_id = owner);
+    target  text := CASE WHEN home = 'schema' THEN format('%I.%I', app.placement_schema(owner), TG_TABLE_NAME)
                          WHEN home LIKE 'database:%' THEN format('eu.%I', TG_TABLE_NAME)
                          ELSE TG_ARGV[0] END;
     columns text := (SELECT string_agg(quote_ident(k), ', ' ORDER BY k) FROM jsonb_object_keys(later) k);
     the_row text := format('(%1$s) IN (SELECT %1$s FROM jsonb_populate_record(NULL::%2$s, $1))', TG_ARGV[1], target);
 BEGIN
-    -- There only those are known who are needed.
+    -- The dedicated database has only the users that its rows refer to.
     IF home LIKE 'database:%' AND TG_OP <> 'DELETE' THEN
         INSERT INTO eu.users SELECT u.* FROM auth.users u
             WHERE u.id::text IN (SELECT value FROM jsonb_each_text(later) WHERE key IN ('user_id', 'invited_by', 'created_by'))
@@ -23,7 +24,7 @@ BEGIN
             WHERE EXISTS (SELECT FROM eu.users known WHERE known.id = i.user_id)
                 AND NOT EXISTS (SELECT FROM eu.identities known WHERE (known.issuer, known.subject) = (i.issuer, i.subject));
     END IF;
-    -- The directory is brought after at once: a test looks at it next.
+    -- The directory is updated at once, because a test may read it next.
     IF home LIKE 'database:%' AND TG_ARGV[3] = 'true' THEN
         CASE TG_OP
             WHEN 'INSERT' THEN

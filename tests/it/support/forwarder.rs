@@ -1,5 +1,5 @@
-//! A network between the server and PostgreSQL that can be made to fail: it falls silent, refuses,
-//! cuts, or loses the answer to a COMMIT.
+//! A network between the server and PostgreSQL that can be made to fail: it falls silent, refuses
+//! connections, cuts them, or loses the response to a COMMIT.
 
 use std::{
     net::SocketAddr,
@@ -18,23 +18,23 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What the network does.
+/// The behaviour of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Network {
-    /// Passes everything on.
+    /// Forwards everything.
     Whole,
-    /// Accepts connections, keeps those that it has, and passes nothing on.
+    /// Accepts and keeps connections, but forwards nothing.
     Silent,
-    /// Has cut everything, and refuses connections.
+    /// Has cut every connection, and refuses new ones.
     Refusing,
-    /// Cuts a connection at one of so many answers, in the middle of it.
+    /// Cuts a connection in the middle of one of this number of responses.
     Ragged(u32),
-    /// Cuts a connection at one of so many COMMITs: before PostgreSQL has it, or after PostgreSQL
-    /// has answered.
+    /// Cuts a connection at one of this number of COMMITs: before PostgreSQL receives it, or after
+    /// PostgreSQL has responded.
     LosingCommits(u32),
 }
 
-/// From a TCP port to the socket of a PostgreSQL.
+/// Forwards from a TCP port to the socket of a PostgreSQL.
 pub struct Forwarder {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -44,9 +44,9 @@ pub struct Forwarder {
 
 struct Shared {
     target: Mutex<PathBuf>,
-    /// Connections that exist fall silent for ever when this grows.
+    /// Existing connections fall silent permanently when this grows.
     frozen: watch::Sender<u32>,
-    /// COMMITs that PostgreSQL never had, and those whose answer was lost.
+    /// COMMITs that PostgreSQL never received, and those whose response was lost.
     unsent: AtomicU32,
     unanswered: AtomicU32,
 }
@@ -66,7 +66,7 @@ impl Forwarder {
         Self { address, shared, network, accepting }
     }
 
-    /// The address for `DATABASE_URL`.
+    /// Returns the value for `DATABASE_URL`.
     pub fn url(&self) -> String {
         format!("postgres://tenantry_app@{}/app?sslmode=disable", self.address)
     }
@@ -75,18 +75,18 @@ impl Forwarder {
         self.network.send_replace(network);
     }
 
-    /// Every connection that exists falls silent for ever, as if the machine behind it were gone
-    /// without a word; new ones are carried.
+    /// Silences every existing connection permanently, as if the machine behind it had disappeared.
+    /// New connections work.
     pub fn freeze(&self) {
         self.shared.frozen.send_modify(|frozen| *frozen += 1);
     }
 
-    /// Connections lead elsewhere from now on.
+    /// Leads new connections to another socket.
     pub fn lead_to(&self, socket: &Path) {
         socket.clone_into(&mut self.shared.target.lock().unwrap());
     }
 
-    /// COMMITs that PostgreSQL never had, and those whose answer was lost.
+    /// Returns the COMMITs that PostgreSQL never received, and those whose response was lost.
     pub fn lost_commits(&self) -> (u32, u32) {
         (self.shared.unsent.load(Ordering::Relaxed), self.shared.unanswered.load(Ordering::Relaxed))
     }
@@ -109,7 +109,7 @@ async fn accept(
         if *network.borrow_and_update() == Network::Refusing {
             drop(listener);
             connections.shutdown().await;
-            // Bound, so that nobody else gets the port, and not listening.
+            // Bound but not listening, so that no other process gets the port.
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_reuseaddr(true).unwrap();
             socket.bind(address).unwrap();
@@ -121,8 +121,8 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
-                    let line = Line { shared: Arc::clone(&shared), network: network.clone() };
-                    connections.spawn(line.carry(client));
+                    let line = ForwardedConnection { shared: Arc::clone(&shared), network: network.clone() };
+                    connections.spawn(line.forward(client));
                 }
             }
             changed = network.changed() => if changed.is_err() { return },
@@ -131,24 +131,24 @@ async fn accept(
 }
 
 /// One connection.
-struct Line {
+struct ForwardedConnection {
     shared: Arc<Shared>,
     network: watch::Receiver<Network>,
 }
 
-impl Line {
-    async fn carry(mut self, mut client: TcpStream) {
+impl ForwardedConnection {
+    async fn forward(mut self, mut client: TcpStream) {
         let mut frozen = self.shared.frozen.subscribe();
         tokio::select! {
             _ = frozen.changed() => {}
-            // Either side has ended, or we have ended it.
+            // Either side has closed the connection, or the network has cut it.
             _ = self.pass(&mut client) => return,
         }
         std::future::pending::<()>().await;
     }
 
     async fn pass(&mut self, client: &mut TcpStream) -> std::io::Result<()> {
-        // Dead connections end with a reset, as those of a dead machine do.
+        // Dead connections end with a reset, as after the loss of a machine.
         let _ = client.set_zero_linger();
         let _ = client.set_nodelay(true);
         self.speaking().await;
@@ -197,17 +197,17 @@ impl Line {
     }
 
     async fn lose_commit(&self, bytes: &[u8], server: &mut UnixStream) -> std::io::Result<()> {
-        // In turn, so that few are enough for both kinds.
+        // Alternately, so that few losses cover both kinds.
         let (unsent, unanswered) = (&self.shared.unsent, &self.shared.unanswered);
         if unsent.load(Ordering::Relaxed) <= unanswered.load(Ordering::Relaxed) {
             unsent.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         server.write_all(bytes).await?;
-        let mut answer = vec![0; 16 * 1024];
-        // PostgreSQL has answered, so it has committed; a moment longer, and its answer is all
+        let mut response = vec![0; 16 * 1024];
+        // PostgreSQL has responded, so it has committed. A moment later the whole response is
         // there.
-        ended(server.read(&mut answer).await?)?;
+        ended(server.read(&mut response).await?)?;
         tokio::time::sleep(Duration::from_millis(5)).await;
         unanswered.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -218,7 +218,7 @@ fn ended(read: usize) -> std::io::Result<usize> {
     if read == 0 { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(read) }
 }
 
-/// A message with the server's last words of a transaction, whatever was sent before it.
+/// Returns whether the bytes end with the last message of a transaction.
 fn is_commit(bytes: &[u8]) -> bool {
     bytes.ends_with(b"COMMIT\0")
 }

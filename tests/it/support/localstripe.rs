@@ -1,4 +1,4 @@
-//! localstripe, which others wrote to stand in for Stripe: installed once beside the build.
+//! localstripe, an independent implementation of Stripe's API, installed once beside the build.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-/// On the loopback interface alone, at a port that the system chooses.
+/// Listens on the loopback interface only, at a port that the system chooses.
 const SERVE: &str = "
 import socket
 from aiohttp import web
@@ -28,7 +28,7 @@ pub struct Localstripe {
 }
 
 impl Localstripe {
-    /// `None` where Python is missing.
+    /// Returns `None` if Python is not installed.
     pub async fn start() -> Option<Self> {
         let python = tokio::task::spawn_blocking(|| PYTHON.get_or_init(install).as_deref())
             .await

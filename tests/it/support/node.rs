@@ -1,5 +1,4 @@
-//! Counterparts from npm, installed once beside the build, so that the tree stays as it was checked
-//! out.
+//! Programs from npm, installed once beside the build, so that the checkout stays unchanged.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,7 +11,8 @@ use serde_json::Value;
 
 static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
 
-/// The folder with the scripts of `tests/node` and their packages; `None` where npm is missing.
+/// Returns the directory with the scripts of `tests/node` and their packages, or `None` if npm is
+/// not installed.
 pub async fn packages() -> Option<&'static Path> {
     tokio::task::spawn_blocking(|| FOLDER.get_or_init(install).as_deref()).await.unwrap()
 }
@@ -36,15 +36,15 @@ fn install() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// A script that is told what to do by lines of JSON, and answers each with one.
+/// A script that reads commands as lines of JSON, and writes one line for each.
 pub struct Script {
     process: Child,
     commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    responses: BufReader<ChildStdout>,
 }
 
 impl Script {
-    /// `None` where npm is missing.
+    /// Returns `None` if npm is not installed.
     pub async fn start(name: &str) -> Option<Self> {
         let mut process = Command::new("node")
             .arg(name)
@@ -54,17 +54,17 @@ impl Script {
             .spawn()
             .unwrap();
         let commands = process.stdin.take().unwrap();
-        let answers = BufReader::new(process.stdout.take().unwrap());
-        Some(Self { process, commands, answers })
+        let responses = BufReader::new(process.stdout.take().unwrap());
+        Some(Self { process, commands, responses })
     }
 
     pub fn ask(&mut self, command: &Value) -> Value {
         writeln!(self.commands, "{command}").unwrap();
         let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
-        assert!(answer.get("error").is_none(), "{command}: {answer}");
-        answer["ok"].clone()
+        self.responses.read_line(&mut line).unwrap();
+        let response: Value = serde_json::from_str(&line).unwrap();
+        assert!(response.get("error").is_none(), "{command}: {response}");
+        response["ok"].clone()
     }
 
     pub fn text(&mut self, command: &Value) -> String {

@@ -1,8 +1,8 @@
-//! Where the demo's organizations live: in the shared tables, or (with `TENANTRY_TEST_PLACEMENT`)
-//! elsewhere, so that any test can be run in any placement.
+//! The placement of the demo's organizations: the shared tables, or another one with
+//! `TENANTRY_TEST_PLACEMENT`, so that any test can run in any placement.
 
-#[path = "../../../benches/load/house.rs"]
-mod house;
+#[path = "../../../benches/load/dedicated_schema.rs"]
+mod dedicated_schema;
 
 use migration::placement::{TABLES, schema_of};
 use sqlx::{
@@ -16,49 +16,51 @@ pub const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
 
 pub const PLACEMENT: &str = "TENANTRY_TEST_PLACEMENT";
 
-/// The database of organizations' own in such a run, of which each test has a clone.
+/// The dedicated database of such a run, of which each test has a clone.
 pub const EU: &str = "eu";
 
-/// The organizations that live in schemas of their own in this run.
-pub fn housed() -> Vec<Uuid> {
-    in_this_run().0
+/// Returns the organizations in dedicated schemas in this run.
+pub fn organizations_in_schemas() -> Vec<Uuid> {
+    placements_of_run().0
 }
 
-/// The organizations that live in the database `eu` in this run.
-pub fn settled() -> Vec<Uuid> {
-    in_this_run().1
+/// Returns the organizations in the database `eu` in this run.
+pub fn organizations_in_eu() -> Vec<Uuid> {
+    placements_of_run().1
 }
 
-/// Nobody lives elsewhere in this run.
+/// Returns whether all organizations are in the shared tables in this run.
 pub fn all_are_shared() -> bool {
-    in_this_run() == (Vec::new(), Vec::new())
+    placements_of_run() == (Vec::new(), Vec::new())
 }
 
-fn in_this_run() -> (Vec<Uuid>, Vec<Uuid>) {
+fn placements_of_run() -> (Vec<Uuid>, Vec<Uuid>) {
     let placement = std::env::var(PLACEMENT).unwrap_or_default();
-    let (housed, settled): (&[&str], &[&str]) = match placement.as_str() {
-        "" | "shared" => (&[], &[]),
-        "schema" => (&[ACME, GLOBEX], &[]),
-        "mixed" => (&[ACME], &[]),
-        "database" => (&[], &[ACME, GLOBEX]),
-        // Who is founded by tests is in the shared tables.
-        "all" => (&[GLOBEX], &[ACME]),
-        other => panic!("{PLACEMENT}={other}"),
-    };
+    let (organizations_in_schemas, organizations_in_eu): (&[&str], &[&str]) =
+        match placement.as_str() {
+            "" | "shared" => (&[], &[]),
+            "schema" => (&[ACME, GLOBEX], &[]),
+            "mixed" => (&[ACME], &[]),
+            "database" => (&[], &[ACME, GLOBEX]),
+            // Organizations that tests create are in the shared tables.
+            "all" => (&[GLOBEX], &[ACME]),
+            other => panic!("{PLACEMENT}={other}"),
+        };
     let ids = |ids: &[&str]| ids.iter().map(|id| id.parse().unwrap()).collect();
-    (ids(housed), ids(settled))
+    (ids(organizations_in_schemas), ids(organizations_in_eu))
 }
 
-/// Gives an organization a schema of its own. The connection is the superuser's.
-pub async fn house(connection: &mut PgConnection, organization: Uuid) {
-    house::house(connection, organization).await.unwrap();
+/// Moves an organization to a dedicated schema. The connection belongs to the superuser.
+pub async fn move_to_schema(connection: &mut PgConnection, organization: Uuid) {
+    dedicated_schema::move_to_schema(connection, organization).await.unwrap();
 }
 
-/// Brings it back, and leaves its schema as it was. The connection is the superuser's.
-pub async fn unhouse(connection: &mut PgConnection, organization: Uuid) {
+/// Moves an organization back to the shared tables, and leaves its schema as it was. The connection
+/// belongs to the superuser.
+pub async fn move_to_shared_tables(connection: &mut PgConnection, organization: Uuid) {
     let schema = schema_of(organization);
     connection.execute("BEGIN; SET LOCAL app.copying = 'on'").await.unwrap();
-    house::alone(connection, organization).await.unwrap();
+    dedicated_schema::lock_placement(connection, organization).await.unwrap();
     for table in TABLES.iter().filter(|table| !table.mirrored) {
         let sql = format!("INSERT INTO {} SELECT * FROM {}", table.name, table.in_schema(&schema));
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
@@ -71,13 +73,13 @@ pub async fn unhouse(connection: &mut PgConnection, organization: Uuid) {
     connection.execute("COMMIT").await.unwrap();
 }
 
-/// Makes the template of the database `eu`, puts there who lives there in this run, and makes its
-/// tables known to the control database as `eu.…`. The connection is the superuser's.
-pub async fn settle(control: &mut PgConnection, eu: PgConnectOptions) {
+/// Creates the template of the database `eu`, moves this run's organizations there, and makes its
+/// tables available in the control database as `eu.…`. The connection belongs to the superuser.
+pub async fn create_eu_template(control: &mut PgConnection, eu: PgConnectOptions) {
     let mut there = PgConnection::connect_with(&eu).await.unwrap();
-    dedicated::open(control, &mut there, EU).await;
-    for organization in settled() {
-        dedicated::settle(control, &mut there, EU, organization).await;
+    dedicated::dedicate(control, &mut there, EU).await;
+    for organization in organizations_in_eu() {
+        dedicated::move_organization(control, &mut there, EU, organization).await;
     }
     there.close().await.unwrap();
     let socket = eu.get_host();
@@ -104,37 +106,37 @@ pub async fn settle(control: &mut PgConnection, eu: PgConnectOptions) {
     control.execute(include_str!("catalogue.sql")).await.unwrap();
 }
 
-/// Leads the tables `eu.…` of a clone to its own `eu`.
-pub async fn lead(control: &mut PgConnection, eu: &str) {
+/// Points the tables `eu.…` of a clone to its own `eu`.
+pub async fn point_to_eu(control: &mut PgConnection, eu: &str) {
     let sql = format!("ALTER SERVER eu OPTIONS (SET dbname '{eu}')");
     control.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-/// Makes the views in which tests meet all rows, wherever they live. The connection is the
-/// superuser's.
-pub async fn show_everywhere(connection: &mut PgConnection) {
+/// Creates the views that show all rows in any placement. The connection belongs to the superuser.
+pub async fn create_everywhere_views(connection: &mut PgConnection) {
     connection.execute(include_str!("everywhere.sql")).await.unwrap();
     for table in &TABLES {
         let (shared, name) = (table.name, table.base_name());
         let (key, owner) = (table.key, table.owner_column());
-        let own = housed().into_iter().map(|organization| {
+        let own = organizations_in_schemas().into_iter().map(|organization| {
             let own = table.in_schema(&schema_of(organization));
             format!("UNION ALL SELECT * FROM {own}")
         });
-        let abroad = (!settled().is_empty()).then(|| format!("UNION ALL SELECT * FROM eu.{name}"));
+        let in_eu = (!organizations_in_eu().is_empty())
+            .then(|| format!("UNION ALL SELECT * FROM eu.{name}"));
         let sql = format!(
             "CREATE VIEW everywhere.{name} AS SELECT * FROM {shared}
                  WHERE {owner} NOT IN (SELECT organization_id FROM app.placements WHERE home <> 'shared') {};
              CREATE TRIGGER route INSTEAD OF INSERT OR UPDATE OR DELETE ON everywhere.{name}
                  FOR EACH ROW EXECUTE FUNCTION everywhere.route('{shared}', '{key}', '{owner}', '{}')",
-            own.chain(abroad).collect::<Vec<_>>().join(" "),
+            own.chain(in_eu).collect::<Vec<_>>().join(" "),
             table.mirrored
         );
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 }
 
-/// The statement of a test, of which the author thought that everybody lives in the shared tables.
+/// Rewrites a statement about the shared tables, so that it covers every placement.
 pub fn everywhere(sql: &str) -> String {
     let structural = ["ALTER ", "CREATE ", "DROP ", "LOCK ", "GRANT ", "REVOKE ", "ANALYZE "];
     if all_are_shared() || structural.iter().any(|word| sql.contains(word)) {

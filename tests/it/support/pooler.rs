@@ -11,18 +11,19 @@ use std::{
 };
 
 use super::{
+    child_process,
     cluster::{Cluster, as_server, new_folder},
-    keeper,
 };
 
-/// A running pooler; killed with the drop.
+/// A running pooler, killed when dropped.
 pub struct Pooler {
     folder: PathBuf,
     process: Child,
 }
 
 impl Pooler {
-    /// With so many connections to PostgreSQL; `None` where it is not installed.
+    /// Starts a pooler with this number of connections to PostgreSQL. Returns `None` if PgBouncer
+    /// is not installed.
     pub fn start(cluster: &Cluster, connections: usize) -> Option<Self> {
         let places = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
         let program = places.into_iter().find(|place| Path::new(place).is_file())?;
@@ -43,27 +44,27 @@ impl Pooler {
             fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
         }
         let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = as_server(keeper::ending_with_us(program, "KILL"));
+        let mut command = as_server(child_process::ending_with_parent(program, "KILL"));
         command.arg(&settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.process_group(0);
-        let mut pooler = Self { folder, process: keeper::spawn(command) };
-        let begun = Instant::now();
+        let mut pooler = Self { folder, process: child_process::spawn(command) };
+        let started = Instant::now();
         while !pooler.folder.join(".s.PGSQL.5432").exists() {
             let ended = pooler.process.try_wait().unwrap().is_some();
-            assert!(!ended && begun.elapsed() < Duration::from_secs(10), "{}", pooler.told());
+            assert!(!ended && started.elapsed() < Duration::from_secs(10), "{}", pooler.log());
             thread::sleep(Duration::from_millis(10));
         }
         Some(pooler)
     }
 
-    /// The address for `DATABASE_URL`.
+    /// Returns the value for `DATABASE_URL`.
     pub fn url(&self) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
         format!("postgres://tenantry_app@localhost:5432/app?host={folder}")
     }
 
-    /// What it has logged.
-    pub fn told(&self) -> String {
+    /// Returns the pooler's log.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 }

@@ -6,19 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::keeper;
+use super::child_process;
 
-/// The program, with nothing of our own environment that it would listen to.
+/// Returns the program as a command, without environment variables of this process that it would
+/// read.
 pub fn tenantry() -> Command {
-    undisturbed(Command::new(env!("CARGO_BIN_EXE_tenantry")))
+    without_settings(Command::new(env!("CARGO_BIN_EXE_tenantry")))
 }
 
-/// The same, and it does not outlive us.
-pub fn kept_tenantry() -> Command {
-    undisturbed(keeper::ending_with_us(env!("CARGO_BIN_EXE_tenantry"), "KILL"))
+/// Returns the program as a command that ends with this process.
+pub fn tenantry_child() -> Command {
+    without_settings(child_process::ending_with_parent(env!("CARGO_BIN_EXE_tenantry"), "KILL"))
 }
 
-fn undisturbed(mut command: Command) -> Command {
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars() {
         if [
             "DATABASE",
@@ -50,7 +51,7 @@ fn undisturbed(mut command: Command) -> Command {
     command
 }
 
-/// What a command that ends by itself printed, and its exit code.
+/// The output and the exit code of a command that ends by itself.
 pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
@@ -66,14 +67,30 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
-/// A command that runs on; killed at the end of the test.
+/// Asserts that a command succeeded, and returns its output.
+#[track_caller]
+pub fn succeeded(output: &Output) -> &str {
+    assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
+    &output.stdout
+}
+
+/// Asserts that a command failed with this reason in its last line, and returns its output.
+#[track_caller]
+pub fn failed<'a>(output: &'a Output, reason: &str) -> &'a str {
+    assert_eq!(output.code, Some(1), "{}", output.stdout);
+    let last = output.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(reason), "{}{}", output.stdout, output.stderr);
+    &output.stdout
+}
+
+/// A command that keeps running, killed at the end of the test.
 pub struct Running {
     pub child: Child,
     pub stdout: String,
 }
 
 impl Running {
-    /// Starts, and reads what it prints until a line contains `until`.
+    /// Starts the command, and reads its output until a line contains `until`.
     pub fn start(command: &mut Command, until: &str) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -87,7 +104,7 @@ impl Running {
             if reader.read_line(&mut stdout).unwrap() == 0 {
                 let mut stderr = String::new();
                 child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-                panic!("ended before it said {until:?}: {stdout}{stderr}");
+                panic!("ended before it printed {until:?}: {stdout}{stderr}");
             }
         }
         Self { child, stdout }
@@ -98,7 +115,7 @@ impl Running {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
-    /// The exit code, once it has ended.
+    /// Waits until the command ends, and returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         let start = Instant::now();
         loop {
@@ -118,7 +135,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits until something holds, and fails with `what` when it does not come to hold.
+/// Waits until a condition holds, and fails with `what` otherwise.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();

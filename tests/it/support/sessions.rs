@@ -1,20 +1,19 @@
-//! Sessions for tests that speak SQL: opened as a server opens them, with a proof, or set by the
-//! superuser.
+//! Sessions for tests that run SQL: opened with a proof as a server does, or set by the superuser.
 
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::database::Database;
 
-/// A key of servers as the database keeps it, of 32 zero bytes, and the code that it makes of a
-/// message.
+/// A key for proofs as the database stores it, of 32 zero bytes, and the code that it computes for
+/// a message.
 const KEY: &str = "INSERT INTO auth.proof_keys (inner_block, outer_block)
     VALUES (decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'))
     ON CONFLICT DO NOTHING";
 const CODE: &str = "encode(sha256(decode(repeat('5c', 64), 'hex') || sha256(decode(repeat('36', 64), 'hex') || convert_to(message, 'UTF8'))), 'hex')";
 
 impl Database {
-    /// The arguments with which a server would open a request of a caller at an organization's
-    /// address, so many seconds ago.
+    /// Returns the arguments with which a server would open a request of a caller at an
+    /// organization's address, `age` seconds ago.
     pub async fn proven(&self, subject: &str, slug: &str, age: i64) -> String {
         let mut admin = self.connect_admin().await;
         admin.execute(KEY).await.unwrap();
@@ -29,14 +28,15 @@ impl Database {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut admin).await.unwrap()
     }
 
-    /// The statement with which a server opens a request of a caller at an organization's address.
+    /// Returns the statement with which a server opens a request of a caller at an organization's
+    /// address.
     pub async fn opening(&self, subject: &str, slug: &str) -> String {
         format!("SELECT * FROM auth.open_request({})", self.proven(subject, slug, 0).await)
     }
 }
 
 /// Continues a transaction of the superuser in the role of requests, in the session of an
-/// organization or a user, or of none. Both end with the transaction.
+/// organization and a user, or of neither. Role and session end with the transaction.
 pub async fn act(connection: &mut PgConnection, organization: Option<&str>, user: Option<&str>) {
     let quoted = |id: Option<&str>| id.map_or_else(|| "NULL".to_owned(), |id| format!("'{id}'"));
     let (organization, user) = (quoted(organization), quoted(user));

@@ -1,5 +1,4 @@
-//! A counterpart that answers like Stripe's API, remembers what it was asked, and fails when told
-//! to.
+//! A fake of Stripe's API that records requests and fails on demand.
 
 use std::{
     collections::HashMap,
@@ -21,9 +20,9 @@ use tenantry::stripe::{Stripe, StripeOptions};
 
 pub const WEBHOOK_SECRET: &str = "whsec_test";
 
-/// What was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub path: String,
     pub key: String,
     pub form: HashMap<String, String>,
@@ -31,17 +30,17 @@ pub struct Asked {
 
 #[derive(Default)]
 struct Inner {
-    asked: Vec<Asked>,
+    requests: Vec<RecordedRequest>,
     subscriptions: HashMap<String, Value>,
     customers: HashMap<String, Value>,
-    /// The customers by the keys with which they were created.
+    /// The customers by the idempotency keys of their creation.
     created: HashMap<String, String>,
-    /// The beginning of the paths that fail, and how.
+    /// The prefix of the paths that fail, and the status.
     failure: Option<(&'static str, u16)>,
     delay: Duration,
 }
 
-/// The counterpart, for as long as the test runs.
+/// The fake, which runs as long as the test.
 #[derive(Clone)]
 pub struct FakeStripe {
     base: String,
@@ -58,44 +57,44 @@ impl FakeStripe {
         Self { base, inner }
     }
 
-    /// The address, for the program.
+    /// Returns the base URL, for the program.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// The way to it, for a server's rules.
+    /// Returns the client for a server's rules.
     pub fn client(&self) -> Stripe {
         client_of(&self.base)
     }
 
-    /// How things stand with a subscription, when asked.
-    pub fn knows(&self, subscription: &Value) {
+    /// Sets the subscription that the fake returns.
+    pub fn set_subscription(&self, subscription: &Value) {
         let id = subscription["id"].as_str().unwrap().to_owned();
         self.inner.lock().unwrap().subscriptions.insert(id, subscription.clone());
     }
 
-    /// A customer, and the organization that its metadata names.
-    pub fn knows_customer(&self, id: &str, organization: Option<&str>) {
+    /// Adds a customer with the organization in its metadata.
+    pub fn add_customer(&self, id: &str, organization: Option<&str>) {
         let metadata = organization.map_or(json!({}), |id| json!({ "organization_id": id }));
         let customer = json!({ "id": id, "metadata": metadata });
         self.inner.lock().unwrap().customers.insert(id.to_owned(), customer);
     }
 
-    pub fn fails_with(&self, status: Option<u16>) {
+    pub fn set_failure(&self, status: Option<u16>) {
         self.inner.lock().unwrap().failure = status.map(|status| ("", status));
     }
 
-    /// Only what is asked at paths that begin so.
-    pub fn fails_at(&self, path: &'static str, status: u16) {
+    /// Makes requests to paths with this prefix fail.
+    pub fn fail_path(&self, path: &'static str, status: u16) {
         self.inner.lock().unwrap().failure = Some((path, status));
     }
 
-    pub fn takes(&self, delay: Duration) {
+    pub fn set_delay(&self, delay: Duration) {
         self.inner.lock().unwrap().delay = delay;
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.inner.lock().unwrap().asked)
+    pub fn take_requests(&self) -> Vec<RecordedRequest> {
+        std::mem::take(&mut self.inner.lock().unwrap().requests)
     }
 }
 
@@ -120,16 +119,20 @@ async fn answer(
     assert!(uri.query().is_none());
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
-    assert_eq!(key.is_empty(), method == Method::GET, "whatever creates has a key");
+    assert_eq!(key.is_empty(), method == Method::GET, "every creation has an idempotency key");
     let delay = {
         let mut inner = inner.lock().unwrap();
-        inner.asked.push(Asked { path: path.clone(), key: key.clone(), form: form.clone() });
+        inner.requests.push(RecordedRequest {
+            path: path.clone(),
+            key: key.clone(),
+            form: form.clone(),
+        });
         inner.delay
     };
     tokio::time::sleep(delay).await;
     let mut inner = inner.lock().unwrap();
     if let Some((_, status)) = inner.failure.filter(|(prefix, _)| path.starts_with(prefix)) {
-        let body = json!({ "error": { "message": "told to fail" } });
+        let body = json!({ "error": { "message": "fails on demand" } });
         return (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response();
     }
     let answer = match path.split_once('/') {
@@ -155,13 +158,13 @@ async fn answer(
             }
             subscription.clone()
         }
-        _ => panic!("nobody asks for {path}"),
+        _ => panic!("no test requests {path}"),
     };
     answer.to_string().into_response()
 }
 
 impl Inner {
-    /// The same customer for the same key.
+    /// Returns the same customer for the same key.
     fn create_customer(&mut self, key: String, form: &HashMap<String, String>) -> Value {
         let next = format!("cus_{}", self.customers.len() + 1);
         let id = self.created.entry(key).or_insert(next).clone();
@@ -171,7 +174,7 @@ impl Inner {
     }
 }
 
-/// The header over a body, as Stripe makes it.
+/// Returns the signature header for a body, as Stripe computes it.
 pub fn signature(secret: &str, at: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("{at}.{body}").as_bytes());

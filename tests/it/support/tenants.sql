@@ -1,4 +1,4 @@
--- Beside the demo's rows: two tenants more, plans that end no test, and names of projects that say whose they are.
+-- Added to the demo's rows: two more tenants, plans without limits, and project names that name their tenant.
 INSERT INTO auth.users (id, email, name) VALUES
     ('00000000-0000-4000-8000-0000000000c1', 'initech-owner@example.com', 'Ines'),
     ('00000000-0000-4000-8000-0000000000d1', 'hooli-owner@example.com', 'Hugo');

@@ -13,14 +13,14 @@ use super::{App, HANG, app};
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    /// A user of the demo at their organization, whose token was accepted.
+    /// Connects as a demo user in their organization, and waits until the token is accepted.
     pub async fn open(app: &App, subject: &str) -> Self {
         Self::open_with(app, subject, &app::token(subject)).await
     }
 
     pub async fn open_with(app: &App, subject: &str, token: &str) -> Self {
         let mut request =
-            app.person(subject).url.replacen("http", "ws", 1).into_client_request().unwrap();
+            app.user(subject).url.replacen("http", "ws", 1).into_client_request().unwrap();
         let protocol = "graphql-transport-ws".parse().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", protocol);
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -43,7 +43,7 @@ impl Socket {
         self.send(&json!({ "type": "complete", "id": id })).await;
     }
 
-    /// The next message that is no ping, or `{"close": CODE}`.
+    /// Returns the next message that is no ping, or `{"close": CODE}`.
     pub async fn receive(&mut self) -> Value {
         loop {
             let message = timeout(HANG, self.0.next()).await.expect("no message");
@@ -53,7 +53,7 @@ impl Socket {
         }
     }
 
-    /// A message that has arrived already.
+    /// Returns a message that has already arrived.
     pub fn received(&mut self) -> Option<Value> {
         loop {
             let message = self.0.next().now_or_never()?;
@@ -63,9 +63,9 @@ impl Socket {
         }
     }
 
-    /// Waits until all that was sent before was taken: the answer to a query comes after what the
-    /// server had to say of it. Answers with the messages that came meanwhile.
-    pub async fn settle(&mut self) -> Vec<Value> {
+    /// Waits until the server has processed everything sent before: the response to a query comes
+    /// after that. Returns the messages that arrived meanwhile.
+    pub async fn wait_for_messages(&mut self) -> Vec<Value> {
         self.subscribe("settle", "{ __typename }").await;
         let mut before = Vec::new();
         loop {
@@ -78,14 +78,14 @@ impl Socket {
         }
     }
 
-    /// The data of the next event.
+    /// Returns the data of the next event.
     pub async fn event(&mut self) -> Value {
         let message = self.receive().await;
         assert!(message["payload"]["data"].is_object(), "{message}");
         message["payload"]["data"].clone()
     }
 
-    /// The next message, which says why a subscription has ended.
+    /// Returns the next message, which has the reason for the end of a subscription.
     pub async fn end(&mut self) -> Value {
         let message = self.receive().await;
         let error = if message["type"] == "error" {
@@ -108,6 +108,6 @@ fn read(message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>)
             Some(json!({ "close": frame.map(|frame| u16::from(frame.code)) }))
         }
         Some(Ok(_)) => None,
-        Some(Err(_)) | None => Some(json!({ "close": "without a word" })),
+        Some(Err(_)) | None => Some(json!({ "close": "closed without a message" })),
     }
 }

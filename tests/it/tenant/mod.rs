@@ -1,8 +1,8 @@
-//! `tenantry tenant`: organizations are moved, verified, exported and brought back, by the real
-//! program, while people work.
+//! `tenantry tenant`: organizations are moved, verified, exported and restored with the real
+//! program, under load.
 //!
-//! These tests begin in the shared tables, so they have nothing to say where others live elsewhere
-//! from the beginning.
+//! These tests start in the shared tables, so they are skipped where the run places organizations
+//! elsewhere.
 
 mod killed;
 mod large;
@@ -14,6 +14,7 @@ pub mod writers;
 
 use std::process::Command;
 
+pub use crate::support::process::{failed, succeeded};
 use crate::support::{
     App, AppSettings,
     database::Database,
@@ -25,8 +26,8 @@ pub const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 pub const SECRET_KEY: &str = "a secret key for tests with thirty-two bytes or more";
 pub const SCHEMA: &str = "org_0000000000004000800000000000000a";
 
-/// A server that many may ask at once, and plans that end no test; none where acme lives elsewhere
-/// from the beginning.
+/// Starts a server for many concurrent clients, with plans without limits. `None` where the run
+/// places acme elsewhere.
 pub async fn start() -> Option<App> {
     if !placement::all_are_shared() {
         return None;
@@ -42,7 +43,7 @@ pub async fn command(database: &Database, arguments: &[&str]) -> Output {
     tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-/// As the superuser, who acts as the owner.
+/// Runs the program as the superuser, who acts as the owner.
 pub fn prepared(database: &Database, arguments: &[&str]) -> Command {
     let mut command = tenantry();
     command
@@ -53,20 +54,8 @@ pub fn prepared(database: &Database, arguments: &[&str]) -> Command {
     command
 }
 
-#[track_caller]
-pub fn done(output: &Output) -> &str {
-    assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
-    &output.stdout
-}
-
-#[track_caller]
-pub fn refused(output: &Output, reason: &str) {
-    assert_eq!(output.code, Some(1), "{}", output.stdout);
-    let last = output.stderr.lines().last().unwrap_or_default();
-    assert!(last.contains(reason), "{}", output.stderr);
-}
-
-/// Entries that make a copy take its time, none of which tells of a project of the writers.
+/// Adds audit entries, which make a copy take longer. None of them is about a project of the
+/// writers.
 pub async fn log_entries(database: &Database, count: u32) {
     database
         .execute(&format!(
@@ -78,35 +67,35 @@ pub async fn log_entries(database: &Database, count: u32) {
         .await;
 }
 
-/// Where acme lives.
-pub async fn home(database: &Database) -> String {
+/// Returns the placement of acme.
+pub async fn placement(database: &Database) -> String {
     let sql = format!(
         "SELECT coalesce((SELECT home FROM app.placements WHERE organization_id = '{ACME}'), 'shared')"
     );
     database.value(&sql).await
 }
 
-/// The name of acme's table in its home.
-pub async fn at_home(database: &Database, shared: &str) -> String {
-    if home(database).await == "schema" {
+/// Returns the name of acme's table in its placement.
+pub async fn table_in_placement(database: &Database, shared: &str) -> String {
+    if placement(database).await == "schema" {
         format!("{SCHEMA}.{}", shared.split('.').next_back().unwrap())
     } else {
         shared.to_owned()
     }
 }
 
-/// Waits until there is something to count.
-pub async fn until(database: &Database, count: &str) {
-    let begun = std::time::Instant::now();
+/// Waits until the query counts at least one row.
+pub async fn wait_until(database: &Database, count: &str) {
+    let started = std::time::Instant::now();
     while database.value::<i64>(count).await == 0 {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{count}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{count}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 
-/// Everything is as it should be.
-pub async fn verified(database: &Database) {
-    done(&command(database, &["tenant", "verify", "acme"]).await);
+/// Asserts that verification finds no fault.
+pub async fn assert_verified(database: &Database) {
+    succeeded(&command(database, &["tenant", "verify", "acme"]).await);
     let left: i64 = database.value("SELECT count(*) FROM app.pending_changes").await;
     let moving: i64 =
         database.value("SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL").await;

@@ -1,17 +1,17 @@
-//! One organization is brought back from an export, and nothing else changes.
+//! One organization is restored from an export, and nothing else changes.
 
-use super::{ACME, command, done, refused, start};
+use super::{ACME, command, failed, start, succeeded};
 use crate::support::{App, database::Database};
 
 const OTHERS: &str = "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM (
     SELECT o::text FROM app.organizations o WHERE slug <> 'acme' UNION ALL SELECT p::text FROM app.projects p WHERE organization_id <> '00000000-0000-4000-8000-00000000000a'
     UNION ALL SELECT u::text FROM auth.users u UNION ALL SELECT i::text FROM auth.identities i) t";
 
-/// The checksums of all tables but the audit log.
+/// Returns the checksums of all tables but the audit log.
 async fn checksums(database: &Database) -> Vec<String> {
     let output = command(database, &["tenant", "verify", "acme"]).await;
-    let lines = done(&output).lines().filter(|line| !line.contains("audit_logs"));
-    // Without the name of the place.
+    let lines = succeeded(&output).lines().filter(|line| !line.contains("audit_logs"));
+    // Removes the placement from each line.
     lines
         .map(|line| {
             line.split_once('.').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -20,7 +20,7 @@ async fn checksums(database: &Database) -> Vec<String> {
 }
 
 async fn fill(app: &App) {
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     for mutation in [
         "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { invitation { id } } }",
         "mutation { createProject(input: { name: \"\\\"quoted\\\" and ünïcode\", description: \"a\\nb\\\\\" }) { project { id } } }",
@@ -35,19 +35,19 @@ async fn fill(app: &App) {
 }
 
 async fn delete(app: &App) {
-    app.person("acme-owner")
+    app.user("acme-owner")
         .data("mutation { deleteOrganization(input: { slug: \"acme\" }) { organization { id } } }")
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_organization_comes_back_from_its_export() {
+async fn an_organization_is_restored_from_its_export() {
     for in_schema in [false, true] {
         let Some(app) = start().await else { return };
         let database = &app.database;
         fill(&app).await;
         if in_schema {
-            done(
+            succeeded(
                 &command(database, &["tenant", "move", "acme", "--to", "schema", "--drop-source"])
                     .await,
             );
@@ -56,25 +56,25 @@ async fn an_organization_comes_back_from_its_export() {
         let file = folder.path().join("acme.jsonl");
         let file = file.to_str().unwrap();
         let output = command(database, &["tenant", "export", "acme", file]).await;
-        done(&output);
+        succeeded(&output);
         let text = std::fs::read_to_string(file).unwrap();
         assert!(text.lines().all(|line| line.starts_with('{')), "{text}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
         assert!(text.contains("organization.exported") && text.contains("acme-2"), "{text}");
         let printed = command(database, &["tenant", "export", "acme", "-"]).await;
         assert_eq!(
-            done(&printed).lines().count(),
+            succeeded(&printed).lines().count(),
             text.lines().count() + 1,
-            "its own entry is one more"
+            "the restore adds one entry"
         );
         let (before, others) = (checksums(database).await, database.value::<String>(OTHERS).await);
-        refused(
+        failed(
             &command(database, &["tenant", "import", file]).await,
             "the organization acme is there",
         );
 
         delete(&app).await;
-        app.person("acme-owner")
+        app.user("acme-owner")
             .query("{ organization { id } }")
             .await
             .assert_refused(404, "NOT_FOUND");
@@ -82,14 +82,14 @@ async fn an_organization_comes_back_from_its_export() {
         damage(database, &text, folder.path()).await;
         assert_eq!(database.fingerprint().await, deleted);
         let output = command(database, &["tenant", "import", file]).await;
-        assert!(done(&output).contains("restored acme"), "{}", output.stdout);
+        assert!(succeeded(&output).contains("restored acme"), "{}", output.stdout);
         assert_eq!(checksums(database).await, before);
         assert_eq!(database.value::<String>(OTHERS).await, others);
-        let data = app.person("acme-owner").data("{ organization { slug projects { nodes { name } } members { totalCount } auditLogs(first: 100) { nodes { id action } } } }").await;
+        let data = app.user("acme-owner").data("{ organization { slug projects { nodes { name } } members { totalCount } auditLogs(first: 100) { nodes { id action } } } }").await;
         let organization = &data["organization"];
         assert_eq!(organization["projects"]["nodes"][0]["name"], "\"quoted\" and ünïcode");
         assert_eq!(organization["members"]["totalCount"], 4);
-        // The log goes on, and has everything once.
+        // The log continues and has every entry once.
         let nodes = organization["auditLogs"]["nodes"].as_array().unwrap();
         let ids: std::collections::BTreeSet<_> =
             nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
@@ -99,17 +99,17 @@ async fn an_organization_comes_back_from_its_export() {
         assert_eq!(actions, ["organization.restored", "organization.deleted"]);
         let invited = nodes.iter().filter(|node| node["action"] == "invitation.created").count();
         assert_eq!(invited, 1);
-        // A slug of before leads there again.
+        // A former slug works again.
         app.client(Some("acme-2"), Some(crate::support::app::token("acme-owner")))
             .data("{ organization { slug } }")
             .await;
-        // And it can move as before.
-        done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
-        super::verified(database).await;
+        // The organization can move as before.
+        succeeded(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
+        super::assert_verified(database).await;
     }
 }
 
-/// Whatever is wrong with a file, nothing of it is kept.
+/// Asserts that a damaged file is rejected and leaves nothing behind.
 async fn damage(database: &Database, text: &str, folder: &std::path::Path) {
     let file = folder.join("damaged.jsonl");
     let lines: Vec<_> = text.lines().collect();
@@ -136,30 +136,30 @@ async fn damage(database: &Database, text: &str, folder: &std::path::Path) {
         ),
     ] {
         std::fs::write(&file, damaged).unwrap();
-        refused(&command(database, &["tenant", "import", file.to_str().unwrap()]).await, reason);
+        failed(&command(database, &["tenant", "import", file.to_str().unwrap()]).await, reason);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_have_by_now_is_theirs() {
+async fn a_restore_keeps_what_now_belongs_to_others() {
     let Some(app) = start().await else { return };
     let database = &app.database;
     fill(&app).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("acme.jsonl");
     let file = file.to_str().unwrap();
-    done(&command(database, &["tenant", "export", "acme", file]).await);
+    succeeded(&command(database, &["tenant", "export", "acme", file]).await);
     delete(&app).await;
     let taken = "UPDATE app.organization_slugs SET organization_id = '00000000-0000-4000-8000-00000000000b', retired_at = NULL WHERE slug = ";
     database.execute(&format!("{taken} 'acme-2'")).await;
     database.execute(&format!("{taken} 'acme'")).await;
     let before = database.fingerprint().await;
-    refused(
+    failed(
         &command(database, &["tenant", "import", file]).await,
         "the slug acme is taken by the organization 00000000-0000-4000-8000-00000000000b",
     );
     assert_eq!(database.fingerprint().await, before);
-    // A person who is gone comes back without an address.
+    // A deleted user is restored without an address.
     database
         .execute(&format!(
             "UPDATE app.organization_slugs SET organization_id = '{ACME}', retired_at = now() WHERE slug = 'acme';
@@ -167,17 +167,17 @@ async fn what_others_have_by_now_is_theirs() {
              INSERT INTO auth.users (email, name) VALUES ('acme-member@example.com', 'Maria')"
         ))
         .await;
-    done(&command(database, &["tenant", "import", file]).await);
-    let people: String = database
+    succeeded(&command(database, &["tenant", "import", file]).await);
+    let users: String = database
         .value("SELECT string_agg(name || ' ' || coalesce(email, 'none'), ', ' ORDER BY name) FROM auth.users WHERE name IN ('Mia', 'Maria', 'Victor', 'Olivia')")
         .await;
     assert_eq!(
-        people,
+        users,
         "Maria acme-member@example.com, Mia none, Olivia acme-owner@example.com, Victor none"
     );
     let holder: String = database
         .value("SELECT organization_id::text FROM app.organization_slugs WHERE slug = 'acme-2'")
         .await;
     assert!(holder.ends_with('b'));
-    super::verified(database).await;
+    super::assert_verified(database).await;
 }

@@ -1,16 +1,16 @@
-//! What is broken on purpose is found, each by its name.
+//! Verification finds every planted fault and names it.
 
-use super::{ACME, SCHEMA, command, done, refused, start};
+use super::{ACME, SCHEMA, command, failed, start, succeeded};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_wrong_with_a_schema_is_told() {
+async fn every_fault_of_a_dedicated_schema_is_reported() {
     let Some(app) = start().await else { return };
     let database = &app.database;
     let verify = ["tenant", "verify", "acme"];
-    assert_eq!(done(&command(database, &verify).await).lines().count(), 8);
-    done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
-    assert_eq!(done(&command(database, &verify).await).lines().count(), 8);
-    // Each is mended, in the end, by the way back and there.
+    assert_eq!(succeeded(&command(database, &verify).await).lines().count(), 8);
+    succeeded(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
+    assert_eq!(succeeded(&command(database, &verify).await).lines().count(), 8);
+    // A move back and there again repairs each of them.
     let structure = [
         (
             format!("DROP POLICY tenantry_app_update ON {SCHEMA}.projects"),
@@ -68,7 +68,7 @@ async fn whatever_is_wrong_with_a_schema_is_told() {
     for (number, (sql, expected)) in structure.iter().enumerate() {
         database.execute(sql).await;
         let output = command(database, &verify).await;
-        refused(&output, "faults");
+        failed(&output, "faults");
         let faults: Vec<_> =
             output.stdout.lines().filter(|line| line.starts_with("fault: ")).collect();
         assert!(faults.len() > number, "{faults:#?}");
@@ -77,10 +77,10 @@ async fn whatever_is_wrong_with_a_schema_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_out_of_step_are_told() {
+async fn rows_that_differ_are_reported() {
     let Some(app) = start().await else { return };
     let database = &app.database;
-    done(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
+    succeeded(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
     database
         .execute(&format!(
             "UPDATE app.organizations SET name = 'another' WHERE id = '{ACME}';
@@ -89,16 +89,16 @@ async fn rows_out_of_step_are_told() {
         ))
         .await;
     let output = command(database, &["tenant", "verify", "acme"]).await;
-    refused(&output, "acme: 3 faults");
+    failed(&output, "acme: 3 faults");
     for table in ["organizations", "organization_members", "outbox"] {
         let expected = format!("fault: {SCHEMA}.{table} has 1 rows that ");
         assert!(output.stdout.contains(&expected), "{}", output.stdout);
     }
-    // Nothing is switched to what differs.
+    // A move does not switch to a copy that differs.
     let moved = command(database, &["tenant", "move", "acme", "--to", "shared"]).await;
-    refused(&moved, "the copy differs in app.organizations, auth.organization_members, app.outbox");
-    assert_eq!(super::home(database).await, "schema");
-    app.person("acme-owner")
+    failed(&moved, "the copy differs in app.organizations, auth.organization_members, app.outbox");
+    assert_eq!(super::placement(database).await, "schema");
+    app.user("acme-owner")
         .data("mutation { createProject(input: { name: \"x\" }) { project { id } } }")
         .await;
 }

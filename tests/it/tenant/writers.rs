@@ -1,5 +1,4 @@
-//! Clients who write in acme without a pause, and the book that they keep of what they were told is
-//! done.
+//! Clients that write in acme without a pause, and a record of the successful responses.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +10,7 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{ACME, at_home};
+use super::{ACME, table_in_placement};
 use crate::support::{App, Client, database::Database};
 
 const CREATE: &str =
@@ -23,9 +22,9 @@ const INVITE: &str = "mutation ($email: String!) { inviteMember(input: { email: 
 const REVOKE: &str =
     "mutation ($id: ID!) { revokeInvitation(input: { id: $id }) { invitation { id } } }";
 
-/// What is to be there, as far as clients were told.
+/// The rows that must exist according to the responses.
 #[derive(Default)]
-pub struct Book {
+pub struct WriteLog {
     /// Names by id.
     projects: BTreeMap<String, String>,
     /// Entries by action.
@@ -37,47 +36,48 @@ pub struct Book {
 }
 
 pub struct Writers {
-    book: Arc<Mutex<Book>>,
+    write_log: Arc<Mutex<WriteLog>>,
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
 }
 
 impl Writers {
     pub fn start(app: &App, count: u32) -> Self {
-        let (book, stop) = (Arc::new(Mutex::new(Book::default())), watch::Sender::new(false));
+        let (write_log, stop) =
+            (Arc::new(Mutex::new(WriteLog::default())), watch::Sender::new(false));
         let mut clients = JoinSet::new();
         for writer in 0..count {
             let writer = Writer {
                 name: format!("w{writer}"),
-                client: app.person("acme-owner"),
-                book: Arc::clone(&book),
+                client: app.user("acme-owner"),
+                write_log: Arc::clone(&write_log),
             };
-            clients.spawn(writer.go_on(stop.subscribe()));
+            clients.spawn(writer.run_writer(stop.subscribe()));
         }
-        Self { book, stop, clients }
+        Self { write_log, stop, clients }
     }
 
     pub fn writes(&self) -> u32 {
-        self.book.lock().unwrap().writes
+        self.write_log.lock().unwrap().writes
     }
 
-    pub async fn stop(mut self) -> Book {
+    pub async fn stop(mut self) -> WriteLog {
         self.stop.send_replace(true);
         while let Some(ended) = self.clients.join_next().await {
             ended.unwrap();
         }
-        std::mem::take(&mut self.book.lock().unwrap())
+        std::mem::take(&mut self.write_log.lock().unwrap())
     }
 }
 
 struct Writer {
     name: String,
     client: Client,
-    book: Arc<Mutex<Book>>,
+    write_log: Arc<Mutex<WriteLog>>,
 }
 
 impl Writer {
-    async fn go_on(self, stop: watch::Receiver<bool>) {
+    async fn run_writer(self, stop: watch::Receiver<bool>) {
         for number in 0_u32.. {
             if *stop.borrow() {
                 return;
@@ -85,30 +85,30 @@ impl Writer {
             let name = format!("{} {number}", self.name);
             let id = self.ask(CREATE, json!({ "name": name }), "project.created").await;
             let id = id["createProject"]["project"]["id"].as_str().unwrap().to_owned();
-            self.note(|book| drop(book.projects.insert(id.clone(), name.clone())));
+            self.note(|write_log| drop(write_log.projects.insert(id.clone(), name.clone())));
             match number % 4 {
                 0 => {
                     let name = format!("{name} renamed");
                     self.ask(UPDATE, json!({ "id": id, "name": name }), "project.updated").await;
-                    self.note(|book| drop(book.projects.insert(id, name)));
+                    self.note(|write_log| drop(write_log.projects.insert(id, name)));
                 }
                 1 => {
                     self.ask(DELETE, json!({ "id": id }), "project.deleted").await;
-                    self.note(|book| drop(book.projects.remove(&id)));
+                    self.note(|write_log| drop(write_log.projects.remove(&id)));
                 }
-                // Taken back and made again: one is in the way of the other.
+                // Revoked and created again, because an open invitation would conflict.
                 2 => {
                     let email = format!("{}@example.com", self.name);
                     let invited =
                         self.ask(INVITE, json!({ "email": email }), "invitation.created").await;
                     let id =
                         invited["inviteMember"]["invitation"]["id"].as_str().unwrap().to_owned();
-                    self.note(|book| {
-                        book.invitations.insert(id.clone(), true);
+                    self.note(|write_log| {
+                        write_log.invitations.insert(id.clone(), true);
                     });
                     self.ask(REVOKE, json!({ "id": id }), "invitation.revoked").await;
-                    self.note(|book| {
-                        book.invitations.insert(id, false);
+                    self.note(|write_log| {
+                        write_log.invitations.insert(id, false);
                     });
                 }
                 _ => {
@@ -123,30 +123,31 @@ impl Writer {
         }
     }
 
-    /// Whatever happens to the organization meanwhile, nobody is refused.
+    /// Sends a mutation that must succeed, regardless of what happens to the organization
+    /// meanwhile.
     async fn ask(
         &self,
         query: &str,
         variables: serde_json::Value,
         action: &'static str,
     ) -> serde_json::Value {
-        let begun = Instant::now();
+        let started = Instant::now();
         let data = self.client.query_with(query, variables).await.data();
-        self.note(|book| {
-            *book.entries.entry(action).or_default() += 1;
-            book.slowest = book.slowest.max(begun.elapsed());
-            book.writes += 1;
+        self.note(|write_log| {
+            *write_log.entries.entry(action).or_default() += 1;
+            write_log.slowest = write_log.slowest.max(started.elapsed());
+            write_log.writes += 1;
         });
         data
     }
 
-    fn note(&self, note: impl FnOnce(&mut Book)) {
-        note(&mut self.book.lock().unwrap());
+    fn note(&self, note: impl FnOnce(&mut WriteLog)) {
+        note(&mut self.write_log.lock().unwrap());
     }
 }
 
-impl Book {
-    /// Nothing is lost, doubled or changed, where acme lives now.
+impl WriteLog {
+    /// Asserts that no row is lost, duplicated or changed in acme's current placement.
     pub async fn check(&self, database: &Database) {
         assert!(self.writes > 0);
         let projects: BTreeMap<String, String> =
@@ -156,7 +157,7 @@ impl Book {
         let invitations = self.pairs(database, "auth.invitations", open, "true").await;
         let expected = self.invitations.iter().map(|(id, open)| (id.clone(), open.to_string()));
         assert_eq!(invitations, expected.collect());
-        let log = at_home(database, "audit.audit_logs").await;
+        let log = table_in_placement(database, "audit.audit_logs").await;
         for (action, count) in &self.entries {
             let entries: i64 = database
                 .value(&format!(
@@ -175,7 +176,7 @@ impl Book {
         columns: &str,
         condition: &str,
     ) -> BTreeMap<String, String> {
-        let table = at_home(database, table).await;
+        let table = table_in_placement(database, table).await;
         let sql = format!(
             "SELECT {columns} FROM {table} WHERE organization_id = '{ACME}' AND {condition}"
         );

@@ -1,11 +1,10 @@
-//! Covering one's tracks: entries of the audit log in another's name, of another time, or of no
-//! user.
+//! Forged audit entries: in another user's name, of another time, or of no user.
 
 use super::{ACME, DENIED, Injected};
 use crate::support::database::Database;
 
 #[tokio::test]
-async fn an_entry_says_who_acted_and_when_by_itself() {
+async fn the_database_sets_the_actor_and_the_time_of_an_entry() {
     let database = Database::create().await;
     let mut injected = Injected::new(&database).await;
     let columns = [
@@ -22,7 +21,7 @@ async fn an_entry_says_who_acted_and_when_by_itself() {
         );
         assert_eq!(injected.attempt(&forged).await, Err(DENIED.to_owned()), "{name}");
     }
-    // An entry of the current user is all that is left.
+    // The role can only add an entry of the current user.
     let entry = format!(
         "INSERT INTO audit_logs (organization_id, action, resource_type) VALUES ('{ACME}', 'a.b', 'x')
          RETURNING actor_name || ' ' || (created_at > now() - interval '1 minute')"
@@ -38,7 +37,7 @@ async fn an_entry_says_who_acted_and_when_by_itself() {
 }
 
 #[tokio::test]
-async fn background_work_names_its_reason_and_no_user() {
+async fn background_work_records_its_reason_and_no_user() {
     let database = Database::create().await;
     let mut injected = Injected { connection: database.connect_system().await };
     injected.run("BEGIN").await.unwrap();
@@ -58,7 +57,7 @@ async fn background_work_names_its_reason_and_no_user() {
 }
 
 #[tokio::test]
-async fn a_partitioned_log_is_guarded_as_well() {
+async fn a_partitioned_log_has_the_same_protection() {
     let database = Database::create().await;
     let mut owner = database.connect_admin().await;
     sqlx::Executor::execute(&mut owner, "SET ROLE tenantry_owner").await.unwrap();

@@ -1,12 +1,11 @@
-//! Where a provider does not let the owner be granted the parameter: what still holds, and what
-//! does not.
+//! Providers where the owner cannot be granted the parameter: what still holds, and what does not.
 
 use sqlx::Connection;
 
 use super::{DENIED, GLOBEX};
 use crate::support::cluster::Cluster;
 
-/// A cluster of its own, because the grant is the whole cluster's.
+/// Uses a separate cluster, because the grant applies to a whole cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_settings_are_used_reported_and_replaced() {
     let cluster = Cluster::start(&[]);
@@ -14,7 +13,7 @@ async fn plain_settings_are_used_reported_and_replaced() {
     let body = "SELECT pg_get_function_sqlbody('app.current_organization()'::regprocedure)";
     assert!(cluster.value::<String>(body).await.contains("backtrace_functions"));
 
-    // A login that may not grant the parameter, as with most providers.
+    // A login that may not grant the parameter, as at most providers.
     cluster
         .execute(&[
             "REVOKE SET ON PARAMETER backtrace_functions FROM tenantry_owner",
@@ -28,7 +27,7 @@ async fn plain_settings_are_used_reported_and_replaced() {
     assert_eq!(report.functions, ["carrier"]);
     assert!(cluster.value::<String>(body).await.contains("app.current_org_id"));
 
-    // Reported, and a server still starts.
+    // The self-check reports it, and the server still starts.
     let url = cluster.url();
     let doctor = tokio::task::spawn_blocking(move || {
         use crate::support::process;
@@ -38,8 +37,8 @@ async fn plain_settings_are_used_reported_and_replaced() {
     assert_eq!(doctor.code, Some(0), "{}{}", doctor.stdout, doctor.stderr);
     assert!(doctor.stdout.contains("reads a setting that SQL of the role can change"));
 
-    // SQL can change the setting and is then in another tenant; it still opens as no other user,
-    // calls no function of background work, and writes no entry of another time.
+    // SQL can change the setting and is then in another tenant. It still cannot open a session as
+    // another user, call functions of background work, or write entries of another time.
     let app = admin.clone().username("tenantry_app");
     let mut connection = sqlx::PgConnection::connect_with(&app).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();

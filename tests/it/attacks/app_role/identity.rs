@@ -1,4 +1,4 @@
-//! Becoming another user: by opening as them, or by taking their account over.
+//! Impersonation: an attacker opens a session as another user, or takes over that user's account.
 
 use super::{ACME, DENIED, GLOBEX_OWNER, Injected};
 use crate::support::{App, app::token, database::Database};
@@ -8,7 +8,7 @@ async fn outcome(injected: &mut Injected, arguments: &str) -> String {
 }
 
 #[tokio::test]
-async fn nobody_is_opened_without_a_server_s_proof() {
+async fn a_session_needs_a_proof_from_a_server() {
     let database = Database::create().await;
     let genuine = database.proven("globex-owner", "globex", 0).await;
     let mut injected = Injected::new(&database).await;
@@ -17,25 +17,25 @@ async fn nobody_is_opened_without_a_server_s_proof() {
         "'', 'globex-owner', 'globex', NULL, NULL, 'shared', NULL, extract(epoch FROM now())::bigint, sha256('guess')"
             .to_owned(),
         "'', 'globex-owner', 'globex', NULL, NULL, 'shared', NULL, NULL, NULL".to_owned(),
-        // The proof of one caller is none of another, nor of the same one elsewhere.
+        // The proof for one caller is invalid for another caller and for another address.
         genuine.replace("globex-owner", "globex-admin"),
         genuine.replace("'globex'", "'acme'"),
         genuine.replace("NULL, NULL", "'globex', NULL"),
         genuine.replace("NULL, NULL", "NULL, 'a@example.com'"),
-        // Nor does it count for a token that was issued at another time.
+        // It is also invalid for a token issued at another time.
         genuine.replace("'shared', NULL", "'shared', now()"),
     ];
     for arguments in forged {
         assert_eq!(outcome(&mut injected, &arguments).await, "UNPROVEN", "{arguments}");
         injected.reaches_no_other_tenant(&arguments).await;
         let still = injected.text("SELECT app.current_organization()::text").await;
-        assert_eq!(still, ACME, "a refused opening changes nothing");
+        assert_eq!(still, ACME, "a rejected opening changes nothing");
     }
-    assert_eq!(outcome(&mut injected, &genuine).await, "OK", "the test proves as servers do");
+    assert_eq!(outcome(&mut injected, &genuine).await, "OK", "the test signs proofs as servers do");
 }
 
 #[tokio::test]
-async fn a_proof_counts_for_five_minutes() {
+async fn a_proof_is_valid_for_five_minutes() {
     let database = Database::create().await;
     for (age, expected) in
         [(0, "OK"), (240, "OK"), (-240, "OK"), (420, "CLOCKS_DIFFER"), (-420, "CLOCKS_DIFFER")]
@@ -48,7 +48,7 @@ async fn a_proof_counts_for_five_minutes() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_not_registered_of_late_proves_nothing() {
+async fn a_key_that_was_not_registered_recently_proves_nothing() {
     let database = Database::create().await;
     let arguments = database.proven("acme-owner", "acme", 0).await;
     database
@@ -65,7 +65,7 @@ async fn a_key_that_was_not_registered_of_late_proves_nothing() {
 }
 
 #[tokio::test]
-async fn an_account_is_not_taken_over_by_provisioning() {
+async fn provisioning_does_not_take_over_an_account() {
     let app = App::start().await;
     let mut injected = Injected::new(&app.database).await;
     for proof in ["0, ''", "extract(epoch FROM now())::bigint, sha256('guess')", "NULL, NULL"] {
@@ -75,7 +75,7 @@ async fn an_account_is_not_taken_over_by_provisioning() {
         assert_eq!(injected.attempt(&provision).await, Err(DENIED.to_owned()), "{proof}");
     }
     injected.run("COMMIT").await.unwrap();
-    // The intruder's own token is genuine, and leads to an account of its own.
+    // The attacker's own token is valid and leads to a separate account.
     let intruder = app.client(None, Some(token("intruder")));
     let id = intruder.data("{ viewer { id memberships { slug } } }").await;
     assert_ne!(id["viewer"]["id"], GLOBEX_OWNER);
@@ -83,7 +83,7 @@ async fn an_account_is_not_taken_over_by_provisioning() {
 }
 
 #[tokio::test]
-async fn an_invitation_opens_nothing_to_another_user() {
+async fn an_invitation_gives_no_access_to_another_user() {
     let database = Database::create().await;
     database
         .execute(
@@ -98,14 +98,14 @@ async fn an_invitation_opens_nothing_to_another_user() {
     };
     assert_eq!(injected.text(&enter("other")).await, "");
     injected.reaches_no_other_tenant("an invitation of another user").await;
-    // One's own is what the token is for.
+    // The caller's own invitation is what the token is for.
     assert_eq!(injected.text(&enter("own")).await, super::GLOBEX);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_makes_its_key_known_when_the_database_has_lost_it() {
+async fn a_server_registers_its_key_again_when_the_database_has_lost_it() {
     let app = App::start().await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     for _ in 0..3 {
         app.database.execute("DELETE FROM auth.proof_keys").await;
         let data = owner.data("{ organization { slug } }").await;

@@ -1,12 +1,12 @@
-//! Taking another tenant's session: by its carrier, its settings, its functions, or the state of
-//! the connection.
+//! Taking over another tenant's session: through its carrier, its settings, its functions, or the
+//! state of the connection.
 
 use sqlx::{Connection, PgConnection};
 
 use super::{ACME, GLOBEX, GLOBEX_OWNER, Injected};
 use crate::support::database::Database;
 
-/// What an injection may try to be in another tenant. A refusal is as good as no effect.
+/// How an injection may try to enter another tenant. Each must fail or have no effect.
 const ATTEMPTS: [&str; 20] = [
     "SELECT set_config('app.current_org_id', 'GLOBEX', true)",
     "SELECT set_config('app.current_org_id', 'GLOBEX', false)",
@@ -38,7 +38,7 @@ fn filled(sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn sql_in_a_request_reaches_no_other_tenant() {
+async fn injected_sql_reaches_no_other_tenant() {
     let database = Database::create().await;
     let before = database.fingerprint().await;
     let kinds = [
@@ -66,7 +66,7 @@ async fn sql_in_a_request_reaches_no_other_tenant() {
 }
 
 #[tokio::test]
-async fn giving_the_session_up_leads_nowhere() {
+async fn releasing_the_session_gives_no_other_access() {
     let database = Database::create().await;
     for sql in [
         "RESET backtrace_functions",
@@ -81,14 +81,14 @@ async fn giving_the_session_up_leads_nowhere() {
         for statement in sql.split("; ") {
             let _ = injected.run(statement).await;
         }
-        // A refusal leaves the transaction as lost; a new one has no session either.
+        // A failed statement aborts the transaction. A new one has no session.
         if injected.run("SELECT 1").await.is_err() {
             injected.run("ROLLBACK").await.unwrap();
             injected.run("BEGIN").await.unwrap();
         }
         injected.reaches_no_other_tenant(sql).await;
         let seen = injected.text("SELECT count(*)::text FROM projects").await;
-        assert_eq!(seen, "0", "{sql}: what had a session has none");
+        assert_eq!(seen, "0", "{sql}: the connection has no session any more");
     }
 }
 
@@ -103,7 +103,7 @@ async fn the_session_ends_with_its_transaction() {
         injected.run("ROLLBACK TO s").await.unwrap();
         assert_eq!(injected.text("EXECUTE names").await, "4");
         injected.run(end).await.unwrap();
-        // Whatever the injection has left on the connection finds nothing.
+        // The injection leaves nothing usable on the connection.
         assert_eq!(injected.text("SELECT current_setting('backtrace_functions')").await, "");
         assert_eq!(injected.text("EXECUTE names").await, "0");
         assert_eq!(injected.text("SELECT app.current_organization()::text").await, "");
@@ -111,7 +111,7 @@ async fn the_session_ends_with_its_transaction() {
 }
 
 #[tokio::test]
-async fn a_connection_cannot_begin_in_another_tenant() {
+async fn a_connection_cannot_start_in_another_tenant() {
     let database = Database::create().await;
     let options = database.app().options([("backtrace_functions", filled("CARRIER"))]);
     let refused = PgConnection::connect_with(&options).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn a_connection_cannot_begin_in_another_tenant() {
 }
 
 #[tokio::test]
-async fn parallel_workers_and_cursors_keep_to_the_session() {
+async fn parallel_workers_and_cursors_keep_the_session() {
     let database = Database::create().await;
     let mut injected = Injected::new(&database).await;
     let mode = "SELECT set_config(name, 'on', true) FROM pg_settings

@@ -1,11 +1,11 @@
-//! Organizations move to a database of their own and back, by the real program, while people work.
+//! Moves to a dedicated database and back, with the real program, under load.
 
-mod differing;
+mod concurrent_writes;
 mod interrupted;
 mod killed;
 mod large;
-mod whole;
-mod writing;
+mod round_trip;
+mod verification;
 
 use std::process::{Child, Command, Stdio};
 
@@ -17,15 +17,15 @@ use crate::{
         App, AppSettings,
         database::Database,
         dedicated::DedicatedDatabase,
-        placement::{ACME, housed},
+        placement::{ACME, organizations_in_schemas},
         process::{Output, run},
     },
-    tenant::{done, prepared},
+    tenant::{prepared, succeeded},
 };
 
-/// A server that many may ask at once, which knows the database `eu`.
+/// Starts a server for many concurrent clients, with the dedicated database `eu`.
 async fn start() -> Option<(App, DedicatedDatabase)> {
-    if !housed().is_empty() {
+    if !organizations_in_schemas().is_empty() {
         return None;
     }
     let database = Database::create().await;
@@ -51,9 +51,9 @@ async fn command(database: &Database, eu: &DedicatedDatabase, arguments: &[&str]
     tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-async fn go(database: &Database, eu: &DedicatedDatabase, to: &str) -> Output {
+async fn run_move(database: &Database, eu: &DedicatedDatabase, to: &str) -> Output {
     let output = command(database, eu, &["tenant", "move", "acme", "--to", to]).await;
-    done(&output);
+    succeeded(&output);
     output
 }
 
@@ -63,7 +63,7 @@ fn spawn(database: &Database, eu: &DedicatedDatabase, to: &str) -> Child {
     command.spawn().unwrap()
 }
 
-/// What it says is kept.
+/// Spawns the command with its output captured.
 fn spawn_piped(database: &Database, eu: &DedicatedDatabase, to: &str) -> Child {
     let mut command = command_line(database, eu, &["tenant", "move", "acme", "--to", to]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -75,15 +75,15 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Holds something locked until the connection is dropped.
-async fn holding(database: &Database, sql: &str) -> PgConnection {
+/// Runs a statement and holds its locks until the connection is dropped.
+async fn hold_locks(database: &Database, sql: &str) -> PgConnection {
     let mut connection = database.connect_admin().await;
     connection.execute("BEGIN").await.unwrap();
     connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
     connection
 }
 
-/// What both say of acme: home, generation, where to.
+/// Returns the placement of acme in both databases: home, generation and destination.
 async fn placements(database: &Database, eu: &DedicatedDatabase) -> (String, String) {
     let sql = format!(
         "SELECT coalesce((SELECT concat_ws(' ', home, generation, moving_to) FROM app.placements WHERE organization_id = '{ACME}'), '-')"
@@ -91,26 +91,26 @@ async fn placements(database: &Database, eu: &DedicatedDatabase) -> (String, Str
     (database.exactly(&sql).await, eu.database.exactly(&sql).await)
 }
 
-/// Where acme lives: the one database that says so.
-async fn lives(database: &Database, eu: &DedicatedDatabase) -> Database {
+/// Returns the only database that claims acme.
+async fn serving_database(database: &Database, eu: &DedicatedDatabase) -> Database {
     let (ours, theirs) = placements(database, eu).await;
     match (ours.starts_with("shared") || ours == "-", theirs.starts_with("shared")) {
         (true, false) => database.clone(),
         (false, true) => eu.database.clone(),
-        (true, true) => panic!("two homes: {ours} and {theirs}"),
-        (false, false) => panic!("no home: {ours} and {theirs}"),
+        (true, true) => panic!("two placements: {ours} and {theirs}"),
+        (false, false) => panic!("no placement: {ours} and {theirs}"),
     }
 }
 
-async fn verified(database: &Database, eu: &DedicatedDatabase) {
-    done(&command(database, eu, &["tenant", "verify", "acme"]).await);
-    let home = lives(database, eu).await;
-    let left: i64 = home.exactly("SELECT count(*) FROM app.pending_changes").await;
+async fn assert_verified(database: &Database, eu: &DedicatedDatabase) {
+    succeeded(&command(database, eu, &["tenant", "verify", "acme"]).await);
+    let placement = serving_database(database, eu).await;
+    let left: i64 = placement.exactly("SELECT count(*) FROM app.pending_changes").await;
     assert_eq!(left, 0);
 }
 
-/// All rows of acme, without those that tell of moves.
-async fn contents(database: &Database) -> Vec<(&'static str, Vec<String>)> {
+/// Returns all rows of acme except those about moves.
+async fn rows_of_acme(database: &Database) -> Vec<(&'static str, Vec<String>)> {
     let mut all = rows(database, ACME).await;
     for (_, rows) in &mut all {
         rows.retain(|row| !row.contains("tenantry tenant move"));
@@ -118,9 +118,9 @@ async fn contents(database: &Database) -> Vec<(&'static str, Vec<String>)> {
     all
 }
 
-/// Calls are counted while we look.
+/// Returns the rows without the usage, which counts the calls of the test itself.
 async fn without_usage(database: &Database) -> Vec<(&'static str, Vec<String>)> {
-    let mut all = contents(database).await;
+    let mut all = rows_of_acme(database).await;
     all.retain(|(table, _)| *table != "billing.usage");
     all
 }
