@@ -11,7 +11,7 @@
     reason = "counts and durations are far from the limits of their types"
 )]
 
-mod baseline;
+mod floor;
 mod client;
 mod cost;
 mod dedicated_schema;
@@ -132,7 +132,7 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
             for connections in &options.connections {
                 eprintln!("round {round}, {workload}, {connections} connections");
                 let load = Load { connections: *connections, seconds: options.seconds };
-                let baseline = baseline::run(seeded, *workload, &load, false)?;
+                let floor = floor::run(seeded, *workload, &load, false)?;
                 runtime.block_on(seeded.delete_created())?;
                 let ask = async |server: &Server| {
                     let all = seeded.all();
@@ -142,12 +142,12 @@ fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
                 };
                 let figures = runtime.block_on(ask(&server))?;
                 let other = other.as_ref().map(|other| runtime.block_on(ask(other))).transpose()?;
-                let pipelined = baseline::run(seeded, *workload, &load, true)?;
+                let pipelined = floor::run(seeded, *workload, &load, true)?;
                 runtime.block_on(seeded.delete_created())?;
                 report.add(
                     *workload,
                     *connections,
-                    Round { baseline, pipelined, server: figures, other },
+                    Round { floor, pipelined, server: figures, other },
                 );
             }
         }

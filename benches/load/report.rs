@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{cost::Cost, relay::Traffic, workload::Workload};
 
-/// Requests per second of `PostGraphile` 5 divided by those of the baseline measured beside it, on
+/// Requests per second of `PostGraphile` 5 divided by those of the floor measured beside it, on
 /// two cores, with 16 connections and 10,000 organizations of the same shape.
 const POSTGRAPHILE: [(Workload, f64); 4] = [
     (Workload::Dashboard, 1_371.0 / 5_031.0),
@@ -51,10 +51,10 @@ impl Figures {
     }
 }
 
-/// A server and its baselines, measured in turn.
+/// A server and its floors, measured in turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    pub(crate) baseline: Figures,
+    pub(crate) floor: Figures,
     pub(crate) pipelined: Figures,
     pub(crate) server: Figures,
     /// The other server, if one is compared.
@@ -117,13 +117,13 @@ impl fmt::Display for Report {
         writeln!(out, "## {} organizations\n", self.organizations)?;
         writeln!(
             out,
-            "| workload, connections | requests/s (range) | baseline | pipelined baseline | of the baseline (range) | of the pipelined | × PostGraphile |"
+            "| workload, connections | requests/s (range) | floor | pipelined floor | of the floor (range) | of the pipelined | × PostGraphile |"
         )?;
         writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
         for ((workload, connections), rounds) in &self.rounds {
             let of = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure));
             let server = of(|round| round.server.per_second);
-            let ratio = of(|round| round.server.per_second / round.baseline.per_second);
+            let ratio = of(|round| round.server.per_second / round.floor.per_second);
             let pipelined = of(|round| round.server.per_second / round.pipelined.per_second);
             let known =
                 POSTGRAPHILE.iter().find(|(known, _)| known == workload && *connections == 16);
@@ -137,7 +137,7 @@ impl fmt::Display for Report {
                 server.median,
                 server.min,
                 server.max,
-                of(|round| round.baseline.per_second).median,
+                of(|round| round.floor.per_second).median,
                 of(|round| round.pipelined.per_second).median,
                 ratio.median,
                 ratio.min,
@@ -147,27 +147,27 @@ impl fmt::Display for Report {
         }
         writeln!(
             out,
-            "\n| workload, connections | p50, p99 ms | baseline's p50, p99 ms | p99/p50 over the baseline's | CPU µs: server, PostgreSQL, generator | baseline's CPU µs: PostgreSQL, pgbench |"
+            "\n| workload, connections | p50, p99 ms | floor's p50, p99 ms | p99/p50 over the floor's | CPU µs: server, PostgreSQL, generator | floor's CPU µs: PostgreSQL, pgbench |"
         )?;
         writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
         for ((workload, connections), rounds) in &self.rounds {
             let of = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure)).median;
             let tails = |figures: &Figures| figures.p99 / figures.p50;
             let over =
-                spread(rounds.iter().map(|round| tails(&round.server) / tails(&round.baseline)));
+                spread(rounds.iter().map(|round| tails(&round.server) / tails(&round.floor)));
             writeln!(
                 out,
                 "| {workload}, {connections} | {:.2}, {:.2} | {:.2}, {:.2} | {:.2} | {:.0}, {:.0}, {:.0} | {:.0}, {:.0} |",
                 of(|round| round.server.p50),
                 of(|round| round.server.p99),
-                of(|round| round.baseline.p50),
-                of(|round| round.baseline.p99),
+                of(|round| round.floor.p50),
+                of(|round| round.floor.p99),
                 over.median,
                 of(|round| round.server.server),
                 of(|round| round.server.postgres),
                 of(|round| round.server.generator),
-                of(|round| round.baseline.postgres),
-                of(|round| round.baseline.generator),
+                of(|round| round.floor.postgres),
+                of(|round| round.floor.generator),
             )?;
         }
         self.fmt_comparison(out)?;

@@ -38,6 +38,6 @@ SELECT md5('organization' || n)::uuid, md5('user' || n || '-' || 1 + a % 5)::uui
        '2026-03-01'::timestamptz + interval '1 minute' * a
 FROM generate_series(1, :organizations) n, generate_series(1, 100) a;
 
--- The key of the proofs in the baseline's scripts, of 32 zero bytes.
+-- The key of the proofs in the floor's scripts, of 32 zero bytes.
 INSERT INTO auth.proof_keys (inner_block, outer_block)
 VALUES (decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'));

@@ -1,4 +1,4 @@
-//! The baseline: pgbench sends the statements of a request over the same socket, one at a time or
+//! The floor: pgbench sends the statements of a request over the same socket, one at a time or
 //! pipelined.
 
 use std::{fs, process::Stdio, time::Duration};
@@ -19,10 +19,10 @@ impl Workload {
     /// Returns the statements that the server sends for this workload.
     fn statements(self) -> &'static str {
         match self {
-            Self::Dashboard => include_str!("baseline/dashboard.sql"),
-            Self::Project => include_str!("baseline/project.sql"),
-            Self::Projects => include_str!("baseline/projects.sql"),
-            Self::CreateProject => include_str!("baseline/create_project.sql"),
+            Self::Dashboard => include_str!("floor/dashboard.sql"),
+            Self::Project => include_str!("floor/project.sql"),
+            Self::Projects => include_str!("floor/projects.sql"),
+            Self::CreateProject => include_str!("floor/create_project.sql"),
             Self::Mix => "",
         }
     }
