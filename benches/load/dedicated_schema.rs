@@ -12,7 +12,7 @@ pub async fn move_to_schema(
 ) -> Result<(), sqlx::Error> {
     let schema = schema_of(organization);
     connection
-        .execute("BEGIN; SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog; SET LOCAL app.copying = 'on'")
+        .execute("BEGIN; SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog; SET LOCAL app.replicating = 'on'")
         .await?;
     create(connection, organization).await?;
     connection.execute("RESET ROLE").await?;
@@ -26,8 +26,8 @@ pub async fn move_to_schema(
         }
     }
     sqlx::query(
-        "INSERT INTO app.placements (organization_id, home, version, moved_at) VALUES ($1, 'schema', $2, now())
-         ON CONFLICT (organization_id) DO UPDATE SET home = 'schema', version = excluded.version",
+        "INSERT INTO app.placements (organization_id, placement, version, moved_at) VALUES ($1, 'schema', $2, now())
+         ON CONFLICT (organization_id) DO UPDATE SET placement = 'schema', version = excluded.version",
     )
     .bind(organization)
     .bind(SCHEMA_VERSION)

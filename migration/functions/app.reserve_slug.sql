@@ -1,21 +1,20 @@
--- In the control database: keeps a slug for an organization that lives in another database and of which
--- the current user is a member. The directory makes it the current one; until then it leads there as a
--- retired one does. Returns what app.claim_slug returns.
-DROP FUNCTION IF EXISTS app.reserve_slug;
-CREATE FUNCTION app.reserve_slug(p_organization uuid, p_slug text) RETURNS text
+-- In the control database: reserves a slug for an organization in a dedicated database, of which
+-- the current user is a member. Directory sync makes it the current slug. Until then it resolves to
+-- the organization as a retired slug does. Returns what app.claim_slug returns.
+CREATE OR REPLACE FUNCTION app.reserve_slug(p_organization uuid, p_slug text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, auth, pg_temp AS $$
 DECLARE
-    person uuid := auth.current_user_id();
+    caller_id uuid := auth.current_user_id();
 BEGIN
-    IF NOT EXISTS (SELECT FROM auth.organization_members m WHERE m.organization_id = p_organization AND m.user_id = person) THEN
+    IF NOT EXISTS (SELECT FROM auth.organization_members m WHERE m.organization_id = p_organization AND m.user_id = caller_id) THEN
         RETURN 'TAKEN';
     END IF;
     IF (SELECT count(*) FROM app.organization_slugs s
-            WHERE s.claimed_by = person AND s.retired_at > now() - interval '90 days') >= 20 THEN
+            WHERE s.claimed_by = caller_id AND s.retired_at > now() - interval '90 days') >= 20 THEN
         RETURN 'TOO_MANY';
     END IF;
-    INSERT INTO app.organization_slugs AS s (slug, organization_id, claimed_by, retired_at) VALUES (p_slug, p_organization, person, now())
-        ON CONFLICT (slug) DO UPDATE SET organization_id = p_organization, claimed_by = person, retired_at = now()
+    INSERT INTO app.organization_slugs AS s (slug, organization_id, claimed_by, retired_at) VALUES (p_slug, p_organization, caller_id, now())
+        ON CONFLICT (slug) DO UPDATE SET organization_id = p_organization, claimed_by = caller_id, retired_at = now()
         WHERE s.retired_at IS NOT NULL AND (s.organization_id = p_organization OR s.retired_at < now() - interval '90 days');
     IF FOUND OR EXISTS (SELECT FROM app.organization_slugs s WHERE s.slug = p_slug AND s.organization_id = p_organization) THEN
         RETURN 'CLAIMED';
@@ -23,5 +22,3 @@ BEGIN
     RETURN 'TAKEN';
 END
 $$;
-REVOKE EXECUTE ON FUNCTION app.reserve_slug FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION app.reserve_slug TO tenantry_app;

@@ -1,21 +1,23 @@
--- Opens a request: resolves the caller, their organization and role, and applies the settings that
--- row-level security reads. One row; the settings hold only where outcome is 'OK'.
+-- Opens the session of a request: resolves the caller, the organization and the caller's role, and
+-- applies the settings that row-level security reads. The settings are applied only if outcome is
+-- 'OK'.
 --
--- p_proof shows that a server asks, and not SQL inside a request: see auth.is_proven. Its message is
--- the caller and the way to the organization, each text after its length, so that no two callers share
--- one. outcome UNPROVEN: no registered key made it; CLOCKS_DIFFER: it was made at another time.
+-- p_proof shows that a server is calling, and not SQL inside a request: see auth.is_proven. Its
+-- message is the caller and the path to the organization. Each text follows its length, so that two
+-- different callers never have the same message. outcome UNPROVEN: no registered key created the
+-- proof; CLOCKS_DIFFER: it was created at another time; OTHER_PLACEMENT: the organization is not at
+-- p_placement.
 --
--- home says where the organization lives; 'elsewhere' means that the control database knows more.
--- home_generation, suspension: see app.placements.
+-- placement is where the organization's rows are; 'remote' means that the control database knows.
+-- placement_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
-DROP FUNCTION IF EXISTS auth.open_request;
-CREATE FUNCTION auth.open_request(
-    p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_home text DEFAULT 'shared',
+CREATE OR REPLACE FUNCTION auth.open_request(
+    p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_placement text DEFAULT 'shared',
     p_issued_at timestamptz DEFAULT NULL, p_proven_at bigint DEFAULT NULL, p_proof bytea DEFAULT NULL,
     OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
-    OUT home text, OUT home_version text, OUT home_generation bigint,
+    OUT placement text, OUT placement_version text, OUT placement_generation bigint,
     OUT email_is_current boolean, OUT suspension text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
@@ -25,10 +27,11 @@ DECLARE
     is_suspended boolean;
     from_path   uuid;
     from_claim  uuid;
-    asked       uuid;
+    target      uuid;
     may_write   boolean;
-    moves       boolean;
-    -- What others may have claimed since is for the control database to say.
+    is_moving   boolean;
+    -- A retired slug is free for others after 90 days. A dedicated database does not learn who claims
+    -- it then, and stops resolving it a day earlier.
     recent      timestamptz := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
 BEGIN
     IF NOT auth.is_proven(
@@ -62,7 +65,7 @@ BEGIN
         outcome := 'USER_SUSPENDED';
         RETURN;
     END IF;
-    -- An older token changes nothing, and its address counts no more.
+    -- An older token changes nothing, and its address is ignored.
     IF p_email IS NOT NULL AND NOT email_is_current AND is_newer THEN
         outcome := 'STALE_IDENTITY';
         RETURN;
@@ -94,43 +97,42 @@ BEGIN
         RETURN;
     END IF;
 
-    asked := CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END;
+    target := CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END;
     may_write := current_setting('transaction_read_only') = 'off';
-    IF may_write AND asked IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(asked));
+    IF may_write AND target IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(target));
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, o.name, o.created_at, o.updated_at,
-           coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared'), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension
+           coalesce(p.placement, (SELECT 'remote' FROM app.database), 'shared'), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension
         INTO organization_id, organization_slug, role, billing_version,
-             organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation, moves, suspension
+             organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension
         FROM auth.organization_members m
             JOIN app.organizations o ON o.id = m.organization_id
             LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
             LEFT JOIN app.placements p ON p.organization_id = m.organization_id
-        WHERE m.organization_id = asked AND m.user_id = open_request.user_id;
+        WHERE m.organization_id = target AND m.user_id = open_request.user_id;
     IF organization_id IS NULL THEN
         outcome := 'NOT_FOUND';
         RETURN;
     END IF;
-    -- Only a change that leads away from it may begin in the control database: what is read of it here may be out of date.
-    IF home <> p_home OR (home ~ '^database:' AND NOT may_write) THEN
-        outcome := 'ELSEWHERE';
+    -- The control database has only copies of an organization in a dedicated database, which may be
+    -- outdated. Nothing is read from them: only a transaction that may write begins here.
+    IF placement <> p_placement OR (placement ~ '^database:' AND NOT may_write) THEN
+        outcome := 'OTHER_PLACEMENT';
         RETURN;
     END IF;
-    -- Owners may still pay; the server lets them do nothing else.
+    -- Owners may still pay. The server allows them nothing else.
     IF role <> 'owner' AND (suspension = 'full' OR suspension = 'read-only' AND may_write) THEN
         outcome := 'ORGANIZATION_SUSPENDED';
         RETURN;
     END IF;
-    IF home = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
-        RAISE 'the organization % has lost its schema', organization_id;
+    IF placement = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
+        RAISE 'the schema of organization % does not exist', organization_id;
     END IF;
     PERFORM app.set_session(organization_id, user_id, role);
-    IF may_write AND moves THEN
+    IF may_write AND is_moving THEN
         PERFORM set_config('app.moving', 'on', true);
     END IF;
     outcome := 'OK';
 END
 $$;
-REVOKE EXECUTE ON FUNCTION auth.open_request FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.open_request TO tenantry_app;

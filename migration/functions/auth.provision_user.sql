@@ -1,14 +1,13 @@
--- Makes sure that an identity has its user: a new one, or the one who has the same verified address where
--- p_linking says so ('never', 'same-issuer', 'verified-email'). Keeps the address of a known identity's
--- user up to date: an address that its owner has given up is free for others.
+-- Ensures that an identity has a user: a new user, or the one with the same verified address if
+-- p_linking ('never', 'same-issuer', 'verified-email') allows that. Updates the address of a known
+-- identity's user, so that another user can have an address that its former user has given up.
 --
--- A token that is not newer than the one that changed something last changes nothing, nor does one that
--- does not say when it was issued: addresses change hands, and only the newest token knows whose one is.
--- NULL: the token was issued before its user was erased.
+-- A token changes nothing unless it is newer than the last token that did. A token without a time
+-- of issue changes nothing either: addresses pass from user to user, and only the newest token
+-- proves who has one now. Returns NULL when the token was issued before its user was erased.
 --
--- p_proof shows that a server asks, as for auth.open_request.
-DROP FUNCTION IF EXISTS auth.provision_user;
-CREATE FUNCTION auth.provision_user(
+-- p_proof shows that a server is calling, as for auth.open_request.
+CREATE OR REPLACE FUNCTION auth.provision_user(
     p_issuer text, p_subject text, p_email text, p_name text, p_issued_at timestamptz, p_linking text,
     p_proven_at bigint, p_proof bytea
 ) RETURNS uuid
@@ -27,10 +26,10 @@ BEGIN
         p_proven_at, p_proof)
        OR abs(extract(epoch FROM now()) - p_proven_at) > 300
     THEN
-        RAISE 'no server has proven this identity' USING ERRCODE = 'insufficient_privilege';
+        RAISE 'the identity lacks the proof of a server' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- Two first requests of one person wait for each other instead of leaving a user without an identity behind, and so do
-    -- those who would have the same address.
+    -- Concurrent first requests of one identity, or with one address, wait for each other.
+    -- Otherwise one of them could leave a user without an identity.
     PERFORM pg_advisory_xact_lock(hashtextextended(p_issuer || E'\n' || p_subject, 0));
     IF p_email IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(hashtextextended('address ' || p_email, 0));
@@ -43,7 +42,7 @@ BEGIN
         END IF;
         UPDATE auth.identities i SET email = p_email, issued_at = p_issued_at
             WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.email IS DISTINCT FROM p_email;
-        -- An address that another user has stays theirs.
+        -- An address that another user has stays with that user.
         UPDATE auth.users u
             SET email = CASE WHEN EXISTS (SELECT FROM auth.users o WHERE o.email = p_email AND o.id <> found_id)
                              THEN NULL ELSE p_email END
@@ -60,13 +59,13 @@ BEGIN
         SELECT FROM auth.unlinked_identities n
             WHERE n.identity = auth.identity_digest(p_issuer, p_subject) AND n.user_id = holder
     ) AND p_issued_at > (
-        -- An older token may be of a time when the address was another person's.
+        -- When an older token was issued, the address may have belonged to another user.
         SELECT CASE WHEN p_linking = 'verified-email' OR bool_or(i.issuer = p_issuer)
                     THEN coalesce(max(coalesce(i.issued_at, i.updated_at)), '-infinity') END
         FROM auth.identities i WHERE i.user_id = holder AND i.email = p_email
     ) THEN
         found_id := holder;
-        -- Copies of the user made before are older than those made after.
+        -- A copy of the user that was read before is outdated.
         UPDATE auth.users u SET updated_at = now() WHERE u.id = holder;
     ELSE
         INSERT INTO auth.users (email, name) VALUES (CASE WHEN holder IS NULL THEN p_email END, p_name) RETURNING id INTO found_id;
@@ -74,10 +73,8 @@ BEGIN
     INSERT INTO auth.identities (issuer, subject, user_id, email, issued_at, not_before)
         VALUES (p_issuer, p_subject, found_id, p_email, p_issued_at, erased);
     IF found_id = holder THEN
-        PERFORM auth.record_link(found_id, 'user.identity_linked', p_issuer, p_email);
+        PERFORM auth.record_identity_change(found_id, 'user.identity_linked', p_issuer, p_email);
     END IF;
     RETURN found_id;
 END
 $$;
-REVOKE EXECUTE ON FUNCTION auth.provision_user FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.provision_user TO tenantry_app;

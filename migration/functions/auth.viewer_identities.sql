@@ -1,4 +1,4 @@
--- The identities of the user who asks, oldest first. In the control database, which knows all of them.
+-- The identities of the current user, oldest first. Complete in the control database only.
 CREATE OR REPLACE FUNCTION auth.viewer_identities()
 RETURNS TABLE (id uuid, issuer text, subject text, email text, linked_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, pg_temp AS $$
@@ -7,5 +7,3 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, pg_temp AS $$
         WHERE i.user_id = auth.current_user_id()
         ORDER BY i.created_at, i.issuer, i.subject
 $$;
-REVOKE EXECUTE ON FUNCTION auth.viewer_identities FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.viewer_identities TO tenantry_app;

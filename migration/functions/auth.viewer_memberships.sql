@@ -1,6 +1,5 @@
--- The organizations of the current user, whichever one the request is in.
-DROP FUNCTION IF EXISTS auth.viewer_memberships;
-CREATE FUNCTION auth.viewer_memberships()
+-- All organizations of the current user, independent of the organization of the request.
+CREATE OR REPLACE FUNCTION auth.viewer_memberships()
 RETURNS TABLE (organization_id uuid, name text, slug text, role text, joined_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
     SELECT o.id, o.name, o.slug, m.role::text, m.joined_at
@@ -8,5 +7,3 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
         WHERE m.user_id = (SELECT auth.current_user_id())
         ORDER BY m.joined_at, o.id
 $$;
-REVOKE EXECUTE ON FUNCTION auth.viewer_memberships FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION auth.viewer_memberships TO tenantry_app;

@@ -1,38 +1,41 @@
-//! The audit log by month: from the plain table, while it is in use, and kept ahead of time.
+//! The audit log in monthly partitions: converts the plain table while it is in use, and creates
+//! the partitions of the coming months.
 //!
-//! What was written before lies in `audit_logs_history`, later months in `audit_logs_YYYY_MM`, and
-//! what falls between them, which should be nothing, in `audit_logs_default`. Partitions are
-//! reached through `audit.audit_logs` alone: the app role has no rights on them, and their own
-//! row-level security lets nobody in.
+//! Entries from before the conversion are in `audit_logs_history`, later months in
+//! `audit_logs_YYYY_MM`. `audit_logs_default` takes entries between them; it should be empty. No
+//! role has rights on a partition, and its row-level security has no policy: the log is reached
+//! through `audit.audit_logs` alone.
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{
-    m0022_roles,
-    rls::{self, Verb},
+    APP_ROLE, SYSTEM_ROLE,
+    rls::{self, CURRENT_ORGANIZATION, Verb},
 };
 
-/// Waiting for a lock makes everybody wait behind us: rather try again.
+/// While this waits for a lock, all later statements on the table wait as well: so it tries again
+/// instead.
 const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
 const TRIES: usize = 30;
 
 /// What was done.
 #[derive(Debug)]
 pub struct Report {
-    /// The plain table was made into a partitioned one.
+    /// The plain table was converted.
     pub converted: bool,
-    /// The partitions that were made.
+    /// The partitions that were created.
     pub created: Vec<String>,
 }
 
-/// Partitions the log if it is not, and makes the partitions of the coming months. The connection
+/// Partitions the log if it is not, and creates the partitions of the coming months. The connection
 /// acts as the owner.
 ///
 /// # Errors
 ///
-/// When PostgreSQL refuses, or others hold the table for too long; the log is then as it was. A run
-/// that is killed may leave a check behind, which the self-check reports and the next run removes.
+/// When PostgreSQL refuses, or other transactions hold the table for too long; the log is then as
+/// before. A run that is killed may leave a check behind, which the self-check reports and the next
+/// run removes.
 pub async fn ensure(
     connection: &mut PgConnection,
     progress: impl Fn(&str),
@@ -54,30 +57,30 @@ async fn convert(
     connection: &mut PgConnection,
     progress: &impl Fn(&str),
 ) -> Result<(), sqlx::Error> {
-    // Far enough away that somebody notices a check that an interrupted run has left behind.
+    // Long enough for an operator to notice a check that an interrupted run has left behind.
     let bound: DateTime<Utc> =
         sqlx::query_scalar("SELECT date_trunc('month', now(), 'UTC') + interval '2 months'")
             .fetch_one(&mut *connection)
             .await?;
-    progress("checking what is there, while servers go on writing …");
-    // Proven beforehand, so that attaching the table needs no look at its rows.
+    progress("checking the existing entries, while servers continue to write …");
+    // Validated beforehand, so that attaching the table does not scan it.
     let check = format!(
         "ALTER TABLE audit.audit_logs DROP CONSTRAINT IF EXISTS audit_logs_before;
          ALTER TABLE audit.audit_logs ADD CONSTRAINT audit_logs_before CHECK (created_at < '{}') NOT VALID",
         bound.to_rfc3339()
     );
-    patiently(connection, &check).await?;
+    execute_with_retries(connection, &check).await?;
     connection
         .execute("ALTER TABLE audit.audit_logs VALIDATE CONSTRAINT audit_logs_before")
         .await?;
-    progress("changing places …");
-    patiently(connection, &exchange(&bound.to_rfc3339())).await
+    progress("exchanging the tables …");
+    execute_with_retries(connection, &exchange(&bound.to_rfc3339())).await
 }
 
-/// The plain table becomes the first partition of a new one with the same name, in one transaction.
+/// The plain table becomes the first partition of a new table of the same name, in one transaction.
 fn exchange(bound: &str) -> String {
     let table = format!(
-        "DROP TRIGGER IF EXISTS note_change ON audit.audit_logs;
+        "DROP TRIGGER IF EXISTS record_change ON audit.audit_logs;
          ALTER TABLE audit.audit_logs RENAME TO audit_logs_history;
          ALTER INDEX audit.audit_logs_pkey RENAME TO audit_logs_history_pkey;
          ALTER INDEX audit.audit_logs_organization_id_actor_id_created_at_id_idx RENAME TO audit_logs_history_actor_idx;
@@ -92,26 +95,31 @@ fn exchange(bound: &str) -> String {
          REVOKE ALL ON audit.audit_logs_history FROM tenantry_app, tenantry_system;
          CREATE TABLE audit.audit_logs_default PARTITION OF audit.audit_logs DEFAULT;\n"
     );
-    table + &rls::protect("audit.audit_logs_default") + &wall()
+    table + &rls::protect("audit.audit_logs_default") + &access()
 }
 
-/// The row-level security of the log itself, and the trigger that every partition has from it.
-fn wall() -> String {
-    let log = "audit.audit_logs";
-    rls::tenant(log, "organization_id", &[Verb::Select])
-        + &m0022_roles::append(log)
-        + &maintenance()
-        + &rls::noted(log, "organization_id, created_at, id")
+/// The row-level security of the log. Servers may add entries and fill in some of their columns;
+/// background work names its reason in place of a user. The owner moves entries between partitions,
+/// deletes old ones, and erases names of users.
+pub(crate) fn access() -> String {
+    let (log, condition) =
+        ("audit.audit_logs", format!("organization_id = {CURRENT_ORGANIZATION}"));
+    let columns = "organization_id, action, resource_type, resource_id, metadata, ip_address";
+    [
+        rls::tenant(log, "organization_id, created_at, id", &[Verb::Select]),
+        rls::system(log, "organization_id", &[Verb::Select]),
+        rls::policy(log, APP_ROLE, Verb::Insert, &condition),
+        rls::policy(log, SYSTEM_ROLE, Verb::Insert, &condition),
+        format!(
+            "GRANT INSERT ({columns}) ON {log} TO {APP_ROLE};
+             GRANT INSERT ({columns}, actor_name) ON {log} TO {SYSTEM_ROLE};\n"
+        ),
+    ]
+    .concat()
 }
 
-/// What the owner may do: look, move rows between partitions, delete what is too old, and forget a
-/// person's name.
-pub(crate) fn maintenance() -> String {
-    rls::definer("audit.audit_logs", &[Verb::Select, Verb::Insert, Verb::Update, Verb::Delete])
-}
-
-/// Runs in a transaction that never makes others wait for long.
-async fn patiently(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
+/// Executes statements in a transaction that never makes other transactions wait for long.
+async fn execute_with_retries(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
     for attempt in 1.. {
         let mut transaction = connection.begin().await?;
         transaction.execute(LOCK_WAIT).await?;
@@ -119,10 +127,8 @@ async fn patiently(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx:
             Ok(_) => return transaction.commit().await,
             Err(error) => {
                 transaction.rollback().await?;
-                let locked = error
-                    .as_database_error()
-                    .is_some_and(|error| error.code().as_deref() == Some("55P03"));
-                if !locked || attempt == TRIES {
+                let code = error.as_database_error().and_then(|error| error.code());
+                if code.as_deref() != Some("55P03") || attempt == TRIES {
                     return Err(error);
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -132,8 +138,7 @@ async fn patiently(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx:
     unreachable!("the loop ends by returning")
 }
 
-/// The partitions whose rows are all older than `before`, oldest first, each with the end of its
-/// time.
+/// The partitions whose entries are all older than `before`, oldest first, with their upper bounds.
 ///
 /// # Errors
 ///
@@ -150,11 +155,11 @@ pub async fn ended(
     .await
 }
 
-/// Takes a partition away with all its rows, in the transaction that the connection is in.
+/// Drops a partition with all its entries, in the transaction of the connection.
 ///
 /// # Errors
 ///
-/// When others hold the log for too long.
+/// When other transactions hold the log for too long.
 pub async fn drop(connection: &mut PgConnection, partition: &str) -> Result<(), sqlx::Error> {
     connection.execute(LOCK_WAIT).await?;
     let statement = format!(

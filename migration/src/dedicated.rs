@@ -1,27 +1,27 @@
-//! Databases of organizations' own: what makes one of a migrated database, and what it has copies
-//! of.
-#![expect(clippy::disallowed_types, reason = "whole databases are made ready here")]
+//! Dedicated databases: how a migrated database becomes one, and the catalogue of plans that it
+//! copies.
+#![expect(clippy::disallowed_types, reason = "whole databases are prepared here")]
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::placement::TABLES;
 
-/// Why a database cannot be one of organizations' own.
+/// Why a database cannot become a dedicated database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// The name belongs to another one.
+    /// It has another name.
     #[error("the database calls itself {0}")]
     OtherName(String),
-    /// Its organizations would be lost to those who look for them.
+    /// It has organizations, which no other control database knows.
     #[error("the database has organizations, and is a control database")]
     Control,
 }
 
-/// Makes a migrated database one of organizations' own, known as `name`; it may be that already.
-/// From now on it tells what the control database is to know. The connection acts as the owner.
+/// Makes a migrated database the dedicated database `name`, which it may be already. From now on it
+/// records the changes that the control database has to copy. The connection acts as the owner.
 ///
 /// # Errors
 ///
@@ -49,23 +49,22 @@ pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), E
         }
     }
     for table in TABLES.iter().filter(|table| table.mirrored) {
-        let key = table.key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
-        let there: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'note_directory_change')",
+        let exists: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'record_directory_change')",
         )
         .bind(table.name)
         .fetch_one(&mut *transaction)
         .await?;
-        if there {
-            // Making it again would make everybody wait who writes.
+        if exists {
+            // Creating it again would make every writer wait.
             continue;
         }
         let sql = format!(
-            "CREATE TRIGGER note_directory_change AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
-                 WHEN (current_setting('app.copying', true) IS DISTINCT FROM 'on')
-                 EXECUTE FUNCTION app.note_directory_change({})",
+            "CREATE TRIGGER record_directory_change AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
+                 WHEN (current_setting('app.replicating', true) IS DISTINCT FROM 'on')
+                 EXECUTE FUNCTION app.record_directory_change('{}')",
             table.name,
-            key.join(", ")
+            table.key.replace(", ", "', '")
         );
         transaction.execute(AssertSqlSafe(sql)).await?;
     }
@@ -73,26 +72,26 @@ pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), E
     Ok(())
 }
 
-/// Held by whoever brings the catalogue, in the control database.
+/// Held in the control database while the catalogue is copied.
 const LOCK_CATALOGUE: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended('tenantry catalogue', 0))";
 
-/// Brings the catalogue of plans of the control database to one of organizations' own; answers
-/// whether anything was to be brought. Both connections act as the owner.
+/// Copies the catalogue of plans from the control database to a dedicated database, and returns
+/// whether anything differed. Both connections act as the owner.
 ///
 /// # Errors
 ///
-/// When PostgreSQL refuses, for example to let go of a plan that is in use.
-pub async fn bring_catalogue(
+/// When PostgreSQL refuses, for example to delete a plan that is in use.
+pub async fn copy_catalogue(
     control: &mut PgConnection,
     dedicated: &mut PgConnection,
 ) -> Result<bool, sqlx::Error> {
-    // Whoever else brings it waits, here and there, and does not bring what is older.
+    // Concurrent copies wait for each other, so that an older one does not replace a newer one.
     let mut control = control.begin().await?;
     control.execute(LOCK_CATALOGUE).await?;
     let mut transaction = dedicated.begin().await?;
-    transaction.execute("SET LOCAL app.copying = 'on'").await?;
-    let mut brought = 0;
+    transaction.execute("SET LOCAL app.replicating = 'on'").await?;
+    let mut changed = 0;
     let tables = [("billing.plans", "plan"), ("billing.plan_features", "plan, feature")];
     for (table, key) in tables {
         let rows: String = sqlx::query_scalar(AssertSqlSafe(format!(
@@ -101,7 +100,7 @@ pub async fn bring_catalogue(
         .fetch_one(&mut *control)
         .await?;
         if table == "billing.plans" {
-            // What only one plan can have goes from one to another: first nobody has it.
+            // Unique values may pass from one plan to another: first no changed plan has them.
             let sql = "UPDATE billing.plans p SET stripe_price_id = NULL, is_default = false, position = -1 - p.position
                 FROM jsonb_populate_recordset(NULL::billing.plans, $1::jsonb) n
                 WHERE n.plan = p.plan AND (n.stripe_price_id, n.is_default, n.position) IS DISTINCT FROM (p.stripe_price_id, p.is_default, p.position)";
@@ -127,10 +126,10 @@ pub async fn bring_catalogue(
         for sql in statements {
             let done =
                 sqlx::query(AssertSqlSafe(sql)).bind(&rows).execute(&mut *transaction).await?;
-            brought += done.rows_affected();
+            changed += done.rows_affected();
         }
     }
     transaction.commit().await?;
     control.commit().await?;
-    Ok(brought > 0)
+    Ok(changed > 0)
 }

@@ -1,68 +1,90 @@
 //! The functions of the database, each in a file of `migration/functions/` that is applied whenever
 //! its text changes: the newest text is the only one, and its next change is a diff.
 //!
-//! A file drops what it replaces, creates the function, and grants it. Functions are applied after
-//! all steps. Servers compare steps alone, so a change that servers depend on comes with a step.
+//! Functions are applied after all steps. Servers compare steps alone, so a change that servers
+//! depend on also needs a step.
 
 use sqlx::{Connection, PgConnection};
 
+/// A function, and the role that may execute it beside the owner.
+struct Function {
+    name: &'static str,
+    text: &'static str,
+    role: &'static str,
+    /// Tables refer to it, so it is replaced. The others are dropped first and may change their
+    /// parameters.
+    is_referenced: bool,
+}
+
 macro_rules! functions {
-    ($($name:literal),* $(,)?) => {
-        [$(($name, include_str!(concat!("../functions/", $name, ".sql")))),*]
+    ($($role:literal, $is_referenced:literal: $($name:literal)*;)*) => {
+        [$($(Function {
+            name: $name,
+            text: include_str!(concat!("../functions/", $name, ".sql")),
+            role: $role,
+            is_referenced: $is_referenced,
+        }),*),*]
     };
 }
 
-/// Their names and texts, in the order in which they are applied.
-const FUNCTIONS: &[(&str, &str)] = &functions![
-    "app.go_into",
-    "auth.is_proven",
-    "auth.register_proof_key",
-    "auth.identity_digest",
-    "auth.record_for_user",
-    "auth.record_link",
-    "auth.record_suspension",
-    "auth.open_request",
-    "auth.enter_organization",
-    "auth.begin_organization",
-    "auth.enter_invited",
-    "auth.refresh_role",
-    "auth.viewer_memberships",
-    "auth.viewer_ownerships",
-    "auth.claim_idempotency_key",
-    "auth.keep_response",
-    "auth.provision_user",
-    "auth.bring_person",
-    "auth.viewer_identities",
-    "auth.unlink_identity",
-    "app.claim_slug",
-    "app.retire_slugs",
-    "app.reserve_slug",
-    "billing.finish_stripe_event",
-];
+/// All but those of the session, in the order in which they are applied: a function of the language
+/// `sql` follows those that it calls.
+const FUNCTIONS: &[Function] = &functions! {
+    "", true: "app.touch_updated_at" "app.record_change" "app.mirror_row"
+        "app.record_directory_change" "auth.record_user_change";
+    "tenantry_app, tenantry_system", true: "audit.current_actor_name";
+    "", false: "app.placement_schema" "app.placement_lock" "app.record_move" "app.open_session"
+        "app.directory_tables" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
+        "auth.record_identity_change" "auth.record_suspension" "audit.partitions";
+    "tenantry_app", false: "auth.open_request" "auth.enter_new_organization"
+        "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
+        "auth.viewer_ownerships" "auth.viewer_identities" "auth.unlink_identity"
+        "auth.provision_user" "auth.claim_idempotency_key" "auth.store_response" "app.claim_slug"
+        "app.retire_slugs" "app.reserve_slug" "app.schema_problems";
+    "tenantry_system", false: "auth.enter_organization" "auth.register_proof_key" "auth.read_user"
+        "auth.copy_user" "auth.pending_user_changes" "auth.delete_user_changes"
+        "app.database_name" "app.find_organization" "app.due_outbox" "app.backlog"
+        "app.delete_processed" "app.accept_organization" "app.accept_returned_organization"
+        "app.pending_directory_changes" "app.delete_directory_changes"
+        "app.apply_directory_changes" "billing.receive_stripe_event" "billing.claim_stripe_event"
+        "billing.finish_stripe_event" "billing.find_organization" "audit.ensure_partitions";
+};
 
-/// The name under which the database knows the text of its carrier.
-const CARRIER: &str = "carrier";
+impl Function {
+    fn sql(&self) -> String {
+        let Self { name, text, role, is_referenced } = self;
+        let drop = format!("DROP FUNCTION IF EXISTS {name};\n");
+        let drop = if *is_referenced { "" } else { &drop };
+        let grant = format!("GRANT EXECUTE ON FUNCTION {name} TO {role};\n");
+        let grant = if role.is_empty() { "" } else { &grant };
+        format!(
+            "{drop}{text}REVOKE ALL ON FUNCTION {name} FROM PUBLIC, tenantry_app, tenantry_system;\n{grant}"
+        )
+    }
+}
 
-/// Carries the session where the app role cannot change it.
-const PRIVILEGED: &str = include_str!("../functions/carrier.privileged.sql");
-
-/// Carries the session in plain settings.
-const PLAIN: &str = include_str!("../functions/carrier.plain.sql");
-
-/// The functions that carry the session of a transaction, as far as the owner's rights go.
-async fn carrier(
-    connection: &mut PgConnection,
-) -> Result<(&'static str, &'static str), sqlx::Error> {
+/// The functions that return and set the session of a transaction. Which of two variants applies
+/// depends on the rights of the owner, so servers do not compare them.
+async fn session(connection: &mut PgConnection) -> Result<&'static str, sqlx::Error> {
     let may_set: bool = sqlx::query_scalar("SELECT has_parameter_privilege($1, $2, 'SET')")
         .bind(crate::OWNER_ROLE)
         .bind(crate::roles::CARRIER_PARAMETER)
         .fetch_one(connection)
         .await?;
-    Ok((CARRIER, if may_set { PRIVILEGED } else { PLAIN }))
+    Ok(if may_set { include_str!("../functions/session.parameter.sql") } else { SETTINGS })
 }
 
-/// The functions whose text differs from the one that the database has, as one statement that
-/// servers may run: its parameters are the names and the texts of [`texts`].
+const SETTINGS: &str = include_str!("../functions/session.settings.sql");
+
+/// The functions that the tables of the baseline refer to. It creates them before its tables, so
+/// their bodies name no table, unless PostgreSQL resolves it when the function runs.
+pub(crate) fn before_tables() -> String {
+    let triggers = FUNCTIONS.iter().filter(|f| f.is_referenced && f.role.is_empty());
+    SETTINGS.to_owned() + &triggers.map(|function| function.text).collect::<String>()
+}
+
+/// The functions whose text differs from the one in the database, as a statement that servers may
+/// run: its parameters are the names and the texts of [`texts`].
 pub const OUTDATED: &str = "SELECT f.name FROM unnest($1::text[], $2::text[]) f (name, text)
     WHERE NOT EXISTS (SELECT FROM migration.functions m
                       WHERE m.name = f.name AND m.digest = sha256(convert_to(f.text, 'UTF8')))";
@@ -70,11 +92,11 @@ pub const OUTDATED: &str = "SELECT f.name FROM unnest($1::text[], $2::text[]) f 
 /// The names and the texts of the functions that this program knows.
 #[must_use]
 pub fn texts() -> (Vec<String>, Vec<String>) {
-    FUNCTIONS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).unzip()
+    FUNCTIONS.iter().map(|function| (function.name.to_owned(), function.sql())).unzip()
 }
 
-/// Applies every function whose text differs from the one that the database has, all of them in one
-/// transaction, and returns their names. The connection acts as the owner.
+/// Applies every function whose text differs from the one in the database, all in one transaction,
+/// and returns their names. The connection acts as the owner.
 pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::raw_sql(
@@ -87,31 +109,27 @@ pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, 
     )
     .execute(&mut *transaction)
     .await?;
+    let (mut names, mut texts) = texts();
+    names.insert(0, "session".to_owned());
+    texts.insert(0, session(&mut transaction).await?.to_owned());
+    let outdated: Vec<String> =
+        sqlx::query_scalar(OUTDATED).bind(&names).bind(&texts).fetch_all(&mut *transaction).await?;
     let mut applied = Vec::new();
-    let carrier = carrier(&mut transaction).await?;
-    for (name, text) in std::iter::once(carrier).chain(FUNCTIONS.iter().copied()) {
-        let is_current: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM migration.functions
-                            WHERE name = $1 AND digest = sha256(convert_to($2, 'UTF8')))",
-        )
-        .bind(name)
-        .bind(text)
-        .fetch_one(&mut *transaction)
-        .await?;
-        if is_current {
+    for (name, text) in names.into_iter().zip(texts) {
+        if !outdated.contains(&name) {
             continue;
         }
-        sqlx::raw_sql(text).execute(&mut *transaction).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text.clone())).execute(&mut *transaction).await?;
         sqlx::query(
             "INSERT INTO migration.functions (name, digest)
              VALUES ($1, sha256(convert_to($2, 'UTF8')))
              ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, applied_at = now()",
         )
-        .bind(name)
-        .bind(text)
+        .bind(&name)
+        .bind(&text)
         .execute(&mut *transaction)
         .await?;
-        applied.push(name.to_owned());
+        applied.push(name);
     }
     transaction.commit().await?;
     Ok(applied)

@@ -1,36 +1,37 @@
-//! The schema of one organization: its tables are made from the shared ones as they are, with their
+//! Dedicated schemas: the tables of one organization, created like the shared tables, with their
 //! policies, grants, indexes and triggers, and migrated with them from then on.
 #![expect(clippy::disallowed_types, reason = "this is where schemas of tenants are made")]
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
 
-use crate::{m0014_move, m0015_tenant, m0022_roles, run::LOCK};
+use crate::{STEPS, run::LOCK, step::schema_versions};
 
 /// A table whose rows belong to organizations.
 #[derive(Debug)]
 pub struct Table {
-    /// The shared one.
+    /// The name of the shared table, with its schema.
     pub name: &'static str,
-    /// The columns of its primary key; the first is the organization.
+    /// The columns of its primary key; the first one is the organization.
     pub key: &'static str,
-    /// The shared one keeps a copy of what is elsewhere, by which things are found.
+    /// The shared table has copies of rows that are placed in a dedicated schema or database, so
+    /// that they are found before the organization is known.
     pub mirrored: bool,
 }
 
 impl Table {
-    /// Without its schema.
+    /// The name without its schema.
     #[must_use]
     pub fn base_name(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(_, name)| name)
     }
 
-    /// The one in a schema of an organization's own.
+    /// The table in a dedicated schema.
     #[must_use]
     pub fn in_schema(&self, schema: &str) -> String {
         in_schema(schema, self.name)
     }
 
-    /// The column that says whose a row is.
+    /// The column of the organization.
     #[must_use]
     pub fn owner_column(&self) -> &'static str {
         self.key.split_once(',').map_or(self.key, |(column, _)| column)
@@ -41,7 +42,7 @@ const fn table(name: &'static str, key: &'static str, mirrored: bool) -> Table {
     Table { name, key, mirrored }
 }
 
-/// Everything that an organization has, what others refer to first.
+/// All tables whose rows belong to organizations, referenced tables first.
 pub const TABLES: [Table; 8] = [
     table("app.organizations", "id", true),
     table("auth.organization_members", "organization_id, id", true),
@@ -53,18 +54,15 @@ pub const TABLES: [Table; 8] = [
     table("audit.audit_logs", "organization_id, created_at, id", false),
 ];
 
-/// A step that also changes the tables of organizations: its name, and what it does to a schema.
-pub(crate) type SchemaStep = (&'static str, fn(&str) -> String);
-
-/// The steps since schemas exist that change the tables of organizations, oldest first.
-pub(crate) const SCHEMA_STEPS: [SchemaStep; 3] = [
-    ("m0014_move", m0014_move::of_schema),
-    ("m0015_tenant", m0015_tenant::of_schema),
-    ("m0022_roles", m0022_roles::of_schema),
-];
-
-/// The newest of them: a server needs it in every schema that it works with.
-pub const SCHEMA_VERSION: &str = SCHEMA_STEPS[SCHEMA_STEPS.len() - 1].0;
+/// The newest step that changes dedicated schemas, or the baseline: a server requires it in every
+/// schema that it uses.
+pub const SCHEMA_VERSION: &str = {
+    let mut last = STEPS.len() - 1;
+    while last > 0 && STEPS[last].schema.is_none() {
+        last -= 1;
+    }
+    STEPS[last].name
+};
 
 /// The name of an organization's schema, which needs no quotes.
 #[must_use]
@@ -72,37 +70,36 @@ pub fn schema_of(organization: Uuid) -> String {
     format!("org_{}", organization.simple())
 }
 
-/// The table in a schema of an organization's own that is like a shared one.
+/// The table in a dedicated schema that corresponds to a shared table.
 #[must_use]
 pub fn in_schema(schema: &str, shared: &str) -> String {
     format!("{schema}.{}", shared.split_once('.').map_or(shared, |(_, name)| name))
 }
 
-/// Holds a table of a schema to the one organization whose schema it is; `column` says whose a row
-/// is.
+/// Restricts a table of a dedicated schema to the organization of the schema; `column` is the
+/// organization's.
 #[must_use]
 pub fn one_organization(schema: &str, shared: &str, column: &str) -> String {
     let (table, organization) = (in_schema(schema, shared), schema.trim_start_matches("org_"));
     format!(
-        "ALTER TABLE {table} ADD CONSTRAINT of_one_organization CHECK ({column} = '{organization}');\n"
+        "ALTER TABLE {table} ADD CONSTRAINT single_organization CHECK ({column} = '{organization}');\n"
     )
 }
 
-/// Keeps a copy of a schema's table in the shared one, whose primary key is `key`.
+/// Copies changes of a table in a dedicated schema to the shared table, whose primary key is `key`.
 #[must_use]
 pub fn mirror(schema: &str, shared: &str, key: &str) -> String {
     format!(
         "CREATE TRIGGER mirror_row AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
-             WHEN (current_setting('app.copying', true) IS DISTINCT FROM 'on')
+             WHEN (current_setting('app.replicating', true) IS DISTINCT FROM 'on')
              EXECUTE FUNCTION app.mirror_row('{shared}', '{key}');\n",
         in_schema(schema, shared)
     )
 }
 
-/// Makes an organization's schema, empty, from the shared tables as they are, and tells the newest
-/// step that it thereby has; none when no step has changed the tables of organizations yet. Waits
-/// for a migration that runs. The connection acts as the owner, with `pg_catalog` as its search
-/// path, in a transaction.
+/// Creates an organization's schema, empty, like the shared tables as they are, and returns its
+/// version: see [`SCHEMA_VERSION`]. Waits for a running migration. The connection acts as the
+/// owner, with `pg_catalog` as its search path, in a transaction.
 ///
 /// # Errors
 ///
@@ -110,13 +107,13 @@ pub fn mirror(schema: &str, shared: &str, key: &str) -> String {
 pub async fn create(
     connection: &mut PgConnection,
     organization: Uuid,
-) -> Result<Option<String>, sqlx::Error> {
+) -> Result<String, sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
         .bind(LOCK)
         .execute(&mut *connection)
         .await?;
     let schema = schema_of(organization);
-    // An older database lacks the tables of later steps.
+    // A database of an older version lacks the tables of later steps.
     let names: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM unnest($1::text[]) WITH ORDINALITY t (name, position)
          WHERE to_regclass(name) IS NOT NULL ORDER BY position",
@@ -140,14 +137,13 @@ pub async fn create(
     sqlx::query_scalar(
         "SELECT max(version) FROM migration.seaql_migrations WHERE version = ANY ($1)",
     )
-    .bind(SCHEMA_STEPS.map(|(name, _)| name).as_slice())
+    .bind(schema_versions(STEPS).iter().map(|step| step.name).collect::<Vec<_>>())
     .fetch_one(connection)
     .await
 }
 
-/// Keeps migrations from beginning for as long as the connection lives: whoever moves an
-/// organization holds this all the time, so that its tables are the same here and there. Waits for
-/// a migration that runs.
+/// Prevents migrations for as long as the connection lives. A command that moves an organization
+/// holds this lock, so that its tables are the same in both places. Waits for a running migration.
 ///
 /// # Errors
 ///
@@ -157,11 +153,11 @@ pub async fn keep_steps(connection: &mut PgConnection) -> Result<(), sqlx::Error
     Ok(())
 }
 
-/// Removes an organization's schema with everything in it, if there is one.
+/// Drops an organization's schema with all its contents, if it exists.
 ///
 /// # Errors
 ///
-/// When somebody still reads there, or PostgreSQL refuses.
+/// When a transaction still reads there, or PostgreSQL refuses.
 pub async fn remove(connection: &mut PgConnection, organization: Uuid) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     transaction

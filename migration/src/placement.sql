@@ -1,6 +1,6 @@
--- The statements that make a schema like the shared tables, in order.
--- $1 the schema, $2 the shared tables, those that others refer to first.
--- Everything keeps its name, so that a later step can say the same of the shared tables and of those of a schema.
+-- The statements that create a schema like the shared tables, in order.
+-- $1: the schema. $2: the shared tables, referenced tables first.
+-- Everything keeps its name, so that a later step is the same text for shared tables and schemas.
 WITH source AS (
     SELECT t.ordinality AS position, t.name, c.oid, format('%I.%I', $1::text, c.relname) AS own
     FROM unnest($2::text[]) WITH ORDINALITY t (name, ordinality) JOIN pg_class c ON c.oid = t.name::regclass
@@ -8,9 +8,7 @@ WITH source AS (
 statement (stage, position, detail, text) AS (
     SELECT 1, 0, '', format('CREATE SCHEMA %I', $1)
     UNION ALL
-    -- An older database lacks the second role.
-    SELECT 2, 0, rolname, format('GRANT USAGE ON SCHEMA %I TO %I', $1, rolname)
-    FROM pg_roles WHERE rolname IN ('tenantry_app', 'tenantry_system') AND has_schema_privilege(oid, 'app', 'USAGE')
+    SELECT 2, 0, '', format('GRANT USAGE ON SCHEMA %I TO tenantry_app, tenantry_system', $1)
     UNION ALL
     SELECT 3, position, '', format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)', own, name) FROM source
     UNION ALL SELECT 4, position, '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', own) FROM source
@@ -39,7 +37,7 @@ statement (stage, position, detail, text) AS (
     FROM source s JOIN pg_index i ON i.indrelid = s.oid JOIN pg_class c ON c.oid = i.indexrelid
     WHERE NOT EXISTS (SELECT FROM pg_constraint u WHERE u.conindid = i.indexrelid AND u.conrelid = s.oid)
     UNION ALL
-    -- What refers to a table of the organization refers to its own.
+    -- References between tables of organizations stay inside the schema.
     SELECT 9, s.position, f.conname,
            format('ALTER TABLE %s ADD CONSTRAINT %I %s', s.own, f.conname,
                   coalesce(replace(pg_get_constraintdef(f.oid), 'REFERENCES ' || r.name || '(', 'REFERENCES ' || r.own || '('),

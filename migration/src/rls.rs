@@ -1,29 +1,19 @@
-//! "Make this table tenant-owned": the row-level security, policies, grants and triggers of a table
-//! as SQL text.
+//! Row-level security, policies, grants and triggers of a table, as SQL text.
 //!
-//! Policies read the session of the transaction only, never tables, so that they stay cheap and
-//! cannot recurse. The sub-select makes PostgreSQL read it once for a statement. Where the session
-//! is carried is the matter of two functions, which PostgreSQL inlines: see
-//! `functions/carrier.privileged.sql`.
+//! Policies read the session of the transaction and no table, so that they are cheap and cannot
+//! recurse. The sub-select makes PostgreSQL read it once per statement. Two functions return the
+//! session, which PostgreSQL inlines: see `functions/session.parameter.sql`. Released steps use
+//! this module, so what it returns for them stays the same.
 
 use crate::{APP_ROLE, OWNER_ROLE, SYSTEM_ROLE};
 
-/// The organization of the current transaction, as an expression; NULL, so no rows, when there is
-/// none.
+/// The organization of the current transaction, as an expression. NULL, so no rows, without one.
 pub(crate) const CURRENT_ORGANIZATION: &str = "(SELECT app.current_organization())";
 
 /// The user of the current transaction, as an expression.
 pub(crate) const CURRENT_USER: &str = "(SELECT auth.current_user_id())";
 
-/// The organization of the current transaction in steps before `m0022_roles`, which replaces it.
-pub(crate) const SETTING_ORGANIZATION: &str =
-    "(SELECT nullif(current_setting('app.current_org_id', true), '')::uuid)";
-
-/// The user of the current transaction in steps before `m0022_roles`, which replaces it.
-pub(crate) const SETTING_USER: &str =
-    "(SELECT nullif(current_setting('app.current_user_id', true), '')::uuid)";
-
-/// What a role may do with a table; each verb gets a grant and a policy of its own.
+/// A command on a table; each has its own grant and policy.
 #[derive(Clone, Copy)]
 pub(crate) enum Verb {
     Select,
@@ -36,7 +26,7 @@ use Verb::{Delete, Insert, Select, Update};
 
 pub(crate) const ALL: &[Verb] = &[Select, Insert, Update, Delete];
 pub(crate) const KEEP: &[Verb] = &[Select, Insert, Update];
-pub(crate) const APPEND: &[Verb] = &[Select, Insert];
+pub(crate) const QUEUE: &[Verb] = &[Select, Insert, Delete];
 
 impl Verb {
     fn sql(self) -> &'static str {
@@ -48,7 +38,7 @@ impl Verb {
         }
     }
 
-    /// The clauses of a policy for this verb that hold a row to `condition`.
+    /// The clauses of a policy that restrict rows to `condition`.
     fn clauses(self, condition: &str) -> String {
         match self {
             Select | Delete => format!("USING ({condition})"),
@@ -58,17 +48,13 @@ impl Verb {
     }
 }
 
-/// Protects a tenant table: the app role meets only rows whose `column` is the current
-/// organization.
-pub(crate) fn tenant(table: &str, column: &str, verbs: &[Verb]) -> String {
-    let condition = format!("{column} = {CURRENT_ORGANIZATION}");
-    protect(table) + &allow(table, APP_ROLE, verbs, &condition)
-}
-
-/// As [`tenant`], in steps before `m0022_roles`.
-pub(crate) fn tenant_by_setting(table: &str, column: &str, verbs: &[Verb]) -> String {
-    let condition = format!("{column} = {SETTING_ORGANIZATION}");
-    protect(table) + &allow(table, APP_ROLE, verbs, &condition)
+/// Protects a table whose rows belong to organizations: the app role may use `verbs` on the rows
+/// of the current organization, the owner's functions and commands may do everything, and changes
+/// are recorded while the organization is moved. `key` is the primary key, the organization first.
+pub(crate) fn tenant(table: &str, key: &str, verbs: &[Verb]) -> String {
+    let (organization, _) = key.split_once(", ").unwrap_or((key, ""));
+    let condition = format!("{organization} = {CURRENT_ORGANIZATION}");
+    control(table, ALL) + &allow(table, APP_ROLE, verbs, &condition) + &record_changes(table, key)
 }
 
 /// Lets background work use `verbs` on the rows of the organization that it has entered.
@@ -76,7 +62,13 @@ pub(crate) fn system(table: &str, column: &str, verbs: &[Verb]) -> String {
     allow(table, SYSTEM_ROLE, verbs, &format!("{column} = {CURRENT_ORGANIZATION}"))
 }
 
-/// Protects a table of the control plane: out of the app role's reach unless `allow` says more.
+/// Protects a table that only the owner's functions and commands use. FORCE binds the owner as
+/// well, so each of the `verbs` that they use needs a policy.
+pub(crate) fn control(table: &str, verbs: &[Verb]) -> String {
+    protect(table) + &allow(table, OWNER_ROLE, verbs, "true")
+}
+
+/// Enables and forces row-level security: without policies no role sees a row.
 pub(crate) fn protect(table: &str) -> String {
     format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n")
 }
@@ -84,30 +76,23 @@ pub(crate) fn protect(table: &str) -> String {
 /// Lets `role` use `verbs` on the rows that meet `condition`.
 pub(crate) fn allow(table: &str, role: &str, verbs: &[Verb], condition: &str) -> String {
     let policies = verbs.iter().map(|verb| {
-        let privilege = if role == OWNER_ROLE {
-            String::new()
-        } else {
-            format!("GRANT {} ON {table} TO {role};\n", verb.sql())
+        let grant = match role {
+            OWNER_ROLE => String::new(),
+            role => format!("GRANT {} ON {table} TO {role};\n", verb.sql()),
         };
-        policy(table, role, *verb, condition) + &privilege
+        policy(table, role, *verb, condition) + &grant
     });
     policies.collect()
 }
 
-/// The policy alone, for a role that is granted the verb on some columns.
+/// The policy alone, for a role that has the privilege on some columns.
 pub(crate) fn policy(table: &str, role: &str, verb: Verb, condition: &str) -> String {
     let (sql, clauses) = (verb.sql(), verb.clauses(condition));
     let name = format!("{role}_{}", sql.to_lowercase());
     format!("CREATE POLICY {name} ON {table} FOR {sql} TO {role} {clauses};\n")
 }
 
-/// FORCE binds the owner as well, so what a `SECURITY DEFINER` function does needs a policy for the
-/// owner.
-pub(crate) fn definer(table: &str, verbs: &[Verb]) -> String {
-    allow(table, OWNER_ROLE, verbs, "true")
-}
-
-/// Keeps `updated_at` true whatever writes the row.
+/// Sets `updated_at` with every update.
 pub(crate) fn touch(table: &str) -> String {
     format!(
         "CREATE TRIGGER touch_updated_at BEFORE UPDATE ON {table}
@@ -115,14 +100,11 @@ pub(crate) fn touch(table: &str) -> String {
     )
 }
 
-/// Writes down what changes in a table of organizations while one of them is moved. `key` is the
-/// table's primary key.
-pub(crate) fn noted(table: &str, key: &str) -> String {
-    let arguments = key.split(", ").map(|column| format!("'{column}'")).collect::<Vec<_>>();
-    // Costs a comparison where nothing is on its way.
+fn record_changes(table: &str, key: &str) -> String {
+    let arguments = key.replace(", ", "', '");
+    // Costs a comparison while no organization is moved.
     format!(
-        "CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
-             WHEN (current_setting('app.moving', true) = 'on') EXECUTE FUNCTION app.note_change({});\n",
-        arguments.join(", ")
+        "CREATE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
+             WHEN (current_setting('app.moving', true) = 'on') EXECUTE FUNCTION app.record_change('{arguments}');\n"
     )
 }

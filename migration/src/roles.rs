@@ -1,28 +1,27 @@
 //! The three database roles: `tenantry_owner` owns everything and cannot log in, `tenantry_app`
-//! answers requests and may do little, `tenantry_system` works without a user and may do other
-//! things.
+//! answers requests, and `tenantry_system` does background work. Neither of the login roles has the
+//! rights of the other.
 //!
-//! Roles belong to the whole cluster, so migrations of two databases can meet here; whatever they
-//! disturb in each other is tried again.
+//! Roles belong to the whole cluster, so migrations of two databases may change them at the same
+//! time; a run that is disturbed tries again.
 
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::{APP_ROLE, Error, OWNER_ROLE, Passwords, SYSTEM_ROLE};
+use crate::{APP_ROLE, Error, Passwords, SYSTEM_ROLE};
 
 /// The parameter that carries the session of a transaction, where the owner may be granted SET on
-/// it: a text that every role can read, and that only a superuser can set otherwise.
+/// it: a text that every role can read, and that otherwise only a superuser can set.
 pub const CARRIER_PARAMETER: &str = "backtrace_functions";
 
-/// What every connection of the two login roles starts with: `(setting, value as PostgreSQL stores
-/// it)`.
+/// The settings of the two login roles: `(setting, value as PostgreSQL stores it)`.
 pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("search_path", "app, auth, billing, audit, pg_temp"),
     ("jit", "off"),
     ("TimeZone", "UTC"),
-    // Every statement reads a tenant's range of an index, whatever its parameters are: planning
-    // anew each time finds the same.
+    // Every statement reads a tenant's range of an index, whatever its parameters are: a plan for
+    // these parameters would be the same.
     ("plan_cache_mode", "force_generic_plan"),
     ("statement_timeout", "10s"),
     ("lock_timeout", "5s"),
@@ -32,8 +31,8 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
 
 const TRIES: u32 = 20;
 
-/// Creates the roles that are missing, sets the login roles' settings and passwords, and refuses
-/// roles that could pass by row-level security.
+/// Creates missing roles, sets the settings and passwords of the login roles, and refuses roles
+/// that could bypass row-level security.
 pub(crate) async fn ensure(
     connection: &mut PgConnection,
     passwords: Passwords<'_>,
@@ -48,7 +47,7 @@ pub(crate) async fn ensure(
             }
         };
         match outcome {
-            Err(Error::Database(error)) if attempt < TRIES && disturbed(&error) => {
+            Err(Error::Database(error)) if attempt < TRIES && is_disturbed(&error) => {
                 tokio::time::sleep(Duration::from_millis(20 * u64::from(attempt))).await;
             }
             outcome => return outcome,
@@ -57,126 +56,71 @@ pub(crate) async fn ensure(
     unreachable!("the loop ends by returning")
 }
 
+/// The statements that create missing roles.
+const CREATE: &str =
+    "SELECT format('CREATE ROLE %I %s', r.name, r.options)
+     FROM (VALUES ('tenantry_owner', 'NOLOGIN'), ('tenantry_app', 'LOGIN NOINHERIT'), ('tenantry_system', 'LOGIN NOINHERIT')) r (name, options)
+     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r.name)";
+
+/// The statements that set what differs: each write is a row that two migrations could contend for.
+const CONFIGURE: &str =
+    "SELECT format('ALTER ROLE %I SET %I TO %s', r.rolname, s.name, CASE s.name WHEN 'search_path' THEN s.value ELSE quote_literal(s.value) END)
+     FROM pg_roles r CROSS JOIN unnest($1::text[], $2::text[]) s (name, value)
+     WHERE r.rolname IN ('tenantry_app', 'tenantry_system') AND concat(s.name, '=', s.value) <> ALL (coalesce(r.rolconfig, '{}'))";
+
+/// The statements that grant what the owner and the login roles need: the right to carry sessions,
+/// where this login may grant it, and the right of this login to act as the owner by SET ROLE.
+const GRANT: &str =
+    "SELECT format('GRANT SET ON PARAMETER %I TO tenantry_owner', $1)
+     WHERE has_parameter_privilege($1, 'SET WITH GRANT OPTION') AND NOT has_parameter_privilege('tenantry_owner', $1, 'SET')
+     -- From PostgreSQL 16 on a member need not have the right to SET ROLE.
+     UNION ALL SELECT 'GRANT tenantry_owner TO CURRENT_USER' WHERE NOT pg_has_role('tenantry_owner',
+         CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+     UNION ALL SELECT format('GRANT CONNECT, CREATE ON DATABASE %I TO tenantry_owner', current_database())
+     UNION ALL SELECT format('GRANT CONNECT ON DATABASE %I TO tenantry_app, tenantry_system', current_database())
+     UNION ALL SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())";
+
 async fn apply(connection: &mut PgConnection, passwords: Passwords<'_>) -> Result<(), Error> {
-    create(connection, OWNER_ROLE, "NOLOGIN").await?;
+    let statements = sqlx::query_scalar(CREATE).fetch_all(&mut *connection).await?;
+    execute_all(connection, statements).await?;
+    let (names, values): (Vec<_>, Vec<_>) = APP_SETTINGS.into_iter().unzip();
+    let statements =
+        sqlx::query_scalar(CONFIGURE).bind(names).bind(values).fetch_all(&mut *connection).await?;
+    execute_all(connection, statements).await?;
     for (role, password) in [(APP_ROLE, passwords.app), (SYSTEM_ROLE, passwords.system)] {
-        create(connection, role, "LOGIN NOINHERIT").await?;
-        for (setting, value) in APP_SETTINGS {
-            configure(connection, role, setting, value).await?;
-        }
-        if let Some(password) = password {
-            let statement = format!("SELECT format('ALTER ROLE {role} PASSWORD %L', $1)");
-            run_built(connection, &statement, password).await?;
-        }
+        let statements = sqlx::query_scalar(
+            "SELECT format('ALTER ROLE %I PASSWORD %L', $1, $2) WHERE $2 IS NOT NULL",
+        );
+        let statements = statements.bind(role).bind(password).fetch_all(&mut *connection).await?;
+        execute_all(connection, statements).await?;
     }
-    refuse_powerful(connection).await?;
-    carry(connection).await?;
-    // The migrating login acts as the owner by SET ROLE.
-    let member: bool = sqlx::query_scalar(
-            // From PostgreSQL 16 on a member need not be able to SET ROLE.
-            "SELECT pg_has_role('tenantry_owner',
-                 CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)",
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-    if !member {
-        connection.execute("GRANT tenantry_owner TO CURRENT_USER").await?;
-    }
-    for statement in [
-        "SELECT format('GRANT CONNECT, CREATE ON DATABASE %I TO tenantry_owner', current_database())",
-        "SELECT format('GRANT CONNECT ON DATABASE %I TO tenantry_app, tenantry_system', current_database())",
-        "SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())",
-    ] {
-        let built: String = sqlx::query_scalar(statement).fetch_one(&mut *connection).await?;
-        connection.execute(AssertSqlSafe(built)).await?;
-    }
-    Ok(())
-}
-
-async fn create(connection: &mut PgConnection, role: &str, options: &str) -> Result<(), Error> {
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
-            .bind(role)
-            .fetch_one(&mut *connection)
-            .await?;
-    if !exists {
-        connection.execute(AssertSqlSafe(format!("CREATE ROLE {role} {options}"))).await?;
-    }
-    Ok(())
-}
-
-async fn refuse_powerful(connection: &mut PgConnection) -> Result<(), Error> {
     let powerful: Option<String> = sqlx::query_scalar(
         "SELECT rolname::text FROM pg_roles
          WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
            AND rolname IN ('tenantry_app', 'tenantry_owner', 'tenantry_system')",
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    match powerful {
-        Some(role) => Err(Error::PowerfulRole(role)),
-        None => Ok(()),
+    if let Some(role) = powerful {
+        return Err(Error::PowerfulRole(role));
     }
+    let statements =
+        sqlx::query_scalar(GRANT).bind(CARRIER_PARAMETER).fetch_all(&mut *connection).await?;
+    execute_all(connection, statements).await
 }
 
-/// Lets the owner set the parameter that carries sessions, where this login may grant that.
-async fn carry(connection: &mut PgConnection) -> Result<(), Error> {
-    let may_grant: bool = sqlx::query_scalar(
-        "SELECT has_parameter_privilege($2, 'SET WITH GRANT OPTION') AND NOT has_parameter_privilege($1, $2, 'SET')",
-    )
-    .bind(OWNER_ROLE)
-    .bind(CARRIER_PARAMETER)
-    .fetch_one(&mut *connection)
-    .await?;
-    if may_grant {
-        let statement = format!("GRANT SET ON PARAMETER {CARRIER_PARAMETER} TO {OWNER_ROLE}");
+/// Executes statements that PostgreSQL has built, quoting included.
+async fn execute_all(connection: &mut PgConnection, statements: Vec<String>) -> Result<(), Error> {
+    for statement in statements {
         connection.execute(AssertSqlSafe(statement)).await?;
     }
     Ok(())
 }
 
-/// Writes a setting only where it differs: each write is a row that two migrations could fight
-/// about.
-async fn configure(
-    connection: &mut PgConnection,
-    role: &str,
-    name: &str,
-    value: &str,
-) -> Result<(), Error> {
-    let set: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 AND $2 = ANY(rolconfig))",
-    )
-    .bind(role)
-    .bind(format!("{name}={value}"))
-    .fetch_one(&mut *connection)
-    .await?;
-    if !set {
-        let quoted = if name == "search_path" { value.to_owned() } else { format!("'{value}'") };
-        let statement = format!("ALTER ROLE {role} SET {name} TO {quoted}");
-        connection.execute(AssertSqlSafe(statement)).await?;
-    }
-    Ok(())
-}
-
-/// Runs the statement that PostgreSQL itself builds, quoting included, from one argument.
-async fn run_built(
-    connection: &mut PgConnection,
-    builder: &str,
-    argument: &str,
-) -> Result<(), Error> {
-    let built: String = sqlx::query_scalar(AssertSqlSafe(builder.to_owned()))
-        .bind(argument)
-        .fetch_one(&mut *connection)
-        .await?;
-    connection.execute(AssertSqlSafe(built)).await?;
-    Ok(())
-}
-
-/// Another migration touched the same role or database at the same time.
-fn disturbed(error: &sqlx::Error) -> bool {
-    let Some(error) = error.as_database_error() else {
-        return false;
-    };
-    matches!(error.code().as_deref(), Some("23505" | "42710" | "40001" | "40P01"))
-        || error.message().contains("concurrently updated")
+/// Whether another migration changed the same role or database at the same time.
+fn is_disturbed(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        matches!(error.code().as_deref(), Some("23505" | "42710" | "40001" | "40P01"))
+            || error.message().contains("concurrently updated")
+    })
 }

@@ -1,10 +1,9 @@
-//! Applies the steps: one migration at a time for a database, as the owner, whoever else starts one
-//! meanwhile.
+//! Runs a migration: one at a time for a database, as the owner.
 
 use std::time::Duration;
 
 use sea_orm_migration::{
-    MigratorTrait,
+    MigratorTraitSelf,
     sea_orm::{DbErr, SqlxPostgresConnector},
 };
 use sqlx::{
@@ -12,7 +11,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::{Migrator, Schemas, functions, roles, schemas};
+use crate::{
+    INCOMPATIBLE, STEPS, Schemas, Status, Step, functions, roles, schemas, status, step::Migrator,
+};
 
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
 pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
@@ -23,17 +24,20 @@ pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// A step failed and was rolled back, or the database was migrated by a newer tenantry.
+    /// A step failed and was rolled back, or a newer tenantry migrated the database.
     #[error("{0}")]
     Step(#[from] DbErr),
-    /// One of the two roles exists with rights that would pass by row-level security.
+    /// The steps of the database are not those of this program.
+    #[error("{INCOMPATIBLE}")]
+    Incompatible,
+    /// One of the roles has rights that bypass row-level security.
     #[error(
-        "the role {0} has rights that pass by row-level security: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION"
+        "the role {0} has rights that bypass row-level security: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION"
     )]
     PowerfulRole(String),
 }
 
-/// The passwords that the login roles get; without one a role keeps what it has.
+/// The passwords that the login roles get; a role without one keeps its password.
 #[derive(Clone, Copy, Default)]
 pub struct Passwords<'a> {
     /// Of the role in which servers answer requests.
@@ -48,35 +52,35 @@ impl std::fmt::Debug for Passwords<'_> {
     }
 }
 
-/// Schemas of organizations that are migrated at the same time, unless somebody says otherwise.
+/// The default of [`Run::concurrency`].
 pub const CONCURRENCY: usize = 4;
 
 /// How to migrate.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// At most this many of the missing steps, and then no schemas: how older databases are made
-    /// for tests.
-    pub steps: Option<u32>,
-    /// Schemas of organizations at the same time, each over a connection of its own.
+    /// The steps to apply: [`STEPS`]. Fewer leave the database as an older version did, without
+    /// functions; more try what later steps may do.
+    pub steps: Vec<Step>,
+    /// How many dedicated schemas to migrate at the same time, each over its own connection.
     pub concurrency: usize,
-    /// Is told now and then how far a long run is, and what it waits for.
+    /// Receives reports of the progress of a long run.
     pub progress: fn(&str),
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Self { steps: None, concurrency: CONCURRENCY, progress: |_| () }
+        Self { steps: STEPS.to_vec(), concurrency: CONCURRENCY, progress: |_| () }
     }
 }
 
-/// What a run did.
+/// The result of a migration.
 #[derive(Debug)]
 pub struct Report {
     /// The names of the steps that this run applied, oldest first.
     pub applied: Vec<String>,
     /// The names of the functions whose text had changed.
     pub functions: Vec<String>,
-    /// What became of the schemas that lacked steps.
+    /// The dedicated schemas that lacked steps.
     pub schemas: Schemas,
 }
 
@@ -84,9 +88,7 @@ pub struct Report {
 ///
 /// # Errors
 ///
-/// When the database cannot be reached, the login lacks rights, or a step fails; a failed step
-/// leaves nothing behind. That a schema of an organization could not be migrated is no error here:
-/// the report tells.
+/// As [`migrate_with`].
 pub async fn migrate(
     options: PgConnectOptions,
     app_password: Option<&str>,
@@ -95,26 +97,12 @@ pub async fn migrate(
     migrate_with(options, passwords, &Run::default()).await
 }
 
-/// As [`migrate`], but applies at most `steps` of the missing steps: how older databases are made
-/// for tests.
+/// Brings the database up to date.
 ///
 /// # Errors
 ///
-/// As [`migrate`].
-pub async fn migrate_steps(
-    options: PgConnectOptions,
-    app_password: Option<&str>,
-    steps: Option<u32>,
-) -> Result<Report, Error> {
-    let passwords = Passwords { app: app_password, ..Passwords::default() };
-    migrate_with(options, passwords, &Run { steps, ..Run::default() }).await
-}
-
-/// As [`migrate`], in a way of one's own.
-///
-/// # Errors
-///
-/// As [`migrate`].
+/// When the database cannot be reached, the login lacks rights, or a step fails; a failed step
+/// changes nothing. A dedicated schema that could not be migrated is no error: it is in the report.
 pub async fn migrate_with(
     options: PgConnectOptions,
     passwords: Passwords<'_>,
@@ -142,6 +130,7 @@ async fn locked(
     {
         let mut connection = pool.acquire().await?;
         lock(&mut connection, run.progress).await?;
+        refuse_incompatible(&mut connection).await?;
         roles::ensure(&mut connection, passwords).await?;
         connection
             .execute(
@@ -153,26 +142,23 @@ async fn locked(
             )
             .await?;
     }
-    let database = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
-    let pending = Migrator::get_pending_migrations(&database).await?;
-    let count = run.steps.map_or(pending.len(), |steps| pending.len().min(steps as usize));
-    Migrator::up(&database, run.steps).await?;
+    let (migrator, database) =
+        (Migrator(&run.steps), SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()));
+    let pending = migrator.get_pending_migrations(&database).await?;
+    migrator.up(&database, None).await?;
     pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app, tenantry_system")
         .await?;
-    let applied = pending[..count].iter().map(|step| step.name().to_owned()).collect();
-    if count < pending.len() {
+    let applied = pending.iter().map(|step| step.name().to_owned()).collect();
+    if run.steps.len() < STEPS.len() {
         return Ok(Report { applied, functions: Vec::new(), schemas: Schemas::default() });
     }
     let functions = functions::apply(&mut *pool.acquire().await?).await?;
-    if run.steps.is_some() {
-        return Ok(Report { applied, functions, schemas: Schemas::default() });
-    }
     let schemas = schemas::migrate(options, run).await?;
     Ok(Report { applied, functions, schemas })
 }
 
 async fn lock(connection: &mut PgConnection, progress: fn(&str)) -> Result<(), Error> {
-    // The backend of a run that has just ended may take a moment to go.
+    // The backend of a run that has just ended may need a moment to exit.
     for pause in [Duration::from_millis(200), Duration::ZERO] {
         let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
             .bind(LOCK)
@@ -188,27 +174,14 @@ async fn lock(connection: &mut PgConnection, progress: fn(&str)) -> Result<(), E
     Ok(())
 }
 
-/// How the steps of a database compare with those of this program.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Both are the same.
-    Current,
-    /// The database lacks this many steps.
-    Behind(usize),
-    /// The database has steps that this program does not know: it was migrated by a newer tenantry.
-    Ahead(usize),
-}
-
-/// Compares the names of the steps that a database has with those of this program.
-#[must_use]
-pub fn status(applied: &[String]) -> Status {
-    let known: Vec<String> =
-        Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
-    let ahead = applied.iter().filter(|name| !known.contains(name)).count();
-    let behind = known.iter().filter(|name| !applied.contains(name)).count();
-    match (ahead, behind) {
-        (0, 0) => Status::Current,
-        (0, behind) => Status::Behind(behind),
-        (ahead, _) => Status::Ahead(ahead),
+/// Refuses a database whose steps are not those of this program, before anything is changed.
+async fn refuse_incompatible(connection: &mut PgConnection) -> Result<(), Error> {
+    let query = "SELECT to_regclass('migration.seaql_migrations') IS NOT NULL";
+    if !sqlx::query_scalar(query).fetch_one(&mut *connection).await? {
+        return Ok(());
     }
+    let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
+        .fetch_all(connection)
+        .await?;
+    if status(&applied) == Status::Incompatible { Err(Error::Incompatible) } else { Ok(()) }
 }

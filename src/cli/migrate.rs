@@ -163,7 +163,7 @@ impl Migrate {
             .map_err(Failure::new)?;
         let mut there = connect_as_owner(&database.connect).await?;
         dedicated::dedicate(&mut there, &database.name).await.map_err(Failure::new)?;
-        if dedicated::bring_catalogue(control, &mut there).await? {
+        if dedicated::copy_catalogue(control, &mut there).await? {
             say(format!("copied the plans to the database {}", database.name));
         }
         Ok(report)

@@ -133,7 +133,7 @@ pub(super) async fn check_control(connection: &mut PgConnection) -> Result<(), F
 pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT DISTINCT substring(place FROM 10) AS name
-         FROM app.placements p, unnest(ARRAY[p.home, p.moving_to, p.old_home]) place
+         FROM app.placements p, unnest(ARRAY[p.placement, p.moving_to, p.old_placement]) place
          WHERE place LIKE 'database:%' ORDER BY name",
     )
     .fetch_all(control)

@@ -5,7 +5,7 @@
 )]
 
 use clap::Subcommand;
-use migration::dedicated::bring_catalogue;
+use migration::dedicated::copy_catalogue;
 use sqlx::{PgConnection, Row};
 
 use super::{
@@ -84,7 +84,7 @@ async fn copy_catalogue(owner: &Owner, control: &mut PgConnection) -> Result<(),
         .await?;
     let failed = owner
         .in_each(async |_, connection| {
-            bring_catalogue(&mut *control, connection).await?;
+            copy_catalogue(&mut *control, connection).await?;
             Ok(())
         })
         .await?;

@@ -119,6 +119,7 @@ fn check_status(status: Result<Status>) -> Result<(), String> {
             Err("the database was migrated by a newer version of tenantry. Run that version."
                 .to_owned())
         }
+        Ok(Status::Incompatible) => Err(migration::INCOMPATIBLE.to_owned()),
         Err(error) => Err(database_problem(&error)),
     }
 }

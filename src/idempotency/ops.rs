@@ -45,12 +45,12 @@ pub async fn claim(
     let row = session
         .query_one_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,
-            "SELECT outcome, kept FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second')",
+            "SELECT outcome, response FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second')",
             [key.as_str().into(), fingerprint.into(), seconds.into()],
         ))
         .await?
         .ok_or_else(|| Error::internal("claiming an idempotency key returned no row"))?;
-    let kept: Option<Vec<u8>> = row.try_get("", "kept")?;
+    let kept: Option<Vec<u8>> = row.try_get("", "response")?;
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
         ("REPLAY", Some(kept)) => {
@@ -109,7 +109,7 @@ pub async fn keep(
         .map_err(|_| Error::internal("the response could not be encrypted"))?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT auth.keep_response($1, $2, $3)",
+        "SELECT auth.store_response($1, $2, $3)",
         [organization.map(|id| id.0).into(), key.as_str().into(), sealed.into()],
     );
     session.execute_where_begun(statement).await

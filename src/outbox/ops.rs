@@ -206,7 +206,7 @@ pub async fn postpone(
 /// Fails when the database fails.
 pub async fn forget_processed(session: &SystemSession) -> Result<i64> {
     let statement =
-        Statement::from_string(DbBackend::Postgres, "SELECT app.forget_processed() AS forgotten");
+        Statement::from_string(DbBackend::Postgres, "SELECT app.delete_processed() AS forgotten");
     let row = session.query_one_raw(statement).await?;
     Ok(row.map(|row| row.try_get("", "forgotten")).transpose()?.unwrap_or_default())
 }

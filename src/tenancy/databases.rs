@@ -249,15 +249,15 @@ impl Databases {
     ///
     /// When the database cannot be reached.
     pub async fn backlog(&self) -> Result<Vec<(&'static str, i64, i64)>> {
-        let sql = "SELECT letters, stripe_events,
-                coalesce(extract(epoch FROM now() - oldest_letter), 0)::bigint AS letter_age,
+        let sql = "SELECT emails, stripe_events,
+                coalesce(extract(epoch FROM now() - oldest_email), 0)::bigint AS email_age,
                 coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
             FROM app.backlog()";
         let rows = query_once(&self.system, Access::Read, sql, None).await?;
         let row = rows.first().ok_or_else(|| Error::internal("app.backlog returned no row"))?;
         let number = |column| row.try_get(column).map_err(failed);
         Ok(vec![
-            ("mail", number("letters")?, number("letter_age")?),
+            ("mail", number("emails")?, number("email_age")?),
             ("stripe_events", number("stripe_events")?, number("stripe_event_age")?),
         ])
     }

@@ -151,6 +151,7 @@ impl DedicatedDatabase {
                     "the database lacks {count} migrations: run tenantry migrate"
                 )]);
             }
+            Status::Incompatible => return Ok(vec![migration::INCOMPATIBLE.to_owned()]),
         }
         let name =
             self.query_once(Access::Read, "SELECT app.database_name() AS name", None).await?;

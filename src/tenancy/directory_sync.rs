@@ -73,7 +73,7 @@ impl Databases {
         // A failure for one organization must not stop the sync of others.
         let mut refused: Vec<Uuid> = Vec::new();
         loop {
-            let sql = "SELECT numbers, news::text AS news, (news ->> 'organization')::uuid AS organization FROM app.directory_news($1, $2)";
+            let sql = "SELECT numbers, change::text AS change, (change ->> 'organization')::uuid AS organization FROM app.pending_directory_changes($1, $2)";
             let values = vec![BATCH.into(), refused.clone().into()];
             let parameters = Parameters::of(Some(Values(values)))?;
             let (there, rows) =
@@ -81,7 +81,7 @@ impl Databases {
                     .await?;
             let pending = rows.iter().map(|row| {
                 let numbers: Vec<i64> = row.try_get("numbers")?;
-                Ok((numbers, row.try_get("news")?, row.try_get("organization")?))
+                Ok((numbers, row.try_get("change")?, row.try_get("organization")?))
             });
             let pending: Vec<(Vec<i64>, String, Uuid)> =
                 pending.collect::<Result<_, _>>().map_err(failed)?;
@@ -93,7 +93,7 @@ impl Databases {
             let applied =
                 pending.iter().filter(|(.., organization)| !refused.contains(organization));
             let numbers: Vec<i64> = applied.flat_map(|(numbers, ..)| numbers).copied().collect();
-            let mark = "SELECT app.directory_followed($1)";
+            let mark = "SELECT app.delete_directory_changes($1)";
             there.query(mark, Some(Values(vec![numbers.into()]))).await?;
             there.commit().await?;
         }
@@ -108,7 +108,7 @@ impl Databases {
         let rows = pending.iter().map(|(_, row, _)| row.as_str()).collect::<Vec<_>>();
         let rows = format!("[{}]", rows.join(","));
         let sync_directory =
-            "SELECT organization, reason FROM app.follow_directory($1, $2::text::jsonb)";
+            "SELECT organization, reason FROM app.apply_directory_changes($1, $2::text::jsonb)";
         let values = Values(vec![(&**database.name()).into(), rows.into()]);
         let refused = self.ask_control(Access::Write, sync_directory, Some(values)).await?;
         let refused = refused.iter().map(|row| {
@@ -133,7 +133,7 @@ impl Databases {
     /// Copies changed users to the dedicated databases that have them. Skips a database that does
     /// not respond until the next run.
     async fn sync_users(&self) -> Result<()> {
-        let sql = "SELECT number, user_id, database FROM auth.people_news($1, $2)";
+        let sql = "SELECT number, user_id, database FROM auth.pending_user_changes($1, $2)";
         let (mut unavailable, mut failure) = (Vec::<String>::new(), None);
         loop {
             let values = Values(vec![BATCH.into(), unavailable.clone().into()]);
@@ -160,7 +160,7 @@ impl Databases {
                     }
                 }
             }
-            let mark = "SELECT auth.people_followed($1)";
+            let mark = "SELECT auth.delete_user_changes($1)";
             let values = Values(vec![copied.into()]);
             self.ask_control(Access::Write, mark, Some(values)).await?;
         }

@@ -21,12 +21,13 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Enters an organization without a user, and returns its placement.
-const ENTER: &str = "SELECT home, home_version, home_generation FROM auth.enter_organization($1)";
+const ENTER: &str =
+    "SELECT placement, placement_version, placement_generation FROM auth.enter_organization($1)";
 
 /// Enters the organization of an open invitation to the user.
 const ENTER_INVITED: &str =
-    "SELECT organization_id, invitation_id, home, home_version, home_generation, suspension
-    FROM auth.enter_invited($1)";
+    "SELECT organization_id, invitation_id, placement, placement_version, placement_generation, suspension
+    FROM auth.enter_invited_organization($1)";
 
 /// How long background work waits for a dedicated database.
 const ONWARD_WAIT: Duration = Duration::from_secs(3);
@@ -43,8 +44,8 @@ fn entered(rows: &[Row], organization: Option<OrganizationId>) -> Result<Entered
     let (Some(row), Some(organization)) = (rows.first(), organization) else {
         return Ok(Entered { placement: Placement::Shared, elsewhere: false, generation: None });
     };
-    let generation = get(row, "home_generation")?;
-    if get::<&str>(row, "home")? == ELSEWHERE {
+    let generation = get(row, "placement_generation")?;
+    if get::<&str>(row, "placement")? == ELSEWHERE {
         return Ok(Entered { placement: Placement::Shared, elsewhere: true, generation });
     }
     Ok(Entered { placement: placement_of(row, organization)?, elsewhere: false, generation })

@@ -18,7 +18,7 @@ const DATABASE: &str = "database:";
 
 /// The placement that a dedicated database reports for organizations outside it. The control
 /// database has the details.
-pub(super) const ELSEWHERE: &str = "elsewhere";
+pub(super) const ELSEWHERE: &str = "remote";
 
 /// The maximum number of cached placements outside the shared tables.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-const USER_COPY: &str = "SELECT auth.copy_of_person($1)::text AS person";
-const STORE_USER: &str = "SELECT auth.bring_person($1::text::jsonb)";
+const USER_COPY: &str = "SELECT auth.read_user($1)::text AS copy";
+const STORE_USER: &str = "SELECT auth.copy_user($1::text::jsonb)";
 
 /// The maximum number of tries. Moves are rare, and each takes at most two.
 pub(super) const MOST_MOVES: usize = 5;
@@ -103,7 +103,7 @@ pub(super) async fn begin_speculative(
 /// The organization's placement, if it differs from `home`.
 pub(super) fn elsewhere(row: &Row, placement: &Placement) -> Result<Option<Placement>> {
     let outcome: &str = get(row, "outcome")?;
-    if outcome != "ELSEWHERE" && (outcome != "OK" || *placement == Placement::Shared) {
+    if outcome != "OTHER_PLACEMENT" && (outcome != "OK" || *placement == Placement::Shared) {
         return Ok(None);
     }
     let placement_of = placement_of(row, OrganizationId(get(row, "organization_id")?))?;
@@ -111,7 +111,7 @@ pub(super) fn elsewhere(row: &Row, placement: &Placement) -> Result<Option<Place
 }
 
 pub(super) fn placement_of(row: &Row, organization: OrganizationId) -> Result<Placement> {
-    Placement::parse(get(row, "home")?, get(row, "home_version")?, organization)
+    Placement::parse(get(row, "placement")?, get(row, "placement_version")?, organization)
 }
 
 /// Looks in a dedicated database. If it refuses, the control database decides: the user may be new
@@ -153,7 +153,7 @@ async fn look_in_database(
     // No placement has an empty name, so this opens nothing.
     let (requests, system) = (databases.requests(), databases.system());
     let (transaction, row) = session_request.open(requests, system, access, None, "").await?;
-    if get::<&str>(&row, "outcome")? != "ELSEWHERE" {
+    if get::<&str>(&row, "outcome")? != "OTHER_PLACEMENT" {
         return Ok(refused(transaction, row));
     }
     let organization = OrganizationId(get(&row, "organization_id")?);
@@ -164,9 +164,10 @@ async fn look_in_database(
         return Ok(Lookup::Placement(placement));
     }
     let (database, there) = there?;
-    if get::<&str>(&there, "outcome")? == "ELSEWHERE" {
+    if get::<&str>(&there, "outcome")? == "OTHER_PLACEMENT" {
         transaction.roll_back().await;
-        let generations = (get(&row, "home_generation")?, get(&there, "home_generation")?);
+        let generations =
+            (get(&row, "placement_generation")?, get(&there, "placement_generation")?);
         settle(databases, &database, organization, generations).await?;
         return Ok(Lookup::Placement(placement));
     }
@@ -209,7 +210,7 @@ pub(super) async fn copy_user(
 }
 
 fn user_copy(rows: &[Row]) -> Result<Option<String>> {
-    let copy = rows.first().map(|row| row.try_get("person")).transpose();
+    let copy = rows.first().map(|row| row.try_get("copy")).transpose();
     Ok(copy.map_err(failed)?.flatten())
 }
 
@@ -226,13 +227,13 @@ pub(super) async fn settle(
     match (ours, theirs) {
         (Some(ours), Some(theirs)) if theirs == ours => {
             tracing::info!(organization = %organization.0, database = %name, "completing a move into a dedicated database");
-            let accept = "SELECT app.take_in($1, $2)";
+            let accept = "SELECT app.accept_organization($1, $2)";
             database.query_once(Access::Write, accept, values(ours)).await?;
             Ok(())
         }
         (Some(ours), Some(theirs)) if theirs == ours + 1 => {
             tracing::info!(organization = %organization.0, database = %name, "completing a move out of a dedicated database");
-            let reclaim = "SELECT app.take_back($1, $2)";
+            let reclaim = "SELECT app.accept_returned_organization($1, $2)";
             databases.ask_control(Access::Write, reclaim, values(theirs)).await?;
             Ok(())
         }

@@ -78,7 +78,7 @@ held AS MATERIALIZED (
     FROM (SELECT min(c.oid) AS oid, array_agg(t.oid) AS alike
           FROM tenant t JOIN pg_constraint c ON c.conrelid = t.oid
           -- The cast makes the planner look constraints up by table, not by this name, which all of them share.
-          WHERE t.organization_id IS NOT NULL AND c.conname::text = 'of_one_organization' AND c.contype = 'c' AND c.convalidated
+          WHERE t.organization_id IS NOT NULL AND c.conname::text = 'single_organization' AND c.contype = 'c' AND c.convalidated
           GROUP BY replace(c.conbin::text, t.bytes, '[ own ]'), t.attnum) e
     JOIN pg_constraint c ON c.oid = e.oid JOIN tenant t ON t.oid = c.conrelid
     WHERE pg_get_expr(c.conbin, c.conrelid) = format('(%I = %L::uuid)', t.owner_column, t.organization_id)
@@ -153,7 +153,7 @@ finding (severity, subject, problem, remedy) AS (
     FROM base b JOIN policy p ON p.polrelid = b.oid WHERE NOT p.holds
     UNION ALL
     SELECT 'fault', 'table ' || t.name, 'is not restricted to the organization of its schema',
-           format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS of_one_organization, ADD CONSTRAINT of_one_organization CHECK (%I = %L)',
+           format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS single_organization, ADD CONSTRAINT single_organization CHECK (%I = %L)',
                   t.name, t.owner_column, t.organization_id)
     FROM tenant t
     WHERE t.organization_id IS NOT NULL AND t.oid NOT IN (SELECT unnest(alike) FROM held)
@@ -179,7 +179,7 @@ finding (severity, subject, problem, remedy) AS (
     FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege) CROSS JOIN bound r
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_table_privilege(r.oid, b.oid, x.privilege)
     UNION ALL
-    SELECT 'fault', 'table ' || b.name, format('allows %I to write %s of audit rows', r.rolname, a.attname),
+    SELECT 'fault', 'table ' || b.name, format('allows %I to to write %s of audit rows', r.rolname, a.attname),
            format('REVOKE INSERT ON %s FROM %I; run tenantry migrate', b.name, r.rolname)
     FROM base b CROSS JOIN bound r JOIN pg_attribute a ON a.attrelid = b.oid AND a.attname IN ('id', 'actor_id', 'actor_name', 'created_at')
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_column_privilege(r.oid, b.oid, a.attnum, 'INSERT')
@@ -264,7 +264,7 @@ finding (severity, subject, problem, remedy) AS (
     UNION ALL
     SELECT 'fault', format('database %I', current_database()), 'starts every connection with the setting ' || s.name,
            format('ALTER DATABASE %I RESET %s', current_database(), s.name)
-    FROM (VALUES ('app.current_org_id'), ('app.current_user_id'), ('app.current_role'), ('app.copying'), ('app.moving'), ($7)) s (name)
+    FROM (VALUES ('app.current_org_id'), ('app.current_user_id'), ('app.current_role'), ('app.replicating'), ('app.moving'), ($7)) s (name)
     WHERE nullif(current_setting(s.name, true), '') IS NOT NULL
     UNION ALL
     SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, current_setting(s.name)),

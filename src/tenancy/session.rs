@@ -197,7 +197,7 @@ impl Session {
     ///
     /// When the statement fails.
     pub async fn begin_organization(&self) -> Result<OrganizationId> {
-        let sql = "SELECT auth.begin_organization() AS id";
+        let sql = "SELECT auth.enter_new_organization() AS id";
         let row = self.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
         let row = row.ok_or_else(|| Error::internal("auth.begin_organization returned no row"))?;
         let organization_id = row.try_get("", "id")?;

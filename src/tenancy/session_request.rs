@@ -22,7 +22,7 @@ use crate::{
 /// Selects columns by name, so that servers of two versions can share a database.
 pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
-        organization_name, organization_created_at, organization_updated_at, home, home_version, home_generation,
+        organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation,
         email_is_current, suspension
     FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 

@@ -1,11 +1,18 @@
 //! Migrations: forward only, idempotent, safe to run concurrently, and from any earlier version.
 
-use migration::{Migrator, Status, migrate, migrate_steps, status};
-use sea_orm_migration::MigratorTrait;
+use migration::{
+    Error, INCOMPATIBLE, Passwords, Run, STEPS, Status, Step, migrate, migrate_with, status,
+};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tenantry::postgres::{Embedded, Options};
 
-use crate::support::database::Database;
+use crate::{
+    schemas::to_later,
+    support::{
+        database::Database,
+        process::{self, tenantry},
+    },
+};
 
 #[tokio::test]
 async fn migrating_again_changes_nothing() {
@@ -31,45 +38,68 @@ async fn concurrent_migrations_apply_each_step_once() {
     });
     let applied: usize =
         futures_util::future::join_all(runs).await.into_iter().map(Result::unwrap).sum();
-    assert_eq!(applied, 2 * Migrator::migrations().len());
+    assert_eq!(applied, 2 * STEPS.len());
 }
 
 #[tokio::test]
 async fn a_database_of_any_earlier_version_migrates() {
-    let steps = Migrator::migrations().len();
-    for older in 0..steps {
+    let later = to_later();
+    for older in 0..later.steps.len() {
         let database = Database::empty().await;
-        migrate_steps(database.admin(), None, Some(u32::try_from(older).unwrap())).await.unwrap();
-        let report = migrate(database.admin(), None).await.unwrap();
-        assert_eq!(report.applied.len(), steps - older);
+        let run = Run { steps: later.steps[..older].to_vec(), ..Run::default() };
+        migrate_with(database.admin(), Passwords::default(), &run).await.unwrap();
+        let report = migrate_with(database.admin(), Passwords::default(), &later).await.unwrap();
+        assert_eq!(report.applied.len(), later.steps.len() - older);
         let applied: i64 = database.value("SELECT count(*) FROM migration.seaql_migrations").await;
-        assert_eq!(usize::try_from(applied).unwrap(), steps);
+        assert_eq!(usize::try_from(applied).unwrap(), later.steps.len());
     }
 }
 
 #[tokio::test]
 async fn a_failed_step_leaves_nothing_behind() {
     let database = Database::empty().await;
-    migrate_steps(database.admin(), None, Some(3)).await.unwrap();
-    // This table conflicts with the fourth step, which creates an index after its own table.
+    let failing = Step {
+        name: "m9000_archive",
+        shared: || "CREATE TABLE app.half (); SELECT 1 / 0".to_owned(),
+        schema: None,
+    };
+    let run = Run { steps: [STEPS, &[failing]].concat(), ..Run::default() };
+    assert!(migrate_with(database.admin(), Passwords::default(), &run).await.is_err());
+    assert!(!database.value::<bool>("SELECT to_regclass('app.half') IS NOT NULL").await);
+    let report = migrate_with(database.admin(), Passwords::default(), &to_later()).await.unwrap();
+    assert_eq!(report.applied, ["m9000_archive"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_a_development_version_is_refused() {
+    let database = Database::empty().await;
     database
-        .execute("CREATE TABLE app.projects_created_by_idx (); CREATE TABLE app.projects ()")
+        .execute(
+            "CREATE SCHEMA migration;
+             CREATE TABLE migration.seaql_migrations (version text PRIMARY KEY, applied_at bigint);
+             INSERT INTO migration.seaql_migrations VALUES ('m0001_foundation', 0), ('m0002_auth', 0)",
+        )
         .await;
-    assert!(migrate(database.admin(), None).await.is_err());
-    database.execute("DROP TABLE app.projects, app.projects_created_by_idx").await;
-    assert_eq!(
-        migrate(database.admin(), None).await.unwrap().applied.len(),
-        Migrator::migrations().len() - 3
-    );
+    let refused = migrate(database.admin(), None).await.unwrap_err();
+    assert!(matches!(refused, Error::Incompatible), "{refused}");
+    let url = database.url("postgres");
+    let output = tokio::task::spawn_blocking(move || {
+        process::run(tenantry().arg("migrate").env("MIGRATION_DATABASE_URL", url))
+    });
+    let output = output.await.unwrap();
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    assert!(output.stderr.contains(INCOMPATIBLE), "{}", output.stderr);
+    assert!(!database.value::<bool>("SELECT to_regnamespace('app') IS NOT NULL").await);
 }
 
 #[test]
 fn unknown_migrations_are_distinguished_from_missing_ones() {
-    let all: Vec<String> =
-        Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    let all: Vec<String> = STEPS.iter().map(|step| step.name.to_owned()).collect();
     assert_eq!(status(&all), Status::Current);
     assert_eq!(status(&all[1..]), Status::Behind(1));
     assert_eq!(status(&[all, vec!["m9999".to_owned()]].concat()), Status::Ahead(1));
+    assert_eq!(status(&["m0001_foundation".to_owned()]), Status::Incompatible);
 }
 
 #[tokio::test]
@@ -134,7 +164,7 @@ async fn a_plain_owner_of_the_database_can_migrate() {
     // On PostgreSQL 15 CREATEROLE may alter any role that is not a superuser.
     let report =
         migrate(database.admin().username(&format!("migrator_{name}")), None).await.unwrap();
-    assert_eq!(report.applied.len(), Migrator::migrations().len());
+    assert_eq!(report.applied.len(), STEPS.len());
 }
 
 #[tokio::test]
@@ -155,7 +185,7 @@ async fn rows_record_when_they_changed() {
         .await;
     assert_eq!(
         untouched,
-        ["app.directory_changes", "app.pending_changes", "audit.audit_logs", "auth.people_changes"],
+        ["app.directory_changes", "app.pending_changes", "audit.audit_logs", "auth.user_changes"],
         "only tables that are never updated lack the trigger"
     );
 }

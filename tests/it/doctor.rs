@@ -266,7 +266,7 @@ async fn a_forgeable_session_is_reported() {
         ),
         (
             "GRANT EXECUTE ON FUNCTION auth.enter_organization TO ROLE",
-            "auth.enter_organization(p_organization uuid, OUT home text, OUT home_version text, OUT home_generation bigint) is for background work",
+            "auth.enter_organization(p_organization uuid, OUT placement text, OUT placement_version text, OUT placement_generation bigint) is for background work",
         ),
         (
             "GRANT INSERT ON audit.audit_logs TO ROLE",
@@ -274,7 +274,7 @@ async fn a_forgeable_session_is_reported() {
         ),
         (
             "GRANT INSERT (actor_id) ON audit.audit_logs TO tenantry_system",
-            "allows tenantry_system to write actor_id of audit rows",
+            "allows tenantry_system to to write actor_id of audit rows",
         ),
         (
             "GRANT SELECT ON auth.identities TO tenantry_system",
@@ -461,23 +461,23 @@ async fn a_permissive_policy_in_a_dedicated_schema_is_reported() {
 #[tokio::test]
 async fn a_table_of_a_dedicated_schema_without_its_constraint_is_reported() {
     let problem = "table ORG_SCHEMA.projects is not restricted to the organization of its schema";
-    let remade = "ALTER TABLE ORG_SCHEMA.projects DROP CONSTRAINT of_one_organization";
+    let remade = "ALTER TABLE ORG_SCHEMA.projects DROP CONSTRAINT single_organization";
     for sql in [
         remade.to_owned(),
         format!(
-            "{remade}, ADD CONSTRAINT of_one_organization CHECK (organization_id = '{}')",
+            "{remade}, ADD CONSTRAINT single_organization CHECK (organization_id = '{}')",
             schemas::organization(2)
         ),
         format!(
-            "{remade}, ADD CONSTRAINT of_one_organization CHECK (id = '{}')",
+            "{remade}, ADD CONSTRAINT single_organization CHECK (id = '{}')",
             schemas::organization(1)
         ),
         format!(
-            "{remade}, ADD CONSTRAINT of_one_organization CHECK (organization_id = '{}' OR name > '')",
+            "{remade}, ADD CONSTRAINT single_organization CHECK (organization_id = '{}' OR name > '')",
             schemas::organization(1)
         ),
         format!(
-            "{remade}; ALTER TABLE ORG_SCHEMA.projects ADD CONSTRAINT of_one_organization
+            "{remade}; ALTER TABLE ORG_SCHEMA.projects ADD CONSTRAINT single_organization
                  CHECK (organization_id = '{}') NOT VALID",
             schemas::organization(1)
         ),
@@ -509,7 +509,7 @@ async fn a_fault_of_a_dedicated_schema_affects_its_organization_only() {
         ),
         ("DELETE FROM app.placements", "schema ORG_SCHEMA belongs to no organization"),
         (
-            "UPDATE app.placements SET home = 'shared', old_home = 'schema', keep_old_until = now() - interval '2 days'",
+            "UPDATE app.placements SET placement = 'shared', old_placement = 'schema', keep_old_until = now() - interval '2 days'",
             "schema ORG_SCHEMA belongs to no organization",
         ),
     ] {

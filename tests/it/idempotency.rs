@@ -182,7 +182,7 @@ async fn a_key_is_valid_for_a_day() {
     app.database
         .execute("UPDATE auth.idempotency_keys SET created_at = now() - interval '25 hours'")
         .await;
-    assert_eq!(app.database.value::<i64>("SELECT app.forget_processed()").await, 1);
+    assert_eq!(app.database.value::<i64>("SELECT app.delete_processed()").await, 1);
 }
 
 #[tokio::test]

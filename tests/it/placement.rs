@@ -232,7 +232,7 @@ async fn a_missing_or_outdated_schema_affects_its_organization_only() {
     acme.data(PROJECTS).await;
     let version: String = app.database.value("SELECT version FROM app.placements LIMIT 1").await;
     let behind = format!(
-        "UPDATE app.placements SET version = 'm0013_placement' WHERE organization_id = '{ACME}'"
+        "UPDATE app.placements SET version = 'm0000_unknown' WHERE organization_id = '{ACME}'"
     );
     app.database.execute(&behind).await;
     for query in [PROJECTS, &create("Never")] {

@@ -122,7 +122,7 @@ async fn drop_partition(
     // Older partitions are already dropped, so every entry before `end` is in this one.
     let counted: Vec<(Uuid, i64)> = sqlx::query_as(
         "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
-         HAVING coalesce((SELECT p.home FROM app.placements p WHERE p.organization_id = l.organization_id),
+         HAVING coalesce((SELECT p.placement FROM app.placements p WHERE p.organization_id = l.organization_id),
                          CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'",
     )
     .bind(end)
@@ -167,7 +167,7 @@ async fn delete(
         // As every writer does: the placement cannot change meanwhile, and a running move records
         // what is deleted here.
         let (placement, has_schema): (String, bool) = sqlx::query_as(
-            "SELECT home, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
+            "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
         )
         .bind(organization)
         .fetch_one(&mut *transaction)

@@ -1,4 +1,4 @@
--- The rows of the demo. Ids are fixed, so that examples can name them.
+-- The rows of the demo. Ids are fixed, so that examples can use them.
 INSERT INTO auth.users (id, email, name) VALUES
     ('00000000-0000-4000-8000-0000000000a1', 'acme-owner@example.com', 'Olivia'),
     ('00000000-0000-4000-8000-0000000000a2', 'acme-admin@example.com', 'Adam'),

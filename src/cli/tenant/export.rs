@@ -137,7 +137,7 @@ impl Export {
 async fn record(connection: &mut PgConnection, organization: &Organization) -> Result<(), Failure> {
     let mut transaction = connection.begin().await?;
     // As every writer does: the placement cannot change meanwhile, and a move copies the entry.
-    let placement: String = sqlx::query_scalar("SELECT home FROM auth.enter_organization($1)")
+    let placement: String = sqlx::query_scalar("SELECT placement FROM auth.enter_organization($1)")
         .bind(organization.id)
         .fetch_one(&mut *transaction)
         .await?;

@@ -27,8 +27,8 @@ pub(super) struct Organization {
     pub(super) suspension: Option<(String, DateTime<Utc>)>,
 }
 
-const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.home, (SELECT 'elsewhere' FROM app.database), 'shared') AS home,
-        p.version, coalesce(p.generation, 0) AS generation, p.moving_to, p.old_home, p.keep_old_until,
+const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.placement, (SELECT 'remote' FROM app.database), 'shared') AS placement,
+        p.version, coalesce(p.generation, 0) AS generation, p.moving_to, p.old_placement, p.keep_old_until,
         p.suspension, p.suspended_at
     FROM (SELECT id FROM app.organizations UNION SELECT organization_id FROM app.placements UNION SELECT $1) i (id)
         LEFT JOIN app.organizations o USING (id) LEFT JOIN app.placements p ON p.organization_id = i.id
@@ -64,11 +64,11 @@ impl Organization {
             id,
             ended: slug.is_none(),
             name: slug.unwrap_or_else(|| id.to_string()),
-            placement: placement("home").unwrap_or(Placement::Shared),
+            placement: placement("placement").unwrap_or(Placement::Shared),
             version: row.get("version"),
             generation: row.get("generation"),
             moving_to: placement("moving_to"),
-            old_home: placement("old_home"),
+            old_home: placement("old_placement"),
             keep_old_until: row.get("keep_old_until"),
             suspension: row.get::<Option<_>, _>("suspension").zip(row.get("suspended_at")),
         }
@@ -213,6 +213,7 @@ pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), 
                 "the database was migrated by a newer version of tenantry. Use that version.",
             ));
         }
+        Status::Incompatible => return Err(Failure::new(migration::INCOMPATIBLE)),
     }
     let names: Vec<&str> = placement::TABLES.iter().map(|table| table.name).collect();
     let bare: Option<String> = sqlx::query_scalar(
@@ -221,7 +222,7 @@ pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), 
                      WHERE p.polrelid = name::regclass AND p.polroles = ARRAY['tenantry_owner'::regrole::oid] AND p.polpermissive
                        AND coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') = 'true'
                        AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true')
-            OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = name::regclass AND t.tgname = 'note_change' AND t.tgenabled = 'O')
+            OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = name::regclass AND t.tgname = 'record_change' AND t.tgenabled = 'O')
          LIMIT 1",
     )
     .bind(&names)
@@ -229,7 +230,7 @@ pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), 
     .await?;
     match bare {
         Some(table) => Err(Failure::new(format!(
-            "{table} lacks a policy of tenantry_owner or its trigger note_change, which migrations created"
+            "{table} lacks a policy of tenantry_owner or its trigger record_change, which migrations created"
         ))),
         None => Ok(()),
     }

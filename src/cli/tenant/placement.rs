@@ -26,7 +26,7 @@ impl Placement {
             Self::Shared => "shared".to_owned(),
             Self::Schema => "schema".to_owned(),
             Self::Database(name) => format!("database:{name}"),
-            Self::Elsewhere => "elsewhere".to_owned(),
+            Self::Elsewhere => "remote".to_owned(),
         }
     }
 
@@ -34,7 +34,7 @@ impl Placement {
         match (name, name.strip_prefix("database:")) {
             (_, Some(database)) => Self::Database(database.to_owned()),
             ("schema", _) => Self::Schema,
-            ("elsewhere", _) => Self::Elsewhere,
+            ("remote", _) => Self::Elsewhere,
             _ => Self::Shared,
         }
     }

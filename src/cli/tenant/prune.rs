@@ -26,7 +26,7 @@ impl Prune {
     ) -> Result<(), Failure> {
         let expired: Vec<Uuid> = sqlx::query_scalar(
             "SELECT organization_id FROM app.placements
-             WHERE moving_to IS NULL AND old_home IS NOT NULL AND keep_old_until <= now() ORDER BY keep_old_until",
+             WHERE moving_to IS NULL AND old_placement IS NOT NULL AND keep_old_until <= now() ORDER BY keep_old_until",
         )
         .fetch_all(&mut *connection)
         .await?;

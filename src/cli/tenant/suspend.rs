@@ -141,7 +141,7 @@ async fn write(
     suspension: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let written = sqlx::query(
-        "INSERT INTO app.placements AS p (organization_id, home, suspension, suspended_at)
+        "INSERT INTO app.placements AS p (organization_id, placement, suspension, suspended_at)
          VALUES ($1, $2, $3, CASE WHEN $3::text IS NOT NULL THEN now() END)
          ON CONFLICT (organization_id) DO UPDATE SET suspension = excluded.suspension, suspended_at = excluded.suspended_at
          WHERE p.suspension IS DISTINCT FROM excluded.suspension",

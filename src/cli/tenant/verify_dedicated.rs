@@ -110,7 +110,7 @@ async fn check_users(
     if outdated_users(there, &known).await?.is_empty() {
         return Ok(None);
     }
-    let changing: Vec<Uuid> = sqlx::query_scalar("SELECT user_id FROM auth.people_changes")
+    let changing: Vec<Uuid> = sqlx::query_scalar("SELECT user_id FROM auth.user_changes")
         .fetch_all(&mut *control)
         .await?;
     // A member may have changed between the two reads, so compare again.

@@ -141,9 +141,9 @@ pub(super) async fn lock_memberships(
     user: Uuid,
 ) -> Result<Vec<MembershipRow>, sqlx::Error> {
     let placements: Vec<(Uuid, bool)> = sqlx::query_as(
-        "SELECT organization_id, p.home IS NOT DISTINCT FROM 'schema'
+        "SELECT organization_id, p.placement IS NOT DISTINCT FROM 'schema'
          FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
-         WHERE m.user_id = $1 AND coalesce(p.home, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
+         WHERE m.user_id = $1 AND coalesce(p.placement, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
          ORDER BY organization_id",
     )
     .bind(user)
@@ -283,9 +283,9 @@ pub(super) async fn elsewhere(
     user: &UserRecord,
 ) -> Result<Vec<(Uuid, String, i64)>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT m.organization_id, substring(p.home FROM 10), p.generation
+        "SELECT m.organization_id, substring(p.placement FROM 10), p.generation
          FROM auth.organization_members m JOIN app.placements p USING (organization_id)
-         WHERE m.user_id = $1 AND p.home LIKE 'database:%'",
+         WHERE m.user_id = $1 AND p.placement LIKE 'database:%'",
     )
     .bind(user.id)
     .fetch_all(control)
@@ -299,7 +299,7 @@ pub(super) async fn lives_here(
     generation: i64,
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND home = 'shared')",
+        "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND placement = 'shared')",
     )
     .bind(organization)
     .bind(generation)

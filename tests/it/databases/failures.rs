@@ -17,11 +17,10 @@ async fn an_interrupted_move_is_completed_by_the_next_request() {
     let owner = app.user("acme-owner");
     let before = owner.data(NAMES).await;
     // Released by the control database and not yet accepted.
-    let arrival =
-        "UPDATE app.placements SET home = 'elsewhere', arrival = '{\"to\": \"database:eu\"}'";
+    let arrival = "UPDATE app.placements SET placement = 'remote', move_metadata = '{\"to\": \"database:eu\"}'";
     eu.database.execute(arrival).await;
     assert_eq!(owner.data(NAMES).await, before);
-    let homes = "SELECT home || ' ' || generation FROM app.placements";
+    let homes = "SELECT placement || ' ' || generation FROM app.placements";
     assert_eq!(eu.database.exactly::<String>(homes).await, "shared 1");
     let log = owner
         .data("{ organization { auditLogs(first: 1) { nodes { action actorName metadata } } } }")
@@ -43,19 +42,20 @@ async fn an_interrupted_move_is_completed_by_the_next_request() {
         }
     }
     app.database
-        .execute("UPDATE app.placements SET moving_to = 'shared', arrival = '{\"to\": \"shared\"}'")
+        .execute("UPDATE app.placements SET moving_to = 'shared', move_metadata = '{\"to\": \"shared\"}'")
         .await;
-    eu.database.execute("UPDATE app.placements SET home = 'elsewhere', generation = 2").await;
+    eu.database.execute("UPDATE app.placements SET placement = 'remote', generation = 2").await;
     owner.data(&create("Back")).await;
     assert_eq!(app.database.exactly::<String>(homes).await, "shared 2");
-    assert_eq!(eu.database.exactly::<String>(homes).await, "elsewhere 2");
+    assert_eq!(eu.database.exactly::<String>(homes).await, "remote 2");
     let back = "SELECT count(*) FROM app.projects WHERE name = 'Back'";
     assert_eq!(app.database.exactly::<i64>(back).await, 1);
     // When no database claims an organization, no server guesses.
-    let lost = "UPDATE app.placements SET home = 'database:eu', generation = 7, old_home = NULL";
+    let lost =
+        "UPDATE app.placements SET placement = 'database:eu', generation = 7, old_placement = NULL";
     app.database.execute(lost).await;
     owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
-    assert_eq!(eu.database.exactly::<String>(homes).await, "elsewhere 2");
+    assert_eq!(eu.database.exactly::<String>(homes).await, "remote 2");
 }
 
 #[tokio::test]
@@ -70,8 +70,8 @@ async fn requests_to_a_misconfigured_database_are_rejected_and_others_are_not() 
         ("GRANT SELECT ON app.projects TO PUBLIC", "REVOKE SELECT ON app.projects FROM PUBLIC"),
         ("UPDATE app.database SET name = 'us'", "UPDATE app.database SET name = 'eu'"),
         (
-            "DELETE FROM migration.seaql_migrations WHERE version = 'm0018_directory'",
-            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('m0018_directory', 0)",
+            "DELETE FROM migration.seaql_migrations WHERE version = 'm0001_baseline'",
+            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('m0001_baseline', 0)",
         ),
     ] {
         eu.database.execute(break_it).await;
@@ -102,7 +102,7 @@ async fn an_unavailable_database_is_not_contacted_for_organizations_elsewhere() 
     owner.data(NAMES).await;
     // The organization moved away while this server had the old placement cached, and its database
     // no longer exists.
-    let back = "UPDATE app.placements SET home = 'shared', generation = 2";
+    let back = "UPDATE app.placements SET placement = 'shared', generation = 2";
     app.database.execute(back).await;
     let gone = format!(
         "ALTER DATABASE {0} ALLOW_CONNECTIONS false; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
@@ -111,7 +111,7 @@ async fn an_unavailable_database_is_not_contacted_for_organizations_elsewhere() 
     app.database.execute(&gone).await;
     assert_eq!(owner.data(NAMES).await["organization"]["slug"], "acme");
     // An outsider learns nothing, and a member gets an error to retry.
-    app.database.execute("UPDATE app.placements SET home = 'database:eu'").await;
+    app.database.execute("UPDATE app.placements SET placement = 'database:eu'").await;
     owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
     app.client(Some("acme"), Some(token("globex-owner")))
         .query(NAMES)
@@ -123,7 +123,7 @@ async fn an_unavailable_database_is_not_contacted_for_organizations_elsewhere() 
 async fn the_control_database_never_serves_an_organization_of_another_database() {
     let Some((control, _eu)) = acme_in_eu().await else { return };
     let mut connection = control.connect_app().await;
-    for (access, outcome) in [("READ ONLY", "ELSEWHERE"), ("READ WRITE", "OK")] {
+    for (access, outcome) in [("READ ONLY", "OTHER_PLACEMENT"), ("READ WRITE", "OK")] {
         connection.execute(AssertSqlSafe(format!("BEGIN {access}"))).await.unwrap();
         let open = control.proven("acme-owner", "acme", 0).await;
         let opened: String = sqlx::query_scalar(AssertSqlSafe(format!(

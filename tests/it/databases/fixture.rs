@@ -30,9 +30,9 @@ async fn the_fixture_places_an_organization_in_another_database() {
         assert_eq!(directory, (*table, expected));
     }
     for (database, home) in [(&control, "database:eu"), (&eu.database, "shared")] {
-        let sql = "SELECT home || ' ' || generation FROM app.placements";
+        let sql = "SELECT placement || ' ' || generation FROM app.placements";
         assert_eq!(database.exactly::<String>(sql).await, format!("{home} 1"));
-        for queue in ["app.directory_changes", "auth.people_changes", "app.pending_changes"] {
+        for queue in ["app.directory_changes", "auth.user_changes", "app.pending_changes"] {
             let waiting: i64 = database.exactly(&format!("SELECT count(*) FROM {queue}")).await;
             assert_eq!(waiting, 0, "{queue}");
         }

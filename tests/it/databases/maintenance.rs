@@ -113,8 +113,8 @@ async fn a_user_who_cannot_be_erased_everywhere_is_erased_nowhere() {
     let directory = control.fingerprint().await;
     failed(&command(&control, &[&eu], &owner).await, "is the last owner of acme");
     // During a move, the organization has left one database and has not arrived in the other.
-    for change in ["generation = 2", "home = 'elsewhere'"] {
-        let back = "UPDATE app.placements SET generation = 1, home = 'shared'";
+    for change in ["generation = 2", "placement = 'remote'"] {
+        let back = "UPDATE app.placements SET generation = 1, placement = 'shared'";
         eu.database.execute(&format!("UPDATE app.placements SET {change}")).await;
         failed(&command(&control, &[&eu], &erase).await, "is moving between databases");
         eu.database.execute(back).await;

@@ -61,7 +61,7 @@ async fn keyed(client: &Client, key: &str, query: &str, variables: Value) -> Rep
 
 /// Waits until directory sync has copied every change.
 async fn wait_for_directory_sync(app: &App, eu: &DedicatedDatabase) {
-    let left = "SELECT (SELECT count(*) FROM app.directory_changes) + (SELECT count(*) FROM auth.people_changes)";
+    let left = "SELECT (SELECT count(*) FROM app.directory_changes) + (SELECT count(*) FROM auth.user_changes)";
     for _ in 0..300 {
         let of_both = [&app.database, &eu.database].map(|database| database.exactly::<i64>(left));
         if futures_util::future::join_all(of_both).await == [0, 0] {

@@ -15,13 +15,13 @@ use crate::support::{cluster::Cluster, process, server_process::ServerProcess};
 /// The time within which every client is served again.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-const PLACEMENT: &str = "SELECT coalesce((SELECT p.home FROM app.placements p JOIN app.organizations o ON o.id = p.organization_id
+const PLACEMENT: &str = "SELECT coalesce((SELECT p.placement FROM app.placements p JOIN app.organizations o ON o.id = p.organization_id
     WHERE o.slug = 'acme'), 'shared')";
 
 const IN_TRANSIT: &str = "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL";
 
 /// What a dedicated database still has of acme after its release.
-const LEFT_BEHIND: &str = "SELECT (SELECT count(*) FROM app.placements WHERE home <> 'elsewhere')
+const LEFT_BEHIND: &str = "SELECT (SELECT count(*) FROM app.placements WHERE placement <> 'remote')
     + (SELECT count(*) FROM app.organizations) + (SELECT count(*) FROM app.projects)
     + (SELECT count(*) FROM audit.audit_logs) + (SELECT count(*) FROM app.pending_changes)";
 

@@ -40,8 +40,8 @@ const OF_REQUESTS: [Function; 15] = [
         false,
     ),
     function(
-        "auth.keep_response",
-        "SELECT auth.keep_response('00000000-0000-4000-8000-00000000000b', 'key', 'forged')::text",
+        "auth.store_response",
+        "SELECT auth.store_response('00000000-0000-4000-8000-00000000000b', 'key', 'forged')::text",
         None,
         false,
     ),
@@ -50,7 +50,7 @@ const OF_REQUESTS: [Function; 15] = [
     // Which schemas lack migrations; the catalogue shows which exist.
     function(
         "app.schema_problems",
-        "SELECT count(*)::text FROM app.schema_problems('m0014_move')",
+        "SELECT count(*)::text FROM app.schema_problems('m0001_baseline')",
         Some("0"),
         false,
     ),
@@ -58,15 +58,15 @@ const OF_REQUESTS: [Function; 15] = [
     function("app.retire_slugs", "SELECT app.retire_slugs()::text", None, false),
     // A new organization with a new id.
     function(
-        "auth.begin_organization",
-        "SELECT (auth.begin_organization() <> '00000000-0000-4000-8000-00000000000b')::text",
+        "auth.enter_new_organization",
+        "SELECT (auth.enter_new_organization() <> '00000000-0000-4000-8000-00000000000b')::text",
         Some("true"),
         false,
     ),
     // An invitation to another address is not returned, even for the hash of its token.
     function(
-        "auth.enter_invited",
-        "SELECT organization_id::text FROM auth.enter_invited(sha256('g'))",
+        "auth.enter_invited_organization",
+        "SELECT organization_id::text FROM auth.enter_invited_organization(sha256('g'))",
         None,
         false,
     ),
@@ -120,20 +120,20 @@ const OF_REQUESTS: [Function; 15] = [
 const OF_SYSTEM: [&str; 21] = [
     "app.backlog()",
     "app.database_name()",
-    "app.directory_followed('{1}')",
-    "app.directory_news(10)",
+    "app.delete_directory_changes('{1}')",
+    "app.pending_directory_changes(10)",
     "app.due_outbox('invitation_mail', now(), 10, '{eu}')",
     "app.find_organization('globex')",
-    "app.follow_directory('eu', '[]')",
-    "app.forget_processed()",
-    "app.take_back('00000000-0000-4000-8000-00000000000b', 1)",
-    "app.take_in('00000000-0000-4000-8000-00000000000b', 0)",
+    "app.apply_directory_changes('eu', '[]')",
+    "app.delete_processed()",
+    "app.accept_returned_organization('00000000-0000-4000-8000-00000000000b', 1)",
+    "app.accept_organization('00000000-0000-4000-8000-00000000000b', 0)",
     "audit.ensure_partitions()",
-    "auth.bring_person('{}')",
-    "auth.copy_of_person('00000000-0000-4000-8000-0000000000b1')",
+    "auth.copy_user('{}')",
+    "auth.read_user('00000000-0000-4000-8000-0000000000b1')",
     "auth.enter_organization('00000000-0000-4000-8000-00000000000b')",
-    "auth.people_followed('{1}')",
-    "auth.people_news(10, '{}')",
+    "auth.delete_user_changes('{1}')",
+    "auth.pending_user_changes(10, '{}')",
     "auth.register_proof_key(repeat('6', 64)::bytea, repeat('5', 64)::bytea)",
     "billing.claim_stripe_event('evt_globex')",
     "billing.find_organization('cus_globex', NULL)",
@@ -221,7 +221,7 @@ async fn functions_of_background_work_are_denied() {
         injection
             .all_denied(&[
                 "SELECT app.set_session('00000000-0000-4000-8000-00000000000b', NULL, 'owner')",
-                "SELECT app.go_into('00000000-0000-4000-8000-00000000000b', NULL, 'owner')",
+                "SELECT app.open_session('00000000-0000-4000-8000-00000000000b', NULL, 'owner')",
                 "SELECT auth.is_proven('', 0, '')",
                 "SELECT * FROM auth.proof_keys",
             ])
@@ -264,7 +264,12 @@ async fn definer_triggers_cannot_be_called_or_attached_to_other_tables() {
     .unwrap();
     assert_eq!(
         triggers,
-        ["app.mirror_row", "app.note_change", "app.note_directory_change", "auth.note_person"]
+        [
+            "app.mirror_row",
+            "app.record_change",
+            "app.record_directory_change",
+            "auth.record_user_change"
+        ]
     );
     for mut injection in Injection::both(&database).await {
         for trigger in &triggers {

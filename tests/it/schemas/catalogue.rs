@@ -1,13 +1,12 @@
 //! The contents of a dedicated schema, enumerated from the catalogue.
 
 use migration::{
-    Migrator, migrate,
+    STEPS, migrate,
     placement::{SCHEMA_VERSION, TABLES, schema_of},
 };
-use sea_orm_migration::MigratorTrait;
 use sqlx::types::Uuid;
 
-use super::{FIRST, create_schemas, of_step, organization, up_to};
+use super::{LATER, create_schemas, migrate_to_later, of_step, organization};
 use crate::support::database::Database;
 
 /// Returns everything that PostgreSQL has about the tables of a schema, one line each. Two
@@ -56,30 +55,43 @@ async fn described(database: &Database, organization: Uuid) -> Vec<String> {
 
 #[tokio::test]
 async fn a_schema_of_any_step_migrates_to_the_current_form() {
-    for steps in up_to(FIRST)..=Migrator::migrations().len() {
+    for steps in 1..=STEPS.len() {
         let database = of_step(steps).await;
         create_schemas(&database, [organization(1)].into_iter()).await;
         let report = migrate(database.admin(), None).await.unwrap();
         assert_eq!(report.schemas.failed, []);
         create_schemas(&database, [organization(2)].into_iter()).await;
-        let [migrated, made] = [
-            described(&database, organization(1)).await,
-            described(&database, organization(2)).await,
-        ];
-        assert!(made.len() > 150, "{made:#?}");
-        let context = format!(
-            "created at step {steps}: a step changes the shared tables but not the dedicated schemas"
-        );
-        for line in &made {
-            assert!(migrated.contains(line), "lacks {line:?}, {context}");
-        }
-        for line in &migrated {
-            assert!(made.contains(line), "has {line:?}, {context}");
-        }
+        compare_schemas(&database, &format!("created after {steps} steps")).await;
         let versions: Vec<String> =
             database.value("SELECT array_agg(version) FROM app.placements").await;
         assert_eq!(versions, [SCHEMA_VERSION; 2]);
     }
+}
+
+/// The schema of the first organization was migrated, that of the second is new.
+async fn compare_schemas(database: &Database, created: &str) {
+    let migrated = described(database, organization(1)).await;
+    let new = described(database, organization(2)).await;
+    assert!(new.len() > 150, "{new:#?}");
+    let reason = "a step changes the shared tables and not the schemas";
+    for line in &new {
+        assert!(migrated.contains(line), "{created}, it lacks {line:?}: {reason}");
+    }
+    for line in &migrated {
+        assert!(new.contains(line), "{created}, it has {line:?}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_later_step_changes_existing_schemas_and_new_ones() {
+    let database = of_step(STEPS.len()).await;
+    create_schemas(&database, [organization(1)].into_iter()).await;
+    let report = migrate_to_later(&database).await;
+    assert_eq!((report.applied, report.schemas.migrated), (vec![LATER.name.to_owned()], 1));
+    create_schemas(&database, [organization(2)].into_iter()).await;
+    compare_schemas(&database, "migrated by a later step").await;
+    let described = described(&database, organization(1)).await;
+    assert!(described.iter().any(|line| line.contains("archived_at")), "{described:#?}");
 }
 
 #[tokio::test]
@@ -101,7 +113,7 @@ async fn a_dedicated_schema_equals_the_shared_tables() {
         }
         let column = table.owner_column();
         let held =
-            format!("constraint {name} of_one_organization t CHECK (({column} = 'ID'::uuid))");
+            format!("constraint {name} single_organization t CHECK (({column} = 'ID'::uuid))");
         assert!(described.contains(&held), "{held}: {described:#?}");
     }
 }
@@ -131,7 +143,7 @@ async fn the_tables_of_organizations_are_listed_with_their_keys() {
     assert_eq!(listed, found, "the tables of an organization differ from those that move with it");
     for table in &TABLES {
         let noted = format!(
-            "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'note_change' AND tgrelid = '{}'::regclass",
+            "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'record_change' AND tgrelid = '{}'::regclass",
             table.name
         );
         let noted: String = database.value(&noted).await;

@@ -3,34 +3,33 @@
 
 use std::time::Duration;
 
-use migration::{Passwords, Run, migrate, migrate_with, placement::SCHEMA_VERSION};
+use migration::{Passwords, Run, STEPS, Schemas, migrate, migrate_with};
 use sqlx::Executor;
 
-use super::{FIRST, create_schemas, of_step, organization, schema, up_to};
+use super::{LATER, create_schemas, migrate_to_later, of_step, organization, schema, to_later};
 use crate::support::{
     database::Database,
     process::{self, Output, tenantry},
 };
 
-/// Organizations in schemas of the first step that has any.
+/// Organizations in dedicated schemas, before a later step.
 async fn database_with_schemas(count: u128) -> Database {
-    let database = of_step(up_to(FIRST)).await;
+    let database = of_step(STEPS.len()).await;
     create_schemas(&database, (1..=count).map(organization)).await;
     database
 }
 
 async fn behind(database: &Database) -> i64 {
-    let sql =
-        "SELECT count(*) FROM app.placements WHERE home = 'schema' AND version IS DISTINCT FROM";
-    database.value(&format!("{sql} '{SCHEMA_VERSION}'")).await
+    let sql = "SELECT count(*) FROM app.placements WHERE placement = 'schema' AND version IS DISTINCT FROM";
+    database.value(&format!("{sql} '{}'", LATER.name)).await
 }
 
 async fn has_step(database: &Database, number: u128) -> bool {
     let schema = schema(number);
     database
         .value(&format!(
-            "SELECT count(*) = 8 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-             WHERE c.relnamespace = '{schema}'::regnamespace AND t.tgname = 'note_change'"
+            "SELECT count(*) = 1 FROM pg_attribute
+             WHERE attrelid = to_regclass('{schema}.projects') AND attname = 'archived_at'"
         ))
         .await
 }
@@ -45,68 +44,72 @@ async fn command(database: &Database) -> Output {
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_schema_is_reported_and_retried() {
+#[tokio::test]
+async fn what_fails_in_one_schema_is_reported_and_tried_again() {
     let database = database_with_schemas(9).await;
-    // These conflict with the step: a table of the fourth schema is missing, and the sixth schema
-    // as a whole.
+    // In the way of the step: one table of the fourth schema is missing, and the whole of the sixth.
     let (fourth, sixth) = (schema(4), schema(6));
     database
         .execute(&format!(
-            "ALTER TABLE {fourth}.usage RENAME TO used; ALTER SCHEMA {sixth} RENAME TO gone"
+            "ALTER TABLE {fourth}.projects RENAME TO gone; ALTER SCHEMA {sixth} RENAME TO gone"
         ))
         .await;
-    let output = command(&database).await;
-    assert_eq!(output.code, Some(1), "{}{}", output.stdout, output.stderr);
-    assert!(output.stdout.contains("migrated 7 dedicated schemas\n"), "{}", output.stdout);
-    let failed = format!("failed: {fourth}: relation \"{fourth}.usage\" does not exist\n");
-    assert!(output.stdout.contains(&failed), "{}", output.stdout);
-    assert!(output.stdout.contains(&format!("failed: {sixth}: schema")), "{}", output.stdout);
-    assert!(
-        output.stderr.contains("2 dedicated schemas could not be migrated"),
-        "{}",
-        output.stderr
-    );
-    assert!(!has_step(&database, 4).await, "a failed schema has nothing of the step");
+    let schemas = migrate_to_later(&database).await.schemas;
+    assert_eq!(schemas.migrated, 7);
+    let [(first, reason), (second, lost)] = &schemas.failed[..] else { panic!("{schemas:?}") };
+    assert_eq!((first, second), (&fourth, &sixth));
+    assert_eq!(*reason, format!("relation \"{fourth}.projects\" does not exist"));
+    assert!(lost.starts_with("schema"), "{lost}");
+    assert!(!has_step(&database, 4).await, "nothing of the step is left in what failed");
     assert_eq!(behind(&database).await, 2);
     database
         .execute(&format!(
-            "ALTER TABLE {fourth}.used RENAME TO usage; ALTER SCHEMA gone RENAME TO {sixth}"
+            "ALTER TABLE {fourth}.gone RENAME TO projects; ALTER SCHEMA gone RENAME TO {sixth}"
         ))
         .await;
-    let output = command(&database).await;
-    assert_eq!((output.code, output.stdout.as_str()), (Some(0), "migrated 2 dedicated schemas\n"));
+    let schemas = migrate_to_later(&database).await.schemas;
+    assert_eq!((schemas.migrated, schemas.failed), (2, vec![]));
     for number in 1..=9 {
         assert!(has_step(&database, number).await, "{number}");
     }
-    assert_eq!(command(&database).await.stdout, "The database is up to date.\n");
+    let report = migrate_to_later(&database).await;
+    assert_eq!((report.applied.len(), report.schemas), (0, Schemas::default()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_reports_a_schema_that_it_cannot_migrate() {
+    let database = database_with_schemas(2).await;
+    let unknown = "UPDATE app.placements SET version = 'm0000_unknown' WHERE organization_id =";
+    database.execute(&format!("{unknown} '{}'", organization(2))).await;
+    let output = command(&database).await;
+    assert_eq!(output.code, Some(1), "{}{}", output.stdout, output.stderr);
+    let failed = format!("failed: {}: its version is \"m0000_unknown\"", schema(2));
+    assert!(output.stdout.contains(&failed), "{}", output.stdout);
+    let count = "1 schemas of organizations were not migrated";
+    assert!(output.stderr.contains(count), "{}", output.stderr);
 }
 
 #[tokio::test]
-async fn a_run_after_a_killed_one_continues_with_the_next_schema() {
+async fn a_run_that_is_interrupted_continues_with_the_next() {
     let database = database_with_schemas(30).await;
-    // The last schema is locked, so that the run is still in progress when it is killed.
+    // The last one is busy, so that the run is under way when it is interrupted.
     let mut admin = database.connect_admin().await;
     let lock = format!("BEGIN; LOCK TABLE {}.projects IN ROW EXCLUSIVE MODE", schema(30));
     admin.execute(sqlx::AssertSqlSafe(lock)).await.unwrap();
-    let mut child = tenantry()
-        .arg("migrate")
-        .env("MIGRATION_DATABASE_URL", database.url("postgres"))
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let run = tokio::spawn({
+        let database = database.clone();
+        async move { migrate_to_later(&database).await }
+    });
     let start = std::time::Instant::now();
-    let sql = "SELECT to_regproc('app.schema_problems') IS NOT NULL";
-    while !(database.value::<bool>(sql).await && behind(&database).await < 30) {
-        assert!(start.elapsed() < Duration::from_secs(20), "it does not begin");
+    while behind(&database).await == 30 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not begin");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    run.abort();
+    assert!(run.await.unwrap_err().is_cancelled());
     let left = behind(&database).await;
     assert!((1..30).contains(&left), "{left}");
     admin.execute("ROLLBACK").await.unwrap();
-    let report = migrate(database.admin(), None).await.unwrap();
+    let report = migrate_to_later(&database).await;
     assert_eq!((report.schemas.failed, behind(&database).await), (vec![], 0));
     for number in 1..=30 {
         assert!(has_step(&database, number).await, "{number}");
@@ -125,7 +128,7 @@ async fn a_locked_schema_is_waited_for_while_the_others_continue() {
         admin.execute("ROLLBACK").await.unwrap();
     };
     // Two at a time: a run does not end at the first failure.
-    let run = Run { concurrency: 2, ..Run::default() };
+    let run = Run { concurrency: 2, ..to_later() };
     let (report, ()) =
         tokio::join!(migrate_with(database.admin(), Passwords::default(), &run), release);
     let schemas = report.unwrap().schemas;
@@ -138,12 +141,12 @@ async fn an_interrupted_move_is_cancelled_and_an_old_copy_left_unchanged() {
     let [filling, leaving, kept] = [organization(1), organization(2), organization(3)];
     database
         .execute(&format!(
-            "UPDATE app.placements SET home = 'shared', moving_to = 'schema' WHERE organization_id = '{filling}';
+            "UPDATE app.placements SET placement = 'shared', moving_to = 'schema' WHERE organization_id = '{filling}';
              UPDATE app.placements SET moving_to = 'shared' WHERE organization_id = '{leaving}';
-             UPDATE app.placements SET home = 'shared', old_home = 'schema', keep_old_until = now() WHERE organization_id = '{kept}'"
+             UPDATE app.placements SET placement = 'shared', old_placement = 'schema', keep_old_until = now() WHERE organization_id = '{kept}'"
         ))
         .await;
-    let report = migrate(database.admin(), None).await.unwrap();
+    let report = migrate_to_later(&database).await;
     assert_eq!(report.schemas.given_up, [filling, leaving]);
     assert_eq!((report.schemas.migrated, report.schemas.failed), (1, vec![]));
     let there: Vec<bool> = database
@@ -154,7 +157,7 @@ async fn an_interrupted_move_is_cancelled_and_an_old_copy_left_unchanged() {
     let moving: i64 =
         database.value("SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL").await;
     assert_eq!(moving, 0);
-    assert!(migrate(database.admin(), None).await.unwrap().schemas.given_up.is_empty());
+    assert!(migrate_to_later(&database).await.schemas.given_up.is_empty());
 }
 
 #[tokio::test]
@@ -167,10 +170,9 @@ async fn a_plain_owner_can_migrate_schemas() {
         ))
         .await;
     let options = database.admin().username(&login);
-    let steps = u32::try_from(up_to(FIRST)).unwrap();
-    migration::migrate_steps(options.clone(), None, Some(steps)).await.unwrap();
+    migrate(options.clone(), None).await.unwrap();
     create_schemas(&database, (1..=2).map(organization)).await;
-    let report = migrate(options, None).await.unwrap();
+    let report = migrate_with(options, Passwords::default(), &to_later()).await.unwrap();
     assert_eq!((report.schemas.migrated, report.schemas.failed), (2, vec![]));
 }
 
@@ -179,14 +181,13 @@ async fn no_step_is_applied_while_an_organization_moves() {
     let database = database_with_schemas(1).await;
     let mut mover = database.connect_admin().await;
     migration::placement::keep_steps(&mut mover).await.unwrap();
-    let migrating = tokio::spawn(migrate_all(database.clone()));
+    let migrating = tokio::spawn({
+        let database = database.clone();
+        async move { migrate_to_later(&database).await }
+    });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!migrating.is_finished());
     drop(mover);
     migrating.await.unwrap();
     assert_eq!(behind(&database).await, 0);
-}
-
-async fn migrate_all(database: Database) {
-    migrate(database.admin(), None).await.unwrap();
 }

@@ -1,31 +1,46 @@
-//! Migrations of dedicated schemas: a schema created at any step is migrated to the same form as a
-//! new one.
+//! Dedicated schemas through migrations: at whichever step they were created, they become like
+//! those that are created today.
 
 mod catalogue;
 mod migrating;
 mod thousand;
 
 use migration::{
-    Migrator, migrate_steps,
-    placement::{create, schema_of},
+    Passwords, Report, Run, STEPS, Step, migrate_with,
+    placement::{create, in_schema, schema_of},
 };
-use sea_orm_migration::MigratorTrait;
 use sqlx::{Connection, Executor, types::Uuid};
 
 use crate::support::database::Database;
 
-/// The step since which dedicated schemas exist.
-const FIRST: &str = "m0013_placement";
+/// A step that changes tables of organizations, after all that exist.
+const LATER: Step = Step {
+    name: "m9000_archive",
+    shared: || archive("app.projects"),
+    schema: Some(|schema| archive(&in_schema(schema, "app.projects"))),
+};
 
-/// Returns the number of steps up to this one.
-fn up_to(name: &str) -> usize {
-    Migrator::migrations().iter().position(|step| step.name() == name).unwrap() + 1
+fn archive(projects: &str) -> String {
+    format!(
+        "ALTER TABLE {projects} ADD COLUMN archived_at timestamptz;
+         CREATE INDEX projects_archived ON {projects} (organization_id, archived_at);"
+    )
 }
 
-/// A database at an earlier step.
+/// A migration to a later version.
+pub fn to_later() -> Run {
+    Run { steps: [STEPS, &[LATER]].concat(), ..Run::default() }
+}
+
+async fn migrate_to_later(database: &Database) -> Report {
+    migrate_with(database.admin(), Passwords::default(), &to_later()).await.unwrap()
+}
+
+/// A database of the version that had this many steps.
 async fn of_step(steps: usize) -> Database {
     let database = Database::empty().await;
-    migrate_steps(database.admin(), None, Some(u32::try_from(steps).unwrap())).await.unwrap();
+    let run = Run { steps: STEPS[..steps].to_vec(), ..Run::default() };
+    migrate_with(database.admin(), Passwords::default(), &run).await.unwrap();
     database
 }
 
@@ -41,7 +56,7 @@ pub async fn create_schemas(database: &Database, organizations: impl Iterator<It
         let version = create(&mut transaction, organization).await.unwrap();
         transaction.execute("RESET ROLE").await.unwrap();
         sqlx::query(
-            "INSERT INTO app.placements (organization_id, home, version) VALUES ($1, 'schema', $2)",
+            "INSERT INTO app.placements (organization_id, placement, version) VALUES ($1, 'schema', $2)",
         )
         .bind(organization)
         .bind(version)

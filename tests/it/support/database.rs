@@ -203,7 +203,7 @@ impl Database {
             let tenant_table = TABLES.iter().find(|known| known.name == table);
             let here = tenant_table.filter(|_| self.eu().is_some()).map(|table| {
                 format!(
-                    "WHERE {} NOT IN (SELECT organization_id FROM app.placements WHERE home LIKE 'database:%')",
+                    "WHERE {} NOT IN (SELECT organization_id FROM app.placements WHERE placement LIKE 'database:%')",
                     table.owner_column()
                 )
             });

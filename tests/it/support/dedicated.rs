@@ -84,7 +84,7 @@ pub(super) async fn create_migrated(admin: &PgConnectOptions, name: &str) {
 /// to the superuser.
 pub(super) async fn dedicate(control: &mut PgConnection, there: &mut PgConnection, name: &str) {
     dedicated::dedicate(there, name).await.unwrap();
-    dedicated::bring_catalogue(control, there).await.unwrap();
+    dedicated::copy_catalogue(control, there).await.unwrap();
 }
 
 /// Moves the rows of an organization. Both connections belong to the superuser.
@@ -96,22 +96,22 @@ pub async fn move_organization(
 ) {
     let mut from = control.begin().await.unwrap();
     let mut to = there.begin().await.unwrap();
-    let at_rest = "SET LOCAL app.copying = 'on'; SET LOCAL session_replication_role = replica";
+    let at_rest = "SET LOCAL app.replicating = 'on'; SET LOCAL session_replication_role = replica";
     from.execute(at_rest).await.unwrap();
     to.execute(at_rest).await.unwrap();
 
     for user in users(&mut from, organization).await {
-        let copy: JsonValue = sqlx::query_scalar("SELECT auth.copy_of_person($1)")
+        let copy: JsonValue = sqlx::query_scalar("SELECT auth.read_user($1)")
             .bind(user)
             .fetch_one(&mut *from)
             .await
             .unwrap();
-        sqlx::query("SELECT auth.bring_person($1)").bind(copy).execute(&mut *to).await.unwrap();
+        sqlx::query("SELECT auth.copy_user($1)").bind(copy).execute(&mut *to).await.unwrap();
     }
     let slugs = ("app.organization_slugs", "organization_id");
     let tables = TABLES.iter().map(|table| (table.name, table.owner_column()));
     // Copying users has reset the setting.
-    to.execute("SET LOCAL app.copying = 'on'").await.unwrap();
+    to.execute("SET LOCAL app.replicating = 'on'").await.unwrap();
     for (table, owner) in std::iter::once(slugs).chain(tables) {
         copy_rows(&mut from, &mut to, (table, owner), organization).await;
     }
@@ -170,8 +170,8 @@ async fn copy_rows(
 
 async fn set_placement(connection: &mut PgConnection, organization: Uuid, home: &str) {
     sqlx::query(
-        "INSERT INTO app.placements (organization_id, home, generation, moved_at) VALUES ($1, $2, 1, now())
-         ON CONFLICT (organization_id) DO UPDATE SET home = excluded.home, generation = 1, version = NULL",
+        "INSERT INTO app.placements (organization_id, placement, generation, moved_at) VALUES ($1, $2, 1, now())
+         ON CONFLICT (organization_id) DO UPDATE SET placement = excluded.placement, generation = 1, version = NULL",
     )
     .bind(organization)
     .bind(home)

@@ -59,13 +59,13 @@ pub async fn move_to_schema(connection: &mut PgConnection, organization: Uuid) {
 /// belongs to the superuser.
 pub async fn move_to_shared_tables(connection: &mut PgConnection, organization: Uuid) {
     let schema = schema_of(organization);
-    connection.execute("BEGIN; SET LOCAL app.copying = 'on'").await.unwrap();
+    connection.execute("BEGIN; SET LOCAL app.replicating = 'on'").await.unwrap();
     dedicated_schema::lock_placement(connection, organization).await.unwrap();
     for table in TABLES.iter().filter(|table| !table.mirrored) {
         let sql = format!("INSERT INTO {} SELECT * FROM {}", table.name, table.in_schema(&schema));
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
     }
-    sqlx::query("UPDATE app.placements SET home = 'shared' WHERE organization_id = $1")
+    sqlx::query("UPDATE app.placements SET placement = 'shared' WHERE organization_id = $1")
         .bind(organization)
         .execute(&mut *connection)
         .await
@@ -126,7 +126,7 @@ pub async fn create_everywhere_views(connection: &mut PgConnection) {
             .then(|| format!("UNION ALL SELECT * FROM eu.{name}"));
         let sql = format!(
             "CREATE VIEW everywhere.{name} AS SELECT * FROM {shared}
-                 WHERE {owner} NOT IN (SELECT organization_id FROM app.placements WHERE home <> 'shared') {};
+                 WHERE {owner} NOT IN (SELECT organization_id FROM app.placements WHERE placement <> 'shared') {};
              CREATE TRIGGER route INSTEAD OF INSERT OR UPDATE OR DELETE ON everywhere.{name}
                  FOR EACH ROW EXECUTE FUNCTION everywhere.route('{shared}', '{key}', '{owner}', '{}')",
             own.chain(in_eu).collect::<Vec<_>>().join(" "),

@@ -19,11 +19,11 @@ impl Database {
         admin.execute(KEY).await.unwrap();
         let (subjects, slugs) = (subject.len(), slug.len());
         let sql = format!(
-            "SELECT format('%L, %L, %L, NULL, NULL, %L, NULL, %s, %L', '', '{subject}', '{slug}', home, proven_at, '\\x' || {CODE})
+            "SELECT format('%L, %L, %L, NULL, NULL, %L, NULL, %s, %L', '', '{subject}', '{slug}', placement, proven_at, '\\x' || {CODE})
              FROM (SELECT extract(epoch FROM now())::bigint - {age}) t (proven_at)
              CROSS JOIN LATERAL (SELECT proven_at || ' open 0: {subjects}:{subject} {slugs}:{slug} : : :') m (message)
-             CROSS JOIN (SELECT coalesce((SELECT p.home FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
-                                          WHERE s.slug = '{slug}'), 'shared')) h (home)"
+             CROSS JOIN (SELECT coalesce((SELECT p.placement FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
+                                          WHERE s.slug = '{slug}'), 'shared')) h (placement)"
         );
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut admin).await.unwrap()
     }

@@ -36,7 +36,7 @@ async fn kill_many(app: &App, kills: u32, entries: u32) {
         kill_after(database, other(&before), pause).await;
         let after = placement(database).await;
         let state: String = database
-            .value(&format!("SELECT concat_ws(' ', home, moving_to, old_home, version) FROM app.placements WHERE organization_id = '{ACME}'"))
+            .value(&format!("SELECT concat_ws(' ', placement, moving_to, old_placement, version) FROM app.placements WHERE organization_id = '{ACME}'"))
             .await;
         eprintln!("killed after {pause:?} of {complete:?}: {state}");
         // The request is answered from where acme lives, or rejected.
@@ -73,8 +73,7 @@ async fn a_cancelled_move_leaves_nothing_behind() {
     log_entries(database, 60_000).await;
     for stays in ["shared", "schema"] {
         let writers = Writers::start(&app, 2);
-        let moving =
-            "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_home IS NULL";
+        let moving = "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_placement IS NULL";
         let mut command_line =
             prepared(database, &["tenant", "move", "acme", "--to", other(stays)]);
         command_line.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());

@@ -78,8 +78,9 @@ async fn erasure_and_pruning_during_a_move_are_kept() {
     log_entries(database, 60_000).await;
     database.execute(&format!("UPDATE audit.audit_logs SET actor_name = 'Mia', actor_id = '00000000-0000-4000-8000-0000000000a3' WHERE organization_id = '{ACME}' AND metadata->>'name' LIKE 'entry %9'")).await;
     for to in ["schema", "shared"] {
-        let started =
-            format!("SELECT count(*) FROM {KEPT} WHERE moving_to IS NOT NULL AND old_home IS NULL");
+        let started = format!(
+            "SELECT count(*) FROM {KEPT} WHERE moving_to IS NOT NULL AND old_placement IS NULL"
+        );
         let mut child = prepared(database, &["tenant", "move", "acme", "--to", to]);
         child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let mut child = child.spawn().unwrap();

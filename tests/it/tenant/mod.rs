@@ -70,7 +70,7 @@ pub async fn log_entries(database: &Database, count: u32) {
 /// Returns the placement of acme.
 pub async fn placement(database: &Database) -> String {
     let sql = format!(
-        "SELECT coalesce((SELECT home FROM app.placements WHERE organization_id = '{ACME}'), 'shared')"
+        "SELECT coalesce((SELECT placement FROM app.placements WHERE organization_id = '{ACME}'), 'shared')"
     );
     database.value(&sql).await
 }

@@ -37,8 +37,8 @@ async fn every_fault_of_a_dedicated_schema_is_reported() {
             "invitations lacks trigger mirror_row",
         ),
         (
-            format!("ALTER TABLE {SCHEMA}.usage DISABLE TRIGGER note_change"),
-            "usage has trigger CREATE TRIGGER note_change",
+            format!("ALTER TABLE {SCHEMA}.usage DISABLE TRIGGER record_change"),
+            "usage has trigger CREATE TRIGGER record_change",
         ),
         (
             format!("ALTER TABLE {SCHEMA}.audit_logs NO FORCE ROW LEVEL SECURITY"),
@@ -49,7 +49,7 @@ async fn every_fault_of_a_dedicated_schema_is_reported() {
             "projects lacks column name text NOT NULL",
         ),
         (
-            format!("ALTER TABLE {SCHEMA}.projects DROP CONSTRAINT of_one_organization"),
+            format!("ALTER TABLE {SCHEMA}.projects DROP CONSTRAINT single_organization"),
             "projects lacks constraint CHECK ((organization_id =",
         ),
         (

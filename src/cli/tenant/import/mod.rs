@@ -105,7 +105,7 @@ impl Import {
     ) -> Result<i64, Failure> {
         let id = header.organization_id;
         exclude_writers(connection, id).await?;
-        connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL app.copying = 'on'").await?;
+        connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL app.replicating = 'on'").await?;
         let organization = Organization::get(connection, id).await?;
         check_conflicts(connection, header, &organization).await?;
         if organization.placement == Placement::Schema {
@@ -193,7 +193,7 @@ async fn restore_log(
         connection.execute(AssertSqlSafe(sql)).await?;
     }
     sqlx::query(
-        "UPDATE app.placements SET home = 'shared', moving_to = NULL, moved_at = now(), old_home = 'schema', keep_old_until = now() + interval '7 days'
+        "UPDATE app.placements SET placement = 'shared', moving_to = NULL, moved_at = now(), old_placement = 'schema', keep_old_until = now() + interval '7 days'
          WHERE organization_id = $1",
     )
     .bind(organization.id)

@@ -27,13 +27,13 @@ pub(super) async fn begin(
         exclude_writers(&mut transaction, organization).await?;
         delete_changes(&mut transaction, organization).await?;
         sqlx::query(
-            "INSERT INTO app.placements (organization_id, home) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
+            "INSERT INTO app.placements (organization_id, placement) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
         )
         .bind(organization)
         .execute(&mut *transaction)
         .await?;
         sqlx::query(
-            "UPDATE app.placements SET moving_to = $2, old_home = $2, keep_old_until = now() WHERE organization_id = $1",
+            "UPDATE app.placements SET moving_to = $2, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
         )
         .bind(organization)
         .bind(target.name())
@@ -90,7 +90,7 @@ pub(super) async fn cancel(
         let mut transaction = connection.begin().await?;
         exclude_writers(&mut transaction, organization.id).await?;
         sqlx::query(
-            "UPDATE app.placements SET moving_to = NULL, old_home = $2, keep_old_until = now() WHERE organization_id = $1",
+            "UPDATE app.placements SET moving_to = NULL, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
         )
         .bind(organization.id)
         .bind(target.name())

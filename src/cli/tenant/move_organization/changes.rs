@@ -50,7 +50,7 @@ impl OrganizationMove {
         &self,
         transaction: &mut PgConnection,
     ) -> Result<Round, sqlx::Error> {
-        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
         let (numbers, tables) = seen(transaction, self.organization.id).await?;
         let changes = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
         let touched = |rows: &&TableRows| tables.iter().any(|name| name == rows.table.base_name());

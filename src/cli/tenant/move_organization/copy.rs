@@ -89,7 +89,7 @@ impl OrganizationMove {
             descending = descending(rows),
         );
         let mut transaction = connection.begin().await?;
-        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
         let batch = sqlx::query_as(AssertSqlSafe(sql))
             .bind(self.organization.id)
             .bind(BATCH)

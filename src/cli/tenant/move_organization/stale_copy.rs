@@ -55,9 +55,9 @@ pub(in crate::cli::tenant) async fn remove(
         let mut transaction = connection.begin().await?;
         exclude_maintenance(&mut transaction).await?;
         let removed = sqlx::query(
-            "UPDATE app.placements SET old_home = NULL, keep_old_until = NULL,
+            "UPDATE app.placements SET old_placement = NULL, keep_old_until = NULL,
                     version = CASE WHEN $2 <> 'schema' THEN version END
-             WHERE organization_id = $1 AND home <> $2",
+             WHERE organization_id = $1 AND placement <> $2",
         )
         .bind(organization.id)
         .bind(old.name())
@@ -97,8 +97,7 @@ async fn remove_there(
     .await
 }
 
-const NOT_HERE: &str =
-    "EXISTS (SELECT FROM app.placements p WHERE p.organization_id = $1 AND p.home <> 'shared')";
+const NOT_HERE: &str = "EXISTS (SELECT FROM app.placements p WHERE p.organization_id = $1 AND p.placement <> 'shared')";
 
 /// Deletes the organization's rows of a shared table, as long as it lives elsewhere.
 async fn purge(
@@ -116,7 +115,7 @@ async fn purge(
     );
     loop {
         let mut transaction = connection.begin().await?;
-        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
         let deleted = sqlx::query(AssertSqlSafe(sql.clone()))
             .bind(organization.id)
             .bind(BATCH)

@@ -87,7 +87,7 @@ impl OrganizationMove {
     ) -> Result<(), sqlx::Error> {
         delete_changes(transaction, self.organization.id).await?;
         sqlx::query(
-            "UPDATE app.placements SET home = $2, moving_to = NULL, moved_at = now(), old_home = home,
+            "UPDATE app.placements SET placement = $2, moving_to = NULL, moved_at = now(), old_placement = placement,
                     keep_old_until = now() + $3 * interval '1 day'
              WHERE organization_id = $1",
         )

@@ -24,7 +24,7 @@ async fn plain_settings_are_used_reported_and_replaced() {
         .await;
     let migrator = admin.clone().username("migrator");
     let report = migration::migrate(migrator, None).await.unwrap();
-    assert_eq!(report.functions, ["carrier"]);
+    assert_eq!(report.functions, ["session"]);
     assert!(cluster.value::<String>(body).await.contains("app.current_org_id"));
 
     // The self-check reports it, and the server still starts.
@@ -62,6 +62,6 @@ async fn plain_settings_are_used_reported_and_replaced() {
 
     // A superuser's next migration returns to the parameter.
     let report = migration::migrate(admin, None).await.unwrap();
-    assert_eq!(report.functions, ["carrier"]);
+    assert_eq!(report.functions, ["session"]);
     assert!(cluster.value::<String>(body).await.contains("backtrace_functions"));
 }

@@ -94,7 +94,9 @@ async fn an_invitation_gives_no_access_to_another_user() {
         .await;
     let mut injected = Injected::new(&database).await;
     let enter = |token: &str| {
-        format!("SELECT organization_id::text FROM auth.enter_invited(sha256('{token}'))")
+        format!(
+            "SELECT organization_id::text FROM auth.enter_invited_organization(sha256('{token}'))"
+        )
     };
     assert_eq!(injected.text(&enter("other")).await, "");
     injected.reaches_no_other_tenant("an invitation of another user").await;

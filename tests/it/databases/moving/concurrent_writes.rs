@@ -29,7 +29,7 @@ async fn the_switch_waits_for_running_writes() {
         let open = old.opening("acme-owner", "acme").await;
         writer.execute(AssertSqlSafe(open)).await.unwrap();
         let write = format!(
-            "SELECT auth.claim_idempotency_key('key {to}', sha256('x'), '1 minute'), auth.keep_response('{ACME}', 'key {to}', 'y');
+            "SELECT auth.claim_idempotency_key('key {to}', sha256('x'), '1 minute'), auth.store_response('{ACME}', 'key {to}', 'y');
              INSERT INTO app.projects (organization_id, name) VALUES ('{ACME}', 'last {to}');
              UPDATE app.organizations SET name = 'Acme {to}' WHERE id = '{ACME}'"
         );

@@ -15,7 +15,7 @@ use crate::{
 const ROW: &str = "SELECT FROM app.placements FOR UPDATE";
 const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
 pub const COPYING: &str =
-    "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_home IS NULL";
+    "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_placement IS NULL";
 
 /// Kills a move after the destination has everything and before the source releases the
 /// organization.
@@ -23,7 +23,7 @@ async fn kill_before_release(app: &App, eu: &DedicatedDatabase, to: &str) {
     let database = &app.database;
     let (old, new) =
         if to == "shared" { (&eu.database, database) } else { (database, &eu.database) };
-    new.execute("UPDATE app.placements SET arrival = NULL").await;
+    new.execute("UPDATE app.placements SET move_metadata = NULL").await;
     let mover = spawn(database, eu, to);
     wait_until(database, COPYING).await;
     if to == "shared" {
@@ -31,7 +31,7 @@ async fn kill_before_release(app: &App, eu: &DedicatedDatabase, to: &str) {
             .await;
     }
     let lock = hold_locks(old, ROW).await;
-    wait_until(new, "SELECT count(*) FROM app.placements WHERE arrival ? 'rows'").await;
+    wait_until(new, "SELECT count(*) FROM app.placements WHERE move_metadata ? 'rows'").await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     kill(mover);
     drop(lock);
@@ -43,7 +43,7 @@ async fn kill_before_acceptance(app: &App, eu: &DedicatedDatabase, to: &str) {
     let database = &app.database;
     let (old, new) =
         if to == "shared" { (&eu.database, database) } else { (database, &eu.database) };
-    new.execute("UPDATE app.placements SET arrival = NULL").await;
+    new.execute("UPDATE app.placements SET move_metadata = NULL").await;
     let mover = spawn(database, eu, to);
     wait_until(database, COPYING).await;
     if to == "shared" {
@@ -51,11 +51,11 @@ async fn kill_before_acceptance(app: &App, eu: &DedicatedDatabase, to: &str) {
             .await;
     }
     let row = hold_locks(old, ROW).await;
-    wait_until(new, "SELECT count(*) FROM app.placements WHERE arrival ? 'rows'").await;
+    wait_until(new, "SELECT count(*) FROM app.placements WHERE move_metadata ? 'rows'").await;
     let log = hold_locks(new, LOG).await;
     drop(row);
-    let gone = if to == "shared" { "elsewhere" } else { "database:eu" };
-    wait_until(old, &format!("SELECT count(*) FROM app.placements WHERE home = '{gone}'")).await;
+    let gone = if to == "shared" { "remote" } else { "database:eu" };
+    wait_until(old, &format!("SELECT count(*) FROM app.placements WHERE placement = '{gone}'")).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     kill(mover);
     // Statements of the killed process that still wait for a lock fail within this time.
@@ -95,8 +95,8 @@ async fn a_released_organization_is_accepted_by_any_command_or_server() {
     let before = without_usage(database).await;
     for by in ["a server", "the same command", "calling off"] {
         for (to, from, done_by) in [
-            ("database:eu", "shared", ("database:eu N", "elsewhere N")),
-            ("shared", "database:eu", ("database:eu M shared", "elsewhere N")),
+            ("database:eu", "shared", ("database:eu N", "remote N")),
+            ("shared", "database:eu", ("database:eu M shared", "remote N")),
         ] {
             let generation: i64 = database
                 .exactly("SELECT coalesce((SELECT generation FROM app.placements), 0)")

@@ -86,7 +86,7 @@ async fn hold_locks(database: &Database, sql: &str) -> PgConnection {
 /// Returns the placement of acme in both databases: home, generation and destination.
 async fn placements(database: &Database, eu: &DedicatedDatabase) -> (String, String) {
     let sql = format!(
-        "SELECT coalesce((SELECT concat_ws(' ', home, generation, moving_to) FROM app.placements WHERE organization_id = '{ACME}'), '-')"
+        "SELECT coalesce((SELECT concat_ws(' ', placement, generation, moving_to) FROM app.placements WHERE organization_id = '{ACME}'), '-')"
     );
     (database.exactly(&sql).await, eu.database.exactly(&sql).await)
 }

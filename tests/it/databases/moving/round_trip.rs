@@ -79,7 +79,7 @@ async fn a_round_trip_keeps_every_row() {
         "{}",
         output.stdout
     );
-    assert_eq!(placements(database, &eu).await, ("shared 2".into(), "elsewhere 2".into()));
+    assert_eq!(placements(database, &eu).await, ("shared 2".into(), "remote 2".into()));
     assert_eq!(rows_of_acme(database).await, before);
     assert_eq!(super::rows(database, GLOBEX).await, globex);
     assert_verified(database, &eu).await;
@@ -227,7 +227,7 @@ async fn a_move_that_is_not_possible_is_rejected_with_one_line() {
     let to = async |placement: &str| {
         command(database, &eu, &["tenant", "move", "acme", "--to", placement]).await
     };
-    for placement in ["elsewhere", "database:", "database:EU", "database:eu us", "eu"] {
+    for placement in ["remote", "database:", "database:EU", "database:eu us", "eu"] {
         let output = to(placement).await;
         assert!(
             output.stderr.contains("must be shared, schema or database:NAME"),
@@ -246,9 +246,9 @@ async fn a_move_that_is_not_possible_is_rejected_with_one_line() {
         );
     }
     // When both databases claim an organization, no command chooses one.
-    database.execute("UPDATE app.placements SET home = 'shared', old_home = NULL").await;
+    database.execute("UPDATE app.placements SET placement = 'shared', old_placement = NULL").await;
     failed(&to("database:eu").await, "the databases disagree about acme");
-    database.execute("UPDATE app.placements SET home = 'database:eu'").await;
+    database.execute("UPDATE app.placements SET placement = 'database:eu'").await;
     eu.database.execute("UPDATE app.placements SET generation = 7").await;
     failed(&to("shared").await, "the databases disagree about acme");
     failed(

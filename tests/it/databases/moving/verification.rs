@@ -49,12 +49,16 @@ async fn a_move_does_not_switch_to_a_copy_that_differs() {
             kill(child);
             assert_eq!(
                 target
-                    .exactly::<i64>("SELECT count(*) FROM app.placements WHERE home = 'shared'")
+                    .exactly::<i64>(
+                        "SELECT count(*) FROM app.placements WHERE placement = 'shared'"
+                    )
                     .await,
                 0
             );
             target
-                .execute(&format!("SET app.copying = 'on'; {spoil} AND organization_id = '{ACME}'"))
+                .execute(&format!(
+                    "SET app.replicating = 'on'; {spoil} AND organization_id = '{ACME}'"
+                ))
                 .await;
             let output = command(database, &eu, &["tenant", "move", "acme", "--to", to]).await;
             failed(&output, "the copy differs in");
@@ -62,7 +66,7 @@ async fn a_move_does_not_switch_to_a_copy_that_differs() {
             let placement = serving_database(database, &eu).await;
             assert_eq!(placement.name == database.name, stays == "shared");
             if spoil.contains("members") && to == "shared" {
-                target.execute(&format!("SET app.copying = 'on'; UPDATE auth.organization_members SET role = 'viewer' WHERE role = 'admin' AND organization_id = '{ACME}' AND user_id = (SELECT user_id FROM auth.identities WHERE subject = 'acme-viewer')")).await;
+                target.execute(&format!("SET app.replicating = 'on'; UPDATE auth.organization_members SET role = 'viewer' WHERE role = 'admin' AND organization_id = '{ACME}' AND user_id = (SELECT user_id FROM auth.identities WHERE subject = 'acme-viewer')")).await;
             }
             run_move(database, &eu, stays).await;
             assert_eq!(rows_of_acme(&serving_database(database, &eu).await).await, before);
@@ -102,7 +106,7 @@ async fn every_fault_of_an_organization_in_a_dedicated_database_is_reported() {
         ),
     ];
     for (number, (broken, sql, fault)) in faults.into_iter().enumerate() {
-        broken.execute(&format!("SET app.copying = 'on'; {sql}")).await;
+        broken.execute(&format!("SET app.replicating = 'on'; {sql}")).await;
         let output = command(database, &eu, &verify).await;
         failed(&output, &format!("acme: {} faults", number + 1));
         assert!(output.stdout.contains(fault), "{}", output.stdout);

@@ -39,7 +39,7 @@ pub(in super::super) async fn finish(
             return Ok(Finished::Nothing);
         }
         (Placement::Database(_), Placement::Elsewhere, 0) => {
-            sqlx::query("SELECT app.take_in($1, $2)")
+            sqlx::query("SELECT app.accept_organization($1, $2)")
                 .bind(id)
                 .bind(there.generation)
                 .execute(&mut *ends.there)
@@ -47,7 +47,7 @@ pub(in super::super) async fn finish(
             Finished::TakenIn
         }
         (Placement::Database(_), Placement::Elsewhere, 1) if organization.moving_to.is_some() => {
-            sqlx::query("SELECT app.take_back($1, $2)")
+            sqlx::query("SELECT app.accept_returned_organization($1, $2)")
                 .bind(id)
                 .bind(there.generation)
                 .execute(&mut *ends.control)
@@ -72,7 +72,7 @@ pub(in super::super) async fn stop(
     retry_on_conflict(there, "cancelling the move", async |there: &mut PgConnection| {
         let mut transaction = there.begin().await?;
         exclude_writers(&mut transaction, organization.id).await?;
-        sqlx::query("UPDATE app.placements SET moving_to = NULL WHERE organization_id = $1 AND home = 'shared'")
+        sqlx::query("UPDATE app.placements SET moving_to = NULL WHERE organization_id = $1 AND placement = 'shared'")
             .bind(organization.id)
             .execute(&mut *transaction)
             .await?;
@@ -102,7 +102,7 @@ impl CrossDatabaseMove {
             exclude_writers(&mut transaction, id).await?;
             begin::delete_changes(&mut transaction, id).await?;
             let started = sqlx::query(
-                "UPDATE app.placements SET moving_to = $2 WHERE organization_id = $1 AND home = 'shared' AND generation = $3",
+                "UPDATE app.placements SET moving_to = $2 WHERE organization_id = $1 AND placement = 'shared' AND generation = $3",
             )
             .bind(id)
             .bind(elsewhere())
@@ -134,10 +134,10 @@ impl CrossDatabaseMove {
             return Ok(());
         }
         let mut transaction = ends.there.begin().await?;
-        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
         let known = sqlx::query(
-            "INSERT INTO app.placements AS p (organization_id, home, generation) VALUES ($1, 'elsewhere', $2)
-             ON CONFLICT (organization_id) DO UPDATE SET generation = $2, arrival = NULL WHERE p.home = 'elsewhere'",
+            "INSERT INTO app.placements AS p (organization_id, placement, generation) VALUES ($1, 'remote', $2)
+             ON CONFLICT (organization_id) DO UPDATE SET generation = $2, move_metadata = NULL WHERE p.placement = 'remote'",
         )
         .bind(now.id)
         .bind(self.generation)

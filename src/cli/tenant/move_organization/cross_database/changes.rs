@@ -118,7 +118,7 @@ impl CrossDatabaseMove {
         target: &mut PgConnection,
         changed: &[Changed<'_>],
     ) -> Result<Vec<&'static str>, sqlx::Error> {
-        target.execute("SET LOCAL app.copying = 'on'").await?;
+        target.execute("SET LOCAL app.replicating = 'on'").await?;
         for one in changed.iter().rev() {
             self.execute(target, one, &deletion(one.rows)).await?;
         }

@@ -78,7 +78,7 @@ impl CrossDatabaseMove {
         }
         let (_, target) = self.sides(ends);
         let mut transaction = target.begin().await?;
-        transaction.execute("SET LOCAL app.copying = 'on'").await?;
+        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
         insert(&mut transaction, rows, &batch, self.organization().id).await?;
         transaction.commit().await?;
         Ok((i64::try_from(batch.len()).unwrap_or(i64::MAX), last))

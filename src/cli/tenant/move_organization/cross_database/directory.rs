@@ -17,10 +17,10 @@ impl CrossDatabaseMove {
     ) -> Result<Result<(), Failure>, sqlx::Error> {
         let mut transaction = ends.there.begin().await?;
         let (numbers, news): (Vec<i64>, String) = sqlx::query_as(
-            "WITH news AS MATERIALIZED (
-                 SELECT * FROM app.directory_news(2147483647) WHERE (news ->> 'organization')::uuid = $1)
-             SELECT (SELECT coalesce(array_agg(number), '{}') FROM news, unnest(numbers) number),
-                    (SELECT coalesce(jsonb_agg(news), '[]')::text FROM news)",
+            "WITH changes AS MATERIALIZED (
+                 SELECT * FROM app.pending_directory_changes(2147483647) WHERE (change ->> 'organization')::uuid = $1)
+             SELECT (SELECT coalesce(array_agg(number), '{}') FROM changes, unnest(numbers) number),
+                    (SELECT coalesce(jsonb_agg(change), '[]')::text FROM changes)",
         )
         .bind(self.organization().id)
         .fetch_one(&mut *transaction)
@@ -30,7 +30,7 @@ impl CrossDatabaseMove {
             return Ok(Ok(()));
         }
         let refused: Option<String> =
-            sqlx::query_scalar("SELECT reason FROM app.follow_directory($1, $2::jsonb)")
+            sqlx::query_scalar("SELECT reason FROM app.apply_directory_changes($1, $2::jsonb)")
                 .bind(&self.database)
                 .bind(news)
                 .fetch_optional(&mut *ends.control)
@@ -38,7 +38,7 @@ impl CrossDatabaseMove {
         if let Some(reason) = refused {
             return Ok(Err(Failure::new(format!("directory sync failed: {reason}"))));
         }
-        sqlx::query("SELECT app.directory_followed($1)")
+        sqlx::query("SELECT app.delete_directory_changes($1)")
             .bind(&numbers)
             .execute(&mut *transaction)
             .await?;

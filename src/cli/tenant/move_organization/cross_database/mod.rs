@@ -129,7 +129,7 @@ impl CrossDatabaseMove {
         self.prepare(ends).await?;
         if self.out {
             retry_on_conflict(ends, "copying the catalogue", async |ends: &mut Endpoints<'_>| {
-                dedicated::bring_catalogue(ends.control, ends.there).await
+                dedicated::copy_catalogue(ends.control, ends.there).await
             })
             .await?;
         }

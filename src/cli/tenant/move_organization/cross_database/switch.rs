@@ -92,8 +92,8 @@ impl CrossDatabaseMove {
         copy_responses(&mut control, &mut there, id, Some(since)).await?;
         self.copy_slugs(&mut control, &mut there).await?;
         let ready = sqlx::query(
-            "UPDATE app.placements SET arrival = $3, suspension = $4, suspended_at = $5
-             WHERE organization_id = $1 AND generation = $2 AND home = 'elsewhere'",
+            "UPDATE app.placements SET move_metadata = $3, suspension = $4, suspended_at = $5
+             WHERE organization_id = $1 AND generation = $2 AND placement = 'remote'",
         )
         .bind(id)
         .bind(self.generation)
@@ -108,9 +108,9 @@ impl CrossDatabaseMove {
         there.commit().await?;
         delete_changes(&mut control, id).await?;
         let released = sqlx::query(
-            "UPDATE app.placements SET home = $2, generation = $3, moving_to = NULL, moved_at = now(), old_home = home,
+            "UPDATE app.placements SET placement = $2, generation = $3, moving_to = NULL, moved_at = now(), old_placement = placement,
                     keep_old_until = now() + $4 * interval '1 day'
-             WHERE organization_id = $1 AND home = $5 AND moving_to = $2 AND generation = $3 - 1",
+             WHERE organization_id = $1 AND placement = $5 AND moving_to = $2 AND generation = $3 - 1",
         )
         .bind(id)
         .bind(self.move_organization.target.name())
@@ -160,8 +160,8 @@ impl CrossDatabaseMove {
         // Maintenance may have recorded changes of directory rows in the control database.
         delete_changes(&mut control, id).await?;
         let ready = sqlx::query(
-            "UPDATE app.placements SET arrival = $3, keep_old_until = now() + $4 * interval '1 day'
-             WHERE organization_id = $1 AND generation = $2 - 1 AND home = $5 AND moving_to = 'shared'",
+            "UPDATE app.placements SET move_metadata = $3, keep_old_until = now() + $4 * interval '1 day'
+             WHERE organization_id = $1 AND generation = $2 - 1 AND placement = $5 AND moving_to = 'shared'",
         )
         .bind(id)
         .bind(self.generation)
@@ -176,8 +176,8 @@ impl CrossDatabaseMove {
         control.commit().await?;
         delete_changes(&mut there, id).await?;
         let released = sqlx::query(
-            "UPDATE app.placements SET home = 'elsewhere', generation = $2, moving_to = NULL, moved_at = now()
-             WHERE organization_id = $1 AND home = 'shared' AND moving_to = 'elsewhere' AND generation = $2 - 1",
+            "UPDATE app.placements SET placement = 'remote', generation = $2, moving_to = NULL, moved_at = now()
+             WHERE organization_id = $1 AND placement = 'shared' AND moving_to = 'remote' AND generation = $2 - 1",
         )
         .bind(id)
         .bind(self.generation)

@@ -51,13 +51,13 @@ pub(in crate::cli) async fn copy(
 ) -> Result<(), sqlx::Error> {
     for some in users.chunks(BATCH) {
         let copies: Vec<String> = sqlx::query_scalar(
-            "SELECT copy::text FROM unnest($1::uuid[]) WITH ORDINALITY p (id, place), auth.copy_of_person(id) copy
+            "SELECT copy::text FROM unnest($1::uuid[]) WITH ORDINALITY p (id, place), auth.read_user(id) copy
              WHERE copy IS NOT NULL ORDER BY place",
         )
         .bind(some)
         .fetch_all(&mut *control)
         .await?;
-        sqlx::query("SELECT auth.bring_person(copy::jsonb) FROM unnest($1::text[]) copy")
+        sqlx::query("SELECT auth.copy_user(copy::jsonb) FROM unnest($1::text[]) copy")
             .bind(&copies)
             .execute(&mut *there)
             .await?;

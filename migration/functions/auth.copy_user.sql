@@ -1,0 +1,51 @@
+-- In a dedicated database: stores a user and their identities as the control database has them.
+CREATE OR REPLACE FUNCTION auth.copy_user(p_copy jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
+DECLARE
+    copied auth.users := jsonb_populate_record(NULL::auth.users, p_copy -> 'user');
+    known  auth.users;
+    before text := coalesce(current_setting('app.replicating', true), '');
+BEGIN
+    IF NOT EXISTS (SELECT FROM app.database) THEN
+        RAISE 'users are copied to dedicated databases only, and this is the control database';
+    END IF;
+    -- Concurrent copies of one user, older or newer, wait for each other.
+    PERFORM pg_advisory_xact_lock(hashtextextended('user ' || copied.id::text, 0));
+    IF EXISTS (SELECT FROM auth.users u WHERE u.id = copied.id AND u.updated_at > copied.updated_at) THEN
+        -- A newer copy was stored since this one was read.
+        RETURN;
+    END IF;
+    SELECT * INTO known FROM auth.users u WHERE u.id = copied.id;
+    IF FOUND THEN
+        -- The audit logs here record a change of the user before it takes effect here.
+        PERFORM auth.record_identity_change(copied.id, 'user.identity_unlinked', i.issuer, i.email)
+            FROM auth.identities i WHERE i.user_id = copied.id AND NOT EXISTS (
+                SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n
+                    WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
+        PERFORM auth.record_identity_change(copied.id, 'user.identity_linked', n.issuer, n.email)
+            FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n WHERE NOT EXISTS (
+                SELECT FROM auth.identities i WHERE (i.issuer, i.subject, i.user_id) = (n.issuer, n.subject, copied.id));
+        IF (known.suspended_at IS NULL) <> (copied.suspended_at IS NULL) THEN
+            PERFORM auth.record_suspension(copied.id, copied.suspended_at IS NOT NULL);
+        END IF;
+    END IF;
+    PERFORM set_config('app.replicating', 'on', true);
+    -- The address may have passed from another user to this one.
+    UPDATE auth.users u SET email = NULL WHERE u.email = copied.email AND u.id <> copied.id;
+    INSERT INTO auth.users AS u VALUES (copied.*)
+        ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, suspended_at = excluded.suspended_at,
+            updated_at = excluded.updated_at
+        WHERE (u.email, u.name, u.suspended_at, u.updated_at)
+            IS DISTINCT FROM (excluded.email, excluded.name, excluded.suspended_at, excluded.updated_at);
+    DELETE FROM auth.identities i WHERE i.user_id = copied.id AND NOT EXISTS (
+        SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n
+            WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
+    INSERT INTO auth.identities AS i SELECT * FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities')
+        ON CONFLICT (issuer, subject) DO UPDATE SET user_id = excluded.user_id, email = excluded.email, issued_at = excluded.issued_at,
+            not_before = excluded.not_before, updated_at = excluded.updated_at
+        WHERE i.updated_at <= excluded.updated_at
+            AND (i.user_id, i.email, i.issued_at, i.not_before)
+                IS DISTINCT FROM (excluded.user_id, excluded.email, excluded.issued_at, excluded.not_before);
+    PERFORM set_config('app.replicating', before, true);
+END
+$$;

@@ -1,0 +1,25 @@
+-- Enters the organization of an open invitation to a verified address of the current user, without
+-- a role. The invitation is looked up by the hash of its token; all columns are NULL when there is
+-- none. A suspended organization is returned and not entered. The server checks whether the inviter
+-- may still invite.
+CREATE OR REPLACE FUNCTION auth.enter_invited_organization(
+    p_token_hash bytea, OUT organization_id uuid, OUT invitation_id uuid,
+    OUT placement text, OUT placement_version text, OUT placement_generation bigint, OUT suspension text
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
+DECLARE
+    caller_id uuid := auth.current_user_id();
+BEGIN
+    SELECT i.organization_id, i.id INTO organization_id, invitation_id
+        FROM auth.invitations i
+        WHERE i.token_hash = p_token_hash AND i.accepted_at IS NULL AND i.revoked_at IS NULL
+          AND i.expires_at > now()
+          AND (EXISTS (SELECT FROM auth.users u WHERE u.id = caller_id AND u.email = i.email)
+               OR EXISTS (SELECT FROM auth.identities s WHERE s.user_id = caller_id AND s.email = i.email));
+    SELECT p.suspension INTO suspension FROM app.placements p
+        WHERE p.organization_id = enter_invited_organization.organization_id;
+    IF organization_id IS NOT NULL AND suspension IS NULL THEN
+        SELECT s.* INTO placement, placement_version, placement_generation, suspension
+            FROM app.open_session(organization_id, caller_id, NULL) s;
+    END IF;
+END
+$$;

@@ -1,0 +1,120 @@
+//! The catalogue of plans, the billing state and the usage of each organization, and the events
+//! received from Stripe.
+
+use crate::rls::{
+    self, ALL, KEEP,
+    Verb::{Select, Update},
+};
+
+const PLANS: &str = "
+CREATE TABLE billing.plans (
+    plan            text PRIMARY KEY,
+    name            text NOT NULL,
+    position        integer NOT NULL UNIQUE,
+    stripe_price_id text UNIQUE,
+    is_default      boolean NOT NULL DEFAULT false,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX plans_one_default ON billing.plans (is_default) WHERE is_default;
+
+CREATE TABLE billing.plan_features (
+    plan        text NOT NULL REFERENCES billing.plans ON DELETE CASCADE,
+    feature     text NOT NULL,
+    limit_value bigint CHECK (limit_value >= 0),
+    enabled     boolean NOT NULL DEFAULT true,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (plan, feature)
+);
+COMMENT ON COLUMN billing.plan_features.limit_value IS 'Null: unlimited. A missing row denies.';
+
+INSERT INTO billing.plans (plan, name, position, is_default) VALUES
+    ('free', 'Free', 1, true), ('pro', 'Pro', 2, false), ('enterprise', 'Enterprise', 3, false);
+INSERT INTO billing.plan_features (plan, feature, limit_value) VALUES
+    ('free', 'projects', 3), ('free', 'team_members', 1), ('free', 'api_calls_per_month', 1000),
+    ('pro', 'projects', 50), ('pro', 'team_members', 10), ('pro', 'api_calls_per_month', 50000),
+    ('enterprise', 'projects', NULL), ('enterprise', 'team_members', NULL),
+    ('enterprise', 'api_calls_per_month', NULL);
+
+-- The same for all organizations, so without row-level security.
+GRANT SELECT ON billing.plans, billing.plan_features TO tenantry_app, tenantry_system;
+";
+
+const BILLING: &str = "
+CREATE TYPE billing.subscription_status AS ENUM
+    ('active', 'trialing', 'past_due', 'canceled', 'unpaid', 'incomplete', 'incomplete_expired', 'paused');
+
+CREATE TABLE billing.organization_billing (
+    organization_id        uuid PRIMARY KEY REFERENCES app.organizations ON DELETE CASCADE,
+    stripe_customer_id     text UNIQUE,
+    stripe_subscription_id text UNIQUE,
+    status                 billing.subscription_status NOT NULL DEFAULT 'active',
+    plan                   text NOT NULL REFERENCES billing.plans,
+    period_start           timestamptz,
+    period_end             timestamptz,
+    trial_ends_at          timestamptz,
+    cancel_at_period_end   boolean NOT NULL DEFAULT false,
+    past_due_since         timestamptz,
+    stripe_event_at        timestamptz,
+    created_at             timestamptz NOT NULL DEFAULT now(),
+    updated_at             timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE billing.organization_billing IS
+    'The row is also the lock of the organization: a transaction that counts takes it FOR NO KEY UPDATE first.';
+COMMENT ON COLUMN billing.organization_billing.past_due_since IS
+    'The start of the grace period, which later changes do not extend.';
+CREATE INDEX ON billing.organization_billing (plan);
+";
+
+const USAGE: &str = "
+CREATE TABLE billing.usage (
+    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
+    feature         text NOT NULL,
+    period_start    timestamptz NOT NULL,
+    used            bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, feature, period_start)
+);
+";
+
+const STRIPE_EVENTS: &str = "
+CREATE TABLE billing.stripe_events (
+    id           text PRIMARY KEY,
+    type         text NOT NULL,
+    created      timestamptz NOT NULL,
+    payload      jsonb NOT NULL,
+    received_at  timestamptz NOT NULL DEFAULT now(),
+    processed_at timestamptz,
+    error        text,
+    attempts     integer NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    updated_at   timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN billing.stripe_events.error IS
+    'Why the event was not applied. If processed_at is null, Stripe sends the event again.';
+CREATE INDEX ON billing.stripe_events (received_at) WHERE processed_at IS NULL;
+";
+
+pub(super) fn sql() -> String {
+    let (billing, usage, events) =
+        ("billing.organization_billing", "billing.usage", "billing.stripe_events");
+    [
+        PLANS.to_owned(),
+        rls::touch("billing.plans"),
+        rls::touch("billing.plan_features"),
+        BILLING.to_owned(),
+        rls::tenant(billing, "organization_id", KEEP),
+        rls::system(billing, "organization_id", &[Select, Update]),
+        rls::touch(billing),
+        USAGE.to_owned(),
+        rls::tenant(usage, "organization_id, feature, period_start", KEEP),
+        rls::system(usage, "organization_id", KEEP),
+        rls::touch(usage),
+        STRIPE_EVENTS.to_owned(),
+        rls::control(events, ALL),
+        rls::touch(events),
+    ]
+    .concat()
+}
