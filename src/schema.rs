@@ -175,9 +175,14 @@ impl Api {
     ) -> Result<Document, Vec<ServerError>> {
         let GraphqlRequest { query, operation_name, variables } = request;
         let key = (query, operation_name);
-        let known = self.known.get(&key);
+        let mut known = self.known.get(&key);
+        let turn = if known.is_some() { None } else { Some(turn.await?) };
+        if turn.is_some() {
+            // Another request may have read it while this one waited.
+            known = self.known.get(&key);
+        }
         let is_known = known.is_some();
-        let _turn = if is_known { None } else { Some(turn.await?) };
+        let _turn = turn.filter(|_| !is_known);
         let document = known
             .map_or_else(
                 || {

@@ -11,11 +11,11 @@
     reason = "counts and durations are far from the limits of their types"
 )]
 
-mod floor;
 mod client;
 mod cost;
 mod dedicated_schema;
 mod fairness;
+mod floor;
 mod placement;
 mod relay;
 mod report;

@@ -47,7 +47,7 @@ pub struct AdmissionLimits {
     pub outside: usize,
     /// New documents that are parsed, and introspection queries that are answered.
     pub reading: usize,
-    /// Requests that wait in one queue.
+    /// Requests of one organization, or of one caller, that wait in one queue.
     pub waiting: usize,
     /// How long a request waits.
     pub wait: Duration,
@@ -75,6 +75,15 @@ impl AdmissionLimits {
             Key::One(_) => 1,
             Key::Arriving | Key::Outside => self.outside,
             Key::Reading => self.reading,
+        }
+    }
+
+    /// Each caller waits for a shared turn with one request at a time, so that time alone limits
+    /// how many do: the first requests of all users after a restart are a burst as well.
+    fn waiting_for(&self, key: Key) -> usize {
+        match key {
+            Key::Organization(_) | Key::One(_) => self.waiting,
+            Key::Arriving | Key::Outside | Key::Reading => usize::MAX,
         }
     }
 }
@@ -123,10 +132,15 @@ impl ConcurrencyLimiter {
         if let Some(organization) = self.known(caller, destination) {
             return self.wait(Key::Organization(organization)).await;
         }
+        let alone = self.alone(Source { caller: Some(caller), address: None }).await?;
+        // An earlier request of the caller may have been let into the organization meanwhile.
+        if let Some(organization) = self.known(caller, destination) {
+            drop(alone);
+            return self.wait(Key::Organization(organization)).await;
+        }
         let names_one = destination.slug.is_some() || caller.organization.is_some();
         let shared = if names_one { Key::Arriving } else { Key::Outside };
-        let source = Source { caller: Some(caller), address: None };
-        self.acquire_shared(source, shared).await
+        self.acquire_shared(alone, shared).await
     }
 
     /// Waits until a new document may be parsed, or introspection answered.
@@ -135,13 +149,22 @@ impl ConcurrencyLimiter {
     ///
     /// As [`admitted`](Self::turn).
     pub async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
-        self.acquire_shared(source, Key::Reading).await
+        let alone = self.alone(source).await?;
+        self.acquire_shared(alone, Key::Reading).await
     }
 
-    async fn acquire_shared(&self, source: Source<'_>, shared: Key) -> Result<ConcurrencyPermit> {
+    /// Waits until the caller has no other request among those that all callers share.
+    async fn alone(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
         let caller = source.caller.map(|caller| (&caller.issuer, &caller.subject));
         let address = source.address.filter(|_| caller.is_none()).map(network);
-        let alone = self.wait(Key::One(self.0.hasher.hash_one((caller, address)))).await?;
+        self.wait(Key::One(self.0.hasher.hash_one((caller, address)))).await
+    }
+
+    async fn acquire_shared(
+        &self,
+        alone: ConcurrencyPermit,
+        shared: Key,
+    ) -> Result<ConcurrencyPermit> {
         let mut admitted = self.wait(shared).await?;
         admitted.alone = Some(Box::new(alone));
         Ok(admitted)
@@ -212,7 +235,7 @@ impl ConcurrencyLimiter {
             return Ok(admitted);
         }
         let waiting = Waiting(queue);
-        if waiting.0.waiting.fetch_add(1, Ordering::Relaxed) >= self.0.limits.waiting {
+        if waiting.0.waiting.fetch_add(1, Ordering::Relaxed) >= self.0.limits.waiting_for(key) {
             return Err(too_many(key, Throttle::Waiting));
         }
         match timeout(self.0.limits.wait, permits.acquire_owned()).await {
@@ -294,4 +317,78 @@ impl Drop for Waiting {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn caller(subject: &str) -> Caller {
+        Caller {
+            issuer: String::new(),
+            subject: subject.to_owned(),
+            email: None,
+            issued_at: None,
+            name: None,
+            organization: None,
+            expires_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn limiter() -> ConcurrencyLimiter {
+        let wait = Duration::from_mins(1);
+        ConcurrencyLimiter::new(AdmissionLimits {
+            running: 8,
+            outside: 1,
+            reading: 1,
+            waiting: 1,
+            wait,
+        })
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_caller_follow_the_first_into_its_organization() {
+        let (limiter, member) = (limiter(), caller("member"));
+        let acme = Destination { slug: Some("acme".to_owned()), client_ip: None };
+        let organization = OrganizationId(uuid::Uuid::from_u128(1));
+        let first = limiter.acquire(&member, &acme).await.unwrap();
+        let mut second = Box::pin(limiter.acquire(&member, &acme));
+        assert!(second.as_mut().now_or_never().is_none());
+        // Another caller is the next of those who arrive, and stays.
+        let stranger = caller("stranger");
+        let mut arriving = Box::pin(limiter.acquire(&stranger, &acme));
+        assert!(arriving.as_mut().now_or_never().is_none());
+        limiter.remember(&member, &acme, organization);
+        drop(first);
+        let _arrived = arriving.as_mut().now_or_never().expect("the turn is free").unwrap();
+        let second = second.as_mut().now_or_never().expect("it needs no shared turn").unwrap();
+        assert!(second.is_of(organization));
+    }
+
+    #[tokio::test]
+    async fn any_number_of_callers_waits_for_a_shared_turn_with_one_request_each() {
+        let limiter = limiter();
+        let nowhere = Destination { slug: None, client_ip: None };
+        let callers: Vec<_> = (0..1_000).map(|number| caller(&number.to_string())).collect();
+        // The runtime would interrupt a task that polls as many as these.
+        let admitted =
+            |caller| Box::pin(tokio::task::unconstrained(limiter.acquire(caller, &nowhere)));
+        let mut permits: Vec<_> = callers.iter().map(admitted).collect();
+        let mut running = permits[0].as_mut().now_or_never().expect("the first").unwrap();
+        for admitted in &mut permits[1..] {
+            assert!(admitted.as_mut().now_or_never().is_none());
+        }
+        // Of one of them, one more waits and the next is refused.
+        let mut more = Box::pin(limiter.acquire(&callers[1], &nowhere));
+        assert!(more.as_mut().now_or_never().is_none());
+        let refused = limiter.acquire(&callers[1], &nowhere).await;
+        assert!(matches!(refused, Err(Error::RateLimited { throttle: Throttle::Shared, .. })));
+        for admitted in &mut permits[1..] {
+            drop(running);
+            running = admitted.as_mut().now_or_never().expect("in order").unwrap();
+        }
+    }
 }

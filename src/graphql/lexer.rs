@@ -75,6 +75,9 @@ fn token_length(bytes: &[u8]) -> usize {
         }
         return (at + 1).min(bytes.len());
     }
+    if bytes.starts_with(b"...") {
+        return 3;
+    }
     length(bytes, |byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-').max(1)
 }
 

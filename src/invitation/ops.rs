@@ -134,28 +134,19 @@ pub(super) async fn revoke(
 pub async fn accept(session: &Session, token: &str) -> Result<organization_member::Model> {
     let hash = Token::shown(token).hash();
     // The session only reads until `assume_role` sets the invited role below.
-    let id = session.enter_invited(&hash).await?.ok_or(NOT_FOUND)?;
+    let invited = session.enter_invited(hash.clone()).await?.ok_or(NOT_FOUND)?;
+    let id = invited.invitation_id();
+    if invited.is_elsewhere() {
+        // The user is copied there next: a refusal is to leave nothing behind.
+        require_acceptable(session, id, &hash).await?;
+        member::require_nonmember(session).await?;
+        if !session.follow_invited(&invited).await? {
+            return Err(NOT_FOUND);
+        }
+    }
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
-    let tenant = session.authorize(Permission::OrganizationRead)?;
-    let invitation = open(tenant)
-        .filter(invitation::Column::Id.eq(id))
-        .filter(invitation::Column::TokenHash.eq(hash))
-        .filter(invitation::Column::ExpiresAt.gt(session.now()))
-        .one(session)
-        .await?
-        .ok_or(NOT_FOUND)?;
-    if !member::is_address_of_viewer(session, &invitation.email).await? {
-        return Err(NOT_FOUND);
-    }
-    // An inviter who was removed or demoted since must not return, or add others, through an
-    // earlier invitation.
-    let Some(inviter) = invitation.invited_by else {
-        return Err(NOT_FOUND);
-    };
-    if !member::may_invite(session, inviter, invitation.role).await? {
-        return Err(NOT_FOUND);
-    }
-    // Counted again, because the plan may have changed since the invitation was counted.
+    let invitation = require_acceptable(session, id, &hash).await?;
+    // Counted again: the plan may have shrunk since the invitation took its seat.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
     plan::require(session, &lock, Feature::TeamMembers, members).await?;
@@ -165,6 +156,32 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     let invitation = row.update(session).await?;
     record(session, Action::InvitationAccepted, &invitation).await?;
     Ok(member)
+}
+
+/// The invitation, provided that its token holds and that its inviter may still invite.
+async fn require_acceptable(
+    session: &Session,
+    id: InvitationId,
+    token_hash: &[u8],
+) -> Result<invitation::Model> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let invitation = open(tenant)
+        .filter(invitation::Column::Id.eq(id))
+        .filter(invitation::Column::TokenHash.eq(token_hash))
+        .filter(invitation::Column::ExpiresAt.gt(session.now()))
+        .one(session)
+        .await?
+        .ok_or(NOT_FOUND)?;
+    if !member::is_address_of_viewer(session, &invitation.email).await? {
+        return Err(NOT_FOUND);
+    }
+    // An inviter who was removed or demoted since must not return, or add others, through an
+    // earlier invitation.
+    let inviter = invitation.invited_by.ok_or(NOT_FOUND)?;
+    if !member::may_invite(session, inviter, invitation.role).await? {
+        return Err(NOT_FOUND);
+    }
+    Ok(invitation)
 }
 
 /// Checks the permission for the role: admins and owners take more than `MemberInvite`.

@@ -150,8 +150,26 @@ pub async fn join(
             session.note(Change::Entitlements);
             Ok(membership)
         }
-        _ => Err(Error::Conflict("You are already a member of this organization.".to_owned())),
+        _ => Err(is_member()),
     }
+}
+
+/// Refuses a caller who has a seat in the organization.
+///
+/// # Errors
+///
+/// When they have one.
+pub async fn require_nonmember(session: &Session) -> Result<()> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let own = organization_member::Column::UserId.eq(session.viewer().user_id);
+    if all(tenant).filter(own).count(session).await? > 0 {
+        return Err(is_member());
+    }
+    Ok(())
+}
+
+fn is_member() -> Error {
+    Error::Conflict("you are a member of this organization already".to_owned())
 }
 
 pub(super) async fn update_role(

@@ -279,8 +279,9 @@ impl GraphqlService {
         let mut permit = if permit.is_of(organization) {
             Some(permit)
         } else {
-            drop(permit);
+            // Before the turn ends: the caller's next request finds its way without one.
             self.concurrency.remember(caller, destination, organization);
+            drop(permit);
             self.concurrency.try_acquire_own(organization)
         };
         let is_ready = self.meter.is_ready(organization, version);

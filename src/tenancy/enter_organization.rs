@@ -117,35 +117,68 @@ pub(super) async fn enter(
 }
 
 /// An organization that a request entered because its caller is invited.
-pub(super) struct Invited {
+#[derive(Debug)]
+pub struct Invited {
     pub(super) organization_id: OrganizationId,
-    pub(super) invitation_id: InvitationId,
-    /// The transaction in which the request continues, if not the same one.
-    pub(super) remote_entry: Option<RemoteEntry>,
+    token_hash: Vec<u8>,
+    invitation_id: InvitationId,
+    /// The dedicated database that the organization lives in, and since which generation.
+    database: Option<(Arc<str>, Option<i64>)>,
 }
 
-/// Enters the organization of an open invitation to the caller, found by the hash of its token.
-/// `user` is the caller's id in the database.
+impl Invited {
+    /// The invitation.
+    #[must_use]
+    pub fn invitation_id(&self) -> InvitationId {
+        self.invitation_id
+    }
+
+    /// Whether the organization lives in a dedicated database, of which the control database has
+    /// copies of invitations and members.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.database.is_some()
+    }
+
+    fn parameters(&self) -> Values {
+        Values(vec![self.token_hash.clone().into()])
+    }
+}
+
+/// Enters the organization of an open invitation to the caller, by the hash of its token. In a
+/// dedicated database the organization is entered by [`follow_invited`].
 pub(super) async fn enter_invited(
-    databases: &Databases,
     transaction: &Transaction,
-    session_request: &SessionRequest,
-    user: uuid::Uuid,
-    token_hash: &[u8],
+    token_hash: Vec<u8>,
 ) -> Result<Option<Invited>> {
-    let hash = || Some(Values(vec![token_hash.to_vec().into()]));
-    let rows = transaction.query(ENTER_INVITED, hash()).await?.rows;
+    let hash = Some(Values(vec![token_hash.clone().into()]));
+    let rows = transaction.query(ENTER_INVITED, hash).await?.rows;
     let Some((organization_id, invitation_id)) = invitation(&rows)? else {
         return Ok(None);
     };
-    let invited = |remote_entry| Ok(Some(Invited { organization_id, invitation_id, remote_entry }));
-    let way = way(transaction, entered(&rows, Some(organization_id))?).await?;
-    let Way::Database(name, generation) = way else {
-        return invited(None);
+    let database = match way(transaction, entered(&rows, Some(organization_id))?).await? {
+        Way::Here => None,
+        Way::Database(name, generation) => Some((name, generation)),
     };
+    Ok(Some(Invited { organization_id, token_hash, invitation_id, database }))
+}
+
+/// Copies the caller to the dedicated database that the organization lives in, and enters the
+/// organization there; `None` when the invitation is not open there. `user` is the caller, as the
+/// control database knows them.
+pub(super) async fn follow_invited(
+    databases: &Databases,
+    session_request: &SessionRequest,
+    user: uuid::Uuid,
+    invited: &Invited,
+) -> Result<Option<RemoteEntry>> {
+    let Some((name, generation)) = &invited.database else {
+        return Err(Error::internal("the organization lives in the control database"));
+    };
+    let organization_id = invited.organization_id;
     // Boxed: large, and rarely needed.
     Box::pin(async {
-        let database = databases.database(&name).await?;
+        let database = databases.database(name).await?;
         copy_user(databases, &database, user).await?;
         let outside = session_request.outside();
         for _ in 0..MOST_MOVES {
@@ -154,17 +187,17 @@ pub(super) async fn enter_invited(
             let (fresh, row) =
                 outside.open(requests, system, Access::Write, None, &placement).await?;
             tenant(&row)?;
-            let rows = fresh.query(ENTER_INVITED, hash()).await?.rows;
+            let rows = fresh.query(ENTER_INVITED, Some(invited.parameters())).await?.rows;
             if invitation(&rows)?.is_none() {
                 // Accepted or revoked in that database, and not yet synced to the control database.
                 return Ok(None);
             }
             let there = entered(&rows, Some(organization_id))?;
             if !there.elsewhere {
-                return invited(Some(RemoteEntry { transaction: fresh, database }));
+                return Ok(Some(RemoteEntry { transaction: fresh, database }));
             }
             fresh.roll_back().await;
-            let generations = (generation, there.generation);
+            let generations = (*generation, there.generation);
             settle(databases, &database, organization_id, generations).await?;
         }
         Err(Error::unavailable("the organization is being moved to another database"))

@@ -43,6 +43,7 @@ pub use change::Change;
 pub use change_feed::{ChangeFeed, Subscriber, SubscriberEnded};
 pub use connect::system_password;
 pub use databases::Databases;
+pub use enter_organization::Invited;
 pub use fetch::Fetch;
 pub use lsn::{Freshness, Lsn};
 pub use open::{Destination, Opened, Preference, open};

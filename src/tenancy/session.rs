@@ -10,14 +10,14 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use entity::{InvitationId, OrgRole, OrganizationId, UserId, organization};
+use entity::{OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
     Access, BusinessSettings, Change, Settings, Suspension, Transaction,
     change::Changes,
     driver::to_proxy_row,
-    enter_organization::{Invited, enter_invited},
+    enter_organization::{Invited, enter_invited, follow_invited},
     open::Opening,
     remote::Remote,
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
@@ -208,25 +208,41 @@ impl Session {
     }
 
     /// Enters the organization of an open invitation to a verified address of the caller, with the
-    /// rights of a viewer. Finds it by the hash of its token; `None` if there is none.
+    /// rights of a viewer. Finds it by the hash of its token; `None` if there is none. If the
+    /// organization [lives elsewhere](Invited::is_elsewhere), the session stays in the control
+    /// database until [`follow_invited`](Self::follow_invited).
     ///
     /// # Errors
     ///
     /// When the organization is suspended or cannot be reached, or a statement fails.
-    pub async fn enter_invited(&self, token_hash: &[u8]) -> Result<Option<InvitationId>> {
+    pub async fn enter_invited(&self, token_hash: Vec<u8>) -> Result<Option<Invited>> {
+        let invited = enter_invited(&self.transaction, token_hash).await?;
+        if let Some(Invited { organization_id, .. }) = invited {
+            self.set_tenant(Tenant { organization_id, role: OrgRole::Viewer, suspension: None });
+        }
+        Ok(invited)
+    }
+
+    /// Copies the caller to the dedicated database of the organization, and goes on there. The copy
+    /// stays whatever becomes of the request, so the invitation is checked before. Returns whether
+    /// the invitation is open there as well.
+    ///
+    /// # Errors
+    ///
+    /// When the organization does not live in a dedicated database, is suspended or cannot be
+    /// reached, or a statement fails.
+    pub async fn follow_invited(&self, invited: &Invited) -> Result<bool> {
         let (databases, session_request) =
             (self.opening.databases(), self.opening.session_request());
-        let (transaction, user) = (&self.transaction, self.viewer.user_id.0);
-        let invited =
-            enter_invited(databases, transaction, session_request, user, token_hash).await?;
-        let Some(Invited { organization_id, invitation_id, remote_entry }) = invited else {
-            return Ok(None);
+        let user = self.viewer.user_id.0;
+        let Some(remote_entry) = follow_invited(databases, session_request, user, invited).await?
+        else {
+            return Ok(false);
         };
-        if let Some(remote_entry) = remote_entry {
-            self.remote.go(&self.transaction, remote_entry);
-        }
+        self.remote.go(&self.transaction, remote_entry);
+        let organization_id = invited.organization_id;
         self.set_tenant(Tenant { organization_id, role: OrgRole::Viewer, suspension: None });
-        Ok(Some(invitation_id))
+        Ok(true)
     }
 
     /// Continues in the present organization with the role that the caller has just received.

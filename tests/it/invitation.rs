@@ -1,9 +1,20 @@
 //! Invitations: valid once, for a limited time and for one address, and never beyond the member
 //! limit.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{App, AppSettings, Client, Reply, app};
+use tenantry::clock::Clock;
+
+use crate::{
+    databases::acme_in_eu,
+    support::{App, AppSettings, Client, Reply, app, database::Database},
+};
 
 const INVITE: &str = "mutation ($email: String!, $role: Role!) { inviteMember(input: { email: $email, role: $role }) {
     link invitation { id email role expired invitedBy { name } } } }";
@@ -32,6 +43,21 @@ fn token(issued: &Value) -> String {
 /// A new user with a verified address.
 fn guest(app: &App, email: &str) -> Client {
     let claims = json!({ "sub": email, "email": email, "email_verified": true });
+    app.client(None, Some(app::token_with(&claims)))
+}
+
+/// The server's clock, which is ahead by a number of days that can be set.
+fn ahead() -> (Arc<AtomicI64>, Clock) {
+    let days = Arc::new(AtomicI64::new(0));
+    let read = Arc::clone(&days);
+    let clock = Clock::from_fn(move || Utc::now() + TimeDelta::days(read.load(Ordering::Relaxed)));
+    (days, clock)
+}
+
+/// A guest whose token is still valid when the server's clock is eight days ahead.
+fn later(app: &App, email: &str) -> Client {
+    let claims = json!({ "sub": email, "email": email, "email_verified": true,
+                         "exp": Utc::now().timestamp() + 9 * 24 * 3_600 });
     app.client(None, Some(app::token_with(&claims)))
 }
 
@@ -72,7 +98,8 @@ async fn an_invited_user_becomes_a_member() {
 
 #[tokio::test]
 async fn an_invalid_token_gets_the_same_response_for_every_reason() {
-    let app = App::start().await;
+    let (days, clock) = ahead();
+    let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;
     let owner = app.user("acme-owner");
     let (_, foreign) = invite_with_token(&owner, "other@example.com").await;
     let (revoked_id, revoked) = invite_with_token(&owner, "me@example.com").await;
@@ -92,20 +119,52 @@ async fn an_invalid_token_gets_the_same_response_for_every_reason() {
         responses.push(accept(&me(), token).await);
     }
     responses.push(accept(&unverified, &current).await);
-    assert_eq!(app.database.fingerprint().await, before);
-    let expires = |at: &str| {
-        format!("UPDATE auth.invitations SET expires_at = now() {at} WHERE revoked_at IS NULL")
-    };
-    app.database.execute(&expires("- interval '1 minute'")).await;
-    let before = app.database.fingerprint().await;
-    responses.push(accept(&me(), &current).await);
+    days.store(8, Ordering::Relaxed);
+    responses.push(accept(&later(&app, "me@example.com"), &current).await);
     for reply in &responses {
         reply.assert_failed("NOT_FOUND");
         assert_eq!(reply.text, responses[0].text);
     }
     assert_eq!(app.database.fingerprint().await, before);
-    app.database.execute(&expires("+ interval '1 day'")).await;
+    days.store(0, Ordering::Relaxed);
     accept(&me(), &current).await.data();
+}
+
+#[tokio::test]
+async fn a_refused_acceptance_copies_nobody_to_a_dedicated_database() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let (days, clock) = ahead();
+    let settings = AppSettings { clock, dedicated: vec![eu.clone()], ..AppSettings::default() };
+    let app = App::on(control, settings).await;
+    let (owner, admin) = (app.person("acme-owner"), app.person("acme-admin"));
+    let (_, expired) = invited(&owner, "late@example.com").await;
+    let (_, by_admin) = invited(&admin, "orphan@example.com").await;
+    let members = "{ organization { members { nodes { id role } } } }";
+    let members = owner.data(members).await["organization"]["members"]["nodes"].clone();
+    let mut members = members.as_array().unwrap().iter();
+    let id = &members.find(|member| member["role"] == "ADMIN").unwrap()["id"];
+    let demote = "mutation ($id: ID!) { updateMemberRole(input: { id: $id, role: VIEWER }) { member { id } } }";
+    owner.query_with(demote, json!({ "id": id })).await.data();
+    let (late, orphan) = (later(&app, "late@example.com"), guest(&app, "orphan@example.com"));
+    for guest in [&late, &orphan] {
+        guest.data("{ viewer { id } }").await;
+    }
+
+    let before = rows(&eu.database).await;
+    accept(&orphan, &by_admin).await.assert_failed("NOT_FOUND");
+    days.store(8, Ordering::Relaxed);
+    accept(&late, &expired).await.assert_failed("NOT_FOUND");
+    assert_eq!(rows(&eu.database).await, before);
+    days.store(0, Ordering::Relaxed);
+    accept(&late, &expired).await.data();
+    assert_ne!(rows(&eu.database).await, before);
+}
+
+/// All that a database has, except what is on its way to another one.
+async fn rows(database: &Database) -> Vec<(String, String)> {
+    let mut digests = database.fingerprint().await;
+    digests.retain(|(table, _)| !table.ends_with("_changes"));
+    digests
 }
 
 #[tokio::test]

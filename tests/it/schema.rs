@@ -1,9 +1,13 @@
 //! The schema as clients get it.
 
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
-use tenantry::{config::Introspection, schema::sdl};
+use tenantry::{
+    config::Introspection,
+    graphql::document::GraphqlRequest,
+    schema::{Api, sdl},
+};
 
 use crate::support::{App, AppSettings, app};
 
@@ -11,6 +15,21 @@ use crate::support::{App, AppSettings, app};
 fn the_committed_schema_is_the_served_one() {
     let committed = include_str!("../../schema.graphql");
     assert!(committed == sdl(), "schema.graphql is stale: cargo run -- schema > schema.graphql");
+}
+
+#[tokio::test]
+async fn a_document_is_read_once_for_all_who_wait_for_it() {
+    let api = Api::new(AppSettings::default().limits).unwrap();
+    let request =
+        || GraphqlRequest { query: "{ viewer { id } }".to_owned(), ..GraphqlRequest::default() };
+    // While one request waits for its turn, another reads the document.
+    let mut read = None;
+    let turn = async {
+        read = Some(api.read(request(), async { Ok(()) }).await?);
+        Ok(())
+    };
+    let second = api.read(request(), turn).await.unwrap();
+    assert!(Arc::ptr_eq(&read.unwrap().operation, &second.operation));
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Account linking: an attacker tries to be linked to another user's account by an address that
 //! changed hands, by another issuer that vouches for it, or unnoticed.
 
+use std::time::Duration;
+
 use futures_util::future::join;
 use serde_json::{Value, json};
+use sqlx::Executor;
 use tenantry::tenancy::AccountLinking;
 
 use crate::{
@@ -10,6 +13,7 @@ use crate::{
     support::{
         App, AppSettings, Client, HANG, Reply,
         app::{now, token_with},
+        database::Database,
         placement::{self, ACME},
     },
 };
@@ -83,6 +87,44 @@ async fn an_older_token_neither_reclaims_an_address_nor_uses_it() {
     let invitation = invite(&app, "shared@corp.example").await;
     accept(&older, &invitation).await.assert_failed("NOT_FOUND");
     accept(&next, &invitation).await.data();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_tokens_that_change_an_address_at_once_the_newer_one_counts() {
+    let database = Database::create().await;
+    // What waits does so until the test goes on, on the slowest machine too.
+    for limit in ["lock_timeout", "statement_timeout"] {
+        let name = &database.name;
+        let patient = format!("ALTER ROLE tenantry_app IN DATABASE {name} SET {limit} = 0");
+        database.execute(&patient).await;
+    }
+    // Each server lets one request of a user in at a time.
+    let patient = || AppSettings { timeout: HANG, ..settings(AccountLinking::Never) };
+    let apps = [App::on(database.clone(), patient()).await, App::on(database, patient()).await];
+    let [newer, older] = [("new@corp.example", 100.0), ("old@corp.example", 200.0)];
+    viewer(&identity(&apps[0], "i", "alice", "alice@corp.example", 300.0)).await;
+    let mut holder = apps[0].database.connect_admin().await;
+    let hold = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended(E'i\nalice', 0))";
+    holder.execute(hold).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'advisory'";
+    // Both are newer than the address that is known. The newer one comes first.
+    let mut asking = Vec::new();
+    for (app, (email, age)) in apps.iter().zip([newer, older]) {
+        let client = identity(app, "i", "alice", email, age);
+        asking.push(tokio::spawn(async move { viewer(&client).await }));
+        let waits = async {
+            while app.database.exactly::<i64>(waiting).await < i64::try_from(asking.len()).unwrap()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(HANG, waits).await.unwrap();
+    }
+    holder.execute("COMMIT").await.unwrap();
+    for asking in asking {
+        assert_eq!(asking.await.unwrap()["email"], newer.0);
+    }
 }
 
 #[tokio::test]
@@ -259,7 +301,7 @@ async fn a_link_is_recorded_in_a_dedicated_database_before_it_takes_effect_there
     // Directory sync copies the change to the other database.
     let entries = async {
         while recorded(&app).await.len() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         recorded(&app).await
     };

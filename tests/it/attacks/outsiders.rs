@@ -10,7 +10,7 @@ use tenantry::admission::Source;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::{App, AppSettings, Client, Reply, app::token};
+use crate::support::{App, AppSettings, Client, Reply, app::token, database::Database};
 
 const PLANS: &str = "{ plans { plan } }";
 const NAME: &str = "{ organization { name } }";
@@ -54,10 +54,13 @@ async fn app_with_one_outside_permit(waiting: usize) -> App {
         turn_wait: Duration::from_mins(1),
         ..AppSettings::default()
     };
-    let app = App::with(AppSettings { timeout: Duration::from_mins(2), ..settings }).await;
-    // On a slow machine the lock timeout would end the waits before the test is done.
-    app.database.execute("ALTER ROLE tenantry_app RESET lock_timeout").await;
-    app
+    let database = Database::create().await;
+    // On a slow machine the lock timeout would end the waits before the test is done. Roles belong to the cluster:
+    // the setting is one of this database alone.
+    let name = &database.name;
+    let patient = format!("ALTER ROLE tenantry_app IN DATABASE {name} SET lock_timeout = 0");
+    database.execute(&patient).await;
+    App::on(database, AppSettings { timeout: Duration::from_mins(2), ..settings }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,9 +110,25 @@ async fn one_outsider_does_not_fill_the_queue_of_the_others() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_requests_of_many_users_wait_and_are_served() {
+    // As after a restart: neither the users nor the document were seen before.
+    let app = app_with_one_turn_outside(1).await;
+    let lock = hold_plans(&app).await;
+    let strangers: Vec<_> = (0..30).map(|n| app.stranger(&format!("user-{n}"))).collect();
+    let first: Vec<_> = strangers.iter().flat_map(|stranger| ask(stranger, 1)).collect();
+    until_load_is(&app, (1, 29)).await;
+    lock.close().await.unwrap();
+    for reply in first {
+        reply.await.unwrap().data();
+    }
+    until_load_is(&app, (0, 0)).await;
+}
+
 #[tokio::test]
 async fn new_documents_wait_for_each_other_and_cached_ones_do_not() {
-    let app = App::with(AppSettings { reading: 1, waiting: 0, ..AppSettings::default() }).await;
+    let settings = AppSettings { reading: 1, turn_wait: Duration::ZERO, ..AppSettings::default() };
+    let app = App::with(settings).await;
     let owner = app.user("acme-owner");
     owner.data(NAME).await;
     let reading = app.service.concurrency.acquire_reading(Source::default()).await.unwrap();

@@ -32,38 +32,58 @@ async fn cost(app: &App, client: &Client, query: &str) -> (Value, f64) {
     (data, statements(app).await - before)
 }
 
-/// GraphQL documents that repeat the part between braces, with the number of repetitions.
-const REPEATED: [(&str, &str, &str, usize); 9] = [
-    ("{ organization { projects(first: 1) { ", "totalCount ", " } } }", 2_000),
-    ("{ viewer { ", "memberships { slug } ", " } }", 300),
-    ("{ ", "plans { plan } ", " }", 600),
-    ("{ organization { ", "entitlements { limit } ", " } }", 400),
-    ("{ organization { ", "billing { status } plan { name } ", " } }", 600),
-    ("{ organization { ", "auditLogs(first: 1) { nodes { id } } ", " } }", 200),
-    (
-        "{ organization { ",
-        "...f ",
-        " } } fragment f on Organization { members { totalCount } }",
-        600,
-    ),
-    ("mutation { query { organization { projects(first: 1) { ", "totalCount ", " } } } }", 2_000),
+/// Documents that repeat the part between braces.
+const REPEATED: [(&str, &str, &str); 9] = [
+    ("{ organization { projects(first: 1) { ", "totalCount ", " } } }"),
+    ("{ viewer { ", "memberships { slug } ", " } }"),
+    ("{ ", "plans { plan } ", " }"),
+    ("{ organization { ", "entitlements { limit } ", " } }"),
+    ("{ organization { ", "billing { status } plan { name } ", " } }"),
+    ("{ organization { ", "auditLogs(first: 1) { nodes { id } } ", " } }"),
+    ("{ organization { ", "...f ", " } } fragment f on Organization { members { totalCount } }"),
+    ("mutation { query { organization { projects(first: 1) { ", "totalCount ", " } } } }"),
     (
         "{ node(id: \"00000000-0000-4000-8000-00000000000a\") { ",
         "... on Node { ... on Organization { invitations { totalCount } } } ",
         " } }",
-        200,
     ),
 ];
 
+/// Lexical tokens of a document without comments and escapes (GraphQL specification, section 2.1).
+fn tokens(mut document: &str) -> usize {
+    let mut tokens = 0;
+    while let Some(first) = document.trim_start().chars().next() {
+        document = document.trim_start();
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let length = match first {
+            '"' => 2 + document[1..].find('"').unwrap(),
+            '.' => 3,
+            _ => document.find(|letter| !is_part(letter)).unwrap_or(document.len()).max(1),
+        };
+        document = &document[length..];
+        tokens += 1;
+    }
+    tokens
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_field_runs_once() {
+    let limit = AppSettings::default().limits.tokens;
     let app = App::start().await;
     let owner = app.user("acme-owner");
     owner.data("{ viewer { id } organization { name } }").await;
-    for (before, repeated, after, times) in REPEATED {
+    for (before, repeated, after) in REPEATED {
         let once = cost(&app, &owner, &format!("{before}{repeated}{after}")).await;
-        let query = format!("{before}{}{after}", repeated.repeat(times));
-        assert_eq!(cost(&app, &owner, &query).await, once, "{repeated} {times} times");
+        // As often as the limit of tokens allows.
+        let times = (limit - tokens(before) - tokens(after)) / tokens(repeated);
+        let query = |times: usize| format!("{before}{}{after}", repeated.repeat(times));
+        assert_eq!(cost(&app, &owner, &query(times)).await, once, "{repeated} {times} times");
+        let sent = statements(&app).await;
+        let refused = owner.query(&query(times + 1)).await;
+        refused.assert_refused(400, "QUERY_TOO_COMPLEX");
+        let message = refused.body["errors"][0]["message"].as_str().unwrap();
+        assert_eq!(message, format!("the document has more than {limit} tokens"));
+        assert!((statements(&app).await - sent).abs() < f64::EPSILON, "{repeated}");
     }
 }
 

@@ -80,8 +80,6 @@ async fn share_two_connections(scenario: &str, until: Until) {
         ("DATABASE_STATEMENT_CACHE", "0"),
         ("DATABASE_LISTEN_URL", direct.as_str()),
         ("DATABASE_MAX_CONNECTIONS", "32"),
-        // Every request waits for two connections, for a long time on a busy machine.
-        ("DATABASE_ACQUIRE_TIMEOUT", "60"),
     ];
     let server = ServerProcess::start(&pooler.url(), &settings);
     let received: [Arc<Received>; 2] = Default::default();

@@ -171,6 +171,13 @@ impl Organization {
         }
     }
 
+    /// Each organization of a person records that they have unlinked an identity.
+    pub fn apply_unlink(&mut self, caller: usize) {
+        if self.role_of(caller).is_some() {
+            self.record("user.identity_unlinked");
+        }
+    }
+
     pub fn apply_accept(&mut self, caller: usize, token: &str, payload: &Value) {
         let (id, open) = self.invitations.iter().find(|(_, open)| open.token == token).unwrap();
         let (id, role) = (*id, open.role);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     model::{Billing, Invitation, Mutation, Organization, PLANS, Role, Slugs, uuid},
-    ownership::User,
+    ownership::{Identity, User},
 };
 
 /// The table of roles. A mutation that it lacks fails the test.
@@ -24,6 +24,20 @@ fn required_role(mutation: &str) -> Role {
         | "createCheckoutSession"
         | "createBillingPortalSession" => Role::Owner,
         other => panic!("decide who may use {other}"),
+    }
+}
+
+/// Why the person cannot unlink this identity, signed in with their own subject: only their own
+/// identities are there, and the one in use stays.
+pub fn objections_to_unlink(
+    people: &[Person],
+    caller: usize,
+    identity: Option<&Identity>,
+) -> Vec<&'static str> {
+    match identity.filter(|identity| identity.person == caller) {
+        None => vec!["NOT_FOUND"],
+        Some(identity) if identity.subject == people[caller].tag => vec!["CONFLICT"],
+        Some(_) => Vec::new(),
     }
 }
 

@@ -17,6 +17,8 @@ const USERS: usize = 36;
 /// The first users have no organization; the last ones are in two.
 const WITHOUT_ORGANIZATION: usize = 4;
 const IN_TWO_ORGANIZATIONS: usize = 5;
+/// Identities of each person beside the one that signs in.
+const SPARE: usize = 2;
 
 pub struct Fixture {
     pub users: Vec<User>,
@@ -33,6 +35,12 @@ impl Fixture {
                 let user = User { id: new_id(rng), tag: new_tag(rng) };
                 ownership.add_tag(&user.tag, Owner::User(index));
                 ownership.add(Kind::User, user.id, Owner::User(index));
+                ownership.add_identity(index, &user.tag);
+                for _ in 0..SPARE {
+                    let subject = new_tag(rng);
+                    ownership.add_tag(&subject, Owner::Private(index));
+                    ownership.add_identity(index, &subject);
+                }
                 user
             })
             .collect();
@@ -60,10 +68,13 @@ impl Fixture {
             let (id, tag, email) = (user.id, &user.tag, user.email());
             write!(
                 sql,
-                "INSERT INTO auth.users (id, email, name) VALUES ('{id}', '{email}', 'User {tag}');
-                 INSERT INTO auth.identities (issuer, subject, user_id) VALUES ('', '{tag}', '{id}');"
+                "INSERT INTO auth.users (id, email, name) VALUES ('{id}', '{email}', 'User {tag}');"
             )
             .unwrap();
+        }
+        for identity in self.register.identities.values() {
+            let (subject, user) = (&identity.subject, self.people[identity.person].id);
+            write!(sql, "INSERT INTO auth.identities (issuer, subject, user_id) VALUES ('', '{subject}', '{user}');").unwrap();
         }
         for organization in &self.organizations {
             self.rows(organization, &mut sql);

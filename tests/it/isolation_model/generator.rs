@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     model::{Mutation, Organization, PLANS, Role, Slugs},
-    ownership::{Kind, Owner, Ownership, User, new_id, new_tag},
+    ownership::{Kind, Owner, Ownership, User, identity_id, new_id, new_tag},
     random_query::{Schema, Writer},
 };
 
@@ -51,9 +51,10 @@ const CHANGES: [(&str, usize); 17] = [
 ];
 
 /// These must be the only field of their operation.
-const SINGLE_FIELD: [&str; 6] = [
+const SINGLE_FIELD: [&str; 7] = [
     "createOrganization",
     "acceptInvitation",
+    "unlinkIdentity",
     "cancelSubscription",
     "resumeSubscription",
     "createCheckoutSession",
@@ -206,6 +207,28 @@ impl Generator<'_> {
         Mutation { name, input }
     }
 
+    /// The id of an identity: the caller's, in use or not, another person's, or of nothing.
+    pub fn unlink(&mut self, caller: usize) -> Change {
+        let own = identity_id(&self.people[caller].tag);
+        let (spare, others): (Vec<Uuid>, Vec<Uuid>) = {
+            let register = self.register.lock().unwrap();
+            let all = register.identities.iter().filter(|(id, _)| **id != own);
+            let (spare, others): (Vec<_>, Vec<_>) =
+                all.partition(|(_, identity)| identity.person == caller);
+            let ids = |identities: Vec<(&Uuid, _)>| identities.iter().map(|(id, _)| **id).collect();
+            (ids(spare), ids(others))
+        };
+        let id = match self.rng.u8(..20) {
+            0..9 => self.rng.choice(spare),
+            9..12 => Some(own),
+            12..17 => self.rng.choice(others),
+            17..19 => Some(self.foreign(Kind::User)),
+            _ => None,
+        };
+        let id = id.map_or_else(|| json!("no identity"), |id| json!(id));
+        Change { name: "unlinkIdentity", input: json!({ "id": id }) }
+    }
+
     fn update_project(&mut self) -> Value {
         let id = self.id(Kind::Project);
         match self.rng.u8(..6) {
@@ -244,6 +267,7 @@ impl Generator<'_> {
             "inviteMember" | "resendInvitation" => "{ invitation { id } link ",
             "createProject" | "updateProject" | "deleteProject" => "{ project { id } ",
             "acceptInvitation" => "{ member { id } ",
+            "unlinkIdentity" => "{ viewer { identities { id } } ",
             "createOrganization" => {
                 "{ organization { id firstMember: members(first: 1) { nodes { id } } } "
             }

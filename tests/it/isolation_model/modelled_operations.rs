@@ -25,6 +25,7 @@ impl Harness {
             16..54 => self.run_mutation(number, &mut rng).await,
             54..67 => self.check_nodes(number, &mut rng).await,
             67..75 => self.check_contents(number, &mut rng).await,
+            75..78 => self.unlink(number, &mut rng).await,
             _ => self.run_query(number, &mut rng).await,
         }
     }
@@ -199,12 +200,12 @@ impl Harness {
             number,
             caller,
             target,
-            document:
-                "{ organization { id name slug viewerRole plan { plan }
+            document: "{ organization { id name slug viewerRole plan { plan }
                          projects(first: 100) { totalCount nodes { id name description } }
                          members(first: 100) { totalCount nodes { id role user { id } } }
-                         invitations(first: 100) { totalCount nodes { id email role expired } } } }"
-                    .to_owned(),
+                         invitations(first: 100) { totalCount nodes { id email role expired } } }
+                   viewer { identities { id issuer subject } } }"
+                .to_owned(),
             variables: json!({}),
         };
         let reply = self.query(&request, &here, access).await;
@@ -213,6 +214,12 @@ impl Harness {
         let expected = sorted(self.expected_contents(&here, role));
         if found != expected {
             self.fail(&request, &reply, &format!("expected {expected}"));
+        }
+        let mut found = reply.body["data"]["viewer"]["identities"].as_array().unwrap().clone();
+        found.sort_by_key(|identity| identity["id"].to_string());
+        let expected = self.identities_of(caller);
+        if found != expected {
+            self.fail(&attempt, &reply, &format!("expected {expected:?}"));
         }
     }
 

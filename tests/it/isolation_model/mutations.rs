@@ -53,7 +53,7 @@ impl Harness {
         payload
     }
 
-    fn check_outcome(
+    pub fn check_outcome(
         &self,
         request: &Request,
         reply: &Reply,

@@ -1,7 +1,7 @@
 //! The owner of every id and every tagged text, and the memberships over time. Responses are
 //! checked against it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fastrand::Rng;
@@ -16,7 +16,10 @@ const UUID_BYTES: usize = 36;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     Organization(usize),
+    /// Shown to those who may know the user.
     User(usize),
+    /// Shown to the user alone.
+    Private(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,7 @@ pub enum Kind {
     Invitation,
     Project,
     User,
+    Identity,
 }
 
 /// A user; the tag is also the subject of the token.
@@ -38,6 +42,19 @@ impl User {
     pub fn email(&self) -> String {
         format!("{}@example.com", self.tag)
     }
+}
+
+/// What signs in as a person: a subject of the issuer without a name.
+pub struct Identity {
+    pub person: usize,
+    pub subject: String,
+}
+
+/// The id that the API gives to an identity.
+pub fn identity_id(subject: &str) -> Uuid {
+    let name = format!("0:{subject}");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    Uuid::from_slice(&digest.as_ref()[..16]).unwrap()
 }
 
 /// A membership, up to a tick of the index's clock. It is recorded before it starts.
@@ -53,6 +70,8 @@ pub struct Ownership {
     tags: HashMap<String, Owner>,
     /// Every object that ever existed.
     pub objects: Vec<(Kind, Uuid, Owner)>,
+    /// The identities that sign in as somebody.
+    pub identities: BTreeMap<Uuid, Identity>,
     /// The token of every invitation that ever existed.
     pub tokens: Vec<(usize, String)>,
     /// Users that an organization may know: everyone who was ever a member or invited.
@@ -100,6 +119,16 @@ impl Ownership {
         }
     }
 
+    pub fn add_identity(&mut self, person: usize, subject: &str) {
+        let id = identity_id(subject);
+        self.add(Kind::Identity, id, Owner::Private(person));
+        self.identities.insert(id, Identity { person, subject: subject.to_owned() });
+    }
+
+    pub fn identities_of(&self, person: usize) -> impl Iterator<Item = (&Uuid, &Identity)> {
+        self.identities.iter().filter(move |(_, identity)| identity.person == person)
+    }
+
     pub fn make_known(&mut self, organization: usize, user: usize) {
         self.known_users.insert((organization, user));
     }
@@ -134,7 +163,7 @@ impl Ownership {
         match self.ids.get(&id) {
             Some(Owner::Organization(owner)) => *owner != organization,
             Some(Owner::User(user)) => !self.may_know(organization, *user),
-            None => true,
+            Some(Owner::Private(_)) | None => true,
         }
     }
 
@@ -231,6 +260,7 @@ impl Ownership {
     fn may_see(&self, viewpoint: &Viewpoint<'_>, here: &BTreeSet<usize>, owner: Owner) -> bool {
         match owner {
             Owner::Organization(organization) => here.contains(&organization),
+            Owner::Private(person) => person == sight.caller,
             Owner::User(user) => {
                 user == viewpoint.caller
                     || here.iter().any(|organization| self.may_know(*organization, user))

@@ -115,24 +115,32 @@ impl Harness {
         let name = match generator.rng.u8(..10) {
             0..3 => None,
             3..5 => Some("acceptInvitation"),
+            5 if draft.rng.bool() => Some("unlinkIdentity"),
             _ => Some(generator.mutation()).filter(|name| !PLAN_CHANGES.contains(name)),
         };
         let count = if generator.rng.u8(..4) == 0 { CONCURRENT_COPIES } else { 1 };
         self.covered.lock().unwrap().extend(name);
-        let requests: Vec<_> = (0..count)
+        let mut requests: Vec<_> = (0..count)
             .map(|_| self.prepare(&mut rng, number, &here, &shared.slugs, name))
             .collect();
+        if name == Some("unlinkIdentity") {
+            // The same request: an identity can be unlinked only once.
+            let one = requests[0].clone();
+            requests.fill(one);
+        }
         let sent = requests.into_iter().map(|(request, organization)| async move {
             let since = self.now();
             let reply = self.send(&request).await;
             self.check(&request, &reply, organization, since);
-            reply
+            (attempt, reply)
         });
-        for reply in futures_util::future::join_all(sent).await {
+        for (attempt, reply) in futures_util::future::join_all(sent).await {
             let Some(name) = name else { continue };
             let payload = reply.body["data"].get(name).filter(|payload| !payload.is_null());
-            if let Some(payload) = payload {
-                self.record_success(name, payload, &here);
+            match payload {
+                Some(payload) if name == "unlinkIdentity" => self.unlinked(&attempt, payload),
+                Some(payload) => self.record_success(name, payload, &here),
+                None => {}
             }
         }
     }
@@ -165,6 +173,10 @@ impl Harness {
                 request.variables = json!({ "input": { "token": token } });
                 organization = Some(here.index);
                 self.ownership.lock().unwrap().joins(caller, here.index);
+            }
+            Some("unlinkIdentity") => {
+                self.prepare_unlink(rng, &mut attempt, here);
+                organization = None;
             }
             Some(name) => {
                 let change = generator.change(name);

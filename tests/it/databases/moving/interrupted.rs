@@ -55,7 +55,8 @@ async fn kill_before_acceptance(app: &App, eu: &DedicatedDatabase, to: &str) {
     let log = hold_locks(new, LOG).await;
     drop(row);
     let gone = if to == "shared" { "remote" } else { "database:eu" };
-    wait_until(old, &format!("SELECT count(*) FROM app.placements WHERE placement = '{gone}'")).await;
+    wait_until(old, &format!("SELECT count(*) FROM app.placements WHERE placement = '{gone}'"))
+        .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     kill(mover);
     // Statements of the killed process that still wait for a lock fail within this time.
