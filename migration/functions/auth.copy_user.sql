@@ -9,7 +9,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM app.database) THEN
         RAISE 'users are copied to dedicated databases only, and this is the control database';
     END IF;
-    -- Concurrent copies of one user, older or newer, wait for each other.
+    -- Concurrent copies of one user, older or newer, wait for each other. The shared locks on placements that
+    -- record_user_event takes come after this lock. Nothing that holds a placement exclusively in a dedicated database
+    -- goes on to this lock or to a user's row, so the two cannot wait for each other.
     PERFORM pg_advisory_xact_lock(hashtextextended('user ' || copied.id::text, 0));
     IF EXISTS (SELECT FROM auth.users u WHERE u.id = copied.id AND u.updated_at > copied.updated_at) THEN
         -- A newer copy was stored since this one was read.
@@ -44,8 +46,8 @@ BEGIN
         ON CONFLICT (issuer, subject) DO UPDATE SET user_id = excluded.user_id, email = excluded.email, issued_at = excluded.issued_at,
             not_before = excluded.not_before, updated_at = excluded.updated_at
         WHERE i.updated_at <= excluded.updated_at
-            AND (i.user_id, i.email, i.issued_at, i.not_before)
-                IS DISTINCT FROM (excluded.user_id, excluded.email, excluded.issued_at, excluded.not_before);
+            AND (i.user_id, i.email, i.issued_at, i.not_before, i.updated_at) IS DISTINCT FROM
+                (excluded.user_id, excluded.email, excluded.issued_at, excluded.not_before, excluded.updated_at);
     PERFORM set_config('app.replicating', before, true);
 END
 $$;

@@ -2,9 +2,10 @@
 -- p_linking ('never', 'same-issuer', 'verified-email') allows that. Updates the address of a known
 -- identity's user, so that another user can have an address that its former user has given up.
 --
--- A token changes nothing unless it is newer than the last token that did. A token without a time
+-- A token changes nothing unless it is newer than the last token recorded. A token without a time
 -- of issue changes nothing either: addresses pass from user to user, and only the newest token
--- proves who has one now. Returns NULL when the token was issued before its user was erased.
+-- proves who has one now. A token is recorded if it changes the address or is more than a minute
+-- newer than the last one. Returns NULL when the token was issued before its user was erased.
 --
 -- p_proof shows that a server is calling, as for auth.open_request.
 CREATE OR REPLACE FUNCTION auth.provision_user(
@@ -16,9 +17,13 @@ DECLARE
     issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
     found_id uuid;
     known_at timestamptz;
+    known    text;
+    changes  boolean;
     erased   timestamptz;
     holder   uuid;
 BEGIN
+    -- As in auth.open_request, which did not run in this transaction.
+    RESET ALL;
     IF NOT auth.is_proven(
         concat('provision ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
                ' ', octet_length(p_email), ':', p_email, ' ', octet_length(p_name), ':', p_name,
@@ -34,19 +39,22 @@ BEGIN
     IF p_email IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(hashtextextended('address ' || p_email, 0));
     END IF;
-    SELECT i.user_id, coalesce(i.issued_at, i.updated_at) INTO found_id, known_at FROM auth.identities i
+    SELECT i.user_id, coalesce(i.issued_at, i.updated_at), i.email INTO found_id, known_at, known FROM auth.identities i
         WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF found_id IS NOT NULL THEN
-        IF p_email IS NULL OR p_issued_at IS NULL OR p_issued_at <= known_at THEN
+        changes := p_email IS NOT NULL AND p_email IS DISTINCT FROM known;
+        IF p_issued_at IS NULL OR p_issued_at <= known_at
+            OR (NOT changes AND p_issued_at <= known_at + interval '1 minute')
+        THEN
             RETURN found_id;
         END IF;
-        UPDATE auth.identities i SET email = p_email, issued_at = p_issued_at
-            WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.email IS DISTINCT FROM p_email;
+        UPDATE auth.identities i SET email = coalesce(p_email, i.email), issued_at = p_issued_at
+            WHERE i.issuer = p_issuer AND i.subject = p_subject;
         -- An address that another user has stays with that user.
         UPDATE auth.users u
             SET email = CASE WHEN EXISTS (SELECT FROM auth.users o WHERE o.email = p_email AND o.id <> found_id)
                              THEN NULL ELSE p_email END
-            WHERE u.id = found_id AND u.email IS DISTINCT FROM p_email;
+            WHERE changes AND u.id = found_id AND u.email IS DISTINCT FROM p_email;
         RETURN found_id;
     END IF;
     SELECT e.erased_at INTO erased FROM auth.erased_identities e
@@ -65,6 +73,9 @@ BEGIN
         FROM auth.identities i WHERE i.user_id = holder AND i.email = p_email
     ) THEN
         found_id := holder;
+        -- Before the user's row: a move locks its members while it holds the placement.
+        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(m.organization_id))
+            FROM (SELECT o.organization_id FROM auth.organization_members o WHERE o.user_id = holder ORDER BY 1) m;
         -- A copy of the user that was read before is outdated.
         UPDATE auth.users u SET updated_at = now() WHERE u.id = holder;
     ELSE

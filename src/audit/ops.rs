@@ -165,7 +165,8 @@ pub async fn page_forward(
 ///
 /// Fails when the database fails.
 pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
-    session.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
+    let allow = "SELECT set_config('idle_in_transaction_session_timeout', '0', true)";
+    session.execute_unprepared(allow).await?;
     Ok(())
 }
 

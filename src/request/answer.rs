@@ -38,13 +38,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn executed(response: Response, cost: Cost) -> Self {
+    pub(super) fn executed(response: Response) -> Self {
         Self {
             response,
             executed: true,
             replayed: false,
             failure: None,
-            cost: Some(cost),
+            cost: Some(Cost::default()),
             rate_limit: None,
             lsn: None,
             at_replica: false,
@@ -65,7 +65,7 @@ impl Answer {
         // Like a document that is too complex in itself, this error does not change the HTTP
         // status.
         let is_too_complex = matches!(error, Error::TooComplex(_));
-        let answer = Self::executed(response, Cost::default());
+        let answer = Self::executed(response);
         let cost = answer.cost.filter(|_| !is_too_complex);
         let failure = Some(error).filter(|_| !is_too_complex);
         Self { executed, failure, cost, rate_limit, ..answer }
@@ -79,15 +79,21 @@ impl Answer {
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
         let error = Error::internal(format!("panic: {message}"));
-        Self::executed(null(&error, request_id), Cost::default())
+        Self::executed(null(&error, request_id))
     }
 
     /// A document that was refused, or that a limit kept from being parsed.
     #[must_use]
     pub fn refused(errors: Vec<ServerError>) -> Self {
         let failure = errors.first().and_then(|error| error.source::<Error>()).cloned();
-        let answer = Self::executed(Response::from_errors(errors), Cost::default());
+        let answer = Self::executed(Response::from_errors(errors));
         Self { executed: false, failure, ..answer }
+    }
+
+    /// What it took, unless that was more than its budget.
+    #[must_use]
+    pub(super) fn costing(self, cost: Cost) -> Self {
+        Self { cost: self.cost.map(|_| cost), ..self }
     }
 
     /// Records the outcome in the request's span.

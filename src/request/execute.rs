@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,13 +21,12 @@ use crate::{
     idempotency::{self, Claim},
     plan,
     schema::to_request,
-    tenancy::{Access, Cost, Freshness, Lsn, Opened, Preference, Session},
+    tenancy::{Access, Freshness, Lsn, Opened, Preference, Session},
 };
 
 /// The result of an execution.
 pub(super) struct Executed {
     pub(super) response: Response,
-    pub(super) cost: Cost,
     pub(super) database_time: Duration,
     /// Whether the response is a stored one.
     pub(super) replayed: bool,
@@ -45,6 +44,8 @@ pub(super) struct Execution<'request> {
     partly_committed: OnceLock<Arc<AtomicBool>>,
     freshness: Option<Freshness>,
     at_replica: AtomicBool,
+    /// Until its cost is counted, which is known also when the work in it was dropped.
+    session: Mutex<Option<Arc<Session>>>,
 }
 
 /// A session in which the whole operation was resolved.
@@ -72,6 +73,7 @@ impl<'request> Execution<'request> {
             partly_committed: OnceLock::new(),
             freshness,
             at_replica: AtomicBool::new(false),
+            session: Mutex::default(),
         }
     }
 
@@ -86,6 +88,21 @@ impl<'request> Execution<'request> {
     }
 
     pub(super) async fn perform(&self, deadline: Instant) -> Result<Executed> {
+        let executed = self.try_to_perform(deadline).await;
+        self.charge(None);
+        executed
+    }
+
+    /// Counts what the session has cost, and goes on with the next one, if there is one.
+    fn charge(&self, next: Option<&Arc<Session>>) {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::replace(&mut *session, next.cloned());
+        if let Some(ended) = ended {
+            self.trace.spend(ended.transaction().cost());
+        }
+    }
+
+    async fn try_to_perform(&self, deadline: Instant) -> Result<Executed> {
         // A timeout drops the session, which rolls its transaction back.
         let executed = timeout_at(deadline, self.resolve()).await.map_err(|elapsed| {
             if self.is_partly_committed() {
@@ -98,7 +115,6 @@ impl<'request> Execution<'request> {
         let transaction = session.transaction();
         let executed = |response| Executed {
             response,
-            cost: transaction.cost(),
             database_time: transaction.database_time(),
             replayed,
             lsn: transaction.lsn(),
@@ -159,6 +175,7 @@ impl<'request> Execution<'request> {
     async fn resolve_speculatively(&self, opened: Opened) -> Result<Option<Resolution>> {
         let Opened { session, moved_to, billing_version, .. } = opened;
         let session = Arc::new(session);
+        self.charge(Some(&session));
         let confirmed = async {
             let is_confirmed = session.is_confirmed().await?;
             if is_confirmed {
@@ -187,6 +204,7 @@ impl<'request> Execution<'request> {
     async fn resolve_in(&self, opened: Opened) -> Result<Resolution> {
         let Opened { session, moved_to, billing_version, .. } = opened;
         let session = Arc::new(session);
+        self.charge(Some(&session));
         // Set once, because a mutation opens one session per execution.
         let _ = self.partly_committed.set(session.partly_committed());
         self.is_of(&session);
@@ -266,6 +284,13 @@ impl<'request> Execution<'request> {
             .data(self.service.meter.clone())
             .data(Loaders::new(Arc::clone(session), queue.clone(), self.access));
         queue.drive(session.transaction(), self.service.api.execute(request)).await
+    }
+}
+
+impl Drop for Execution<'_> {
+    /// Also where a resolver has panicked.
+    fn drop(&mut self) {
+        self.charge(None);
     }
 }
 

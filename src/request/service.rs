@@ -29,7 +29,7 @@ use crate::{
     rate_limit::RateLimit,
     schema::{Api, to_request},
     telemetry,
-    tenancy::{Access, Budget, Cost, Databases, Opened, Preference, Session, Settings, open},
+    tenancy::{Access, Budget, Databases, Opened, Preference, Session, Settings, open},
     usage::Meter,
 };
 
@@ -103,10 +103,7 @@ impl GraphqlService {
                 return Answer::failed(error, Uuid::nil());
             }
         };
-        let answer = Answer::executed(
-            self.api.execute(to_request(prepared.document())).await,
-            Cost::default(),
-        );
+        let answer = Answer::executed(self.api.execute(to_request(prepared.document())).await);
         // Without the operation's name: callers without a token must not choose metric labels.
         self.metrics.answered(None, answer.code(), begun.elapsed(), 0);
         answer
@@ -140,7 +137,7 @@ impl GraphqlService {
                         replayed: executed.replayed,
                         lsn: executed.lsn,
                         at_replica: executed.at_replica,
-                        ..Answer::executed(executed.response, executed.cost)
+                        ..Answer::executed(executed.response)
                     }
                 }
                 Ok(Err(error)) => {
@@ -155,6 +152,7 @@ impl GraphqlService {
             };
             let counted = trace.counted.get().copied().flatten();
             let answer = Answer { rate_limit: counted.or(answer.rate_limit), ..answer };
+            let answer = answer.costing(trace.spent());
             self.note(&prepared, &answer, begun.elapsed());
             if call.freshness.is_some() && !prepared.is_mutation() {
                 self.metrics.replica_query(answer.served_by());

@@ -1,12 +1,12 @@
 //! Facts about a request that outlive its executions: the span and the response report them even
 //! when an execution was dropped.
 
-use std::sync::{Once, OnceLock};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
 use entity::{OrganizationId, UserId};
 use tracing::{Span, field::display};
 
-use crate::rate_limit::RateLimit;
+use crate::{rate_limit::RateLimit, tenancy::Cost};
 
 /// One per request, shared by all its executions.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct RequestTrace {
     pub(super) counted: OnceLock<Option<RateLimit>>,
     user: OnceLock<UserId>,
     organization: OnceLock<OrganizationId>,
+    spent: Mutex<Cost>,
     described: Once,
 }
 
@@ -24,6 +25,7 @@ impl RequestTrace {
             counted: OnceLock::new(),
             user: OnceLock::new(),
             organization: OnceLock::new(),
+            spent: Mutex::default(),
             described: Once::new(),
         }
     }
@@ -35,6 +37,17 @@ impl RequestTrace {
         if let Some(organization) = organization {
             let _ = self.organization.set(organization);
         }
+    }
+
+    /// Counts what a session has cost, whatever came of it.
+    pub(super) fn spend(&self, cost: Cost) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        *spent = spent.plus(cost);
+    }
+
+    /// What all of its sessions have cost.
+    pub(super) fn spent(&self) -> Cost {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the user and the organization to the request's span. Call it only if the span is read:

@@ -3,7 +3,8 @@
 //! A transaction checks the budget before it sends a statement and as each row arrives. An
 //! operation that is too expensive therefore stops early, not after its last row.
 
-use crate::error::Exceeded;
+use super::Transaction;
+use crate::error::{Error, Exceeded, Result};
 
 /// The cost of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,17 @@ pub struct Cost {
     pub statements: u32,
     /// Bytes of rows as they arrive, plus long texts each time a field returns them.
     pub bytes: u64,
+}
+
+impl Cost {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            statements: self.statements.saturating_add(other.statements),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
 }
 
 /// The limit and the cost so far.
@@ -37,11 +49,7 @@ impl Budget {
             return Self { spent: self.most, ..self };
         };
         let bytes = cost.bytes.max(u64::try_from(answer_bytes).unwrap_or(u64::MAX));
-        let spent = Cost {
-            statements: self.spent.statements.saturating_add(cost.statements),
-            bytes: self.spent.bytes.saturating_add(bytes),
-        };
-        Self { spent, ..self }
+        Self { spent: self.spent.plus(Cost { bytes, ..cost }), ..self }
     }
 
     pub(super) fn check_statements(&self, count: u32) -> Result<(), Exceeded> {
@@ -56,5 +64,28 @@ impl Budget {
             return Err(Exceeded::Bytes(self.most.bytes));
         }
         Ok(())
+    }
+}
+
+impl Transaction {
+    /// Lets another transaction, which works for the same operation, cost what is left of this one's
+    /// budget.
+    pub(super) fn share_budget(&self, other: &Self) {
+        if let Some(left) = self.statements.left() {
+            other.limit(left);
+        }
+    }
+
+    /// Counts what the other transaction has cost.
+    ///
+    /// # Errors
+    ///
+    /// When the two together, or the other alone, have passed the budget; this transaction is lost.
+    pub(super) fn charge(&self, other: &Self) -> Result<()> {
+        let charged = match other.failure() {
+            Some(Error::TooComplex(exceeded)) => Err(exceeded),
+            _ => self.statements.charge(other.cost()),
+        };
+        charged.map_err(|exceeded| Error::TooComplex(self.exceeded(exceeded)))
     }
 }

@@ -86,6 +86,10 @@ impl Connection {
         parameters: &Parameters,
         read: impl Fn(usize) -> Result<(), Exceeded>,
     ) -> Result<Answer, sqlx::Error> {
+        if !is_data_access(sql) {
+            // It may prepare, replace or drop something that later requests would use.
+            self.abandon();
+        }
         answered(self.answer_timeout, self.run(schema, sql, parameters, read)).await
     }
 
@@ -112,7 +116,8 @@ impl Connection {
         })
     }
 
-    /// Runs constant statements without parameters.
+    /// Runs constant statements of this module without parameters. The simple protocol accepts
+    /// several statements at once, so no text from an area may come here.
     pub(super) async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         answered(self.answer_timeout, async {
             let turn = self.sending.lock().await;
@@ -193,6 +198,15 @@ impl Connection {
         lock(statements).put(name.into_owned(), statement.clone());
         Ok(statement)
     }
+}
+
+/// Reads or changes rows. Other statements can leave something on the connection, such as a prepared
+/// statement. A comment or a parenthesis in front is none of our queries.
+fn is_data_access(sql: &str) -> bool {
+    const KEYWORDS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE"];
+    let sql = sql.trim_ascii_start();
+    let length = sql.bytes().take_while(u8::is_ascii_alphabetic).count();
+    KEYWORDS.iter().any(|keyword| sql[..length].eq_ignore_ascii_case(keyword))
 }
 
 /// PostgreSQL's answer to a statement.

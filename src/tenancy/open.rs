@@ -19,7 +19,10 @@ use super::{
     session_request::{OPEN, SessionRequest, issued_micros},
     speculative::is_lost,
 };
-use crate::{auth::Caller, error::Result};
+use crate::{
+    auth::Caller,
+    error::{Error, Result},
+};
 
 /// The organization that a request addresses, and where the request comes from.
 #[derive(Clone, Debug)]
@@ -107,9 +110,10 @@ impl Opening {
     }
 
     /// Runs a statement in the control database, in a separate transaction as the same user and
-    /// outside any organization.
+    /// outside any organization. Its cost is charged to the session's budget.
     pub(super) async fn ask_control(
         &self,
+        session: &Transaction,
         access: Access,
         sql: &str,
         values: Option<Values>,
@@ -121,7 +125,10 @@ impl Opening {
         let (transaction, row) =
             session_request.open(control, system, access, None, &placement).await?;
         tenant(&row)?;
-        let answer = transaction.query(sql, values).await?;
+        session.share_budget(&transaction);
+        let answer = transaction.query(sql, values).await;
+        session.charge(&transaction)?;
+        let answer = answer?;
         match access {
             Access::Read => transaction.release(),
             Access::Write => transaction.commit().await?,
@@ -159,7 +166,7 @@ pub async fn open(
     preference: Preference,
 ) -> Result<Opened> {
     let secret = &settings.business.secret_keys;
-    let session_request = SessionRequest::new(caller, destination.slug.as_deref(), secret);
+    let mut session_request = SessionRequest::new(caller, destination.slug.as_deref(), secret);
     if let (Access::Read, Preference::Speculative) = (access, preference)
         && let Some(cached) = databases.session_cache().get(&session_request)
         && let Some((transaction, database)) =
@@ -193,12 +200,19 @@ pub async fn open(
         }
         None => begin(databases, access, &session_request, at_control).await?,
     };
-    if ["UNKNOWN_IDENTITY", "STALE_IDENTITY"].contains(&get(&begun.row, "outcome")?) {
+    let is_stale = get::<&str>(&begun.row, "outcome")? == "STALE_IDENTITY";
+    if is_stale || get::<&str>(&begun.row, "outcome")? == "UNKNOWN_IDENTITY" {
         // Boxed: large, and rarely needed.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
-            provision(databases, settings, caller, &ProofKey::of(secret)).await?;
-            databases.users_changed().notify_one();
+            match provision(databases, settings, caller, &ProofKey::of(secret)).await {
+                Ok(()) => databases.users_changed().notify_one(),
+                // Queries go on while the database takes no changes: the token changes nothing.
+                Err(Error::ReadOnly(_)) if is_stale && access == Access::Read => {
+                    session_request = session_request.undated();
+                }
+                Err(error) => return Err(error),
+            }
             begin(databases, access, &session_request, at_control).await
         })
         .await?;

@@ -80,6 +80,21 @@ impl QueryStats {
         Cost { statements: self.count(), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
+    /// What is left of its budget, if it has one.
+    pub(super) fn left(&self) -> Option<Budget> {
+        self.budget.get().map(|budget| budget.after(Some(self.cost()), 0))
+    }
+
+    /// Counts what another transaction has cost.
+    pub(super) fn charge(&self, cost: Cost) -> Result<(), Exceeded> {
+        let count = self.count.fetch_add(cost.statements, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+        self.budget.get().map_or(Ok(()), |budget| {
+            budget.check_statements(count.saturating_add(cost.statements))?;
+            budget.check_bytes(bytes.saturating_add(cost.bytes))
+        })
+    }
+
     pub(super) fn time(&self) -> Duration {
         Duration::from_micros(self.time.load(Ordering::Relaxed))
     }

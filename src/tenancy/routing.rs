@@ -152,7 +152,13 @@ async fn look_in_database(
     };
     // No placement has an empty name, so this opens nothing.
     let (requests, system) = (databases.requests(), databases.system());
-    let (transaction, row) = session_request.open(requests, system, access, None, "").await?;
+    let (transaction, row) = match session_request.open(requests, system, access, None, "").await {
+        // The token cannot be recorded now, so it changes nothing.
+        Err(error @ Error::Unavailable(_)) => {
+            return undated(session_request, access, name, there?).await?.ok_or(error);
+        }
+        asked => asked?,
+    };
     if get::<&str>(&row, "outcome")? != "OTHER_PLACEMENT" {
         return Ok(refused(transaction, row));
     }
@@ -179,6 +185,27 @@ async fn look_in_database(
     copy_user(databases, &database, get(&row, "user_id")?).await?;
     *copied = true;
     Ok(Lookup::Placement(placement))
+}
+
+/// Begins in the database that has answered, where it needs the control database only to record a
+/// newer token.
+async fn undated(
+    session_request: &SessionRequest,
+    access: Access,
+    name: &Arc<str>,
+    (database, row): (Arc<DedicatedDatabase>, Row),
+) -> Result<Option<Lookup>> {
+    if get::<&str>(&row, "outcome")? != "STALE_IDENTITY" {
+        return Ok(None);
+    }
+    let (requests, system, placement) =
+        (database.requests(), database.system(), Placement::Shared.name());
+    let asked = session_request.undated().ask(requests, system, access, None, &placement).await?;
+    let (transaction, row) = asked;
+    let placement = Placement::Database(Arc::clone(name));
+    let begun = OpenedTransaction { transaction, row, placement, database: Some(database) };
+    Ok((get::<&str>(&begun.row, "outcome")? == "OK")
+        .then(|| Lookup::OpenedTransaction(Box::new(begun))))
 }
 
 fn refused(transaction: Transaction, row: Row) -> Lookup {

@@ -64,6 +64,8 @@ pub struct Session {
     /// Boxed: large, and rarely needed.
     opening: Box<Opening>,
     changes: Changes,
+    /// The identities of the user have changed, which dedicated databases have copies of.
+    identities_changed: AtomicBool,
     /// Whether [`outside`](Self::outside) has committed a part of the request.
     partly_committed: Arc<AtomicBool>,
 }
@@ -89,6 +91,7 @@ impl Session {
             business: Arc::clone(&settings.business),
             opening,
             changes: Changes::default(),
+            identities_changed: AtomicBool::new(false),
             partly_committed: Arc::default(),
         }
     }
@@ -146,8 +149,16 @@ impl Session {
         // harmless.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.opening.databases().change_feed().publish(self.changes.take());
+            if self.identities_changed.load(Ordering::Relaxed) {
+                self.opening.databases().users().notify_one();
+            }
         }
         committed
+    }
+
+    /// Dedicated databases receive the identities of the user right after the commit.
+    pub fn note_identities(&self) {
+        self.identities_changed.store(true, Ordering::Relaxed);
     }
 
     /// A flag that outlives the session: whether a part of the request was committed before its
@@ -303,7 +314,8 @@ impl Session {
             return Ok(None);
         }
         let (sql, values) = (&statement.sql, statement.values.clone());
-        let rows = Box::pin(self.opening.ask_control(access, sql, values)).await?;
+        let asked = self.opening.ask_control(&self.transaction, access, sql, values);
+        let rows = Box::pin(asked).await?;
         let rows = rows.iter().map(|row| to_proxy_row(row).map(Into::into));
         Ok(Some(rows.collect::<Result<_, _>>()?))
     }

@@ -71,6 +71,21 @@ impl SessionRequest {
         Self { issuer, subject, email, issued_at, path: None, claim: None, key }
     }
 
+    /// The same, without the time of the token: it then changes nothing, and its address counts only
+    /// if it is the known one.
+    pub(super) fn undated(&self) -> Self {
+        let Self { issuer, subject, path, claim, email, issued_at: _, key } = self;
+        Self {
+            issuer: issuer.clone(),
+            subject: subject.clone(),
+            path: path.clone(),
+            claim: claim.clone(),
+            email: email.clone(),
+            issued_at: None,
+            key: key.clone(),
+        }
+    }
+
     /// Issuer and subject.
     pub(super) fn identity(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)

@@ -63,7 +63,7 @@ pub struct Transaction {
     failure: OnceLock<Failure>,
     /// The refusal of a statement after another one had failed.
     consequence: OnceLock<Failure>,
-    statements: QueryStats,
+    pub(super) statements: QueryStats,
     held: OnceLock<Held>,
     /// The dedicated schema, if the transaction uses one.
     schema: Mutex<Option<Schema>>,
@@ -242,7 +242,7 @@ impl Transaction {
         spent.map_err(|exceeded| Error::TooComplex(self.exceeded(exceeded)))
     }
 
-    fn exceeded(&self, exceeded: Exceeded) -> Exceeded {
+    pub(super) fn exceeded(&self, exceeded: Exceeded) -> Exceeded {
         // The first failure is the cause.
         let _ = self.failure.set(exceeded.into());
         exceeded

@@ -5,7 +5,11 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::user;
 
-use super::{UserById, identity, ops};
+use super::{
+    UserById, identity,
+    loader::{ViewerIdentities, ViewerMemberships},
+    ops,
+};
 use crate::{
     auth::Role,
     error::{Error, Result},
@@ -66,14 +70,14 @@ impl Viewer {
     /// The identities that sign in as this user, oldest first.
     #[graphql(complexity = "list_cost(10, child_complexity)")]
     async fn identities(&self, ctx: &Context<'_>) -> Result<Vec<Identity>> {
-        let rows = identity::list(ctx.session()?).await?;
+        let rows = ctx.load(ViewerIdentities).await?.unwrap_or_default();
         Ok(rows.into_iter().map(Identity).collect())
     }
 
     /// The user's memberships in all organizations, oldest first.
     #[graphql(complexity = "list_cost(20, child_complexity)")]
     async fn memberships(&self, ctx: &Context<'_>) -> Result<Vec<Membership>> {
-        let rows = ops::memberships(ctx.session()?).await?;
+        let rows = ctx.load(ViewerMemberships).await?.unwrap_or_default();
         Ok(rows.into_iter().map(Membership).collect())
     }
 }

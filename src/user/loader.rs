@@ -1,4 +1,5 @@
-//! Batched look-ups of users. Row-level security decides which users the caller may see.
+//! Batched look-ups of users. Row-level security decides which users the caller may see. What only the
+//! control database knows of the caller is read once, however many fields ask for it.
 
 use std::collections::HashMap;
 
@@ -6,6 +7,10 @@ use async_graphql::dataloader::Loader;
 use entity::{UserId, user};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
+use super::{
+    identity::{self, Identity},
+    ops::{self, Membership},
+};
 use crate::{
     error::{Error, Result},
     graphql::Reader,
@@ -27,5 +32,39 @@ impl Loader<UserById> for Reader {
             .fetch(&*session)
             .await?;
         Ok(rows.into_iter().map(|row| (UserById(row.id), row)).collect())
+    }
+}
+
+/// The caller's memberships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ViewerMemberships;
+
+impl Loader<ViewerMemberships> for Reader {
+    type Value = Vec<Membership>;
+    type Error = Error;
+
+    async fn load(
+        &self,
+        _: &[ViewerMemberships],
+    ) -> Result<HashMap<ViewerMemberships, Vec<Membership>>> {
+        let memberships = ops::memberships(&*self.session()?).await?;
+        Ok(HashMap::from([(ViewerMemberships, memberships)]))
+    }
+}
+
+/// The caller's identities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ViewerIdentities;
+
+impl Loader<ViewerIdentities> for Reader {
+    type Value = Vec<Identity>;
+    type Error = Error;
+
+    async fn load(
+        &self,
+        _: &[ViewerIdentities],
+    ) -> Result<HashMap<ViewerIdentities, Vec<Identity>>> {
+        let identities = identity::list(&*self.session()?).await?;
+        Ok(HashMap::from([(ViewerIdentities, identities)]))
     }
 }

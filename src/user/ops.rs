@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A membership of the caller. Its organization need not be the current one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Membership {
     /// The organization.
     pub organization_id: OrganizationId,

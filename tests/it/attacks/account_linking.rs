@@ -11,9 +11,10 @@ use tenantry::tenancy::AccountLinking;
 use crate::{
     databases::acme_in_eu,
     support::{
-        App, AppSettings, Client, HANG, Reply,
+        App, AppSettings, Client, Reply,
         app::{now, token_with},
         database::Database,
+        dedicated::DedicatedDatabase,
         placement::{self, ACME},
     },
 };
@@ -125,6 +126,58 @@ async fn of_two_tokens_that_change_an_address_at_once_the_newer_one_counts() {
     for asking in asking {
         assert_eq!(asking.await.unwrap()["email"], newer.0);
     }
+}
+
+#[tokio::test]
+async fn a_token_older_than_the_last_one_seen_changes_nothing() {
+    let app = app(AccountLinking::Never).await;
+    let first = identity(&app, "i", "alice", "alice@corp.example", 300.0);
+    for _ in 0..2 {
+        viewer(&first).await;
+    }
+    // The same address, so that the session that is cached for the first token fits as well.
+    let newest = identity(&app, "i", "alice", "alice@corp.example", 100.0);
+    let alice = viewer(&newest).await;
+    let between = identity(&app, "i", "alice", "former@corp.example", 200.0);
+    for _ in 0..2 {
+        assert_eq!(viewer(&between).await, alice);
+    }
+    let invitation = invite(&app, "former@corp.example").await;
+    accept(&between, &invitation).await.assert_failed("NOT_FOUND");
+    // A token that was seen before, or one of the same minute, writes nothing.
+    let seen = "SELECT xmin::text FROM auth.identities WHERE subject = 'alice'";
+    let before = app.database.value::<String>(seen).await;
+    for age in [100.0, 70.0, 100.0] {
+        viewer(&identity(&app, "i", "alice", "alice@corp.example", age)).await;
+    }
+    assert_eq!(app.database.value::<String>(seen).await, before);
+    // A token without an address counts as well.
+    let claims = json!({ "iss": "i", "sub": "alice", "iat": now() });
+    viewer(&app.client(None, Some(token_with(&claims)))).await;
+    let late = identity(&app, "i", "alice", "former@corp.example", 30.0);
+    assert_eq!(viewer(&late).await, alice);
+}
+
+#[tokio::test]
+async fn a_newer_token_reads_while_the_database_takes_no_changes() {
+    let app = app(AccountLinking::Never).await;
+    let alice = viewer(&identity(&app, "i", "alice", "alice@corp.example", 300.0)).await;
+    let name = &app.database.name;
+    let read_only = |value: &str| {
+        format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = {value};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'tenantry_app'"
+        )
+    };
+    app.database.execute(&read_only("on")).await;
+    let newer = identity(&app, "i", "alice", "former@corp.example", 100.0);
+    for _ in 0..2 {
+        assert_eq!(viewer(&newer).await, alice, "it changes nothing");
+    }
+    let mut admin = app.database.connect_admin().await;
+    let changed = format!("SET default_transaction_read_only = off; {}", read_only("off"));
+    sqlx::Executor::execute(&mut admin, sqlx::AssertSqlSafe(changed)).await.unwrap();
+    assert_eq!(viewer(&newer).await["email"], "former@corp.example");
 }
 
 #[tokio::test]
@@ -261,6 +314,49 @@ async fn two_identities_that_unlink_each_other_leave_one() {
     assert_eq!(app.database.value::<i64>(&left).await, 1);
 }
 
+/// A command that moves an organization holds its placement, then locks its members.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlinking_and_linking_wait_for_a_move_without_a_lock_in_hand() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let app = app(AccountLinking::SameIssuer).await;
+    let email = "alice@corp.example";
+    let first = identity(&app, "i", "one", email, 200.0);
+    accept(&first, &invite(&app, email).await).await.data();
+    let seen = viewer(&identity(&app, "i", "two", email, 100.0)).await;
+    let user = seen["id"].as_str().unwrap();
+    let unlink = first
+        .post()
+        .json(&json!({ "query": UNLINK, "variables": { "id": seen["identities"][1]["id"] } }));
+    let link = identity(&app, "i", "three", email, 0.0);
+    let link = link.post().json(&json!({ "query": VIEWER }));
+    for request in [unlink, link] {
+        let mut mover = app.database.connect_admin().await;
+        let mut run = async |sql: String| {
+            sqlx::Executor::execute(&mut mover, sqlx::AssertSqlSafe(sql.clone()))
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        };
+        run("BEGIN; SET LOCAL lock_timeout = '30s'".to_owned()).await;
+        run(format!("SELECT pg_advisory_xact_lock(app.placement_lock('{ACME}'))")).await;
+        let waiting = tokio::spawn(Reply::of(request));
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND usename = 'tenantry_app' AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
+        while app.database.value::<i64>(waits).await == 0 {
+            assert!(!waiting.is_finished(), "it does not wait");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        // Whoever waits while it waits for us would be a deadlock: this does not wait at all.
+        run(format!("SELECT FROM auth.users WHERE id = '{user}' FOR SHARE NOWAIT")).await;
+        run("COMMIT".to_owned()).await;
+        waiting.await.unwrap().data();
+    }
+    let actions: Vec<_> =
+        recorded(&app).await.iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions, ["user.identity_linked", "user.identity_unlinked", "user.identity_linked"]);
+}
+
 #[tokio::test]
 async fn a_link_is_recorded_in_a_dedicated_schema() {
     if !placement::all_are_shared() {
@@ -298,14 +394,76 @@ async fn a_link_is_recorded_in_a_dedicated_database_before_it_takes_effect_there
     let id = &seen["identities"][1]["id"];
     let data = inside("one").query_with(UNLINK, json!({ "id": id })).await.data();
     assert_eq!(data["unlinkIdentity"]["viewer"]["identities"], json!([{ "subject": "one" }]));
-    // Directory sync copies the change to the other database.
+    // Directory sync copies the change to the other database at once, not at its next poll, which
+    // is every ten seconds.
     let entries = async {
         while recorded(&app).await.len() < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         recorded(&app).await
     };
-    let entries = tokio::time::timeout(HANG, entries).await.unwrap();
+    let at_once = std::time::Duration::from_secs(8);
+    let entries = tokio::time::timeout(at_once, entries).await.unwrap();
     assert_eq!(entries, [linked, entry("user.identity_unlinked", email, "i", email)]);
     inside("two").query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");
+}
+
+/// What the databases know of an identity, and the transaction that wrote it.
+async fn known(app: &App, eu: &DedicatedDatabase) -> [(String, String); 2] {
+    let sql =
+        "SELECT concat(issued_at, email) || ';' || xmin FROM auth.identities WHERE subject = 'one'";
+    let mut known = Vec::new();
+    for database in [&app.database, &eu.database] {
+        let text = database.exactly::<String>(sql).await;
+        let (identity, written) = text.split_once(';').unwrap();
+        known.push((identity.to_owned(), written.to_owned()));
+    }
+    known.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dedicated_database_tells_older_tokens_apart_as_well() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let settings =
+        AppSettings { dedicated: vec![eu.clone()], ..settings(AccountLinking::SameIssuer) };
+    let app = App::on(control, settings).await;
+    let email = "alice@corp.example";
+    accept(&identity(&app, "i", "one", email, 300.0), &invite(&app, email).await).await.data();
+    let inside = |email: &str, age: f64| {
+        let claims = json!({ "iss": "i", "sub": "one", "email": email, "email_verified": true, "iat": now() - age });
+        app.client(Some("acme"), Some(token_with(&claims)))
+    };
+    let newest = inside(email, 100.0);
+    let alice = viewer(&newest).await;
+    let before = known(&app, &eu).await;
+    assert_eq!(before[0].0, before[1].0);
+    // Nothing is written again.
+    for client in [&newest, &inside(email, 70.0), &newest] {
+        assert_eq!(viewer(client).await, alice);
+    }
+    assert_eq!(known(&app, &eu).await, before);
+    for client in [
+        inside("former@corp.example", 200.0),
+        identity(&app, "i", "one", "former@corp.example", 200.0),
+    ] {
+        assert_eq!(viewer(&client).await, alice);
+    }
+    assert_eq!(known(&app, &eu).await, before);
+    // While the control database cannot be reached a newer token changes nothing, and reads.
+    let name = "{ viewer { email } organization { slug } }";
+    let reads = newest.data(name).await;
+    let gone = |allowed: bool| {
+        format!(
+            "ALTER DATABASE {0} ALLOW_CONNECTIONS {allowed};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
+            app.database.name
+        )
+    };
+    eu.database.execute(&gone(false)).await;
+    assert_eq!(inside("new@corp.example", 0.0).data(name).await, reads);
+    eu.database.execute(&gone(true)).await;
+    assert_eq!(
+        inside("new@corp.example", 0.0).data(name).await["viewer"]["email"],
+        "new@corp.example"
+    );
 }

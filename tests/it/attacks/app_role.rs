@@ -5,6 +5,7 @@
 //! connection.
 
 mod audit;
+mod connection;
 mod fallback;
 mod identity;
 mod session;

@@ -5,6 +5,7 @@
 
 // Denial of service.
 mod client_connections;
+mod control_reads;
 mod large_responses;
 mod log_flooding;
 mod outsiders;

@@ -228,6 +228,34 @@ async fn the_operations_of_a_batch_share_one_statement_limit() {
     owner.data("mutation { createProject(input: { name: \"Late\" }) { project { id } } }").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_of_a_batch_that_fail_are_not_free() {
+    let mut settings = AppSettings::default();
+    settings.cost.statements = 40;
+    let app = App::with(settings).await;
+    // As if another change were in the way of each attempt.
+    app.database
+        .execute(
+            "CREATE FUNCTION app.in_the_way() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE 'in the way' USING ERRCODE = 'serialization_failure'; END $$;
+             CREATE TRIGGER in_the_way BEFORE INSERT ON app.projects
+                 FOR EACH ROW EXECUTE FUNCTION app.in_the_way()",
+        )
+        .await;
+    let owner = app.person("acme-owner");
+    owner.data("{ viewer { id } }").await;
+    let create = "mutation { createProject(input: { name: \"Never\" }) { project { id } } }";
+    let mut batch = vec![json!({ "query": create }); 5];
+    batch.push(json!({ "query": "{ viewer { id } }" }));
+    let reply = owner.send(&Value::Array(batch)).await;
+    let answers = reply.body.as_array().unwrap();
+    let codes: Vec<_> = answers
+        .iter()
+        .map(|answer| answer["errors"][0]["extensions"]["code"].as_str().unwrap_or("none"))
+        .collect();
+    assert_eq!((codes[0], codes[5]), ("UNAVAILABLE", "QUERY_TOO_COMPLEX"), "{codes:?}");
+}
+
 /// Locks the table of projects until the connection is dropped.
 async fn lock_projects(cluster: &Cluster) -> PgConnection {
     let mut admin = cluster.connect_admin().await;
