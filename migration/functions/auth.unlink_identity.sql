@@ -9,7 +9,7 @@ DECLARE
 BEGIN
     -- Before the user's row: a move locks its members while it holds the placement.
     PERFORM pg_advisory_xact_lock_shared(app.placement_lock(m.organization_id))
-        FROM (SELECT o.organization_id FROM auth.organization_members o WHERE o.user_id = person ORDER BY 1) m;
+        FROM (SELECT o.organization_id FROM auth.organization_members o WHERE o.user_id = caller_id ORDER BY 1) m;
     -- Concurrent calls for one user wait for each other.
     PERFORM FROM auth.users u WHERE u.id = caller_id FOR NO KEY UPDATE;
     IF NOT EXISTS (SELECT FROM auth.identities i WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.user_id = caller_id) THEN

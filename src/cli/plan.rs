@@ -5,7 +5,7 @@
 )]
 
 use clap::Subcommand;
-use migration::dedicated::copy_catalogue;
+use migration::dedicated;
 use sqlx::{PgConnection, Row};
 
 use super::{
@@ -84,7 +84,7 @@ async fn copy_catalogue(owner: &Owner, control: &mut PgConnection) -> Result<(),
         .await?;
     let failed = owner
         .in_each(async |_, connection| {
-            copy_catalogue(&mut *control, connection).await?;
+            dedicated::copy_catalogue(&mut *control, connection).await?;
             Ok(())
         })
         .await?;

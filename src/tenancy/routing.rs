@@ -200,7 +200,7 @@ async fn undated(
     }
     let (requests, system, placement) =
         (database.requests(), database.system(), Placement::Shared.name());
-    let asked = session_request.undated().ask(requests, system, access, None, &placement).await?;
+    let asked = session_request.undated().open(requests, system, access, None, &placement).await?;
     let (transaction, row) = asked;
     let placement = Placement::Database(Arc::clone(name));
     let begun = OpenedTransaction { transaction, row, placement, database: Some(database) };

@@ -150,7 +150,7 @@ impl Session {
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.opening.databases().change_feed().publish(self.changes.take());
             if self.identities_changed.load(Ordering::Relaxed) {
-                self.opening.databases().users().notify_one();
+                self.opening.databases().users_changed().notify_one();
             }
         }
         committed

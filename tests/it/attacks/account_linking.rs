@@ -11,7 +11,7 @@ use tenantry::tenancy::AccountLinking;
 use crate::{
     databases::acme_in_eu,
     support::{
-        App, AppSettings, Client, Reply,
+        App, AppSettings, Client, HANG, Reply,
         app::{now, token_with},
         database::Database,
         dedicated::DedicatedDatabase,
@@ -176,7 +176,7 @@ async fn a_newer_token_reads_while_the_database_takes_no_changes() {
     }
     let mut admin = app.database.connect_admin().await;
     let changed = format!("SET default_transaction_read_only = off; {}", read_only("off"));
-    sqlx::Executor::execute(&mut admin, sqlx::AssertSqlSafe(changed)).await.unwrap();
+    Executor::execute(&mut admin, sqlx::AssertSqlSafe(changed)).await.unwrap();
     assert_eq!(viewer(&newer).await["email"], "former@corp.example");
 }
 
@@ -334,7 +334,7 @@ async fn unlinking_and_linking_wait_for_a_move_without_a_lock_in_hand() {
     for request in [unlink, link] {
         let mut mover = app.database.connect_admin().await;
         let mut run = async |sql: String| {
-            sqlx::Executor::execute(&mut mover, sqlx::AssertSqlSafe(sql.clone()))
+            Executor::execute(&mut mover, sqlx::AssertSqlSafe(sql.clone()))
                 .await
                 .unwrap_or_else(|error| panic!("{sql}: {error}"))
         };
@@ -345,7 +345,7 @@ async fn unlinking_and_linking_wait_for_a_move_without_a_lock_in_hand() {
             AND usename = 'tenantry_app' AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
         while app.database.value::<i64>(waits).await == 0 {
             assert!(!waiting.is_finished(), "it does not wait");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // Whoever waits while it waits for us would be a deadlock: this does not wait at all.
         run(format!("SELECT FROM auth.users WHERE id = '{user}' FOR SHARE NOWAIT")).await;
@@ -402,7 +402,7 @@ async fn a_link_is_recorded_in_a_dedicated_database_before_it_takes_effect_there
         }
         recorded(&app).await
     };
-    let at_once = std::time::Duration::from_secs(8);
+    let at_once = Duration::from_secs(8);
     let entries = tokio::time::timeout(at_once, entries).await.unwrap();
     assert_eq!(entries, [linked, entry("user.identity_unlinked", email, "i", email)]);
     inside("two").query("{ organization { id } }").await.assert_refused(404, "NOT_FOUND");

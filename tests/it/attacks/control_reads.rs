@@ -22,7 +22,7 @@ async fn aliases_ask_the_control_database_once() {
     let app =
         App::on(control, AppSettings { socket, dedicated: vec![eu], ..AppSettings::default() })
             .await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     let mut seen = Vec::new();
     for times in [1, 14] {
         let [memberships, identities] =
@@ -53,10 +53,10 @@ async fn what_the_control_database_answers_counts() {
     };
     // The opening and the user are two, those of the control database two more.
     let app = on(3, 1_000_000).await;
-    let refused = app.person("acme-owner").query(memberships).await;
+    let refused = app.user("acme-owner").query(memberships).await;
     refused.assert_refused(400, "QUERY_TOO_COMPLEX");
     let app = on(4, 1_000_000).await;
-    app.person("acme-owner").data(memberships).await;
+    app.user("acme-owner").data(memberships).await;
     // A member of many organizations.
     control
         .execute(
@@ -67,15 +67,15 @@ async fn what_the_control_database_answers_counts() {
              SELECT m.id, i.user_id, 'viewer' FROM many m, auth.identities i WHERE i.subject = 'acme-owner'",
         )
         .await;
-    let all = app.person("acme-owner").data(memberships).await;
+    let all = app.user("acme-owner").data(memberships).await;
     assert_eq!(all["viewer"]["memberships"].as_array().unwrap().len(), 201);
     let app = on(100, 8_000).await;
-    let refused = app.person("acme-owner").query(memberships).await;
+    let refused = app.user("acme-owner").query(memberships).await;
     refused.assert_refused(400, "QUERY_TOO_COMPLEX");
     // And for those that follow in a batch.
     let app = on(100, 100_000).await;
     let batch = vec![json!({ "query": memberships }); 6];
-    let reply = app.person("acme-owner").send(&Value::Array(batch)).await;
+    let reply = app.user("acme-owner").send(&Value::Array(batch)).await;
     let answers = reply.body.as_array().unwrap();
     assert!(answers[0]["data"].is_object(), "{}", answers[0]);
     assert_eq!(answers[5]["errors"][0]["extensions"]["code"], "QUERY_TOO_COMPLEX");

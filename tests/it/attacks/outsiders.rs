@@ -113,16 +113,16 @@ async fn one_outsider_does_not_fill_the_queue_of_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn first_requests_of_many_users_wait_and_are_served() {
     // As after a restart: neither the users nor the document were seen before.
-    let app = app_with_one_turn_outside(1).await;
-    let lock = hold_plans(&app).await;
+    let app = app_with_one_outside_permit(1).await;
+    let lock = lock_plans(&app).await;
     let strangers: Vec<_> = (0..30).map(|n| app.stranger(&format!("user-{n}"))).collect();
     let first: Vec<_> = strangers.iter().flat_map(|stranger| ask(stranger, 1)).collect();
-    until_load_is(&app, (1, 29)).await;
+    wait_for_load(&app, (1, 29)).await;
     lock.close().await.unwrap();
     for reply in first {
         reply.await.unwrap().data();
     }
-    until_load_is(&app, (0, 0)).await;
+    wait_for_load(&app, (0, 0)).await;
 }
 
 #[tokio::test]

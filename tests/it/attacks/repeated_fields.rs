@@ -242,7 +242,7 @@ async fn operations_of_a_batch_that_fail_are_not_free() {
                  FOR EACH ROW EXECUTE FUNCTION app.in_the_way()",
         )
         .await;
-    let owner = app.person("acme-owner");
+    let owner = app.user("acme-owner");
     owner.data("{ viewer { id } }").await;
     let create = "mutation { createProject(input: { name: \"Never\" }) { project { id } } }";
     let mut batch = vec![json!({ "query": create }); 5];

@@ -27,16 +27,16 @@ fn required_role(mutation: &str) -> Role {
     }
 }
 
-/// Why the person cannot unlink this identity, signed in with their own subject: only their own
-/// identities are there, and the one in use stays.
-pub fn objections_to_unlink(
-    people: &[Person],
+/// Returns the codes with which unlinking fails for a caller who is signed in with their own
+/// subject: foreign identities do not exist for them, and the one in use stays.
+pub fn expected_unlink_errors(
+    users: &[User],
     caller: usize,
     identity: Option<&Identity>,
 ) -> Vec<&'static str> {
-    match identity.filter(|identity| identity.person == caller) {
+    match identity.filter(|identity| identity.user == caller) {
         None => vec!["NOT_FOUND"],
-        Some(identity) if identity.subject == people[caller].tag => vec!["CONFLICT"],
+        Some(identity) if identity.subject == users[caller].tag => vec!["CONFLICT"],
         Some(_) => Vec::new(),
     }
 }

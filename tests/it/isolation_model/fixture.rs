@@ -17,7 +17,7 @@ const USERS: usize = 36;
 /// The first users have no organization; the last ones are in two.
 const WITHOUT_ORGANIZATION: usize = 4;
 const IN_TWO_ORGANIZATIONS: usize = 5;
-/// Identities of each person beside the one that signs in.
+/// Identities of each user besides the one that signs in.
 const SPARE: usize = 2;
 
 pub struct Fixture {
@@ -72,8 +72,8 @@ impl Fixture {
             )
             .unwrap();
         }
-        for identity in self.register.identities.values() {
-            let (subject, user) = (&identity.subject, self.people[identity.person].id);
+        for identity in self.ownership.identities.values() {
+            let (subject, user) = (&identity.subject, self.users[identity.user].id);
             write!(sql, "INSERT INTO auth.identities (issuer, subject, user_id) VALUES ('', '{subject}', '{user}');").unwrap();
         }
         for organization in &self.organizations {

@@ -207,14 +207,14 @@ impl Generator<'_> {
         Mutation { name, input }
     }
 
-    /// The id of an identity: the caller's, in use or not, another person's, or of nothing.
-    pub fn unlink(&mut self, caller: usize) -> Change {
-        let own = identity_id(&self.people[caller].tag);
+    /// Chooses the id of an identity: the caller's, in use or not, another user's, or an unknown one.
+    pub fn unlink(&mut self, caller: usize) -> Mutation {
+        let own = identity_id(&self.users[caller].tag);
         let (spare, others): (Vec<Uuid>, Vec<Uuid>) = {
-            let register = self.register.lock().unwrap();
-            let all = register.identities.iter().filter(|(id, _)| **id != own);
+            let ownership = self.ownership.lock().unwrap();
+            let all = ownership.identities.iter().filter(|(id, _)| **id != own);
             let (spare, others): (Vec<_>, Vec<_>) =
-                all.partition(|(_, identity)| identity.person == caller);
+                all.partition(|(_, identity)| identity.user == caller);
             let ids = |identities: Vec<(&Uuid, _)>| identities.iter().map(|(id, _)| **id).collect();
             (ids(spare), ids(others))
         };
@@ -226,7 +226,7 @@ impl Generator<'_> {
             _ => None,
         };
         let id = id.map_or_else(|| json!("no identity"), |id| json!(id));
-        Change { name: "unlinkIdentity", input: json!({ "id": id }) }
+        Mutation { name: "unlinkIdentity", input: json!({ "id": id }) }
     }
 
     fn update_project(&mut self) -> Value {

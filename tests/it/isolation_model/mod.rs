@@ -207,7 +207,7 @@ async fn run_test(operations: usize) {
         organizations.push(organization.read().await.clone());
     }
     fixture::compare(&harness.app.database, &harness.users, &organizations).await;
-    wall.compare_identities().await;
+    harness.compare_identities().await;
     // In the second phase nothing waits, and only invariants are checked.
     let before = random_operations::start(&harness).await;
     let (end, stop) = tokio::sync::watch::channel(false);

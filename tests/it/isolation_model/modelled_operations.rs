@@ -219,7 +219,7 @@ impl Harness {
         found.sort_by_key(|identity| identity["id"].to_string());
         let expected = self.identities_of(caller);
         if found != expected {
-            self.fail(&attempt, &reply, &format!("expected {expected:?}"));
+            self.fail(&request, &reply, &format!("expected {expected:?}"));
         }
     }
 

@@ -44,9 +44,9 @@ impl User {
     }
 }
 
-/// What signs in as a person: a subject of the issuer without a name.
+/// A subject of the issuer without a name, with which a user signs in.
 pub struct Identity {
-    pub person: usize,
+    pub user: usize,
     pub subject: String,
 }
 
@@ -70,7 +70,7 @@ pub struct Ownership {
     tags: HashMap<String, Owner>,
     /// Every object that ever existed.
     pub objects: Vec<(Kind, Uuid, Owner)>,
-    /// The identities that sign in as somebody.
+    /// The identities of all users.
     pub identities: BTreeMap<Uuid, Identity>,
     /// The token of every invitation that ever existed.
     pub tokens: Vec<(usize, String)>,
@@ -119,14 +119,14 @@ impl Ownership {
         }
     }
 
-    pub fn add_identity(&mut self, person: usize, subject: &str) {
+    pub fn add_identity(&mut self, user: usize, subject: &str) {
         let id = identity_id(subject);
-        self.add(Kind::Identity, id, Owner::Private(person));
-        self.identities.insert(id, Identity { person, subject: subject.to_owned() });
+        self.add(Kind::Identity, id, Owner::Private(user));
+        self.identities.insert(id, Identity { user, subject: subject.to_owned() });
     }
 
-    pub fn identities_of(&self, person: usize) -> impl Iterator<Item = (&Uuid, &Identity)> {
-        self.identities.iter().filter(move |(_, identity)| identity.person == person)
+    pub fn identities_of(&self, user: usize) -> impl Iterator<Item = (&Uuid, &Identity)> {
+        self.identities.iter().filter(move |(_, identity)| identity.user == user)
     }
 
     pub fn make_known(&mut self, organization: usize, user: usize) {
@@ -260,7 +260,7 @@ impl Ownership {
     fn may_see(&self, viewpoint: &Viewpoint<'_>, here: &BTreeSet<usize>, owner: Owner) -> bool {
         match owner {
             Owner::Organization(organization) => here.contains(&organization),
-            Owner::Private(person) => person == sight.caller,
+            Owner::Private(user) => user == viewpoint.caller,
             Owner::User(user) => {
                 user == viewpoint.caller
                     || here.iter().any(|organization| self.may_know(*organization, user))

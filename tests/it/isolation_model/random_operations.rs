@@ -115,7 +115,7 @@ impl Harness {
         let name = match generator.rng.u8(..10) {
             0..3 => None,
             3..5 => Some("acceptInvitation"),
-            5 if draft.rng.bool() => Some("unlinkIdentity"),
+            5 if generator.rng.bool() => Some("unlinkIdentity"),
             _ => Some(generator.mutation()).filter(|name| !PLAN_CHANGES.contains(name)),
         };
         let count = if generator.rng.u8(..4) == 0 { CONCURRENT_COPIES } else { 1 };
@@ -132,13 +132,13 @@ impl Harness {
             let since = self.now();
             let reply = self.send(&request).await;
             self.check(&request, &reply, organization, since);
-            (attempt, reply)
+            (request, reply)
         });
-        for (attempt, reply) in futures_util::future::join_all(sent).await {
+        for (request, reply) in futures_util::future::join_all(sent).await {
             let Some(name) = name else { continue };
             let payload = reply.body["data"].get(name).filter(|payload| !payload.is_null());
             match payload {
-                Some(payload) if name == "unlinkIdentity" => self.unlinked(&attempt, payload),
+                Some(payload) if name == "unlinkIdentity" => self.unlinked(&request, payload),
                 Some(payload) => self.record_success(name, payload, &here),
                 None => {}
             }
@@ -175,7 +175,7 @@ impl Harness {
                 self.ownership.lock().unwrap().joins(caller, here.index);
             }
             Some("unlinkIdentity") => {
-                self.prepare_unlink(rng, &mut attempt, here);
+                self.prepare_unlink(rng, &mut request, here);
                 organization = None;
             }
             Some(name) => {

@@ -56,7 +56,7 @@ fn names(data: &Value) -> &Value {
 async fn a_replaced_statement_serves_no_later_request() {
     for access in [Access::Read, Access::Write] {
         let app = app(100).await;
-        let globex = app.person("globex-owner");
+        let globex = app.user("globex-owner");
         globex.data(PROJECTS).await;
         let before = globex.data(PROJECTS).await;
         let session = injected(&app, access).await;
@@ -240,19 +240,20 @@ async fn a_setting_of_one_tenant_leaves_no_removed_member_of_another_inside() {
         return;
     }
     let app = app(100).await;
-    placement::house(&mut app.database.connect_admin().await, GLOBEX.parse().unwrap()).await;
-    let owner = app.person("globex-owner");
+    placement::move_to_schema(&mut app.database.connect_admin().await, GLOBEX.parse().unwrap())
+        .await;
+    let owner = app.user("globex-owner");
     let members = "{ organization { members(first: 9) { nodes { id role } } } }";
     let members = owner.data(members).await;
     let members = members["organization"]["members"]["nodes"].as_array().unwrap();
     let viewer = members.iter().find(|member| member["role"] == "VIEWER").unwrap()["id"].clone();
-    app.person("globex-viewer").data("{ organization { id } }").await;
+    app.user("globex-viewer").data("{ organization { id } }").await;
     let session = injected(&app, Access::Write).await;
     assert_eq!(texts(&session, "SELECT app.current_organization()::text AS text").await, [ACME]);
     session.execute_unprepared("SELECT set_config('app.copying', 'on', false)").await.unwrap();
     session.commit().await.unwrap();
     let remove = "mutation ($id: ID!) { removeMember(input: { id: $id }) { member { id } } }";
     owner.query_with(remove, serde_json::json!({ "id": viewer })).await.data();
-    let removed = app.person("globex-viewer").query("{ organization { id } }").await;
+    let removed = app.user("globex-viewer").query("{ organization { id } }").await;
     removed.assert_refused(404, "NOT_FOUND");
 }
