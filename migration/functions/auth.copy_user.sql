@@ -9,9 +9,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM app.database) THEN
         RAISE 'users are copied to dedicated databases only, and this is the control database';
     END IF;
-    -- Concurrent copies of one user, older or newer, wait for each other. The shared locks on placements that
-    -- record_user_event takes come after this lock. Nothing that holds a placement exclusively in a dedicated database
-    -- goes on to this lock or to a user's row, so the two cannot wait for each other.
+    -- Concurrent copies of one user, older or newer, wait for each other. auth.record_user_event
+    -- takes shared locks on placements after this lock. No session that holds a placement lock
+    -- exclusively in a dedicated database takes this lock or a user's row, so they cannot deadlock.
     PERFORM pg_advisory_xact_lock(hashtextextended('user ' || copied.id::text, 0));
     IF EXISTS (SELECT FROM auth.users u WHERE u.id = copied.id AND u.updated_at > copied.updated_at) THEN
         -- A newer copy was stored since this one was read.

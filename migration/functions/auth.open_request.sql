@@ -32,13 +32,14 @@ DECLARE
     target      uuid;
     may_write   boolean;
     is_moving   boolean;
+    recent      timestamptz;
+BEGIN
+    -- SQL inside an earlier request may have changed settings of the connection. This also resets
+    -- the search path of this function, so the names below are qualified.
+    RESET ALL;
     -- A retired slug is free for others after 90 days. A dedicated database does not learn who claims
     -- it then, and stops resolving it a day earlier.
-    recent      timestamptz := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
-BEGIN
-    -- SQL inside an earlier request may have changed settings for as long as the connection lives. This ends the search path
-    -- of this function as well, so its names are qualified.
-    RESET ALL;
+    recent := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
     IF NOT auth.is_proven(
         concat('open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
                ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
@@ -71,8 +72,8 @@ BEGIN
         outcome := 'USER_SUSPENDED';
         RETURN;
     END IF;
-    -- An older token changes nothing, and its address is ignored. Which one is older is known to a minute, so that a
-    -- caller with a token for each request costs one write a minute.
+    -- An older token changes nothing, and its address is ignored. The time of the newest token is
+    -- known to a minute, so a caller with a new token for each request causes one write a minute.
     IF NOT is_recorded OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer) THEN
         outcome := 'STALE_IDENTITY';
         RETURN;

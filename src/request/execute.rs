@@ -189,6 +189,8 @@ impl<'request> Execution<'request> {
         let (confirmed, response) = tokio::join!(biased; confirmed, self.execute(&session));
         if !confirmed? {
             session.transaction().roll_back().await;
+            // Ends the session's permit as well.
+            self.charge(None);
             return Ok(None);
         }
         if self.trace.counted.get().is_none() {

@@ -136,7 +136,7 @@ async fn a_refused_acceptance_copies_nobody_to_a_dedicated_database() {
     let (days, clock) = ahead();
     let settings = AppSettings { clock, dedicated: vec![eu.clone()], ..AppSettings::default() };
     let app = App::on(control, settings).await;
-    let (owner, admin) = (app.user("acme-owner"), app.person("acme-admin"));
+    let (owner, admin) = (app.user("acme-owner"), app.user("acme-admin"));
     let (_, expired) = invite_with_token(&owner, "late@example.com").await;
     let (_, by_admin) = invite_with_token(&admin, "orphan@example.com").await;
     let members = "{ organization { members { nodes { id role } } } }";

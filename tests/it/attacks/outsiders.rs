@@ -115,8 +115,8 @@ async fn first_requests_of_many_users_wait_and_are_served() {
     // As after a restart: neither the users nor the document were seen before.
     let app = app_with_one_outside_permit(1).await;
     let lock = lock_plans(&app).await;
-    let strangers: Vec<_> = (0..30).map(|n| app.stranger(&format!("user-{n}"))).collect();
-    let first: Vec<_> = strangers.iter().flat_map(|stranger| ask(stranger, 1)).collect();
+    let outsiders: Vec<_> = (0..30).map(|n| app.outsider(&format!("user-{n}"))).collect();
+    let first: Vec<_> = outsiders.iter().flat_map(|outsider| ask(outsider, 1)).collect();
     wait_for_load(&app, (1, 29)).await;
     lock.close().await.unwrap();
     for reply in first {

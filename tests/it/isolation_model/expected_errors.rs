@@ -224,12 +224,12 @@ impl Organization {
                 }
             }
             "cancelSubscription" | "resumeSubscription" if !here => {
-                expected_errors.push("NOT_FOUND")
+                expected_errors.push("NOT_FOUND");
             }
             "cancelSubscription" if plan == "free" => expected_errors.push("CONFLICT"),
             // Without Stripe, both fail.
             "createCheckoutSession" | "createBillingPortalSession" => {
-                expected_errors.push("CONFLICT")
+                expected_errors.push("CONFLICT");
             }
             _ => {}
         }

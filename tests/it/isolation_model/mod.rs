@@ -199,7 +199,7 @@ async fn run_test(operations: usize) {
     let harness = Arc::new(Harness::build(setting("ISOLATION_SEED", fastrand::u64(..))).await);
     // In the first phase the model predicts everything: a mutation has its organization to itself.
     run(&harness, operations * 7 / 10, |harness, number| async move {
-        harness.modelled_operation(number).await
+        harness.modelled_operation(number).await;
     })
     .await;
     let mut organizations = Vec::new();
