@@ -20,7 +20,7 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("search_path", "app, auth, billing, audit, pg_temp"),
     ("jit", "off"),
     ("TimeZone", "UTC"),
-    // Every statement reads a tenant's range of an index, whatever its parameters are: a plan for
+    // Every statement reads a tenant's range of an index, with any parameters: a plan for
     // these parameters would be the same.
     ("plan_cache_mode", "force_generic_plan"),
     ("statement_timeout", "10s"),

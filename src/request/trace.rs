@@ -39,7 +39,7 @@ impl RequestTrace {
         }
     }
 
-    /// Counts what a session has cost, whatever came of it.
+    /// Counts what a session has cost, with any outcome.
     pub(super) fn spend(&self, cost: Cost) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         *spent = spent.plus(cost);

@@ -235,7 +235,7 @@ impl Session {
     }
 
     /// Copies the caller to the dedicated database of the organization, and goes on there. The copy
-    /// stays whatever becomes of the request, so the invitation is checked before. Returns whether
+    /// stays even if the request fails, so the invitation is checked before. Returns whether
     /// the invitation is open there as well.
     ///
     /// # Errors

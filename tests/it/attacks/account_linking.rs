@@ -347,7 +347,7 @@ async fn unlinking_and_linking_wait_for_a_move_without_a_lock_in_hand() {
             assert!(!waiting.is_finished(), "it does not wait");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // Whoever waits while it waits for us would be a deadlock: this does not wait at all.
+        // A waiting session here could deadlock with the one that waits for this one, so NOWAIT.
         run(format!("SELECT FROM auth.users WHERE id = '{user}' FOR SHARE NOWAIT")).await;
         run("COMMIT".to_owned()).await;
         waiting.await.unwrap().data();
