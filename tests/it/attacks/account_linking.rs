@@ -175,8 +175,9 @@ async fn a_newer_token_reads_while_the_database_takes_no_changes() {
         assert_eq!(viewer(&newer).await, alice, "it changes nothing");
     }
     let mut admin = app.database.connect_admin().await;
-    let changed = format!("SET default_transaction_read_only = off; {}", read_only("off"));
-    Executor::execute(&mut admin, sqlx::AssertSqlSafe(changed)).await.unwrap();
+    for sql in ["SET default_transaction_read_only = off", &read_only("off")] {
+        Executor::execute(&mut admin, sqlx::AssertSqlSafe(sql.to_owned())).await.unwrap();
+    }
     assert_eq!(viewer(&newer).await["email"], "former@corp.example");
 }
 
