@@ -127,7 +127,7 @@ async fn execute_with_retries(connection: &mut PgConnection, sql: &str) -> Resul
             Ok(_) => return transaction.commit().await,
             Err(error) => {
                 transaction.rollback().await?;
-                let code = error.as_database_error().and_then(|error| error.code());
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 if code.as_deref() != Some("55P03") || attempt == TRIES {
                     return Err(error);
                 }

@@ -179,7 +179,7 @@ finding (severity, subject, problem, remedy) AS (
     FROM base b CROSS JOIN (VALUES ('UPDATE'), ('DELETE')) x (privilege) CROSS JOIN bound r
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_table_privilege(r.oid, b.oid, x.privilege)
     UNION ALL
-    SELECT 'fault', 'table ' || b.name, format('allows %I to to write %s of audit rows', r.rolname, a.attname),
+    SELECT 'fault', 'table ' || b.name, format('allows %I to write %s of audit rows', r.rolname, a.attname),
            format('REVOKE INSERT ON %s FROM %I; run tenantry migrate', b.name, r.rolname)
     FROM base b CROSS JOIN bound r JOIN pg_attribute a ON a.attrelid = b.oid AND a.attname IN ('id', 'actor_id', 'actor_name', 'created_at')
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_column_privilege(r.oid, b.oid, a.attnum, 'INSERT')

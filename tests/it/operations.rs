@@ -134,7 +134,7 @@ async fn the_log_can_be_partitioned_while_it_is_written() {
     assert_eq!(entries(&app.database, "true").await, 13 + 40, "nothing is lost");
     assert!(
         succeeded(&command(&app.database, &["audit", "partition"]).await)
-            .contains("All partitions are there.")
+            .contains("All partitions exist.")
     );
     // The servers read the same entries as before.
     let data = owner.data("{ organization { auditLogs(first: 100) { nodes { id } } } }").await;

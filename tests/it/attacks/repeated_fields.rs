@@ -82,7 +82,7 @@ async fn a_repeated_field_runs_once() {
         let refused = owner.query(&query(times + 1)).await;
         refused.assert_refused(400, "QUERY_TOO_COMPLEX");
         let message = refused.body["errors"][0]["message"].as_str().unwrap();
-        assert_eq!(message, format!("the document has more than {limit} tokens"));
+        assert_eq!(message, format!("The document has more than {limit} tokens."));
         assert!((statements(&app).await - sent).abs() < f64::EPSILON, "{repeated}");
     }
 }

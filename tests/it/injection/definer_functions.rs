@@ -137,7 +137,7 @@ const OF_SYSTEM: [&str; 21] = [
     "auth.register_proof_key(repeat('6', 64)::bytea, repeat('5', 64)::bytea)",
     "billing.claim_stripe_event('evt_globex')",
     "billing.find_organization('cus_globex', NULL)",
-    "billing.finish_stripe_event('evt_globex', NULL)",
+    "billing.finish_stripe_event('evt_globex', NULL, true)",
     "billing.receive_stripe_event('evt_forged', 'x', now(), '{}')",
 ];
 

@@ -57,7 +57,7 @@ impl ServerProcess {
             let log = served.log();
             // The operators' address is logged before.
             if let Some(address) = logged(&log, "serving address=") {
-                served.admin = logged(&log, "for operators address=").unwrap();
+                served.admin = logged(&log, "serving operators address=").unwrap();
                 served.base = address;
             }
         }
