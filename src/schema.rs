@@ -162,7 +162,7 @@ impl Api {
     }
 
     /// Parses and validates a request, and checks its limits. Nothing is executed. Reading a new
-    /// document takes time: `turn` resolves to the permit for it, which is held until the document
+    /// document takes time: `permit` resolves to the permit for it, which is held until the document
     /// is read.
     ///
     /// # Errors
@@ -171,18 +171,18 @@ impl Api {
     pub async fn read<T>(
         &self,
         request: GraphqlRequest,
-        turn: impl Future<Output = Result<T, Vec<ServerError>>>,
+        permit: impl Future<Output = Result<T, Vec<ServerError>>>,
     ) -> Result<Document, Vec<ServerError>> {
         let GraphqlRequest { query, operation_name, variables } = request;
         let key = (query, operation_name);
         let mut known = self.known.get(&key);
-        let turn = if known.is_some() { None } else { Some(turn.await?) };
-        if turn.is_some() {
+        let permit = if known.is_some() { None } else { Some(permit.await?) };
+        if permit.is_some() {
             // Another request may have read it while this one waited.
             known = self.known.get(&key);
         }
         let is_known = known.is_some();
-        let _turn = turn.filter(|_| !is_known);
+        let _permit = permit.filter(|_| !is_known);
         let document = known
             .map_or_else(
                 || {

@@ -78,7 +78,7 @@ impl AdmissionLimits {
         }
     }
 
-    /// Each caller waits for a shared turn with one request at a time, so that time alone limits
+    /// Each caller waits for a shared permit with one request at a time, so that time alone limits
     /// how many do: the first requests of all users after a restart are a burst as well.
     fn waiting_for(&self, key: Key) -> usize {
         match key {
@@ -147,7 +147,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Errors
     ///
-    /// As [`admitted`](Self::turn).
+    /// As [`acquire`](Self::acquire).
     pub async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
         let alone = self.alone(source).await?;
         self.acquire_shared(alone, Key::Reading).await
@@ -203,7 +203,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Errors
     ///
-    /// As [`admitted`](Self::turn).
+    /// As [`acquire`](Self::acquire).
     pub async fn acquire_own(&self, organization: OrganizationId) -> Result<ConcurrencyPermit> {
         self.wait(Key::Organization(organization)).await
     }
@@ -247,8 +247,8 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// Returns the turn before the gate, so that callers drop the gate first. The turn's drop
-    /// removes the gate from the map if no other reference exists.
+    /// Returns the permit before the queue, so that callers drop the queue first. Dropping the permit
+    /// removes the queue from the map if no other reference exists.
     fn begin(&self, key: Key) -> (ConcurrencyPermit, Arc<Queue>) {
         let queue = Arc::clone(lock(&self.0.queues).entry(key).or_insert_with(|| {
             let permits = Arc::new(Semaphore::new(self.0.limits.permits_of(key)));
@@ -299,7 +299,7 @@ impl Drop for ConcurrencyPermit {
         drop(self.permit.take());
         let mut queues = lock(&self.limiter.0.queues);
         drop(self.queue.take());
-        // Only the map still refers to the gate, so no request runs or waits here.
+        // Only the map still refers to the queue, so no request runs or waits here.
         if queues.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             queues.remove(&self.key);
         }
@@ -363,8 +363,8 @@ mod tests {
         assert!(arriving.as_mut().now_or_never().is_none());
         limiter.remember(&member, &acme, organization);
         drop(first);
-        let _arrived = arriving.as_mut().now_or_never().expect("the turn is free").unwrap();
-        let second = second.as_mut().now_or_never().expect("it needs no shared turn").unwrap();
+        let _arrived = arriving.as_mut().now_or_never().expect("a permit is free").unwrap();
+        let second = second.as_mut().now_or_never().expect("it needs no shared permit").unwrap();
         assert!(second.is_of(organization));
     }
 

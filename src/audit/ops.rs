@@ -60,7 +60,7 @@ pub async fn record(
     resource_id: Option<Uuid>,
     metadata: Value,
 ) -> Result<()> {
-    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let organization_id = scope.organization_id()?;
     let (sql, last): (_, sea_orm::Value) = match scope.actor() {
         Actor::User(_, client_ip) => (
             "INSERT INTO audit_logs (organization_id, action, resource_type, resource_id, metadata, ip_address)
@@ -197,7 +197,7 @@ pub async fn find(
 
 fn matching(scope: &impl UnitOfWork, filter: &Filter) -> Result<Select<audit_log::Entity>> {
     use audit_log::Column;
-    let organization_id = scope.organization(Permission::AuditLogRead)?;
+    let organization_id = scope.require(Permission::AuditLogRead)?;
     let condition = Condition::all()
         .add(Column::OrganizationId.eq(organization_id))
         .add_option(filter.actor_id.map(|id| Column::ActorId.eq(id)))

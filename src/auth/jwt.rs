@@ -94,7 +94,7 @@ enum Keys {
 /// Verifies bearer tokens and caches the results.
 pub struct Verifier {
     keys: Keys,
-    verified: TokenCache,
+    tokens: TokenCache,
     claims: Claims,
     clock: Clock,
 }
@@ -111,7 +111,7 @@ impl Verifier {
     pub fn with_secrets(secrets: &[&str], claims: Claims, clock: Clock) -> Self {
         let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes()));
         let keys = Keys::Secrets(keys.collect());
-        Self { keys, verified: TokenCache::new(), claims, clock }
+        Self { keys, tokens: TokenCache::new(), claims, clock }
     }
 
     /// A verifier of tokens signed with the issuer's keys.
@@ -125,7 +125,7 @@ impl Verifier {
         clock: Clock,
     ) -> Result<Self, reqwest::Error> {
         let jwks = Arc::new(Jwks::new(options)?);
-        Ok(Self { keys: Keys::Issuer(jwks), verified: TokenCache::new(), claims, clock })
+        Ok(Self { keys: Keys::Issuer(jwks), tokens: TokenCache::new(), claims, clock })
     }
 
     /// Verifies signature, times, issuer and audience, and reads the claims.
@@ -139,7 +139,7 @@ impl Verifier {
             Keys::Secrets(_) => 0,
             Keys::Issuer(jwks) => jwks.current().generation,
         };
-        if let Some(CachedToken { caller, times }) = self.verified.get(token, generation) {
+        if let Some(CachedToken { caller, times }) = self.tokens.get(token, generation) {
             times.check(now)?;
             return Ok(caller);
         }
@@ -151,8 +151,8 @@ impl Verifier {
         times.check(now)?;
         self.check_parties(&claims)?;
         let caller = Arc::new(self.caller(&claims, times)?);
-        let vouched = CachedToken { caller: Arc::clone(&caller), times };
-        self.verified.put(token, generation, vouched);
+        let cached = CachedToken { caller: Arc::clone(&caller), times };
+        self.tokens.put(token, generation, cached);
         Ok(caller)
     }
 

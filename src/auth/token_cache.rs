@@ -32,12 +32,12 @@ impl TokenCache {
     pub(super) fn get(&self, token: &str, generation: u64) -> Option<CachedToken> {
         let key = key(token);
         let mut cache = self.lock();
-        let (verified_by, vouched) = cache.get(&key)?;
-        (*verified_by == generation).then(|| vouched.clone())
+        let (verified_by, cached) = cache.get(&key)?;
+        (*verified_by == generation).then(|| cached.clone())
     }
 
-    pub(super) fn put(&self, token: &str, generation: u64, vouched: CachedToken) {
-        self.lock().put(key(token), (generation, vouched));
+    pub(super) fn put(&self, token: &str, generation: u64, cached: CachedToken) {
+        self.lock().put(key(token), (generation, cached));
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<[u8; 32], (u64, CachedToken)>> {

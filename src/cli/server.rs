@@ -75,7 +75,7 @@ pub(super) fn build(
         trusted_proxies: http.trusted_proxies.clone(),
         max_body_bytes: http.max_body_bytes,
         max_batch: http.max_batch,
-        people: users,
+        demo_users: users,
         documents: match &http.trusted_documents {
             Some(manifest) => PersistedDocuments::trusted(manifest).map_err(Failure::new)?,
             None => PersistedDocuments::open(),

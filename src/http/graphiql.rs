@@ -62,7 +62,7 @@ pub fn missing_page() -> Option<&'static str> {
 
 /// Redirects `/` to the page. Development only.
 pub(super) async fn front(State(server): State<Arc<Server>>) -> Response {
-    match server.people.first() {
+    match server.demo_users.first() {
         Some(user) => {
             Redirect::temporary(&format!("/org/{}/graphiql", user.organization)).into_response()
         }
@@ -95,12 +95,13 @@ pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Respo
 }
 
 /// Serves the demo users to choose from. Empty outside of development.
-pub(super) async fn people(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+pub(super) async fn demo_users(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     // DNS rebinding: a foreign name that resolves to this machine must not expose the tokens.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let people = if ["127.0.0.1", "localhost"].contains(&host) { &server.people[..] } else { &[] };
-    ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "people": people }))).into_response()
+    let users =
+        if ["127.0.0.1", "localhost"].contains(&host) { &server.demo_users[..] } else { &[] };
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "people": users }))).into_response()
 }
 
 fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Response {

@@ -238,7 +238,7 @@ impl Exchange {
                 set_rate_limit(&mut response, rate_limit);
                 set_replayed(&mut response, replayed);
                 served.set_headers(&mut response);
-                if !self.server.people.is_empty() {
+                if !self.server.demo_users.is_empty() {
                     set_timing(
                         &mut response,
                         started.elapsed(),

@@ -73,7 +73,7 @@ pub struct Server {
     /// The most operations in a batch.
     pub max_batch: usize,
     /// Demo users to choose from in GraphiQL. Empty outside of development.
-    pub people: Vec<DemoUser>,
+    pub demo_users: Vec<DemoUser>,
     /// Persisted or trusted documents.
     pub documents: PersistedDocuments,
     /// Origins whose pages may call the API.
@@ -107,7 +107,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/", get(graphiql::front))
         .route("/graphiql", get(graphiql::page))
         .route("/org/{slug}/graphiql", get(graphiql::page))
-        .route("/graphiql/people.json", get(graphiql::people))
+        .route("/graphiql/people.json", get(graphiql::demo_users))
         .route("/graphiql/assets/{name}", get(graphiql::asset))
         .route("/schema.graphql", get(sdl::serve))
         .route("/healthz", get(health::healthz))

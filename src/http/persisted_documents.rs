@@ -36,7 +36,7 @@ pub(super) struct Asked {
 /// The documents that the server knows by name.
 #[derive(Debug)]
 pub struct PersistedDocuments {
-    remembered: Mutex<LruCache<String, Arc<str>>>,
+    cached: Mutex<LruCache<String, Arc<str>>>,
     /// By id and by SHA-256. If present, no other document is executed.
     trusted: Option<HashMap<String, Arc<str>>>,
 }
@@ -45,7 +45,7 @@ impl PersistedDocuments {
     /// Accepts every document. The cache starts empty.
     #[must_use]
     pub fn open() -> Self {
-        Self { remembered: Mutex::new(LruCache::new(MOST)), trusted: None }
+        Self { cached: Mutex::new(LruCache::new(MOST)), trusted: None }
     }
 
     /// Accepts only the documents of a manifest: a JSON object of documents by id, as
@@ -89,9 +89,9 @@ impl PersistedDocuments {
         }
         match name {
             Some(name) if request.query.is_empty() => {
-                let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
                 // Clients compare this message.
-                let text = remembered.get(name).ok_or_else(|| unknown("PersistedQueryNotFound"))?;
+                let text = cached.get(name).ok_or_else(|| unknown("PersistedQueryNotFound"))?;
                 request.query = text.to_string();
             }
             Some(name) if name != sha256(&request.query) => {
@@ -105,9 +105,9 @@ impl PersistedDocuments {
     /// Caches a valid document under its name.
     pub(super) fn remember(&self, name: &str, query: &str) {
         if self.trusted.is_none() && query.len() <= LONGEST {
-            let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-            if !remembered.contains(plain(name)) {
-                remembered.put(plain(name).to_owned(), query.into());
+            let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            if !cached.contains(plain(name)) {
+                cached.put(plain(name).to_owned(), query.into());
             }
         }
     }

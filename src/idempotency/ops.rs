@@ -28,7 +28,7 @@ pub enum Claim {
     Done(String),
 }
 
-/// Claims the key until the end of the transaction. `patience` is how long a mutation that has
+/// Claims the key until the end of the transaction. `wait` is how long a mutation that has
 /// committed a part of its work may take for the rest.
 ///
 /// # Errors
@@ -39,9 +39,9 @@ pub async fn claim(
     session: &Session,
     key: &IdempotencyKey,
     fingerprint: &[u8],
-    patience: Duration,
+    wait: Duration,
 ) -> Result<Claim> {
-    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+    let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
     let row = session
         .query_one_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::{display_name::quoted, ops::link};
 use crate::{
-    auth::Permission,
     error::{Error, Result},
     mail::Mail,
     tenancy::{SystemSession, UnitOfWork},
@@ -30,7 +29,7 @@ struct InvitationEmail {
 /// Fails when the payload is not that of an invitation.
 pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Result<Option<Mail>> {
     use invitation::Column;
-    let organization_id = session.organization(Permission::MemberInvite)?;
+    let organization_id = session.organization_id()?;
     let queued = InvitationEmail::deserialize(payload).map_err(Error::internal)?;
     let invitation = invitation::Entity::find_by_id((organization_id, queued.invitation_id))
         .filter(Column::Rotation.eq(queued.rotation))

@@ -146,7 +146,7 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     }
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
     let invitation = require_acceptable(session, id, &hash).await?;
-    // Counted again: the plan may have shrunk since the invitation took its seat.
+    // Counted again: the plan may have shrunk since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
     plan::require(session, &lock, Feature::TeamMembers, members).await?;

@@ -154,7 +154,7 @@ pub async fn join(
     }
 }
 
-/// Refuses a caller who has a seat in the organization.
+/// Refuses a caller who is a member of the organization.
 ///
 /// # Errors
 ///

@@ -12,7 +12,6 @@ use sea_orm::{
 use serde_json::Value;
 
 use crate::{
-    auth::Permission,
     error::Result,
     tenancy::{SystemSession, UnitOfWork},
 };
@@ -65,7 +64,7 @@ pub struct Overdue {
 ///
 /// Fails without an organization.
 pub async fn add(scope: &impl UnitOfWork, kind: Kind, payload: Value) -> Result<OutboxId> {
-    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let organization_id = scope.organization_id()?;
     let id = OutboxId::new();
     let row = outbox::ActiveModel {
         organization_id: Set(organization_id),
@@ -91,7 +90,7 @@ pub async fn nth_newest(
     since: DateTime<Utc>,
     nth: NonZeroU32,
 ) -> Result<Option<DateTime<Utc>>> {
-    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let organization_id = scope.organization_id()?;
     let row = outbox::Entity::find()
         .filter(outbox::Column::OrganizationId.eq(organization_id))
         .filter(outbox::Column::Kind.eq(kind.name()))
@@ -140,7 +139,7 @@ pub async fn claim(
     id: OutboxId,
     lease: Duration,
 ) -> Result<Option<outbox::Model>> {
-    let organization_id = session.organization(Permission::OrganizationRead)?;
+    let organization_id = session.organization_id()?;
     let found = outbox::Entity::find_by_id((organization_id, id))
         .filter(outbox::Column::ProcessedAt.is_null())
         .filter(outbox::Column::DueAt.lte(session.now()))
@@ -164,7 +163,7 @@ pub async fn claim(
 ///
 /// Fails when the database fails.
 pub async fn finish(scope: &impl UnitOfWork, id: OutboxId, reason: Option<&str>) -> Result<()> {
-    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let organization_id = scope.organization_id()?;
     let row = outbox::ActiveModel {
         organization_id: Set(organization_id),
         id: Set(id),
@@ -187,7 +186,7 @@ pub async fn postpone(
     until: DateTime<Utc>,
     error: &str,
 ) -> Result<()> {
-    let organization_id = session.organization(Permission::OrganizationRead)?;
+    let organization_id = session.organization_id()?;
     let row = outbox::ActiveModel {
         organization_id: Set(organization_id),
         id: Set(id),

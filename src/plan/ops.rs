@@ -10,7 +10,6 @@ use tokio::try_join;
 
 use super::Feature;
 use crate::{
-    auth::Permission,
     error::{Error, Result},
     graphql::enum_name,
     tenancy::{Fetch as _, Session, UnitOfWork},
@@ -70,7 +69,7 @@ pub async fn lock(session: &Session) -> Result<Lock> {
 ///
 /// Fails when the organization has been deleted.
 pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
-    let organization_id = scope.organization(Permission::OrganizationRead)?;
+    let organization_id = scope.organization_id()?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
         .lock(LockType::NoKeyUpdate)
         .one(scope)
@@ -114,7 +113,7 @@ pub async fn effective_allowance(
     session: &impl UnitOfWork,
     feature: Feature,
 ) -> Result<EffectiveAllowance> {
-    let organization_id = session.organization(Permission::OrganizationRead)?;
+    let organization_id = session.organization_id()?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
         .one(session)
         .await?
@@ -161,7 +160,7 @@ pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
 ///
 /// Fails without an organization.
 pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
-    let organization_id = session.organization(Permission::OrganizationRead)?;
+    let organization_id = session.organization_id()?;
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
         .from(organization_billing::Column::Plan)
         .to(plan::Column::Plan);

@@ -1,5 +1,5 @@
 //! One execution of a request in one session, from opening the session to its commit or rollback.
-//! The engine starts another one when a conflict or a failed replica allows it.
+//! The service starts another one when a conflict or a failed replica allows it.
 
 use std::{
     collections::BTreeMap,

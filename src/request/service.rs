@@ -96,7 +96,7 @@ impl GraphqlService {
     /// Executes an introspection query, which needs no session.
     pub async fn introspect(&self, prepared: Prepared, source: Source<'_>) -> Answer {
         let begun = Instant::now();
-        let _turn = match Box::pin(self.concurrency.acquire_reading(source)).await {
+        let _permit = match Box::pin(self.concurrency.acquire_reading(source)).await {
             Ok(permit) => permit,
             Err(error) => {
                 self.metrics.limited(&error);
@@ -221,7 +221,7 @@ impl GraphqlService {
         }
     }
 
-    /// Opens a session once the request is admitted and its call can be counted. The turn ends with
+    /// Opens a session once the request is admitted and its call can be counted. The permit ends with
     /// the session, after the session's connection is free.
     ///
     /// # Errors
@@ -277,7 +277,7 @@ impl GraphqlService {
         let mut permit = if permit.is_of(organization) {
             Some(permit)
         } else {
-            // Before the turn ends: the caller's next request finds its way without one.
+            // Before the permit is returned: the caller's next request finds its way without one.
             self.concurrency.remember(caller, destination, organization);
             drop(permit);
             self.concurrency.try_acquire_own(organization)
@@ -287,7 +287,7 @@ impl GraphqlService {
             opened.session.transaction().hold(permit);
             return Ok(opened);
         }
-        // A request waits for a turn or a lease of calls without holding a connection. Behind a
+        // A request waits for a permit or a lease of calls without holding a connection. Behind a
         // connection pooler, that lease may have to wait for this very connection.
         opened.session.transaction().roll_back().await;
         drop(opened);

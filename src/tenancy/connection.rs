@@ -263,8 +263,8 @@ async fn answered<T>(
     if answer_timeout == Duration::MAX {
         return answer.await;
     }
-    let silence = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    tokio::time::timeout(answer_timeout, answer).await.map_err(silence)?
+    let timed_out = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(answer_timeout, answer).await.map_err(timed_out)?
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -107,8 +107,8 @@ impl ConnectionPool {
         // Reports problems with certificates at startup.
         Connector::new(&options.connect)?;
         let (connect, statement_cache) = (options.connect.clone(), options.statement_cache);
-        let lender = Manager { options: connect, statement_cache, answer_timeout };
-        let pool = Pool::builder(lender)
+        let manager = Manager { options: connect, statement_cache, answer_timeout };
+        let pool = Pool::builder(manager)
             .max_size(options.max_connections)
             // The most recently used connection has the warmest plan and catalogue caches.
             .queue_mode(QueueMode::Lifo)

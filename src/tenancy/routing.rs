@@ -100,7 +100,7 @@ pub(super) async fn begin_speculative(
     Ok(begun)
 }
 
-/// The organization's placement, if it differs from `home`.
+/// The organization's placement, if it differs from `placement`.
 pub(super) fn elsewhere(row: &Row, placement: &Placement) -> Result<Option<Placement>> {
     let outcome: &str = get(row, "outcome")?;
     if outcome != "OTHER_PLACEMENT" && (outcome != "OK" || *placement == Placement::Shared) {

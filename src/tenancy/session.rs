@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// Waits until the database confirms the cached context of a session opened with
-    /// [`Preference::Speculative`](super::Preference::Remembered). If this returns `false`, discard
+    /// [`Preference::Speculative`](super::Preference::Speculative). If this returns `false`, discard
     /// all results of the session.
     ///
     /// # Errors
@@ -361,14 +361,12 @@ impl Session {
 connection_of_transaction!(Session);
 
 impl UnitOfWork for Session {
-    fn organization(&self, permission: Permission) -> Result<OrganizationId> {
-        let tenant = match permission {
-            // Every operation needs this permission besides its own, even billing during a
-            // suspension.
-            Permission::OrganizationRead => self.tenant().ok_or(Error::OrganizationRequired)?,
-            permission => self.authorize(permission)?,
-        };
-        Ok(tenant.organization_id)
+    fn require(&self, permission: Permission) -> Result<OrganizationId> {
+        Ok(self.authorize(permission)?.organization_id)
+    }
+
+    fn organization_id(&self) -> Result<OrganizationId> {
+        Ok(self.tenant().ok_or(Error::OrganizationRequired)?.organization_id)
     }
 
     fn now(&self) -> DateTime<Utc> {

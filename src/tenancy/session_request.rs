@@ -96,7 +96,7 @@ impl SessionRequest {
         self.path.as_deref().or(self.claim.as_deref())
     }
 
-    /// The parameters of [`OPEN`]. `home` is the placement's name in the queried database.
+    /// The parameters of [`OPEN`]. `placement` is the placement's name in the queried database.
     pub(super) fn parameters(&self, placement: &str) -> Result<Parameters> {
         let (issuer, subject) = (self.issuer.as_str(), self.subject.as_str());
         let [path, claim, email] =
@@ -134,7 +134,7 @@ impl SessionRequest {
         .await
     }
 
-    /// Opens a session in a database, if the organization's placement there is `home`. `system` is
+    /// Opens a session in a database, if the organization's placement there is `placement`. `system` is
     /// a pool of the same database, for registering this server's key if the database lacks it.
     pub(super) async fn open(
         &self,

@@ -74,14 +74,14 @@ pub(super) async fn first(
 ) -> Result<Answer, sqlx::Error> {
     let link = connection.link()?;
     let statement = access.begin(link.take_deferred_rollback());
-    let mut silence = StallGuard::begin(connection.connections());
+    let mut guard = StallGuard::begin(connection.connections());
     let (begun, answer, led) = tokio::join!(
         biased;
         link.execute(statement),
         link.query(None, sql, parameters, unbounded),
         lead(link, schema)
     );
-    silence.answered = true;
+    guard.answered = true;
     begun.and(answer).and_then(|answer| led.and(Ok(answer)))
 }
 

@@ -177,7 +177,11 @@ impl SystemSession {
 connection_of_transaction!(SystemSession);
 
 impl UnitOfWork for SystemSession {
-    fn organization(&self, _: Permission) -> Result<OrganizationId> {
+    fn require(&self, _: Permission) -> Result<OrganizationId> {
+        self.organization_id()
+    }
+
+    fn organization_id(&self) -> Result<OrganizationId> {
         let organization = *self.organization.lock().unwrap_or_else(PoisonError::into_inner);
         organization.ok_or(Error::OrganizationRequired)
     }

@@ -15,7 +15,14 @@ pub trait UnitOfWork: ConnectionTrait {
     /// # Errors
     ///
     /// When there is no organization, or the permission is missing.
-    fn organization(&self, permission: Permission) -> Result<OrganizationId>;
+    fn require(&self, permission: Permission) -> Result<OrganizationId>;
+
+    /// The organization, for what an operation does besides its own check of permissions.
+    ///
+    /// # Errors
+    ///
+    /// When there is no organization.
+    fn organization_id(&self) -> Result<OrganizationId>;
 
     /// When the work began. All its changes have this time.
     fn now(&self) -> DateTime<Utc>;

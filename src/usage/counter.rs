@@ -29,7 +29,7 @@ pub(super) struct Counter {
     pub(super) organization_id: OrganizationId,
     state: Mutex<State>,
     /// Serializes leases. A task that waited for it checks whether it still needs a lease.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) leasing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) struct Held {
 }
 
 /// The result of counting one call.
-pub(super) enum Turn {
+pub(super) enum CallOutcome {
     Counted(Option<RateLimit>),
     /// The call was counted, and the next block should be leased.
     Refill(Option<RateLimit>),
@@ -81,7 +81,7 @@ impl Counter {
                 used_at: Instant::now(),
                 retired: false,
             }),
-            turn: tokio::sync::Mutex::default(),
+            leasing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -133,23 +133,23 @@ impl Counter {
         held.is_some_and(|held| held.has_room() || (or_exhausted && held.is_exhausted()))
     }
 
-    pub(super) fn turn(
+    pub(super) fn count_call(
         &self,
         now: DateTime<Utc>,
         version: Option<DateTime<Utc>>,
         catalogue: u64,
-    ) -> Turn {
+    ) -> CallOutcome {
         let mut state = self.lock();
         if state.retired {
-            return Turn::Retired;
+            return CallOutcome::Retired;
         }
         state.used_at = Instant::now();
         let (number, refilling) = (state.number, state.refilling);
         let Some(held) = &mut state.held else {
-            return Turn::Lease(number);
+            return CallOutcome::Lease(number);
         };
         if !held.is_current(now, version, catalogue) {
-            return Turn::Lease(number);
+            return CallOutcome::Lease(number);
         }
         if held.has_room() {
             held.left -= 1;
@@ -157,13 +157,13 @@ impl Counter {
             let rate = held.rate(now);
             if low && !refilling {
                 state.refilling = true;
-                return Turn::Refill(rate);
+                return CallOutcome::Refill(rate);
             }
-            return Turn::Counted(rate);
+            return CallOutcome::Counted(rate);
         }
         match held.rate(now) {
-            Some(rate) if held.is_exhausted() => Turn::Refused(rate),
-            _ => Turn::Lease(number),
+            Some(rate) if held.is_exhausted() => CallOutcome::Refused(rate),
+            _ => CallOutcome::Lease(number),
         }
     }
 }

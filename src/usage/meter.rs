@@ -21,7 +21,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 
 use super::{
-    counter::{Counter, Held, Turn},
+    counter::{CallOutcome, Counter, Held},
     ops,
 };
 use crate::{
@@ -96,7 +96,7 @@ impl Meter {
             let counter = self.counter(organization_id);
             match self.attempt(&counter, fresh_for) {
                 Ok(outcome) => return outcome,
-                Err(Turn::Lease(number)) => {
+                Err(CallOutcome::Lease(number)) => {
                     self.lease_in_task(counter, number).await?;
                     // A request may have read an older version than the lease. One new lease is
                     // enough.
@@ -122,11 +122,11 @@ impl Meter {
         &self,
         counter: &Arc<Counter>,
         version: Option<DateTime<Utc>>,
-    ) -> Result<Result<Option<RateLimit>>, Turn> {
+    ) -> Result<Result<Option<RateLimit>>, CallOutcome> {
         let now = self.0.settings.clock.now();
-        match counter.turn(now, version, self.0.catalogue.load(Ordering::Relaxed)) {
-            Turn::Counted(rate) => Ok(Ok(rate)),
-            Turn::Refill(rate) => {
+        match counter.count_call(now, version, self.0.catalogue.load(Ordering::Relaxed)) {
+            CallOutcome::Counted(rate) => Ok(Ok(rate)),
+            CallOutcome::Refill(rate) => {
                 let (meter, counter, number) =
                     (self.clone(), Arc::clone(counter), counter.number());
                 tokio::spawn(async move {
@@ -137,8 +137,8 @@ impl Meter {
                 });
                 Ok(Ok(rate))
             }
-            Turn::Refused(rate) => Ok(Err(Error::CallsExhausted(rate))),
-            turn @ (Turn::Lease(_) | Turn::Retired) => Err(turn),
+            CallOutcome::Refused(rate) => Ok(Err(Error::CallsExhausted(rate))),
+            outcome @ (CallOutcome::Lease(_) | CallOutcome::Retired) => Err(outcome),
         }
     }
 
@@ -257,7 +257,7 @@ impl Meter {
     /// Writes the calls of a counter to the database and removes the counter, unless calls were
     /// counted meanwhile.
     async fn release(&self, counter: &Arc<Counter>) -> Result<()> {
-        let _turn = counter.turn.lock().await;
+        let _leasing = counter.leasing.lock().await;
         let taken = counter.take_left().filter(|(_, left)| *left != 0);
         if let Some((period_start, left)) = taken {
             let written = async {
@@ -291,7 +291,7 @@ impl Meter {
 
     /// Leases a block, unless another task did so since the caller looked.
     async fn lease(&self, counter: &Counter, seen: u64, rest: Rest) -> Result<()> {
-        let _turn = counter.turn.lock().await;
+        let _leasing = counter.leasing.lock().await;
         if counter.number() != seen || counter.lock().retired {
             return Ok(());
         }

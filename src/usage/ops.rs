@@ -115,7 +115,7 @@ pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
         "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
          WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
         [
-            session.organization(Permission::OrganizationRead)?.into(),
+            session.organization_id()?.into(),
             Feature::ApiCallsPerMonth.key().into(),
             period_start.into(),
         ],
@@ -159,7 +159,7 @@ async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i
          ON CONFLICT (organization_id, feature, period_start) DO UPDATE SET used = greatest(u.used + $4, 0)
          RETURNING used",
         [
-            session.organization(Permission::OrganizationRead)?.into(),
+            session.organization_id()?.into(),
             Feature::ApiCallsPerMonth.key().into(),
             period_start.into(),
             calls.into(),

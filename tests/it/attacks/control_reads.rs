@@ -10,7 +10,9 @@ use crate::{
 };
 
 fn aliases(field: &str, count: usize) -> String {
-    (0..count).map(|n| format!("{field}{n}: {field} {{ __typename }} ")).collect()
+    let fields: Vec<_> =
+        (0..count).map(|n| format!("{field}{n}: {field} {{ __typename }}")).collect();
+    fields.join(" ")
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ async fn an_interrupted_move_is_completed_by_the_next_request() {
     let arrival = "UPDATE app.placements SET placement = 'remote', move_metadata = '{\"to\": \"database:eu\"}'";
     eu.database.execute(arrival).await;
     assert_eq!(owner.data(NAMES).await, before);
-    let homes = "SELECT placement || ' ' || generation FROM app.placements";
-    assert_eq!(eu.database.exactly::<String>(homes).await, "shared 1");
+    let placements = "SELECT placement || ' ' || generation FROM app.placements";
+    assert_eq!(eu.database.exactly::<String>(placements).await, "shared 1");
     let log = owner
         .data("{ organization { auditLogs(first: 1) { nodes { action actorName metadata } } } }")
         .await;
@@ -46,8 +46,8 @@ async fn an_interrupted_move_is_completed_by_the_next_request() {
         .await;
     eu.database.execute("UPDATE app.placements SET placement = 'remote', generation = 2").await;
     owner.data(&create("Back")).await;
-    assert_eq!(app.database.exactly::<String>(homes).await, "shared 2");
-    assert_eq!(eu.database.exactly::<String>(homes).await, "remote 2");
+    assert_eq!(app.database.exactly::<String>(placements).await, "shared 2");
+    assert_eq!(eu.database.exactly::<String>(placements).await, "remote 2");
     let back = "SELECT count(*) FROM app.projects WHERE name = 'Back'";
     assert_eq!(app.database.exactly::<i64>(back).await, 1);
     // When no database claims an organization, no server guesses.
@@ -55,7 +55,7 @@ async fn an_interrupted_move_is_completed_by_the_next_request() {
         "UPDATE app.placements SET placement = 'database:eu', generation = 7, old_placement = NULL";
     app.database.execute(lost).await;
     owner.query(NAMES).await.assert_refused(503, "UNAVAILABLE");
-    assert_eq!(eu.database.exactly::<String>(homes).await, "remote 2");
+    assert_eq!(eu.database.exactly::<String>(placements).await, "remote 2");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn a_run_that_is_interrupted_continues_with_the_next() {
     });
     let start = std::time::Instant::now();
     while behind(&database).await == 30 {
-        assert!(start.elapsed() < Duration::from_secs(60), "it does not begin");
+        assert!(start.elapsed() < Duration::from_mins(1), "it does not begin");
     }
     run.abort();
     assert!(run.await.unwrap_err().is_cancelled());

@@ -237,7 +237,7 @@ impl App {
             trusted_proxies: settings.trusted_proxies,
             max_body_bytes: settings.max_body_bytes,
             max_batch: 10,
-            people: Vec::new(),
+            demo_users: Vec::new(),
             documents: settings.documents,
             cors_origins: settings.cors_origins,
             client_limits: settings.client_limits,
