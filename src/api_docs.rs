@@ -30,37 +30,38 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
 ## Requests
 
 - **Method**: POST with `Content-Type: application/json`, or GET for queries.
-- **Status**: with `Accept: application/graphql-response+json`, the HTTP status says whether the request
-  was executed. With `application/json`, every well-formed request gets 200, as older clients expect.
+- **Status**: with `Accept: application/graphql-response+json`, the HTTP status says whether the
+  request was executed. With `application/json`, every well-formed request gets 200, as older
+  clients expect.
 - **Batches**: an array of up to ten operations.
-- **Size**: a body has at most 20,000 JSON values, and no duplicate names in an object. A document may
-  select the schema (`__schema`, `__type`) three times, aliases included.
+- **Size**: a body has at most 20,000 JSON values, and no duplicate names in an object. A document
+  may select the schema (`__schema`, `__type`) three times, aliases included.
 - **Persisted queries**: send `extensions.persistedQuery` as the clients of Apollo and urql do, or
-  `documentId`. With `TRUSTED_DOCUMENTS`, the server executes only the documents of a manifest, in the
-  format of graphql-codegen, relay-compiler or Apollo.
+  `documentId`. With `TRUSTED_DOCUMENTS`, the server executes only the documents of a manifest, in
+  the format of graphql-codegen, relay-compiler or Apollo.
 - **Reading after a change**: a mutation can return new data in the same request:
   `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }`.
-- **Request id**: the response repeats `X-Request-Id`, or has a new one. It is also in the log and in
-  errors of the server. Send a UUID to follow a request through your systems.
+- **Request id**: the response repeats `X-Request-Id`, or has a new one. It is also in the log and
+  in errors of the server. Send a UUID to follow a request through your systems.
 
 ## Subscriptions
 
 - **Transport**: WebSocket with the protocol `graphql-transport-ws` (the token is in
-  `connectionParams.Authorization`), or server-sent events with `Accept: text/event-stream` (graphql-sse,
-  distinct connections). Over HTTP/1.1, browsers allow six connections per host, for all tabs together.
-  Prefer the WebSocket or HTTP/2.
-- **No gaps**: subscribe first, then query what you show: over the same WebSocket, or after the event
-  stream has started. An event has the state after a change, so an event that arrives twice, or before
-  the response of your query, does no harm.
-- **End**: a subscription ends with an error when its token expires, when the user loses access, when the
-  organization has no calls left (`PLAN_LIMIT_EXCEEDED`), when the client is too slow, or when events may
-  have been lost. Then subscribe and query again.
-- **Limits**: the number of open subscriptions per user and per organization is limited. One more gets
-  `RATE_LIMITED`: end another one, or wait for `extensions.retryAfter` seconds. An event counts as one
-  call for all subscriptions of a user with the same operation and variables.
+  `connectionParams.Authorization`), or server-sent events with `Accept: text/event-stream`
+  (graphql-sse, distinct connections). Over HTTP/1.1, browsers allow six connections per host, for
+  all tabs together. Prefer the WebSocket or HTTP/2.
+- **No gaps**: subscribe first, then query what you show: over the same WebSocket, or after the
+  event stream has started. An event has the state after a change, so an event that arrives twice,
+  or before the response of your query, does no harm.
+- **End**: a subscription ends with an error when its token expires, when the user loses access,
+  when the organization has no calls left (`PLAN_LIMIT_EXCEEDED`), when the client is too slow, or
+  when events may have been lost. Then subscribe and query again.
+- **Limits**: the number of open subscriptions per user and per organization is limited. One more
+  gets `RATE_LIMITED`: end another one, or wait for `extensions.retryAfter` seconds. An event counts
+  as one call for all subscriptions of a user with the same operation and variables.
 
-The server closes a WebSocket with these codes. All others are errors of the client that the protocol
-defines.
+The server closes a WebSocket with these codes. All others are errors of the client that the
+protocol defines.
 
 | code | reason | what to do |
 | --- | --- | --- |
@@ -71,17 +72,17 @@ defines.
 
 ## Repeating a mutation
 
-Send a mutation with the header `Idempotency-Key: UUID`. If no response arrives, or `UNAVAILABLE` with the
-outcome `UNKNOWN`, send it again with the same key. The mutation runs once. For one day, a repetition gets
-the same response, with `Idempotency-Replayed: true`.
+Send a mutation with the header `Idempotency-Key: UUID`. If no response arrives, or `UNAVAILABLE`
+with the outcome `UNKNOWN`, send it again with the same key. The mutation runs once. For one day, a
+repetition gets the same response, with `Idempotency-Replayed: true`.
 
 - A key belongs to a user in an organization. With another request it gets `IDEMPOTENCY_CONFLICT`.
-- A caller whose role is lower by now also gets `IDEMPOTENCY_CONFLICT`, because the response may contain
-  what only the former role may see.
+- A caller whose role is lower by now also gets `IDEMPOTENCY_CONFLICT`, because the response may
+  contain what only the former role may see.
 - While the first request still runs, a repetition waits for it, for at most five seconds.
 - A mutation that failed is not stored. A repetition runs it again.
-- After `leaveOrganization` and `deleteOrganization`, a repetition gets `NOT_FOUND`: the first one was
-  executed.
+- After `leaveOrganization` and `deleteOrganization`, a repetition gets `NOT_FOUND`: the first one
+  was executed.
 - A mutation that calls Stripe stores its key when it starts the call. A repetition gets
   `IDEMPOTENCY_CONFLICT` with `extensions.retryAfter` while the mutation runs, and for twice
   `REQUEST_TIMEOUT` if it was interrupted. After that, a repetition calls Stripe again.
@@ -89,14 +90,15 @@ the same response, with `Idempotency-Replayed: true`.
 
 ## Reading from a replica
 
-With the header `Max-Staleness: SECONDS`, a read replica may serve a query, if the service has one. The
-response then includes everything that was committed longer ago than that. More than 60
-seconds count as 60. `Served-By` in the response is `replica` or `primary`. Without `Max-Staleness`, the
+With the header `Max-Staleness: SECONDS`, a read replica may serve a query, if the service has one.
+The response then includes everything that was committed longer ago than that. More than 60 seconds
+count as 60. `Served-By` in the response is `replica` or `primary`. Without `Max-Staleness`, the
 primary serves the query.
 
-To read your own changes, send the last `Write-Position` along with `Max-Staleness`. Every response to a
-mutation that changed something has this header, if the service has a replica. If a mutation was answered
-without the header, for example over a WebSocket, or not at all, send one query without `Max-Staleness`.
+To read your own changes, send the last `Write-Position` along with `Max-Staleness`. Every response
+to a mutation that changed something has this header, if the service has a replica. If a mutation
+was answered without the header, for example over a WebSocket, or not at all, send one query without
+`Max-Staleness`.
 
 ## Errors
 

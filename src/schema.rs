@@ -162,8 +162,8 @@ impl Api {
     }
 
     /// Parses and validates a request, and checks its limits. Nothing is executed. Reading a new
-    /// document takes time: `permit` resolves to the permit for it, which is held until the document
-    /// is read.
+    /// document takes time: `permit` resolves to the permit for it, which is held until the
+    /// document is read.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-// Builds the page for /graphiql/, without inline scripts, which the Content-Security-Policy forbids.
+// Builds the page for /graphiql/, without inline scripts, which the Content-Security-Policy
+// forbids.
 import { defineConfig } from 'vite';
 
 export default defineConfig({

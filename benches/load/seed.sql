@@ -1,5 +1,6 @@
--- Organizations with 20 projects, 5 members and 100 audit rows each, the same in every run. Ids, which are
--- random in production, come from md5, so that rows close in time are not close in an index.
+-- Organizations with 20 projects, 5 members and 100 audit rows each, the same in every run. Ids,
+-- which are random in production, come from md5, so that rows close in time are not close in an
+-- index.
 INSERT INTO auth.users (id, email, name)
 SELECT md5('user' || n || '-' || k)::uuid, 'user-' || n || '-' || k || '@example.com', 'User ' || n || '-' || k
 FROM generate_series(1, :organizations) n, generate_series(1, 5) k;

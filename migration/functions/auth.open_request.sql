@@ -37,8 +37,8 @@ BEGIN
     -- SQL inside an earlier request may have changed settings of the connection. This also resets
     -- the search path of this function, so the names below are qualified.
     RESET ALL;
-    -- A retired slug is free for others after 90 days. A dedicated database does not learn who claims
-    -- it then, and stops resolving it a day earlier.
+    -- A retired slug is free for others after 90 days. A dedicated database does not learn who
+    -- claims it then, and stops resolving it a day earlier.
     recent := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
     IF NOT auth.is_proven(
         concat('open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,

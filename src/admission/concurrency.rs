@@ -247,8 +247,8 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// Returns the permit before the queue, so that callers drop the queue first. Dropping the permit
-    /// removes the queue from the map if no other reference exists.
+    /// Returns the permit before the queue, so that callers drop the queue first. Dropping the
+    /// permit removes the queue from the map if no other reference exists.
     fn begin(&self, key: Key) -> (ConcurrencyPermit, Arc<Queue>) {
         let queue = Arc::clone(lock(&self.0.queues).entry(key).or_insert_with(|| {
             let permits = Arc::new(Semaphore::new(self.0.limits.permits_of(key)));

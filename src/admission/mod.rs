@@ -1,8 +1,9 @@
-//! Admission: the limits that a request passes before it may consume resources. [`ConcurrencyLimiter`] limits
-//! concurrency per organization, for callers outside organizations, and for new documents, so that
-//! none of them starves the others. [`RateLimiter`] limits operations, and [`AttemptLimiter`] attempts at
-//! secrets, per user and per address. [`OpenSubscriptions`] limits subscriptions, and [`FairQueue`]
-//! lets organizations read their events in turn.
+//! Admission: the limits that a request passes before it may consume resources.
+//! [`ConcurrencyLimiter`] limits concurrency per organization, for callers outside organizations,
+//! and for new documents, so that none of them starves the others. [`RateLimiter`] limits
+//! operations, and [`AttemptLimiter`] attempts at secrets, per user and per address.
+//! [`OpenSubscriptions`] limits subscriptions, and [`FairQueue`] lets organizations read their
+//! events in turn.
 
 mod attempt_limiter;
 mod concurrency;

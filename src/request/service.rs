@@ -221,8 +221,8 @@ impl GraphqlService {
         }
     }
 
-    /// Opens a session once the request is admitted and its call can be counted. The permit ends with
-    /// the session, after the session's connection is free.
+    /// Opens a session once the request is admitted and its call can be counted. The permit ends
+    /// with the session, after the session's connection is free.
     ///
     /// # Errors
     ///

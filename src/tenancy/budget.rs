@@ -68,8 +68,8 @@ impl Budget {
 }
 
 impl Transaction {
-    /// Lets another transaction, which works for the same operation, cost what is left of this one's
-    /// budget.
+    /// Lets another transaction, which works for the same operation, cost what is left of this
+    /// one's budget.
     pub(super) fn share_budget(&self, other: &Self) {
         if let Some(left) = self.statements.left() {
             other.limit(left);

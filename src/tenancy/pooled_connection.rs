@@ -92,7 +92,8 @@ impl Drop for PooledConnection {
             (ROLLBACK_DEFERRED, Ok(runtime)) if is_reusable => {
                 self.connections.return_deferred(lease, &runtime);
             }
-            // Not through `PooledConnection`: if the runtime ends, its drop would spawn this task again.
+            // Not through `PooledConnection`: if the runtime ends, its drop would spawn this task
+            // again.
             (OPEN, Ok(runtime)) => {
                 let held = self.held.take();
                 drop(runtime.spawn(async move {

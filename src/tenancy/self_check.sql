@@ -1,5 +1,6 @@
--- The self-check, run as the app role: checks what separates tenants, for the app role and the role of background
--- work. Returns one row per finding: severity ('fault' or 'warning'), subject, problem, remedy.
+-- The self-check, run as the app role: checks what separates tenants, for the app role and the role
+-- of background work. Returns one row per finding: severity ('fault' or 'warning'), subject,
+-- problem, remedy.
 WITH
 me AS (
     SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles
@@ -37,8 +38,8 @@ usable AS (
     WHERE has_table_privilege(r.oid, b.oid, k.privilege)
        OR (k.privilege <> 'DELETE' AND has_any_column_privilege(r.oid, b.oid, k.privilege))
 ),
--- The only conditions that policies may have; any other lets too many rows through, or none. Compared without white space
--- and without the schema name that the search_path makes redundant.
+-- The only conditions that policies may have; any other lets too many rows through, or none.
+-- Compared without white space and without the schema name that the search_path makes redundant.
 expected AS (
     SELECT t.oid, t.attnum, format('(%s=(SELECTcurrent_organization()AScurrent_organization))', t.owner_column) AS condition
     FROM tenant t
@@ -55,8 +56,8 @@ permission AS (
     WHERE p.polpermissive AND e.tree IS NOT NULL
       AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) CROSS JOIN bound WHERE r.oid = 0 OR pg_has_role(bound.oid, r.oid, 'USAGE'))
 ),
--- Equal trees with the owner column at the same position are equal conditions. So only one of each kind is deparsed, however
--- many dedicated schemas there are.
+-- Equal trees with the owner column at the same position are equal conditions. So only one of each
+-- kind is deparsed, however many dedicated schemas there are.
 example AS (
     SELECT attnum, is_check, min(oid) AS oid, array_agg(oid) AS alike FROM permission GROUP BY tree, attnum, is_check
 ),
@@ -71,13 +72,14 @@ policy AS (
     FROM judged j CROSS JOIN unnest(j.alike) a (oid) JOIN pg_policy p ON p.oid = a.oid
     JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
 ),
--- The tables of dedicated schemas that are restricted to their organization, judged in the same way: their trees differ only in
--- the bytes of the id.
+-- The tables of dedicated schemas that are restricted to their organization, judged in the same
+-- way: their trees differ only in the bytes of the id.
 held AS MATERIALIZED (
     SELECT e.alike
     FROM (SELECT min(c.oid) AS oid, array_agg(t.oid) AS alike
           FROM tenant t JOIN pg_constraint c ON c.conrelid = t.oid
-          -- The cast makes the planner look constraints up by table, not by this name, which all of them share.
+          -- The cast makes the planner look constraints up by table, not by this name, which all of
+          -- them share.
           WHERE t.organization_id IS NOT NULL AND c.conname::text = 'single_organization' AND c.contype = 'c' AND c.convalidated
           GROUP BY replace(c.conbin::text, t.bytes, '[ own ]'), t.attnum) e
     JOIN pg_constraint c ON c.oid = e.oid JOIN tenant t ON t.oid = c.conrelid
@@ -93,8 +95,8 @@ routine AS (
            p.prorettype <> 'trigger'::regtype AND has_function_privilege('tenantry_system', p.oid, 'EXECUTE') AS for_system, n.organization_id
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
 ),
--- The functions through which policies read the session, and their only permitted bodies: they read a parameter ($7) that only
--- the owner can set, or a plain setting.
+-- The functions through which policies read the session, and their only permitted bodies: they read
+-- a parameter ($7) that only the owner can set, or a plain setting.
 reader AS (
     SELECT r.*, coalesce(pg_get_function_sqlbody(r.oid), '') AS body, c.guarded, c.plain
     FROM routine r CROSS JOIN LATERAL (
@@ -321,6 +323,7 @@ finding (severity, subject, problem, remedy) AS (
     WHERE number < 150014 OR number BETWEEN 160000 AND 160009 OR number BETWEEN 170000 AND 170005
 )
 SELECT severity, subject, problem, remedy FROM finding
--- A superuser may do everything, so for one only role findings are meaningful; other remedies would do harm.
+-- A superuser may do everything, so for one only role findings are meaningful; other remedies would
+-- do harm.
 WHERE subject LIKE 'role %' OR NOT EXISTS (SELECT FROM me WHERE rolsuper AND rolname = current_user)
 ORDER BY severity, subject LIKE 'role %' DESC, subject, problem

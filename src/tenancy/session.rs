@@ -123,8 +123,8 @@ impl Session {
     }
 
     /// Waits until the database confirms the cached context of a session opened with
-    /// [`Preference::Speculative`](super::Preference::Speculative). If this returns `false`, discard
-    /// all results of the session.
+    /// [`Preference::Speculative`](super::Preference::Speculative). If this returns `false`,
+    /// discard all results of the session.
     ///
     /// # Errors
     ///

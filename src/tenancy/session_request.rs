@@ -71,8 +71,8 @@ impl SessionRequest {
         Self { issuer, subject, email, issued_at, path: None, claim: None, key }
     }
 
-    /// The same, without the time of the token: it then changes nothing, and its address counts only
-    /// if it is the known one.
+    /// The same, without the time of the token: it then changes nothing, and its address counts
+    /// only if it is the known one.
     pub(super) fn undated(&self) -> Self {
         let Self { issuer, subject, path, claim, email, issued_at: _, key } = self;
         Self {
@@ -134,8 +134,9 @@ impl SessionRequest {
         .await
     }
 
-    /// Opens a session in a database, if the organization's placement there is `placement`. `system` is
-    /// a pool of the same database, for registering this server's key if the database lacks it.
+    /// Opens a session in a database, if the organization's placement there is `placement`.
+    /// `system` is a pool of the same database, for registering this server's key if the database
+    /// lacks it.
     pub(super) async fn open(
         &self,
         connections: &ConnectionPool,

@@ -1,5 +1,5 @@
-//! Batched look-ups of users. Row-level security decides which users the caller may see. What only the
-//! control database knows of the caller is read once, however many fields ask for it.
+//! Batched look-ups of users. Row-level security decides which users the caller may see. What only
+//! the control database knows of the caller is read once, however many fields ask for it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-// Runs every server audit of graphql-http, and exits with 1 when one fails. Usage: node audit.mjs URL TOKEN
+// Runs every server audit of graphql-http, and exits with 1 when one fails. Usage: node audit.mjs
+// URL TOKEN
 import { serverAudits } from 'graphql-http';
 
 const [url, token] = process.argv.slice(2);

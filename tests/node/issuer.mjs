@@ -1,5 +1,5 @@
-// An identity provider for tests. Reads commands as lines of JSON from standard input, and writes one line
-// for each.
+// An identity provider for tests. Reads commands as lines of JSON from standard input, and writes
+// one line for each.
 //   {"do":"start","port":0}                 returns the URL of the key set
 //   {"do":"key","alg":"RS256"}              creates a key and returns its id
 //   {"do":"forget","kid":"…"}               removes a key from the set

@@ -1,4 +1,5 @@
-// A mail server for tests. Reads commands as lines of JSON from standard input, and writes one line for each.
+// A mail server for tests. Reads commands as lines of JSON from standard input, and writes one line
+// for each.
 //   {"do":"start"}               returns the port
 //   {"do":"refuse","times":2}    rejects the next e-mails temporarily
 //   {"do":"emails"}              returns the accepted e-mails, parsed

@@ -1,5 +1,5 @@
-// The single-page app in a real browser: two users and one organization, from its creation to a live audit log.
-// Usage: node spa.mjs BASE [SCREENSHOT]
+// The single-page app in a real browser: two users and one organization, from its creation to a
+// live audit log. Usage: node spa.mjs BASE [SCREENSHOT]
 import assert from 'node:assert/strict';
 import { open, openPage, requests } from './browser.mjs';
 

@@ -1,5 +1,5 @@
-// Subscriptions with common client libraries. Reads commands as lines of JSON from standard input, and
-// writes one line for each.
+// Subscriptions with common client libraries. Reads commands as lines of JSON from standard input,
+// and writes one line for each.
 //   {"do":"subscribe","over":"ws","id":"a","url":"…","token":"…","query":"…"}
 //                                                 over ws (graphql-ws) or sse (graphql-sse)
 //   {"do":"next","id":"a","milliseconds":5000}    the next event; null when none comes, {"complete":true} at the end

@@ -1,5 +1,5 @@
-// The user and the organization of requests. Both are stored in the browser's history, so that links, reload and
-// "back" work.
+// The user and the organization of requests. Both are stored in the browser's history, so that
+// links, reload and "back" work.
 
 export interface User {
   organization: string;

@@ -1,4 +1,5 @@
-// GraphiQL's storage for tabs and history: localStorage, without the headers of requests, which may hold a token.
+// GraphiQL's storage for tabs and history: localStorage, without the headers of requests, which may
+// hold a token.
 
 export const storage = {
   getItem: (key: string) => localStorage.getItem(key),

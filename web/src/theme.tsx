@@ -1,4 +1,5 @@
-// Follows the system's color scheme. GraphiQL reads it only once, so this sets the theme again on each change.
+// Follows the system's color scheme. GraphiQL reads it only once, so this sets the theme again on
+// each change.
 import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect } from 'react';
 

@@ -1,4 +1,5 @@
-// The normalized cache of one organization: the keys of objects, and how changes update lists and pages.
+// The normalized cache of one organization: the keys of objects, and how changes update lists and
+// pages.
 import { cacheExchange, type Cache } from '@urql/exchange-graphcache';
 import { relayPagination } from '@urql/exchange-graphcache/extras';
 import type * as Api from './gql/graphql';
@@ -50,7 +51,8 @@ const forgetPlan = (_result: unknown, _variables: unknown, cache: Cache) => forg
 
 export const createCache = () =>
   cacheExchange({
-    // The cache holds one organization, so a feature identifies an entitlement, and billing is a single object.
+    // The cache holds one organization, so a feature identifies an entitlement, and billing is a
+    // single object.
     keys: {
       Billing: () => 'current',
       Entitlement: ({ feature }) => feature as string,

@@ -55,8 +55,8 @@ async fn app_with_one_outside_permit(waiting: usize) -> App {
         ..AppSettings::default()
     };
     let database = Database::create().await;
-    // On a slow machine the lock timeout would end the waits before the test is done. Roles belong to the cluster:
-    // the setting is one of this database alone.
+    // On a slow machine the lock timeout would end the waits before the test is done. Roles belong
+    // to the cluster: the setting is one of this database alone.
     let name = &database.name;
     let patient = format!("ALTER ROLE tenantry_app IN DATABASE {name} SET lock_timeout = 0");
     database.execute(&patient).await;

@@ -207,7 +207,8 @@ impl Generator<'_> {
         Mutation { name, input }
     }
 
-    /// Chooses the id of an identity: the caller's, in use or not, another user's, or an unknown one.
+    /// Chooses the id of an identity: the caller's, in use or not, another user's, or an unknown
+    /// one.
     pub fn unlink(&mut self, caller: usize) -> Mutation {
         let own = identity_id(&self.users[caller].tag);
         let (spare, others): (Vec<Uuid>, Vec<Uuid>) = {

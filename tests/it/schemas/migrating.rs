@@ -47,7 +47,8 @@ async fn command(database: &Database) -> Output {
 #[tokio::test]
 async fn what_fails_in_one_schema_is_reported_and_tried_again() {
     let database = database_with_schemas(9).await;
-    // In the way of the step: one table of the fourth schema is missing, and the whole of the sixth.
+    // In the way of the step: one table of the fourth schema is missing, and the whole of the
+    // sixth.
     let (fourth, sixth) = (schema(4), schema(6));
     database
         .execute(&format!(

@@ -1,4 +1,5 @@
--- Copies changes that tests make to the plans of the control database to eu, as `tenantry plan` does.
+-- Copies changes that tests make to the plans of the control database to eu, as `tenantry plan`
+-- does.
 CREATE FUNCTION eu.copy_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     former jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;

@@ -199,8 +199,8 @@ impl Database {
         assert!(tables.len() >= 12, "{tables:?}");
         let mut digests = Vec::new();
         for table in tables {
-            // Rows of organizations in other databases are copies here, and directory sync may still
-            // update them.
+            // Rows of organizations in other databases are copies here, and directory sync may
+            // still update them.
             let tenant_table = TABLES.iter().find(|known| known.name == table);
             let here = tenant_table.filter(|_| self.eu().is_some()).map(|table| {
                 format!(

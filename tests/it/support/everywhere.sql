@@ -1,8 +1,9 @@
--- Views of the rows of all organizations in any placement. Tests read and write them like one table.
+-- Views of the rows of all organizations in any placement. Tests read and write them like one
+-- table.
 CREATE SCHEMA everywhere;
 
--- Arguments: the shared table, its key, the column with the owner of a row, and whether the directory
--- mirrors the table.
+-- Arguments: the shared table, its key, the column with the owner of a row, and whether the
+-- directory mirrors the table.
 CREATE FUNCTION everywhere.route() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     former  jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;

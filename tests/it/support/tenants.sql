@@ -1,4 +1,5 @@
--- Added to the demo's rows: two more tenants, plans without limits, and project names that name their tenant.
+-- Added to the demo's rows: two more tenants, plans without limits, and project names that name
+-- their tenant.
 INSERT INTO auth.users (id, email, name) VALUES
     ('00000000-0000-4000-8000-0000000000c1', 'initech-owner@example.com', 'Ines'),
     ('00000000-0000-4000-8000-0000000000d1', 'hooli-owner@example.com', 'Hugo');

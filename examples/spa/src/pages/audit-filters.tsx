@@ -1,4 +1,5 @@
-// The filters of the audit log. Actions are strings in the schema, so the known ones are listed here.
+// The filters of the audit log. Actions are strings in the schema, so the known ones are listed
+// here.
 import type { AuditLogFilter } from '../gql/graphql';
 import { Field, SelectField } from '../ui/field';
 import { words } from '../ui/text';

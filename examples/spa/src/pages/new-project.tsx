@@ -1,4 +1,5 @@
-// Creates a project. The dialog closes before the response arrives, and reopens with its input after an error.
+// Creates a project. The dialog closes before the response arrives, and reopens with its input
+// after an error.
 import { useState, type FormEvent } from 'react';
 import type { Problem } from '../errors';
 import { graphql } from '../gql';

@@ -1,4 +1,5 @@
-// The projects of the organization. Changes appear at once and are reverted if the server refuses them.
+// The projects of the organization. Changes appear at once and are reverted if the server refuses
+// them.
 import { useState } from 'react';
 import { useQuery } from 'urql';
 import { graphql } from '../gql';

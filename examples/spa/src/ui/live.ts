@@ -1,4 +1,5 @@
-// Subscribes to events while the tab is visible, because browsers allow six connections per server for all tabs.
+// Subscribes to events while the tab is visible, because browsers allow six connections per server
+// for all tabs.
 import { useEffect, useRef, useSyncExternalStore } from 'react';
 import { useClient, useSubscription, type AnyVariables, type DocumentInput } from 'urql';
 
