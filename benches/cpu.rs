@@ -22,7 +22,7 @@ use tenantry::{
     graphql::{Limits, document::GraphqlRequest},
     metrics::Metrics,
     rate_limit::Throttle,
-    request::{Call, GraphqlService},
+    request::{GraphqlService, RequestContext},
     schema::Api,
     tenancy::{
         Access, AccountLinking, Budget, BusinessSettings, Cost, DatabaseOptions, Databases,
@@ -190,7 +190,7 @@ fn session(
         organization: None,
     });
     let destination = Destination { slug: Some("org-7".to_owned()), client_ip: None };
-    let call = Call {
+    let call = RequestContext {
         caller,
         destination,
         request_id: Uuid::nil(),
@@ -218,7 +218,7 @@ fn session(
         bench.iter(|| {
             runtime.block_on(async {
                 let (databases, settings) = (&service.databases, &service.settings);
-                let Call { caller, destination, .. } = &call;
+                let RequestContext { caller, destination, .. } = &call;
                 let opened = open(
                     databases,
                     settings,

@@ -27,8 +27,7 @@ pub struct Background {
 
 impl Background {
     /// Starts the usage meter, maintenance, directory sync and the change feed, and sends e-mails
-    /// if
-    /// a mailer is configured.
+    /// if a mailer is configured.
     #[must_use]
     pub fn start(service: Arc<GraphqlService>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();

@@ -8,7 +8,7 @@ use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use uuid::Uuid;
 
-use super::state::{is_live, record, write};
+use super::subscription_sync::{is_live, record, write};
 use crate::{
     error::{Error, Result},
     plan,

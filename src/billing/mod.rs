@@ -3,8 +3,8 @@
 mod graphql;
 mod inbox;
 mod ops;
-mod state;
 mod stripe;
+mod subscription_sync;
 
 pub use graphql::{Billing, BillingMutation};
 pub use inbox::{Outcome, apply, receive};

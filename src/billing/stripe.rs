@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     ops::{get_locked, record},
-    state::{is_live, write},
+    subscription_sync::{is_live, write},
 };
 use crate::{
     audit::Action,

@@ -1,4 +1,4 @@
-//! `tenantry billing`: replays events of Stripe.
+//! `tenantry billing`: replays stored Stripe events.
 
 use clap::Subcommand;
 

@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use super::{
     Failure,
-    owner::{check_control, connect_as_owner, in_use, known_as, warn_of_transport},
+    owner_connection::{check_control, connect_as_owner, in_use, known_as, warn_of_transport},
     runtime, say,
 };
 use crate::{

@@ -1,14 +1,15 @@
-//! The command line, with one file per subcommand. Every failure is reported as one line.
+//! The command line: one file or folder per subcommand, and what they share. Every failure is
+//! reported as one line.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod audit;
 mod billing;
-mod configuration;
+mod configuration_docs;
 mod dev;
 mod doctor;
 mod health;
 mod migrate;
-mod owner;
+mod owner_connection;
 mod plan;
 mod schema;
 mod serve;
@@ -19,7 +20,7 @@ mod user;
 
 use std::io::Write;
 
-pub use configuration::configuration_docs;
+pub use configuration_docs::configuration_docs;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row};
 
 use super::{
     Failure,
-    owner::{Owner, in_use},
+    owner_connection::{Owner, in_use},
     runtime, say,
 };
 use crate::plan::Feature;

@@ -1,10 +1,10 @@
-//! Settings that are business rules, and their assembly for operations.
+//! Settings of business rules: grace period, trial, quotas, invitations and account linking.
 
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::{BillingConfig, ConfigError, MailConfig, secrets::secrets};
+use super::{BillingConfig, ConfigError, MailConfig, secret_rotation::secrets};
 use crate::{
     clock::Clock,
     tenancy::{AccountLinking, BusinessSettings, SecretKeys, Settings},

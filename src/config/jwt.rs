@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ConfigError, secrets::secrets};
+use super::{ConfigError, secret_rotation::secrets};
 use crate::{
     auth::{Algorithm, Claims, JwksOptions, Verifier},
     clock::Clock,
@@ -86,8 +86,7 @@ pub struct JwtConfig {
     pub jwt_algorithms: Vec<IssuerAlgorithm>,
 
     /// Least number of seconds between two fetches of the issuer's keys, even if tokens name
-    /// unknown
-    /// keys.
+    /// unknown keys.
     #[arg(long, env = "JWT_JWKS_COOLDOWN", value_name = "JWT_JWKS_COOLDOWN", default_value_t = 10)]
     pub jwt_jwks_cooldown: u64,
 

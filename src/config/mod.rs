@@ -5,13 +5,13 @@
 
 mod billing;
 mod business;
-mod clients;
+mod client_limits;
 mod databases;
-mod export;
 mod jwt;
 mod log;
 mod mail;
-mod secrets;
+mod secret_rotation;
+mod tenant_export;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
@@ -22,12 +22,12 @@ use sqlx::postgres::PgConnectOptions;
 
 pub use billing::{BillingConfig, BillingProvider};
 pub use business::BusinessConfig;
-pub use clients::ClientsConfig;
+pub use client_limits::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
-pub use export::ExportConfig;
 pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
+pub use tenant_export::ExportConfig;
 
 use crate::{
     graphql::Limits,
@@ -294,8 +294,7 @@ pub struct HttpConfig {
     pub max_operations_by_address: NonZeroU32,
 
     /// Attempts per minute and user to create or change organizations, whose slugs could be
-    /// guessed,
-    /// and to create, send and accept invitations.
+    /// guessed, and to create, send and accept invitations.
     #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
     pub max_attempts: NonZeroU32,
 

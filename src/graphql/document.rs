@@ -20,10 +20,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Map;
 
 use super::{
-    lexer::scan,
+    collect_fields::{Merged, merge},
+    document_size::{Measuring, executed, is_introspection},
     limits::{Limits, Refusal},
-    merge::{Merged, merge},
-    size::{Measuring, executed, is_introspection},
+    prescan::scan,
     validation::{Checked, Validator},
 };
 use crate::error::ErrorCode;

@@ -1,15 +1,15 @@
 //! The GraphQL toolkit for areas: context, dataloaders, connections, and the checks on a document.
 
+mod collect_fields;
 mod connection;
 mod context;
 pub mod document;
+mod document_size;
 mod error;
-mod lexer;
 mod limits;
 mod loader;
-mod merge;
 mod operation_cache;
-mod size;
+mod prescan;
 mod validation;
 
 use async_graphql::{TypeDirective, resolver_utils::EnumType};

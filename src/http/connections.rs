@@ -1,7 +1,7 @@
 //! Accepts and serves client connections, and limits how long each may keep the server waiting.
-//! `places.rs` limits their number.
+//! `connection_limits.rs` limits their number.
 //!
-//! Bodies (`incoming.rs`) and streams have their own time limits.
+//! Bodies (`request_body.rs`) and streams have their own time limits.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,5 @@
-//! The headers by which clients accept stale data, and the headers that describe the response.
+//! The headers with which clients allow reads from a replica, and the headers that say which server
+//! answered.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::{
 
 use super::request_body::Unsupported;
 use crate::{
-    request::{Answer, Call},
+    request::{Answer, RequestContext},
     tenancy::{Freshness, Lsn},
 };
 
@@ -78,7 +79,7 @@ impl Told {
     }
 
     /// Makes later operations of the batch include this answer's write.
-    pub(super) fn precedes(self, call: &mut Call) {
+    pub(super) fn precedes(self, call: &mut RequestContext) {
         if let Some(freshness) = &mut call.freshness {
             freshness.after = self.lsn.max(freshness.after);
         }

@@ -42,7 +42,7 @@ use crate::{
     config::Introspection,
     error::Error,
     rate_limit::RateLimit,
-    request::{Answer, Call, Prepared},
+    request::{Answer, Prepared, RequestContext},
     tenancy::{Cost, Destination},
 };
 
@@ -192,7 +192,7 @@ impl Exchange {
             Ok(incoming) => incoming,
             Err(error) => return Ok(failed(self.media, error, self.request_id)),
         };
-        let call = caller.map(|caller| Call {
+        let call = caller.map(|caller| RequestContext {
             caller,
             destination: self.destination.clone(),
             request_id: self.request_id,
@@ -208,7 +208,7 @@ impl Exchange {
                 ));
             }
             (idempotency_key, _, call) => {
-                call.map(|call| Call { idempotency_key, freshness, ..call })
+                call.map(|call| RequestContext { idempotency_key, freshness, ..call })
             }
         };
         if self.events == Events::Only {
@@ -253,15 +253,15 @@ impl Exchange {
     }
 
     /// The user and address to which a request is charged.
-    fn source<'call>(&self, call: Option<&'call Call>) -> Source<'call> {
+    fn source<'call>(&self, call: Option<&'call RequestContext>) -> Source<'call> {
         let anonymous = Source { caller: None, address: self.destination.client_ip };
-        call.map_or(anonymous, Call::source)
+        call.map_or(anonymous, RequestContext::source)
     }
 
     async fn prepare(
         &self,
         asked: Asked,
-        call: Option<&Call>,
+        call: Option<&RequestContext>,
     ) -> Result<Prepared, Vec<ServerError>> {
         prepare(&self.server, asked, self.source(call)).await
     }
@@ -270,7 +270,7 @@ impl Exchange {
     async fn stream(
         &self,
         prepared: Result<Prepared, Vec<ServerError>>,
-        call: Call,
+        call: RequestContext,
     ) -> Result<Response, Unsupported> {
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
@@ -305,7 +305,7 @@ impl Exchange {
     async fn run_batch(
         &self,
         requests: Vec<Asked>,
-        mut call: Option<Call>,
+        mut call: Option<RequestContext>,
     ) -> Result<Response, Unsupported> {
         if requests.len() > self.server.max_batch {
             let most = self.server.max_batch;
@@ -347,7 +347,7 @@ impl Exchange {
     async fn run(
         &self,
         prepared: Result<Prepared, Vec<ServerError>>,
-        call: Option<Call>,
+        call: Option<RequestContext>,
     ) -> Result<Outcome, Unsupported> {
         let service = &self.server.service;
         let freshness = call.as_ref().and_then(|call| call.freshness);

@@ -29,8 +29,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFLIGHT_AGE: Duration = Duration::from_hours(2);
 
 /// The id of a request: the client's if it is a UUID, otherwise a new one. The response, the log
-/// and
-/// errors contain it.
+/// and errors contain it.
 pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::new_v4)

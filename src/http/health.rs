@@ -1,6 +1,5 @@
 //! Liveness (`/healthz`) and readiness (`/readyz`). A server that is not ready at its start does
-//! not
-//! serve at all.
+//! not serve at all.
 
 use std::{
     sync::Arc,

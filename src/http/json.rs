@@ -1,7 +1,6 @@
 //! Parses JSON from clients. Limits the number of values, because a few bytes of text can occupy a
 //! hundred times as much memory. Refuses duplicate names in an object, because a proxy may have
-//! read
-//! the other one.
+//! read the other one.
 
 use std::{cell::Cell, fmt};
 

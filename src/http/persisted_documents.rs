@@ -49,8 +49,7 @@ impl PersistedDocuments {
     }
 
     /// Accepts only the documents of a manifest: a JSON object of documents by id, as
-    /// graphql-codegen
-    /// and relay-compiler write it, or Apollo's persisted query manifest.
+    /// graphql-codegen and relay-compiler write it, or Apollo's persisted query manifest.
     ///
     /// # Errors
     ///

@@ -47,8 +47,7 @@ pub(super) enum RequestBody {
 }
 
 /// Reads a body. Refuses one that is too long or too slow. A body that announces too many bytes or
-/// a
-/// content coding is refused before it is read.
+/// a content coding is refused before it is read.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,

@@ -1,4 +1,4 @@
-//! The results of an operation as a stream, for transports that carry more than one result.
+//! The response stream of an operation, for server-sent events and WebSocket.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{Server, persisted_documents::Asked};
 use crate::{
     admission::Source,
     graphql::refusal,
-    request::{Call, Prepared, code},
+    request::{Prepared, RequestContext, code},
 };
 
 /// Streams the results as JSON. A query or mutation has exactly one.
@@ -23,7 +23,7 @@ use crate::{
 pub(super) async fn results(
     server: &Server,
     prepared: Prepared,
-    call: Call,
+    call: RequestContext,
 ) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
     let service = Arc::clone(&server.service);
     if prepared.introspection_only() {

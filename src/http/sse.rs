@@ -18,7 +18,7 @@ use super::{
     Server,
     response_stream::{json, results},
 };
-use crate::request::{Call, Prepared};
+use crate::request::{Prepared, RequestContext};
 
 /// How often a silent stream sends a comment. Proxies close silent connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
@@ -31,7 +31,7 @@ const SEND_WAIT: Duration = Duration::from_secs(10);
 pub(super) async fn answer(
     server: &Arc<Server>,
     prepared: Result<Prepared, Vec<ServerError>>,
-    call: Call,
+    call: RequestContext,
 ) -> Response {
     let is_subscription =
         prepared.as_ref().is_ok_and(|prepared| prepared.subscribes_to().is_some());

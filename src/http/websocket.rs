@@ -32,7 +32,9 @@ use super::{
     request_body::from_fields,
     response_stream::{json as serialize, prepare, results},
 };
-use crate::{auth::Caller, error::Error, graphql::refusal, request::Call, tenancy::Destination};
+use crate::{
+    auth::Caller, error::Error, graphql::refusal, request::RequestContext, tenancy::Destination,
+};
 
 /// The name of the protocol.
 pub(super) const PROTOCOL: &str = "graphql-transport-ws";
@@ -270,7 +272,7 @@ impl<'connection> Conversation<'connection> {
             return Err(Close(4403, "the token has expired"));
         }
         let request = from_fields(payload).map_err(|_| Close(4400, "Invalid message received"))?;
-        let call = Call {
+        let call = RequestContext {
             caller: Arc::clone(&self.caller),
             destination: destination.clone(),
             request_id: *request_id,

@@ -4,7 +4,7 @@ use entity::{InvitationId, invitation, organization, user};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Deserialize;
 
-use super::{display_name::quoted, ops::link};
+use super::{ops::link, quoted_name::quoted};
 use crate::{
     error::{Error, Result},
     mail::Mail,

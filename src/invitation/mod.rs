@@ -1,10 +1,10 @@
 //! Invitations: offers of membership, each bound to a verified e-mail address. An invitation can be
 //! accepted once, before it expires.
 
-mod display_name;
 mod email;
 mod graphql;
 mod ops;
+mod quoted_name;
 mod token;
 
 pub use email::compose;

@@ -1,4 +1,4 @@
-//! A data folder and the user that runs its server. Each major version has its own folder, which is
+//! A database cluster: its data directory and the operating-system user that runs its server. Each major version has its own folder, which is
 //! created once and locked while in use.
 
 use std::{

@@ -14,7 +14,9 @@ use async_graphql::{Response, Value};
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Call, answer::null, prepared::Prepared, service::GraphqlService, trace::RequestTrace};
+use super::{
+    RequestContext, answer::null, prepared::Prepared, service::GraphqlService, trace::RequestTrace,
+};
 use crate::{
     error::{Error, Result},
     graphql::{Loaders, Queue, present},
@@ -38,7 +40,7 @@ pub(super) struct Executed {
 pub(super) struct Execution<'request> {
     service: &'request GraphqlService,
     prepared: &'request Prepared,
-    call: &'request Call,
+    call: &'request RequestContext,
     access: Access,
     trace: &'request RequestTrace,
     partly_committed: OnceLock<Arc<AtomicBool>>,
@@ -59,7 +61,7 @@ impl<'request> Execution<'request> {
     pub(super) fn new(
         service: &'request GraphqlService,
         prepared: &'request Prepared,
-        call: &'request Call,
+        call: &'request RequestContext,
         trace: &'request RequestTrace,
         freshness: Option<Freshness>,
     ) -> Self {

@@ -6,13 +6,13 @@
 //! answered only after its COMMIT.
 
 mod answer;
-mod call;
 mod execute;
 mod prepared;
+mod request_context;
 mod service;
 mod trace;
 
 pub use answer::{Answer, code};
-pub use call::Call;
 pub use prepared::Prepared;
+pub use request_context::RequestContext;
 pub use service::GraphqlService;

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use super::{
-    Call,
+    RequestContext,
     answer::Answer,
     execute::{Executed, Execution},
     prepared::Prepared,
@@ -110,7 +110,7 @@ impl GraphqlService {
     }
 
     /// Executes a request on behalf of its caller.
-    pub async fn execute(self: Arc<Self>, prepared: Prepared, call: Call) -> Answer {
+    pub async fn execute(self: Arc<Self>, prepared: Prepared, call: RequestContext) -> Answer {
         let begun = Instant::now();
         let request_id = call.request_id;
         let span = tracing::info_span!(
@@ -178,7 +178,7 @@ impl GraphqlService {
     async fn execute_with_retry(
         &self,
         prepared: &Prepared,
-        call: &Call,
+        call: &RequestContext,
         trace: &RequestTrace,
     ) -> Result<Executed> {
         if let Some(attempts) = prepared.attempts() {
@@ -229,11 +229,11 @@ impl GraphqlService {
     /// As [`open`], and when the request is not admitted.
     pub(crate) async fn open(
         &self,
-        call: &Call,
+        call: &RequestContext,
         access: Access,
         preference: Preference,
     ) -> Result<Opened> {
-        let Call { caller, destination, .. } = call;
+        let RequestContext { caller, destination, .. } = call;
         let permit = self.concurrency.acquire(caller, destination).await.inspect_err(|_| {
             if let Some(organization) = self.concurrency.known(caller, destination) {
                 Span::current().record("organization", tracing::field::display(organization.0));
@@ -245,11 +245,11 @@ impl GraphqlService {
     async fn open_with_permit(
         &self,
         permit: ConcurrencyPermit,
-        call: &Call,
+        call: &RequestContext,
         access: Access,
         preference: Preference,
     ) -> Result<Opened> {
-        let Call { caller, destination, .. } = call;
+        let RequestContext { caller, destination, .. } = call;
         let open = async || {
             let Self { databases, settings, .. } = self;
             let opened = open(databases, settings, caller, destination, access, preference).await;

@@ -1,5 +1,5 @@
-//! Facts about a request that outlive its executions: the span and the response report them even
-//! when an execution was dropped.
+//! Data for the span and the response that is kept for the whole request, even if an execution is
+//! cancelled.
 
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 

@@ -1,5 +1,5 @@
 //! Verifies that a webhook comes from Stripe: HMAC-SHA256 over timestamp and body, as described in
-//! "Verify webhook signatures manually" of Stripe's documentation.
+//! Stripe's documentation under "Verify webhook signatures manually".
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -4,8 +4,8 @@
 //! A subscription ends when its token expires, the user loses access, the calls are used up, or
 //! events may have been lost. The last event states the reason.
 
-mod audience;
-mod source;
+mod source_stream;
+mod subscribers;
 mod topic;
 
 use std::{
@@ -32,11 +32,11 @@ use crate::{
     error::{Error, Result},
     graphql::refusal,
     metrics::Watching,
-    request::{Call, GraphqlService, Prepared},
+    request::{GraphqlService, Prepared, RequestContext},
     tenancy::{Access, Preference, SubscriberEnded},
 };
-use audience::{Audience, Event};
-use source::{Blueprint, Source};
+use source_stream::{Blueprint, Source};
+use subscribers::{Event, Subscribers};
 use topic::Topic;
 
 /// Events use at most one of this many connections, because requests take precedence.
@@ -58,7 +58,7 @@ struct Key {
 /// A running source. It stops when it has no subscriber.
 #[derive(Debug)]
 struct Running {
-    audience: Arc<Audience>,
+    audience: Arc<Subscribers>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -103,7 +103,7 @@ impl Subscriptions {
         &self,
         service: Arc<GraphqlService>,
         prepared: Prepared,
-        call: Call,
+        call: RequestContext,
     ) -> Result<BoxStream<'static, String>> {
         let topic = prepared.subscribes_to().and_then(Topic::of);
         let topic = topic.ok_or_else(|| Error::internal("the subscription field has no topic"))?;
@@ -143,7 +143,7 @@ impl Subscriptions {
         if let Some(joined) = self.running(&key) {
             return Ok(joined);
         }
-        let audience = Arc::new(Audience::new());
+        let audience = Arc::new(Subscribers::new());
         let source = Source::begin(blueprint, Arc::clone(&audience)).await?;
         // A concurrent subscriber may have started one in the meantime.
         if let Some(joined) = self.running(&key) {

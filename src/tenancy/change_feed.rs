@@ -24,9 +24,9 @@ use uuid::Uuid;
 
 use super::{
     Access, Change, Transaction,
-    driver::Parameters,
-    pending_changes::{Batch, PendingChanges},
+    notify_queue::{Batch, NotifyQueue},
     pool::ConnectionPool,
+    sea_orm_adapter::Parameters,
 };
 use crate::error::{Error, Result};
 
@@ -81,7 +81,7 @@ pub struct ChangeFeed(Arc<Inner>);
 struct Inner {
     system: ConnectionPool,
     listen: PgConnectOptions,
-    pending: PendingChanges,
+    pending: NotifyQueue,
     senders: Mutex<HashMap<OrganizationId, broadcast::Sender<Change>>>,
     subscribers: watch::Sender<usize>,
     /// Whether the listening connection is ready.
@@ -113,7 +113,7 @@ impl ChangeFeed {
         Self(Arc::new(Inner {
             system,
             listen: listen.application_name("tenantry listen"),
-            pending: PendingChanges::default(),
+            pending: NotifyQueue::default(),
             senders: Mutex::default(),
             subscribers: watch::Sender::new(0),
             ready: watch::Sender::new(false),

@@ -23,8 +23,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     connect::Connector,
-    driver::{Parameters, failed, not_connected, whole},
     placement::Schema,
+    sea_orm_adapter::{Parameters, failed, not_connected, whole},
 };
 use crate::error::Exceeded;
 

@@ -10,10 +10,10 @@ use super::{
     Access, ChangeFeed, Finding,
     connect::system_login,
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
-    driver::failed,
     placement::PlacementCache,
     pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
     replica::Replica,
+    sea_orm_adapter::failed,
     self_check::self_check,
     session_cache::SessionCache,
 };

@@ -1,6 +1,6 @@
 //! Pools and checks of the dedicated databases. Pools open on demand and close when idle. A
-//! database serves only after a check that it has the expected name and all migrations, and keeps
-//! tenants apart.
+//! database serves requests only after its name, its migrations and its tenant isolation have been
+//! checked.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +21,8 @@ use super::{
     Access, Finding, Severity, Transaction,
     connect::system_login,
     databases::{SYSTEM_CONNECTIONS, migration_status},
-    driver::{Parameters, failed},
     pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
+    sea_orm_adapter::{Parameters, failed},
     self_check::self_check,
 };
 use crate::{

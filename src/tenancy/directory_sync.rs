@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{
     Access, Databases, Transaction,
     dedicated::DedicatedDatabase,
-    driver::{Parameters, failed},
-    routing::copy_user,
+    placement_routing::copy_user,
+    sea_orm_adapter::{Parameters, failed},
 };
 use crate::error::Result;
 

@@ -1,6 +1,6 @@
 //! Entering an organization within an open transaction. Background work may enter any organization;
-//! a request only one that its caller is invited to. An organization in a dedicated database is
-//! entered in a new transaction there.
+//! a request may enter only one to which its caller is invited. An organization in a dedicated
+//! database is entered in a new transaction there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use tokio_postgres::Row;
 use super::{
     Access, Databases, Transaction,
     dedicated::DedicatedDatabase,
-    driver::Parameters,
     open::get,
     placement::{ELSEWHERE, Placement},
-    routing::{MOST_MOVES, copy_user, placement_of, settle},
+    placement_routing::{MOST_MOVES, copy_user, placement_of, settle},
+    sea_orm_adapter::Parameters,
     session_cache::tenant,
     session_request::SessionRequest,
 };

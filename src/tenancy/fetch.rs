@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use tokio_postgres::Row;
 
-use super::{UnitOfWork, driver::value};
+use super::{UnitOfWork, sea_orm_adapter::value};
 use crate::error::{Error, Result};
 
 /// A query that selects the columns of one or two entities.

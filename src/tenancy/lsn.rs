@@ -1,4 +1,4 @@
-//! Freshness of replica reads, as log sequence numbers (LSN) of PostgreSQL's write-ahead log.
+//! How fresh a replica's reads are, measured in log sequence numbers (LSN).
 //!
 //! Both freshness promises need one comparison and only this server's clock. A replica that has
 //! replayed the primary's LSN of time T has everything that was committed before T.
@@ -17,7 +17,7 @@ use tokio_postgres::Row;
 
 use super::{
     connection::{Connection, unbounded},
-    driver::{Parameters, failed},
+    sea_orm_adapter::{Parameters, failed},
 };
 use crate::error::{Error, Result};
 

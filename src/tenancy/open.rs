@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::{
     Access, Databases, Freshness, Session, Settings, Tenant, Transaction, Viewer,
-    driver::{Parameters, failed},
     placement::Placement,
+    placement_routing::{OpenedTransaction, begin, begin_speculative, elsewhere},
     proof::ProofKey,
     remote::Remote,
-    routing::{OpenedTransaction, begin, begin_speculative, elsewhere},
+    sea_orm_adapter::{Parameters, failed},
     session_cache::{CachedContext, ERASED, SessionContext, tenant},
     session_request::{OPEN, SessionRequest, issued_micros},
     speculative::is_lost,

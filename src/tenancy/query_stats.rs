@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::budget::{Budget, Cost};
+use super::query_budget::{Budget, Cost};
 use crate::error::Exceeded;
 
 /// The time from which a statement is slow.

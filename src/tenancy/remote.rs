@@ -1,5 +1,5 @@
-//! A session in a dedicated database: the transaction that it left open in the control database,
-//! and the directory sync that follows its commit.
+//! The state of a session that continues in a dedicated database: the transaction still open in the
+//! control database, and the directory sync that follows the commit.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

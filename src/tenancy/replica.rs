@@ -15,11 +15,11 @@ use tokio_postgres::Row;
 use super::{
     Access, Transaction,
     connection::unbounded,
-    driver::{Parameters, failed},
     lsn::{Freshness, Lsn, LsnHistory, POSITION},
     placement::Placement,
     pool::{ConnectionPool, DatabaseOptions},
     pooled_connection::PooledConnection,
+    sea_orm_adapter::{Parameters, failed},
     speculative::lead,
 };
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! The self-check: reads in PostgreSQL's catalogue, as the app role, whether tenants are separated.
+//! The self-check: queries the system catalogs, as the app role, for faults in tenant isolation.
 //!
 //! `serve` refuses to start on a fault; `doctor` prints all findings.
 
@@ -14,8 +14,8 @@ use sea_orm::Values;
 use super::{
     Access, Transaction,
     dedicated::query_once,
-    driver::{Parameters, failed},
     pool::ConnectionPool,
+    sea_orm_adapter::{Parameters, failed},
 };
 use crate::error::Result;
 

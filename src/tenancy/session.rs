@@ -16,10 +16,10 @@ use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 use super::{
     Access, BusinessSettings, Change, Settings, Suspension, Transaction,
     change::Changes,
-    driver::to_proxy_row,
     enter_organization::{Invited, enter_invited, follow_invited},
     open::Opening,
     remote::Remote,
+    sea_orm_adapter::to_proxy_row,
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
 use crate::{

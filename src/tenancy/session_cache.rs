@@ -16,7 +16,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
-    Suspension, Tenant, open::get, placement::Placement, routing::elsewhere,
+    Suspension, Tenant, open::get, placement::Placement, placement_routing::elsewhere,
     session_request::SessionRequest,
 };
 use crate::error::{Error, Result};

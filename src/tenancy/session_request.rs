@@ -1,4 +1,4 @@
-//! The session request: what the opening of a session asks of a database, and its proof.
+//! The session request: the parameters of the statement that opens a session, with their proof.
 
 use std::hash::{Hash, Hasher};
 
@@ -8,11 +8,11 @@ use tokio_postgres::Row;
 
 use super::{
     Access, SecretKeys, Transaction,
-    driver::Parameters,
     open::get,
     placement::{Placement, Schema},
     pool::ConnectionPool,
     proof::ProofKey,
+    sea_orm_adapter::Parameters,
 };
 use crate::{
     auth::Caller,

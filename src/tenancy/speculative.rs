@@ -1,4 +1,5 @@
-//! The first messages of a transaction, and a transaction whose first answer is awaited later.
+//! The first messages of a transaction, pipelined: a transaction can start before PostgreSQL has
+//! answered them.
 
 use std::{future::ready, pin::Pin};
 
@@ -8,10 +9,10 @@ use tokio::task::coop::unconstrained;
 use super::{
     Access,
     connection::{Answer, Connection, is_outdated, unbounded},
-    driver::Parameters,
     placement::Schema,
     pool::StallGuard,
     pooled_connection::PooledConnection,
+    sea_orm_adapter::Parameters,
 };
 use crate::error::DbErrorKind;
 

@@ -16,16 +16,16 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::{
-    budget::{Budget, Cost},
     connection::Answer,
-    driver::Parameters,
-    failure::Failure,
     lsn::{CommitLsn, Lsn},
     placement::Schema,
     pool::ConnectionPool,
     pooled_connection::{CLEAN, Held, LOST, PooledConnection, ROLLBACK_DEFERRED},
+    query_budget::{Budget, Cost},
     query_stats::QueryStats,
+    sea_orm_adapter::Parameters,
     speculative::{Speculative, first, is_lost, lead},
+    transaction_error::TransactionError,
 };
 use crate::error::{DbErrorKind, Error, Exceeded, Result};
 
@@ -60,9 +60,9 @@ pub struct Transaction {
     connection: Mutex<Option<Arc<PooledConnection>>>,
     speculative: Mutex<Option<Speculative>>,
     /// The failure that caused the others.
-    failure: OnceLock<Failure>,
+    failure: OnceLock<TransactionError>,
     /// The refusal of a statement after another one had failed.
-    consequence: OnceLock<Failure>,
+    consequence: OnceLock<TransactionError>,
     pub(super) statements: QueryStats,
     held: OnceLock<Held>,
     /// The dedicated schema, if the transaction uses one.
@@ -201,7 +201,7 @@ impl Transaction {
         running.answered = true;
         drop(running);
         if let Err(error) = &outcome {
-            let failure = Failure::of(error);
+            let failure = TransactionError::of(error);
             if failure.kind == DbErrorKind::ReadOnly {
                 // The connection may lead to a server that is no longer the primary.
                 connection.link()?.abandon();

@@ -1,4 +1,4 @@
-//! The GraphQL types of entitlements.
+//! Usage in the GraphQL API: entitlements, and the subscription to them.
 
 use async_graphql::{Context, Object, Subscription};
 use chrono::{DateTime, Utc};

@@ -1,11 +1,11 @@
 //! Usage: how much of its plan's features an organization uses, and the meter that counts its API
 //! calls.
 
+mod call_meter;
 mod counter;
 mod graphql;
-mod meter;
 mod ops;
 
+pub use call_meter::Meter;
 pub use graphql::{Entitlement, UsageSubscription};
-pub use meter::Meter;
 pub use ops::{Entitlement as Allotment, entitlements};

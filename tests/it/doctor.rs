@@ -274,7 +274,7 @@ async fn a_forgeable_session_is_reported() {
         ),
         (
             "GRANT INSERT (actor_id) ON audit.audit_logs TO tenantry_system",
-            "allows tenantry_system to to write actor_id of audit rows",
+            "allows tenantry_system to write actor_id of audit rows",
         ),
         (
             "GRANT SELECT ON auth.identities TO tenantry_system",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tenantry::{
-    admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::Call,
+    admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::RequestContext,
     tenancy::Destination,
 };
 use uuid::Uuid;
@@ -63,7 +63,7 @@ async fn statements(
     };
     let prepared = app.service.prepare(request, Source::default()).await.unwrap();
     let destination = Destination { slug: None, client_ip: None };
-    let call = Call {
+    let call = RequestContext {
         caller: Arc::new(caller),
         destination,
         request_id: Uuid::nil(),

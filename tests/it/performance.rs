@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tenantry::{
-    admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::Call,
+    admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::RequestContext,
     tenancy::Destination,
 };
 use tracing::{Event, Subscriber};
@@ -129,7 +129,7 @@ fn the_allocations_of_a_request_are_bounded() {
             let service = Arc::clone(&app.service);
             runtime.block_on(async {
                 let prepared = service.prepare(request, Source::default()).await.unwrap();
-                let call = Call {
+                let call = RequestContext {
                     caller: Arc::new(caller),
                     destination,
                     request_id: Uuid::nil(),

@@ -6,7 +6,7 @@ mod prune;
 
 use clap::Subcommand;
 
-use super::{Failure, owner::Owner, runtime};
+use super::{Failure, owner_connection::Owner, runtime};
 
 /// Manage the audit log.
 #[derive(Debug, clap::Args)]

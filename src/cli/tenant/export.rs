@@ -22,9 +22,11 @@ use super::{
     organization::Organization,
     placement::Placement,
     signature::Signing,
-    tables::{NONE, TableRows, columns, sum, user_columns},
+    table_rows::{NONE, TableRows, columns, sum, user_columns},
 };
-use crate::{audit::Action, cli::owner::Owner, config::ExportConfig, tenancy::SecretKeys};
+use crate::{
+    audit::Action, cli::owner_connection::Owner, config::ExportConfig, tenancy::SecretKeys,
+};
 
 /// The version of the file format.
 pub(super) const FORMAT: u32 = 2;

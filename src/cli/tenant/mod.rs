@@ -12,14 +12,14 @@ mod prune;
 mod show;
 mod signature;
 mod suspend;
-mod tables;
+mod table_rows;
 mod verify;
 mod verify_dedicated;
 
 use clap::Subcommand;
 use sqlx::Executor;
 
-use super::{Failure, owner::Owner, runtime};
+use super::{Failure, owner_connection::Owner, runtime};
 
 pub(super) use locks::MAINTENANCE_LOCK;
 pub(in crate::cli) use move_organization::copy_users;

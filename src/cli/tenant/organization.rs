@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use uuid::Uuid;
 
 use super::{Failure, placement::Placement};
-use crate::{audit::Action, cli::owner::Owner};
+use crate::{audit::Action, cli::owner_connection::Owner};
 
 /// An organization and its placement.
 #[derive(Debug)]
@@ -75,8 +75,7 @@ impl Organization {
     }
 
     /// Connects to the organization's dedicated database and returns the organization as it is
-    /// known
-    /// there. `None` if the organization lives in the control database.
+    /// known there. `None` if the organization lives in the control database.
     pub(super) async fn at_home(
         &self,
         owner: &Owner,

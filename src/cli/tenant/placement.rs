@@ -1,4 +1,4 @@
-//! The placements of organizations, with the names that `app.placements` stores.
+//! Where an organization's rows are, as text that `app.placements` stores.
 
 use std::{fmt, str::FromStr};
 

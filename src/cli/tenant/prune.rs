@@ -1,4 +1,5 @@
-//! `tenantry tenant prune`: deletes stale copies. It never deletes from the current placement.
+//! `tenantry tenant prune`: deletes the stale copies that moves leave behind. It never deletes from
+//! the current placement.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use super::{
     organization::Organization,
 };
 use crate::{
-    cli::{owner::Owner, say},
+    cli::{owner_connection::Owner, say},
     clock::Clock,
 };
 

@@ -4,7 +4,7 @@ use migration::placement::{self, TABLES};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{Failure, organization::Organization, placement::Placement};
-use crate::cli::{owner::Owner, say};
+use crate::cli::{owner_connection::Owner, say};
 
 /// Print the placement of an organization and the number of its rows.
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,5 @@
 //! `tenantry tenant suspend` and `resume`. The suspension is stored in the organization's
-//! placement,
-//! which every session reads.
+//! placement, which every session reads.
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -12,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::Action,
-    cli::{owner::Owner, say},
+    cli::{owner_connection::Owner, say},
     tenancy::ChangeFeed,
 };
 

@@ -1,4 +1,5 @@
-//! `tenantry tenant verify`: compares what one snapshot holds, so that writers cannot cause faults.
+//! `tenantry tenant verify`: checks an organization's tables in one snapshot, so that concurrent
+//! writes are not reported as faults.
 
 use migration::placement::{TABLES, Table, schema_of};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -8,14 +9,13 @@ use super::{
     Failure,
     organization::Organization,
     placement::Placement,
-    tables::{Digest, NONE, TableRows},
+    table_rows::{Digest, NONE, TableRows},
     verify_dedicated,
 };
-use crate::cli::{owner::Owner, say};
+use crate::cli::{owner_connection::Owner, say};
 
 /// Check the tables of an organization and print a checksum of each. Prints one line per fault;
-/// exit
-/// status 1 on any fault.
+/// exit status 1 on any fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
     /// The organization's slug or id.

@@ -8,7 +8,7 @@ use super::{
     Failure,
     move_organization::{DIRECTORY_LOCK, members, outdated_users},
     organization::Organization,
-    tables::{NONE, TableRows},
+    table_rows::{NONE, TableRows},
     verify::print,
 };
 use crate::cli::say;

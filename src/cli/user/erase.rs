@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::record::{self, MembershipRow, UserRecord};
+use super::personal_data::{self, MembershipRow, UserRecord};
 use crate::cli::{
     Failure,
-    owner::{Owner, in_use},
+    owner_connection::{Owner, in_use},
 };
 
 /// A database in which the user is being erased.
@@ -27,7 +27,7 @@ struct Place<'c> {
 /// that ended.
 pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow>, Failure> {
     let mut control = owner.connect().await?;
-    let user = record::find(&mut control, name).await?;
+    let user = personal_data::find(&mut control, name).await?;
     // Any database with organizations may hold traces, so all must be reachable first.
     let mut connections = Vec::new();
     for database in databases(owner, &mut control).await? {
@@ -74,8 +74,8 @@ async fn everywhere(
             // PostgreSQL cannot detect a deadlock across databases.
             transaction.execute("SET LOCAL lock_timeout = '30s'").await?;
         }
-        let schemas = record::enter_all(&mut transaction).await?;
-        record::add_addresses(&mut transaction, &mut user, &schemas).await?;
+        let schemas = personal_data::enter_all(&mut transaction).await?;
+        personal_data::add_addresses(&mut transaction, &mut user, &schemas).await?;
         places.push(Place {
             name: name.clone(),
             transaction,
@@ -86,24 +86,25 @@ async fn everywhere(
     // The slow scan of all entries runs before other sessions have to wait for the locks.
     for place in &mut places {
         place.started_at =
-            record::erase_entries(&mut place.transaction, &user, &place.schemas, None).await?;
+            personal_data::erase_entries(&mut place.transaction, &user, &place.schemas, None)
+                .await?;
     }
     let mut memberships = Vec::new();
     for place in &mut places {
-        record::lock(&mut place.transaction, &user).await?;
-        memberships.push(record::lock_memberships(&mut place.transaction, user.id).await?);
+        personal_data::lock(&mut place.transaction, &user).await?;
+        memberships.push(personal_data::lock_memberships(&mut place.transaction, user.id).await?);
     }
     check_owners(&memberships, name)?;
     check_homes(&mut places, &user).await?;
     for (place, memberships) in places.iter_mut().zip(&memberships) {
         let transaction = &mut place.transaction;
-        record::record(transaction, memberships, user.id).await?;
+        personal_data::record(transaction, memberships, user.id).await?;
         let since = Some((place.started_at, memberships.as_slice()));
-        record::erase_entries(transaction, &user, &place.schemas, since).await?;
+        personal_data::erase_entries(transaction, &user, &place.schemas, since).await?;
         if place.name.is_none() {
-            record::block_tokens(transaction, &user).await?;
+            personal_data::block_tokens(transaction, &user).await?;
         }
-        record::erase(transaction, &user, &place.schemas).await?;
+        personal_data::erase(transaction, &user, &place.schemas).await?;
     }
     for place in places {
         place.transaction.commit().await?;
@@ -137,12 +138,13 @@ async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), 
         return Ok(());
     };
     for (organization, database, generation) in
-        record::elsewhere(&mut control.transaction, user).await?
+        personal_data::elsewhere(&mut control.transaction, user).await?
     {
         let placement = places.iter_mut().find(|place| place.name.as_ref() == Some(&database));
         let is_there = match placement {
             Some(placement) => {
-                record::lives_here(&mut placement.transaction, organization, generation).await?
+                personal_data::lives_here(&mut placement.transaction, organization, generation)
+                    .await?
             }
             None => false,
         };
@@ -158,11 +160,11 @@ async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), 
 /// Deletes a user whom a request between two of the commits copied to this database again. That
 /// copy has no membership.
 async fn erase_again(connection: &mut PgConnection, user: &UserRecord) -> Result<(), sqlx::Error> {
-    if !record::is_known(connection, user).await? {
+    if !personal_data::is_known(connection, user).await? {
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
-    let schemas = record::enter_all(&mut transaction).await?;
-    record::erase(&mut transaction, user, &schemas).await?;
+    let schemas = personal_data::enter_all(&mut transaction).await?;
+    personal_data::erase(&mut transaction, user, &schemas).await?;
     transaction.commit().await
 }

@@ -1,12 +1,12 @@
 //! `tenantry user`: erases and suspends users.
 
 mod erase;
-mod record;
+mod personal_data;
 mod suspend;
 
 use clap::Subcommand;
 
-use super::{Failure, owner::Owner, runtime, say};
+use super::{Failure, owner_connection::Owner, runtime, say};
 
 /// Manage users.
 #[derive(Debug, clap::Args)]

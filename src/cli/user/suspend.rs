@@ -5,15 +5,15 @@
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{erase::databases, record};
+use super::{erase::databases, personal_data};
 use crate::{
-    cli::{Failure, owner::Owner, say, tenant::copy_users},
+    cli::{Failure, owner_connection::Owner, say, tenant::copy_users},
     tenancy::ChangeFeed,
 };
 
 pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<(), Failure> {
     let mut control = owner.connect().await?;
-    let user = record::find(&mut control, name).await?;
+    let user = personal_data::find(&mut control, name).await?;
     let has_changed = write(&mut control, user.id, suspended).await?;
     let mut failed = Vec::new();
     for database in databases(owner, &mut control).await? {
@@ -41,7 +41,7 @@ pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<()
 
 async fn write(control: &mut PgConnection, user: Uuid, suspended: bool) -> Result<bool, Failure> {
     let mut transaction = control.begin().await?;
-    record::enter_all(&mut transaction).await?;
+    personal_data::enter_all(&mut transaction).await?;
     let written = sqlx::query(
         "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2",
     )
@@ -85,10 +85,10 @@ async fn copy(
     owner: &Owner,
     control: &mut PgConnection,
     database: &str,
-    user: &record::UserRecord,
+    user: &personal_data::UserRecord,
 ) -> Result<(), Failure> {
     let mut there = owner.dedicated(database).await?;
-    if record::is_known(&mut there, user).await? {
+    if personal_data::is_known(&mut there, user).await? {
         copy_users(control, &mut there, &[user.id]).await?;
     }
     Ok(())

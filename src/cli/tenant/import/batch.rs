@@ -10,7 +10,7 @@ use super::{
     super::{
         Failure,
         export::{OTHER_TABLES, Total},
-        tables::{NONE, TableRows, columns, sum},
+        table_rows::{NONE, TableRows, columns, sum},
     },
     users::ImportedUsers,
 };

@@ -25,7 +25,7 @@ use super::{
     organization::Organization,
     placement::Placement,
     signature::Verifying,
-    tables::{TableRows, columns},
+    table_rows::{TableRows, columns},
 };
 use crate::{audit::Action, cli::say, config::ExportConfig};
 

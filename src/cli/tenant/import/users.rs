@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::{
     Failure,
-    tables::{columns, sum},
+    table_rows::{columns, sum},
 };
 
 pub(super) struct ImportedUsers {

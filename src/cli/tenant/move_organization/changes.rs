@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::OrganizationMove;
 use crate::cli::{
     Failure,
-    tenant::{locks::retry_on_conflict, tables::TableRows},
+    tenant::{locks::retry_on_conflict, table_rows::TableRows},
 };
 
 /// Changes per round.

@@ -6,7 +6,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::{OrganizationMove, changes::check};
 use crate::cli::{
     Failure, say,
-    tenant::tables::{Digest, TableRows},
+    tenant::table_rows::{Digest, TableRows},
 };
 
 impl OrganizationMove {

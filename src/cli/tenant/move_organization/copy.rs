@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::OrganizationMove;
 use crate::cli::{
     Failure,
-    tenant::{locks::retry_on_conflict, tables::TableRows},
+    tenant::{locks::retry_on_conflict, table_rows::TableRows},
 };
 
 /// Rows per transaction.

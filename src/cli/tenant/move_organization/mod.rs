@@ -1,9 +1,8 @@
 //! `tenantry tenant move`: copies an organization online, applies pending changes and switches the
 //! placement in one transaction.
 //!
-//! At any time `app.placements` names the one placement whose rows are current. The other is a
-//! copy,
-//! also if the command is killed. `across` moves between databases.
+//! At any time, even after the command was killed, `app.placements` names the one placement whose
+//! rows are current. The other is a copy. `cross_database` moves between databases.
 
 mod begin;
 mod changes;
@@ -21,9 +20,9 @@ use super::{
     locks::{lock_move, wait_for_older_transactions},
     organization::Organization,
     placement::Placement,
-    tables::TableRows,
+    table_rows::TableRows,
 };
-use crate::cli::{owner::Owner, say};
+use crate::cli::{owner_connection::Owner, say};
 pub(in crate::cli) use cross_database::copy_users;
 use cross_database::{CrossDatabaseMove, Endpoints, Finished};
 pub(super) use cross_database::{DIRECTORY_LOCK, members, open, outdated_users};
@@ -90,8 +89,7 @@ impl Move {
             Some(name) => match open(owner, &organization, name).await {
                 Ok(there) => Some(there),
                 // Cancelling must work even if the other database is lost. Its copy is deleted once
-                // the
-                // database is reachable again.
+                // the database is reachable again.
                 Err(failure)
                     if self.to == organization.placement && self.to.database().is_none() =>
                 {

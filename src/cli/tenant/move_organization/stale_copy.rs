@@ -7,7 +7,7 @@ use super::super::{
     locks::{exclude_maintenance, retry_on_conflict, wait_for_older_transactions},
     organization::Organization,
     placement::Placement,
-    tables::TableRows,
+    table_rows::TableRows,
 };
 use crate::cli::Failure;
 

@@ -25,8 +25,7 @@ pub(in super::super) enum Finished {
 }
 
 /// Completes an interrupted switch: the new placement accepts what the old one has released.
-/// Servers
-/// do the same. Fails if the databases contradict each other.
+/// Servers do the same. Fails if the databases contradict each other.
 pub(in super::super) async fn finish(
     ends: &mut Endpoints<'_>,
     organization: &Organization,
@@ -117,8 +116,7 @@ impl CrossDatabaseMove {
     }
 
     /// Clears rows at the target that are not a copy of this move, and introduces the organization
-    /// to
-    /// the dedicated database.
+    /// to the dedicated database.
     pub(super) async fn prepare(&self, ends: &mut Endpoints<'_>) -> Result<(), Failure> {
         let now = Organization::get(ends.control, self.organization().id).await?;
         if now.old_home.as_ref() == Some(&self.move_organization.target) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::cli::{
     Failure,
-    tenant::{locks::retry_on_conflict, tables::TableRows},
+    tenant::{locks::retry_on_conflict, table_rows::TableRows},
 };
 
 /// The changed rows of a table.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::cli::{
     Failure,
-    tenant::{locks::retry_on_conflict, tables::TableRows},
+    tenant::{locks::retry_on_conflict, table_rows::TableRows},
 };
 
 impl CrossDatabaseMove {

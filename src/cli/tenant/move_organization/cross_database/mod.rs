@@ -1,12 +1,11 @@
 //! Cross-database moves. Two databases cannot commit atomically, so the old placement first
-//! releases
-//! the organization, permanently and with everything copied. Only then does the new one accept it.
-//! In between it has no placement, and servers or the same command complete the move.
+//! releases the organization, permanently and with everything copied. Only then does the new one
+//! accept it. In between it has no placement, and servers or the same command complete the move.
 
 mod begin;
 mod changes;
 mod copy;
-mod directory;
+mod directory_sync;
 mod idempotency_keys;
 mod switch;
 mod users;
@@ -19,19 +18,19 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::{OrganizationMove, changes::check, comparison::verdict};
 use crate::cli::{
     Failure,
-    owner::Owner,
+    owner_connection::Owner,
     tenant::{
         locks::{lock_move, retry_on_conflict, wait_for_older_transactions},
         organization::{self, Organization},
         placement::Placement,
-        tables::TableRows,
+        table_rows::TableRows,
     },
 };
 
 pub(super) use self::begin::{Finished, finish, stop};
 pub(in crate::cli) use self::users::copy as copy_users;
 pub(in crate::cli::tenant) use self::{
-    directory::LOCK as DIRECTORY_LOCK,
+    directory_sync::LOCK as DIRECTORY_LOCK,
     users::{members, outdated_users},
 };
 

@@ -1,7 +1,6 @@
 //! The switch between databases. The old placement releases the organization in one transaction
-//! that
-//! excludes writers. Before it commits, the last changes are committed at the new placement, which
-//! accepts the organization afterwards. Any server can complete that last step.
+//! that excludes writers. Before it commits, the last changes are committed at the new placement,
+//! which accepts the organization afterwards. Any server can complete that last step.
 
 use std::time::Instant;
 
@@ -26,8 +25,7 @@ use crate::cli::{
 };
 
 /// The days for which the stale copy is kept, the number of compared rows, and the transaction
-/// since
-/// which responses are copied.
+/// since which responses are copied.
 type SwitchTerms<'t> = (u16, i64, &'t str);
 
 impl CrossDatabaseMove {
@@ -198,8 +196,7 @@ impl CrossDatabaseMove {
     }
 
     /// Copies the organization's slugs and deletes others that the dedicated database still has.
-    /// The
-    /// control database decides which slugs an organization has.
+    /// The control database decides which slugs an organization has.
     async fn copy_slugs(
         &self,
         control: &mut PgConnection,

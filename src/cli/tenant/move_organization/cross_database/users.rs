@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::Endpoints;
-use crate::cli::tenant::tables::{TableRows, user_columns};
+use crate::cli::tenant::table_rows::{TableRows, user_columns};
 
 /// Users per statement. Each is locked until its end.
 const BATCH: usize = 100;

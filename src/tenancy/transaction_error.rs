@@ -7,25 +7,25 @@ use crate::error::{DbErrorKind, Error, Exceeded};
 /// A failed statement or an exceeded budget.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct Failure {
+pub(super) struct TransactionError {
     pub(super) kind: DbErrorKind,
     message: String,
 }
 
-impl Failure {
+impl TransactionError {
     pub(super) fn of(error: &sqlx::Error) -> Self {
         Self { kind: DbErrorKind::of(error), message: error.to_string() }
     }
 }
 
-impl From<Exceeded> for Failure {
+impl From<Exceeded> for TransactionError {
     fn from(exceeded: Exceeded) -> Self {
         Self { kind: DbErrorKind::Exceeded(exceeded), message: exceeded.to_string() }
     }
 }
 
-impl From<&Failure> for Error {
-    fn from(failure: &Failure) -> Self {
+impl From<&TransactionError> for Error {
+    fn from(failure: &TransactionError) -> Self {
         match failure.kind {
             DbErrorKind::Connection => Self::Unavailable(Arc::new(failure.clone())),
             DbErrorKind::Conflict => Self::Contention(Arc::new(failure.clone())),

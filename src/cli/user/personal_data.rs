@@ -1,4 +1,4 @@
-//! The traces of a user in one database, and the statements that erase them.
+//! The personal data of a user in one database, and the statements that erase it.
 #![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use chrono::{DateTime, Utc};

@@ -13,7 +13,7 @@ use crate::{
 
 /// A request's caller, destination, keys and limits.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct RequestContext {
     /// The authenticated caller.
     pub caller: Arc<Caller>,
     /// The organization that the request addresses, and the client's address.
@@ -28,7 +28,7 @@ pub struct Call {
     pub budget: Budget,
 }
 
-impl Call {
+impl RequestContext {
     /// The user and the address that this request counts against.
     #[must_use]
     pub fn source(&self) -> Source<'_> {

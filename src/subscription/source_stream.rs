@@ -13,14 +13,14 @@ use entity::{OrganizationId, UserId};
 use tokio::time::timeout;
 
 use super::{
-    audience::{Audience, Event},
+    subscribers::{Event, Subscribers},
     topic::Topic,
 };
 use crate::{
     admission::FairQueue,
     error::{Error, Result},
     graphql::{Event as Subject, Loaders, Queue, present},
-    request::{Call, GraphqlService, Prepared},
+    request::{GraphqlService, Prepared, RequestContext},
     schema::to_request,
     tenancy::{Access, Change, Preference, Session, Subscriber, open},
     usage::{Allotment, entitlements},
@@ -32,7 +32,7 @@ pub(super) struct Blueprint {
     pub(super) prepared: Prepared,
     /// The request of the first subscriber. Later subscribers are the same user with the same
     /// claims.
-    pub(super) call: Call,
+    pub(super) call: RequestContext,
     pub(super) topic: Topic,
     pub(super) user: UserId,
     pub(super) organization: OrganizationId,
@@ -45,7 +45,7 @@ pub(super) struct Source {
     watch: Subscriber,
     /// The entitlements as last sent, so that only changes are sent.
     known: Vec<Allotment>,
-    audience: Arc<Audience>,
+    audience: Arc<Subscribers>,
 }
 
 /// A transaction that reads one event.
@@ -63,7 +63,7 @@ impl Drop for Source {
 
 impl Source {
     /// Starts receiving changes. Every change that is committed from now on is sent.
-    pub(super) async fn begin(blueprint: Blueprint, audience: Arc<Audience>) -> Result<Self> {
+    pub(super) async fn begin(blueprint: Blueprint, audience: Arc<Subscribers>) -> Result<Self> {
         let change_feed = blueprint.service.databases.change_feed();
         let watch = change_feed.subscribe(blueprint.organization).await?;
         let mut source = Self { blueprint, watch, known: Vec::new(), audience };
@@ -161,7 +161,7 @@ impl Blueprint {
     /// Opens a transaction, which reads identity, membership and role again.
     async fn open(&self) -> Result<Reading> {
         let GraphqlService { databases, settings, .. } = self.service.as_ref();
-        let Call { caller, destination, .. } = &self.call;
+        let RequestContext { caller, destination, .. } = &self.call;
         let opening =
             open(databases, settings, caller, destination, Access::Read, Preference::Placement);
         let opened = timeout(self.service.timeout, opening).await.map_err(|_| Error::Timeout)??;

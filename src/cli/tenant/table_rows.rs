@@ -54,8 +54,7 @@ impl TableRows {
     }
 
     /// The keys of changed rows. `$1` is the organization, `$2` the numbers of the changes, or NULL
-    /// for
-    /// all.
+    /// for all.
     pub(super) fn changed(&self) -> String {
         self.noted("($2::bigint[] IS NULL OR c.number = ANY($2))")
     }

@@ -1,8 +1,7 @@
 //! The subscribers of one source. Each event is read once and sent to all of them.
 //!
 //! A subscriber has a short queue. If it is full, the source waits for a limited time and then
-//! drops the subscriber. An audience therefore holds only a few events in memory, regardless of its
-//! size.
+//! drops the subscriber. The queues of all subscribers therefore hold few events in memory.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,9 +29,9 @@ pub(super) enum Event {
 
 /// The subscribers of a source. `None` after the source has ended.
 #[derive(Debug)]
-pub(super) struct Audience(Mutex<Option<Vec<mpsc::Sender<Event>>>>);
+pub(super) struct Subscribers(Mutex<Option<Vec<mpsc::Sender<Event>>>>);
 
-impl Audience {
+impl Subscribers {
     pub(super) fn new() -> Self {
         Self(Mutex::new(Some(Vec::new())))
     }

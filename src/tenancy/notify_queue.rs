@@ -17,7 +17,7 @@ const MOST: usize = 10_000;
 
 /// The queue of changes.
 #[derive(Debug, Default)]
-pub(super) struct PendingChanges {
+pub(super) struct NotifyQueue {
     batch: Mutex<Batch>,
     arrived: Notify,
 }
@@ -38,7 +38,7 @@ struct Changes {
     known: HashSet<Change>,
 }
 
-impl PendingChanges {
+impl NotifyQueue {
     /// Adds changes; skips a change that is pending already.
     pub(super) fn add(&self, changes: impl IntoIterator<Item = (OrganizationId, Change)>) {
         let mut batch = self.lock();
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn only_the_organization_with_the_most_changes_loses_any() {
-        let pending = PendingChanges::default();
+        let pending = NotifyQueue::default();
         pending.add(changes(1, 100));
         pending.add(changes(2, 3 * MOST));
         pending.add(changes(1, 200));

@@ -10,9 +10,9 @@ use tokio_postgres::Row;
 use super::{
     Access, Databases, Transaction,
     dedicated::{DedicatedDatabase, query_once},
-    driver::{Parameters, failed},
     open::get,
     placement::Placement,
+    sea_orm_adapter::{Parameters, failed},
     session_request::SessionRequest,
 };
 use crate::error::{Error, Result};

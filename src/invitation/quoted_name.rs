@@ -1,5 +1,5 @@
 //! Formats names for e-mails. Users choose the names of users and organizations. A name must not
-//! end its quotation marks early or carry a link or a message.
+//! close its quotation marks early or smuggle in a link or a message.
 
 use crate::text::is_invisible;
 

@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::{ConfigError, secrets::secrets};
+use super::{ConfigError, secret_rotation::secrets};
 use crate::tenancy::SecretKeys;
 
 /// Exports.
@@ -11,8 +11,7 @@ use crate::tenancy::SecretKeys;
 #[command(next_help_heading = "Exports")]
 pub struct ExportConfig {
     /// The secret that signs exports, at least 32 bytes. SECRET_KEY when not set. Of several
-    /// secrets,
-    /// separated by commas, the first signs, and imports accept all of them.
+    /// secrets, separated by commas, the first signs, and imports accept all of them.
     #[arg(long, env = "EXPORT_KEY", value_name = "EXPORT_KEY", hide_env_values = true)]
     pub export_key: Option<String>,
 
