@@ -95,7 +95,7 @@ impl BusinessConfig {
         self.with_keys(clock, SecretKeys(keys.collect()))
     }
 
-    /// As [`settings`](Self::environment), for commands that create no invitations and therefore
+    /// As [`settings`](Self::settings), for commands that create no invitations and therefore
     /// need no secret key.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! The server's metrics, in the Prometheus text format. Names of organizations and users are never
-//! labels. Clients choose the names of operations, so [`Operations`] limits how many become labels.
+//! labels. Clients choose the names of operations, so `Operations` limits how many become labels.
 
 mod operations;
 

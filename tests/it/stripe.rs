@@ -297,7 +297,7 @@ async fn an_event_that_cannot_be_applied_is_stored_and_applied_when_delivered_ag
     billing.app.database.execute("DROP TRIGGER fail ON audit.audit_logs").await;
     assert_eq!(billing.deliver(&pro).await, (200, "applied\n".to_owned()));
     assert_eq!(billing.effective_plan().await.0, "pro");
-    assert!(billing.deliver(&pro).await.1.contains("applied before"));
+    assert!(billing.deliver(&pro).await.1.contains("already applied"));
 
     let unknown = updated("evt_2", 200, &subscription("sub_1", "active", "price_of_nothing"));
     assert_eq!(billing.deliver(&unknown).await.0, 500);

@@ -213,7 +213,7 @@ async fn operators_have_a_separate_listener() {
     // The server caches its readiness for two seconds.
     eventually("it reports ready without a database", || {
         let unready = health(&serving.admin, &["--ready"]);
-        unready.code == Some(1) && unready.stderr.contains("/readyz answers 503")
+        unready.code == Some(1) && unready.stderr.contains("/readyz responded with 503")
     });
     assert_eq!(health(&serving.admin, &[]).code, Some(0));
     let refused = health("127.0.0.1:1", &[]);

@@ -70,7 +70,7 @@ async fn an_organization_is_restored_from_its_export() {
         let (before, others) = (checksums(database).await, database.value::<String>(OTHERS).await);
         failed(
             &command(database, &["tenant", "import", file]).await,
-            "the organization acme is there",
+            "the organization acme exists",
         );
 
         delete(&app).await;
