@@ -52,7 +52,7 @@ fn bytes((document, _): &Key, operation: &Operation) -> usize {
 
 impl std::fmt::Debug for OperationCache {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Known").finish_non_exhaustive()
+        formatter.debug_struct("OperationCache").finish_non_exhaustive()
     }
 }
 

@@ -57,13 +57,13 @@ fn only<'headers>(
 
 /// What the headers of a response report about one or several answers.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Told {
+pub(super) struct ServedHeaders {
     lsn: Option<Lsn>,
     /// The database that served, if the request has `Max-Staleness`.
     served_by: Option<&'static str>,
 }
 
-impl Told {
+impl ServedHeaders {
     pub(super) fn of(answer: &Answer, asked: Option<Freshness>) -> Self {
         let served_by = asked.filter(|_| answer.executed).map(|_| answer.served_by());
         Self { lsn: answer.lsn, served_by }

@@ -26,7 +26,7 @@ use super::{
     authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
     client_ip::client_ip,
     connection_limits::ConnectionSlot,
-    freshness::{Told, freshness},
+    freshness::{ServedHeaders, freshness},
     headers::{idempotency_key, request_id},
     negotiate::{MediaType, accepts_events, negotiate},
     operation_rate::receive,
@@ -143,7 +143,7 @@ struct Outcome {
     rate_limit: Option<RateLimit>,
     cost: Option<Cost>,
     replayed: bool,
-    served: Told,
+    served: ServedHeaders,
 }
 
 /// One HTTP request and its context.
@@ -313,7 +313,7 @@ impl Exchange {
         }
         let mut body = String::new();
         let mut statuses = Vec::with_capacity(requests.len());
-        let (mut failure, mut rate_limit, mut served) = (None, None, Told::default());
+        let (mut failure, mut rate_limit, mut served) = (None, None, ServedHeaders::default());
         for request in requests {
             let prepared = self.prepare(request, call.as_ref()).await;
             let outcome = self.run(prepared, call.clone()).await?;
@@ -376,7 +376,7 @@ impl Exchange {
             errors_only(&answer.response)
         };
         Ok(Outcome {
-            served: Told::of(&answer, freshness),
+            served: ServedHeaders::of(&answer, freshness),
             status,
             body,
             failure: answer.failure,

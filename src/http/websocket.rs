@@ -68,7 +68,7 @@ struct Close(u16, &'static str);
 type Outcome<T = ()> = Result<T, Close>;
 
 /// The id of an operation, a message of it, and whether it is the last.
-type Told = (String, String, bool);
+type OutgoingMessage = (String, String, bool);
 
 /// One WebSocket connection.
 pub(super) struct Connection {
@@ -85,7 +85,7 @@ struct Conversation<'connection> {
     connection: &'connection Connection,
     caller: Arc<Caller>,
     running: HashMap<String, AbortHandle>,
-    messages: SelectAll<BoxStream<'static, Told>>,
+    messages: SelectAll<BoxStream<'static, OutgoingMessage>>,
     ping: Interval,
     last_message_at: Instant,
     /// When the token expires.
@@ -242,7 +242,11 @@ impl<'connection> Conversation<'connection> {
         Ok(())
     }
 
-    async fn forward(&mut self, socket: &mut WebSocket, (id, message, last): Told) -> Outcome {
+    async fn forward(
+        &mut self,
+        socket: &mut WebSocket,
+        (id, message, last): OutgoingMessage,
+    ) -> Outcome {
         // Messages of an operation that the client has completed are dropped.
         if self.running.contains_key(&id) {
             if last {
@@ -260,7 +264,7 @@ impl<'connection> Conversation<'connection> {
         &mut self,
         id: &str,
         payload: Map<String, Value>,
-    ) -> Outcome<(BoxStream<'static, Told>, AbortHandle)> {
+    ) -> Outcome<(BoxStream<'static, OutgoingMessage>, AbortHandle)> {
         let Connection { server, destination, request_id, .. } = self.connection;
         if self.running.contains_key(id) {
             return Err(Close(4409, "Subscriber for this id already exists"));
@@ -315,7 +319,7 @@ impl<'connection> Conversation<'connection> {
 fn into_messages(
     id: String,
     results: Result<BoxStream<'static, String>, Vec<ServerError>>,
-) -> BoxStream<'static, Told> {
+) -> BoxStream<'static, OutgoingMessage> {
     let last = id.clone();
     match results {
         Ok(results) => results
