@@ -65,10 +65,10 @@ protocol defines.
 
 | code | reason | what to do |
 | --- | --- | --- |
-| 4403 | the token has expired; responses in progress were sent | connect again with a new token |
+| 4403 | the token has expired or is not accepted; responses in progress were sent | connect again with a new token |
 | 1000 | no operation ran for a minute | connect again for the next operation |
 | 1001 | the server stops, or the client did not respond | connect again later |
-| 1013 | the server has too many connections | connect again later |
+| 1013 | the server has too many connections or cannot verify the token now | connect again later |
 
 ## Repeating a mutation
 

@@ -11,10 +11,12 @@
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
--- STALE_IDENTITY: auth.provision_user has to record the token first.
+-- STALE_IDENTITY: auth.provision_user has to record the token first. Without p_record it need not,
+-- and the token changes nothing.
 CREATE OR REPLACE FUNCTION auth.open_request(
     p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_placement text DEFAULT 'shared',
     p_issued_at timestamptz DEFAULT NULL, p_proven_at bigint DEFAULT NULL, p_proof bytea DEFAULT NULL,
+    p_record boolean DEFAULT true,
     OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
@@ -74,7 +76,7 @@ BEGIN
     END IF;
     -- An older token changes nothing, and its address is ignored. The time of the newest token is
     -- known to a minute, so a caller with a new token for each request causes one write a minute.
-    IF NOT is_recorded OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer) THEN
+    IF p_record AND (NOT is_recorded OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer)) THEN
         outcome := 'STALE_IDENTITY';
         RETURN;
     END IF;

@@ -33,7 +33,7 @@ const FUNCTIONS: &[Function] = &functions! {
     "", true: "app.touch_updated_at" "app.record_change" "app.mirror_row"
         "app.record_directory_change" "auth.record_user_change";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
-    "", false: "app.placement_schema" "app.placement_lock" "app.record_move" "app.open_session"
+    "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
         "app.directory_tables" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
         "auth.record_identity_change" "auth.record_suspension" "audit.partitions";
     "tenantry_app", false: "auth.open_request" "auth.enter_new_organization"

@@ -150,7 +150,7 @@ async fn one(
     let sql = if is_placed {
         let Some(at) = steps.iter().position(|step| step.name == version) else {
             return Err(sqlx::Error::Configuration(
-                format!("its version is {version:?}, which is none of this program's").into(),
+                format!("its version {version:?} is unknown to this program").into(),
             ));
         };
         let missing = steps[at + 1..].iter().filter_map(|step| step.schema);

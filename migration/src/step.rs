@@ -60,6 +60,24 @@ pub enum Status {
     Incompatible,
 }
 
+impl Status {
+    /// What is wrong and what to do; `None` if the steps are the same.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        Some(match self {
+            Self::Current => return None,
+            Self::Behind(1) => "the database lacks 1 migration. Run `tenantry migrate`.".to_owned(),
+            Self::Behind(count) => {
+                format!("the database lacks {count} migrations. Run `tenantry migrate`.")
+            }
+            Self::Ahead(_) => "the database was migrated by a newer version of tenantry. Use that \
+                               version."
+                .to_owned(),
+            Self::Incompatible => INCOMPATIBLE.to_owned(),
+        })
+    }
+}
+
 /// What is wrong with a database whose steps are not these, and what to do.
 pub const INCOMPATIBLE: &str = "a development version of tenantry created this database, and it \
     cannot be migrated: create an empty database and run tenantry migrate there";

@@ -1,6 +1,6 @@
 //! `tenantry doctor`: runs the self-check that guards every start of a server.
 
-use super::{Failure, runtime, say};
+use super::{Failure, counted, runtime, say};
 use crate::{
     config::DatabaseConfig,
     http,
@@ -33,9 +33,8 @@ impl Doctor {
                 findings.iter().filter(|finding| finding.severity == Severity::Fault).count();
             match (faults, findings.len()) {
                 (0, 0) => say("All is well."),
-                (0, warnings) => say(format!("No faults; {warnings} warnings.")),
-                (1, _) => return Err(Failure::new("1 fault")),
-                (faults, _) => return Err(Failure::new(format!("{faults} faults"))),
+                (0, warnings) => say(format!("No faults; {}.", counted(warnings, "warning"))),
+                (faults, _) => return Err(Failure::new(counted(faults, "fault"))),
             }
             Ok(())
         })

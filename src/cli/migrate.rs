@@ -6,7 +6,7 @@ use migration::{Passwords, Report, Schemas, dedicated};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use super::{
-    Failure,
+    Failure, counted,
     owner_connection::{check_control, connect_as_owner, in_use, known_as, warn_of_transport},
     runtime, say,
 };
@@ -305,9 +305,4 @@ fn report_run(report: &Report, database: Option<&str>) -> Vec<String> {
     }
     let failed = counted(schemas.failed.len(), "dedicated schema");
     vec![format!("{failed}{there} could not be migrated")]
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
 }

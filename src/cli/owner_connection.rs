@@ -1,5 +1,5 @@
-//! Connections of maintenance commands. They log in as the owner of the
-//! tables, to whom row-level security applies as well.
+//! Connections of maintenance commands. They log in as the owner of the tables, to whom row-level
+//! security applies as well.
 #![expect(
     clippy::disallowed_types,
     reason = "maintenance applies to the whole database, not to one tenant"

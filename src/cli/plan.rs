@@ -15,7 +15,7 @@ use super::{
 };
 use crate::plan::Feature;
 
-/// List or edit plans. Servers apply a change with their next request.
+/// List or edit plans. Servers apply a change within one second.
 #[derive(Debug, clap::Args)]
 pub(super) struct Plan {
     #[command(subcommand)]

@@ -91,7 +91,7 @@ impl Serve {
         }
         if crate::config::is_loopback(&self.business.public_url) {
             tracing::warn!(
-                "PUBLIC_URL is not set: invitation links point to {}",
+                "PUBLIC_URL is a loopback address: invitation links point to {}. Set it to the address of your application.",
                 self.business.public_url
             );
         }

@@ -84,7 +84,7 @@ pub struct DatabaseConfig {
     pub databases: Option<String>,
 
     /// Connections for requests. Background work, health checks and subscriptions use up to 5 more.
-    /// The same applies to each of DATABASES; 4 more serve all of them together.
+    /// The same applies to each of DATABASES; 8 more serve all of them together.
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub database_max_connections: u16,

@@ -110,15 +110,7 @@ pub async fn check_migrations(databases: &Databases) -> Result<(), String> {
 
 fn check_status(status: Result<Status>) -> Result<(), String> {
     match status {
-        Ok(Status::Current) => Ok(()),
-        Ok(Status::Behind(count)) => {
-            Err(format!("the database lacks {count} migrations. Run `tenantry migrate`."))
-        }
-        Ok(Status::Ahead(_)) => {
-            Err("the database was migrated by a newer version of tenantry. Run that version."
-                .to_owned())
-        }
-        Ok(Status::Incompatible) => Err(migration::INCOMPATIBLE.to_owned()),
+        Ok(status) => status.problem().map_or(Ok(()), Err),
         Err(error) => Err(database_problem(&error)),
     }
 }

@@ -169,7 +169,7 @@ pub async fn require_nonmember(session: &Session) -> Result<()> {
 }
 
 fn is_member() -> Error {
-    Error::Conflict("you are a member of this organization already".to_owned())
+    Error::Conflict("You are already a member of this organization.".to_owned())
 }
 
 pub(super) async fn update_role(

@@ -69,7 +69,7 @@ fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
         "CLAIMED" => Ok(()),
         "TAKEN" => Err(slug.taken()),
         _ => Err(Error::Conflict(
-            "You have given up too many slugs in the last 90 days. Try again in a few weeks."
+            "You have released too many slugs in the last 90 days. Try again in a few weeks."
                 .to_owned(),
         )),
     }

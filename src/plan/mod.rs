@@ -1,5 +1,5 @@
-//! Plans: the catalogue, the plan in effect for an organization, and the check that a
-//! limit is not exceeded.
+//! Plans: the catalogue, the plan in effect for an organization, and the check that a limit
+//! is not exceeded.
 //!
 //! Limits come from the database, never from code. The module depends on no other area: callers
 //! pass in their counts.

@@ -1,5 +1,5 @@
-//! A database cluster: its data directory and the operating-system user that runs its server. Each major version has its own folder, which is
-//! created once and locked while in use.
+//! A database cluster: its data directory and the operating-system user that runs its server. Each
+//! major version has its own folder, which is created once and locked while in use.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},

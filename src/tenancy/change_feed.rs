@@ -52,9 +52,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
 
-/// The payload with which earlier versions report lost changes of any organization.
-const LOST: &str = "lost";
-
 /// The key of the advisory lock of servers with subscribers: "tenantry" in ASCII.
 const WATCHED: (i32, i32) = (0x7465_6e61, 0x6e74_7279);
 
@@ -295,7 +292,6 @@ impl ChangeFeed {
         loop {
             tokio::select! {
                 notification = listener.try_recv() => match notification? {
-                    Some(notification) if notification.payload() == LOST => self.senders().clear(),
                     Some(notification) => self.dispatch(notification.payload()),
                     None => return Err(sqlx::Error::WorkerCrashed),
                 },

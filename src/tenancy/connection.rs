@@ -201,7 +201,7 @@ impl Connection {
 }
 
 /// Reads or changes rows. Other statements can leave something on the connection, such as a
-/// prepared statement. A comment or a parenthesis in front is none of our queries.
+/// prepared statement. The server's own queries begin with neither a comment nor a parenthesis.
 fn is_data_access(sql: &str) -> bool {
     const KEYWORDS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE"];
     let sql = sql.trim_ascii_start();

@@ -146,12 +146,7 @@ impl DedicatedDatabase {
     async fn problems(&self) -> Result<Vec<String>> {
         match migration_status(&self.probe).await? {
             Status::Current | Status::Ahead(_) => {}
-            Status::Behind(count) => {
-                return Ok(vec![format!(
-                    "the database lacks {count} migrations: run tenantry migrate"
-                )]);
-            }
-            Status::Incompatible => return Ok(vec![migration::INCOMPATIBLE.to_owned()]),
+            status => return Ok(status.problem().into_iter().collect()),
         }
         let name =
             self.query_once(Access::Read, "SELECT app.database_name() AS name", None).await?;

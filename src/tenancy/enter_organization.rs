@@ -30,7 +30,7 @@ const ENTER_INVITED: &str =
     FROM auth.enter_invited_organization($1)";
 
 /// How long background work waits for a dedicated database.
-const ONWARD_WAIT: Duration = Duration::from_secs(3);
+const REMOTE_WAIT: Duration = Duration::from_secs(3);
 
 /// The result of [`ENTER`].
 struct Entered {
@@ -111,7 +111,7 @@ pub(super) async fn enter(
     };
     // Boxed: large, and rarely needed. The timeout matters because this task holds one of the few
     // connections of background work.
-    Box::pin(tokio::time::timeout(ONWARD_WAIT, remote_entry)).await.map_err(|_| {
+    Box::pin(tokio::time::timeout(REMOTE_WAIT, remote_entry)).await.map_err(|_| {
         Error::unavailable("the dedicated database of an organization does not respond")
     })?
 }

@@ -1,7 +1,7 @@
 //! Opens a session: one message begins the transaction, resolves caller and organization, and
 //! applies the settings. Only this module creates a [`Session`].
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{Value, Values};
@@ -87,7 +87,8 @@ impl Opening {
         transaction: &Transaction,
         remote: &Remote,
     ) -> Result<Option<Tenant>> {
-        let begun = begin(&self.databases, self.access, &self.session_request, false).await?;
+        let request = self.session_request.unrecorded();
+        let begun = begin(&self.databases, self.access, &request, false).await?;
         transaction.replace(&begun.transaction);
         remote.set(begun.database);
         tenant(&begun.row)
@@ -151,6 +152,9 @@ pub enum Preference {
     Control,
 }
 
+/// How long a query waits until its token is recorded.
+const RECORD_WAIT: Duration = Duration::from_secs(2);
+
 /// Opens a session for a caller. Creates the user of a new identity first, and updates one whose
 /// e-mail address has changed. Queries may be opened at a replica that is fresh enough.
 ///
@@ -205,13 +209,20 @@ pub async fn open(
         // Boxed: large, and rarely needed.
         begun = Box::pin(async {
             begun.transaction.roll_back().await;
-            match provision(databases, settings, caller, &ProofKey::of(secret)).await {
-                Ok(()) => databases.users_changed().notify_one(),
-                // Queries go on while the database takes no changes: the token changes nothing.
-                Err(Error::ReadOnly(_)) if is_stale && access == Access::Read => {
-                    session_request = session_request.undated();
+            let key = ProofKey::of(secret);
+            let recording = provision(databases, settings, caller, &key);
+            if is_stale && access == Access::Read {
+                // Queries do not depend on a change: an unrecorded token changes nothing.
+                match tokio::time::timeout(RECORD_WAIT, recording).await {
+                    Ok(Ok(())) => databases.users_changed().notify_one(),
+                    Ok(Err(error @ (Error::Unauthenticated(_) | Error::Internal(_)))) => {
+                        return Err(error);
+                    }
+                    Ok(Err(_)) | Err(_) => session_request = session_request.unrecorded(),
                 }
-                Err(error) => return Err(error),
+            } else {
+                recording.await?;
+                databases.users_changed().notify_one();
             }
             begin(databases, access, &session_request, at_control).await
         })

@@ -155,7 +155,7 @@ async fn look_in_database(
     let (transaction, row) = match session_request.open(requests, system, access, None, "").await {
         // The token cannot be recorded now, so it changes nothing.
         Err(error @ Error::Unavailable(_)) => {
-            return undated(session_request, access, name, there?).await?.ok_or(error);
+            return unrecorded(session_request, access, name, there?).await?.ok_or(error);
         }
         asked => asked?,
     };
@@ -189,7 +189,7 @@ async fn look_in_database(
 
 /// Begins in the database that has answered, where it needs the control database only to record a
 /// newer token.
-async fn undated(
+async fn unrecorded(
     session_request: &SessionRequest,
     access: Access,
     name: &Arc<str>,
@@ -200,7 +200,8 @@ async fn undated(
     }
     let (requests, system, placement) =
         (database.requests(), database.system(), Placement::Shared.name());
-    let asked = session_request.undated().open(requests, system, access, None, &placement).await?;
+    let asked =
+        session_request.unrecorded().open(requests, system, access, None, &placement).await?;
     let (transaction, row) = asked;
     let placement = Placement::Database(Arc::clone(name));
     let begun = OpenedTransaction { transaction, row, placement, database: Some(database) };

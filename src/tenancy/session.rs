@@ -210,7 +210,8 @@ impl Session {
     pub async fn begin_organization(&self) -> Result<OrganizationId> {
         let sql = "SELECT auth.enter_new_organization() AS id";
         let row = self.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
-        let row = row.ok_or_else(|| Error::internal("auth.begin_organization returned no row"))?;
+        let row =
+            row.ok_or_else(|| Error::internal("auth.enter_new_organization returned no row"))?;
         let organization_id = row.try_get("", "id")?;
         // The session may have been in an organization with a dedicated schema.
         self.transaction.go_to(None).await?;

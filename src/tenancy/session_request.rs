@@ -24,10 +24,10 @@ pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
         organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation,
         email_is_current, suspension
-    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 /// The parameters of an opening.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SessionRequest {
     issuer: String,
     subject: String,
@@ -35,6 +35,8 @@ pub(super) struct SessionRequest {
     claim: Option<String>,
     email: Option<String>,
     issued_at: Option<DateTime<Utc>>,
+    /// Whether the database must have recorded the token.
+    record: bool,
     key: ProofKey,
 }
 
@@ -42,7 +44,7 @@ pub(super) struct SessionRequest {
 /// The database checks that context again.
 impl Hash for SessionRequest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { issuer, subject, path, claim, email, issued_at: _, key: _ } = self;
+        let Self { issuer, subject, path, claim, email, issued_at: _, record: _, key: _ } = self;
         (issuer, subject, path, claim, email).hash(state);
     }
 }
@@ -59,31 +61,20 @@ impl SessionRequest {
             claim: caller.organization.as_deref().map(text),
             email: caller.email.as_deref().map(text),
             issued_at: caller.issued_at.map(|at| at.trunc_subsecs(6)),
+            record: true,
             key: ProofKey::of(secret),
         }
     }
 
-    /// The same user outside any organization.
+    /// The same user outside any organization, after a session was opened.
     pub(super) fn outside(&self) -> Self {
-        let Self { issuer, subject, email, issued_at, key, .. } = self;
-        let (issuer, subject, email) = (issuer.clone(), subject.clone(), email.clone());
-        let (issued_at, key) = (*issued_at, key.clone());
-        Self { issuer, subject, email, issued_at, path: None, claim: None, key }
+        Self { path: None, claim: None, ..self.unrecorded() }
     }
 
-    /// The same, without the time of the token: it then changes nothing, and its address counts
-    /// only if it is the known one.
-    pub(super) fn undated(&self) -> Self {
-        let Self { issuer, subject, path, claim, email, issued_at: _, key } = self;
-        Self {
-            issuer: issuer.clone(),
-            subject: subject.clone(),
-            path: path.clone(),
-            claim: claim.clone(),
-            email: email.clone(),
-            issued_at: None,
-            key: key.clone(),
-        }
+    /// The same request for a token that cannot be recorded now, or need not be: it changes
+    /// nothing, and its address counts only if it is the known one.
+    pub(super) fn unrecorded(&self) -> Self {
+        Self { record: false, ..self.clone() }
     }
 
     /// Issuer and subject.
@@ -108,6 +99,7 @@ impl SessionRequest {
         let [proven_at, proof] = self.key.prove("open", &proven);
         let mut values: Vec<Value> = callers.into_iter().map(Into::into).collect();
         values.extend([placement.into(), self.issued_at.into(), proven_at, proof]);
+        values.push(self.record.into());
         Ok(Parameters::of(Some(Values(values)))?)
     }
 

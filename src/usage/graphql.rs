@@ -59,7 +59,7 @@ pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// Fires when the plan allows more or less of a feature, or its use changes. Monthly API calls
+    /// Sends an event when the plan allows more or less of a feature, or when its usage changes. Monthly API calls
     /// cause no event: every response reports them in its headers.
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
         Ok(one(Entitlement(*ctx.event::<ops::Entitlement>()?)))

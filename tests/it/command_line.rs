@@ -232,7 +232,7 @@ async fn a_newer_or_older_database_is_not_served() {
         ),
         (
             "DELETE FROM migration.seaql_migrations WHERE version LIKE 'm0001%'",
-            "lacks 1 migrations",
+            "lacks 1 migration.",
         ),
     ] {
         let database = Database::create().await;

@@ -34,7 +34,7 @@ COMMENT ON COLUMN auth.identities.issuer IS 'The empty string when tokens have n
 COMMENT ON COLUMN auth.identities.email IS
     'The verified address of the newest token. A user with two identities may have two addresses, so a change is detected here.';
 COMMENT ON COLUMN auth.identities.issued_at IS
-    'When the last token that changed the user was issued. Null: the token had no such time, and updated_at is used.';
+    'When the last recorded token was issued. Null: the token had no such time, and updated_at is used.';
 COMMENT ON COLUMN auth.identities.not_before IS
     'Tokens issued until then are refused: their user was erased at that time.';
 CREATE INDEX ON auth.identities (user_id);

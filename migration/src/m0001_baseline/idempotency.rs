@@ -6,8 +6,8 @@ use crate::rls::{self, ALL};
 const TABLE: &str = "
 CREATE TABLE auth.idempotency_keys (
     user_id         uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
-    -- NULL: the request has no organization. No foreign key, which would lock the organization's row
-    -- before its lock is taken.
+    -- NULL: the request has no organization. There is no foreign key, because it would lock the
+    -- organization's row before its lock is taken.
     organization_id uuid,
     key             text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
     -- SHA-256 of the request.

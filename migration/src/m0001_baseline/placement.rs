@@ -63,7 +63,8 @@ CREATE TABLE app.pending_changes (
 ";
 
 const DATABASE: &str = "
--- The name by which the control database knows this dedicated database. Empty in the control database.
+-- The name by which the control database knows this dedicated database. Empty in the control
+-- database.
 CREATE TABLE app.database (
     name       text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_-]{0,39}$'),
     is_only    boolean NOT NULL DEFAULT true UNIQUE CHECK (is_only),

@@ -89,7 +89,7 @@ pub(super) fn welcome(base: &str, database_url: &str, users: &[DemoUser]) -> Str
 tenantry is running with two demo organizations: acme (plan pro) and globex (plan free).
 
   GraphiQL  {base}/org/acme/graphiql
-    API       {base}/org/acme/graphql      (or /org/globex/graphql, or /graphql without an organization)
+  API       {base}/org/acme/graphql      (or /org/globex/graphql, or /graphql without an organization)
 
 Try it:
 

@@ -111,7 +111,7 @@ impl Dev {
             Failure::new(format!("{error}. To start over, delete the data folder."))
         })?;
         if !report.applied.is_empty() {
-            eprintln!("Applied {} migrations.", report.applied.len());
+            eprintln!("Migrated the database.");
         }
         for (schema, reason) in &report.schemas.failed {
             eprintln!("The schema {schema} was not migrated: {reason}.");

@@ -1,7 +1,7 @@
 //! The placement of an organization and the state of its move, as stored in `app.placements`.
 
 use chrono::{DateTime, Utc};
-use migration::{Status, placement};
+use migration::placement;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ pub(super) struct Organization {
     /// How often the organization has moved to or from a dedicated database.
     pub(super) generation: i64,
     pub(super) moving_to: Option<Placement>,
-    pub(super) old_home: Option<Placement>,
+    pub(super) old_placement: Option<Placement>,
     pub(super) keep_old_until: Option<DateTime<Utc>>,
     /// The kind of the suspension, and since when.
     pub(super) suspension: Option<(String, DateTime<Utc>)>,
@@ -68,7 +68,7 @@ impl Organization {
             version: row.get("version"),
             generation: row.get("generation"),
             moving_to: placement("moving_to"),
-            old_home: placement("old_placement"),
+            old_placement: placement("old_placement"),
             keep_old_until: row.get("keep_old_until"),
             suspension: row.get::<Option<_>, _>("suspension").zip(row.get("suspended_at")),
         }
@@ -118,7 +118,7 @@ impl Organization {
             remarks
                 .push(format!("suspended ({suspension}) since {}", since.format("%F %H:%M UTC")));
         }
-        match (&self.moving_to, &self.old_home, self.keep_old_until) {
+        match (&self.moving_to, &self.old_placement, self.keep_old_until) {
             (Some(target), ..) => remarks.push(format!("moving to {target}")),
             (None, Some(old), Some(until)) => {
                 remarks.push(format!(
@@ -200,19 +200,8 @@ pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), 
         .fetch_all(&mut *connection)
         .await
         .map_err(|error| Failure::new(format!("the database is not migrated: {error}")))?;
-    match migration::status(&applied) {
-        Status::Current => {}
-        Status::Behind(count) => {
-            return Err(Failure::new(format!(
-                "the database lacks {count} migrations. Run `tenantry migrate`."
-            )));
-        }
-        Status::Ahead(_) => {
-            return Err(Failure::new(
-                "the database was migrated by a newer version of tenantry. Use that version.",
-            ));
-        }
-        Status::Incompatible => return Err(Failure::new(migration::INCOMPATIBLE)),
+    if let Some(problem) = migration::status(&applied).problem() {
+        return Err(Failure::new(problem));
     }
     let names: Vec<&str> = placement::TABLES.iter().map(|table| table.name).collect();
     let bare: Option<String> = sqlx::query_scalar(

@@ -43,11 +43,11 @@ impl Prune {
                 }
             }
         }
-        say(format!("deleted {count} stale copies"));
+        say(format!("stale copies deleted: {count}"));
         match failed {
             0 => Ok(()),
             failed => Err(Failure::new(format!(
-                "{failed} stale copies could not be deleted. Fix the error above and run the command again."
+                "stale copies that could not be deleted: {failed}. Fix the error above and run the command again."
             ))),
         }
     }
@@ -59,7 +59,8 @@ async fn prune(owner: &Owner, connection: &mut PgConnection, id: Uuid) -> Result
     let organization = Organization::get(connection, id).await?;
     let now = Clock::system().now();
     let is_expired = organization.keep_old_until.is_some_and(|until| until <= now);
-    let (None, Some(old), true) = (&organization.moving_to, &organization.old_home, is_expired)
+    let (None, Some(old), true) =
+        (&organization.moving_to, &organization.old_placement, is_expired)
     else {
         return Ok(false);
     };

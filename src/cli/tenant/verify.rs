@@ -12,7 +12,7 @@ use super::{
     table_rows::{Digest, NONE, TableRows},
     verify_dedicated,
 };
-use crate::cli::{owner_connection::Owner, say};
+use crate::cli::{counted, owner_connection::Owner, say};
 
 /// Check the tables of an organization and print a checksum of each. Prints one line per fault;
 /// exit status 1 on any fault.
@@ -40,7 +40,9 @@ impl Verify {
         }
         match faults.len() {
             0 => Ok(()),
-            count => Err(Failure::new(format!("{}: {count} faults", organization.name))),
+            count => {
+                Err(Failure::new(format!("{}: {}", organization.name, counted(count, "fault"))))
+            }
         }
     }
 }

@@ -123,7 +123,7 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     user: &UserRecord,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('person ' || $1::text, 0))")
+    sqlx::query("SELECT pg_advisory_xact_lock(auth.user_lock($1))")
         .bind(user.id)
         .execute(&mut *connection)
         .await?;

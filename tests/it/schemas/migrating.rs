@@ -84,7 +84,7 @@ async fn the_command_reports_a_schema_that_it_cannot_migrate() {
     database.execute(&format!("{unknown} '{}'", organization(2))).await;
     let output = command(&database).await;
     assert_eq!(output.code, Some(1), "{}{}", output.stdout, output.stderr);
-    let failed = format!("failed: {}: its version is \"m0000_unknown\"", schema(2));
+    let failed = format!("failed: {}: its version \"m0000_unknown\" is unknown", schema(2));
     assert!(output.stdout.contains(&failed), "{}", output.stdout);
     let count = "1 dedicated schema could not be migrated";
     assert!(output.stderr.contains(count), "{}", output.stderr);

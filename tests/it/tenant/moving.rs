@@ -58,7 +58,7 @@ async fn members_can_work_while_their_organization_moves_there_and_back() {
     assert!(old >= 30_000);
     assert!(
         succeeded(&command(database, &["tenant", "prune"]).await)
-            .contains("deleted 1 stale copies")
+            .contains("stale copies deleted: 1")
     );
     for (table, left) in
         [("audit.audit_logs", false), ("app.projects", false), ("auth.organization_members", true)]
@@ -197,7 +197,7 @@ async fn a_move_that_is_not_possible_is_rejected_with_one_line() {
         .await;
     failed(
         &command(database, &["tenant", "list"]).await,
-        "the database lacks 1 migrations. Run `tenantry migrate`.",
+        "the database lacks 1 migration. Run `tenantry migrate`.",
     );
     let unset = Database::empty().await;
     failed(&command(&unset, &["tenant", "list"]).await, "the database is not migrated");

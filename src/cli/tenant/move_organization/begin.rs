@@ -51,7 +51,7 @@ pub(super) async fn prepare(
     target: &Placement,
 ) -> Result<(), Failure> {
     let now = Organization::get(connection, organization).await?;
-    if now.old_home.as_ref() == Some(target) {
+    if now.old_placement.as_ref() == Some(target) {
         stale_copy::remove(connection, None, &now, target).await?;
     } else if *target == Placement::Shared
         || now.version.as_deref() == Some(placement::SCHEMA_VERSION)

@@ -133,7 +133,7 @@ impl Move {
 
     /// Refuses unsupported routes, and moves that would leave a copy without a record of it.
     fn check(&self, organization: &Organization) -> Result<(), Failure> {
-        let Organization { name, placement, moving_to, old_home, .. } = organization;
+        let Organization { name, placement, moving_to, old_placement, .. } = organization;
         if self.to == *placement {
             return Ok(());
         }
@@ -148,7 +148,7 @@ impl Move {
                 "{name} lives in {placement}. Move it to the shared tables first, with --to shared."
             )));
         }
-        match old_home.as_ref().filter(|old| moving_to.is_none() && **old != self.to) {
+        match old_placement.as_ref().filter(|old| moving_to.is_none() && **old != self.to) {
             Some(old) => Err(Failure::new(format!(
                 "{name} has a stale copy in {old}. Delete it first, with --to {} --drop-source.",
                 placement.name()
@@ -159,8 +159,8 @@ impl Move {
 
     /// The dedicated database that takes part in the move, if any.
     fn database<'name>(&'name self, organization: &'name Organization) -> Option<&'name str> {
-        let Organization { placement, moving_to, old_home, .. } = organization;
-        let copy = old_home.as_ref().filter(|_| self.drop_source);
+        let Organization { placement, moving_to, old_placement, .. } = organization;
+        let copy = old_placement.as_ref().filter(|_| self.drop_source);
         [Some(placement), Some(&self.to), moving_to.as_ref(), copy]
             .into_iter()
             .flatten()
@@ -178,7 +178,7 @@ impl Move {
         if let Some(target) = &organization.moving_to {
             begin::cancel(control, there, organization, target).await?;
             say(format!("{name} stays in {placement}: its move was cancelled"));
-        } else if self.drop_source && organization.old_home.is_some() {
+        } else if self.drop_source && organization.old_placement.is_some() {
             drop_copy(control, there, organization).await?;
         } else {
             let status =
@@ -195,7 +195,7 @@ async fn drop_copy(
     there: Option<&mut PgConnection>,
     organization: &Organization,
 ) -> Result<(), Failure> {
-    if let Some(old) = &organization.old_home {
+    if let Some(old) = &organization.old_placement {
         stale_copy::remove(control, there, organization, old).await?;
         say(format!("deleted the stale copy of {} in {old}", organization.name));
     }

@@ -196,7 +196,7 @@ const LEFT: [&str; 4] = [
 async fn settings_end_with_their_request() {
     let app = app(100).await;
     let settings = [
-        ("app.copying", "on"),
+        ("app.replicating", "on"),
         ("app.moving", "on"),
         ("search_path", "org_1, app, auth, billing, audit, pg_temp"),
         ("client_encoding", "LATIN1"),
@@ -250,7 +250,7 @@ async fn a_setting_of_one_tenant_leaves_no_removed_member_of_another_inside() {
     app.user("globex-viewer").data("{ organization { id } }").await;
     let session = injected(&app, Access::Write).await;
     assert_eq!(texts(&session, "SELECT app.current_organization()::text AS text").await, [ACME]);
-    session.execute_unprepared("SELECT set_config('app.copying', 'on', false)").await.unwrap();
+    session.execute_unprepared("SELECT set_config('app.replicating', 'on', false)").await.unwrap();
     session.commit().await.unwrap();
     let remove = "mutation ($id: ID!) { removeMember(input: { id: $id }) { member { id } } }";
     owner.query_with(remove, serde_json::json!({ "id": viewer })).await.data();

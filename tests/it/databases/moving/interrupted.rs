@@ -218,7 +218,7 @@ async fn an_unavailable_database_is_reported_and_blocks_no_requests() {
         "the stale copy in the database eu remains until `tenantry tenant prune` can reach that database",
     );
     assert_eq!(placements(database, &eu).await.0, "shared 0");
-    failed(&gone(&["tenant", "prune"]).await, "1 stale copies could not be deleted");
+    failed(&gone(&["tenant", "prune"]).await, "stale copies that could not be deleted: 1");
     assert!(succeeded(&command(database, &eu, &["tenant", "prune"]).await).contains("deleted 1"));
     assert_eq!(placements(database, &eu).await.1, "-");
     run_move(database, &eu, "database:eu").await;

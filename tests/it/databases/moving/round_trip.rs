@@ -127,7 +127,7 @@ async fn members_can_work_while_their_organization_moves_to_a_database_and_back(
     assert_verified(database, &eu).await;
     assert!(
         succeeded(&command(database, &eu, &["tenant", "prune"]).await)
-            .contains("deleted 1 stale copies")
+            .contains("stale copies deleted: 1")
     );
     for (table, left) in super::rows(&eu.database, ACME).await {
         assert!(left.is_empty(), "{table}");

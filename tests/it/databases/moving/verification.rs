@@ -108,7 +108,7 @@ async fn every_fault_of_an_organization_in_a_dedicated_database_is_reported() {
     for (number, (broken, sql, fault)) in faults.into_iter().enumerate() {
         broken.execute(&format!("SET app.replicating = 'on'; {sql}")).await;
         let output = command(database, &eu, &verify).await;
-        failed(&output, &format!("acme: {} faults", number + 1));
+        failed(&output, &format!("acme: {} fault", number + 1));
         assert!(output.stdout.contains(fault), "{}", output.stdout);
     }
     assert_eq!(placements(database, &eu).await.1, "shared 1");

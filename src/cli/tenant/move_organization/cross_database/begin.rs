@@ -119,7 +119,7 @@ impl CrossDatabaseMove {
     /// to the dedicated database.
     pub(super) async fn prepare(&self, ends: &mut Endpoints<'_>) -> Result<(), Failure> {
         let now = Organization::get(ends.control, self.organization().id).await?;
-        if now.old_home.as_ref() == Some(&self.move_organization.target) {
+        if now.old_placement.as_ref() == Some(&self.move_organization.target) {
             stale_copy::remove(
                 ends.control,
                 Some(ends.there),
