@@ -68,7 +68,7 @@ async fn every_fault_of_a_dedicated_schema_is_reported() {
     for (number, (sql, expected)) in structure.iter().enumerate() {
         database.execute(sql).await;
         let output = command(database, &verify).await;
-        failed(&output, "faults");
+        failed(&output, "fault");
         let faults: Vec<_> =
             output.stdout.lines().filter(|line| line.starts_with("fault: ")).collect();
         assert!(faults.len() > number, "{faults:#?}");
