@@ -103,7 +103,7 @@ async fn an_old_copy_is_kept_until_it_is_dropped() {
         "{}",
         listed.stdout
     );
-    assert!(succeeded(&command(database, &["tenant", "prune"]).await).contains("deleted 0"));
+    assert!(succeeded(&command(database, &["tenant", "prune"]).await).contains("deleted: 0"));
     let dropped =
         command(database, &["tenant", "move", "acme", "--to", "schema", "--drop-source"]).await;
     assert!(succeeded(&dropped).contains("deleted the stale copy"), "{}", dropped.stdout);
