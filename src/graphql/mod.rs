@@ -10,6 +10,7 @@ mod limits;
 mod loader;
 mod operation_cache;
 mod prescan;
+mod root_fields;
 mod validation;
 
 use async_graphql::{TypeDirective, resolver_utils::EnumType};
@@ -20,6 +21,9 @@ pub use error::{RETRY_AFTER, present, refusal};
 pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
 pub use operation_cache::OperationCache;
+pub use root_fields::{
+    MutationTarget, MutationTraits, allowed_over_call_limit, alone, rate_limited,
+};
 pub use validation::Validator;
 
 use crate::auth::Permission;
