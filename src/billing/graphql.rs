@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use entity::organization_billing;
 
 use super::{
-    ops,
+    Settings, ops,
     stripe::{self, Order, ReturnPath},
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Billing {
 
     /// The system that manages subscriptions. It decides which mutations are available.
     async fn provider(&self, ctx: &Context<'_>) -> Result<BillingProvider> {
-        let stripe = ctx.session()?.business().stripe.is_some();
+        let stripe = ctx.session()?.settings().area::<Settings>()?.stripe.is_some();
         Ok(if stripe { BillingProvider::Stripe } else { BillingProvider::Manual })
     }
 

@@ -5,7 +5,7 @@ use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan as p
 use sea_orm::{ActiveEnum, ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 
-use super::stripe;
+use super::{Settings, stripe};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -104,7 +104,7 @@ pub(super) async fn start_trial(
                 .to_owned(),
         ));
     }
-    let ends_at = session.now() + session.business().trial_term;
+    let ends_at = session.now() + session.settings().area::<Settings>()?.trial_term;
     let mut row = before.into_active_model();
     row.plan = Set(plan.clone());
     row.status = Set(SubscriptionStatus::Trialing);
@@ -121,7 +121,7 @@ pub(super) async fn start_trial(
 /// Cancels the subscription at the end of its period. Without a period it ends with the calendar
 /// month.
 pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Model> {
-    if let Some(stripe) = &session.business().stripe {
+    if let Some(stripe) = &session.settings().area::<Settings>()?.stripe {
         return stripe::set_cancel_at_period_end(session, stripe, true).await;
     }
     let before = get_locked(session).await?.billing().clone();
@@ -144,7 +144,7 @@ pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Mo
 
 /// Withdraws a cancellation that has not taken effect.
 pub(super) async fn resume(session: &Session) -> Result<organization_billing::Model> {
-    if let Some(stripe) = &session.business().stripe {
+    if let Some(stripe) = &session.settings().area::<Settings>()?.stripe {
         return stripe::set_cancel_at_period_end(session, stripe, false).await;
     }
     let before = get_locked(session).await?.billing().clone();
@@ -178,7 +178,7 @@ pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
 /// Refuses to change plans for free where Stripe sells them.
 fn refuse_under_stripe(session: &Session) -> Result<()> {
     session.authorize(Permission::BillingManage)?;
-    if session.business().stripe.is_none() {
+    if session.settings().area::<Settings>()?.stripe.is_none() {
         return Ok(());
     }
     let message = "Stripe manages subscriptions. Use `createCheckoutSession` or `createBillingPortalSession`.";
@@ -197,6 +197,6 @@ pub(super) async fn record(
     billing: &organization_billing::Model,
     metadata: Value,
 ) -> Result<()> {
-    session.note(Change::Entitlements);
+    session.note(Change::new(plan::ENTITLEMENTS));
     audit::record(session, action, Some(billing.organization_id.0), metadata).await
 }

@@ -24,7 +24,7 @@ use super::{
     document_size::{Measuring, executed, is_introspection},
     limits::{Limits, Refusal},
     prescan::scan,
-    root_fields::MutationTraits,
+    root_fields::{MutationTraits, SubscriptionTraits},
     validation::{Checked, Validator},
 };
 use crate::error::ErrorCode;
@@ -53,8 +53,8 @@ pub struct Operation {
     pub name: Option<String>,
     /// SHA-256 of the text and of the operation's name as sent.
     pub digest: [u8; 32],
-    /// The root field of a subscription. `None` for a query or a mutation.
-    pub subscribes_to: Option<String>,
+    /// The traits of a subscription. `None` for a query or a mutation.
+    pub subscribes_to: Option<SubscriptionTraits>,
     /// The root fields of a mutation that make changes. `None` for a query or a subscription.
     pub changes: Option<Vec<RootMutation>>,
     /// Whether it is a mutation that also queries.
@@ -192,7 +192,9 @@ impl Operation {
         let roots = roots(&merged);
         let is_mutation = ty == OperationType::Mutation;
         let subscribes_to = match (ty, roots.as_slice()) {
-            (OperationType::Subscription, [field]) => Some(field.name.node.to_string()),
+            (OperationType::Subscription, [field]) => {
+                validator.root_fields().subscription(&field.name.node).cloned()
+            }
             (OperationType::Subscription, _) => {
                 return Err(vec![Refusal::invalid(
                     "A subscription must have exactly one root field.",

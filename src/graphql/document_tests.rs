@@ -16,7 +16,8 @@ const SDL: &str = "
     interface Node { id: ID me: Node }
     type One implements Node { id: ID me: Node name: Int }
     type Two implements Node { id: ID me: Node role: Int }
-    type Subscription { changed: One added: One }
+    directive @onChange(topic: String!) on FIELD_DEFINITION
+    type Subscription { changed: One @onChange(topic: \"one\") added: One @onChange(topic: \"two\") }
     input In { n: Int! m: [In] }
     directive @alone(target: Target!) on FIELD_DEFINITION
     enum Target { REQUESTED USER }

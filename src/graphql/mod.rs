@@ -13,7 +13,7 @@ mod prescan;
 mod root_fields;
 mod validation;
 
-use async_graphql::{TypeDirective, resolver_utils::EnumType};
+use async_graphql::resolver_utils::EnumType;
 
 pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
@@ -22,11 +22,10 @@ pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
 pub use operation_cache::OperationCache;
 pub use root_fields::{
-    MutationTarget, MutationTraits, allowed_over_call_limit, alone, rate_limited,
+    MutationTarget, MutationTraits, SubscriptionTraits, allowed_over_call_limit, alone, on_change,
+    rate_limited, requires_permission,
 };
 pub use validation::Validator;
-
-use crate::auth::Permission;
 
 /// The name of an enum value in the schema.
 #[must_use]
@@ -39,9 +38,3 @@ pub fn enum_name<T: EnumType>(value: T) -> &'static str {
 pub fn to_int(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(if count < 0 { i32::MIN } else { i32::MAX })
 }
-
-/// The field requires a permission beyond membership. Without it the field is null, with the error
-/// `FORBIDDEN`.
-#[TypeDirective(location = "FieldDefinition", name = "requiresPermission")]
-#[expect(non_snake_case, reason = "the macro generates a module with the name of the directive")]
-pub fn requires_permission(permission: Permission) {}

@@ -9,6 +9,8 @@ use apollo_compiler::{
 };
 use async_graphql::{Enum, TypeDirective, resolver_utils::EnumType};
 
+use crate::auth::Permission;
+
 /// The organization, or the account, that a mutation changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum MutationTarget {
@@ -21,6 +23,11 @@ pub enum MutationTarget {
     /// The account of the caller. The request needs no organization.
     User,
 }
+
+/// The field requires a permission beyond membership. Without it the field is null, with the error
+/// `FORBIDDEN`.
+#[TypeDirective(location = "FieldDefinition", name = "requiresPermission")]
+pub fn requires_permission(permission: Permission) {}
 
 /// The mutation must be the only one of its operation; only `query` and `__typename` may stand next
 /// to it.
@@ -41,6 +48,10 @@ pub fn rate_limited() {}
 #[TypeDirective(location = "FieldDefinition", name = "allowedOverCallLimit")]
 pub fn allowed_over_call_limit() {}
 
+/// The subscription sends an event after each committed change of this kind.
+#[TypeDirective(location = "FieldDefinition", name = "onChange")]
+pub fn on_change(#[graphql(desc = "The kind of change.")] topic: String) {}
+
 /// The traits of a mutation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MutationTraits {
@@ -53,10 +64,20 @@ pub struct MutationTraits {
     pub allowed_over_call_limit: bool,
 }
 
+/// The traits of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionTraits {
+    /// The topic of the changes that it sends.
+    pub topic: String,
+    /// The permission that it requires.
+    pub permission: Permission,
+}
+
 /// The traits of the root fields, by name.
 #[derive(Debug)]
 pub(super) struct RootFields {
     mutations: HashMap<String, MutationTraits>,
+    subscriptions: HashMap<String, SubscriptionTraits>,
 }
 
 impl RootFields {
@@ -64,16 +85,26 @@ impl RootFields {
     ///
     /// # Errors
     ///
-    /// Names the field whose directive is not understood.
+    /// Names the field whose directive is missing or not understood.
     pub(super) fn read(schema: &Schema) -> Result<Self, String> {
-        let mutations = fields(schema, OperationType::Mutation);
-        let mutations = mutations.map(|field| Ok((field.name.to_string(), traits(field)?)));
-        Ok(Self { mutations: mutations.collect::<Result<_, String>>()? })
+        let mutations = fields(schema, OperationType::Mutation)
+            .map(|field| Ok((field.name.to_string(), of_mutation(field)?)));
+        let subscriptions = fields(schema, OperationType::Subscription)
+            .map(|field| Ok((field.name.to_string(), of_subscription(field)?)));
+        Ok(Self {
+            mutations: mutations.collect::<Result<_, String>>()?,
+            subscriptions: subscriptions.collect::<Result<_, String>>()?,
+        })
     }
 
     /// The traits of a mutation. A field without directives has none.
     pub(super) fn mutation(&self, name: &str) -> MutationTraits {
         self.mutations.get(name).copied().unwrap_or_default()
+    }
+
+    /// The traits of a subscription.
+    pub(super) fn subscription(&self, name: &str) -> Option<&SubscriptionTraits> {
+        self.subscriptions.get(name)
     }
 }
 
@@ -82,7 +113,7 @@ fn fields(schema: &Schema, root: OperationType) -> impl Iterator<Item = &FieldDe
     root.into_iter().flat_map(|root| root.fields.values()).map(|field| &***field)
 }
 
-fn traits(field: &FieldDefinition) -> Result<MutationTraits, String> {
+fn of_mutation(field: &FieldDefinition) -> Result<MutationTraits, String> {
     let target = argument(field, &alone).map(|value| {
         enum_value(value).ok_or_else(|| format!("{}: {value} is not a target", field.name))
     });
@@ -91,6 +122,17 @@ fn traits(field: &FieldDefinition) -> Result<MutationTraits, String> {
         rate_limited: field.directives.has(&rate_limited.name()),
         allowed_over_call_limit: field.directives.has(&allowed_over_call_limit.name()),
     })
+}
+
+fn of_subscription(field: &FieldDefinition) -> Result<SubscriptionTraits, String> {
+    let topic = argument(field, &on_change).and_then(|value| value.as_str());
+    let topic = topic.ok_or_else(|| format!("{} has no @onChange", field.name))?;
+    let permission = match argument(field, &requires_permission) {
+        Some(value) => enum_value(value)
+            .ok_or_else(|| format!("{}: {value} is not a permission", field.name))?,
+        None => Permission::OrganizationRead,
+    };
+    Ok(SubscriptionTraits { topic: topic.to_owned(), permission })
 }
 
 /// The argument of a directive that has exactly one, if the field has the directive.

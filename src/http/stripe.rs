@@ -29,7 +29,7 @@ pub(super) async fn receive(
     body: Body,
 ) -> Response {
     let service = &server.service;
-    let Some(stripe) = &service.settings.business.stripe else {
+    let Ok(billing::Settings { stripe: Some(stripe), .. }) = service.settings.area() else {
         return (StatusCode::NOT_FOUND, "this service does not use Stripe\n").into_response();
     };
     let body = match read(&headers, body, server.max_body_bytes).await {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::{
-    graphql::{MutationTarget, MutationTraits, document::Document},
+    graphql::{MutationTarget, MutationTraits, SubscriptionTraits, document::Document},
     tenancy::{Freshness, Preference},
 };
 
@@ -64,10 +64,10 @@ impl Prepared {
         u32::try_from(attempts).ok().and_then(NonZeroU32::new)
     }
 
-    /// The subscription field, if this is a subscription.
+    /// The traits of the subscription, if this is one.
     #[must_use]
-    pub fn subscribes_to(&self) -> Option<&str> {
-        self.document.subscribes_to.as_deref()
+    pub fn subscribes_to(&self) -> Option<&SubscriptionTraits> {
+        self.document.subscribes_to.as_ref()
     }
 
     pub(crate) fn document(&self) -> &Document {

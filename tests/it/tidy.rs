@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FLOOR: [&str; 15] = [
+const FLOOR: [&str; 13] = [
     "admission",
     "calendar",
     "clock",
-    "config",
     "error",
     "page",
     "mail",
@@ -18,14 +17,22 @@ const FLOOR: [&str; 15] = [
     "postgres",
     "rate_limit",
     "stripe",
-    "telemetry",
     "text",
     "auth",
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 7] =
-    ["api_docs", "background", "cli", "http", "request", "schema", "subscription"];
+const SURFACE: [&str; 9] = [
+    "api_docs",
+    "background",
+    "cli",
+    "config",
+    "http",
+    "request",
+    "schema",
+    "subscription",
+    "telemetry",
+];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
