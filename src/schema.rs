@@ -78,8 +78,9 @@ impl ErrorQuery {
 }
 
 /// The subscriptions of the API. Each sends an event after a change is committed, with what the
-/// caller may see at that time. Connect to the same address over WebSocket (`graphql-transport-ws`)
-/// or server-sent events (`graphql-sse`, distinct connections).
+/// caller may see at that time. Connect to the same address over WebSocket
+/// (`graphql-transport-ws`), server-sent events (`graphql-sse`, distinct connections) or multipart
+/// responses (Apollo's `subscriptionSpec=1.0`).
 #[derive(Debug, Default, MergedSubscription)]
 pub struct Subscription(
     ProjectSubscription,

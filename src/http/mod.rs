@@ -14,6 +14,7 @@ mod graphql;
 mod headers;
 mod health;
 mod json;
+mod multipart;
 mod negotiate;
 mod operation_rate;
 mod persisted_documents;
@@ -118,8 +119,11 @@ pub fn router(server: Arc<Server>) -> Router {
             HeaderValue::from_static("nosniff"),
         ))
         .layer(
-            CompressionLayer::new()
-                .compress_when(SizeAbove::new(1_024).and(NotForContentType::SSE)),
+            CompressionLayer::new().compress_when(
+                SizeAbove::new(1_024)
+                    .and(NotForContentType::SSE)
+                    .and(NotForContentType::const_new("multipart/mixed")),
+            ),
         )
         .layer(CatchPanicLayer::custom(answer::panicked))
         .layer(option_layer(cors))

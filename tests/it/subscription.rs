@@ -337,6 +337,38 @@ async fn other_operations_work_over_websocket_and_subscriptions_over_no_plain_re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apollo_client_subscribes_over_http() {
+    let mut subscriber = subscriber_or_skip!();
+    let app = App::start().await;
+    let id = subscriber.user("multipart", &app, "acme-viewer", PROJECTS);
+    wait_for_subscriptions(&app, 1).await;
+    for name in ["First", "Second"] {
+        create(&app.user("acme-owner"), name).await;
+        assert_eq!(subscriber.next(&id)["projectChanged"]["project"]["name"], name);
+    }
+    let refused = subscriber.user("multipart", &app, "acme-viewer", AUDIT);
+    assert_eq!(subscriber.end(&refused), "FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_multipart_response_has_a_part_for_each_result() {
+    let app = App::start().await;
+    let owner = app.user("acme-owner");
+    let request = reqwest::Client::new().post(&owner.url).bearer_auth(app::token("acme-owner"));
+    let request = request
+        .header("accept", "multipart/mixed;boundary=graphql;subscriptionSpec=1.0")
+        .json(&json!({ "query": "{ organization { name } }" }));
+    let response = request.send().await.unwrap();
+    let content_type = "multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\"";
+    assert_eq!(response.headers()["content-type"], content_type);
+    assert_eq!(
+        response.text().await.unwrap(),
+        "\r\n--graphql\r\ncontent-type: application/json\r\n\r\n\
+         {\"payload\":{\"data\":{\"organization\":{\"name\":\"Acme\"}}}}\r\n--graphql--\r\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn committed_changes_arrive_when_connections_die_and_servers_stop() {
     let mut subscriber = subscriber_or_skip!();
     let database = Database::create().await;
