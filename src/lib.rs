@@ -24,10 +24,12 @@
 // Floor.
 pub mod calendar;
 pub mod clock;
+pub mod enum_name;
 pub mod error;
 pub mod mail;
 pub mod metrics;
 pub mod page;
+pub mod permission;
 pub mod postgres;
 pub mod rate_limit;
 pub mod stripe;

@@ -4,6 +4,7 @@ mod graphql;
 mod inbox;
 mod ops;
 mod settings;
+mod state;
 mod stripe;
 mod subscription_sync;
 

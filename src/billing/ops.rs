@@ -1,18 +1,21 @@
-//! The rules of billing without a payment provider, and reads shared with the Stripe provider.
-//! Every change holds the organization's lock.
+//! The rules of billing without a payment provider. Every change holds the organization's lock.
 
-use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan as plan_row};
+use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use sea_orm::{ActiveEnum, ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Settings, stripe};
+use super::{
+    Settings,
+    state::{get_locked, known_plan, record},
+    stripe,
+};
 use crate::{
-    audit::{self, Action},
+    audit::Action,
     auth::Permission,
     calendar,
     error::{Error, Result},
-    plan::{self, Lock},
-    tenancy::{Change, Session, UnitOfWork},
+    plan,
+    tenancy::{Session, UnitOfWork},
 };
 
 /// Returns the state of billing.
@@ -167,14 +170,6 @@ pub(super) async fn resume(session: &Session) -> Result<organization_billing::Mo
     Ok(after)
 }
 
-/// Locks the organization. The locked row is the state of billing.
-pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
-    session.authorize(Permission::BillingManage)?;
-    let lock = plan::lock(session).await?;
-    session.authorize(Permission::BillingManage)?;
-    Ok(lock)
-}
-
 /// Refuses to change plans for free where Stripe sells them.
 fn refuse_under_stripe(session: &Session) -> Result<()> {
     session.authorize(Permission::BillingManage)?;
@@ -183,20 +178,4 @@ fn refuse_under_stripe(session: &Session) -> Result<()> {
     }
     let message = "Stripe manages subscriptions. Use `createCheckoutSession` or `createBillingPortalSession`.";
     Err(Error::Conflict(message.to_owned()))
-}
-
-pub(super) async fn known_plan(session: &Session, plan: &str) -> Result<plan_row::Model> {
-    plan::find(session, plan).await?.ok_or_else(|| {
-        Error::bad_input("input.plan", "is not a known plan. `plans` lists the available plans.")
-    })
-}
-
-pub(super) async fn record(
-    session: &Session,
-    action: Action,
-    billing: &organization_billing::Model,
-    metadata: Value,
-) -> Result<()> {
-    session.note(Change::new(plan::ENTITLEMENTS));
-    audit::record(session, action, Some(billing.organization_id.0), metadata).await
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     Settings,
-    ops::{get_locked, record},
+    state::{get_locked, known_plan, record},
     subscription_sync::{is_live, write},
 };
 use crate::{
@@ -199,7 +199,7 @@ fn required(session: &Session) -> Result<&Stripe> {
 }
 
 async fn price_of(session: &Session, plan: &str) -> Result<String> {
-    let plan = super::ops::known_plan(session, plan).await?;
+    let plan = known_plan(session, plan).await?;
     plan.stripe_price_id.ok_or_else(|| {
         Error::bad_input(
             "input.plan",

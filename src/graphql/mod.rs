@@ -13,8 +13,6 @@ mod prescan;
 mod root_fields;
 mod validation;
 
-use async_graphql::resolver_utils::EnumType;
-
 pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{RETRY_AFTER, present, refusal};
@@ -27,11 +25,7 @@ pub use root_fields::{
 };
 pub use validation::Validator;
 
-/// The name of an enum value in the schema.
-#[must_use]
-pub fn enum_name<T: EnumType>(value: T) -> &'static str {
-    T::items().iter().find(|item| item.value == value).map_or("", |item| item.name)
-}
+pub use crate::enum_name::enum_name;
 
 /// Converts a count to GraphQL's 32-bit `Int`, saturating at its bounds.
 #[must_use]

@@ -12,7 +12,7 @@ use axum::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{negotiate::MediaType, request_body::Unsupported, response_stream::json as serialize};
+use super::{json::serialize, negotiate::MediaType, unsupported::Unsupported};
 use crate::{
     error::{Error, ErrorCode},
     graphql::{RETRY_AFTER, Refusal},

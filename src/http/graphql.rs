@@ -30,9 +30,10 @@ use super::{
     negotiate::{MediaType, StreamFormat, negotiate, stream_format},
     operation_rate::receive,
     persisted_documents::Asked,
-    request_body::{RequestBody, Unsupported, is_json},
+    request_body::{RequestBody, is_json},
     response_stream::{frames, prepare},
     sse,
+    unsupported::Unsupported,
     websocket::{Connection, PROTOCOL},
 };
 use crate::{

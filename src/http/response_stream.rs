@@ -11,7 +11,7 @@ use futures_util::{
 
 use tokio::sync::mpsc;
 
-use super::{Server, persisted_documents::Asked};
+use super::{Server, json::serialize, persisted_documents::Asked};
 use crate::{
     admission::Source,
     graphql::refusal,
@@ -45,7 +45,7 @@ pub(super) async fn frames(
         Err(errors) => Err(errors),
     };
     let results = started.unwrap_or_else(|errors| {
-        let refused = json(&serde_json::json!({ "errors": errors }));
+        let refused = serialize(&serde_json::json!({ "errors": errors }));
         stream::once(async move { refused }).boxed()
     });
     let frames = results.map(Frame::Result).chain(stream::once(async { Frame::End })).boxed();
@@ -147,11 +147,6 @@ async fn try_prepare(
 }
 
 fn one(response: &Response) -> BoxStream<'static, String> {
-    let json = json(response);
+    let json = serialize(response);
     stream::once(async move { json }).boxed()
-}
-
-/// Serializes a value. Cannot fail, because keys are strings and numbers are finite.
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

@@ -10,10 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{
-    Server,
-    request_body::{Unsupported, read},
-};
+use super::{Server, request_body::read, unsupported::Unsupported};
 use crate::{
     billing::{self, Outcome},
     error::{Error, Result},

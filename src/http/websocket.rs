@@ -36,10 +36,10 @@ use super::{
     Server,
     authenticate::refused_caller,
     connection_limits::{Busy, ConnectionSlot},
-    json::parse,
+    json::{parse, serialize},
     operation_rate::charge,
     request_body::from_fields,
-    response_stream::{json as serialize, prepare, results},
+    response_stream::{prepare, results},
 };
 use crate::{
     auth::Caller, error::Error, graphql::refusal, request::RequestContext, tenancy::Destination,

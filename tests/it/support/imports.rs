@@ -44,10 +44,7 @@ pub fn imports(src: &Path, files: &[std::path::PathBuf]) -> Graph {
             let parsed = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
             let items = parsed.items.iter().filter_map(name_of).collect();
             let (names, globs) = (BTreeMap::new(), Vec::new());
-            sources.insert(
-                module.clone(),
-                Source { file, module, parsed, items, names, globs },
-            );
+            sources.insert(module.clone(), Source { file, module, parsed, items, names, globs });
         }
     }
     let modules: BTreeSet<Absolute> = sources.keys().cloned().collect();
@@ -95,7 +92,10 @@ pub fn circles(graph: &Graph) -> Vec<BTreeSet<String>> {
     let reached: Graph = graph.keys().map(|node| (node.clone(), reached(node))).collect();
     let circle = |node: &String| -> BTreeSet<String> {
         let there = reached[node].iter();
-        there.filter(|to| reached.get(*to).is_some_and(|back| back.contains(node))).cloned().collect()
+        there
+            .filter(|to| reached.get(*to).is_some_and(|back| back.contains(node)))
+            .cloned()
+            .collect()
     };
     let circles: BTreeSet<_> = graph.keys().map(circle).filter(|set| !set.is_empty()).collect();
     circles.into_iter().collect()
@@ -138,10 +138,7 @@ fn flatten(tree: &UseTree, above: &mut Absolute) -> Vec<(Absolute, Option<String
             vec![(with(&rename.ident.to_string()), Some(rename.rename.to_string()))]
         }
         UseTree::Glob(_) => vec![(above.clone(), None)],
-        UseTree::Group(group) => {
-            group.items.iter().flat_map(|tree| flatten(tree, above)).collect()
-        }
-        _ => Vec::new(),
+        UseTree::Group(group) => group.items.iter().flat_map(|tree| flatten(tree, above)).collect(),
     }
 }
 
