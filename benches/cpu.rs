@@ -17,16 +17,19 @@ use serde_json::json;
 use tenantry::{
     admission::{AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter, Source},
     auth::{Caller, Claims, Verifier},
+    billing,
     clock::Clock,
-    config::parse_database_url,
+    config::{AllSettings, parse_database_url},
     graphql::{Limits, document::GraphqlRequest},
+    invitation,
     metrics::Metrics,
+    organization, plan,
     rate_limit::Throttle,
     request::{GraphqlService, RequestContext},
     schema::Api,
     tenancy::{
-        Access, AccountLinking, Budget, BusinessSettings, Cost, DatabaseOptions, Databases,
-        Destination, Preference, SecretKeys, Settings, open,
+        Access, AccountLinking, Budget, Cost, DatabaseOptions, Databases, Destination, Preference,
+        SecretKeys, Settings, open,
     },
     usage::Meter,
 };
@@ -64,19 +67,27 @@ fn service(seeded: &Seeded) -> Result<GraphqlService, Failure> {
         statement_cache: 100,
     };
     let databases = Databases::shared(&options)?;
-    let business = BusinessSettings {
-        billing_grace: chrono::Duration::days(7),
-        trial_term: chrono::Duration::days(14),
-        max_owned_organizations: 3,
-        invitation_term: chrono::Duration::days(7),
-        secret_keys: SecretKeys(vec![SECRET.into()]),
-        account_linking: AccountLinking::Never,
-        mails_invitations: false,
-        max_invitation_mails: NonZeroU32::MAX,
-        public_url: "https://app.example".to_owned(),
-        stripe: None,
+    let areas = AllSettings {
+        billing: billing::Settings {
+            trial_term: chrono::Duration::days(14),
+            public_url: "https://app.example".to_owned(),
+            stripe: None,
+        },
+        invitation: invitation::Settings {
+            term: chrono::Duration::days(7),
+            public_url: "https://app.example".to_owned(),
+            sends_mail: false,
+            max_mails: NonZeroU32::MAX,
+        },
+        organization: organization::Settings { max_owned: 3 },
+        plan: plan::Settings { grace: chrono::Duration::days(7) },
     };
-    let settings = Settings { clock: Clock::system(), business: Arc::new(business) };
+    let settings = Settings {
+        clock: Clock::system(),
+        secret_keys: Arc::new(SecretKeys(vec![SECRET.into()])),
+        account_linking: AccountLinking::Never,
+        areas: areas.assemble(),
+    };
     let metrics = Metrics::new();
     Ok(GraphqlService {
         api: api()?,

@@ -47,9 +47,10 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
 ## Subscriptions
 
 - **Transport**: WebSocket with the protocol `graphql-transport-ws` (the token is in
-  `connectionParams.Authorization`), or server-sent events with `Accept: text/event-stream`
-  (graphql-sse, distinct connections). Over HTTP/1.1, browsers allow six connections per host, for
-  all tabs together. Prefer the WebSocket or HTTP/2.
+  `connectionParams.Authorization`), server-sent events with `Accept: text/event-stream`
+  (graphql-sse, distinct connections), or multipart responses as Apollo's clients accept them
+  (`multipart/mixed` with `subscriptionSpec=1.0`). Over HTTP/1.1, browsers allow six connections
+  per host, for all tabs together. Prefer the WebSocket or HTTP/2.
 - **No gaps**: subscribe first, then query what you show: over the same WebSocket, or after the
   event stream has started. An event has the state after a change, so an event that arrives twice,
   or before the response of your query, does no harm.

@@ -8,8 +8,8 @@ use async_graphql::Enum;
 use sea_orm::DbErr;
 
 use crate::{
-    auth::Permission,
-    graphql::enum_name,
+    enum_name::enum_name,
+    permission::Permission,
     rate_limit::{RateLimit, Throttle},
 };
 

@@ -11,27 +11,28 @@
 //!
 //! # Where things are
 //!
-//! - The **floor** knows no area: errors, configuration, paging, authentication (`auth`), database
-//!   access (`tenancy`) and the GraphQL toolkit (`graphql`).
+//! - The **floor** knows no area: errors, paging, authentication (`auth`), database access
+//!   (`tenancy`) and the GraphQL toolkit (`graphql`).
 //! - The **areas** are vertical slices with the same file names: `graphql.rs` (types and resolvers,
 //!   which only translate), `ops.rs` (rules and SQL, without GraphQL) and `loader.rs` (batched
 //!   lookups).
-//! - The **surface** assembles the areas and decides nothing: schema, request, HTTP, command line.
+//! - The **surface** assembles the areas and decides nothing: configuration, schema, request, HTTP,
+//!   command line.
 //!
 //! Dependencies point down only. `tests/it/tidy.rs` checks this.
 
 // Floor.
 pub mod calendar;
 pub mod clock;
-pub mod config;
+pub mod enum_name;
 pub mod error;
 pub mod mail;
 pub mod metrics;
 pub mod page;
+pub mod permission;
 pub mod postgres;
 pub mod rate_limit;
 pub mod stripe;
-pub mod telemetry;
 pub mod text;
 
 pub mod admission;
@@ -57,7 +58,9 @@ pub mod user;
 pub mod api_docs;
 pub mod background;
 pub mod cli;
+pub mod config;
 pub mod http;
 pub mod request;
 pub mod schema;
 pub mod subscription;
+pub mod telemetry;

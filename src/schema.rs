@@ -34,44 +34,6 @@ use crate::{
     user::{UserMutation, UserQuery},
 };
 
-/// Mutations that switch the session to another organization or use several transactions. Each must
-/// be the only field of its mutation.
-pub const ALONE: [&str; 7] = [
-    "createOrganization",
-    "acceptInvitation",
-    "unlinkIdentity",
-    "createCheckoutSession",
-    "createBillingPortalSession",
-    "cancelSubscription",
-    "resumeSubscription",
-];
-
-/// The mutations of [`ALONE`] that run in the control database, because they lead to another
-/// organization or concern the user.
-pub const IN_CONTROL_DATABASE: [&str; 3] =
-    ["createOrganization", "acceptInvitation", "unlinkIdentity"];
-
-/// Mutations that run even when the month's calls are used up, because they are the way to get
-/// more.
-pub const BILLING: [&str; 6] = [
-    "changePlan",
-    "startTrial",
-    "cancelSubscription",
-    "resumeSubscription",
-    "createCheckoutSession",
-    "createBillingPortalSession",
-];
-
-/// Mutations that allow guessing or send mail. A user has a limited number of attempts a minute,
-/// committed or not. The response to a slug reveals whether it is taken.
-pub const GUESSABLE: [&str; 5] = [
-    "acceptInvitation",
-    "createOrganization",
-    "inviteMember",
-    "resendInvitation",
-    "updateOrganization",
-];
-
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
@@ -116,8 +78,9 @@ impl ErrorQuery {
 }
 
 /// The subscriptions of the API. Each sends an event after a change is committed, with what the
-/// caller may see at that time. Connect to the same address over WebSocket (`graphql-transport-ws`)
-/// or server-sent events (`graphql-sse`, distinct connections).
+/// caller may see at that time. Connect to the same address over WebSocket
+/// (`graphql-transport-ws`), server-sent events (`graphql-sse`, distinct connections) or multipart
+/// responses (Apollo's `subscriptionSpec=1.0`).
 #[derive(Debug, Default, MergedSubscription)]
 pub struct Subscription(
     ProjectSubscription,
@@ -186,7 +149,7 @@ impl Api {
         let document = known
             .map_or_else(
                 || {
-                    Operation::read(&key.0, key.1.as_deref(), &self.limits, &self.rules, &ALONE)
+                    Operation::read(&key.0, key.1.as_deref(), &self.limits, &self.rules)
                         .map(Arc::new)
                 },
                 Ok,

@@ -5,13 +5,14 @@ use async_graphql::{
     connection::EmptyFields,
 };
 use chrono::{DateTime, Datelike, Utc};
-use entity::{AuditLogId, audit_log};
+use entity::audit_log;
 
 use super::ops::{self, Filter};
 use crate::{
     auth::Permission,
     error::{Error, Result},
-    graphql::{Connection, ContextExt, One, one, parse_id, requires_permission},
+    graphql::{Connection, ContextExt, One, on_change, one, parse_id, requires_permission},
+    tenancy::Change,
     text,
     user::{User, UserById},
 };
@@ -169,11 +170,15 @@ pub struct AuditSubscription;
 #[Subscription]
 impl AuditSubscription {
     /// Sends each new entry in the audit log of the current organization. Admins and owners only.
-    #[graphql(directive = requires_permission::apply(Permission::AuditLogRead))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::AuditLogRead),
+        directive = on_change::apply(ops::TOPIC.to_owned())
+    )]
     async fn audit_log_added(&self, ctx: &Context<'_>) -> Result<One<AuditLog>> {
-        let &(at, id) = ctx.event::<(DateTime<Utc>, AuditLogId)>()?;
-        let entry =
-            ops::find(ctx.session()?, at, id).await?.ok_or(Error::NotFound("audit log entry"))?;
+        let change = ctx.event::<Change>()?;
+        let at = change.at.ok_or_else(|| Error::internal("the change has no time"))?;
+        let entry = ops::find(ctx.session()?, at, change.row()?).await?;
+        let entry = entry.ok_or(Error::NotFound("audit log entry"))?;
         Ok(one(AuditLog(entry)))
     }
 }

@@ -22,6 +22,9 @@ use crate::{
     tenancy::{Actor, Change, Fetch as _, Session, SystemSession, UnitOfWork},
 };
 
+/// The topic of new entries.
+pub(super) const TOPIC: &str = "audit_log";
+
 impl Keyed for audit_log::Model {
     fn cursor(&self) -> Cursor {
         Cursor { at: self.created_at, id: self.id.0 }
@@ -85,7 +88,8 @@ pub async fn record(
     let row = scope.query_one_raw(statement).await?;
     let row =
         row.ok_or_else(|| Error::internal("the insert of the audit log entry returned no row"))?;
-    scope.note(Change::AuditLog(row.try_get("", "created_at")?, row.try_get("", "id")?));
+    let at = Some(row.try_get("", "created_at")?);
+    scope.note(Change { at, ..Change::of(TOPIC, row.try_get("", "id")?) });
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 
 mod jwks;
 mod jwt;
-mod permission;
 mod role;
 mod times;
 mod token_cache;
@@ -11,6 +10,7 @@ mod token_cache;
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{JwksOptions, KeysUnavailable};
 pub use jwt::{Caller, Claims, TokenError, Verifier, VerifyError, sign};
-pub use permission::Permission;
 pub use role::Role;
 pub use times::EXPIRED;
+
+pub use crate::permission::Permission;

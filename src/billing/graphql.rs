@@ -5,13 +5,15 @@ use chrono::{DateTime, Utc};
 use entity::organization_billing;
 
 use super::{
-    ops,
+    Settings, ops,
     stripe::{self, Order, ReturnPath},
 };
 use crate::{
     auth::Permission,
     error::{Error, Result},
-    graphql::{ContextExt, parse_id, requires_permission},
+    graphql::{
+        ContextExt, MutationTarget, allowed_over_call_limit, alone, parse_id, requires_permission,
+    },
     stripe::Hosted,
     tenancy::{Session, UnitOfWork},
 };
@@ -85,7 +87,7 @@ impl Billing {
 
     /// The system that manages subscriptions. It decides which mutations are available.
     async fn provider(&self, ctx: &Context<'_>) -> Result<BillingProvider> {
-        let stripe = ctx.session()?.business().stripe.is_some();
+        let stripe = ctx.session()?.settings().area::<Settings>()?.stripe.is_some();
         Ok(if stripe { BillingProvider::Stripe } else { BillingProvider::Manual })
     }
 
@@ -164,7 +166,10 @@ impl BillingMutation {
     ///
     /// Errors: `CONFLICT` if Stripe manages subscriptions; `BAD_USER_INPUT` if the plan does not
     /// exist.
-    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::BillingManage),
+        directive = allowed_over_call_limit::apply()
+    )]
     async fn change_plan(
         &self,
         ctx: &Context<'_>,
@@ -180,7 +185,10 @@ impl BillingMutation {
     /// Errors: `CONFLICT` if the organization already had a trial, has a plan other than the
     /// default, or if Stripe manages subscriptions; `BAD_USER_INPUT` if the plan does not exist or
     /// is the default.
-    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::BillingManage),
+        directive = allowed_over_call_limit::apply()
+    )]
     async fn start_trial(
         &self,
         ctx: &Context<'_>,
@@ -196,7 +204,11 @@ impl BillingMutation {
     /// Must be the only field of its mutation. Errors: `CONFLICT` without a subscription;
     /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
     /// does not respond.
-    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::BillingManage),
+        directive = alone::apply(MutationTarget::Requested),
+        directive = allowed_over_call_limit::apply()
+    )]
     async fn cancel_subscription(
         &self,
         ctx: &Context<'_>,
@@ -213,7 +225,11 @@ impl BillingMutation {
     /// Must be the only field of its mutation. Errors: `CONFLICT` if the subscription has ended;
     /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
     /// does not respond.
-    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::BillingManage),
+        directive = alone::apply(MutationTarget::Requested),
+        directive = allowed_over_call_limit::apply()
+    )]
     async fn resume_subscription(
         &self,
         ctx: &Context<'_>,
@@ -232,7 +248,11 @@ impl BillingMutation {
     /// subscription, asks for a second trial, or if Stripe does not manage subscriptions;
     /// `BAD_USER_INPUT` if the plan does not exist or has no price; `UNAVAILABLE` if Stripe does
     /// not respond.
-    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::BillingManage),
+        directive = alone::apply(MutationTarget::Requested),
+        directive = allowed_over_call_limit::apply()
+    )]
     async fn create_checkout_session(
         &self,
         ctx: &Context<'_>,
@@ -258,7 +278,11 @@ impl BillingMutation {
     ///
     /// Must be the only field of its mutation. Errors: `CONFLICT` before the first checkout, or if
     /// Stripe does not manage subscriptions; `UNAVAILABLE` if Stripe does not respond.
-    #[graphql(directive = requires_permission::apply(Permission::BillingManage))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::BillingManage),
+        directive = alone::apply(MutationTarget::Requested),
+        directive = allowed_over_call_limit::apply()
+    )]
     async fn create_billing_portal_session(
         &self,
         ctx: &Context<'_>,

@@ -8,7 +8,10 @@ use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use uuid::Uuid;
 
-use super::subscription_sync::{is_live, record, write};
+use super::{
+    settings::Settings as BillingSettings,
+    subscription_sync::{is_live, record, write},
+};
 use crate::{
     error::{Error, Result},
     plan,
@@ -157,7 +160,7 @@ async fn try_apply(
 }
 
 fn stripe(settings: &Settings) -> Result<&Stripe> {
-    let stripe = settings.business.stripe.as_ref();
+    let stripe = settings.area::<BillingSettings>()?.stripe.as_ref();
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 

@@ -1,18 +1,21 @@
-//! The rules of billing without a payment provider, and reads shared with the Stripe provider.
-//! Every change holds the organization's lock.
+//! The rules of billing without a payment provider. Every change holds the organization's lock.
 
-use entity::{OrganizationId, SubscriptionStatus, organization_billing, plan as plan_row};
+use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use sea_orm::{ActiveEnum, ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::stripe;
+use super::{
+    Settings,
+    state::{get_locked, known_plan, record},
+    stripe,
+};
 use crate::{
-    audit::{self, Action},
+    audit::Action,
     auth::Permission,
     calendar,
     error::{Error, Result},
-    plan::{self, Lock},
-    tenancy::{Change, Session, UnitOfWork},
+    plan,
+    tenancy::{Session, UnitOfWork},
 };
 
 /// Returns the state of billing.
@@ -104,7 +107,7 @@ pub(super) async fn start_trial(
                 .to_owned(),
         ));
     }
-    let ends_at = session.now() + session.business().trial_term;
+    let ends_at = session.now() + session.settings().area::<Settings>()?.trial_term;
     let mut row = before.into_active_model();
     row.plan = Set(plan.clone());
     row.status = Set(SubscriptionStatus::Trialing);
@@ -121,7 +124,7 @@ pub(super) async fn start_trial(
 /// Cancels the subscription at the end of its period. Without a period it ends with the calendar
 /// month.
 pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Model> {
-    if let Some(stripe) = &session.business().stripe {
+    if let Some(stripe) = &session.settings().area::<Settings>()?.stripe {
         return stripe::set_cancel_at_period_end(session, stripe, true).await;
     }
     let before = get_locked(session).await?.billing().clone();
@@ -144,7 +147,7 @@ pub(super) async fn cancel(session: &Session) -> Result<organization_billing::Mo
 
 /// Withdraws a cancellation that has not taken effect.
 pub(super) async fn resume(session: &Session) -> Result<organization_billing::Model> {
-    if let Some(stripe) = &session.business().stripe {
+    if let Some(stripe) = &session.settings().area::<Settings>()?.stripe {
         return stripe::set_cancel_at_period_end(session, stripe, false).await;
     }
     let before = get_locked(session).await?.billing().clone();
@@ -167,36 +170,12 @@ pub(super) async fn resume(session: &Session) -> Result<organization_billing::Mo
     Ok(after)
 }
 
-/// Locks the organization. The locked row is the state of billing.
-pub(super) async fn get_locked(session: &Session) -> Result<Lock> {
-    session.authorize(Permission::BillingManage)?;
-    let lock = plan::lock(session).await?;
-    session.authorize(Permission::BillingManage)?;
-    Ok(lock)
-}
-
 /// Refuses to change plans for free where Stripe sells them.
 fn refuse_under_stripe(session: &Session) -> Result<()> {
     session.authorize(Permission::BillingManage)?;
-    if session.business().stripe.is_none() {
+    if session.settings().area::<Settings>()?.stripe.is_none() {
         return Ok(());
     }
     let message = "Stripe manages subscriptions. Use `createCheckoutSession` or `createBillingPortalSession`.";
     Err(Error::Conflict(message.to_owned()))
-}
-
-pub(super) async fn known_plan(session: &Session, plan: &str) -> Result<plan_row::Model> {
-    plan::find(session, plan).await?.ok_or_else(|| {
-        Error::bad_input("input.plan", "is not a known plan. `plans` lists the available plans.")
-    })
-}
-
-pub(super) async fn record(
-    session: &Session,
-    action: Action,
-    billing: &organization_billing::Model,
-    metadata: Value,
-) -> Result<()> {
-    session.note(Change::Entitlements);
-    audit::record(session, action, Some(billing.organization_id.0), metadata).await
 }

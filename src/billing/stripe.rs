@@ -10,7 +10,8 @@ use sea_orm::{ActiveModelTrait, IntoActiveModel};
 use serde_json::json;
 
 use super::{
-    ops::{get_locked, record},
+    Settings,
+    state::{get_locked, known_plan, record},
     subscription_sync::{is_live, write},
 };
 use crate::{
@@ -39,8 +40,8 @@ impl ReturnPath {
         Ok(Self(path))
     }
 
-    fn at(&self, session: &Session) -> String {
-        format!("{}{}", session.business().public_url, self.0)
+    fn at(&self, settings: &Settings) -> String {
+        format!("{}{}", settings.public_url, self.0)
     }
 }
 
@@ -68,13 +69,14 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     }
     let intent = outbox::add(session, Kind::StripeCheckout, json!({ "plan": order.plan })).await?;
     let customer = ensure_customer(session, stripe, &before, intent).await?;
+    let settings = session.settings().area::<Settings>()?;
     let checkout = Checkout {
         customer: &customer,
         price: &price,
         organization: &before.organization_id.to_string(),
-        trial_days: order.trial.then(|| session.business().trial_term.num_days()),
-        success_url: &order.success.at(session),
-        cancel_url: &order.cancel.at(session),
+        trial_days: order.trial.then(|| settings.trial_term.num_days()),
+        success_url: &order.success.at(settings),
+        cancel_url: &order.cancel.at(settings),
     };
     let key = intent.to_string();
     let asked = stripe.create_checkout_session(&checkout, &key);
@@ -127,7 +129,7 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
         return Err(Error::Conflict(message));
     };
     let intent = outbox::add(session, Kind::StripePortal, json!({})).await?;
-    let (url, key) = (back.at(session), intent.to_string());
+    let (url, key) = (back.at(session.settings().area()?), intent.to_string());
     let asked = async {
         if stripe.organization_of(customer).await? != Some(billing.organization_id.0) {
             let message = "The Stripe customer does not belong to this organization or was \
@@ -191,13 +193,13 @@ pub(super) fn has_live_subscription(billing: &organization_billing::Model) -> bo
 }
 
 fn required(session: &Session) -> Result<&Stripe> {
-    session.business().stripe.as_ref().ok_or_else(|| {
+    session.settings().area::<Settings>()?.stripe.as_ref().ok_or_else(|| {
         Error::Conflict("Stripe does not manage subscriptions here. Use `changePlan`.".to_owned())
     })
 }
 
 async fn price_of(session: &Session, plan: &str) -> Result<String> {
-    let plan = super::ops::known_plan(session, plan).await?;
+    let plan = known_plan(session, plan).await?;
     plan.stripe_price_id.ok_or_else(|| {
         Error::bad_input(
             "input.plan",

@@ -96,7 +96,7 @@ pub(super) async fn record(
     if !plan {
         metadata["plan"] = json!(after.plan);
     }
-    scope.note(Change::Entitlements);
+    scope.note(Change::new(plan::ENTITLEMENTS));
     audit::record(scope, action, Some(after.organization_id.0), metadata).await
 }
 

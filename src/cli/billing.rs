@@ -35,7 +35,7 @@ impl Billing {
         let Action::Replay { event, database, business } = self.action;
         let options = database.options().map_err(Failure::new)?;
         let settings = business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
-        if settings.business.stripe.is_none() {
+        if settings.area::<billing::Settings>()?.stripe.is_none() {
             return Err(Failure::new(
                 "BILLING_PROVIDER is not stripe, so there are no events to replay",
             ));

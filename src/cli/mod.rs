@@ -1,16 +1,18 @@
-//! The command line: one file or folder per subcommand, and what they share. Every failure is
-//! reported as one line.
+//! The command line: one file or folder per subcommand. Every failure is reported as one line.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 mod audit;
 mod billing;
 mod configuration_docs;
+mod console;
 mod dev;
 mod doctor;
+mod failure;
 mod health;
 mod migrate;
 mod owner_connection;
 mod plan;
+mod runtime;
 mod schema;
 mod serve;
 mod server;
@@ -18,11 +20,12 @@ mod tenant;
 mod token;
 mod user;
 
-use std::io::Write;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 pub use configuration_docs::configuration_docs;
-
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use console::{counted, say};
+pub use failure::Failure;
+use runtime::runtime;
 
 /// The multi-tenant core of a SaaS product: a GraphQL API with tenant isolation enforced by
 /// PostgreSQL.
@@ -50,35 +53,6 @@ enum Command {
     Health(health::Health),
     Token(token::Token),
     Schema(schema::Schema),
-}
-
-/// Why a command failed, as one line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(String);
-
-impl Failure {
-    fn new(message: impl std::fmt::Display) -> Self {
-        Self(message.to_string())
-    }
-}
-
-impl From<crate::error::Error> for Failure {
-    fn from(error: crate::error::Error) -> Self {
-        Self(error.cause())
-    }
-}
-
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
-    }
 }
 
 /// Parses the arguments and runs their command. Call it on the main thread.
@@ -138,19 +112,4 @@ fn one_line(error: &clap::Error) -> Failure {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     Failure::new(line.strip_prefix("error: ").unwrap_or(&line))
-}
-
-/// Prints a line. Ignores a closed pipe, on which `println!` would panic.
-fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// A number with its noun, for example "1 fault" or "2 faults".
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{BillingConfig, ConfigError, MailConfig, secret_rotation::secrets};
+use super::{AllSettings, BillingConfig, ConfigError, MailConfig, secret_rotation::secrets};
 use crate::{
+    billing,
     clock::Clock,
-    tenancy::{AccountLinking, BusinessSettings, SecretKeys, Settings},
+    invitation, organization, plan,
+    tenancy::{AccountLinking, SecretKeys, Settings},
 };
 
 /// Business rules.
@@ -79,7 +81,7 @@ pub struct BusinessConfig {
 }
 
 impl BusinessConfig {
-    /// Returns the clock and the rules for operations.
+    /// Returns the clock and the settings of sessions.
     ///
     /// # Errors
     ///
@@ -106,18 +108,27 @@ impl BusinessConfig {
     }
 
     fn with_keys(&self, clock: Clock, secret_keys: SecretKeys) -> Result<Settings, ConfigError> {
-        let business = BusinessSettings {
-            billing_grace: chrono::Duration::days(self.billing_grace_days.into()),
-            trial_term: chrono::Duration::days(self.trial_days.into()),
-            max_owned_organizations: self.max_owned_organizations,
-            invitation_term: chrono::Duration::days(self.invitation_days.into()),
-            secret_keys,
-            account_linking: self.account_linking,
-            mails_invitations: self.mail.smtp_url.is_some(),
-            max_invitation_mails: self.mail.max_invitation_mails,
-            public_url: self.public_url.as_str().trim_end_matches('/').to_owned(),
-            stripe: self.billing.stripe()?,
+        let public_url = self.public_url.as_str().trim_end_matches('/').to_owned();
+        let areas = AllSettings {
+            billing: billing::Settings {
+                trial_term: chrono::Duration::days(self.trial_days.into()),
+                public_url: public_url.clone(),
+                stripe: self.billing.stripe()?,
+            },
+            invitation: invitation::Settings {
+                term: chrono::Duration::days(self.invitation_days.into()),
+                public_url,
+                sends_mail: self.mail.smtp_url.is_some(),
+                max_mails: self.mail.max_invitation_mails,
+            },
+            organization: organization::Settings { max_owned: self.max_owned_organizations },
+            plan: plan::Settings { grace: chrono::Duration::days(self.billing_grace_days.into()) },
         };
-        Ok(Settings { clock, business: Arc::new(business) })
+        Ok(Settings {
+            clock,
+            secret_keys: Arc::new(secret_keys),
+            account_linking: self.account_linking,
+            areas: areas.assemble(),
+        })
     }
 }

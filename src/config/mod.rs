@@ -3,6 +3,7 @@
 //! An invalid value ends the program with one line that names the setting.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
+mod areas;
 mod billing;
 mod business;
 mod client_limits;
@@ -20,6 +21,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
+pub use areas::AllSettings;
 pub use billing::{BillingConfig, BillingProvider};
 pub use business::BusinessConfig;
 pub use client_limits::ClientsConfig;

@@ -24,6 +24,7 @@ use super::{
     document_size::{Measuring, executed, is_introspection},
     limits::{Limits, Refusal},
     prescan::scan,
+    root_fields::{MutationTraits, SubscriptionTraits},
     validation::{Checked, Validator},
 };
 use crate::error::ErrorCode;
@@ -52,10 +53,10 @@ pub struct Operation {
     pub name: Option<String>,
     /// SHA-256 of the text and of the operation's name as sent.
     pub digest: [u8; 32],
-    /// The root field of a subscription. `None` for a query or a mutation.
-    pub subscribes_to: Option<String>,
+    /// The traits of a subscription. `None` for a query or a mutation.
+    pub subscribes_to: Option<SubscriptionTraits>,
     /// The root fields of a mutation that make changes. `None` for a query or a subscription.
-    pub changes: Option<Vec<String>>,
+    pub changes: Option<Vec<RootMutation>>,
     /// Whether it is a mutation that also queries.
     pub reads_back: bool,
     /// Whether it selects only introspection and `__typename`.
@@ -67,6 +68,15 @@ pub struct Operation {
     /// Variables that are null if a request omits them.
     optional: Vec<Name>,
     checked: Checked,
+}
+
+/// A root field that makes a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootMutation {
+    /// The name of the field.
+    pub name: String,
+    /// What its directives say.
+    pub traits: MutationTraits,
 }
 
 /// A document that is merged again for each request.
@@ -148,8 +158,7 @@ impl Document {
 
 impl Operation {
     /// Parses a document and checks its syntax, the limits, the specification's validation and this
-    /// server's. `name` selects one of its operations. `alone` lists mutations that must be the
-    /// only one in their document.
+    /// server's. `name` selects one of its operations.
     ///
     /// # Errors
     ///
@@ -159,7 +168,6 @@ impl Operation {
         name: Option<&str>,
         limits: &Limits,
         validator: &Validator,
-        alone: &[&str],
     ) -> Result<Self, Vec<Refusal>> {
         // The two parsers disagree about lone carriage returns.
         let text = query.replace("\r\n", "\n").replace('\r', "\n");
@@ -184,7 +192,9 @@ impl Operation {
         let roots = roots(&merged);
         let is_mutation = ty == OperationType::Mutation;
         let subscribes_to = match (ty, roots.as_slice()) {
-            (OperationType::Subscription, [field]) => Some(field.name.node.to_string()),
+            (OperationType::Subscription, [field]) => {
+                validator.root_fields().subscription(&field.name.node).cloned()
+            }
             (OperationType::Subscription, _) => {
                 return Err(vec![Refusal::invalid(
                     "A subscription must have exactly one root field.",
@@ -192,15 +202,12 @@ impl Operation {
             }
             _ => None,
         };
-        if is_mutation {
-            check_mutation(&roots, limits.root_mutations, alone)?;
-        }
+        let changes = is_mutation.then(|| changes_of(&roots, validator));
+        check_changes(changes.as_deref().unwrap_or_default(), limits.root_mutations)?;
         let reads_back = is_mutation && roots.iter().any(|field| field.name.node == "query");
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
-        let changes = is_mutation
-            .then(|| changes_of(&roots).map(|field| field.name.node.to_string()).collect());
         let written = is_conditional.then(|| Written {
             document: parsed,
             operation_name: name.map(ToOwned::to_owned),
@@ -289,22 +296,23 @@ fn roots(document: &ExecutableDocument) -> Vec<&Field> {
 }
 
 /// The root fields of a mutation that make changes.
-fn changes_of<'roots>(roots: &'roots [&Field]) -> impl Iterator<Item = &'roots Field> {
-    let reads = ["__typename", "query"];
-    roots.iter().copied().filter(move |field| !reads.contains(&field.name.node.as_str()))
+fn changes_of(roots: &[&Field], validator: &Validator) -> Vec<RootMutation> {
+    let names = roots.iter().map(|field| field.name.node.as_str());
+    let changes = names.filter(|name| !["__typename", "query"].contains(name));
+    let traits = |name| validator.root_fields().mutation(name);
+    changes.map(|name| RootMutation { name: name.to_owned(), traits: traits(name) }).collect()
 }
 
-fn check_mutation(roots: &[&Field], most: usize, alone: &[&str]) -> Result<(), Refusal> {
-    let changes: Vec<_> = changes_of(roots).collect();
+fn check_changes(changes: &[RootMutation], most: usize) -> Result<(), Refusal> {
     if changes.len() > most {
         return Err(Refusal::too_complex(format!(
             "A mutation may have at most {most} root fields. Split it into several requests."
         )));
     }
-    match changes.iter().find(|field| alone.contains(&field.name.node.as_str())) {
-        Some(field) if changes.len() > 1 => Err(Refusal::invalid(format!(
+    match changes.iter().find(|change| change.traits.alone.is_some()) {
+        Some(alone) if changes.len() > 1 => Err(Refusal::invalid(format!(
             "`{}` must be the only field of its mutation.",
-            field.name.node
+            alone.name
         ))),
         _ => Ok(()),
     }

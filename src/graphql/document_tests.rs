@@ -16,9 +16,12 @@ const SDL: &str = "
     interface Node { id: ID me: Node }
     type One implements Node { id: ID me: Node name: Int }
     type Two implements Node { id: ID me: Node role: Int }
-    type Subscription { changed: One added: One }
+    directive @onChange(topic: String!) on FIELD_DEFINITION
+    type Subscription { changed: One @onChange(topic: \"one\") added: One @onChange(topic: \"two\") }
     input In { n: Int! m: [In] }
-    type Mutation { create(i: In): Int make(i: In!): Int }";
+    directive @alone(target: Target!) on FIELD_DEFINITION
+    enum Target { REQUESTED USER }
+    type Mutation { create(i: In): Int @alone(target: USER) make(i: In!): Int }";
 
 fn read_with(
     query: &str,
@@ -26,7 +29,7 @@ fn read_with(
     variables: &serde_json::Value,
 ) -> Result<Document, Vec<Refusal>> {
     let validator = Validator::new(SDL).unwrap();
-    let operation = Operation::read(query, operation_name, &LIMITS, &validator, &["create"])?;
+    let operation = Operation::read(query, operation_name, &LIMITS, &validator)?;
     Document::new(Arc::new(operation), &validator, variables.as_object().unwrap().clone())
 }
 
@@ -132,10 +135,10 @@ fn a_mutation_is_held_to_its_rules() {
     assert_eq!(refused(two), ErrorCode::GraphqlValidationFailed);
     assert!(read("mutation { __typename create }").is_ok());
     // Selected twice and executed once, so it is the only field.
-    assert_eq!(
-        read("mutation { create create }").unwrap().changes,
-        Some(vec!["create".to_owned()])
-    );
+    let twice = read("mutation { create create }").unwrap();
+    let changes = twice.changes.as_deref().unwrap();
+    assert_eq!(changes.iter().map(|change| &change.name).collect::<Vec<_>>(), ["create"]);
+    assert_eq!(changes[0].traits.alone, Some(crate::graphql::MutationTarget::User));
     let many: Vec<_> = (0..11).map(|n| format!("a{n}: make(i: {{ n: 1 }})")).collect();
     let many = format!("mutation {{ {} }}", many.join(" "));
     assert_eq!(refused(&many), ErrorCode::QueryTooComplex);

@@ -10,9 +10,8 @@ mod limits;
 mod loader;
 mod operation_cache;
 mod prescan;
+mod root_fields;
 mod validation;
-
-use async_graphql::{TypeDirective, resolver_utils::EnumType};
 
 pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
@@ -20,24 +19,16 @@ pub use error::{RETRY_AFTER, present, refusal};
 pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
 pub use operation_cache::OperationCache;
+pub use root_fields::{
+    MutationTarget, MutationTraits, SubscriptionTraits, allowed_over_call_limit, alone, on_change,
+    rate_limited, requires_permission,
+};
 pub use validation::Validator;
 
-use crate::auth::Permission;
-
-/// The name of an enum value in the schema.
-#[must_use]
-pub fn enum_name<T: EnumType>(value: T) -> &'static str {
-    T::items().iter().find(|item| item.value == value).map_or("", |item| item.name)
-}
+pub use crate::enum_name::enum_name;
 
 /// Converts a count to GraphQL's 32-bit `Int`, saturating at its bounds.
 #[must_use]
 pub fn to_int(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(if count < 0 { i32::MIN } else { i32::MAX })
 }
-
-/// The field requires a permission beyond membership. Without it the field is null, with the error
-/// `FORBIDDEN`.
-#[TypeDirective(location = "FieldDefinition", name = "requiresPermission")]
-#[expect(non_snake_case, reason = "the macro generates a module with the name of the directive")]
-pub fn requires_permission(permission: Permission) {}

@@ -15,7 +15,10 @@ use apollo_compiler::{
 use async_graphql::Variables;
 use serde_json::{Map, Value};
 
-use super::limits::{MAX_NESTING, Refusal};
+use super::{
+    limits::{MAX_NESTING, Refusal},
+    root_fields::RootFields,
+};
 use crate::error::ErrorCode;
 
 /// The maximum number of reported errors.
@@ -32,18 +35,22 @@ const TOKENS_AROUND_EACH: usize = 8;
 
 /// The schema that documents are checked against.
 #[derive(Debug)]
-pub struct Validator(Valid<Schema>);
+pub struct Validator {
+    schema: Valid<Schema>,
+    root_fields: RootFields,
+}
 
 impl Validator {
     /// Parses a schema in the schema definition language.
     ///
     /// # Errors
     ///
-    /// Returns the errors in the schema.
+    /// Returns the errors in the schema, or a directive of a root field that is not understood.
     pub fn new(sdl: &str) -> Result<Self, String> {
-        Schema::parse_and_validate(sdl, "schema.graphql")
-            .map(Self)
-            .map_err(|invalid| invalid.errors.to_string())
+        let schema = Schema::parse_and_validate(sdl, "schema.graphql")
+            .map_err(|invalid| invalid.errors.to_string())?;
+        let root_fields = RootFields::read(&schema)?;
+        Ok(Self { schema, root_fields })
     }
 
     /// Checks the syntax, with limits that bound the parser's stack and time.
@@ -74,7 +81,7 @@ impl Validator {
             let message = format!("There can be only one input field named \"{name}\".");
             return Err(vec![Refusal::invalid(shortened(&message))]);
         }
-        let valid = match document.to_executable_validate(&self.0) {
+        let valid = match document.to_executable_validate(&self.schema) {
             Ok(valid) => valid,
             Err(invalid) if subscribes_once(&invalid) => Valid::assume_valid(invalid.partial),
             Err(invalid) => {
@@ -95,7 +102,12 @@ impl Validator {
 
     /// Returns the schema.
     pub(super) fn schema(&self) -> &Valid<Schema> {
-        &self.0
+        &self.schema
+    }
+
+    /// Returns the traits of the root fields.
+    pub(super) fn root_fields(&self) -> &RootFields {
+        &self.root_fields
     }
 
     /// Coerces the variables to the types and defaults that the operation declares.
@@ -105,7 +117,7 @@ impl Validator {
         variables: Map<String, Value>,
     ) -> Result<Variables, Vec<Refusal>> {
         let values = to_apollo(variables)?;
-        let coerced = coerce_variable_values(&self.0, &checked.operation, &values)
+        let coerced = coerce_variable_values(&self.schema, &checked.operation, &values)
             .map_err(|error| vec![refused(&error, &checked.document)])?;
         let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
         Ok(Variables::from_json(coerced))

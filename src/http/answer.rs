@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_graphql::{Response as GraphqlResponse, ServerError};
+use async_graphql_axum::GraphQLResponse;
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -11,7 +12,7 @@ use axum::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{negotiate::MediaType, request_body::Unsupported, response_stream::json as serialize};
+use super::{json::serialize, negotiate::MediaType, unsupported::Unsupported};
 use crate::{
     error::{Error, ErrorCode},
     graphql::{RETRY_AFTER, Refusal},
@@ -47,6 +48,35 @@ pub(super) fn json(media: MediaType, status: StatusCode, body: String) -> Respon
     (status, [(header::CONTENT_TYPE, media.content_type())], body).into_response()
 }
 
+/// The body for one operation.
+pub(super) fn text_of(answer: &Answer) -> String {
+    if answer.executed { serialize(&answer.response) } else { errors_only(&answer.response) }
+}
+
+/// The response to one operation.
+pub(super) fn of_operation(media: MediaType, status: StatusCode, answer: Answer) -> Response {
+    let mut response = if answer.executed {
+        executed(media, status, answer.response)
+    } else {
+        // `GraphQLResponse` would have `data`, which the specification forbids here.
+        json(media, status, errors_only(&answer.response))
+    };
+    decorate(&mut response, answer.failure.as_ref());
+    set_rate_limit(&mut response, answer.rate_limit);
+    set_replayed(&mut response, answer.replayed);
+    response
+}
+
+/// The response to an operation that was executed, with the headers that its resolvers have added.
+fn executed(media: MediaType, status: StatusCode, response: GraphqlResponse) -> Response {
+    let mut response = GraphQLResponse::from(response).into_response();
+    // It is always 200 and `application/graphql-response+json`.
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(media.content_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
 /// The response to a request that was not executed.
 pub(super) fn failed(media: MediaType, error: Error, request_id: Uuid) -> Response {
     let status = status(&error);
@@ -78,7 +108,7 @@ pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 /// Marks a response that repeats an earlier one.
-pub(super) fn set_replayed(response: &mut Response, replayed: bool) {
+fn set_replayed(response: &mut Response, replayed: bool) {
     if replayed {
         let name = HeaderName::from_static("idempotency-replayed");
         response.headers_mut().insert(name, HeaderValue::from_static("true"));

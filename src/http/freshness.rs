@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 
-use super::request_body::Unsupported;
+use super::unsupported::Unsupported;
 use crate::{
     request::{Answer, RequestContext},
     tenancy::{Freshness, Lsn},

@@ -16,7 +16,6 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use flate2::read::GzDecoder;
-use serde::Serialize;
 use serde_json::json;
 
 use super::{Server, headers::is_known};
@@ -35,24 +34,6 @@ struct File {
 /// Inline styles are allowed because the editor sets them. Everything else must be a file of ours.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// A demo user with a token. Development only.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DemoUser {
-    /// The organization's slug.
-    pub organization: &'static str,
-    /// The organization's name.
-    pub organization_name: &'static str,
-    /// The user's name.
-    pub name: &'static str,
-    /// The user's role in the organization, as the API names it.
-    pub role: String,
-    /// The token's `sub`.
-    pub subject: &'static str,
-    /// The token.
-    pub token: String,
-}
 
 /// Why this binary lacks the page. `None` if it has the page.
 #[must_use]

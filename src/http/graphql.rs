@@ -20,20 +20,20 @@ use uuid::Uuid;
 
 use super::{
     Server,
-    answer::{
-        decorate, errors_only, failed, json, set_rate_limit, set_replayed, set_timing, status,
-    },
+    answer::{decorate, failed, json, of_operation, set_rate_limit, set_timing, status, text_of},
     authenticate::{NO_TOKEN, authenticate, bearer, refused_caller},
     client_ip::client_ip,
     connection_limits::ConnectionSlot,
     freshness::{ServedHeaders, freshness},
     headers::{idempotency_key, request_id},
-    negotiate::{MediaType, accepts_events, negotiate},
+    multipart,
+    negotiate::{MediaType, StreamFormat, negotiate, stream_format},
     operation_rate::receive,
     persisted_documents::Asked,
-    request_body::{RequestBody, Unsupported, is_json},
-    response_stream::{json as serialize, prepare},
+    request_body::{RequestBody, is_json},
+    response_stream::{frames, prepare},
     sse,
+    unsupported::Unsupported,
     websocket::{Connection, PROTOCOL},
 };
 use crate::{
@@ -41,9 +41,8 @@ use crate::{
     auth::VerifyError,
     config::Introspection,
     error::Error,
-    rate_limit::RateLimit,
     request::{Answer, Prepared, RequestContext},
-    tenancy::{Cost, Destination},
+    tenancy::Destination,
 };
 
 /// Handles both paths and all methods.
@@ -66,12 +65,9 @@ pub(super) async fn handle(
         };
     }
     let media = negotiate(&parts.headers);
-    let events = match (accepts_events(&parts.headers), media) {
-        (false, _) => Events::No,
-        (true, Some(_)) => Events::ForSubscriptions,
-        (true, None) => Events::Only,
-    };
-    let Some(media) = media.or((events == Events::Only).then_some(MediaType::Json)) else {
+    let stream = stream_format(&parts.headers);
+    let only_stream = media.is_none() && stream.is_some();
+    let Some(media) = media.or(only_stream.then_some(MediaType::Json)) else {
         let message = "Accept must allow application/graphql-response+json or application/json";
         return Unsupported(StatusCode::NOT_ACCEPTABLE, message.to_owned()).answer(MediaType::Json);
     };
@@ -80,7 +76,8 @@ pub(super) async fn handle(
     }
     let exchange = Exchange {
         destination: destination(path, &parts.headers, peer, &server),
-        events,
+        stream,
+        only_stream,
         request_id: request_id(&parts.headers),
         media,
         method: parts.method,
@@ -127,22 +124,10 @@ fn upgraded(
         .on_upgrade(async move |socket| Box::pin(connection.serve(socket)).await)
 }
 
-/// Whether the client accepts an event stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Events {
-    No,
-    ForSubscriptions,
-    Only,
-}
-
 /// The result of one operation.
 struct Outcome {
     status: StatusCode,
-    body: String,
-    failure: Option<Error>,
-    rate_limit: Option<RateLimit>,
-    cost: Option<Cost>,
-    replayed: bool,
+    answer: Answer,
     served: ServedHeaders,
 }
 
@@ -152,7 +137,10 @@ struct Exchange {
     destination: Destination,
     request_id: Uuid,
     media: MediaType,
-    events: Events,
+    /// The format of a stream of results, if the client accepts one, and whether it accepts nothing
+    /// else. A client that accepts both gets a stream for subscriptions.
+    stream: Option<StreamFormat>,
+    only_stream: bool,
     method: Method,
 }
 
@@ -211,39 +199,30 @@ impl Exchange {
                 call.map(|call| RequestContext { idempotency_key, freshness, ..call })
             }
         };
-        if self.events == Events::Only {
+        if let (Some(format), true) = (self.stream, self.only_stream) {
             let (RequestBody::One(asked), Some(call)) = (incoming, call) else {
-                return Err(Unsupported::bad(
-                    "an event stream needs a single operation and a token",
-                ));
+                return Err(Unsupported::bad("a stream needs a single operation and a token"));
             };
             let prepared = self.prepare(asked, Some(&call)).await;
-            return Box::pin(self.stream(prepared, call)).await;
+            return Box::pin(self.respond_with_stream(format, prepared, call)).await;
         }
         match incoming {
             RequestBody::One(request) => {
                 let started = Instant::now();
                 let prepared = self.prepare(request, call.as_ref()).await;
-                // A client that accepts both means the event stream for subscriptions.
-                if let (Events::ForSubscriptions, Ok(subscription), Some(call)) =
-                    (self.events, &prepared, &call)
+                if let (Some(format), Ok(subscription), Some(call)) =
+                    (self.stream, &prepared, &call)
                     && subscription.subscribes_to().is_some()
                 {
-                    return Box::pin(self.stream(prepared, call.clone())).await;
+                    let call = call.clone();
+                    return Box::pin(self.respond_with_stream(format, prepared, call)).await;
                 }
-                let Outcome { status, body, failure, rate_limit, cost, replayed, served, .. } =
-                    self.run(prepared, call).await?;
-                let mut response = json(self.media, status, body);
-                decorate(&mut response, failure.as_ref());
-                set_rate_limit(&mut response, rate_limit);
-                set_replayed(&mut response, replayed);
+                let Outcome { status, answer, served } = self.run(prepared, call).await?;
+                let statements = answer.cost.unwrap_or_default().statements;
+                let mut response = of_operation(self.media, status, answer);
                 served.set_headers(&mut response);
                 if !self.server.demo_users.is_empty() {
-                    set_timing(
-                        &mut response,
-                        started.elapsed(),
-                        cost.unwrap_or_default().statements,
-                    );
+                    set_timing(&mut response, started.elapsed(), statements);
                 }
                 Ok(response)
             }
@@ -266,16 +245,20 @@ impl Exchange {
         prepare(&self.server, asked, self.source(call)).await
     }
 
-    /// Responds with an event stream.
-    async fn stream(
+    async fn respond_with_stream(
         &self,
+        format: StreamFormat,
         prepared: Result<Prepared, Vec<ServerError>>,
         call: RequestContext,
     ) -> Result<Response, Unsupported> {
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
         }
-        Ok(Box::pin(sse::answer(&self.server, prepared, call)).await)
+        let frames = Box::pin(frames(&self.server, prepared, call)).await;
+        Ok(match format {
+            StreamFormat::Events => sse::answer(frames),
+            StreamFormat::Multipart => multipart::answer(frames),
+        })
     }
 
     /// Refuses a mutation by GET, because browsers and proxies may repeat a GET.
@@ -317,16 +300,18 @@ impl Exchange {
         for request in requests {
             let prepared = self.prepare(request, call.as_ref()).await;
             let outcome = self.run(prepared, call.clone()).await?;
-            statuses.push(outcome.status);
+            let Outcome { status, answer, served: headers } = outcome;
+            let text = text_of(&answer);
+            statuses.push(status);
             if let Some(call) = &mut call {
-                call.budget = call.budget.after(outcome.cost, outcome.body.len());
+                call.budget = call.budget.after(answer.cost, text.len());
             }
             body.push(if body.is_empty() { '[' } else { ',' });
-            body.push_str(&outcome.body);
-            failure = failure.or(outcome.failure);
+            body.push_str(&text);
+            failure = failure.or(answer.failure);
             // Report the state after the last operation.
-            rate_limit = outcome.rate_limit.or(rate_limit);
-            served = served.and(outcome.served);
+            rate_limit = answer.rate_limit.or(rate_limit);
+            served = served.and(headers);
             if let Some(call) = &mut call {
                 served.precedes(call);
             }
@@ -358,7 +343,7 @@ impl Exchange {
             Err(errors) => Answer::refused(errors),
             Ok(prepared) if prepared.subscribes_to().is_some() => {
                 let message =
-                    "a subscription needs Accept: text/event-stream, or a WebSocket".to_owned();
+                    "a subscription needs Accept: text/event-stream or multipart/mixed, or a WebSocket".to_owned();
                 return Err(Unsupported(StatusCode::NOT_ACCEPTABLE, message));
             }
             Ok(prepared) => match call {
@@ -369,21 +354,8 @@ impl Exchange {
                 Some(call) => Arc::clone(service).execute(prepared, call).await,
             },
         };
-        let status = self.status(&answer);
-        let body = if answer.executed {
-            serialize(&answer.response)
-        } else {
-            errors_only(&answer.response)
-        };
-        Ok(Outcome {
-            served: ServedHeaders::of(&answer, freshness),
-            status,
-            body,
-            failure: answer.failure,
-            rate_limit: answer.rate_limit,
-            cost: answer.cost,
-            replayed: answer.replayed,
-        })
+        let (status, served) = (self.status(&answer), ServedHeaders::of(&answer, freshness));
+        Ok(Outcome { status, answer, served })
     }
 
     fn status(&self, answer: &Answer) -> StatusCode {

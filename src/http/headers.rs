@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     freshness::{MAX_STALENESS, WRITE_POSITION},
-    request_body::Unsupported,
+    unsupported::Unsupported,
 };
 use crate::idempotency::IdempotencyKey;
 

@@ -1,10 +1,6 @@
-//! Liveness (`/healthz`) and readiness (`/readyz`). A server that is not ready at its start does
-//! not serve at all.
+//! Liveness (`/healthz`) and readiness (`/readyz`).
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -12,118 +8,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use migration::Status;
 use serde_json::json;
-use tokio::sync::Mutex;
 
 use super::Server;
-use crate::{
-    error::Result,
-    tenancy::{Databases, Severity},
-};
-
-/// Anyone may probe often, so a result is reused for this long, or for a multiple of its cost if
-/// that is longer.
-const FRESH: Duration = Duration::from_secs(2);
-const FRESH_BY_COST: u32 = 20;
-
-/// A database that takes longer counts as unavailable, so that probes end.
-const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The last result of the readiness check.
-#[derive(Debug, Default)]
-pub struct Readiness(Mutex<Option<Answer>>);
-
-#[derive(Debug)]
-struct Answer {
-    fresh_until: Instant,
-    problems: Vec<String>,
-}
-
-impl Readiness {
-    /// Why the server is not ready. Empty if it is ready.
-    async fn problems(&self, databases: &Databases) -> Vec<String> {
-        let mut last = self.0.lock().await;
-        match &*last {
-            Some(answer) if Instant::now() < answer.fresh_until => answer.problems.clone(),
-            _ => {
-                let started = Instant::now();
-                let check = tokio::time::timeout(TIMEOUT, problems_of_running(databases)).await;
-                let problems = check.unwrap_or_else(|_| {
-                    vec!["the database at DATABASE_URL does not respond".to_owned()]
-                });
-                // A failure is not cached for long, because it may be fixed soon.
-                let cost = if problems.is_empty() { started.elapsed() } else { Duration::ZERO };
-                let fresh_until = Instant::now() + FRESH.max(cost * FRESH_BY_COST);
-                *last = Some(Answer { fresh_until, problems: problems.clone() });
-                problems
-            }
-        }
-    }
-}
-
-/// Why a server must not start with this database, one line each. Empty if it may start.
-pub async fn problems(databases: &Databases) -> Vec<String> {
-    match check_migrations(databases).await {
-        Ok(()) => unsafe_for_tenants(databases).await,
-        Err(problem) => vec![problem],
-    }
-}
-
-/// The same for a running server. The database may be newer, because migrations keep the previous
-/// version working while servers are replaced.
-async fn problems_of_running(databases: &Databases) -> Vec<String> {
-    match databases.migration_status().await {
-        Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(databases).await,
-        status => check_status(status).err().into_iter().collect(),
-    }
-}
-
-async fn unsafe_for_tenants(databases: &Databases) -> Vec<String> {
-    match databases.self_check().await {
-        Err(error) => vec![database_problem(&error)],
-        Ok(findings) => {
-            let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);
-            faults.map(ToString::to_string).collect()
-        }
-    }
-}
-
-/// Checks that the database has exactly the migrations and functions of this program.
-///
-/// # Errors
-///
-/// Says what is wrong and what to do.
-pub async fn check_migrations(databases: &Databases) -> Result<(), String> {
-    check_status(databases.migration_status().await)?;
-    // Only at the start: a running server continues while the next version's functions are applied.
-    let outdated =
-        databases.outdated_functions().await.map_err(|error| database_problem(&error))?;
-    if outdated.is_empty() {
-        return Ok(());
-    }
-    let names = outdated.join(", ");
-    Err(format!(
-        "the functions {names} of the database differ from this version. Run `tenantry migrate`."
-    ))
-}
-
-fn check_status(status: Result<Status>) -> Result<(), String> {
-    match status {
-        Ok(status) => status.problem().map_or(Ok(()), Err),
-        Err(error) => Err(database_problem(&error)),
-    }
-}
-
-/// Describes a database error with its cause, for operators only.
-fn database_problem(error: &crate::error::Error) -> String {
-    let cause = error.cause();
-    let migrated = ["migration.seaql_migrations", "migration.functions", "schema migration"];
-    if migrated.iter().any(|name| cause.contains(name)) {
-        return "the database is not migrated. Run `tenantry migrate`.".to_owned();
-    }
-    format!("the database at DATABASE_URL cannot be used: {cause}")
-}
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"

@@ -1,4 +1,4 @@
-//! Parses JSON from clients. Limits the number of values, because a few bytes of text can occupy a
+//! Serializes JSON, and parses it from clients. Parsing limits the number of values, because a few bytes of text can occupy a
 //! hundred times as much memory. Refuses duplicate names in an object, because a proxy may have
 //! read the other one.
 
@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::request_body::Unsupported;
+use super::unsupported::Unsupported;
 
 /// More objects, lists, strings and numbers than any request needs.
 const MOST_VALUES: usize = 20_000;
@@ -99,6 +99,11 @@ impl<'text> Visitor<'text> for One<'_> {
         }
         Ok(Value::Object(map))
     }
+}
+
+/// Serializes a value. Cannot fail, because keys are strings and numbers are finite.
+pub(super) fn serialize(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
-//! Content negotiation between the two media types of GraphQL over HTTP (RFC 9110, section 12.5.1).
+//! Content negotiation between the two media types of GraphQL over HTTP, and the formats of a stream
+//! of results (RFC 9110, section 12.5.1).
 
+use async_graphql::http::is_accept_multipart_mixed;
 use axum::http::{HeaderMap, header};
 
 /// The media type of a response.
@@ -52,11 +54,24 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
-/// Whether the client explicitly accepts `text/event-stream`.
-pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
-    ranges(headers)
-        .iter()
-        .any(|range| range.kind == "text" && range.subtype == "event-stream" && range.quality > 0)
+/// The format of a stream of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamFormat {
+    /// Server-sent events.
+    Events,
+    /// A multipart response, as Apollo's clients accept it.
+    Multipart,
+}
+
+/// The format of streams that the client explicitly accepts.
+pub(super) fn stream_format(headers: &HeaderMap) -> Option<StreamFormat> {
+    let is_stream = |range: &Range| range.kind == "text" && range.subtype == "event-stream";
+    if ranges(headers).iter().any(|range| is_stream(range) && range.quality > 0) {
+        return Some(StreamFormat::Events);
+    }
+    let mut values = headers.get_all(header::ACCEPT).iter();
+    let multipart = values.any(|value| value.to_str().is_ok_and(is_accept_multipart_mixed));
+    multipart.then_some(StreamFormat::Multipart)
 }
 
 /// Whether the client names the newer type. It then prefers that type at equal quality.
@@ -136,5 +151,25 @@ mod tests {
             assert_eq!(negotiate(&headers), wanted, "{accept}");
         }
         assert_eq!(negotiate(&HeaderMap::new()), Some(Json));
+    }
+
+    #[test]
+    fn a_stream_needs_the_clients_explicit_consent() {
+        use StreamFormat::{Events, Multipart};
+        for (accept, format) in [
+            ("*/*", None),
+            ("text/*, multipart/*", None),
+            ("multipart/mixed", None),
+            ("text/event-stream;q=0", None),
+            ("application/json, text/event-stream", Some(Events)),
+            ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0", Some(Multipart)),
+            (
+                "multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\",application/json;q=0.9",
+                Some(Multipart),
+            ),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(stream_format(&headers), format, "{accept}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use axum::{
 
 use super::{
     Server,
-    request_body::{RequestBody, Unsupported, from_body, from_query, read},
+    request_body::{RequestBody, from_body, from_query, read},
+    unsupported::Unsupported,
 };
 use crate::{
     admission::Source,

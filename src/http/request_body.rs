@@ -10,21 +10,11 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
-use super::{json::parse, persisted_documents::Asked};
+use super::{json::parse, persisted_documents::Asked, unsupported::Unsupported};
 use crate::graphql::document::GraphqlRequest;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A request that is not valid GraphQL over HTTP.
-#[derive(Debug)]
-pub(super) struct Unsupported(pub(super) StatusCode, pub(super) String);
-
-impl Unsupported {
-    pub(super) fn bad(message: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, message.into())
-    }
-}
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())

@@ -1,6 +1,7 @@
-//! The response stream of an operation, for server-sent events and WebSocket.
+//! The response stream of an operation: for a WebSocket, and at the client's pace for the body of one
+//! HTTP response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_graphql::{Response, ServerError};
 use futures_util::{
@@ -8,12 +9,75 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use super::{Server, persisted_documents::Asked};
+use tokio::sync::mpsc;
+
+use super::{Server, json::serialize, persisted_documents::Asked};
 use crate::{
     admission::Source,
     graphql::refusal,
     request::{Prepared, RequestContext, code},
 };
+
+/// How many results wait for the client, and how long the next one waits for room.
+const BUFFER: usize = 4;
+const SEND_WAIT: Duration = Duration::from_secs(10);
+
+/// A piece of the body of a response.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// A result, as JSON.
+    Result(String),
+    /// The operation is complete. It does not follow if the response is cut.
+    End,
+}
+
+/// Streams the results of an operation, or the errors for which it did not start. The stream is cut
+/// when the client does not accept a result in time, and a subscription when the server stops.
+pub(super) async fn frames(
+    server: &Arc<Server>,
+    prepared: Result<Prepared, Vec<ServerError>>,
+    call: RequestContext,
+) -> BoxStream<'static, Frame> {
+    let is_subscription =
+        prepared.as_ref().is_ok_and(|prepared| prepared.subscribes_to().is_some());
+    let started = match prepared {
+        Ok(prepared) => results(server, prepared, call).await,
+        Err(errors) => Err(errors),
+    };
+    let results = started.unwrap_or_else(|errors| {
+        let refused = serialize(&serde_json::json!({ "errors": errors }));
+        stream::once(async move { refused }).boxed()
+    });
+    let frames = results.map(Frame::Result).chain(stream::once(async { Frame::End })).boxed();
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    let stopping = server.stopping();
+    tokio::spawn(async move {
+        let stopping = async {
+            // A query or mutation ends by itself, so shutdown waits for it.
+            if is_subscription { stopping.await } else { std::future::pending().await }
+        };
+        tokio::select! {
+            () = forward(frames, &sender) => {}
+            () = sender.closed() => {}
+            () = stopping => {}
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async move {
+        let frame = receiver.recv().await?;
+        Some((frame, receiver))
+    })
+    .boxed()
+}
+
+/// Forwards results from a separate task. The response is polled only when the client accepts bytes,
+/// so only a separate task can time out a client that accepts none.
+async fn forward(mut frames: BoxStream<'static, Frame>, sender: &mpsc::Sender<Frame>) {
+    while let Some(frame) = frames.next().await {
+        if sender.send_timeout(frame, SEND_WAIT).await.is_err() {
+            return;
+        }
+    }
+}
 
 /// Streams the results as JSON. A query or mutation has exactly one.
 ///
@@ -83,11 +147,6 @@ async fn try_prepare(
 }
 
 fn one(response: &Response) -> BoxStream<'static, String> {
-    let json = json(response);
+    let json = serialize(response);
     stream::once(async move { json }).boxed()
-}
-
-/// Serializes a value. Cannot fail, because keys are strings and numbers are finite.
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

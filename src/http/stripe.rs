@@ -10,10 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{
-    Server,
-    request_body::{Unsupported, read},
-};
+use super::{Server, request_body::read, unsupported::Unsupported};
 use crate::{
     billing::{self, Outcome},
     error::{Error, Result},
@@ -29,7 +26,7 @@ pub(super) async fn receive(
     body: Body,
 ) -> Response {
     let service = &server.service;
-    let Some(stripe) = &service.settings.business.stripe else {
+    let Ok(billing::Settings { stripe: Some(stripe), .. }) = service.settings.area() else {
         return (StatusCode::NOT_FOUND, "this service does not use Stripe\n").into_response();
     };
     let body = match read(&headers, body, server.max_body_bytes).await {

@@ -1,5 +1,14 @@
 //! WebSocket: the protocol `graphql-transport-ws` with its close codes.
 //!
+//! `GraphQLWebSocket` of async-graphql-axum is not used, because it falls short of the protocol:
+//! - It never sends `error`. It has no initialization timeout (4408), replaces an operation with the
+//!   same id (4409), and closes with 1002 and 1011 instead of 4400, 4401 and 4403.
+//! - It reads all messages that have arrived before it polls an operation. A subscription could miss
+//!   a change that the result of a later query already includes.
+//! - It waits for the client without limit when it sends, and polls no operation meanwhile.
+//! - It sends no pings, and ends neither with the token nor when the connection is idle.
+//! - It serializes an event for each subscription. Here one text serves all that share it.
+//!
 //! A socket does not outlive its token: its subscriptions end with `UNAUTHENTICATED`, responses in
 //! progress are sent, and it closes with 4403. A socket without a running operation closes with
 //! 1000 after the idle timeout.
@@ -27,10 +36,10 @@ use super::{
     Server,
     authenticate::refused_caller,
     connection_limits::{Busy, ConnectionSlot},
-    json::parse,
+    json::{parse, serialize},
     operation_rate::charge,
     request_body::from_fields,
-    response_stream::{json as serialize, prepare, results},
+    response_stream::{prepare, results},
 };
 use crate::{
     auth::Caller, error::Error, graphql::refusal, request::RequestContext, tenancy::Destination,

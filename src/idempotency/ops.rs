@@ -56,7 +56,7 @@ pub async fn claim(
         ("REPLAY", Some(kept)) => {
             let organization = session.tenant().map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
-            match unseal(&session.business().secret_keys, &bound, &kept) {
+            match unseal(&session.settings().secret_keys, &bound, &kept) {
                 // Boxed, because the future is large and rarely needed.
                 Ok(text) => Box::pin(replay(session, Kept::parse(&text)?)).await,
                 Err(_) => conflict(
@@ -105,7 +105,7 @@ pub async fn keep(
     let response = if response.len() > MAX_BYTES { "" } else { response };
     let kept = Kept::new(begun, ended, response).to_text()?;
     let bound = bound(session, organization, key, fingerprint);
-    let sealed = seal(&session.business().secret_keys, &bound, &kept)
+    let sealed = seal(&session.settings().secret_keys, &bound, &kept)
         .map_err(|_| Error::internal("the response could not be encrypted"))?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

@@ -8,7 +8,9 @@ use super::ops;
 use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
-    graphql::{Connection, ContextExt, STATEMENT, parse_id, requires_permission, to_int},
+    graphql::{
+        Connection, ContextExt, STATEMENT, parse_id, rate_limited, requires_permission, to_int,
+    },
     tenancy::UnitOfWork,
     text::Email,
     user::{User, UserById},
@@ -143,7 +145,10 @@ impl InvitationMutation {
     /// Errors: `CONFLICT` if the address belongs to a member or has an open invitation;
     /// `PLAN_LIMIT_EXCEEDED` if the plan allows no more members; `RATE_LIMITED` after too many
     /// attempts or invitation e-mails; `BAD_USER_INPUT` for an invalid address.
-    #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::MemberInvite),
+        directive = rate_limited::apply()
+    )]
     async fn invite_member(
         &self,
         ctx: &Context<'_>,
@@ -162,7 +167,10 @@ impl InvitationMutation {
     /// Errors: `NOT_FOUND` if there is no open invitation with this ID; `PLAN_LIMIT_EXCEEDED` if it
     /// had expired and the plan allows no more members; `RATE_LIMITED` after too many attempts or
     /// invitation e-mails.
-    #[graphql(directive = requires_permission::apply(Permission::MemberInvite))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::MemberInvite),
+        directive = rate_limited::apply()
+    )]
     async fn resend_invitation(
         &self,
         ctx: &Context<'_>,

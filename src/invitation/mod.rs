@@ -5,8 +5,10 @@ mod email;
 mod graphql;
 mod ops;
 mod quoted_name;
+mod settings;
 mod token;
 
 pub use email::compose;
 pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
 pub use ops::{accept, list};
+pub use settings::Settings;

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use super::token::Token;
+use super::{Settings, token::Token};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -203,7 +203,7 @@ async fn insert(
     role: OrgRole,
 ) -> Result<invitation::Model> {
     let id = InvitationId::new();
-    let settings = session.business();
+    let settings = session.settings();
     let row = invitation::ActiveModel {
         organization_id: Set(tenant.organization_id),
         id: Set(id),
@@ -212,7 +212,7 @@ async fn insert(
         token_hash: Set(Token::of(&settings.secret_keys, id, 0).hash()),
         rotation: Set(0),
         invited_by: Set(Some(session.viewer().user_id)),
-        expires_at: Set(session.now() + settings.invitation_term),
+        expires_at: Set(session.now() + settings.area::<Settings>()?.term),
         ..Default::default()
     };
     Ok(invitation::Entity::insert(row).exec_with_returning(session).await?)
@@ -225,11 +225,11 @@ async fn renew(
     role: Option<OrgRole>,
 ) -> Result<invitation::Model> {
     let (id, rotation) = (before.id, before.rotation + 1);
-    let settings = session.business();
+    let settings = session.settings();
     let mut row = before.into_active_model();
     row.rotation = Set(rotation);
     row.token_hash = Set(Token::of(&settings.secret_keys, id, rotation).hash());
-    row.expires_at = Set(session.now() + settings.invitation_term);
+    row.expires_at = Set(session.now() + settings.area::<Settings>()?.term);
     row.invited_by = Set(Some(session.viewer().user_id));
     if let Some(role) = role {
         row.role = Set(role);
@@ -255,7 +255,7 @@ async fn find_locked(
 /// Enforces the limit on invitation e-mails in 24 hours. The outbox is the count, so the limit
 /// holds across servers and restarts. The caller holds the organization's lock.
 async fn require_mail(session: &Session) -> Result<()> {
-    let (day, most) = (TimeDelta::days(1), session.business().max_invitation_mails);
+    let (day, most) = (TimeDelta::days(1), session.settings().area::<Settings>()?.max_mails);
     let since = session.now() - day;
     let Some(at) = outbox::nth_newest(session, Kind::InvitationMail, since, most).await? else {
         return Ok(());
@@ -269,7 +269,7 @@ async fn require_mail(session: &Session) -> Result<()> {
 
 /// Delivers the link: by e-mail after the commit, or through the inviter.
 async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
-    if session.business().mails_invitations {
+    if session.settings().area::<Settings>()?.sends_mail {
         require_mail(session).await?;
         let payload = json!({ "invitation_id": invitation.id, "rotation": invitation.rotation });
         outbox::add(session, Kind::InvitationMail, payload).await?;
@@ -285,7 +285,7 @@ async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issue
 ///
 /// Fails when the token was created with a secret that is no longer configured.
 pub(super) fn link(scope: &impl UnitOfWork, invitation: &invitation::Model) -> Result<String> {
-    let settings = scope.business();
+    let settings = scope.settings();
     let invitation::Model { id, rotation, token_hash, .. } = invitation;
     let token =
         Token::known_as(token_hash, &settings.secret_keys, *id, *rotation).ok_or_else(|| {
@@ -293,12 +293,12 @@ pub(super) fn link(scope: &impl UnitOfWork, invitation: &invitation::Model) -> R
                 "the link of the invitation was created with a secret that SECRET_KEY no longer contains",
             )
         })?;
-    Ok(token.link(&settings.public_url))
+    Ok(token.link(&settings.area::<Settings>()?.public_url))
 }
 
 async fn record(session: &Session, action: Action, invitation: &invitation::Model) -> Result<()> {
     let metadata = json!({ "email": invitation.email, "role": member::role_name(invitation.role) });
     // Every change to an invitation changes the number of used memberships.
-    session.note(Change::Entitlements);
+    session.note(Change::new(plan::ENTITLEMENTS));
     audit::record(session, action, Some(invitation.id.0), metadata).await
 }

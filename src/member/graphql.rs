@@ -8,7 +8,11 @@ use super::{loader::MemberById, ops};
 use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
-    graphql::{Connection, ContextExt, One, STATEMENT, one, parse_id, requires_permission, to_int},
+    graphql::{
+        Connection, ContextExt, One, STATEMENT, on_change, one, parse_id, requires_permission,
+        to_int,
+    },
+    tenancy::Change,
     user::{User, UserById},
 };
 
@@ -222,8 +226,9 @@ pub struct MemberSubscription;
 impl MemberSubscription {
     /// Sends an event when a member joins the current organization, changes role, or leaves.
     /// Several changes in quick succession may arrive as one event.
+    #[graphql(directive = on_change::apply(ops::TOPIC.to_owned()))]
     async fn member_changed(&self, ctx: &Context<'_>) -> Result<One<MemberChange>> {
-        let id = *ctx.event::<MemberId>()?;
+        let id = ctx.event::<Change>()?.row::<MemberId>()?;
         let member = ctx.load(MemberById(id)).await?.map(Member);
         Ok(one(MemberChange { id: id.0.into(), member }))
     }

@@ -17,6 +17,9 @@ use crate::{
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
 };
 
+/// The topic of changes to memberships.
+pub(super) const TOPIC: &str = "member";
+
 const NOT_FOUND: Error = Error::NotFound("member");
 
 impl Keyed for organization_member::Model {
@@ -146,8 +149,8 @@ pub async fn join(
         all(tenant).filter(Column::UserId.eq(session.viewer().user_id)).one(session).await?;
     match (inserted, membership) {
         (1, Some(membership)) => {
-            session.note(Change::Member(membership.id));
-            session.note(Change::Entitlements);
+            session.note(Change::of(TOPIC, membership.id.0));
+            session.note(Change::new(plan::ENTITLEMENTS));
             Ok(membership)
         }
         _ => Err(is_member()),
@@ -293,9 +296,9 @@ async fn end_membership(
     organization_member::Entity::delete_by_id((member.organization_id, member.id))
         .exec(session)
         .await?;
-    session.note(Change::Member(member.id));
-    session.note(Change::Access(Some(member.user_id)));
-    session.note(Change::Entitlements);
+    session.note(Change::of(TOPIC, member.id.0));
+    session.note(Change::access(Some(member.user_id)));
+    session.note(Change::new(plan::ENTITLEMENTS));
     Ok(member)
 }
 
@@ -324,8 +327,8 @@ async fn set_role(
     let mut row = member.into_active_model();
     row.role.set_if_not_equals(role);
     let member = row.update(session).await?;
-    session.note(Change::Member(member.id));
-    session.note(Change::Access(Some(member.user_id)));
+    session.note(Change::of(TOPIC, member.id.0));
+    session.note(Change::access(Some(member.user_id)));
     if own {
         // Later fields of the same request are subject to the new role.
         session.refresh_role().await?;

@@ -12,7 +12,8 @@ use crate::{
     billing::{self, Billing},
     error::{Error, Result},
     graphql::{
-        ContextExt, STATEMENT, connection, list_cost, page_cost, parse_id, requires_permission,
+        ContextExt, MutationTarget, STATEMENT, alone, connection, list_cost, page_cost, parse_id,
+        rate_limited, requires_permission,
     },
     invitation::{self, InvitationConnection, InvitationTotal},
     member::{self, Member, MemberById, MemberConnection, MemberTotal},
@@ -311,6 +312,10 @@ impl OrganizationMutation {
     /// Must be the only field of its mutation. Errors: `CONFLICT` if the slug is taken, reserved,
     /// or was released less than 90 days ago, or if the caller owns too many organizations;
     /// `RATE_LIMITED` after too many attempts.
+    #[graphql(
+        directive = alone::apply(MutationTarget::NewOrganization),
+        directive = rate_limited::apply()
+    )]
     async fn create_organization(
         &self,
         ctx: &Context<'_>,
@@ -328,7 +333,10 @@ impl OrganizationMutation {
     ///
     /// Errors: `CONFLICT` if the new slug is taken, reserved, or was released less than 90 days
     /// ago, or after too many changes; `RATE_LIMITED` after too many attempts.
-    #[graphql(directive = requires_permission::apply(Permission::OrganizationUpdate))]
+    #[graphql(
+        directive = requires_permission::apply(Permission::OrganizationUpdate),
+        directive = rate_limited::apply()
+    )]
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
@@ -363,6 +371,10 @@ impl OrganizationMutation {
     /// expired, used, revoked, or for a different address, or if the inviter may no longer invite;
     /// `CONFLICT` if the caller is already a member; `PLAN_LIMIT_EXCEEDED` if the plan allows no
     /// more members; `RATE_LIMITED` after too many attempts.
+    #[graphql(
+        directive = alone::apply(MutationTarget::Invited),
+        directive = rate_limited::apply()
+    )]
     async fn accept_invitation(
         &self,
         ctx: &Context<'_>,

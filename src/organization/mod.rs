@@ -5,7 +5,9 @@ mod graphql;
 mod loader;
 mod name;
 mod ops;
+mod settings;
 
 pub use graphql::{Organization, OrganizationMutation, OrganizationQuery};
 pub use name::{OrganizationName, Slug};
 pub use ops::find_by_name;
+pub use settings::Settings;

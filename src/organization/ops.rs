@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use super::{OrganizationName, Slug};
+use super::{OrganizationName, Settings, Slug};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -146,7 +146,7 @@ pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<orga
     let metadata = json!({ "name": organization.name, "slug": organization.slug });
     audit::record(session, Action::OrganizationDeleted, Some(organization.id.0), metadata).await?;
     session.execute_unprepared("SELECT app.retire_slugs()").await?;
-    session.note(Change::Access(None));
+    session.note(Change::access(None));
     organization::Entity::delete_by_id(organization.id).exec(session).await?;
     Ok(organization)
 }
@@ -176,7 +176,7 @@ async fn check_ownerships(session: &Session) -> Result<()> {
         Some(row) => row.try_get("", "owned")?,
         None => 0,
     };
-    let limit = session.business().max_owned_organizations;
+    let limit = session.settings().area::<Settings>()?.max_owned;
     if owned < i64::from(limit) {
         return Ok(());
     }

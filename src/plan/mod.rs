@@ -8,10 +8,12 @@ mod feature;
 mod graphql;
 mod loader;
 mod ops;
+mod settings;
 
 pub use feature::Feature;
 pub use graphql::{Plan, PlanFeature, PlanQuery};
 pub use ops::{
-    Allowance, EffectiveAllowance, Lock, allowances, current, default_plan, effective_allowance,
-    find, find_by_price, fingerprint, lock, lock_alone, require,
+    Allowance, ENTITLEMENTS, EffectiveAllowance, Lock, allowances, current, default_plan,
+    effective_allowance, find, find_by_price, fingerprint, lock, lock_alone, require,
 };
+pub use settings::Settings;

@@ -8,12 +8,15 @@ use sea_orm::{
 };
 use tokio::try_join;
 
-use super::Feature;
+use super::{Feature, Settings};
 use crate::{
     error::{Error, Result},
     graphql::enum_name,
     tenancy::{Fetch as _, Session, UnitOfWork},
 };
+
+/// The topic of changes to the plan's limits, or to their use.
+pub const ENTITLEMENTS: &str = "entitlements";
 
 /// Proof that the organization's lock is held until the transaction ends.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ pub async fn effective_allowance(
         .await?
         .ok_or(Error::OrganizationNotFound)?;
     let plan = effective_plan(session, &billing).await?;
-    let ends_at = own_plan_ends_at(&billing, session.business().billing_grace);
+    let ends_at = own_plan_ends_at(&billing, grace(session)?);
     Ok(EffectiveAllowance {
         allowance: allowance(session, plan, feature).await?,
         version: billing.updated_at,
@@ -171,12 +174,9 @@ pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
         .fetch(session)
         .await?;
     let (billing, plan) = rows.pop().ok_or(Error::OrganizationNotFound)?;
+    let grace = grace(session)?;
     match plan {
-        Some(plan)
-            if own_plan_counts(&billing, session.now(), session.business().billing_grace) =>
-        {
-            Ok(plan)
-        }
+        Some(plan) if own_plan_counts(&billing, session.now(), grace) => Ok(plan),
         _ => default_plan(session).await,
     }
 }
@@ -235,7 +235,7 @@ async fn effective_plan(
     session: &impl UnitOfWork,
     billing: &organization_billing::Model,
 ) -> Result<String> {
-    if own_plan_counts(billing, session.now(), session.business().billing_grace) {
+    if own_plan_counts(billing, session.now(), grace(session)?) {
         Ok(billing.plan.clone())
     } else {
         Ok(default_plan(session).await?.plan)
@@ -253,6 +253,10 @@ pub async fn default_plan(session: &impl ConnectionTrait) -> Result<plan::Model>
         .one(session)
         .await?
         .ok_or_else(|| Error::internal("the catalogue has no default plan"))
+}
+
+fn grace(session: &impl UnitOfWork) -> Result<Duration> {
+    Ok(session.settings().area::<Settings>()?.grace)
 }
 
 /// Returns whether the organization's own plan is in effect, and not the default.

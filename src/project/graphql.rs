@@ -8,7 +8,11 @@ use super::{Description, ProjectName, loader::ProjectById, ops};
 use crate::{
     auth::Permission,
     error::Result,
-    graphql::{Connection, ContextExt, One, STATEMENT, one, parse_id, requires_permission, to_int},
+    graphql::{
+        Connection, ContextExt, One, STATEMENT, on_change, one, parse_id, requires_permission,
+        to_int,
+    },
+    tenancy::Change,
     user::{User, UserById},
 };
 
@@ -203,8 +207,9 @@ pub struct ProjectSubscription;
 impl ProjectSubscription {
     /// Sends an event when a project of the current organization is created, updated or deleted.
     /// Several changes in quick succession may arrive as one event.
+    #[graphql(directive = on_change::apply(ops::TOPIC.to_owned()))]
     async fn project_changed(&self, ctx: &Context<'_>) -> Result<One<ProjectChange>> {
-        let id = *ctx.event::<ProjectId>()?;
+        let id = ctx.event::<Change>()?.row::<ProjectId>()?;
         let project = ctx.load(ProjectById(id)).await?.map(Project);
         Ok(one(ProjectChange { id: id.0.into(), project }))
     }

@@ -18,6 +18,9 @@ use crate::{
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
 };
 
+/// The topic of changes to projects.
+pub(super) const TOPIC: &str = "project";
+
 impl Keyed for project::Model {
     fn cursor(&self) -> Cursor {
         Cursor { at: self.created_at, id: self.id.0 }
@@ -81,8 +84,8 @@ pub(super) async fn create(
         async { Ok(project::Entity::insert(project).exec_with_returning(session).await?) },
         audit::record(session, Action::ProjectCreated, Some(id.0), metadata)
     )?;
-    session.note(Change::Project(project.id));
-    session.note(Change::Entitlements);
+    session.note(Change::of(TOPIC, project.id.0));
+    session.note(Change::new(plan::ENTITLEMENTS));
     Ok(project)
 }
 
@@ -112,7 +115,7 @@ pub(super) async fn update(
         metadata["description"] = json!(after.description);
     }
     audit::record(session, Action::ProjectUpdated, Some(after.id.0), metadata).await?;
-    session.note(Change::Project(after.id));
+    session.note(Change::of(TOPIC, after.id.0));
     Ok(after)
 }
 
@@ -121,8 +124,8 @@ pub(super) async fn delete(session: &Session, id: Option<ProjectId>) -> Result<p
     project::Entity::delete_by_id((project.organization_id, project.id)).exec(session).await?;
     let metadata = json!({ "name": project.name });
     audit::record(session, Action::ProjectDeleted, Some(project.id.0), metadata).await?;
-    session.note(Change::Project(project.id));
-    session.note(Change::Entitlements);
+    session.note(Change::of(TOPIC, project.id.0));
+    session.note(Change::new(plan::ENTITLEMENTS));
     Ok(project)
 }
 

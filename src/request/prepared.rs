@@ -5,8 +5,7 @@ use std::num::NonZeroU32;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::{
-    graphql::document::Document,
-    schema::{BILLING, GUESSABLE, IN_CONTROL_DATABASE},
+    graphql::{MutationTarget, MutationTraits, SubscriptionTraits, document::Document},
     tenancy::{Freshness, Preference},
 };
 
@@ -27,36 +26,48 @@ impl Prepared {
         self.document.introspection_only
     }
 
-    /// Whether it only changes billing and reads nothing back.
-    pub(super) fn is_about_billing(&self) -> bool {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        !changes.is_empty()
-            && !self.document.reads_back
-            && changes.iter().all(|field| BILLING.contains(&field.as_str()))
+    /// The traits of the root fields that make changes.
+    fn changes(&self) -> impl Iterator<Item = &MutationTraits> {
+        self.document.changes.iter().flatten().map(|change| &change.traits)
     }
 
-    /// Where to open the session: in the control database if a field requires that, at a replica if
-    /// the client accepts `freshness`, or else on the cached context.
+    /// Whether it only makes changes that are allowed when the month's calls are used up, and reads
+    /// nothing back.
+    pub(super) fn is_about_billing(&self) -> bool {
+        self.changes().next().is_some()
+            && !self.document.reads_back
+            && self.changes().all(|change| change.allowed_over_call_limit)
+    }
+
+    /// What it changes. A mutation with another target than the organization of the request has no
+    /// other change.
+    pub(super) fn target(&self) -> MutationTarget {
+        self.changes().find_map(|change| change.alone).unwrap_or(MutationTarget::Requested)
+    }
+
+    /// Where to open the session: in the control database if the target requires that, at a replica
+    /// if the client accepts `freshness`, or else on the cached context.
     pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
-            Preference::Control
-        } else {
-            freshness.map_or(Preference::Speculative, Preference::Replica)
+        match self.target() {
+            MutationTarget::Requested => {
+                freshness.map_or(Preference::Speculative, Preference::Replica)
+            }
+            MutationTarget::NewOrganization | MutationTarget::Invited | MutationTarget::User => {
+                Preference::Control
+            }
         }
     }
 
     /// The number of fields that can be used to guess a secret or to send e-mail; `None` for zero.
     pub(super) fn attempts(&self) -> Option<NonZeroU32> {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        let attempts = changes.iter().filter(|field| GUESSABLE.contains(&field.as_str())).count();
+        let attempts = self.changes().filter(|change| change.rate_limited).count();
         u32::try_from(attempts).ok().and_then(NonZeroU32::new)
     }
 
-    /// The subscription field, if this is a subscription.
+    /// The traits of the subscription, if this is one.
     #[must_use]
-    pub fn subscribes_to(&self) -> Option<&str> {
-        self.document.subscribes_to.as_deref()
+    pub fn subscribes_to(&self) -> Option<&SubscriptionTraits> {
+        self.document.subscribes_to.as_ref()
     }
 
     pub(crate) fn document(&self) -> &Document {

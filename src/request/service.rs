@@ -45,7 +45,7 @@ pub struct GraphqlService {
     pub api: Api,
     /// The connection pools of all databases.
     pub databases: Databases,
-    /// The clock and the business settings.
+    /// The clock and the settings of sessions.
     pub settings: Settings,
     /// Counts API calls.
     pub meter: Meter,

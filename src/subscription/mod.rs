@@ -6,7 +6,6 @@
 
 mod source_stream;
 mod subscribers;
-mod topic;
 
 use std::{
     collections::HashMap,
@@ -37,7 +36,6 @@ use crate::{
 };
 use source_stream::{Blueprint, Source};
 use subscribers::{Event, Subscribers};
-use topic::Topic;
 
 /// Events use at most one of this many connections, because requests take precedence.
 const CONNECTIONS_OF_EVENT: usize = 4;
@@ -105,11 +103,11 @@ impl Subscriptions {
         prepared: Prepared,
         call: RequestContext,
     ) -> Result<BoxStream<'static, String>> {
-        let topic = prepared.subscribes_to().and_then(Topic::of);
-        let topic = topic.ok_or_else(|| Error::internal("the subscription field has no topic"))?;
+        let traits = prepared.subscribes_to().cloned();
+        let traits = traits.ok_or_else(|| Error::internal("the operation is no subscription"))?;
         let opening = async {
             let opened = service.open(&call, Access::Read, Preference::Placement).await?;
-            let tenant = opened.session.authorize(topic.permission())?;
+            let tenant = opened.session.authorize(traits.permission)?;
             service.count(&opened.session, opened.billing_version).await?;
             Ok::<_, Error>((tenant.organization_id, opened.session.viewer().user_id))
         };
@@ -119,7 +117,7 @@ impl Subscriptions {
         let left = call.caller.expires_at - service.settings.clock.now();
         let (watching, request_id) = (service.metrics.subscription(), call.request_id);
         let queue = self.queue.clone();
-        let blueprint = Blueprint { service, prepared, call, topic, user, organization, queue };
+        let blueprint = Blueprint { service, prepared, call, traits, user, organization, queue };
         let (source, events) = self.join(blueprint).await?;
         let subscriber = Subscriber {
             events,

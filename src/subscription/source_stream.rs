@@ -12,14 +12,12 @@ use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
 use tokio::time::timeout;
 
-use super::{
-    subscribers::{Event, Subscribers},
-    topic::Topic,
-};
+use super::subscribers::{Event, Subscribers};
 use crate::{
     admission::FairQueue,
     error::{Error, Result},
-    graphql::{Event as Subject, Loaders, Queue, present},
+    graphql::{Event as Subject, Loaders, Queue, SubscriptionTraits, present},
+    plan::ENTITLEMENTS,
     request::{GraphqlService, Prepared, RequestContext},
     schema::to_request,
     tenancy::{Access, Change, Preference, Session, Subscriber, open},
@@ -33,7 +31,7 @@ pub(super) struct Blueprint {
     /// The request of the first subscriber. Later subscribers are the same user with the same
     /// claims.
     pub(super) call: RequestContext,
-    pub(super) topic: Topic,
+    pub(super) traits: SubscriptionTraits,
     pub(super) user: UserId,
     pub(super) organization: OrganizationId,
     pub(super) queue: FairQueue,
@@ -67,7 +65,7 @@ impl Source {
         let change_feed = blueprint.service.databases.change_feed();
         let watch = change_feed.subscribe(blueprint.organization).await?;
         let mut source = Self { blueprint, watch, known: Vec::new(), audience };
-        if source.blueprint.topic == Topic::Entitlements {
+        if source.blueprint.traits.topic == ENTITLEMENTS {
             // Read after the source started receiving, so that no change is missed.
             let _permit = source.blueprint.permit().await?;
             let reading = source.blueprint.open().await?;
@@ -89,24 +87,23 @@ impl Source {
 
     /// Waits for a change and sends it, if it concerns the subscribers.
     async fn next(&mut self) -> Result<()> {
-        let Blueprint { topic, user, .. } = self.blueprint;
-        match (self.watch.next().await.map_err(Error::unavailable)?, topic) {
-            (Change::Access(of), _) if of.is_none_or(|of| of == user) => {
-                let _permit = self.blueprint.permit().await?;
-                self.blueprint.open().await.map(drop)
-            }
-            (Change::Project(id), Topic::Projects) => self.send(id).await,
-            (Change::Member(id), Topic::Members) => self.send(id).await,
-            (Change::AuditLog(at, id), Topic::Audit) => self.send((at, id)).await,
-            (Change::Entitlements, Topic::Entitlements) => self.send_entitlements().await,
-            _ => Ok(()),
+        let change = self.watch.next().await.map_err(Error::unavailable)?;
+        if change.is_access_of(self.blueprint.user) {
+            let _permit = self.blueprint.permit().await?;
+            self.blueprint.open().await.map(drop)
+        } else if change.topic != self.blueprint.traits.topic {
+            Ok(())
+        } else if change.topic == ENTITLEMENTS {
+            self.send_entitlements().await
+        } else {
+            self.send(change).await
         }
     }
 
-    async fn send<T: Send + Sync + 'static>(&self, subject: T) -> Result<()> {
+    async fn send(&self, change: Change) -> Result<()> {
         let permit = self.blueprint.permit().await?;
         let reading = self.blueprint.open().await?;
-        let response = self.blueprint.execute(&reading.session, subject).await?;
+        let response = self.blueprint.execute(&reading.session, change).await?;
         reading.session.transaction().release();
         drop(permit);
         self.deliver(&reading, &response).await
@@ -165,7 +162,7 @@ impl Blueprint {
         let opening =
             open(databases, settings, caller, destination, Access::Read, Preference::Placement);
         let opened = timeout(self.service.timeout, opening).await.map_err(|_| Error::Timeout)??;
-        let tenant = opened.session.authorize(self.topic.permission())?;
+        let tenant = opened.session.authorize(self.traits.permission)?;
         if tenant.organization_id != self.organization {
             // The slug now belongs to another organization.
             return Err(Error::OrganizationNotFound);

@@ -1,26 +1,71 @@
 //! The changes of a transaction, for subscribers. A change carries ids only, because each
 //! subscriber reads what its own role may see.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Mutex, PoisonError},
+};
 
 use chrono::{DateTime, Utc};
-use entity::{AuditLogId, MemberId, OrganizationId, ProjectId, UserId};
+use entity::{OrganizationId, UserId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-/// A change in an organization.
+use crate::error::{Error, Result};
+
+/// The topic of changes to the permissions of users.
+const ACCESS: &str = "access";
+
+/// A change in an organization. Each area names the topics of its changes. A server ignores topics
+/// that it does not know, so servers of several versions can run at once.
+///
+/// Names are short, because a notification of PostgreSQL carries many changes in 8000 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    /// A project was created, updated or deleted.
-    Project(ProjectId),
-    /// A member was added, changed or removed.
-    Member(MemberId),
-    /// An audit log entry was added; carries its key.
-    AuditLog(DateTime<Utc>, AuditLogId),
-    /// The plan's limits, or their use, have changed.
-    Entitlements,
+pub struct Change {
+    /// The kind of the change, for example `project`.
+    pub topic: Cow<'static, str>,
+    /// The row that has changed. `None` if the change concerns the whole organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// The time of the row, if it is part of the row's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl Change {
+    /// A change that concerns the whole organization.
+    #[must_use]
+    pub fn new(topic: &'static str) -> Self {
+        Self { topic: Cow::Borrowed(topic), id: None, at: None }
+    }
+
+    /// A change of one row.
+    #[must_use]
+    pub fn of(topic: &'static str, id: Uuid) -> Self {
+        Self { id: Some(id), ..Self::new(topic) }
+    }
+
     /// The permissions of this user have changed; without an id, those of all members.
-    Access(Option<UserId>),
+    #[must_use]
+    pub fn access(user: Option<UserId>) -> Self {
+        Self { id: user.map(|user| user.0), ..Self::new(ACCESS) }
+    }
+
+    /// Whether the permissions of the user may have changed.
+    #[must_use]
+    pub fn is_access_of(&self, user: UserId) -> bool {
+        self.topic == ACCESS && self.id.is_none_or(|id| id == user.0)
+    }
+
+    /// The id of the row.
+    ///
+    /// # Errors
+    ///
+    /// When the change is not about one row.
+    pub fn row<T: From<Uuid>>(&self) -> Result<T> {
+        let id = self.id.ok_or_else(|| Error::internal("the change names no row"))?;
+        Ok(T::from(id))
+    }
 }
 
 /// The changes of one transaction, published after its commit.

@@ -135,7 +135,7 @@ impl ChangeFeed {
         user: Option<Uuid>,
     ) -> Result<(&'static str, String), serde_json::Error> {
         let organization = OrganizationId(organization);
-        let changes = vec![Change::Access(user.map(UserId))];
+        let changes = vec![Change::access(user.map(UserId))];
         let notification = Notification { organization, changes, lost: false };
         Ok((CHANNEL, serde_json::to_string(&notification)?))
     }
@@ -307,7 +307,6 @@ impl ChangeFeed {
 
     fn dispatch(&self, payload: &str) {
         let Ok(notification) = serde_json::from_str::<Notification>(payload) else {
-            // For example from another version of the server.
             tracing::warn!("ignored a change notification with an unknown format");
             return;
         };

@@ -50,7 +50,7 @@ pub use pool::DatabaseOptions;
 pub use query_budget::{Budget, Cost};
 pub use self_check::{Finding, Severity};
 pub use session::{Session, Tenant, Viewer};
-pub use settings::{AccountLinking, BusinessSettings, SecretKeys, Settings};
+pub use settings::{AccountLinking, AreaSettings, SecretKeys, Settings};
 pub use suspension::Suspension;
 pub use system_session::{Reason, SystemSession, in_every_database, open_system};
 pub use tls_check::transport_finding;

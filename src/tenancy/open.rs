@@ -169,7 +169,7 @@ pub async fn open(
     access: Access,
     preference: Preference,
 ) -> Result<Opened> {
-    let secret = &settings.business.secret_keys;
+    let secret = &settings.secret_keys;
     let mut session_request = SessionRequest::new(caller, destination.slug.as_deref(), secret);
     if let (Access::Read, Preference::Speculative) = (access, preference)
         && let Some(cached) = databases.session_cache().get(&session_request)
@@ -285,7 +285,7 @@ async fn provision(
 ) -> Result<()> {
     let Caller { issuer, subject, email, name, issued_at, .. } = caller;
     let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
-    let linking = settings.business.account_linking.name();
+    let linking = settings.account_linking.name();
     let micros = issued_micros(issued_at);
     let [issuer, subject, email, name] =
         [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];

@@ -14,7 +14,7 @@ use entity::{OrgRole, OrganizationId, UserId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
-    Access, BusinessSettings, Change, Settings, Suspension, Transaction,
+    Access, Change, Settings, Suspension, Transaction,
     change::Changes,
     enter_organization::{Invited, enter_invited, follow_invited},
     open::Opening,
@@ -60,7 +60,7 @@ pub struct Session {
     organization: Option<organization::Model>,
     entered: AtomicU32,
     now: DateTime<Utc>,
-    business: Arc<BusinessSettings>,
+    settings: Settings,
     /// Boxed: large, and rarely needed.
     opening: Box<Opening>,
     changes: Changes,
@@ -88,7 +88,7 @@ impl Session {
             organization,
             entered: AtomicU32::new(0),
             now: settings.clock.now(),
-            business: Arc::clone(&settings.business),
+            settings: settings.clone(),
             opening,
             changes: Changes::default(),
             identities_changed: AtomicBool::new(false),
@@ -374,8 +374,8 @@ impl UnitOfWork for Session {
         self.now
     }
 
-    fn business(&self) -> &BusinessSettings {
-        &self.business
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn note(&self, change: Change) {

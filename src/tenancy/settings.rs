@@ -1,44 +1,42 @@
-//! What operations need besides the database: the clock and the operator's business settings.
+//! What sessions need besides the database: the clock, and the operator's settings.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{any::type_name, sync::Arc};
 
 use clap::ValueEnum;
+use http::Extensions;
 
-use crate::{clock::Clock, stripe::Stripe};
+use crate::{
+    clock::Clock,
+    error::{Error, Result},
+};
 
-/// The clock and the business settings, the same for all sessions of a server.
+/// The clock and the settings, the same for all sessions of a server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The clock.
     pub clock: Clock,
-    /// The business settings.
-    pub business: Arc<BusinessSettings>,
-}
-
-/// The operator's business settings.
-#[derive(Clone, Debug)]
-pub struct BusinessSettings {
-    /// How long an organization keeps its plan after a failed payment.
-    pub billing_grace: chrono::Duration,
-    /// How long a trial lasts.
-    pub trial_term: chrono::Duration,
-    /// How many organizations a user may own before creating another one is refused.
-    pub max_owned_organizations: u32,
-    /// How long an invitation is valid.
-    pub invitation_term: chrono::Duration,
-    /// The keys that derive invitation tokens and encrypt stored responses.
-    pub secret_keys: SecretKeys,
+    /// The keys that sign the caller for PostgreSQL, derive invitation tokens and encrypt stored
+    /// responses.
+    pub secret_keys: Arc<SecretKeys>,
     /// When two identities share one user.
     pub account_linking: AccountLinking,
-    /// Whether invitations are sent by e-mail. If not, the inviter gets the link.
-    pub mails_invitations: bool,
-    /// The maximum number of invitation e-mails of an organization in 24 hours.
-    pub max_invitation_mails: NonZeroU32,
-    /// The base URL of invitation links, without a trailing slash.
-    pub public_url: String,
-    /// The Stripe client, if Stripe manages subscriptions. Without it owners change plans
-    /// themselves.
-    pub stripe: Option<Stripe>,
+    /// The settings of the areas by their type, so that sessions carry them and name no area.
+    pub areas: Arc<Extensions>,
+}
+
+/// The settings of an area. Implemented where the settings of all areas are assembled, so that an
+/// area whose settings are missing there does not compile.
+pub trait AreaSettings: Clone + Send + Sync + 'static {}
+
+impl Settings {
+    /// The settings of an area.
+    ///
+    /// # Errors
+    ///
+    /// When `areas` was not assembled from the settings of all areas.
+    pub fn area<T: AreaSettings>(&self) -> Result<&T> {
+        self.areas.get().ok_or_else(|| Error::internal(format!("{} are missing", type_name::<T>())))
+    }
 }
 
 /// When a new identity with a verified e-mail address joins the user that has this address.

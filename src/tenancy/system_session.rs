@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Access, BusinessSettings, Change, Databases, Settings, Transaction,
+    Access, Change, Databases, Settings, Transaction,
     change::Changes,
     dedicated::DedicatedDatabase,
     enter_organization::{begin_in, begin_system, enter},
@@ -60,7 +60,7 @@ pub struct SystemSession {
     organization: Mutex<Option<OrganizationId>>,
     reason: Reason,
     now: DateTime<Utc>,
-    business: Arc<BusinessSettings>,
+    settings: Settings,
     changes: Changes,
     databases: Databases,
 }
@@ -125,7 +125,7 @@ impl SystemSession {
             organization: Mutex::new(organization),
             reason,
             now: settings.clock.now(),
-            business: Arc::clone(&settings.business),
+            settings: settings.clone(),
             changes: Changes::default(),
             databases: databases.clone(),
         }
@@ -190,8 +190,8 @@ impl UnitOfWork for SystemSession {
         self.now
     }
 
-    fn business(&self) -> &BusinessSettings {
-        &self.business
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn note(&self, change: Change) {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
 use sea_orm::ConnectionTrait;
 
-use super::{BusinessSettings, Change, Transaction};
+use super::{Change, Settings, Transaction};
 use crate::{auth::Permission, error::Result};
 
 /// A transaction inside an organization.
@@ -27,8 +27,8 @@ pub trait UnitOfWork: ConnectionTrait {
     /// When the work began. All its changes have this time.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The operator's business settings.
-    fn business(&self) -> &BusinessSettings;
+    /// The operator's settings.
+    fn settings(&self) -> &Settings;
 
     /// Records a change, which is published to subscribers after the commit.
     fn note(&self, change: Change);

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use super::ops;
 use crate::{
     error::Result,
-    graphql::{ContextExt, One, one, to_int},
-    plan::Feature,
+    graphql::{ContextExt, One, on_change, one, to_int},
+    plan::{ENTITLEMENTS, Feature},
 };
 
 #[derive(Debug)]
@@ -59,8 +59,9 @@ pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// Sends an event when the plan allows more or less of a feature, or when its usage changes. Monthly API calls
-    /// cause no event: every response reports them in its headers.
+    /// Sends an event when the plan allows more or less of a feature, or when its usage changes.
+    /// Monthly API calls cause no event: every response reports them in its headers.
+    #[graphql(directive = on_change::apply(ENTITLEMENTS.to_owned()))]
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
         Ok(one(Entitlement(*ctx.event::<ops::Entitlement>()?)))
     }

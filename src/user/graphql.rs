@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::Role,
     error::{Error, Result},
-    graphql::{ContextExt, list_cost, parse_id},
+    graphql::{ContextExt, MutationTarget, alone, list_cost, parse_id},
 };
 
 #[derive(Debug)]
@@ -185,6 +185,7 @@ impl UserMutation {
     ///
     /// Must be the only field of its mutation. Errors: `CONFLICT` for the identity of the request's
     /// token; `NOT_FOUND` if the user has no such identity.
+    #[graphql(directive = alone::apply(MutationTarget::User))]
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,

@@ -37,7 +37,7 @@ impl Year {
         };
         let stripe = FakeStripe::start().await;
         let mut settings = AppSettings { clock, ..AppSettings::default() };
-        settings.business.stripe = Some(stripe.client());
+        settings.areas.billing.stripe = Some(stripe.client());
         let app = App::with(settings).await;
         app.database
             .execute(

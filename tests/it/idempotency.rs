@@ -209,7 +209,7 @@ async fn an_invalid_key_is_rejected() {
 async fn stripe_is_called_once_for_one_key() {
     let stripe = FakeStripe::start().await;
     let mut settings = AppSettings::default();
-    settings.business.stripe = Some(stripe.client());
+    settings.areas.billing.stripe = Some(stripe.client());
     let app = App::with(settings).await;
     app.database
         .execute("UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default")

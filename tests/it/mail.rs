@@ -45,8 +45,8 @@ impl MailServer {
         });
         let mailer = Mailer::new(&self.url, "Tenantry <no-reply@tenantry.example>").unwrap();
         let mut settings = AppSettings { clock, mailer: Some(mailer), ..AppSettings::default() };
-        settings.business.mails_invitations = true;
-        settings.business.max_invitation_mails = most;
+        settings.areas.invitation.sends_mail = true;
+        settings.areas.invitation.max_mails = most;
         App::on(self.database.clone(), settings).await
     }
 

@@ -162,7 +162,7 @@ async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
 #[tokio::test]
 async fn the_first_request_of_an_identity_creates_its_user() {
     let mut settings = AppSettings::default();
-    settings.business.account_linking = AccountLinking::VerifiedEmail;
+    settings.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let users = || app.database.value::<i64>("SELECT count(*) FROM auth.users");
     let before = users().await;
@@ -245,7 +245,7 @@ async fn issuer_audience_and_claims_follow_the_settings() {
     settings.claims.organization = "tenant.slug".to_owned();
     settings.claims.email = "https://claims.example/mail".to_owned();
     settings.claims.email_trusted = true;
-    settings.business.account_linking = AccountLinking::VerifiedEmail;
+    settings.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let good = json!({
         "sub": "someone", "iss": "https://id.example", "aud": ["other", "tenantry"],

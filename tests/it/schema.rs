@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc};
 
+use apollo_compiler::Schema;
 use serde_json::{Value, json};
 use tenantry::{
     config::Introspection,
@@ -89,6 +90,23 @@ async fn root_mutations_are_non_null_and_take_one_input() {
             json!([{ "name": "input", "type": non_null(format!("{pascal}Input")) }])
         );
     }
+}
+
+/// A new mutation fails this test until its traits are decided: a permission, or who may call it
+/// without one, and the limits that apply to it.
+#[test]
+fn every_mutation_declares_who_may_call_it_and_which_limits_apply() {
+    let schema = Schema::parse_and_validate(sdl(), "schema.graphql").unwrap();
+    let mutations = schema.get_object("Mutation").unwrap().fields.values();
+    let mut traits = Vec::new();
+    for field in mutations.filter(|field| field.name != "query") {
+        let directives: Vec<_> =
+            field.directives.iter().map(|directive| directive.to_string()).collect();
+        let declared = field.directives.has("requiresPermission") || field.directives.has("alone");
+        assert!(declared, "{} has neither @requiresPermission nor @alone", field.name);
+        traits.push(format!("{} {}", field.name, directives.join(" ")));
+    }
+    insta::assert_snapshot!("mutations", traits.join("\n"));
 }
 
 #[tokio::test]

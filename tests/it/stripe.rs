@@ -474,7 +474,7 @@ async fn an_independent_stripe_implementation_is_understood() {
     };
     let client = client_of(&other.base);
     let mut settings = AppSettings::default();
-    settings.business.stripe = Some(client.clone());
+    settings.areas.billing.stripe = Some(client.clone());
     let app = App::with(settings).await;
     app.database
         .execute("UPDATE billing.plans SET stripe_price_id = 'price_pro' WHERE plan = 'pro'")

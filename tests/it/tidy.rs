@@ -1,31 +1,42 @@
 //! The structure of the code: dependencies point down, and each kind of file keeps to its purpose.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
+
+use crate::support::imports::{Graph, circles, imports};
 
 const FLOOR: [&str; 15] = [
     "admission",
     "calendar",
     "clock",
-    "config",
+    "enum_name",
     "error",
     "page",
+    "permission",
     "mail",
     "metrics",
     "postgres",
     "rate_limit",
     "stripe",
-    "telemetry",
     "text",
     "auth",
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 7] =
-    ["api_docs", "background", "cli", "http", "request", "schema", "subscription"];
+const SURFACE: [&str; 9] = [
+    "api_docs",
+    "background",
+    "cli",
+    "config",
+    "http",
+    "request",
+    "schema",
+    "subscription",
+    "telemetry",
+];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -47,39 +58,6 @@ fn module(file: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Returns the top-level modules that a text uses, from `crate::x` and the groups of `use
-/// crate::{…}`.
-fn uses(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
-        if let Some(group) = rest.strip_prefix('{') {
-            let (mut depth, mut item) = (0, String::new());
-            for char in group.chars() {
-                match char {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => {
-                        found.insert(std::mem::take(&mut item));
-                    }
-                    char if depth == 0 => item.push(char),
-                    _ => {}
-                }
-            }
-            found.insert(item);
-        } else {
-            found.insert(rest.to_owned());
-        }
-    }
-    let name = |item: &str| {
-        let item = item.trim();
-        item[..item.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(item.len())]
-            .to_owned()
-    };
-    found.iter().map(|item| name(item)).filter(|item| !item.is_empty()).collect()
-}
-
 fn files() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     sources(&root)
@@ -98,41 +76,121 @@ fn is_area(module: &str) -> bool {
         && module != "main"
 }
 
+/// The imports between the files of `src`.
+fn graph() -> Graph {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let graph = imports(&src, &sources(&src));
+    let imported = &graph["project/ops.rs"];
+    // Through a re-export, as a name of a module, and none of its own `mod`.
+    assert!(imported.contains("tenancy/session.rs") && imported.contains("plan/ops.rs"));
+    assert!(graph["project/mod.rs"].is_empty() && graph.len() > 100, "{}", graph.len());
+    graph
+}
+
+/// The imports between the top-level modules.
+fn modules(files: &Graph) -> Graph {
+    let mut modules = Graph::new();
+    for (from, imported) in files {
+        let from = module(Path::new(from));
+        let imported = imported.iter().map(|to| module(Path::new(to))).filter(|to| *to != from);
+        modules.entry(from.clone()).or_default().extend(imported);
+    }
+    modules
+}
+
 #[test]
 fn dependencies_point_down() {
-    let mut areas: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (path, text) in files() {
-        let from = module(&path);
-        for to in uses(&text) {
+    let modules = modules(&graph());
+    for (from, imported) in &modules {
+        for to in imported {
             let allowed = if FLOOR.contains(&from.as_str()) || from == TOOLKIT {
-                !is_area(&to) && !SURFACE.contains(&to.as_str())
-            } else if is_area(&from) {
+                !is_area(to) && !SURFACE.contains(&to.as_str())
+            } else if is_area(from) {
                 !SURFACE.contains(&to.as_str())
             } else {
                 true
             };
-            assert!(allowed, "{} uses {to}, which is above it", path.display());
-            if is_area(&from) && is_area(&to) && from != to {
-                areas.entry(from.clone()).or_default().insert(to);
-            }
+            assert!(allowed, "{from} uses {to}, which is above it");
         }
     }
-    // Remove areas without remaining dependencies. What is left forms a cycle.
-    let mut left = areas.clone();
-    while let Some(area) = left
-        .iter()
-        .find(|(_, used)| used.iter().all(|area| !left.contains_key(area)))
-        .map(|(area, _)| area.clone())
-    {
-        left.remove(&area);
-    }
-    assert!(left.is_empty(), "a cycle of areas: {left:?}");
-    assert!(areas["organization"].contains("project"), "the test reads no imports: {areas:?}");
     for alone in ["audit", "plan"] {
         let used: Vec<_> =
-            areas.get(alone).into_iter().flatten().filter(|area| *area != "user").collect();
+            modules[alone].iter().filter(|to| is_area(to) && *to != "user").collect();
         assert!(used.is_empty(), "{alone} calls {used:?}");
     }
+}
+
+/// Files that still import each other. The list only gets shorter.
+const KNOWN_CIRCLES: &[&str] = &[
+    "auth/jwt.rs",
+    "auth/times.rs",
+    "auth/token_cache.rs",
+    "cli/tenant/move_organization/begin.rs",
+    "cli/tenant/move_organization/changes.rs",
+    "cli/tenant/move_organization/comparison.rs",
+    "cli/tenant/move_organization/cross_database/begin.rs",
+    "cli/tenant/move_organization/cross_database/directory_sync.rs",
+    "cli/tenant/move_organization/cross_database/mod.rs",
+    "cli/tenant/move_organization/cross_database/users.rs",
+    "cli/tenant/move_organization/mod.rs",
+    "cli/tenant/move_organization/switch.rs",
+    "cli/tenant/verify.rs",
+    "cli/tenant/verify_dedicated.rs",
+    "postgres/binaries.rs",
+    "postgres/cluster.rs",
+    "postgres/mod.rs",
+    "request/execute.rs",
+    "request/service.rs",
+    "stripe/event.rs",
+    "stripe/subscription.rs",
+    "tenancy/connection.rs",
+    "tenancy/databases.rs",
+    "tenancy/dedicated.rs",
+    "tenancy/enter_organization.rs",
+    "tenancy/lsn.rs",
+    "tenancy/open.rs",
+    "tenancy/placement_routing.rs",
+    "tenancy/pool.rs",
+    "tenancy/pooled_connection.rs",
+    "tenancy/proof.rs",
+    "tenancy/query_budget.rs",
+    "tenancy/query_stats.rs",
+    "tenancy/remote.rs",
+    "tenancy/sea_orm_adapter.rs",
+    "tenancy/self_check.rs",
+    "tenancy/session.rs",
+    "tenancy/session_cache.rs",
+    "tenancy/session_request.rs",
+    "tenancy/speculative.rs",
+    "tenancy/transaction.rs",
+    "usage/call_meter.rs",
+    "usage/counter.rs",
+    "usage/ops.rs",
+];
+
+#[test]
+fn neither_modules_nor_files_import_each_other() {
+    let files = graph();
+    let modules = modules(&files);
+    for circle in circles(&modules) {
+        panic!("modules import each other:{}", described(&modules, &circle));
+    }
+    let mut known: BTreeSet<_> = KNOWN_CIRCLES.iter().copied().collect();
+    for circle in circles(&files) {
+        if circle.iter().any(|file| !known.contains(file.as_str())) {
+            panic!("files import each other:{}", described(&files, &circle));
+        }
+        known.retain(|file| !circle.contains(*file));
+    }
+    assert!(known.is_empty(), "remove from KNOWN_CIRCLES, because they are in none: {known:?}");
+}
+
+fn described(graph: &Graph, circle: &BTreeSet<String>) -> String {
+    let edges = circle.iter().flat_map(|from| graph[from].iter().map(move |to| (from, to)));
+    edges
+        .filter(|(_, to)| circle.contains(*to))
+        .map(|(from, to)| format!("\n  {from} -> {to}"))
+        .collect()
 }
 
 #[test]

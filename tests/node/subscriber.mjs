@@ -1,10 +1,11 @@
 // Subscriptions with common client libraries. Reads commands as lines of JSON from standard input,
 // and writes one line for each.
 //   {"do":"subscribe","over":"ws","id":"a","url":"…","token":"…","query":"…"}
-//                                                 over ws (graphql-ws) or sse (graphql-sse)
+//                                                 over ws (graphql-ws), sse (graphql-sse) or multipart (Apollo Client)
 //   {"do":"next","id":"a","milliseconds":5000}    the next event; null when none comes, {"complete":true} at the end
 //   {"do":"stop","id":"a"}
 import { createInterface } from 'node:readline';
+import { ApolloClient, HttpLink, InMemoryCache, gql } from '@apollo/client';
 import { createClient as createSseClient } from 'graphql-sse';
 import { createClient as createWsClient } from 'graphql-ws';
 import WebSocket from 'ws';
@@ -21,6 +22,19 @@ const clients = {
     }),
   sse: ({ url, token }) =>
     createSseClient({ url, headers: { Authorization: `Bearer ${token}` }, singleConnection: false, retryAttempts: 0 }),
+  multipart: ({ url, token }) => {
+    const link = new HttpLink({ uri: url, headers: { Authorization: `Bearer ${token}` } });
+    const client = new ApolloClient({ link, cache: new InMemoryCache() });
+    return {
+      subscribe: ({ query }, { next, error, complete }) => {
+        const events = client.subscribe({ query: gql(query), fetchPolicy: 'no-cache' });
+        const event = (result) => next(result.error ? { errors: result.error.errors ?? [], text: String(result.error) } : result);
+        const subscription = events.subscribe({ next: event, error, complete });
+        return () => subscription.unsubscribe();
+      },
+      dispose: () => client.stop(),
+    };
+  },
 };
 
 // The reason for the end of a subscription: a close code, a status, or GraphQL errors.

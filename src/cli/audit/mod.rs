@@ -1,6 +1,7 @@
 //! `tenantry audit`: export, partitions and retention of the audit log.
 
 mod export;
+mod failed_databases;
 mod partition;
 mod prune;
 
@@ -32,15 +33,4 @@ impl Audit {
             }
         })
     }
-}
-
-/// Fails if the command did not succeed in some dedicated databases.
-fn complete(failed: &[String]) -> Result<(), Failure> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "the command failed in the databases {}. Fix the error above and run it again.",
-        failed.join(", ")
-    )))
 }

@@ -5,7 +5,7 @@
 use migration::audit_partitions::{Report, ensure};
 use sqlx::PgConnection;
 
-use super::{Failure, Owner, complete};
+use super::{Failure, Owner, failed_databases::complete};
 use crate::cli::say;
 
 /// Partition the audit log by month and create the partitions of the next months. Safe to repeat,

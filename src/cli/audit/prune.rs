@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{Failure, Owner, complete};
+use super::{Failure, Owner, failed_databases::complete};
 use crate::{
     audit::Action,
     cli::{

@@ -28,7 +28,7 @@ async fn app(linking: AccountLinking) -> App {
 
 fn settings(linking: AccountLinking) -> AppSettings {
     let mut settings = AppSettings::default();
-    settings.business.account_linking = linking;
+    settings.account_linking = linking;
     settings
 }
 
@@ -210,7 +210,7 @@ async fn a_token_without_iat_changes_no_address_and_links_nothing() {
 
 #[tokio::test]
 async fn by_default_each_identity_is_a_separate_user() {
-    assert_eq!(AppSettings::default().business.account_linking, AccountLinking::Never);
+    assert_eq!(AppSettings::default().account_linking, AccountLinking::Never);
     let app = App::start().await;
     let email = "shared@corp.example";
     let clients = [("i", "one"), ("i", "two"), ("other", "one")]

@@ -91,11 +91,15 @@ async fn proxies_neither_cache_nor_buffer_streams() {
     let owner = app.user("acme-owner");
     for query in ["subscription { projectChanged { id } }", NAME, "{ nothing }"] {
         let request = reqwest::Client::new().post(&owner.url).bearer_auth(token("acme-owner"));
-        let request = request.header("accept", "text/event-stream");
-        let response = request.json(&json!({ "query": query })).send().await.unwrap();
-        let headers = response.headers();
-        assert_eq!(headers["content-type"], "text/event-stream", "{query}");
-        assert_eq!(headers["cache-control"], "no-store", "{query}");
-        assert_eq!(headers["x-accel-buffering"], "no", "{query}");
+        for accept in
+            ["text/event-stream", "multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\""]
+        {
+            let request = request.try_clone().unwrap().header("accept", accept);
+            let response = request.json(&json!({ "query": query })).send().await.unwrap();
+            let headers = response.headers();
+            assert_eq!(headers["content-type"], accept, "{query}");
+            assert_eq!(headers["cache-control"], "no-store", "{query}");
+            assert_eq!(headers["x-accel-buffering"], "no", "{query}");
+        }
     }
 }

@@ -29,8 +29,8 @@ async fn server(database: &Database, hours: &Arc<AtomicI64>) -> App {
     let clock =
         Clock::from_fn(move || Utc::now() + TimeDelta::hours(hours.load(Ordering::Relaxed)));
     let mut settings = AppSettings { clock, ..AppSettings::default() };
-    settings.business.mails_invitations = true;
-    settings.business.max_invitation_mails = NonZeroU32::new(LIMIT).unwrap();
+    settings.areas.invitation.sends_mail = true;
+    settings.areas.invitation.max_mails = NonZeroU32::new(LIMIT).unwrap();
     App::on(database.clone(), settings).await
 }
 

@@ -79,8 +79,7 @@ async fn tokens_of_both_secrets_are_accepted_during_a_rotation() {
 
 fn settings(keys: &[&str]) -> AppSettings {
     let mut settings = AppSettings::default();
-    settings.business.secret_keys =
-        SecretKeys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
+    settings.secret_keys = SecretKeys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
     settings
 }
 
@@ -175,7 +174,7 @@ async fn links_in_queued_mail_survive_the_rotation() {
     let database = Database::create().await;
     let mailing = |keys: &[&str]| {
         let mut settings = settings(keys);
-        settings.business.mails_invitations = true;
+        settings.areas.invitation.sends_mail = true;
         settings
     };
     // No server sends mail yet.

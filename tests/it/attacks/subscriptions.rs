@@ -148,7 +148,7 @@ async fn one_organization_s_event_reads_do_not_delay_another() {
     assert_eq!(attacker.wait_for_messages().await, Vec::<Value>::new());
     let mut lock = app.database.connect_admin().await;
     lock.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    report(&app, &Change::Project(skates)).await;
+    report(&app, &Change::of("project", skates.0)).await;
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
                    AND relation = 'app.projects'::regclass";
     while app.database.value::<i64>(waiting).await == 0 {
@@ -183,10 +183,10 @@ async fn events_count_as_calls_and_a_subscription_ends_at_the_limit() {
     socket.subscribe("1", PROJECTS).await;
     assert_eq!(socket.wait_for_messages().await, Vec::<Value>::new());
     for _ in 0..4 {
-        report(&app, &Change::Project(skates)).await;
+        report(&app, &Change::of("project", skates.0)).await;
         assert_eq!(socket.event().await["projectChanged"]["project"]["name"], "Rocket skates");
     }
-    report(&app, &Change::Project(skates)).await;
+    report(&app, &Change::of("project", skates.0)).await;
     let end = socket.end().await;
     assert_eq!((&end["code"], &end["limit"]), (&json!("PLAN_LIMIT_EXCEEDED"), &json!(5)));
     assert_eq!(end["feature"], "API_CALLS_PER_MONTH");

@@ -27,7 +27,7 @@ const ACCEPT: &str = "mutation ($token: String!) { acceptInvitation(input: { tok
 pub(super) async fn served() -> Option<(App, DedicatedDatabase)> {
     let (control, eu) = acme_in_eu().await?;
     let mut settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
-    settings.business.account_linking = AccountLinking::SameIssuer;
+    settings.account_linking = AccountLinking::SameIssuer;
     Some((App::on(control, settings).await, eu))
 }
 
@@ -244,7 +244,7 @@ async fn stripe_events_reach_another_database() {
     let stripe = FakeStripe::start().await;
     stripe.add_customer("cus_1", Some(ACME));
     let mut settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
-    settings.business.stripe = Some(stripe.client());
+    settings.areas.billing.stripe = Some(stripe.client());
     let app = App::on(control, settings).await;
     let prices = "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default";
     eu.database.execute(prices).await;

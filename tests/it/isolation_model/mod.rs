@@ -102,7 +102,7 @@ impl Harness {
         let clock = tenantry::clock::Clock::from_fn(|| NOW.parse::<DateTime<Utc>>().unwrap());
         let mut settings =
             AppSettings { clock, max_connections: CLIENTS, ..AppSettings::default() };
-        settings.business.max_owned_organizations = u32::try_from(model::MAX_OWNED).unwrap();
+        settings.areas.organization.max_owned = u32::try_from(model::MAX_OWNED).unwrap();
         let app = App::with(settings).await;
         let fixture = Fixture::new(&mut Rng::with_seed(seed));
         fixture.write(&app.database).await;

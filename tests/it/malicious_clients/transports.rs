@@ -17,15 +17,17 @@ pub enum Transport {
     Change,
     Get,
     Events,
+    Multipart,
     Socket,
     Schema,
 }
 
-pub const ALL: [Transport; 6] = [
+pub const ALL: [Transport; 7] = [
     Transport::Post,
     Transport::Change,
     Transport::Get,
     Transport::Events,
+    Transport::Multipart,
     Transport::Socket,
     Transport::Schema,
 ];
@@ -59,6 +61,9 @@ pub async fn ask(
         Transport::Change => post(CHANGE).header("accept", modern),
         Transport::Get => http.get(&url).query(&[("query", QUERY)]).header("accept", modern),
         Transport::Events => post(WATCH).header("accept", "text/event-stream"),
+        Transport::Multipart => {
+            post(WATCH).header("accept", "multipart/mixed;boundary=graphql;subscriptionSpec=1.0")
+        }
         Transport::Schema => http.get(format!("{}/schema.graphql", app.base)),
         Transport::Socket => return use_websocket(&url, token).await,
     };

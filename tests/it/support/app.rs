@@ -11,20 +11,20 @@ use tenantry::{
     },
     auth::{self, Claims, JwksOptions, Verifier},
     background::Background,
+    billing,
     clock::Clock,
-    config::Introspection,
+    config::{AllSettings, Introspection},
     graphql::Limits,
     http::{ClientLimits, PersistedDocuments, Readiness, Server},
+    invitation,
     mail::Mailer,
     metrics::Metrics,
+    organization, plan,
     rate_limit::Throttle,
     request::GraphqlService,
     schema::Api,
     subscription::Subscriptions,
-    tenancy::{
-        AccountLinking, Budget, BusinessSettings, Cost, DatabaseOptions, Databases, SecretKeys,
-        Settings,
-    },
+    tenancy::{AccountLinking, Budget, Cost, DatabaseOptions, Databases, SecretKeys, Settings},
     usage::Meter,
 };
 use tokio::net::TcpListener;
@@ -60,8 +60,11 @@ pub struct AppSettings {
     pub operations: NonZeroU32,
     pub operations_by_address: NonZeroU32,
     pub documents: PersistedDocuments,
-    pub cors_origins: Vec<axum::http::HeaderValue>,
-    pub business: BusinessSettings,
+    pub cors_origins: Vec<http::HeaderValue>,
+    pub secret_keys: SecretKeys,
+    pub account_linking: AccountLinking,
+    /// The settings of the areas.
+    pub areas: AllSettings,
     /// The source of the keys of tokens, if it is not the shared secret.
     pub issuer: Option<JwksOptions>,
     /// The mailer. `rules` must enable mail.
@@ -111,17 +114,22 @@ impl Default for AppSettings {
             subscription_limits: SubscriptionLimits { by_user: 100, by_organization: 2_000 },
             documents: PersistedDocuments::open(),
             cors_origins: Vec::new(),
-            business: BusinessSettings {
-                billing_grace: chrono::Duration::days(7),
-                trial_term: chrono::Duration::days(14),
-                max_owned_organizations: 3,
-                invitation_term: chrono::Duration::days(7),
-                secret_keys: SecretKeys(vec![b"a key for tests".to_vec()]),
-                account_linking: AccountLinking::Never,
-                mails_invitations: false,
-                max_invitation_mails: NonZeroU32::MAX,
-                public_url: "https://app.example".to_owned(),
-                stripe: None,
+            secret_keys: SecretKeys(vec![b"a key for tests".to_vec()]),
+            account_linking: AccountLinking::Never,
+            areas: AllSettings {
+                billing: billing::Settings {
+                    trial_term: chrono::Duration::days(14),
+                    public_url: "https://app.example".to_owned(),
+                    stripe: None,
+                },
+                invitation: invitation::Settings {
+                    term: chrono::Duration::days(7),
+                    public_url: "https://app.example".to_owned(),
+                    sends_mail: false,
+                    max_mails: NonZeroU32::MAX,
+                },
+                organization: organization::Settings { max_owned: 3 },
+                plan: plan::Settings { grace: chrono::Duration::days(7) },
             },
             running: 2,
             outside: 2,
@@ -193,8 +201,12 @@ impl App {
             acquire_timeout: Duration::from_secs(5),
             statement_cache: settings.statement_cache,
         };
-        let business = Arc::new(settings.business);
-        let server_settings = Settings { clock: settings.clock.clone(), business };
+        let server_settings = Settings {
+            clock: settings.clock.clone(),
+            secret_keys: Arc::new(settings.secret_keys),
+            account_linking: settings.account_linking,
+            areas: settings.areas.assemble(),
+        };
         let databases = Databases::shared(&options).unwrap();
         let metrics = Metrics::new();
         let service = Arc::new(GraphqlService {

@@ -26,7 +26,7 @@ impl BillingApp {
     pub async fn start() -> Self {
         let stripe = FakeStripe::start().await;
         let mut settings = AppSettings::default();
-        settings.business.stripe = Some(stripe.client());
+        settings.areas.billing.stripe = Some(stripe.client());
         let app = App::with(settings).await;
         app.database
             .execute(

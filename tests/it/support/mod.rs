@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod database;
 pub mod dedicated;
 pub mod forwarder;
+pub mod imports;
 pub mod localstripe;
 pub mod node;
 pub mod placement;

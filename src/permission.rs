@@ -4,7 +4,7 @@
 use async_graphql::Enum;
 use entity::OrgRole;
 
-use crate::graphql::enum_name;
+use crate::enum_name::enum_name;
 
 /// An action in an organization that a role may or may not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
