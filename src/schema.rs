@@ -34,8 +34,8 @@ use crate::{
     user::{UserMutation, UserQuery},
 };
 
-/// Mutations that switch the session to another organization or use several transactions. Each must
-/// be the only field of its mutation.
+/// Mutations that lead to another organization, concern the user, or use several transactions. Each
+/// must be the only field of its mutation.
 pub const ALONE: [&str; 7] = [
     "createOrganization",
     "acceptInvitation",
@@ -45,11 +45,6 @@ pub const ALONE: [&str; 7] = [
     "cancelSubscription",
     "resumeSubscription",
 ];
-
-/// The mutations of [`ALONE`] that run in the control database, because they lead to another
-/// organization or concern the user.
-pub const IN_CONTROL_DATABASE: [&str; 3] =
-    ["createOrganization", "acceptInvitation", "unlinkIdentity"];
 
 /// Mutations that run even when the month's calls are used up, because they are the way to get
 /// more.

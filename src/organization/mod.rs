@@ -6,6 +6,6 @@ mod loader;
 mod name;
 mod ops;
 
-pub use graphql::{Organization, OrganizationMutation, OrganizationQuery};
+pub use graphql::{AcceptInvitationInput, Organization, OrganizationMutation, OrganizationQuery};
 pub use name::{OrganizationName, Slug};
 pub use ops::find_by_name;

@@ -133,6 +133,8 @@ async fn find_locked(
     id: Option<ProjectId>,
 ) -> Result<project::Model> {
     const NOT_FOUND: Error = Error::NotFound("project");
+    session.authorize(permission)?;
+    plan::lock_if_several_changes(session).await?;
     let tenant = session.authorize(permission)?;
     all(tenant)
         .filter(project::Column::Id.eq(id.ok_or(NOT_FOUND)?))

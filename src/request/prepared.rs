@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU32;
 
+use async_graphql::InputType;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::{
     graphql::document::Document,
-    schema::{BILLING, GUESSABLE, IN_CONTROL_DATABASE},
-    tenancy::{Freshness, Preference},
+    organization::AcceptInvitationInput,
+    schema::{BILLING, GUESSABLE},
+    tenancy::OpenFor,
 };
 
 /// A request whose document was parsed and validated.
@@ -35,14 +37,22 @@ impl Prepared {
             && changes.iter().all(|field| BILLING.contains(&field.as_str()))
     }
 
-    /// Where to open the session: in the control database if a field requires that, at a replica if
-    /// the client accepts `freshness`, or else on the cached context.
-    pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
-        let changes = self.document.changes.as_deref().unwrap_or_default();
-        if changes.iter().any(|field| IN_CONTROL_DATABASE.contains(&field.as_str())) {
-            Preference::Control
-        } else {
-            freshness.map_or(Preference::Speculative, Preference::Replica)
+    /// Where the operation leads. Fields that lead elsewhere are the only ones of their mutation.
+    pub(super) fn open_for(&self) -> OpenFor {
+        let Some(changes) = self.document.changes.as_deref() else { return OpenFor::Query };
+        let mutation = OpenFor::Mutation { makes_several_changes: changes.len() > 1 };
+        match changes {
+            [field] => match field.as_str() {
+                "createOrganization" => OpenFor::NewOrganization,
+                "acceptInvitation" => {
+                    let input = self.document.root_argument(field, "input");
+                    let input = AcceptInvitationInput::parse(input).ok();
+                    input.map_or(mutation, |input| OpenFor::Invitation(input.token_hash()))
+                }
+                "unlinkIdentity" => OpenFor::User,
+                _ => mutation,
+            },
+            _ => mutation,
         }
     }
 

@@ -32,8 +32,8 @@ use crate::{
     error::{Error, Result},
     graphql::refusal,
     metrics::Watching,
-    request::{GraphqlService, Prepared, RequestContext},
-    tenancy::{Access, Preference, SubscriberEnded},
+    request::{GraphqlService, Prepared, ReadFrom, RequestContext},
+    tenancy::{OpenFor, SubscriberEnded},
 };
 use source_stream::{Blueprint, Source};
 use subscribers::{Event, Subscribers};
@@ -108,9 +108,11 @@ impl Subscriptions {
         let topic = prepared.subscribes_to().and_then(Topic::of);
         let topic = topic.ok_or_else(|| Error::internal("the subscription field has no topic"))?;
         let opening = async {
-            let opened = service.open(&call, Access::Read, Preference::Placement).await?;
+            let (opened, _) = service.open(&call, &OpenFor::Query, ReadFrom::Primary).await?;
             let tenant = opened.session.authorize(topic.permission())?;
-            service.count(&opened.session, opened.billing_version).await?;
+            // The count may wait for a lease of calls, and then must hold no connection.
+            opened.session.transaction().release();
+            service.count(opened.requested, opened.billing_version).await?;
             Ok::<_, Error>((tenant.organization_id, opened.session.viewer().user_id))
         };
         let (organization, user) =
