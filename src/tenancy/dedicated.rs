@@ -293,9 +293,6 @@ impl DedicatedDatabases {
 
     /// Remembers where an organization was found.
     pub(super) fn remember(&self, organization: OrganizationId, placement: &Placement) {
-        if self.is_empty() {
-            return;
-        }
         match placement {
             Placement::Database(name) => {
                 self.last_seen().put(organization, Arc::clone(name));

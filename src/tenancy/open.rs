@@ -175,7 +175,7 @@ pub async fn open(
         }
     })?;
     cache.insert(caller, destination, &context, &placement);
-    if let Some(tenant) = context.tenant {
+    if let (Placement::Database(_), Some(tenant)) = (&placement, context.tenant) {
         databases.dedicated_databases().remember(tenant.organization_id, &placement);
     }
     if databases.replica().is_some() && open_for.access() == Access::Write && database.is_none() {
