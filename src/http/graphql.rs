@@ -41,8 +41,9 @@ use crate::{
     auth::VerifyError,
     config::Introspection,
     error::Error,
+    rate_limit::RateLimit,
     request::{Answer, Prepared, RequestContext},
-    tenancy::Destination,
+    tenancy::{Cost, Destination},
 };
 
 /// Handles both paths and all methods.
@@ -134,6 +135,17 @@ enum Events {
     Only,
 }
 
+/// The result of one operation.
+struct Outcome {
+    status: StatusCode,
+    body: String,
+    failure: Option<Error>,
+    rate_limit: Option<RateLimit>,
+    cost: Option<Cost>,
+    replayed: bool,
+    served: ServedHeaders,
+}
+
 /// One HTTP request and its context.
 struct Exchange {
     server: Arc<Server>,
@@ -219,15 +231,19 @@ impl Exchange {
                 {
                     return Box::pin(self.stream(prepared, call.clone())).await;
                 }
-                let freshness = freshness.filter(|_| call.is_some());
-                let answer = self.run(prepared, call).await?;
-                let mut response = json(self.media, self.status(&answer), body_of(&answer));
-                decorate(&mut response, answer.failure.as_ref());
-                set_rate_limit(&mut response, answer.rate_limit);
-                set_replayed(&mut response, answer.replayed);
-                ServedHeaders::of(&answer, freshness).set_headers(&mut response);
+                let Outcome { status, body, failure, rate_limit, cost, replayed, served, .. } =
+                    self.run(prepared, call).await?;
+                let mut response = json(self.media, status, body);
+                decorate(&mut response, failure.as_ref());
+                set_rate_limit(&mut response, rate_limit);
+                set_replayed(&mut response, replayed);
+                served.set_headers(&mut response);
                 if !self.server.demo_users.is_empty() {
-                    set_timing(&mut response, started.elapsed(), answer.statements());
+                    set_timing(
+                        &mut response,
+                        started.elapsed(),
+                        cost.unwrap_or_default().statements,
+                    );
                 }
                 Ok(response)
             }
@@ -300,20 +316,20 @@ impl Exchange {
         let (mut failure, mut rate_limit, mut served) = (None, None, ServedHeaders::default());
         for request in requests {
             let prepared = self.prepare(request, call.as_ref()).await;
-            let answer = self.run(prepared, call.clone()).await?;
-            statuses.push(self.status(&answer));
-            let freshness = call.as_ref().and_then(|call| call.freshness);
-            served = served.and(ServedHeaders::of(&answer, freshness));
-            let part = body_of(&answer);
-            body.push(if body.is_empty() { '[' } else { ',' });
-            body.push_str(&part);
+            let outcome = self.run(prepared, call.clone()).await?;
+            statuses.push(outcome.status);
             if let Some(call) = &mut call {
-                call.budget = call.budget.after(answer.cost, part.len());
+                call.budget = call.budget.after(outcome.cost, outcome.body.len());
+            }
+            body.push(if body.is_empty() { '[' } else { ',' });
+            body.push_str(&outcome.body);
+            failure = failure.or(outcome.failure);
+            // Report the state after the last operation.
+            rate_limit = outcome.rate_limit.or(rate_limit);
+            served = served.and(outcome.served);
+            if let Some(call) = &mut call {
                 served.precedes(call);
             }
-            failure = failure.or(answer.failure);
-            // Report the state after the last operation.
-            rate_limit = answer.rate_limit.or(rate_limit);
         }
         // The batch has the status of its operations if they agree, otherwise 200.
         let agreed = statuses.windows(2).all(|pair| pair[0] == pair[1]);
@@ -332,12 +348,13 @@ impl Exchange {
         &self,
         prepared: Result<Prepared, Vec<ServerError>>,
         call: Option<RequestContext>,
-    ) -> Result<Answer, Unsupported> {
+    ) -> Result<Outcome, Unsupported> {
         let service = &self.server.service;
+        let freshness = call.as_ref().and_then(|call| call.freshness);
         if let Ok(prepared) = &prepared {
             self.check_method(prepared)?;
         }
-        Ok(match prepared {
+        let answer = match prepared {
             Err(errors) => Answer::refused(errors),
             Ok(prepared) if prepared.subscribes_to().is_some() => {
                 let message =
@@ -351,6 +368,21 @@ impl Exchange {
                 None => Answer::failed(Error::Unauthenticated(NO_TOKEN.0), self.request_id),
                 Some(call) => Arc::clone(service).execute(prepared, call).await,
             },
+        };
+        let status = self.status(&answer);
+        let body = if answer.executed {
+            serialize(&answer.response)
+        } else {
+            errors_only(&answer.response)
+        };
+        Ok(Outcome {
+            served: ServedHeaders::of(&answer, freshness),
+            status,
+            body,
+            failure: answer.failure,
+            rate_limit: answer.rate_limit,
+            cost: answer.cost,
+            replayed: answer.replayed,
         })
     }
 
@@ -361,9 +393,4 @@ impl Exchange {
             None => StatusCode::BAD_REQUEST,
         }
     }
-}
-
-/// The body of an answer. A request that was not executed has no `data`.
-fn body_of(answer: &Answer) -> String {
-    if answer.executed { serialize(&answer.response) } else { errors_only(&answer.response) }
 }

@@ -2,11 +2,11 @@
 //! applies the settings. Where the operation leads is known before, so a session is opened once, in
 //! the right organization, and stays there.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use entity::InvitationId;
-use sea_orm::{Value, Values};
+use sea_orm::Values;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -14,11 +14,10 @@ use super::{
     Access, Databases, Freshness, Session, Settings, Tenant, Transaction, Viewer,
     enter::{Invited, Token, enter_invited, enter_new},
     placement::Placement,
-    placement_routing::{OpenedTransaction, Search, begin, elsewhere},
-    proof::ProofKey,
+    placement_routing::{OpenedTransaction, Search, elsewhere},
+    provision::begin_recorded,
     remote::Remote,
-    sea_orm_adapter::Parameters,
-    session_request::{ERASED, OPEN, SessionContext, SessionRequest, get, issued_micros, tenant},
+    session_request::{OPEN, SessionContext, SessionRequest, tenant},
 };
 use crate::{
     auth::Caller,
@@ -61,7 +60,7 @@ impl OpenFor {
         if matches!(self, Self::Query) { Access::Read } else { Access::Write }
     }
 
-    fn search(&self) -> Search {
+    pub(super) fn search(&self) -> Search {
         match self {
             Self::Query | Self::Mutation { .. } => Search::Everywhere,
             Self::NewOrganization | Self::Invitation(_) | Self::User => Search::ControlDatabase,
@@ -145,9 +144,6 @@ impl Place {
         Self { transaction, remote, tenant, invitation: Err(NOT_INVITED) }
     }
 }
-
-/// How long a query waits until its token is recorded.
-const RECORD_WAIT: Duration = Duration::from_secs(2);
 
 /// Opens a session for a caller. Creates the user of a new identity first, and updates one whose
 /// e-mail address has changed.
@@ -300,73 +296,4 @@ pub(super) fn opened(
     let organization = organization.filter(|_| opening.open_for.access() == Access::Read);
     let session = Session::new(place, viewer, organization, settings, Box::new(opening));
     Opened { session, requested: tenant, moved_to, billing_version, at_replica: false }
-}
-
-/// Begins a session's transaction after its token was recorded. Returns the request with which it
-/// began, too.
-async fn begin_recorded(
-    databases: &Databases,
-    settings: &Settings,
-    caller: &Caller,
-    open_for: &OpenFor,
-    mut session_request: SessionRequest,
-    guess: Placement,
-) -> Result<(OpenedTransaction, SessionRequest)> {
-    let (access, search) = (open_for.access(), open_for.search());
-    let begun = begin(databases, access, &session_request, guess.clone(), search).await?;
-    let outcome: &str = get(&begun.row, "outcome")?;
-    let is_stale = outcome == "STALE_IDENTITY";
-    if !is_stale && outcome != "UNKNOWN_IDENTITY" {
-        return Ok((begun, session_request));
-    }
-    // Boxed: large, and rarely needed.
-    Box::pin(async {
-        begun.transaction.roll_back().await;
-        let recording = provision(databases, settings, caller);
-        if is_stale && access == Access::Read {
-            // Queries do not depend on a change: an unrecorded token changes nothing.
-            match tokio::time::timeout(RECORD_WAIT, recording).await {
-                Ok(Ok(())) => databases.users_changed().notify_one(),
-                Ok(Err(error @ (Error::Unauthenticated(_) | Error::Internal(_)))) => {
-                    return Err(error);
-                }
-                Ok(Err(_)) | Err(_) => session_request = session_request.unrecorded(),
-            }
-        } else {
-            recording.await?;
-            databases.users_changed().notify_one();
-        }
-        let begun = begin(databases, access, &session_request, guess, search).await?;
-        Ok((begun, session_request))
-    })
-    .await
-}
-
-/// Creates or updates a user in a separate transaction, so that a failing request keeps it.
-async fn provision(databases: &Databases, settings: &Settings, caller: &Caller) -> Result<()> {
-    let Caller { issuer, subject, email, name, issued_at, .. } = caller;
-    let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
-    let linking = settings.business.account_linking.name();
-    let micros = issued_micros(issued_at);
-    let [issuer, subject, email, name] =
-        [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
-    let proof = ProofKey::of(&settings.business.secret_keys)
-        .prove("provision", &[issuer, subject, email, name, micros.as_deref(), Some(linking)]);
-    let mut values: Vec<Value> = [issuer, subject, email, name].map(Into::into).into();
-    values.extend([issued_at.into(), linking.into()]);
-    values.extend(proof);
-    let (transaction, rows) = Transaction::begin(
-        databases.requests(),
-        Access::Write,
-        None,
-        "SELECT auth.provision_user($1, $2, $3, $4, $5, $6, $7, $8) AS user_id",
-        &Parameters::of(Some(Values(values)))?,
-    )
-    .await?;
-    let user: Option<Uuid> = rows.first().map(|row| get(row, "user_id")).transpose()?.flatten();
-    if user.is_none() {
-        transaction.roll_back().await;
-        return Err(ERASED);
-    }
-    transaction.commit().await
 }

@@ -2,13 +2,7 @@
 //! parameter. It stays in the organization in which it was opened, and its settings match what
 //! PostgreSQL resolved in this transaction.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole, OrganizationId, UserId, organization};
@@ -17,6 +11,7 @@ use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 use super::{
     Access, BusinessSettings, Change, OpenFor, Settings, Suspension, Transaction,
     change::Changes,
+    current_role::CurrentRole,
     open::{Opening, Place},
     placement_routing::{Search, begin},
     remote::{Remote, commit},
@@ -70,30 +65,6 @@ pub struct Session {
     opening: Box<Opening>,
     /// Published after the commit.
     changes: Changes,
-}
-
-/// A role, or none after the caller has left the organization: an index into [`ROLES`], or its
-/// length.
-#[derive(Debug)]
-struct CurrentRole(AtomicUsize);
-
-const ROLES: [OrgRole; 4] = [OrgRole::Viewer, OrgRole::Member, OrgRole::Admin, OrgRole::Owner];
-
-impl CurrentRole {
-    fn new(role: Option<OrgRole>) -> Self {
-        let current = Self(AtomicUsize::new(ROLES.len()));
-        current.set(role);
-        current
-    }
-
-    fn get(&self) -> Option<OrgRole> {
-        ROLES.get(self.0.load(Ordering::Relaxed)).copied()
-    }
-
-    fn set(&self, role: Option<OrgRole>) {
-        let index = ROLES.iter().position(|known| Some(*known) == role);
-        self.0.store(index.unwrap_or(ROLES.len()), Ordering::Relaxed);
-    }
 }
 
 impl Session {
