@@ -135,7 +135,7 @@ async fn try_apply(
         let (session, step) = match claim_delivery(&session, id, is_replay, &answers).await? {
             Claimed::Delivery(delivery) => {
                 let session = session.enter(delivery.organization_id).await?;
-                let step = deliver(&session, id, delivery, &answers).await?;
+                let step = deliver(&session, id, *delivery, &answers).await?;
                 (session, step)
             }
             Claimed::Nothing(step) => (session, step),
@@ -178,7 +178,7 @@ struct Delivery {
 }
 
 enum Claimed {
-    Delivery(Delivery),
+    Delivery(Box<Delivery>),
     /// There is nothing to apply, or not yet.
     Nothing(Step),
 }
@@ -202,7 +202,7 @@ async fn claim_delivery(
     };
     Ok(match find_recipient(session, &subject, answers.owner.as_ref()).await? {
         Recipient::Organization(organization_id) => {
-            Claimed::Delivery(Delivery { organization_id, event, subject })
+            Claimed::Delivery(Box::new(Delivery { organization_id, event, subject }))
         }
         Recipient::Unknown => Claimed::Nothing(Step::AskOwner(subject.customer)),
         Recipient::Foreign(why) => Claimed::Nothing(skip(session, id, why).await?),

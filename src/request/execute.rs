@@ -145,15 +145,15 @@ impl Execution<'_> {
         record: &mut RequestRecord,
     ) -> Result<()> {
         record.is_of(session.viewer().user_id, organization.map(|tenant| tenant.organization_id));
-        if record.counted.is_some() {
+        if record.is_counted() {
             return Ok(());
         }
-        let counted = match self.service.count(organization, billing_version).await {
+        let rate_limit = match self.service.count(organization, billing_version).await {
             // An owner must be able to upgrade the plan after all calls are used up.
             Err(Error::CallsExhausted(rate)) if self.prepared.is_about_billing() => Some(rate),
             outcome => outcome?,
         };
-        record.counted = Some(counted);
+        record.count(rate_limit);
         Ok(())
     }
 

@@ -14,8 +14,10 @@ use crate::{
 /// The record of one request, lent to each of its executions.
 #[derive(Debug, Default)]
 pub(super) struct RequestRecord {
-    /// The state of the call limit, after this request was counted. A request counts once.
-    pub(super) counted: Option<Option<RateLimit>>,
+    /// Whether the request was counted, which happens once.
+    is_counted: bool,
+    /// The state of the call limit after that, if there is one.
+    rate_limit: Option<RateLimit>,
     user: Option<UserId>,
     organization: Option<OrganizationId>,
     cost: Cost,
@@ -70,6 +72,22 @@ impl RequestRecord {
     pub(super) fn is_of(&mut self, user: UserId, organization: Option<OrganizationId>) {
         self.user.get_or_insert(user);
         self.organization = self.organization.or(organization);
+    }
+
+    /// Whether the request was counted.
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_counted
+    }
+
+    /// Records that the request was counted.
+    pub(super) fn count(&mut self, rate_limit: Option<RateLimit>) {
+        self.is_counted = true;
+        self.rate_limit = rate_limit;
+    }
+
+    /// The state of the call limit after the request was counted, if there is one.
+    pub(super) fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate_limit
     }
 
     /// The cost of all executions that have ended.

@@ -154,7 +154,7 @@ impl GraphqlService {
                 Answer::panicked(panic.as_ref(), call.request_id)
             }
         };
-        let rate_limit = record.counted.flatten().or(answer.rate_limit);
+        let rate_limit = record.rate_limit().or(answer.rate_limit);
         let answer = Answer { rate_limit, ..answer }.costing(record.cost());
         self.note(prepared, &answer, begun.elapsed());
         if call.freshness.is_some() && !prepared.is_mutation() {

@@ -104,9 +104,9 @@ pub(super) struct Token<'request> {
 }
 
 impl Token<'_> {
-    fn parameters(&self) -> Option<Values> {
+    fn parameters(&self) -> Values {
         let Self { hash, now, email } = *self;
-        Some(Values(vec![hash.to_vec().into(), now.into(), email.into()]))
+        Values(vec![hash.to_vec().into(), now.into(), email.into()])
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) enum Invited {
     /// The organization was entered in this transaction.
     Here(Invitation),
     /// The organization lives in this dedicated database, where it was entered.
-    Remote(Invitation, RemoteTransaction),
+    Remote(Invitation, Box<RemoteTransaction>),
     /// There is no such invitation, or the organization is suspended. `is_unchanged` means that the
     /// transaction is still in the organization that the request names.
     Refused { error: Error, is_unchanged: bool },
@@ -159,7 +159,7 @@ pub(super) async fn enter_invited(
     transaction: &mut Transaction,
     token: &Token<'_>,
 ) -> Result<Invited> {
-    let rows = transaction.query(ENTER_INVITED, token.parameters()).await?.rows;
+    let rows = transaction.query(ENTER_INVITED, Some(token.parameters())).await?.rows;
     let invitation = match invitation(&rows)? {
         Ok(invitation) => invitation,
         Err(error) => return Ok(Invited::Refused { error, is_unchanged: true }),
@@ -176,7 +176,7 @@ pub(super) async fn enter_invited(
         let placement = Placement::Shared.name();
         let (fresh, row) = outside.open(requests, system, Access::Write, None, &placement).await?;
         tenant(&row)?;
-        let rows = fresh.query(ENTER_INVITED, token.parameters()).await?.rows;
+        let rows = fresh.query(ENTER_INVITED, Some(token.parameters())).await?.rows;
         if let Err(error) = self::invitation(&rows)? {
             // Accepted or revoked in that database, and not yet synced to the control database.
             return Ok(Invited::Refused { error, is_unchanged: false });
@@ -184,7 +184,7 @@ pub(super) async fn enter_invited(
         let there = self::entered(&rows, Some(invitation.organization_id))?;
         if !there.elsewhere {
             fresh.charge(transaction)?;
-            return Ok(Invited::Remote(invitation, (fresh, database)));
+            return Ok(Invited::Remote(invitation, Box::new((fresh, database))));
         }
         fresh.roll_back().await;
         let generations = (generation, there.generation);

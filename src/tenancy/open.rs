@@ -255,7 +255,7 @@ async fn place(
                 }
                 Invited::Remote(invitation, there) => {
                     let (tenant, invitation) = (Some(invitation.tenant()), Ok(invitation.id));
-                    let (transaction, remote) = Remote::after(transaction, there);
+                    let (transaction, remote) = Remote::after(transaction, *there);
                     return Ok(Place { transaction, remote, tenant, invitation });
                 }
                 Invited::Refused { error, is_unchanged } => (Err(error), is_unchanged),

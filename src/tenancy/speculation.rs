@@ -47,14 +47,13 @@ pub async fn open_speculative<'request>(
     let (transaction, database) = match &cached.placement {
         Placement::Database(name) => {
             // Boxed: large, and every request would carry it.
-            match Box::pin(begin_remote(databases, &session_request, name)).await {
-                Ok((transaction, database)) => (transaction, Some(database)),
+            let begun = Box::pin(begin_remote(databases, &session_request, name)).await;
+            let Ok((transaction, database)) = begun else {
                 // The organization may have moved.
-                Err(_) => {
-                    databases.session_cache().remove(caller, destination);
-                    return Ok(None);
-                }
-            }
+                databases.session_cache().remove(caller, destination);
+                return Ok(None);
+            };
+            (transaction, Some(database))
         }
         placement => {
             let parameters = session_request.parameters(&placement.name())?;
