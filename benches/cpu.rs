@@ -28,8 +28,8 @@ use tenantry::{
     request::{GraphqlService, RequestContext},
     schema::Api,
     tenancy::{
-        Access, AccountLinking, Budget, Cost, DatabaseOptions, Databases, Destination, Preference,
-        SecretKeys, Settings, open,
+        AccountLinking, Budget, Cost, DatabaseOptions, Databases, Destination, OpenFor, SecretKeys,
+        Settings, open,
     },
     usage::Meter,
 };
@@ -230,15 +230,7 @@ fn session(
             runtime.block_on(async {
                 let (databases, settings) = (&service.databases, &service.settings);
                 let RequestContext { caller, destination, .. } = &call;
-                let opened = open(
-                    databases,
-                    settings,
-                    caller,
-                    destination,
-                    Access::Read,
-                    Preference::Placement,
-                )
-                .await;
+                let opened = open(databases, settings, caller, destination, &OpenFor::Query).await;
                 opened.is_ok_and(|opened| {
                     opened.session.transaction().release();
                     true

@@ -58,7 +58,8 @@ pub struct QueryAgain;
 #[Object]
 impl QueryAgain {
     /// All queries, evaluated after the mutations that precede this field. Use it to read what a
-    /// change affects, such as limits and permissions, in the same request.
+    /// change affects, such as limits and permissions, in the same request. Next to
+    /// `createOrganization` and `acceptInvitation` it acts in the organization to which they lead.
     async fn query(&self) -> Query {
         Query::default()
     }

@@ -1,7 +1,7 @@
 //! Limits how many requests run and wait at the same time, for each organization and for everyone
-//! else. Only the database decides which organization a request belongs to. A caller that was
-//! admitted to an organization before is treated as a member. So no caller can use the capacity of
-//! an organization that it is not in.
+//! else. Only the database decides which organization a request belongs to. A caller that the
+//! database let into an organization before is treated as a member. So no caller can use the
+//! capacity of an organization that it is not in.
 //!
 //! All other callers share a small capacity, and so do new documents, which are expensive to parse.
 //! Within the shared capacity each caller runs one request at a time, so a caller is never more
@@ -11,7 +11,6 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -20,7 +19,6 @@ use std::{
 };
 
 use entity::OrganizationId;
-use lru::LruCache;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -34,16 +32,13 @@ use crate::{
     tenancy::Destination,
 };
 
-/// The number of admitted callers that are remembered.
-const KNOWN: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
-
 /// How many requests may run and wait at the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
     /// Running requests of one organization.
     pub running: usize,
     /// Running requests of all callers that name no organization. The same number again is for
-    /// callers that name one and were not admitted to it yet.
+    /// callers that name one and are not known to be members.
     pub outside: usize,
     /// New documents that are parsed, and introspection queries that are answered.
     pub reading: usize,
@@ -60,7 +55,7 @@ enum Key {
     Organization(OrganizationId),
     /// One user, or one address without a token. It runs one request at a time in the queues below.
     One(u64),
-    /// Callers that name an organization to which they were not admitted before.
+    /// Callers that name an organization of which they are not known to be members.
     Arriving,
     /// Callers that name no organization.
     Outside,
@@ -102,7 +97,6 @@ pub struct ConcurrencyLimiter(Arc<Shared>);
 struct Shared {
     limits: AdmissionLimits,
     queues: Mutex<HashMap<Key, Arc<Queue>>>,
-    known: Mutex<LruCache<u64, OrganizationId>>,
     hasher: RandomState,
 }
 
@@ -110,16 +104,12 @@ impl ConcurrencyLimiter {
     /// Starts with no request running.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
-        Self(Arc::new(Shared {
-            limits,
-            queues: Mutex::default(),
-            known: Mutex::new(LruCache::new(KNOWN)),
-            hasher: RandomState::new(),
-        }))
+        Self(Arc::new(Shared { limits, queues: Mutex::default(), hasher: RandomState::new() }))
     }
 
-    /// Waits until the request may run. It counts for the organization to which this caller was
-    /// admitted at this destination before, or else for the capacity that all other callers share.
+    /// Waits until the request may run. It counts for the organization of which the caller is known
+    /// to be a member, or else for the capacity that all other callers share. `organization` is
+    /// asked again after a wait, because an earlier request of the caller may have found it out.
     ///
     /// # Errors
     ///
@@ -128,13 +118,13 @@ impl ConcurrencyLimiter {
         &self,
         caller: &Caller,
         destination: &Destination,
+        organization: impl Fn() -> Option<OrganizationId>,
     ) -> Result<ConcurrencyPermit> {
-        if let Some(organization) = self.known(caller, destination) {
+        if let Some(organization) = organization() {
             return self.wait(Key::Organization(organization)).await;
         }
         let alone = self.alone(Source { caller: Some(caller), address: None }).await?;
-        // An earlier request of the caller may have been let into the organization meanwhile.
-        if let Some(organization) = self.known(caller, destination) {
+        if let Some(organization) = organization() {
             drop(alone);
             return self.wait(Key::Organization(organization)).await;
         }
@@ -170,27 +160,6 @@ impl ConcurrencyLimiter {
         Ok(admitted)
     }
 
-    /// The organization to which this caller was admitted at this destination before.
-    #[must_use]
-    pub fn known(&self, caller: &Caller, destination: &Destination) -> Option<OrganizationId> {
-        lock(&self.0.known).get(&self.way(caller, destination)).copied()
-    }
-
-    /// Remembers the organization to which this caller was admitted at this destination.
-    pub fn remember(
-        &self,
-        caller: &Caller,
-        destination: &Destination,
-        organization: OrganizationId,
-    ) {
-        lock(&self.0.known).put(self.way(caller, destination), organization);
-    }
-
-    /// Forgets the admission of this caller at this destination, because it no longer holds.
-    pub fn forget(&self, caller: &Caller, destination: &Destination) {
-        lock(&self.0.known).pop(&self.way(caller, destination));
-    }
-
     /// A permit of an organization, if one is free.
     #[must_use]
     pub fn try_acquire_own(&self, organization: OrganizationId) -> Option<ConcurrencyPermit> {
@@ -206,11 +175,6 @@ impl ConcurrencyLimiter {
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_own(&self, organization: OrganizationId) -> Result<ConcurrencyPermit> {
         self.wait(Key::Organization(organization)).await
-    }
-
-    fn way(&self, caller: &Caller, destination: &Destination) -> u64 {
-        let Caller { issuer, subject, organization, .. } = caller;
-        self.0.hasher.hash_one((issuer, subject, organization, &destination.slug))
     }
 
     /// How many requests run now, and how many wait.
@@ -321,6 +285,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use chrono::DateTime;
     use futures_util::FutureExt;
 
@@ -354,14 +320,15 @@ mod tests {
         let (limiter, member) = (limiter(), caller("member"));
         let acme = Destination { slug: Some("acme".to_owned()), client_ip: None };
         let organization = OrganizationId(uuid::Uuid::from_u128(1));
-        let first = limiter.acquire(&member, &acme).await.unwrap();
-        let mut second = Box::pin(limiter.acquire(&member, &acme));
+        let known = Cell::new(None);
+        let first = limiter.acquire(&member, &acme, || known.get()).await.unwrap();
+        let mut second = Box::pin(limiter.acquire(&member, &acme, || known.get()));
         assert!(second.as_mut().now_or_never().is_none());
         // Another caller is the next of those who arrive, and stays.
         let stranger = caller("stranger");
-        let mut arriving = Box::pin(limiter.acquire(&stranger, &acme));
+        let mut arriving = Box::pin(limiter.acquire(&stranger, &acme, || None));
         assert!(arriving.as_mut().now_or_never().is_none());
-        limiter.remember(&member, &acme, organization);
+        known.set(Some(organization));
         drop(first);
         let _arrived = arriving.as_mut().now_or_never().expect("a permit is free").unwrap();
         let second = second.as_mut().now_or_never().expect("it needs no shared permit").unwrap();
@@ -374,17 +341,18 @@ mod tests {
         let nowhere = Destination { slug: None, client_ip: None };
         let callers: Vec<_> = (0..1_000).map(|number| caller(&number.to_string())).collect();
         // The runtime would interrupt a task that polls as many as these.
-        let admitted =
-            |caller| Box::pin(tokio::task::unconstrained(limiter.acquire(caller, &nowhere)));
+        let admitted = |caller| {
+            Box::pin(tokio::task::unconstrained(limiter.acquire(caller, &nowhere, || None)))
+        };
         let mut permits: Vec<_> = callers.iter().map(admitted).collect();
         let mut running = permits[0].as_mut().now_or_never().expect("the first").unwrap();
         for admitted in &mut permits[1..] {
             assert!(admitted.as_mut().now_or_never().is_none());
         }
         // Of one of them, one more waits and the next is refused.
-        let mut more = Box::pin(limiter.acquire(&callers[1], &nowhere));
+        let mut more = Box::pin(limiter.acquire(&callers[1], &nowhere, || None));
         assert!(more.as_mut().now_or_never().is_none());
-        let refused = limiter.acquire(&callers[1], &nowhere).await;
+        let refused = limiter.acquire(&callers[1], &nowhere, || None).await;
         assert!(matches!(refused, Err(Error::RateLimited { throttle: Throttle::Shared, .. })));
         for admitted in &mut permits[1..] {
             drop(running);

@@ -134,7 +134,16 @@ async fn try_apply(
     let mut answers = Answers::default();
     for _ in 0..MAX_READS {
         let session = open_system(databases, settings, None, reason, Access::Write).await?;
-        match step(&session, id, reason == Reason::BillingReplay, &answers).await? {
+        let is_replay = reason == Reason::BillingReplay;
+        let (session, step) = match claim_delivery(&session, id, is_replay, &answers).await? {
+            Claimed::Delivery(delivery) => {
+                let session = session.enter(delivery.organization_id).await?;
+                let step = deliver(&session, id, *delivery, &answers).await?;
+                (session, step)
+            }
+            Claimed::Nothing(step) => (session, step),
+        };
+        match step {
             Step::Done(outcome) => {
                 session.commit().await?;
                 return Ok(outcome);
@@ -164,28 +173,52 @@ fn stripe(settings: &Settings) -> Result<&Stripe> {
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 
-/// Runs one transaction of work on an event.
-async fn step(
+/// An event, and the organization to whose billing it applies.
+struct Delivery {
+    organization_id: OrganizationId,
+    event: Event,
+    subject: Subject,
+}
+
+enum Claimed {
+    Delivery(Box<Delivery>),
+    /// There is nothing to apply, or not yet.
+    Nothing(Step),
+}
+
+/// Claims an event until the end of the transaction, and finds its organization.
+async fn claim_delivery(
     session: &SystemSession,
     id: &str,
     is_replay: bool,
     answers: &Answers,
-) -> Result<Step> {
+) -> Result<Claimed> {
     let Some((event, processed)) = claim(session, id).await? else {
         return Err(Error::NotFound("event"));
     };
     if processed && !is_replay {
-        return Ok(Step::Done(Outcome::Nothing("it was applied before")));
+        return Ok(Claimed::Nothing(Step::Done(Outcome::Nothing("it was applied before"))));
     }
     let Some(subject) = event.subject() else {
-        return skip(session, id, "it does not concern a subscription").await;
+        let skipped = skip(session, id, "it does not concern a subscription").await?;
+        return Ok(Claimed::Nothing(skipped));
     };
-    let organization_id = match find_recipient(session, &subject, answers.owner.as_ref()).await? {
-        Recipient::Organization(id) => id,
-        Recipient::Unknown => return Ok(Step::AskOwner(subject.customer)),
-        Recipient::Foreign(why) => return skip(session, id, why).await,
-    };
-    session.enter(organization_id).await?;
+    Ok(match find_recipient(session, &subject, answers.owner.as_ref()).await? {
+        Recipient::Organization(organization_id) => {
+            Claimed::Delivery(Box::new(Delivery { organization_id, event, subject }))
+        }
+        Recipient::Unknown => Claimed::Nothing(Step::AskOwner(subject.customer)),
+        Recipient::Foreign(why) => Claimed::Nothing(skip(session, id, why).await?),
+    })
+}
+
+/// Applies an event to billing, in its organization.
+async fn deliver(
+    session: &SystemSession,
+    id: &str,
+    Delivery { organization_id, event, subject }: Delivery,
+    answers: &Answers,
+) -> Result<Step> {
     let lock = plan::lock_alone(session).await?;
     let before = lock.billing();
     let read = answers.read.as_ref().filter(|read| read.version == before.updated_at);
@@ -321,5 +354,6 @@ async fn finish(session: &SystemSession, id: &str, text: Option<&str>, done: boo
         "SELECT billing.finish_stripe_event($1, $2, $3)",
         [id.into(), text.into(), done.into()],
     );
-    session.execute_where_begun(statement).await
+    session.begun().execute_raw(statement).await?;
+    Ok(())
 }

@@ -40,6 +40,7 @@ pub(super) fn build(
     let verifier = jwt.verifier(clock.clone()).map_err(Failure::new)?;
     let settings = business.settings(clock).map_err(Failure::new)?;
     let metrics = Metrics::new();
+    let databases = databases.with_session_cache(http.clients.session_cache_size);
     let connections = databases.max_connections();
     let service = GraphqlService {
         api: Api::new(http.limits()).map_err(Failure::new)?,

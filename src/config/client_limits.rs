@@ -1,12 +1,14 @@
-//! Settings that limit the connections and subscriptions of clients.
+//! Settings that limit the connections, subscriptions and cached sessions of clients.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+
+use std::num::NonZeroUsize;
 
 use clap::Args;
 
 use super::at_least_one;
 use crate::admission::SubscriptionLimits;
 
-/// Limits on what clients hold open at the same time.
+/// Limits on what the server keeps for clients at the same time.
 #[derive(Args, Clone, Debug)]
 pub struct ClientsConfig {
     /// Open connections per client address (for IPv6, per /64 network), at most half of
@@ -41,6 +43,16 @@ pub struct ClientsConfig {
         default_value_t = 2_000
     )]
     pub max_subscriptions_by_organization: usize,
+
+    /// Callers whose user, organization and role the server caches, to start their next request from
+    /// them. An entry is for one user at one organization, and takes about half a kilobyte.
+    #[arg(
+        long,
+        env = "SESSION_CACHE_SIZE",
+        value_name = "SESSION_CACHE_SIZE",
+        default_value = "65536"
+    )]
+    pub session_cache_size: NonZeroUsize,
 }
 
 impl ClientsConfig {

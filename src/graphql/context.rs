@@ -93,7 +93,7 @@ impl ContextExt for Context<'_> {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>,
     {
-        let loader = loaders(self)?.current();
+        let loader = loaders(self)?.loader();
         // Boxed to keep the future small. The fields of an object are futures of the same size,
         // that of the largest, and most are ready immediately.
         Box::pin(async move { loader.load_one(key).await }).await
@@ -104,7 +104,7 @@ impl ContextExt for Context<'_> {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>,
     {
-        let loader = loaders(self)?.current();
+        let loader = loaders(self)?.loader();
         Box::pin(async move { loader.load_many(keys).await }).await
     }
 }

@@ -136,6 +136,14 @@ impl Document {
         self.selected.as_ref().unwrap_or(&self.operation.merged)
     }
 
+    /// Returns an argument of a root field as its resolver receives it, or `None` if it is omitted.
+    #[must_use]
+    pub fn root_argument(&self, field: &str, argument: &str) -> Option<Value> {
+        let root = roots(self.executable()).into_iter().find(|root| root.name.node == field)?;
+        let value = root.get_argument(argument)?.node.clone();
+        value.into_const_with(|name| self.variables.get(&name).cloned().ok_or(())).ok()
+    }
+
     /// Returns whether the complexity can depend on the variables, which may be page sizes or
     /// conditions.
     #[must_use]

@@ -46,14 +46,8 @@ impl Reader {
 
 type RequestLoader = DataLoader<Reader, HashMapCache>;
 
-/// The request's loader. It is replaced when the session enters an organization, because the loaded
-/// rows belong to another one.
-pub struct Loaders {
-    session: Arc<Session>,
-    queue: Queue,
-    access: Access,
-    current: Mutex<(u32, Arc<RequestLoader>)>,
-}
+/// The request's loader.
+pub struct Loaders(RequestLoader);
 
 impl std::fmt::Debug for Loaders {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,31 +56,20 @@ impl std::fmt::Debug for Loaders {
 }
 
 impl Loaders {
-    /// Creates loaders whose batches `queue` drives.
+    /// Creates loaders whose batches `queue` drives. A query reads one snapshot, so its loaded rows
+    /// stay valid. In a mutation, a later field may have changed them.
     #[must_use]
-    pub fn new(session: Arc<Session>, queue: Queue, access: Access) -> Self {
-        let current = Mutex::new((session.entered(), new_loader(&session, &queue, access)));
-        Self { session, queue, access, current }
+    pub fn new(session: &Arc<Session>, queue: Queue, access: Access) -> Self {
+        let reader = Reader(Arc::downgrade(session));
+        let cache = HashMapCache::default();
+        let loader = DataLoader::with_cache(reader, queue, Immediately, cache);
+        loader.enable_all_cache(access == Access::Read);
+        Self(loader)
     }
 
-    pub(super) fn current(&self) -> Arc<RequestLoader> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let entered = self.session.entered();
-        if current.0 != entered {
-            *current = (entered, new_loader(&self.session, &self.queue, self.access));
-        }
-        Arc::clone(&current.1)
+    pub(super) fn loader(&self) -> &RequestLoader {
+        &self.0
     }
-}
-
-/// A query reads one snapshot, so its loaded rows stay valid. In a mutation, a later field may have
-/// changed them.
-fn new_loader(session: &Arc<Session>, queue: &Queue, access: Access) -> Arc<RequestLoader> {
-    let reader = Reader(Arc::downgrade(session));
-    let cache = HashMapCache::default();
-    let loader = DataLoader::with_cache(reader, queue.clone(), Immediately, cache);
-    loader.enable_all_cache(access == Access::Read);
-    Arc::new(loader)
 }
 
 /// A timer without delay: the queue waits exactly as long as resolvers still add keys to a batch.

@@ -28,8 +28,8 @@ pub enum Claim {
     Done(String),
 }
 
-/// Claims the key until the end of the transaction. `wait` is how long a mutation that has
-/// committed a part of its work may take for the rest.
+/// Claims the key until the end of the transaction. `requested` is the organization that the request
+/// names. `wait` is how long a mutation that has committed a part of its work may take for the rest.
 ///
 /// # Errors
 ///
@@ -37,16 +37,24 @@ pub enum Claim {
 /// running, or if the caller may no longer see the stored response.
 pub async fn claim(
     session: &Session,
+    requested: Option<Tenant>,
     key: &IdempotencyKey,
     fingerprint: &[u8],
     wait: Duration,
 ) -> Result<Claim> {
     let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
+    let organization = requested.map(|tenant| tenant.organization_id);
     let row = session
+        .begun()
         .query_one_raw(Statement::from_sql_and_values(
             DbBackend::Postgres,
-            "SELECT outcome, response FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second')",
-            [key.as_str().into(), fingerprint.into(), seconds.into()],
+            "SELECT outcome, response FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second', $4)",
+            [
+                key.as_str().into(),
+                fingerprint.into(),
+                seconds.into(),
+                organization.map(|id| id.0).into(),
+            ],
         ))
         .await?
         .ok_or_else(|| Error::internal("claiming an idempotency key returned no row"))?;
@@ -54,11 +62,10 @@ pub async fn claim(
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
         ("REPLAY", Some(kept)) => {
-            let organization = session.tenant().map(|tenant| tenant.organization_id);
             let bound = bound(session, organization, key, fingerprint);
             match unseal(&session.settings().secret_keys, &bound, &kept) {
                 // Boxed, because the future is large and rarely needed.
-                Ok(text) => Box::pin(replay(session, Kept::parse(&text)?)).await,
+                Ok(text) => Box::pin(replay(session, requested, Kept::parse(&text)?)).await,
                 Err(_) => conflict(
                     "the request was completed, but its response was stored under another SECRET_KEY",
                     None,
@@ -78,8 +85,8 @@ pub async fn claim(
     }
 }
 
-async fn replay(session: &Session, kept: Kept) -> Result<Claim> {
-    if !kept.may_be_seen(session).await? {
+async fn replay(session: &Session, requested: Option<Tenant>, kept: Kept) -> Result<Claim> {
+    if !kept.may_be_seen(session, requested).await? {
         return conflict("the request was completed under a role that you no longer have", None);
     }
     if kept.response.is_empty() {
@@ -88,22 +95,23 @@ async fn replay(session: &Session, kept: Kept) -> Result<Claim> {
     Ok(Claim::Done(kept.response))
 }
 
-/// Stores the response. `begun` is the organization and role that the request began with.
+/// Stores the response. `requested` is the organization that the request names, with the caller's
+/// role in it.
 ///
 /// # Errors
 ///
 /// Fails when the database fails.
 pub async fn keep(
     session: &Session,
-    begun: Option<Tenant>,
+    requested: Option<Tenant>,
     key: &IdempotencyKey,
     fingerprint: &[u8],
     response: &str,
 ) -> Result<()> {
-    let organization = begun.map(|tenant| tenant.organization_id);
+    let organization = requested.map(|tenant| tenant.organization_id);
     let ended = session.tenant();
     let response = if response.len() > MAX_BYTES { "" } else { response };
-    let kept = Kept::new(begun, ended, response).to_text()?;
+    let kept = Kept::new(requested, ended, response).to_text()?;
     let bound = bound(session, organization, key, fingerprint);
     let sealed = seal(&session.settings().secret_keys, &bound, &kept)
         .map_err(|_| Error::internal("the response could not be encrypted"))?;
@@ -112,7 +120,8 @@ pub async fn keep(
         "SELECT auth.store_response($1, $2, $3)",
         [organization.map(|id| id.0).into(), key.as_str().into(), sealed.into()],
     );
-    session.execute_where_begun(statement).await
+    session.begun().execute_raw(statement).await?;
+    Ok(())
 }
 
 fn conflict<T>(why: &'static str, retry_after: Option<u64>) -> Result<T> {

@@ -20,15 +20,15 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Stores a response with the roles of the caller. A request can begin in one organization and
-    /// end in another, or in none. If it begins and ends in the same one, only the role at its end
-    /// counts: the request may have lowered its caller's role.
-    pub(super) fn new(begun: Option<Tenant>, ended: Option<Tenant>, response: &str) -> Self {
+    /// Stores a response with the roles of the caller. A request can name one organization and lead
+    /// to another, or to none. If it ends in the one that it names, only the role at its end counts:
+    /// the request may have lowered its caller's role.
+    pub(super) fn new(requested: Option<Tenant>, ended: Option<Tenant>, response: &str) -> Self {
         let organization = |tenant: Option<Tenant>| tenant.map(|tenant| tenant.organization_id);
-        let begun = begun.filter(|_| organization(begun) != organization(ended));
+        let requested = requested.filter(|_| organization(requested) != organization(ended));
         let role = |tenant: Tenant| (tenant.organization_id.0, tenant.role.to_value());
         Self {
-            roles: begun.into_iter().chain(ended).map(role).collect(),
+            roles: requested.into_iter().chain(ended).map(role).collect(),
             response: response.into(),
         }
     }
@@ -47,9 +47,13 @@ impl Kept {
         Ok(Self { roles, response: response.to_owned() })
     }
 
-    /// Returns whether the caller now has all permissions of the stored roles.
-    pub(super) async fn may_be_seen(&self, session: &Session) -> Result<bool> {
-        let here = session.tenant();
+    /// Returns whether the caller now has all permissions of the stored roles. `here` is the
+    /// organization that the request names, with the caller's role.
+    pub(super) async fn may_be_seen(
+        &self,
+        session: &Session,
+        here: Option<Tenant>,
+    ) -> Result<bool> {
         for (organization, role) in &self.roles {
             let organization = OrganizationId(*organization);
             let stored = OrgRole::try_from_value(role)?;

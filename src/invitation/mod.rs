@@ -10,5 +10,5 @@ mod token;
 
 pub use email::compose;
 pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
-pub use ops::{accept, list};
+pub use ops::{accept, list, token_hash};
 pub use settings::Settings;

@@ -124,28 +124,25 @@ pub(super) async fn revoke(
     Ok(invitation)
 }
 
-/// Makes the caller a member, and continues in that organization. Every invalid token gets the same
-/// error: unknown, expired, used, revoked, or meant for another address.
+/// The hash by which the database finds the invitation of a token.
+#[must_use]
+pub fn token_hash(token: &str) -> Vec<u8> {
+    Token::shown(token).hash()
+}
+
+/// Makes the caller a member of the organization in which the session was opened for the invitation.
+/// Every invalid token gets the same error: unknown, expired, used, revoked, or meant for another
+/// address.
 ///
 /// # Errors
 ///
 /// Fails when the token is invalid, the caller is already a member, or the plan allows no more
 /// members.
 pub async fn accept(session: &Session, token: &str) -> Result<organization_member::Model> {
-    let hash = Token::shown(token).hash();
     // The session only reads until `assume_role` sets the invited role below.
-    let invited = session.enter_invited(hash.clone()).await?.ok_or(NOT_FOUND)?;
-    let id = invited.invitation_id();
-    if invited.is_elsewhere() {
-        // The user is copied there next: a refusal is to leave nothing behind.
-        require_acceptable(session, id, &hash).await?;
-        member::require_nonmember(session).await?;
-        if !session.follow_invited(&invited).await? {
-            return Err(NOT_FOUND);
-        }
-    }
+    let id = session.invitation()?;
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
-    let invitation = require_acceptable(session, id, &hash).await?;
+    let invitation = require_acceptable(session, id, &token_hash(token)).await?;
     // Counted again: the plan may have shrunk since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
@@ -158,7 +155,8 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     Ok(member)
 }
 
-/// The invitation, provided that its token holds and that its inviter may still invite.
+/// The invitation, provided that its token holds and that its inviter may still invite. The opening
+/// of the session has found that, but without a lock.
 async fn require_acceptable(
     session: &Session,
     id: InvitationId,

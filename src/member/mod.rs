@@ -8,6 +8,5 @@ mod ops;
 pub use graphql::{Member, MemberConnection, MemberMutation, MemberSubscription, MemberTotal};
 pub use loader::MemberById;
 pub use ops::{
-    add_owner, count, has_email, is_address_of_viewer, join, list, may_invite, require_nonmember,
-    role_name,
+    add_owner, count, has_email, is_address_of_viewer, join, list, may_invite, role_name,
 };

@@ -157,20 +157,6 @@ pub async fn join(
     }
 }
 
-/// Refuses a caller who is a member of the organization.
-///
-/// # Errors
-///
-/// When they have one.
-pub async fn require_nonmember(session: &Session) -> Result<()> {
-    let tenant = session.authorize(Permission::OrganizationRead)?;
-    let own = organization_member::Column::UserId.eq(session.viewer().user_id);
-    if all(tenant).filter(own).count(session).await? > 0 {
-        return Err(is_member());
-    }
-    Ok(())
-}
-
 fn is_member() -> Error {
     Error::Conflict("You are already a member of this organization.".to_owned())
 }

@@ -292,6 +292,14 @@ pub struct AcceptInvitationInput {
     pub token: String,
 }
 
+impl AcceptInvitationInput {
+    /// The hash of the token, with which the database finds the invitation.
+    #[must_use]
+    pub fn token_hash(&self) -> Vec<u8> {
+        invitation::token_hash(&self.token)
+    }
+}
+
 /// Payload of `acceptInvitation`.
 #[derive(Debug, SimpleObject)]
 pub struct AcceptInvitationPayload {

@@ -7,7 +7,7 @@ mod name;
 mod ops;
 mod settings;
 
-pub use graphql::{Organization, OrganizationMutation, OrganizationQuery};
+pub use graphql::{AcceptInvitationInput, Organization, OrganizationMutation, OrganizationQuery};
 pub use name::{OrganizationName, Slug};
 pub use ops::find_by_name;
 pub use settings::Settings;

@@ -18,15 +18,15 @@ use crate::{
     tenancy::{Access, Change, Session, SystemSession, UnitOfWork},
 };
 
-/// Creates an organization and continues in it. The id comes first, so that every row is written in
-/// the organization's session.
+/// Creates the organization in which the session was opened. The id comes first, so that every row
+/// is written in the organization's session.
 pub(super) async fn create(
     session: &Session,
     name: OrganizationName,
     slug: Slug,
 ) -> Result<organization::Model> {
+    let organization_id = session.organization_id()?;
     check_ownerships(session).await?;
-    let organization_id = session.begin_organization().await?;
     claim_slug(session, &slug).await?;
     let organization = organization::ActiveModel {
         id: Set(organization_id),

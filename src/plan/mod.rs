@@ -14,6 +14,7 @@ pub use feature::Feature;
 pub use graphql::{Plan, PlanFeature, PlanQuery};
 pub use ops::{
     Allowance, ENTITLEMENTS, EffectiveAllowance, Lock, allowances, current, default_plan,
-    effective_allowance, find, find_by_price, fingerprint, lock, lock_alone, require,
+    effective_allowance, find, find_by_price, fingerprint, lock, lock_alone,
+    lock_if_several_changes, require,
 };
 pub use settings::Settings;

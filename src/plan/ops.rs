@@ -65,6 +65,20 @@ pub async fn lock(session: &Session) -> Result<Lock> {
     Ok(lock)
 }
 
+/// Takes the organization's lock before a lock on another row, if the operation makes several
+/// changes. Two operations that lock the same rows in different orders then wait for each other,
+/// instead of ending in a deadlock.
+///
+/// # Errors
+///
+/// As [`lock`].
+pub async fn lock_if_several_changes(session: &Session) -> Result<()> {
+    if session.makes_several_changes() {
+        lock(session).await?;
+    }
+    Ok(())
+}
+
 /// Takes the organization's lock without reading a role. For users who are about to become members,
 /// and for background work.
 ///

@@ -137,10 +137,13 @@ async fn find_locked(
 ) -> Result<project::Model> {
     const NOT_FOUND: Error = Error::NotFound("project");
     let tenant = session.authorize(permission)?;
-    all(tenant)
-        .filter(project::Column::Id.eq(id.ok_or(NOT_FOUND)?))
-        .lock(LockType::Update)
-        .one(session)
-        .await?
-        .ok_or(NOT_FOUND)
+    let id = id.ok_or(NOT_FOUND)?;
+    let find = async {
+        let project = all(tenant).filter(project::Column::Id.eq(id)).lock(LockType::Update);
+        Ok(project.one(session).await?)
+    };
+    // Sent together and executed in this order.
+    let ((), found) = try_join!(biased; plan::lock_if_several_changes(session), find)?;
+    session.authorize(permission)?;
+    found.ok_or(NOT_FOUND)
 }

@@ -1,5 +1,5 @@
-//! The outcome of a request: the GraphQL response, and what the HTTP layer, logs and metrics need
-//! to know about it.
+//! The answer to an operation: the GraphQL response, and what the HTTP layer, logs and metrics need
+//! to know about it. The execution creates it, and the transport sends it.
 
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Answer {
     pub lsn: Option<Lsn>,
     /// Whether the replica served the request.
     pub at_replica: bool,
+    /// The sum of the times that PostgreSQL took.
+    pub database_time: Duration,
 }
 
 impl Answer {
@@ -48,6 +50,7 @@ impl Answer {
             rate_limit: None,
             lsn: None,
             at_replica: false,
+            database_time: Duration::ZERO,
         }
     }
 
@@ -97,11 +100,11 @@ impl Answer {
     }
 
     /// Records the outcome in the request's span.
-    pub(super) fn describe(&self, database_time: Duration) {
+    pub(super) fn describe(&self) {
         let span = Span::current();
         span.record("code", self.code().unwrap_or("OK"));
         span.record("statements", self.statements());
-        span.record("database_ms", database_time.as_secs_f64() * 1_000.0);
+        span.record("database_ms", self.database_time.as_secs_f64() * 1_000.0);
     }
 
     /// Messages sent to the database; 0 if the number is not known.

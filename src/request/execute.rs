@@ -1,300 +1,232 @@
-//! One execution of a request in one session, from opening the session to its commit or rollback.
-//! The service starts another one when a conflict or a failed replica allows it.
+//! One execution of an operation in one transaction: open, execute, commit, answer.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_graphql::{Response, Value};
 use chrono::{DateTime, Utc};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    time::{Instant, timeout_at},
+    try_join,
+};
 
 use super::{
-    RequestContext, answer::null, prepared::Prepared, service::GraphqlService, trace::RequestTrace,
+    RequestContext,
+    answer::{Answer, null},
+    open::ReadFrom,
+    prepared::Prepared,
+    record::RequestRecord,
+    service::GraphqlService,
 };
 use crate::{
     error::{Error, Result},
     graphql::{Loaders, Queue, present},
     idempotency::{self, Claim},
-    plan,
     schema::to_request,
-    tenancy::{Access, Freshness, Lsn, Opened, Preference, Session},
+    tenancy::{Confirmation, OpenFor, Opened, Session, Tenant},
 };
 
-/// The result of an execution.
-pub(super) struct Executed {
-    pub(super) response: Response,
-    pub(super) database_time: Duration,
-    /// Whether the response is a stored one.
-    pub(super) replayed: bool,
-    pub(super) lsn: Option<Lsn>,
-    pub(super) at_replica: bool,
-}
-
-/// One execution. Its state stays readable after its future was dropped.
+/// An operation that is executed once, or again after a conflict.
+#[derive(Clone, Copy)]
 pub(super) struct Execution<'request> {
-    service: &'request GraphqlService,
-    prepared: &'request Prepared,
-    call: &'request RequestContext,
-    access: Access,
-    trace: &'request RequestTrace,
-    partly_committed: OnceLock<Arc<AtomicBool>>,
-    freshness: Option<Freshness>,
-    at_replica: AtomicBool,
-    /// Until its cost is counted, which is known also when the work in it was dropped.
-    session: Mutex<Option<Arc<Session>>>,
+    pub(super) service: &'request GraphqlService,
+    pub(super) prepared: &'request Prepared,
+    pub(super) call: &'request RequestContext,
+    pub(super) open_for: &'request OpenFor,
+    /// When the transaction must begin to end.
+    pub(super) deadline: Instant,
 }
 
-/// A session in which the whole operation was resolved.
-struct Resolution {
-    session: Arc<Session>,
-    response: Response,
-    replayed: bool,
+/// The organization for which a call counts, and when its billing last changed.
+#[derive(Clone, Copy)]
+struct Payer {
+    organization: Option<Tenant>,
+    billing_version: Option<DateTime<Utc>>,
 }
 
-impl<'request> Execution<'request> {
-    pub(super) fn new(
-        service: &'request GraphqlService,
-        prepared: &'request Prepared,
-        call: &'request RequestContext,
-        trace: &'request RequestTrace,
-        freshness: Option<Freshness>,
-    ) -> Self {
-        let access = if prepared.is_mutation() { Access::Write } else { Access::Read };
-        Self {
-            service,
-            prepared,
-            call,
-            access,
-            trace,
-            partly_committed: OnceLock::new(),
-            freshness,
-            at_replica: AtomicBool::new(false),
-            session: Mutex::default(),
+impl Execution<'_> {
+    /// Executes the operation. Returns `None` if the cached context was outdated: then nothing was
+    /// counted, and the results were discarded.
+    pub(super) async fn run(
+        self,
+        read_from: ReadFrom,
+        record: &mut RequestRecord,
+    ) -> Result<Option<Answer>> {
+        let resolving = timeout_at(self.deadline, self.resolve(read_from, record));
+        let resolved = resolving.await.map_err(|_| Error::Timeout)??;
+        match (resolved, record.session()) {
+            (Some(answer), Some(session)) => self.finish(&session, answer, record).await.map(Some),
+            _ => Ok(None),
         }
     }
 
-    /// Whether part of the request was committed already.
-    pub(super) fn is_partly_committed(&self) -> bool {
-        self.partly_committed.get().is_some_and(|partly| partly.load(Ordering::Relaxed))
-    }
-
-    /// Whether the session was opened at the replica.
-    pub(super) fn is_at_replica(&self) -> bool {
-        self.at_replica.load(Ordering::Relaxed)
-    }
-
-    pub(super) async fn perform(&self, deadline: Instant) -> Result<Executed> {
-        let executed = self.try_to_perform(deadline).await;
-        self.charge(None);
-        executed
-    }
-
-    /// Counts what the session has cost, and goes on with the next one, if there is one.
-    fn charge(&self, next: Option<&Arc<Session>>) {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = std::mem::replace(&mut *session, next.cloned());
-        if let Some(ended) = ended {
-            self.trace.spend(ended.transaction().cost());
-        }
-    }
-
-    async fn try_to_perform(&self, deadline: Instant) -> Result<Executed> {
-        // A timeout drops the session, which rolls its transaction back.
-        let executed = timeout_at(deadline, self.resolve()).await.map_err(|elapsed| {
-            if self.is_partly_committed() {
-                Error::OutcomeUnknown(Arc::new(elapsed))
-            } else {
-                Error::Timeout
-            }
-        });
-        let Resolution { session, mut response, replayed } = executed??;
-        let transaction = session.transaction();
-        let executed = |response| Executed {
-            response,
-            database_time: transaction.database_time(),
-            replayed,
-            lsn: transaction.lsn(),
-            at_replica: self.is_at_replica(),
-        };
-        if let Some(failure) = transaction.failure() {
-            // After one failed statement all later ones fail, so the first error is the cause.
-            transaction.roll_back().await;
-            return match failure {
-                Error::Internal(_) if !self.is_at_replica() => {
-                    self.trace.describe();
-                    Ok(executed(null(&failure, self.call.request_id)))
-                }
-                failure => Err(failure),
-            };
-        }
-        match self.access {
-            Access::Read => transaction.release(),
-            Access::Write if replayed || response.data == Value::Null => {
-                if replayed {
-                    transaction.locate().await;
-                }
-                transaction.roll_back().await;
-            }
-            Access::Write => match session.commit().await {
-                Ok(()) => {}
-                // PostgreSQL refused the COMMIT, so the request was executed and nothing was
-                // written.
-                Err(error @ Error::Internal(_)) => {
-                    self.trace.describe();
-                    response = null(&error, self.call.request_id);
-                }
-                Err(error) => return Err(error),
-            },
-        }
-        Ok(executed(response))
-    }
-
-    async fn resolve(&self) -> Result<Resolution> {
-        let mut preference = self.prepared.preference(self.freshness);
-        loop {
-            let opened = self.service.open(self.call, self.access, preference).await?;
-            self.at_replica.store(opened.at_replica, Ordering::Relaxed);
-            opened.session.transaction().limit(self.call.budget);
-            if !opened.session.is_speculative() {
-                return self.resolve_in(opened).await;
-            }
-            if let Some(resolved) = self.resolve_speculatively(opened).await? {
-                return Ok(resolved);
-            }
-            // Rare: the caller or the organization has changed since the context was cached.
-            preference = Preference::Placement;
-        }
-    }
-
-    /// Executes a query on the cached context while the database confirms that context. Returns
-    /// `None` if it is outdated. Then nothing was counted, and the response is discarded.
-    async fn resolve_speculatively(&self, opened: Opened) -> Result<Option<Resolution>> {
-        let Opened { session, moved_to, billing_version, .. } = opened;
+    async fn resolve(
+        self,
+        read_from: ReadFrom,
+        record: &mut RequestRecord,
+    ) -> Result<Option<Answer>> {
+        let (opened, confirmation) = self.service.open(self.call, self.open_for, read_from).await?;
+        let Opened { session, requested, moved_to, billing_version, at_replica } = opened;
+        session.transaction().limit(self.call.budget);
         let session = Arc::new(session);
-        self.charge(Some(&session));
-        let confirmed = async {
-            let is_confirmed = session.is_confirmed().await?;
-            if is_confirmed {
-                self.is_of(&session);
-                if let Some(counted) = self.service.count_at_once(&session, billing_version) {
-                    let _ = self.trace.counted.set(counted?);
-                }
-            }
-            Ok::<_, Error>(is_confirmed)
-        };
-        let (confirmed, response) = tokio::join!(biased; confirmed, self.execute(&session));
-        if !confirmed? {
-            session.transaction().roll_back().await;
-            // Ends the session's permit as well.
-            self.charge(None);
-            return Ok(None);
+        record.begin(&session, at_replica);
+        let payer = Payer { organization: requested, billing_version };
+        if self.prepared.is_mutation() {
+            return self.mutate(&session, payer, moved_to, record).await.map(Some);
         }
-        if self.trace.counted.get().is_none() {
-            // Rare. The connection is released first, so that no request holds one while it waits
-            // for a lease of calls.
+        let response = self.query(&session, payer, confirmation, record).await?;
+        Ok(response
+            .map(|response| Answer::executed(self.presented(&session, response, moved_to, record))))
+    }
+
+    /// Executes a query while its context is confirmed and its call is counted.
+    async fn query(
+        self,
+        session: &Arc<Session>,
+        payer: Payer,
+        confirmation: Option<Confirmation<'_>>,
+        record: &mut RequestRecord,
+    ) -> Result<Option<Response>> {
+        let counting = async {
+            if let Some(confirmation) = confirmation
+                && !confirmation.wait(session).await?
+            {
+                return Ok(false);
+            }
+            self.count(session, payer, record).await.map(|()| true)
+        };
+        let executing = async {
+            let response = self.execute(session).await;
+            // The connection is free before the count, which may wait for a lease of calls.
             session.transaction().release();
-            Box::pin(self.count(&session, billing_version)).await?;
-        }
-        let response = self.presented(&session, response, moved_to);
-        Ok(Some(Resolution { session, response, replayed: false }))
+            Ok::<_, Error>(response)
+        };
+        let (is_confirmed, response) = try_join!(biased; counting, executing)?;
+        Ok(is_confirmed.then_some(response))
     }
 
-    async fn resolve_in(&self, opened: Opened) -> Result<Resolution> {
-        let Opened { session, moved_to, billing_version, .. } = opened;
-        let session = Arc::new(session);
-        self.charge(Some(&session));
-        // Set once, because a mutation opens one session per execution.
-        let _ = self.partly_committed.set(session.partly_committed());
-        self.is_of(&session);
-        let begun = session.tenant();
-        // A repeated request with the same idempotency key counts as well.
-        self.count(&session, billing_version).await?;
-        let key = self.call.idempotency_key.as_ref().filter(|_| self.prepared.is_mutation());
+    /// Executes a mutation whose call can be counted, or repeats the response of an earlier request
+    /// with the same idempotency key. Such a repetition counts as well.
+    async fn mutate(
+        self,
+        session: &Arc<Session>,
+        payer: Payer,
+        moved_to: Option<String>,
+        record: &mut RequestRecord,
+    ) -> Result<Answer> {
+        self.count(session, payer, record).await?;
+        let key = self.call.idempotency_key.as_ref();
         let key = key.map(|key| (key, self.prepared.fingerprint()));
         if let Some((key, fingerprint)) = &key {
             let wait = 2 * self.service.timeout;
-            let claim = idempotency::claim(&session, key, fingerprint, wait).await?;
+            let organization = payer.organization;
+            let claim = idempotency::claim(session, organization, key, fingerprint, wait).await?;
             if let Claim::Done(kept) = claim {
                 self.service.metrics.replayed();
                 let response = serde_json::from_str(&kept).map_err(Error::internal)?;
-                return Ok(Resolution { session, response, replayed: true });
+                return Ok(Answer { replayed: true, ..Answer::executed(response) });
             }
         }
-        let changes = self.prepared.document().changes.as_ref();
-        if changes.is_some_and(|changes| changes.len() > 1) && session.in_organization() {
-            // Several changes lock several rows. Taking the organization's lock first prevents a
-            // deadlock between two such requests.
-            plan::lock(&session).await?;
-        }
-        let response = self.execute(&session).await;
-        let response = self.presented(&session, response, moved_to);
+        let response = self.execute(session).await;
+        let response = self.presented(session, response, moved_to, record);
         let is_to_be_kept =
             session.transaction().failure().is_none() && response.data != Value::Null;
         if let Some((key, fingerprint)) = key.filter(|_| is_to_be_kept) {
             let kept = serde_json::to_string(&response).map_err(Error::internal)?;
-            idempotency::keep(&session, begun, key, &fingerprint, &kept).await?;
+            idempotency::keep(session, payer.organization, key, &fingerprint, &kept).await?;
         }
-        Ok(Resolution { session, response, replayed: false })
+        Ok(Answer::executed(response))
     }
 
-    /// Records the user and the organization of the request.
-    fn is_of(&self, session: &Session) {
-        let organization = session.tenant().map(|tenant| tenant.organization_id);
-        self.trace.is_of(session.viewer().user_id, organization);
-    }
-
-    async fn count(&self, session: &Session, version: Option<DateTime<Utc>>) -> Result<()> {
-        if self.trace.counted.get().is_some() {
+    /// Counts the call, once for all executions of the request.
+    async fn count(
+        self,
+        session: &Session,
+        Payer { organization, billing_version }: Payer,
+        record: &mut RequestRecord,
+    ) -> Result<()> {
+        record.is_of(session.viewer().user_id, organization.map(|tenant| tenant.organization_id));
+        if record.is_counted() {
             return Ok(());
         }
-        let counted = match self.service.count(session, version).await {
+        let rate_limit = match self.service.count(organization, billing_version).await {
             // An owner must be able to upgrade the plan after all calls are used up.
             Err(Error::CallsExhausted(rate)) if self.prepared.is_about_billing() => Some(rate),
             outcome => outcome?,
         };
-        // Cannot fail: the check above found it empty.
-        let _ = self.trace.counted.set(counted);
+        record.count(rate_limit);
         Ok(())
+    }
+
+    async fn execute(self, session: &Arc<Session>) -> Response {
+        let queue = Queue::default();
+        let request = to_request(self.prepared.document())
+            .data(Arc::clone(session))
+            .data(self.service.meter.clone())
+            .data(Loaders::new(session, queue.clone(), self.open_for.access()));
+        queue.drive(session.transaction(), self.service.api.execute(request)).await
     }
 
     /// Prepares the response for the client: extensions, and errors without internal details.
     fn presented(
-        &self,
+        self,
         session: &Session,
         mut response: Response,
         moved_to: Option<String>,
+        record: &mut RequestRecord,
     ) -> Response {
         response.extensions = extensions(moved_to);
         // After a failed statement the response is replaced by that failure.
         if session.transaction().failure().is_none() {
             if !response.errors.is_empty() {
-                self.trace.describe();
+                record.describe();
             }
             present(&mut response, self.call.request_id);
         }
         response
     }
 
-    async fn execute(&self, session: &Arc<Session>) -> Response {
-        let queue = Queue::default();
-        let request = to_request(self.prepared.document())
-            .data(Arc::clone(session))
-            .data(self.service.meter.clone())
-            .data(Loaders::new(Arc::clone(session), queue.clone(), self.access));
-        queue.drive(session.transaction(), self.service.api.execute(request)).await
-    }
-}
-
-impl Drop for Execution<'_> {
-    /// Also where a resolver has panicked.
-    fn drop(&mut self) {
-        self.charge(None);
+    /// Ends the transaction: commits a mutation that has succeeded, and rolls back any other.
+    async fn finish(
+        self,
+        session: &Session,
+        mut answer: Answer,
+        record: &mut RequestRecord,
+    ) -> Result<Answer> {
+        let transaction = session.transaction();
+        let mut failed = None;
+        if let Some(failure) = transaction.failure() {
+            // After one failed statement all later ones fail, so the first error is the cause.
+            transaction.roll_back().await;
+            match failure {
+                Error::Internal(_) if !record.is_at_replica() => failed = Some(failure),
+                failure => return Err(failure),
+            }
+        } else if !self.prepared.is_mutation() {
+            // The query has released its connection.
+        } else if answer.replayed || answer.response.data == Value::Null {
+            if answer.replayed {
+                transaction.locate().await;
+            }
+            transaction.roll_back().await;
+        } else {
+            match session.commit().await {
+                Ok(()) => {}
+                // PostgreSQL refused the COMMIT, so the request was executed and nothing was
+                // written.
+                Err(error @ Error::Internal(_)) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = failed {
+            record.describe();
+            answer.response = null(&error, self.call.request_id);
+        }
+        Ok(Answer {
+            database_time: transaction.database_time(),
+            lsn: transaction.lsn(),
+            at_replica: record.is_at_replica(),
+            ..answer
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! One GraphQL request, end to end: parse, validate, admit, open a session, execute, commit,
-//! respond.
+//! One GraphQL operation, end to end: parse and validate, admit, open a session, execute, commit,
+//! answer. `service` is its life: tracing, metrics and retries. `execute` is one transaction.
 //!
 //! A query is cancelled when its client disconnects. A mutation runs to its end, so that its
 //! outcome is always known. Either way the transaction ends in this module, and a mutation is
@@ -7,12 +7,14 @@
 
 mod answer;
 mod execute;
+mod open;
 mod prepared;
+mod record;
 mod request_context;
 mod service;
-mod trace;
 
 pub use answer::{Answer, code};
+pub(crate) use open::ReadFrom;
 pub use prepared::Prepared;
 pub use request_context::RequestContext;
 pub use service::GraphqlService;

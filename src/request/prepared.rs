@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU32;
 
+use async_graphql::InputType;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::{
     graphql::{MutationTarget, MutationTraits, SubscriptionTraits, document::Document},
-    tenancy::{Freshness, Preference},
+    organization::AcceptInvitationInput,
+    tenancy::OpenFor,
 };
 
 /// A request whose document was parsed and validated.
@@ -39,21 +41,19 @@ impl Prepared {
             && self.changes().all(|change| change.allowed_over_call_limit)
     }
 
-    /// What it changes. A mutation with another target than the organization of the request has no
-    /// other change.
-    pub(super) fn target(&self) -> MutationTarget {
-        self.changes().find_map(|change| change.alone).unwrap_or(MutationTarget::Requested)
-    }
-
-    /// Where to open the session: in the control database if the target requires that, at a replica
-    /// if the client accepts `freshness`, or else on the cached context.
-    pub(super) fn preference(&self, freshness: Option<Freshness>) -> Preference {
-        match self.target() {
-            MutationTarget::Requested => {
-                freshness.map_or(Preference::Speculative, Preference::Replica)
-            }
-            MutationTarget::NewOrganization | MutationTarget::Invited | MutationTarget::User => {
-                Preference::Control
+    /// Where the operation leads. A mutation that leads elsewhere has no other change.
+    pub(super) fn open_for(&self) -> OpenFor {
+        let Some(changes) = self.document.changes.as_deref() else { return OpenFor::Query };
+        let mutation = OpenFor::Mutation { makes_several_changes: changes.len() > 1 };
+        let [change] = changes else { return mutation };
+        match change.traits.alone.unwrap_or(MutationTarget::Requested) {
+            MutationTarget::Requested => mutation,
+            MutationTarget::NewOrganization => OpenFor::NewOrganization,
+            MutationTarget::User => OpenFor::User,
+            MutationTarget::Invited => {
+                let input = self.document.root_argument(&change.name, "input");
+                let input = AcceptInvitationInput::parse(input).ok();
+                input.map_or(mutation, |input| OpenFor::Invitation(input.token_hash()))
             }
         }
     }

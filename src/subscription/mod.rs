@@ -31,8 +31,8 @@ use crate::{
     error::{Error, Result},
     graphql::refusal,
     metrics::Watching,
-    request::{GraphqlService, Prepared, RequestContext},
-    tenancy::{Access, Preference, SubscriberEnded},
+    request::{GraphqlService, Prepared, ReadFrom, RequestContext},
+    tenancy::{OpenFor, SubscriberEnded},
 };
 use source_stream::{Blueprint, Source};
 use subscribers::{Event, Subscribers};
@@ -106,9 +106,11 @@ impl Subscriptions {
         let traits = prepared.subscribes_to().cloned();
         let traits = traits.ok_or_else(|| Error::internal("the operation is no subscription"))?;
         let opening = async {
-            let opened = service.open(&call, Access::Read, Preference::Placement).await?;
+            let (opened, _) = service.open(&call, &OpenFor::Query, ReadFrom::Primary).await?;
             let tenant = opened.session.authorize(traits.permission)?;
-            service.count(&opened.session, opened.billing_version).await?;
+            // The count may wait for a lease of calls, and then must hold no connection.
+            opened.session.transaction().release();
+            service.count(opened.requested, opened.billing_version).await?;
             Ok::<_, Error>((tenant.organization_id, opened.session.viewer().user_id))
         };
         let (organization, user) =

@@ -20,7 +20,7 @@ use crate::{
     plan::ENTITLEMENTS,
     request::{GraphqlService, Prepared, RequestContext},
     schema::to_request,
-    tenancy::{Access, Change, Preference, Session, Subscriber, open},
+    tenancy::{Access, Change, OpenFor, Session, Subscriber, open},
     usage::{Allotment, entitlements},
 };
 
@@ -142,7 +142,7 @@ impl Source {
     /// in the meantime.
     async fn deliver(&self, reading: &Reading, response: &Response) -> Result<()> {
         let service = &self.blueprint.service;
-        let counting = service.count(&reading.session, reading.billing_version);
+        let counting = service.count(reading.session.tenant(), reading.billing_version);
         timeout(service.timeout, counting).await.map_err(|_| Error::Timeout)??;
         let json = serde_json::to_string(response).map_err(Error::internal)?;
         self.audience.send(&Event::Next(json.into())).await;
@@ -159,8 +159,7 @@ impl Blueprint {
     async fn open(&self) -> Result<Reading> {
         let GraphqlService { databases, settings, .. } = self.service.as_ref();
         let RequestContext { caller, destination, .. } = &self.call;
-        let opening =
-            open(databases, settings, caller, destination, Access::Read, Preference::Placement);
+        let opening = open(databases, settings, caller, destination, &OpenFor::Query);
         let opened = timeout(self.service.timeout, opening).await.map_err(|_| Error::Timeout)??;
         let tenant = opened.session.authorize(self.traits.permission)?;
         if tenant.organization_id != self.organization {
@@ -178,7 +177,7 @@ impl Blueprint {
         subject: T,
     ) -> Result<Response> {
         let queue = Queue::default();
-        let loaders = Loaders::new(Arc::clone(session), queue.clone(), Access::Read);
+        let loaders = Loaders::new(session, queue.clone(), Access::Read);
         let request: Request = to_request(self.prepared.document())
             .data(Subject(subject))
             .data(Arc::clone(session))

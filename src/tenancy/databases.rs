@@ -1,23 +1,23 @@
 //! All databases of a server: the only holder of pools.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use sea_orm::Values;
 use tokio::sync::Notify;
 use tokio_postgres::Row;
 
 use super::{
-    Access, ChangeFeed, Finding,
+    Access, ChangeFeed, Destination, Finding,
     connect::system_login,
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
-    placement::PlacementCache,
     pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
     replica::Replica,
     sea_orm_adapter::failed,
     self_check::self_check,
-    session_cache::SessionCache,
+    session_cache::{CachedContext, SessionCache},
 };
 use crate::{
+    auth::Caller,
     error::{Error, Result},
     metrics::PoolState,
 };
@@ -31,11 +31,13 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// The maximum number of connections to the control database for sessions in dedicated databases.
 const CONTROL_CONNECTIONS: usize = 4;
 
+/// The size of the session cache, unless it is set.
+const SESSION_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
 /// The pools of all databases; cheap to clone.
 #[derive(Clone)]
 pub struct Databases {
     shared: ConnectionPool,
-    placement_cache: Arc<PlacementCache>,
     session_cache: Arc<SessionCache>,
     /// For background work, which must neither wait for requests nor delay them.
     system: ConnectionPool,
@@ -86,8 +88,7 @@ impl Databases {
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
             shared: ConnectionPool::new(&pool("tenantry", options.max_connections))?,
-            placement_cache: Arc::new(PlacementCache::new()),
-            session_cache: Arc::new(SessionCache::new()),
+            session_cache: Arc::new(SessionCache::new(SESSION_CACHE_SIZE)),
             change_feed: ChangeFeed::new(system.clone(), listen),
             system,
             acquire_timeout: options.acquire_timeout,
@@ -101,6 +102,12 @@ impl Databases {
             upkeep: without_user("tenantry upkeep", CONTROL_CONNECTIONS)?,
             users_changed: Arc::default(),
         })
+    }
+
+    /// Sets the number of callers whose context is cached. Call it before any session is opened.
+    #[must_use]
+    pub fn with_session_cache(self, size: NonZeroUsize) -> Self {
+        Self { session_cache: Arc::new(SessionCache::new(size)), ..self }
     }
 
     /// The maximum number of connections for requests.
@@ -137,9 +144,14 @@ impl Databases {
         &self.shared
     }
 
-    /// The cache of placements outside the shared tables.
-    pub(super) fn placement_cache(&self) -> &PlacementCache {
-        &self.placement_cache
+    /// The context of this caller's last session at this destination, if it is cached.
+    #[must_use]
+    pub fn cached_context(
+        &self,
+        caller: &Caller,
+        destination: &Destination,
+    ) -> Option<Arc<CachedContext>> {
+        self.session_cache.get(caller, destination)
     }
 
     /// The session cache.

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use entity::OrganizationId;
+use lru::LruCache;
 use migration::Status;
 use sea_orm::Values;
 use sqlx::postgres::PgConnectOptions;
@@ -21,6 +24,7 @@ use super::{
     Access, Finding, Severity, Transaction,
     connect::system_login,
     databases::{SYSTEM_CONNECTIONS, migration_status},
+    placement::Placement,
     pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
     sea_orm_adapter::{Parameters, failed},
     self_check::self_check,
@@ -245,9 +249,16 @@ pub(super) async fn query_once(
     Ok(rows)
 }
 
+/// The maximum number of organizations whose dedicated database is remembered.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
 /// The configured dedicated databases, by name.
 #[derive(Debug)]
-pub(super) struct DedicatedDatabases(BTreeMap<Arc<str>, Arc<DedicatedDatabase>>);
+pub(super) struct DedicatedDatabases {
+    by_name: BTreeMap<Arc<str>, Arc<DedicatedDatabase>>,
+    /// Where organizations were last, for background work, which has no caller.
+    last_seen: std::sync::Mutex<LruCache<OrganizationId, Arc<str>>>,
+}
 
 impl DedicatedDatabases {
     /// Creates the pools; opens no connection.
@@ -264,19 +275,45 @@ impl DedicatedDatabases {
             let dedicated = DedicatedDatabase::new(name, &options)?;
             Ok((Arc::clone(&dedicated.name), Arc::new(dedicated)))
         });
-        Ok(Self(each.collect::<Result<_>>()?))
+        let last_seen = std::sync::Mutex::new(LruCache::new(REMEMBERED));
+        Ok(Self { by_name: each.collect::<Result<_>>()?, last_seen })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<DedicatedDatabase>> {
-        self.0.values()
+        self.by_name.values()
+    }
+
+    fn last_seen(&self) -> std::sync::MutexGuard<'_, LruCache<OrganizationId, Arc<str>>> {
+        self.last_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Remembers where an organization was found.
+    pub(super) fn remember(&self, organization: OrganizationId, placement: &Placement) {
+        match placement {
+            Placement::Database(name) => {
+                self.last_seen().put(organization, Arc::clone(name));
+            }
+            Placement::Shared | Placement::Schema(_) => {
+                self.last_seen().pop(&organization);
+            }
+        }
+    }
+
+    /// Where to look for an organization first.
+    pub(super) fn guess(&self, organization: OrganizationId) -> Placement {
+        if self.is_empty() {
+            return Placement::Shared;
+        }
+        let name = self.last_seen().get(&organization).cloned();
+        name.map_or(Placement::Shared, Placement::Database)
     }
 
     pub(super) fn get(&self, name: &str) -> Result<&Arc<DedicatedDatabase>> {
-        self.0.get(name).ok_or_else(|| {
+        self.by_name.get(name).ok_or_else(|| {
             Error::unavailable(format!(
                 "an organization lives in the database {name}, which is missing in DATABASES"
             ))

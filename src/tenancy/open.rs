@@ -1,23 +1,23 @@
 //! Opens a session: one message begins the transaction, resolves caller and organization, and
-//! applies the settings. Only this module creates a [`Session`].
+//! applies the settings. Where the operation leads is known before, so a session is opened once, in
+//! the right organization, and stays there.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::net::IpAddr;
 
-use chrono::{DateTime, SubsecRound, Utc};
-use sea_orm::{Value, Values};
-use tokio_postgres::{Row, types::FromSql};
+use chrono::{DateTime, Utc};
+use entity::InvitationId;
+use sea_orm::Values;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
     Access, Databases, Freshness, Session, Settings, Tenant, Transaction, Viewer,
+    enter::{Invited, Token, enter_invited, enter_new},
     placement::Placement,
-    placement_routing::{OpenedTransaction, begin, begin_speculative, elsewhere},
-    proof::ProofKey,
+    placement_routing::{OpenedTransaction, Search, elsewhere},
+    provision::begin_recorded,
     remote::Remote,
-    sea_orm_adapter::{Parameters, failed},
-    session_cache::{CachedContext, ERASED, SessionContext, tenant},
-    session_request::{OPEN, SessionRequest, issued_micros},
-    speculative::is_lost,
+    session_request::{OPEN, SessionContext, SessionRequest, tenant},
 };
 use crate::{
     auth::Caller,
@@ -33,83 +33,68 @@ pub struct Destination {
     pub client_ip: Option<IpAddr>,
 }
 
+/// The operation for which a session is opened. It decides the session's access and organization.
+#[derive(Clone, Debug)]
+pub enum OpenFor {
+    /// A query in the organization that the request names.
+    Query,
+    /// A mutation in the organization that the request names.
+    Mutation {
+        /// Whether it has several fields that make changes.
+        makes_several_changes: bool,
+    },
+    /// A mutation that creates an organization: the session is in the new one, as its owner.
+    NewOrganization,
+    /// A mutation that accepts the invitation with this token hash: the session is in its
+    /// organization with the rights of a viewer, or where the request leads if there is no such
+    /// invitation.
+    Invitation(Vec<u8>),
+    /// A mutation of the user, in the control database.
+    User,
+}
+
+impl OpenFor {
+    /// Whether the session may write.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        if matches!(self, Self::Query) { Access::Read } else { Access::Write }
+    }
+
+    pub(super) fn search(&self) -> Search {
+        match self {
+            Self::Query | Self::Mutation { .. } => Search::Everywhere,
+            Self::NewOrganization | Self::Invitation(_) | Self::User => Search::ControlDatabase,
+        }
+    }
+}
+
 /// An opened session, and what the caller of [`open`] needs to know about it.
 #[derive(Debug)]
 pub struct Opened {
     /// The session.
     pub session: Session,
+    /// The organization that the request names, if any. The request's API call counts for it, and
+    /// its idempotency key belongs to it. The session may be in another one: see [`OpenFor`].
+    pub requested: Option<Tenant>,
     /// The current slug, if the request used a retired one.
     pub moved_to: Option<String>,
-    /// When the organization's billing last changed. Results computed from earlier billing data are
-    /// outdated.
+    /// When the requested organization's billing last changed. Results computed from earlier
+    /// billing data are outdated.
     pub billing_version: Option<DateTime<Utc>>,
     /// Whether the replica serves the session.
     pub at_replica: bool,
 }
 
-/// How a session was opened, for opening another transaction in the same way.
+/// How a session was opened.
 #[derive(Debug)]
 pub(super) struct Opening {
-    databases: Databases,
-    access: Access,
-    session_request: SessionRequest,
-    /// The cached context of a speculative session, which the database has to confirm.
-    cached: Option<Arc<CachedContext>>,
+    pub(super) databases: Databases,
+    pub(super) open_for: OpenFor,
+    pub(super) session_request: SessionRequest,
+    pub(super) placement: Placement,
 }
 
 impl Opening {
-    /// Waits until the database confirms or refutes the cached context.
-    pub(super) async fn is_confirmed(&self, transaction: &Transaction) -> Result<bool> {
-        let Some(cached) = &self.cached else {
-            return Ok(true);
-        };
-        let is_so = match transaction.first_answer().await {
-            Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| cached.is_so(row))),
-            None => Ok(false),
-            // The connection was dead, so nothing was executed on it.
-            Some(Err(error)) if is_lost(&error) => Ok(false),
-            Some(Err(error)) => Err(error.into()),
-        };
-        if !matches!(is_so, Ok(true)) {
-            self.databases.session_cache().remove(&self.session_request);
-        }
-        is_so
-    }
-
-    pub(super) fn is_speculative(&self) -> bool {
-        self.cached.is_some()
-    }
-
-    /// Begins a new transaction for a session whose last one is finished. Returns the caller's
-    /// present tenant.
-    pub(super) async fn again(
-        &self,
-        transaction: &Transaction,
-        remote: &Remote,
-    ) -> Result<Option<Tenant>> {
-        let request = self.session_request.unrecorded();
-        let begun = begin(&self.databases, self.access, &request, false).await?;
-        transaction.replace(&begun.transaction);
-        remote.set(begun.database);
-        tenant(&begun.row)
-    }
-
-    pub(super) fn access(&self) -> Access {
-        self.access
-    }
-
-    pub(super) fn identity(&self) -> (&str, &str) {
-        self.session_request.identity()
-    }
-
-    pub(super) fn databases(&self) -> &Databases {
-        &self.databases
-    }
-
-    pub(super) fn session_request(&self) -> &SessionRequest {
-        &self.session_request
-    }
-
     /// Runs a statement in the control database, in a separate transaction as the same user and
     /// outside any organization. Its cost is charged to the session's budget.
     pub(super) async fn ask_control(
@@ -138,25 +123,30 @@ impl Opening {
     }
 }
 
-/// Where to open a session, if not where the organization lives.
-#[derive(Clone, Copy, Debug)]
-pub enum Preference {
-    /// Where the organization lives.
-    Placement,
-    /// Where the organization lives. A query starts from the cached context of the caller's last
-    /// session; no result may be sent before [`Session::is_confirmed`].
-    Speculative,
-    /// At a replica that is fresh enough, for queries.
-    Replica(Freshness),
-    /// In the control database, because the mutation leads to another organization.
-    Control,
+/// A transaction, and the organization that its settings name.
+pub(super) struct Place {
+    pub(super) transaction: Transaction,
+    pub(super) remote: Option<Remote>,
+    pub(super) tenant: Option<Tenant>,
+    pub(super) invitation: Result<InvitationId>,
 }
 
-/// How long a query waits until its token is recorded.
-const RECORD_WAIT: Duration = Duration::from_secs(2);
+/// The error for operations that need an invitation.
+const NOT_INVITED: Error = Error::NotFound("invitation");
+
+impl Place {
+    /// In the organization that the request names.
+    pub(super) fn requested(
+        transaction: Transaction,
+        remote: Option<Remote>,
+        tenant: Option<Tenant>,
+    ) -> Self {
+        Self { transaction, remote, tenant, invitation: Err(NOT_INVITED) }
+    }
+}
 
 /// Opens a session for a caller. Creates the user of a new identity first, and updates one whose
-/// e-mail address has changed. Queries may be opened at a replica that is fresh enough.
+/// e-mail address has changed.
 ///
 /// # Errors
 ///
@@ -166,99 +156,135 @@ pub async fn open(
     settings: &Settings,
     caller: &Caller,
     destination: &Destination,
-    access: Access,
-    preference: Preference,
+    open_for: &OpenFor,
 ) -> Result<Opened> {
-    let secret = &settings.secret_keys;
-    let mut session_request = SessionRequest::new(caller, destination.slug.as_deref(), secret);
-    if let (Access::Read, Preference::Speculative) = (access, preference)
-        && let Some(cached) = databases.session_cache().get(&session_request)
-        && let Some((transaction, database)) =
-            begin_speculative(databases, &session_request, &cached.placement).await?
-    {
-        let entry = cached.entry.clone();
-        let opening =
-            Opening { databases: databases.clone(), access, session_request, cached: Some(cached) };
-        let way = Way { transaction, remote: Remote::new(database), at_replica: false };
-        return Ok(opened(settings, caller, destination, entry, way, opening));
-    }
-    let stale = match (access, databases.replica(), preference) {
-        (Access::Read, Some(replica), Preference::Replica(freshness)) => {
-            // The replica of the control database has no rows of a dedicated database, only its
-            // name.
-            let placement = databases
-                .placement_cache()
-                .guess(session_request.name())
-                .unless_dedicated_database();
-            let parameters = session_request.parameters(&placement.name())?;
-            let begun = replica.begin(freshness, &placement, OPEN, &parameters).await;
-            begun.filter(|(_, row)| matches!(elsewhere(row, &placement), Ok(None)))
-        }
-        _ => None,
-    };
-    let at_replica = stale.is_some();
-    let at_control = matches!(preference, Preference::Control);
-    let mut begun = match stale {
-        Some((transaction, row)) => {
-            OpenedTransaction { transaction, row, placement: Placement::Shared, database: None }
-        }
-        None => begin(databases, access, &session_request, at_control).await?,
-    };
-    let is_stale = get::<&str>(&begun.row, "outcome")? == "STALE_IDENTITY";
-    if is_stale || get::<&str>(&begun.row, "outcome")? == "UNKNOWN_IDENTITY" {
-        // Boxed: large, and rarely needed.
-        begun = Box::pin(async {
-            begun.transaction.roll_back().await;
-            let key = ProofKey::of(secret);
-            let recording = provision(databases, settings, caller, &key);
-            if is_stale && access == Access::Read {
-                // Queries do not depend on a change: an unrecorded token changes nothing.
-                match tokio::time::timeout(RECORD_WAIT, recording).await {
-                    Ok(Ok(())) => databases.users_changed().notify_one(),
-                    Ok(Err(error @ (Error::Unauthenticated(_) | Error::Internal(_)))) => {
-                        return Err(error);
-                    }
-                    Ok(Err(_)) | Err(_) => session_request = session_request.unrecorded(),
-                }
-            } else {
-                recording.await?;
-                databases.users_changed().notify_one();
-            }
-            begin(databases, access, &session_request, at_control).await
-        })
-        .await?;
-    }
+    let session_request = SessionRequest::of(caller, destination, settings);
+    let cache = databases.session_cache();
+    let cached = cache.get(caller, destination);
+    let guess = cached.map_or(Placement::Shared, |cached| cached.placement.clone());
+    let (begun, session_request) =
+        begin_recorded(databases, settings, caller, open_for, session_request, guess).await?;
     let OpenedTransaction { transaction, row, placement, database } = begun;
-    let entry = SessionContext::read(&row)?;
-    if access == Access::Read && !at_replica {
-        databases
-            .session_cache()
-            .insert(&session_request, CachedContext { entry: entry.clone(), placement });
+    let context = SessionContext::read(&row).inspect_err(|error| {
+        if matches!(error, Error::OrganizationNotFound) {
+            cache.remove(caller, destination);
+        }
+    })?;
+    cache.insert(caller, destination, &context, &placement);
+    if let (Placement::Database(_), Some(tenant)) = (&placement, context.tenant) {
+        databases.dedicated_databases().remember(tenant.organization_id, &placement);
     }
-    if databases.replica().is_some() && access == Access::Write && database.is_none() {
+    if databases.replica().is_some() && open_for.access() == Access::Write && database.is_none() {
         transaction.commit_lsn().want();
     }
-    let opening = Opening { databases: databases.clone(), access, session_request, cached: None };
-    let way = Way { transaction, remote: Remote::new(database), at_replica };
-    Ok(opened(settings, caller, destination, entry, way, opening))
+    let opening = Opening {
+        databases: databases.clone(),
+        open_for: open_for.clone(),
+        session_request,
+        placement,
+    };
+    let place = match open_for {
+        OpenFor::Query | OpenFor::Mutation { .. } => {
+            Place::requested(transaction, Remote::of(database), context.tenant)
+        }
+        // Boxed: large, and rarely needed.
+        _ => Box::pin(place(&opening, transaction, &context, caller, settings)).await?,
+    };
+    Ok(opened(settings, caller, destination, context, place, opening))
 }
 
-/// A transaction, and the database that serves it.
-struct Way {
-    transaction: Transaction,
-    remote: Remote,
-    at_replica: bool,
-}
-
-fn opened(
+/// Opens the session of a query at a replica that is fresh enough. Returns `None` if the primary
+/// must serve it.
+///
+/// # Errors
+///
+/// When the answer of the replica cannot be read.
+pub async fn open_at_replica(
+    databases: &Databases,
     settings: &Settings,
     caller: &Caller,
     destination: &Destination,
-    entry: SessionContext,
-    Way { transaction, remote, at_replica }: Way,
+    freshness: Freshness,
+) -> Result<Option<Opened>> {
+    let Some(replica) = databases.replica() else { return Ok(None) };
+    let session_request = SessionRequest::of(caller, destination, settings);
+    let cache = databases.session_cache();
+    let cached = cache.get(caller, destination);
+    // The replica of the control database has no rows of a dedicated database, only its name.
+    let placement = cached.as_ref().map(|cached| cached.placement.clone());
+    let placement = placement.map_or(Placement::Shared, Placement::unless_dedicated_database);
+    let parameters = session_request.parameters(&placement.name())?;
+    let begun = replica.begin(freshness, &placement, OPEN, &parameters).await;
+    let begun = begun.filter(|(_, row)| matches!(elsewhere(row, &placement), Ok(None)));
+    let Some((transaction, row)) = begun else { return Ok(None) };
+    let context = SessionContext::read(&row)?;
+    if cached.is_none() {
+        cache.insert(caller, destination, &context, &placement);
+    }
+    let (databases, open_for) = (databases.clone(), OpenFor::Query);
+    let opening = Opening { databases, open_for, session_request, placement };
+    let place = Place::requested(transaction, None, context.tenant);
+    let opened = opened(settings, caller, destination, context, place, opening);
+    // A replica's older version would look like a change to the meter.
+    Ok(Some(Opened { billing_version: None, at_replica: true, ..opened }))
+}
+
+/// Continues in the organization to which the operation leads. `transaction` is in the control
+/// database, where the request was verified.
+async fn place(
+    opening: &Opening,
+    mut transaction: Transaction,
+    context: &SessionContext,
+    caller: &Caller,
+    settings: &Settings,
+) -> Result<Place> {
+    let Opening { databases, open_for, session_request, placement } = opening;
+    let (invitation, is_unchanged) = match open_for {
+        OpenFor::NewOrganization => {
+            let tenant = enter_new(&mut transaction).await?;
+            return Ok(Place::requested(transaction, None, Some(tenant)));
+        }
+        OpenFor::Invitation(hash) => {
+            let email = caller.email.as_deref().filter(|_| context.email_is_current);
+            let token = Token { hash, now: settings.clock.now(), email };
+            let user = context.user_id;
+            match enter_invited(databases, session_request, user, &mut transaction, &token).await? {
+                Invited::Here(invitation) => {
+                    let (tenant, invitation) = (Some(invitation.tenant()), Ok(invitation.id));
+                    return Ok(Place { transaction, remote: None, tenant, invitation });
+                }
+                Invited::Remote(invitation, there) => {
+                    let (tenant, invitation) = (Some(invitation.tenant()), Ok(invitation.id));
+                    let (transaction, remote) = Remote::after(transaction, *there);
+                    return Ok(Place { transaction, remote, tenant, invitation });
+                }
+                Invited::Refused { error, is_unchanged } => (Err(error), is_unchanged),
+            }
+        }
+        OpenFor::Query | OpenFor::Mutation { .. } | OpenFor::User => (Err(NOT_INVITED), true),
+    };
+    if is_unchanged && !matches!(placement, Placement::Database(_)) {
+        return Ok(Place { transaction, remote: None, tenant: context.tenant, invitation });
+    }
+    // The control database has only copies of the organization, from which nothing is read.
+    transaction.roll_back().await;
+    let (requests, system) = (databases.requests(), databases.system());
+    let (outside, name) = (session_request.outside(), Placement::Shared.name());
+    let (transaction, row) = outside.open(requests, system, Access::Write, None, &name).await?;
+    Ok(Place { transaction, remote: None, tenant: tenant(&row)?, invitation })
+}
+
+/// Builds the session.
+pub(super) fn opened(
+    settings: &Settings,
+    caller: &Caller,
+    destination: &Destination,
+    context: SessionContext,
+    place: Place,
     opening: Opening,
 ) -> Opened {
-    let SessionContext { user_id, tenant, organization, billing_version, email_is_current } = entry;
+    let SessionContext { user_id, tenant, organization, billing_version, email_is_current } =
+        context;
     // A claim with an organization's id does not name a slug.
     let by_claim = caller.organization.as_ref().filter(|claim| Uuid::try_parse(claim).is_err());
     let asked = destination.slug.as_ref().or(by_claim);
@@ -267,49 +293,7 @@ fn opened(
     let verified_email = caller.email.clone().filter(|_| email_is_current);
     let viewer = Viewer { user_id, verified_email, client_ip: destination.client_ip };
     // Mutations read the organization again under their locks.
-    let organization = organization.filter(|_| opening.access == Access::Read);
-    let opening = Box::new(opening);
-    let session =
-        Session::new(transaction, remote, viewer, tenant, organization, settings, opening);
-    // A replica's older version would look like a change to the meter.
-    let billing_version = billing_version.filter(|_| !at_replica);
-    Opened { session, moved_to, billing_version, at_replica }
-}
-
-/// Creates or updates a user in a separate transaction, so that a failing request keeps it.
-async fn provision(
-    databases: &Databases,
-    settings: &Settings,
-    caller: &Caller,
-    key: &ProofKey,
-) -> Result<()> {
-    let Caller { issuer, subject, email, name, issued_at, .. } = caller;
-    let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
-    let linking = settings.account_linking.name();
-    let micros = issued_micros(issued_at);
-    let [issuer, subject, email, name] =
-        [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
-    let proof =
-        key.prove("provision", &[issuer, subject, email, name, micros.as_deref(), Some(linking)]);
-    let mut values: Vec<Value> = [issuer, subject, email, name].map(Into::into).into();
-    values.extend([issued_at.into(), linking.into()]);
-    values.extend(proof);
-    let (transaction, rows) = Transaction::begin(
-        databases.requests(),
-        Access::Write,
-        None,
-        "SELECT auth.provision_user($1, $2, $3, $4, $5, $6, $7, $8) AS user_id",
-        &Parameters::of(Some(Values(values)))?,
-    )
-    .await?;
-    let user: Option<Uuid> = rows.first().map(|row| get(row, "user_id")).transpose()?.flatten();
-    if user.is_none() {
-        transaction.roll_back().await;
-        return Err(ERASED);
-    }
-    transaction.commit().await
-}
-
-pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
-    Ok(row.try_get(column).map_err(failed)?)
+    let organization = organization.filter(|_| opening.open_for.access() == Access::Read);
+    let session = Session::new(place, viewer, organization, settings, Box::new(opening));
+    Opened { session, requested: tenant, moved_to, billing_version, at_replica: false }
 }

@@ -1,14 +1,9 @@
 //! Placements: which tables hold an organization's rows. A server's cached placement is only a
 //! guess. The statement that opens a session checks it, and a wrong guess opens nothing.
 
-use std::{
-    borrow::Cow,
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{borrow::Cow, sync::Arc};
 
 use entity::OrganizationId;
-use lru::LruCache;
 use migration::placement::{SCHEMA_VERSION, schema_of};
 
 use crate::error::{Error, Result};
@@ -19,9 +14,6 @@ const DATABASE: &str = "database:";
 /// The placement that a dedicated database reports for organizations outside it. The control
 /// database has the details.
 pub(super) const ELSEWHERE: &str = "remote";
-
-/// The maximum number of cached placements outside the shared tables.
-const KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// Where an organization's rows are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,32 +92,5 @@ impl Schema {
     /// tables of organizations only, so that a table missing here is not taken from there.
     pub(super) fn search_path(&self) -> String {
         format!("SET LOCAL search_path TO {}, auth, billing, pg_temp", self.0)
-    }
-}
-
-/// The cache of placements outside the shared tables, by the slug or claim of the request.
-#[derive(Debug)]
-pub(super) struct PlacementCache(Mutex<LruCache<String, Placement>>);
-
-impl PlacementCache {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(KNOWN)))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<String, Placement>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn guess(&self, name: Option<&str>) -> Placement {
-        name.and_then(|name| self.lock().get(name).cloned()).unwrap_or(Placement::Shared)
-    }
-
-    pub(super) fn learn(&self, name: &str, placement: &Placement) {
-        match placement {
-            Placement::Shared => drop(self.lock().pop(name)),
-            Placement::Schema(_) | Placement::Database(_) => {
-                drop(self.lock().put(name.to_owned(), placement.clone()));
-            }
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Routing: begins a transaction at an organization's cached placement, and follows the
+//! Routing: begins a transaction at the placement where an organization was last, and follows the
 //! organization if it has moved.
 
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use tokio_postgres::Row;
 use super::{
     Access, Databases, Transaction,
     dedicated::{DedicatedDatabase, query_once},
-    open::get,
     placement::Placement,
     sea_orm_adapter::{Parameters, failed},
-    session_request::SessionRequest,
+    session_request::{SessionRequest, get},
 };
 use crate::error::{Error, Result};
 
@@ -40,18 +39,26 @@ enum Lookup {
     Placement(Placement),
 }
 
-/// Begins where the organization lives. With `at_control` begins in the control database, because
-/// the request leads to another organization.
+/// Where an opening looks for the organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    /// Wherever the organization lives.
+    Everywhere,
+    /// In the control database, because the operation leads to another organization or to none.
+    ControlDatabase,
+}
+
+/// Begins where the organization lives, first at `placement`.
 pub(super) async fn begin(
     databases: &Databases,
     access: Access,
     session_request: &SessionRequest,
-    at_control: bool,
+    mut placement: Placement,
+    search: Search,
 ) -> Result<OpenedTransaction> {
-    let mut placement = databases.placement_cache().guess(session_request.name());
     let mut copied = false;
     for _ in 0..MOST_MOVES {
-        if let (Placement::Database(name), false) = (&placement, at_control) {
+        if let (Placement::Database(name), Search::Everywhere) = (&placement, search) {
             let look = look_in_database(databases, access, session_request, name, &mut copied);
             // Boxed: large, and every request would carry it.
             match Box::pin(look).await? {
@@ -68,36 +75,9 @@ pub(super) async fn begin(
             return Ok(OpenedTransaction { transaction, row, placement, database: None });
         };
         Box::pin(transaction.roll_back()).await;
-        databases.placement_cache().learn(session_request.name().unwrap_or_default(), &found);
         placement = found;
     }
     Err(Error::unavailable("the organization is being moved to another database"))
-}
-
-/// Begins at the cached placement without waiting for an answer. Returns `None` if the dedicated
-/// database is unavailable; the organization may have moved.
-pub(super) async fn begin_speculative(
-    databases: &Databases,
-    session_request: &SessionRequest,
-    placement: &Placement,
-) -> Result<Option<(Transaction, Option<Arc<DedicatedDatabase>>)>> {
-    let Placement::Database(name) = placement else {
-        let transaction =
-            session_request.open_speculatively(databases.requests(), placement).await?;
-        return Ok(Some((transaction, None)));
-    };
-    let there = async {
-        let database = databases.database(name).await?;
-        let transaction =
-            session_request.open_speculatively(database.requests(), placement).await?;
-        Ok::<_, Error>((transaction, Some(database)))
-    };
-    // Boxed: large, and every request would carry it.
-    let begun = Box::pin(there).await.ok();
-    if begun.is_none() {
-        databases.session_cache().remove(session_request);
-    }
-    Ok(begun)
 }
 
 /// The organization's placement, if it differs from `placement`.
@@ -166,7 +146,6 @@ async fn look_in_database(
     let placement = placement_of(&row, organization)?;
     if placement != Placement::Database(Arc::clone(name)) {
         transaction.roll_back().await;
-        databases.placement_cache().learn(session_request.name().unwrap_or_default(), &placement);
         return Ok(Lookup::Placement(placement));
     }
     let (database, there) = there?;

@@ -1,18 +1,18 @@
-//! The session request: the parameters of the statement that opens a session, with their proof.
-
-use std::hash::{Hash, Hasher};
+//! The statement that opens a session: its parameters with their proof, and the context that it
+//! returns.
 
 use chrono::{DateTime, SubsecRound, Utc};
-use sea_orm::{Value, Values};
-use tokio_postgres::Row;
+use entity::{OrgRole, OrganizationId, UserId, organization};
+use sea_orm::{ActiveEnum, Value, Values};
+use tokio_postgres::{Row, types::FromSql};
+use uuid::Uuid;
 
 use super::{
-    Access, SecretKeys, Transaction,
-    open::get,
-    placement::{Placement, Schema},
+    Access, Destination, Settings, Suspension, Tenant, Transaction,
+    placement::Schema,
     pool::ConnectionPool,
     proof::ProofKey,
-    sea_orm_adapter::Parameters,
+    sea_orm_adapter::{Parameters, failed},
 };
 use crate::{
     auth::Caller,
@@ -40,29 +40,20 @@ pub(super) struct SessionRequest {
     key: ProofKey,
 }
 
-/// Omits the token's time, so that a user's next token finds the context cached for the last one.
-/// The database checks that context again.
-impl Hash for SessionRequest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { issuer, subject, path, claim, email, issued_at: _, record: _, key: _ } = self;
-        (issuer, subject, path, claim, email).hash(state);
-    }
-}
-
 impl SessionRequest {
     /// Replaces NUL, which PostgreSQL cannot store in text, by U+FFFD, which no slug contains. The
     /// verifier has checked issuer and subject.
-    pub(super) fn new(caller: &Caller, slug: Option<&str>, secret: &SecretKeys) -> Self {
+    pub(super) fn of(caller: &Caller, destination: &Destination, settings: &Settings) -> Self {
         let text = |text: &str| text.replace('\0', "\u{fffd}");
         Self {
             issuer: text(&caller.issuer),
             subject: text(&caller.subject),
-            path: slug.map(text),
+            path: destination.slug.as_deref().map(text),
             claim: caller.organization.as_deref().map(text),
             email: caller.email.as_deref().map(text),
             issued_at: caller.issued_at.map(|at| at.trunc_subsecs(6)),
             record: true,
-            key: ProofKey::of(secret),
+            key: ProofKey::of(&settings.secret_keys),
         }
     }
 
@@ -82,11 +73,6 @@ impl SessionRequest {
         (&self.issuer, &self.subject)
     }
 
-    /// The slug or claim that names the organization.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.path.as_deref().or(self.claim.as_deref())
-    }
-
     /// The parameters of [`OPEN`]. `placement` is the placement's name in the queried database.
     pub(super) fn parameters(&self, placement: &str) -> Result<Parameters> {
         let (issuer, subject) = (self.issuer.as_str(), self.subject.as_str());
@@ -101,29 +87,6 @@ impl SessionRequest {
         values.extend([placement.into(), self.issued_at.into(), proven_at, proof]);
         values.push(self.record.into());
         Ok(Parameters::of(Some(Values(values)))?)
-    }
-
-    /// Begins a transaction at the cached placement, without waiting for the answer.
-    pub(super) async fn open_speculatively(
-        &self,
-        connections: &ConnectionPool,
-        placement: &Placement,
-    ) -> Result<Transaction> {
-        // Inside a dedicated database its organizations are in the shared tables.
-        let name = if matches!(placement, Placement::Database(_)) {
-            Placement::Shared.name()
-        } else {
-            placement.name()
-        };
-        let parameters = self.parameters(&name)?;
-        Transaction::begin_speculative(
-            connections,
-            Access::Read,
-            placement.schema(),
-            OPEN,
-            parameters,
-        )
-        .await
     }
 
     /// Opens a session in a database, if the organization's placement there is `placement`.
@@ -181,4 +144,79 @@ impl SessionRequest {
 /// The token's time of issue, as the proof contains it.
 pub(super) fn issued_micros(issued_at: Option<DateTime<Utc>>) -> Option<String> {
     issued_at.map(|at| at.timestamp_micros().to_string())
+}
+
+/// The error for tokens issued before their user was erased.
+pub(super) const ERASED: Error =
+    Error::Unauthenticated("the token was issued before its user was erased");
+
+/// The context that an opening resolved: user, organization and role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SessionContext {
+    pub(super) user_id: UserId,
+    pub(super) tenant: Option<Tenant>,
+    pub(super) organization: Option<organization::Model>,
+    pub(super) billing_version: Option<DateTime<Utc>>,
+    /// Whether no newer token of the identity has another address.
+    pub(super) email_is_current: bool,
+}
+
+impl SessionContext {
+    /// Reads the row of an opening.
+    ///
+    /// # Errors
+    ///
+    /// When the opening was refused.
+    pub(super) fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            tenant: tenant(row)?,
+            user_id: UserId(get(row, "user_id")?),
+            organization: organization(row)?,
+            billing_version: get(row, "billing_version")?,
+            email_is_current: get(row, "email_is_current")?,
+        })
+    }
+}
+
+/// The tenant in the row of an opening; `None` outside organizations.
+pub(super) fn tenant(row: &Row) -> Result<Option<Tenant>> {
+    match get(row, "outcome")? {
+        "OK" => {}
+        "MISMATCH" => return Err(Error::OrganizationMismatch),
+        "NOT_FOUND" => return Err(Error::OrganizationNotFound),
+        "ORGANIZATION_SUSPENDED" => return Err(Error::OrganizationSuspended),
+        "USER_SUSPENDED" => return Err(Error::UserSuspended),
+        "ERASED" => return Err(ERASED),
+        outcome => return Err(Error::internal(format!("auth.open_request returned {outcome}"))),
+    }
+    let organization: Option<Uuid> = get(row, "organization_id")?;
+    let role: Option<String> = get(row, "role")?;
+    let suspension: Option<&str> = get(row, "suspension")?;
+    Ok(match (organization, role) {
+        (Some(organization), Some(role)) => Some(Tenant {
+            organization_id: OrganizationId(organization),
+            role: OrgRole::try_from_value(&role)?,
+            suspension: suspension.map(Suspension::from_name).transpose()?,
+        }),
+        _ => None,
+    })
+}
+
+/// The organization in the row of an opening.
+fn organization(row: &Row) -> Result<Option<organization::Model>> {
+    let Some(id) = get(row, "organization_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(organization::Model {
+        id: OrganizationId(id),
+        name: get(row, "organization_name")?,
+        slug: get(row, "organization_slug")?,
+        created_at: get(row, "organization_created_at")?,
+        updated_at: get(row, "organization_updated_at")?,
+    }))
+}
+
+/// A column of a row, by name.
+pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
+    Ok(row.try_get(column).map_err(failed)?)
 }

@@ -2,14 +2,14 @@
 //! pool, and never starts from a request's token. Each session names a reason, which the audit log
 //! shows in place of a user.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::{
     Access, Change, Databases, Settings, Transaction,
     change::Changes,
     dedicated::DedicatedDatabase,
-    enter_organization::{begin_in, begin_system, enter},
-    remote::Remote,
+    enter::{begin_in, begin_system, enter},
+    remote::{Remote, commit},
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, Statement};
 
 /// The reason for background work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +55,8 @@ impl Reason {
 #[derive(Debug)]
 pub struct SystemSession {
     transaction: Transaction,
-    remote: Remote,
-    organization: Mutex<Option<OrganizationId>>,
+    remote: Option<Remote>,
+    organization: Option<OrganizationId>,
     reason: Reason,
     now: DateTime<Utc>,
     settings: Settings,
@@ -121,8 +120,8 @@ impl SystemSession {
     ) -> Self {
         Self {
             transaction,
-            remote: Remote::new(database),
-            organization: Mutex::new(organization),
+            remote: Remote::of(database),
+            organization,
             reason,
             now: settings.clock.now(),
             settings: settings.clone(),
@@ -131,32 +130,25 @@ impl SystemSession {
         }
     }
 
-    /// Enters an organization that was found in this transaction.
+    /// Continues in an organization that was found in this transaction: in the same transaction, or
+    /// in a new one if the organization lives in a dedicated database.
     ///
     /// # Errors
     ///
     /// When the statement fails.
-    pub async fn enter(&self, organization: OrganizationId) -> Result<()> {
-        let remote_entry = enter(&self.databases, &self.transaction, organization).await?;
-        if let Some(remote_entry) = remote_entry {
-            self.remote.go(&self.transaction, remote_entry);
+    pub async fn enter(mut self, organization: OrganizationId) -> Result<Self> {
+        let remote = enter(&self.databases, &mut self.transaction, organization).await?;
+        self.organization = Some(organization);
+        if let Some(there) = remote {
+            (self.transaction, self.remote) = Remote::after(self.transaction, there);
         }
-        *self.organization.lock().unwrap_or_else(PoisonError::into_inner) = Some(organization);
-        Ok(())
+        Ok(self)
     }
 
-    /// Runs a statement in the transaction in which the session began, even after it has moved to a
-    /// dedicated database.
-    ///
-    /// # Errors
-    ///
-    /// When the statement fails.
-    pub async fn execute_where_begun(&self, statement: Statement) -> Result<()> {
-        match self.remote.begun() {
-            Some(begun) => begun.execute_raw(statement).await?,
-            None => self.execute_raw(statement).await?,
-        };
-        Ok(())
+    /// The transaction in which the work began, before [`enter`](Self::enter). It is committed after
+    /// the present one.
+    pub fn begun(&self) -> &Transaction {
+        self.remote.as_ref().and_then(Remote::begun).unwrap_or(&self.transaction)
     }
 
     /// Commits, and publishes the changes to subscribers.
@@ -165,7 +157,7 @@ impl SystemSession {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let committed = self.remote.commit(&self.databases, &self.transaction).await;
+        let committed = commit(&self.databases, &self.transaction, self.remote.as_ref()).await;
         // As in the session of a user.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.databases.change_feed().publish(self.changes.take());
@@ -182,8 +174,7 @@ impl UnitOfWork for SystemSession {
     }
 
     fn organization_id(&self) -> Result<OrganizationId> {
-        let organization = *self.organization.lock().unwrap_or_else(PoisonError::into_inner);
-        organization.ok_or(Error::OrganizationRequired)
+        self.organization.ok_or(Error::OrganizationRequired)
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -195,8 +186,7 @@ impl UnitOfWork for SystemSession {
     }
 
     fn note(&self, change: Change) {
-        let organization = *self.organization.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(organization) = organization {
+        if let Some(organization) = self.organization {
             self.changes.note(organization, change);
         }
     }

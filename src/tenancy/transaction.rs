@@ -7,7 +7,10 @@
 
 use std::{
     any::Any,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -66,8 +69,10 @@ pub struct Transaction {
     pub(super) statements: QueryStats,
     held: OnceLock<Held>,
     /// The dedicated schema, if the transaction uses one.
-    schema: Mutex<Option<Schema>>,
+    schema: Option<Schema>,
     commit_lsn: CommitLsn,
+    /// Whether it has committed, even if it continues.
+    committed: AtomicBool,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -161,8 +166,9 @@ impl Transaction {
             consequence: OnceLock::new(),
             statements: QueryStats::after(opening),
             held: OnceLock::new(),
-            schema: Mutex::new(schema),
+            schema,
             commit_lsn: CommitLsn::default(),
+            committed: AtomicBool::new(false),
         }
     }
 
@@ -171,8 +177,8 @@ impl Transaction {
     }
 
     /// Switches to the tables of a dedicated schema, or to the shared tables.
-    pub(super) async fn go_to(&self, schema: Option<&Schema>) -> Result<()> {
-        if *lock(&self.schema) == schema.cloned() {
+    pub(super) async fn go_to(&mut self, schema: Option<&Schema>) -> Result<()> {
+        if self.schema.as_ref() == schema {
             return Ok(());
         }
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
@@ -182,7 +188,7 @@ impl Transaction {
             Some(_) => lead(link, schema).await?,
             None => link.execute("SET LOCAL search_path TO DEFAULT").await?,
         }
-        *lock(&self.schema) = schema.cloned();
+        self.schema = schema.cloned();
         Ok(())
     }
 
@@ -195,9 +201,8 @@ impl Transaction {
         let parameters = Parameters::of(values)?;
         let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
         let mut running = self.statements.begin(sql).map_err(|exceeded| self.exceeded(exceeded))?;
-        let schema = lock(&self.schema).clone();
         let read = |bytes| self.statements.spend(bytes);
-        let outcome = connection.link()?.query(schema.as_ref(), sql, &parameters, read).await;
+        let outcome = connection.link()?.query(self.schema.as_ref(), sql, &parameters, read).await;
         running.answered = true;
         drop(running);
         if let Err(error) = &outcome {
@@ -303,6 +308,7 @@ impl Transaction {
         );
         match committed {
             Ok(Ok(())) => {
+                self.committed.store(true, Ordering::Relaxed);
                 connection.set(if marked.is_ok_and(|marked| marked.is_ok()) {
                     CLEAN
                 } else {
@@ -345,29 +351,20 @@ impl Transaction {
         }
     }
 
-    /// Moves the open transaction into a new value, so that `self` can continue with another one.
-    pub(super) fn set_aside(&self) -> Self {
-        Self {
-            connection: Mutex::new(self.connection().take()),
-            speculative: Mutex::default(),
-            failure: OnceLock::new(),
-            consequence: OnceLock::new(),
-            statements: QueryStats::after(Duration::ZERO),
-            held: OnceLock::new(),
-            schema: Mutex::new(lock(&self.schema).take()),
-            commit_lsn: CommitLsn::default(),
-        }
-    }
-
-    /// Continues with a new transaction after this one was finished or set aside.
-    pub(super) fn replace(&self, fresh: &Self) {
+    /// Continues on the connection of a new transaction, after this one has committed a part of its
+    /// work.
+    pub(super) fn resume(&self, fresh: &Self) {
         self.statements.add(fresh.statements(), fresh.database_time());
         let connection = fresh.connection().take();
         if let (Some(connection), Some(held)) = (&connection, self.held.get()) {
             connection.hold(Arc::clone(held));
         }
         *self.connection() = connection;
-        *lock(&self.schema) = lock(&fresh.schema).take();
+    }
+
+    /// Whether it has committed, at least a part of its work.
+    pub fn has_committed(&self) -> bool {
+        self.committed.load(Ordering::Relaxed)
     }
 
     /// Ends a transaction that only read, without waiting.

@@ -81,7 +81,9 @@ impl Meter {
     }
 
     /// Counts a call, and returns the state of the limit (`None` for an unlimited plan). `version`
-    /// is the time of the organization's last billing change, as the request read it.
+    /// is the time of the organization's last billing change, as the request read it. Waits only
+    /// for a lease, for which the request must not hold a connection: see
+    /// [`is_ready`](Self::is_ready).
     ///
     /// # Errors
     ///
@@ -105,16 +107,6 @@ impl Meter {
                 Err(_) => tokio::task::yield_now().await,
             }
         }
-    }
-
-    /// As [`count`](Self::count), but returns `None` instead of waiting.
-    #[must_use]
-    pub fn count_at_once(
-        &self,
-        organization_id: OrganizationId,
-        version: Option<DateTime<Utc>>,
-    ) -> Option<Result<Option<RateLimit>>> {
-        self.attempt(&self.counter(organization_id), version).ok()
     }
 
     /// Counts the call, or returns what has to happen first.
@@ -142,17 +134,6 @@ impl Meter {
         }
     }
 
-    /// Whether the next call can be counted without a query. `version` as for
-    /// [`count`](Self::count).
-    #[must_use]
-    pub fn has_room(
-        &self,
-        organization_id: OrganizationId,
-        version: Option<DateTime<Utc>>,
-    ) -> bool {
-        self.knows(organization_id, version, false)
-    }
-
     /// Whether the next call can be counted or refused without a query. `version` as for
     /// [`count`](Self::count).
     #[must_use]
@@ -161,18 +142,15 @@ impl Meter {
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
     ) -> bool {
-        self.knows(organization_id, version, true)
-    }
-
-    fn knows(
-        &self,
-        organization_id: OrganizationId,
-        version: Option<DateTime<Utc>>,
-        or_exhausted: bool,
-    ) -> bool {
         let catalogue = self.0.catalogue.load(Ordering::Relaxed);
         let now = self.0.settings.clock.now();
-        self.counter(organization_id).knows(now, version, catalogue, or_exhausted)
+        self.counter(organization_id).is_ready(now, version, catalogue)
+    }
+
+    /// Whether the organization has just been found to have no calls left.
+    #[must_use]
+    pub fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
+        self.counter(organization_id).is_exhausted()
     }
 
     /// Leases calls if needed, so that the next one can be counted without a query.

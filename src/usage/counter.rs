@@ -119,18 +119,21 @@ impl Counter {
         unwritten || state.is_silent()
     }
 
-    /// Whether the next call can be counted without a new lease or, with `or_exhausted`, refused
-    /// without one.
-    pub(super) fn knows(
+    /// Whether the next call can be counted or refused without a new lease.
+    pub(super) fn is_ready(
         &self,
         now: DateTime<Utc>,
         version: Option<DateTime<Utc>>,
         catalogue: u64,
-        or_exhausted: bool,
     ) -> bool {
         let state = self.lock();
         let held = state.held.as_ref().filter(|held| held.is_current(now, version, catalogue));
-        held.is_some_and(|held| held.has_room() || (or_exhausted && held.is_exhausted()))
+        held.is_some_and(|held| held.has_room() || held.is_exhausted())
+    }
+
+    /// Whether the last lease, a moment ago, found no calls left.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.lock().held.as_ref().is_some_and(|held| !held.has_room() && held.is_exhausted())
     }
 
     pub(super) fn count_call(

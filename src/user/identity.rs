@@ -58,10 +58,7 @@ pub(super) async fn unlink(session: &Session, id: Option<Uuid>) -> Result<()> {
     let row = session.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| Error::internal("unlinking an identity returned no row"))?;
     match row.try_get::<String>("", "outcome")?.as_str() {
-        "UNLINKED" => {
-            session.note_identities();
-            Ok(())
-        }
+        "UNLINKED" => Ok(()),
         "NOT_FOUND" => Err(NOT_FOUND),
         "IN_USE" => Err(Error::Conflict(
             "You are signed in with this identity. Sign in with another one to unlink it."

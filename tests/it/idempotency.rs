@@ -167,6 +167,25 @@ async fn creating_or_joining_an_organization_can_be_repeated() {
     assert_eq!(again.text, first.text);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_acceptances_with_one_key_are_executed_once() {
+    let app = App::start().await;
+    let inviting = app.user("acme-admin").data(INVITE).await;
+    let link = inviting["inviteMember"]["link"].as_str().unwrap();
+    let claims = json!({ "sub": "joiner", "email": "new@example.com", "email_verified": true });
+    let joiner = app.client(None, Some(crate::support::app::token_with(&claims)));
+    let accept = json!({
+        "query": "mutation ($token: String!) { acceptInvitation(input: { token: $token }) { organization { slug viewerRole } } }",
+        "variables": { "token": link.split_once("token=").unwrap().1 },
+    });
+    let replies = join_all((0..6).map(|_| repeat(&joiner, "join", &accept))).await;
+    let accepted = json!({ "organization": { "slug": "acme", "viewerRole": "MEMBER" } });
+    for reply in &replies {
+        assert_eq!(reply.body["data"]["acceptInvitation"], accepted, "{reply:?}");
+    }
+    assert_eq!(replies.iter().filter(|reply| !reply.is_replay()).count(), 1);
+}
+
 #[tokio::test]
 async fn a_key_is_valid_for_a_day() {
     let app = App::start().await;

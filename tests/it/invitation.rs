@@ -97,6 +97,29 @@ async fn an_invited_user_becomes_a_member() {
 }
 
 #[tokio::test]
+async fn a_token_is_found_however_the_document_passes_it() {
+    let app = App::start().await;
+    let owner = app.user("acme-owner");
+    for (n, document) in [
+        "mutation ($input: AcceptInvitationInput!) { acceptInvitation(input: $input) { organization { slug } } }",
+        "mutation { acceptInvitation(input: { token: \"TOKEN\" }) { organization { slug } } }",
+        "mutation ($token: String!) { ...Accept } fragment Accept on Mutation { acceptInvitation(input: { token: $token }) { organization { slug } } }",
+        "mutation ($token: String!, $yes: Boolean!) { acceptInvitation: acceptInvitation(input: { token: $token }) @include(if: $yes) { organization { slug } } }",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let email = format!("guest-{n}@example.com");
+        let (_, token) = invite_with_token(&owner, &email).await;
+        let mut variables = json!({ "token": token, "input": { "token": token }, "yes": true });
+        variables.as_object_mut().unwrap().retain(|name, _| document.contains(&format!("${name}")));
+        let document = document.replace("TOKEN", &token);
+        let data = guest(&app, &email).query_with(&document, variables).await.data();
+        assert_eq!(data["acceptInvitation"]["organization"]["slug"], "acme", "{document}");
+    }
+}
+
+#[tokio::test]
 async fn an_invalid_token_gets_the_same_response_for_every_reason() {
     let (days, clock) = ahead();
     let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;

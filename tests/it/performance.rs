@@ -80,6 +80,25 @@ async fn the_workloads_take_a_fixed_number_of_statements_and_round_trips() {
     }
 }
 
+#[tokio::test]
+async fn the_first_query_of_a_caller_opens_one_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::create().await;
+    let relay = Relay::between(folder.path(), &database.socket()).unwrap();
+    let socket = Some(folder.path().to_owned());
+    let settings = AppSettings { socket, max_connections: 1, ..AppSettings::default() };
+    let app = App::on(database, settings).await;
+    // Prepares the statements.
+    for _ in 0..2 {
+        app.user("acme-owner").data(PROJECTS).await;
+    }
+    traffic(&relay, 4).await;
+    // Neither the caller is known nor were calls of the organization leased.
+    app.user("globex-owner").data(PROJECTS).await;
+    let seen = traffic(&relay, 4).await;
+    assert_eq!((seen.statements, seen.waits), (4, 3), "opening; projects; the end");
+}
+
 /// Returns the traffic of a request that has been answered, once at least this many statements were
 /// counted. The last of them may follow the response, and a pause catches any that are too many.
 pub async fn traffic(relay: &Relay, statements: u32) -> relay::Traffic {

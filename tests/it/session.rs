@@ -19,7 +19,7 @@ use tenantry::{
     auth::{Caller, Permission},
     clock::Clock,
     error::{Error, ErrorCode},
-    tenancy::{Access, Destination, Opened, Preference, open},
+    tenancy::{Destination, OpenFor, Opened, open},
 };
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
@@ -45,15 +45,7 @@ fn caller(subject: &str, organization: Option<&str>) -> Caller {
 
 async fn open_as(app: &App, caller: &Caller, slug: Option<&str>) -> Result<Opened, Error> {
     let destination = Destination { slug: slug.map(str::to_owned), client_ip: None };
-    open(
-        &app.service.databases,
-        &app.service.settings,
-        caller,
-        &destination,
-        Access::Read,
-        Preference::Placement,
-    )
-    .await
+    open(&app.service.databases, &app.service.settings, caller, &destination, &OpenFor::Query).await
 }
 
 /// Asserts that every connection of the pool is idle and clean, and that requests work.
@@ -434,8 +426,7 @@ async fn a_failed_transaction_never_reports_a_commit() {
         &service.settings,
         &user,
         &destination,
-        Access::Write,
-        Preference::Placement,
+        &OpenFor::Mutation { makes_several_changes: false },
     );
     let session = opened.await.unwrap().session;
     session.execute_unprepared("UPDATE projects SET name = 'lost'").await.unwrap();

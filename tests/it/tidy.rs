@@ -244,6 +244,23 @@ fn every_file_opens_with_its_documentation() {
 }
 
 #[test]
+fn the_documented_path_of_a_query_is_short_and_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let steps = page.lines().filter(|line| {
+        line.split('|').nth(1).is_some_and(|number| number.trim().parse::<u32>().is_ok())
+    });
+    let files: Vec<_> = steps.map(|line| line.split('`').nth(1).unwrap()).collect();
+    assert!((15..=25).contains(&files.len()), "{files:?}");
+    for file in files {
+        assert!(
+            root.join(file).is_file(),
+            "docs/architecture.md names {file}, which does not exist"
+        );
+    }
+}
+
+#[test]
 fn every_audit_action_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let actions = fs::read_to_string(root.join("src/audit/action.rs")).unwrap();

@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::Value;
 use tenantry::{
     auth::Caller,
-    tenancy::{Access, Destination, Preference, Session, open},
+    tenancy::{Access, Destination, OpenFor, Session, open},
 };
 
 use super::{ACME, GLOBEX, Injected};
@@ -31,8 +31,11 @@ async fn injected(app: &App, access: Access) -> Session {
     };
     let destination = Destination { slug: Some("acme".to_owned()), client_ip: None };
     let (placement, environment) = (&app.service.databases, &app.service.settings);
-    let opened =
-        open(placement, environment, &caller, &destination, access, Preference::Placement).await;
+    let open_for = match access {
+        Access::Read => OpenFor::Query,
+        Access::Write => OpenFor::Mutation { makes_several_changes: false },
+    };
+    let opened = open(placement, environment, &caller, &destination, &open_for).await;
     opened.unwrap().session
 }
 

@@ -87,14 +87,17 @@ async fn provisioning_does_not_take_over_an_account() {
 #[tokio::test]
 async fn an_invitation_gives_no_access_to_another_user() {
     let database = Database::create().await;
-    database
-        .execute(
-            "INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at) VALUES
-                 ('00000000-0000-4000-8000-00000000000b', 'other@example.com', 'owner', sha256('other'), now() + interval '1 day'),
-                 ('00000000-0000-4000-8000-00000000000b', 'acme-owner@example.com', 'member', sha256('own'), now() + interval '1 day')",
+    let invitation = |email: &str, token: &str, inviter: &str| {
+        format!(
+            "INSERT INTO auth.invitations (organization_id, email, role, token_hash, invited_by, expires_at)
+             VALUES ('{}', '{email}', 'member', sha256('{token}'), {inviter}, now() + interval '1 day');",
+            super::GLOBEX
         )
-        .await;
+    };
+    let owner = format!("'{GLOBEX_OWNER}'");
+    database.execute(&invitation("other@example.com", "other", &owner)).await;
     let mut injected = Injected::new(&database).await;
+    let own = |token, inviter| invitation("acme-owner@example.com", token, inviter);
     let enter = |token: &str| {
         format!(
             "SELECT organization_id::text FROM auth.enter_invited_organization(sha256('{token}'))"
@@ -102,7 +105,12 @@ async fn an_invitation_gives_no_access_to_another_user() {
     };
     assert_eq!(injected.text(&enter("other")).await, "");
     injected.reaches_no_other_tenant("an invitation of another user").await;
+    // Nor may its inviter have lost the permission since.
+    database.execute(&own("orphan", "NULL")).await;
+    assert_eq!(injected.text(&enter("orphan")).await, "");
     // The caller's own invitation is what the token is for.
+    database.execute("DELETE FROM auth.invitations WHERE email = 'acme-owner@example.com'").await;
+    database.execute(&own("own", &owner)).await;
     assert_eq!(injected.text(&enter("own")).await, super::GLOBEX);
 }
 

@@ -1,0 +1,110 @@
+//! Speculation: a query starts from the cached context of the caller's last session, in the message
+//! that opens the session. PostgreSQL verifies the context first, in the same transaction, and the
+//! response is sent only after [`Confirmation::wait`] has returned true.
+//!
+//! The statements of such a query are safe in any case: PostgreSQL executes them after the opening,
+//! with the settings that the opening applied. Only the results may belong to an outdated context.
+
+use std::sync::Arc;
+
+use super::{
+    Access, CachedContext, Databases, Destination, OpenFor, Opened, Session, Settings, Transaction,
+    dedicated::DedicatedDatabase,
+    open::{Opening, Place, opened},
+    placement::Placement,
+    remote::Remote,
+    session_request::{OPEN, SessionRequest},
+    speculative::is_lost,
+};
+use crate::{auth::Caller, error::Result};
+
+/// What has to be confirmed before the response of a query is sent.
+#[derive(Debug)]
+pub struct Confirmation<'request> {
+    cached: Arc<CachedContext>,
+    databases: &'request Databases,
+    caller: &'request Caller,
+    destination: &'request Destination,
+}
+
+/// Opens the session of a query on a cached context, without waiting for an answer. Returns `None`
+/// if that is not possible.
+///
+/// # Errors
+///
+/// When the database cannot be reached.
+pub async fn open_speculative<'request>(
+    databases: &'request Databases,
+    settings: &Settings,
+    caller: &'request Caller,
+    destination: &'request Destination,
+    cached: Arc<CachedContext>,
+) -> Result<Option<(Opened, Confirmation<'request>)>> {
+    if !databases.session_cache().is_of_token(&cached, caller) {
+        return Ok(None);
+    }
+    let session_request = SessionRequest::of(caller, destination, settings);
+    let (transaction, database) = match &cached.placement {
+        Placement::Database(name) => {
+            // Boxed: large, and every request would carry it.
+            let begun = Box::pin(begin_remote(databases, &session_request, name)).await;
+            let Ok((transaction, database)) = begun else {
+                // The organization may have moved.
+                databases.session_cache().remove(caller, destination);
+                return Ok(None);
+            };
+            (transaction, Some(database))
+        }
+        placement => {
+            let parameters = session_request.parameters(&placement.name())?;
+            let requests = databases.requests();
+            let schema = placement.schema();
+            let access = Access::Read;
+            let begun =
+                Transaction::begin_speculative(requests, access, schema, OPEN, parameters).await?;
+            (begun, None)
+        }
+    };
+    let (context, placement) = (cached.context.clone(), cached.placement.clone());
+    let place = Place::requested(transaction, Remote::of(database), context.tenant);
+    let (open_for, of_session) = (OpenFor::Query, databases.clone());
+    let opening = Opening { databases: of_session, open_for, session_request, placement };
+    let opened = opened(settings, caller, destination, context, place, opening);
+    Ok(Some((opened, Confirmation { cached, databases, caller, destination })))
+}
+
+async fn begin_remote(
+    databases: &Databases,
+    session_request: &SessionRequest,
+    name: &str,
+) -> Result<(Transaction, Arc<DedicatedDatabase>)> {
+    let database = databases.database(name).await?;
+    // Inside a dedicated database its organizations are in the shared tables.
+    let parameters = session_request.parameters(&Placement::Shared.name())?;
+    let (requests, access) = (database.requests(), Access::Read);
+    let begun = Transaction::begin_speculative(requests, access, None, OPEN, parameters).await?;
+    Ok((begun, database))
+}
+
+impl Confirmation<'_> {
+    /// Waits until the database has confirmed the context. If this returns `false`, discard all
+    /// results of the session and open another one. Await it concurrently with the query, whose
+    /// answers arrive after this one.
+    ///
+    /// # Errors
+    ///
+    /// When the opening failed.
+    pub async fn wait(self, session: &Session) -> Result<bool> {
+        let is_confirmed = match session.transaction().first_answer().await {
+            Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| self.cached.is_confirmed_by(row))),
+            None => Ok(false),
+            // The connection was dead, so nothing was executed on it.
+            Some(Err(error)) if is_lost(&error) => Ok(false),
+            Some(Err(error)) => Err(error.into()),
+        };
+        if !matches!(is_confirmed, Ok(true)) {
+            self.databases.session_cache().remove(self.caller, self.destination);
+        }
+        is_confirmed
+    }
+}
