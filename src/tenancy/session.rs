@@ -2,7 +2,7 @@
 //! parameter. It stays in the organization in which it was opened, and its settings match what
 //! PostgreSQL resolved in this transaction.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole, OrganizationId, UserId, organization};
