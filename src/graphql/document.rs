@@ -203,13 +203,12 @@ impl Operation {
             (OperationType::Subscription, [field]) => {
                 validator.root_fields().subscription(&field.name.node).cloned()
             }
-            (OperationType::Subscription, _) => {
-                return Err(vec![Refusal::invalid(
-                    "A subscription must have exactly one root field.",
-                )]);
-            }
             _ => None,
         };
+        if ty == OperationType::Subscription && subscribes_to.is_none() {
+            let message = "A subscription must have exactly one root field.";
+            return Err(vec![Refusal::invalid(message)]);
+        }
         let changes = is_mutation.then(|| changes_of(&roots, validator));
         check_changes(changes.as_deref().unwrap_or_default(), limits.root_mutations)?;
         let reads_back = is_mutation && roots.iter().any(|field| field.name.node == "query");
