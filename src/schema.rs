@@ -24,7 +24,9 @@ use crate::{
         Limits, OperationCache, Refusal, Validator,
         document::{Document, GraphqlRequest, Operation},
     },
-    invitation::{InvitationConnection, InvitationMutation},
+    invitation::{
+        InvitationConnection, InvitationMutation, InvitationQuery, ReceivedInvitationMutation,
+    },
     member::{MemberConnection, MemberMutation, MemberSubscription},
     node::NodeQuery,
     organization::{OrganizationMutation, OrganizationQuery},
@@ -36,10 +38,12 @@ use crate::{
 
 /// Mutations that switch the session to another organization or use several transactions. Each must
 /// be the only field of its mutation.
-pub const ALONE: [&str; 7] = [
+pub const ALONE: [&str; 9] = [
     "createOrganization",
     "acceptInvitation",
+    "declineInvitation",
     "unlinkIdentity",
+    "updateViewer",
     "createCheckoutSession",
     "createBillingPortalSession",
     "cancelSubscription",
@@ -48,8 +52,13 @@ pub const ALONE: [&str; 7] = [
 
 /// The mutations of [`ALONE`] that run in the control database, because they lead to another
 /// organization or concern the user.
-pub const IN_CONTROL_DATABASE: [&str; 3] =
-    ["createOrganization", "acceptInvitation", "unlinkIdentity"];
+pub const IN_CONTROL_DATABASE: [&str; 5] = [
+    "createOrganization",
+    "acceptInvitation",
+    "declineInvitation",
+    "unlinkIdentity",
+    "updateViewer",
+];
 
 /// Mutations that run even when the month's calls are used up, because they are the way to get
 /// more.
@@ -62,10 +71,12 @@ pub const BILLING: [&str; 6] = [
     "createBillingPortalSession",
 ];
 
-/// Mutations that allow guessing or send mail. A user has a limited number of attempts a minute,
+/// Fields that allow guessing or send mail. A user has a limited number of attempts a minute,
 /// committed or not. The response to a slug reveals whether it is taken.
-pub const GUESSABLE: [&str; 5] = [
+pub const GUESSABLE: [&str; 7] = [
     "acceptInvitation",
+    "declineInvitation",
+    "invitation",
     "createOrganization",
     "inviteMember",
     "resendInvitation",
@@ -74,7 +85,7 @@ pub const GUESSABLE: [&str; 5] = [
 
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
+pub struct Query(UserQuery, OrganizationQuery, InvitationQuery, NodeQuery, PlanQuery, ErrorQuery);
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
 /// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
@@ -83,6 +94,7 @@ pub struct Mutation(
     OrganizationMutation,
     MemberMutation,
     InvitationMutation,
+    ReceivedInvitationMutation,
     ProjectMutation,
     BillingMutation,
     UserMutation,

@@ -12,7 +12,7 @@ use async_graphql::{
         parse_query,
         types::{
             BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition,
-            OperationType, Selection,
+            OperationType, Selection, SelectionSet,
         },
     },
 };
@@ -56,6 +56,8 @@ pub struct Operation {
     pub subscribes_to: Option<String>,
     /// The root fields of a mutation that make changes. `None` for a query or a subscription.
     pub changes: Option<Vec<String>>,
+    /// The root fields of a query, and of the queries in a mutation.
+    pub reads: Vec<String>,
     /// Whether it is a mutation that also queries.
     pub reads_back: bool,
     /// Whether it selects only introspection and `__typename`.
@@ -201,6 +203,11 @@ impl Operation {
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
         let changes = is_mutation
             .then(|| changes_of(&roots).map(|field| field.name.node.to_string()).collect());
+        let reads = match ty {
+            OperationType::Query => roots.clone(),
+            _ => roots.iter().flat_map(|field| selected(&field.selection_set.node)).collect(),
+        };
+        let reads = reads.iter().map(|field| field.name.node.to_string()).collect();
         let written = is_conditional.then(|| Written {
             document: parsed,
             operation_name: name.map(ToOwned::to_owned),
@@ -213,6 +220,7 @@ impl Operation {
             digest: digest(query, name),
             subscribes_to,
             changes,
+            reads,
             reads_back,
             introspection_only,
             introspects,
@@ -279,13 +287,15 @@ fn select<'document>(
 /// The root fields of a merged operation.
 fn roots(document: &ExecutableDocument) -> Vec<&Field> {
     let sets = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
-    let selections = sets.flat_map(|set| &set.items).map(|selection| &selection.node);
-    let fields = selections.filter_map(|selection| match selection {
+    sets.flat_map(selected).collect()
+}
+
+/// The fields of a merged selection on an object, where merging leaves no fragment.
+fn selected(set: &SelectionSet) -> impl Iterator<Item = &Field> {
+    set.items.iter().filter_map(|selection| match &selection.node {
         Selection::Field(field) => Some(&field.node),
-        // The root type is an object, so merging leaves no fragment for one type.
         Selection::InlineFragment(_) | Selection::FragmentSpread(_) => None,
-    });
-    fields.collect()
+    })
 }
 
 /// The root fields of a mutation that make changes.

@@ -3,10 +3,15 @@
 
 mod email;
 mod graphql;
+mod open;
 mod ops;
 mod quoted_name;
+mod received_graphql;
+mod reference;
 mod token;
 
 pub use email::compose;
 pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
+pub use open::IS_OPEN;
 pub use ops::{accept, list};
+pub use received_graphql::{InvitationQuery, ReceivedInvitationMutation, reference};

@@ -49,7 +49,8 @@ impl Prepared {
     /// The number of fields that can be used to guess a secret or to send e-mail; `None` for zero.
     pub(super) fn attempts(&self) -> Option<NonZeroU32> {
         let changes = self.document.changes.as_deref().unwrap_or_default();
-        let attempts = changes.iter().filter(|field| GUESSABLE.contains(&field.as_str())).count();
+        let fields = changes.iter().chain(&self.document.reads);
+        let attempts = fields.filter(|field| GUESSABLE.contains(&field.as_str())).count();
         u32::try_from(attempts).ok().and_then(NonZeroU32::new)
     }
 

@@ -265,7 +265,9 @@ fn opened(
     let slug = organization.as_ref().map(|organization| organization.slug.clone());
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
     let verified_email = caller.email.clone().filter(|_| email_is_current);
-    let viewer = Viewer { user_id, verified_email, client_ip: destination.client_ip };
+    let unverified_email = caller.unverified_email.clone();
+    let client_ip = destination.client_ip;
+    let viewer = Viewer { user_id, verified_email, unverified_email, client_ip };
     // Mutations read the organization again under their locks.
     let organization = organization.filter(|_| opening.access == Access::Read);
     let opening = Box::new(opening);
@@ -283,15 +285,16 @@ async fn provision(
     caller: &Caller,
     key: &ProofKey,
 ) -> Result<()> {
-    let Caller { issuer, subject, email, name, issued_at, .. } = caller;
+    let Caller { issuer, subject, email, issued_at, .. } = caller;
+    let profile = caller.profile();
     let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
     let linking = settings.business.account_linking.name();
     let micros = issued_micros(issued_at);
-    let [issuer, subject, email, name] =
-        [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
-    let proof =
-        key.prove("provision", &[issuer, subject, email, name, micros.as_deref(), Some(linking)]);
-    let mut values: Vec<Value> = [issuer, subject, email, name].map(Into::into).into();
+    let callers = [Some(issuer.as_str()), Some(subject), email.as_deref(), profile.as_deref()];
+    let [issuer, subject, email, profile] = callers;
+    let proof = key
+        .prove("provision", &[issuer, subject, email, profile, micros.as_deref(), Some(linking)]);
+    let mut values: Vec<Value> = callers.map(Into::into).into();
     values.extend([issued_at.into(), linking.into()]);
     values.extend(proof);
     let (transaction, rows) = Transaction::begin(

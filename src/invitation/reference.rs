@@ -1,0 +1,32 @@
+//! How the invited user names an invitation.
+
+use entity::InvitationId;
+
+use super::token::Token;
+use crate::{
+    error::Result,
+    tenancy::Session,
+    user::{self, Received},
+};
+
+/// The name of an invitation, for the invited user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The token in its link.
+    Token(String),
+    /// Its id, if it is for one of the user's addresses. `None` is an id that no invitation has.
+    Id(Option<InvitationId>),
+}
+
+impl Reference {
+    /// Finds the invitation, if it is open and has not expired.
+    pub(super) async fn find(&self, session: &Session) -> Result<Option<Received>> {
+        match self {
+            Self::Token(token) => user::find_invitation(session, Token::shown(token).hash()).await,
+            Self::Id(id) => {
+                let own = user::invitations(session).await?;
+                Ok(own.into_iter().find(|received| Some(received.id) == *id))
+            }
+        }
+    }
+}
