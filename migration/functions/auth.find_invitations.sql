@@ -8,8 +8,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
     SELECT i.id, i.token_hash, o.name, n.name, n.role::text, i.role::text, i.email, i.expires_at, c.email,
            EXISTS (SELECT FROM auth.organization_members m WHERE m.organization_id = i.organization_id AND m.user_id = c.id)
         FROM auth.users c
-            JOIN auth.invitations i ON i.token_hash = p_token_hash OR (p_token_hash IS NULL AND i.email IN (
-                SELECT c.email UNION ALL SELECT s.email FROM auth.identities s WHERE s.user_id = c.id))
+            JOIN LATERAL (
+                SELECT t.* FROM auth.invitations t WHERE t.token_hash = p_token_hash
+                UNION ALL
+                SELECT e.* FROM auth.invitations e
+                    WHERE p_token_hash IS NULL AND e.accepted_at IS NULL AND e.revoked_at IS NULL
+                      AND lower(e.email) = ANY (ARRAY(SELECT c.email UNION ALL SELECT s.email FROM auth.identities s WHERE s.user_id = c.id))
+            ) i ON true
             JOIN app.organizations o ON o.id = i.organization_id
             JOIN LATERAL (SELECT u.name, m.role FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
                           WHERE m.organization_id = i.organization_id AND m.user_id = i.invited_by) n ON true

@@ -122,9 +122,9 @@ impl Claims {
             Some(issuer) => identity_part(issuer)
                 .ok_or(TokenError("the token's iss claim is not a string of at most 1024 bytes"))?,
         };
-        let subject = at_path(claims, &self.subject).and_then(identity_part).ok_or(TokenError(
-            "the token's subject claim is not a string of at most 1024 bytes",
-        ))?;
+        let subject = at_path(claims, &self.subject)
+            .and_then(identity_part)
+            .ok_or(TokenError("the token's subject claim is not a string of at most 1024 bytes"))?;
         let address = first_text(claims, &self.email).and_then(Email::parse);
         let (verified, unverified) =
             if self.verifies_email(claims) { (address, None) } else { (None, address) };
@@ -166,8 +166,8 @@ impl Claims {
     }
 }
 
-/// The organization in a claim: a text, the only text of a list, or the only key of an object. It
-/// is a hint, so any other value counts as absent.
+/// The organization in a claim: a text, the only text of a list, or the only key of a map of
+/// objects. It is a hint, so any other value counts as absent.
 fn organization(claim: &Value) -> Option<String> {
     let name = match claim {
         Value::String(name) => name,
@@ -175,7 +175,9 @@ fn organization(claim: &Value) -> Option<String> {
             [Value::String(name)] => name,
             _ => return None,
         },
-        Value::Object(map) if map.len() == 1 => map.keys().next()?,
+        Value::Object(map) if map.len() == 1 => {
+            map.iter().find(|(_, details)| details.is_object())?.0
+        }
         _ => return None,
     };
     // Slugs have no capital letters, and ids are equal in any case.
@@ -211,9 +213,8 @@ fn at_path<'claims>(claims: &'claims Map<String, Value>, path: &str) -> Option<&
     if let Some(value) = claims.get(path) {
         return Some(value);
     }
-    path.rmatch_indices('.').find_map(|(dot, _)| {
-        inside(claims.get(&path[..dot])?, &path[dot + 1..])
-    })
+    path.rmatch_indices('.')
+        .find_map(|(dot, _)| inside(claims.get(&path[..dot])?, &path[dot + 1..]))
 }
 
 /// The value at the path in an object or a list.
@@ -268,6 +269,7 @@ mod tests {
             (json!([{ "name": "acme" }]), None),
             (json!({}), None),
             (json!({ "acme": {}, "globex": {} }), None),
+            (json!({ "slug": "acme" }), None),
             (json!(7), None),
             (json!(true), None),
             (Value::Null, None),

@@ -48,7 +48,9 @@ impl Key {
             }
         };
         let declared = present(jwk, "alg");
-        if let Some(other) = declared.filter(|name| !names(algorithm).iter().any(|one| **name == *one)) {
+        if let Some(other) =
+            declared.filter(|name| !names(algorithm).iter().any(|one| **name == *one))
+        {
             return Err(format!("its algorithm {other} is not supported"));
         }
         if !accepted.contains(&algorithm) {
@@ -149,8 +151,14 @@ mod tests {
         let n = "_".repeat(342);
         for (jwk, expected) in [
             (json!({ "kty": "RSA", "use": "enc", "n": n, "e": "AQAB" }), "its use is \"enc\""),
-            (json!({ "kty": "RSA", "alg": "RS512", "n": n, "e": "AQAB" }), "its algorithm \"RS512\""),
-            (json!({ "kty": "RSA", "alg": "EdDSA", "n": n, "e": "AQAB" }), "its algorithm \"EdDSA\""),
+            (
+                json!({ "kty": "RSA", "alg": "RS512", "n": n, "e": "AQAB" }),
+                "its algorithm \"RS512\"",
+            ),
+            (
+                json!({ "kty": "RSA", "alg": "EdDSA", "n": n, "e": "AQAB" }),
+                "its algorithm \"EdDSA\"",
+            ),
             (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), "2048"),
             (json!({ "kty": "RSA", "e": "AQAB" }), "it has no n"),
             (json!({ "kty": "RSA", "n": "ä", "e": "AQAB" }), "its n is not Base64"),

@@ -219,7 +219,9 @@ impl Jwks {
             // A key of an unsupported kind must not hide the others.
             match Key::read(&jwk, &self.options.algorithms) {
                 Ok(key) if keys.len() < MOST_KEYS => keys.push(key),
-                Ok(_) => unused.push(unused_key(&jwk, format!("the set has more than {MOST_KEYS}"))),
+                Ok(_) => {
+                    unused.push(unused_key(&jwk, format!("the set has more than {MOST_KEYS}")))
+                }
                 Err(reason) => unused.push(unused_key(&jwk, reason)),
             }
         }

@@ -11,8 +11,7 @@ use serde_json::{Map, Value};
 
 use super::TokenError;
 
-pub(super) const BAD: TokenError =
-    TokenError("the token is malformed or its signature is invalid");
+pub(super) const BAD: TokenError = TokenError("the token is malformed or its signature is invalid");
 
 /// Longer than any reasonable header line.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -87,7 +86,9 @@ impl<'text> Token<'text> {
         // A verifier must understand what `crit` lists (RFC 7515, section 4.1.11), and this one
         // supports no extension.
         if header.crit {
-            return Err(TokenError("the token's crit header names parameters that are not supported"));
+            return Err(TokenError(
+                "the token's crit header names parameters that are not supported",
+            ));
         }
         let algorithm = match header.alg.as_str() {
             // The fully specified name of what `EdDSA` means with such a key (RFC 9864).

@@ -77,7 +77,10 @@ pub struct TrustedIssuer {
 
 impl std::fmt::Debug for TrustedIssuer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("TrustedIssuer").field("claims", &self.claims).finish_non_exhaustive()
+        formatter
+            .debug_struct("TrustedIssuer")
+            .field("claims", &self.claims)
+            .finish_non_exhaustive()
     }
 }
 

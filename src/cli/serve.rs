@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Run the production server. It refuses to start if the self-check of tenant isolation finds a
-/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL.
+/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET, JWT_JWKS_URL or JWT_ISSUERS.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]

@@ -33,13 +33,9 @@ pub(super) fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, Co
     })?;
     let mut issuers: Vec<JwtConfig> = Vec::new();
     for (index, object) in list.into_iter().enumerate() {
-        let number = index + 1;
-        let issuer = issuer(object, common)
-            .map_err(|error| ConfigError(format!("JWT_ISSUERS, issuer {number}: {error}")))?;
+        let issuer = issuer(object, common).map_err(|error| at(index, &error))?;
         if issuers.iter().any(|other| other.issuer() == issuer.issuer()) {
-            return Err(ConfigError(format!(
-                "JWT_ISSUERS, issuer {number}: an issuer can be listed once"
-            )));
+            return Err(at(index, &"an issuer can be listed once"));
         }
         issuers.push(issuer);
     }
@@ -47,6 +43,11 @@ pub(super) fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, Co
         return Err(ConfigError("JWT_ISSUERS lists no issuer".to_owned()));
     }
     Ok(issuers)
+}
+
+/// The error of one issuer, which is counted from one.
+pub(super) fn at(index: usize, error: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError(format!("JWT_ISSUERS, issuer {}: {error}", index + 1))
 }
 
 fn issuer(mut object: Map<String, Value>, common: &JwtConfig) -> Result<JwtConfig, String> {

@@ -160,8 +160,8 @@ pub struct JwtConfig {
     )]
     pub jwt_picture_claim: String,
 
-    /// The claim that holds the organization's id or slug, as a text, a list of one text or an
-    /// object with one key.
+    /// The claim that holds the organization's id or slug, as a text, a list of one text or a
+    /// map with one key.
     #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
     pub jwt_org_claim: String,
 }
@@ -183,9 +183,16 @@ impl JwtConfig {
     /// If neither a secret nor a key set is configured, if a secret is too short, or if tokens of
     /// any issuer or audience would be trusted without the explicit value `any`.
     pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
-        let issuers = self.issuers()?;
-        let trusted: Result<_, _> = issuers.iter().map(Self::trusted_issuer).collect();
-        Ok(Verifier::new(trusted?, clock))
+        let is_list = set(self.jwt_issuers.as_ref()).is_some();
+        let mut trusted = Vec::new();
+        for (index, issuer) in self.issuers()?.iter().enumerate() {
+            trusted.push(
+                issuer.trusted_issuer().map_err(|error| {
+                    if is_list { issuer_list::at(index, &error) } else { error }
+                })?,
+            );
+        }
+        Ok(Verifier::new(trusted, clock))
     }
 
     /// Returns the settings of each issuer: those of JWT_ISSUERS, or these.
@@ -299,13 +306,19 @@ impl JwtConfig {
                 warn("JWT_ISSUER names no issuer: tokens of any issuer with this key are accepted");
             }
             if issuer.audiences()?.is_empty() {
-                warn("JWT_AUDIENCE names no audience: tokens meant for other services are accepted");
+                warn(
+                    "JWT_AUDIENCE names no audience: tokens meant for other services are accepted",
+                );
             }
             if issuer.fetches_insecurely() {
-                warn("JWT_JWKS_URL is not encrypted: anyone who can change its traffic can sign in as any user");
+                warn(
+                    "JWT_JWKS_URL is not encrypted: anyone who can change its traffic can sign in as any user",
+                );
             }
             if issuer.trusts_users() {
-                warn("JWT_EMAIL_VERIFIED names a claim that users can change: they can claim any address");
+                warn(
+                    "JWT_EMAIL_VERIFIED names a claim that users can change: they can claim any address",
+                );
             }
         }
         Ok(warnings)

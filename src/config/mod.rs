@@ -295,7 +295,7 @@ pub struct HttpConfig {
     pub max_operations_by_address: NonZeroU32,
 
     /// Attempts per minute and user to create or change organizations, whose slugs could be
-    /// guessed, and to create, send and accept invitations.
+    /// guessed, and to create, send, preview and answer invitations.
     #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
     pub max_attempts: NonZeroU32,
 

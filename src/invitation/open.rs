@@ -11,7 +11,8 @@ use crate::auth::Permission;
 
 /// The condition in SQL, on the rows of a table named `invitations`.
 pub static IS_OPEN: LazyLock<String> = LazyLock::new(|| {
-    let pairs = OrgRole::iter().flat_map(|inviter| OrgRole::iter().map(move |role| (inviter, role)));
+    let pairs =
+        OrgRole::iter().flat_map(|inviter| OrgRole::iter().map(move |role| (inviter, role)));
     let allowed: Vec<String> = pairs
         .filter(|(inviter, role)| Permission::allow_inviting(*inviter, *role))
         .map(|(inviter, role)| format!("('{}', '{}')", inviter.to_value(), role.to_value()))

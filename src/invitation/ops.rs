@@ -10,11 +10,7 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use super::{
-    open::IS_OPEN,
-    reference::Reference,
-    token::Token,
-};
+use super::{open::IS_OPEN, reference::Reference, token::Token};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -195,8 +191,7 @@ pub(super) async fn decline(session: &Session, reference: &Reference) -> Result<
 
 /// Enters the organization of the invitation. The session only reads until the caller has a role.
 async fn enter(session: &Session, received: &Received) -> Result<()> {
-    let invited =
-        session.enter_invited(received.token_hash.clone()).await?.ok_or(NOT_FOUND)?;
+    let invited = session.enter_invited(received.token_hash.clone()).await?.ok_or(NOT_FOUND)?;
     if invited.is_elsewhere() {
         // The user is copied there next: a refusal is to leave nothing behind.
         require_acceptable(session, received).await?;

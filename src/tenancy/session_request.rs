@@ -47,7 +47,17 @@ pub(super) struct SessionRequest {
 /// The database checks that context again.
 impl Hash for SessionRequest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { issuer, subject, path, claim, email, .. } = self;
+        let Self {
+            issuer,
+            subject,
+            path,
+            claim,
+            email,
+            issued_at: _,
+            profile: _,
+            record: _,
+            key: _,
+        } = self;
         (issuer, subject, path, claim, email).hash(state);
     }
 }

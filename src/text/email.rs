@@ -59,7 +59,8 @@ fn ascii_domain(domain: &str) -> Option<String> {
         false => encoded.starts_with("xn--"),
     };
     let labels = domain.split('.').zip(ascii.split('.'));
-    let is_same = domain.split('.').count() == ascii.split('.').count() && labels.into_iter().all(is_same);
+    let is_same =
+        domain.split('.').count() == ascii.split('.').count() && labels.into_iter().all(is_same);
     is_same.then(|| ascii.into_owned())
 }
 

@@ -79,20 +79,15 @@ impl Received {
     }
 }
 
-/// Lists the invitations to the caller's verified addresses, newest first, at most 100.
+/// Lists the invitations that the caller can accept, newest first, at most 100.
 ///
 /// # Errors
 ///
 /// Fails when the database fails.
 pub async fn invitations(session: &Session) -> Result<Vec<Received>> {
-    let all = query(session, None).await?;
-    let own = |received: &Received| {
-        !matches!(
-            received.obstacle(session),
-            Some(Obstacle::WrongAccount | Obstacle::AddressNotVerified)
-        )
-    };
-    Ok(all.into_iter().filter(own).collect())
+    let mut received = query(session, None).await?;
+    received.retain(|received| received.obstacle(session).is_none());
+    Ok(received)
 }
 
 /// Finds the invitation whose token has this hash.
@@ -106,8 +101,7 @@ pub async fn find_invitation(session: &Session, token_hash: Vec<u8>) -> Result<O
 
 async fn query(session: &Session, token_hash: Option<Vec<u8>>) -> Result<Vec<Received>> {
     let sql = "SELECT * FROM auth.find_invitations($1)";
-    let statement =
-        Statement::from_sql_and_values(DbBackend::Postgres, sql, [token_hash.into()]);
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, [token_hash.into()]);
     let rows = match session.ask_control(Access::Read, &statement).await? {
         Some(rows) => rows,
         None => session.query_all_raw(statement).await?,

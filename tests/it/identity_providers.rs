@@ -53,8 +53,7 @@ fn page(name: &str) -> (JwtConfig, Value) {
         let flag = variable.to_lowercase().replace('_', "-");
         Some((format!("--{flag}"), rest.split_whitespace().next()?.to_owned()))
     });
-    let (keys, exports): (Vec<_>, Vec<_>) =
-        exports.partition(|(flag, _)| flag == "--jwt-jwks-url");
+    let (keys, exports): (Vec<_>, Vec<_>) = exports.partition(|(flag, _)| flag == "--jwt-jwks-url");
     assert!(keys.iter().all(|(_, url)| url.starts_with("https://")), "{name}");
     let flags = exports.into_iter().map(|(flag, value)| format!("{flag}={value}"));
     let Settings { jwt } = Settings::parse_from(["x".to_owned()].into_iter().chain(flags));
@@ -107,12 +106,24 @@ async fn an_organization_in_a_list_or_a_map_locks_no_member_out() {
         (reply.status.as_u16(), slug)
     };
     let globex = (200, Some("globex".to_owned()));
-    for one in [json!(["globex"]), json!({ "globex": { "id": "x" } }), json!("globex"), json!(["GLOBEX"])] {
+    for one in
+        [json!(["globex"]), json!({ "globex": { "id": "x" } }), json!("globex"), json!(["GLOBEX"])]
+    {
         for path in [None, Some("globex")] {
             assert_eq!(ask(path, &one).await, globex, "{one}");
         }
     }
-    for none in [json!([]), json!(["globex", "acme"]), json!({}), json!({ "a": {}, "b": {} }), json!(7), json!([7]), json!(null), json!([["globex"]])] {
+    for none in [
+        json!([]),
+        json!(["globex", "acme"]),
+        json!({}),
+        json!({ "a": {}, "b": {} }),
+        json!({ "slug": "acme" }),
+        json!(7),
+        json!([7]),
+        json!(null),
+        json!([["globex"]]),
+    ] {
         assert_eq!(ask(Some("globex"), &none).await, globex, "{none}");
         assert_eq!(ask(None, &none).await, (200, None), "{none}");
     }
@@ -124,11 +135,26 @@ async fn an_address_and_its_verification_are_read_at_any_claim() {
     let verified = "--jwt-email-verified=trusted";
     let issuer = "--jwt-issuer=i";
     for (settings, claims) in [
-        (vec!["--jwt-email-claim=emails", verified, issuer], json!({ "iss": "i", "emails": ["b2c@x.test", "other@x.test"] })),
-        (vec!["--jwt-email-claim=emails.0", verified, issuer], json!({ "iss": "i", "emails": ["b2c@x.test"] })),
-        (vec!["--jwt-email-verified=app_metadata.email_verified"], json!({ "email": "b2c@x.test", "app_metadata": { "email_verified": true } })),
-        (vec!["--jwt-email-verified=verified.0"], json!({ "email": "b2c@x.test", "verified": ["TRUE"] })),
-        (vec!["--jwt-email-claim=https://x.test/claims.mail"], json!({ "https://x.test/claims": { "mail": "b2c@x.test" }, "email_verified": "True" })),
+        (
+            vec!["--jwt-email-claim=emails", verified, issuer],
+            json!({ "iss": "i", "emails": ["b2c@x.test", "other@x.test"] }),
+        ),
+        (
+            vec!["--jwt-email-claim=emails.0", verified, issuer],
+            json!({ "iss": "i", "emails": ["b2c@x.test"] }),
+        ),
+        (
+            vec!["--jwt-email-verified=app_metadata.email_verified"],
+            json!({ "email": "b2c@x.test", "app_metadata": { "email_verified": true } }),
+        ),
+        (
+            vec!["--jwt-email-verified=verified.0"],
+            json!({ "email": "b2c@x.test", "verified": ["TRUE"] }),
+        ),
+        (
+            vec!["--jwt-email-claim=https://x.test/claims.mail"],
+            json!({ "https://x.test/claims": { "mail": "b2c@x.test" }, "email_verified": "True" }),
+        ),
     ] {
         let caller = read(&settings, &claims).await.unwrap();
         assert_eq!(caller.email.as_deref(), Some("b2c@x.test"), "{settings:?}");
@@ -138,7 +164,10 @@ async fn an_address_and_its_verification_are_read_at_any_claim() {
         (vec![], json!({ "email": "b2c@x.test", "user_metadata": { "email_verified": true } })),
         (vec!["--jwt-email-claim=emails"], json!({ "emails": ["b2c@x.test"] })),
         (vec!["--jwt-email-claim=emails"], json!({ "emails": [], "email_verified": true })),
-        (vec!["--jwt-email-claim=emails"], json!({ "emails": [["b2c@x.test"]], "email_verified": true })),
+        (
+            vec!["--jwt-email-claim=emails"],
+            json!({ "emails": [["b2c@x.test"]], "email_verified": true }),
+        ),
         (vec![], json!({ "email": "b2c@x.test", "email_verified": null })),
     ] {
         let caller = read(&settings, &claims).await.unwrap();
@@ -171,7 +200,12 @@ async fn true_counts_in_every_spelling_and_null_as_absent() {
     let nulls = json!({ "iss": null, "iat": null, "nbf": null, "email": null, "name": null, "org": null, "picture": null, "aud": null });
     let caller = read(&[], &nulls).await.unwrap();
     assert_eq!(caller, read(&[], &json!({})).await.unwrap());
-    for bad in [json!({ "nbf": "1" }), json!({ "iat": "1" }), json!({ "exp": null }), json!({ "sub": null })] {
+    for bad in [
+        json!({ "nbf": "1" }),
+        json!({ "iat": "1" }),
+        json!({ "exp": null }),
+        json!({ "sub": null }),
+    ] {
         assert!(read(&[], &bad).await.is_err(), "{bad}");
     }
 }
@@ -236,7 +270,8 @@ async fn each_of_several_issuers_has_its_own_secret_audience_and_claims() {
     let caller = verify(&verifier, SECRET, &one).await.unwrap();
     assert_eq!((caller.subject.as_str(), caller.organization.as_deref()), ("ada", Some("acme")));
     assert_eq!((caller.name.as_deref(), caller.email), (Some("Ada"), None));
-    let two = json!({ "iss": "https://two.test", "uid": "7", "emails": ["x@x.test"], "org": "acme" });
+    let two =
+        json!({ "iss": "https://two.test", "uid": "7", "emails": ["x@x.test"], "org": "acme" });
     let caller = verify(&verifier, other_secret, &two).await.unwrap();
     assert_eq!((caller.subject.as_str(), caller.email.as_deref()), ("7", Some("x@x.test")));
     // Neither issuer can sign for the other one, or for a third.
@@ -278,7 +313,7 @@ fn a_list_of_issuers_that_is_not_clear_is_refused() {
         (with(&key_set, "jwks_url", json!("http://i.test/?k=hunter2")), "must begin with https://"),
     ] {
         let error = refused(&[&format!("--jwt-issuers={list}")]);
-        assert!(error.contains("JWT_ISSUERS") || error.contains(expected), "{list}: {error}");
+        assert!(error.starts_with("JWT_ISSUERS"), "{list}: {error}");
         assert!(error.contains(expected), "{list}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
@@ -293,7 +328,10 @@ fn keys_over_http_are_accepted_only_when_the_risk_is_named() {
     let common = ["--jwt-issuer=i", "--jwt-audience=a"];
     let with = |more: &[&'static str]| [&common, more].concat();
     let error = refused(&with(&[url]));
-    assert!(error.contains("JWT_JWKS_ALLOW_INSECURE_HTTP=true") && error.contains("file:///"), "{error}");
+    assert!(
+        error.contains("JWT_JWKS_ALLOW_INSECURE_HTTP=true") && error.contains("file:///"),
+        "{error}"
+    );
     let allowed = with(&[url, "--jwt-jwks-allow-insecure-http=true"]);
     assert_eq!(refused(&allowed), "");
     let Settings { jwt } = Settings::parse_from(["x"].iter().chain(&allowed));

@@ -356,7 +356,8 @@ const PREVIEW: &str = "query ($token: String!) { invitation(token: $token) {
 const RECEIVED: &str = "{ viewer { invitations { id organizationName inviterName role email } } }";
 const ACCEPT_ID: &str =
     "mutation ($id: ID!) { acceptInvitation(input: { id: $id }) { organization { slug } } }";
-const DECLINE: &str = "mutation ($input: DeclineInvitationInput!) { declineInvitation(input: $input) {
+const DECLINE: &str =
+    "mutation ($input: DeclineInvitationInput!) { declineInvitation(input: $input) {
     invitation { organizationName } } }";
 
 async fn preview(client: &Client, token: &str) -> Value {
@@ -380,13 +381,18 @@ async fn the_holder_of_a_link_sees_who_invites_and_why_an_account_cannot_accept(
                            "emailHint": "n•••@example.com", "expiresAt": null, "obstacle": null });
     assert_eq!(seen, expected);
     let unverified = |email: &str| {
-        app.client(None, Some(app::token_with(&json!({ "sub": format!("u-{email}"), "email": email }))))
+        app.client(
+            None,
+            Some(app::token_with(&json!({ "sub": format!("u-{email}"), "email": email }))),
+        )
     };
     let changed = {
         // A verified address of another account, and the invited one unverified.
-        let claims = json!({ "sub": "changed", "email": "old@example.com", "email_verified": true });
+        let claims =
+            json!({ "sub": "changed", "email": "old@example.com", "email_verified": true });
         app.client(None, Some(app::token_with(&claims))).data("{ viewer { id } }").await;
-        let claims = json!({ "sub": "changed", "email": "new.person@example.com", "iat": app::now() + 1.0 });
+        let claims =
+            json!({ "sub": "changed", "email": "new.person@example.com", "iat": app::now() + 1.0 });
         app.client(None, Some(app::token_with(&claims)))
     };
     for (client, obstacle, code) in [
@@ -410,7 +416,10 @@ async fn the_holder_of_a_link_sees_who_invites_and_why_an_account_cannot_accept(
     for unknown in ["none", "", "\u{0}", &format!("{token}x"), &id] {
         assert_eq!(preview(&invited, unknown).await, Value::Null, "{unknown:?}");
     }
-    app.client(None, None).query_with(PREVIEW, json!({ "token": token })).await.assert_refused(401, "UNAUTHENTICATED");
+    app.client(None, None)
+        .query_with(PREVIEW, json!({ "token": token }))
+        .await
+        .assert_refused(401, "UNAUTHENTICATED");
     // The same from inside another organization, and after the acceptance.
     let elsewhere = app.client(Some("globex"), Some(app::token("globex-owner")));
     assert_eq!(preview(&elsewhere, &token).await["organizationName"], "Acme");
@@ -436,21 +445,29 @@ async fn a_preview_counts_as_an_attempt_wherever_it_is_selected() {
 #[tokio::test]
 async fn a_user_answers_their_invitations_without_the_links() {
     let app = App::start().await;
+    // Room for more than one member of globex.
+    app.database
+        .execute("UPDATE billing.plan_features SET limit_value = 10 WHERE feature = 'team_members'")
+        .await;
     let (acme, _) = invite_with_token(&app.user("acme-owner"), "me@example.com").await;
     let data = invite(&app.user("globex-owner"), "me@example.com", "VIEWER").await.data();
     let globex = data["inviteMember"]["invitation"]["id"].clone();
     let me = guest(&app, "me@example.com");
-    let entry = |id: &Value, name: &str, inviter: &str, role: &str| {
-        json!({ "id": id, "organizationName": name, "inviterName": inviter, "role": role, "email": "me@example.com" })
-    };
+    let entry = |id: &Value, name: &str, inviter: &str, role: &str| json!({ "id": id, "organizationName": name, "inviterName": inviter, "role": role, "email": "me@example.com" });
     assert_eq!(
         received(&me).await,
-        [entry(&globex, "Globex", "Omar", "VIEWER"), entry(&json!(acme), "Acme", "Olivia", "MEMBER")]
+        [
+            entry(&globex, "Globex", "Omar", "VIEWER"),
+            entry(&json!(acme), "Acme", "Olivia", "MEMBER")
+        ]
     );
     // Another user's id, an unknown one, and both or neither of the two names.
     let other = guest(&app, "other@example.com");
     for id in [globex.clone(), json!("x"), json!("67e55044-10b1-426f-9247-bb680e5fe0c8")] {
-        other.query_with(DECLINE, json!({ "input": { "id": id } })).await.assert_failed("NOT_FOUND");
+        other
+            .query_with(DECLINE, json!({ "input": { "id": id } }))
+            .await
+            .assert_failed("NOT_FOUND");
     }
     for input in [json!({}), json!({ "id": globex, "token": "x" })] {
         me.query_with(DECLINE, json!({ "input": input })).await.assert_failed("BAD_USER_INPUT");
@@ -501,7 +518,8 @@ async fn a_dedicated_database_takes_answers_of_invited_users() {
     assert_eq!(received(&two).await[0]["id"], id);
     one.query_with(DECLINE, json!({ "input": { "token": token } })).await.data();
     two.query_with(ACCEPT_ID, json!({ "id": id })).await.data();
-    let seen = "{ organization { invitations { totalCount } auditLogs(first: 2) { nodes { action } } } }";
+    let seen =
+        "{ organization { invitations { totalCount } auditLogs(first: 2) { nodes { action } } } }";
     let seen = owner.data(seen).await["organization"].clone();
     assert_eq!(seen["invitations"]["totalCount"], 0);
     assert_eq!(
@@ -514,10 +532,16 @@ async fn a_dedicated_database_takes_answers_of_invited_users() {
 async fn invitations_of_a_removed_or_demoted_inviter_hold_no_seat_and_are_not_open() {
     let app = App::start().await;
     let (owner, admin) = (app.user("acme-owner"), app.user("acme-admin"));
-    let seats = "{ organization { invitations { totalCount nodes { id email } } entitlements { used } } }";
+    let seats =
+        "{ organization { invitations { totalCount nodes { id email } } entitlements { used } } }";
     let counted = async || {
         let data = owner.data(seats).await["organization"].clone();
-        let emails: Vec<_> = data["invitations"]["nodes"].as_array().unwrap().iter().map(|node| node["email"].clone()).collect();
+        let emails: Vec<_> = data["invitations"]["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["email"].clone())
+            .collect();
         assert_eq!(data["invitations"]["totalCount"], emails.len());
         (json!(emails), data["entitlements"][1]["used"].clone())
     };
@@ -528,8 +552,10 @@ async fn invitations_of_a_removed_or_demoted_inviter_hold_no_seat_and_are_not_op
             .await;
         owner.data(&mutation.replace("$id", &format!("\"{membership}\""))).await;
     };
-    let demote = "mutation { updateMemberRole(input: { id: $id, role: MEMBER }) { member { id } } }";
-    let promote = "mutation { updateMemberRole(input: { id: $id, role: ADMIN }) { member { id } } }";
+    let demote =
+        "mutation { updateMemberRole(input: { id: $id, role: MEMBER }) { member { id } } }";
+    let promote =
+        "mutation { updateMemberRole(input: { id: $id, role: ADMIN }) { member { id } } }";
     let remove = "mutation { removeMember(input: { id: $id }) { member { id } } }";
     let (_, by_owner) = invite_with_token(&owner, "kept@example.com").await;
     let (id, token) = invite_with_token(&admin, "lost@example.com").await;

@@ -124,7 +124,8 @@ async fn ed25519_and_eddsa_are_names_of_one_algorithm() {
     }
     // A name of one type says nothing about a key of another type.
     let (edwards, rsa) = (Key::edwards(), Key::rsa());
-    let keys = [edwards.jwk_with(&json!({ "alg": "RS256" })), rsa.jwk_with(&json!({ "alg": "Ed25519" }))];
+    let keys =
+        [edwards.jwk_with(&json!({ "alg": "RS256" })), rsa.jwk_with(&json!({ "alg": "Ed25519" }))];
     let verifier = verifier(&serve(&keys).await);
     assert!(verifier.verify(&edwards.token("EdDSA", None)).await.is_err());
     assert!(verifier.verify(&rsa.token("RS256", None)).await.is_err());
@@ -177,7 +178,9 @@ async fn keys_are_read_in_the_encodings_that_providers_use() {
         BASE64.encode(&with_zero),
         format!("{}\n{}", &n[..64], &n[64..]),
     ] {
-        let jwk = rsa.jwk_with(&json!({ "n": n, "use": "sig", "key_ops": ["verify"], "x5c": ["?"], "x5t": null }));
+        let jwk = rsa.jwk_with(
+            &json!({ "n": n, "use": "sig", "key_ops": ["verify"], "x5c": ["?"], "x5t": null }),
+        );
         let verifier = verifier(&serve(&[jwk]).await);
         assert!(verifier.verify(&rsa.token("RS256", None)).await.is_ok(), "{n}");
     }

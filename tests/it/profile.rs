@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    databases::acme_in_eu,
+    databases::{acme_in_eu, command, succeeded},
     support::{
         App, AppSettings, Client, HANG,
         app::{now, token_with},
@@ -37,7 +37,9 @@ async fn a_name_follows_the_identity_provider() {
     assert_eq!(name(&first).await, "User A", "the first token with a name fills it");
     assert_eq!(name(&named("User A L.", 70.0)).await, "User A L.");
     // An older token, one without a name, and one with an invisible name change nothing.
-    for client in [first, named("Older", 75.0), with(&app, json!({}), 60.0), named("\u{3164}", 50.0)] {
+    for client in
+        [first, named("Older", 75.0), with(&app, json!({}), 60.0), named("\u{3164}", 50.0)]
+    {
         assert_eq!(name(&client).await, "User A L.");
     }
     // The same in a mutation, and written once.
@@ -141,11 +143,31 @@ async fn a_dedicated_database_receives_names_as_well() {
         let seen = app.user("acme-owner").data(log).await["organization"].clone();
         if seen["members"].to_string().contains("Dr. Mia") {
             let entry = &seen["auditLogs"]["nodes"][0];
-            assert_eq!((&entry["action"], &entry["metadata"]["name"]), (&json!("user.renamed"), &json!("Dr. Mia")));
+            assert_eq!(
+                (&entry["action"], &entry["metadata"]["name"]),
+                (&json!("user.renamed"), &json!("Dr. Mia"))
+            );
             break;
         }
         assert!(start.elapsed() < HANG, "{seen}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(name(&member("Mia M.", 70.0)).await, "Dr. Mia");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_finds_users_and_organizations_in_every_spelling() {
+    let app = App::start().await;
+    let claims =
+        json!({ "sub": "ada", "email": "ada@b\u{fc}cher.example", "email_verified": true });
+    let ada = app.client(None, Some(token_with(&claims)));
+    for address in
+        ["ADA@B\u{dc}CHER.example", "ada@xn--bcher-kva.example", "ada@bu\u{308}cher.example"]
+    {
+        ada.data("{ viewer { id } }").await;
+        succeeded(&command(&app.database, &[], &["user", "suspend", address]).await);
+        ada.query("{ viewer { id } }").await.assert_refused(403, "USER_SUSPENDED");
+        succeeded(&command(&app.database, &[], &["user", "resume", address]).await);
+    }
+    succeeded(&command(&app.database, &[], &["tenant", "show", "ACME"]).await);
 }

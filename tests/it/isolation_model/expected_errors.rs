@@ -248,9 +248,7 @@ impl Organization {
         mutation: &str,
         token: &str,
     ) -> Vec<&'static str> {
-        let holds = |open: &&Invitation| {
-            open.token == token && !open.expired && self.is_open(open)
-        };
+        let holds = |open: &&Invitation| open.token == token && !open.expired && self.is_open(open);
         let Some(open) = self.invitations.values().find(holds).filter(|_| !self.ended) else {
             return vec!["NOT_FOUND"];
         };

@@ -95,8 +95,7 @@ impl Harness {
         let variables = json!({ "input": change.input });
         let request = Request { number, caller, target, document, variables };
         self.covered.lock().unwrap().insert(change.name);
-        let is_valid =
-            change.input["name"].as_str().is_some_and(|name| name.starts_with("User"));
+        let is_valid = change.input["name"].as_str().is_some_and(|name| name.starts_with("User"));
         let expected_errors = if is_valid { Vec::new() } else { vec!["BAD_USER_INPUT"] };
         let since = self.now();
         let reply = self.send(&request).await;

@@ -70,9 +70,9 @@ fn holds(value: &Value, key: &str) -> bool {
         Value::Object(fields) => {
             // The viewer's own invitations are not those of the organization.
             let others = fields.iter().filter(|(name, _)| *name != "viewer");
-            others.into_iter().any(|(name, value)| {
-                name == key && !value.is_null() || holds(value, key)
-            })
+            others
+                .into_iter()
+                .any(|(name, value)| name == key && !value.is_null() || holds(value, key))
         }
         _ => false,
     }
