@@ -16,7 +16,7 @@ use criterion::Criterion;
 use serde_json::json;
 use tenantry::{
     admission::{AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter, Source},
-    auth::{Caller, Claims, Verifier},
+    auth::{Caller, Claims, TrustedIssuer, Verifier},
     billing,
     clock::Clock,
     config::{AllSettings, parse_database_url},
@@ -125,14 +125,8 @@ fn api() -> Result<Api, Failure> {
 
 fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {
     let verifier = || {
-        let claims = Claims {
-            issuer: None,
-            audience: None,
-            email: "email".to_owned(),
-            email_trusted: false,
-            organization: "org".to_owned(),
-        };
-        Verifier::with_secrets(&[SECRET], claims, Clock::system())
+        let issuer = TrustedIssuer::with_secrets(&[SECRET], Claims::default());
+        Verifier::new(vec![issuer], Clock::system())
     };
     let token = seeded.token(1);
     criterion.bench_function("token, first verification", |bench| {
@@ -193,12 +187,8 @@ fn session(
 ) -> Result<(), Failure> {
     let caller = Arc::new(Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
-        issued_at: None,
-        issuer: String::new(),
         subject: "user-7-1".to_owned(),
-        email: None,
-        name: None,
-        organization: None,
+        ..Caller::default()
     });
     let destination = Destination { slug: Some("org-7".to_owned()), client_ip: None };
     let call = RequestContext {

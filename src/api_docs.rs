@@ -125,6 +125,12 @@ fn advice(code: ErrorCode) -> &'static str {
         ErrorCode::OrganizationRequired => "Send the request to `/org/{slug}/graphql`.",
         ErrorCode::BadUserInput => "Show the message at the field `extensions.field`.",
         ErrorCode::Conflict => "Show the message, and query the shown data again.",
+        ErrorCode::WrongAccount => {
+            "Offer to sign in with another account, and show `InvitationPreview.emailHint`."
+        }
+        ErrorCode::AddressNotVerified => {
+            "Ask the user to verify the e-mail address with the identity provider and to sign in again."
+        }
         ErrorCode::PlanLimitExceeded => {
             "Offer a larger plan. With status 429, wait for `extensions.retryAfter` seconds."
         }

@@ -43,6 +43,10 @@ pub enum ErrorCode {
     BadUserInput,
     /// The change conflicts with the current state, for example because a slug is taken.
     Conflict,
+    /// The invitation is for another e-mail address than those of the signed-in account.
+    WrongAccount,
+    /// The identity provider has not verified the e-mail address of the signed-in account.
+    AddressNotVerified,
     /// The plan's limit is reached. `extensions.feature` and `extensions.limit` name it. For API
     /// calls: HTTP 429 with `Retry-After`.
     PlanLimitExceeded,
@@ -133,6 +137,16 @@ pub enum Error {
     /// The change conflicts with the current state.
     #[error("{0}")]
     Conflict(String),
+    /// The invitation is for another address.
+    #[error(
+        "This invitation is for another e-mail address. Sign in with the account that has it, or ask for a new invitation."
+    )]
+    WrongAccount,
+    /// The caller has no verified address, and the invitation could be for theirs.
+    #[error(
+        "Your e-mail address is not verified. Verify it with your identity provider, then sign in again."
+    )]
+    AddressNotVerified,
     /// The plan's limit is reached.
     #[error(
         "The plan's limit of {limit} for {feature} is reached. Upgrade the plan or delete existing ones."
@@ -264,6 +278,8 @@ impl Error {
             Self::OrganizationRequired => ErrorCode::OrganizationRequired,
             Self::BadUserInput { .. } => ErrorCode::BadUserInput,
             Self::Conflict(_) => ErrorCode::Conflict,
+            Self::WrongAccount => ErrorCode::WrongAccount,
+            Self::AddressNotVerified => ErrorCode::AddressNotVerified,
             Self::PlanLimitExceeded { .. } | Self::CallsExhausted(_) => {
                 ErrorCode::PlanLimitExceeded
             }

@@ -74,6 +74,14 @@ impl Permission {
         }
     }
 
+    /// Whether a member with the first role may invite to the second one.
+    #[must_use]
+    pub fn allow_inviting(inviter: OrgRole, role: OrgRole) -> bool {
+        [Self::MemberInvite, Self::to_act_on(role, Self::MemberInvite)]
+            .iter()
+            .all(|permission| permission.granted_to(inviter))
+    }
+
     /// Whether a role includes this permission. Roles are ordered, so the lowest one decides.
     #[must_use]
     pub fn granted_to(self, role: OrgRole) -> bool {

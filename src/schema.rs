@@ -24,7 +24,9 @@ use crate::{
         Limits, OperationCache, Refusal, Validator,
         document::{Document, GraphqlRequest, Operation},
     },
-    invitation::{InvitationConnection, InvitationMutation},
+    invitation::{
+        InvitationConnection, InvitationMutation, InvitationQuery, ReceivedInvitationMutation,
+    },
     member::{MemberConnection, MemberMutation, MemberSubscription},
     node::NodeQuery,
     organization::{OrganizationMutation, OrganizationQuery},
@@ -36,7 +38,7 @@ use crate::{
 
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
+pub struct Query(UserQuery, OrganizationQuery, InvitationQuery, NodeQuery, PlanQuery, ErrorQuery);
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
 /// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
@@ -45,6 +47,7 @@ pub struct Mutation(
     OrganizationMutation,
     MemberMutation,
     InvitationMutation,
+    ReceivedInvitationMutation,
     ProjectMutation,
     BillingMutation,
     UserMutation,

@@ -13,6 +13,7 @@ pub struct Model {
     pub id: UserId,
     pub email: Option<String>,
     pub name: Option<String>,
+    pub picture: Option<String>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

@@ -30,24 +30,27 @@ BEGIN
         IF (known.suspended_at IS NULL) <> (copied.suspended_at IS NULL) THEN
             PERFORM auth.record_suspension(copied.id, copied.suspended_at IS NOT NULL);
         END IF;
+        IF known.named_at IS DISTINCT FROM copied.named_at THEN
+            PERFORM auth.record_naming(copied.id, coalesce(known.name, known.email), copied.name);
+        END IF;
     END IF;
     PERFORM set_config('app.replicating', 'on', true);
     -- The address may have passed from another user to this one.
     UPDATE auth.users u SET email = NULL WHERE u.email = copied.email AND u.id <> copied.id;
     INSERT INTO auth.users AS u VALUES (copied.*)
-        ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, suspended_at = excluded.suspended_at,
-            updated_at = excluded.updated_at
-        WHERE (u.email, u.name, u.suspended_at, u.updated_at)
-            IS DISTINCT FROM (excluded.email, excluded.name, excluded.suspended_at, excluded.updated_at);
+        ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, named_at = excluded.named_at, picture = excluded.picture,
+            suspended_at = excluded.suspended_at, updated_at = excluded.updated_at
+        WHERE (u.email, u.name, u.named_at, u.picture, u.suspended_at, u.updated_at) IS DISTINCT FROM
+            (excluded.email, excluded.name, excluded.named_at, excluded.picture, excluded.suspended_at, excluded.updated_at);
     DELETE FROM auth.identities i WHERE i.user_id = copied.id AND NOT EXISTS (
         SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n
             WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
     INSERT INTO auth.identities AS i SELECT * FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities')
-        ON CONFLICT (issuer, subject) DO UPDATE SET user_id = excluded.user_id, email = excluded.email, issued_at = excluded.issued_at,
-            not_before = excluded.not_before, updated_at = excluded.updated_at
+        ON CONFLICT (issuer, subject) DO UPDATE SET user_id = excluded.user_id, email = excluded.email, profile = excluded.profile,
+            issued_at = excluded.issued_at, not_before = excluded.not_before, updated_at = excluded.updated_at
         WHERE i.updated_at <= excluded.updated_at
-            AND (i.user_id, i.email, i.issued_at, i.not_before, i.updated_at) IS DISTINCT FROM
-                (excluded.user_id, excluded.email, excluded.issued_at, excluded.not_before, excluded.updated_at);
+            AND (i.user_id, i.email, i.profile, i.issued_at, i.not_before, i.updated_at) IS DISTINCT FROM
+                (excluded.user_id, excluded.email, excluded.profile, excluded.issued_at, excluded.not_before, excluded.updated_at);
     PERFORM set_config('app.replicating', before, true);
 END
 $$;

@@ -12,11 +12,12 @@
 -- placement_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
 -- STALE_IDENTITY: auth.provision_user has to record the token first. Without p_record it need not,
--- and the token changes nothing.
+-- and the token changes nothing. p_profile is what that function would record; it is not part of
+-- the proof, because it decides nothing else.
 CREATE OR REPLACE FUNCTION auth.open_request(
     p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_placement text DEFAULT 'shared',
     p_issued_at timestamptz DEFAULT NULL, p_proven_at bigint DEFAULT NULL, p_proof bytea DEFAULT NULL,
-    p_record boolean DEFAULT true,
+    p_record boolean DEFAULT true, p_profile text DEFAULT NULL,
     OUT outcome text, OUT user_id uuid, OUT organization_id uuid, OUT organization_slug text, OUT role text,
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
@@ -28,6 +29,7 @@ DECLARE
     is_newer     boolean;
     is_recorded  boolean;
     is_erased    boolean;
+    has_news     boolean;
     is_suspended boolean;
     from_path   uuid;
     from_claim  uuid;
@@ -58,8 +60,10 @@ BEGIN
     END IF;
     SELECT i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
            coalesce(p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute', true),
-           coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL
-        INTO user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended
+           coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL,
+           p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
+               AND (i.profile IS NULL OR coalesce(p_issued_at > coalesce(i.issued_at, i.updated_at), false))
+        INTO user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news
         FROM auth.identities i JOIN auth.users u ON u.id = i.user_id
         WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF user_id IS NULL THEN
@@ -76,7 +80,7 @@ BEGIN
     END IF;
     -- An older token changes nothing, and its address is ignored. The time of the newest token is
     -- known to a minute, so a caller with a new token for each request causes one write a minute.
-    IF p_record AND (NOT is_recorded OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer)) THEN
+    IF p_record AND (NOT is_recorded OR has_news OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer)) THEN
         outcome := 'STALE_IDENTITY';
         RETURN;
     END IF;

@@ -287,21 +287,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::cell::Cell;
 
-    use chrono::DateTime;
     use futures_util::FutureExt;
 
     use super::*;
 
     fn caller(subject: &str) -> Caller {
-        Caller {
-            issuer: String::new(),
-            subject: subject.to_owned(),
-            email: None,
-            issued_at: None,
-            name: None,
-            organization: None,
-            expires_at: DateTime::UNIX_EPOCH,
-        }
+        Caller { subject: subject.to_owned(), ..Caller::default() }
     }
 
     fn limiter() -> ConcurrencyLimiter {

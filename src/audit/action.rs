@@ -29,6 +29,8 @@ pub enum Action {
     InvitationRevoked,
     /// The invited user became a member. Metadata: `email`, `role`.
     InvitationAccepted,
+    /// The invited user declined. Metadata: `email`, `role`.
+    InvitationDeclined,
     /// A member's role was changed. Metadata: `user_id`, `name`, `old_role`, `role`.
     MemberRoleChanged,
     /// A member was removed. Metadata: `user_id`, `name`, `role`.
@@ -58,6 +60,9 @@ pub enum Action {
     UserIdentityLinked,
     /// A member unlinked one of their identities. Metadata: `issuer`, `email`.
     UserIdentityUnlinked,
+    /// A member chose their name, or let it follow the identity provider again. Metadata:
+    /// `user_id`, and the new `name`.
+    UserRenamed,
     /// The operator suspended a member in all organizations. Metadata: `user_id`, `name`.
     UserSuspended,
     /// The operator ended the suspension of a member. Metadata: `user_id`, `name`.
@@ -92,6 +97,7 @@ impl Action {
             Self::InvitationResent => "invitation.resent",
             Self::InvitationRevoked => "invitation.revoked",
             Self::InvitationAccepted => "invitation.accepted",
+            Self::InvitationDeclined => "invitation.declined",
             Self::MemberRoleChanged => "member.role_changed",
             Self::MemberRemoved => "member.removed",
             Self::MemberLeft => "member.left",
@@ -104,6 +110,7 @@ impl Action {
             Self::BillingSubscriptionUpdated => "billing.subscription_updated",
             Self::UserIdentityLinked => "user.identity_linked",
             Self::UserIdentityUnlinked => "user.identity_unlinked",
+            Self::UserRenamed => "user.renamed",
             Self::UserSuspended => "user.suspended",
             Self::UserResumed => "user.resumed",
             Self::AuditExported => "audit.exported",

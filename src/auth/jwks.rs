@@ -2,6 +2,10 @@
 //! kept while the issuer is unavailable.
 
 use std::{
+    fs::File,
+    io::{self, Read},
+    mem,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,23 +14,30 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Header,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
-};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
+
+use super::{
+    TokenError, VerifyError,
+    jwk::Key,
+    token::{BAD, Token},
+};
 
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 256 * 1024;
 
-/// The maximum number of keys that are tried per token; each costs a verification.
-const MOST_TRIED: usize = 4;
+/// The maximum number of keys of a set. A token that names none is tried with all of them.
+const MOST_KEYS: usize = 64;
+
+const UNKNOWN_KEY: TokenError =
+    TokenError("the token is signed with a key that is not in the issuer's key set");
 
 /// The address of the key set, and how often to fetch it.
 #[derive(Clone)]
 pub struct JwksOptions {
-    /// The URL of the key set.
+    /// The URL of the key set: `https:`, `http:` or `file:`.
     pub url: Url,
     /// The accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
@@ -39,7 +50,15 @@ pub struct JwksOptions {
 impl JwksOptions {
     /// The URL for logs, without credentials and query, where providers may put secrets.
     fn address(&self) -> String {
-        format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
+        match self.file() {
+            Some(path) => path.display().to_string(),
+            None => format!("{}{}", self.url.origin().ascii_serialization(), self.url.path()),
+        }
+    }
+
+    /// The path of the key set, if it is a file.
+    fn file(&self) -> Option<PathBuf> {
+        (self.url.scheme() == "file").then(|| self.url.to_file_path().ok())?
     }
 }
 
@@ -49,22 +68,13 @@ impl std::fmt::Debug for JwksOptions {
     }
 }
 
-/// A public key and the only algorithm that it may be used with.
-pub(super) struct Key {
-    pub(super) decoding: DecodingKey,
-    pub(super) algorithm: Algorithm,
-}
-
-/// Each key with its id, if it has one. Several keys may share an id (RFC 7517, section 4.5).
-type Keys = Vec<(Option<String>, Key)>;
-
 /// The keys from one response of the issuer.
 #[derive(Default)]
-pub(super) struct KeySet {
-    keys: Keys,
+struct KeySet {
+    keys: Vec<Key>,
     /// Grows with each fetched set, so that tokens verified with older keys can be recognized; 0
     /// before the first.
-    pub(super) generation: u64,
+    generation: u64,
 }
 
 /// The issuer's keys, fetched and cached.
@@ -74,9 +84,18 @@ pub(super) struct Jwks {
     state: Mutex<State>,
 }
 
+/// A key that is not used, and why.
+#[derive(Clone, PartialEq)]
+struct UnusedKey {
+    id: String,
+    reason: String,
+}
+
 #[derive(Default)]
 struct State {
     keys: Arc<KeySet>,
+    /// The keys of the last fetch that are not used, each of which was logged once.
+    unused: Vec<UnusedKey>,
     fetched_at: Option<Instant>,
     /// When the issuer last responded, and how.
     last: Option<(Instant, Result<(), KeysUnavailable>)>,
@@ -102,9 +121,15 @@ impl Jwks {
         Ok(Self { options, client, state: Mutex::default() })
     }
 
+    /// The generation of the last fetch. When the keys are too old, new ones are fetched in the
+    /// background.
+    pub(super) fn generation(self: &Arc<Self>) -> u64 {
+        self.current().generation
+    }
+
     /// The keys of the last fetch. When they are too old, they still serve this request while new
     /// ones are fetched.
-    pub(super) fn current(self: &Arc<Self>) -> Arc<KeySet> {
+    fn current(self: &Arc<Self>) -> Arc<KeySet> {
         let mut state = self.lock();
         if state.fetched_at.is_some_and(|at| at.elapsed() > self.options.max_age) {
             self.start_fetch(&mut state);
@@ -118,10 +143,7 @@ impl Jwks {
     /// # Errors
     ///
     /// When the last fetch failed. Then the issuer may have keys that this server does not know.
-    pub(super) async fn fresh(
-        self: &Arc<Self>,
-        generation: u64,
-    ) -> Result<Arc<KeySet>, KeysUnavailable> {
+    async fn fresh(self: &Arc<Self>, generation: u64) -> Result<Arc<KeySet>, KeysUnavailable> {
         let fetching = {
             let mut state = self.lock();
             if state.keys.generation == generation { self.start_fetch(&mut state) } else { None }
@@ -158,7 +180,7 @@ impl Jwks {
         Some(fetching)
     }
 
-    fn store(&self, fetched: Result<Keys, String>) {
+    fn store(&self, fetched: Result<Vec<Key>, String>) {
         let mut state = self.lock();
         state.fetching = None;
         let outcome = match fetched {
@@ -184,80 +206,119 @@ impl Jwks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn fetch(&self) -> Result<Keys, String> {
+    async fn fetch(&self) -> Result<Vec<Key>, String> {
         #[derive(Deserialize)]
         struct Set {
-            keys: Vec<serde_json::Value>,
+            keys: Vec<Value>,
         }
         let body = self.download().await?;
         let set: Set = serde_json::from_slice(&body)
             .map_err(|error| format!("the response is not a JWK set (RFC 7517): {error}"))?;
-        // A key of an unsupported kind must not hide the others.
-        let usable = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        let keys: Keys = usable.filter_map(|jwk| self.usable(&jwk)).collect();
+        let (mut keys, mut unused) = (Vec::new(), Vec::new());
+        for jwk in set.keys {
+            // A key of an unsupported kind must not hide the others.
+            match Key::read(&jwk, &self.options.algorithms) {
+                Ok(key) if keys.len() < MOST_KEYS => keys.push(key),
+                Ok(_) => {
+                    unused.push(unused_key(&jwk, format!("the set has more than {MOST_KEYS}")))
+                }
+                Err(reason) => unused.push(unused_key(&jwk, reason)),
+            }
+        }
+        self.log_unused(unused);
         // The previous keys are more useful than an empty set.
         if keys.is_empty() { Err("the response has no usable key".to_owned()) } else { Ok(keys) }
     }
 
+    /// Logs each key that is not used, unless the last set had it too.
+    fn log_unused(&self, unused: Vec<UnusedKey>) {
+        let before = mem::replace(&mut self.lock().unused, unused.clone());
+        let address = self.options.address();
+        for UnusedKey { id, reason } in unused.iter().filter(|key| !before.contains(key)) {
+            tracing::info!(kid = ?id, reason, address, "a key of the issuer is not used");
+        }
+    }
+
     async fn download(&self) -> Result<Vec<u8>, String> {
+        let body = match self.options.file() {
+            Some(path) => tokio::task::spawn_blocking(move || read(&path))
+                .await
+                .map_err(io::Error::other)
+                .flatten()
+                .map_err(|error| format!("{}: {error}", self.options.address()))?,
+            None => self.request().await?,
+        };
+        if body.len() > MAX_BYTES {
+            return Err(format!("the response exceeds {MAX_BYTES} bytes"));
+        }
+        Ok(body)
+    }
+
+    /// Requests the key set, and stops reading above the limit.
+    async fn request(&self) -> Result<Vec<u8>, String> {
         let request = self.client.get(self.options.url.clone());
         let sent = request.send().await.and_then(reqwest::Response::error_for_status);
         let cause =
             |error: reqwest::Error| format!("{}: {}", self.options.address(), error.without_url());
         let mut response = sent.map_err(cause)?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(cause)? {
+        while body.len() <= MAX_BYTES
+            && let Some(chunk) = response.chunk().await.map_err(cause)?
+        {
             body.extend_from_slice(&chunk);
-            if body.len() > MAX_BYTES {
-                return Err(format!("the response exceeds {MAX_BYTES} bytes"));
-            }
         }
         Ok(body)
     }
 
-    /// The key and its id, if it is for signatures and its algorithm is accepted.
-    fn usable(&self, jwk: &Jwk) -> Option<(Option<String>, Key)> {
-        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
-            return None;
+    /// Verifies a token's signature, and returns the generation of the key that signed it.
+    pub(super) async fn verify(self: &Arc<Self>, token: &Token<'_>) -> Result<u64, VerifyError> {
+        let known = self.current();
+        if known.has_signed(token) {
+            return Ok(known.generation);
         }
-        let algorithm = algorithm(jwk).filter(|found| self.options.algorithms.contains(found))?;
-        let decoding = DecodingKey::from_jwk(jwk).ok()?;
-        Some((jwk.common.key_id.clone(), Key { decoding, algorithm }))
+        // The issuer may have added a key with an unknown id, or one without an id.
+        if token.key_id().is_some() && known.has_key_of(token) {
+            return Err(BAD.into());
+        }
+        match self.fresh(known.generation).await {
+            Ok(fresh) if fresh.has_signed(token) => Ok(fresh.generation),
+            Ok(fresh) if fresh.has_key_of(token) => Err(BAD.into()),
+            Ok(_) => Err(UNKNOWN_KEY.into()),
+            Err(_) if known.has_key_of(token) => Err(BAD.into()),
+            // Without the issuer there is no way to tell whether the key exists.
+            Err(error) => Err(VerifyError::Unavailable(error)),
+        }
     }
 }
 
 impl KeySet {
-    /// The keys that may have signed a token with this header: those with its key id, or all if it
-    /// names none. Each key has one algorithm, and the header must name the same.
-    pub(super) fn for_header<'set>(
-        &'set self,
-        header: &'set Header,
-    ) -> impl Iterator<Item = &'set Key> {
-        self.keys
-            .iter()
-            .filter(|(id, key)| {
-                key.algorithm == header.alg && (header.kid.is_none() || *id == header.kid)
-            })
-            .map(|(_, key)| key)
-            .take(MOST_TRIED)
+    /// Whether the set has a key that the token's header names: one with its algorithm and id, or
+    /// any with its algorithm if it names no id.
+    fn has_key_of(&self, token: &Token<'_>) -> bool {
+        let named = |key: &Key| token.key_id().is_none() || key.id.as_deref() == token.key_id();
+        self.keys.iter().any(|key| token.algorithm() == key.algorithm && named(key))
+    }
+
+    /// Whether one of the keys has signed the token: one with the id in its header, or one without
+    /// an id, or any if the header names no id.
+    fn has_signed(&self, token: &Token<'_>) -> bool {
+        let mut keys = self.keys.iter().filter(|key| {
+            token.key_id().is_none() || key.id.is_none() || key.id.as_deref() == token.key_id()
+        });
+        keys.any(|key| token.is_signed_by(&key.decoding, key.algorithm))
     }
 }
 
-/// The algorithm that the key declares, or else the usual one for its type. The token has no say in
-/// it.
-fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
-    match (jwk.common.key_algorithm, &jwk.algorithm) {
-        (None | Some(KeyAlgorithm::RS256), AlgorithmParameters::RSA(_)) => Some(Algorithm::RS256),
-        (None | Some(KeyAlgorithm::ES256), AlgorithmParameters::EllipticCurve(curve))
-            if curve.curve == EllipticCurve::P256 =>
-        {
-            Some(Algorithm::ES256)
-        }
-        (None | Some(KeyAlgorithm::EdDSA), AlgorithmParameters::OctetKeyPair(pair))
-            if pair.curve == EllipticCurve::Ed25519 =>
-        {
-            Some(Algorithm::EdDSA)
-        }
-        _ => None,
-    }
+/// Bounded, because issuers choose the texts.
+fn unused_key(jwk: &Value, reason: String) -> UnusedKey {
+    let short = |text: &str| text.chars().take(100).collect::<String>();
+    let id = jwk.get("kid").map_or("(none)", |id| id.as_str().unwrap_or("(not a text)"));
+    UnusedKey { id: short(id), reason: short(&reason) }
+}
+
+/// Reads a file, and stops above the limit.
+fn read(path: &std::path::Path) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut body)?;
+    Ok(body)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::jwt::TokenError;
+use super::TokenError;
 
 /// The token has expired. It was valid once, so this is not an attempt at guessing.
 pub const EXPIRED: TokenError = TokenError("the token has expired");
@@ -21,15 +21,16 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn of(claims: &Map<String, Value>) -> Result<Self, TokenError> {
-        let expiry = claims.get("exp").ok_or(TokenError("the token has no exp claim"))?.as_f64();
-        let expiry = expiry.ok_or(TokenError("the token's exp claim is not a number"))?;
-        let start = claims
-            .get("nbf")
-            .map(|start| start.as_f64().ok_or(TokenError("the token's nbf claim is not a number")));
-        let issued = claims.get("iat").map(|issued| {
-            issued.as_f64().ok_or(TokenError("the token's iat claim is not a number"))
-        });
-        Ok(Self { issued: issued.transpose()?, start: start.transpose()?, expiry })
+        let time = |name: &str, error: &'static str| {
+            let present = claims.get(name).filter(|time| !time.is_null());
+            present.map(|time| time.as_f64().ok_or(TokenError(error))).transpose()
+        };
+        Ok(Self {
+            issued: time("iat", "the token's iat claim is not a number")?,
+            start: time("nbf", "the token's nbf claim is not a number")?,
+            expiry: time("exp", "the token's exp claim is not a number")?
+                .ok_or(TokenError("the token has no exp claim"))?,
+        })
     }
 
     pub(super) fn check(self, now: f64) -> Result<(), TokenError> {

@@ -9,7 +9,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
 
-use super::{jwt::Caller, times::Times};
+use super::{claims::Caller, times::Times};
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
@@ -18,29 +18,28 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 pub(super) struct CachedToken {
     pub(super) caller: Arc<Caller>,
     pub(super) times: Times,
+    /// The index of the issuer, and the generation of its keys that verified the token.
+    pub(super) issuer: usize,
+    pub(super) generation: u64,
 }
 
-/// Callers by the hash of their token, with the generation of the keys that verified it.
-pub(super) struct TokenCache(Mutex<LruCache<[u8; 32], (u64, CachedToken)>>);
+/// Verified tokens by their hash.
+pub(super) struct TokenCache(Mutex<LruCache<[u8; 32], CachedToken>>);
 
 impl TokenCache {
     pub(super) fn new() -> Self {
         Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 
-    /// The cached token, if keys of this generation verified it.
-    pub(super) fn get(&self, token: &str, generation: u64) -> Option<CachedToken> {
-        let key = key(token);
-        let mut cache = self.lock();
-        let (verified_by, cached) = cache.get(&key)?;
-        (*verified_by == generation).then(|| cached.clone())
+    pub(super) fn get(&self, token: &str) -> Option<CachedToken> {
+        self.lock().get(&key(token)).cloned()
     }
 
-    pub(super) fn put(&self, token: &str, generation: u64, cached: CachedToken) {
-        self.lock().put(key(token), (generation, cached));
+    pub(super) fn put(&self, token: &str, cached: CachedToken) {
+        self.lock().put(key(token), cached);
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<[u8; 32], (u64, CachedToken)>> {
+    fn lock(&self) -> MutexGuard<'_, LruCache<[u8; 32], CachedToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

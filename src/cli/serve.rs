@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Run the production server. It refuses to start if the self-check of tenant isolation finds a
-/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL.
+/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET, JWT_JWKS_URL or JWT_ISSUERS.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -55,7 +55,7 @@ impl Serve {
                     )));
                 }
             }
-            self.warn();
+            self.warn()?;
             if let Some(problem) = server.service.databases.replica_problem().await {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
@@ -83,11 +83,9 @@ impl Serve {
         })
     }
 
-    fn warn(&self) {
-        if self.jwt.issuer().is_none() {
-            tracing::warn!(
-                "JWT_ISSUER names no issuer: tokens of any issuer with this key are accepted"
-            );
+    fn warn(&self) -> Result<(), Failure> {
+        for warning in self.jwt.warnings().map_err(Failure::new)? {
+            tracing::warn!("{warning}");
         }
         if crate::config::is_loopback(&self.business.public_url) {
             tracing::warn!(
@@ -95,10 +93,6 @@ impl Serve {
                 self.business.public_url
             );
         }
-        if self.jwt.audience().is_none() {
-            tracing::warn!(
-                "JWT_AUDIENCE names no audience: tokens meant for other services are accepted"
-            );
-        }
+        Ok(())
     }
 }

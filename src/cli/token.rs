@@ -4,7 +4,11 @@ use chrono::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Failure, say};
-use crate::{auth, clock::Clock, config::JwtConfig};
+use crate::{
+    auth::{self, EmailVerified},
+    clock::Clock,
+    config::JwtConfig,
+};
 
 /// Sign an HS256 token for development. Requires JWT_SECRET.
 #[derive(Debug, clap::Args)]
@@ -35,29 +39,35 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut claims = Map::new();
-        let mut set = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                claims.insert(name.to_owned(), Value::from(value));
-            }
+        let issuers = self.jwt.issuers().map_err(Failure::new)?;
+        // Of several issuers, the first with a secret.
+        let jwt = issuers.iter().find(|jwt| jwt.jwt_secret.is_some()).unwrap_or(&self.jwt);
+        let verified = self.email.is_some().then_some(Value::Bool(true));
+        let audience = jwt.audiences().map_err(Failure::new)?.into_iter().next();
+        let verified_at = match &jwt.jwt_email_verified {
+            EmailVerified::Claim(path) => path,
+            EmailVerified::Trusted => "email_verified",
         };
-        set("sub", Some(self.subject));
-        set("name", self.name);
-        set("iss", self.jwt.issuer());
-        set("aud", self.jwt.audience());
-        if let Some(email) = self.email {
-            put(&mut claims, &self.jwt.jwt_email_claim, email);
-            claims.insert("email_verified".to_owned(), json!(true));
-        }
-        if let Some(org) = self.org {
-            put(&mut claims, &self.jwt.jwt_org_claim, org);
+        let mut claims = Map::new();
+        for (path, value) in [
+            ("iss", jwt.issuer().map(Value::from)),
+            (&jwt.jwt_subject_claim, Some(Value::from(self.subject))),
+            (&jwt.jwt_audience_claim, audience.map(Value::from)),
+            (&jwt.jwt_name_claim, self.name.map(Value::from)),
+            (&jwt.jwt_email_claim, self.email.map(Value::from)),
+            (verified_at, verified),
+            (&jwt.jwt_org_claim, self.org.map(Value::from)),
+        ] {
+            if let Some(value) = value {
+                put(&mut claims, path, value);
+            }
         }
         let now = Clock::system().now();
         let expiry =
             now.checked_add_signed(self.ttl).ok_or_else(|| Failure::new("--ttl is too long"))?;
         claims.insert("iat".to_owned(), json!(now.timestamp()));
         claims.insert("exp".to_owned(), json!(expiry.timestamp()));
-        let secret = self.jwt.secret().map_err(Failure::new)?;
+        let secret = jwt.secret().map_err(Failure::new)?;
         let token = auth::sign(secret, &Value::Object(claims)).map_err(Failure::new)?;
         say(token);
         Ok(())
@@ -65,9 +75,9 @@ impl Token {
 }
 
 /// Inserts a value where the verifier reads it: dots separate the keys of nested objects.
-fn put(claims: &mut Map<String, Value>, path: &str, value: String) {
+fn put(claims: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
-        None => drop(claims.insert(path.to_owned(), Value::from(value))),
+        None => drop(claims.insert(path.to_owned(), value)),
         Some((first, rest)) => {
             let inner = claims.entry(first).or_insert_with(|| json!({}));
             if let Value::Object(inner) = inner {

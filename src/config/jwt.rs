@@ -5,20 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ConfigError, secret_rotation::secrets};
+use super::{ConfigError, issuer_list, secret_rotation::secrets};
 use crate::{
-    auth::{Algorithm, Claims, JwksOptions, Verifier},
+    auth::{Algorithm, Claims, EmailVerified, JwksOptions, TrustedIssuer, Verifier},
     clock::Clock,
 };
-
-/// How an e-mail address counts as verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EmailVerified {
-    /// By the token's claim `email_verified`.
-    Claim,
-    /// Always: the issuer verifies every address.
-    Trusted,
-}
 
 /// The algorithms of an issuer that publishes its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,7 +21,7 @@ pub enum IssuerAlgorithm {
     #[value(name = "ES256")]
     Es256,
     /// Ed25519.
-    #[value(name = "EdDSA")]
+    #[value(name = "EdDSA", alias = "Ed25519")]
     EdDsa,
 }
 
@@ -64,8 +55,8 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
-    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA. Replaces
-    /// JWT_SECRET.
+    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA: https://…
+    /// or file:///…. Replaces JWT_SECRET.
     #[arg(
         long,
         env = "JWT_JWKS_URL",
@@ -74,6 +65,13 @@ pub struct JwtConfig {
         conflicts_with = "jwt_secret"
     )]
     pub jwt_jwks_url: Option<String>,
+
+    /// Several issuers, as a JSON list of objects. The keys of an object are the names of settings
+    /// in lower case without JWT_, for example issuer, jwks_url, secret, audience, email_claim.
+    /// Replaces JWT_SECRET, JWT_JWKS_URL, JWT_ISSUER and JWT_AUDIENCE; the other settings apply
+    /// where an object does not name them.
+    #[arg(long, env = "JWT_ISSUERS", value_name = "JWT_ISSUERS", hide_env_values = true)]
+    pub jwt_issuers: Option<String>,
 
     /// The algorithms accepted for tokens of JWT_JWKS_URL.
     #[arg(
@@ -94,34 +92,87 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
+    /// Set true to accept key sets at http://…, for example inside a cluster. Anyone who can change
+    /// that traffic can then sign in as any user.
+    #[arg(
+        long,
+        env = "JWT_JWKS_ALLOW_INSECURE_HTTP",
+        value_name = "JWT_JWKS_ALLOW_INSECURE_HTTP",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
+    pub jwt_jwks_allow_insecure_http: bool,
+
     /// The issuer that tokens must name in `iss`; `any` accepts every issuer. Required with
     /// JWT_JWKS_URL.
     #[arg(long, env = "JWT_ISSUER", value_name = "JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
 
-    /// The audience that tokens must name in `aud`; `any` accepts every audience. Required with
+    /// The accepted audiences, separated by commas; `any` accepts every audience. Required with
     /// JWT_JWKS_URL.
     #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
 
-    /// The claim that holds the e-mail address.
+    /// The claim that holds the audience. Dots in the names of claims separate the keys of nested
+    /// objects.
+    #[arg(
+        long,
+        env = "JWT_AUDIENCE_CLAIM",
+        value_name = "JWT_AUDIENCE_CLAIM",
+        default_value = "aud"
+    )]
+    pub jwt_audience_claim: String,
+
+    /// The claim that identifies the account. Users must not be able to change it.
+    #[arg(
+        long,
+        env = "JWT_SUBJECT_CLAIM",
+        value_name = "JWT_SUBJECT_CLAIM",
+        default_value = "sub"
+    )]
+    pub jwt_subject_claim: String,
+
+    /// The claim that holds the e-mail address. Of a list, the first address counts.
     #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
     pub jwt_email_claim: String,
 
-    /// When an e-mail address counts as verified: by the claim email_verified, or always (trusted),
-    /// which requires JWT_ISSUER.
+    /// When an e-mail address counts as verified: if `email_verified` is true (claim), if another
+    /// claim is true (its name), or always (trusted), which requires JWT_ISSUER.
     #[arg(
         long,
         env = "JWT_EMAIL_VERIFIED",
         value_name = "JWT_EMAIL_VERIFIED",
-        default_value = "claim"
+        default_value = "claim",
+        value_parser = email_verified
     )]
     pub jwt_email_verified: EmailVerified,
 
-    /// The claim that holds the organization's id or slug. Dots separate the keys of nested
-    /// objects.
+    /// The claim that holds the user's display name.
+    #[arg(long, env = "JWT_NAME_CLAIM", value_name = "JWT_NAME_CLAIM", default_value = "name")]
+    pub jwt_name_claim: String,
+
+    /// The claim that holds the https address of the user's picture.
+    #[arg(
+        long,
+        env = "JWT_PICTURE_CLAIM",
+        value_name = "JWT_PICTURE_CLAIM",
+        default_value = "picture"
+    )]
+    pub jwt_picture_claim: String,
+
+    /// The claim that holds the organization's id or slug, as a text, a list of one text or a
+    /// map with one key.
     #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
     pub jwt_org_claim: String,
+}
+
+/// Parses JWT_EMAIL_VERIFIED.
+pub(super) fn email_verified(text: &str) -> Result<EmailVerified, std::convert::Infallible> {
+    Ok(match text.trim() {
+        "trusted" => EmailVerified::Trusted,
+        "claim" => EmailVerified::Claim("email_verified".to_owned()),
+        name => EmailVerified::Claim(name.to_owned()),
+    })
 }
 
 impl JwtConfig {
@@ -132,16 +183,42 @@ impl JwtConfig {
     /// If neither a secret nor a key set is configured, if a secret is too short, or if tokens of
     /// any issuer or audience would be trusted without the explicit value `any`.
     pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
+        let is_list = set(self.jwt_issuers.as_ref()).is_some();
+        let mut trusted = Vec::new();
+        for (index, issuer) in self.issuers()?.iter().enumerate() {
+            trusted.push(
+                issuer.trusted_issuer().map_err(|error| {
+                    if is_list { issuer_list::at(index, &error) } else { error }
+                })?,
+            );
+        }
+        Ok(Verifier::new(trusted, clock))
+    }
+
+    /// Returns the settings of each issuer: those of JWT_ISSUERS, or these.
+    ///
+    /// # Errors
+    ///
+    /// If JWT_ISSUERS is malformed.
+    pub fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
+        match set(self.jwt_issuers.as_ref()) {
+            Some(list) => issuer_list::parse(&list, self),
+            None => Ok(vec![self.clone()]),
+        }
+    }
+
+    fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
             return Err(ConfigError(
                 "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."
                     .to_owned(),
             ));
         }
+        let claims = self.claims()?;
         let Some(url) = &self.jwt_jwks_url else {
-            return Ok(Verifier::with_secrets(&self.secrets()?, self.claims(), clock));
+            return Ok(TrustedIssuer::with_secrets(&self.secrets()?, claims));
         };
-        let url = key_set(url)?;
+        let url = key_set(url, self.jwt_jwks_allow_insecure_http)?;
         for (name, value) in
             [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)]
         {
@@ -158,7 +235,7 @@ impl JwtConfig {
             cooldown: Duration::from_secs(self.jwt_jwks_cooldown),
             max_age: Duration::from_secs(self.jwt_jwks_max_age),
         };
-        Verifier::with_issuer(options, self.claims(), clock)
+        TrustedIssuer::with_key_set(options, claims)
             .map_err(|error| ConfigError(format!("JWT_JWKS_URL: {error}")))
     }
 
@@ -191,47 +268,112 @@ impl JwtConfig {
     /// The issuer that tokens must name. `None` accepts any.
     #[must_use]
     pub fn issuer(&self) -> Option<String> {
-        unless_any(self.jwt_issuer.as_ref())
+        set(self.jwt_issuer.as_ref()).filter(|text| text.trim() != ANY)
     }
 
-    /// The audience that tokens must name. `None` accepts any.
-    #[must_use]
-    pub fn audience(&self) -> Option<String> {
-        unless_any(self.jwt_audience.as_ref())
-    }
-
-    fn claims(&self) -> Claims {
-        Claims {
-            issuer: self.issuer(),
-            audience: self.audience(),
-            email: self.jwt_email_claim.clone(),
-            email_trusted: self.jwt_email_verified == EmailVerified::Trusted,
-            organization: self.jwt_org_claim.clone(),
+    /// The audiences of which tokens must name one. Empty if any is accepted.
+    ///
+    /// # Errors
+    ///
+    /// If an audience is empty, or `any` is one of several.
+    pub fn audiences(&self) -> Result<Vec<String>, ConfigError> {
+        let text = set(self.jwt_audience.as_ref()).unwrap_or_else(|| ANY.to_owned());
+        let audiences: Vec<_> = text.split(',').map(|one| one.trim().to_owned()).collect();
+        if audiences == [ANY] {
+            return Ok(Vec::new());
         }
+        match audiences.iter().find(|one| one.is_empty() || *one == ANY) {
+            Some(bad) => Err(ConfigError(format!(
+                "JWT_AUDIENCE: \"{bad}\" cannot be one of several audiences"
+            ))),
+            None => Ok(audiences),
+        }
+    }
+
+    /// What an operator should know about these settings before tokens are accepted.
+    ///
+    /// # Errors
+    ///
+    /// As [`verifier`](Self::verifier).
+    pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
+        let issuers = self.issuers()?;
+        let mut warnings = Vec::new();
+        for issuer in &issuers {
+            let name = issuer.issuer();
+            let of = name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+            let mut warn = |text: &str| warnings.push(format!("{text}{of}"));
+            if name.is_none() {
+                warn("JWT_ISSUER names no issuer: tokens of any issuer with this key are accepted");
+            }
+            if issuer.audiences()?.is_empty() {
+                warn(
+                    "JWT_AUDIENCE names no audience: tokens meant for other services are accepted",
+                );
+            }
+            if issuer.fetches_insecurely() {
+                warn(
+                    "JWT_JWKS_URL is not encrypted: anyone who can change its traffic can sign in as any user",
+                );
+            }
+            if issuer.trusts_users() {
+                warn(
+                    "JWT_EMAIL_VERIFIED names a claim that users can change: they can claim any address",
+                );
+            }
+        }
+        Ok(warnings)
+    }
+
+    fn fetches_insecurely(&self) -> bool {
+        let url = self.jwt_jwks_url.as_ref().and_then(|url| url::Url::parse(url.trim()).ok());
+        url.is_some_and(|url| url.scheme() == "http" && !is_loopback(&url))
+    }
+
+    /// Whether the verification of addresses is read from where providers let users write.
+    fn trusts_users(&self) -> bool {
+        let EmailVerified::Claim(path) = &self.jwt_email_verified else { return false };
+        path.split('.').any(|part| USERS_WRITE.contains(&part))
+    }
+
+    fn claims(&self) -> Result<Claims, ConfigError> {
+        Ok(Claims {
+            issuer: self.issuer(),
+            audiences: self.audiences()?,
+            audience: self.jwt_audience_claim.clone(),
+            subject: self.jwt_subject_claim.clone(),
+            email: self.jwt_email_claim.clone(),
+            email_verified: self.jwt_email_verified.clone(),
+            name: self.jwt_name_claim.clone(),
+            picture: self.jwt_picture_claim.clone(),
+            organization: self.jwt_org_claim.clone(),
+        })
     }
 }
 
 /// The value of JWT_ISSUER and JWT_AUDIENCE that accepts all tokens of the key set.
 const ANY: &str = "any";
 
-fn unless_any(text: Option<&String>) -> Option<String> {
-    set(text).filter(|text| text.trim() != ANY)
-}
+/// Objects that users change themselves, at Supabase, Auth0 and Clerk.
+const USERS_WRITE: [&str; 3] = ["user_metadata", "unsafe_metadata", "raw_user_meta_data"];
 
 /// Parses the address of a key set. Errors do not repeat the value, which may hold a secret.
-fn key_set(text: &str) -> Result<url::Url, ConfigError> {
+fn key_set(text: &str, allow_http: bool) -> Result<url::Url, ConfigError> {
     let url = url::Url::parse(text.trim())
         .map_err(|error| ConfigError(format!("JWT_JWKS_URL is not an address: {error}")))?;
-    if url.scheme() != "https" && !is_loopback(&url) {
-        return Err(ConfigError(
-            "JWT_JWKS_URL must begin with https://, because its keys decide who callers are."
+    match url.scheme() {
+        "https" => Ok(url),
+        "file" if url.to_file_path().is_ok_and(|path| path.is_file()) => Ok(url),
+        "file" => Err(ConfigError("JWT_JWKS_URL names no file".to_owned())),
+        "http" if allow_http || is_loopback(&url) => Ok(url),
+        _ => Err(ConfigError(
+            "JWT_JWKS_URL must begin with https://, because its keys decide who callers are. Use file:///… for keys \
+             on this machine, or accept the risk of http:// with JWT_JWKS_ALLOW_INSECURE_HTTP=true."
                 .to_owned(),
-        ));
+        )),
     }
-    Ok(url)
 }
 
 /// Treats an empty value as unset.
-fn set(text: Option<&String>) -> Option<String> {
+pub(super) fn set(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.trim().is_empty()).cloned()
 }

@@ -8,6 +8,7 @@ mod billing;
 mod business;
 mod client_limits;
 mod databases;
+mod issuer_list;
 mod jwt;
 mod log;
 mod mail;
@@ -26,7 +27,7 @@ pub use billing::{BillingConfig, BillingProvider};
 pub use business::BusinessConfig;
 pub use client_limits::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
-pub use jwt::{EmailVerified, IssuerAlgorithm, JwtConfig, is_loopback};
+pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
 pub use tenant_export::ExportConfig;
@@ -296,7 +297,7 @@ pub struct HttpConfig {
     pub max_operations_by_address: NonZeroU32,
 
     /// Attempts per minute and user to create or change organizations, whose slugs could be
-    /// guessed, and to create, send and accept invitations.
+    /// guessed, and to create, send, preview and answer invitations.
     #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
     pub max_attempts: NonZeroU32,
 

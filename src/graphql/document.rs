@@ -12,7 +12,7 @@ use async_graphql::{
         parse_query,
         types::{
             BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition,
-            OperationType, Selection,
+            OperationType, Selection, SelectionSet,
         },
     },
 };
@@ -57,6 +57,8 @@ pub struct Operation {
     pub subscribes_to: Option<SubscriptionTraits>,
     /// The root fields of a mutation that make changes. `None` for a query or a subscription.
     pub changes: Option<Vec<RootMutation>>,
+    /// The number of its queries that count as attempts, those in a mutation included.
+    pub rate_limited_queries: usize,
     /// Whether it is a mutation that also queries.
     pub reads_back: bool,
     /// Whether it selects only introspection and `__typename`.
@@ -215,6 +217,17 @@ impl Operation {
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
+        let queries: Vec<_> = match ty {
+            OperationType::Query => roots.clone(),
+            _ => roots
+                .iter()
+                .filter(|field| field.name.node == "query")
+                .flat_map(|field| selected(&field.selection_set.node))
+                .collect(),
+        };
+        let is_rate_limited =
+            |field: &&&Field| validator.root_fields().is_rate_limited_query(&field.name.node);
+        let rate_limited_queries = queries.iter().filter(is_rate_limited).count();
         let written = is_conditional.then(|| Written {
             document: parsed,
             operation_name: name.map(ToOwned::to_owned),
@@ -227,6 +240,7 @@ impl Operation {
             digest: digest(query, name),
             subscribes_to,
             changes,
+            rate_limited_queries,
             reads_back,
             introspection_only,
             introspects,
@@ -293,13 +307,15 @@ fn select<'document>(
 /// The root fields of a merged operation.
 fn roots(document: &ExecutableDocument) -> Vec<&Field> {
     let sets = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
-    let selections = sets.flat_map(|set| &set.items).map(|selection| &selection.node);
-    let fields = selections.filter_map(|selection| match selection {
+    sets.flat_map(selected).collect()
+}
+
+/// The fields of a merged selection on an object, where merging leaves no fragment.
+fn selected(set: &SelectionSet) -> impl Iterator<Item = &Field> {
+    set.items.iter().filter_map(|selection| match &selection.node {
         Selection::Field(field) => Some(&field.node),
-        // The root type is an object, so merging leaves no fragment for one type.
         Selection::InlineFragment(_) | Selection::FragmentSpread(_) => None,
-    });
-    fields.collect()
+    })
 }
 
 /// The root fields of a mutation that make changes.

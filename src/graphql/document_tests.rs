@@ -202,7 +202,7 @@ fn variables_are_coerced_or_refused() {
 
 /// The selections to execute, as compact text.
 fn executed(query: &str, variables: &serde_json::Value) -> String {
-    fn text(set: &async_graphql::parser::types::SelectionSet) -> String {
+    fn text(set: &SelectionSet) -> String {
         let items = set.items.iter().map(|item| {
             assert!(item.node.directives().is_empty());
             let (name, inner) = match &item.node {

@@ -1,7 +1,7 @@
 //! The traits of root fields. Each is declared as a directive at its field, in the field's area,
 //! and read from the schema once, when the server starts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use apollo_compiler::{
     Schema,
@@ -38,7 +38,7 @@ pub fn alone(
 ) {
 }
 
-/// The mutation can be used to guess or to send e-mail. A user, and a client address, have a
+/// The field can be used to guess or to send e-mail. A user, and a client address, have a
 /// limited number of attempts a minute, successful or not.
 #[TypeDirective(location = "FieldDefinition", name = "rateLimited")]
 pub fn rate_limited() {}
@@ -77,6 +77,7 @@ pub struct SubscriptionTraits {
 #[derive(Debug)]
 pub(super) struct RootFields {
     mutations: HashMap<String, MutationTraits>,
+    rate_limited_queries: HashSet<String>,
     subscriptions: HashMap<String, SubscriptionTraits>,
 }
 
@@ -91,7 +92,9 @@ impl RootFields {
             .map(|field| Ok((field.name.to_string(), of_mutation(field)?)));
         let subscriptions = fields(schema, OperationType::Subscription)
             .map(|field| Ok((field.name.to_string(), of_subscription(field)?)));
+        let queries = fields(schema, OperationType::Query).filter(|field| is_rate_limited(field));
         Ok(Self {
+            rate_limited_queries: queries.map(|field| field.name.to_string()).collect(),
             mutations: mutations.collect::<Result<_, String>>()?,
             subscriptions: subscriptions.collect::<Result<_, String>>()?,
         })
@@ -100,6 +103,11 @@ impl RootFields {
     /// The traits of a mutation. A field without directives has none.
     pub(super) fn mutation(&self, name: &str) -> MutationTraits {
         self.mutations.get(name).copied().unwrap_or_default()
+    }
+
+    /// Whether each use of a query counts as an attempt.
+    pub(super) fn is_rate_limited_query(&self, name: &str) -> bool {
+        self.rate_limited_queries.contains(name)
     }
 
     /// The traits of a subscription.
@@ -119,9 +127,13 @@ fn of_mutation(field: &FieldDefinition) -> Result<MutationTraits, String> {
     });
     Ok(MutationTraits {
         alone: target.transpose()?,
-        rate_limited: field.directives.has(&rate_limited.name()),
+        rate_limited: is_rate_limited(field),
         allowed_over_call_limit: field.directives.has(&allowed_over_call_limit.name()),
     })
+}
+
+fn is_rate_limited(field: &FieldDefinition) -> bool {
+    field.directives.has(&rate_limited.name())
 }
 
 fn of_subscription(field: &FieldDefinition) -> Result<SubscriptionTraits, String> {

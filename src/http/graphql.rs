@@ -96,7 +96,10 @@ fn destination(
 ) -> Destination {
     Destination {
         // A path that is not UTF-8 names an organization that does not exist.
-        slug: path.unwrap_or_else(|_| Some(Path("\u{fffd}".to_owned()))).map(|Path(slug)| slug),
+        // Slugs have no capital letters, so a path in any case names the organization.
+        slug: path
+            .unwrap_or_else(|_| Some(Path("\u{fffd}".to_owned())))
+            .map(|Path(slug)| slug.to_ascii_lowercase()),
         client_ip: Some(client_ip(headers, peer, &server.trusted_proxies)),
     }
 }

@@ -1,10 +1,10 @@
 //! Composes the invitation e-mail. Text chosen by users appears in it only in quotation marks.
 
 use entity::{InvitationId, invitation, organization, user};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde::Deserialize;
 
-use super::{ops::link, quoted_name::quoted};
+use super::{open::IS_OPEN, ops::link, quoted_name::quoted};
 use crate::{
     error::{Error, Result},
     mail::Mail,
@@ -33,8 +33,7 @@ pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Re
     let queued = InvitationEmail::deserialize(payload).map_err(Error::internal)?;
     let invitation = invitation::Entity::find_by_id((organization_id, queued.invitation_id))
         .filter(Column::Rotation.eq(queued.rotation))
-        .filter(Column::AcceptedAt.is_null())
-        .filter(Column::RevokedAt.is_null())
+        .filter(Expr::cust(IS_OPEN.as_str()))
         .filter(Column::ExpiresAt.gt(session.now()))
         .one(session)
         .await?;

@@ -3,12 +3,17 @@
 
 mod email;
 mod graphql;
+mod open;
 mod ops;
 mod quoted_name;
+mod received_graphql;
+mod reference;
 mod settings;
 mod token;
 
 pub use email::compose;
 pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
-pub use ops::{accept, list, token_hash};
+pub use open::IS_OPEN;
+pub use ops::{accept, list};
+pub use received_graphql::{InvitationQuery, ReceivedInvitationMutation, reference};
 pub use settings::Settings;

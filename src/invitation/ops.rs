@@ -5,11 +5,12 @@ use chrono::TimeDelta;
 use entity::{InvitationId, OrgRole, invitation, organization_member};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QuerySelect, Select, Set, sea_query::LockType,
+    QuerySelect, Select, Set,
+    sea_query::{Expr, LockType},
 };
 use serde_json::json;
 
-use super::{Settings, token::Token};
+use super::{Settings, open::IS_OPEN, reference::Reference, token::Token};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -21,6 +22,7 @@ use crate::{
     rate_limit::Throttle,
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
     text::Email,
+    user::Received,
 };
 
 const NOT_FOUND: Error = Error::NotFound("invitation");
@@ -39,12 +41,27 @@ pub(super) struct Issued {
     pub(super) link: Option<String>,
 }
 
-/// Selects the invitations that were neither accepted nor revoked, including expired ones.
+/// Selects the open invitations, including expired ones.
 fn open(tenant: Tenant) -> Select<invitation::Entity> {
+    unanswered(tenant).filter(Expr::cust(IS_OPEN.as_str()))
+}
+
+/// Selects the invitations that were neither accepted nor revoked. An address has at most one.
+fn unanswered(tenant: Tenant) -> Select<invitation::Entity> {
     invitation::Entity::find()
         .filter(invitation::Column::OrganizationId.eq(tenant.organization_id))
         .filter(invitation::Column::AcceptedAt.is_null())
         .filter(invitation::Column::RevokedAt.is_null())
+}
+
+/// Whether an unanswered invitation can be accepted, and counts as a member.
+async fn is_acceptable(session: &Session, invitation: &invitation::Model) -> Result<bool> {
+    match invitation.invited_by {
+        Some(inviter) if invitation.expires_at > session.now() => {
+            member::may_invite(session, inviter, invitation.role).await
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Lists a page of the open invitations, newest first.
@@ -73,23 +90,24 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
     if member::has_email(session, &email).await? {
         return Err(Error::Conflict(format!("`{email}` is already a member.")));
     }
-    let known = open(tenant).filter(invitation::Column::Email.eq(&email)).one(session).await?;
-    let expired = match known {
-        Some(known) if known.expires_at > session.now() => {
+    let known =
+        unanswered(tenant).filter(invitation::Column::Email.eq(&email)).one(session).await?;
+    let lapsed = match known {
+        Some(known) if is_acceptable(session, &known).await? => {
             return Err(Error::Conflict(format!(
                 "`{email}` already has an open invitation. Use `resendInvitation` to renew it."
             )));
         }
         known => known,
     };
-    if let Some(expired) = &expired {
+    if let Some(lapsed) = &lapsed {
         // Renewing an invitation takes the permission for its former role too.
-        authorize_for(session, expired.role)?;
+        authorize_for(session, lapsed.role)?;
     }
     plan::require(session, &lock, Feature::TeamMembers, team_size(session, tenant).await?).await?;
-    // An address has at most one open invitation, so an expired one is renewed.
-    let invitation = match expired {
-        Some(expired) => renew(session, expired, Some(role)).await?,
+    // An address has at most one unanswered invitation, so one that has lapsed is renewed.
+    let invitation = match lapsed {
+        Some(lapsed) => renew(session, lapsed, Some(role)).await?,
         None => insert(session, tenant, email, role).await?,
     };
     record(session, Action::InvitationCreated, &invitation).await?;
@@ -100,8 +118,8 @@ pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Resul
     session.authorize(Permission::MemberInvite)?;
     let lock = plan::lock(session).await?;
     let (tenant, found) = find_locked(session, id).await?;
-    if found.expires_at <= session.now() {
-        // An expired invitation no longer counted.
+    if !is_acceptable(session, &found).await? {
+        // It did not count.
         plan::require(session, &lock, Feature::TeamMembers, team_size(session, tenant).await?)
             .await?;
     }
@@ -124,25 +142,22 @@ pub(super) async fn revoke(
     Ok(invitation)
 }
 
-/// The hash by which the database finds the invitation of a token.
-#[must_use]
-pub fn token_hash(token: &str) -> Vec<u8> {
-    Token::shown(token).hash()
-}
-
 /// Makes the caller a member of the organization in which the session was opened for the invitation.
-/// Every invalid token gets the same error: unknown, expired, used, revoked, or meant for another
-/// address.
+/// Every invalid token gets the same error: unknown, expired, used, revoked, or of an inviter who may
+/// no longer invite.
 ///
 /// # Errors
 ///
-/// Fails when the token is invalid, the caller is already a member, or the plan allows no more
-/// members.
-pub async fn accept(session: &Session, token: &str) -> Result<organization_member::Model> {
+/// Fails when the invitation is invalid or for another address, the caller is already a member, or
+/// the plan allows no more members.
+pub async fn accept(
+    session: &Session,
+    reference: &Reference,
+) -> Result<organization_member::Model> {
     // The session only reads until `assume_role` sets the invited role below.
-    let id = session.invitation()?;
+    let received = require_open(session, reference).await?;
     let lock = plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
-    let invitation = require_acceptable(session, id, &token_hash(token)).await?;
+    let invitation = require_acceptable(session, &received).await?;
     // Counted again: the plan may have shrunk since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
@@ -155,31 +170,45 @@ pub async fn accept(session: &Session, token: &str) -> Result<organization_membe
     Ok(member)
 }
 
-/// The invitation, provided that its token holds and that its inviter may still invite. The opening
-/// of the session has found that, but without a lock.
-async fn require_acceptable(
-    session: &Session,
-    id: InvitationId,
-    token_hash: &[u8],
-) -> Result<invitation::Model> {
+/// Declines an invitation to the caller, in whose organization the session was opened for it.
+///
+/// # Errors
+///
+/// Fails when the invitation is invalid or for another address, or the caller is already a member.
+pub(super) async fn decline(session: &Session, reference: &Reference) -> Result<Received> {
+    let received = require_open(session, reference).await?;
+    plan::lock_alone(session).await.map_err(|_| NOT_FOUND)?;
+    let invitation = require_acceptable(session, &received).await?;
+    let mut row = invitation.into_active_model();
+    row.revoked_at = Set(Some(session.now()));
+    let invitation = row.update(session).await?;
+    record(session, Action::InvitationDeclined, &invitation).await?;
+    session.leave();
+    Ok(received)
+}
+
+/// The invitation for which the session was opened. A caller who cannot accept it learns why.
+async fn require_open(session: &Session, reference: &Reference) -> Result<Received> {
+    let opened = session.invitation();
+    let Some(received) = reference.find(session).await? else {
+        return Err(opened.err().unwrap_or(NOT_FOUND));
+    };
+    received.require_no_obstacle(session)?;
+    opened?;
+    Ok(received)
+}
+
+/// The invitation, provided that it still has the same token and can be accepted.
+async fn require_acceptable(session: &Session, received: &Received) -> Result<invitation::Model> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
-    let invitation = open(tenant)
-        .filter(invitation::Column::Id.eq(id))
-        .filter(invitation::Column::TokenHash.eq(token_hash))
+    open(tenant)
+        .filter(invitation::Column::Id.eq(received.id))
+        .filter(invitation::Column::TokenHash.eq(received.token_hash.clone()))
+        .filter(invitation::Column::Email.eq(&received.email))
         .filter(invitation::Column::ExpiresAt.gt(session.now()))
         .one(session)
         .await?
-        .ok_or(NOT_FOUND)?;
-    if !member::is_address_of_viewer(session, &invitation.email).await? {
-        return Err(NOT_FOUND);
-    }
-    // An inviter who was removed or demoted since must not return, or add others, through an
-    // earlier invitation.
-    let inviter = invitation.invited_by.ok_or(NOT_FOUND)?;
-    if !member::may_invite(session, inviter, invitation.role).await? {
-        return Err(NOT_FOUND);
-    }
-    Ok(invitation)
+        .ok_or(NOT_FOUND)
 }
 
 /// Checks the permission for the role: admins and owners take more than `MemberInvite`.
@@ -240,7 +269,7 @@ async fn find_locked(
     id: Option<InvitationId>,
 ) -> Result<(Tenant, invitation::Model)> {
     let tenant = session.authorize(Permission::MemberInvite)?;
-    let found = open(tenant)
+    let found = unanswered(tenant)
         .filter(invitation::Column::Id.eq(id.ok_or(NOT_FOUND)?))
         .lock(LockType::Update)
         .one(session)

@@ -1,12 +1,14 @@
 //! The rules of membership. Every change holds the organization's lock, so that concurrent changes
 //! cannot leave it without an owner.
 
-use entity::{MemberId, OrgRole, UserId, organization_member, user};
+use entity::{MemberId, OrgRole, UserId, invitation, organization_member, user};
 use sea_orm::{
-    ActiveEnum, ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, JoinType,
-    PaginatorTrait, QueryFilter, QuerySelect, Select, Set, sea_query::OnConflict,
+    ActiveEnum, ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, Iterable, JoinType,
+    PaginatorTrait, QueryFilter, QuerySelect, Select, Set,
+    sea_query::{Expr, OnConflict},
 };
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{
     audit::{self, Action},
@@ -101,11 +103,7 @@ pub async fn may_invite(session: &Session, inviter: UserId, role: OrgRole) -> Re
     let tenant = session.authorize(Permission::OrganizationRead)?;
     let membership =
         all(tenant).filter(organization_member::Column::UserId.eq(inviter)).one(session).await?;
-    let permission = Permission::to_act_on(role, Permission::MemberInvite);
-    Ok(membership.is_some_and(|membership| {
-        Permission::MemberInvite.granted_to(membership.role)
-            && permission.granted_to(membership.role)
-    }))
+    Ok(membership.is_some_and(|membership| Permission::allow_inviting(membership.role, role)))
 }
 
 /// Makes the caller the owner of the organization they are creating.
@@ -282,10 +280,36 @@ async fn end_membership(
     organization_member::Entity::delete_by_id((member.organization_id, member.id))
         .exec(session)
         .await?;
+    invalidate_invitations(session, &member, None).await?;
     session.note(Change::of(TOPIC, member.id.0));
     session.note(Change::access(Some(member.user_id)));
     session.note(Change::new(plan::ENTITLEMENTS));
     Ok(member)
+}
+
+/// Takes the inviter from invitations to which the member may no longer invite, now that they have
+/// this role or none. They stay invalid even if the member gets the role back, so that they do not
+/// count again after others have taken their place.
+async fn invalidate_invitations(
+    session: &Session,
+    member: &organization_member::Model,
+    role: Option<OrgRole>,
+) -> Result<()> {
+    use invitation::Column;
+    let is_lost = |invited: &OrgRole| {
+        role.is_none_or(|inviter| !Permission::allow_inviting(inviter, *invited))
+    };
+    let lost: Vec<OrgRole> = OrgRole::iter().filter(is_lost).collect();
+    invitation::Entity::update_many()
+        .col_expr(Column::InvitedBy, Expr::value(Option::<Uuid>::None))
+        .filter(Column::OrganizationId.eq(member.organization_id))
+        .filter(Column::InvitedBy.eq(member.user_id))
+        .filter(Column::AcceptedAt.is_null())
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::Role.is_in(lost))
+        .exec(session)
+        .await?;
+    Ok(())
 }
 
 /// Refuses to remove or demote the last owner. The count is exact, because the organization's lock
@@ -313,6 +337,10 @@ async fn set_role(
     let mut row = member.into_active_model();
     row.role.set_if_not_equals(role);
     let member = row.update(session).await?;
+    if role != OrgRole::Owner {
+        invalidate_invitations(session, &member, Some(role)).await?;
+        session.note(Change::new(plan::ENTITLEMENTS));
+    }
     session.note(Change::of(TOPIC, member.id.0));
     session.note(Change::access(Some(member.user_id)));
     if own {

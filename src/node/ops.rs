@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     auth::Permission,
     error::{Error, Result},
+    invitation::IS_OPEN,
     tenancy::Session,
 };
 
@@ -22,17 +23,22 @@ pub(super) enum Found {
     User(user::Model),
 }
 
-const SQL: &str = "
+fn sql() -> String {
+    format!(
+        "
     SELECT 'organization' AS kind, id, to_jsonb(t) AS row FROM organizations t WHERE id = $2 AND id = ANY ($1)
     UNION ALL
     SELECT 'member', id, to_jsonb(t) FROM organization_members t WHERE organization_id = $2 AND id = ANY ($1)
     UNION ALL
-    SELECT 'invitation', id, to_jsonb(t) FROM invitations t
-    WHERE organization_id = $2 AND id = ANY ($1) AND $3 AND accepted_at IS NULL AND revoked_at IS NULL
+    SELECT 'invitation', id, to_jsonb(invitations) FROM invitations
+    WHERE organization_id = $2 AND id = ANY ($1) AND $3 AND {}
     UNION ALL
     SELECT 'project', id, to_jsonb(t) FROM projects t WHERE organization_id = $2 AND id = ANY ($1)
     UNION ALL
-    SELECT 'user', id, to_jsonb(t) FROM users t WHERE $2 IS NOT NULL AND id = ANY ($1)";
+    SELECT 'user', id, to_jsonb(t) FROM users t WHERE $2 IS NOT NULL AND id = ANY ($1)",
+        *IS_OPEN
+    )
+}
 
 /// Finds the objects with these ids that the caller may see in the current organization.
 pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Found)>> {
@@ -42,7 +48,7 @@ pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uu
     let ids = ids.iter().map(|id| Value::from(*id)).collect();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        SQL,
+        sql(),
         [
             Value::Array(ArrayType::Uuid, Some(Box::new(ids))),
             organization.into(),

@@ -122,7 +122,8 @@ impl Organization {
         ctx.load(key).await.map(|row| row.map(Member)).transpose()
     }
 
-    /// The open invitations, newest first, including expired ones. Admins and owners only.
+    /// The open invitations, newest first, including expired ones, but not those whose inviter may
+    /// no longer invite. Admins and owners only.
     #[graphql(
         complexity = "page_cost(first, last, child_complexity)",
         directive = requires_permission::apply(Permission::MemberInvite)
@@ -285,19 +286,13 @@ pub struct DeleteOrganizationPayload {
     pub organization: Organization,
 }
 
-/// Input of `acceptInvitation`.
+/// Input of `acceptInvitation`. Exactly one of the fields is required.
 #[derive(Debug, InputObject)]
 pub struct AcceptInvitationInput {
     /// The `token` parameter of the invitation link.
-    pub token: String,
-}
-
-impl AcceptInvitationInput {
-    /// The hash of the token, with which the database finds the invitation.
-    #[must_use]
-    pub fn token_hash(&self) -> Vec<u8> {
-        invitation::token_hash(&self.token)
-    }
+    pub token: Option<String>,
+    /// The ID of one of `Viewer.invitations`.
+    pub id: Option<ID>,
 }
 
 /// Payload of `acceptInvitation`.
@@ -375,10 +370,11 @@ impl OrganizationMutation {
     /// Makes the caller a member of the organization that invited their verified e-mail address.
     /// Does not require an organization.
     ///
-    /// Must be the only field of its mutation. Errors: `NOT_FOUND` if the token is unknown,
-    /// expired, used, revoked, or for a different address, or if the inviter may no longer invite;
-    /// `CONFLICT` if the caller is already a member; `PLAN_LIMIT_EXCEEDED` if the plan allows no
-    /// more members; `RATE_LIMITED` after too many attempts.
+    /// Must be the only field of its mutation. Errors: `NOT_FOUND` if the invitation is unknown,
+    /// expired, used or revoked, or if the inviter may no longer invite; `WRONG_ACCOUNT` or
+    /// `ADDRESS_NOT_VERIFIED` if it is not for the caller; `CONFLICT` if the caller is already a
+    /// member; `PLAN_LIMIT_EXCEEDED` if the plan allows no more members; `RATE_LIMITED` after too
+    /// many attempts.
     #[graphql(
         directive = alone::apply(MutationTarget::Invited),
         directive = rate_limited::apply()
@@ -386,10 +382,11 @@ impl OrganizationMutation {
     async fn accept_invitation(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The invitation's token.")] input: AcceptInvitationInput,
+        #[graphql(desc = "The invitation.")] input: AcceptInvitationInput,
     ) -> Result<AcceptInvitationPayload> {
         let session = ctx.session()?;
-        let member = invitation::accept(session, &input.token).await?;
+        let reference = invitation::reference(input.token, input.id.as_ref())?;
+        let member = invitation::accept(session, &reference).await?;
         let organization = ops::get(session).await?;
         Ok(AcceptInvitationPayload {
             organization: Organization(organization),

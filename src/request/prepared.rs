@@ -7,8 +7,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::{
     graphql::{MutationTarget, MutationTraits, SubscriptionTraits, document::Document},
+    invitation,
     organization::AcceptInvitationInput,
-    tenancy::OpenFor,
+    tenancy::{InvitationKey, OpenFor},
 };
 
 /// A request whose document was parsed and validated.
@@ -51,16 +52,23 @@ impl Prepared {
             MutationTarget::NewOrganization => OpenFor::NewOrganization,
             MutationTarget::User => OpenFor::User,
             MutationTarget::Invited => {
-                let input = self.document.root_argument(&change.name, "input");
-                let input = AcceptInvitationInput::parse(input).ok();
-                input.map_or(mutation, |input| OpenFor::Invitation(input.token_hash()))
+                self.invitation(&change.name).map_or(mutation, OpenFor::Invitation)
             }
         }
     }
 
+    /// The invitation in the input of a mutation. All such inputs have the fields of
+    /// `AcceptInvitationInput`.
+    fn invitation(&self, mutation: &str) -> Option<InvitationKey> {
+        let input = self.document.root_argument(mutation, "input");
+        let AcceptInvitationInput { token, id } = AcceptInvitationInput::parse(input).ok()?;
+        invitation::reference(token, id.as_ref()).ok()?.key()
+    }
+
     /// The number of fields that can be used to guess a secret or to send e-mail; `None` for zero.
     pub(super) fn attempts(&self) -> Option<NonZeroU32> {
-        let attempts = self.changes().filter(|change| change.rate_limited).count();
+        let changes = self.changes().filter(|change| change.rate_limited).count();
+        let attempts = changes + self.document.rate_limited_queries;
         u32::try_from(attempts).ok().and_then(NonZeroU32::new)
     }
 

@@ -26,6 +26,9 @@ const ENTER: &str =
 /// Enters a new organization, and returns its id.
 const ENTER_NEW: &str = "SELECT auth.enter_new_organization() AS id";
 
+/// The token's hash of an invitation to the user.
+const TOKEN_HASH: &str = "SELECT token_hash FROM auth.find_invitations(NULL) WHERE id = $1";
+
 /// Enters the organization of an invitation that the user may accept.
 const ENTER_INVITED: &str =
     "SELECT organization_id, invitation_id, placement, placement_version, placement_generation, suspension
@@ -95,9 +98,35 @@ pub(super) async fn enter_new(transaction: &mut Transaction) -> Result<Tenant> {
     Ok(Tenant { organization_id, role: OrgRole::Owner, suspension: None })
 }
 
+/// How the invited user names an invitation.
+#[derive(Clone, Debug)]
+pub enum InvitationKey {
+    /// The hash of its token.
+    TokenHash(Vec<u8>),
+    /// Its id, if it is for an address of the user.
+    Id(InvitationId),
+}
+
+/// The hash of an invitation's token; `None` if the user has no such invitation. `transaction` is in
+/// the control database.
+pub(super) async fn token_hash(
+    transaction: &Transaction,
+    key: &InvitationKey,
+) -> Result<Option<Vec<u8>>> {
+    match key {
+        InvitationKey::TokenHash(hash) => Ok(Some(hash.clone())),
+        InvitationKey::Id(id) => {
+            let values = Values(vec![id.0.into()]);
+            let rows = transaction.query(TOKEN_HASH, Some(values)).await?.rows;
+            rows.first().map(|row| get(row, "token_hash")).transpose()
+        }
+    }
+}
+
 /// The token of an invitation and what decides whether it may be accepted.
 pub(super) struct Token<'request> {
-    pub(super) hash: &'request [u8],
+    /// `None` refers to no invitation.
+    pub(super) hash: Option<Vec<u8>>,
     pub(super) now: DateTime<Utc>,
     /// The verified address in the request's token.
     pub(super) email: Option<&'request str>,
@@ -105,8 +134,7 @@ pub(super) struct Token<'request> {
 
 impl Token<'_> {
     fn parameters(&self) -> Values {
-        let Self { hash, now, email } = *self;
-        Values(vec![hash.to_vec().into(), now.into(), email.into()])
+        Values(vec![self.hash.clone().into(), self.now.into(), self.email.into()])
     }
 }
 

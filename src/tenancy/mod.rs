@@ -45,6 +45,7 @@ pub use change::Change;
 pub use change_feed::{ChangeFeed, Subscriber, SubscriberEnded};
 pub use connect::system_password;
 pub use databases::Databases;
+pub use enter::InvitationKey;
 pub use fetch::Fetch;
 pub use lsn::{Freshness, Lsn};
 pub use open::{Destination, OpenFor, Opened, open, open_at_replica};

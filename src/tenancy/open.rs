@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Access, Databases, Freshness, Session, Settings, Tenant, Transaction, Viewer,
-    enter::{Invited, Token, enter_invited, enter_new},
+    enter::{InvitationKey, Invited, Token, enter_invited, enter_new, token_hash},
     placement::Placement,
     placement_routing::{OpenedTransaction, Search, elsewhere},
     provision::begin_recorded,
@@ -45,10 +45,9 @@ pub enum OpenFor {
     },
     /// A mutation that creates an organization: the session is in the new one, as its owner.
     NewOrganization,
-    /// A mutation that accepts the invitation with this token hash: the session is in its
-    /// organization with the rights of a viewer, or where the request leads if there is no such
-    /// invitation.
-    Invitation(Vec<u8>),
+    /// A mutation that accepts or declines an invitation: the session is in its organization with
+    /// the rights of a viewer, or where the request leads if there is no such invitation.
+    Invitation(InvitationKey),
     /// A mutation of the user, in the control database.
     User,
 }
@@ -244,8 +243,9 @@ async fn place(
             let tenant = enter_new(&mut transaction).await?;
             return Ok(Place::requested(transaction, None, Some(tenant)));
         }
-        OpenFor::Invitation(hash) => {
+        OpenFor::Invitation(key) => {
             let email = caller.email.as_deref().filter(|_| context.email_is_current);
+            let hash = token_hash(&transaction, key).await?;
             let token = Token { hash, now: settings.clock.now(), email };
             let user = context.user_id;
             match enter_invited(databases, session_request, user, &mut transaction, &token).await? {
@@ -291,7 +291,9 @@ pub(super) fn opened(
     let slug = organization.as_ref().map(|organization| organization.slug.clone());
     let moved_to = slug.filter(|current| asked.is_some_and(|asked| asked != current));
     let verified_email = caller.email.clone().filter(|_| email_is_current);
-    let viewer = Viewer { user_id, verified_email, client_ip: destination.client_ip };
+    let unverified_email = caller.unverified_email.clone();
+    let client_ip = destination.client_ip;
+    let viewer = Viewer { user_id, verified_email, unverified_email, client_ip };
     // Mutations read the organization again under their locks.
     let organization = organization.filter(|_| opening.open_for.access() == Access::Read);
     let session = Session::new(place, viewer, organization, settings, Box::new(opening));

@@ -64,15 +64,16 @@ pub(super) async fn begin_recorded(
 
 /// Creates or updates a user in a separate transaction, so that a failing request keeps it.
 async fn provision(databases: &Databases, settings: &Settings, caller: &Caller) -> Result<()> {
-    let Caller { issuer, subject, email, name, issued_at, .. } = caller;
+    let Caller { issuer, subject, email, issued_at, .. } = caller;
+    let profile = caller.profile();
     let issued_at = issued_at.map(|at| at.trunc_subsecs(6));
     let linking = settings.account_linking.name();
     let micros = issued_micros(issued_at);
-    let [issuer, subject, email, name] =
-        [Some(issuer.as_str()), Some(subject), email.as_deref(), name.as_deref()];
+    let callers = [Some(issuer.as_str()), Some(subject), email.as_deref(), profile.as_deref()];
+    let [issuer, subject, email, profile] = callers;
     let proof = ProofKey::of(&settings.secret_keys)
-        .prove("provision", &[issuer, subject, email, name, micros.as_deref(), Some(linking)]);
-    let mut values: Vec<Value> = [issuer, subject, email, name].map(Into::into).into();
+        .prove("provision", &[issuer, subject, email, profile, micros.as_deref(), Some(linking)]);
+    let mut values: Vec<Value> = callers.map(Into::into).into();
     values.extend([issued_at.into(), linking.into()]);
     values.extend(proof);
     let (transaction, rows) = Transaction::begin(

@@ -32,6 +32,8 @@ pub struct Viewer {
     /// The verified e-mail address in the request's token; `None` if a newer token of the identity
     /// has another one.
     pub verified_email: Option<String>,
+    /// The address in the request's token that is not verified, for explanations only.
+    pub unverified_email: Option<String>,
     /// The client's address.
     pub client_ip: Option<IpAddr>,
 }

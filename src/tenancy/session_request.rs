@@ -24,7 +24,7 @@ pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
         organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation,
         email_is_current, suspension
-    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// The parameters of an opening.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub(super) struct SessionRequest {
     claim: Option<String>,
     email: Option<String>,
     issued_at: Option<DateTime<Utc>>,
+    /// What the token says about the user, as JSON.
+    profile: Option<String>,
     /// Whether the database must have recorded the token.
     record: bool,
     key: ProofKey,
@@ -52,6 +54,7 @@ impl SessionRequest {
             claim: caller.organization.as_deref().map(text),
             email: caller.email.as_deref().map(text),
             issued_at: caller.issued_at.map(|at| at.trunc_subsecs(6)),
+            profile: caller.profile(),
             record: true,
             key: ProofKey::of(&settings.secret_keys),
         }
@@ -85,7 +88,7 @@ impl SessionRequest {
         let [proven_at, proof] = self.key.prove("open", &proven);
         let mut values: Vec<Value> = callers.into_iter().map(Into::into).collect();
         values.extend([placement.into(), self.issued_at.into(), proven_at, proof]);
-        values.push(self.record.into());
+        values.extend([self.record.into(), self.profile.as_deref().into()]);
         Ok(Parameters::of(Some(Values(values)))?)
     }
 

@@ -9,6 +9,7 @@ use crate::{
     auth::Permission,
     calendar::month_of,
     error::{Error, Result},
+    invitation::IS_OPEN,
     plan::{self, Allowance, Feature},
     tenancy::{Session, SystemSession, UnitOfWork},
 };
@@ -35,12 +36,15 @@ pub async fn entitlements(session: &Session, meter: &Meter) -> Result<Vec<Entitl
     // Open invitations count as members until they expire.
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT (SELECT count(*) FROM projects WHERE organization_id = $1) AS projects,
-                (SELECT count(*) FROM organization_members WHERE organization_id = $1)
-                + (SELECT count(*) FROM invitations WHERE organization_id = $1
-                   AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $2) AS team_members,
-                coalesce((SELECT used FROM usage WHERE organization_id = $1 AND feature = $3
-                          AND period_start = $4), 0) AS api_calls_per_month",
+        format!(
+            "SELECT (SELECT count(*) FROM projects WHERE organization_id = $1) AS projects,
+                    (SELECT count(*) FROM organization_members WHERE organization_id = $1)
+                    + (SELECT count(*) FROM invitations WHERE organization_id = $1
+                       AND expires_at > $2 AND {}) AS team_members,
+                    coalesce((SELECT used FROM usage WHERE organization_id = $1 AND feature = $3
+                              AND period_start = $4), 0) AS api_calls_per_month",
+            *IS_OPEN
+        ),
         [
             tenant.organization_id.into(),
             session.now().into(),

@@ -1,14 +1,17 @@
 //! Users in the GraphQL API: the caller with their identities and memberships, and the users of the
 //! current organization.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::user;
 
 use super::{
     UserById, identity,
     loader::{ViewerIdentities, ViewerMemberships},
+    name::UserName,
     ops,
+    received_graphql::ReceivedInvitation,
+    received_invitation,
 };
 use crate::{
     auth::Role,
@@ -33,9 +36,15 @@ impl User {
         self.0.id.0.into()
     }
 
-    /// The display name. Null if the identity provider does not provide one.
+    /// The display name: that of the identity provider, unless the user has chosen one. Null if
+    /// neither provides one.
     async fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
+    }
+
+    /// The https address of the user's picture at the identity provider. Null if it provides none.
+    async fn picture_url(&self) -> Option<&str> {
+        self.0.picture.as_deref()
     }
 
     /// The verified e-mail address, in lower case. Null if none is verified.
@@ -55,9 +64,15 @@ impl Viewer {
         self.0.id.0.into()
     }
 
-    /// The display name. Null if the identity provider does not provide one.
+    /// The display name: that of the identity provider, unless the user has chosen one. Null if
+    /// neither provides one.
     async fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
+    }
+
+    /// The https address of the user's picture at the identity provider. Null if it provides none.
+    async fn picture_url(&self) -> Option<&str> {
+        self.0.picture.as_deref()
     }
 
     /// The verified e-mail address, in lower case. If another user already has the address of the
@@ -79,6 +94,14 @@ impl Viewer {
     async fn memberships(&self, ctx: &Context<'_>) -> Result<Vec<Membership>> {
         let rows = ctx.load(ViewerMemberships).await?.unwrap_or_default();
         Ok(rows.into_iter().map(Membership).collect())
+    }
+
+    /// The open invitations to the user's verified e-mail address, newest first, at most 100. They
+    /// can be accepted or declined by ID, without their link.
+    #[graphql(complexity = "list_cost(10, child_complexity)")]
+    async fn invitations(&self, ctx: &Context<'_>) -> Result<Vec<ReceivedInvitation>> {
+        let received = received_invitation::invitations(ctx.session()?).await?;
+        Ok(received.into_iter().map(ReceivedInvitation).collect())
     }
 }
 
@@ -154,10 +177,13 @@ pub struct UserQuery;
 impl UserQuery {
     /// The signed-in user. Does not require an organization.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
-        let id = ctx.session()?.viewer().user_id;
-        let row = ctx.load(UserById(id)).await?;
-        row.map(Viewer).ok_or_else(|| Error::internal("the caller's own user is not visible"))
+        viewer(ctx).await
     }
+}
+
+async fn viewer(ctx: &Context<'_>) -> Result<Viewer> {
+    let row = ctx.load(UserById(ctx.session()?.viewer().user_id)).await?;
+    row.map(Viewer).ok_or_else(|| Error::internal("the caller's own user is not visible"))
 }
 
 /// Input of `unlinkIdentity`.
@@ -170,6 +196,20 @@ pub struct UnlinkIdentityInput {
 /// Payload of `unlinkIdentity`.
 #[derive(Debug, SimpleObject)]
 pub struct UnlinkIdentityPayload {
+    /// The signed-in user.
+    pub viewer: Viewer,
+}
+
+/// Input of `updateViewer`. An omitted field stays unchanged.
+#[derive(Debug, InputObject)]
+pub struct UpdateViewerInput {
+    /// The display name, 1 to 200 characters. Null: the name follows the identity provider again.
+    pub name: MaybeUndefined<String>,
+}
+
+/// Payload of `updateViewer`.
+#[derive(Debug, SimpleObject)]
+pub struct UpdateViewerPayload {
     /// The signed-in user.
     pub viewer: Viewer,
 }
@@ -193,8 +233,23 @@ impl UserMutation {
     ) -> Result<UnlinkIdentityPayload> {
         let session = ctx.session()?;
         identity::unlink(session, parse_id(&input.id)).await?;
-        let row = ctx.load(UserById(session.viewer().user_id)).await?;
-        let row = row.ok_or_else(|| Error::internal("the caller's own user is not visible"))?;
-        Ok(UnlinkIdentityPayload { viewer: Viewer(row) })
+        Ok(UnlinkIdentityPayload { viewer: viewer(ctx).await? })
+    }
+
+    /// Changes the signed-in user. A chosen name is shown in all organizations, and tokens no
+    /// longer change it. Does not require an organization.
+    ///
+    /// Must be the only field of its mutation. Errors: `BAD_USER_INPUT` for an invalid name.
+    #[graphql(directive = alone::apply(MutationTarget::User))]
+    async fn update_viewer(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The new values.")] input: UpdateViewerInput,
+    ) -> Result<UpdateViewerPayload> {
+        let name = input.name.map_value(|name| UserName::parse(&name)).transpose()?;
+        if let Some(name) = name.as_opt_ref() {
+            ops::rename(ctx.session()?, name).await?;
+        }
+        Ok(UpdateViewerPayload { viewer: viewer(ctx).await? })
     }
 }

@@ -4,8 +4,13 @@
 mod graphql;
 mod identity;
 mod loader;
+mod name;
 mod ops;
+mod received_graphql;
+mod received_invitation;
 
 pub use graphql::{User, UserMutation, UserQuery};
 pub use loader::UserById;
 pub use ops::{Membership, memberships};
+pub use received_graphql::ReceivedInvitation;
+pub use received_invitation::{Obstacle, Received, find_invitation, invitations};

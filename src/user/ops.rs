@@ -1,9 +1,10 @@
-//! The caller's memberships across all organizations.
+//! The caller's memberships across all organizations, and their name.
 
 use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
+use super::name::UserName;
 use crate::{
     error::Result,
     tenancy::{Access, Session},
@@ -34,6 +35,20 @@ pub async fn memberships(session: &Session) -> Result<Vec<Membership>> {
         None => session.query_all_raw(statement).await?,
     };
     rows.iter().map(membership).collect()
+}
+
+/// Gives the caller a name that their tokens do not change. `None`: the name follows the tokens
+/// again. The session is in the control database, which records the change in each of the user's
+/// organizations.
+pub(super) async fn rename(session: &Session, name: Option<&UserName>) -> Result<()> {
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT auth.rename_viewer($1)",
+        [name.map(UserName::as_str).into()],
+    );
+    session.execute_raw(statement).await?;
+    session.note_identities();
+    Ok(())
 }
 
 fn membership(row: &QueryResult) -> Result<Membership> {

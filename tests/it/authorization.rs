@@ -10,12 +10,14 @@ use crate::support::{App, Client, app};
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
 /// Types whose fields are requested: all except those that only wrap others.
-const TYPES: [&str; 15] = [
+const TYPES: [&str; 17] = [
     "Query",
     "Mutation",
     "Organization",
     "Member",
     "Invitation",
+    "InvitationPreview",
+    "ReceivedInvitation",
     "Project",
     "Billing",
     "Entitlement",
@@ -48,9 +50,10 @@ impl Ids {
     async fn find(app: &App) -> Self {
         app.database
             .execute(
-                "INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
-                 SELECT id, 'guest@example.com', 'member', sha256('x'), now() + interval '1 day'
-                 FROM app.organizations WHERE slug = 'acme'",
+                "INSERT INTO auth.invitations (organization_id, email, role, token_hash, invited_by, expires_at)
+                 SELECT o.id, 'guest@example.com', 'member', sha256('x'), m.user_id, now() + interval '1 day'
+                 FROM app.organizations o JOIN auth.organization_members m ON m.organization_id = o.id AND m.role = 'owner'
+                 WHERE o.slug = 'acme'",
             )
             .await;
         // A canceled subscription, so that resuming it changes something and canceling it changes
@@ -86,6 +89,8 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         "Invitation" => {
             format!("{{ organization {{ invitations(first: 1) {{ nodes {{ {selected} }} }} }} }}")
         }
+        "InvitationPreview" => format!("{{ invitation(token: \"none\") {{ {selected} }} }}"),
+        "ReceivedInvitation" => format!("{{ viewer {{ invitations {{ {selected} }} }} }}"),
         "Project" => {
             format!("{{ organization {{ projects(first: 1) {{ nodes {{ {selected} }} }} }} }}")
         }
@@ -116,7 +121,8 @@ fn mutation(field: &str, ids: &Ids) -> String {
         "updateOrganization" => "{ name: \"Renamed\" }".to_owned(),
         "deleteOrganization" => "{ slug: \"acme\" }".to_owned(),
         "unlinkIdentity" => "{ id: \"none\" }".to_owned(),
-        "acceptInvitation" => "{ token: \"none\" }".to_owned(),
+        "acceptInvitation" | "declineInvitation" => "{ token: \"none\" }".to_owned(),
+        "updateViewer" => "{ name: \"Ada\" }".to_owned(),
         "inviteMember" => "{ email: \"new@example.com\", role: VIEWER }".to_owned(),
         "resendInvitation" | "revokeInvitation" => format!("{{ id: \"{invitation}\" }}"),
         "updateMemberRole" => format!("{{ id: \"{member}\", role: MEMBER }}"),
@@ -146,6 +152,7 @@ fn selection(field: &Value, ids: &Ids) -> String {
         "member" => format!("(id: \"{}\")", ids.member),
         "node" | "project" => format!("(id: \"{project}\")"),
         "nodes" => format!("(ids: [\"{project}\"])"),
+        "invitation" => "(token: \"none\")".to_owned(),
         _ => String::new(),
     };
     let mut kind = &field["type"];

@@ -15,7 +15,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tenantry::{
     admission::Source,
-    auth::{Caller, Verifier},
+    auth::{Caller, Claims, TrustedIssuer, Verifier},
     clock::Clock,
     graphql::document::GraphqlRequest,
     page::Cursor,
@@ -26,7 +26,7 @@ use tokio::{
     runtime::Runtime,
 };
 
-use crate::support::{App, AppSettings, app};
+use crate::support::{App, app};
 
 /// Runs this number of cases unless the environment sets another.
 fn runner(cases: u32) -> TestRunner {
@@ -270,8 +270,8 @@ fn parsed_cursors_are_written_the_same() {
 
 #[test]
 fn a_token_with_a_changed_signed_part_is_rejected() {
-    let verifier =
-        Verifier::with_secrets(&[app::SECRET], AppSettings::default().claims, Clock::system());
+    let issuer = TrustedIssuer::with_secrets(&[app::SECRET], Claims::default());
+    let verifier = Verifier::new(vec![issuer], Clock::system());
     let verify = |token: &str| -> Option<Arc<Caller>> {
         verifier.verify(token).now_or_never().unwrap().ok()
     };

@@ -138,10 +138,12 @@ async fn an_invalid_token_gets_the_same_response_for_every_reason() {
 
     let before = app.database.fingerprint().await;
     let mut responses = Vec::new();
-    for token in [foreign.as_str(), &revoked, &rotated, "nonsense", "", "\u{0}"] {
+    for token in [revoked.as_str(), &rotated, "nonsense", "", "\u{0}"] {
         responses.push(accept(&me(), token).await);
     }
-    responses.push(accept(&unverified, &current).await);
+    // The holder of a valid token learns why it does not work with this account.
+    accept(&me(), &foreign).await.assert_failed("WRONG_ACCOUNT");
+    accept(&unverified, &current).await.assert_failed("ADDRESS_NOT_VERIFIED");
     days.store(8, Ordering::Relaxed);
     responses.push(accept(&later(&app, "me@example.com"), &current).await);
     for reply in &responses {
@@ -370,4 +372,267 @@ async fn an_admin_cannot_change_an_owner_s_invitation() {
     invite(&app.user("acme-admin"), "boss@example.com", "VIEWER").await.assert_failed("FORBIDDEN");
     assert_eq!(app.database.fingerprint().await, before);
     invite(&app.user("acme-owner"), "boss@example.com", "VIEWER").await.data();
+}
+
+const PREVIEW: &str = "query ($token: String!) { invitation(token: $token) {
+    organizationName inviterName role emailHint expiresAt obstacle } }";
+const RECEIVED: &str = "{ viewer { invitations { id organizationName inviterName role email } } }";
+const ACCEPT_ID: &str =
+    "mutation ($id: ID!) { acceptInvitation(input: { id: $id }) { organization { slug } } }";
+const DECLINE: &str =
+    "mutation ($input: DeclineInvitationInput!) { declineInvitation(input: $input) {
+    invitation { organizationName } } }";
+
+async fn preview(client: &Client, token: &str) -> Value {
+    client.query_with(PREVIEW, json!({ "token": token })).await.data()["invitation"].clone()
+}
+
+async fn received(client: &Client) -> Vec<Value> {
+    client.data(RECEIVED).await["viewer"]["invitations"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn the_holder_of_a_link_sees_who_invites_and_why_an_account_cannot_accept() {
+    let app = App::start().await;
+    let admin = app.user("acme-admin");
+    let (id, token) = invite_with_token(&admin, "new.person@example.com").await;
+    let invited = guest(&app, "new.person@example.com");
+    let mut seen = preview(&invited, &token).await;
+    let expires = seen["expiresAt"].take();
+    assert!(expires.as_str().is_some_and(|text| text > Utc::now().to_rfc3339().as_str()));
+    let expected = json!({ "organizationName": "Acme", "inviterName": "Adam", "role": "MEMBER",
+                           "emailHint": "n•••@example.com", "expiresAt": null, "obstacle": null });
+    assert_eq!(seen, expected);
+    let unverified = |email: &str| {
+        app.client(
+            None,
+            Some(app::token_with(&json!({ "sub": format!("u-{email}"), "email": email }))),
+        )
+    };
+    let changed = {
+        // A verified address of another account, and the invited one unverified.
+        let claims =
+            json!({ "sub": "changed", "email": "old@example.com", "email_verified": true });
+        app.client(None, Some(app::token_with(&claims))).data("{ viewer { id } }").await;
+        let claims =
+            json!({ "sub": "changed", "email": "new.person@example.com", "iat": app::now() + 1.0 });
+        app.client(None, Some(app::token_with(&claims)))
+    };
+    for (client, obstacle, code) in [
+        (guest(&app, "other@example.com"), "WRONG_ACCOUNT", "WRONG_ACCOUNT"),
+        (app.user("acme-viewer"), "WRONG_ACCOUNT", "WRONG_ACCOUNT"),
+        (unverified("other@example.com"), "WRONG_ACCOUNT", "WRONG_ACCOUNT"),
+        (unverified("new.person@example.com"), "ADDRESS_NOT_VERIFIED", "ADDRESS_NOT_VERIFIED"),
+        (changed, "ADDRESS_NOT_VERIFIED", "ADDRESS_NOT_VERIFIED"),
+        (app.outsider("nameless"), "ADDRESS_NOT_VERIFIED", "ADDRESS_NOT_VERIFIED"),
+    ] {
+        assert_eq!(preview(&client, &token).await["obstacle"], obstacle);
+        let before = app.database.fingerprint().await;
+        accept(&client, &token).await.assert_failed(code);
+        let by_token = json!({ "input": { "token": token } });
+        client.query_with(DECLINE, by_token).await.assert_failed(code);
+        // By its id, the invitation does not exist for another account.
+        client.query_with(ACCEPT_ID, json!({ "id": id })).await.assert_failed("NOT_FOUND");
+        assert_eq!(received(&client).await, Vec::<Value>::new());
+        assert_eq!(app.database.fingerprint().await, before);
+    }
+    for unknown in ["none", "", "\u{0}", &format!("{token}x"), &id] {
+        assert_eq!(preview(&invited, unknown).await, Value::Null, "{unknown:?}");
+    }
+    app.client(None, None)
+        .query_with(PREVIEW, json!({ "token": token }))
+        .await
+        .assert_refused(401, "UNAUTHENTICATED");
+    // The same from inside another organization, and after the acceptance.
+    let elsewhere = app.client(Some("globex"), Some(app::token("globex-owner")));
+    assert_eq!(preview(&elsewhere, &token).await["organizationName"], "Acme");
+    accept(&invited, &token).await.data();
+    assert_eq!(preview(&invited, &token).await, Value::Null, "a token works once");
+}
+
+#[tokio::test]
+async fn a_preview_counts_as_an_attempt_wherever_it_is_selected() {
+    let attempts = std::num::NonZeroU32::new(4).unwrap();
+    let app = App::with(AppSettings { attempts, ..AppSettings::default() }).await;
+    let one = "{ invitation(token: \"x\") { role } }";
+    let two = "{ a: invitation(token: \"x\") { role } ...F } fragment F on Query { b: invitation(token: \"y\") { role } }";
+    let client = app.outsider("guesser");
+    client.data(two).await;
+    let after_nothing = "mutation { query { a: invitation(token: \"x\") { role } b: invitation(token: \"y\") { role } } }";
+    client.data(after_nothing).await;
+    assert_eq!(client.query(one).await.codes(), ["RATE_LIMITED"]);
+    client.data("{ viewer { id invitations { id } } }").await;
+    app.outsider("another").data(one).await;
+}
+
+#[tokio::test]
+async fn a_user_answers_their_invitations_without_the_links() {
+    let app = App::start().await;
+    // Room for more than one member of globex.
+    app.database
+        .execute("UPDATE billing.plan_features SET limit_value = 10 WHERE feature = 'team_members'")
+        .await;
+    let (acme, _) = invite_with_token(&app.user("acme-owner"), "me@example.com").await;
+    let data = invite(&app.user("globex-owner"), "me@example.com", "VIEWER").await.data();
+    let globex = data["inviteMember"]["invitation"]["id"].clone();
+    let me = guest(&app, "me@example.com");
+    let entry = |id: &Value, name: &str, inviter: &str, role: &str| json!({ "id": id, "organizationName": name, "inviterName": inviter, "role": role, "email": "me@example.com" });
+    assert_eq!(
+        received(&me).await,
+        [
+            entry(&globex, "Globex", "Omar", "VIEWER"),
+            entry(&json!(acme), "Acme", "Olivia", "MEMBER")
+        ]
+    );
+    // Another user's id, an unknown one, and both or neither of the two names.
+    let other = guest(&app, "other@example.com");
+    for id in [globex.clone(), json!("x"), json!("67e55044-10b1-426f-9247-bb680e5fe0c8")] {
+        other
+            .query_with(DECLINE, json!({ "input": { "id": id } }))
+            .await
+            .assert_failed("NOT_FOUND");
+    }
+    for input in [json!({}), json!({ "id": globex, "token": "x" })] {
+        me.query_with(DECLINE, json!({ "input": input })).await.assert_failed("BAD_USER_INPUT");
+    }
+    let declined = me.query_with(DECLINE, json!({ "input": { "id": globex } })).await.data();
+    assert_eq!(declined["declineInvitation"]["invitation"]["organizationName"], "Globex");
+    me.query_with(ACCEPT_ID, json!({ "id": globex })).await.assert_failed("NOT_FOUND");
+    let seen = "{ organization { invitations { totalCount } entitlements { feature used }
+                auditLogs(first: 1) { nodes { action actorName metadata } } } }";
+    let seen = app.user("globex-owner").data(seen).await["organization"].clone();
+    assert_eq!(seen["invitations"]["totalCount"], 0);
+    assert_eq!(seen["entitlements"][1], json!({ "feature": "TEAM_MEMBERS", "used": 4 }));
+    let metadata = json!({ "email": "me@example.com", "role": "viewer" });
+    let declined = json!({ "action": "invitation.declined", "actorName": "me@example.com", "metadata": metadata });
+    assert_eq!(seen["auditLogs"]["nodes"], json!([declined]));
+    let data = me.query_with(ACCEPT_ID, json!({ "id": acme })).await.data();
+    assert_eq!(data["acceptInvitation"]["organization"]["slug"], "acme");
+    assert_eq!(received(&me).await, Vec::<Value>::new());
+    app.client(Some("globex"), Some(app::token("me@example.com")))
+        .query("{ organization { id } }")
+        .await
+        .assert_refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn nothing_of_an_organization_is_readable_after_declining_in_the_same_request() {
+    let app = App::start().await;
+    let (_, token) = invite_with_token(&app.user("acme-owner"), "me@example.com").await;
+    let me = guest(&app, "me@example.com");
+    let document = format!(
+        "mutation {{ declineInvitation(input: {{ token: \"{token}\" }}) {{ invitation {{ role }} }}
+                     query {{ organization {{ name projects {{ nodes {{ id }} }} }} viewer {{ memberships {{ slug }} }} }} }}"
+    );
+    let data = me.data(&document).await;
+    assert_eq!(data["declineInvitation"]["invitation"]["role"], "MEMBER");
+    assert_eq!(data["query"], json!({ "organization": null, "viewer": { "memberships": [] } }));
+}
+
+#[tokio::test]
+async fn a_dedicated_database_takes_answers_of_invited_users() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    let app = App::on(control, AppSettings { dedicated: vec![eu], ..AppSettings::default() }).await;
+    let owner = app.user("acme-owner");
+    let (_, token) = invite_with_token(&owner, "one@example.com").await;
+    let (id, _) = invite_with_token(&owner, "two@example.com").await;
+    let (one, two) = (guest(&app, "one@example.com"), guest(&app, "two@example.com"));
+    assert_eq!(preview(&one, &token).await["organizationName"], "Acme");
+    assert_eq!(received(&two).await[0]["id"], id);
+    one.query_with(DECLINE, json!({ "input": { "token": token } })).await.data();
+    two.query_with(ACCEPT_ID, json!({ "id": id })).await.data();
+    let seen =
+        "{ organization { invitations { totalCount } auditLogs(first: 2) { nodes { action } } } }";
+    let seen = owner.data(seen).await["organization"].clone();
+    assert_eq!(seen["invitations"]["totalCount"], 0);
+    assert_eq!(
+        seen["auditLogs"]["nodes"],
+        json!([{ "action": "invitation.accepted" }, { "action": "invitation.declined" }])
+    );
+}
+
+#[tokio::test]
+async fn invitations_of_a_removed_or_demoted_inviter_hold_no_seat_and_are_not_open() {
+    let app = App::start().await;
+    let (owner, admin) = (app.user("acme-owner"), app.user("acme-admin"));
+    let seats =
+        "{ organization { invitations { totalCount nodes { id email } } entitlements { used } } }";
+    let counted = async || {
+        let data = owner.data(seats).await["organization"].clone();
+        let emails: Vec<_> = data["invitations"]["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["email"].clone())
+            .collect();
+        assert_eq!(data["invitations"]["totalCount"], emails.len());
+        (json!(emails), data["entitlements"][1]["used"].clone())
+    };
+    let change = async |mutation: &str| {
+        let membership: String = app
+            .database
+            .value("SELECT m.id::text FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id WHERE u.email = 'acme-admin@example.com'")
+            .await;
+        owner.data(&mutation.replace("$id", &format!("\"{membership}\""))).await;
+    };
+    let demote =
+        "mutation { updateMemberRole(input: { id: $id, role: MEMBER }) { member { id } } }";
+    let promote =
+        "mutation { updateMemberRole(input: { id: $id, role: ADMIN }) { member { id } } }";
+    let remove = "mutation { removeMember(input: { id: $id }) { member { id } } }";
+    let (_, by_owner) = invite_with_token(&owner, "kept@example.com").await;
+    let (id, token) = invite_with_token(&admin, "lost@example.com").await;
+    invite_with_token(&admin, "other@example.com").await;
+    assert_eq!(counted().await.1, 7);
+    change(demote).await;
+    let only = (json!(["kept@example.com"]), json!(5));
+    assert_eq!(counted().await, only);
+    let lost = guest(&app, "lost@example.com");
+    accept(&lost, &token).await.assert_failed("NOT_FOUND");
+    assert_eq!((preview(&lost, &token).await, received(&lost).await), (Value::Null, vec![]));
+    let node = format!("{{ node(id: \"{id}\") {{ id }} }}");
+    assert_eq!(owner.data(&node).await["node"], Value::Null);
+    // The permission back does not bring them back: others may have taken the seats.
+    change(promote).await;
+    assert_eq!(counted().await, only);
+    accept(&lost, &token).await.assert_failed("NOT_FOUND");
+    // The same address can be invited again, and an owner can renew the former invitation.
+    let (again, fresh) = invite_with_token(&admin, "lost@example.com").await;
+    assert_eq!(again, id);
+    assert_eq!(counted().await.1, 6);
+    change(remove).await;
+    assert_eq!(counted().await, (json!(["kept@example.com"]), json!(4)));
+    accept(&lost, &fresh).await.assert_failed("NOT_FOUND");
+    let data = owner.query_with(RESEND, json!({ "id": id })).await.data();
+    accept(&lost, &token_of_resent(&data)).await.data();
+    accept(&guest(&app, "kept@example.com"), &by_owner).await.data();
+}
+
+fn token_of_resent(data: &Value) -> String {
+    token(&data["resendInvitation"])
+}
+
+#[tokio::test]
+async fn an_address_is_the_same_in_every_spelling() {
+    let app = App::start().await;
+    let owner = app.user("acme-owner");
+    for (invited, signed_in, stored) in [
+        ("a@b\u{fc}cher.example", "a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+        ("b@xn--bcher-kva.example", "b@BU\u{308}CHER.example", "b@xn--bcher-kva.example"),
+        ("jose\u{301}@x.example", "Jos\u{e9}@x.example", "jos\u{e9}@x.example"),
+    ] {
+        let data = invite(&owner, invited, "MEMBER").await.data();
+        assert_eq!(data["inviteMember"]["invitation"]["email"], stored);
+        for same in [invited, signed_in, stored] {
+            invite(&owner, same, "MEMBER").await.assert_failed("CONFLICT");
+        }
+        let token = token(&data["inviteMember"]);
+        let guest = guest(&app, signed_in);
+        assert_eq!(guest.data("{ viewer { email } }").await["viewer"]["email"], stored);
+        accept(&guest, &token).await.data();
+        invite(&owner, invited, "MEMBER").await.assert_failed("CONFLICT");
+    }
+    for bad in ["a@xn--zzzzzzzzz.example", "a@\u{ff45}xample.com", "a@b..c", "a\u{37e}@b.example"] {
+        invite(&owner, bad, "MEMBER").await.assert_failed("BAD_USER_INPUT");
+    }
 }

@@ -49,12 +49,9 @@ async fn statements(
 ) -> (u32, serde_json::Value) {
     let caller = Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
-        issued_at: None,
-        issuer: String::new(),
         subject: "globex-owner".to_owned(),
-        email: None,
-        name: None,
         organization: Some("globex".to_owned()),
+        ..Caller::default()
     };
     let request = GraphqlRequest {
         query: query.to_owned(),

@@ -119,6 +119,40 @@ async fn an_invitation_reaches_its_recipient_by_mail_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_international_domain_is_mailed_in_ascii() {
+    let Some(mut mail) = MailServer::open().await else {
+        eprintln!("SKIPPED: npm is missing");
+        return;
+    };
+    let app = mail.server().await;
+    invite(&app.user("acme-owner"), "a@b\u{fc}cher.example").await;
+    assert_eq!(mail.outbox(1).await, ["1 done"]);
+    assert_eq!(mail.emails()[0]["recipients"], json!(["a@xn--bcher-kva.example"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invitation_whose_inviter_was_demoted_meanwhile_is_not_sent() {
+    let Some(mut mail) = MailServer::open().await else {
+        eprintln!("SKIPPED: npm is missing");
+        return;
+    };
+    mail.script.ask(&json!({ "do": "refuse", "times": 1 }));
+    let app = mail.server().await;
+    invite(&app.user("acme-admin"), "a@example.com").await;
+    mail.outbox(1).await;
+    let members =
+        app.user("acme-owner").data("{ organization { members { nodes { id role } } } }").await;
+    let members = members["organization"]["members"]["nodes"].as_array().unwrap();
+    let admin = &members.iter().find(|member| member["role"] == "ADMIN").unwrap()["id"];
+    let demote = "mutation ($id: ID!) { updateMemberRole(input: { id: $id, role: VIEWER }) { member { id } } }";
+    app.user("acme-owner").query_with(demote, json!({ "id": admin })).await.data();
+    mail.minutes.store(5, Ordering::Relaxed);
+    let rows = mail.outbox(2).await;
+    assert_eq!(rows, ["2 done the invitation is no longer valid"]);
+    assert!(mail.emails().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_email_is_sent_later() {
     let Some(mut mail) = MailServer::open().await else {
         eprintln!("SKIPPED: npm is missing");

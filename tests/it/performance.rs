@@ -31,8 +31,10 @@ const SEED: &str = include_str!("../../benches/load/seed.sql");
 
 /// Rows in the tables that the benchmark leaves empty.
 const MORE: &str = "
-    INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
-        SELECT o.id, o.slug || n || '@example.com', 'member', sha256(convert_to(o.slug || n, 'UTF8')), now() + interval '1 day'
+    INSERT INTO auth.invitations (organization_id, email, role, token_hash, invited_by, expires_at)
+        SELECT o.id, o.slug || n || '@example.com', 'member', sha256(convert_to(o.slug || n, 'UTF8')),
+               (SELECT m.user_id FROM auth.organization_members m WHERE m.organization_id = o.id AND m.role = 'owner' LIMIT 1),
+               now() + interval '1 day'
         FROM app.organizations o, generate_series(1, 3) n;
     INSERT INTO billing.usage (organization_id, feature, period_start, used)
         SELECT o.id, 'api_calls_per_month', date_trunc('month', now(), 'UTC') - n * interval '1 month', 7
@@ -132,12 +134,9 @@ fn the_allocations_of_a_request_are_bounded() {
         let ask = || {
             let caller = Caller {
                 expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
-                issued_at: None,
-                issuer: String::new(),
                 subject: "acme-owner".to_owned(),
-                email: None,
-                name: None,
                 organization: Some("acme".to_owned()),
+                ..Caller::default()
             };
             let request = GraphqlRequest {
                 query: query.to_owned(),

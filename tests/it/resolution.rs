@@ -2,7 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tenantry::{auth, clock::Clock, tenancy::AccountLinking};
+use tenantry::{
+    auth::{self, EmailVerified},
+    clock::Clock,
+    tenancy::AccountLinking,
+};
 
 use crate::support::{App, AppSettings, app};
 
@@ -224,7 +228,6 @@ async fn a_bad_token_is_rejected_with_the_reason() {
         (app::token_with(&json!({ "sub": "a\0b" })), "sub"),
         (app::token_with(&json!({ "sub": "x".repeat(10_000) })), "sub"),
         (app::token_with(&json!({ "sub": "a", "iss": ["b"] })), "iss"),
-        (app::token_with(&json!({ "sub": "a", "org": { "id": 1 } })), "organization"),
     ] {
         let reply = app.client(Some("acme"), Some(token)).query(WHERE).await;
         reply.assert_refused(401, "UNAUTHENTICATED");
@@ -241,10 +244,10 @@ async fn a_bad_token_is_rejected_with_the_reason() {
 async fn issuer_audience_and_claims_follow_the_settings() {
     let mut settings = AppSettings::default();
     settings.claims.issuer = Some("https://id.example".to_owned());
-    settings.claims.audience = Some("tenantry".to_owned());
+    settings.claims.audiences = vec!["tenantry".to_owned()];
     settings.claims.organization = "tenant.slug".to_owned();
     settings.claims.email = "https://claims.example/mail".to_owned();
-    settings.claims.email_trusted = true;
+    settings.claims.email_verified = EmailVerified::Trusted;
     settings.account_linking = AccountLinking::VerifiedEmail;
     let app = App::with(settings).await;
     let good = json!({
@@ -264,6 +267,31 @@ async fn issuer_audience_and_claims_follow_the_settings() {
         let reply = app.client(None, Some(app::token_with(&claims))).query(WHERE).await;
         reply.assert_refused(401, "UNAUTHENTICATED");
     }
+}
+
+#[tokio::test]
+async fn a_slug_names_its_organization_in_any_case() {
+    let app = App::start().await;
+    for (path, claim) in [
+        (Some("GLOBEX"), None),
+        (Some("Globex"), Some("gLOBEX")),
+        (None, Some("GLOBEX")),
+        (Some("globex"), Some("00000000-0000-4000-8000-00000000000B")),
+    ] {
+        let token = app::token_with(&json!({ "sub": "globex-owner", "org": claim }));
+        let reply = app.client(path, Some(token)).query("{ organization { slug } }").await;
+        assert_eq!(reply.body, json!({ "data": { "organization": { "slug": "globex" } } }));
+    }
+    let mismatch = app::token_with(&json!({ "sub": "globex-owner", "org": "ACME" }));
+    app.client(Some("globex"), Some(mismatch))
+        .query(WHERE)
+        .await
+        .assert_refused(403, "ORGANIZATION_MISMATCH");
+    // Letters outside ASCII are not letters of slugs: the Kelvin sign is no k.
+    app.client(Some("\u{212a}"), Some(app::token("globex-owner")))
+        .query(WHERE)
+        .await
+        .assert_refused(404, "NOT_FOUND");
 }
 
 #[tokio::test]

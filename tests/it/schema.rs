@@ -124,7 +124,7 @@ async fn every_error_code_is_in_the_enumeration() {
     ] {
         assert!(codes.contains(&json!(code)), "{code}");
     }
-    assert_eq!(codes.len(), 20);
+    assert_eq!(codes.len(), 22);
 }
 
 #[tokio::test]

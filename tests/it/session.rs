@@ -34,12 +34,9 @@ const CREATE: &str = "mutation { createProject(input: { name: \"x\" }) { project
 fn caller(subject: &str, organization: Option<&str>) -> Caller {
     Caller {
         expires_at: chrono::DateTime::<Utc>::MAX_UTC,
-        issued_at: None,
-        issuer: String::new(),
         subject: subject.to_owned(),
-        email: None,
-        name: None,
         organization: organization.map(str::to_owned),
+        ..Caller::default()
     }
 }
 
@@ -494,12 +491,10 @@ async fn subjects_and_slugs_with_any_characters_are_plain_text() {
         let identity = |text: String| text.replace('\0', "").chars().take(250).collect::<String>();
         let caller = Caller {
             expires_at: chrono::DateTime::<Utc>::MAX_UTC,
-            issued_at: None,
             issuer: identity(issuer),
             subject: identity(subject),
-            email: None,
-            name: None,
             organization: claim.clone(),
+            ..Caller::default()
         };
         match open_as(&app, &caller, slug.as_deref()).await {
             Ok(opened) => {

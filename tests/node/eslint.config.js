@@ -9,7 +9,8 @@ export default [
     rules: {
       ...graphql.configs['flat/schema-recommended'].rules,
       ...graphql.configs['flat/schema-relay'].rules,
-      // Wrapper types have no identity, and facts about an organization have the organization's.
+      // Wrapper types have no identity, and facts about an organization have the organization's. A
+      // preview belongs to a link.
       '@graphql-eslint/strict-id-in-types': [
         'error',
         {
@@ -17,7 +18,7 @@ export default [
           acceptedIdTypes: ['ID'],
           exceptions: {
             suffixes: ['Payload', 'Connection', 'Edge'],
-            types: ['Billing', 'Entitlement', 'Membership', 'PageInfo', 'Plan', 'PlanFeature'],
+            types: ['Billing', 'Entitlement', 'InvitationPreview', 'Membership', 'PageInfo', 'Plan', 'PlanFeature'],
           },
         },
       ],

@@ -8,13 +8,17 @@ CREATE TABLE auth.users (
     id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     email        text UNIQUE CHECK (email = lower(email)),
     name         text,
+    named_at     timestamptz,
+    picture      text,
     suspended_at timestamptz,
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN auth.users.email IS 'Verified, or null.';
-CREATE TRIGGER record_user_change AFTER UPDATE OF email, name, suspended_at ON auth.users FOR EACH ROW
-    WHEN ((OLD.email, OLD.name, OLD.suspended_at) IS DISTINCT FROM (NEW.email, NEW.name, NEW.suspended_at))
+COMMENT ON COLUMN auth.users.named_at IS 'When the user chose the name. Null: the name is that of the tokens.';
+CREATE TRIGGER record_user_change AFTER UPDATE OF email, name, named_at, picture, suspended_at ON auth.users FOR EACH ROW
+    WHEN ((OLD.email, OLD.name, OLD.named_at, OLD.picture, OLD.suspended_at)
+          IS DISTINCT FROM (NEW.email, NEW.name, NEW.named_at, NEW.picture, NEW.suspended_at))
     EXECUTE FUNCTION auth.record_user_change();
 ";
 
@@ -24,6 +28,7 @@ CREATE TABLE auth.identities (
     subject    text NOT NULL,
     user_id    uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
     email      text,
+    profile    jsonb,
     issued_at  timestamptz,
     not_before timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -33,6 +38,8 @@ CREATE TABLE auth.identities (
 COMMENT ON COLUMN auth.identities.issuer IS 'The empty string when tokens have no issuer.';
 COMMENT ON COLUMN auth.identities.email IS
     'The verified address of the newest token. A user with two identities may have two addresses, so a change is detected here.';
+COMMENT ON COLUMN auth.identities.profile IS
+    'The name and the picture of the newest token that has them. Null: no token had any.';
 COMMENT ON COLUMN auth.identities.issued_at IS
     'When the last recorded token was issued. Null: the token had no such time, and updated_at is used.';
 COMMENT ON COLUMN auth.identities.not_before IS

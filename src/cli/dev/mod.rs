@@ -20,8 +20,9 @@ use super::{
     server::{build, serve_operators, stop_signal},
 };
 use crate::{
+    auth::EmailVerified,
     background::Background,
-    config::{BusinessConfig, DatabaseConfig, EmailVerified, HttpConfig, JwtConfig, LogConfig},
+    config::{BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, LogConfig},
     http,
     postgres::{self, Embedded, Options},
     telemetry,
@@ -78,9 +79,11 @@ impl Dev {
             .map_err(Failure::new)?;
         // This process signs the demo's tokens, so an issuer in the environment does not apply.
         self.jwt.jwt_jwks_url = None;
+        self.jwt.jwt_issuers = None;
         self.jwt.jwt_issuer = None;
         self.jwt.jwt_audience = None;
-        self.jwt.jwt_email_verified = EmailVerified::Claim;
+        "sub".clone_into(&mut self.jwt.jwt_subject_claim);
+        self.jwt.jwt_email_verified = EmailVerified::Claim("email_verified".to_owned());
         self.jwt.jwt_secret = Some(match self.jwt.jwt_secret.take() {
             Some(secret) => secret,
             None => secret_in(&folder.join("jwt-secret"))?,

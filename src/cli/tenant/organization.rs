@@ -38,7 +38,8 @@ impl Organization {
     /// Finds the organization with this id, or with this current or retired slug.
     pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Self, Failure> {
         let id: Option<Uuid> = sqlx::query_scalar("SELECT app.find_organization($1)")
-            .bind(name.trim())
+            // Slugs have no capital letters.
+            .bind(name.trim().to_ascii_lowercase())
             .fetch_one(&mut *connection)
             .await?;
         let id = id.ok_or_else(|| Failure::new(format!("there is no organization {name}")))?;

@@ -12,6 +12,7 @@ use crate::{
         Failure,
         tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
     },
+    text::Email,
 };
 
 /// Replaces a name or an address.
@@ -68,12 +69,14 @@ fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
 /// Finds a user in the control database, which knows all users: by id, or by an address of the user
 /// or of an identity.
 pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<UserRecord, Failure> {
+    // An id is not an address, and stays as it is.
+    let key = Email::parse(name).map_or_else(|| name.trim().to_lowercase(), Email::into_string);
     let found: Vec<(Uuid, Option<String>)> = sqlx::query_as(
-        "SELECT id, email FROM auth.users u WHERE id::text = lower($1) OR email = lower($1)
-             OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = lower($1))
+        "SELECT id, email FROM auth.users u WHERE id::text = $1 OR email = $1
+             OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = $1)
          ORDER BY created_at, id",
     )
-    .bind(name.trim())
+    .bind(key)
     .fetch_all(&mut *connection)
     .await?;
     match found.as_slice() {
@@ -105,7 +108,7 @@ pub(super) async fn add_addresses(
     for log in logs(schemas) {
         let sql = format!(
             "SELECT DISTINCT metadata->>'email' FROM {log}
-             WHERE actor_id = $1 AND action IN ('invitation.accepted', 'user.identity_linked', 'user.identity_unlinked')
+             WHERE actor_id = $1 AND action IN ('invitation.accepted', 'invitation.declined', 'user.identity_linked', 'user.identity_unlinked')
                  AND metadata ? 'email'"
         );
         let accepted: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))

@@ -86,7 +86,7 @@ async fn an_older_token_neither_reclaims_an_address_nor_uses_it() {
     assert_eq!(viewer(&older).await["email"], "alice@corp.example");
     assert_eq!(viewer(&next).await, alan);
     let invitation = invite(&app, "shared@corp.example").await;
-    accept(&older, &invitation).await.assert_failed("NOT_FOUND");
+    accept(&older, &invitation).await.assert_failed("WRONG_ACCOUNT");
     accept(&next, &invitation).await.data();
 }
 
@@ -142,7 +142,7 @@ async fn a_token_older_than_the_last_one_seen_changes_nothing() {
         assert_eq!(viewer(&between).await, alice);
     }
     let invitation = invite(&app, "former@corp.example").await;
-    accept(&between, &invitation).await.assert_failed("NOT_FOUND");
+    accept(&between, &invitation).await.assert_failed("WRONG_ACCOUNT");
     // A token that was seen before, or one of the same minute, writes nothing.
     let seen = "SELECT xmin::text FROM auth.identities WHERE subject = 'alice'";
     let before = app.database.value::<String>(seen).await;

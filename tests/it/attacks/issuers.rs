@@ -79,11 +79,45 @@ async fn accepting_any_issuer_logs_a_warning_and_no_key_set_address() {
     assert!(!log.contains("hunter2") && !reply.text.contains("hunter2"), "{log}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_cannot_sign_for_another_one_of_the_list() {
+    let database = Database::create().await;
+    let [first, second] = ["first", "second"].map(|name| format!("{name} {}", SECRET.1));
+    let list = json!([
+        { "issuer": "https://first.example", "secret": first, "audience": "api" },
+        { "issuer": "https://second.example", "secret": second, "audience": "api" },
+    ]);
+    let list = list.to_string();
+    let url = database.url("tenantry_app");
+    let served = tokio::task::spawn_blocking(move || {
+        ServerProcess::start(&url, &[("JWT_SECRET", ""), ("JWT_ISSUERS", &list)])
+    });
+    let served = served.await.unwrap();
+    let ask = async |secret: &str, issuer: &str| {
+        let claims = json!({ "sub": "ada", "iss": issuer, "aud": "api", "exp": 4_000_000_000_i64 });
+        let token = tenantry::auth::sign(secret, &claims).unwrap();
+        crate::support::Client::new(format!("{}/graphql", served.base), Some(token))
+            .query("{ viewer { id } }")
+            .await
+    };
+    let one = ask(&first, "https://first.example").await.data();
+    let two = ask(&second, "https://second.example").await.data();
+    assert_ne!(one, two, "the same subject of two issuers is two users");
+    for (secret, issuer) in [
+        (&first, "https://second.example"),
+        (&second, "https://first.example"),
+        (&first, "https://third.example"),
+    ] {
+        ask(secret, issuer).await.assert_refused(401, "UNAUTHENTICATED");
+    }
+    assert!(!served.log().contains(&first), "{}", served.log());
+}
+
 #[tokio::test]
 async fn a_token_of_another_issuer_or_audience_is_rejected() {
     let mut settings = AppSettings::default();
     settings.claims.issuer = Some("https://id.example/".to_owned());
-    settings.claims.audience = Some("api".to_owned());
+    settings.claims.audiences = vec!["api".to_owned()];
     let app = App::with(settings).await;
     let ask = async |claims| {
         app.client(None, Some(token_with(&claims))).query("{ viewer { id } }").await.status.as_u16()

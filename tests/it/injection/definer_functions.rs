@@ -31,7 +31,7 @@ const FORGED: &str =
     set_config('app.current_role', 'owner', true)";
 
 /// Functions that requests may call.
-const OF_REQUESTS: [Function; 15] = [
+const OF_REQUESTS: [Function; 17] = [
     // The keys of the current user in the current organization only.
     function(
         "auth.claim_idempotency_key",
@@ -70,6 +70,15 @@ const OF_REQUESTS: [Function; 15] = [
         None,
         false,
     ),
+    // The same. The server has the hash only of a token that it was given.
+    function(
+        "auth.find_invitations",
+        "SELECT string_agg(organization_name, ' ') FROM auth.find_invitations(NULL)",
+        None,
+        false,
+    ),
+    // The name of the current user only.
+    function("auth.rename_viewer", "SELECT auth.rename_viewer('Renamed')::text", Some(""), true),
     // The role of the current user in the current organization only.
     function("auth.refresh_role", "SELECT auth.refresh_role()::text", None, false),
     // Without a server's proof for this caller.

@@ -1,6 +1,7 @@
 //! Applies the effect of a successful mutation to the model.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::model::{Billing, Invitation, Membership, Mutation, Organization, Role, Slugs, uuid};
 
@@ -57,21 +58,24 @@ impl Organization {
                 let role = Role::named(&input["role"]);
                 if membership.role != role {
                     membership.role = role;
+                    let user = membership.user;
+                    self.invalidate_invitations(user);
                     self.record("member.role_changed");
                 }
             }
             "removeMember" => {
                 self.record("member.removed");
-                return self.memberships.remove(&id.unwrap()).map(|membership| membership.user);
+                return self.remove(id.unwrap());
             }
             "leaveOrganization" => {
                 self.record("member.left");
                 let (own, _) = self.membership_of(caller).unwrap();
-                return self.memberships.remove(&own).map(|membership| membership.user);
+                return self.remove(own);
             }
             "transferOwnership" => {
                 let (own, _) = self.membership_of(caller).unwrap();
                 self.memberships.get_mut(&own).unwrap().role = Role::Admin;
+                self.invalidate_invitations(caller);
                 let heir = uuid(&input["memberId"]).unwrap();
                 self.memberships.get_mut(&heir).unwrap().role = Role::Owner;
                 self.record("organization.transferred");
@@ -82,6 +86,12 @@ impl Organization {
             _ => self.apply_to_billing(name, input),
         }
         None
+    }
+
+    fn remove(&mut self, membership: Uuid) -> Option<usize> {
+        let user = self.memberships.remove(&membership)?.user;
+        self.invalidate_invitations(user);
+        Some(user)
     }
 
     fn apply_to_project(&mut self, name: &str, input: &Value, payload: &Value) {
@@ -176,6 +186,18 @@ impl Organization {
         if self.role_of(caller).is_some() {
             self.record("user.identity_unlinked");
         }
+    }
+
+    /// Each organization of a person records that they have chosen a name.
+    pub fn apply_rename(&mut self, caller: usize) {
+        if self.role_of(caller).is_some() {
+            self.record("user.renamed");
+        }
+    }
+
+    pub fn apply_decline(&mut self, token: &str) {
+        self.invitations.retain(|_, open| open.token != token);
+        self.record("invitation.declined");
     }
 
     pub fn apply_accept(&mut self, caller: usize, token: &str, payload: &Value) {

@@ -111,7 +111,7 @@ impl Organization {
             let found = self.invitations.values().find(|open| open.email == email);
             let member =
                 self.memberships.values().any(|membership| users[membership.user].email() == email);
-            if member || found.is_some_and(|open| !open.expired) {
+            if member || found.is_some_and(|open| !open.expired && self.is_open(open)) {
                 expected_errors.push("CONFLICT");
             }
             if full {
@@ -122,7 +122,11 @@ impl Organization {
             let found = uuid(&input["id"]).and_then(|id| self.invitations.get(&id));
             match found {
                 None => expected_errors.push("NOT_FOUND"),
-                Some(open) if open.expired && full && name == "resendInvitation" => {
+                Some(open)
+                    if (open.expired || !self.is_open(open))
+                        && full
+                        && name == "resendInvitation" =>
+                {
                     expected_errors.push("PLAN_LIMIT_EXCEEDED");
                 }
                 Some(_) => {}
@@ -236,27 +240,26 @@ impl Organization {
         expected_errors
     }
 
-    /// Returns the codes with which accepting this token may fail.
-    pub fn expected_accept_errors(
+    /// Returns the codes with which accepting or declining with this token may fail.
+    pub fn expected_answer_errors(
         &self,
         users: &[User],
         caller: usize,
+        mutation: &str,
         token: &str,
     ) -> Vec<&'static str> {
-        let mut expected_errors = Vec::new();
-        let holds = |open: &&Invitation| {
-            open.token == token
-                && !open.expired
-                && open.email == users[caller].email()
-                && self.role_of(open.inviter).is_some_and(|role| role >= role_to_manage(open.role))
+        let holds = |open: &&Invitation| open.token == token && !open.expired && self.is_open(open);
+        let Some(open) = self.invitations.values().find(holds).filter(|_| !self.ended) else {
+            return vec!["NOT_FOUND"];
         };
-        if self.ended || !self.invitations.values().any(|open| holds(&open)) {
-            expected_errors.push("NOT_FOUND");
+        if open.email != users[caller].email() {
+            return vec!["WRONG_ACCOUNT"];
         }
+        let mut expected_errors = Vec::new();
         if self.role_of(caller).is_some() {
             expected_errors.push("CONFLICT");
         }
-        if self.memberships.len() >= self.limits().1 {
+        if mutation == "acceptInvitation" && self.memberships.len() >= self.limits().1 {
             expected_errors.push("PLAN_LIMIT_EXCEEDED");
         }
         expected_errors

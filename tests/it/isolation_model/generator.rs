@@ -51,10 +51,12 @@ const CHANGES: [(&str, usize); 17] = [
 ];
 
 /// These must be the only field of their operation.
-const SINGLE_FIELD: [&str; 7] = [
+const SINGLE_FIELD: [&str; 9] = [
     "createOrganization",
     "acceptInvitation",
+    "declineInvitation",
     "unlinkIdentity",
+    "updateViewer",
     "cancelSubscription",
     "resumeSubscription",
     "createCheckoutSession",
@@ -228,6 +230,16 @@ impl Generator<'_> {
         };
         let id = id.map_or_else(|| json!("no identity"), |id| json!(id));
         Mutation { name: "unlinkIdentity", input: json!({ "id": id }) }
+    }
+
+    /// Chooses a name for the caller, or none, or one that is refused.
+    pub fn rename(&mut self, caller: usize) -> Mutation {
+        let name = match self.rng.u8(..10) {
+            0 => json!(""),
+            1 => json!("\u{200b}"),
+            _ => json!(format!("User {} {}", self.rng.u32(..), self.users[caller].tag)),
+        };
+        Mutation { name: "updateViewer", input: json!({ "name": name }) }
     }
 
     fn update_project(&mut self) -> Value {

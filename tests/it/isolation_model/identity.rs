@@ -82,6 +82,36 @@ impl Harness {
         }
     }
 
+    /// Changes the caller's name. All other operations wait, because every organization of the
+    /// caller records it.
+    pub async fn rename(&self, number: usize, rng: &mut Rng) {
+        let shared = self.shared.write().await;
+        let here = self.lock_organization(&shared, rng).await;
+        let mut generator = self.generator(rng, &here);
+        let caller = generator.caller();
+        let (target, access) = generator.target(&shared.slugs, caller);
+        let change = generator.rename(caller);
+        let document = generator.document(change.name);
+        let variables = json!({ "input": change.input });
+        let request = Request { number, caller, target, document, variables };
+        self.covered.lock().unwrap().insert(change.name);
+        let is_valid = change.input["name"].as_str().is_some_and(|name| name.starts_with("User"));
+        let expected_errors = if is_valid { Vec::new() } else { vec!["BAD_USER_INPUT"] };
+        let since = self.now();
+        let reply = self.send(&request).await;
+        let inside = matches!(access, Access::Inside(_));
+        self.check(&request, &reply, inside.then_some(here.index), since);
+        drop(here);
+        if self.is_rejected(&request, &reply, access).await {
+            return;
+        }
+        if self.check_outcome(&request, &reply, &expected_errors, change.name).is_some() {
+            for organization in &shared.organizations {
+                organization.write().await.apply_rename(caller);
+            }
+        }
+    }
+
     /// A foreign id and an unknown id must get the same response.
     async fn compare_with_unknown_identity(
         &self,

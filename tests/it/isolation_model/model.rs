@@ -129,6 +129,28 @@ impl Organization {
     }
 
     pub fn used_seats(&self) -> usize {
-        self.memberships.len() + self.invitations.values().filter(|open| !open.expired).count()
+        let open = self.invitations.values().filter(|open| !open.expired && self.is_open(open));
+        self.memberships.len() + open.count()
+    }
+
+    /// Whether the inviter may still invite to the role.
+    pub fn is_open(&self, invitation: &Invitation) -> bool {
+        let needed = if invitation.role >= Role::Admin { Role::Owner } else { Role::Admin };
+        self.role_of(invitation.inviter).is_some_and(|role| role >= needed)
+    }
+
+    /// Invitations that a user may no longer send stay invalid.
+    pub fn invalidate_invitations(&mut self, inviter: usize) {
+        let invalid: Vec<Uuid> = self
+            .invitations
+            .iter()
+            .filter(|(_, open)| open.inviter == inviter && !self.is_open(open))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in invalid {
+            if let Some(open) = self.invitations.get_mut(&id) {
+                open.inviter = usize::MAX;
+            }
+        }
     }
 }

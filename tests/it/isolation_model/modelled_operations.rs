@@ -21,11 +21,12 @@ impl Harness {
         let mut rng = self.rng(number);
         match rng.u8(..100) {
             0..4 => self.change_organizations(number, &mut rng).await,
-            4..16 => self.accept(number, &mut rng).await,
+            4..16 => self.answer(number, &mut rng).await,
             16..54 => self.run_mutation(number, &mut rng).await,
             54..67 => self.check_nodes(number, &mut rng).await,
             67..75 => self.check_contents(number, &mut rng).await,
-            75..78 => self.unlink(number, &mut rng).await,
+            75..77 => self.unlink(number, &mut rng).await,
+            77 => self.rename(number, &mut rng).await,
             _ => self.run_query(number, &mut rng).await,
         }
     }
@@ -185,7 +186,8 @@ impl Harness {
         } else if here.projects.contains_key(&id) {
             Some("Project")
         } else {
-            (role >= Role::Admin && here.invitations.contains_key(&id)).then_some("Invitation")
+            let open = here.invitations.get(&id).is_some_and(|open| here.is_open(open));
+            (role >= Role::Admin && open).then_some("Invitation")
         }
     }
 
@@ -231,7 +233,8 @@ impl Harness {
         let members = here.memberships.iter().map(|(id, membership)| {
             json!({ "id": id, "role": membership.role.name(), "user": { "id": self.users[membership.user].id } })
         });
-        let invitations = here.invitations.iter().map(|(id, open)| {
+        let open = here.invitations.iter().filter(|(_, open)| here.is_open(open));
+        let invitations = open.map(|(id, open)| {
             json!({ "id": id, "email": open.email, "role": open.role.name(), "expired": open.expired })
         });
         json!({

@@ -127,8 +127,8 @@ impl Harness {
         }
     }
 
-    /// Accepts an invitation with a token: the caller's or another user's, open or not.
-    pub async fn accept(&self, number: usize, rng: &mut Rng) {
+    /// Accepts or declines an invitation with a token: the caller's or another user's, open or not.
+    pub async fn answer(&self, number: usize, rng: &mut Rng) {
         let shared = self.shared.read().await;
         let mut here = self.lock_organization(&shared, rng).await;
         let (token, caller) = self.token_and_caller(rng, &here);
@@ -138,15 +138,17 @@ impl Harness {
         } else {
             generator.target(&shared.slugs, caller)
         };
-        let document = generator.document("acceptInvitation");
+        let name =
+            if generator.rng.u8(..8) == 0 { "declineInvitation" } else { "acceptInvitation" };
+        let document = generator.document(name);
         let variables = json!({ "input": { "token": token } });
         let request = Request { number, caller, target, document, variables };
-        self.covered.lock().unwrap().insert("acceptInvitation");
-        let expected_errors = here.expected_accept_errors(&self.users, caller, &token);
+        self.covered.lock().unwrap().insert(name);
+        let expected_errors = here.expected_answer_errors(&self.users, caller, name, &token);
         let since = self.now();
         let enters = expected_errors.is_empty()
             && matches!(access, Access::Inside(_) | Access::NoOrganization);
-        if enters {
+        if enters && name == "acceptInvitation" {
             // Before the request is sent, because the user's memberships may be queried meanwhile.
             self.ownership.lock().unwrap().joins(caller, here.index);
         }
@@ -156,10 +158,12 @@ impl Harness {
         if self.is_rejected(&request, &reply, access).await {
             return;
         }
-        if let Some(payload) =
-            self.check_outcome(&request, &reply, &expected_errors, "acceptInvitation")
-        {
-            here.apply_accept(caller, &token, &payload);
+        if let Some(payload) = self.check_outcome(&request, &reply, &expected_errors, name) {
+            if name == "acceptInvitation" {
+                here.apply_accept(caller, &token, &payload);
+            } else {
+                here.apply_decline(&token);
+            }
             here.ownership(&mut self.ownership.lock().unwrap());
         }
     }

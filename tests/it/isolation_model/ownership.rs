@@ -183,10 +183,17 @@ impl Ownership {
     ) -> Result<(), String> {
         match value {
             Value::Object(fields) => fields.iter().try_for_each(|(key, value)| {
-                if key == "memberships" {
-                    // The only field about other organizations: those of the caller.
-                    let wider =
-                        self.organizations_of(viewpoint).chain(here.iter().copied()).collect();
+                // The only fields about other organizations: those of the caller, and those that
+                // have invited the caller. The invitations of an organization are an object.
+                let wider: Option<BTreeSet<usize>> = match key.as_str() {
+                    "memberships" => Some(self.organizations_of(viewpoint).collect()),
+                    "invitations" if value.is_array() => {
+                        Some(self.organizations_that_know(viewpoint.caller).collect())
+                    }
+                    _ => None,
+                };
+                if let Some(wider) = wider {
+                    let wider = wider.union(here).copied().collect();
                     return self.inspect_value(viewpoint, &wider, key, value, error);
                 }
                 self.inspect_value(viewpoint, here, key, value, error || key == "errors")
@@ -208,6 +215,11 @@ impl Ownership {
             }
             _ => Ok(()),
         }
+    }
+
+    fn organizations_that_know(&self, user: usize) -> impl Iterator<Item = usize> {
+        let known = self.known_users.iter().filter(move |(_, known)| *known == user);
+        known.map(|(organization, _)| *organization)
     }
 
     fn organizations_of(&self, viewpoint: &Viewpoint<'_>) -> impl Iterator<Item = usize> {

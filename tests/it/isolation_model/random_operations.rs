@@ -47,7 +47,9 @@ const ROWS: &str = "
     UNION ALL SELECT o.id, 'members', (SELECT count(*) FROM auth.organization_members m WHERE m.organization_id = o.id)
     FROM app.organizations o
     UNION ALL SELECT o.id, 'open', (SELECT count(*) FROM auth.invitations i WHERE i.organization_id = o.id
-        AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > '2030-06-15') FROM app.organizations o";
+        AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > '2030-06-15'
+        AND EXISTS (SELECT FROM auth.organization_members m WHERE m.organization_id = o.id AND m.user_id = i.invited_by
+                    AND (m.role = 'owner' OR m.role = 'admin' AND i.role IN ('member', 'viewer')))) FROM app.organizations o";
 const ENTRIES: &str = "SELECT organization_id AS organization, action AS what, count(*) AS count FROM audit.audit_logs GROUP BY 1, 2";
 
 /// Rows without their audit entry, or with one in another organization.

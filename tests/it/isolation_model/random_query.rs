@@ -137,6 +137,8 @@ impl Writer<'_> {
             "first" | "last" => self.rng.u8(0..9).to_string(),
             "after" | "before" => format!("\"{}\"", self.cursor()),
             "filter" => self.filter(),
+            // Only the holder of a link has its token.
+            "token" => "\"none\"".to_owned(),
             other => panic!("choose a value for the argument {other}"),
         }
     }

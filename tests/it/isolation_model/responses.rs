@@ -68,7 +68,11 @@ fn holds(value: &Value, key: &str) -> bool {
     match value {
         Value::Array(items) => items.iter().any(|item| holds(item, key)),
         Value::Object(fields) => {
-            fields.iter().any(|(name, value)| name == key && !value.is_null() || holds(value, key))
+            // The viewer's own invitations are not those of the organization.
+            let others = fields.iter().filter(|(name, _)| *name != "viewer");
+            others
+                .into_iter()
+                .any(|(name, value)| name == key && !value.is_null() || holds(value, key))
         }
         _ => false,
     }

@@ -9,7 +9,7 @@ use tenantry::{
     admission::{
         AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter, SubscriptionLimits,
     },
-    auth::{self, Claims, JwksOptions, Verifier},
+    auth::{self, Claims, JwksOptions, TrustedIssuer, Verifier},
     background::Background,
     billing,
     clock::Clock,
@@ -93,13 +93,7 @@ impl Default for AppSettings {
             },
             cost: Cost { statements: 300, bytes: 4 * 1024 * 1024 },
             clock: Clock::system(),
-            claims: Claims {
-                issuer: None,
-                audience: None,
-                email: "email".to_owned(),
-                email_trusted: false,
-                organization: "org".to_owned(),
-            },
+            claims: Claims::default(),
             trusted_proxies: Vec::new(),
             max_body_bytes: 1024 * 1024,
             client_limits: ClientLimits {
@@ -239,12 +233,15 @@ impl App {
                 settings.subscription_limits,
                 settings.max_connections,
             ),
-            verifier: match settings.issuer {
-                Some(issuer) => {
-                    Verifier::with_issuer(issuer, settings.claims, settings.clock).unwrap()
-                }
-                None => Verifier::with_secrets(&[SECRET], settings.claims, settings.clock),
-            },
+            verifier: Verifier::new(
+                match settings.issuer {
+                    Some(issuer) => {
+                        vec![TrustedIssuer::with_key_set(issuer, settings.claims).unwrap()]
+                    }
+                    None => vec![TrustedIssuer::with_secrets(&[SECRET], settings.claims)],
+                },
+                settings.clock,
+            ),
             introspection: settings.introspection,
             trusted_proxies: settings.trusted_proxies,
             max_body_bytes: settings.max_body_bytes,

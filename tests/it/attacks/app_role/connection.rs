@@ -22,12 +22,8 @@ async fn app(statement_cache: usize) -> App {
 async fn injected(app: &App, access: Access) -> Session {
     let caller = Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
-        issued_at: None,
-        issuer: String::new(),
         subject: "acme-owner".to_owned(),
-        email: None,
-        name: None,
-        organization: None,
+        ..Caller::default()
     };
     let destination = Destination { slug: Some("acme".to_owned()), client_ip: None };
     let (placement, environment) = (&app.service.databases, &app.service.settings);

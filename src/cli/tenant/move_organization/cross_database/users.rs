@@ -15,9 +15,10 @@ const BATCH: usize = 100;
 /// A user `u` as one text. Without the time of the last token: servers bring it to the database
 /// with the next one.
 const ONE: &str =
-    "md5(concat_ws(' ', u.email, quote_nullable(u.name), quote_nullable(u.suspended_at),
+    "md5(concat_ws(' ', u.email, quote_nullable(u.name), quote_nullable(u.named_at), quote_nullable(u.picture),
+                   quote_nullable(u.suspended_at),
                    (SELECT string_agg(concat_ws(' ', quote_literal(i.issuer), quote_literal(i.subject), i.email,
-                                                quote_nullable(i.not_before)), ','
+                                                quote_nullable(i.profile), quote_nullable(i.not_before)), ','
                                                    ORDER BY i.issuer COLLATE \"C\", i.subject COLLATE \"C\")
                                          FROM auth.identities i WHERE i.user_id = u.id)))";
 

@@ -1,0 +1,27 @@
+//! When an invitation is open: it was neither accepted nor revoked, and its inviter may still invite
+//! to its role. Otherwise an inviter who was removed or demoted could return, or add others, through
+//! an earlier invitation. An open invitation may have expired.
+
+use std::sync::LazyLock;
+
+use entity::OrgRole;
+use sea_orm::{ActiveEnum, Iterable};
+
+use crate::auth::Permission;
+
+/// The condition in SQL, on the rows of a table named `invitations`.
+pub static IS_OPEN: LazyLock<String> = LazyLock::new(|| {
+    let pairs =
+        OrgRole::iter().flat_map(|inviter| OrgRole::iter().map(move |role| (inviter, role)));
+    let allowed: Vec<String> = pairs
+        .filter(|(inviter, role)| Permission::allow_inviting(*inviter, *role))
+        .map(|(inviter, role)| format!("('{}', '{}')", inviter.to_value(), role.to_value()))
+        .collect();
+    format!(
+        "invitations.accepted_at IS NULL AND invitations.revoked_at IS NULL AND EXISTS (
+            SELECT FROM organization_members inviter
+            WHERE inviter.organization_id = invitations.organization_id AND inviter.user_id = invitations.invited_by
+              AND (inviter.role, invitations.role) IN ({}))",
+        allowed.join(", ")
+    )
+});

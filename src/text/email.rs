@@ -1,0 +1,116 @@
+//! E-mail addresses in one form, so that equal addresses are equal texts.
+
+use idna::AsciiDenyList;
+use unicode_normalization::UnicodeNormalization;
+
+use super::is_ignorable;
+
+/// RFC 5321, section 4.5.3.1: 64 bytes for the local part, 255 for the domain, and the `@`.
+const MAX_EMAIL_BYTES: usize = 320;
+
+/// A plausible e-mail address in lower case. Its local part is in Unicode's normalization form C,
+/// and its domain is in ASCII, as mail servers and the domain name system use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email(String);
+
+impl Email {
+    /// Parses an address and ignores white space around it. `None` if the text is not an address.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        // Some characters outside ASCII become ASCII characters in lower case or when normalized,
+        // so two different addresses would name one mailbox.
+        let folds = |char: char| {
+            !char.is_ascii() && char.to_lowercase().nfc().any(|folded| folded.is_ascii())
+        };
+        let odd = |char: char| is_ignorable(char) || folds(char) || "<>()[],;:\\\"".contains(char);
+        if text.contains(odd) {
+            return None;
+        }
+        let (local, domain) = text.split_once('@')?;
+        let local: String = local.to_lowercase().nfc().collect();
+        let email = format!("{local}@{}", ascii_domain(domain)?);
+        let plausible = email.len() <= MAX_EMAIL_BYTES
+            && !local.is_empty()
+            && !email.chars().any(|char| char.is_control() || char.is_whitespace());
+        plausible.then_some(Self(email))
+    }
+
+    /// Returns the address as a `String`.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+/// A domain in lower case and ASCII (RFC 5891): `bücher.example` is `xn--bcher-kva.example`.
+fn ascii_domain(domain: &str) -> Option<String> {
+    let domain = domain.to_lowercase();
+    if domain.contains('@') || domain.split('.').any(str::is_empty) {
+        return None;
+    }
+    if domain.is_ascii() && !domain.contains("xn--") {
+        return Some(domain);
+    }
+    let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), AsciiDenyList::URL).ok()?;
+    // A label of letters that only look like ASCII would name another domain than the one shown.
+    let is_same = |(label, encoded): (&str, &str)| match label.is_ascii() {
+        true => label == encoded,
+        false => encoded.starts_with("xn--"),
+    };
+    let labels = domain.split('.').zip(ascii.split('.'));
+    let is_same =
+        domain.split('.').count() == ascii.split('.').count() && labels.into_iter().all(is_same);
+    is_same.then(|| ascii.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_folded_or_refused() {
+        for (text, email) in [
+            (" A.B@Example.COM ", "a.b@example.com"),
+            ("a@B\u{dc}CHER.example", "a@xn--bcher-kva.example"),
+            ("a@bu\u{308}cher.example", "a@xn--bcher-kva.example"),
+            ("a@XN--bcher-kva.example", "a@xn--bcher-kva.example"),
+            ("a@stra\u{df}e.example", "a@xn--strae-oqa.example"),
+            ("jose\u{301}@x.example", "jos\u{e9}@x.example"),
+            ("JOS\u{c9}@x.example", "jos\u{e9}@x.example"),
+            ("a_b+c@x_y.example", "a_b+c@x_y.example"),
+        ] {
+            assert_eq!(Email::parse(text).unwrap().into_string(), email);
+        }
+        let long = format!("{}@x", "a".repeat(320));
+        for bad in [
+            "",
+            "a",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a b@c",
+            "a\0@b",
+            "mi\u{212a}e@b",
+            "a\u{37e}@b",
+            "a,b@c",
+            "a\u{200b}@b",
+            "a\u{200d}@b",
+            "a\u{ad}@b",
+            "a@b\u{fe0f}",
+            "<a@b>",
+            "a@b.",
+            "a@.b",
+            "a@b..c",
+            "a@b\u{3002}c",
+            "a@\u{ff45}xample.com",
+            "a@xn--a-\u{fc}.example",
+            "a@xn--\u{0}.example",
+            "a@xn--zzzzzzzzz.example",
+            &long,
+        ] {
+            assert!(Email::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}
