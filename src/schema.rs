@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
-    audit::{AuditLogConnection, AuditSubscription},
+    audit::{AuditLogConnection, AuditQuery, AuditSubscription},
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
     graphql::{
@@ -74,7 +74,7 @@ pub const GUESSABLE: [&str; 5] = [
 
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, ErrorQuery);
+pub struct Query(UserQuery, OrganizationQuery, NodeQuery, PlanQuery, AuditQuery, ErrorQuery);
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
 /// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
