@@ -153,7 +153,7 @@ impl Api {
     pub fn new(limits: Limits) -> Result<Self> {
         let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
         Ok(Self {
-            rules: Arc::new(Validator::new(&sdl()).map_err(Error::internal)?),
+            rules: Arc::new(Validator::new(&sdl(), limits.suggestions).map_err(Error::internal)?),
             measurer: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,

@@ -15,8 +15,10 @@ use crate::{
     tenancy::Databases,
 };
 
-/// Run the production server. It refuses to start if the self-check of tenant isolation finds a
-/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL.
+/// Run the production server.
+///
+/// It refuses to start if the self-check of tenant isolation finds a fault. Requires DATABASE_URL,
+/// SECRET_KEY, and JWT_SECRET or JWT_JWKS_URL.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]

@@ -3,15 +3,33 @@
 use chrono::Duration;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, say};
+use clap::builder::PossibleValuesParser;
+
+use super::{
+    Failure,
+    dev::{DataFolder, demo},
+    say,
+};
 use crate::{auth, clock::Clock, config::JwtConfig};
 
-/// Sign an HS256 token for development. Requires JWT_SECRET.
+/// Print a token for development: of a demo user, or with the given claims, signed with JWT_SECRET.
 #[derive(Debug, clap::Args)]
 pub(super) struct Token {
+    /// A user of the demo that `tenantry dev` runs.
+    #[arg(
+        long = "as",
+        value_name = "USER",
+        value_parser = PossibleValuesParser::new(demo::subjects()),
+        conflicts_with_all = ["subject", "email", "name", "org", "ttl"]
+    )]
+    demo_user: Option<String>,
+
+    #[command(flatten)]
+    data: DataFolder,
+
     /// The subject: claim sub.
-    #[arg(long)]
-    subject: String,
+    #[arg(long, required_unless_present = "demo_user")]
+    subject: Option<String>,
 
     /// A verified e-mail address of the user.
     #[arg(long)]
@@ -35,13 +53,22 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(user) = &self.demo_user {
+            // As `tenantry dev` chooses it.
+            let secret = match self.jwt.jwt_secret {
+                Some(_) => self.jwt.secret().map_err(Failure::new)?.to_owned(),
+                None => self.data.secret()?,
+            };
+            say(demo::token(secret.trim(), user).map_err(Failure::new)?);
+            return Ok(());
+        }
         let mut claims = Map::new();
         let mut set = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 claims.insert(name.to_owned(), Value::from(value));
             }
         };
-        set("sub", Some(self.subject));
+        set("sub", self.subject);
         set("name", self.name);
         set("iss", self.jwt.issuer());
         set("aud", self.jwt.audience());

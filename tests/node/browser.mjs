@@ -70,3 +70,12 @@ export const shoot = async (page, name) => {
   await page.setViewportSize({ width, height });
   await page.emulateMedia({ reducedMotion: null });
 };
+
+/** Waits until an invitation is refused: when its page opens, or when it is accepted. */
+export const refuse = async (page, reason) => {
+  const accept = page.getByRole('button', { name: 'Accept invitation' });
+  const refusal = page.getByText(reason);
+  await accept.or(refusal).first().waitFor();
+  if (await accept.isVisible()) await accept.click();
+  await refusal.waitFor();
+};

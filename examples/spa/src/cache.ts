@@ -63,6 +63,7 @@ export const createCache = () =>
     // single object.
     keys: {
       Billing: () => 'current',
+      InvitationPreview: () => null,
       Entitlement: ({ feature }) => feature as string,
       Membership: ({ organizationId }) => organizationId as string,
       Plan: ({ plan }) => plan as string,

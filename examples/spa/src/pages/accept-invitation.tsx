@@ -6,6 +6,8 @@ import { graphql } from '../gql';
 import { useSession } from '../session';
 import { useAction } from '../ui/action';
 import { FormProblem } from '../ui/field';
+import { Ago } from '../ui/text';
+import { Preview, obstacles } from './invitation-preview';
 
 const Invited = graphql(`
   query Invited { viewer { id name email } }
@@ -30,6 +32,7 @@ function Invitation({ token }: { token: string }) {
   const { user, switchUser } = useSession();
   const [, navigate] = useLocation();
   const [{ data }] = useQuery({ query: Invited });
+  const [{ data: found, error, fetching }] = useQuery({ query: Preview, variables: { token } });
   const { run, busy, problem } = useAction(Accept, { inForm: true });
   const [refused, setRefused] = useState(false);
   const email = data?.viewer.email;
@@ -40,8 +43,11 @@ function Invitation({ token }: { token: string }) {
     setRefused(problem?.kind === 'not-found');
   }
 
+  if (fetching && !found) return <p className="quiet loading" role="status">Loading…</p>;
+  // Null: there is no such invitation. Undefined: this server has no previews.
+  const preview = error ? undefined : found?.invitation;
   const others = <button onClick={switchUser}>Sign in as another user</button>;
-  if (refused) {
+  if (refused || preview === null) {
     return (
       <Unusable
         text={`The invitation has expired, was revoked or used before, or was sent to another address than ${email ?? 'yours'}. Ask for a new one.`}
@@ -50,16 +56,23 @@ function Invitation({ token }: { token: string }) {
       </Unusable>
     );
   }
+  const obstacle = preview?.obstacle && obstacles[preview.obstacle];
   return (
     <>
-      <h1>Join the organization</h1>
+      <h1>Join {preview?.organizationName ?? 'the organization'}</h1>
+      {preview && (
+        <p>
+          {preview.inviterName ?? 'A member'} invited {preview.emailHint} to {preview.organizationName} as{' '}
+          {preview.role.toLowerCase()}. The invitation expires <Ago time={preview.expiresAt} />.
+        </p>
+      )}
       <p>
         You are signed in as <strong>{data?.viewer.name ?? user?.name}</strong>
-        {email && <> ({email})</>}. An invitation works only for the address that it was sent to.
+        {email && <> ({email})</>}. {obstacle ?? 'An invitation works only for the address that it was sent to.'}
       </p>
       <FormProblem problem={problem} fields={[]} />
       <div className="actions start">
-        <button className="primary" disabled={busy} onClick={accept}>Accept invitation</button>
+        {!obstacle && <button className="primary" disabled={busy} onClick={accept}>Accept invitation</button>}
         {others}
       </div>
       <p><Link href="/">Your organizations</Link></p>

@@ -54,7 +54,7 @@ function Project({ project }: { project: ProjectFragment }) {
         {!editing && can('PROJECT_UPDATE') && <button onClick={() => setEditing(true)}>Edit</button>}
         {!editing && can('PROJECT_DELETE') && (
           <ConfirmButton label="Delete" title={`Delete ${name}?`} className="" onConfirm={erase}>
-            The project is deleted permanently, for everyone.
+            The project is deleted permanently, for all members.
           </ConfirmButton>
         )}
       </div>
