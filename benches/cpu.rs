@@ -113,6 +113,7 @@ fn service(seeded: &Seeded) -> Result<GraphqlService, Failure> {
 
 fn api() -> Result<Api, Failure> {
     let limits = Limits {
+        suggestions: true,
         tokens: 5_000,
         depth: 12,
         introspection_depth: 20,

@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
-    audit::{AuditLogConnection, AuditSubscription},
+    audit::{AuditLogConnection, AuditQuery, AuditSubscription},
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
     graphql::{
@@ -38,7 +38,15 @@ use crate::{
 
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(UserQuery, OrganizationQuery, InvitationQuery, NodeQuery, PlanQuery, ErrorQuery);
+pub struct Query(
+    UserQuery,
+    OrganizationQuery,
+    InvitationQuery,
+    NodeQuery,
+    PlanQuery,
+    AuditQuery,
+    ErrorQuery,
+);
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
 /// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
@@ -120,7 +128,7 @@ impl Api {
     pub fn new(limits: Limits) -> Result<Self> {
         let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
         Ok(Self {
-            rules: Arc::new(Validator::new(&sdl()).map_err(Error::internal)?),
+            rules: Arc::new(Validator::new(&sdl(), limits.suggestions).map_err(Error::internal)?),
             measurer: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,

@@ -24,12 +24,25 @@ pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// A step failed and was rolled back, or a newer tenantry migrated the database.
+    /// A step failed and was rolled back.
     #[error("{0}")]
     Step(#[from] DbErr),
     /// The steps of the database are not those of this program.
     #[error("{INCOMPATIBLE}")]
     Incompatible,
+    /// A newer tenantry migrated the database.
+    #[error("a newer version of tenantry migrated this database: use that version")]
+    Newer,
+    /// The login may not prepare the roles.
+    #[error(
+        "{login} cannot prepare the roles ({cause}): use a superuser, or a role with CREATEROLE that owns the database and administers tenantry's roles"
+    )]
+    Login {
+        /// The role of the login.
+        login: String,
+        /// PostgreSQL's message.
+        cause: String,
+    },
     /// One of the roles has rights that bypass row-level security.
     #[error(
         "the role {0} has rights that bypass row-level security: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION"
@@ -131,7 +144,8 @@ async fn locked(
         let mut connection = pool.acquire().await?;
         lock(&mut connection, run.progress).await?;
         refuse_incompatible(&mut connection).await?;
-        roles::ensure(&mut connection, passwords).await?;
+        let prepared = roles::ensure(&mut connection, passwords).await;
+        prepared.map_err(|error| of_login(error, &options))?;
         connection
             .execute(
                 "SET ROLE tenantry_owner;
@@ -183,5 +197,22 @@ async fn refuse_incompatible(connection: &mut PgConnection) -> Result<(), Error>
     let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
         .fetch_all(connection)
         .await?;
-    if status(&applied) == Status::Incompatible { Err(Error::Incompatible) } else { Ok(()) }
+    match status(&applied) {
+        Status::Incompatible => Err(Error::Incompatible),
+        Status::Ahead(_) => Err(Error::Newer),
+        Status::Current | Status::Behind(_) => Ok(()),
+    }
+}
+
+/// Explains a missing right (`insufficient_privilege`).
+fn of_login(error: Error, options: &PgConnectOptions) -> Error {
+    match &error {
+        Error::Database(sqlx::Error::Database(cause))
+            if cause.code().as_deref() == Some("42501") =>
+        {
+            let (login, cause) = (options.get_username().to_owned(), cause.message().to_owned());
+            Error::Login { login, cause }
+        }
+        _ => error,
+    }
 }

@@ -80,6 +80,42 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 32] = [
+        Self::OrganizationCreated,
+        Self::OrganizationUpdated,
+        Self::OrganizationDeleted,
+        Self::OrganizationMoved,
+        Self::OrganizationExported,
+        Self::OrganizationRestored,
+        Self::OrganizationSuspended,
+        Self::OrganizationResumed,
+        Self::OrganizationTransferred,
+        Self::InvitationCreated,
+        Self::InvitationResent,
+        Self::InvitationRevoked,
+        Self::InvitationAccepted,
+        Self::MemberRoleChanged,
+        Self::MemberRemoved,
+        Self::MemberLeft,
+        Self::BillingPlanChanged,
+        Self::BillingTrialStarted,
+        Self::BillingSubscriptionCanceled,
+        Self::BillingSubscriptionResumed,
+        Self::BillingCheckoutStarted,
+        Self::BillingPortalOpened,
+        Self::BillingSubscriptionUpdated,
+        Self::UserIdentityLinked,
+        Self::UserIdentityUnlinked,
+        Self::UserSuspended,
+        Self::UserResumed,
+        Self::AuditExported,
+        Self::AuditPruned,
+        Self::ProjectCreated,
+        Self::ProjectUpdated,
+        Self::ProjectDeleted,
+    ];
+
     /// The stored name, for example `project.created`.
     #[must_use]
     pub fn name(self) -> &'static str {

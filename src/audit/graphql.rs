@@ -7,7 +7,10 @@ use async_graphql::{
 use chrono::{DateTime, Datelike, Utc};
 use entity::audit_log;
 
-use super::ops::{self, Filter};
+use super::{
+    Action,
+    ops::{self, Filter},
+};
 use crate::{
     auth::Permission,
     error::{Error, Result},
@@ -16,6 +19,19 @@ use crate::{
     text,
     user::{User, UserById},
 };
+
+/// The queries of the audit log that need no organization.
+#[derive(Debug, Default)]
+pub struct AuditQuery;
+
+#[Object]
+impl AuditQuery {
+    /// All actions that the audit log records, for example `project.created`. Values of
+    /// `AuditLogFilter.action`; the part before the dot is one of `AuditLogFilter.resourceType`.
+    async fn audit_actions(&self) -> Vec<&str> {
+        Action::ALL.iter().map(|action| action.name()).collect()
+    }
+}
 
 #[derive(Debug)]
 pub struct AuditLog(pub audit_log::Model);

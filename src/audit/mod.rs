@@ -8,5 +8,5 @@ mod graphql;
 mod ops;
 
 pub use action::Action;
-pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter, AuditSubscription};
+pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter, AuditQuery, AuditSubscription};
 pub use ops::{Filter, allow_slow_reader, ensure_partitions, list, page_forward, record};

@@ -10,7 +10,7 @@ use crate::{
     tenancy::{Databases, Reason},
 };
 
-/// Manage billing.
+/// Process stored Stripe events again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Billing {
     #[command(subcommand)]

@@ -20,10 +20,13 @@ mod tenant;
 mod token;
 mod user;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub use configuration_docs::configuration_docs;
-use console::{counted, say};
+use console::{counted, print, say};
 pub use failure::Failure;
 use runtime::runtime;
 
@@ -69,7 +72,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
-            return error.print().map(|()| std::process::ExitCode::SUCCESS).map_err(Failure::new);
+            return print(&error.render().to_string()).map(|()| std::process::ExitCode::SUCCESS);
         }
         Err(error) => return Err(one_line(&error)),
     };
@@ -106,10 +109,46 @@ fn without_empty(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty)
 }
 
-/// Returns the first paragraph of clap's message, which names the setting.
+/// Returns clap's message and its suggestion as one line. The message names a setting as it was
+/// given: as a flag or as an environment variable.
 fn one_line(error: &clap::Error) -> Failure {
     let text = error.to_string();
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    Failure::new(line.strip_prefix("error: ").unwrap_or(&line))
+    let line = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(line);
+    let message = paragraphs.next().unwrap_or_default();
+    let mut message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && let Some((flag, variable)) = argument.split_once(" <")
+        && !is_given(flag)
+    {
+        let variable = variable.trim_end_matches(['.', '>']);
+        message = message.replace(&format!("'{argument}'"), variable);
+    }
+    for (vague, form) in FORMS {
+        message = message.replace(vague, form);
+    }
+    let tips =
+        paragraphs.filter_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
+    let tips: String = tips.map(|tip| format!(". {}", sentence(&tip))).collect();
+    Failure::new(message + &tips)
+}
+
+/// What the standard library says about a value, and the form that the value must have.
+const FORMS: [(&str, &str); 5] = [
+    ("invalid digit found in string", "must be a whole number"),
+    ("cannot parse integer from empty string", "must be a whole number"),
+    ("number too large to fit in target type", "is too large"),
+    ("invalid socket address syntax", "must be an address and a port, for example 127.0.0.1:4000"),
+    ("relative URL without a base", "must be an address, for example https://app.example.com"),
+];
+
+/// Whether the command line has this flag.
+fn is_given(flag: &str) -> bool {
+    std::env::args().any(|given| given.split('=').next() == Some(flag))
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::plan::Feature;
 
-/// List or edit plans. Servers apply a change within one second.
+/// List plans, and set their limits and Stripe prices. Servers apply a change within one second.
 #[derive(Debug, clap::Args)]
 pub(super) struct Plan {
     #[command(subcommand)]

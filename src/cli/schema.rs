@@ -1,11 +1,9 @@
 //! `tenantry schema`: prints the schema and the pages generated from code.
 
-use std::io::Write;
-
-use super::{Failure, configuration_docs};
+use super::{Failure, configuration_docs, print};
 use crate::{api_docs::api_docs, schema::sdl};
 
-/// Print the GraphQL schema.
+/// Print the GraphQL schema, or the pages that are generated from the code.
 #[derive(Debug, clap::Args)]
 pub(super) struct Schema {
     /// Print docs/api.md instead: errors and root fields.
@@ -24,7 +22,6 @@ impl Schema {
             Self { configuration: true, .. } => configuration_docs(),
             Self { .. } => sdl(),
         };
-        // `print!` would panic on a closed pipe.
-        std::io::stdout().write_all(text.as_bytes()).map_err(Failure::new)
+        print(&text)
     }
 }

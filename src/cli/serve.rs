@@ -15,8 +15,10 @@ use crate::{
     tenancy::Databases,
 };
 
-/// Run the production server. It refuses to start if the self-check of tenant isolation finds a
-/// fault. Requires DATABASE_URL, SECRET_KEY, and JWT_SECRET, JWT_JWKS_URL or JWT_ISSUERS.
+/// Run the production server.
+///
+/// It refuses to start if the self-check of tenant isolation finds a fault. Requires DATABASE_URL,
+/// SECRET_KEY, and JWT_SECRET, JWT_JWKS_URL or JWT_ISSUERS.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     #[command(flatten)]

@@ -3,19 +3,37 @@
 use chrono::Duration;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, say};
+use clap::builder::PossibleValuesParser;
+
+use super::{
+    Failure,
+    dev::{DataFolder, demo},
+    say,
+};
 use crate::{
     auth::{self, EmailVerified},
     clock::Clock,
     config::JwtConfig,
 };
 
-/// Sign an HS256 token for development. Requires JWT_SECRET.
+/// Print a token for development: of a demo user, or with the given claims, signed with JWT_SECRET.
 #[derive(Debug, clap::Args)]
 pub(super) struct Token {
+    /// A user of the demo that `tenantry dev` runs.
+    #[arg(
+        long = "as",
+        value_name = "USER",
+        value_parser = PossibleValuesParser::new(demo::subjects()),
+        conflicts_with_all = ["subject", "email", "name", "org", "ttl"]
+    )]
+    demo_user: Option<String>,
+
+    #[command(flatten)]
+    data: DataFolder,
+
     /// The subject: claim sub.
-    #[arg(long)]
-    subject: String,
+    #[arg(long, required_unless_present = "demo_user")]
+    subject: Option<String>,
 
     /// A verified e-mail address of the user.
     #[arg(long)]
@@ -39,6 +57,15 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(user) = &self.demo_user {
+            // As `tenantry dev` chooses it.
+            let secret = match self.jwt.jwt_secret {
+                Some(_) => self.jwt.secret().map_err(Failure::new)?.to_owned(),
+                None => self.data.secret()?,
+            };
+            say(demo::token(secret.trim(), user).map_err(Failure::new)?);
+            return Ok(());
+        }
         let issuers = self.jwt.issuers().map_err(Failure::new)?;
         // Of several issuers, the first with a secret.
         let jwt = issuers.iter().find(|jwt| jwt.jwt_secret.is_some()).unwrap_or(&self.jwt);
@@ -51,7 +78,7 @@ impl Token {
         let mut claims = Map::new();
         for (path, value) in [
             ("iss", jwt.issuer().map(Value::from)),
-            (&jwt.jwt_subject_claim, Some(Value::from(self.subject))),
+            (&jwt.jwt_subject_claim, self.subject.map(Value::from)),
             (&jwt.jwt_audience_claim, audience.map(Value::from)),
             (&jwt.jwt_name_claim, self.name.map(Value::from)),
             (&jwt.jwt_email_claim, self.email.map(Value::from)),

@@ -363,6 +363,7 @@ impl HttpConfig {
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
+            suggestions: self.introspection != Introspection::Never,
             tokens: self.max_tokens,
             depth: self.max_depth,
             introspection_depth: self.max_introspection_depth,

@@ -189,7 +189,8 @@ impl<'document> Measuring<'document> {
                             self.fragment(name, fragment, mutates, level)?.within()
                         }
                         None => {
-                            return Err(Refusal::invalid(
+                            return Err(Refusal::invalid_at(
+                                spread.pos,
                                 "The document spreads an undefined fragment.",
                             ));
                         }
@@ -212,7 +213,8 @@ impl<'document> Measuring<'document> {
             return Ok(*measure);
         }
         if !self.open.insert(name) {
-            return Err(Refusal::invalid(
+            return Err(Refusal::invalid_at(
+                fragment.pos,
                 "A fragment spreads itself, directly or through other fragments.",
             ));
         }

@@ -3,6 +3,7 @@
 use super::*;
 
 const LIMITS: Limits = Limits {
+    suggestions: true,
     tokens: 5_000,
     depth: 12,
     introspection_depth: 20,
@@ -28,7 +29,7 @@ fn read_with(
     operation_name: Option<&str>,
     variables: &serde_json::Value,
 ) -> Result<Document, Vec<Refusal>> {
-    let validator = Validator::new(SDL).unwrap();
+    let validator = Validator::new(SDL, true).unwrap();
     let operation = Operation::read(query, operation_name, &LIMITS, &validator)?;
     Document::new(Arc::new(operation), &validator, variables.as_object().unwrap().clone())
 }

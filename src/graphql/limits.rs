@@ -1,5 +1,7 @@
 //! The limits on a document, and the error for one that exceeds them or is invalid.
 
+use async_graphql::Pos;
+
 use crate::error::ErrorCode;
 
 /// How deep selections, lists and objects may nest in the text. Deeper nesting could overflow a
@@ -9,6 +11,8 @@ pub(super) const MAX_NESTING: usize = 50;
 /// The configurable limits on a document.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Whether errors may suggest names of the schema.
+    pub suggestions: bool,
     /// Lexical tokens.
     pub tokens: usize,
     /// Levels of fields.
@@ -39,6 +43,11 @@ impl Refusal {
     pub fn invalid(message: impl Into<String>) -> Self {
         let code = ErrorCode::GraphqlValidationFailed;
         Self { code, message: message.into(), location: None }
+    }
+
+    /// The document is not valid at this place.
+    pub fn invalid_at(place: Pos, message: impl Into<String>) -> Self {
+        Self { location: Some((place.line, place.column)), ..Self::invalid(message) }
     }
 
     /// The document exceeds a limit.

@@ -10,6 +10,7 @@ use apollo_compiler::{
     parser::{LineColumn, Parser},
     request::{RequestError, coerce_variable_values},
     response::{GraphQLError, JsonMap, serde_json_bytes},
+    schema::ExtendedType,
     validation::{DiagnosticList, Valid, WithErrors},
 };
 use async_graphql::Variables;
@@ -33,11 +34,21 @@ const MAX_WORD_CHARS: usize = 60;
 /// others exactly.
 const TOKENS_AROUND_EACH: usize = 8;
 
+/// Errors that let other parts of a document look wrong too: what is below them, and variables and
+/// fragments that are used only there.
+const CAUSES: [&str; 4] =
+    ["UndefinedField", "SubselectionOnScalarType", "SubselectionOnEnumType", "UndefinedDefinition"];
+
+/// The maximum number of names that a message suggests.
+const MAX_SUGGESTIONS: usize = 3;
+
 /// The schema that documents are checked against.
 #[derive(Debug)]
 pub struct Validator {
     schema: Valid<Schema>,
     root_fields: RootFields,
+    /// Whether a message about a wrong name suggests names of the schema.
+    suggests: bool,
 }
 
 impl Validator {
@@ -46,11 +57,11 @@ impl Validator {
     /// # Errors
     ///
     /// Returns the errors in the schema, or a directive of a root field that is not understood.
-    pub fn new(sdl: &str) -> Result<Self, String> {
+    pub fn new(sdl: &str, suggests: bool) -> Result<Self, String> {
         let schema = Schema::parse_and_validate(sdl, "schema.graphql")
             .map_err(|invalid| invalid.errors.to_string())?;
         let root_fields = RootFields::read(&schema)?;
-        Ok(Self { schema, root_fields })
+        Ok(Self { schema, root_fields, suggests })
     }
 
     /// Checks the syntax, with limits that bound the parser's stack and time.
@@ -79,14 +90,16 @@ impl Validator {
     ) -> Result<Checked, Vec<Refusal>> {
         if let Some(name) = repeated_input_field(document) {
             let message = format!("There can be only one input field named \"{name}\".");
-            return Err(vec![Refusal::invalid(shortened(&message))]);
+            let place = name.line_column_range(&document.sources).map(|range| range.start);
+            return Err(vec![Refusal {
+                location: place.map(|LineColumn { line, column }| (line, column)),
+                ..Refusal::invalid(shortened(&message))
+            }]);
         }
         let valid = match document.to_executable_validate(&self.schema) {
             Ok(valid) => valid,
             Err(invalid) if subscribes_once(&invalid) => Valid::assume_valid(invalid.partial),
-            Err(invalid) => {
-                return Err(refusals(&invalid.errors, ErrorCode::GraphqlValidationFailed));
-            }
+            Err(invalid) => return Err(self.invalid(&invalid.errors)),
         };
         let operation = valid.operations.get(operation_name);
         let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
@@ -110,6 +123,65 @@ impl Validator {
         &self.root_fields
     }
 
+    /// Reports unknown fields and types alone, if there are any.
+    fn invalid(&self, errors: &DiagnosticList) -> Vec<Refusal> {
+        let is_cause = |name: Option<&str>| name.is_some_and(|name| CAUSES.contains(&name));
+        let causes = errors.iter().filter(|error| is_cause(error.error.unstable_error_name()));
+        let causes = causes.take(MAX_ERRORS).map(|error| {
+            let mut error = error.unstable_to_json_compat();
+            error.message.push_str(&self.suggestion(&error.message));
+            refusal(&error, ErrorCode::GraphqlValidationFailed)
+        });
+        let causes: Vec<_> = causes.collect();
+        if causes.is_empty() {
+            return refusals(errors, ErrorCode::GraphqlValidationFailed);
+        }
+        causes
+    }
+
+    /// The fields that the client may have meant, in the words of the reference implementation.
+    fn suggestion(&self, message: &str) -> String {
+        if !message.starts_with("Cannot query field") {
+            return String::new();
+        }
+        let mut quoted = message.split('"').skip(1).step_by(2);
+        let (Some(field), Some(ty)) = (quoted.next(), quoted.next()) else { return String::new() };
+        let fields: Vec<&str> = match self.schema.types.get(ty) {
+            Some(ExtendedType::Object(ty)) => ty.fields.keys().map(Name::as_str).collect(),
+            Some(ExtendedType::Interface(ty)) => ty.fields.keys().map(Name::as_str).collect(),
+            _ => Vec::new(),
+        };
+        if !self.suggests || field.len() > MAX_WORD_CHARS {
+            return String::new();
+        }
+        match similar(field, &fields).as_slice() {
+            [] => String::new(),
+            [only] => format!(" Did you mean \"{only}\"?"),
+            [first, second] => format!(" Did you mean \"{first}\" or \"{second}\"?"),
+            [others @ .., last] => {
+                let others: Vec<_> = others.iter().map(|name| format!("\"{name}\"")).collect();
+                format!(" Did you mean {}, or \"{last}\"?", others.join(", "))
+            }
+        }
+    }
+
+    /// Reports a value that does not match, at the definition of its variable. The error itself may
+    /// name only a field in the value.
+    fn mismatch(&self, checked: &Checked, values: &JsonMap, error: &RequestError) -> Refusal {
+        let variable = checked.operation.variables.iter().find(|variable| {
+            let mut alone = checked.operation.as_ref().clone();
+            alone.variables = vec![Node::clone(variable)];
+            coerce_variable_values(&self.schema, &alone, values).is_err()
+        });
+        let Some(variable) = variable else { return refused(error, &checked.document) };
+        let place = variable.name.line_column_range(&checked.document.sources);
+        let message = format!("Variable \"${}\": {}", variable.name, error.message());
+        Refusal {
+            location: place.map(|range| (range.start.line, range.start.column)),
+            ..Refusal::invalid(shortened(&message))
+        }
+    }
+
     /// Coerces the variables to the types and defaults that the operation declares.
     pub(super) fn coerce(
         &self,
@@ -118,7 +190,7 @@ impl Validator {
     ) -> Result<Variables, Vec<Refusal>> {
         let values = to_apollo(variables)?;
         let coerced = coerce_variable_values(&self.schema, &checked.operation, &values)
-            .map_err(|error| vec![refused(&error, &checked.document)])?;
+            .map_err(|error| vec![self.mismatch(checked, &values, &error)])?;
         let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
         Ok(Variables::from_json(coerced))
     }
@@ -129,6 +201,18 @@ impl Validator {
 pub(super) struct Checked {
     document: Valid<ExecutableDocument>,
     operation: Node<Operation>,
+}
+
+/// The most similar names, by the number of letters that differ. As in the reference
+/// implementation, two fifths of the letters may.
+fn similar<'names>(name: &str, names: &[&'names str]) -> Vec<&'names str> {
+    let most = name.len() * 2 / 5 + 1;
+    let lower = name.to_lowercase();
+    let distance = |other: &str| strsim::osa_distance(&lower, &other.to_lowercase());
+    let mut near: Vec<_> = names.iter().map(|other| (distance(other), *other)).collect();
+    near.retain(|(distance, _)| *distance <= most);
+    near.sort_unstable();
+    near.into_iter().map(|(_, other)| other).take(MAX_SUGGESTIONS).collect()
 }
 
 /// Returns whether the only error is a subscription that names its root field more than once, as
@@ -222,3 +306,7 @@ fn shortened(message: &str) -> String {
     }
     short
 }
+
+#[cfg(test)]
+#[path = "validation_tests.rs"]
+mod tests;

@@ -16,6 +16,8 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use flate2::read::GzDecoder;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Server, headers::is_known};
@@ -41,15 +43,25 @@ pub fn missing_page() -> Option<&'static str> {
     MISSING
 }
 
-/// Redirects `/` to the page. Development only.
-pub(super) async fn front(State(server): State<Arc<Server>>) -> Response {
-    match server.demo_users.first() {
-        Some(user) => {
-            Redirect::temporary(&format!("/org/{}/graphiql", user.organization)).into_response()
-        }
-        None => StatusCode::NOT_FOUND.into_response(),
+/// Leads browsers from `/` and `/org/{slug}` to the page.
+pub(super) async fn front(
+    State(server): State<Arc<Server>>,
+    slug: Option<Path<String>>,
+) -> Response {
+    const NONE: &str = "The API is at /graphql and /org/{slug}/graphql.\n";
+    if server.introspection == Introspection::Never {
+        return (StatusCode::NOT_FOUND, NONE).into_response();
     }
+    let demo = server.demo_users.first().map(|user| user.organization.to_owned());
+    let page = match slug.map(|Path(slug)| slug).or(demo) {
+        Some(slug) => format!("/org/{}/graphiql", utf8_percent_encode(&slug, OUTSIDE_OF_SLUGS)),
+        None => "/graphiql".to_owned(),
+    };
+    Redirect::temporary(&page).into_response()
 }
+
+/// A slug has letters, digits and hyphens.
+const OUTSIDE_OF_SLUGS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
 
 /// Serves the page. It is the same for all organizations and reads the slug from its address.
 pub(super) async fn page(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {

@@ -64,6 +64,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/graphql", any(graphql::handle))
         .route("/org/{slug}/graphql", any(graphql::handle))
         .route("/", get(graphiql::front))
+        .route("/org/{slug}", get(graphiql::front))
         .route("/graphiql", get(graphiql::page))
         .route("/org/{slug}/graphiql", get(graphiql::page))
         .route("/graphiql/people.json", get(graphiql::demo_users))

@@ -4,6 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use crate::{
@@ -55,21 +56,11 @@ async fn the_single_page_app_completes_its_main_flow() {
         return;
     };
     tokio::task::spawn_blocking(move || {
-        let app = copy_of_app();
-        // The types are generated from the schema and checked strictly.
-        done(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&app));
-        done(Command::new("npm").args(["run", "check"]).current_dir(&app));
+        let app = installed_app();
         let folder = folder();
         let (port, app_port) = (free_port(), free_port());
         let _server = Running::start(&mut dev(folder.path(), port), LAST_LINE);
-        let _app = Running::start(
-            Command::new("node")
-                .args(["node_modules/vite/bin/vite.js", "--port", &app_port.to_string()])
-                .env("TENANTRY_URL", format!("http://127.0.0.1:{port}"))
-                .env("NO_COLOR", "1")
-                .current_dir(&app),
-            "Local:",
-        );
+        let _app = Running::start(&mut vite(app, app_port, port), "Local:");
         let base = format!("http://127.0.0.1:{app_port}");
         done(
             Command::new("node")
@@ -81,6 +72,71 @@ async fn the_single_page_app_completes_its_main_flow() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn users_sign_up_at_an_identity_provider_and_follow_an_invitation() {
+    let Some(scripts) = scripts().await else {
+        eprintln!("SKIPPED: npm or /usr/bin/chromium is missing");
+        return;
+    };
+    tokio::task::spawn_blocking(move || {
+        let app = installed_app();
+        let folder = folder();
+        let (port, app_port, provider_port) = (free_port(), free_port(), free_port());
+        let base = format!("http://127.0.0.1:{app_port}");
+        let issuer = format!("http://127.0.0.1:{provider_port}");
+        let audience = "http://127.0.0.1:4000";
+        let _provider = Running::start(
+            Command::new("node")
+                .arg("provider.mjs")
+                .env("PORT", provider_port.to_string())
+                .env("APP_URL", &base)
+                .current_dir(app),
+            "npm run start:login",
+        );
+        let server = Running::start(
+            dev(folder.path(), port)
+                .env("JWT_JWKS_URL", format!("{issuer}/jwks"))
+                .env("JWT_ISSUER", &issuer)
+                .env("JWT_AUDIENCE", audience),
+            LAST_LINE,
+        );
+        assert!(server.stdout.contains(&format!("from {issuer}")), "{}", server.stdout);
+        let _app = Running::start(
+            vite(app, app_port, port)
+                .env("VITE_OIDC_AUTHORITY", &issuer)
+                .env("VITE_OIDC_CLIENT_ID", "spa")
+                .env("VITE_OIDC_AUDIENCE", audience),
+            "Local:",
+        );
+        done(Command::new("node").args(["login.mjs", &base, &issuer]).current_dir(scripts));
+    })
+    .await
+    .unwrap();
+}
+
+/// Returns the app's development server.
+fn vite(app: &Path, port: u16, server_port: u16) -> Command {
+    let mut command = Command::new("node");
+    command
+        .args(["node_modules/vite/bin/vite.js", "--port", &port.to_string()])
+        .env("TENANTRY_URL", format!("http://127.0.0.1:{server_port}"))
+        .env("NO_COLOR", "1")
+        .current_dir(app);
+    command
+}
+
+/// Returns the folder of the app, installed and checked once.
+fn installed_app() -> &'static Path {
+    static APP: OnceLock<PathBuf> = OnceLock::new();
+    APP.get_or_init(|| {
+        let app = copy_of_app();
+        // The types are generated from the schema and checked strictly.
+        done(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&app));
+        done(Command::new("npm").args(["run", "check"]).current_dir(&app));
+        app
+    })
 }
 
 /// Copies the app beside the build, next to the committed schema, so that the checkout stays

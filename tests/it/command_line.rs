@@ -63,6 +63,57 @@ fn a_bad_setting_is_reported_in_one_line_with_its_name() {
 }
 
 #[test]
+fn an_invalid_value_is_reported_as_it_was_given_with_the_expected_form() {
+    type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 6] = [
+        (
+            &["serve"],
+            &[("LISTEN_ADDR", "here")],
+            "invalid value 'here' for LISTEN_ADDR: must be an address and a port, for example 127.0.0.1:4000",
+        ),
+        (
+            &["serve", "--listen-addr", "here"],
+            &[],
+            "invalid value 'here' for '--listen-addr <LISTEN_ADDR>': must be an address and a port, for example 127.0.0.1:4000",
+        ),
+        (
+            &["serve"],
+            &[("DATABASE_MAX_CONNECTIONS", "many")],
+            "invalid value 'many' for DATABASE_MAX_CONNECTIONS: must be a whole number",
+        ),
+        (
+            &["serve"],
+            &[("INTROSPECTION", "nevr")],
+            "invalid value 'nevr' for INTROSPECTION [possible values: always, authenticated, never]. A similar value exists: 'never'",
+        ),
+        (
+            &["serv"],
+            &[],
+            "unrecognized subcommand 'serv'. Some similar subcommands exist: 'dev', 'user', 'serve'",
+        ),
+        (
+            &["serve", "--listen-adr", "127.0.0.1:1"],
+            &[],
+            "unexpected argument '--listen-adr' found. A similar argument exists: '--listen-addr'",
+        ),
+    ];
+    for (arguments, environment, expected) in cases {
+        let output = process::run(tenantry().args(arguments).envs(environment.iter().copied()));
+        assert_eq!(output.stderr, format!("tenantry: {expected}\n"));
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let program = env!("CARGO_BIN_EXE_tenantry");
+    for command in ["schema", "schema --docs", "serve --help"] {
+        let script = format!("set -o pipefail; '{program}' {command} | true");
+        let output = process::run(std::process::Command::new("bash").args(["-c", &script]));
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{command}");
+    }
+}
+
+#[test]
 fn a_password_is_never_printed() {
     for (variable, command) in [("DATABASE_URL", "serve"), ("MIGRATION_DATABASE_URL", "migrate")] {
         let output = process::run(
@@ -331,4 +382,16 @@ async fn a_client_that_never_finishes_does_not_delay_the_end_of_the_server() {
 
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_migration_as_the_wrong_role_names_the_right_one() {
+    let database = Database::empty().await;
+    database.execute("DROP ROLE IF EXISTS tenantry_weak; CREATE ROLE tenantry_weak LOGIN").await;
+    let mut migrate = tenantry();
+    migrate.arg("migrate").env("MIGRATION_DATABASE_URL", database.url("tenantry_weak"));
+    let output = tokio::task::spawn_blocking(move || process::run(&mut migrate)).await.unwrap();
+    for expected in ["tenantry_weak cannot prepare the roles", "use a superuser", "CREATEROLE"] {
+        process::failed(&output, expected);
+    }
 }

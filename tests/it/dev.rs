@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,7 +33,14 @@ pub fn dev(folder: &Path, port: u16) -> Command {
     command
 }
 
-pub const LAST_LINE: &str = "Ctrl-C stops everything";
+/// The end of the first screen is what a new user needs first.
+pub const LAST_LINE: &str = "/org/acme/graphiql";
+
+/// Returns the payload of a token.
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
 
 /// Runs the command from the first screen as a user would, by pasting it.
 fn run_pasted_command(screen: &str, change: impl Fn(&str) -> String) -> Value {
@@ -56,33 +64,54 @@ fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
     let port = free_port();
     let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
     let screen = running.stdout.clone();
+    let data = folder.path().join("data").display().to_string();
     for expected in [
-        format!("http://127.0.0.1:{port}/org/acme/graphiql"),
         format!("http://127.0.0.1:{port}/org/acme/graphql"),
-        "psql 'postgres://tenantry_app@".to_owned(),
+        format!("dev --reset --data-dir {data}"),
+        "psql -U tenantry_app tenantry -h".to_owned(),
     ] {
         assert!(screen.contains(&expected), "{expected} is not in {screen}");
     }
+    // With the paths of a new user it fits into a terminal of 80 by 24, and the link is last.
+    let usual = screen
+        .replace(env!("CARGO_BIN_EXE_tenantry"), "target/debug/tenantry")
+        .replace(&format!(" --data-dir {data}"), "")
+        .replace(&data, "/home/mia/.local/share/tenantry");
+    assert!(usual.lines().count() < 24, "{usual}");
+    assert!(usual.lines().all(|line| line.chars().count() <= 80), "{usual}");
+    assert_eq!(
+        screen.lines().last().unwrap().trim(),
+        format!("http://127.0.0.1:{port}/org/acme/graphiql")
+    );
     for organization in ["acme", "globex"] {
         for role in ["owner", "admin", "member", "viewer"] {
-            let heading = format!("  {organization} {role}, ");
-            let mut lines = screen.lines().skip_while(|line| !line.starts_with(&heading)).skip(1);
-            let token = lines.next().unwrap_or_else(|| panic!("no token for {heading}")).trim();
+            let user = format!("{organization}-{role}");
+            let output =
+                process::run(tenantry().args(["token", "--as", &user, "--data-dir", &data]));
+            let token = process::succeeded(&output).trim();
+            let claims = claims(token);
+            assert_eq!(claims["iss"], "https://login.demo.example");
+            assert_eq!(claims["email"], format!("{user}@example.com"));
+            assert!(claims["name"].is_string() && claims["iat"].is_i64(), "{claims}");
             let url = format!("http://127.0.0.1:{port}/org/{organization}/graphql");
-            let query = "{\"query\":\"{ organization { viewerRole slug } }\"}";
+            let query =
+                "{\"query\":\"{ organization { viewerRole slug entitlements { overLimit } } }\"}";
             let output = Command::new("curl")
                 .args(["-s", &url, "-H", "Content-Type: application/json", "-d", query, "-H"])
                 .arg(format!("Authorization: Bearer {token}"))
                 .output()
                 .unwrap();
             let body: Value = serde_json::from_slice(&output.stdout).unwrap();
-            assert_eq!(body["data"]["organization"]["viewerRole"], role.to_uppercase(), "{body}");
-            assert_eq!(body["data"]["organization"]["slug"], organization);
+            let answered = &body["data"]["organization"];
+            assert_eq!(answered["viewerRole"], role.to_uppercase(), "{body}");
+            assert_eq!(answered["slug"], organization);
+            let entitlements = answered["entitlements"].as_array().unwrap();
+            assert!(entitlements.iter().all(|one| one["overLimit"] == false), "{body}");
         }
     }
     let body = run_pasted_command(&screen, str::to_owned);
     assert_eq!(body["data"]["organization"]["name"], "Acme");
-    assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["createdBy"]["name"], "Mia");
+    assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["name"], "Instant tunnel");
     assert_eq!(
         run_pasted_command(&screen, create)["data"]["createProject"]["project"]["name"],
         "kept"
@@ -94,6 +123,7 @@ fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
         String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
     };
     assert!(get("/").contains("location: /org/acme/graphiql"));
+    assert!(get("/org/globex").contains("location: /org/globex/graphiql"));
     let page = get("/org/acme/graphiql");
     assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
     assert!(
@@ -207,11 +237,13 @@ fn a_normal_user_needs_no_more_than_root() {
         .env_remove("XDG_DATA_HOME")
         .current_dir("/");
     let running = Running::start(&mut command, LAST_LINE);
-    assert_eq!(
-        run_pasted_command(&running.stdout, str::to_owned)["data"]["organization"]["name"],
-        "Acme"
-    );
-    assert!(home.join(".local/share/tenantry").is_dir());
+    let data = home.join(".local/share/tenantry");
+    // This process is root, which has another default folder.
+    let here = |command: &str| {
+        command.replace("acme-owner", &format!("acme-owner --data-dir {}", data.display()))
+    };
+    assert_eq!(run_pasted_command(&running.stdout, here)["data"]["organization"]["name"], "Acme");
+    assert!(data.is_dir());
 }
 
 #[test]
@@ -257,4 +289,55 @@ fn a_reused_process_id_is_not_signalled() {
     assert!(bystander.try_wait().unwrap().is_none(), "an unrelated process was stopped");
     bystander.kill().unwrap();
     bystander.wait().unwrap();
+}
+
+#[test]
+fn a_reset_begins_anew_also_after_a_newer_version() {
+    let folder = folder();
+    let port = free_port();
+    let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
+    run_pasted_command(&running.stdout, create);
+    let newer = "INSERT INTO migration.seaql_migrations VALUES ('m9999_later', 0)";
+    let socket = running.stdout.split("tenantry -h").nth(1).unwrap();
+    let socket = socket.split_whitespace().nth(1).unwrap();
+    let mut psql = Command::new("psql");
+    psql.args(["-h", socket, "-U", "postgres", "-d", "tenantry", "-c", newer]);
+    process::succeeded(&process::run(&mut psql));
+    running.signal("INT");
+    assert_eq!(running.wait(), Some(0));
+
+    let refused = process::run(&mut dev(folder.path(), port));
+    assert_eq!(refused.code, Some(1));
+    let data = folder.path().join("data").display().to_string();
+    for expected in [&data, "newer version", "tenantry dev --reset"] {
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    }
+
+    let running = Running::start(dev(folder.path(), port).arg("--reset"), LAST_LINE);
+    let body = run_pasted_command(&running.stdout, str::to_owned);
+    assert_eq!(body["data"]["organization"]["projects"]["nodes"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn settings_of_another_database_are_refused() {
+    let folder = folder();
+    let output = process::run(
+        dev(folder.path(), free_port()).env("DATABASE_URL", "postgres://tenantry_app@db/app"),
+    );
+    assert_eq!(output.code, Some(1));
+    assert_eq!(
+        output.stderr,
+        "tenantry: DATABASE_URL is set, but `tenantry dev` runs its own PostgreSQL. Unset it, or run `tenantry serve`.\n"
+    );
+}
+
+#[test]
+fn a_token_of_the_demo_needs_the_demo() {
+    let folder = folder();
+    let data = folder.path().display().to_string();
+    let output =
+        process::run(tenantry().args(["token", "--as", "acme-owner", "--data-dir", &data]));
+    process::failed(&output, "Start it with `tenantry dev`.");
+    let output = process::run(tenantry().args(["token", "--as", "acme-ownr"]));
+    process::failed(&output, "A similar value exists: 'acme-owner'");
 }

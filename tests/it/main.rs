@@ -19,6 +19,7 @@ mod browser;
 mod command_line;
 mod database;
 mod databases;
+mod deploying;
 mod dev;
 mod doctor;
 mod faults;

@@ -1,8 +1,15 @@
 //! What operators see: metrics and log lines without private data.
 
-use serde_json::json;
+use std::{path::Path, process::Command};
 
-use crate::support::{App, Reply, app::token};
+use async_graphql::resolver_utils::EnumType;
+use serde_json::json;
+use tenantry::{
+    error::{Error, ErrorCode},
+    rate_limit::Throttle,
+};
+
+use crate::support::{App, Reply, app::token, node};
 
 pub async fn figures(app: &App) -> String {
     let reply = Reply::of(reqwest::Client::new().get(format!("{}/metrics", app.admin))).await;
@@ -96,4 +103,36 @@ async fn an_unavailable_database_does_not_stop_the_metrics() {
     assert_has_line(&metrics, "tenantry_requests_total{operation=\"Here\",code=\"OK\"} 1");
     assert_has_line(&metrics, "tenantry_requests_total{operation=\"Away\",code=\"UNAVAILABLE\"} 1");
     assert!(!metrics.contains("tenantry_backlog{"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_alerts_use_metrics_that_exist() {
+    let Some(scripts) = node::packages().await else {
+        eprintln!("SKIPPED: npm is not installed");
+        return;
+    };
+    let app = App::start().await;
+    app.user("acme-member").data("query Here { organization { name } }").await;
+    // Every value of the labels that alerts select.
+    let metrics = &app.service.metrics;
+    for code in ErrorCode::items() {
+        metrics.refused(code.name);
+    }
+    for throttle in
+        [Throttle::Running, Throttle::Waiting, Throttle::Shared, Throttle::Rate, Throttle::Attempts]
+    {
+        metrics.limited(&Error::RateLimited { throttle, retry_after: 1 });
+    }
+    metrics.replica_query("primary");
+    metrics.webhook("applied");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.txt");
+    std::fs::write(&file, figures(&app).await).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/deploy/monitoring");
+    let output = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new("node");
+        command.arg("monitoring.mjs").arg(folder).arg(file).current_dir(scripts).output().unwrap()
+    })
+    .await
+    .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -209,3 +209,12 @@ async fn client_generators_accept_the_schema_and_their_clients_work() {
     node(vec!["clients.mjs".into(), url.into(), app::token("acme-owner").into(), artifacts.into()])
         .await;
 }
+
+#[tokio::test]
+async fn the_list_of_audit_actions_is_complete() {
+    let app = App::start().await;
+    let data = app.user("acme-viewer").data("{ auditActions }").await;
+    let source = include_str!("../../src/audit/action.rs").split("=> \"").skip(1);
+    let names: Vec<_> = source.map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(data["auditActions"], json!(names));
+}

@@ -49,3 +49,33 @@ export const until = async (what, holds) => {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 };
+
+/** Stores a page as it is now: on a desktop, on a phone, and dark. Only with TENANTRY_SCREENSHOTS. */
+export const shoot = async (page, name) => {
+  const folder = process.env.TENANTRY_SCREENSHOTS;
+  if (!folder) return;
+  const { width, height } = page.viewportSize();
+  // Without transitions, so that no picture shows a state in between.
+  await page.emulateMedia({ reducedMotion: 'reduce' });
+  const shot = (kind) => page.screenshot({ path: `${folder}/${name}-${kind}.png` });
+  await shot('desktop');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await shot('dark');
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await shot('phone');
+  // Nothing is wider than the phone.
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  if (overflow > 0) throw new Error(`${name} is ${overflow} pixels wider than a phone`);
+  await page.setViewportSize({ width, height });
+  await page.emulateMedia({ reducedMotion: null });
+};
+
+/** Waits until an invitation is refused: when its page opens, or when it is accepted. */
+export const refuse = async (page, reason) => {
+  const accept = page.getByRole('button', { name: 'Accept invitation' });
+  const refusal = page.getByText(reason);
+  await accept.or(refusal).first().waitFor();
+  if (await accept.isVisible()) await accept.click();
+  await refusal.waitFor();
+};

@@ -1,7 +1,7 @@
 // GraphiQL in a real browser, as `tenantry dev` serves it. Exits with an error on any mismatch.
 // Usage: node graphiql.mjs BASE [SCREENSHOT]
 import assert from 'node:assert/strict';
-import { open, requests, until } from './browser.mjs';
+import { open, requests, shoot, until } from './browser.mjs';
 
 const [base, screenshot] = process.argv.slice(2);
 const { browser, page } = await open(`${base}/org/acme/graphiql`);
@@ -34,10 +34,20 @@ await identity('Olivia, OWNER of Acme');
 await run('"Acme"');
 
 // The permissions follow the user, and the URL follows the organization.
-await example('Audit log', 'auditLogs');
+await example('Audit log: list', 'auditLogs');
 await run('"auditLogs": {');
 await page.getByLabel('User').selectOption('acme-viewer');
 await identity('Victor, VIEWER of Acme');
+await until('no response of the former user', async () => (await response()) === '');
+const titles = async () => {
+  await page.getByRole('button', { name: 'Examples' }).click();
+  const found = await page.getByRole('menuitem').allTextContents();
+  await page.keyboard.press('Escape');
+  return found;
+};
+const offered = await titles();
+assert.ok(offered.includes('Projects: list'), offered.join());
+assert.ok(!offered.some((title) => /Audit log:|Projects: create|Billing/.test(title)), 'only what a viewer may do');
 await run('FORBIDDEN');
 await page.getByLabel('User').selectOption('globex-owner');
 await identity('Omar, OWNER of Globex');
@@ -52,8 +62,41 @@ await page.goto(`${base}/org/globex/graphiql`);
 await identity('Omar, OWNER of Globex');
 await page.getByLabel('User').selectOption('acme-owner');
 await identity('Olivia, OWNER of Acme');
-await example('Projects', 'projects(');
+await example('Projects: list', 'projects(');
 await run('"projects"');
+
+// Variables and headers come with an example: a page after another, and a repetition.
+await example('Projects: next page', '$after');
+await run('"endCursor"');
+await example('Projects: create once', 'CreateProjectOnce');
+await run('"Dehydrated boulders"');
+const first = await response();
+await page.click('[aria-label^="Execute"]');
+await until('the same project again', async () => (await response()) === first);
+
+// A subscription says that it waits, and shows what arrives.
+await example('Projects: listen', 'projectChanged');
+await page.click('[aria-label^="Execute"]');
+await page.getByText('Listening for events').waitFor();
+const token = await page.evaluate(async () =>
+  (await (await fetch('/graphiql/people.json')).json()).people.find(({ subject }) => subject === 'acme-owner').token);
+await until('an event', async () => {
+  await fetch(`${base}/org/acme/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+    body: JSON.stringify({ query: 'mutation { createProject(input: { name: "Heard" }) { project { id } } }' }),
+  });
+  return (await response()).includes('Heard');
+});
+await shoot(page, 'graphiql-listening');
+await page.getByLabel('User').selectOption('acme-admin');
+await identity('Adam, ADMIN of Acme');
+await until('the subscription ends', async () => (await page.getByText('Listening for events').count()) === 0);
+await page.getByLabel('User').selectOption('acme-owner');
+await identity('Olivia, OWNER of Acme');
+await example('Projects: list', 'projects(');
+await run('"projects"');
+await shoot(page, 'graphiql');
 await page.click('[aria-label*="ocumentation"]');
 await until('the docs', async () => (await page.textContent('.graphiql-doc-explorer'))?.includes('Mutation'));
 if (screenshot) await page.screenshot({ path: screenshot });

@@ -1,7 +1,8 @@
-// The single-page app in a real browser: two users and one organization, from its creation to a
-// live audit log. Usage: node spa.mjs BASE [SCREENSHOT]
+// The single-page app in a real browser: two demo users and one organization, from its creation to
+// a live audit log. Usage: node spa.mjs BASE [SCREENSHOT]
+// With TENANTRY_SCREENSHOTS=FOLDER it also stores every page as desktop, phone and dark.
 import assert from 'node:assert/strict';
-import { open, openPage, requests } from './browser.mjs';
+import { open, openPage, refuse, requests, shoot, until } from './browser.mjs';
 
 const [base, screenshot] = process.argv.slice(2);
 const { browser, page: omar } = await open(base);
@@ -12,30 +13,79 @@ const create = async (page, name) => {
   await dialog.getByLabel('Name').fill(name);
   await dialog.getByRole('button', { name: 'Create project' }).click();
 };
+const projects = (page) => page.getByRole('list', { name: 'Projects' });
+/** A label is readable on its button if the two colours differ. */
+const isReadable = (button) =>
+  button.evaluate((element) => {
+    const { color, backgroundColor } = getComputedStyle(element);
+    return color !== backgroundColor && backgroundColor !== 'rgba(0, 0, 0, 0)';
+  });
 
+await omar.getByRole('button', { name: /Omar/ }).waitFor();
+await shoot(omar, 'sign-in');
 await omar.getByRole('button', { name: /Omar/ }).click();
+await projects(omar).waitFor();
+// The demo starts within its plans.
+assert.equal(await omar.getByText(/more than the plan/).count(), 0);
+
+// Addresses that lead nowhere say so.
+await omar.goto(`${base}/globex/nothing`);
+await omar.getByRole('heading', { name: 'Not found' }).waitFor();
+await shoot(omar, 'not-found');
+await omar.goto(`${base}/globex/projects/00000000-0000-4000-8000-000000000000`);
+await omar.getByText('There is no such project').waitFor();
+
 await omar.getByRole('button', { name: 'New organization' }).click();
 const dialog = omar.getByRole('dialog');
+assert.ok(await isReadable(dialog.getByRole('button', { name: 'Create organization' })), 'the primary button is visible');
 await dialog.getByLabel('Name').fill('Initech');
 await dialog.getByLabel('Slug').fill('acme');
 await dialog.getByRole('button', { name: 'Create organization' }).click();
 await dialog.getByRole('alert').waitFor();
+await shoot(omar, 'new-organization');
 await dialog.getByLabel('Slug').fill('initech');
 await dialog.getByRole('button', { name: 'Create organization' }).click();
 await omar.waitForURL('**/initech/projects');
+await omar.getByText('No projects yet.').waitFor();
+await shoot(omar, 'no-projects');
 
-// The free plan allows three projects. The fourth one leads to an offer.
+// The free plan allows three projects. The fourth one leads to an offer, and what was typed stays.
 for (const name of ['Giant magnet', 'Portable hole', 'Instant tunnel']) {
   await create(omar, name);
   await omar.getByRole('button', { name: `Rename ${name}` }).waitFor();
 }
 await create(omar, 'Rocket skates');
-await omar.getByRole('heading', { name: 'Your plan is full' }).waitFor();
-assert.equal(await omar.getByRole('list', { name: 'Projects' }).getByRole('listitem').count(), 3, 'the fourth is removed again');
+await omar.getByRole('heading', { name: 'You’ve reached your plan’s limit' }).waitFor();
+assert.equal(await projects(omar).getByRole('listitem').count(), 3, 'the fourth is removed again');
+await shoot(omar, 'limit');
+await omar.getByRole('button', { name: 'Not now' }).click();
+assert.equal(await dialog.getByLabel('Name').inputValue(), 'Rocket skates');
+await dialog.getByRole('button', { name: 'Create project' }).click();
 await omar.getByRole('button', { name: 'Upgrade to Pro' }).click();
 await omar.getByText('3 of 50 projects').waitFor();
-await create(omar, 'Rocket skates');
+assert.equal(await dialog.getByLabel('Name').inputValue(), 'Rocket skates');
+await dialog.getByRole('button', { name: 'Create project' }).click();
 await omar.getByRole('button', { name: 'Rename Rocket skates' }).waitFor();
+
+// A refused name stays in the form with its error.
+await omar.getByRole('button', { name: 'Rename Giant magnet' }).click();
+await omar.getByLabel('Project name').fill('');
+await omar.getByRole('button', { name: 'Save' }).click();
+await omar.getByRole('alert').waitFor();
+assert.equal(await omar.getByLabel('Project name').inputValue(), '');
+await omar.getByRole('button', { name: 'Cancel' }).click();
+await shoot(omar, 'projects');
+
+// The page of a project.
+await omar.getByRole('link', { name: 'Giant magnet' }).click();
+await omar.getByRole('button', { name: 'Edit' }).click();
+await omar.getByLabel('Description').fill('Attracts anvils.');
+await shoot(omar, 'edit-project');
+await omar.getByRole('button', { name: 'Save' }).click();
+await omar.getByText('Attracts anvils.', { exact: true }).waitFor();
+await omar.reload();
+await omar.getByText('Attracts anvils.', { exact: true }).waitFor();
+await shoot(omar, 'project');
 
 await omar.getByRole('link', { name: 'Members' }).click();
 await omar.getByLabel('Email').fill('globex-member@example.com');
@@ -43,21 +93,67 @@ await omar.getByLabel('Role', { exact: true }).selectOption('MEMBER');
 await omar.getByRole('button', { name: 'Invite', exact: true }).click();
 const link = await omar.getByLabel(/Invitation link/).inputValue();
 assert.ok(link.startsWith(`${base}/accept-invitation?token=`), link);
+await shoot(omar, 'members');
 
-const max = await openPage(browser, link);
+const max = await openPage(browser, `${base}/accept-invitation`);
 await max.getByRole('button', { name: /Max/ }).click();
+await max.getByText('This link is incomplete.').waitFor();
+await max.goto(`${base}/accept-invitation?token=no-such-token`);
+await refuse(max, /was sent to another address than globex-member@example.com/);
+await shoot(max, 'invitation-refused');
+await max.goto(link);
+await max.getByRole('button', { name: 'Accept invitation' }).waitFor();
+await shoot(max, 'invitation');
 await max.getByRole('button', { name: 'Accept invitation' }).click();
 await max.waitForURL('**/initech/projects');
 assert.equal(await max.getByRole('link', { name: 'Audit log' }).count(), 0, 'a forbidden page has no link');
+await max.goto(`${base}/initech/settings`);
+await max.getByRole('heading', { name: 'Not found' }).waitFor();
+await max.goto(`${base}/initech/projects`);
 await omar.getByRole('list', { name: 'Members' }).getByText('Max').waitFor();
+await omar.getByRole('img', { name: /From \d to 2 members/ }).waitFor();
+
+// A change of the plan is confirmed.
+await omar.getByRole('link', { name: 'Plan' }).click();
+await omar.getByRole('button', { name: 'Switch to Free' }).click();
+await shoot(omar, 'confirm-plan');
+await dialog.getByRole('button', { name: 'Cancel' }).click();
+await omar.getByRole('article', { name: 'Pro' }).getByText('Current plan').waitFor();
+await shoot(omar, 'plan');
+
+// Name and address.
+await omar.getByRole('link', { name: 'Settings' }).click();
+await omar.getByLabel('Name').fill('Initrode');
+await omar.getByLabel('Slug').fill('initrode');
+await shoot(omar, 'settings');
+await omar.getByRole('button', { name: 'Save' }).click();
+await omar.waitForURL('**/initrode/settings');
+await omar.getByLabel('Organization').getByRole('option', { name: 'Initrode' }).waitFor({ state: 'attached' });
 
 // Omar sees changes by Max at once.
 await omar.getByRole('link', { name: 'Audit log' }).click();
-await omar.locator('code', { hasText: 'invitation.accepted' }).first().waitFor();
-await omar.waitForTimeout(1_000);
-await create(max, 'Live project');
-await omar.locator('.fresh').waitFor();
+await omar.getByText('accepted an invitation and joined as member').waitFor();
+await omar.getByText('changed the name from “Initech” to “Initrode” and the slug').waitFor();
+await omar.getByLabel('Action').getByRole('option', { name: 'Project: created' }).waitFor({ state: 'attached' });
+// The stream of events is open when the list has been loaded again over it.
+await until('a live entry', async () => {
+  await create(max, 'Live project');
+  return omar.locator('.fresh').waitFor({ timeout: 5_000 }).then(() => true, () => false);
+});
+await omar.getByText('created the project Live project').first().waitFor();
 if (screenshot) await omar.screenshot({ path: screenshot });
+await shoot(omar, 'audit-log');
+
+// The end of the organization, for Max as well.
+await omar.getByRole('link', { name: 'Settings' }).click();
+await omar.getByRole('button', { name: 'Delete Initrode' }).click();
+await dialog.getByLabel(/Type/).fill('initrode');
+await shoot(omar, 'delete-organization');
+await dialog.getByRole('button', { name: 'Delete permanently' }).click();
+await omar.getByRole('heading', { name: 'Your organizations' }).waitFor();
+await omar.getByRole('link', { name: 'Globex' }).waitFor();
+assert.equal(await omar.getByText('Initrode').count(), 0);
+await shoot(omar, 'organizations');
 
 for (const page of [omar, max]) {
   const { foreign } = await requests(page, base);

@@ -10,9 +10,10 @@ interface Props {
   token: string;
   ownToken: string;
   onOwnToken: (token: string) => void;
+  onPermissions: (permissions: string[] | null) => void;
 }
 
-export function Header({ users, place, onPlace, token, ownToken, onOwnToken }: Props) {
+export function Header({ users, place, onPlace, token, ownToken, onOwnToken, onPermissions }: Props) {
   const { slug, subject } = place;
   const names = new Map(users.map(({ organization, organizationName }) => [organization, organizationName]));
   if (slug !== null && !names.has(slug)) names.set(slug, slug);
@@ -57,10 +58,20 @@ export function Header({ users, place, onPlace, token, ownToken, onOwnToken }: P
       ) : (
         <span>{slug ?? 'No organization'}</span>
       )}
-      {subject === null && <TokenField token={ownToken} onToken={onOwnToken} />}
+      {subject === null ? <TokenField token={ownToken} onToken={onOwnToken} /> : <CopyToken token={token} />}
       <code title="The address of requests">{endpoint(slug)}</code>
-      <Identity endpoint={endpoint(slug)} token={token} />
+      <Identity endpoint={endpoint(slug)} token={token} onPermissions={onPermissions} />
     </header>
+  );
+}
+
+/** The token of the chosen user, for curl and other clients. */
+function CopyToken({ token }: { token: string }) {
+  const [copied, setCopied] = useState<string>();
+  return (
+    <button type="button" onClick={() => void navigator.clipboard.writeText(token).then(() => setCopied(token))}>
+      {copied === token ? 'Copied' : 'Copy token'}
+    </button>
   );
 }
 

@@ -4,12 +4,14 @@ import { ask } from './fetcher';
 
 interface Answer {
   viewer: { name: string | null };
-  organization: { name: string; viewerRole: string } | null;
+  organization: { name: string; viewerRole: string; viewerPermissions: string[] } | null;
 }
 
 interface Sign {
   text: string;
   refused?: boolean;
+  /** Null while unknown, or without an organization. */
+  permissions?: string[] | null;
 }
 
 const REFUSALS: Record<string, string> = {
@@ -21,7 +23,7 @@ const REFUSALS: Record<string, string> = {
 async function identify(endpoint: string, token: string, signal: AbortSignal): Promise<Sign> {
   if (token === '') return { text: 'Not signed in. Enter a token.', refused: true };
   try {
-    const query = '{ viewer { name } organization { name viewerRole } }';
+    const query = '{ viewer { name } organization { name viewerRole viewerPermissions } }';
     const { data, errors } = await ask<Answer>(endpoint, token, query, signal);
     if (!data) {
       const code = String(errors?.[0]?.extensions?.code);
@@ -29,18 +31,27 @@ async function identify(endpoint: string, token: string, signal: AbortSignal): P
     }
     const name = data.viewer.name ?? 'Signed in';
     const { organization } = data;
-    return { text: organization ? `${name}, ${organization.viewerRole} of ${organization.name}` : `${name}, no organization` };
+    const text = organization ? `${name}, ${organization.viewerRole} of ${organization.name}` : `${name}, no organization`;
+    return { text, permissions: organization?.viewerPermissions ?? null };
   } catch (error) {
     return { text: (error as Error).message, refused: true };
   }
 }
 
-export function Identity({ endpoint, token }: { endpoint: string; token: string }) {
+interface Props {
+  endpoint: string;
+  token: string;
+  onPermissions: (permissions: string[] | null) => void;
+}
+
+export function Identity({ endpoint, token, onPermissions }: Props) {
   const [sign, setSign] = useState<Sign>({ text: '' });
   useEffect(() => {
     const abort = new AbortController();
     void identify(endpoint, token, abort.signal).then((sign) => {
-      if (!abort.signal.aborted) setSign(sign);
+      if (abort.signal.aborted) return;
+      setSign(sign);
+      onPermissions(sign.permissions ?? null);
     });
     return () => abort.abort();
   }, [endpoint, token]);

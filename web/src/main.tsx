@@ -12,12 +12,14 @@ import { Examples, firstExample } from './examples';
 import { createFetcher } from './fetcher';
 import { Header } from './header';
 import { endpoint, loadToken, pushPlace, readPlace, saveToken, type User, type Place } from './place';
+import { Listening, Session } from './session';
 import { storage } from './storage';
 import { SystemTheme } from './theme';
 
 function Page({ users }: { users: User[] }) {
   const [place, setPlace] = useState(() => readPlace(users));
   const [ownToken, setOwnToken] = useState(loadToken);
+  const [permissions, setPermissions] = useState<string[] | null>(null);
   useEffect(() => {
     const back = () => setPlace(readPlace(users));
     addEventListener('popstate', back);
@@ -48,13 +50,18 @@ function Page({ users }: { users: User[] }) {
         token={token}
         ownToken={ownToken}
         onOwnToken={changeToken}
+        onPermissions={setPermissions}
       />
       <main>
         <GraphiQL fetcher={fetcher} storage={storage} defaultQuery={firstExample} shouldPersistHeaders={false}>
           <GraphiQL.Logo>
             <SystemTheme />
-            <Examples />
+            <Session context={`${url} ${token}`} />
+            <Examples permissions={permissions} />
           </GraphiQL.Logo>
+          <GraphiQL.Footer>
+            <Listening />
+          </GraphiQL.Footer>
         </GraphiQL>
       </main>
     </>

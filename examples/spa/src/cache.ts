@@ -2,6 +2,7 @@
 // pages.
 import { cacheExchange, type Cache } from '@urql/exchange-graphcache';
 import { relayPagination } from '@urql/exchange-graphcache/extras';
+import { gql } from 'urql';
 import type * as Api from './gql/graphql';
 
 type List = 'projects' | 'members' | 'invitations' | 'auditLogs';
@@ -11,6 +12,13 @@ type Filter = Api.AuditLogFilter | null | undefined;
 export const UNSAVED = 'unsaved';
 
 const organization = (cache: Cache) => cache.resolve('Query', 'organization') as string;
+
+const PROJECT = gql`
+  fragment CachedProject on Project { __typename id name description createdAt updatedAt createdBy { __typename id name } }
+`;
+
+/** Without the fields that the mutation leaves unchanged. */
+const defined = (input: object) => Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
 
 /** Returns the loaded pages of a list, each with its cache key, its variables and the keys of its nodes. */
 function pages(cache: Cache, list: List) {
@@ -55,6 +63,7 @@ export const createCache = () =>
     // single object.
     keys: {
       Billing: () => 'current',
+      InvitationPreview: () => null,
       Entitlement: ({ feature }) => feature as string,
       Membership: ({ organizationId }) => organizationId as string,
       Plan: ({ plan }) => plan as string,
@@ -80,9 +89,9 @@ export const createCache = () =>
           createdBy: null,
         },
       }),
-      updateProject: ({ input }: Api.UpdateProjectMutationVariables) => ({
+      updateProject: ({ input }: Api.EditProjectMutationVariables, cache) => ({
         __typename: 'UpdateProjectPayload',
-        project: { __typename: 'Project', id: input.id, name: input.name ?? '' },
+        project: { ...cache.readFragment(PROJECT, { __typename: 'Project', id: input.id }), ...defined(input) },
       }),
       deleteProject: ({ input }: Api.DeleteProjectMutationVariables) => ({
         __typename: 'DeleteProjectPayload',

@@ -4,14 +4,15 @@ import { Client, fetchExchange, mapExchange, subscriptionExchange } from 'urql';
 import { createCache } from './cache';
 import { problemOf } from './errors';
 import { Here } from './here';
+import type { Session } from './session';
 
-export function createClient(token: string, slug: string | null, signOut: () => void): Client {
+export function createClient(session: Session, slug: string | null): Client {
   const url = slug ? `/org/${slug}/graphql` : '/graphql';
-  const headers = { authorization: `Bearer ${token}` };
+  const headers = () => ({ authorization: `Bearer ${session.token()}` });
   const events = createEventClient({ url, headers });
   const client: Client = new Client({
     url,
-    fetchOptions: { headers },
+    fetchOptions: () => ({ headers: headers() }),
     preferGetMethod: false,
     // Show cached data at once, and query it again, because other users may have changed it.
     requestPolicy: 'cache-and-network',
@@ -19,7 +20,7 @@ export function createClient(token: string, slug: string | null, signOut: () => 
       mapExchange({
         onError(error) {
           const { kind } = problemOf(error);
-          if (kind === 'sign-in') signOut();
+          if (kind === 'sign-in') session.expire();
           // The role has changed. Query the permissions again, which hides what it does not allow.
           if (kind === 'forbidden') void client.query(Here, {}, { requestPolicy: 'network-only' }).toPromise();
         },

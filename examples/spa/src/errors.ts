@@ -9,6 +9,10 @@ export type Problem =
   | { kind: 'upgrade'; text: string; feature: Feature; limit: number }
   /** The role does not allow it, so it should not have been offered. */
   | { kind: 'forbidden'; text: string }
+  /** A larger plan allowed it, and the user has taken it. Only forms see this. */
+  | { kind: 'upgraded'; text: string }
+  /** The object does not exist, or not for this user. */
+  | { kind: 'not-found'; text: string }
   /** Concerns one field of the form. */
   | { kind: 'field'; text: string; field: string }
   /** A repetition may succeed later. */
@@ -20,19 +24,19 @@ type Extensions = { code?: ErrorCode; field?: string; feature?: Feature; limit?:
 type Reading = (text: string, extensions: Extensions) => Problem;
 
 const message: Reading = (text) => ({ kind: 'message', text });
-const ours: Reading = () => ({ kind: 'message', text: 'This app and the server have different versions. Reload the page.' });
+const ours: Reading = () => ({ kind: 'message', text: 'This page is out of date. Reload it.' });
 const retry: Reading = () => ({ kind: 'retry', text: 'The server is busy. Nothing was changed.' });
 
 const readings: Record<ErrorCode, Reading> = {
   UNAUTHENTICATED: () => ({ kind: 'sign-in' }),
-  FORBIDDEN: () => ({ kind: 'forbidden', text: 'Your role here does not allow this.' }),
-  NOT_FOUND: message,
+  FORBIDDEN: () => ({ kind: 'forbidden', text: 'Your role doesn’t allow this.' }),
+  NOT_FOUND: (text) => ({ kind: 'not-found', text }),
   CONFLICT: message,
   // The API returns a path: "input.slug" is the field "slug" of the form.
   BAD_USER_INPUT: (text, { field = '' }) => ({ kind: 'field', text, field: field.split('.').at(-1) ?? '' }),
   PLAN_LIMIT_EXCEEDED: (text, { feature, limit = 0 }) =>
     feature ? { kind: 'upgrade', text, feature, limit } : { kind: 'message', text },
-  RATE_LIMITED: () => ({ kind: 'retry', text: 'Too many requests. Wait a moment.' }),
+  RATE_LIMITED: () => ({ kind: 'retry', text: 'Too many requests. Wait a moment, then try again.' }),
   TIMEOUT: retry,
   UNAVAILABLE: (text, extensions) =>
     extensions.outcome === 'UNKNOWN'
@@ -52,11 +56,11 @@ const readings: Record<ErrorCode, Reading> = {
 };
 
 /** Whether a form shows the problem next to its fields. */
-export const isForForm = ({ kind }: Problem) => kind === 'field' || kind === 'message' || kind === 'retry';
+export const isForForm = ({ kind }: Problem) => ['field', 'message', 'not-found', 'retry'].includes(kind);
 
 export function problemOf(error: CombinedError): Problem {
   const first = error.graphQLErrors[0];
-  if (!first) return { kind: 'retry', text: 'The server cannot be reached.' };
+  if (!first) return { kind: 'retry', text: 'The server can’t be reached.' };
   const extensions: Extensions = first.extensions;
   // The API may add codes, so a code can be unknown here.
   const reading = (extensions.code && readings[extensions.code]) ?? message;

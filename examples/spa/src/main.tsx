@@ -1,36 +1,34 @@
 // The routes of the app.
+import '@fontsource-variable/inter';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Route, Switch } from 'wouter';
 import { Outside, Organization } from './organization';
 import { AcceptInvitation } from './pages/accept-invitation';
 import { Home } from './pages/home';
-import { SignIn } from './pages/sign-in';
-import { SessionProvider, useSession } from './session';
+import { DemoSession } from './sign-in/demo';
+import { OidcSession, isConfigured } from './sign-in/oidc';
 import './style.css';
 
-function App() {
-  const { user } = useSession();
-  if (!user) return <SignIn />;
-  return (
-    <Switch>
-      <Route path="/">
-        <Outside><Home /></Outside>
-      </Route>
-      <Route path="/accept-invitation">
-        <Outside><AcceptInvitation /></Outside>
-      </Route>
-      <Route path="/:slug/:page?">
-        {({ slug, page }) => <Organization key={slug} slug={slug} page={page} />}
-      </Route>
-    </Switch>
-  );
-}
+const Session = isConfigured ? OidcSession : DemoSession;
 
 createRoot(document.getElementById('root') as HTMLElement).render(
   <StrictMode>
-    <SessionProvider>
-      <App />
-    </SessionProvider>
+    <Session>
+      <Switch>
+        <Route path="/">
+          <Outside><Home /></Outside>
+        </Route>
+        <Route path="/accept-invitation">
+          <Outside><AcceptInvitation /></Outside>
+        </Route>
+        <Route path="/:slug/:page?/:id?">
+          {(parameters) => {
+            const { slug, page, id } = parameters as { slug: string; page?: string; id?: string };
+            return <Organization key={slug} slug={slug} page={page} id={id} />;
+          }}
+        </Route>
+      </Switch>
+    </Session>
   </StrictMode>,
 );

@@ -7,13 +7,13 @@ import type { Permission } from './gql/graphql';
 import { Here, HereContext } from './here';
 import { UpgradeOffer } from './pages/upgrade';
 import { useSession } from './session';
-import { PAGES, Shell } from './shell';
+import { Shell } from './shell';
 import { Loaded } from './ui/loaded';
 import { Notices } from './ui/notices';
 
 function Client({ slug, children }: { slug: string | null; children: ReactNode }) {
-  const { user, signOut } = useSession();
-  const client = useMemo(() => createClient(user?.token ?? '', slug, signOut), [user, slug, signOut]);
+  const session = useSession();
+  const client = useMemo(() => createClient(session, slug), [session, slug]);
   return <Provider value={client}>{children}</Provider>;
 }
 
@@ -27,29 +27,31 @@ export function Outside({ children }: { children: ReactNode }) {
   );
 }
 
-export function Organization({ slug, page }: { slug: string; page: string | undefined }) {
+type Props = { slug: string; page: string | undefined; id: string | undefined };
+
+export function Organization(props: Props) {
   return (
-    <Client slug={slug}>
-      <Inside slug={slug} page={page} />
+    <Client slug={props.slug}>
+      <Inside {...props} />
     </Client>
   );
 }
 
-function Inside({ slug, page }: { slug: string; page: string | undefined }) {
+function Inside({ slug, page, id }: Props) {
   return (
     <Loaded query={useQuery({ query: Here })} exit={<Link href="/">Your organizations</Link>}>
       {({ viewer, organization }) => {
         if (!organization) return <Redirect to="/" replace />;
-        const can = (permission: Permission) => organization.viewerPermissions.includes(permission);
-        const found = PAGES.find(({ path, needs }) => path === page && (!needs || can(needs)));
         // A retired slug also leads here. Redirect to the current one.
-        if (!found || organization.slug !== slug) {
-          return <Redirect to={`/${organization.slug}/${found?.path ?? 'projects'}`} replace />;
+        if (!page || organization.slug !== slug) {
+          const rest = [page ?? 'projects', id].filter(Boolean).join('/');
+          return <Redirect to={`/${organization.slug}/${rest}`} replace />;
         }
+        const can = (permission: Permission) => organization.viewerPermissions.includes(permission);
         return (
           <HereContext value={{ viewer, organization, can }}>
             <Notices offer={UpgradeOffer}>
-              <Shell page={found} />
+              <Shell path={page} id={id} />
             </Notices>
           </HereContext>
         );

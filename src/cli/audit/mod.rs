@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use super::{Failure, owner_connection::Owner, runtime};
 
-/// Manage the audit log.
+/// Export, partition and prune the audit log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Audit {
     #[command(subcommand)]

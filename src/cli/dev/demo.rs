@@ -1,12 +1,14 @@
 //! The demo: two organizations with a user in each role, projects, and a token for each user.
 #![expect(clippy::disallowed_types, reason = "the owner loads the demo before the first request")]
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter};
 
 use chrono::Duration;
+use migration::APP_ROLE;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
+use super::DATABASE;
 use crate::{auth, clock::Clock, http::DemoUser};
 
 const SQL: &str = include_str!("demo.sql");
@@ -24,13 +26,40 @@ const USERS: [(&str, &str, &str, &str); 8] = [
     ("globex", "Vera", "viewer", "globex-viewer"),
 ];
 
+/// The issuer of the demo's tokens: an address that no one can own.
+const ISSUER: &str = "https://login.demo.example";
+
 /// Tokens are signed again at each start.
 const VALIDITY: Duration = Duration::days(30);
 
+/// The subjects of the users.
+pub(in crate::cli) fn subjects() -> impl Iterator<Item = &'static str> {
+    USERS.iter().map(|(.., subject)| *subject)
+}
+
+/// Returns a token like those of identity providers. Any other subject gets one too, but has no
+/// membership.
+pub(in crate::cli) fn token(
+    secret: &str,
+    subject: &str,
+) -> Result<String, jsonwebtoken::errors::Error> {
+    let name = USERS.iter().find(|user| user.3 == subject).map(|user| user.1);
+    let now = Clock::system().now();
+    let claims = json!({
+        "iss": ISSUER,
+        "sub": subject,
+        "email": format!("{subject}@example.com"),
+        "email_verified": true,
+        "name": name,
+        "iat": now.timestamp(),
+        "exp": (now + VALIDITY).timestamp(),
+    });
+    auth::sign(secret, &claims)
+}
+
 /// Returns the users of the demo, each with a token.
 pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors::Error> {
-    let expiry = (Clock::system().now() + VALIDITY).timestamp();
-    let user = |(organization, name, role, subject): &(
+    let user = |&(organization, name, role, subject): &(
         &'static str,
         &'static str,
         &'static str,
@@ -38,14 +67,22 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
     )| {
         Ok(DemoUser {
             organization,
-            organization_name: if *organization == "acme" { "Acme" } else { "Globex" },
+            organization_name: if organization == "acme" { "Acme" } else { "Globex" },
             name,
             role: role.to_uppercase(),
             subject,
-            token: auth::sign(secret, &json!({ "sub": subject, "exp": expiry }))?,
+            token: token(secret, subject)?,
         })
     };
     USERS.iter().map(user).collect()
+}
+
+/// Deletes everything that an earlier run has stored.
+pub(super) async fn reset(admin: &PgConnectOptions, name: &str) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect_with(admin).await?;
+    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    connection.execute(AssertSqlSafe(drop)).await?;
+    connection.close().await
 }
 
 pub(super) async fn create_database(
@@ -64,7 +101,8 @@ pub(super) async fn create_database(
     connection.close().await
 }
 
-/// Loads the demo into a database without organizations.
+/// Loads the demo into a database without organizations. Its free plan has seats for the four
+/// members of Globex, so that both organizations start within their limits.
 pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect_with(owner).await?;
     let mut transaction = connection.begin().await?;
@@ -73,47 +111,81 @@ pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
         .await?;
     if empty {
         transaction.execute(SQL).await?;
+        let seats = "UPDATE billing.plan_features SET limit_value = 5
+                     WHERE plan = 'free' AND feature = 'team_members'";
+        transaction.execute(seats).await?;
     }
+    // The rows name no issuer, as did the tokens of earlier versions.
+    sqlx::query(
+        "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])",
+    )
+    .bind(ISSUER)
+    .bind(subjects().map(str::to_owned).collect::<Vec<_>>())
+    .execute(&mut *transaction)
+    .await?;
     transaction.commit().await?;
     connection.close().await
 }
 
-/// Returns the text of the first screen.
-pub(super) fn welcome(base: &str, database_url: &str, users: &[DemoUser]) -> String {
-    let mut text = String::new();
-    let first = users.first().map_or("", |user| &user.token);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "
-tenantry is running with two demo organizations: acme (plan pro) and globex (plan free).
+/// What the first screen shows.
+pub(super) struct Welcome<'run> {
+    /// The address of the server.
+    pub(super) base: String,
+    /// How the user started this program, with the data folder if it is not the default one.
+    pub(super) program: String,
+    pub(super) data_dir: String,
+    /// The data folder, and the folder of PostgreSQL's socket.
+    pub(super) folder: &'run std::path::Path,
+    pub(super) socket: String,
+    /// The issuer of tokens, if it is not the demo.
+    pub(super) issuer: Option<&'run str>,
+}
 
-  GraphiQL  {base}/org/acme/graphiql
-  API       {base}/org/acme/graphql      (or /org/globex/graphql, or /graphql without an organization)
+impl Display for Welcome<'_> {
+    /// Fits into 24 lines of 80 characters. What the user needs first is at the end, where it
+    /// remains visible.
+    fn fmt(&self, text: &mut Formatter<'_>) -> fmt::Result {
+        let Self { base, program, data_dir, folder, socket, issuer } = self;
+        let token = issuer.map_or_else(
+            || format!("$({program} token --as acme-owner{data_dir})"),
+            |_| "$TOKEN".to_owned(),
+        );
+        write!(
+            text,
+            "
+tenantry is running with two demo organizations, Acme and Globex.
 
-Try it:
-
-  curl -s {base}/org/acme/graphql -H 'Content-Type: application/json' \\
-    -H 'Authorization: Bearer {first}' \\
-    -d '{{\"query\":\"{{ organization {{ name plan {{ name }} viewerRole projects(first: 3) {{ nodes {{ name createdBy {{ name }} }} }} }} }}\"}}'
-
-A token for each user, valid for {days} days (Authorization: Bearer …):
+  API         {base}/org/acme/graphql
+  Example     cd examples/spa && npm install && npm start
+  Database    psql -U {APP_ROLE} {DATABASE} -h \\
+              {socket}
+  Data        {folder}, kept between starts
+  Begin anew  {program} dev --reset{data_dir}
 ",
-        days = VALIDITY.num_days()
-    );
-    for DemoUser { organization, name, role, token, .. } in users {
-        let role = role.to_lowercase();
-        let _ = write!(text, "\n  {organization} {role}, {name}\n    {token}\n");
-    }
-    let _ = write!(
-        text,
-        "
-The database as the API sees it (without a tenant, no row is visible):
+            folder = folder.display(),
+        )?;
+        match issuer {
+            Some(issuer) => writeln!(text, "  Tokens      from {issuer}")?,
+            None => writeln!(
+                text,
+                "  Tokens      {program} token --as acme-owner{data_dir}
+              acme- or globex-, with owner, admin, member or viewer"
+            )?,
+        }
+        write!(
+            text,
+            "
+Send a query:
 
-  psql '{database_url}'
+  curl -s {base}/org/acme/graphql \\
+    -H \"Authorization: Bearer {token}\" \\
+    -H 'Content-Type: application/json' \\
+    -d '{{\"query\":\"{{ organization {{ name projects {{ nodes {{ name }} }} }} }}\"}}'
 
-Ctrl-C stops everything and keeps the data.
+Or open GraphiQL. Ctrl-C stops everything.
+
+  {base}/org/acme/graphiql
 "
-    );
-    text
+        )
+    }
 }

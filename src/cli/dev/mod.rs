@@ -1,6 +1,6 @@
 //! `tenantry dev`: PostgreSQL, a demo and the server in one process, on 127.0.0.1 only.
 
-mod demo;
+pub(super) mod demo;
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::{
-    Failure, runtime,
+    Failure, runtime, say,
     server::{build, serve_operators, stop_signal},
 };
 use crate::{
@@ -30,21 +30,27 @@ use crate::{
 };
 
 const DATABASE: &str = "tenantry";
+const SECRET_FILE: &str = "jwt-secret";
 
 /// Short, because a development server should stop quickly.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Run PostgreSQL, a demo and GraphiQL on 127.0.0.1 for development. The default command.
+///
+/// Signs the tokens of the demo's users itself. With JWT_JWKS_URL, JWT_ISSUER and JWT_AUDIENCE it
+/// accepts those of an identity provider instead.
 #[derive(Debug, clap::Parser)]
 pub(super) struct Dev {
     /// The port on 127.0.0.1.
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 4000)]
     port: u16,
 
-    /// The folder for data, which is kept between starts [default: /var/lib/tenantry for root,
-    /// otherwise ~/.local/share/tenantry]
-    #[arg(long, env = "TENANTRY_DATA_DIR", value_name = "TENANTRY_DATA_DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFolder,
+
+    /// Delete the data of earlier runs first.
+    #[arg(long)]
+    reset: bool,
 
     /// Address and port for operators only: /metrics, /readyz, /healthz. Without it the server
     /// exposes no metrics.
@@ -63,38 +69,70 @@ pub(super) struct Dev {
     log: LogConfig,
 }
 
+/// The folder of the development database.
+#[derive(Debug, clap::Args)]
+pub(super) struct DataFolder {
+    /// The folder for data, which is kept between starts [default: /var/lib/tenantry for root,
+    /// otherwise ~/.local/share/tenantry]
+    #[arg(long, env = "TENANTRY_DATA_DIR", value_name = "TENANTRY_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataFolder {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        let folder = self.data_dir.clone().unwrap_or_else(postgres::default_folder);
+        std::path::absolute(folder).map_err(Failure::new)
+    }
+
+    /// Returns the secret that signs the demo's tokens.
+    pub(super) fn secret(&self) -> Result<String, Failure> {
+        let folder = self.path()?;
+        fs::read_to_string(folder.join(SECRET_FILE)).map_err(|_| {
+            let folder = folder.display();
+            Failure::new(format!("there is no demo in {folder}. Start it with `tenantry dev`."))
+        })
+    }
+
+    /// The argument that leads other commands to this folder.
+    fn argument(&self) -> String {
+        let folder =
+            self.data_dir.as_ref().map(|folder| format!(" --data-dir {}", folder.display()));
+        folder.unwrap_or_default()
+    }
+}
+
 impl Dev {
     pub(super) fn run(mut self) -> Result<(), Failure> {
+        self.check_settings()?;
         let _telemetry = telemetry::start(&self.log, "warn").map_err(Failure::new)?;
         // Bind first, so that a port in use fails before PostgreSQL starts.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
             Failure::new(format!("port {}: {error}. Choose another with --port.", self.port))
         })?;
-        let folder = self.data_dir.take().unwrap_or_else(postgres::default_folder);
-        let folder = std::path::absolute(folder).map_err(Failure::new)?;
+        let folder = self.data.path()?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
         // On the main thread, which lives as long as the process: see `postgres`.
         let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
             .map_err(Failure::new)?;
-        // This process signs the demo's tokens, so an issuer in the environment does not apply.
-        self.jwt.jwt_jwks_url = None;
-        self.jwt.jwt_issuers = None;
-        self.jwt.jwt_issuer = None;
-        self.jwt.jwt_audience = None;
-        "sub".clone_into(&mut self.jwt.jwt_subject_claim);
-        self.jwt.jwt_email_verified = EmailVerified::Claim("email_verified".to_owned());
-        self.jwt.jwt_secret = Some(match self.jwt.jwt_secret.take() {
-            Some(secret) => secret,
-            None => secret_in(&folder.join("jwt-secret"))?,
-        });
+        if self.jwt.jwt_secret.is_none() {
+            self.jwt.jwt_secret = Some(secret_in(&folder.join(SECRET_FILE))?);
+        }
         if self.business.secret_key.is_none() {
             let secret = self.jwt.secret().map_err(Failure::new)?;
             // The prefix keeps the key of invitations apart from the key of tokens.
             self.business.secret_key = Some(format!("invitations:{secret}"));
         }
+        // Without an identity provider, this process signs the demo's tokens.
+        self.jwt.jwt_issuers = None;
+        if self.jwt.jwt_jwks_url.is_none() {
+            self.jwt.jwt_issuer = None;
+            self.jwt.jwt_audience = None;
+            "sub".clone_into(&mut self.jwt.jwt_subject_claim);
+            self.jwt.jwt_email_verified = EmailVerified::Claim("email_verified".to_owned());
+        }
         let runtime = runtime()?;
-        let outcome = runtime.block_on(self.serve(listener, &server));
+        let outcome = runtime.block_on(self.serve(listener, &server, &folder));
         // Close connections before PostgreSQL stops.
         runtime.shutdown_background();
         eprintln!("Stopping PostgreSQL …");
@@ -102,16 +140,49 @@ impl Dev {
         outcome
     }
 
+    /// Refuses settings that would have no effect.
+    fn check_settings(&self) -> Result<(), Failure> {
+        let DatabaseConfig {
+            database_url,
+            system_database_url,
+            database_listen_url,
+            database_replica_url,
+            databases,
+            ..
+        } = &self.database;
+        let set = [
+            ("DATABASE_URL", database_url),
+            ("SYSTEM_DATABASE_URL", system_database_url),
+            ("DATABASE_LISTEN_URL", database_listen_url),
+            ("DATABASE_REPLICA_URL", database_replica_url),
+            ("DATABASES", databases),
+        ];
+        match set.iter().find(|(_, value)| value.is_some()) {
+            None => Ok(()),
+            Some((name, _)) => Err(Failure::new(format!(
+                "{name} is set, but `tenantry dev` runs its own PostgreSQL. Unset it, or run `tenantry serve`."
+            ))),
+        }
+    }
+
     async fn serve(
         &self,
         listener: std::net::TcpListener,
         postgres: &Embedded,
+        folder: &Path,
     ) -> Result<(), Failure> {
         let admin = postgres.connect_options();
+        if self.reset {
+            demo::reset(&admin, DATABASE).await.map_err(Failure::new)?;
+        }
         demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
         let owner = admin.clone().database(DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
-            Failure::new(format!("{error}. To start over, delete the data folder."))
+            let folder = folder.display();
+            Failure::new(format!(
+                "the data in {folder} cannot be used: {error}. To begin anew: tenantry dev --reset{}",
+                self.data.argument()
+            ))
         })?;
         if !report.applied.is_empty() {
             eprintln!("Migrated the database.");
@@ -123,9 +194,11 @@ impl Dev {
         let app = owner.username(migration::APP_ROLE);
         let databases =
             Databases::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
-        let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
-        let users = demo::users(&secret).map_err(Failure::new)?;
-        let server = build(&self.http, &self.jwt, &self.business, databases, users.clone())?;
+        let users = match self.jwt.jwt_jwks_url {
+            Some(_) => Vec::new(),
+            None => demo::users(self.jwt.secret().map_err(Failure::new)?).map_err(Failure::new)?,
+        };
+        let server = build(&self.http, &self.jwt, &self.business, databases, users)?;
         if let [problem, ..] = http::problems(&server.service.databases).await.as_slice() {
             return Err(Failure::new(problem));
         }
@@ -134,19 +207,29 @@ impl Dev {
         let address = listener.local_addr().map_err(Failure::new)?;
         serve_operators(self.admin_addr, &server).await?;
         let stop = stop_signal()?;
-        let url = postgres.url(migration::APP_ROLE, DATABASE);
         if let Some(reason) = http::missing_page() {
             eprintln!("GraphiQL is not built in: {reason}.");
         }
-        let screen = demo::welcome(&format!("http://{address}"), &url, &users);
-        // A closed pipe must not stop the server.
-        let _ = std::io::stdout().write_all(screen.as_bytes());
+        say(demo::Welcome {
+            base: format!("http://{address}"),
+            program: program(),
+            data_dir: self.data.argument(),
+            folder,
+            socket: admin.get_host().to_owned(),
+            issuer: self.jwt.jwt_jwks_url.as_ref().and(self.jwt.jwt_issuer.as_deref()),
+        });
         let mailer = self.business.mail.mailer().map_err(Failure::new)?;
         let background = Background::start(Arc::clone(&server.service), mailer);
         let outcome = http::serve(listener, server, stop, GRACE).await;
         background.stop().await;
         outcome.map_err(Failure::new)
     }
+}
+
+/// How the user started this program.
+fn program() -> String {
+    let name = std::env::args_os().next();
+    name.map_or_else(|| "tenantry".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Returns the secret in the data folder, so that tokens remain valid after a restart. Creates it

@@ -25,7 +25,7 @@ pub(super) use locks::MAINTENANCE_LOCK;
 pub(in crate::cli) use move_organization::copy_users;
 pub(super) use organization::{audit_logs, schemas};
 
-/// Manage single organizations: their placement, copies and suspension.
+/// List, move, verify, export, import and suspend organizations.
 #[derive(Debug, clap::Args)]
 pub(super) struct Tenant {
     #[command(subcommand)]

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{Failure, owner_connection::Owner, runtime, say};
 
-/// Manage users.
+/// Erase, suspend and resume users.
 #[derive(Debug, clap::Args)]
 pub(super) struct User {
     #[command(subcommand)]

@@ -84,6 +84,7 @@ impl Default for AppSettings {
             max_connections: 4,
             timeout: Duration::from_secs(10),
             limits: Limits {
+                suggestions: true,
                 tokens: 5_000,
                 depth: 12,
                 introspection_depth: 20,

@@ -1,20 +1,16 @@
-// The filters of the audit log. Actions are strings in the schema, so the known ones are listed
-// here.
+// The filters of the audit log. The server lists the actions.
+import { useQuery } from 'urql';
+import { graphql } from '../gql';
 import type { AuditLogFilter } from '../gql/graphql';
 import { Field, SelectField } from '../ui/field';
 import { words } from '../ui/text';
+import { nameOfAction } from './audit-words';
 
-const ACTIONS: Record<string, string[]> = {
-  organization: ['created', 'updated', 'transferred', 'deleted'],
-  project: ['created', 'updated', 'deleted'],
-  member: ['role_changed', 'removed', 'left'],
-  invitation: ['created', 'resent', 'revoked', 'accepted'],
-  billing: [
-    'plan_changed', 'trial_started', 'subscription_canceled', 'subscription_resumed',
-    'subscription_updated', 'checkout_started', 'portal_opened',
-  ],
-  audit: ['exported', 'pruned'],
-};
+const Actions = graphql(`
+  query AuditActions { auditActions }
+`);
+
+const typeOf = (action: string) => action.split('.')[0] ?? '';
 
 /** The start of a day in the local time zone. */
 const midnight = (date: string) => (date ? new Date(`${date}T00:00`).toISOString() : null);
@@ -22,16 +18,19 @@ const midnight = (date: string) => (date ? new Date(`${date}T00:00`).toISOString
 type Props = { filter: AuditLogFilter; onChange: (filter: AuditLogFilter) => void };
 
 export function AuditFilters({ filter, onChange }: Props) {
-  const types = filter.resourceType ? [filter.resourceType] : Object.keys(ACTIONS);
+  const [{ data }] = useQuery({ query: Actions, requestPolicy: 'cache-first' });
+  const actions = data?.auditActions ?? [];
+  const types = [...new Set(actions.map(typeOf))];
+  const offered = actions.filter((action) => !filter.resourceType || typeOf(action) === filter.resourceType);
   return (
     <form className="inline filters" aria-label="Filters">
       <SelectField
-        label="Resource type"
+        label="Area"
         value={filter.resourceType ?? ''}
         onChange={({ target }) => onChange({ ...filter, resourceType: target.value || null, action: null })}
       >
         <option value="">Everything</option>
-        {Object.keys(ACTIONS).map((type) => <option key={type} value={type}>{words(type)}</option>)}
+        {types.map((type) => <option key={type} value={type}>{words(type)}</option>)}
       </SelectField>
       <SelectField
         label="Action"
@@ -39,9 +38,7 @@ export function AuditFilters({ filter, onChange }: Props) {
         onChange={({ target }) => onChange({ ...filter, action: target.value || null })}
       >
         <option value="">Any</option>
-        {types.flatMap((type) => ACTIONS[type]?.map((verb) => `${type}.${verb}`)).map((action) => (
-          <option key={action} value={action}>{action}</option>
-        ))}
+        {offered.map((action) => <option key={action} value={action}>{nameOfAction(action)}</option>)}
       </SelectField>
       <Field
         label="Since"

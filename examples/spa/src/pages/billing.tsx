@@ -32,7 +32,7 @@ export function Billing({ billing }: { billing: BillingFragment }) {
       )}
       {can('BILLING_MANAGE') && subscribed && !billing.cancelAtPeriodEnd && (
         <ConfirmButton label="Cancel subscription" title="Cancel the subscription?" className="" onConfirm={() => cancel.run({ input })}>
-          {organization.plan.name} is kept until the end of the period.
+          You keep {organization.plan.name} until the end of the period.
         </ConfirmButton>
       )}
     </section>
@@ -42,7 +42,7 @@ export function Billing({ billing }: { billing: BillingFragment }) {
 function standing({ status, periodEnd, trialEndsAt, cancelAtPeriodEnd }: BillingFragment): string {
   if (cancelAtPeriodEnd && periodEnd) return `Ends on ${day(periodEnd)}.`;
   if (status === 'TRIALING' && trialEndsAt) return `The trial ends on ${day(trialEndsAt)}.`;
-  if (status === 'PAST_DUE') return 'The last payment failed. The plan is kept for a few days.';
+  if (status === 'PAST_DUE') return 'The last payment failed. You keep the plan for a few days.';
   if (ENDED.includes(status)) return 'The subscription has ended.';
-  return periodEnd ? `Renews on ${day(periodEnd)}.` : 'It continues until you change it.';
+  return periodEnd ? `Renews on ${day(periodEnd)}.` : 'No renewal is due.';
 }

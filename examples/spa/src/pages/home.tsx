@@ -18,9 +18,9 @@ export function Home() {
       {({ viewer }) => (
         <>
           <title>Your organizations · tenantry</title>
-          <h1>Your organizations</h1>
+          <h1>{viewer.memberships.length === 0 ? `Welcome, ${viewer.name ?? 'there'}` : 'Your organizations'}</h1>
           {viewer.memberships.length === 0 && (
-            <p className="quiet">You are not a member of an organization, {viewer.name}. Create one, or ask for an invitation.</p>
+            <p className="quiet">Create your first organization. If your team already has one, ask for an invitation.</p>
           )}
           <ul className="rows">
             {viewer.memberships.map(({ organizationId, name, slug, role }) => (
@@ -35,7 +35,7 @@ export function Home() {
           </ul>
           <div className="actions">
             <button className="subtle" onClick={signOut}>Sign out</button>
-            <NewOrganization />
+            <NewOrganization className="primary" />
           </div>
         </>
       )}

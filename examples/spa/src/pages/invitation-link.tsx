@@ -5,7 +5,7 @@ export type Sent = { invitation: { id: string; email: string }; link?: string | 
 
 export function InvitationLink({ sent: { invitation, link } }: { sent: Sent }) {
   const [copied, setCopied] = useState<string>();
-  if (!link) return <p className="callout" role="status">The invitation is being sent to {invitation.email}.</p>;
+  if (!link) return <p className="callout" role="status">An e-mail with the invitation is on its way to {invitation.email}.</p>;
 
   // The server does not know the address of this app.
   const { pathname, search } = new URL(link);
@@ -19,7 +19,7 @@ export function InvitationLink({ sent: { invitation, link } }: { sent: Sent }) {
           {copied === here ? 'Copied' : 'Copy link'}
         </button>
       </div>
-      <p className="quiet">Copy it now. It is not shown again.</p>
+      <p className="quiet">Copy it now. It won’t be shown again.</p>
     </div>
   );
 }

@@ -16,10 +16,6 @@ const Remove = graphql(`
 const Leave = graphql(`
   mutation LeaveOrganization($input: LeaveOrganizationInput!) { leaveOrganization(input: $input) { member { id } } }
 `);
-const Transfer = graphql(`
-  mutation TransferOwnership($input: TransferOwnershipInput!) { transferOwnership(input: $input) { member { id role } } }
-`);
-
 /** The roles that the viewer may assign and change. */
 export function useGrantable(): Role[] {
   return useHere().can('MEMBER_MANAGE_ADMINS') ? ['VIEWER', 'MEMBER', 'ADMIN', 'OWNER'] : ['VIEWER', 'MEMBER'];
@@ -31,7 +27,6 @@ export function MemberRow({ member: { id, role, user, joinedAt } }: { member: Me
   const updateRole = useAction(UpdateRole);
   const remove = useAction(Remove);
   const leave = useAction(Leave);
-  const transfer = useAction(Transfer);
   const grantable = useGrantable();
   const name = user?.name ?? user?.email ?? 'Unnamed user';
   const isViewer = user?.id === viewer.id;
@@ -60,24 +55,14 @@ export function MemberRow({ member: { id, role, user, joinedAt } }: { member: Me
       ) : (
         <span className="badge">{words(role)}</span>
       )}
-      {!isViewer && role !== 'OWNER' && can('ORGANIZATION_TRANSFER') && (
-        <ConfirmButton
-          label="Make owner"
-          subject={name}
-          title={`Make ${name} the owner?`}
-          onConfirm={() => transfer.run({ input: { memberId: id } })}
-        >
-          You will be an admin afterwards, and only {name} can change that.
-        </ConfirmButton>
-      )}
       {mayAct && can('MEMBER_REMOVE') && (
         <ConfirmButton label="Remove" subject={name} title={`Remove ${name}?`} onConfirm={() => remove.run({ input: { id } })}>
-          {name} is out at once, and comes back by invitation only.
+          {name} loses access immediately. To return, they need a new invitation.
         </ConfirmButton>
       )}
       {isViewer && (
         <ConfirmButton label="Leave" title={`Leave ${organization.name}?`} onConfirm={giveUp}>
-          You need an invitation to return.
+          You lose access immediately. To return, you need an invitation.
         </ConfirmButton>
       )}
     </li>

@@ -3,6 +3,7 @@ import { useState } from 'react';
 import { useQuery } from 'urql';
 import { graphql } from '../gql';
 import { useHere } from '../here';
+import { Steps, lastDays } from '../ui/chart';
 import { useLive } from '../ui/live';
 import { Loaded, LoadMore } from '../ui/loaded';
 import { Invitations } from './invitations';
@@ -27,6 +28,10 @@ const Changed = graphql(`
   subscription MemberChanged { memberChanged { id member { ...Member } } }
 `);
 
+const Joined = graphql(`
+  query Joined { organization { id members(first: 100) { nodes { id joinedAt } pageInfo { hasNextPage endCursor } } } }
+`);
+
 export function Members() {
   const { can } = useHere();
   const [after, setAfter] = useState<string | null>(null);
@@ -48,6 +53,27 @@ export function Members() {
         )}
       </Loaded>
       {can('MEMBER_INVITE') && <Invitations />}
+      <MembersOverTime />
     </>
+  );
+}
+
+const DAYS = 30;
+
+/** How many of today's members had joined on each day. */
+function MembersOverTime() {
+  const [{ data }] = useQuery({ query: Joined });
+  const members = data?.organization?.members;
+  if (!members || members.pageInfo.hasNextPage || members.nodes.length < 2) return null;
+  const joined = members.nodes.map(({ joinedAt }) => Date.parse(joinedAt));
+  const days = lastDays(DAYS).map((date) => {
+    const end = new Date(date.getFullYear(), date.getMonth(), date.getDate() + 1).getTime();
+    return { date, value: joined.filter((moment) => moment < end).length };
+  });
+  const [first, last] = [days[0]?.value, days.at(-1)?.value];
+  return (
+    <section>
+      <Steps title="Members over time" label={`From ${first} to ${last} members in ${DAYS} days`} days={days} />
+    </section>
   );
 }

@@ -12,11 +12,11 @@ const CreateOrganization = graphql(`
 
 const slugOf = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|-$/g, '');
 
-export function NewOrganization() {
+export function NewOrganization({ className = '' }: { className?: string }) {
   const [open, setOpen] = useState(false);
   return (
     <>
-      <button onClick={() => setOpen(true)}>New organization</button>
+      <button className={className} onClick={() => setOpen(true)}>New organization</button>
       {open && <OrganizationDialog onClose={() => setOpen(false)} />}
     </>
   );
@@ -42,7 +42,7 @@ function OrganizationDialog({ onClose }: { onClose: () => void }) {
           label="Slug"
           name="slug"
           problem={problem}
-          hint={`Its address: ${location.origin}/${slug ?? slugOf(name)}`}
+          hint={`The address: ${location.origin}/${slug ?? slugOf(name)}`}
           value={slug ?? slugOf(name)}
           onChange={(event) => setSlug(event.target.value)}
         />

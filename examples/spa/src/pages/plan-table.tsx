@@ -4,6 +4,7 @@ import { graphql } from '../gql';
 import type { BillingFragment, PlansQuery } from '../gql/graphql';
 import { useHere } from '../here';
 import { useAction } from '../ui/action';
+import { ConfirmButton } from '../ui/dialog';
 import { Loaded } from '../ui/loaded';
 import { amount, nameOf } from '../ui/text';
 import { ChangePlan, Plans } from './upgrade';
@@ -37,21 +38,38 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   const larger = plan.position > current.position;
   // An organization has one trial, and only while it has no paid plan.
   const mayTry = current.isDefault && larger && billing?.trialEndsAt == null;
+  const features = plan.features.map(({ feature, enabled, limit }) => (
+    <li key={feature}>{enabled ? amount(feature, limit) : `no ${nameOf(feature, null)}`}</li>
+  ));
   return (
     <article className={isCurrent ? 'card current' : 'card'} aria-label={plan.name}>
       <h3>{plan.name} {isCurrent && <span className="badge">Current plan</span>}</h3>
-      <ul>
-        {plan.features.map(({ feature, enabled, limit }) => (
-          <li key={feature}>{enabled ? amount(feature, limit) : `no ${nameOf(feature, null)}`}</li>
-        ))}
-      </ul>
+      <ul>{features}</ul>
       {can('BILLING_MANAGE') && !isCurrent && (
-        <button className={larger ? 'primary' : ''} disabled={change.busy} onClick={() => change.run({ input })}>
-          {larger ? 'Upgrade' : 'Change'} to {plan.name}
-        </button>
+        <ConfirmButton
+          label={`${larger ? 'Upgrade' : 'Switch'} to ${plan.name}`}
+          title={`Switch ${organization.name} to ${plan.name}?`}
+          className={larger ? 'primary' : ''}
+          tone={larger ? 'primary' : 'danger'}
+          busy={change.busy}
+          onConfirm={() => change.run({ input })}
+        >
+          <p>The plan changes from {current.name} to {plan.name} immediately, and includes:</p>
+          <ul className="bullets">{features}</ul>
+          {!larger && <p>Nothing is deleted. Where you use more than that, you can’t add anything.</p>}
+        </ConfirmButton>
       )}
       {can('BILLING_MANAGE') && mayTry && (
-        <button disabled={trial.busy} onClick={() => trial.run({ input })}>Try {plan.name}</button>
+        <ConfirmButton
+          label={`Try ${plan.name}`}
+          title={`Try ${plan.name}?`}
+          className=""
+          tone="primary"
+          busy={trial.busy}
+          onConfirm={() => trial.run({ input })}
+        >
+          {plan.name} takes effect immediately. When the trial ends, {current.name} returns. An organization has one trial.
+        </ConfirmButton>
       )}
     </article>
   );

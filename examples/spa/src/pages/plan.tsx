@@ -52,7 +52,7 @@ function Usage({ entitlement: { feature, enabled, limit, used, remaining, overLi
       <div className="grow">
         <h3>{name}</h3>
         {limit != null && <progress aria-label={name} max={Math.max(limit, 1)} value={used} className={state} />}
-        {overLimit && <p className="wrong">{count(used - (limit ?? 0))} more than the plan allows. Nothing is deleted.</p>}
+        {overLimit && <p className="wrong">{count(used - (limit ?? 0))} more than the plan includes. Nothing is deleted.</p>}
         {resetsAt && limit != null && <p className="quiet">Resets on {day(resetsAt)}.</p>}
       </div>
       <span>{!enabled ? 'Not included' : limit == null ? `${count(used)}, unlimited` : `${count(used)} of ${count(limit)}`}</span>

@@ -21,18 +21,22 @@ const ProjectsPage = graphql(`
     }
   }
 
-  fragment Project on Project { id name description createdAt createdBy { id name } }
+  fragment Project on Project { id name description createdAt updatedAt createdBy { id name } }
 `);
 
-const Changed = graphql(`
+export const ProjectChanged = graphql(`
   subscription ProjectChanged { projectChanged { id project { ...Project } } }
+`);
+
+export const DeleteProject = graphql(`
+  mutation DeleteProject($input: DeleteProjectInput!) { deleteProject(input: $input) { project { id } } }
 `);
 
 export function Projects() {
   const { can } = useHere();
   const [after, setAfter] = useState<string | null>(null);
   const query = useQuery({ query: ProjectsPage, variables: { after } });
-  useLive(Changed, { query: ProjectsPage, variables: { after: null } });
+  useLive(ProjectChanged, { query: ProjectsPage, variables: { after: null } });
   return (
     <>
       <div className="bar">

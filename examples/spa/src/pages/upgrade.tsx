@@ -17,7 +17,9 @@ export const ChangePlan = graphql(`
   fragment Billing on Billing { status plan periodEnd trialEndsAt cancelAtPeriodEnd }
 `);
 
-export function UpgradeOffer({ limit: { feature, limit }, onClose }: { limit: Limit; onClose: () => void }) {
+type Props = { limit: Limit; onClose: (upgraded: boolean) => void };
+
+export function UpgradeOffer({ limit: { feature, limit }, onClose }: Props) {
   const { organization, can } = useHere();
   const { notify } = useNotices();
   const [{ data }] = useQuery({ query: Plans, requestPolicy: 'cache-first' });
@@ -29,19 +31,21 @@ export function UpgradeOffer({ limit: { feature, limit }, onClose }: { limit: Li
 
   async function upgrade(plan: string, name: string) {
     const { data } = await run({ input: { plan } });
-    onClose();
-    if (data) notify(`Your plan is now ${name}. You can continue.`);
+    onClose(!!data);
+    if (data) notify(`Your plan is now ${name}.`);
   }
 
   return (
-    <Dialog title="Your plan is full" onClose={onClose}>
+    <Dialog title="You’ve reached your plan’s limit" onClose={() => onClose(false)}>
       <p>
-        {organization.plan.name} allows {amount(feature, limit)}.{' '}
-        {next ? `${next.name} allows ${count(next.allowance?.limit)}.` : 'Delete something to continue.'}
+        The {organization.plan.name} plan includes {amount(feature, limit)}.{' '}
+        {next
+          ? `${next.name} includes ${count(next.allowance?.limit)}, and takes effect immediately.`
+          : 'Delete something to make room.'}
         {next && !can('BILLING_MANAGE') && ' Ask an owner to upgrade.'}
       </p>
       <div className="actions">
-        <button onClick={onClose}>Not now</button>
+        <button onClick={() => onClose(false)}>Not now</button>
         {next && can('BILLING_MANAGE') && (
           <button className="primary" disabled={busy} onClick={() => upgrade(next.plan, next.name)}>
             Upgrade to {next.name}

@@ -26,8 +26,8 @@ export function Used({ feature }: { feature: Feature }) {
   return (
     <p className="quiet">
       {limit == null ? amount(feature, used) : `${count(used)} of ${amount(feature, limit)}`}
-      {overLimit && ', more than the plan allows'}
-      {remaining === 0 && <> · <Link href={`/${organization.slug}/plan`}>See plans</Link></>}
+      {overLimit && ', more than the plan includes'}
+      {remaining === 0 && <> · <Link href={`/${organization.slug}/plan`}>Compare plans</Link></>}
     </p>
   );
 }

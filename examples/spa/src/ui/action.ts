@@ -5,7 +5,7 @@ import { isForForm, problemOf, type Problem } from '../errors';
 import { useNotices } from './notices';
 
 type Action<Data, Variables> = {
-  /** Resolves to the data, or to the problem that the form shows. */
+  /** Resolves to the data, or to the problem after it was shown outside of the form. */
   run: (variables: Variables) => Promise<{ data?: Data; problem?: Problem }>;
   busy: boolean;
   problem: Problem | undefined;
@@ -29,8 +29,8 @@ export function useAction<Data, Variables extends AnyVariables>(
       setProblem(problem);
       return { problem };
     }
-    show(problem, () => run(variables));
-    return {};
+    const upgraded = await show(problem, () => run(variables));
+    return { problem: upgraded ? { kind: 'upgraded', text: '' } : problem };
   }
   return { run, busy: fetching, problem };
 }

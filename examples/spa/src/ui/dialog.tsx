@@ -22,24 +22,28 @@ type ConfirmProps = {
   children: ReactNode;
   subject?: string;
   className?: string;
+  /** The appearance of the button that confirms. */
+  tone?: 'danger' | 'primary';
+  busy?: boolean;
   onConfirm: () => void;
 };
 
-/** A button for irreversible actions, with a confirmation. `subject` distinguishes rows for screen readers. */
-export function ConfirmButton({ label, title, children, subject, className = 'subtle', onConfirm }: ConfirmProps) {
+/** A button for actions with consequences, with a confirmation. `subject` distinguishes rows for screen readers. */
+export function ConfirmButton(props: ConfirmProps) {
+  const { label, title, children, subject, className = 'subtle', tone = 'danger', busy = false, onConfirm } = props;
   const [open, setOpen] = useState(false);
   const close = () => setOpen(false);
   return (
     <>
-      <button className={className} aria-label={subject && `${label} ${subject}`} onClick={() => setOpen(true)}>
+      <button type="button" className={className} disabled={busy} aria-label={subject && `${label} ${subject}`} onClick={() => setOpen(true)}>
         {label}
       </button>
       {open && (
         <Dialog title={title} onClose={close}>
-          <p>{children}</p>
+          <div>{children}</div>
           <div className="actions">
-            <button onClick={close}>Keep</button>
-            <button className="danger" onClick={() => (close(), onConfirm())}>
+            <button type="button" onClick={close}>Cancel</button>
+            <button type="button" className={tone} onClick={() => (close(), onConfirm())}>
               {label}
             </button>
           </div>

@@ -18,6 +18,21 @@ export function Field({ label, problem, hint, ...input }: FieldProps) {
   );
 }
 
+type TextProps = ComponentProps<'textarea'> & { label: string; name: string; problem?: Problem | undefined };
+
+/** A text of several lines. */
+export function TextField({ label, problem, ...text }: TextProps) {
+  const id = useId();
+  const wrong = problem?.kind === 'field' && problem.field === text.name ? problem.text : undefined;
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      <textarea id={id} rows={4} aria-invalid={!!wrong} aria-describedby={`${id}-note`} {...text} />
+      <p id={`${id}-note`} className="wrong" role={wrong && 'alert'}>{wrong}</p>
+    </div>
+  );
+}
+
 export function SelectField({ label, children, ...select }: ComponentProps<'select'> & { label: string; children: ReactNode }) {
   const id = useId();
   return (

@@ -1,20 +1,24 @@
 // Notices above all pages: a message that disappears, or an offer to upgrade.
-import { createContext, useCallback, useContext, useEffect, useMemo, useState, type ComponentType, type ReactNode } from 'react';
+import { createContext, useContext, useEffect, useMemo, useState, type ComponentType, type ReactNode } from 'react';
 import type { Problem } from '../errors';
 
 export type Limit = Extract<Problem, { kind: 'upgrade' }>;
 type Notice = { text: string; again?: (() => void) | undefined };
-type Notices = { show: (problem: Problem, again?: () => void) => void; notify: (text: string) => void };
-type Props = { children: ReactNode; offer?: ComponentType<{ limit: Limit; onClose: () => void }> };
+type Notices = {
+  /** Resolves at once, or when an offer is closed: to whether the user has upgraded. */
+  show: (problem: Problem, again?: () => void) => Promise<boolean>;
+  notify: (text: string) => void;
+};
+type Offer = { limit: Limit; onClose: (upgraded: boolean) => void };
+type Props = { children: ReactNode; offer?: ComponentType<Offer> };
 
 const SECONDS = 8;
-const Context = createContext<Notices>({ show: () => undefined, notify: () => undefined });
+const Context = createContext<Notices>({ show: async () => false, notify: () => undefined });
 export const useNotices = () => useContext(Context);
 
 export function Notices({ children, offer: Offer }: Props) {
   const [notice, setNotice] = useState<Notice>();
-  const [limit, setLimit] = useState<Limit>();
-  const close = useCallback(() => setLimit(undefined), []);
+  const [offer, setOffer] = useState<Offer>();
 
   useEffect(() => {
     const timer = setTimeout(() => setNotice(undefined), SECONDS * 1000);
@@ -24,10 +28,16 @@ export function Notices({ children, offer: Offer }: Props) {
   const notices = useMemo<Notices>(
     () => ({
       notify: (text) => setNotice({ text }),
-      show: (problem, again) => {
-        if (problem.kind === 'sign-in') return;
-        if (problem.kind === 'upgrade' && Offer) setLimit(problem);
-        else setNotice({ text: problem.text, again: problem.kind === 'retry' ? again : undefined });
+      show: async (problem, again) => {
+        if (problem.kind === 'sign-in') return false;
+        if (problem.kind === 'upgrade' && Offer) {
+          return new Promise((resolve) => {
+            const onClose = (upgraded: boolean) => (setOffer(undefined), resolve(upgraded));
+            setOffer({ limit: problem, onClose });
+          });
+        }
+        setNotice({ text: problem.text, again: problem.kind === 'retry' ? again : undefined });
+        return false;
       },
     }),
     [Offer],
@@ -36,7 +46,7 @@ export function Notices({ children, offer: Offer }: Props) {
   return (
     <Context value={notices}>
       {children}
-      {limit && Offer && <Offer limit={limit} onClose={close} />}
+      {offer && Offer && <Offer {...offer} />}
       <div className="notices" role="status">
         {notice && (
           <div className="notice">
