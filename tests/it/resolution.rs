@@ -165,9 +165,8 @@ async fn a_removed_or_demoted_member_loses_access_with_the_next_request() {
 
 #[tokio::test]
 async fn the_first_request_of_an_identity_creates_its_user() {
-    let mut settings = AppSettings::default();
-    settings.account_linking = AccountLinking::VerifiedEmail;
-    let app = App::with(settings).await;
+    let account_linking = AccountLinking::VerifiedEmail;
+    let app = App::with(AppSettings { account_linking, ..AppSettings::default() }).await;
     let users = || app.database.value::<i64>("SELECT count(*) FROM auth.users");
     let before = users().await;
     let unverified = json!({ "sub": "new-1", "email": "acme-owner@example.com", "name": "New" });

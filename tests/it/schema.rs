@@ -100,8 +100,7 @@ fn every_mutation_declares_who_may_call_it_and_which_limits_apply() {
     let mutations = schema.get_object("Mutation").unwrap().fields.values();
     let mut traits = Vec::new();
     for field in mutations.filter(|field| field.name != "query") {
-        let directives: Vec<_> =
-            field.directives.iter().map(|directive| directive.to_string()).collect();
+        let directives: Vec<_> = field.directives.iter().map(ToString::to_string).collect();
         let declared = field.directives.has("requiresPermission") || field.directives.has("alone");
         assert!(declared, "{} has neither @requiresPermission nor @alone", field.name);
         traits.push(format!("{} {}", field.name, directives.join(" ")));

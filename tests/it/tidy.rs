@@ -196,10 +196,8 @@ fn a_circle_is_found() {
 
 fn described(graph: &Graph, circle: &BTreeSet<String>) -> String {
     let edges = circle.iter().flat_map(|from| graph[from].iter().map(move |to| (from, to)));
-    edges
-        .filter(|(_, to)| circle.contains(*to))
-        .map(|(from, to)| format!("\n  {from} -> {to}"))
-        .collect()
+    let edges = edges.filter(|(_, to)| circle.contains(*to));
+    edges.map(|(from, to)| format!("\n  {from} -> {to}")).collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -27,9 +27,7 @@ async fn app(linking: AccountLinking) -> App {
 }
 
 fn settings(linking: AccountLinking) -> AppSettings {
-    let mut settings = AppSettings::default();
-    settings.account_linking = linking;
-    settings
+    AppSettings { account_linking: linking, ..AppSettings::default() }
 }
 
 /// Returns a client whose token has a verified address and is `age` seconds old.

@@ -55,9 +55,8 @@ async fn invisible_characters_are_removed_from_names_in_tokens() {
 
 #[tokio::test]
 async fn an_address_with_invisible_characters_is_ignored() {
-    let mut settings = AppSettings::default();
-    settings.account_linking = AccountLinking::VerifiedEmail;
-    let app = App::with(settings).await;
+    let account_linking = AccountLinking::VerifiedEmail;
+    let app = App::with(AppSettings { account_linking, ..AppSettings::default() }).await;
     let verified = |subject: &str, email: &str| json!({ "sub": subject, "email": email, "email_verified": true });
     let victim = viewer(&app, verified("victim", "victim@x.example")).await;
     assert_eq!(victim["email"], "victim@x.example");

@@ -78,9 +78,8 @@ async fn tokens_of_both_secrets_are_accepted_during_a_rotation() {
 }
 
 fn settings(keys: &[&str]) -> AppSettings {
-    let mut settings = AppSettings::default();
-    settings.secret_keys = SecretKeys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
-    settings
+    let secret_keys = SecretKeys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
+    AppSettings { secret_keys, ..AppSettings::default() }
 }
 
 async fn repeat(app: &App, key: &str) -> Reply {

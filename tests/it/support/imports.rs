@@ -157,13 +157,11 @@ fn absolute(
             let above = 1 + rest.iter().take_while(|name| *name == "super").count();
             module[..module.len().checked_sub(above)?].to_vec()
         }
-        name => match names.get(name) {
-            Some(named) => named.clone()?,
-            None => {
-                let child = [module.as_slice(), &[name.to_owned()]].concat();
-                modules.contains(&child).then_some(child)?
-            }
-        },
+        name if names.contains_key(name) => names[name].clone()?,
+        name => {
+            let child = [module.as_slice(), &[name.to_owned()]].concat();
+            modules.contains(&child).then_some(child)?
+        }
     };
     start.extend(rest.iter().skip_while(|name| *name == "super").cloned());
     Some(start)
