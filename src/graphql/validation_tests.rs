@@ -29,7 +29,7 @@ const SDL: &str = "
 
 fn read_with(query: &str, variables: &serde_json::Value) -> Result<Document, Vec<Refusal>> {
     let validator = Validator::new(SDL, true).unwrap();
-    let operation = Operation::read(query, None, &LIMITS, &validator, &["create"])?;
+    let operation = Operation::read(query, None, &LIMITS, &validator)?;
     Document::new(Arc::new(operation), &validator, variables.as_object().unwrap().clone())
 }
 
@@ -75,7 +75,7 @@ fn an_unknown_field_is_reported_alone_with_what_was_meant() {
         assert_eq!(read(query).unwrap_err().len(), 1, "{query}");
     }
     let hidden = Validator::new(SDL, false).unwrap();
-    let refused = Operation::read("{ xx }", None, &LIMITS, &hidden, &[]).unwrap_err();
+    let refused = Operation::read("{ xx }", None, &LIMITS, &hidden).unwrap_err();
     assert_eq!(refused[0].message, "Cannot query field \"xx\" on type \"Query\".");
 }
 

@@ -17,7 +17,6 @@ use axum::{
 };
 use flate2::read::GzDecoder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
 use serde_json::json;
 
 use super::{Server, headers::is_known};

@@ -47,7 +47,6 @@ pub(super) async fn rename(session: &Session, name: Option<&UserName>) -> Result
         [name.map(UserName::as_str).into()],
     );
     session.execute_raw(statement).await?;
-    session.note_identities();
     Ok(())
 }
 
