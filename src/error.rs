@@ -228,8 +228,8 @@ impl Error {
     /// Converts an error for use after another service was called. A missing response becomes an
     /// unknown outcome.
     #[must_use]
-    pub fn of_unknown_outcome(self) -> Self {
-        match self {
+    pub fn of_unknown_outcome(error: impl Into<Self>) -> Self {
+        match error.into() {
             Self::Unavailable(cause) => Self::OutcomeUnknown(cause),
             other => other,
         }
@@ -277,6 +277,15 @@ impl Error {
             Self::Timeout => ErrorCode::Timeout,
             Self::TooComplex(_) => ErrorCode::QueryTooComplex,
             Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+impl From<stripe::Error> for Error {
+    fn from(error: stripe::Error) -> Self {
+        match error {
+            stripe::Error::Unavailable(cause) => Self::unavailable(cause),
+            stripe::Error::Refused(cause) => Self::internal(cause),
         }
     }
 }

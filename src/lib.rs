@@ -28,9 +28,7 @@ pub mod error;
 pub mod mail;
 pub mod metrics;
 pub mod page;
-pub mod postgres;
 pub mod rate_limit;
-pub mod stripe;
 pub mod telemetry;
 pub mod text;
 

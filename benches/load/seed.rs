@@ -10,7 +10,7 @@ use std::{path::PathBuf, process::Command};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-use tenantry::postgres::{Embedded, Options};
+use embedded_postgres::{Embedded, Options};
 
 use crate::Failure;
 
@@ -55,7 +55,7 @@ impl Seeded {
         let mut seeded = Self { organizations, tokens, projects, postgres, _folder: folder };
         let sql = include_str!("seed.sql").replace(":organizations", &organizations.to_string());
         runtime()?.block_on(async {
-            let options = seeded.postgres.connect_options();
+            let options: sqlx::postgres::PgConnectOptions = seeded.postgres.admin_url().parse().unwrap();
             migration::migrate(options.clone(), None).await?;
             let mut connection = PgConnection::connect_with(&options).await?;
             connection.execute("SET synchronous_commit = off").await?;
@@ -106,7 +106,7 @@ impl Seeded {
 
     /// Returns the superuser's connection options.
     pub(crate) fn admin(&self) -> sqlx::postgres::PgConnectOptions {
-        self.postgres.connect_options()
+        self.postgres.admin_url().parse().unwrap()
     }
 
     /// Returns the database URL for the server.

@@ -1,5 +1,6 @@
 //! Billing in the GraphQL API: the state of the subscription, and the mutations that change it.
 
+use ::stripe::Hosted;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::organization_billing;
@@ -12,7 +13,6 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::{ContextExt, parse_id, requires_permission},
-    stripe::Hosted,
     tenancy::{Session, UnitOfWork},
 };
 

@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use stripe::{Event, verify};
 
 use super::{
     Server,
@@ -18,7 +19,6 @@ use crate::{
     billing::{self, Outcome},
     error::{Error, Result},
     request::GraphqlService,
-    stripe::{Event, verify},
     tenancy::Reason,
 };
 

@@ -3,8 +3,9 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use clap::ValueEnum;
+use stripe::Stripe;
 
-use crate::{clock::Clock, stripe::Stripe};
+use crate::clock::Clock;
 
 /// The clock and the business settings, the same for all sessions of a server.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! Migrations: forward only, idempotent, safe to run concurrently, and from any earlier version.
 
+use embedded_postgres::{Embedded, Options};
 use migration::{
     Error, INCOMPATIBLE, Passwords, Run, STEPS, Status, Step, migrate, migrate_with, status,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use tenantry::postgres::{Embedded, Options};
 
 use crate::{
     schemas::to_later,
@@ -132,7 +132,7 @@ fn a_role_that_could_bypass_the_policies_is_rejected() {
     let options = Options { folder: folder.path().join("postgres"), throwaway: true };
     let server = Embedded::start(&options).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let admin = server.connect_options();
+        let admin: sqlx::postgres::PgConnectOptions = server.admin_url().parse().unwrap();
         migrate(admin.clone(), None).await.unwrap();
         let mut connection = PgConnection::connect_with(&admin).await.unwrap();
         for (role, power) in [

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use embedded_postgres::{Embedded, Options};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -21,10 +22,11 @@ use super::{
 };
 use crate::{
     background::Background,
-    config::{BusinessConfig, DatabaseConfig, EmailVerified, HttpConfig, JwtConfig, LogConfig},
-    http,
-    postgres::{self, Embedded, Options},
-    telemetry,
+    config::{
+        BusinessConfig, DatabaseConfig, EmailVerified, HttpConfig, JwtConfig, LogConfig,
+        parse_database_url,
+    },
+    http, telemetry,
     tenancy::Databases,
 };
 
@@ -70,10 +72,10 @@ impl Dev {
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
             Failure::new(format!("port {}: {error}. Choose another with --port.", self.port))
         })?;
-        let folder = self.data_dir.take().unwrap_or_else(postgres::default_folder);
+        let folder = self.data_dir.take().unwrap_or_else(default_folder);
         let folder = std::path::absolute(folder).map_err(Failure::new)?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
-        // On the main thread, which lives as long as the process: see `postgres`.
+        // On the main thread, which lives as long as the process: see `embedded_postgres`.
         let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
             .map_err(Failure::new)?;
         // This process signs the demo's tokens, so an issuer in the environment does not apply.
@@ -104,7 +106,8 @@ impl Dev {
         listener: std::net::TcpListener,
         postgres: &Embedded,
     ) -> Result<(), Failure> {
-        let admin = postgres.connect_options();
+        let admin = parse_database_url("the embedded server", &postgres.admin_url())
+            .map_err(Failure::new)?;
         demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
         let owner = admin.clone().database(DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
@@ -161,4 +164,16 @@ fn secret_in(file: &Path) -> Result<String, Failure> {
         options.write(true).create_new(true).mode(0o600).open(file).map_err(unreadable)?;
     created.write_all(secret.as_bytes()).map_err(unreadable)?;
     Ok(secret)
+}
+
+/// The default folder of development data. As root it is not in the home folder, which the server's
+/// user cannot enter.
+fn default_folder() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/tenantry");
+    }
+    let data =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+    data.or_else(home).unwrap_or_else(std::env::temp_dir).join("tenantry")
 }

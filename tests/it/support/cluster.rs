@@ -19,12 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use embedded_postgres::{Embedded, Options};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use tenantry::postgres::{Embedded, Options};
 
 use super::{child_process, database, dedicated};
 
@@ -329,7 +329,7 @@ fn make_template() -> Template {
     let options = Options { folder: folder.join("template"), throwaway: true };
     let server = Embedded::start(&options).unwrap();
     let programs = server.program("postgres").parent().unwrap().to_owned();
-    let admin = server.connect_options();
+    let admin: PgConnectOptions = server.admin_url().parse().unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(fill(admin));
     // The server stops cleanly, so that the copied data is consistent.
     drop(server);

@@ -10,9 +10,9 @@ use std::{
     thread,
 };
 
+use embedded_postgres::{Embedded, Options};
 use migration::placement::TABLES;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use tenantry::postgres::{Embedded, Options};
 
 use super::{
     dedicated::{self, DedicatedDatabase},
@@ -258,7 +258,8 @@ fn start() -> Server {
         open_to_server(folder.path());
         let options = Options { folder: folder.path().join("postgres"), throwaway: true };
         let server = Embedded::start(&options).unwrap();
-        send.send(server.connect_options()).unwrap();
+        let admin: PgConnectOptions = server.admin_url().parse().unwrap();
+        send.send(admin).unwrap();
         loop {
             thread::park();
         }
