@@ -122,7 +122,7 @@ impl<'request> Execution<'request> {
             lsn: transaction.lsn(),
             at_replica: self.is_at_replica(),
         };
-        if let Some(failure) = transaction.failure() {
+        if let Some(failure) = transaction.failure().map(Error::from) {
             // After one failed statement all later ones fail, so the first error is the cause.
             transaction.roll_back().await;
             return match failure {

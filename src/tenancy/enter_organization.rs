@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use entity::{InvitationId, OrganizationId};
+use pg::{Parameters, Row};
 use sea_orm::Values;
-use tokio_postgres::Row;
 
 use super::{
     Access, Databases, Transaction,
@@ -14,7 +14,6 @@ use super::{
     open::get,
     placement::{ELSEWHERE, Placement},
     placement_routing::{MOST_MOVES, copy_user, placement_of, settle},
-    sea_orm_adapter::Parameters,
     session_cache::tenant,
     session_request::SessionRequest,
 };
@@ -77,7 +76,7 @@ async fn way(transaction: &Transaction, entered: Entered) -> Result<Way> {
     }
     match placement {
         Placement::Database(name) => Ok(Way::Database(name, generation)),
-        placement => transaction.go_to(placement.schema()).await.map(|()| Way::Here),
+        placement => Ok(transaction.go_to(placement.search_path()).await.map(|()| Way::Here)?),
     }
 }
 
@@ -243,7 +242,8 @@ pub(super) async fn begin_system(
             Placement::Database(name) => begin_there(databases, access, name, &parameters).await,
             _ => Transaction::begin(databases.system(), access, None, ENTER, &parameters)
                 .await
-                .map(|(transaction, rows)| (None, transaction, rows)),
+                .map(|(transaction, rows)| (None, transaction, rows))
+                .map_err(Error::from),
         };
         let (database, transaction, rows) = match begun {
             // The organization may have moved since the placement was cached.
@@ -258,7 +258,7 @@ pub(super) async fn begin_system(
         if let (Placement::Shared | Placement::Schema(_), false) =
             (&there.placement, there.elsewhere)
         {
-            transaction.go_to(there.placement.schema()).await?;
+            transaction.go_to(there.placement.search_path()).await?;
             return Ok((transaction, database));
         }
         transaction.roll_back().await;

@@ -4,8 +4,8 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
+use pg::{FromSql, Parameters, Row};
 use sea_orm::{Value, Values};
-use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
 use super::{
@@ -14,10 +14,8 @@ use super::{
     placement_routing::{OpenedTransaction, begin, begin_speculative, elsewhere},
     proof::ProofKey,
     remote::Remote,
-    sea_orm_adapter::{Parameters, failed},
     session_cache::{CachedContext, ERASED, SessionContext, tenant},
     session_request::{OPEN, SessionRequest, issued_micros},
-    speculative::is_lost,
 };
 use crate::{
     auth::Caller,
@@ -67,7 +65,7 @@ impl Opening {
             Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| cached.is_so(row))),
             None => Ok(false),
             // The connection was dead, so nothing was executed on it.
-            Some(Err(error)) if is_lost(&error) => Ok(false),
+            Some(Err(error)) if error.is_lost() => Ok(false),
             Some(Err(error)) => Err(error.into()),
         };
         if !matches!(is_so, Ok(true)) {
@@ -236,7 +234,7 @@ pub async fn open(
             .insert(&session_request, CachedContext { entry: entry.clone(), placement });
     }
     if databases.replica().is_some() && access == Access::Write && database.is_none() {
-        transaction.commit_lsn().want();
+        transaction.want_lsn();
     }
     let opening = Opening { databases: databases.clone(), access, session_request, cached: None };
     let way = Way { transaction, remote: Remote::new(database), at_replica };
@@ -307,9 +305,9 @@ async fn provision(
         transaction.roll_back().await;
         return Err(ERASED);
     }
-    transaction.commit().await
+    Ok(transaction.commit().await?)
 }
 
 pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
-    Ok(row.try_get(column).map_err(failed)?)
+    Ok(row.try_get(column)?)
 }

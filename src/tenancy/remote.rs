@@ -76,7 +76,7 @@ impl Remote {
         // Boxed: large, and rarely needed.
         let left = Box::pin(async {
             let left = match begun {
-                Some(begun) => begun.commit().await,
+                Some(begun) => begun.commit().await.map_err(Error::from),
                 None => Ok(()),
             };
             let syncing = databases.sync_directory(&database);

@@ -19,7 +19,6 @@ use super::{
     enter_organization::{Invited, enter_invited, follow_invited},
     open::Opening,
     remote::Remote,
-    sea_orm_adapter::to_proxy_row,
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
 use crate::{
@@ -317,8 +316,8 @@ impl Session {
         let (sql, values) = (&statement.sql, statement.values.clone());
         let asked = self.opening.ask_control(&self.transaction, access, sql, values);
         let rows = Box::pin(asked).await?;
-        let rows = rows.iter().map(|row| to_proxy_row(row).map(Into::into));
-        Ok(Some(rows.collect::<Result<_, _>>()?))
+        let rows = rows.iter().map(pg::to_query_result);
+        Ok(Some(rows.collect::<pg::Result<_>>()?))
     }
 
     /// Runs a statement in the transaction in which the request began, even after the session has

@@ -11,8 +11,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId, UserId, organization};
 use lru::LruCache;
+use pg::Row;
 use sea_orm::ActiveEnum;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
@@ -106,7 +106,7 @@ impl CachedContext {
     pub(super) fn is_so(&self, row: &Row) -> bool {
         let is_there = || matches!(elsewhere(row, &self.placement), Ok(None));
         SessionContext::read(row).is_ok_and(|entry| entry == self.entry)
-            && (self.placement.schema().is_none() || is_there())
+            && (self.placement.search_path().is_none() || is_there())
     }
 }
 

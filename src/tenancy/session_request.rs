@@ -3,17 +3,10 @@
 use std::hash::{Hash, Hasher};
 
 use chrono::{DateTime, SubsecRound, Utc};
+use pg::{ConnectionPool, Parameters, Row, SearchPath};
 use sea_orm::{Value, Values};
-use tokio_postgres::Row;
 
-use super::{
-    Access, SecretKeys, Transaction,
-    open::get,
-    placement::{Placement, Schema},
-    pool::ConnectionPool,
-    proof::ProofKey,
-    sea_orm_adapter::Parameters,
-};
+use super::{Access, SecretKeys, Transaction, open::get, placement::Placement, proof::ProofKey};
 use crate::{
     auth::Caller,
     error::{Error, Result},
@@ -116,14 +109,10 @@ impl SessionRequest {
             placement.name()
         };
         let parameters = self.parameters(&name)?;
-        Transaction::begin_speculative(
-            connections,
-            Access::Read,
-            placement.schema(),
-            OPEN,
-            parameters,
-        )
-        .await
+        let search_path = placement.search_path();
+        let begun =
+            Transaction::begin_pipelined(connections, Access::Read, search_path, OPEN, parameters);
+        Ok(begun.await?)
     }
 
     /// Opens a session in a database, if the organization's placement there is `placement`.
@@ -134,10 +123,10 @@ impl SessionRequest {
         connections: &ConnectionPool,
         system: &ConnectionPool,
         access: Access,
-        schema: Option<&Schema>,
+        search_path: Option<&SearchPath>,
         placement: &str,
     ) -> Result<(Transaction, Row)> {
-        let opened = self.open_once(connections, access, schema, placement).await?;
+        let opened = self.open_once(connections, access, search_path, placement).await?;
         if get::<&str>(&opened.1, "outcome")? != "UNPROVEN" {
             return Self::check_clocks(opened);
         }
@@ -145,7 +134,7 @@ impl SessionRequest {
         Box::pin(async {
             opened.0.roll_back().await;
             self.key.register(system).await?;
-            let opened = self.open_once(connections, access, schema, placement).await?;
+            let opened = self.open_once(connections, access, search_path, placement).await?;
             Self::check_clocks(opened)
         })
         .await
@@ -155,12 +144,12 @@ impl SessionRequest {
         &self,
         connections: &ConnectionPool,
         access: Access,
-        schema: Option<&Schema>,
+        search_path: Option<&SearchPath>,
         placement: &str,
     ) -> Result<(Transaction, Row)> {
         let parameters = self.parameters(placement)?;
         let (transaction, mut rows) =
-            Transaction::begin(connections, access, schema, OPEN, &parameters).await?;
+            Transaction::begin(connections, access, search_path, OPEN, &parameters).await?;
         let row = rows.pop().ok_or_else(|| Error::internal("auth.open_request returned no row"))?;
         Ok((transaction, row))
     }

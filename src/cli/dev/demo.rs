@@ -1,11 +1,10 @@
 //! The demo: two organizations with a user in each role, projects, and a token for each user.
-#![expect(clippy::disallowed_types, reason = "the owner loads the demo before the first request")]
 
 use std::fmt::Write;
 
 use chrono::Duration;
+use pg::{Client, ConnectOptions};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
 use crate::{auth, clock::Clock, http::DemoUser};
 
@@ -48,34 +47,30 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
     USERS.iter().map(user).collect()
 }
 
-pub(super) async fn create_database(
-    admin: &PgConnectOptions,
-    name: &str,
-) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect_with(admin).await?;
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-            .bind(name)
-            .fetch_one(&mut connection)
-            .await?;
+pub(super) async fn create_database(admin: &ConnectOptions, name: &str) -> pg::Result<()> {
+    let connection = Client::connect(admin).await?;
+    let exists: bool = connection
+        .query_one("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", &[&name])
+        .await?;
     if !exists {
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        connection.batch(&format!("CREATE DATABASE {name}")).await?;
     }
-    connection.close().await
+    connection.close().await;
+    Ok(())
 }
 
 /// Loads the demo into a database without organizations.
-pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect_with(owner).await?;
-    let mut transaction = connection.begin().await?;
-    let empty: bool = sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM app.organizations)")
-        .fetch_one(&mut *transaction)
-        .await?;
+pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
+    let mut connection = Client::connect(owner).await?;
+    let transaction = connection.begin().await?;
+    let empty: bool =
+        transaction.query_one("SELECT NOT EXISTS (SELECT FROM app.organizations)", &[]).await?;
     if empty {
-        transaction.execute(SQL).await?;
+        transaction.batch(SQL).await?;
     }
     transaction.commit().await?;
-    connection.close().await
+    connection.close().await;
+    Ok(())
 }
 
 /// Returns the text of the first screen.

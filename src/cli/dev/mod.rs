@@ -109,7 +109,7 @@ impl Dev {
         let admin = parse_database_url("the embedded server", &postgres.admin_url())
             .map_err(Failure::new)?;
         demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
-        let owner = admin.clone().database(DATABASE);
+        let owner = admin.clone().with("dbname", DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
             Failure::new(format!("{error}. To start over, delete the data folder."))
         })?;
@@ -120,7 +120,7 @@ impl Dev {
             eprintln!("The schema {schema} was not migrated: {reason}.");
         }
         demo::load(&owner).await.map_err(Failure::new)?;
-        let app = owner.username(migration::APP_ROLE);
+        let app = owner.with("user", migration::APP_ROLE);
         let databases =
             Databases::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let secret = self.jwt.secret().map_err(Failure::new)?.to_owned();
