@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use async_graphql::Enum;
+use pg::ErrorKind;
+pub use pg::Exceeded;
 use sea_orm::DbErr;
 
 use crate::{
@@ -242,8 +244,8 @@ impl Error {
     /// Converts an error for use after another service was called. A missing response becomes an
     /// unknown outcome.
     #[must_use]
-    pub fn of_unknown_outcome(self) -> Self {
-        match self {
+    pub fn of_unknown_outcome(error: impl Into<Self>) -> Self {
+        match error.into() {
             Self::Unavailable(cause) => Self::OutcomeUnknown(cause),
             other => other,
         }
@@ -297,99 +299,31 @@ impl Error {
     }
 }
 
+impl From<stripe::Error> for Error {
+    fn from(error: stripe::Error) -> Self {
+        match error {
+            stripe::Error::Unavailable(cause) => Self::unavailable(cause),
+            stripe::Error::Refused(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<pg::Error> for Error {
+    fn from(error: pg::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Connection => Self::Unavailable(Arc::new(error)),
+            ErrorKind::Conflict => Self::Contention(Arc::new(error)),
+            ErrorKind::ReadOnly => Self::ReadOnly(Arc::new(error)),
+            ErrorKind::Timeout => Self::Timeout,
+            ErrorKind::Exceeded(exceeded) => Self::TooComplex(exceeded),
+            ErrorKind::CommitOutcomeUnknown => Self::CommitOutcomeUnknown(Arc::new(error)),
+            ErrorKind::Statement | ErrorKind::Configuration => Self::Internal(Arc::new(error)),
+        }
+    }
+}
+
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        let source = match &error {
-            DbErr::Conn(sea_orm::RuntimeErr::SqlxError(source))
-            | DbErr::Exec(sea_orm::RuntimeErr::SqlxError(source))
-            | DbErr::Query(sea_orm::RuntimeErr::SqlxError(source)) => Some(source.as_ref()),
-            _ => None,
-        };
-        match source.map(DbErrorKind::of) {
-            Some(DbErrorKind::Connection) => Self::Unavailable(Arc::new(error)),
-            Some(DbErrorKind::Conflict) => Self::Contention(Arc::new(error)),
-            Some(DbErrorKind::ReadOnly) => Self::ReadOnly(Arc::new(error)),
-            Some(DbErrorKind::Timeout) => Self::Timeout,
-            Some(DbErrorKind::Exceeded(exceeded)) => Self::TooComplex(exceeded),
-            Some(DbErrorKind::Statement) | None => Self::Internal(Arc::new(error)),
-        }
-    }
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match DbErrorKind::of(&error) {
-            DbErrorKind::Connection => Self::Unavailable(Arc::new(error)),
-            DbErrorKind::Conflict => Self::Contention(Arc::new(error)),
-            DbErrorKind::ReadOnly => Self::ReadOnly(Arc::new(error)),
-            DbErrorKind::Timeout => Self::Timeout,
-            DbErrorKind::Exceeded(exceeded) => Self::TooComplex(exceeded),
-            DbErrorKind::Statement => Self::Internal(Arc::new(error)),
-        }
-    }
-}
-
-/// A cost limit that an operation exceeded while it was executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Exceeded {
-    /// The maximum number of SQL statements, over all operations of a request.
-    #[error(
-        "The request needs more than {0} SQL statements. Select fewer fields or split the request."
-    )]
-    Statements(u32),
-    /// The maximum number of bytes in rows and long texts, over all operations of a request.
-    #[error("The response is larger than {0} bytes. Request smaller pages or fewer long texts.")]
-    Bytes(u64),
-}
-
-impl From<Exceeded> for sqlx::Error {
-    fn from(exceeded: Exceeded) -> Self {
-        Self::AnyDriverError(Box::new(exceeded))
-    }
-}
-
-/// The meaning of a driver error for its connection and transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DbErrorKind {
-    /// The connection or its server is gone or refuses to work.
-    Connection,
-    /// PostgreSQL cancelled the statement by one of its timeouts.
-    Timeout,
-    /// PostgreSQL aborted the transaction in favour of another. Nothing was written, and a retry
-    /// may succeed.
-    Conflict,
-    /// PostgreSQL accepts no changes now. It may be a former primary that is now a standby.
-    ReadOnly,
-    /// The operation exceeded a cost limit. The statement was not sent, or its rows were not all
-    /// read.
-    Exceeded(Exceeded),
-    /// The statement failed. The connection is usable.
-    Statement,
-}
-
-impl DbErrorKind {
-    /// Classifies an error by its SQLSTATE (PostgreSQL manual, appendix A). Classes 08, 53 and 57P
-    /// concern the connection or the server. 57014 and 55P03 are timeouts, 40001 and 40P01
-    /// conflicts between transactions. 25006 and 53100 refuse changes.
-    #[must_use]
-    pub fn of(error: &sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Connection,
-            sqlx::Error::AnyDriverError(error) => match error.downcast_ref() {
-                Some(exceeded) => Self::Exceeded(*exceeded),
-                None => Self::Statement,
-            },
-            sqlx::Error::Database(error) => match error.code().as_deref() {
-                Some("57014" | "55P03") => Self::Timeout,
-                Some("40001" | "40P01") => Self::Conflict,
-                Some("25006" | "53100") => Self::ReadOnly,
-                Some(code) if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
-                    Self::Connection
-                }
-                Some("25P03") => Self::Connection,
-                _ => Self::Statement,
-            },
-            _ => Self::Statement,
-        }
+        pg::Error::from(error).into()
     }
 }

@@ -31,9 +31,7 @@ pub mod mail;
 pub mod metrics;
 pub mod page;
 pub mod permission;
-pub mod postgres;
 pub mod rate_limit;
-pub mod stripe;
 pub mod text;
 
 pub mod admission;

@@ -3,48 +3,41 @@
 #![expect(clippy::disallowed_types, reason = "this moves organizations between placements")]
 
 use migration::placement::{SCHEMA_VERSION, TABLES, create, schema_of};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, types::Uuid};
+use pg::Client;
+use uuid::Uuid;
 
 /// Moves an organization to a dedicated schema. The connection belongs to the superuser.
-pub async fn move_to_schema(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<(), sqlx::Error> {
+pub async fn move_to_schema(connection: &Client, organization: Uuid) -> pg::Result<()> {
     let schema = schema_of(organization);
     connection
-        .execute("BEGIN; SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog; SET LOCAL app.replicating = 'on'")
+        .batch("BEGIN; SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog; SET LOCAL app.replicating = 'on'")
         .await?;
     create(connection, organization).await?;
-    connection.execute("RESET ROLE").await?;
+    connection.batch("RESET ROLE").await?;
     lock_placement(connection, organization).await?;
     for table in &TABLES {
         let (own, owner) = (table.in_schema(&schema), table.owner_column());
         let rows = format!("FROM {} WHERE {owner} = '{organization}'", table.name);
-        connection.execute(AssertSqlSafe(format!("INSERT INTO {own} SELECT * {rows}"))).await?;
+        connection.batch(&format!("INSERT INTO {own} SELECT * {rows}")).await?;
         if !table.mirrored {
-            connection.execute(AssertSqlSafe(format!("DELETE {rows}"))).await?;
+            connection.batch(&format!("DELETE {rows}")).await?;
         }
     }
-    sqlx::query(
-        "INSERT INTO app.placements (organization_id, placement, version, moved_at) VALUES ($1, 'schema', $2, now())
+    connection
+        .execute(
+            "INSERT INTO app.placements (organization_id, placement, version, moved_at) VALUES ($1, 'schema', $2, now())
          ON CONFLICT (organization_id) DO UPDATE SET placement = 'schema', version = excluded.version",
-    )
-    .bind(organization)
-    .bind(SCHEMA_VERSION)
-    .execute(&mut *connection)
-    .await?;
-    connection.execute("COMMIT").await?;
+            &[&organization, &SCHEMA_VERSION],
+        )
+        .await?;
+    connection.batch("COMMIT").await?;
     Ok(())
 }
 
 /// Takes the placement lock: writers of the organization wait until the end of the transaction.
-pub async fn lock_placement(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock(app.placement_lock($1))")
-        .bind(organization)
-        .execute(connection)
+pub async fn lock_placement(connection: &Client, organization: Uuid) -> pg::Result<()> {
+    connection
+        .execute("SELECT pg_advisory_xact_lock(app.placement_lock($1))", &[&organization])
         .await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use sqlx::{Connection, Executor, PgConnection};
+use pg::Client;
 
 use crate::{
     Failure, Options,
@@ -58,7 +58,7 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
                     let Figures { per_second, p50, p99, server: own, postgres, .. } =
                         runtime.block_on(run)?;
                     runtime.block_on(seeded.delete_created())?;
-                    let there = seeded.admin().database(NAME);
+                    let there = seeded.admin().with("dbname", NAME);
                     runtime.block_on(seeded.delete_created_in(&there))?;
                     println!(
                         "round {round}: {workload}, {connections}, {name}: {per_second:.0}, {p50:.2}, {p99:.2}, {own:.0}, {postgres:.0}"
@@ -101,14 +101,17 @@ fn move_to_database(seeded: &Seeded, organization: u32) -> Result<(), Failure> {
 }
 
 async fn move_out(seeded: &Seeded, schemas: u32) -> Result<(), Failure> {
-    let mut connection = PgConnection::connect_with(&seeded.admin()).await?;
+    let mut connection = Client::connect(&seeded.admin()).await?;
     for n in 1..=schemas {
-        let id = sqlx::query_scalar("SELECT id FROM app.organizations WHERE slug = 'org-' || $1")
-            .bind(i64::from(n))
-            .fetch_one(&mut connection)
+        let id = connection
+            .query_one(
+                "SELECT id FROM app.organizations WHERE slug = 'org-' || $1",
+                &[&i64::from(n)],
+            )
             .await?;
         move_to_schema(&mut connection, id).await?;
     }
-    connection.execute("VACUUM ANALYZE").await?;
-    Ok(connection.close().await?)
+    connection.batch("VACUUM ANALYZE").await?;
+    connection.close().await;
+    Ok(())
 }

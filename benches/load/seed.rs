@@ -7,10 +7,10 @@
 
 use std::{path::PathBuf, process::Command};
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::{Client, ConnectOptions};
 use uuid::Uuid;
 
-use tenantry::postgres::{Embedded, Options};
+use embedded_postgres::{Embedded, Options};
 
 use crate::Failure;
 
@@ -55,20 +55,19 @@ impl Seeded {
         let mut seeded = Self { organizations, tokens, projects, postgres, _folder: folder };
         let sql = include_str!("seed.sql").replace(":organizations", &organizations.to_string());
         runtime()?.block_on(async {
-            let options = seeded.postgres.connect_options();
+            let options: ConnectOptions = seeded.postgres.admin_url().parse().unwrap();
             migration::migrate(options.clone(), None).await?;
-            let mut connection = PgConnection::connect_with(&options).await?;
-            connection.execute("SET synchronous_commit = off").await?;
-            connection.execute(AssertSqlSafe(sql)).await?;
-            connection.execute("VACUUM ANALYZE").await?;
-            connection.execute("CHECKPOINT").await?;
-            seeded.projects = sqlx::query_scalar(
-                "SELECT md5('project' || n || '-' || p)::uuid FROM generate_series(1, $1) n, generate_series(1, $2) p ORDER BY n, p",
-            )
-            .bind(i32::try_from(organizations)?)
-            .bind(i32::try_from(PROJECTS)?)
-            .fetch_all(&mut connection)
-            .await?;
+            let connection = Client::connect(&options).await?;
+            connection.batch("SET synchronous_commit = off").await?;
+            connection.batch(&sql).await?;
+            connection.batch("VACUUM ANALYZE").await?;
+            connection.batch("CHECKPOINT").await?;
+            seeded.projects = connection
+                .query(
+                    "SELECT md5('project' || n || '-' || p)::uuid FROM generate_series(1, $1) n, generate_series(1, $2) p ORDER BY n, p",
+                    &[&i32::try_from(organizations)?, &i32::try_from(PROJECTS)?],
+                )
+                .await?;
             Ok::<_, Failure>(())
         })?;
         Ok(seeded)
@@ -80,19 +79,17 @@ impl Seeded {
         self.delete_created_in(&self.admin()).await
     }
 
-    pub(crate) async fn delete_created_in(
-        &self,
-        database: &sqlx::postgres::PgConnectOptions,
-    ) -> Result<(), Failure> {
-        let mut connection = PgConnection::connect_with(database).await?;
-        let gone =
-            connection.execute("DELETE FROM app.projects WHERE created_at > '2026-06-01'").await?;
-        if gone.rows_affected() > 0 {
+    pub(crate) async fn delete_created_in(&self, database: &ConnectOptions) -> Result<(), Failure> {
+        let connection = Client::connect(database).await?;
+        let gone = connection
+            .execute("DELETE FROM app.projects WHERE created_at > '2026-06-01'", &[])
+            .await?;
+        if gone > 0 {
             connection
-                .execute("DELETE FROM audit.audit_logs WHERE created_at > '2026-06-01'")
+                .batch("DELETE FROM audit.audit_logs WHERE created_at > '2026-06-01'")
                 .await?;
             connection
-                .execute("VACUUM app.projects, audit.audit_logs, billing.organization_billing")
+                .batch("VACUUM app.projects, audit.audit_logs, billing.organization_billing")
                 .await?;
         }
         Ok(())
@@ -105,8 +102,8 @@ impl Seeded {
     }
 
     /// Returns the superuser's connection options.
-    pub(crate) fn admin(&self) -> sqlx::postgres::PgConnectOptions {
-        self.postgres.connect_options()
+    pub(crate) fn admin(&self) -> ConnectOptions {
+        self.postgres.admin_url().parse().unwrap()
     }
 
     /// Returns the database URL for the server.
@@ -121,7 +118,7 @@ impl Seeded {
 
     /// Returns the directory of PostgreSQL's socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.admin().get_socket().cloned().unwrap_or_else(|| self.admin().get_host().into())
+        self.admin().host().into()
     }
 
     pub(crate) fn postgres_pid(&self) -> u32 {

@@ -7,7 +7,7 @@
 //! through `audit.audit_logs` alone.
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use crate::{
     APP_ROLE, SYSTEM_ROLE,
@@ -36,32 +36,25 @@ pub struct Report {
 /// When PostgreSQL refuses, or other transactions hold the table for too long; the log is then as
 /// before. A run that is killed may leave a check behind, which the self-check reports and the next
 /// run removes.
-pub async fn ensure(
-    connection: &mut PgConnection,
-    progress: impl Fn(&str),
-) -> Result<Report, sqlx::Error> {
-    let plain: bool = sqlx::query_scalar(
-        "SELECT relkind = 'r' FROM pg_class WHERE oid = 'audit.audit_logs'::regclass",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
+pub async fn ensure(connection: &mut Client, progress: impl Fn(&str)) -> pg::Result<Report> {
+    let plain: bool = connection
+        .query_one(
+            "SELECT relkind = 'r' FROM pg_class WHERE oid = 'audit.audit_logs'::regclass",
+            &[],
+        )
+        .await?;
     if plain {
         convert(connection, &progress).await?;
     }
-    let created =
-        sqlx::query_scalar("SELECT audit.ensure_partitions()").fetch_all(connection).await?;
+    let created = connection.query("SELECT audit.ensure_partitions()", &[]).await?;
     Ok(Report { converted: plain, created })
 }
 
-async fn convert(
-    connection: &mut PgConnection,
-    progress: &impl Fn(&str),
-) -> Result<(), sqlx::Error> {
+async fn convert(connection: &mut Client, progress: &impl Fn(&str)) -> pg::Result<()> {
     // Long enough for an operator to notice a check that an interrupted run has left behind.
-    let bound: DateTime<Utc> =
-        sqlx::query_scalar("SELECT date_trunc('month', now(), 'UTC') + interval '2 months'")
-            .fetch_one(&mut *connection)
-            .await?;
+    let bound: DateTime<Utc> = connection
+        .query_one("SELECT date_trunc('month', now(), 'UTC') + interval '2 months'", &[])
+        .await?;
     progress("checking the existing entries, while servers continue to write …");
     // Validated beforehand, so that attaching the table does not scan it.
     let check = format!(
@@ -70,9 +63,7 @@ async fn convert(
         bound.to_rfc3339()
     );
     execute_with_retries(connection, &check).await?;
-    connection
-        .execute("ALTER TABLE audit.audit_logs VALIDATE CONSTRAINT audit_logs_before")
-        .await?;
+    connection.batch("ALTER TABLE audit.audit_logs VALIDATE CONSTRAINT audit_logs_before").await?;
     progress("exchanging the tables …");
     execute_with_retries(connection, &exchange(&bound.to_rfc3339())).await
 }
@@ -119,16 +110,15 @@ pub(crate) fn access() -> String {
 }
 
 /// Executes statements in a transaction that never makes other transactions wait for long.
-async fn execute_with_retries(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
+async fn execute_with_retries(connection: &mut Client, sql: &str) -> pg::Result<()> {
     for attempt in 1.. {
-        let mut transaction = connection.begin().await?;
-        transaction.execute(LOCK_WAIT).await?;
-        match transaction.execute(AssertSqlSafe(sql.to_owned())).await {
+        let transaction = connection.begin().await?;
+        transaction.batch(LOCK_WAIT).await?;
+        match transaction.batch(sql).await {
             Ok(_) => return transaction.commit().await,
             Err(error) => {
-                transaction.rollback().await?;
-                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-                if code.as_deref() != Some("55P03") || attempt == TRIES {
+                transaction.roll_back().await?;
+                if !error.has_code(&["55P03"]) || attempt == TRIES {
                     return Err(error);
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -144,15 +134,15 @@ async fn execute_with_retries(connection: &mut PgConnection, sql: &str) -> Resul
 ///
 /// When the database fails.
 pub async fn ended(
-    connection: &mut PgConnection,
+    connection: &Client,
     before: DateTime<Utc>,
-) -> Result<Vec<(String, DateTime<Utc>)>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound",
-    )
-    .bind(before)
-    .fetch_all(connection)
-    .await
+) -> pg::Result<Vec<(String, DateTime<Utc>)>> {
+    connection
+        .query(
+            "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound",
+            &[&before],
+        )
+        .await
 }
 
 /// Drops a partition with all its entries, in the transaction of the connection.
@@ -160,11 +150,11 @@ pub async fn ended(
 /// # Errors
 ///
 /// When other transactions hold the log for too long.
-pub async fn drop(connection: &mut PgConnection, partition: &str) -> Result<(), sqlx::Error> {
-    connection.execute(LOCK_WAIT).await?;
+pub async fn drop(connection: &Client, partition: &str) -> pg::Result<()> {
+    connection.batch(LOCK_WAIT).await?;
     let statement = format!(
         "ALTER TABLE audit.audit_logs DETACH PARTITION {partition}; DROP TABLE {partition}"
     );
-    connection.execute(AssertSqlSafe(statement)).await?;
+    connection.batch(&statement).await?;
     Ok(())
 }

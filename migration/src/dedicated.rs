@@ -1,8 +1,7 @@
 //! Dedicated databases: how a migrated database becomes one, and the catalogue of plans that it
 //! copies.
-#![expect(clippy::disallowed_types, reason = "whole databases are prepared here")]
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use crate::placement::TABLES;
 
@@ -11,7 +10,7 @@ use crate::placement::TABLES;
 pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(#[from] pg::Error),
     /// It has another name.
     #[error("the database calls itself {0}")]
     OtherName(String),
@@ -26,35 +25,32 @@ pub enum Error {
 /// # Errors
 ///
 /// When it has another name, or is in use as a control database.
-pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), Error> {
-    let mut transaction = connection.begin().await?;
-    let known: Option<String> =
-        sqlx::query_scalar("SELECT app.database_name()").fetch_one(&mut *transaction).await?;
+pub async fn dedicate(connection: &mut Client, name: &str) -> Result<(), Error> {
+    let transaction = connection.begin().await?;
+    let known: Option<String> = transaction.query_one("SELECT app.database_name()", &[]).await?;
     match known {
         Some(known) if known == name => {}
         Some(known) => return Err(Error::OtherName(known)),
         None => {
-            let in_use: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT FROM app.organizations) OR EXISTS (SELECT FROM app.placements)",
-            )
-            .fetch_one(&mut *transaction)
-            .await?;
+            let in_use: bool = transaction
+                .query_one(
+                    "SELECT EXISTS (SELECT FROM app.organizations) OR EXISTS (SELECT FROM app.placements)",
+                    &[],
+                )
+                .await?;
             if in_use {
                 return Err(Error::Control);
             }
-            sqlx::query("INSERT INTO app.database (name) VALUES ($1)")
-                .bind(name)
-                .execute(&mut *transaction)
-                .await?;
+            transaction.execute("INSERT INTO app.database (name) VALUES ($1)", &[&name]).await?;
         }
     }
     for table in TABLES.iter().filter(|table| table.mirrored) {
-        let exists: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'record_directory_change')",
-        )
-        .bind(table.name)
-        .fetch_one(&mut *transaction)
-        .await?;
+        let exists: bool = transaction
+            .query_one(
+                "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'record_directory_change')",
+                &[&table.name],
+            )
+            .await?;
         if exists {
             // Creating it again would make every writer wait.
             continue;
@@ -66,7 +62,7 @@ pub async fn dedicate(connection: &mut PgConnection, name: &str) -> Result<(), E
             table.name,
             table.key.replace(", ", "', '")
         );
-        transaction.execute(AssertSqlSafe(sql)).await?;
+        transaction.batch(&sql).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -82,37 +78,32 @@ const LOCK_CATALOGUE: &str =
 /// # Errors
 ///
 /// When PostgreSQL refuses, for example to delete a plan that is in use.
-pub async fn copy_catalogue(
-    control: &mut PgConnection,
-    dedicated: &mut PgConnection,
-) -> Result<bool, sqlx::Error> {
+pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg::Result<bool> {
     // Concurrent copies wait for each other, so that an older one does not replace a newer one.
-    let mut control = control.begin().await?;
-    control.execute(LOCK_CATALOGUE).await?;
-    let mut transaction = dedicated.begin().await?;
-    transaction.execute("SET LOCAL app.replicating = 'on'").await?;
+    let control = control.begin().await?;
+    control.batch(LOCK_CATALOGUE).await?;
+    let transaction = dedicated.begin().await?;
+    transaction.batch("SET LOCAL app.replicating = 'on'").await?;
     let mut changed = 0;
     let tables = [("billing.plans", "plan"), ("billing.plan_features", "plan, feature")];
     for (table, key) in tables {
-        let rows: String = sqlx::query_scalar(AssertSqlSafe(format!(
-            "SELECT coalesce(jsonb_agg(t), '[]')::text FROM {table} t"
-        )))
-        .fetch_one(&mut *control)
-        .await?;
+        let rows: String = control
+            .query_one(&format!("SELECT coalesce(jsonb_agg(t), '[]')::text FROM {table} t"), &[])
+            .await?;
         if table == "billing.plans" {
             // Unique values may pass from one plan to another: first no changed plan has them.
             let sql = "UPDATE billing.plans p SET stripe_price_id = NULL, is_default = false, position = -1 - p.position
                 FROM jsonb_populate_recordset(NULL::billing.plans, $1::jsonb) n
                 WHERE n.plan = p.plan AND (n.stripe_price_id, n.is_default, n.position) IS DISTINCT FROM (p.stripe_price_id, p.is_default, p.position)";
-            sqlx::query(sql).bind(&rows).execute(&mut *transaction).await?;
+            transaction.execute(sql, &[&rows]).await?;
         }
-        let columns: String = sqlx::query_scalar(
-            "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+        let columns: String = transaction
+            .query_one(
+                "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
              WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
-        )
-        .bind(table)
-        .fetch_one(&mut *transaction)
-        .await?;
+                &[&table],
+            )
+            .await?;
         let excluded = format!("excluded.{}", columns.replace(", ", ", excluded."));
         let statements = [
             format!(
@@ -124,9 +115,8 @@ pub async fn copy_catalogue(
             ),
         ];
         for sql in statements {
-            let done =
-                sqlx::query(AssertSqlSafe(sql)).bind(&rows).execute(&mut *transaction).await?;
-            changed += done.rows_affected();
+            let done = transaction.execute(&sql, &[&rows]).await?;
+            changed += done;
         }
     }
     transaction.commit().await?;

@@ -4,7 +4,7 @@
 //! Functions are applied after all steps. Servers compare steps alone, so a change that servers
 //! depend on also needs a step.
 
-use sqlx::{Connection, PgConnection};
+use pg::Client;
 
 /// A function, and the role that may execute it beside the owner.
 struct Function {
@@ -65,11 +65,12 @@ impl Function {
 
 /// The functions that return and set the session of a transaction. Which of two variants applies
 /// depends on the rights of the owner, so servers do not compare them.
-async fn session(connection: &mut PgConnection) -> Result<&'static str, sqlx::Error> {
-    let may_set: bool = sqlx::query_scalar("SELECT has_parameter_privilege($1, $2, 'SET')")
-        .bind(crate::OWNER_ROLE)
-        .bind(crate::roles::CARRIER_PARAMETER)
-        .fetch_one(connection)
+async fn session(connection: &Client) -> pg::Result<&'static str> {
+    let may_set: bool = connection
+        .query_one(
+            "SELECT has_parameter_privilege($1, $2, 'SET')",
+            &[&crate::OWNER_ROLE, &crate::roles::CARRIER_PARAMETER],
+        )
         .await?;
     Ok(if may_set { include_str!("../functions/session.parameter.sql") } else { SETTINGS })
 }
@@ -97,38 +98,36 @@ pub fn texts() -> (Vec<String>, Vec<String>) {
 
 /// Applies every function whose text differs from the one in the database, all in one transaction,
 /// and returns their names. The connection acts as the owner.
-pub(crate) async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    sqlx::raw_sql(
-        "CREATE TABLE IF NOT EXISTS migration.functions (
+pub(crate) async fn apply(connection: &mut Client) -> pg::Result<Vec<String>> {
+    let transaction = connection.begin().await?;
+    transaction
+        .batch(
+            "CREATE TABLE IF NOT EXISTS migration.functions (
              name       text PRIMARY KEY,
              digest     bytea NOT NULL,
              applied_at timestamptz NOT NULL DEFAULT now()
          );
          GRANT SELECT ON migration.functions TO tenantry_app, tenantry_system",
-    )
-    .execute(&mut *transaction)
-    .await?;
+        )
+        .await?;
     let (mut names, mut texts) = texts();
     names.insert(0, "session".to_owned());
-    texts.insert(0, session(&mut transaction).await?.to_owned());
-    let outdated: Vec<String> =
-        sqlx::query_scalar(OUTDATED).bind(&names).bind(&texts).fetch_all(&mut *transaction).await?;
+    texts.insert(0, session(&transaction).await?.to_owned());
+    let outdated: Vec<String> = transaction.query(OUTDATED, &[&names, &texts]).await?;
     let mut applied = Vec::new();
     for (name, text) in names.into_iter().zip(texts) {
         if !outdated.contains(&name) {
             continue;
         }
-        sqlx::raw_sql(sqlx::AssertSqlSafe(text.clone())).execute(&mut *transaction).await?;
-        sqlx::query(
-            "INSERT INTO migration.functions (name, digest)
+        transaction.batch(&text).await?;
+        transaction
+            .execute(
+                "INSERT INTO migration.functions (name, digest)
              VALUES ($1, sha256(convert_to($2, 'UTF8')))
              ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, applied_at = now()",
-        )
-        .bind(&name)
-        .bind(&text)
-        .execute(&mut *transaction)
-        .await?;
+                &[&name, &text],
+            )
+            .await?;
         applied.push(name);
     }
     transaction.commit().await?;

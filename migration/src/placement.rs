@@ -1,8 +1,8 @@
 //! Dedicated schemas: the tables of one organization, created like the shared tables, with their
 //! policies, grants, indexes and triggers, and migrated with them from then on.
-#![expect(clippy::disallowed_types, reason = "this is where schemas of tenants are made")]
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, types::Uuid};
+use pg::Client;
+use uuid::Uuid;
 
 use crate::{STEPS, run::LOCK, step::schema_versions};
 
@@ -104,28 +104,19 @@ pub fn mirror(schema: &str, shared: &str, key: &str) -> String {
 /// # Errors
 ///
 /// When the schema exists, or PostgreSQL refuses.
-pub async fn create(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<String, sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-        .bind(LOCK)
-        .execute(&mut *connection)
-        .await?;
+pub async fn create(connection: &Client, organization: Uuid) -> pg::Result<String> {
+    connection.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&LOCK]).await?;
     let schema = schema_of(organization);
     // A database of an older version lacks the tables of later steps.
-    let names: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM unnest($1::text[]) WITH ORDINALITY t (name, position)
+    let names: Vec<String> = connection
+        .query(
+            "SELECT name FROM unnest($1::text[]) WITH ORDINALITY t (name, position)
          WHERE to_regclass(name) IS NOT NULL ORDER BY position",
-    )
-    .bind(TABLES.map(|table| table.name).as_slice())
-    .fetch_all(&mut *connection)
-    .await?;
-    let statements: Vec<String> = sqlx::query_scalar(include_str!("placement.sql"))
-        .bind(&schema)
-        .bind(&names)
-        .fetch_all(&mut *connection)
+            &[&TABLES.map(|table| table.name).as_slice()],
+        )
         .await?;
+    let statements: Vec<String> =
+        connection.query(include_str!("placement.sql"), &[&schema, &names]).await?;
     let tables = TABLES.iter().filter(|table| names.iter().any(|name| name == table.name));
     let more = tables.map(|table| {
         let mirror =
@@ -133,13 +124,13 @@ pub async fn create(
         one_organization(&schema, table.name, table.owner_column()) + &mirror
     });
     let sql = statements.join(";\n") + ";\n" + &more.collect::<String>();
-    connection.execute(AssertSqlSafe(sql)).await?;
-    sqlx::query_scalar(
-        "SELECT max(version) FROM migration.seaql_migrations WHERE version = ANY ($1)",
-    )
-    .bind(schema_versions(STEPS).iter().map(|step| step.name).collect::<Vec<_>>())
-    .fetch_one(connection)
-    .await
+    connection.batch(&sql).await?;
+    connection
+        .query_one(
+            "SELECT max(version) FROM migration.seaql_migrations WHERE version = ANY ($1)",
+            &[&schema_versions(STEPS).iter().map(|step| step.name).collect::<Vec<_>>()],
+        )
+        .await
 }
 
 /// Prevents migrations for as long as the connection lives. A command that moves an organization
@@ -148,8 +139,8 @@ pub async fn create(
 /// # Errors
 ///
 /// When the connection is lost.
-pub async fn keep_steps(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(LOCK).execute(connection).await?;
+pub async fn keep_steps(connection: &Client) -> pg::Result<()> {
+    connection.execute("SELECT pg_advisory_lock_shared($1)", &[&LOCK]).await?;
     Ok(())
 }
 
@@ -158,12 +149,12 @@ pub async fn keep_steps(connection: &mut PgConnection) -> Result<(), sqlx::Error
 /// # Errors
 ///
 /// When a transaction still reads there, or PostgreSQL refuses.
-pub async fn remove(connection: &mut PgConnection, organization: Uuid) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    transaction
-        .execute("SET LOCAL lock_timeout = '1s'; SET LOCAL client_min_messages = warning")
-        .await?;
-    let schema = schema_of(organization);
-    transaction.execute(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))).await?;
-    transaction.commit().await
+pub async fn remove(connection: &Client, organization: Uuid) -> pg::Result<()> {
+    // One message is one transaction, unless the connection has begun one.
+    let sql = format!(
+        "SET LOCAL lock_timeout = '1s'; SET LOCAL client_min_messages = warning;
+         DROP SCHEMA IF EXISTS {} CASCADE",
+        schema_of(organization)
+    );
+    connection.batch(&sql).await
 }

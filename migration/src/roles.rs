@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use crate::{APP_ROLE, Error, Passwords, SYSTEM_ROLE};
 
@@ -33,16 +33,13 @@ const TRIES: u32 = 20;
 
 /// Creates missing roles, sets the settings and passwords of the login roles, and refuses roles
 /// that could bypass row-level security.
-pub(crate) async fn ensure(
-    connection: &mut PgConnection,
-    passwords: Passwords<'_>,
-) -> Result<(), Error> {
+pub(crate) async fn ensure(connection: &mut Client, passwords: Passwords<'_>) -> Result<(), Error> {
     for attempt in 1.. {
-        let mut transaction = connection.begin().await?;
-        let outcome = match apply(&mut transaction, passwords).await {
+        let transaction = connection.begin().await?;
+        let outcome = match apply(&transaction, passwords).await {
             Ok(()) => transaction.commit().await.map_err(Error::from),
             Err(error) => {
-                transaction.rollback().await?;
+                transaction.roll_back().await?;
                 Err(error)
             }
         };
@@ -80,47 +77,42 @@ const GRANT: &str =
      UNION ALL SELECT format('GRANT CONNECT ON DATABASE %I TO tenantry_app, tenantry_system', current_database())
      UNION ALL SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())";
 
-async fn apply(connection: &mut PgConnection, passwords: Passwords<'_>) -> Result<(), Error> {
-    let statements = sqlx::query_scalar(CREATE).fetch_all(&mut *connection).await?;
+async fn apply(connection: &Client, passwords: Passwords<'_>) -> Result<(), Error> {
+    let statements = connection.query(CREATE, &[]).await?;
     execute_all(connection, statements).await?;
     let (names, values): (Vec<_>, Vec<_>) = APP_SETTINGS.into_iter().unzip();
-    let statements =
-        sqlx::query_scalar(CONFIGURE).bind(names).bind(values).fetch_all(&mut *connection).await?;
+    let statements = connection.query(CONFIGURE, &[&names, &values]).await?;
     execute_all(connection, statements).await?;
     for (role, password) in [(APP_ROLE, passwords.app), (SYSTEM_ROLE, passwords.system)] {
-        let statements = sqlx::query_scalar(
-            "SELECT format('ALTER ROLE %I PASSWORD %L', $1, $2) WHERE $2 IS NOT NULL",
-        );
-        let statements = statements.bind(role).bind(password).fetch_all(&mut *connection).await?;
+        let set = "SELECT format('ALTER ROLE %I PASSWORD %L', $1, $2) WHERE $2 IS NOT NULL";
+        let statements = connection.query(set, &[&role, &password]).await?;
         execute_all(connection, statements).await?;
     }
-    let powerful: Option<String> = sqlx::query_scalar(
-        "SELECT rolname::text FROM pg_roles
+    let powerful: Option<String> = connection
+        .query_opt(
+            "SELECT rolname::text FROM pg_roles
          WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
            AND rolname IN ('tenantry_app', 'tenantry_owner', 'tenantry_system')",
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
+            &[],
+        )
+        .await?;
     if let Some(role) = powerful {
         return Err(Error::PowerfulRole(role));
     }
-    let statements =
-        sqlx::query_scalar(GRANT).bind(CARRIER_PARAMETER).fetch_all(&mut *connection).await?;
+    let statements = connection.query(GRANT, &[&CARRIER_PARAMETER]).await?;
     execute_all(connection, statements).await
 }
 
 /// Executes statements that PostgreSQL has built, quoting included.
-async fn execute_all(connection: &mut PgConnection, statements: Vec<String>) -> Result<(), Error> {
+async fn execute_all(connection: &Client, statements: Vec<String>) -> Result<(), Error> {
     for statement in statements {
-        connection.execute(AssertSqlSafe(statement)).await?;
+        connection.batch(&statement).await?;
     }
     Ok(())
 }
 
 /// Whether another migration changed the same role or database at the same time.
-fn is_disturbed(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| {
-        matches!(error.code().as_deref(), Some("23505" | "42710" | "40001" | "40P01"))
-            || error.message().contains("concurrently updated")
-    })
+fn is_disturbed(error: &pg::Error) -> bool {
+    error.has_code(&["23505", "42710", "40001", "40P01"])
+        || error.to_string().contains("concurrently updated")
 }

@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-use sea_orm_migration::{
-    MigratorTraitSelf,
-    sea_orm::{DbErr, SqlxPostgresConnector},
-};
-use sqlx::{
-    Executor, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use pg::{Client, ConnectOptions};
 
-use crate::{
-    INCOMPATIBLE, STEPS, Schemas, Status, Step, functions, roles, schemas, status, step::Migrator,
-};
+use crate::{INCOMPATIBLE, STEPS, Schemas, Status, Step, functions, roles, schemas, status};
 
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
 pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
@@ -23,15 +14,15 @@ pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
 pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(#[from] pg::Error),
     /// A step failed and was rolled back.
-    #[error("{0}")]
-    Step(#[from] DbErr),
+    #[error("the step {0} failed: {1}")]
+    Step(&'static str, pg::Error),
     /// The steps of the database are not those of this program.
     #[error("{INCOMPATIBLE}")]
     Incompatible,
     /// A newer tenantry migrated the database.
-    #[error("a newer version of tenantry migrated this database: use that version")]
+    #[error("the database was migrated by a newer version of tenantry. Use that version.")]
     Newer,
     /// The login may not prepare the roles.
     #[error(
@@ -102,10 +93,7 @@ pub struct Report {
 /// # Errors
 ///
 /// As [`migrate_with`].
-pub async fn migrate(
-    options: PgConnectOptions,
-    app_password: Option<&str>,
-) -> Result<Report, Error> {
+pub async fn migrate(options: ConnectOptions, app_password: Option<&str>) -> Result<Report, Error> {
     let passwords = Passwords { app: app_password, ..Passwords::default() };
     migrate_with(options, passwords, &Run::default()).await
 }
@@ -117,100 +105,96 @@ pub async fn migrate(
 /// When the database cannot be reached, the login lacks rights, or a step fails; a failed step
 /// changes nothing. A dedicated schema that could not be migrated is no error: it is in the report.
 pub async fn migrate_with(
-    options: PgConnectOptions,
+    options: ConnectOptions,
     passwords: Passwords<'_>,
     run: &Run,
 ) -> Result<Report, Error> {
     // One connection, so that the lock, the role and the search path hold for every step.
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await?;
-    let outcome = locked(&pool, options, passwords, run).await;
-    pool.close().await;
+    let mut client = Client::connect(&options).await?;
+    let outcome = locked(&mut client, &options, passwords, run).await;
+    client.close().await;
     outcome
 }
 
 async fn locked(
-    pool: &PgPool,
-    options: PgConnectOptions,
+    client: &mut Client,
+    options: &ConnectOptions,
     passwords: Passwords<'_>,
     run: &Run,
 ) -> Result<Report, Error> {
-    {
-        let mut connection = pool.acquire().await?;
-        lock(&mut connection, run.progress).await?;
-        refuse_incompatible(&mut connection).await?;
-        let prepared = roles::ensure(&mut connection, passwords).await;
-        prepared.map_err(|error| of_login(error, &options))?;
-        connection
-            .execute(
-                "SET ROLE tenantry_owner;
-                 SET client_min_messages = warning;
-                 CREATE SCHEMA IF NOT EXISTS migration;
-                 GRANT USAGE ON SCHEMA migration TO tenantry_app, tenantry_system;
-                 SET search_path = migration",
-            )
-            .await?;
+    lock(client, run.progress).await?;
+    let known = known_steps(client).await?;
+    if status(&known) == Status::Incompatible {
+        return Err(Error::Incompatible);
     }
-    let (migrator, database) =
-        (Migrator(&run.steps), SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()));
-    let pending = migrator.get_pending_migrations(&database).await?;
-    migrator.up(&database, None).await?;
-    pool.execute("GRANT SELECT ON migration.seaql_migrations TO tenantry_app, tenantry_system")
-        .await?;
-    let applied = pending.iter().map(|step| step.name().to_owned()).collect();
+    if known.iter().any(|name| run.steps.iter().all(|step| step.name != name)) {
+        return Err(Error::Newer);
+    }
+    let prepared = roles::ensure(client, passwords).await;
+    prepared.map_err(|error| of_login(error, options))?;
+    client.batch(PREPARE).await?;
+    let mut applied = Vec::new();
+    for step in run.steps.iter().filter(|step| known.iter().all(|name| name != step.name)) {
+        apply(client, step).await.map_err(|error| Error::Step(step.name, error))?;
+        applied.push(step.name.to_owned());
+    }
     if run.steps.len() < STEPS.len() {
         return Ok(Report { applied, functions: Vec::new(), schemas: Schemas::default() });
     }
-    let functions = functions::apply(&mut *pool.acquire().await?).await?;
+    let functions = functions::apply(client).await?;
     let schemas = schemas::migrate(options, run).await?;
     Ok(Report { applied, functions, schemas })
 }
 
-async fn lock(connection: &mut PgConnection, progress: fn(&str)) -> Result<(), Error> {
+/// Acts as the owner, and creates the list of applied steps.
+const PREPARE: &str = "SET ROLE tenantry_owner;
+    SET client_min_messages = warning;
+    CREATE SCHEMA IF NOT EXISTS migration;
+    GRANT USAGE ON SCHEMA migration TO tenantry_app, tenantry_system;
+    SET search_path = migration;
+    CREATE TABLE IF NOT EXISTS migration.seaql_migrations (
+        version    varchar NOT NULL PRIMARY KEY,
+        applied_at bigint NOT NULL
+    );
+    GRANT SELECT ON migration.seaql_migrations TO tenantry_app, tenantry_system";
+
+async fn apply(client: &mut Client, step: &Step) -> pg::Result<()> {
+    let transaction = client.begin().await?;
+    transaction.batch(&(step.shared)()).await?;
+    let record = "INSERT INTO migration.seaql_migrations (version, applied_at)
+        VALUES ($1, extract(epoch FROM now())::bigint)";
+    transaction.execute(record, &[&step.name]).await?;
+    transaction.commit().await
+}
+
+async fn lock(connection: &Client, progress: fn(&str)) -> Result<(), Error> {
     // The backend of a run that has just ended may need a moment to exit.
     for pause in [Duration::from_millis(200), Duration::ZERO] {
-        let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(LOCK)
-            .fetch_one(&mut *connection)
-            .await?;
+        let free: bool = connection.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await?;
         if free {
             return Ok(());
         }
         tokio::time::sleep(pause).await;
     }
     progress("waiting for another migration, or for organizations that are being moved …");
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(connection).await?;
+    connection.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     Ok(())
 }
 
-/// Refuses a database whose steps are not those of this program, before anything is changed.
-async fn refuse_incompatible(connection: &mut PgConnection) -> Result<(), Error> {
-    let query = "SELECT to_regclass('migration.seaql_migrations') IS NOT NULL";
-    if !sqlx::query_scalar(query).fetch_one(&mut *connection).await? {
-        return Ok(());
+/// The names of the steps that the database has.
+async fn known_steps(client: &Client) -> pg::Result<Vec<String>> {
+    let is_migrated = "SELECT to_regclass('migration.seaql_migrations') IS NOT NULL";
+    if !client.query_one::<bool>(is_migrated, &[]).await? {
+        return Ok(Vec::new());
     }
-    let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
-        .fetch_all(connection)
-        .await?;
-    match status(&applied) {
-        Status::Incompatible => Err(Error::Incompatible),
-        Status::Ahead(_) => Err(Error::Newer),
-        Status::Current | Status::Behind(_) => Ok(()),
-    }
+    client.query("SELECT version FROM migration.seaql_migrations", &[]).await
 }
 
 /// Explains a missing right (`insufficient_privilege`).
-fn of_login(error: Error, options: &PgConnectOptions) -> Error {
+fn of_login(error: Error, options: &ConnectOptions) -> Error {
     match &error {
-        Error::Database(sqlx::Error::Database(cause))
-            if cause.code().as_deref() == Some("42501") =>
-        {
-            let (login, cause) = (options.get_username().to_owned(), cause.message().to_owned());
+        Error::Database(cause) if cause.code() == Some("42501") => {
+            let (login, cause) = (options.user().to_owned(), cause.to_string());
             Error::Login { login, cause }
         }
         _ => error,

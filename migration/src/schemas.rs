@@ -3,17 +3,15 @@
 //! affect the others.
 //!
 //! A schema that is kept after its organization has moved away stays as it is: it is not in use.
-#![expect(clippy::disallowed_types, reason = "this is where schemas of tenants are migrated")]
 
-use std::time::{Duration, Instant};
-
-use futures_util::{StreamExt, stream};
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
-    error::DatabaseError,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    types::Uuid,
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
+
+use futures_util::future::try_join_all;
+use pg::{Client, ConnectOptions};
+use uuid::Uuid;
 
 use crate::{Error, Run, Step, placement::schema_of, step::schema_versions};
 
@@ -44,80 +42,112 @@ enum Outcome {
     Unneeded,
 }
 
-/// Applies the missing steps to every schema. The caller holds the lock of migrations.
-pub(crate) async fn migrate(options: PgConnectOptions, run: &Run) -> Result<Schemas, Error> {
-    let pool = PgPoolOptions::new()
-        .max_connections(u32::try_from(run.concurrency.max(1)).unwrap_or(u32::MAX))
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                let acting = "SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp;
-                              SET client_min_messages = warning";
-                connection.execute(acting).await.map(drop)
-            })
-        })
-        .connect_with(options)
-        .await?;
-    let outcome = all(&pool, run).await;
-    pool.close().await;
-    Ok(outcome?)
+/// The schemas to migrate, and what was done so far.
+struct Progress {
+    left: std::vec::IntoIter<Uuid>,
+    schemas: Schemas,
+    done: usize,
+    reported: Instant,
 }
 
-async fn all(pool: &PgPool, run: &Run) -> Result<Schemas, sqlx::Error> {
+/// Applies the missing steps to every schema. The caller holds the lock of migrations.
+pub(crate) async fn migrate(options: &ConnectOptions, run: &Run) -> Result<Schemas, Error> {
     let steps = &schema_versions(&run.steps);
-    let behind: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT organization_id FROM app.placements
-         WHERE 'schema' IN (placement, moving_to) AND coalesce(version, '') < $1 ORDER BY organization_id",
-    )
-    .bind(steps.last().map_or("", |step| step.name))
-    .fetch_all(pool)
-    .await?;
+    let behind: Vec<Uuid> = connect(options)
+        .await?
+        .query(
+            "SELECT organization_id FROM app.placements
+             WHERE 'schema' IN (placement, moving_to) AND coalesce(version, '') < $1 ORDER BY organization_id",
+            &[&steps.last().map_or("", |step| step.name)],
+        )
+        .await?;
     let total = behind.len();
-    let mut outcomes = stream::iter(behind)
-        .map(async |organization| {
-            // Without a connection the others could not be migrated either.
-            let mut connection = pool.acquire().await?;
+    let progress = Mutex::new(Progress {
+        left: behind.into_iter(),
+        schemas: Schemas::default(),
+        done: 0,
+        reported: Instant::now(),
+    });
+    let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let worker = async |_| {
+        let mut connection = connect(options).await?;
+        loop {
+            let next = lock().left.next();
+            let Some(organization) = next else { return Ok::<_, Error>(()) };
             let outcome = with_retries(&mut connection, organization, steps).await;
-            Ok::<_, sqlx::Error>((organization, outcome))
-        })
-        .buffer_unordered(run.concurrency.max(1));
-    let mut schemas = Schemas::default();
-    let (mut done, mut reported) = (0, Instant::now());
-    while let Some(outcome) = outcomes.next().await {
-        let (organization, outcome) = outcome?;
-        match outcome {
-            Ok(Outcome::Migrated) => schemas.migrated += 1,
-            Ok(Outcome::GivenUp) => schemas.given_up.push(organization),
-            Ok(Outcome::Unneeded) => {}
-            Err(error) => schemas.failed.push((schema_of(organization), reason(&error))),
+            lock().note(organization, outcome, total, run.progress);
         }
-        done += 1;
-        if reported.elapsed() >= REPORT_INTERVAL {
-            (run.progress)(&format!("migrating schemas: {done} of {total}"));
-            reported = Instant::now();
-        }
-    }
+    };
+    // Without a connection the others could not be migrated either.
+    try_join_all((0..run.concurrency.clamp(1, total.max(1))).map(worker)).await?;
+    let mut schemas = progress.into_inner().unwrap_or_else(PoisonError::into_inner).schemas;
     schemas.given_up.sort_unstable();
     schemas.failed.sort();
     Ok(schemas)
 }
 
+impl Progress {
+    fn note(
+        &mut self,
+        organization: Uuid,
+        outcome: Result<Outcome, Failure>,
+        total: usize,
+        report: fn(&str),
+    ) {
+        match outcome {
+            Ok(Outcome::Migrated) => self.schemas.migrated += 1,
+            Ok(Outcome::GivenUp) => self.schemas.given_up.push(organization),
+            Ok(Outcome::Unneeded) => {}
+            Err(error) => {
+                let reason = error.to_string().replace('\n', " ");
+                self.schemas.failed.push((schema_of(organization), reason));
+            }
+        }
+        self.done += 1;
+        if self.reported.elapsed() >= REPORT_INTERVAL {
+            report(&format!("migrating schemas: {} of {total}", self.done));
+            self.reported = Instant::now();
+        }
+    }
+}
+
+async fn connect(options: &ConnectOptions) -> pg::Result<Client> {
+    let client = Client::connect(options).await?;
+    let acting = "SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp;
+                  SET client_min_messages = warning";
+    client.batch(acting).await?;
+    Ok(client)
+}
+
+/// Why a schema was not migrated.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Database(#[from] pg::Error),
+    #[error("its version {0:?} is unknown to this program")]
+    UnknownVersion(String),
+}
+
 async fn with_retries(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     organization: Uuid,
     steps: &[Step],
-) -> Result<Outcome, sqlx::Error> {
+) -> Result<Outcome, Failure> {
     for attempt in 1.. {
-        let mut transaction = connection.begin().await?;
-        let outcome = match one(&mut transaction, organization, steps).await {
-            Ok(outcome) => transaction.commit().await.map(|()| outcome),
+        let transaction = connection.begin().await?;
+        let outcome = match one(&transaction, organization, steps).await {
+            Ok(outcome) => transaction.commit().await.map(|()| outcome).map_err(Failure::from),
             Err(error) => {
                 // A connection that cannot roll back is lost, and its transaction with it.
-                let _ = transaction.rollback().await;
+                let _ = transaction.roll_back().await;
                 Err(error)
             }
         };
         match outcome {
-            Err(error) if attempt < TRIES && is_busy(&error) => {
+            // The schema is in use: another try may succeed.
+            Err(Failure::Database(error))
+                if attempt < TRIES && error.has_code(&["55P03", "40P01", "40001"]) =>
+            {
                 tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt))).await;
             }
             outcome => return outcome,
@@ -126,18 +156,14 @@ async fn with_retries(
     unreachable!("the loop ends by returning")
 }
 
-async fn one(
-    connection: &mut PgConnection,
-    organization: Uuid,
-    steps: &[Step],
-) -> Result<Outcome, sqlx::Error> {
-    connection.execute(LOCK_WAIT).await?;
-    let found: Option<(Option<String>, String, Option<String>)> = sqlx::query_as(
-        "SELECT version, placement, moving_to FROM app.placements WHERE organization_id = $1 FOR UPDATE",
-    )
-    .bind(organization)
-    .fetch_optional(&mut *connection)
-    .await?;
+async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<Outcome, Failure> {
+    connection.batch(LOCK_WAIT).await?;
+    let found: Option<(Option<String>, String, Option<String>)> = connection
+        .query_opt(
+            "SELECT version, placement, moving_to FROM app.placements WHERE organization_id = $1 FOR UPDATE",
+            &[&organization],
+        )
+        .await?;
     let Some((version, placement, moving_to)) = found else {
         return Ok(Outcome::Unneeded);
     };
@@ -149,50 +175,29 @@ async fn one(
     let is_placed = placement == "schema";
     let sql = if is_placed {
         let Some(at) = steps.iter().position(|step| step.name == version) else {
-            return Err(sqlx::Error::Configuration(
-                format!("its version {version:?} is unknown to this program").into(),
-            ));
+            return Err(Failure::UnknownVersion(version));
         };
         let missing = steps[at + 1..].iter().filter_map(|step| step.schema);
         missing.map(|of_schema| of_schema(&schema)).collect::<String>()
     } else {
         format!("DROP SCHEMA IF EXISTS {schema} CASCADE")
     };
-    connection.execute(AssertSqlSafe(sql)).await?;
+    connection.batch(&sql).await?;
     // The rows that an interrupted move to the shared tables had copied are an expired copy.
-    sqlx::query(
-        "UPDATE app.placements SET version = $2, moving_to = NULL,
+    connection
+        .execute(
+            "UPDATE app.placements SET version = $2, moving_to = NULL,
              old_placement = CASE WHEN placement = 'schema' THEN coalesce(moving_to, old_placement) END,
              keep_old_until = CASE WHEN placement = 'schema' THEN CASE WHEN moving_to IS NULL THEN keep_old_until ELSE now() END END
          WHERE organization_id = $1",
-    )
-    .bind(organization)
-    .bind(newest.filter(|_| is_placed))
-    .execute(&mut *connection)
-    .await?;
+            &[&organization, &newest.filter(|_| is_placed)],
+        )
+        .await?;
     if moving_to.is_none() {
         return Ok(Outcome::Migrated);
     }
-    sqlx::query("DELETE FROM app.pending_changes WHERE organization_id = $1")
-        .bind(organization)
-        .execute(connection)
+    connection
+        .execute("DELETE FROM app.pending_changes WHERE organization_id = $1", &[&organization])
         .await?;
     Ok(Outcome::GivenUp)
-}
-
-/// The schema is in use: another try may succeed.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    matches!(code.as_deref(), Some("55P03" | "40P01" | "40001"))
-}
-
-/// The message of an error, in one line.
-fn reason(error: &sqlx::Error) -> String {
-    let text = match error {
-        sqlx::Error::Configuration(reason) => reason.to_string(),
-        error => error
-            .as_database_error()
-            .map_or_else(|| error.to_string(), |error| error.message().to_owned()),
-    };
-    text.replace('\n', " ")
 }

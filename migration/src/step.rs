@@ -1,10 +1,5 @@
 //! Steps: what one is, and how the steps that a database has compare with those of this program.
 
-use sea_orm_migration::{
-    MigrationName, MigrationTrait, MigratorTraitSelf, SchemaManager, async_trait,
-    sea_orm::{ConnectionTrait as _, DbErr},
-};
-
 use crate::STEPS;
 
 /// A change of the database, applied in one transaction.
@@ -16,27 +11,6 @@ pub struct Step {
     pub shared: fn() -> String,
     /// The SQL for a dedicated schema, if the step changes tables of organizations.
     pub schema: Option<fn(schema: &str) -> String>,
-}
-
-impl MigrationName for Step {
-    fn name(&self) -> &str {
-        self.name
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Step {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(&(self.shared)()).await.map(drop)
-    }
-}
-
-pub(crate) struct Migrator<'a>(pub(crate) &'a [Step]);
-
-impl MigratorTraitSelf for Migrator<'_> {
-    fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
-        self.0.iter().map(|step| Box::new(*step) as Box<dyn MigrationTrait>).collect()
-    }
 }
 
 /// The steps by which the version of a dedicated schema is known: the first one, and those that

@@ -160,7 +160,7 @@ pub async fn page_forward(
         rows = rows.filter(key().gt(Expr::tuple([Expr::value(*at), Expr::value(*id)])));
     }
     let ordered = rows.order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
-    ordered.limit(most).fetch(session).await
+    Ok(ordered.limit(most).fetch(session).await?)
 }
 
 /// Lifts the idle timeout of this transaction: the consumer of an export may pause between pages.

@@ -1,5 +1,6 @@
 //! Billing in the GraphQL API: the state of the subscription, and the mutations that change it.
 
+use ::stripe::Hosted;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::organization_billing;
@@ -14,7 +15,6 @@ use crate::{
     graphql::{
         ContextExt, MutationTarget, allowed_over_call_limit, alone, parse_id, requires_permission,
     },
-    stripe::Hosted,
     tenancy::{Session, UnitOfWork},
 };
 

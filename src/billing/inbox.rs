@@ -6,16 +6,16 @@
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use stripe::{Event, Stripe, Subject, Subscription};
 use uuid::Uuid;
 
 use super::{
     settings::Settings as BillingSettings,
-    subscription_sync::{is_live, record, write},
+    subscription_sync::{is_live, record, status, write},
 };
 use crate::{
     error::{Error, Result},
     plan,
-    stripe::{Event, Stripe, Subject, Subscription},
     tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
@@ -273,12 +273,12 @@ fn decide<'event>(
         }
         Some(_) => match current {
             None => Decision::Ask,
-            Some(current) if !is_live(current.status) => {
+            Some(current) if !is_live(status(current)) => {
                 Decision::Skip("it concerns a subscription that is not the current one")
             }
             // The customer pays for two subscriptions. An operator must end one of them.
             Some(_)
-                if is_live(billing.status) && known.is_some_and(|known| is_live(known.status)) =>
+                if is_live(billing.status) && known.is_some_and(|known| is_live(status(known))) =>
             {
                 Decision::Wait("the organization has another live subscription")
             }

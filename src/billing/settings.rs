@@ -1,6 +1,6 @@
 //! The operator's settings of billing.
 
-use crate::stripe::Stripe;
+use stripe::Stripe;
 
 /// The settings of billing.
 #[derive(Clone, Debug)]

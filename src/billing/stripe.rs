@@ -8,6 +8,7 @@
 use entity::{OutboxId, organization_billing};
 use sea_orm::{ActiveModelTrait, IntoActiveModel};
 use serde_json::json;
+use stripe::{Checkout, Hosted, Stripe};
 
 use super::{
     Settings,
@@ -19,7 +20,6 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     outbox::{self, Kind},
-    stripe::{Checkout, Hosted, Stripe},
     tenancy::{Session, UnitOfWork},
 };
 
@@ -136,7 +136,7 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
                            deleted. Use `createCheckoutSession` or contact support.";
             return Err(Error::Conflict(message.to_owned()));
         }
-        stripe.create_portal_session(customer, &url, &key).await
+        Ok(stripe.create_portal_session(customer, &url, &key).await?)
     };
     let hosted = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     outbox::finish(session, intent, None).await?;

@@ -4,12 +4,12 @@
 use entity::{SubscriptionStatus, organization_billing};
 use sea_orm::{ActiveModelTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
+use stripe::{Event, Status, Subscription};
 
 use crate::{
     audit::{self, Action},
     error::{Error, Result},
     plan::{self, Lock},
-    stripe::{Event, Subscription},
     tenancy::{Change, UnitOfWork},
 };
 
@@ -23,6 +23,20 @@ pub(super) fn is_live(status: SubscriptionStatus) -> bool {
     )
 }
 
+/// The status as it is stored.
+pub(super) fn status(subscription: &Subscription) -> SubscriptionStatus {
+    match subscription.status {
+        Status::Active => SubscriptionStatus::Active,
+        Status::Trialing => SubscriptionStatus::Trialing,
+        Status::PastDue => SubscriptionStatus::PastDue,
+        Status::Canceled => SubscriptionStatus::Canceled,
+        Status::Unpaid => SubscriptionStatus::Unpaid,
+        Status::Incomplete => SubscriptionStatus::Incomplete,
+        Status::IncompleteExpired => SubscriptionStatus::IncompleteExpired,
+        Status::Paused => SubscriptionStatus::Paused,
+    }
+}
+
 /// Updates billing to match the subscription. The time of the event is stored, so that older events
 /// are skipped.
 pub(super) async fn write(
@@ -31,16 +45,16 @@ pub(super) async fn write(
     subscription: &Subscription,
     event: Option<&Event>,
 ) -> Result<organization_billing::Model> {
-    let before = lock.billing();
+    let (before, status) = (lock.billing(), status(subscription));
     let mut row = before.clone().into_active_model();
     if before.stripe_customer_id.is_none() {
         row.stripe_customer_id = Set(Some(subscription.customer.clone()));
     }
     row.stripe_subscription_id.set_if_not_equals(Some(subscription.id.clone()));
-    row.status.set_if_not_equals(subscription.status);
+    row.status.set_if_not_equals(status);
     // An unpaid first invoice does not change the plan. An ended subscription keeps the name of its
     // plan.
-    if is_live(subscription.status) {
+    if is_live(status) {
         row.plan.set_if_not_equals(plan_of(scope, subscription).await?);
     }
     row.period_start.set_if_not_equals(subscription.period_start);
@@ -48,7 +62,7 @@ pub(super) async fn write(
     // A past trial stays on record, because an organization can have only one.
     row.trial_ends_at.set_if_not_equals(subscription.trial_end.or(before.trial_ends_at));
     row.cancel_at_period_end.set_if_not_equals(subscription.cancels);
-    row.past_due_since.set_if_not_equals(match subscription.status {
+    row.past_due_since.set_if_not_equals(match status {
         SubscriptionStatus::PastDue => {
             let since = event.map_or(scope.now(), |event| event.created);
             Some(before.past_due_since.unwrap_or(since))

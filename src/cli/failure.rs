@@ -23,8 +23,9 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
+impl From<pg::Error> for Failure {
+    fn from(error: pg::Error) -> Self {
+        let parts = [error.detail(), error.hint()].into_iter().flatten();
+        Self(parts.fold(error.to_string(), |text, part| format!("{text}. {part}")))
     }
 }

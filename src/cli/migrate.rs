@@ -1,9 +1,8 @@
 //! `tenantry migrate`: migrates the control database, then each dedicated database. A failure in
 //! one dedicated database does not stop the others.
-#![expect(clippy::disallowed_types, reason = "migrations apply to all tenants")]
 
 use migration::{Passwords, Report, Schemas, dedicated};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use pg::{Client, ConnectOptions};
 
 use super::{
     Failure, counted,
@@ -119,7 +118,7 @@ impl Migrate {
 
     async fn migrate(
         &self,
-        options: &PgConnectOptions,
+        options: &ConnectOptions,
         passwords: Passwords<'_>,
     ) -> Result<Report, migration::Error> {
         let run = migration::Run {
@@ -152,7 +151,7 @@ impl Migrate {
 
     async fn prepare(
         &self,
-        control: &mut PgConnection,
+        control: &mut Client,
         database: &DedicatedDatabase,
     ) -> Result<Report, Failure> {
         warn_of_transport(&format!("MIGRATION_DATABASES: {}", database.name), &database.connect);
@@ -170,11 +169,7 @@ impl Migrate {
     }
 
     /// Warns of dedicated databases that are in use or will be, but were not migrated.
-    async fn warn(
-        &self,
-        control: &mut PgConnection,
-        migrated: &[DedicatedDatabase],
-    ) -> Result<(), Failure> {
+    async fn warn(&self, control: &Client, migrated: &[DedicatedDatabase]) -> Result<(), Failure> {
         let is_missing = |name: &str| !migrated.iter().any(|database| database.name == name);
         let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())
             .map_err(Failure::new)?;
@@ -197,7 +192,7 @@ impl Migrate {
 /// A dedicated database to migrate.
 struct DedicatedDatabase {
     name: String,
-    connect: PgConnectOptions,
+    connect: ConnectOptions,
     password: Logins,
 }
 
@@ -214,7 +209,7 @@ impl Logins {
 }
 
 fn derived(app_password: Option<&str>) -> Option<String> {
-    app_password.map(|password| system_password(password.as_bytes()))
+    app_password.map(|password| system_password(password))
 }
 
 /// Returns the password in the address of a server's login, which must be the app role.
@@ -224,33 +219,23 @@ fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure
 
 fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<String>, Failure> {
     let login = parse_database_url(variable, address).map_err(Failure::new)?;
-    if login.get_username() != role {
+    if login.user() != role {
         return Err(Failure::new(format!(
             "{variable} logs in as {}. Servers must use the role {role}.",
-            login.get_username()
+            login.user()
         )));
     }
-    let url = url::Url::parse(address).map_err(Failure::new)?;
-    let password = url.password().map(|password| {
-        percent_encoding::percent_decode_str(password).decode_utf8().map(Into::into)
-    });
-    password
-        .transpose()
-        .map_err(|_| Failure::new(format!("the password in {variable} is not valid UTF-8")))
+    Ok(login.get("password").map(ToOwned::to_owned))
 }
 
 /// Refuses the control database and the database of another name, before anything changes there.
-async fn check_unused(
-    control: &mut PgConnection,
-    database: &DedicatedDatabase,
-) -> Result<(), Failure> {
-    let mut there = PgConnection::connect_with(&database.connect).await?;
+async fn check_unused(control: &Client, database: &DedicatedDatabase) -> Result<(), Failure> {
+    let mut there = Client::connect(&database.connect).await?;
     if identity(&mut there).await? == identity(control).await? {
         return Err(Failure::new("this address points to the control database"));
     }
-    let is_empty: bool = sqlx::query_scalar("SELECT to_regclass('app.organizations') IS NULL")
-        .fetch_one(&mut there)
-        .await?;
+    let is_empty: bool =
+        there.query_one("SELECT to_regclass('app.organizations') IS NULL", &[]).await?;
     if is_empty {
         return Ok(());
     }
@@ -260,17 +245,18 @@ async fn check_unused(
     match known {
         Some(known) if known == database.name => Ok(()),
         Some(known) => Err(Failure::new(dedicated::Error::OtherName(known))),
-        None if sqlx::query_scalar(in_use).fetch_one(&mut there).await? => {
-            Err(Failure::new(dedicated::Error::Control))
-        }
+        None if there.query_one(in_use, &[]).await? => Err(Failure::new(dedicated::Error::Control)),
         None => Ok(()),
     }
 }
 
 /// Identifies a database among all servers.
-async fn identity(connection: &mut PgConnection) -> Result<(i64, String), sqlx::Error> {
-    sqlx::query_as("SELECT system_identifier, current_database()::text FROM pg_control_system()")
-        .fetch_one(connection)
+async fn identity(connection: &Client) -> pg::Result<(i64, String)> {
+    connection
+        .query_one(
+            "SELECT system_identifier, current_database()::text FROM pg_control_system()",
+            &[],
+        )
         .await
 }
 

@@ -1,11 +1,7 @@
 //! Connections of maintenance commands. They log in as the owner of the tables, to whom row-level
 //! security applies as well.
-#![expect(
-    clippy::disallowed_types,
-    reason = "maintenance applies to the whole database, not to one tenant"
-)]
 
-use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use pg::{Client, ConnectOptions};
 
 use super::{Failure, say};
 use crate::{
@@ -40,7 +36,7 @@ pub(super) struct Owner {
 
 impl Owner {
     /// Connects to the control database as the owner of every table.
-    pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let url = self.migration_database_url.as_deref().ok_or_else(|| {
             Failure::new(
                 "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may act as tenantry_owner.",
@@ -60,7 +56,7 @@ impl Owner {
     }
 
     /// Connects to one of them as the owner of every table.
-    pub(super) async fn dedicated(&self, name: &str) -> Result<PgConnection, Failure> {
+    pub(super) async fn dedicated(&self, name: &str) -> Result<Client, Failure> {
         let database =
             self.databases()?.into_iter().find(|database| database.name == name).ok_or_else(
                 || Failure::new(format!("the database {name} is not in MIGRATION_DATABASES")),
@@ -81,7 +77,7 @@ impl Owner {
     /// of the databases that failed.
     pub(super) async fn in_each(
         &self,
-        mut act: impl AsyncFnMut(&str, &mut PgConnection) -> Result<(), Failure>,
+        mut act: impl AsyncFnMut(&str, &mut Client) -> Result<(), Failure>,
     ) -> Result<Vec<String>, Failure> {
         let mut failed = Vec::new();
         for NamedDatabase { name, .. } in self.databases()? {
@@ -101,17 +97,17 @@ impl Owner {
 }
 
 /// Warns on standard error if the network can read what a command sends.
-pub(super) fn warn_of_transport(setting: &str, connect: &PgConnectOptions) {
+pub(super) fn warn_of_transport(setting: &str, connect: &ConnectOptions) {
     if let Some(finding) = transport_finding(setting, connect) {
         eprintln!("{finding}");
     }
 }
 
 /// Connects as the owner of every table.
-pub(super) async fn connect_as_owner(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
-    let mut connection = PgConnection::connect_with(options).await?;
+pub(super) async fn connect_as_owner(options: &ConnectOptions) -> Result<Client, Failure> {
+    let connection = Client::connect(options).await?;
     connection
-        .execute(
+        .batch(
             "SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC'",
         )
         .await?;
@@ -119,7 +115,7 @@ pub(super) async fn connect_as_owner(options: &PgConnectOptions) -> Result<PgCon
 }
 
 /// Refuses a dedicated database, in which a command would see only a part of the organizations.
-pub(super) async fn check_control(connection: &mut PgConnection) -> Result<(), Failure> {
+pub(super) async fn check_control(connection: &Client) -> Result<(), Failure> {
     match known_as(connection).await? {
         None => Ok(()),
         Some(name) => Err(Failure::new(format!(
@@ -130,23 +126,23 @@ pub(super) async fn check_control(connection: &mut PgConnection) -> Result<(), F
 
 /// The dedicated databases that, according to the control database, hold an organization or a
 /// stale copy.
-pub(super) async fn in_use(control: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT DISTINCT substring(place FROM 10) AS name
+pub(super) async fn in_use(control: &Client) -> pg::Result<Vec<String>> {
+    control
+        .query(
+            "SELECT DISTINCT substring(place FROM 10) AS name
          FROM app.placements p, unnest(ARRAY[p.placement, p.moving_to, p.old_placement]) place
          WHERE place LIKE 'database:%' ORDER BY name",
-    )
-    .fetch_all(control)
-    .await
+            &[],
+        )
+        .await
 }
 
 /// Returns the name of a dedicated database, or `None` for a control database of any version.
-pub(super) async fn known_as(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    let may_have_name: bool = sqlx::query_scalar("SELECT to_regclass('app.database') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
+pub(super) async fn known_as(connection: &Client) -> pg::Result<Option<String>> {
+    let may_have_name: bool =
+        connection.query_one("SELECT to_regclass('app.database') IS NOT NULL", &[]).await?;
     if !may_have_name {
         return Ok(None);
     }
-    sqlx::query_scalar("SELECT app.database_name()").fetch_one(connection).await
+    connection.query_one("SELECT app.database_name()", &[]).await
 }

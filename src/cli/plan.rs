@@ -1,12 +1,8 @@
 //! `tenantry plan`: lists and edits the catalogue of plans, and copies it to dedicated databases.
-#![expect(
-    clippy::disallowed_types,
-    reason = "the catalogue is the same for all tenants, and its owner edits it"
-)]
 
 use clap::Subcommand;
 use migration::dedicated;
-use sqlx::{PgConnection, Row};
+use pg::Client;
 
 use super::{
     Failure,
@@ -77,14 +73,14 @@ impl Plan {
 }
 
 /// Copies the catalogue to the dedicated databases.
-async fn copy_catalogue(owner: &Owner, control: &mut PgConnection) -> Result<(), Failure> {
+async fn copy_catalogue(owner: &Owner, control: &mut Client) -> Result<(), Failure> {
     // Serializes concurrent edits, so that the last copy is the newest catalogue.
-    sqlx::query("SELECT pg_advisory_lock(hashtextextended('tenantry catalogue', 0))")
-        .execute(&mut *control)
+    control
+        .execute("SELECT pg_advisory_lock(hashtextextended('tenantry catalogue', 0))", &[])
         .await?;
     let failed = owner
         .in_each(async |_, connection| {
-            dedicated::copy_catalogue(&mut *control, connection).await?;
+            dedicated::copy_catalogue(control, connection).await?;
             Ok(())
         })
         .await?;
@@ -105,21 +101,20 @@ async fn copy_catalogue(owner: &Owner, control: &mut PgConnection) -> Result<(),
     )))
 }
 
-async fn list(connection: &mut PgConnection) -> Result<(), Failure> {
-    let rows = sqlx::query(
-        "SELECT p.plan, p.stripe_price_id, f.feature,
+/// Plan, price, feature and its limit.
+type PlanRow = (String, Option<String>, Option<String>, Option<String>);
+
+async fn list(connection: &Client) -> Result<(), Failure> {
+    let rows: Vec<PlanRow> = connection
+        .query(
+            "SELECT p.plan, p.stripe_price_id, f.feature,
                 CASE WHEN NOT f.enabled THEN 'off' ELSE coalesce(f.limit_value::text, 'unlimited') END AS allowed
          FROM billing.plans p LEFT JOIN billing.plan_features f ON f.plan = p.plan
          ORDER BY p.position, f.feature",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(Failure::new)?;
-    for row in rows {
-        let plan: String = row.get("plan");
-        let feature: Option<String> = row.get("feature");
-        let allowed: Option<String> = row.get("allowed");
-        let price: Option<String> = row.get("stripe_price_id");
+            &[],
+        )
+        .await?;
+    for (plan, price, feature, allowed) in rows {
         let (feature, allowed) = (feature.unwrap_or_default(), allowed.unwrap_or_default());
         let price = price.unwrap_or_default();
         say(format!("{plan:<12} {feature:<20} {allowed:>12}  {price}").trim_end());
@@ -128,7 +123,7 @@ async fn list(connection: &mut PgConnection) -> Result<(), Failure> {
 }
 
 async fn set(
-    connection: &mut PgConnection,
+    connection: &Client,
     plan: &str,
     feature: Feature,
     limit: Limit,
@@ -138,25 +133,22 @@ async fn set(
         Limit::Unlimited => (None, true),
         Limit::Off => (None, false),
     };
-    let changed = sqlx::query(
-        "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
+    let changed = connection
+        .execute(
+            "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
          SELECT plan, $2, $3, $4 FROM billing.plans WHERE plan = $1
          ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4",
-    )
-    .bind(plan)
-    .bind(feature.key())
-    .bind(limit)
-    .bind(enabled)
-    .execute(&mut *connection)
-    .await
-    .map_err(Failure::new)?;
-    if changed.rows_affected() == 0 {
+            &[&plan, &feature.key(), &limit, &enabled],
+        )
+        .await
+        .map_err(Failure::new)?;
+    if changed == 0 {
         return Err(unknown(plan));
     }
     Ok(())
 }
 
-async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Result<(), Failure> {
+async fn set_price(connection: &Client, plan: &str, price: &str) -> Result<(), Failure> {
     let price = match price {
         "none" => None,
         price if price.starts_with("price_") || price.starts_with("plan_") => Some(price),
@@ -164,18 +156,14 @@ async fn set_price(connection: &mut PgConnection, plan: &str, price: &str) -> Re
             return Err(Failure::new("PRICE must be Stripe's id of a price (price_…), or none"));
         }
     };
-    let changed = sqlx::query("UPDATE billing.plans SET stripe_price_id = $2 WHERE plan = $1")
-        .bind(plan)
-        .bind(price)
-        .execute(&mut *connection)
+    let changed = connection
+        .execute("UPDATE billing.plans SET stripe_price_id = $2 WHERE plan = $1", &[&plan, &price])
         .await
-        .map_err(|error| match error.as_database_error() {
-            Some(error) if error.is_unique_violation() => {
-                Failure::new("another plan has that price")
-            }
-            _ => Failure::new(error),
+        .map_err(|error| match error.code() {
+            Some("23505") => Failure::new("another plan has that price"),
+            _ => Failure::from(error),
         })?;
-    if changed.rows_affected() == 0 {
+    if changed == 0 {
         return Err(unknown(plan));
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! Settings of billing. With Stripe, both its secrets are required.
 
 use clap::{Args, ValueEnum};
+use stripe::{Stripe, StripeOptions};
 use url::Url;
 
 use super::ConfigError;
-use crate::stripe::{Stripe, StripeOptions};
 
 /// Which system manages subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,7 +1,7 @@
 //! Parses lists of dedicated databases: `NAME=URL`, separated by white space. Error texts never
 //! repeat an address, which may hold a password.
 
-use sqlx::postgres::PgConnectOptions;
+use pg::ConnectOptions;
 
 use super::{ConfigError, parse_database_url};
 
@@ -11,7 +11,7 @@ pub struct NamedDatabase {
     /// The name that placements use.
     pub name: String,
     /// How to connect to it.
-    pub connect: PgConnectOptions,
+    pub connect: ConnectOptions,
     /// The address it was parsed from, which may hold a password.
     pub url: String,
 }
@@ -65,7 +65,7 @@ mod tests {
         let read = databases("DATABASES", text).unwrap();
         let names: Vec<&str> = read.iter().map(|database| database.name.as_str()).collect();
         assert_eq!(names, ["eu", "big_2"]);
-        assert_eq!(read[0].connect.get_host(), "one");
+        assert_eq!(read[0].connect.host(), "one");
         assert!(databases("DATABASES", "").unwrap().is_empty());
     }
 

@@ -20,7 +20,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::D
 use axum::http::HeaderValue;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use sqlx::postgres::PgConnectOptions;
+use pg::ConnectOptions;
 
 pub use areas::AllSettings;
 pub use billing::{BillingConfig, BillingProvider};
@@ -132,7 +132,7 @@ impl DatabaseConfig {
         let replica =
             replica.map(|url| parse_database_url("DATABASE_REPLICA_URL", url)).transpose()?;
         // The self-check of one role says nothing about another.
-        if replica.as_ref().is_some_and(|there| there.get_username() != connect.get_username()) {
+        if replica.as_ref().is_some_and(|there| there.user() != connect.user()) {
             return Err(ConfigError(
                 "DATABASE_REPLICA_URL must name the same role as DATABASE_URL".to_owned(),
             ));
@@ -140,7 +140,7 @@ impl DatabaseConfig {
         let dedicated = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;
         // For the same reason as the replica.
         for NamedDatabase { name, connect: there, .. } in &dedicated {
-            if there.get_username() != connect.get_username() {
+            if there.user() != connect.user() {
                 return Err(ConfigError(format!(
                     "DATABASES: {name} must name the same role as DATABASE_URL"
                 )));
@@ -153,7 +153,7 @@ impl DatabaseConfig {
 
     /// Returns these settings with another address.
     #[must_use]
-    pub fn with_connect(&self, connect: PgConnectOptions) -> DatabaseOptions {
+    pub fn with_connect(&self, connect: ConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
             connect,
             system: None,
@@ -172,13 +172,13 @@ impl DatabaseConfig {
 /// # Errors
 ///
 /// Names the variable, and never repeats its value, which may hold a password.
-pub fn parse_database_url(variable: &str, url: &str) -> Result<PgConnectOptions, ConfigError> {
+pub fn parse_database_url(variable: &str, url: &str) -> Result<ConnectOptions, ConfigError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(ConfigError(format!(
             "{variable} is not a PostgreSQL address: it must begin with postgres://"
         )));
     }
-    PgConnectOptions::from_str(url)
+    ConnectOptions::from_str(url)
         .map_err(|error| ConfigError(format!("{variable} is not a PostgreSQL address: {error}")))
 }
 

@@ -85,7 +85,7 @@ impl ContextExt for Context<'_> {
     }
 
     fn spend(&self, bytes: usize) -> Result<()> {
-        self.session()?.transaction().spend(bytes)
+        Ok(self.session()?.transaction().spend(bytes)?)
     }
 
     async fn load<K>(&self, key: K) -> Result<Option<<Reader as Loader<K>>::Value>>

@@ -9,13 +9,13 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use stripe::{Event, verify};
 
 use super::{Server, request_body::read, unsupported::Unsupported};
 use crate::{
     billing::{self, Outcome},
     error::{Error, Result},
     request::GraphqlService,
-    stripe::{Event, verify},
     tenancy::Reason,
 };
 

@@ -6,6 +6,7 @@ mod operations;
 use std::{sync::Arc, time::Duration};
 
 use async_graphql::resolver_utils::EnumType;
+pub use pg::PoolState;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -60,19 +61,6 @@ struct Connections {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Queue {
     queue: &'static str,
-}
-
-/// The number of connections of a pool.
-#[derive(Clone, Debug)]
-pub struct PoolState {
-    /// The purpose of the pool, for example `requests`.
-    pub name: String,
-    /// Connections in use.
-    pub busy: usize,
-    /// Open connections that are not in use.
-    pub idle: usize,
-    /// Requests that wait for a connection.
-    pub waiting: usize,
 }
 
 /// Values that are read when metrics are scraped, not counted as events happen.

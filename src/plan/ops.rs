@@ -242,7 +242,7 @@ pub async fn find_by_price(
 
 /// Lists the catalogue, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
-    plan::Entity::find().order_by_asc(plan::Column::Position).fetch(session).await
+    Ok(plan::Entity::find().order_by_asc(plan::Column::Position).fetch(session).await?)
 }
 
 async fn effective_plan(

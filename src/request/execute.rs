@@ -194,7 +194,7 @@ impl Execution<'_> {
     ) -> Result<Answer> {
         let transaction = session.transaction();
         let mut failed = None;
-        if let Some(failure) = transaction.failure() {
+        if let Some(failure) = transaction.failure().map(Error::from) {
             // After one failed statement all later ones fail, so the first error is the cause.
             transaction.roll_back().await;
             match failure {

@@ -186,7 +186,7 @@ impl Blueprint {
         let executing = queue.drive(session.transaction(), self.service.api.execute_event(request));
         let executed = timeout(self.service.timeout, executing).await;
         if let Some(failure) = session.transaction().failure() {
-            return Err(failure);
+            return Err(failure.into());
         }
         let response = executed.map_err(|_| Error::Timeout)?;
         let mut response =

@@ -4,7 +4,6 @@
 //! batches, and only while some server has subscribers. Such a server holds a shared advisory lock
 //! on its listening connection, so the lock and the subscription end together. When that connection
 //! breaks, changes may be lost; all subscribers are then disconnected and must start again.
-#![expect(clippy::disallowed_types, reason = "listening needs a separate connection")]
 
 use std::{
     collections::HashMap,
@@ -13,20 +12,18 @@ use std::{
 };
 
 use entity::{OrganizationId, UserId};
+use pg::{ConnectOptions, ConnectionPool, Listener, Parameters};
 use sea_orm::Values;
 use serde::{Deserialize, Serialize};
-use sqlx::{
-    Executor, PgPool,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
 };
-use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::{
     Access, Change, Transaction,
     notify_queue::{Batch, NotifyQueue},
-    pool::ConnectionPool,
-    sea_orm_adapter::Parameters,
 };
 use crate::error::{Error, Result};
 
@@ -77,7 +74,7 @@ pub struct ChangeFeed(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     system: ConnectionPool,
-    listen: PgConnectOptions,
+    listen: ConnectOptions,
     pending: NotifyQueue,
     senders: Mutex<HashMap<OrganizationId, broadcast::Sender<Change>>>,
     subscribers: watch::Sender<usize>,
@@ -106,10 +103,10 @@ pub enum SubscriberEnded {
 }
 
 impl ChangeFeed {
-    pub(super) fn new(system: ConnectionPool, listen: PgConnectOptions) -> Self {
+    pub(super) fn new(system: ConnectionPool, listen: ConnectOptions) -> Self {
         Self(Arc::new(Inner {
             system,
-            listen: listen.application_name("tenantry listen"),
+            listen: listen.with("application_name", "tenantry listen"),
             pending: NotifyQueue::default(),
             senders: Mutex::default(),
             subscribers: watch::Sender::new(0),
@@ -160,7 +157,7 @@ impl ChangeFeed {
         // From here on, dropping it decrements the count.
         let mut subscriber = Subscriber { changes: None, change_feed: self.clone(), organization };
         let mut ready = self.0.ready.subscribe();
-        tokio::time::timeout(READY_WAIT, ready.wait_for(|ready| *ready))
+        timeout(READY_WAIT, ready.wait_for(|ready| *ready))
             .await
             .map_err(|_| {
                 Error::unavailable("the database connection that receives changes is not ready")
@@ -249,7 +246,7 @@ impl ChangeFeed {
         let parameters = Parameters::of(Some(Values(values)))?;
         let (transaction, _) =
             Transaction::begin(&self.0.system, Access::Write, None, NOTIFY, &parameters).await?;
-        transaction.commit().await
+        Ok(transaction.commit().await?)
     }
 
     async fn keep_listening(&self) {
@@ -257,48 +254,39 @@ impl ChangeFeed {
         while subscribers.wait_for(|count| *count > 0).await.is_ok() {
             let outcome = self.listen(&mut subscribers).await;
             if let Err(error) = outcome {
-                tracing::warn!(%error, "the connection that receives changes broke; subscribers are disconnected");
+                tracing::warn!(
+                    cause = error.cause(),
+                    "the connection that receives changes broke; subscribers are disconnected"
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// Listens until there were no subscribers for a while, or the connection breaks.
-    async fn listen(&self, subscribers: &mut watch::Receiver<usize>) -> Result<(), sqlx::Error> {
-        let pool: PgPool =
-            PgPoolOptions::new().max_connections(1).connect_lazy_with(self.0.listen.clone());
-        let outcome = self.receive(&pool, subscribers).await;
+    /// Listens until there were no subscribers for a while, or the connection breaks. Closing it
+    /// releases the lock.
+    async fn listen(&self, subscribers: &mut watch::Receiver<usize>) -> Result<()> {
+        let outcome = self.receive(subscribers).await;
         // Subscribers end with their senders; new ones wait for the next connection.
         self.0.ready.send_replace(false);
         self.senders().clear();
-        // Closes the connection, which releases the lock.
-        pool.close().await;
         outcome
     }
 
-    async fn receive(
-        &self,
-        pool: &PgPool,
-        subscribers: &mut watch::Receiver<usize>,
-    ) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+    async fn receive(&self, subscribers: &mut watch::Receiver<usize>) -> Result<()> {
+        let lost = || Error::unavailable("the connection does not respond");
+        let mut listener = Listener::connect(&self.0.listen, CHANNEL).await?;
         let (class, object) = WATCHED;
-        let lock = sqlx::query("SELECT pg_advisory_lock_shared($1, $2)").bind(class).bind(object);
-        (&mut listener).execute(lock).await?;
+        listener.execute("SELECT pg_advisory_lock_shared($1, $2)", &[&class, &object]).await?;
         self.0.ready.send_replace(true);
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
-                notification = listener.try_recv() => match notification? {
-                    Some(notification) => self.dispatch(notification.payload()),
-                    None => return Err(sqlx::Error::WorkerCrashed),
-                },
+                payload = listener.next() => self.dispatch(&payload.ok_or_else(lost)?),
                 // A connection can die silently, and its changes with it.
                 _ = heartbeat.tick() => {
-                    let alive = (&mut listener).execute("SELECT 1");
-                    tokio::time::timeout(HEARTBEAT_WAIT, alive).await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+                    let alive = timeout(HEARTBEAT_WAIT, listener.batch("SELECT 1")).await;
+                    alive.map_err(|_| lost())??;
                 }
                 () = no_subscribers(subscribers) => return Ok(()),
             }
@@ -335,7 +323,7 @@ async fn no_subscribers(subscribers: &mut watch::Receiver<usize>) {
         if subscribers.wait_for(|count| *count == 0).await.is_err() {
             std::future::pending::<()>().await;
         }
-        let again = tokio::time::timeout(LINGER, subscribers.wait_for(|count| *count > 0)).await;
+        let again = timeout(LINGER, subscribers.wait_for(|count| *count > 0)).await;
         if again.is_err() {
             return;
         }

@@ -2,24 +2,21 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use pg::{ConnectionPool, PoolState, Row};
 use sea_orm::Values;
 use tokio::sync::Notify;
-use tokio_postgres::Row;
 
 use super::{
     Access, ChangeFeed, Destination, Finding,
-    connect::system_login,
+    database_options::{DatabaseOptions, system_login},
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
-    pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
     replica::Replica,
-    sea_orm_adapter::failed,
     self_check::self_check,
     session_cache::{CachedContext, SessionCache},
 };
 use crate::{
     auth::Caller,
     error::{Error, Result},
-    metrics::PoolState,
 };
 
 /// The maximum number of connections for background work.
@@ -70,35 +67,32 @@ impl Databases {
     /// When a pool cannot be configured; no connection is opened.
     pub fn shared(options: &DatabaseOptions) -> Result<Self> {
         let pool = |name, max_connections| {
-            let connect = options.connect.clone().application_name(name);
+            let connect = options.connect.clone().with("application_name", name);
             DatabaseOptions { connect, max_connections, ..options.clone() }
         };
         let login = options.system.clone().unwrap_or_else(|| system_login(&options.connect));
         let without_user = |name, most: usize| {
             let max_connections = options.max_connections.min(most);
-            let connect = login.clone().application_name(name);
-            let options = DatabaseOptions { connect, max_connections, ..options.clone() };
-            ConnectionPool::with(&options, ANSWER_TIMEOUT)
+            let connect = login.clone().with("application_name", name);
+            DatabaseOptions { connect, max_connections, ..options.clone() }.background_pool()
         };
         let system = without_user("tenantry system", SYSTEM_CONNECTIONS)?;
         let replica = options.replica.as_ref().map(|connect| {
-            let connect = connect.clone().application_name("tenantry");
+            let connect = connect.clone().with("application_name", "tenantry");
             Replica::new(&DatabaseOptions { connect, ..options.clone() }).map(Arc::new)
         });
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
-            shared: ConnectionPool::new(&pool("tenantry", options.max_connections))?,
+            shared: pool("tenantry", options.max_connections).request_pool()?,
             session_cache: Arc::new(SessionCache::new(SESSION_CACHE_SIZE)),
             change_feed: ChangeFeed::new(system.clone(), listen),
             system,
             acquire_timeout: options.acquire_timeout,
-            probe: ConnectionPool::with(&pool("tenantry probe", 1), ANSWER_TIMEOUT)?,
+            probe: pool("tenantry probe", 1).background_pool()?,
             replica: replica.transpose()?,
             dedicated_databases: Arc::new(DedicatedDatabases::new(options)?),
-            control: ConnectionPool::with(
-                &pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS)),
-                ANSWER_TIMEOUT,
-            )?,
+            control: pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS))
+                .background_pool()?,
             upkeep: without_user("tenantry upkeep", CONTROL_CONNECTIONS)?,
             users_changed: Arc::default(),
         })
@@ -267,7 +261,7 @@ impl Databases {
             FROM app.backlog()";
         let rows = query_once(&self.system, Access::Read, sql, None).await?;
         let row = rows.first().ok_or_else(|| Error::internal("app.backlog returned no row"))?;
-        let number = |column| row.try_get(column).map_err(failed);
+        let number = |column| row.try_get(column);
         Ok(vec![
             ("mail", number("emails")?, number("email_age")?),
             ("stripe_events", number("stripe_events")?, number("stripe_event_age")?),
@@ -284,7 +278,7 @@ impl Databases {
         let values = Some(Values(vec![names.into(), texts.into()]));
         let rows =
             query_once(&self.probe, Access::Read, migration::functions::OUTDATED, values).await?;
-        Ok(rows.iter().map(|row| row.try_get(0).map_err(failed)).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<pg::Result<_>>()?)
     }
 
     /// Runs the self-check as the app role.
@@ -306,6 +300,6 @@ pub(super) async fn migration_status(connections: &ConnectionPool) -> Result<mig
         None,
     )
     .await?;
-    let applied = rows.iter().map(|row| row.try_get(0).map_err(failed));
-    Ok(migration::status(&applied.collect::<Result<Vec<String>, _>>()?))
+    let applied = rows.iter().map(|row| row.try_get(0));
+    Ok(migration::status(&applied.collect::<pg::Result<Vec<String>>>()?))
 }

@@ -15,24 +15,18 @@ use std::{
 use entity::OrganizationId;
 use lru::LruCache;
 use migration::Status;
+use pg::{ConnectOptions, ConnectionPool, Parameters, PoolState, Row};
 use sea_orm::Values;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Mutex, Notify};
-use tokio_postgres::Row;
 
 use super::{
     Access, Finding, Severity, Transaction,
-    connect::system_login,
+    database_options::{DatabaseOptions, system_login},
     databases::{SYSTEM_CONNECTIONS, migration_status},
     placement::Placement,
-    pool::{ANSWER_TIMEOUT, ConnectionPool, DatabaseOptions},
-    sea_orm_adapter::{Parameters, failed},
     self_check::self_check,
 };
-use crate::{
-    error::{Error, Result},
-    metrics::PoolState,
-};
+use crate::error::{Error, Result};
 
 /// The idle time after which a connection is closed, and the interval of that check.
 const IDLE: Duration = Duration::from_mins(1);
@@ -65,20 +59,18 @@ pub(super) struct DedicatedDatabase {
 impl DedicatedDatabase {
     fn new(name: &str, options: &DatabaseOptions) -> Result<Self> {
         let login = system_login(&options.connect);
-        let pool = |login: &PgConnectOptions, of: &str, max_connections| {
-            let connect = login.clone().application_name(of);
+        let pool = |login: &ConnectOptions, of: &str, max_connections| {
+            let connect = login.clone().with("application_name", of);
             DatabaseOptions { connect, max_connections, ..options.clone() }
         };
         let (app, most) = (&options.connect, options.max_connections);
         Ok(Self {
             name: name.into(),
-            requests: ConnectionPool::new(&pool(app, "tenantry", most))?,
-            system: ConnectionPool::with(
-                &pool(&login, "tenantry system", most.min(SYSTEM_CONNECTIONS)),
-                ANSWER_TIMEOUT,
-            )?,
-            upkeep: ConnectionPool::with(&pool(&login, "tenantry upkeep", 1), ANSWER_TIMEOUT)?,
-            probe: ConnectionPool::with(&pool(app, "tenantry probe", 1), ANSWER_TIMEOUT)?,
+            requests: pool(app, "tenantry", most).request_pool()?,
+            system: pool(&login, "tenantry system", most.min(SYSTEM_CONNECTIONS))
+                .background_pool()?,
+            upkeep: pool(&login, "tenantry upkeep", 1).background_pool()?,
+            probe: pool(app, "tenantry probe", 1).background_pool()?,
             is_usable: AtomicBool::new(false),
             checking: Mutex::default(),
             silent_since: std::sync::Mutex::default(),
@@ -155,7 +147,7 @@ impl DedicatedDatabase {
         let name =
             self.query_once(Access::Read, "SELECT app.database_name() AS name", None).await?;
         let name: Option<String> =
-            name.first().map(|row| row.try_get("name")).transpose().map_err(failed)?.flatten();
+            name.first().map(|row| row.try_get("name")).transpose()?.flatten();
         if name.as_deref() != Some(&*self.name) {
             let name = name.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
             return Ok(vec![format!("the database has {name}: run tenantry migrate")]);

@@ -7,14 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pg::Parameters;
 use sea_orm::Values;
 use uuid::Uuid;
 
 use super::{
-    Access, Databases, Transaction,
-    dedicated::DedicatedDatabase,
-    placement_routing::copy_user,
-    sea_orm_adapter::{Parameters, failed},
+    Access, Databases, Transaction, dedicated::DedicatedDatabase, placement_routing::copy_user,
 };
 use crate::error::Result;
 
@@ -83,8 +81,7 @@ impl Databases {
                 let numbers: Vec<i64> = row.try_get("numbers")?;
                 Ok((numbers, row.try_get("change")?, row.try_get("organization")?))
             });
-            let pending: Vec<(Vec<i64>, String, Uuid)> =
-                pending.collect::<Result<_, _>>().map_err(failed)?;
+            let pending: Vec<(Vec<i64>, String, Uuid)> = pending.collect::<pg::Result<_>>()?;
             if pending.is_empty() {
                 there.roll_back().await;
                 return Ok(());
@@ -117,7 +114,7 @@ impl Databases {
             tracing::error!(%organization, database = %database.name(), reason, "cannot sync an organization to the directory");
             Ok(organization)
         });
-        Ok(refused.collect::<Result<_, _>>().map_err(failed)?)
+        Ok(refused.collect::<pg::Result<_>>()?)
     }
 
     async fn keep_users_synced(&self) {
@@ -143,17 +140,17 @@ impl Databases {
             }
             let mut copied: Vec<i64> = Vec::new();
             for row in &rows {
-                let name: String = row.try_get("database").map_err(failed)?;
+                let name: String = row.try_get("database")?;
                 if unavailable.contains(&name) {
                     continue;
                 }
-                let user = row.try_get("user_id").map_err(failed)?;
+                let user = row.try_get("user_id")?;
                 let copying = async {
                     let database = self.database_for_system(&name).await?;
                     copy_user(self, &database, user).await
                 };
                 match copying.await {
-                    Ok(()) => copied.push(row.try_get("number").map_err(failed)?),
+                    Ok(()) => copied.push(row.try_get("number")?),
                     Err(error) => {
                         unavailable.push(name);
                         failure = Some(error);

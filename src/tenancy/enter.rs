@@ -6,15 +6,14 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole, OrganizationId, UserId};
+use pg::{Parameters, Row};
 use sea_orm::Values;
-use tokio_postgres::Row;
 
 use super::{
     Access, Databases, Tenant, Transaction,
     dedicated::DedicatedDatabase,
     placement::{ELSEWHERE, Placement},
     placement_routing::{MOST_MOVES, copy_user, placement_of, settle},
-    sea_orm_adapter::Parameters,
     session_request::{SessionRequest, get, tenant},
 };
 use crate::error::{Error, Result};
@@ -79,7 +78,7 @@ async fn entry(transaction: &mut Transaction, entered: Entered) -> Result<Entry>
     }
     match placement {
         Placement::Database(name) => Ok(Entry::Database(name, generation)),
-        placement => transaction.go_to(placement.schema()).await.map(|()| Entry::Here),
+        placement => Ok(transaction.go_to(placement.search_path()).await.map(|()| Entry::Here)?),
     }
 }
 
@@ -284,7 +283,8 @@ pub(super) async fn begin_system(
             Placement::Database(name) => begin_there(databases, access, name, &parameters).await,
             _ => Transaction::begin(databases.system(), access, None, ENTER, &parameters)
                 .await
-                .map(|(transaction, rows)| (None, transaction, rows)),
+                .map(|(transaction, rows)| (None, transaction, rows))
+                .map_err(Error::from),
         };
         let (database, mut transaction, rows) = match begun {
             // The organization may have moved since it was seen there.
@@ -299,7 +299,7 @@ pub(super) async fn begin_system(
         if let (Placement::Shared | Placement::Schema(_), false) =
             (&there.placement, there.elsewhere)
         {
-            transaction.go_to(there.placement.schema()).await?;
+            transaction.go_to(there.placement.search_path()).await?;
             return Ok((transaction, database));
         }
         transaction.roll_back().await;

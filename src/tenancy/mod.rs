@@ -1,56 +1,43 @@
 //! The only way to the database: [`open`] turns a caller into a [`Session`], a transaction with its
 //! tenant's settings.
 //!
-//! No other module has a pool or a connection, so no statement runs without a tenant.
+//! No other module has a pool or a connection, so no statement runs without a tenant. What knows no
+//! tenant is in the crate `pg`.
 
 mod change;
 mod change_feed;
-mod connect;
-mod connection;
 mod current_role;
+mod database_options;
 mod databases;
 mod dedicated;
 mod directory_sync;
 mod enter;
-mod fetch;
-mod lsn;
 mod notify_queue;
 mod open;
 mod placement;
 mod placement_routing;
-mod pool;
-mod pooled_connection;
 mod proof;
 mod provision;
-mod query_budget;
-mod query_stats;
 mod remote;
 mod replica;
-mod sea_orm_adapter;
 mod self_check;
 mod session;
 mod session_cache;
 mod session_request;
 mod settings;
 mod speculation;
-mod speculative;
 mod suspension;
 mod system_session;
 mod tls_check;
-mod transaction;
-mod transaction_error;
 mod unit_of_work;
 
 pub use change::Change;
 pub use change_feed::{ChangeFeed, Subscriber, SubscriberEnded};
-pub use connect::system_password;
+pub use database_options::{DatabaseOptions, system_password};
 pub use databases::Databases;
 pub use enter::InvitationKey;
-pub use fetch::Fetch;
-pub use lsn::{Freshness, Lsn};
 pub use open::{Destination, OpenFor, Opened, open, open_at_replica};
-pub use pool::DatabaseOptions;
-pub use query_budget::{Budget, Cost};
+pub use pg::{Access, Budget, Cost, Fetch, Freshness, Lsn, Transaction};
 pub use self_check::{Finding, Severity};
 pub use session::{Session, Tenant, Viewer};
 pub use session_cache::CachedContext;
@@ -59,5 +46,4 @@ pub use speculation::{Confirmation, open_speculative};
 pub use suspension::Suspension;
 pub use system_session::{Reason, SystemSession, in_every_database, open_system};
 pub use tls_check::transport_finding;
-pub use transaction::{Access, Transaction};
 pub use unit_of_work::{Actor, UnitOfWork};

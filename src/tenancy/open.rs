@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use entity::InvitationId;
+use pg::Row;
 use sea_orm::Values;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
@@ -174,7 +174,7 @@ pub async fn open(
         databases.dedicated_databases().remember(tenant.organization_id, &placement);
     }
     if databases.replica().is_some() && open_for.access() == Access::Write && database.is_none() {
-        transaction.commit_lsn().want();
+        transaction.want_lsn();
     }
     let opening = Opening {
         databases: databases.clone(),

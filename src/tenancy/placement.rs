@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use entity::OrganizationId;
 use migration::placement::{SCHEMA_VERSION, schema_of};
+use pg::SearchPath;
 
 use crate::error::{Error, Result};
 
@@ -21,7 +22,7 @@ pub(super) enum Placement {
     /// In the shared tables.
     Shared,
     /// In a dedicated schema.
-    Schema(Schema),
+    Schema(SearchPath),
     /// In the shared tables of the dedicated database with this name.
     Database(Arc<str>),
 }
@@ -37,7 +38,7 @@ impl Placement {
         match placement {
             "shared" => Ok(Self::Shared),
             "schema" if version.is_some_and(|version| version >= SCHEMA_VERSION) => {
-                Ok(Self::Schema(Schema::of(organization)))
+                Ok(Self::Schema(search_path(organization)))
             }
             "schema" => Err(Error::unavailable(format!(
                 "the schema of the organization {} lacks migrations: run tenantry migrate",
@@ -66,31 +67,17 @@ impl Placement {
         if matches!(self, Self::Database(_)) { Self::Shared } else { self }
     }
 
-    /// The dedicated schema, if there is one.
-    pub(super) fn schema(&self) -> Option<&Schema> {
+    /// The search path of transactions, if there is a dedicated schema.
+    pub(super) fn search_path(&self) -> Option<&SearchPath> {
         match self {
             Self::Shared | Self::Database(_) => None,
-            Self::Schema(schema) => Some(schema),
+            Self::Schema(search_path) => Some(search_path),
         }
     }
 }
 
-/// A dedicated schema; its name needs no quotes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Schema(Arc<str>);
-
-impl Schema {
-    fn of(organization: OrganizationId) -> Self {
-        Self(schema_of(organization.0).into())
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.0
-    }
-
-    /// The statement that makes the schema's tables visible. It leaves out shared schemas with
-    /// tables of organizations only, so that a table missing here is not taken from there.
-    pub(super) fn search_path(&self) -> String {
-        format!("SET LOCAL search_path TO {}, auth, billing, pg_temp", self.0)
-    }
+/// The search path that makes a dedicated schema's tables visible. It leaves out shared schemas
+/// with tables of organizations only, so that a table missing here is not taken from there.
+fn search_path(organization: OrganizationId) -> SearchPath {
+    SearchPath::new(&format!("{}, auth, billing, pg_temp", schema_of(organization.0)))
 }

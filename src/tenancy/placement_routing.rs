@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use entity::OrganizationId;
+use pg::{Parameters, Row};
 use sea_orm::Values;
-use tokio_postgres::Row;
 
 use super::{
     Access, Databases, Transaction,
     dedicated::{DedicatedDatabase, query_once},
     placement::Placement,
-    sea_orm_adapter::{Parameters, failed},
     session_request::{SessionRequest, get},
 };
 use crate::error::{Error, Result};
@@ -69,7 +68,7 @@ pub(super) async fn begin(
         }
         let (requests, system) = (databases.requests(), databases.system());
         let (transaction, row) = session_request
-            .open(requests, system, access, placement.schema(), &placement.name())
+            .open(requests, system, access, placement.search_path(), &placement.name())
             .await?;
         let Some(found) = elsewhere(&row, &placement)? else {
             return Ok(OpenedTransaction { transaction, row, placement, database: None });
@@ -218,7 +217,7 @@ pub(super) async fn copy_user(
 
 fn user_copy(rows: &[Row]) -> Result<Option<String>> {
     let copy = rows.first().map(|row| row.try_get("copy")).transpose();
-    Ok(copy.map_err(failed)?.flatten())
+    Ok(copy?.flatten())
 }
 
 /// Completes a move that was interrupted between its two commits. The organization's rows were

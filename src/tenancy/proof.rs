@@ -8,9 +8,10 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use pg::ConnectionPool;
 use sea_orm::{Value, Values};
 
-use super::{Access, SecretKeys, dedicated::query_once, pool::ConnectionPool};
+use super::{Access, SecretKeys, dedicated::query_once};
 use crate::error::Result;
 
 /// Separates this key from other keys derived from the same secret.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::SubsecRound;
+use pg::Parameters;
 use sea_orm::{Value, Values};
 use uuid::Uuid;
 
@@ -11,7 +12,6 @@ use super::{
     placement::Placement,
     placement_routing::{OpenedTransaction, begin},
     proof::ProofKey,
-    sea_orm_adapter::Parameters,
     session_request::{ERASED, SessionRequest, get, issued_micros},
 };
 use crate::{
@@ -89,5 +89,5 @@ async fn provision(databases: &Databases, settings: &Settings, caller: &Caller) 
         transaction.roll_back().await;
         return Err(ERASED);
     }
-    transaction.commit().await
+    Ok(transaction.commit().await?)
 }

@@ -42,7 +42,7 @@ impl Remote {
     /// essential.
     async fn follow_commit(&self, databases: &Databases) -> Result<()> {
         let followed = match &self.begun {
-            Some(begun) => begun.commit().await,
+            Some(begun) => begun.commit().await.map_err(Error::from),
             None => Ok(()),
         };
         let syncing = databases.sync_directory(&self.database);

@@ -8,20 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pg::{CURRENT_LSN, ConnectionPool, LsnHistory, Parameters, Row};
 use sea_orm::Values;
 use tokio::time::timeout;
-use tokio_postgres::Row;
 
-use super::{
-    Access, Transaction,
-    connection::unbounded,
-    lsn::{Freshness, Lsn, LsnHistory, POSITION},
-    placement::Placement,
-    pool::{ConnectionPool, DatabaseOptions},
-    pooled_connection::PooledConnection,
-    sea_orm_adapter::{Parameters, failed},
-    speculative::lead,
-};
+use super::{Access, DatabaseOptions, Freshness, Lsn, Transaction, placement::Placement};
 use crate::error::{Error, Result};
 
 /// Runs before the transaction begins, because changes replayed after its snapshot are not in it.
@@ -57,7 +48,7 @@ impl Replica {
     pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
         let options = DatabaseOptions { acquire_timeout: BEGIN_TIMEOUT, ..options.clone() };
         Ok(Self {
-            connections: ConnectionPool::new(&options)?,
+            connections: options.request_pool()?,
             lsn_history: LsnHistory::default(),
             created: Instant::now(),
             retry_at: AtomicU64::new(0),
@@ -126,32 +117,23 @@ impl Replica {
         parameters: &Parameters,
     ) -> Result<Option<(Transaction, Row)>> {
         let least = Parameters::of(Some(Values(vec![least.bytes().into()])))?;
-        let connection = PooledConnection::new(&self.connections).await?;
-        let link = connection.link()?;
-        let is_rollback_deferred = link.take_deferred_rollback();
-        let end =
-            async { if is_rollback_deferred { link.execute("ROLLBACK").await } else { Ok(()) } };
-        let sent = Instant::now();
-        let (ended, reached, begun, opened, led) = tokio::join!(biased;
-            end,
-            link.query(None, REACHED, &least, unbounded),
-            link.execute(Access::Read.begin(false)),
-            link.query(None, opening, parameters, unbounded),
-            lead(link, placement.schema()),
-        );
-        let (reached, opened) = (ended.and(reached)?, begun.and(opened)?);
-        led?;
-        let transaction = Transaction::new(connection, placement.schema().cloned(), sent.elapsed());
-        let (Some(reached), Some(row)) = (reached.rows.first(), opened.rows.into_iter().next())
-        else {
+        let (transaction, reached, opened) = Transaction::begin_behind(
+            &self.connections,
+            (REACHED, &least),
+            placement.search_path(),
+            opening,
+            parameters,
+        )
+        .await?;
+        let (Some(reached), Some(row)) = (reached.first(), opened.into_iter().next()) else {
             return Err(Error::internal("the replica returned no row"));
         };
-        if !reached.try_get("is_standby").map_err(failed)? {
+        if !reached.try_get("is_standby")? {
             return Err(Error::internal("the server at DATABASE_REPLICA_URL is not a standby"));
         }
         // A new user or organization may not have been replayed yet.
-        let is_known = row.try_get::<_, &str>("outcome").map_err(failed)? == "OK";
-        if is_known && reached.try_get("has_reached").map_err(failed)? {
+        let is_known = row.try_get::<_, &str>("outcome")? == "OK";
+        if is_known && reached.try_get("has_reached")? {
             return Ok(Some((transaction, row)));
         }
         transaction.release();
@@ -195,9 +177,9 @@ impl Replica {
 async fn lsn(primary: &ConnectionPool) -> Result<Lsn> {
     let nothing = Parameters::of(None)?;
     let (transaction, rows) =
-        Transaction::begin(primary, Access::Read, None, POSITION, &nothing).await?;
+        Transaction::begin(primary, Access::Read, None, CURRENT_LSN, &nothing).await?;
     transaction.release();
-    Lsn::of(&rows)
+    Ok(Lsn::of(&rows)?)
 }
 
 async fn identity(connections: &ConnectionPool) -> Result<(bool, i64)> {
@@ -206,6 +188,6 @@ async fn identity(connections: &ConnectionPool) -> Result<(bool, i64)> {
         Transaction::begin(connections, Access::Read, None, IDENTITY, &nothing).await?;
     transaction.release();
     let row = rows.first().ok_or_else(|| Error::internal("the server returned no identity"))?;
-    let is_standby = row.try_get("is_standby").map_err(failed)?;
-    Ok((is_standby, row.try_get("system_identifier").map_err(failed)?))
+    let is_standby = row.try_get("is_standby")?;
+    Ok((is_standby, row.try_get("system_identifier")?))
 }

@@ -9,14 +9,10 @@ use migration::{
     placement::SCHEMA_VERSION,
     roles::{APP_SETTINGS, CARRIER_PARAMETER},
 };
+use pg::{ConnectionPool, Parameters};
 use sea_orm::Values;
 
-use super::{
-    Access, Transaction,
-    dedicated::query_once,
-    pool::ConnectionPool,
-    sea_orm_adapter::{Parameters, failed},
-};
+use super::{Access, Transaction, dedicated::query_once};
 use crate::error::Result;
 
 const SQL: &str = include_str!("self_check.sql");
@@ -76,7 +72,7 @@ async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
     let asked = query_once(system, Access::Read, "SELECT current_user::text AS role", None).await;
     let role = asked.and_then(|rows| {
         let role = rows.first().map(|row| row.try_get::<_, String>("role")).transpose();
-        Ok(role.map_err(failed)?.unwrap_or_default())
+        Ok(role?.unwrap_or_default())
     });
     let problem = match role {
         Ok(role) if role == SYSTEM_ROLE => return None,
@@ -120,5 +116,5 @@ async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {
             remedy: row.try_get("remedy")?,
         })
     });
-    Ok(findings.collect::<Result<_, _>>().map_err(failed)?)
+    Ok(findings.collect::<pg::Result<_>>()?)
 }

@@ -15,7 +15,6 @@ use super::{
     open::{Opening, Place},
     placement_routing::{Search, begin},
     remote::{Remote, commit},
-    sea_orm_adapter::to_proxy_row,
     session_request::tenant,
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
@@ -269,8 +268,8 @@ impl Session {
         let (sql, values) = (&statement.sql, statement.values.clone());
         let asked = self.opening.ask_control(&self.transaction, access, sql, values);
         let rows = Box::pin(asked).await?;
-        let rows = rows.iter().map(|row| to_proxy_row(row).map(Into::into));
-        Ok(Some(rows.collect::<Result<_, _>>()?))
+        let rows = rows.iter().map(pg::to_query_result);
+        Ok(Some(rows.collect::<pg::Result<_>>()?))
     }
 }
 

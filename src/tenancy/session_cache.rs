@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
 use lru::LruCache;
-use tokio_postgres::Row;
+use pg::Row;
 
 use super::{
     Destination, placement::Placement, placement_routing::elsewhere,
@@ -46,7 +46,7 @@ impl CachedContext {
     pub(super) fn is_confirmed_by(&self, row: &Row) -> bool {
         let is_there = || matches!(elsewhere(row, &self.placement), Ok(None));
         SessionContext::read(row).is_ok_and(|context| context == self.context)
-            && (self.placement.schema().is_none() || is_there())
+            && (self.placement.search_path().is_none() || is_there())
     }
 }
 

@@ -3,17 +3,11 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use entity::{OrgRole, OrganizationId, UserId, organization};
+use pg::{ConnectionPool, FromSql, Parameters, Row, SearchPath};
 use sea_orm::{ActiveEnum, Value, Values};
-use tokio_postgres::{Row, types::FromSql};
 use uuid::Uuid;
 
-use super::{
-    Access, Destination, Settings, Suspension, Tenant, Transaction,
-    placement::Schema,
-    pool::ConnectionPool,
-    proof::ProofKey,
-    sea_orm_adapter::{Parameters, failed},
-};
+use super::{Access, Destination, Settings, Suspension, Tenant, Transaction, proof::ProofKey};
 use crate::{
     auth::Caller,
     error::{Error, Result},
@@ -100,10 +94,10 @@ impl SessionRequest {
         connections: &ConnectionPool,
         system: &ConnectionPool,
         access: Access,
-        schema: Option<&Schema>,
+        search_path: Option<&SearchPath>,
         placement: &str,
     ) -> Result<(Transaction, Row)> {
-        let opened = self.open_once(connections, access, schema, placement).await?;
+        let opened = self.open_once(connections, access, search_path, placement).await?;
         if get::<&str>(&opened.1, "outcome")? != "UNPROVEN" {
             return Self::check_clocks(opened);
         }
@@ -111,7 +105,7 @@ impl SessionRequest {
         Box::pin(async {
             opened.0.roll_back().await;
             self.key.register(system).await?;
-            let opened = self.open_once(connections, access, schema, placement).await?;
+            let opened = self.open_once(connections, access, search_path, placement).await?;
             Self::check_clocks(opened)
         })
         .await
@@ -121,12 +115,12 @@ impl SessionRequest {
         &self,
         connections: &ConnectionPool,
         access: Access,
-        schema: Option<&Schema>,
+        search_path: Option<&SearchPath>,
         placement: &str,
     ) -> Result<(Transaction, Row)> {
         let parameters = self.parameters(placement)?;
         let (transaction, mut rows) =
-            Transaction::begin(connections, access, schema, OPEN, &parameters).await?;
+            Transaction::begin(connections, access, search_path, OPEN, &parameters).await?;
         let row = rows.pop().ok_or_else(|| Error::internal("auth.open_request returned no row"))?;
         Ok((transaction, row))
     }
@@ -221,5 +215,5 @@ fn organization(row: &Row) -> Result<Option<organization::Model>> {
 
 /// A column of a row, by name.
 pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
-    Ok(row.try_get(column).map_err(failed)?)
+    Ok(row.try_get(column)?)
 }

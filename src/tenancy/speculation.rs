@@ -14,7 +14,6 @@ use super::{
     placement::Placement,
     remote::Remote,
     session_request::{OPEN, SessionRequest},
-    speculative::is_lost,
 };
 use crate::{auth::Caller, error::Result};
 
@@ -58,10 +57,11 @@ pub async fn open_speculative<'request>(
         placement => {
             let parameters = session_request.parameters(&placement.name())?;
             let requests = databases.requests();
-            let schema = placement.schema();
+            let search_path = placement.search_path();
             let access = Access::Read;
             let begun =
-                Transaction::begin_speculative(requests, access, schema, OPEN, parameters).await?;
+                Transaction::begin_pipelined(requests, access, search_path, OPEN, parameters)
+                    .await?;
             (begun, None)
         }
     };
@@ -82,7 +82,7 @@ async fn begin_remote(
     // Inside a dedicated database its organizations are in the shared tables.
     let parameters = session_request.parameters(&Placement::Shared.name())?;
     let (requests, access) = (database.requests(), Access::Read);
-    let begun = Transaction::begin_speculative(requests, access, None, OPEN, parameters).await?;
+    let begun = Transaction::begin_pipelined(requests, access, None, OPEN, parameters).await?;
     Ok((begun, database))
 }
 
@@ -99,7 +99,7 @@ impl Confirmation<'_> {
             Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| self.cached.is_confirmed_by(row))),
             None => Ok(false),
             // The connection was dead, so nothing was executed on it.
-            Some(Err(error)) if is_lost(&error) => Ok(false),
+            Some(Err(error)) if error.is_lost() => Ok(false),
             Some(Err(error)) => Err(error.into()),
         };
         if !matches!(is_confirmed, Ok(true)) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use pg::ConnectOptions;
 
 use super::{DatabaseOptions, Finding, Severity};
 
@@ -27,17 +27,11 @@ impl DatabaseOptions {
 
 /// A warning if an address on another host has a weaker mode than `sslmode=require`.
 #[must_use]
-pub fn transport_finding(setting: &str, connect: &PgConnectOptions) -> Option<Finding> {
-    let sslmode = match connect.get_ssl_mode() {
-        PgSslMode::Disable => "disable",
-        PgSslMode::Allow => "allow",
-        PgSslMode::Prefer => "prefer",
-        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => return None,
-    };
-    if stays_on_this_host(connect) {
+pub fn transport_finding(setting: &str, connect: &ConnectOptions) -> Option<Finding> {
+    let (host, sslmode) = (connect.host(), connect.ssl_mode());
+    if !["disable", "allow", "prefer"].contains(&sslmode) || host.split(',').all(is_this_host) {
         return None;
     }
-    let host = connect.get_host();
     Some(Finding {
         severity: Severity::Warning,
         subject: setting.to_owned(),
@@ -50,11 +44,9 @@ pub fn transport_finding(setting: &str, connect: &PgConnectOptions) -> Option<Fi
     })
 }
 
-/// Whether the address is a Unix socket or a loopback address.
-fn stays_on_this_host(connect: &PgConnectOptions) -> bool {
-    let host = connect.get_host().trim_matches(['[', ']']);
-    connect.get_socket().is_some()
-        || host.starts_with('/')
+/// Whether the host is a Unix socket or a loopback address.
+fn is_this_host(host: &str) -> bool {
+    host.starts_with('/')
         || host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
@@ -68,7 +60,7 @@ mod tests {
     #[test]
     fn only_another_host_needs_tls() {
         let problem = |rest: &str| {
-            let connect = PgConnectOptions::from_str(&format!("postgres://me:secret@{rest}"));
+            let connect = ConnectOptions::from_str(&format!("postgres://me:secret@{rest}"));
             transport_finding("DATABASE_URL", &connect.unwrap()).map(|finding| finding.to_string())
         };
         for rest in [

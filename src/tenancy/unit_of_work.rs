@@ -9,7 +9,7 @@ use super::{Change, Settings, Transaction};
 use crate::{auth::Permission, error::Result};
 
 /// A transaction inside an organization.
-pub trait UnitOfWork: ConnectionTrait {
+pub trait UnitOfWork: ConnectionTrait + AsRef<Transaction> {
     /// The organization, if the actor has the permission. Background work has every permission.
     ///
     /// # Errors
@@ -52,6 +52,12 @@ pub enum Actor<'scope> {
 /// Implements `ConnectionTrait` for a session with its transaction.
 macro_rules! connection_of_transaction {
     ($session:ty) => {
+        impl AsRef<Transaction> for $session {
+            fn as_ref(&self) -> &Transaction {
+                &self.transaction
+            }
+        }
+
         #[sea_orm::prelude::async_trait::async_trait]
         impl sea_orm::ConnectionTrait for $session {
             fn get_database_backend(&self) -> sea_orm::DbBackend {

@@ -5,7 +5,6 @@ use std::{num::NonZeroU32, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::{Connection, Executor, PgConnection};
 
 use crate::support::{App, AppSettings, Client, Reply, app::token};
 
@@ -29,11 +28,11 @@ fn wait_until(holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
 }
 
 /// Locks the row that a rename updates.
-async fn lock_organization(app: &App, slug: &str) -> PgConnection {
-    let mut connection = app.database.connect_admin().await;
-    connection.execute("BEGIN").await.unwrap();
+async fn lock_organization(app: &App, slug: &str) -> pg::Client {
+    let connection = app.database.connect_admin().await;
+    connection.batch("BEGIN").await.unwrap();
     let sql = format!("SELECT FROM app.organizations WHERE slug = '{slug}' FOR UPDATE");
-    connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    connection.batch(&sql).await.unwrap();
     connection
 }
 
@@ -77,7 +76,7 @@ async fn a_blocked_organization_leaves_connections_to_others() {
         assert_eq!(reply.data()["organization"]["name"], "Globex");
     }
     assert_eq!(blocked(&app).await, 2);
-    lock.close().await.unwrap();
+    lock.close().await;
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
@@ -112,7 +111,7 @@ async fn callers_without_access_take_no_permit_of_an_organization() {
         .execute("DELETE FROM auth.organization_members WHERE user_id = '00000000-0000-4000-8000-0000000000a4'")
         .await;
     app.user("acme-viewer").query(NAME).await.assert_refused(404, "NOT_FOUND");
-    lock.close().await.unwrap();
+    lock.close().await;
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
@@ -142,7 +141,7 @@ async fn a_request_without_a_permit_in_time_is_rejected() {
     let reply = owner.query(NAME).await;
     reply.assert_refused(429, "RATE_LIMITED");
     assert!(reply.text.contains("of this organization are running"), "{reply:?}");
-    lock.close().await.unwrap();
+    lock.close().await;
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
@@ -228,7 +227,7 @@ async fn requests_beyond_the_connection_queue_are_rejected_at_once() {
         assert_eq!(refused.headers["retry-after"], "1");
     }
     assert!(!stuck.is_finished());
-    lock.close().await.unwrap();
+    lock.close().await;
     stuck.await.unwrap().data();
     for _ in 0..32 {
         receiver.recv().await.unwrap().data();
@@ -245,8 +244,8 @@ async fn a_permit_is_held_until_its_connection_is_free() {
     // Prepare the statements first: a connection that is abandoned while it prepares a statement is
     // closed.
     owner.data("{ organization { projects { totalCount } } }").await;
-    let mut projects = app.database.connect_admin().await;
-    projects.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let projects = app.database.connect_admin().await;
+    projects.batch("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
     // The second field fails at once and ends the response, while the statement of the first one
     // still runs.
     let query = "{ organization { projects { totalCount } members(first: -1) { nodes { id } } } }";
@@ -258,7 +257,7 @@ async fn a_permit_is_held_until_its_connection_is_free() {
     wait_until(async || app.service.concurrency.load() == (1, 1)).await;
     gone.abort();
     wait_until(async || app.service.concurrency.load() == (1, 0)).await;
-    projects.close().await.unwrap();
+    projects.close().await;
     wait_until(async || app.service.concurrency.load() == (0, 0)).await;
     owner.data(NAME).await;
 }

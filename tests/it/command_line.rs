@@ -307,13 +307,8 @@ async fn a_newer_or_older_database_is_not_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_in_progress_finish_before_the_server_ends() {
     let database = Database::create().await;
-    let mut admin = database.connect_admin().await;
-    sqlx::Executor::execute(
-        &mut admin,
-        "BEGIN; SELECT FROM billing.organization_billing FOR UPDATE",
-    )
-    .await
-    .unwrap();
+    let admin = database.connect_admin().await;
+    admin.batch("BEGIN; SELECT FROM billing.organization_billing FOR UPDATE").await.unwrap();
     let address = format!("127.0.0.1:{}", free_port());
     let mut server = tenantry()
         .arg("serve")
@@ -341,7 +336,7 @@ async fn requests_in_progress_finish_before_the_server_ends() {
     assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(server.try_wait().unwrap().is_none(), "it waits for its request");
-    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     assert_eq!(creation.await.unwrap().data()["createProject"]["project"]["name"], "last");
     let ended = tokio::task::spawn_blocking(move || server.wait().unwrap().code());
     assert_eq!(ended.await.unwrap(), Some(0));

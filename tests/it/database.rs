@@ -1,10 +1,10 @@
 //! Migrations: forward only, idempotent, safe to run concurrently, and from any earlier version.
 
+use embedded_postgres::{Embedded, Options};
 use migration::{
     Error, INCOMPATIBLE, Passwords, Run, STEPS, Status, Step, migrate, migrate_with, status,
 };
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use tenantry::postgres::{Embedded, Options};
+use pg::{Client, ConnectOptions};
 
 use crate::{
     schemas::to_later,
@@ -74,11 +74,9 @@ async fn a_failed_step_leaves_nothing_behind() {
 async fn a_database_of_a_development_version_is_refused() {
     let database = Database::empty().await;
     database
-        .execute(
-            "CREATE SCHEMA migration;
+        .execute("CREATE SCHEMA migration;
              CREATE TABLE migration.seaql_migrations (version text PRIMARY KEY, applied_at bigint);
-             INSERT INTO migration.seaql_migrations VALUES ('m0001_foundation', 0), ('m0002_auth', 0)",
-        )
+             INSERT INTO migration.seaql_migrations VALUES ('m0001_foundation', 0), ('m0002_auth', 0)")
         .await;
     let refused = migrate(database.admin(), None).await.unwrap_err();
     assert!(matches!(refused, Error::Incompatible), "{refused}");
@@ -105,13 +103,14 @@ fn unknown_migrations_are_distinguished_from_missing_ones() {
 #[tokio::test]
 async fn the_roles_are_created_with_minimal_privileges() {
     let database = Database::create().await;
-    let mut connection = database.connect_admin().await;
-    let roles: Vec<(String, bool, bool, bool)> = sqlx::query_as(
-        "SELECT rolname::text, rolcanlogin, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication, rolinherit
+    let connection = database.connect_admin().await;
+    let roles: Vec<(String, bool, bool, bool)> = connection
+        .query(
+            "SELECT rolname::text, rolcanlogin, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication, rolinherit
          FROM pg_roles WHERE rolname LIKE 'tenantry\\_%' ORDER BY 1",
-    )
-    .fetch_all(&mut connection)
-    .await
+            &[],
+        )
+        .await
     .unwrap();
     assert_eq!(
         roles,
@@ -132,9 +131,9 @@ fn a_role_that_could_bypass_the_policies_is_rejected() {
     let options = Options { folder: folder.path().join("postgres"), throwaway: true };
     let server = Embedded::start(&options).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let admin = server.connect_options();
+        let admin: ConnectOptions = server.admin_url().parse().unwrap();
         migrate(admin.clone(), None).await.unwrap();
-        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+        let connection = Client::connect(&admin).await.unwrap();
         for (role, power) in [
             ("tenantry_app", "SUPERUSER"),
             ("tenantry_app", "BYPASSRLS"),
@@ -142,11 +141,11 @@ fn a_role_that_could_bypass_the_policies_is_rejected() {
             ("tenantry_owner", "BYPASSRLS"),
             ("tenantry_system", "BYPASSRLS"),
         ] {
-            let alter = |word: String| AssertSqlSafe(format!("ALTER ROLE {role} {word}"));
-            connection.execute(alter(power.to_owned())).await.unwrap();
+            let alter = |word: String| format!("ALTER ROLE {role} {word}");
+            connection.batch(&alter(power.to_owned())).await.unwrap();
             let refused = migrate(admin.clone(), None).await.unwrap_err().to_string();
             assert!(refused.contains(role) && refused.contains("ALTER ROLE"), "{power}: {refused}");
-            connection.execute(alter(format!("NO{power}"))).await.unwrap();
+            connection.batch(&alter(format!("NO{power}"))).await.unwrap();
         }
         migrate(admin, None).await.unwrap();
     });
@@ -163,7 +162,7 @@ async fn a_plain_owner_of_the_database_can_migrate() {
         .await;
     // On PostgreSQL 15 CREATEROLE may alter any role that is not a superuser.
     let report =
-        migrate(database.admin().username(&format!("migrator_{name}")), None).await.unwrap();
+        migrate(database.admin().with("user", format!("migrator_{name}")), None).await.unwrap();
     assert_eq!(report.applied.len(), STEPS.len());
 }
 
@@ -171,7 +170,7 @@ async fn a_plain_owner_of_the_database_can_migrate() {
 async fn rows_record_when_they_changed() {
     let database = Database::create().await;
     let changed = "UPDATE app.projects SET updated_at = '2000-01-01', name = name";
-    database.connect_admin().await.execute(changed).await.unwrap();
+    database.connect_admin().await.batch(changed).await.unwrap();
     let stale: i64 = database
         .value("SELECT count(*) FROM app.projects WHERE updated_at < now() - interval '1 minute'")
         .await;

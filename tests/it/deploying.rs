@@ -2,8 +2,8 @@
 
 use std::{path::Path, process::Command};
 
+use embedded_postgres::{Embedded, Options};
 use serde_json::Value;
-use tenantry::postgres::{Embedded, Options};
 
 use crate::support::{
     app::SECRET,

@@ -1,6 +1,5 @@
 //! The self-check finds each planted fault, and `serve` refuses to start on it.
 
-use sqlx::Executor;
 use tenantry::tenancy::{DatabaseOptions, Databases, Finding, Severity};
 
 use crate::{
@@ -14,7 +13,7 @@ async fn check(database: &Database, role: &str) -> Vec<Finding> {
         listen: None,
         replica: None,
         dedicated: Vec::new(),
-        connect: database.admin().username(role),
+        connect: database.admin().with("user", role),
         max_connections: 1,
         acquire_timeout: std::time::Duration::from_secs(5),
         statement_cache: 100,
@@ -528,8 +527,8 @@ async fn a_fault_that_appears_later_makes_the_server_unready() {
         assert!(start.elapsed() < crate::support::HANG);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    let mut admin = app.database.connect_admin().await;
-    admin.execute("ALTER TABLE app.projects ENABLE ROW LEVEL SECURITY").await.unwrap();
+    let admin = app.database.connect_admin().await;
+    admin.batch("ALTER TABLE app.projects ENABLE ROW LEVEL SECURITY").await.unwrap();
     while ready().await != 200 {
         assert!(start.elapsed() < crate::support::HANG);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -1,12 +1,12 @@
 //! Tenant isolation by enumeration: every tenant table in the catalogue.
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use pg::{Client, Row};
 
 use migration::placement::schema_of;
 
 use crate::support::{
     App,
-    database::Database,
+    database::{Database, RowExt},
     placement::{ACME, GLOBEX, organizations_in_eu, organizations_in_schemas},
     sessions::act,
 };
@@ -21,9 +21,10 @@ struct Table {
     allowed: Vec<&'static str>,
 }
 
-async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
-    let rows = sqlx::query(
-        "SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname AS column,
+async fn tenant_tables(connection: &Client) -> Vec<Table> {
+    let rows = connection
+        .query::<Row>(
+            "SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname AS column,
                 ARRAY(SELECT p FROM unnest($1::text[]) p WHERE has_table_privilege('tenantry_app', c.oid, p)
                       OR p = 'INSERT' AND has_any_column_privilege('tenantry_app', c.oid, p)) AS allowed
          FROM pg_class c
@@ -34,10 +35,9 @@ async fn tenant_tables(connection: &mut PgConnection) -> Vec<Table> {
                 AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes', 'directory_changes')
                 OR a.attname = 'id' AND c.relname = 'organizations')
          ORDER BY 1",
-    )
-    .bind(COMMANDS.as_slice())
-    .fetch_all(connection)
-    .await
+            &[&COMMANDS.as_slice()],
+        )
+        .await
     .unwrap();
     let tables: Vec<_> = rows
         .iter()
@@ -134,17 +134,17 @@ fn foreign_row(table: &str) -> String {
     format!("INSERT INTO {table} {values}")
 }
 
-async fn enter_session(connection: &mut PgConnection, organization: Option<&str>) {
-    connection.execute("BEGIN").await.unwrap();
+async fn enter_session(connection: &Client, organization: Option<&str>) {
+    connection.batch("BEGIN").await.unwrap();
     act(connection, organization, None).await;
 }
 
 /// Returns the SQLSTATE of a statement that must fail. The transaction continues.
-async fn rejected_sqlstate(connection: &mut PgConnection, sql: String) -> String {
-    connection.execute("SAVEPOINT s").await.unwrap();
-    let error = connection.execute(AssertSqlSafe(sql.clone())).await.expect_err(&sql);
-    connection.execute("ROLLBACK TO s").await.unwrap();
-    error.as_database_error().unwrap().code().unwrap().into_owned()
+async fn rejected_sqlstate(connection: &Client, sql: String) -> String {
+    connection.batch("SAVEPOINT s").await.unwrap();
+    let error = connection.batch(&sql).await.expect_err(&sql);
+    connection.batch("ROLLBACK TO s").await.unwrap();
+    error.code().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -153,22 +153,22 @@ async fn every_tenant_table_has_forced_row_level_security_and_its_policies() {
     let mut connection = database.connect_admin().await;
     for table in tenant_tables(&mut connection).await {
         let name = &table.name;
-        let forced: bool = sqlx::query_scalar(
-            "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = $1::regclass",
-        )
-        .bind(name)
-        .fetch_one(&mut connection)
-        .await
+        let forced: bool = connection
+            .query_one(
+                "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = $1::regclass",
+                &[&name],
+            )
+            .await
         .unwrap();
         assert!(forced, "{name} does not force row-level security");
 
-        let policies = sqlx::query(
-            "SELECT cmd, concat(qual, ' ', with_check) AS condition FROM pg_policies
+        let policies = connection
+            .query::<Row>(
+                "SELECT cmd, concat(qual, ' ', with_check) AS condition FROM pg_policies
              WHERE format('%I.%I', schemaname, tablename) = $1 AND roles = '{tenantry_app}' ORDER BY cmd",
-        )
-        .bind(name)
-        .fetch_all(&mut connection)
-        .await
+                &[&name],
+            )
+            .await
         .unwrap();
         let mut commands: Vec<String> = policies.iter().map(|row| row.get("cmd")).collect();
         let mut allowed = table.allowed.clone();
@@ -180,14 +180,13 @@ async fn every_tenant_table_has_forced_row_level_security_and_its_policies() {
             assert!(condition.contains("current_organization()"), "{name}: {condition}");
         }
 
-        let leading: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        let leading: i64 = connection
+            .query_one(
+                "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
              WHERE i.indrelid = $1::regclass AND a.attname = $2",
-        )
-        .bind(name)
-        .bind(&table.column)
-        .fetch_one(&mut connection)
-        .await
+                &[&name, &table.column],
+            )
+            .await
         .unwrap();
         assert!(leading > 0, "{name} has no index that leads with {}", table.column);
     }
@@ -209,10 +208,7 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
                 let of_globex = format!("{column} = '{GLOBEX}'");
                 if allowed.contains(&"SELECT") {
                     let sql = format!("SELECT count(*) FROM {name} WHERE {of_globex}");
-                    let seen: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-                        .fetch_one(&mut connection)
-                        .await
-                        .unwrap();
+                    let seen: i64 = connection.query_one(&sql, &[]).await.unwrap();
                     assert_eq!(seen, 0, "{context}");
                 }
                 for (command, sql) in [
@@ -220,8 +216,8 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
                     ("DELETE", format!("DELETE FROM {name} WHERE {of_globex}")),
                 ] {
                     if allowed.contains(&command) {
-                        let done = connection.execute(AssertSqlSafe(sql)).await.unwrap();
-                        assert_eq!(done.rows_affected(), 0, "{command} {context}");
+                        let done = connection.execute(&sql, &[]).await.unwrap();
+                        assert_eq!(done, 0, "{command} {context}");
                     } else {
                         assert_eq!(
                             rejected_sqlstate(&mut connection, sql).await,
@@ -242,7 +238,7 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
                     "TRUNCATE {context}"
                 );
             }
-            connection.execute("COMMIT").await.unwrap();
+            connection.batch("COMMIT").await.unwrap();
         }
     }
     assert_eq!(database.fingerprint().await, before);
@@ -260,8 +256,7 @@ async fn no_row_can_be_moved_to_another_tenant() {
             continue;
         }
         let count = format!("SELECT count(*) FROM {name}");
-        let seen: i64 =
-            sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap();
+        let seen: i64 = connection.query_one(&count, &[]).await.unwrap();
         if seen == 0 {
             assert!(!lives_in_table(&name, ACME), "{name} has no row to move");
             continue;
@@ -281,8 +276,7 @@ async fn a_session_sees_all_rows_of_its_tenant() {
     enter_session(&mut connection, Some(GLOBEX)).await;
     for Table { name, column, .. } in tenant_tables(&mut database.connect_admin().await).await {
         let sql = format!("SELECT count(*) FROM {name}");
-        let seen: i64 =
-            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+        let seen: i64 = connection.query_one(&sql, &[]).await.unwrap();
         let sql = format!("SELECT count(*) FROM {name} WHERE {column} = '{GLOBEX}'");
         assert_eq!(seen, database.exactly::<i64>(&sql).await, "{name}");
         assert!(
@@ -296,7 +290,7 @@ async fn a_session_sees_all_rows_of_its_tenant() {
 async fn rows_without_a_tenant_are_denied() {
     let database = Database::create().await;
     let mut connection = database.connect_app().await;
-    connection.execute("BEGIN").await.unwrap();
+    connection.batch("BEGIN").await.unwrap();
     for table in [
         "auth.identities",
         "auth.erased_identities",
@@ -332,8 +326,9 @@ async fn foreign_keys_between_tenant_tables_include_the_organization() {
     let tenant: Vec<String> =
         tenant_tables(&mut connection).await.into_iter().map(|table| table.name).collect();
     // Each foreign key between tenant tables, with the columns it pairs.
-    let keys = sqlx::query(
-        "SELECT conname::text AS name, a.attname::text AS here, b.attname::text AS there
+    let keys = connection
+        .query::<Row>(
+            "SELECT conname::text AS name, a.attname::text AS here, b.attname::text AS there
          FROM pg_constraint c
          CROSS JOIN LATERAL unnest(c.conkey, c.confkey) k (here, there)
          JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.here
@@ -341,19 +336,18 @@ async fn foreign_keys_between_tenant_tables_include_the_organization() {
          WHERE c.contype = 'f'
            AND c.conrelid = ANY (SELECT t::regclass FROM unnest($1::text[]) t)
            AND c.confrelid = ANY (SELECT t::regclass FROM unnest($1::text[]) t)",
-    )
-    .bind(&tenant)
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
+            &[&tenant],
+        )
+        .await
+        .unwrap();
     let names: std::collections::BTreeSet<String> =
         keys.iter().map(|row| row.get("name")).collect();
     assert!(names.len() >= 6, "{names:?}");
     for name in names {
         let carries = keys.iter().any(|row| {
-            row.get::<String, _>("name") == name
-                && row.get::<String, _>("here") == "organization_id"
-                && ["organization_id", "id"].contains(&row.get::<&str, _>("there"))
+            row.get::<String>("name") == name
+                && row.get::<String>("here") == "organization_id"
+                && ["organization_id", "id"].contains(&row.get::<&str>("there"))
         });
         assert!(carries, "{name} could lead to another tenant's row");
     }
@@ -377,19 +371,17 @@ async fn a_user_sees_no_other_user_outside_the_organization() {
         (Some(ACME), "b1", Some("Adam Mia Olivia Omar Victor")),
         (None, "b1", Some("Omar")),
     ] {
-        connection.execute("BEGIN").await.unwrap();
+        connection.batch("BEGIN").await.unwrap();
         let user = format!("00000000-0000-4000-8000-0000000000{user}");
         act(&mut connection, organization, Some(&user)).await;
-        let seen: Option<String> =
-            sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
+        let seen: Option<String> = connection.query_one(visible, &[]).await.unwrap();
         assert_eq!(seen.as_deref(), expected);
-        connection.execute("COMMIT").await.unwrap();
+        connection.batch("COMMIT").await.unwrap();
     }
     enter_session(&mut connection, None).await;
-    let seen: Option<String> =
-        sqlx::query_scalar(visible).fetch_one(&mut connection).await.unwrap();
+    let seen: Option<String> = connection.query_one(visible, &[]).await.unwrap();
     assert_eq!(seen, None, "without a session there is no user");
-    connection.close().await.unwrap();
+    connection.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,14 +86,13 @@ async fn an_unavailable_database_does_not_stop_the_metrics() {
     app.user("acme-member").data("query Here { organization { name } }").await;
     app.database.execute("ALTER ROLE tenantry_app CONNECTION LIMIT -1").await;
     let name = &app.database.name;
-    let admin = app.database.admin().database("postgres");
-    let mut connection =
-        <sqlx::PgConnection as sqlx::Connection>::connect_with(&admin).await.unwrap();
+    let admin = app.database.admin().with("dbname", "postgres");
+    let connection = pg::Client::connect(&admin).await.unwrap();
     for sql in [
         format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
     ] {
-        sqlx::Executor::execute(&mut connection, sqlx::AssertSqlSafe(sql)).await.unwrap();
+        connection.batch(&sql).await.unwrap();
     }
     app.user("acme-member")
         .query("query Away { organization { name } }")

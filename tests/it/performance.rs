@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pg::Client;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor, Row};
 use tenantry::{
     admission::Source, auth::Caller, graphql::document::GraphqlRequest, request::RequestContext,
     tenancy::Destination,
@@ -214,10 +214,10 @@ const DAY: [&str; 8] = [
 #[tokio::test]
 async fn every_statement_uses_an_index_that_leads_with_the_organization() {
     let database = Database::create().await;
-    let mut admin = database.connect_admin().await;
-    admin.execute(AssertSqlSafe(SEED.replace(":organizations", "10000"))).await.unwrap();
-    admin.execute(MORE).await.unwrap();
-    admin.execute("VACUUM ANALYZE").await.unwrap();
+    let admin = database.connect_admin().await;
+    admin.batch(&SEED.replace(":organizations", "10000")).await.unwrap();
+    admin.batch(MORE).await.unwrap();
+    admin.batch("VACUUM ANALYZE").await.unwrap();
     let statements = Statements::default();
     let app = App::on(database, AppSettings::default()).await;
     {
@@ -250,14 +250,15 @@ async fn every_statement_uses_an_index_that_leads_with_the_organization() {
     let statements = statements.0.lock().unwrap().clone();
     assert!(statements.len() > 30, "{statements:#?}");
     // A user has few memberships, and an address has one user.
-    let leading: BTreeSet<String> = sqlx::query_scalar(
-        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    let leading: BTreeSet<String> = admin
+        .query(
+            "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
          WHERE c.relnamespace::regnamespace::text IN ('app', 'auth', 'billing', 'audit')
            AND (a.attname IN ('organization_id', 'user_id') OR c.relname IN ('organizations', 'users') AND i.indisunique)",
-    )
-    .fetch_all(&mut admin)
-    .await
+            &[],
+        )
+        .await
     .unwrap()
     .into_iter()
     .map(|name: String| name.rsplit('.').next().unwrap().to_owned())
@@ -288,19 +289,18 @@ async fn every_statement_uses_an_index_that_leads_with_the_organization() {
 }
 
 /// Returns the generic plan, or `None` when the role may not run the statement.
-async fn plan(connection: &mut sqlx::PgConnection, sql: &str) -> Option<Value> {
+async fn plan(connection: &mut Client, sql: &str) -> Option<Value> {
     let parameters = (1..100).take_while(|n| sql.contains(&format!("${n}"))).count();
     let nulls = vec!["NULL"; parameters].join(", ");
     let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
-    connection.execute(AssertSqlSafe(format!("PREPARE the_statement AS {sql}"))).await.unwrap();
+    connection.batch(&format!("PREPARE the_statement AS {sql}")).await.unwrap();
     let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE the_statement{arguments}");
-    let explained = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(explain))).await;
-    connection.execute("DEALLOCATE the_statement").await.unwrap();
+    let explained = connection.query_one(&explain, &[]).await;
+    connection.batch("DEALLOCATE the_statement").await.unwrap();
     match explained {
-        Ok(row) => Some(row.try_get(0).unwrap()),
+        Ok(plan) => Some(plan),
         Err(error) => {
-            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-            assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
+            assert_eq!(error.code(), Some("42501"), "{sql}: {error}");
             None
         }
     }

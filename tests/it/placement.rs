@@ -2,10 +2,10 @@
 //! organization only.
 
 use std::{process::Stdio, time::Duration};
+use uuid::Uuid;
 
 use migration::placement::{TABLES, schema_of};
 use serde_json::{Value, json};
-use sqlx::types::Uuid;
 
 use crate::{
     performance::{

@@ -12,7 +12,6 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::Executor;
 
 use crate::support::{
     Client, HANG, Reply, app,
@@ -342,7 +341,7 @@ async fn a_query_that_conflicts_with_replay_is_repeated_at_the_primary() {
         }
     });
     // Replay cancels the query that holds the lock.
-    let mut connection = pair.primary.connect_admin().await;
+    let connection = pair.primary.connect_admin().await;
     let started = Instant::now();
     let failed = "the replica failed; the primary serves the request";
     while !pair.server.log().contains(failed) || by_replica.load(Ordering::Relaxed) == 0 {
@@ -352,7 +351,7 @@ async fn a_query_that_conflicts_with_replay_is_repeated_at_the_primary() {
             pair.server.log()
         );
         let lock = "BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE; SELECT txid_current(); COMMIT";
-        connection.execute(lock).await.unwrap();
+        connection.batch(lock).await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     done.store(true, Ordering::Relaxed);

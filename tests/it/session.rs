@@ -155,13 +155,8 @@ async fn a_session_dropped_while_it_opens_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mutation_whose_client_disconnects_runs_to_its_end() {
     let app = App::start().await;
-    let mut admin = app.database.connect_admin().await;
-    sqlx::Executor::execute(
-        &mut admin,
-        "BEGIN; SELECT FROM billing.organization_billing FOR UPDATE",
-    )
-    .await
-    .unwrap();
+    let admin = app.database.connect_admin().await;
+    admin.batch("BEGIN; SELECT FROM billing.organization_billing FOR UPDATE").await.unwrap();
     let request = app.user("acme-owner").post().json(&json!({ "query": CREATE }));
     let request = tokio::spawn(request.send());
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
@@ -172,7 +167,7 @@ async fn a_mutation_whose_client_disconnects_runs_to_its_end() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     request.abort();
-    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     while app.database.value::<i64>("SELECT count(*) FROM app.projects WHERE name = 'x'").await == 0
     {
         assert!(start.elapsed() < HANG, "the mutation was cancelled");
@@ -185,15 +180,15 @@ async fn a_mutation_whose_client_disconnects_runs_to_its_end() {
 async fn a_request_over_its_timeout_is_rolled_back() {
     let timeout = Duration::from_millis(200);
     let app = App::with(AppSettings { timeout, ..AppSettings::default() }).await;
-    let mut admin = app.database.connect_admin().await;
+    let admin = app.database.connect_admin().await;
     let lock = "BEGIN; LOCK TABLE audit.audit_logs IN ACCESS EXCLUSIVE MODE";
-    sqlx::Executor::execute(&mut admin, lock).await.unwrap();
+    admin.batch(lock).await.unwrap();
     for text in [CREATE, "{ organization { auditLogs { nodes { id } } } }"] {
         let reply = app.user("acme-owner").query(text).await;
         reply.assert_refused(504, "TIMEOUT");
         assert!(reply.headers.contains_key("retry-after"));
     }
-    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     assert_clean(&app, 4).await;
     let made: i64 = app.database.value("SELECT count(*) FROM app.projects WHERE name = 'x'").await;
     assert_eq!(made, 0);
@@ -236,9 +231,9 @@ async fn an_abandoned_statement_delays_no_other_request() {
                     WHERE datname = current_database() AND application_name = 'tenantry'";
     app.user("globex-viewer").data(QUERY).await;
     let before: Vec<i32> = app.database.value(backends).await;
-    let mut admin = app.database.connect_admin().await;
+    let admin = app.database.connect_admin().await;
     let lock = "BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE";
-    sqlx::Executor::execute(&mut admin, lock).await.unwrap();
+    admin.batch(lock).await.unwrap();
     // The failing sibling ends the wait for the count, which PostgreSQL continues.
     let text = "{ organization { projects { totalCount } members(first: -1) { nodes { id } } } }";
     assert_eq!(app.user("acme-owner").query(text).await.codes(), ["BAD_USER_INPUT"]);
@@ -249,7 +244,7 @@ async fn an_abandoned_statement_delays_no_other_request() {
         before.len() == 1 && after.iter().any(|pid| !before.contains(pid)),
         "{before:?} {after:?}"
     );
-    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     assert_clean(&app, 1).await;
 }
 
@@ -263,16 +258,14 @@ async fn a_migration_under_a_running_server_causes_no_error() {
     drop(both);
     assert_clean(&app, 2).await;
     app.database
-        .execute(
-            "DO $do$ DECLARE definition text := replace(pg_get_functiondef('auth.open_request'::regproc),
+        .execute("DO $do$ DECLARE definition text := replace(pg_get_functiondef('auth.open_request'::regproc),
                                                         'OUT role text', 'OUT role character varying');
              BEGIN
                  DROP FUNCTION auth.open_request;
                  EXECUTE definition;
                  ALTER FUNCTION auth.open_request OWNER TO tenantry_owner;
                  GRANT EXECUTE ON FUNCTION auth.open_request TO tenantry_app;
-             END $do$",
-        )
+             END $do$")
         .await;
     assert_clean(&app, 2).await;
 }
@@ -450,7 +443,8 @@ async fn the_cause_of_a_failure_is_known_whichever_result_is_read_first() {
     // other half.
     assert!(futures_util::poll!(consequence.as_mut()).is_pending());
     cause.await.unwrap_err();
-    assert_eq!(session.transaction().failure().unwrap().code(), ErrorCode::Unavailable);
+    let failure = Error::from(session.transaction().failure().unwrap());
+    assert_eq!(failure.code(), ErrorCode::Unavailable);
     consequence.await.unwrap_err();
     session.transaction().roll_back().await;
 }
@@ -507,14 +501,16 @@ async fn subjects_and_slugs_with_any_characters_are_plain_text() {
                 assert!(expected.contains(&error.code()), "{caller:?} {slug:?}: {error:?}");
             }
         }
-        let stored: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM auth.identities WHERE issuer = $1 AND subject = $2",
-        )
-        .bind(&caller.issuer)
-        .bind(&caller.subject)
-        .fetch_one(&mut app.database.connect_admin().await)
-        .await
-        .unwrap();
+        let stored: i64 = app
+            .database
+            .connect_admin()
+            .await
+            .query_one(
+                "SELECT count(*) FROM auth.identities WHERE issuer = $1 AND subject = $2",
+                &[&caller.issuer, &caller.subject],
+            )
+            .await
+            .unwrap();
         assert_eq!(stored, 1, "{caller:?} has exactly one identity");
     }
     assert_eq!(app.database.value::<i64>(shape).await, 6);

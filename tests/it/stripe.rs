@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use pg::Client;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{
     App, AppSettings, HANG,
@@ -97,8 +97,7 @@ async fn a_call_to_stripe_is_not_reported_as_undone() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let database = &billing.app.database;
-    let mut admin =
-        PgConnection::connect_with(&database.admin().database("postgres")).await.unwrap();
+    let admin = Client::connect(&database.admin().with("dbname", "postgres")).await.unwrap();
     for sql in [
         format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", database.name),
         format!(
@@ -106,7 +105,7 @@ async fn a_call_to_stripe_is_not_reported_as_undone() {
             database.name
         ),
     ] {
-        admin.execute(AssertSqlSafe(sql)).await.unwrap();
+        admin.batch(&sql).await.unwrap();
     }
     let reply = asking.await.unwrap();
     assert_eq!(reply.codes(), ["UNAVAILABLE"], "{reply:?}");

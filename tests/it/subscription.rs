@@ -258,21 +258,16 @@ async fn without_subscribers_nothing_is_notified_and_a_lost_connection_ends_subs
     let mut subscriber = subscriber_or_skip!();
     let app = App::start().await;
     let owner = app.user("acme-owner");
-    let mut listener = sqlx::postgres::PgListener::connect_with(
-        &sqlx::PgPool::connect_with(app.database.admin()).await.unwrap(),
-    )
-    .await
-    .unwrap();
-    listener.listen("tenantry").await.unwrap();
+    let mut listener = pg::Listener::connect(&app.database.admin(), "tenantry").await.unwrap();
     create(&owner, "Unwatched").await;
-    let heard = tokio::time::timeout(Duration::from_millis(500), listener.recv()).await;
+    let heard = tokio::time::timeout(Duration::from_millis(500), listener.next()).await;
     assert!(heard.is_err(), "{heard:?}");
     let id = subscriber.user("ws", &app, "acme-viewer", PROJECTS);
     wait_for_subscriptions(&app, 1).await;
     create(&owner, "Watched").await;
     subscriber.next(&id);
-    let heard = tokio::time::timeout(HANG, listener.recv()).await.unwrap().unwrap();
-    assert!(!heard.payload().contains("Watched"), "ids alone: {}", heard.payload());
+    let heard = tokio::time::timeout(HANG, listener.next()).await.unwrap().unwrap();
+    assert!(!heard.contains("Watched"), "ids alone: {}", heard);
     app.database
         .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry listen' AND datname = current_database()")
         .await;

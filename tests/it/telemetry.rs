@@ -8,7 +8,6 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::NamedTempFile;
 
 use crate::support::{
@@ -93,14 +92,14 @@ fn assert_no_private_data(text: &str) {
 }
 
 async fn reject_connections(database: &Database) {
-    let admin = database.admin().database("postgres");
-    let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+    let admin = database.admin().with("dbname", "postgres");
+    let connection = pg::Client::connect(&admin).await.unwrap();
     let name = &database.name;
     for sql in [
         format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
     ] {
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.batch(&sql).await.unwrap();
     }
 }
 

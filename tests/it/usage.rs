@@ -145,9 +145,9 @@ async fn only_executed_operations_of_members_count() {
 async fn a_query_holds_no_connection_while_its_calls_are_leased() {
     let app = App::with(AppSettings { max_connections: 1, ..AppSettings::default() }).await;
     app.user("acme-owner").data(CALL).await;
-    let mut admin = app.database.connect_admin().await;
+    let admin = app.database.connect_admin().await;
     let lock = "BEGIN; LOCK TABLE billing.usage IN ACCESS EXCLUSIVE MODE";
-    sqlx::Executor::execute(&mut admin, lock).await.unwrap();
+    admin.batch(lock).await.unwrap();
     let first = app.user("globex-owner");
     let first = tokio::spawn(async move { first.query(CALL).await });
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
@@ -158,7 +158,7 @@ async fn a_query_holds_no_connection_while_its_calls_are_leased() {
     // The only connection is free.
     app.user("acme-owner").data(CALL).await;
     assert!(!first.is_finished(), "the response waits for the count");
-    sqlx::Executor::execute(&mut admin, "ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     let first = first.await.unwrap();
     assert_eq!(header(&first, "ratelimit-remaining"), 999);
     first.data();

@@ -1,9 +1,7 @@
 //! `tenantry audit partition`: partitions the audit log by month, ahead of time.
 
-#![expect(clippy::disallowed_types, reason = "the log is one table for all tenants")]
-
 use migration::audit_partitions::{Report, ensure};
-use sqlx::PgConnection;
+use pg::Client;
 
 use super::{Failure, Owner, failed_databases::complete};
 use crate::cli::say;
@@ -30,7 +28,7 @@ impl Partition {
     }
 }
 
-async fn partition(connection: &mut PgConnection, place: &str) -> Result<(), Failure> {
+async fn partition(connection: &mut Client, place: &str) -> Result<(), Failure> {
     let Report { converted, created } = ensure(connection, |step| eprintln!("{step}"))
         .await
         .map_err(|error| Failure::new(format!("the audit log was not partitioned: {error}")))?;

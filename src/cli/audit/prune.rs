@@ -1,10 +1,9 @@
 //! `tenantry audit prune`: deletes old entries. The transaction that deletes an organization's
 //! entries also records it in that organization's log.
-#![expect(clippy::disallowed_types, reason = "retention is the same for all tenants")]
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use pg::Client;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Failure, Owner, failed_databases::complete};
@@ -64,11 +63,11 @@ impl Prune {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
-fn incomplete(error: sqlx::Error) -> Failure {
+fn incomplete(error: pg::Error) -> Failure {
     Failure::new(format!("some entries were not deleted: {error}. Run the command again."))
 }
 
-async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i64, sqlx::Error> {
+async fn prune(connection: &mut Client, before: DateTime<Utc>) -> pg::Result<i64> {
     let (mut count, mut tries) = (0, 0);
     for (partition, end) in migration::audit_partitions::ended(connection, before).await? {
         count += loop {
@@ -95,97 +94,95 @@ async fn prune(connection: &mut PgConnection, before: DateTime<Utc>) -> Result<i
 }
 
 /// Whether another session, such as an export, holds a lock on the log.
-fn is_locked(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
+fn is_locked(error: &pg::Error) -> bool {
+    error.has_code(&["55P03"])
 }
 
 /// Drops the partition of a past month as a whole, which takes an instant.
 async fn drop_partition(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     partition: &str,
     end: DateTime<Utc>,
-) -> Result<i64, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
+) -> pg::Result<i64> {
+    let transaction = connection.begin().await?;
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
+    transaction.execute(&lock, &[]).await?;
     // Dropping a partition fires no row triggers, so a running move would miss the deletions.
-    let moving: Option<Uuid> = sqlx::query_scalar(
-        "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1",
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
+    let moving: Option<Uuid> = transaction
+        .query_opt(
+            "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1",
+            &[],
+        )
+        .await?;
     if let Some(organization) = moving {
-        return Err(sqlx::Error::InvalidArgument(format!(
+        return Err(pg::Error::statement(format!(
             "the organization {organization} is moving. Finish or cancel its move first."
         )));
     }
     // Older partitions are already dropped, so every entry before `end` is in this one.
-    let counted: Vec<(Uuid, i64)> = sqlx::query_as(
-        "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
+    let counted: Vec<(Uuid, i64)> = transaction
+        .query(
+            "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
          HAVING coalesce((SELECT p.placement FROM app.placements p WHERE p.organization_id = l.organization_id),
                          CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'",
-    )
-    .bind(end)
-    .fetch_all(&mut *transaction)
-    .await?;
+            &[&end],
+        )
+        .await?;
     for (organization, deleted) in &counted {
-        record(&mut transaction, &audit_logs(false, *organization), *organization, end, *deleted)
+        record(&transaction, &audit_logs(false, *organization), *organization, end, *deleted)
             .await?;
     }
-    migration::audit_partitions::drop(&mut transaction, partition).await?;
+    migration::audit_partitions::drop(&transaction, partition).await?;
     transaction.commit().await?;
     let deleted = counted.iter().map(|(_, count)| count).sum();
     eprintln!("{partition}: {deleted} entries");
     Ok(deleted)
 }
 
-async fn next_organization(
-    connection: &mut PgConnection,
-    last: Uuid,
-) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT organization_id FROM (
+async fn next_organization(connection: &Client, last: Uuid) -> pg::Result<Option<Uuid>> {
+    connection
+        .query_opt(
+            "SELECT organization_id FROM (
              (SELECT organization_id FROM audit.audit_logs WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)
              UNION ALL
              (SELECT organization_id FROM app.placements WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)) next
          ORDER BY organization_id LIMIT 1",
-    )
-    .bind(last)
-    .fetch_optional(connection)
-    .await
+            &[&last],
+        )
+        .await
 }
 
 /// Deletes from the organization's current log, where it is recorded, and from any stale copy.
 async fn delete(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     organization: Uuid,
     before: DateTime<Utc>,
-) -> Result<i64, sqlx::Error> {
+) -> pg::Result<i64> {
     let mut deleted = 0;
     loop {
-        let mut transaction = connection.begin().await?;
+        let transaction = connection.begin().await?;
         // As every writer does: the placement cannot change meanwhile, and a running move records
         // what is deleted here.
-        let (placement, has_schema): (String, bool) = sqlx::query_as(
-            "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
-        )
-        .bind(organization)
-        .fetch_one(&mut *transaction)
-        .await?;
+        let (placement, has_schema): (String, bool) = transaction
+            .query_one(
+                "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
+                &[&organization],
+            )
+            .await?;
         let in_schema = placement == "schema";
         let log = audit_logs(in_schema, organization);
         let (mut rows, mut copied) = (0, 0);
-        let done = delete_batch(&mut transaction, &log, organization, before).await?;
+        let done = delete_batch(&transaction, &log, organization, before).await?;
         if !in_schema && placement != "shared" {
             // This log is a stale copy. The run in the dedicated database counts and records.
             copied = done;
         } else if done > 0 {
             rows = done;
-            record(&mut transaction, &log, organization, before, rows).await?;
+            record(&transaction, &log, organization, before, rows).await?;
         }
         if in_schema || has_schema {
             let copy = audit_logs(!in_schema, organization);
-            copied += delete_batch(&mut transaction, &copy, organization, before).await?;
+            copied += delete_batch(&transaction, &copy, organization, before).await?;
         }
         transaction.commit().await?;
         deleted += rows;
@@ -196,44 +193,43 @@ async fn delete(
 }
 
 async fn delete_batch(
-    connection: &mut PgConnection,
+    connection: &Client,
     log: &str,
     organization: Uuid,
     before: DateTime<Utc>,
-) -> Result<i64, sqlx::Error> {
+) -> pg::Result<i64> {
     let sql = format!(
         "DELETE FROM {log} WHERE organization_id = $1 AND (created_at, id) IN (
              SELECT created_at, id FROM {log}
              WHERE organization_id = $1 AND created_at < $2 ORDER BY created_at, id LIMIT $3)"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(organization)
-        .bind(before)
-        .bind(BATCH)
-        .execute(connection)
-        .await?;
-    Ok(i64::try_from(rows.rows_affected()).unwrap_or(i64::MAX))
+    let rows = connection.execute(&sql, &[&organization, &before, &BATCH]).await?;
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
 /// Records the deletion in the transaction that deletes.
 async fn record(
-    connection: &mut PgConnection,
+    connection: &Client,
     log: &str,
     organization: Uuid,
     before: DateTime<Utc>,
     deleted: i64,
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     let action = Action::AuditPruned;
     let sql = format!(
         "INSERT INTO {log} (organization_id, actor_name, action, resource_type, resource_id, metadata)
          VALUES ($1, 'tenantry audit prune', $2, $3, $1, $4)"
     );
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(organization)
-        .bind(action.name())
-        .bind(action.resource_type())
-        .bind(json!({ "before": before, "entries": deleted }))
-        .execute(connection)
+    connection
+        .execute(
+            &sql,
+            &[
+                &organization,
+                &action.name(),
+                &action.resource_type(),
+                &json!({ "before": before, "entries": deleted }),
+            ],
+        )
         .await?;
     Ok(())
 }

@@ -1,12 +1,11 @@
 //! The demo: two organizations with a user in each role, projects, and a token for each user.
-#![expect(clippy::disallowed_types, reason = "the owner loads the demo before the first request")]
 
 use std::fmt::{self, Display, Formatter};
 
 use chrono::Duration;
 use migration::APP_ROLE;
+use pg::{Client, ConnectOptions};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
 use super::DATABASE;
 use crate::{auth, clock::Clock, http::DemoUser};
@@ -78,53 +77,48 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
 }
 
 /// Deletes everything that an earlier run has stored.
-pub(super) async fn reset(admin: &PgConnectOptions, name: &str) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect_with(admin).await?;
-    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-    connection.execute(AssertSqlSafe(drop)).await?;
-    connection.close().await
+pub(super) async fn reset(admin: &ConnectOptions, name: &str) -> pg::Result<()> {
+    let connection = Client::connect(admin).await?;
+    connection.batch(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
+    connection.close().await;
+    Ok(())
 }
 
-pub(super) async fn create_database(
-    admin: &PgConnectOptions,
-    name: &str,
-) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect_with(admin).await?;
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-            .bind(name)
-            .fetch_one(&mut connection)
-            .await?;
+pub(super) async fn create_database(admin: &ConnectOptions, name: &str) -> pg::Result<()> {
+    let connection = Client::connect(admin).await?;
+    let exists: bool = connection
+        .query_one("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", &[&name])
+        .await?;
     if !exists {
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        connection.batch(&format!("CREATE DATABASE {name}")).await?;
     }
-    connection.close().await
+    connection.close().await;
+    Ok(())
 }
 
 /// Loads the demo into a database without organizations. Its free plan has seats for the four
 /// members of Globex, so that both organizations start within their limits.
-pub(super) async fn load(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect_with(owner).await?;
-    let mut transaction = connection.begin().await?;
-    let empty: bool = sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM app.organizations)")
-        .fetch_one(&mut *transaction)
-        .await?;
+pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
+    let mut connection = Client::connect(owner).await?;
+    let transaction = connection.begin().await?;
+    let empty: bool =
+        transaction.query_one("SELECT NOT EXISTS (SELECT FROM app.organizations)", &[]).await?;
     if empty {
-        transaction.execute(SQL).await?;
+        transaction.batch(SQL).await?;
         let seats = "UPDATE billing.plan_features SET limit_value = 5
                      WHERE plan = 'free' AND feature = 'team_members'";
-        transaction.execute(seats).await?;
+        transaction.batch(seats).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
-    sqlx::query(
-        "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])",
-    )
-    .bind(ISSUER)
-    .bind(subjects().map(str::to_owned).collect::<Vec<_>>())
-    .execute(&mut *transaction)
-    .await?;
+    transaction
+        .execute(
+            "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])",
+            &[&ISSUER, &subjects().collect::<Vec<_>>()],
+        )
+        .await?;
     transaction.commit().await?;
-    connection.close().await
+    connection.close().await;
+    Ok(())
 }
 
 /// What the first screen shows.

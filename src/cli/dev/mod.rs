@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use embedded_postgres::{Embedded, Options};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -22,10 +23,10 @@ use super::{
 use crate::{
     auth::EmailVerified,
     background::Background,
-    config::{BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, LogConfig},
-    http,
-    postgres::{self, Embedded, Options},
-    telemetry,
+    config::{
+        BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, LogConfig, parse_database_url,
+    },
+    http, telemetry,
     tenancy::Databases,
 };
 
@@ -80,7 +81,7 @@ pub(super) struct DataFolder {
 
 impl DataFolder {
     fn path(&self) -> Result<PathBuf, Failure> {
-        let folder = self.data_dir.clone().unwrap_or_else(postgres::default_folder);
+        let folder = self.data_dir.clone().unwrap_or_else(default_folder);
         std::path::absolute(folder).map_err(Failure::new)
     }
 
@@ -112,7 +113,7 @@ impl Dev {
         })?;
         let folder = self.data.path()?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
-        // On the main thread, which lives as long as the process: see `postgres`.
+        // On the main thread, which lives as long as the process: see `embedded_postgres`.
         let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
             .map_err(Failure::new)?;
         if self.jwt.jwt_secret.is_none() {
@@ -171,12 +172,13 @@ impl Dev {
         postgres: &Embedded,
         folder: &Path,
     ) -> Result<(), Failure> {
-        let admin = postgres.connect_options();
+        let admin = parse_database_url("the embedded server", &postgres.admin_url())
+            .map_err(Failure::new)?;
         if self.reset {
             demo::reset(&admin, DATABASE).await.map_err(Failure::new)?;
         }
         demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
-        let owner = admin.clone().database(DATABASE);
+        let owner = admin.clone().with("dbname", DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
             let folder = folder.display();
             Failure::new(format!(
@@ -191,7 +193,7 @@ impl Dev {
             eprintln!("The schema {schema} was not migrated: {reason}.");
         }
         demo::load(&owner).await.map_err(Failure::new)?;
-        let app = owner.username(migration::APP_ROLE);
+        let app = owner.with("user", migration::APP_ROLE);
         let databases =
             Databases::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
         let users = match self.jwt.jwt_jwks_url {
@@ -215,7 +217,7 @@ impl Dev {
             program: program(),
             data_dir: self.data.argument(),
             folder,
-            socket: admin.get_host().to_owned(),
+            socket: admin.host().to_owned(),
             issuer: self.jwt.jwt_jwks_url.as_ref().and(self.jwt.jwt_issuer.as_deref()),
         });
         let mailer = self.business.mail.mailer().map_err(Failure::new)?;
@@ -247,4 +249,16 @@ fn secret_in(file: &Path) -> Result<String, Failure> {
         options.write(true).create_new(true).mode(0o600).open(file).map_err(unreadable)?;
     created.write_all(secret.as_bytes()).map_err(unreadable)?;
     Ok(secret)
+}
+
+/// The default folder of development data. As root it is not in the home folder, which the server's
+/// user cannot enter.
+fn default_folder() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/tenantry");
+    }
+    let data =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+    data.or_else(home).unwrap_or_else(std::env::temp_dir).join("tenantry")
 }

@@ -8,13 +8,14 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    pin::pin,
 };
 
 use futures_util::TryStreamExt;
 use migration::placement;
+use pg::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{
@@ -75,11 +76,7 @@ pub(super) struct Total {
 }
 
 impl Export {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        connection: &mut PgConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, owner: &Owner, connection: &mut Client) -> Result<(), Failure> {
         let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
         let key = keys.as_ref().map(SecretKeys::newest);
         let organization = Organization::find(connection, &self.organization).await?;
@@ -108,7 +105,7 @@ impl Export {
     /// Writes to a temporary name first, so that a file under its final name is always complete.
     async fn write_file(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Client,
         id: Uuid,
         key: Option<&[u8]>,
     ) -> Result<i64, Failure> {
@@ -136,17 +133,16 @@ impl Export {
 }
 
 /// Records the export before the snapshot, so that the file contains the entry.
-async fn record(connection: &mut PgConnection, organization: &Organization) -> Result<(), Failure> {
-    let mut transaction = connection.begin().await?;
+async fn record(connection: &mut Client, organization: &Organization) -> Result<(), Failure> {
+    let transaction = connection.begin().await?;
     // As every writer does: the placement cannot change meanwhile, and a move copies the entry.
-    let placement: String = sqlx::query_scalar("SELECT placement FROM auth.enter_organization($1)")
-        .bind(organization.id)
-        .fetch_one(&mut *transaction)
+    let placement: String = transaction
+        .query_one("SELECT placement FROM auth.enter_organization($1)", &[&organization.id])
         .await?;
     let what = ("tenantry tenant export", Action::OrganizationExported);
     let placement = Placement::from_name(&placement);
     check_home(organization, &placement)?;
-    organization.record(&mut transaction, &placement, what, json!({})).await?;
+    organization.record(&transaction, &placement, what, json!({})).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -162,36 +158,34 @@ fn check_home(organization: &Organization, placement: &Placement) -> Result<(), 
 }
 
 async fn write(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     id: Uuid,
     output: impl Write,
     key: Option<&[u8]>,
 ) -> Result<i64, Failure> {
     let mut output = Signing::new(output, key);
-    let mut snapshot = connection.begin().await?;
-    snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let organization = Organization::get(&mut snapshot, id).await?;
+    let snapshot = connection.begin().await?;
+    snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let organization = Organization::get(&snapshot, id).await?;
     check_home(&organization, &organization.placement)?;
     let header = Header {
         tenantry_export: FORMAT,
         organization_id: id,
         slug: organization.name.clone(),
         version: placement::SCHEMA_VERSION.to_owned(),
-        exported_at: sqlx::query_scalar("SELECT to_json(now())#>>'{}'")
-            .fetch_one(&mut *snapshot)
-            .await?,
+        exported_at: snapshot.query_one("SELECT to_json(now())#>>'{}'", &[]).await?,
     };
     line(&mut output, &header)?;
     let mut totals = Vec::new();
-    let all = TableRows::of_all(&mut snapshot).await?;
-    let users = users(&mut snapshot, &organization, &all).await?;
+    let all = TableRows::of_all(&snapshot).await?;
+    let users = users(&snapshot, &organization, &all).await?;
     let conditions = [
         format!("id IN ({users}) ORDER BY id"),
         format!("user_id IN ({users}) ORDER BY issuer, subject"),
         "organization_id = $1 ORDER BY slug".to_owned(),
     ];
     for (table, condition) in OTHER_TABLES.into_iter().zip(conditions) {
-        totals.push(write_other(&mut snapshot, &mut output, table, &condition, id).await?);
+        totals.push(write_other(&snapshot, &mut output, table, &condition, id).await?);
     }
     for rows in &all {
         let place = organization.placement.table(rows.table, id);
@@ -200,8 +194,8 @@ async fn write(
             rows.table.owner_column(),
             rows.keys("t")
         );
-        let written = write_rows(&mut snapshot, &mut output, rows.table.name, &sql, id).await?;
-        let digest = rows.digest(&mut snapshot, &place, id, NONE).await?;
+        let written = write_rows(&snapshot, &mut output, rows.table.name, &sql, id).await?;
+        let digest = rows.digest(&snapshot, &place, id, NONE).await?;
         eprintln!("{}: {written} rows", rows.table.name);
         totals.push(Total {
             table: rows.table.name.to_owned(),
@@ -216,7 +210,7 @@ async fn write(
 
 /// Writes the organization's part of a table that all organizations share.
 async fn write_other(
-    connection: &mut PgConnection,
+    connection: &Client,
     output: &mut impl Write,
     table: &str,
     condition: &str,
@@ -226,19 +220,16 @@ async fn write_other(
     let sql = format!("SELECT to_jsonb(t)::text {selected}");
     let rows = write_rows(connection, output, table, &sql, id).await?;
     let sum = sum(&columns(connection, table).await?, "t");
-    let checksum = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {sum} {selected}")))
-        .bind(id)
-        .fetch_one(connection)
-        .await?;
+    let checksum = connection.query_one(&format!("SELECT {sum} {selected}"), &[&id]).await?;
     Ok(Total { table: table.to_owned(), rows, checksum: Some(checksum) })
 }
 
 /// Returns a query for the ids of the users that the organization's rows refer to.
 async fn users(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: &Organization,
     all: &[TableRows],
-) -> Result<String, sqlx::Error> {
+) -> pg::Result<String> {
     let mut referring = Vec::new();
     for rows in all {
         let columns = user_columns(connection, rows.table.name).await?;
@@ -253,14 +244,13 @@ async fn users(
 
 /// Writes the rows of a query and holds one at a time in memory.
 async fn write_rows(
-    connection: &mut PgConnection,
+    connection: &Client,
     output: &mut impl Write,
     table: &str,
     sql: &str,
     id: Uuid,
 ) -> Result<i64, Failure> {
-    let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql.to_owned())).bind(id);
-    let mut rows = query.fetch(connection);
+    let mut rows = pin!(connection.stream::<String>(sql, &[&id]).await?);
     let mut count = 0;
     while let Some(row) = rows.try_next().await? {
         writeln!(output, "{{\"table\":\"{table}\",\"row\":{row}}}").map_err(Failure::new)?;

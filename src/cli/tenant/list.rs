@@ -1,6 +1,6 @@
 //! `tenantry tenant list`: the placements of all organizations, as the control database has them.
 
-use sqlx::PgConnection;
+use pg::Client;
 
 use super::{Failure, organization::Organization};
 use crate::cli::say;
@@ -10,7 +10,7 @@ use crate::cli::say;
 pub(super) struct List {}
 
 impl List {
-    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn run(self, connection: &Client) -> Result<(), Failure> {
         for organization in Organization::list(connection).await? {
             let line = format!(
                 "{:<48} {:<11}  {}",

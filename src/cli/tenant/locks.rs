@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Executor, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::Failure;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn retry_on_conflict<C, T>(
     connection: &mut C,
     what: &str,
-    mut work: impl AsyncFnMut(&mut C) -> Result<T, sqlx::Error>,
+    mut work: impl AsyncFnMut(&mut C) -> pg::Result<T>,
 ) -> Result<T, Failure> {
     for attempt in 1.. {
         match work(connection).await {
@@ -42,30 +42,28 @@ pub(super) async fn retry_on_conflict<C, T>(
 
 /// Whether a later attempt may succeed: a lock was not available, or another transaction changed
 /// the same rows, deleted a referenced row, or took a key that it will release.
-fn is_transient(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["55P03", "40P01", "40001", "23503", "23505"].contains(&&*code))
+fn is_transient(error: &pg::Error) -> bool {
+    error.has_code(&["55P03", "40P01", "40001", "23503", "23505"])
 }
 
 /// Excludes other maintenance until the transaction ends.
-pub(super) async fn exclude_maintenance(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.execute("SET LOCAL lock_timeout = '1s'").await?;
+pub(super) async fn exclude_maintenance(connection: &Client) -> pg::Result<()> {
+    connection.batch("SET LOCAL lock_timeout = '1s'").await?;
     let lock = format!("SELECT pg_advisory_xact_lock({MAINTENANCE_LOCK})");
-    connection.execute(sqlx::AssertSqlSafe(lock)).await?;
+    connection.batch(&lock).await?;
     Ok(())
 }
 
 /// Excludes other maintenance and the organization's writers. Returns for how long later writers
 /// waited together with this transaction.
 pub(super) async fn exclude_writers(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: Uuid,
-) -> Result<Duration, sqlx::Error> {
+) -> pg::Result<Duration> {
     exclude_maintenance(connection).await?;
     let started = Instant::now();
-    sqlx::query("SELECT pg_advisory_xact_lock(app.placement_lock($1))")
-        .bind(organization)
-        .execute(connection)
+    connection
+        .execute("SELECT pg_advisory_xact_lock(app.placement_lock($1))", &[&organization])
         .await?;
     Ok(started.elapsed())
 }
@@ -73,18 +71,18 @@ pub(super) async fn exclude_writers(
 /// Reserves the organization for this command: while the connection lives, no other command moves
 /// the organization or deletes copies of it.
 pub(super) async fn lock_move(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: &super::organization::Organization,
 ) -> Result<(), Failure> {
     // The lock of a killed command lasts until PostgreSQL notices the closed connection.
-    connection.execute("SET client_connection_check_interval = '500ms'").await?;
+    connection.batch("SET client_connection_check_interval = '500ms'").await?;
     for _ in 0..6 {
-        let mover: bool = sqlx::query_scalar(
-            "SELECT pg_try_advisory_lock(hashtextextended('mover ' || $1::text, 0))",
-        )
-        .bind(organization.id)
-        .fetch_one(&mut *connection)
-        .await?;
+        let mover: bool = connection
+            .query_one(
+                "SELECT pg_try_advisory_lock(hashtextextended('mover ' || $1::text, 0))",
+                &[&organization.id],
+            )
+            .await?;
         if mover {
             return Ok(());
         }
@@ -99,27 +97,24 @@ pub(super) async fn lock_move(
 /// Waits until the current transactions that match `condition` have ended. The condition may refer
 /// to `pg_locks l` and `pg_stat_activity a`.
 pub(super) async fn wait_for_older_transactions(
-    connection: &mut PgConnection,
+    connection: &Client,
     what: &str,
     condition: &str,
     tables: &[String],
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     let sql = format!(
         "SELECT DISTINCT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a USING (pid)
          WHERE a.datname = current_database() AND l.pid <> pg_backend_pid() AND cardinality($1::text[]) >= 0 AND {condition}"
     );
-    let older: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(tables)
-        .fetch_all(&mut *connection)
-        .await?;
+    let older: Vec<String> = connection.query(&sql, &[&tables]).await?;
     let mut reported = Instant::now();
     loop {
-        let left: Vec<i32> = sqlx::query_scalar(
-            "SELECT pid FROM pg_locks WHERE locktype = 'virtualxid' AND virtualtransaction = ANY($1)",
-        )
-        .bind(&older)
-        .fetch_all(&mut *connection)
-        .await?;
+        let left: Vec<i32> = connection
+            .query(
+                "SELECT pid FROM pg_locks WHERE locktype = 'virtualxid' AND virtualtransaction = ANY($1)",
+                &[&older],
+            )
+            .await?;
         if left.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,4 @@
 //! `tenantry tenant`: moves, verifies, exports, restores and suspends single organizations.
-#![expect(clippy::disallowed_types, reason = "placements are managed from outside of tenants")]
 
 mod export;
 mod import;
@@ -17,7 +16,6 @@ mod verify;
 mod verify_dedicated;
 
 use clap::Subcommand;
-use sqlx::Executor;
 
 use super::{Failure, owner_connection::Owner, runtime};
 
@@ -53,7 +51,7 @@ impl Tenant {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
             organization::check_database(&mut connection).await?;
-            connection.execute(organization::SAME_TEXT).await?;
+            connection.batch(organization::SAME_TEXT).await?;
             match self.action {
                 Action::List(command) => command.run(&mut connection).await,
                 Action::Show(command) => command.run(&self.owner, &mut connection).await,

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use migration::placement;
+use pg::{Client, Row};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use uuid::Uuid;
 
 use super::{Failure, placement::Placement};
@@ -36,51 +36,50 @@ const ORGANIZATIONS: &str = "SELECT i.id, o.slug, coalesce(p.placement, (SELECT 
 
 impl Organization {
     /// Finds the organization with this id, or with this current or retired slug.
-    pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Self, Failure> {
-        let id: Option<Uuid> = sqlx::query_scalar("SELECT app.find_organization($1)")
-            // Slugs have no capital letters.
-            .bind(name.trim().to_ascii_lowercase())
-            .fetch_one(&mut *connection)
-            .await?;
+    pub(super) async fn find(connection: &Client, name: &str) -> Result<Self, Failure> {
+        // Slugs have no capital letters.
+        let key = name.trim().to_ascii_lowercase();
+        let id: Option<Uuid> =
+            connection.query_one("SELECT app.find_organization($1)", &[&key]).await?;
         let id = id.ok_or_else(|| Failure::new(format!("there is no organization {name}")))?;
         Self::get(connection, id).await
     }
 
-    pub(super) async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Self, Failure> {
-        let row = sqlx::query(ORGANIZATIONS).bind(id).fetch_one(connection).await?;
-        Ok(Self::read(&row))
+    pub(super) async fn get(connection: &Client, id: Uuid) -> Result<Self, Failure> {
+        let row = connection.query_one::<Row>(ORGANIZATIONS, &[&id]).await?;
+        Ok(Self::read(&row)?)
     }
 
     /// Lists all organizations by slug, then deleted ones, whose audit logs still exist.
-    pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
-        let rows = sqlx::query(ORGANIZATIONS).bind(None::<Uuid>).fetch_all(connection).await?;
-        Ok(rows.iter().map(Self::read).collect())
+    pub(super) async fn list(connection: &Client) -> pg::Result<Vec<Self>> {
+        let rows = connection.query::<Row>(ORGANIZATIONS, &[&None::<Uuid>]).await?;
+        rows.iter().map(Self::read).collect()
     }
 
-    fn read(row: &sqlx::postgres::PgRow) -> Self {
-        let placement =
-            |column| row.get::<Option<String>, _>(column).map(|name| Placement::from_name(&name));
-        let (id, slug): (Uuid, Option<String>) = (row.get("id"), row.get("slug"));
-        Self {
+    fn read(row: &Row) -> pg::Result<Self> {
+        let placement = |column| {
+            let name: Option<String> = row.try_get(column)?;
+            Ok::<_, pg::Error>(name.map(|name| Placement::from_name(&name)))
+        };
+        let (id, slug): (Uuid, Option<String>) = (row.try_get("id")?, row.try_get("slug")?);
+        let suspension: Option<String> = row.try_get("suspension")?;
+        Ok(Self {
             id,
             ended: slug.is_none(),
             name: slug.unwrap_or_else(|| id.to_string()),
-            placement: placement("placement").unwrap_or(Placement::Shared),
-            version: row.get("version"),
-            generation: row.get("generation"),
-            moving_to: placement("moving_to"),
-            old_placement: placement("old_placement"),
-            keep_old_until: row.get("keep_old_until"),
-            suspension: row.get::<Option<_>, _>("suspension").zip(row.get("suspended_at")),
-        }
+            placement: placement("placement")?.unwrap_or(Placement::Shared),
+            version: row.try_get("version")?,
+            generation: row.try_get("generation")?,
+            moving_to: placement("moving_to")?,
+            old_placement: placement("old_placement")?,
+            keep_old_until: row.try_get("keep_old_until")?,
+            suspension: suspension.zip(row.try_get("suspended_at")?),
+        })
     }
 
     /// Connects to the organization's dedicated database and returns the organization as it is
     /// known there. `None` if the organization lives in the control database.
-    pub(super) async fn at_home(
-        &self,
-        owner: &Owner,
-    ) -> Result<Option<(PgConnection, Self)>, Failure> {
+    pub(super) async fn at_home(&self, owner: &Owner) -> Result<Option<(Client, Self)>, Failure> {
         let Some(name) = self.placement.database() else { return Ok(None) };
         let mut connection = dedicated(owner, name).await?;
         let there = Self::get(&mut connection, self.id).await?;
@@ -135,23 +134,21 @@ impl Organization {
     /// Records an action in the organization's audit log, in the transaction of the action.
     pub(super) async fn record(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         placement: &Placement,
         (command, action): (&str, Action),
         metadata: Value,
-    ) -> Result<(), sqlx::Error> {
+    ) -> pg::Result<()> {
         let sql = format!(
             "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
              VALUES ($1, $2, $3, $4, $1, $5)",
             audit_logs(*placement == Placement::Schema, self.id)
         );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(self.id)
-            .bind(command)
-            .bind(action.name())
-            .bind(action.resource_type())
-            .bind(json!(metadata))
-            .execute(connection)
+        connection
+            .execute(
+                &sql,
+                &[&self.id, &command, &action.name(), &action.resource_type(), &json!(metadata)],
+            )
             .await?;
         Ok(())
     }
@@ -168,24 +165,23 @@ pub(in crate::cli) fn audit_logs(in_schema: bool, organization: Uuid) -> String 
 
 /// The organizations that have a dedicated schema: their placement, the target of a move, or a
 /// stale copy.
-pub(in crate::cli) async fn schemas(
-    connection: &mut PgConnection,
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT organization_id FROM app.placements
+pub(in crate::cli) async fn schemas(connection: &Client) -> pg::Result<Vec<Uuid>> {
+    connection
+        .query(
+            "SELECT organization_id FROM app.placements
          WHERE to_regnamespace(app.placement_schema(organization_id)) IS NOT NULL ORDER BY organization_id",
-    )
-    .fetch_all(connection)
-    .await
+            &[],
+        )
+        .await
 }
 
 /// Connects to a dedicated database as its owner, with the same text format of values as in the
 /// control database.
-pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<PgConnection, Failure> {
+pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<Client, Failure> {
     let failed = |error: Failure| Failure::new(format!("the database {name}: {error}"));
     let mut connection = owner.dedicated(name).await?;
     check_database(&mut connection).await.map_err(failed)?;
-    connection.execute(SAME_TEXT).await?;
+    connection.batch(SAME_TEXT).await?;
     Ok(connection)
 }
 
@@ -196,27 +192,27 @@ pub(super) const SAME_TEXT: &str =
 
 /// Refuses a database of another version, and one in which a policy of the owner was changed: rows
 /// that it hides would be lost.
-pub(super) async fn check_database(connection: &mut PgConnection) -> Result<(), Failure> {
-    let applied: Vec<String> = sqlx::query_scalar("SELECT version FROM migration.seaql_migrations")
-        .fetch_all(&mut *connection)
+pub(super) async fn check_database(connection: &Client) -> Result<(), Failure> {
+    let applied: Vec<String> = connection
+        .query("SELECT version FROM migration.seaql_migrations", &[])
         .await
         .map_err(|error| Failure::new(format!("the database is not migrated: {error}")))?;
     if let Some(problem) = migration::status(&applied).problem() {
         return Err(Failure::new(problem));
     }
     let names: Vec<&str> = placement::TABLES.iter().map(|table| table.name).collect();
-    let bare: Option<String> = sqlx::query_scalar(
-        "SELECT name FROM unnest($1::text[]) name
+    let bare: Option<String> = connection
+        .query_opt(
+            "SELECT name FROM unnest($1::text[]) name
          WHERE 4 <> (SELECT count(*) FROM pg_policy p
                      WHERE p.polrelid = name::regclass AND p.polroles = ARRAY['tenantry_owner'::regrole::oid] AND p.polpermissive
                        AND coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') = 'true'
                        AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true')
             OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = name::regclass AND t.tgname = 'record_change' AND t.tgenabled = 'O')
          LIMIT 1",
-    )
-    .bind(&names)
-    .fetch_optional(connection)
-    .await?;
+            &[&names],
+        )
+        .await?;
     match bare {
         Some(table) => Err(Failure::new(format!(
             "{table} lacks a policy of tenantry_owner or its trigger record_change, which migrations created"

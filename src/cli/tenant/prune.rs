@@ -1,7 +1,7 @@
 //! `tenantry tenant prune`: deletes the stale copies that moves leave behind. It never deletes from
 //! the current placement.
 
-use sqlx::PgConnection;
+use pg::Client;
 use uuid::Uuid;
 
 use super::{
@@ -20,17 +20,14 @@ use crate::{
 pub(super) struct Prune {}
 
 impl Prune {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        connection: &mut PgConnection,
-    ) -> Result<(), Failure> {
-        let expired: Vec<Uuid> = sqlx::query_scalar(
-            "SELECT organization_id FROM app.placements
+    pub(super) async fn run(self, owner: &Owner, connection: &mut Client) -> Result<(), Failure> {
+        let expired: Vec<Uuid> = connection
+            .query(
+                "SELECT organization_id FROM app.placements
              WHERE moving_to IS NULL AND old_placement IS NOT NULL AND keep_old_until <= now() ORDER BY keep_old_until",
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+                &[],
+            )
+            .await?;
         let (mut count, mut failed) = (0, 0);
         for id in expired {
             match prune(owner, connection, id).await {
@@ -53,7 +50,7 @@ impl Prune {
     }
 }
 
-async fn prune(owner: &Owner, connection: &mut PgConnection, id: Uuid) -> Result<bool, Failure> {
+async fn prune(owner: &Owner, connection: &mut Client, id: Uuid) -> Result<bool, Failure> {
     let organization = Organization::get(connection, id).await?;
     lock_move(connection, &organization).await?;
     let organization = Organization::get(connection, id).await?;

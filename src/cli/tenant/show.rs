@@ -1,7 +1,7 @@
 //! `tenantry tenant show`: the placement of one organization, and its rows counted there.
 
 use migration::placement::{self, TABLES};
-use sqlx::{AssertSqlSafe, PgConnection};
+use pg::Client;
 
 use super::{Failure, organization::Organization, placement::Placement};
 use crate::cli::{owner_connection::Owner, say};
@@ -14,11 +14,7 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        connection: &mut PgConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, owner: &Owner, connection: &Client) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
         say(format!("{} ({})", organization.name, organization.id));
         match &organization.placement {
@@ -40,10 +36,7 @@ impl Show {
                 organization.placement.table(table, organization.id),
                 table.owner_column()
             );
-            let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-                .bind(organization.id)
-                .fetch_one(&mut *connection)
-                .await?;
+            let count: i64 = connection.query_one(&sql, &[&organization.id]).await?;
             say(format!("{:<30} {count:>10} rows", table.name));
         }
         Ok(())

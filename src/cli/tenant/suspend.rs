@@ -1,8 +1,8 @@
 //! `tenantry tenant suspend` and `resume`. The suspension is stored in the organization's
 //! placement, which every session reads.
 
+use pg::Client;
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
 
 use super::{
     Failure, MAINTENANCE_LOCK,
@@ -35,11 +35,7 @@ pub(super) struct Resume {
 }
 
 impl Suspend {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        control: &mut PgConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
         let suspension = if self.read_only { "read-only" } else { "full" };
         let organization = Organization::find(control, &self.organization).await?;
         if set(owner, control, &organization, Some(suspension)).await? {
@@ -52,11 +48,7 @@ impl Suspend {
 }
 
 impl Resume {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        control: &mut PgConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
         let organization = Organization::find(control, &self.organization).await?;
         if set(owner, control, &organization, None).await? {
             say(format!("resumed {}", organization.name));
@@ -72,93 +64,83 @@ impl Resume {
 /// Returns whether anything changed.
 async fn set(
     owner: &Owner,
-    control: &mut PgConnection,
+    control: &mut Client,
     organization: &Organization,
     suspension: Option<&str>,
 ) -> Result<bool, Failure> {
     if organization.ended {
         return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
     }
-    let mut transaction = control.begin().await?;
-    hold(&mut transaction, organization).await?;
+    let transaction = control.begin().await?;
+    hold(&transaction, organization).await?;
     // From here on the placement cannot change.
-    let organization = Organization::get(&mut transaction, organization.id).await?;
+    let organization = Organization::get(&transaction, organization.id).await?;
     let mut has_changed = false;
     if let Some(name) = organization.placement.database() {
         let mut there = organization::dedicated(owner, name).await?;
-        let mut there = there.begin().await?;
-        hold(&mut there, &organization).await?;
-        has_changed = write(&mut there, &organization, &Placement::Elsewhere, suspension).await?;
+        let there = there.begin().await?;
+        hold(&there, &organization).await?;
+        has_changed = write(&there, &organization, &Placement::Elsewhere, suspension).await?;
         if has_changed {
-            record(&mut there, &organization, &Placement::Shared, suspension).await?;
+            record(&there, &organization, &Placement::Shared, suspension).await?;
         }
         there.commit().await?;
     }
-    if write(&mut transaction, &organization, &Placement::Shared, suspension).await? {
+    if write(&transaction, &organization, &Placement::Shared, suspension).await? {
         has_changed = true;
         if organization.placement.database().is_none() {
-            record(&mut transaction, &organization, &organization.placement, suspension).await?;
+            record(&transaction, &organization, &organization.placement, suspension).await?;
         }
     }
     let (channel, notice) = ChangeFeed::of_access(organization.id, None)?;
-    sqlx::query("SELECT pg_notify($1, $2)")
-        .bind(channel)
-        .bind(notice)
-        .execute(&mut *transaction)
-        .await?;
+    transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     transaction.commit().await?;
     Ok(has_changed)
 }
 
 /// Locks as every writer does: the organization does not move, and a running move records what is
 /// written.
-async fn hold(
-    connection: &mut PgConnection,
-    organization: &Organization,
-) -> Result<(), sqlx::Error> {
+async fn hold(connection: &Client, organization: &Organization) -> pg::Result<()> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut *connection).await?;
-    sqlx::query("SELECT pg_advisory_xact_lock_shared(app.placement_lock($1))")
-        .bind(organization.id)
-        .execute(&mut *connection)
+    connection.execute(&lock, &[]).await?;
+    connection
+        .execute("SELECT pg_advisory_xact_lock_shared(app.placement_lock($1))", &[&organization.id])
         .await?;
-    sqlx::query(
-        "SELECT set_config('app.moving', 'on', true)
+    connection
+        .execute(
+            "SELECT set_config('app.moving', 'on', true)
          WHERE EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND moving_to IS NOT NULL)",
-    )
-    .bind(organization.id)
-    .execute(connection)
-    .await?;
+            &[&organization.id],
+        )
+        .await?;
     Ok(())
 }
 
 /// `unplaced` is where an organization without a row in `app.placements` lives.
 async fn write(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: &Organization,
     unplaced: &Placement,
     suspension: Option<&str>,
-) -> Result<bool, sqlx::Error> {
-    let written = sqlx::query(
-        "INSERT INTO app.placements AS p (organization_id, placement, suspension, suspended_at)
+) -> pg::Result<bool> {
+    let written = connection
+        .execute(
+            "INSERT INTO app.placements AS p (organization_id, placement, suspension, suspended_at)
          VALUES ($1, $2, $3, CASE WHEN $3::text IS NOT NULL THEN now() END)
          ON CONFLICT (organization_id) DO UPDATE SET suspension = excluded.suspension, suspended_at = excluded.suspended_at
          WHERE p.suspension IS DISTINCT FROM excluded.suspension",
-    )
-    .bind(organization.id)
-    .bind(unplaced.name())
-    .bind(suspension)
-    .execute(connection)
-    .await?;
-    Ok(written.rows_affected() == 1)
+            &[&organization.id, &unplaced.name(), &suspension],
+        )
+        .await?;
+    Ok(written == 1)
 }
 
 async fn record(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: &Organization,
     placement: &Placement,
     suspension: Option<&str>,
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     let (act, stored) = match suspension {
         Some(_) => (("tenantry tenant suspend", Action::OrganizationSuspended), suspension),
         None => (

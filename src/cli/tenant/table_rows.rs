@@ -2,7 +2,7 @@
 //! that a migration needs no change here.
 
 use migration::placement::{TABLES, Table};
-use sqlx::{AssertSqlSafe, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 /// A table of organizations and its columns, quoted.
@@ -24,7 +24,7 @@ pub(super) const NONE: &str = "[]";
 
 impl TableRows {
     /// Returns every table of organizations.
-    pub(super) async fn of_all(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
+    pub(super) async fn of_all(connection: &Client) -> pg::Result<Vec<Self>> {
         let mut all = Vec::new();
         for table in &TABLES {
             all.push(Self { table, columns: columns(connection, table.name).await? });
@@ -77,26 +77,25 @@ impl TableRows {
     /// The keys, as JSON, of rows with pending changes in this transaction's snapshot.
     pub(super) async fn noted_keys(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         organization: Uuid,
-    ) -> Result<String, sqlx::Error> {
-        sqlx::query_scalar(
-            "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes WHERE organization_id = $1 AND table_name = $2",
-        )
-        .bind(organization)
-        .bind(self.table.base_name())
-        .fetch_one(connection)
-        .await
+    ) -> pg::Result<String> {
+        connection
+            .query_one(
+                "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes WHERE organization_id = $1 AND table_name = $2",
+                &[&organization, &self.table.base_name()],
+            )
+            .await
     }
 
     /// The digest of the organization's rows in `place`, without the keys in the JSON `left_out`.
     pub(super) async fn digest(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         place: &str,
         organization: Uuid,
         left_out: &str,
-    ) -> Result<Digest, sqlx::Error> {
+    ) -> pg::Result<Digest> {
         let sql = format!(
             "WITH left_out AS MATERIALIZED ({})
              SELECT count(*), {} FROM {place} t
@@ -106,11 +105,7 @@ impl TableRows {
             self.table.owner_column(),
             self.same("k", "t")
         );
-        let (count, sum) = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(organization)
-            .bind(left_out)
-            .fetch_one(connection)
-            .await?;
+        let (count, sum) = connection.query_one(&sql, &[&organization, &left_out]).await?;
         Ok(Digest { count, sum })
     }
 
@@ -151,17 +146,14 @@ fn text(columns: &[String], alias: &str) -> String {
 }
 
 /// The columns of a table that refer to users.
-pub(super) async fn user_columns(
-    connection: &mut PgConnection,
-    table: &str,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT quote_ident(a.attname) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+pub(super) async fn user_columns(connection: &Client, table: &str) -> pg::Result<Vec<String>> {
+    connection
+        .query(
+            "SELECT quote_ident(a.attname) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
          WHERE c.conrelid = $1::regclass AND c.confrelid = 'auth.users'::regclass AND cardinality(c.conkey) = 1",
-    )
-    .bind(table)
-    .fetch_all(connection)
-    .await
+            &[&table],
+        )
+        .await
 }
 
 fn listed<'name>(names: impl Iterator<Item = &'name str>, alias: &str) -> String {
@@ -170,15 +162,12 @@ fn listed<'name>(names: impl Iterator<Item = &'name str>, alias: &str) -> String
 }
 
 /// The columns of a table that are stored, not generated.
-pub(super) async fn columns(
-    connection: &mut PgConnection,
-    table: &str,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT quote_ident(attname) FROM pg_attribute
+pub(super) async fn columns(connection: &Client, table: &str) -> pg::Result<Vec<String>> {
+    connection
+        .query(
+            "SELECT quote_ident(attname) FROM pg_attribute
          WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-    )
-    .bind(table)
-    .fetch_all(connection)
-    .await
+            &[&table],
+        )
+        .await
 }

@@ -2,7 +2,7 @@
 //! writes are not reported as faults.
 
 use migration::placement::{TABLES, Table, schema_of};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::{
@@ -23,11 +23,7 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        connection: &mut PgConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, owner: &Owner, connection: &mut Client) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
         let faults = match organization.at_home(owner).await? {
             Some((mut there, organization)) => {
@@ -47,37 +43,38 @@ impl Verify {
     }
 }
 
-async fn check(connection: &mut PgConnection, id: Uuid) -> Result<Vec<String>, Failure> {
-    let mut snapshot = connection.begin().await?;
-    snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+async fn check(connection: &mut Client, id: Uuid) -> Result<Vec<String>, Failure> {
+    let snapshot = connection.begin().await?;
+    snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     // The placement in this snapshot.
-    let organization = Organization::get(&mut snapshot, id).await?;
+    let organization = Organization::get(&snapshot, id).await?;
     organization.check_version()?;
     let mut faults = Vec::new();
     if organization.placement == Placement::Schema {
-        faults = structure(&mut snapshot, organization.id).await?;
+        faults = structure(&snapshot, organization.id).await?;
     }
     // Rows can be compared only if the structure of the tables is right.
     if faults.is_empty() {
-        for rows in TableRows::of_all(&mut snapshot).await? {
-            faults.extend(check_rows(&mut snapshot, &organization, &rows).await?);
+        for rows in TableRows::of_all(&snapshot).await? {
+            faults.extend(check_rows(&snapshot, &organization, &rows).await?);
         }
     }
     Ok(faults)
 }
 
 /// Lists what a dedicated schema lacks compared with the shared tables, or has in addition.
-pub(super) async fn structure(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("structure.sql"))
-        .bind(schema_of(organization))
-        .bind(organization)
-        .bind(TABLES.each_ref().map(|table| table.name))
-        .bind(TABLES.each_ref().map(Table::owner_column))
-        .bind(TABLES.each_ref().map(|table| table.mirrored.then_some(table.key)))
-        .fetch_all(connection)
+pub(super) async fn structure(connection: &Client, organization: Uuid) -> pg::Result<Vec<String>> {
+    connection
+        .query(
+            include_str!("structure.sql"),
+            &[
+                &schema_of(organization),
+                &organization,
+                &TABLES.iter().map(|table| table.name).collect::<Vec<_>>(),
+                &TABLES.iter().map(Table::owner_column).collect::<Vec<_>>(),
+                &TABLES.iter().map(|table| table.mirrored.then_some(table.key)).collect::<Vec<_>>(),
+            ],
+        )
         .await
 }
 
@@ -86,10 +83,10 @@ pub(super) fn print(place: &str, digest: &Digest) {
 }
 
 async fn check_rows(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: &Organization,
     rows: &TableRows,
-) -> Result<Vec<String>, sqlx::Error> {
+) -> pg::Result<Vec<String>> {
     let place = organization.placement.table(rows.table, organization.id);
     let digest = rows.digest(connection, &place, organization.id, NONE).await?;
     print(&place, &digest);
@@ -119,10 +116,7 @@ async fn check_rows(
         if !applies {
             continue;
         }
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(organization.id)
-            .fetch_one(&mut *connection)
-            .await?;
+        let count: i64 = connection.query_one(&sql, &[&organization.id]).await?;
         if count > 0 {
             faults.push(format!("{place} has {count} {what}"));
         }

@@ -1,11 +1,10 @@
 //! Erases a user in all databases, with one transaction per database. The control database commits
 //! last, because the user is found there: an interrupted command can simply be repeated.
-#![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
+use pg::{Client, ClientTransaction};
 use uuid::Uuid;
 
 use super::personal_data::{self, MembershipRow, UserRecord};
@@ -18,7 +17,7 @@ use crate::cli::{
 struct Place<'c> {
     /// `None` is the control database.
     name: Option<String>,
-    transaction: Transaction<'c, Postgres>,
+    transaction: ClientTransaction<'c>,
     schemas: Vec<Uuid>,
     started_at: DateTime<Utc>,
 }
@@ -52,7 +51,7 @@ pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow
 /// The names of all dedicated databases, always in the same order.
 pub(super) async fn databases(
     owner: &Owner,
-    control: &mut PgConnection,
+    control: &Client,
 ) -> Result<BTreeSet<String>, Failure> {
     let mut names: BTreeSet<_> =
         owner.databases()?.into_iter().map(|database| database.name).collect();
@@ -62,20 +61,20 @@ pub(super) async fn databases(
 
 /// Erases in all databases. `connections` holds one for each, the control database last.
 async fn everywhere(
-    connections: &mut [(Option<String>, PgConnection)],
+    connections: &mut [(Option<String>, Client)],
     mut user: UserRecord,
     name: &str,
 ) -> Result<(UserRecord, Vec<MembershipRow>), Failure> {
     let mut places = Vec::new();
     let are_several = connections.len() > 1;
     for (name, connection) in connections {
-        let mut transaction = connection.begin().await?;
+        let transaction = connection.begin().await?;
         if are_several {
             // PostgreSQL cannot detect a deadlock across databases.
-            transaction.execute("SET LOCAL lock_timeout = '30s'").await?;
+            transaction.batch("SET LOCAL lock_timeout = '30s'").await?;
         }
-        let schemas = personal_data::enter_all(&mut transaction).await?;
-        personal_data::add_addresses(&mut transaction, &mut user, &schemas).await?;
+        let schemas = personal_data::enter_all(&transaction).await?;
+        personal_data::add_addresses(&transaction, &mut user, &schemas).await?;
         places.push(Place {
             name: name.clone(),
             transaction,
@@ -86,18 +85,17 @@ async fn everywhere(
     // The slow scan of all entries runs before other sessions have to wait for the locks.
     for place in &mut places {
         place.started_at =
-            personal_data::erase_entries(&mut place.transaction, &user, &place.schemas, None)
-                .await?;
+            personal_data::erase_entries(&place.transaction, &user, &place.schemas, None).await?;
     }
     let mut memberships = Vec::new();
     for place in &mut places {
-        personal_data::lock(&mut place.transaction, &user).await?;
-        memberships.push(personal_data::lock_memberships(&mut place.transaction, user.id).await?);
+        personal_data::lock(&place.transaction, &user).await?;
+        memberships.push(personal_data::lock_memberships(&place.transaction, user.id).await?);
     }
     check_owners(&memberships, name)?;
     check_homes(&mut places, &user).await?;
     for (place, memberships) in places.iter_mut().zip(&memberships) {
-        let transaction = &mut place.transaction;
+        let transaction = &place.transaction;
         personal_data::record(transaction, memberships, user.id).await?;
         let since = Some((place.started_at, memberships.as_slice()));
         personal_data::erase_entries(transaction, &user, &place.schemas, since).await?;
@@ -138,13 +136,12 @@ async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), 
         return Ok(());
     };
     for (organization, database, generation) in
-        personal_data::elsewhere(&mut control.transaction, user).await?
+        personal_data::elsewhere(&control.transaction, user).await?
     {
         let placement = places.iter_mut().find(|place| place.name.as_ref() == Some(&database));
         let is_there = match placement {
             Some(placement) => {
-                personal_data::lives_here(&mut placement.transaction, organization, generation)
-                    .await?
+                personal_data::lives_here(&placement.transaction, organization, generation).await?
             }
             None => false,
         };
@@ -159,12 +156,12 @@ async fn check_homes(places: &mut [Place<'_>], user: &UserRecord) -> Result<(), 
 
 /// Deletes a user whom a request between two of the commits copied to this database again. That
 /// copy has no membership.
-async fn erase_again(connection: &mut PgConnection, user: &UserRecord) -> Result<(), sqlx::Error> {
+async fn erase_again(connection: &mut Client, user: &UserRecord) -> pg::Result<()> {
     if !personal_data::is_known(connection, user).await? {
         return Ok(());
     }
-    let mut transaction = connection.begin().await?;
-    let schemas = personal_data::enter_all(&mut transaction).await?;
-    personal_data::erase(&mut transaction, user, &schemas).await?;
+    let transaction = connection.begin().await?;
+    let schemas = personal_data::enter_all(&transaction).await?;
+    personal_data::erase(&transaction, user, &schemas).await?;
     transaction.commit().await
 }

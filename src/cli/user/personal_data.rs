@@ -1,9 +1,8 @@
 //! The personal data of a user in one database, and the statements that erase it.
-#![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
 use chrono::{DateTime, Utc};
 use migration::placement::schema_of;
-use sqlx::{AssertSqlSafe, PgConnection, types::Json};
+use pg::Client;
 use uuid::Uuid;
 
 use crate::{
@@ -49,14 +48,15 @@ pub(super) struct MembershipRow {
 
 /// From here on no organization of this database moves to another placement. Moves in progress
 /// record the changes of this transaction. Returns the organizations with a dedicated schema.
-pub(super) async fn enter_all(connection: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
+pub(super) async fn enter_all(connection: &Client) -> pg::Result<Vec<Uuid>> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    sqlx::query(AssertSqlSafe(lock)).execute(&mut *connection).await?;
-    sqlx::query(
-        "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)",
-    )
-    .execute(&mut *connection)
-    .await?;
+    connection.execute(&lock, &[]).await?;
+    connection
+        .execute(
+            "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)",
+            &[],
+        )
+        .await?;
     schemas(connection).await
 }
 
@@ -68,17 +68,17 @@ fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
 
 /// Finds a user in the control database, which knows all users: by id, or by an address of the user
 /// or of an identity.
-pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<UserRecord, Failure> {
+pub(super) async fn find(connection: &Client, name: &str) -> Result<UserRecord, Failure> {
     // An id is not an address, and stays as it is.
     let key = Email::parse(name).map_or_else(|| name.trim().to_lowercase(), Email::into_string);
-    let found: Vec<(Uuid, Option<String>)> = sqlx::query_as(
-        "SELECT id, email FROM auth.users u WHERE id::text = $1 OR email = $1
+    let found: Vec<(Uuid, Option<String>)> = connection
+        .query(
+            "SELECT id, email FROM auth.users u WHERE id::text = $1 OR email = $1
              OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = $1)
          ORDER BY created_at, id",
-    )
-    .bind(key)
-    .fetch_all(&mut *connection)
-    .await?;
+            &[&key],
+        )
+        .await?;
     match found.as_slice() {
         [] => Err(Failure::new(format!("there is no user {name}"))),
         [(id, email)] => Ok(UserRecord { id: *id, emails: email.iter().cloned().collect() }),
@@ -94,16 +94,16 @@ pub(super) async fn find(connection: &mut PgConnection, name: &str) -> Result<Us
 
 /// Adds earlier addresses, found in the user's identities and in audit entries about them.
 pub(super) async fn add_addresses(
-    connection: &mut PgConnection,
+    connection: &Client,
     user: &mut UserRecord,
     schemas: &[Uuid],
-) -> Result<(), sqlx::Error> {
-    let known: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
-    )
-    .bind(user.id)
-    .fetch_all(&mut *connection)
-    .await?;
+) -> pg::Result<()> {
+    let known: Vec<String> = connection
+        .query(
+            "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
+            &[&user.id],
+        )
+        .await?;
     user.emails.extend(known);
     for log in logs(schemas) {
         let sql = format!(
@@ -111,10 +111,7 @@ pub(super) async fn add_addresses(
              WHERE actor_id = $1 AND action IN ('invitation.accepted', 'invitation.declined', 'user.identity_linked', 'user.identity_unlinked')
                  AND metadata ? 'email'"
         );
-        let accepted: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(user.id)
-            .fetch_all(&mut *connection)
-            .await?;
+        let accepted: Vec<String> = connection.query(&sql, &[&user.id]).await?;
         user.emails.extend(accepted);
     }
     Ok(())
@@ -122,36 +119,27 @@ pub(super) async fn add_addresses(
 
 /// Locks the user. From here on the user can neither join nor create an organization, because
 /// memberships refer to the row, and is not copied to a dedicated database.
-pub(super) async fn lock(
-    connection: &mut PgConnection,
-    user: &UserRecord,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock(auth.user_lock($1))")
-        .bind(user.id)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("SELECT FROM auth.users WHERE id = $1 FOR UPDATE")
-        .bind(user.id)
-        .execute(connection)
-        .await?;
+pub(super) async fn lock(connection: &Client, user: &UserRecord) -> pg::Result<()> {
+    connection.execute("SELECT pg_advisory_xact_lock(auth.user_lock($1))", &[&user.id]).await?;
+    connection.execute("SELECT FROM auth.users WHERE id = $1 FOR UPDATE", &[&user.id]).await?;
     Ok(())
 }
 
 /// Returns the user's memberships in organizations that live in this database. Locks each
 /// organization, in an order in which two such commands cannot deadlock.
 pub(super) async fn lock_memberships(
-    connection: &mut PgConnection,
+    connection: &Client,
     user: Uuid,
-) -> Result<Vec<MembershipRow>, sqlx::Error> {
-    let placements: Vec<(Uuid, bool)> = sqlx::query_as(
-        "SELECT organization_id, p.placement IS NOT DISTINCT FROM 'schema'
+) -> pg::Result<Vec<MembershipRow>> {
+    let placements: Vec<(Uuid, bool)> = connection
+        .query(
+            "SELECT organization_id, p.placement IS NOT DISTINCT FROM 'schema'
          FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
          WHERE m.user_id = $1 AND coalesce(p.placement, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
          ORDER BY organization_id",
-    )
-    .bind(user)
-    .fetch_all(&mut *connection)
-    .await?;
+            &[&user],
+        )
+        .await?;
     for (organization, in_schema) in &placements {
         let billing = if *in_schema {
             format!("{}.organization_billing", schema_of(*organization))
@@ -159,21 +147,20 @@ pub(super) async fn lock_memberships(
             "billing.organization_billing".to_owned()
         };
         let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
-        sqlx::query(AssertSqlSafe(sql)).bind(organization).execute(&mut *connection).await?;
+        connection.execute(&sql, &[organization]).await?;
     }
-    let memberships: Vec<(Uuid, Uuid, String, String, bool)> = sqlx::query_as(
-        "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
+    let memberships: Vec<(Uuid, Uuid, String, String, bool)> = connection
+        .query(
+            "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
                 m.role = 'owner' AND NOT EXISTS (
                     SELECT FROM auth.organization_members other
                     WHERE other.organization_id = m.organization_id AND other.role = 'owner' AND other.user_id <> $1)
                 AS last_owner
          FROM auth.organization_members m JOIN app.organizations o ON o.id = m.organization_id
          WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug",
-    )
-    .bind(user)
-    .bind(placements.iter().map(|(organization, _)| *organization).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+            &[&user, &placements.iter().map(|(organization, _)| *organization).collect::<Vec<_>>()],
+        )
+        .await?;
     let membership = |(id, organization_id, slug, role, last_owner)| MembershipRow {
         id,
         organization_id,
@@ -186,10 +173,10 @@ pub(super) async fn lock_memberships(
 }
 
 pub(super) async fn record(
-    connection: &mut PgConnection,
+    connection: &Client,
     memberships: &[MembershipRow],
     user: Uuid,
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     let action = AuditAction::MemberRemoved;
     for membership in memberships {
         let metadata =
@@ -199,13 +186,17 @@ pub(super) async fn record(
              VALUES ($1, 'tenantry user erase', $2, $3, $4, $5)",
             audit_logs(membership.in_schema, membership.organization_id)
         );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(membership.organization_id)
-            .bind(action.name())
-            .bind(action.resource_type())
-            .bind(membership.id)
-            .bind(Json(metadata))
-            .execute(&mut *connection)
+        connection
+            .execute(
+                &sql,
+                &[
+                    &membership.organization_id,
+                    &action.name(),
+                    &action.resource_type(),
+                    &membership.id,
+                    &metadata,
+                ],
+            )
             .await?;
     }
     Ok(())
@@ -215,16 +206,14 @@ pub(super) async fn record(
 /// remain distinguishable. `since` restricts this to newer entries of the given organizations.
 /// Returns when the scan started.
 pub(super) async fn erase_entries(
-    connection: &mut PgConnection,
+    connection: &Client,
     user: &UserRecord,
     schemas: &[Uuid],
     since: Option<(DateTime<Utc>, &[MembershipRow])>,
-) -> Result<DateTime<Utc>, sqlx::Error> {
+) -> pg::Result<DateTime<Utc>> {
     // Entries carry the time of the action, not of its commit. A minute covers the difference.
     let started_at: DateTime<Utc> =
-        sqlx::query_scalar("SELECT clock_timestamp() - interval '1 minute'")
-            .fetch_one(&mut *connection)
-            .await?;
+        connection.query_one("SELECT clock_timestamp() - interval '1 minute'", &[]).await?;
     let memberships = since.map(|(_, memberships)| memberships).unwrap_or_default();
     let organizations: Vec<Uuid> =
         memberships.iter().map(|membership| membership.organization_id).collect();
@@ -232,91 +221,79 @@ pub(super) async fn erase_entries(
         logs(schemas).flat_map(|log| ERASE_ENTRIES.map(|erase| (log.clone(), erase)))
     {
         let sql = format!("UPDATE {log} {statement}");
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(user.id)
-            .bind(&user.emails)
-            .bind(ERASED)
-            .bind(since.map(|(time, _)| time))
-            .bind(&organizations)
-            .execute(&mut *connection)
+        connection
+            .execute(
+                &sql,
+                &[&user.id, &user.emails, &ERASED, &since.map(|(time, _)| time), &organizations],
+            )
             .await?;
     }
     Ok(started_at)
 }
 
 pub(super) async fn erase(
-    connection: &mut PgConnection,
+    connection: &Client,
     user: &UserRecord,
     schemas: &[Uuid],
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     let own =
         schemas.iter().map(|organization| format!("{}.invitations", schema_of(*organization)));
     for invitations in std::iter::once("auth.invitations".to_owned()).chain(own) {
         let sql = format!("DELETE FROM {invitations} WHERE email = ANY($1)");
-        sqlx::query(AssertSqlSafe(sql)).bind(&user.emails).execute(&mut *connection).await?;
+        connection.execute(&sql, &[&user.emails]).await?;
     }
     // Deleting the user cascades to identities and memberships, and clears references from
     // projects and invitations.
-    sqlx::query("DELETE FROM auth.users WHERE id = $1").bind(user.id).execute(connection).await?;
+    connection.execute("DELETE FROM auth.users WHERE id = $1", &[&user.id]).await?;
     Ok(())
 }
 
 /// Keeps tokens issued until now from creating the user again. Runs in the control database, where
 /// users are created.
-pub(super) async fn block_tokens(
-    connection: &mut PgConnection,
-    user: &UserRecord,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn block_tokens(connection: &Client, user: &UserRecord) -> pg::Result<()> {
     // The current time, because a token may have been issued since the transaction began.
-    sqlx::query(
-        "INSERT INTO auth.erased_identities (identity, erased_at)
+    connection
+        .execute(
+            "INSERT INTO auth.erased_identities (identity, erased_at)
          SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
          ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at",
-    )
-    .bind(user.id)
-    .execute(connection)
-    .await?;
+            &[&user.id],
+        )
+        .await?;
     Ok(())
 }
 
 /// The user's organizations in dedicated databases, as the control database knows them: id, name
 /// of the database, and generation of the placement.
 pub(super) async fn elsewhere(
-    control: &mut PgConnection,
+    control: &Client,
     user: &UserRecord,
-) -> Result<Vec<(Uuid, String, i64)>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT m.organization_id, substring(p.placement FROM 10), p.generation
+) -> pg::Result<Vec<(Uuid, String, i64)>> {
+    control
+        .query(
+            "SELECT m.organization_id, substring(p.placement FROM 10), p.generation
          FROM auth.organization_members m JOIN app.placements p USING (organization_id)
          WHERE m.user_id = $1 AND p.placement LIKE 'database:%'",
-    )
-    .bind(user.id)
-    .fetch_all(control)
-    .await
+            &[&user.id],
+        )
+        .await
 }
 
 /// Whether an organization lives in this database since the move with this generation.
 pub(super) async fn lives_here(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: Uuid,
     generation: i64,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND placement = 'shared')",
-    )
-    .bind(organization)
-    .bind(generation)
-    .fetch_one(connection)
-    .await
+) -> pg::Result<bool> {
+    connection
+        .query_one(
+            "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND placement = 'shared')",
+            &[&organization, &generation],
+        )
+        .await
 }
 
 /// Whether the user exists in this database.
-pub(super) async fn is_known(
-    connection: &mut PgConnection,
-    user: &UserRecord,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT FROM auth.users WHERE id = $1)")
-        .bind(user.id)
-        .fetch_one(connection)
-        .await
+pub(super) async fn is_known(connection: &Client, user: &UserRecord) -> pg::Result<bool> {
+    connection.query_one("SELECT EXISTS (SELECT FROM auth.users WHERE id = $1)", &[&user.id]).await
 }

@@ -1,8 +1,7 @@
 //! Suspends or resumes a user: in the control database, then in each dedicated database that knows
 //! the user. After an interruption, directory sync or the same command completes the rest.
-#![expect(clippy::disallowed_types, reason = "a user is in several organizations")]
 
-use sqlx::{Connection, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::{erase::databases, personal_data};
@@ -39,43 +38,31 @@ pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<()
     Ok(())
 }
 
-async fn write(control: &mut PgConnection, user: Uuid, suspended: bool) -> Result<bool, Failure> {
-    let mut transaction = control.begin().await?;
-    personal_data::enter_all(&mut transaction).await?;
-    let written = sqlx::query(
-        "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2",
-    )
-    .bind(user)
-    .bind(suspended)
-    .execute(&mut *transaction)
-    .await?;
-    let has_changed = written.rows_affected() == 1;
+async fn write(control: &mut Client, user: Uuid, suspended: bool) -> Result<bool, Failure> {
+    let transaction = control.begin().await?;
+    personal_data::enter_all(&transaction).await?;
+    let written = transaction
+        .execute(
+            "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2",
+            &[&user, &suspended],
+        )
+        .await?;
+    let has_changed = written == 1;
     if has_changed {
-        sqlx::query("SELECT auth.record_suspension($1, $2)")
-            .bind(user)
-            .bind(suspended)
-            .execute(&mut *transaction)
-            .await?;
+        transaction.execute("SELECT auth.record_suspension($1, $2)", &[&user, &suspended]).await?;
     }
     transaction.commit().await?;
     Ok(has_changed)
 }
 
 /// Publishes a change of access, which ends the subscriptions of a suspended user.
-async fn publish(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> {
-    let organizations: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT organization_id FROM auth.organization_members WHERE user_id = $1",
-    )
-    .bind(user)
-    .fetch_all(&mut *control)
-    .await?;
+async fn publish(control: &Client, user: Uuid) -> Result<(), Failure> {
+    let organizations: Vec<Uuid> = control
+        .query("SELECT organization_id FROM auth.organization_members WHERE user_id = $1", &[&user])
+        .await?;
     for organization in organizations {
         let (channel, notice) = ChangeFeed::of_access(organization, Some(user))?;
-        sqlx::query("SELECT pg_notify($1, $2)")
-            .bind(channel)
-            .bind(notice)
-            .execute(&mut *control)
-            .await?;
+        control.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     }
     Ok(())
 }
@@ -83,7 +70,7 @@ async fn publish(control: &mut PgConnection, user: Uuid) -> Result<(), Failure> 
 /// Copies the user to a dedicated database, which records the suspension when it arrives.
 async fn copy(
     owner: &Owner,
-    control: &mut PgConnection,
+    control: &Client,
     database: &str,
     user: &personal_data::UserRecord,
 ) -> Result<(), Failure> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use serde_json::{Value, json};
-use sqlx::Executor;
 use tenantry::tenancy::AccountLinking;
 
 use crate::{
@@ -98,14 +97,12 @@ async fn a_token_takes_no_address_back_that_a_newer_one_changes_meanwhile() {
     let app = App::on(database, settings(AccountLinking::Never)).await;
     viewer(&identity(&app, "i", "alice", "alice@corp.example", 300.0)).await;
     // Does what auth.provision_user does for a token that is a hundred seconds old.
-    let mut newer = app.database.connect_admin().await;
+    let newer = app.database.connect_admin().await;
     newer
-        .execute(
-            "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended(E'i\\nalice', 0));
+        .batch("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended(E'i\\nalice', 0));
              UPDATE auth.identities SET email = 'new@corp.example', issued_at = now() - interval '100 s'
                  WHERE (issuer, subject) = ('i', 'alice');
-             UPDATE auth.users SET email = 'new@corp.example' WHERE email = 'alice@corp.example'",
-        )
+             UPDATE auth.users SET email = 'new@corp.example' WHERE email = 'alice@corp.example'")
         .await
         .unwrap();
     // Newer than everything that was committed when its request began.
@@ -117,7 +114,7 @@ async fn a_token_takes_no_address_back_that_a_newer_one_changes_meanwhile() {
         assert!(!asking.is_finished(), "the request does not wait");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    newer.execute("COMMIT").await.unwrap();
+    newer.batch("COMMIT").await.unwrap();
     // A query that waits too long is answered without the token being recorded.
     let seen = tokio::time::timeout(HANG, asking).await.unwrap().unwrap();
     assert_ne!(seen["email"], "old@corp.example");
@@ -175,9 +172,9 @@ async fn a_newer_token_reads_while_the_database_takes_no_changes() {
     for _ in 0..2 {
         assert_eq!(viewer(&newer).await, alice, "it changes nothing");
     }
-    let mut admin = app.database.connect_admin().await;
+    let admin = app.database.connect_admin().await;
     for sql in ["SET default_transaction_read_only = off", &read_only("off")] {
-        Executor::execute(&mut admin, sqlx::AssertSqlSafe(sql.to_owned())).await.unwrap();
+        admin.batch(sql).await.unwrap();
     }
     assert_eq!(viewer(&newer).await["email"], "former@corp.example");
 }
@@ -334,11 +331,9 @@ async fn unlinking_and_linking_wait_for_a_move_without_a_lock_in_hand() {
     let link = identity(&app, "i", "three", email, 0.0);
     let link = link.post().json(&json!({ "query": VIEWER }));
     for request in [unlink, link] {
-        let mut mover = app.database.connect_admin().await;
-        let mut run = async |sql: String| {
-            Executor::execute(&mut mover, sqlx::AssertSqlSafe(sql.clone()))
-                .await
-                .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        let mover = app.database.connect_admin().await;
+        let run = async |sql: String| {
+            mover.batch(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
         };
         run("BEGIN; SET LOCAL lock_timeout = '30s'".to_owned()).await;
         run(format!("SELECT pg_advisory_xact_lock(app.placement_lock('{ACME}'))")).await;

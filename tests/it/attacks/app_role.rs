@@ -10,7 +10,7 @@ mod fallback;
 mod identity;
 mod session;
 
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use pg::Client;
 
 use crate::support::database::Database;
 
@@ -23,7 +23,7 @@ const DENIED: &str = "42501";
 
 /// A request of acme's owner into which SQL is injected.
 struct Injected {
-    connection: PgConnection,
+    connection: Client,
 }
 
 impl Injected {
@@ -44,11 +44,8 @@ impl Injected {
 
     /// Returns the rows that the last statement affected, or its SQLSTATE.
     async fn run(&mut self, sql: &str) -> Result<u64, String> {
-        let done = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
-        done.map(|done| done.rows_affected()).map_err(|error| {
-            let error = error.into_database_error().unwrap_or_else(|| panic!("{sql}"));
-            error.code().unwrap().into_owned()
-        })
+        let done = self.connection.execute(sql, &[]).await;
+        done.map_err(|error| error.code().unwrap_or_else(|| panic!("{sql}: {error}")).to_owned())
     }
 
     /// Runs the SQL and rolls back to the state before an error.
@@ -63,8 +60,9 @@ impl Injected {
 
     /// Returns the only value of a query, empty for NULL.
     async fn text(&mut self, sql: &str) -> String {
-        let value: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut self.connection)
+        let value: Option<String> = self
+            .connection
+            .query_one(sql, &[])
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
         value.unwrap_or_default()

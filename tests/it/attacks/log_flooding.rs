@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::Executor;
-
 use crate::support::{Client, app, cluster::Cluster, server_process::ServerProcess};
 
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
@@ -21,8 +19,8 @@ async fn slow_statements_of_a_request_are_logged_as_one_line_with_their_count() 
         .concat();
     let query = format!("{{ organization {{ {pages} }} }}");
     client.data(&query).await;
-    let mut admin = cluster.connect_admin().await;
-    admin.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let admin = cluster.connect_admin().await;
+    admin.batch("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let asking = tokio::spawn(async move { client.data(&query).await });
     let started = Instant::now();
     while cluster.value::<i64>(WAITING).await == 0 {
@@ -31,7 +29,7 @@ async fn slow_statements_of_a_request_are_logged_as_one_line_with_their_count() 
     }
     // All statements wait behind the first one and become slow with it.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    admin.execute("COMMIT").await.unwrap();
+    admin.batch("COMMIT").await.unwrap();
     asking.await.unwrap();
     let started = Instant::now();
     let slow = loop {

@@ -5,7 +5,6 @@ use std::{num::NonZeroU32, time::Duration};
 
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection};
 use tenantry::admission::Source;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
@@ -23,9 +22,9 @@ fn app_with_few_operations() -> NonZeroU32 {
 }
 
 /// Makes each request for plans wait in the database.
-async fn lock_plans(app: &App) -> PgConnection {
-    let mut connection = app.database.connect_admin().await;
-    connection.execute("BEGIN; LOCK TABLE billing.plans IN ACCESS EXCLUSIVE MODE").await.unwrap();
+async fn lock_plans(app: &App) -> pg::Client {
+    let connection = app.database.connect_admin().await;
+    connection.batch("BEGIN; LOCK TABLE billing.plans IN ACCESS EXCLUSIVE MODE").await.unwrap();
     connection
 }
 
@@ -83,7 +82,7 @@ async fn outsiders_leave_connections_to_members() {
     // A member without a cached session does not wait behind them either.
     app.user("acme-viewer").data(NAME).await;
     assert_eq!(app.service.concurrency.load(), (1, 19));
-    lock.close().await.unwrap();
+    lock.close().await;
     for stuck in stuck {
         stuck.await.unwrap().data();
     }
@@ -104,7 +103,7 @@ async fn one_outsider_does_not_fill_the_queue_of_the_others() {
     assert!(refused.headers.contains_key("retry-after"));
     let waiting = ask(&modest, 1);
     wait_for_load(&app, (1, 3)).await;
-    lock.close().await.unwrap();
+    lock.close().await;
     for reply in stuck.into_iter().chain(waiting) {
         reply.await.unwrap().data();
     }
@@ -118,7 +117,7 @@ async fn first_requests_of_many_users_wait_and_are_served() {
     let outsiders: Vec<_> = (0..30).map(|n| app.outsider(&format!("user-{n}"))).collect();
     let first: Vec<_> = outsiders.iter().flat_map(|outsider| ask(outsider, 1)).collect();
     wait_for_load(&app, (1, 29)).await;
-    lock.close().await.unwrap();
+    lock.close().await;
     for reply in first {
         reply.await.unwrap().data();
     }

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::{Executor, PgConnection};
 
 use crate::{
     performance::relay::Relay,
@@ -257,9 +256,9 @@ async fn operations_of_a_batch_that_fail_are_not_free() {
 }
 
 /// Locks the table of projects until the connection is dropped.
-async fn lock_projects(cluster: &Cluster) -> PgConnection {
-    let mut admin = cluster.connect_admin().await;
-    admin.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
+async fn lock_projects(cluster: &Cluster) -> pg::Client {
+    let admin = cluster.connect_admin().await;
+    admin.batch("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
     admin
 }
 

@@ -2,7 +2,6 @@
 //! read more than the plan allows.
 
 use serde_json::{Value, json};
-use sqlx::Executor;
 use tenantry::{admission::SubscriptionLimits, tenancy::Change};
 use tokio::time::{Duration, sleep};
 
@@ -146,8 +145,8 @@ async fn one_organization_s_event_reads_do_not_delay_another() {
         attacker.subscribe(&number.to_string(), &alias).await;
     }
     assert_eq!(attacker.wait_for_messages().await, Vec::<Value>::new());
-    let mut lock = app.database.connect_admin().await;
-    lock.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = app.database.connect_admin().await;
+    lock.batch("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
     report(&app, &Change::of("project", skates.0)).await;
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
                    AND relation = 'app.projects'::regclass";
@@ -162,7 +161,7 @@ async fn one_organization_s_event_reads_do_not_delay_another() {
     app.user("globex-owner").data(&change).await;
     assert_eq!(victim.event().await["memberChanged"]["member"]["role"], "VIEWER");
     assert_eq!(attacker.received(), None);
-    lock.execute("ROLLBACK").await.unwrap();
+    lock.batch("ROLLBACK").await.unwrap();
     for _ in 0..60 {
         assert_eq!(attacker.event().await["projectChanged"]["project"]["name"], "Rocket skates");
     }

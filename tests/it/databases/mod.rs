@@ -8,7 +8,7 @@ mod moving;
 mod routing;
 
 use migration::placement::TABLES;
-use sqlx::types::Uuid;
+use uuid::Uuid;
 
 pub use crate::support::process::{failed, succeeded};
 use crate::support::{

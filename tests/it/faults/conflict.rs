@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Executor, PgConnection};
+use pg::Client;
 
 use crate::support::{App, Reply};
 
@@ -54,9 +54,9 @@ async fn a_change_that_always_conflicts_is_rejected_and_leaves_nothing() {
 
 /// Locks two rows in the order that leads to a deadlock with a mutation that changes them in the
 /// other order. The mutation's session detects the deadlock first.
-async fn deadlock(app: &App, first: &str, second: &str) -> PgConnection {
+async fn deadlock(app: &App, first: &str, second: &str) -> Client {
     let mut admin = app.database.connect_admin().await;
-    admin.execute("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
+    admin.batch("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
     lock(&mut admin, second).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
         AND datname = current_database() AND usename = 'tenantry_app'";
@@ -69,10 +69,9 @@ async fn deadlock(app: &App, first: &str, second: &str) -> PgConnection {
     admin
 }
 
-async fn lock(admin: &mut PgConnection, project: &str) {
-    sqlx::query("SELECT FROM app.projects WHERE id = $1::uuid FOR UPDATE")
-        .bind(project)
-        .execute(admin)
+async fn lock(admin: &Client, project: &str) {
+    admin
+        .execute("SELECT FROM app.projects WHERE id = $1::uuid FOR UPDATE", &[&project])
         .await
         .unwrap();
 }
@@ -87,9 +86,9 @@ async fn run_deadlock(app: &App) -> Reply {
     let text = format!("mutation {{ {} {} }}", change("a", &ids[0]), change("b", &ids[1]));
     let owner = app.user("acme-owner");
     let changing = tokio::spawn(async move { owner.query(&text).await });
-    let mut admin = deadlock(app, &ids[0], &ids[1]).await;
+    let admin = deadlock(app, &ids[0], &ids[1]).await;
     // The other transaction has its lock, so PostgreSQL has aborted the mutation's.
-    admin.execute("ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     changing.await.unwrap()
 }
 

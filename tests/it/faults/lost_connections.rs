@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use pg::{Client, ConnectOptions};
 use tokio::sync::oneshot;
 
 use super::{
@@ -92,17 +92,17 @@ async fn terminate_backends_under_load(scenario: &str, until: Until) {
 }
 
 /// Terminates a backend of the app every few milliseconds until stopped, and returns how many.
-async fn terminate_backends(admin: PgConnectOptions, mut stopped: oneshot::Receiver<()>) -> i64 {
-    use sqlx::Connection;
-    let mut admin = PgConnection::connect_with(&admin).await.unwrap();
+async fn terminate_backends(admin: ConnectOptions, mut stopped: oneshot::Receiver<()>) -> i64 {
+    let admin = Client::connect(&admin).await.unwrap();
     let mut shot = 0;
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
-        let hit: i64 = sqlx::query_scalar(
-            "SELECT count(pg_terminate_backend(pid)) FROM
+        let hit: i64 = admin
+            .query_one(
+                "SELECT count(pg_terminate_backend(pid)) FROM
                  (SELECT pid FROM pg_stat_activity WHERE usename = 'tenantry_app' ORDER BY random() LIMIT 1) one",
-        )
-        .fetch_one(&mut admin)
-        .await
+                &[],
+            )
+            .await
         .unwrap();
         shot += hit;
         tokio::time::sleep(Duration::from_millis(7)).await;

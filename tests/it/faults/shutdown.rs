@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Executor, PgConnection};
+use pg::Client;
 
 use super::{
     load::{Load, LoadOptions, Write as Entry, WriteLog, WriteOutcome},
@@ -20,9 +20,9 @@ const LOCK: &str = "BEGIN; SELECT FROM billing.organization_billing
     WHERE organization_id = '00000000-0000-4000-8000-00000000000a' FOR UPDATE";
 
 /// Blocks acme's writers until the connection is dropped.
-async fn block_acme(cluster: &Cluster) -> PgConnection {
-    let mut admin = cluster.connect_admin().await;
-    admin.execute(LOCK).await.unwrap();
+async fn block_acme(cluster: &Cluster) -> Client {
+    let admin = cluster.connect_admin().await;
+    admin.batch(LOCK).await.unwrap();
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'tenantry_app'";
     let started = Instant::now();
     while cluster.value::<i64>(waiting).await < 2 {
@@ -65,14 +65,14 @@ async fn a_stopping_server_finishes_requests_and_returns_leased_calls() {
     let load = Load::start(&[&server.base], LoadOptions::default());
     load.wait_until_served().await;
     let leased: i64 = cluster.value("SELECT sum(used)::bigint FROM billing.usage").await;
-    let mut admin = block_acme(&cluster).await;
+    let admin = block_acme(&cluster).await;
     let signalled_at = Instant::now();
     server.terminate();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.exit_code(), None, "the server waits for running requests");
     let refused = TcpStream::connect(server.base.trim_start_matches("http://"));
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
-    admin.execute("ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     let code = server.wait_for_exit(Duration::from_secs(20)).await;
     let took = signalled_at.elapsed().as_secs_f64();
     assert_eq!(code, 0, "{}", server.log());
@@ -102,14 +102,14 @@ async fn a_stopping_server_waits_no_longer_than_its_grace_period() {
     load.wait_until_served().await;
     let mut half = TcpStream::connect(server.base.trim_start_matches("http://")).unwrap();
     half.write_all(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Le").unwrap();
-    let mut admin = block_acme(&cluster).await;
+    let admin = block_acme(&cluster).await;
     let signalled_at = Instant::now();
     server.terminate();
     let code = server.wait_for_exit(Duration::from_secs(20)).await;
     let took = signalled_at.elapsed().as_secs_f64();
     assert_eq!(code, 0, "{}", server.log());
     assert!((1.0..20.0).contains(&took), "{took}");
-    admin.execute("ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     let write_log = load.stop().await;
     // PostgreSQL checks its clients and ends the sessions that they left.
     let left = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'tenantry_app'";

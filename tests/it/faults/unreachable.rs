@@ -7,7 +7,6 @@ use std::{
 };
 
 use serde_json::json;
-use sqlx::Executor;
 use tokio::sync::watch;
 
 use super::{
@@ -130,14 +129,14 @@ async fn a_lease_on_a_silent_connection_is_abandoned() {
     let forwarder = Forwarder::start(&cluster.socket_file()).await;
     let server = ServerProcess::start(&forwarder.url(), &[("REQUEST_TIMEOUT", "1")]);
     // Three concurrent leases, for the three connections of the server's own pool.
-    let mut admin = cluster.connect_admin().await;
-    admin.execute("BEGIN; LOCK TABLE billing.usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let admin = cluster.connect_admin().await;
+    admin.batch("BEGIN; LOCK TABLE billing.usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let others = ["acme", "globex", "initech"].map(|tenant| Load::start_one(&server.base, tenant));
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'tenantry_app'";
     while cluster.value::<i64>(waiting).await < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    admin.execute("ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     for load in others {
         load.wait_until_served().await;
         load.stop().await;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use sqlx::{Connection, PgConnection};
+use pg::Client;
 
 use super::load::{WriteLog, WriteOutcome};
 use crate::support::cluster::Cluster;
@@ -119,19 +119,16 @@ pub async fn verify(cluster: &Cluster, write_log: &Arc<WriteLog>) -> Figures {
 /// and those of the demo do not.
 async fn rows(cluster: &Cluster) -> (Rows, Rows) {
     let mut connection = cluster.connect_admin().await;
-    let mut snapshot = connection.begin().await.unwrap();
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        .execute(&mut *snapshot)
-        .await
-        .unwrap();
+    let snapshot = connection.begin().await.unwrap();
+    snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", &[]).await.unwrap();
     let projects = by_name(
-        &mut snapshot,
+        &snapshot,
         "SELECT p.name, o.slug, p.id::text FROM app.projects p JOIN app.organizations o ON o.id = p.organization_id
          WHERE p.name LIKE '%-%'",
     )
     .await;
     let logs = by_name(
-        &mut snapshot,
+        &snapshot,
         "SELECT l.metadata->>'name', o.slug, l.resource_id::text FROM audit.audit_logs l
          JOIN app.organizations o ON o.id = l.organization_id
          WHERE l.action = 'project.created' AND l.metadata->>'name' LIKE '%-%'",
@@ -140,9 +137,8 @@ async fn rows(cluster: &Cluster) -> (Rows, Rows) {
     (projects, logs)
 }
 
-async fn by_name(connection: &mut PgConnection, sql: &'static str) -> Rows {
-    let rows: Vec<(String, String, String)> =
-        sqlx::query_as(sql).fetch_all(connection).await.unwrap();
+async fn by_name(connection: &Client, sql: &'static str) -> Rows {
+    let rows: Vec<(String, String, String)> = connection.query(sql, &[]).await.unwrap();
     let mut by_name = Rows::new();
     for (name, slug, id) in rows {
         by_name.entry(name).or_default().push((slug, id));

@@ -1,10 +1,10 @@
 //! The functions that run with their owner's rights, each called about another tenant: what it
 //! returns and what it changes. A new function fails the test until it is listed here.
 
-use sqlx::{AssertSqlSafe, Row};
+use pg::Row;
 
 use super::{ACME, GLOBEX, GLOBEX_OWNER, Injection, tables};
-use crate::support::database::Database;
+use crate::support::database::{Database, RowExt};
 
 struct Function {
     name: &'static str,
@@ -186,13 +186,14 @@ async fn foreign_rows(database: &Database) -> Vec<String> {
 #[tokio::test]
 async fn every_definer_function_is_listed() {
     let database = Database::create().await;
-    let mut connection = database.connect_admin().await;
-    let found = sqlx::query(AssertSqlSafe(
-        "SELECT n.nspname || '.' || p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    let connection = database.connect_admin().await;
+    let found = connection
+        .query::<Row>(
+            "SELECT n.nspname || '.' || p.proname AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
          WHERE p.prosecdef AND p.prorettype <> 'trigger'::regtype ORDER BY 1",
-    ))
-    .fetch_all(&mut connection)
-    .await
+            &[],
+        )
+        .await
     .unwrap();
     let found: Vec<String> = found.iter().map(|row| row.get("name")).collect();
     let of_system = OF_SYSTEM.map(|call| call.split('(').next().unwrap());
@@ -264,12 +265,13 @@ async fn without_a_session_functions_know_no_user() {
 #[tokio::test]
 async fn definer_triggers_cannot_be_called_or_attached_to_other_tables() {
     let database = Database::create().await;
-    let mut connection = database.connect_admin().await;
-    let triggers: Vec<String> = sqlx::query_scalar(
-        "SELECT p.oid::regproc::text FROM pg_proc p WHERE p.prosecdef AND p.prorettype = 'trigger'::regtype ORDER BY 1",
-    )
-    .fetch_all(&mut connection)
-    .await
+    let connection = database.connect_admin().await;
+    let triggers: Vec<String> = connection
+        .query(
+            "SELECT p.oid::regproc::text FROM pg_proc p WHERE p.prosecdef AND p.prorettype = 'trigger'::regtype ORDER BY 1",
+            &[],
+        )
+        .await
     .unwrap();
     assert_eq!(
         triggers,

@@ -1,7 +1,5 @@
 //! Statements that PostgreSQL denies to the app's role.
 
-use sqlx::Executor;
-
 use super::{DENIED, GLOBEX, Injection, tables};
 use crate::support::database::Database;
 
@@ -133,12 +131,13 @@ async fn nothing_can_be_created() {
                 "LOAD 'plpgsql'",
             ])
             .await;
-        let mut extensions = database.connect_admin().await;
-        let offered: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT name::text FROM pg_available_extension_versions WHERE requires IS NULL AND NOT installed",
-        )
-        .fetch_all(&mut extensions)
-        .await
+        let extensions = database.connect_admin().await;
+        let offered: Vec<String> = extensions
+            .query(
+                "SELECT DISTINCT name::text FROM pg_available_extension_versions WHERE requires IS NULL AND NOT installed",
+                &[],
+            )
+            .await
         .unwrap();
         for extension in offered.iter().filter(|name| *name != "plpgsql") {
             injection.all_denied(&[&format!("CREATE EXTENSION \"{extension}\"")]).await;
@@ -150,9 +149,9 @@ async fn nothing_can_be_created() {
 async fn no_other_role_can_be_assumed() {
     let database = Database::create().await;
     let superuser: String = database.value("SELECT current_user::text").await;
-    let mut outside = database.connect_app().await;
-    let refused = outside.execute("ALTER SYSTEM SET work_mem = '1MB'").await.unwrap_err();
-    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), DENIED);
+    let outside = database.connect_app().await;
+    let refused = outside.batch("ALTER SYSTEM SET work_mem = '1MB'").await.unwrap_err();
+    assert_eq!(refused.code(), Some(DENIED));
     for mut injection in Injection::both(&database).await {
         for name in [
             superuser.as_str(),

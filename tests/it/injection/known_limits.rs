@@ -3,10 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{
-    Executor,
-    postgres::{PgListener, PgPoolOptions},
-};
 use tenantry::tenancy::{DatabaseOptions, Databases, Finding};
 
 use super::{GLOBEX, Injection};
@@ -49,11 +45,10 @@ async fn known_limit_connections_of_the_same_role_can_be_ended() {
     let process = victim.text("SELECT pg_backend_pid()::text").await.unwrap();
     let ended = format!("SELECT pg_terminate_backend({process}, 5000)::text");
     assert_eq!(injection.text(&ended).await.as_deref(), Some("true"));
-    assert!(victim.connection.execute("SELECT 1").await.is_err());
+    assert!(victim.connection.batch("SELECT 1").await.is_err());
     // Connections of other roles cannot be ended.
-    let mut admin = database.connect_admin().await;
-    let process: i32 =
-        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut admin).await.unwrap();
+    let admin = database.connect_admin().await;
+    let process: i32 = admin.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
     for function in ["pg_terminate_backend", "pg_cancel_backend"] {
         injection.all_denied(&[&format!("SELECT {function}({process})")]).await;
     }
@@ -137,18 +132,14 @@ async fn known_limit_statements_of_other_sessions_are_visible_without_their_valu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn known_limit_changes_of_every_tenant_can_be_received_as_ids() {
     let app = App::start().await;
-    let pool =
-        PgPoolOptions::new().max_connections(1).connect_with(app.database.app()).await.unwrap();
-    let mut listener = PgListener::connect_with(&pool).await.unwrap();
-    listener.listen("tenantry").await.unwrap();
+    let mut listener = pg::Listener::connect(&app.database.app(), "tenantry").await.unwrap();
     // Servers notify only while this lock marks a listener, and injected SQL can take the lock.
     let mut injection = Injection::fresh(&app.database).await;
     injection.run("SELECT pg_advisory_lock_shared(x'74656e61'::int, x'6e747279'::int)").await;
     let create = "mutation { createProject(input: { name: \"unheard of\" }) { project { id } } }";
     let data = app.user("globex-owner").data(create).await;
     let heard =
-        tokio::time::timeout(Duration::from_secs(10), listener.recv()).await.unwrap().unwrap();
-    let heard = heard.payload();
+        tokio::time::timeout(Duration::from_secs(10), listener.next()).await.unwrap().unwrap();
     assert!(heard.contains(GLOBEX), "{heard}");
     assert!(heard.contains(data["createProject"]["project"]["id"].as_str().unwrap()), "{heard}");
     assert!(!heard.contains("unheard of") && !heard.contains('@'), "{heard}");

@@ -6,7 +6,7 @@ mod denied_statements;
 mod known_limits;
 mod side_channels;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use crate::support::database::Database;
 
@@ -19,15 +19,15 @@ const DENIED: &str = "42501";
 
 /// A connection of the app's role under the attacker's control.
 struct Injection {
-    connection: PgConnection,
+    connection: Client,
     context: &'static str,
 }
 
 impl Injection {
     /// A new connection without any setting.
     async fn fresh(database: &Database) -> Self {
-        let mut connection = database.connect_app().await;
-        connection.execute("BEGIN").await.unwrap();
+        let connection = database.connect_app().await;
+        connection.batch("BEGIN").await.unwrap();
         Self { connection, context: "fresh" }
     }
 
@@ -45,27 +45,27 @@ impl Injection {
 
     /// Runs a statement that must succeed, and returns the number of affected rows.
     async fn run(&mut self, sql: &str) -> u64 {
-        match self.connection.execute(AssertSqlSafe(sql.to_owned())).await {
-            Ok(done) => done.rows_affected(),
+        match self.connection.execute(sql, &[]).await {
+            Ok(done) => done,
             Err(error) => panic!("{sql}: {error}"),
         }
     }
 
     /// Returns the only value of a statement as text.
     async fn text(&mut self, sql: &str) -> Option<String> {
-        let row = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
-        row.fetch_one(&mut self.connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        let row = self.connection.query_one(sql, &[]).await;
+        row.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// Runs a statement and rolls it back. Returns the number of affected rows, or its SQLSTATE and
     /// the full message.
     async fn attempt(&mut self, sql: &str) -> Result<u64, (String, String)> {
         self.run("SAVEPOINT attempt").await;
-        let outcome = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
+        let outcome = self.connection.execute(sql, &[]).await;
         self.run("ROLLBACK TO attempt").await;
-        outcome.map(|done| done.rows_affected()).map_err(|error| {
-            let error = error.into_database_error().unwrap_or_else(|| panic!("{sql}"));
-            (error.code().unwrap().into_owned(), format!("{error:?}"))
+        outcome.map_err(|error| {
+            let code = error.code().unwrap_or_else(|| panic!("{sql}: {error}")).to_owned();
+            (code, format!("{error} {:?} {:?}", error.detail(), error.hint()))
         })
     }
 
@@ -86,15 +86,16 @@ impl Injection {
 
 /// Returns every table of tenantry with its schema.
 async fn tables(database: &Database) -> Vec<String> {
-    let mut connection = database.connect_admin().await;
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+    let connection = database.connect_admin().await;
+    let tables: Vec<String> = connection
+        .query(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
          WHERE schemaname IN ('app', 'auth', 'billing', 'audit') ORDER BY 1",
-    )
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+            &[],
+        )
+        .await
+        .unwrap();
+    connection.close().await;
     assert!(tables.len() >= 13, "{tables:?}");
     tables
 }

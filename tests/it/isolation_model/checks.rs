@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use sqlx::{Executor, Row};
+use pg::Row;
 use uuid::Uuid;
 
 use super::{Harness, Request, ownership::Viewpoint, responses};
-use crate::support::Reply;
+use crate::support::{Reply, database::RowExt};
 
 impl Harness {
     /// Checks what holds for every response, and counts the response.
@@ -40,14 +40,12 @@ impl Harness {
 
     /// Resolves the ids whose owner was unknown when they were seen, with the database.
     pub async fn resolve_unknown_ids(&self) {
-        let mut connection = self.app.database.connect_admin().await;
+        let connection = self.app.database.connect_admin().await;
         let rows = connection
-            .fetch_all(
-                "SELECT id, organization_id FROM audit.audit_logs
+            .query::<Row>("SELECT id, organization_id FROM audit.audit_logs
                  UNION SELECT resource_id, organization_id FROM audit.audit_logs WHERE resource_id IS NOT NULL
                  UNION SELECT id, organization_id FROM auth.invitations
-                 UNION SELECT id, organization_id FROM auth.organization_members",
-            )
+                 UNION SELECT id, organization_id FROM auth.organization_members", &[])
             .await
             .unwrap();
         let owners: BTreeMap<Uuid, Uuid> =

@@ -4,13 +4,13 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use fastrand::Rng;
-use sqlx::{AssertSqlSafe, Executor, Row};
+use pg::Row;
 
 use super::{
     model::{Billing, Invitation, Membership, Organization, PLANS, Role, Slugs},
     ownership::{Kind, Owner, Ownership, User, new_id, new_tag},
 };
-use crate::support::database::Database;
+use crate::support::database::{Database, RowExt};
 
 const ORGANIZATIONS: usize = 6;
 const USERS: usize = 36;
@@ -221,9 +221,9 @@ const STATE: &str = "
 
 /// Asserts that the database equals the model for every organization, and has no others.
 pub async fn compare(database: &Database, users: &[User], organizations: &[Organization]) {
-    let mut connection = database.connect_admin().await;
+    let connection = database.connect_admin().await;
     let mut found: BTreeMap<uuid::Uuid, Vec<String>> = BTreeMap::new();
-    for row in connection.fetch_all(AssertSqlSafe(STATE)).await.unwrap() {
+    for row in connection.query::<Row>(&STATE, &[]).await.unwrap() {
         found.entry(row.get("organization")).or_default().push(row.get("line"));
     }
     for lines in found.values_mut() {

@@ -2,8 +2,8 @@
 //! organization of that user records it.
 
 use fastrand::Rng;
+use pg::Row;
 use serde_json::{Value, json};
-use sqlx::{Executor, Row};
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     model::{Organization, uuid},
     ownership::{User, new_id},
 };
-use crate::support::{Reply, app::token_with};
+use crate::support::{Reply, app::token_with, database::RowExt};
 
 impl Harness {
     /// Tries to unlink an identity. All other operations wait, because every organization of the
@@ -184,14 +184,14 @@ impl Harness {
 
     /// Fails unless the identities in the database are those of the model.
     pub async fn compare_identities(&self) {
-        let mut connection = self.app.database.connect_admin().await;
+        let connection = self.app.database.connect_admin().await;
         let sql = "SELECT user_id, subject FROM auth.identities WHERE issuer = ''";
-        let rows = connection.fetch_all(sql).await.unwrap();
+        let rows = connection.query::<Row>(sql, &[]).await.unwrap();
         let ownership = self.ownership.lock().unwrap();
         for (user, User { id, .. }) in self.users.iter().enumerate() {
             let mut found: Vec<String> = rows
                 .iter()
-                .filter(|row| row.get::<Uuid, _>("user_id") == *id)
+                .filter(|row| row.get::<Uuid>("user_id") == *id)
                 .map(|row| row.get("subject"))
                 .collect();
             found.sort();

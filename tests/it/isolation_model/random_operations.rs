@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
+use pg::Row;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor, Row};
 use uuid::Uuid;
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     model::{Membership, Organization, Role, Slugs, uuid},
     ownership::{Kind, Owner},
 };
+use crate::support::database::RowExt;
 
 /// The audit action of each mutation. Mutations that may change nothing are left out.
 const AUDIT_ACTIONS: [(&str, &str); 10] = [
@@ -69,13 +70,13 @@ const INCONSISTENT: &str = "
                         AND a.action = 'invitation.accepted')";
 
 async fn counts(harness: &Harness) -> BTreeMap<Uuid, Counts> {
-    let mut connection = harness.app.database.connect_admin().await;
+    let connection = harness.app.database.connect_admin().await;
     let mut counts: BTreeMap<Uuid, Counts> = BTreeMap::new();
-    for row in connection.fetch_all(ROWS).await.unwrap() {
+    for row in connection.query::<Row>(ROWS, &[]).await.unwrap() {
         let rows = &mut counts.entry(row.get("organization")).or_default().rows;
         rows.insert(row.get("what"), row.get("count"));
     }
-    for row in connection.fetch_all(ENTRIES).await.unwrap() {
+    for row in connection.query::<Row>(ENTRIES, &[]).await.unwrap() {
         let audit = &mut counts.entry(row.get("organization")).or_default().audit;
         audit.insert(row.get("what"), row.get("count"));
     }
@@ -234,17 +235,17 @@ const CURRENT: &str = "
 
 /// Reads the memberships and the projects from the database.
 pub async fn refresh(harness: &Harness) {
-    let mut connection = harness.app.database.connect_admin().await;
-    let rows = connection.fetch_all(CURRENT).await.unwrap();
+    let connection = harness.app.database.connect_admin().await;
+    let rows = connection.query::<Row>(CURRENT, &[]).await.unwrap();
     for organization in &harness.shared.read().await.organizations {
         let mut here = organization.write().await;
         here.memberships.clear();
         here.projects.clear();
         let id = here.id;
-        for row in rows.iter().filter(|row| row.get::<Uuid, _>("organization_id") == id) {
+        for row in rows.iter().filter(|row| row.get::<Uuid>("organization_id") == id) {
             let (id, user_id): (Uuid, Option<Uuid>) = (row.get("id"), row.get("user_id"));
             if let Some(user_id) = user_id {
-                let role = Role::named(&json!(row.get::<String, _>("role")));
+                let role = Role::named(&json!(row.get::<String>("role")));
                 let user = harness.users.iter().position(|user| user.id == user_id).unwrap();
                 here.memberships.insert(id, Membership { user, role });
             } else {
@@ -266,9 +267,8 @@ impl Target {
 /// Asserts that every organization has an owner, that no limit was exceeded, and that every change
 /// has its audit entry.
 pub async fn check_counts(harness: &Harness, before: &BTreeMap<Uuid, Counts>) {
-    let mut connection = harness.app.database.connect_admin().await;
-    let inconsistent = connection.fetch_all(AssertSqlSafe(INCONSISTENT)).await.unwrap();
-    let inconsistent: Vec<String> = inconsistent.iter().map(|row| row.get(0)).collect();
+    let connection = harness.app.database.connect_admin().await;
+    let inconsistent: Vec<String> = connection.query(&INCONSISTENT, &[]).await.unwrap();
     assert!(inconsistent.is_empty(), "ISOLATION_SEED={}: {inconsistent:?}", harness.seed);
     let after = counts(harness).await;
     let unmodelled = harness.unmodelled.lock().unwrap().clone();

@@ -9,7 +9,6 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sqlx::Executor;
 
 use super::transports::{self, Response, Transport, ask};
 use crate::support::{App, AppSettings, app::token_with};
@@ -167,8 +166,8 @@ async fn the_load_of_the_members_reveals_nothing_to_an_outsider() {
     let owner = app.user("acme-owner");
     // Cache the member's session. Then all permits are taken.
     owner.data("{ organization { projects { nodes { id } } } }").await;
-    let mut lock = app.database.connect_admin().await;
-    lock.execute("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = app.database.connect_admin().await;
+    lock.batch("BEGIN; LOCK TABLE app.projects IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let waiting: Vec<_> = (0..3)
         .map(|_| {
             let owner = app.user("acme-owner");
@@ -188,7 +187,7 @@ async fn the_load_of_the_members_reveals_nothing_to_an_outsider() {
         "the members have no permit left"
     );
     ask_both(&app).await;
-    lock.execute("ROLLBACK").await.unwrap();
+    lock.batch("ROLLBACK").await.unwrap();
     for member in waiting {
         let _ = member.await.unwrap();
     }

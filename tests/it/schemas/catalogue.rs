@@ -4,7 +4,7 @@ use migration::{
     STEPS, migrate,
     placement::{SCHEMA_VERSION, TABLES, schema_of},
 };
-use sqlx::types::Uuid;
+use uuid::Uuid;
 
 use super::{LATER, create_schemas, migrate_to_later, of_step, organization};
 use crate::support::database::Database;
@@ -13,9 +13,10 @@ use crate::support::database::Database;
 /// organizations with the same tables get the same lines.
 async fn described(database: &Database, organization: Uuid) -> Vec<String> {
     let schema = schema_of(organization);
-    let mut connection = database.connect_admin().await;
-    let lines: Vec<String> = sqlx::query_scalar(
-        "WITH t AS (SELECT c.* FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p'))
+    let connection = database.connect_admin().await;
+    let lines: Vec<String> = connection
+        .query(
+            "WITH t AS (SELECT c.* FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p'))
          SELECT concat_ws(' ', 'table', relname, relkind, relowner::regrole, relrowsecurity, relforcerowsecurity, reloptions,
                           obj_description(oid, 'pg_class')) FROM t
          UNION ALL
@@ -44,10 +45,9 @@ async fn described(database: &Database, organization: Uuid) -> Vec<String> {
          UNION ALL
          SELECT concat_ws(' ', 'schema', nspowner::regrole, nspacl) FROM pg_namespace WHERE oid = $1::regnamespace
          ORDER BY 1",
-    )
-    .bind(&schema)
-    .fetch_all(&mut connection)
-    .await
+            &[&schema],
+        )
+        .await
     .unwrap();
     let id = organization.to_string();
     lines.iter().map(|line| line.replace(&schema, "SCHEMA").replace(&id, "ID")).collect()

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use migration::{Passwords, Run, STEPS, Schemas, migrate, migrate_with};
-use sqlx::Executor;
 
 use super::{LATER, create_schemas, migrate_to_later, of_step, organization, schema, to_later};
 use crate::support::{
@@ -94,9 +93,9 @@ async fn the_command_reports_a_schema_that_it_cannot_migrate() {
 async fn a_run_that_is_interrupted_continues_with_the_next() {
     let database = database_with_schemas(30).await;
     // The last one is busy, so that the run is under way when it is interrupted.
-    let mut admin = database.connect_admin().await;
+    let admin = database.connect_admin().await;
     let lock = format!("BEGIN; LOCK TABLE {}.projects IN ROW EXCLUSIVE MODE", schema(30));
-    admin.execute(sqlx::AssertSqlSafe(lock)).await.unwrap();
+    admin.batch(&lock).await.unwrap();
     let run = tokio::spawn({
         let database = database.clone();
         async move { migrate_to_later(&database).await }
@@ -109,7 +108,7 @@ async fn a_run_that_is_interrupted_continues_with_the_next() {
     assert!(run.await.unwrap_err().is_cancelled());
     let left = behind(&database).await;
     assert!((1..30).contains(&left), "{left}");
-    admin.execute("ROLLBACK").await.unwrap();
+    admin.batch("ROLLBACK").await.unwrap();
     let report = migrate_to_later(&database).await;
     assert_eq!((report.schemas.failed, behind(&database).await), (vec![], 0));
     for number in 1..=30 {
@@ -120,13 +119,13 @@ async fn a_run_that_is_interrupted_continues_with_the_next() {
 #[tokio::test]
 async fn a_locked_schema_is_waited_for_while_the_others_continue() {
     let database = database_with_schemas(3).await;
-    let mut admin = database.connect_admin().await;
+    let admin = database.connect_admin().await;
     let lock = format!("BEGIN; LOCK TABLE {}.projects IN ROW EXCLUSIVE MODE", schema(1));
-    admin.execute(sqlx::AssertSqlSafe(lock)).await.unwrap();
+    admin.batch(&lock).await.unwrap();
     let release = async {
         tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!(behind(&database).await, 1, "the others are done");
-        admin.execute("ROLLBACK").await.unwrap();
+        admin.batch("ROLLBACK").await.unwrap();
     };
     // Two at a time: a run does not end at the first failure.
     let run = Run { concurrency: 2, ..to_later() };
@@ -170,7 +169,7 @@ async fn a_plain_owner_can_migrate_schemas() {
             "CREATE ROLE {login} LOGIN CREATEROLE; ALTER DATABASE {name} OWNER TO {login}"
         ))
         .await;
-    let options = database.admin().username(&login);
+    let options = database.admin().with("user", login);
     migrate(options.clone(), None).await.unwrap();
     create_schemas(&database, (1..=2).map(organization)).await;
     let report = migrate_with(options, Passwords::default(), &to_later()).await.unwrap();

@@ -9,7 +9,7 @@ use migration::{
     Passwords, Report, Run, STEPS, Step, migrate_with,
     placement::{create, in_schema, schema_of},
 };
-use sqlx::{Connection, Executor, types::Uuid};
+use uuid::Uuid;
 
 use crate::support::database::Database;
 
@@ -48,20 +48,19 @@ async fn of_step(steps: usize) -> Database {
 pub async fn create_schemas(database: &Database, organizations: impl Iterator<Item = Uuid>) {
     let mut connection = database.connect_admin().await;
     for organization in organizations {
-        let mut transaction = connection.begin().await.unwrap();
+        let transaction = connection.begin().await.unwrap();
         transaction
-            .execute("SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog")
+            .batch("SET LOCAL ROLE tenantry_owner; SET LOCAL search_path = pg_catalog")
             .await
             .unwrap();
-        let version = create(&mut transaction, organization).await.unwrap();
-        transaction.execute("RESET ROLE").await.unwrap();
-        sqlx::query(
-            "INSERT INTO app.placements (organization_id, placement, version) VALUES ($1, 'schema', $2)",
-        )
-        .bind(organization)
-        .bind(version)
-        .execute(&mut *transaction)
-        .await
+        let version = create(&transaction, organization).await.unwrap();
+        transaction.batch("RESET ROLE").await.unwrap();
+        transaction
+            .execute(
+                "INSERT INTO app.placements (organization_id, placement, version) VALUES ($1, 'schema', $2)",
+                &[&organization, &version],
+            )
+            .await
         .unwrap();
         transaction.commit().await.unwrap();
     }

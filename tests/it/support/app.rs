@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::Utc;
+use pg::ConnectOptions;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
 use tenantry::{
     admission::{
         AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter, SubscriptionLimits,
@@ -176,8 +176,8 @@ impl App {
     }
 
     pub async fn on(database: Database, settings: AppSettings) -> Self {
-        let through = |connect: PgConnectOptions| match &settings.socket {
-            Some(folder) => connect.socket(folder),
+        let through = |connect: ConnectOptions| match &settings.socket {
+            Some(folder) => connect.with("host", folder.display().to_string()),
             None => connect,
         };
         let known = settings.dedicated.into_iter().chain(database.eu());

@@ -19,12 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use embedded_postgres::{Embedded, Options};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use tenantry::postgres::{Embedded, Options};
+use pg::{Client, ConnectOptions, FromRow};
 
 use super::{child_process, database, dedicated};
 
@@ -188,43 +188,37 @@ impl Cluster {
     pub async fn dedicate(&self, name: &str) {
         let admin = self.admin();
         dedicated::create_migrated(&admin, name).await;
-        let mut there = PgConnection::connect_with(&admin.database(name)).await.unwrap();
+        let mut there = Client::connect(&admin.with("dbname", name)).await.unwrap();
         dedicated::dedicate(&mut self.connect_admin().await, &mut there, name).await;
     }
 
     /// Returns the superuser's connection options.
-    pub fn admin(&self) -> PgConnectOptions {
-        admin_at(&self.socket()).database("app")
+    pub fn admin(&self) -> ConnectOptions {
+        admin_at(&self.socket()).with("dbname", "app")
     }
 
-    pub async fn connect_admin(&self) -> PgConnection {
-        PgConnection::connect_with(&self.admin()).await.unwrap()
+    pub async fn connect_admin(&self) -> Client {
+        Client::connect(&self.admin()).await.unwrap()
     }
 
     /// Runs SQL as the superuser, each statement separately, as `ALTER SYSTEM` requires.
     pub async fn execute(&self, statements: &[&str]) {
-        let mut connection = self.connect_admin().await;
+        let connection = self.connect_admin().await;
         for sql in statements {
-            connection.execute(AssertSqlSafe((*sql).to_owned())).await.unwrap();
+            connection.batch(sql).await.unwrap();
         }
     }
 
     /// Returns the only value of a query as the superuser.
-    pub async fn value<T>(&self, sql: &str) -> T
-    where
-        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-    {
+    pub async fn value<T: FromRow>(&self, sql: &str) -> T {
         self.value_in("app", sql).await
     }
 
     /// Returns the only value of a query in another database.
-    pub async fn value_in<T>(&self, database: &str, sql: &str) -> T
-    where
-        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-    {
-        let admin = self.admin().database(database);
-        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+    pub async fn value_in<T: FromRow>(&self, database: &str, sql: &str) -> T {
+        let admin = self.admin().with("dbname", database);
+        let connection = Client::connect(&admin).await.unwrap();
+        connection.query_one(sql, &[]).await.unwrap()
     }
 }
 
@@ -235,11 +229,9 @@ impl Drop for Cluster {
     }
 }
 
-fn admin_at(socket: &Path) -> PgConnectOptions {
-    PgConnectOptions::new_without_pgpass()
-        .host(&socket.display().to_string())
-        .username("postgres")
-        .password("")
+fn admin_at(socket: &Path) -> ConnectOptions {
+    let url = format!("postgres://postgres@localhost/postgres?host={}", socket.display());
+    url.parse().unwrap()
 }
 
 fn pid(child: &Child) -> Pid {
@@ -329,7 +321,7 @@ fn make_template() -> Template {
     let options = Options { folder: folder.join("template"), throwaway: true };
     let server = Embedded::start(&options).unwrap();
     let programs = server.program("postgres").parent().unwrap().to_owned();
-    let admin = server.connect_options();
+    let admin: ConnectOptions = server.admin_url().parse().unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(fill(admin));
     // The server stops cleanly, so that the copied data is consistent.
     drop(server);
@@ -339,13 +331,13 @@ fn make_template() -> Template {
     Template { folder, data, programs, _lock: lock }
 }
 
-async fn fill(admin: PgConnectOptions) {
-    let mut connection = PgConnection::connect_with(&admin).await.unwrap();
-    connection.execute("CREATE DATABASE app").await.unwrap();
-    let app = admin.database("app");
+async fn fill(admin: ConnectOptions) {
+    let connection = Client::connect(&admin).await.unwrap();
+    connection.batch("CREATE DATABASE app").await.unwrap();
+    let app = admin.with("dbname", "app");
     migration::migrate(app.clone(), None).await.unwrap();
-    let mut connection = PgConnection::connect_with(&app).await.unwrap();
-    connection.execute(database::ROWS).await.unwrap();
-    connection.execute(TENANT_ROWS).await.unwrap();
-    connection.close().await.unwrap();
+    let connection = Client::connect(&app).await.unwrap();
+    connection.batch(database::ROWS).await.unwrap();
+    connection.batch(TENANT_ROWS).await.unwrap();
+    connection.close().await;
 }

@@ -10,9 +10,9 @@ use std::{
     thread,
 };
 
+use embedded_postgres::{Embedded, Options};
 use migration::placement::TABLES;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use tenantry::postgres::{Embedded, Options};
+use pg::{Client, ConnectOptions, FromRow};
 
 use super::{
     dedicated::{self, DedicatedDatabase},
@@ -31,14 +31,14 @@ static SERVER: OnceLock<Server> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 struct Server {
-    admin: PgConnectOptions,
+    admin: ConnectOptions,
 }
 
 /// A test's database.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub name: String,
-    admin: PgConnectOptions,
+    admin: ConnectOptions,
     /// Whether this is a clone of the demo, whose organizations may live elsewhere.
     is_demo: bool,
 }
@@ -49,7 +49,7 @@ impl Database {
         let database = Self { is_demo: true, ..Self::cloned(TEMPLATE).await };
         if !placement::organizations_in_eu().is_empty() {
             let eu = database.eu().unwrap().database;
-            let mut connection = PgConnection::connect_with(&database.admin).await.unwrap();
+            let mut connection = Client::connect(&database.admin).await.unwrap();
             eu.make(&mut connection, &format!("TEMPLATE {TEMPLATE_EU} STRATEGY file_copy")).await;
             eu.open_to_owner().await;
             placement::point_to_eu(&mut database.connect_admin().await, &eu.name).await;
@@ -90,15 +90,15 @@ impl Database {
         let admin =
             tokio::task::spawn_blocking(|| SERVER.get_or_init(start).admin.clone()).await.unwrap();
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+        let mut connection = Client::connect(&admin).await.unwrap();
         let database = Self { name, admin, is_demo: false };
         database.make(&mut connection, options).await;
         database
     }
 
-    async fn make(&self, connection: &mut PgConnection, options: &str) {
+    async fn make(&self, connection: &Client, options: &str) {
         let statement = format!("CREATE DATABASE {} {options}", self.name);
-        connection.execute(AssertSqlSafe(statement)).await.unwrap();
+        connection.batch(&statement).await.unwrap();
     }
 
     /// Returns another database name in the same PostgreSQL, whether or not it exists.
@@ -107,65 +107,59 @@ impl Database {
     }
 
     /// Returns the connection options of the superuser, whom no policy restricts.
-    pub fn admin(&self) -> PgConnectOptions {
-        self.admin.clone().database(&self.name)
+    pub fn admin(&self) -> ConnectOptions {
+        self.admin.clone().with("dbname", &self.name)
     }
 
     /// Returns the superuser's connection options for creating databases.
-    pub(super) fn maintenance(&self) -> PgConnectOptions {
+    pub(super) fn maintenance(&self) -> ConnectOptions {
         self.admin.clone()
     }
 
     /// Returns the app's connection options.
-    pub fn app(&self) -> PgConnectOptions {
-        self.admin().username("tenantry_app")
+    pub fn app(&self) -> ConnectOptions {
+        self.admin().with("user", "tenantry_app")
     }
 
     /// Returns the directory of PostgreSQL's socket.
     pub fn socket(&self) -> std::path::PathBuf {
-        self.admin.get_socket_or_host().into()
+        self.admin.host().into()
     }
 
     /// Returns the URL of the database for a role.
     pub fn url(&self, role: &str) -> String {
-        let socket: String = url_encode(&self.admin.get_socket_or_host());
+        let socket: String = url_encode(self.admin.host());
         format!("postgres://{role}@localhost:5432/{}?host={socket}", self.name)
     }
 
-    pub async fn connect_admin(&self) -> PgConnection {
-        PgConnection::connect_with(&self.admin()).await.unwrap()
+    pub async fn connect_admin(&self) -> Client {
+        Client::connect(&self.admin()).await.unwrap()
     }
 
-    pub async fn connect_app(&self) -> PgConnection {
-        PgConnection::connect_with(&self.app()).await.unwrap()
+    pub async fn connect_app(&self) -> Client {
+        Client::connect(&self.app()).await.unwrap()
     }
 
-    pub async fn connect_system(&self) -> PgConnection {
-        PgConnection::connect_with(&self.admin().username("tenantry_system")).await.unwrap()
+    pub async fn connect_system(&self) -> Client {
+        Client::connect(&self.admin().with("user", "tenantry_system")).await.unwrap()
     }
 
     /// Runs SQL as the superuser.
     pub async fn execute(&self, sql: &str) {
         let sql = self.everywhere(sql);
-        self.connect_admin().await.execute(AssertSqlSafe(sql)).await.unwrap();
+        self.connect_admin().await.batch(&sql).await.unwrap();
     }
 
     /// Like [`value`](Self::value), but reads exactly the tables that the query names, regardless
     /// of placements.
-    pub async fn exactly<T>(&self, sql: &str) -> T
-    where
-        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-    {
-        let mut connection = self.connect_admin().await;
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+    pub async fn exactly<T: FromRow>(&self, sql: &str) -> T {
+        let connection = self.connect_admin().await;
+        connection.query_one(sql, &[]).await.unwrap()
     }
 
     /// Returns the only value of a query as the superuser. Shared tables in the query stand for the
     /// rows of all organizations in any placement.
-    pub async fn value<T>(&self, sql: &str) -> T
-    where
-        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-    {
+    pub async fn value<T: FromRow>(&self, sql: &str) -> T {
         self.exactly(&self.everywhere(sql)).await
     }
 
@@ -187,14 +181,15 @@ impl Database {
     }
 
     async fn digests(&self) -> Vec<(String, String)> {
-        let mut connection = self.connect_admin().await;
-        let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+        let connection = self.connect_admin().await;
+        let tables: Vec<String> = connection
+            .query(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
              WHERE (schemaname IN ('app', 'auth', 'billing', 'audit') OR schemaname LIKE 'org\\_%') AND tablename NOT IN ('usage', 'proof_keys')
              ORDER BY 1",
-        )
-        .fetch_all(&mut connection)
-        .await
+                &[],
+            )
+            .await
         .unwrap();
         assert!(tables.len() >= 12, "{tables:?}");
         let mut digests = Vec::new();
@@ -218,22 +213,21 @@ impl Database {
                 "SELECT coalesce(md5(string_agg({row}, '|' ORDER BY {row})), '') FROM {table} t {}",
                 here.unwrap_or_default()
             );
-            let digest =
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+            let digest = connection.query_one(&sql, &[]).await.unwrap();
             digests.push((table, digest));
         }
         digests
     }
 }
 
-trait SocketOrHost {
-    fn get_socket_or_host(&self) -> String;
+/// Values of a row that must be there.
+pub trait RowExt {
+    fn get<'row, T: pg::FromSql<'row>>(&'row self, column: &str) -> T;
 }
 
-impl SocketOrHost for PgConnectOptions {
-    fn get_socket_or_host(&self) -> String {
-        self.get_socket()
-            .map_or_else(|| self.get_host().to_owned(), |path| path.display().to_string())
+impl RowExt for pg::Row {
+    fn get<'row, T: pg::FromSql<'row>>(&'row self, column: &str) -> T {
+        self.try_get(column).unwrap()
     }
 }
 
@@ -258,7 +252,8 @@ fn start() -> Server {
         open_to_server(folder.path());
         let options = Options { folder: folder.path().join("postgres"), throwaway: true };
         let server = Embedded::start(&options).unwrap();
-        send.send(server.connect_options()).unwrap();
+        let admin: ConnectOptions = server.admin_url().parse().unwrap();
+        send.send(admin).unwrap();
         loop {
             thread::park();
         }
@@ -293,22 +288,22 @@ pub(super) fn open_to_server(path: &std::path::Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-async fn make_template(admin: PgConnectOptions) {
-    let mut connection = PgConnection::connect_with(&admin).await.unwrap();
-    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {TEMPLATE}"))).await.unwrap();
-    let template = admin.clone().database(TEMPLATE);
+async fn make_template(admin: ConnectOptions) {
+    let connection = Client::connect(&admin).await.unwrap();
+    connection.batch(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
+    let template = admin.clone().with("dbname", TEMPLATE);
     migration::migrate(template.clone(), None).await.unwrap();
-    let mut connection = PgConnection::connect_with(&template).await.unwrap();
-    connection.execute(ROWS).await.unwrap();
+    let mut connection = Client::connect(&template).await.unwrap();
+    connection.batch(ROWS).await.unwrap();
     for organization in placement::organizations_in_schemas() {
         placement::move_to_schema(&mut connection, organization).await;
     }
     if !placement::organizations_in_eu().is_empty() {
         dedicated::create_migrated(&admin, TEMPLATE_EU).await;
-        placement::create_eu_template(&mut connection, admin.database(TEMPLATE_EU)).await;
+        placement::create_eu_template(&mut connection, admin.with("dbname", TEMPLATE_EU)).await;
     }
     if !placement::all_are_shared() {
         placement::create_everywhere_views(&mut connection).await;
     }
-    connection.close().await.unwrap();
+    connection.close().await;
 }

@@ -4,11 +4,8 @@
 use std::sync::OnceLock;
 
 use migration::{dedicated, placement::TABLES};
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection,
-    postgres::PgConnectOptions,
-    types::{JsonValue, Uuid},
-};
+use pg::{Client, ConnectOptions};
+use uuid::Uuid;
 
 use super::database::Database;
 
@@ -26,7 +23,7 @@ pub struct DedicatedDatabase {
 
 impl DedicatedDatabase {
     /// Returns the name and the app's connection options, as servers are configured.
-    pub fn options(&self) -> (String, PgConnectOptions) {
+    pub fn options(&self) -> (String, ConnectOptions) {
         (self.name.clone(), self.database.app())
     }
 
@@ -65,7 +62,7 @@ impl Database {
 }
 
 /// Uses a separate thread and runtime, because the runtime of the first test ends before others.
-fn make_template(admin: PgConnectOptions) {
+fn make_template(admin: ConnectOptions) {
     std::thread::spawn(move || {
         tokio::runtime::Runtime::new().unwrap().block_on(create_migrated(&admin, TEMPLATE));
     })
@@ -74,67 +71,64 @@ fn make_template(admin: PgConnectOptions) {
 }
 
 /// Creates a migrated database without organizations.
-pub(super) async fn create_migrated(admin: &PgConnectOptions, name: &str) {
-    let mut connection = PgConnection::connect_with(admin).await.unwrap();
-    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-    migration::migrate(admin.clone().database(name), None).await.unwrap();
+pub(super) async fn create_migrated(admin: &ConnectOptions, name: &str) {
+    let connection = Client::connect(admin).await.unwrap();
+    connection.batch(&format!("CREATE DATABASE {name}")).await.unwrap();
+    migration::migrate(admin.clone().with("dbname", name), None).await.unwrap();
 }
 
 /// Dedicates a migrated database, with the plans of the control database. Both connections belong
 /// to the superuser.
-pub(super) async fn dedicate(control: &mut PgConnection, there: &mut PgConnection, name: &str) {
+pub(super) async fn dedicate(control: &mut Client, there: &mut Client, name: &str) {
     dedicated::dedicate(there, name).await.unwrap();
     dedicated::copy_catalogue(control, there).await.unwrap();
 }
 
 /// Moves the rows of an organization. Both connections belong to the superuser.
 pub async fn move_organization(
-    control: &mut PgConnection,
-    there: &mut PgConnection,
+    control: &mut Client,
+    there: &mut Client,
     name: &str,
     organization: Uuid,
 ) {
-    let mut from = control.begin().await.unwrap();
-    let mut to = there.begin().await.unwrap();
+    let from = control.begin().await.unwrap();
+    let to = there.begin().await.unwrap();
     let at_rest = "SET LOCAL app.replicating = 'on'; SET LOCAL session_replication_role = replica";
-    from.execute(at_rest).await.unwrap();
-    to.execute(at_rest).await.unwrap();
+    from.batch(at_rest).await.unwrap();
+    to.batch(at_rest).await.unwrap();
 
-    for user in users(&mut from, organization).await {
-        let copy: JsonValue = sqlx::query_scalar("SELECT auth.read_user($1)")
-            .bind(user)
-            .fetch_one(&mut *from)
-            .await
-            .unwrap();
-        sqlx::query("SELECT auth.copy_user($1)").bind(copy).execute(&mut *to).await.unwrap();
+    for user in users(&from, organization).await {
+        let copy: serde_json::Value =
+            from.query_one("SELECT auth.read_user($1)", &[&user]).await.unwrap();
+        to.execute("SELECT auth.copy_user($1)", &[&copy]).await.unwrap();
     }
     let slugs = ("app.organization_slugs", "organization_id");
     let tables = TABLES.iter().map(|table| (table.name, table.owner_column()));
     // Copying users has reset the setting.
-    to.execute("SET LOCAL app.replicating = 'on'").await.unwrap();
+    to.batch("SET LOCAL app.replicating = 'on'").await.unwrap();
     for (table, owner) in std::iter::once(slugs).chain(tables) {
-        copy_rows(&mut from, &mut to, (table, owner), organization).await;
+        copy_rows(&from, &to, (table, owner), organization).await;
     }
     for table in TABLES.iter().filter(|table| !table.mirrored) {
         let sql = format!("DELETE FROM {} WHERE {} = $1", table.name, table.owner_column());
-        sqlx::query(AssertSqlSafe(sql)).bind(organization).execute(&mut *from).await.unwrap();
+        from.execute(&sql, &[&organization]).await.unwrap();
     }
-    set_placement(&mut to, organization, "shared").await;
-    set_placement(&mut from, organization, &format!("database:{name}")).await;
+    set_placement(&to, organization, "shared").await;
+    set_placement(&from, organization, &format!("database:{name}")).await;
     to.commit().await.unwrap();
     from.commit().await.unwrap();
 }
 
 /// Returns every user to whom the organization's rows refer.
-async fn users(connection: &mut PgConnection, organization: Uuid) -> Vec<Uuid> {
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "SELECT c.conrelid::regclass::text, a.attname::text
+async fn users(connection: &Client, organization: Uuid) -> Vec<Uuid> {
+    let columns: Vec<(String, String)> = connection
+        .query(
+            "SELECT c.conrelid::regclass::text, a.attname::text
          FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
          WHERE c.contype = 'f' AND c.confrelid = 'auth.users'::regclass AND c.conrelid::regclass::text = ANY ($1)",
-    )
-    .bind(TABLES.map(|table| table.name).as_slice())
-    .fetch_all(&mut *connection)
-    .await
+            &[&TABLES.map(|table| table.name).as_slice()],
+        )
+        .await
     .unwrap();
     assert!(columns.len() >= 4, "{columns:?}");
     let columns: Vec<_> = columns
@@ -145,37 +139,26 @@ async fn users(connection: &mut PgConnection, organization: Uuid) -> Vec<Uuid> {
             )
         })
         .collect();
-    sqlx::query_scalar(AssertSqlSafe(columns.join(" UNION ")))
-        .bind(organization)
-        .fetch_all(connection)
-        .await
-        .unwrap()
+    connection.query(&columns.join(" UNION "), &[&organization]).await.unwrap()
 }
 
-async fn copy_rows(
-    from: &mut PgConnection,
-    to: &mut PgConnection,
-    (table, owner): (&str, &str),
-    organization: Uuid,
-) {
+async fn copy_rows(from: &Client, to: &Client, (table, owner): (&str, &str), organization: Uuid) {
     let sql =
         format!("SELECT coalesce(jsonb_agg(t), '[]')::text FROM {table} t WHERE {owner} = $1");
-    let rows: String =
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(organization).fetch_one(from).await.unwrap();
+    let rows: String = from.query_one(&sql, &[&organization]).await.unwrap();
     let sql = format!(
         "INSERT INTO {table} SELECT * FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)"
     );
-    sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(to).await.unwrap();
+    to.execute(&sql, &[&rows]).await.unwrap();
 }
 
-async fn set_placement(connection: &mut PgConnection, organization: Uuid, home: &str) {
-    sqlx::query(
-        "INSERT INTO app.placements (organization_id, placement, generation, moved_at) VALUES ($1, $2, 1, now())
+async fn set_placement(connection: &Client, organization: Uuid, home: &str) {
+    connection
+        .execute(
+            "INSERT INTO app.placements (organization_id, placement, generation, moved_at) VALUES ($1, $2, 1, now())
          ON CONFLICT (organization_id) DO UPDATE SET placement = excluded.placement, generation = 1, version = NULL",
-    )
-    .bind(organization)
-    .bind(home)
-    .execute(connection)
-    .await
+            &[&organization, &home],
+        )
+        .await
     .unwrap();
 }

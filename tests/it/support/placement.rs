@@ -5,9 +5,8 @@
 mod dedicated_schema;
 
 use migration::placement::{TABLES, schema_of};
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions, types::Uuid,
-};
+use pg::{Client, ConnectOptions};
+use uuid::Uuid;
 
 use super::dedicated;
 
@@ -51,47 +50,49 @@ fn placements_of_run() -> (Vec<Uuid>, Vec<Uuid>) {
 }
 
 /// Moves an organization to a dedicated schema. The connection belongs to the superuser.
-pub async fn move_to_schema(connection: &mut PgConnection, organization: Uuid) {
+pub async fn move_to_schema(connection: &Client, organization: Uuid) {
     dedicated_schema::move_to_schema(connection, organization).await.unwrap();
 }
 
 /// Moves an organization back to the shared tables, and leaves its schema as it was. The connection
 /// belongs to the superuser.
-pub async fn move_to_shared_tables(connection: &mut PgConnection, organization: Uuid) {
+pub async fn move_to_shared_tables(connection: &Client, organization: Uuid) {
     let schema = schema_of(organization);
-    connection.execute("BEGIN; SET LOCAL app.replicating = 'on'").await.unwrap();
+    connection.batch("BEGIN; SET LOCAL app.replicating = 'on'").await.unwrap();
     dedicated_schema::lock_placement(connection, organization).await.unwrap();
     for table in TABLES.iter().filter(|table| !table.mirrored) {
         let sql = format!("INSERT INTO {} SELECT * FROM {}", table.name, table.in_schema(&schema));
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.batch(&sql).await.unwrap();
     }
-    sqlx::query("UPDATE app.placements SET placement = 'shared' WHERE organization_id = $1")
-        .bind(organization)
-        .execute(&mut *connection)
+    connection
+        .execute(
+            "UPDATE app.placements SET placement = 'shared' WHERE organization_id = $1",
+            &[&organization],
+        )
         .await
         .unwrap();
-    connection.execute("COMMIT").await.unwrap();
+    connection.batch("COMMIT").await.unwrap();
 }
 
 /// Creates the template of the database `eu`, moves this run's organizations there, and makes its
 /// tables available in the control database as `eu.…`. The connection belongs to the superuser.
-pub async fn create_eu_template(control: &mut PgConnection, eu: PgConnectOptions) {
-    let mut there = PgConnection::connect_with(&eu).await.unwrap();
+pub async fn create_eu_template(control: &mut Client, eu: ConnectOptions) {
+    let mut there = Client::connect(&eu).await.unwrap();
     dedicated::dedicate(control, &mut there, EU).await;
     for organization in organizations_in_eu() {
         dedicated::move_organization(control, &mut there, EU, organization).await;
     }
-    there.close().await.unwrap();
-    let socket = eu.get_host();
+    there.close().await;
+    let socket = eu.host();
     let server = format!(
         "CREATE SCHEMA eu;
          CREATE EXTENSION postgres_fdw SCHEMA eu;
          CREATE SERVER eu FOREIGN DATA WRAPPER postgres_fdw
              OPTIONS (host '{socket}', port '{}', dbname '{}');
          CREATE USER MAPPING FOR CURRENT_USER SERVER eu OPTIONS (user '{}');",
-        eu.get_port(),
-        eu.get_database().unwrap(),
-        eu.get_username()
+        eu.get("port").unwrap(),
+        eu.get("dbname").unwrap(),
+        eu.user()
     );
     let import = ["app", "auth", "billing", "audit"].map(|schema| {
         let others = ["auth.users", "auth.identities", "billing.plans", "billing.plan_features"];
@@ -102,19 +103,19 @@ pub async fn create_eu_template(control: &mut PgConnection, eu: PgConnectOptions
             names.collect::<Vec<_>>().join(", ")
         )
     });
-    control.execute(AssertSqlSafe(server + &import.concat())).await.unwrap();
-    control.execute(include_str!("catalogue.sql")).await.unwrap();
+    control.batch(&(server + &import.concat())).await.unwrap();
+    control.batch(include_str!("catalogue.sql")).await.unwrap();
 }
 
 /// Points the tables `eu.…` of a clone to its own `eu`.
-pub async fn point_to_eu(control: &mut PgConnection, eu: &str) {
+pub async fn point_to_eu(control: &Client, eu: &str) {
     let sql = format!("ALTER SERVER eu OPTIONS (SET dbname '{eu}')");
-    control.execute(AssertSqlSafe(sql)).await.unwrap();
+    control.batch(&sql).await.unwrap();
 }
 
 /// Creates the views that show all rows in any placement. The connection belongs to the superuser.
-pub async fn create_everywhere_views(connection: &mut PgConnection) {
-    connection.execute(include_str!("everywhere.sql")).await.unwrap();
+pub async fn create_everywhere_views(connection: &Client) {
+    connection.batch(include_str!("everywhere.sql")).await.unwrap();
     for table in &TABLES {
         let (shared, name) = (table.name, table.base_name());
         let (key, owner) = (table.key, table.owner_column());
@@ -132,7 +133,7 @@ pub async fn create_everywhere_views(connection: &mut PgConnection) {
             own.chain(in_eu).collect::<Vec<_>>().join(" "),
             table.mirrored
         );
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.batch(&sql).await.unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sessions for tests that run SQL: opened with a proof as a server does, or set by the superuser.
 
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use pg::Client;
 
 use super::database::Database;
 
@@ -15,8 +15,8 @@ impl Database {
     /// Returns the arguments with which a server would open a request of a caller at an
     /// organization's address, `age` seconds ago.
     pub async fn proven(&self, subject: &str, slug: &str, age: i64) -> String {
-        let mut admin = self.connect_admin().await;
-        admin.execute(KEY).await.unwrap();
+        let admin = self.connect_admin().await;
+        admin.batch(KEY).await.unwrap();
         let (subjects, slugs) = (subject.len(), slug.len());
         let sql = format!(
             "SELECT format('%L, %L, %L, NULL, NULL, %L, NULL, %s, %L', '', '{subject}', '{slug}', placement, proven_at, '\\x' || {CODE})
@@ -25,7 +25,7 @@ impl Database {
              CROSS JOIN (SELECT coalesce((SELECT p.placement FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
                                           WHERE s.slug = '{slug}'), 'shared')) h (placement)"
         );
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut admin).await.unwrap()
+        admin.query_one(&sql, &[]).await.unwrap()
     }
 
     /// Returns the statement with which a server opens a request of a caller at an organization's
@@ -37,11 +37,11 @@ impl Database {
 
 /// Continues a transaction of the superuser in the role of requests, in the session of an
 /// organization and a user, or of neither. Role and session end with the transaction.
-pub async fn act(connection: &mut PgConnection, organization: Option<&str>, user: Option<&str>) {
+pub async fn act(connection: &Client, organization: Option<&str>, user: Option<&str>) {
     let quoted = |id: Option<&str>| id.map_or_else(|| "NULL".to_owned(), |id| format!("'{id}'"));
     let (organization, user) = (quoted(organization), quoted(user));
     let sql = format!(
         "SELECT app.set_session({organization}, {user}, NULL); SET LOCAL ROLE tenantry_app"
     );
-    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    connection.batch(&sql).await.unwrap();
 }

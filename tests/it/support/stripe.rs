@@ -16,7 +16,7 @@ use axum::{
     routing::any,
 };
 use serde_json::{Value, json};
-use tenantry::stripe::{Stripe, StripeOptions};
+use stripe::{Stripe, StripeOptions};
 
 pub const WEBHOOK_SECRET: &str = "whsec_test";
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sqlx::Executor;
 
 use super::{
     ACME, SCHEMA, assert_verified, command, failed, log_entries, placement, prepared, start,
@@ -44,11 +43,11 @@ async fn members_can_work_while_their_organization_moves_there_and_back() {
     write_log.check(database).await;
     assert_verified(database).await;
     let moved: Vec<String> = {
-        let mut connection = database.connect_admin().await;
+        let connection = database.connect_admin().await;
         let sql = format!(
             "SELECT metadata->>'from' FROM {SCHEMA}.audit_logs WHERE action = 'organization.moved' AND actor_name = 'tenantry tenant move' ORDER BY created_at"
         );
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap()
+        connection.query(&sql, &[]).await.unwrap()
     };
     assert_eq!(moved, ["shared", "schema", "shared"]);
     // The old copy is deleted, except for the rows that the directory needs.
@@ -139,10 +138,10 @@ async fn only_one_command_moves_an_organization_at_a_time() {
     let Some(app) = start().await else { return };
     let database = &app.database;
     // An open transaction of a writer in acme blocks the first move.
-    let mut writer = database.connect_app().await;
-    writer.execute("BEGIN").await.unwrap();
+    let writer = database.connect_app().await;
+    writer.batch("BEGIN").await.unwrap();
     let open = database.opening("acme-owner", "acme").await;
-    writer.execute(sqlx::AssertSqlSafe(open)).await.unwrap();
+    writer.batch(&open).await.unwrap();
     let mut first = prepared(database, &["tenant", "move", "acme", "--to", "schema"]);
     let first = tokio::task::spawn_blocking(move || run(&mut first));
     let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted
@@ -160,7 +159,7 @@ async fn only_one_command_moves_an_organization_at_a_time() {
         .data("mutation { createProject(input: { name: \"x\" }) { project { id } } }")
         .await;
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
-    writer.execute("COMMIT").await.unwrap();
+    writer.batch("COMMIT").await.unwrap();
     let first = first.await.unwrap();
     succeeded(&first);
     assert!(first.stderr.contains("waiting for other transactions"), "{}", first.stderr);
@@ -230,10 +229,10 @@ async fn a_schema_is_not_recreated_under_an_older_reader() {
     let database = &app.database;
     succeeded(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
     // A request that has opened a session there and read nothing yet.
-    let mut reader = database.connect_app().await;
+    let reader = database.connect_app().await;
     let open = database.opening("acme-owner", "acme").await;
-    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.unwrap();
-    reader.execute(sqlx::AssertSqlSafe(open)).await.unwrap();
+    reader.batch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.unwrap();
+    reader.batch(&open).await.unwrap();
     succeeded(&command(database, &["tenant", "move", "acme", "--to", "shared"]).await);
     let mut again = prepared(database, &["tenant", "move", "acme", "--to", "schema"]);
     again.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
@@ -242,10 +241,9 @@ async fn a_schema_is_not_recreated_under_an_older_reader() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(again.try_wait().unwrap().is_none(), "it has not waited");
     let seen = format!("SELECT count(*) FROM {SCHEMA}.projects");
-    let seen: i64 =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(seen)).fetch_one(&mut reader).await.unwrap();
+    let seen: i64 = reader.query_one(&seen, &[]).await.unwrap();
     assert!(seen > 0, "the tables were replaced under the reader");
-    reader.execute("COMMIT").await.unwrap();
+    reader.batch("COMMIT").await.unwrap();
     assert!(tokio::task::spawn_blocking(move || again.wait().unwrap()).await.unwrap().success());
     assert_verified(database).await;
 }

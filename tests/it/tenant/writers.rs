@@ -7,7 +7,6 @@ use std::{
 };
 
 use serde_json::json;
-use sqlx::AssertSqlSafe;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{ACME, table_in_placement};
@@ -180,9 +179,8 @@ impl WriteLog {
         let sql = format!(
             "SELECT {columns} FROM {table} WHERE organization_id = '{ACME}' AND {condition}"
         );
-        let mut connection = database.connect_admin().await;
-        let rows: Vec<(String, String)> =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+        let connection = database.connect_admin().await;
+        let rows: Vec<(String, String)> = connection.query(&sql, &[]).await.unwrap();
         let count = rows.len();
         let pairs: BTreeMap<_, _> = rows.into_iter().collect();
         assert_eq!(pairs.len(), count);

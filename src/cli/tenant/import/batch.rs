@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use migration::placement::Table;
-use sqlx::{AssertSqlSafe, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::{
@@ -37,7 +37,7 @@ impl<'tables> Batch<'tables> {
     /// Adds a row. Writes earlier rows if they fill a batch or belong to another table.
     pub(super) async fn add(
         &mut self,
-        connection: &mut PgConnection,
+        connection: &Client,
         table: &str,
         row: &str,
     ) -> Result<(), Failure> {
@@ -49,7 +49,7 @@ impl<'tables> Batch<'tables> {
         Ok(())
     }
 
-    pub(super) async fn write(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn write(&mut self, connection: &Client) -> Result<(), Failure> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl<'tables> Batch<'tables> {
     /// Writes rows of one table. Returns the sum of the hashes of the file's rows.
     async fn write_rows(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         known: &TableRows,
         rows: &str,
     ) -> Result<i128, Failure> {
@@ -88,10 +88,8 @@ impl<'tables> Batch<'tables> {
             owner = known.table.owner_column(),
             bare = known.columns(""),
         );
-        let (sum, foreign): (String, i64) = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(rows)
-            .bind(self.id)
-            .fetch_one(connection)
+        let (sum, foreign): (String, i64) = connection
+            .query_one(&sql, &[&rows, &self.id])
             .await
             .map_err(|error| Failure::new(format!("{name}: {error}")))?;
         if foreign > 0 {
@@ -104,7 +102,7 @@ impl<'tables> Batch<'tables> {
 }
 
 /// Restores slugs. A retired slug that another organization has taken since stays with it.
-async fn write_slugs(connection: &mut PgConnection, id: Uuid, rows: &str) -> Result<i128, Failure> {
+async fn write_slugs(connection: &Client, id: Uuid, rows: &str) -> Result<i128, Failure> {
     let columns = columns(connection, "app.organization_slugs").await?;
     let sql = format!(
         "WITH row AS MATERIALIZED (
@@ -117,14 +115,13 @@ async fn write_slugs(connection: &mut PgConnection, id: Uuid, rows: &str) -> Res
         bare = columns.join(", "),
         sum = sum(&columns, "t"),
     );
-    let sum: String =
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(rows).bind(id).fetch_one(connection).await?;
+    let sum: String = connection.query_one(&sql, &[&rows, &id]).await?;
     sum.parse().map_err(Failure::new)
 }
 
 /// Checks that the file's rows match its totals, and that the tables now match the file.
 pub(super) async fn check(
-    connection: &mut PgConnection,
+    connection: &Client,
     batch: &Batch<'_>,
     totals: &[Total],
 ) -> Result<(), Failure> {

@@ -13,9 +13,9 @@ use std::{
 };
 
 use migration::placement;
+use pg::Client;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{
@@ -65,7 +65,7 @@ struct Trailer {
 }
 
 impl Import {
-    pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn run(self, connection: &mut Client) -> Result<(), Failure> {
         let input: Box<dyn BufRead> = if self.file == Path::new("-") {
             Box::new(BufReader::new(io::stdin()))
         } else {
@@ -87,9 +87,9 @@ impl Import {
         }
         let before = Organization::get(connection, header.organization_id).await?;
         lock_move(connection, &before).await?;
-        let mut transaction = connection.begin().await?;
-        let count = self.import(&mut transaction, &header, input).await?;
-        let locked_out = users::locked_out(&mut transaction, header.organization_id).await?;
+        let transaction = connection.begin().await?;
+        let count = self.import(&transaction, &header, input).await?;
+        let locked_out = users::locked_out(&transaction, header.organization_id).await?;
         transaction.commit().await?;
         say(format!("restored {} as of {}: {count} rows", header.slug, header.exported_at));
         if !locked_out.is_empty() {
@@ -99,13 +99,13 @@ impl Import {
     }
     async fn import(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         header: &Header,
         mut input: Verifying<impl BufRead>,
     ) -> Result<i64, Failure> {
         let id = header.organization_id;
         exclude_writers(connection, id).await?;
-        connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL app.replicating = 'on'").await?;
+        connection.batch("SET LOCAL lock_timeout = 0; SET LOCAL app.replicating = 'on'").await?;
         let organization = Organization::get(connection, id).await?;
         check_conflicts(connection, header, &organization).await?;
         if organization.placement == Placement::Schema {
@@ -125,7 +125,7 @@ impl Import {
         };
         batch.write(connection).await?;
         input.verify()?;
-        check(connection, &batch, &trailer.totals).await?;
+        check(connection, &mut batch, &trailer.totals).await?;
         batch.users.check_members(connection, id).await?;
         let count = trailer.totals.iter().map(|total| total.rows).sum();
         let what = ("tenantry tenant import", Action::OrganizationRestored);
@@ -138,7 +138,7 @@ impl Import {
 
 /// Names what prevents the import.
 async fn check_conflicts(
-    connection: &mut PgConnection,
+    connection: &Client,
     header: &Header,
     organization: &Organization,
 ) -> Result<(), Failure> {
@@ -160,14 +160,13 @@ async fn check_conflicts(
             header.slug
         )));
     }
-    let holder: Option<Uuid> = sqlx::query_scalar(
-        "SELECT organization_id FROM app.organization_slugs WHERE slug = $1 AND organization_id <> $2
+    let holder: Option<Uuid> = connection
+        .query_opt(
+            "SELECT organization_id FROM app.organization_slugs WHERE slug = $1 AND organization_id <> $2
              AND (retired_at IS NULL OR retired_at > now() - interval '90 days')",
-    )
-    .bind(&header.slug)
-    .bind(organization.id)
-    .fetch_optional(connection)
-    .await?;
+            &[&header.slug, &organization.id],
+        )
+        .await?;
     match holder {
         Some(holder) => Err(Failure::new(format!(
             "the slug {} is taken by the organization {holder}. Change that slug first.",
@@ -178,10 +177,7 @@ async fn check_conflicts(
 }
 
 /// Copies the audit log from the dedicated schema in which the organization lived.
-async fn restore_log(
-    connection: &mut PgConnection,
-    organization: &Organization,
-) -> Result<(), Failure> {
+async fn restore_log(connection: &Client, organization: &Organization) -> Result<(), Failure> {
     let log = placement::TABLES.iter().find(|table| table.base_name() == "audit_logs");
     if let Some(log) = log {
         let columns = columns(connection, log.name).await?.join(", ");
@@ -190,14 +186,14 @@ async fn restore_log(
             log.name,
             Placement::Schema.table(log, organization.id)
         );
-        connection.execute(AssertSqlSafe(sql)).await?;
+        connection.batch(&sql).await?;
     }
-    sqlx::query(
-        "UPDATE app.placements SET placement = 'shared', moving_to = NULL, moved_at = now(), old_placement = 'schema', keep_old_until = now() + interval '7 days'
+    connection
+        .execute(
+            "UPDATE app.placements SET placement = 'shared', moving_to = NULL, moved_at = now(), old_placement = 'schema', keep_old_until = now() + interval '7 days'
          WHERE organization_id = $1",
-    )
-    .bind(organization.id)
-    .execute(connection)
-    .await?;
+            &[&organization.id],
+        )
+        .await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! address, because only a token can prove one, and receive their identities only if the file is
 //! trusted.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::super::{
@@ -25,7 +25,7 @@ impl ImportedUsers {
     /// Creates missing users. Returns the sum of the hashes of the file's rows.
     pub(super) async fn add_users(
         &mut self,
-        connection: &mut PgConnection,
+        connection: &Client,
         rows: &str,
     ) -> Result<i128, Failure> {
         let columns = columns(connection, "auth.users").await?;
@@ -36,8 +36,7 @@ impl ImportedUsers {
             bare = without_email(&columns),
             sum = sum(&columns, "t"),
         );
-        let (sum, created): (String, Vec<Uuid>) =
-            sqlx::query_as(AssertSqlSafe(sql)).bind(rows).fetch_one(connection).await?;
+        let (sum, created): (String, Vec<Uuid>) = connection.query_one(&sql, &[&rows]).await?;
         self.created.extend(created);
         sum.parse().map_err(Failure::new)
     }
@@ -45,7 +44,7 @@ impl ImportedUsers {
     /// Adds the identities of created users. Returns the sum of the hashes of the file's rows.
     pub(super) async fn add_identities(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         rows: &str,
     ) -> Result<i128, Failure> {
         let columns = columns(connection, "auth.identities").await?;
@@ -60,32 +59,27 @@ impl ImportedUsers {
             sum = sum(&columns, "t"),
         );
         let users = if self.are_trusted { self.created.as_slice() } else { &[] };
-        let sum: String = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(rows)
-            .bind(users)
-            .fetch_one(connection)
-            .await?;
+        let sum: String = connection.query_one(&sql, &[&rows, &users]).await?;
         sum.parse().map_err(Failure::new)
     }
 
     /// Refuses an untrusted file that makes existing users members.
     pub(super) async fn check_members(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         organization: Uuid,
     ) -> Result<(), Failure> {
         if self.are_trusted {
             return Ok(());
         }
-        let known: Vec<String> = sqlx::query_scalar(
-            "SELECT format('%s (%s)', coalesce(u.email, u.id::text), m.role)
+        let known: Vec<String> = connection
+            .query(
+                "SELECT format('%s (%s)', coalesce(u.email, u.id::text), m.role)
              FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
              WHERE m.organization_id = $1 AND u.id <> ALL ($2) ORDER BY 1",
-        )
-        .bind(organization)
-        .bind(&self.created)
-        .fetch_all(connection)
-        .await?;
+                &[&organization, &self.created],
+            )
+            .await?;
         if known.is_empty() {
             return Ok(());
         }
@@ -97,19 +91,16 @@ impl ImportedUsers {
 }
 
 /// The members without an identity to sign in with, each as name or id, and role.
-pub(super) async fn locked_out(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT format('%s (%s)', coalesce(u.name, u.id::text), m.role)
+pub(super) async fn locked_out(connection: &Client, organization: Uuid) -> pg::Result<Vec<String>> {
+    connection
+        .query(
+            "SELECT format('%s (%s)', coalesce(u.name, u.id::text), m.role)
          FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
          WHERE m.organization_id = $1 AND NOT EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id)
          ORDER BY 1",
-    )
-    .bind(organization)
-    .fetch_all(connection)
-    .await
+            &[&organization],
+        )
+        .await
 }
 
 fn without_email(columns: &[String]) -> String {

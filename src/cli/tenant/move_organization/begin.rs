@@ -2,7 +2,7 @@
 //! record their changes.
 
 use migration::placement;
-use sqlx::{Connection, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::{cross_database, stale_copy};
@@ -18,27 +18,26 @@ use crate::cli::{
 /// Starts the move. From here on writers record their changes. The target counts as a stale copy
 /// until it has been cleared.
 pub(super) async fn begin(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     organization: Uuid,
     target: &Placement,
 ) -> Result<(), Failure> {
     retry_on_conflict(connection, "starting the move", async |connection| {
-        let mut transaction = connection.begin().await?;
-        exclude_writers(&mut transaction, organization).await?;
-        delete_changes(&mut transaction, organization).await?;
-        sqlx::query(
-            "INSERT INTO app.placements (organization_id, placement) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
-        )
-        .bind(organization)
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query(
-            "UPDATE app.placements SET moving_to = $2, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
-        )
-        .bind(organization)
-        .bind(target.name())
-        .execute(&mut *transaction)
-        .await?;
+        let transaction = connection.begin().await?;
+        exclude_writers(&transaction, organization).await?;
+        delete_changes(&transaction, organization).await?;
+        transaction
+            .execute(
+                "INSERT INTO app.placements (organization_id, placement) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
+                &[&organization],
+            )
+            .await?;
+        transaction
+            .execute(
+                "UPDATE app.placements SET moving_to = $2, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
+                &[&organization, &target.name()],
+            )
+            .await?;
         transaction.commit().await
     })
     .await
@@ -46,7 +45,7 @@ pub(super) async fn begin(
 
 /// Clears the target, or keeps a copy that an interrupted run of this move has begun.
 pub(super) async fn prepare(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     organization: Uuid,
     target: &Placement,
 ) -> Result<(), Failure> {
@@ -62,14 +61,15 @@ pub(super) async fn prepare(
         return Ok(());
     }
     retry_on_conflict(connection, "creating the schema", async |connection| {
-        let mut transaction = connection.begin().await?;
-        exclude_maintenance(&mut transaction).await?;
-        placement::remove(&mut transaction, organization).await?;
-        let version = placement::create(&mut transaction, organization).await?;
-        sqlx::query("UPDATE app.placements SET version = $2 WHERE organization_id = $1")
-            .bind(organization)
-            .bind(version)
-            .execute(&mut *transaction)
+        let transaction = connection.begin().await?;
+        exclude_maintenance(&transaction).await?;
+        placement::remove(&transaction, organization).await?;
+        let version = placement::create(&transaction, organization).await?;
+        transaction
+            .execute(
+                "UPDATE app.placements SET version = $2 WHERE organization_id = $1",
+                &[&organization, &version],
+            )
             .await?;
         transaction.commit().await
     })
@@ -78,8 +78,8 @@ pub(super) async fn prepare(
 
 /// Cancels the move: the organization stays where it is, and the copy is deleted.
 pub(super) async fn cancel(
-    connection: &mut PgConnection,
-    mut there: Option<&mut PgConnection>,
+    connection: &mut Client,
+    mut there: Option<&mut Client>,
     organization: &Organization,
     target: &Placement,
 ) -> Result<(), Failure> {
@@ -87,29 +87,24 @@ pub(super) async fn cancel(
         cross_database::stop(there, organization).await?;
     }
     retry_on_conflict(connection, "cancelling the move", async |connection| {
-        let mut transaction = connection.begin().await?;
-        exclude_writers(&mut transaction, organization.id).await?;
-        sqlx::query(
-            "UPDATE app.placements SET moving_to = NULL, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
-        )
-        .bind(organization.id)
-        .bind(target.name())
-        .execute(&mut *transaction)
-        .await?;
-        delete_changes(&mut transaction, organization.id).await?;
+        let transaction = connection.begin().await?;
+        exclude_writers(&transaction, organization.id).await?;
+        transaction
+            .execute(
+                "UPDATE app.placements SET moving_to = NULL, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
+                &[&organization.id, &target.name()],
+            )
+            .await?;
+        delete_changes(&transaction, organization.id).await?;
         transaction.commit().await
     })
     .await?;
     stale_copy::remove(connection, there, organization, target).await
 }
 
-pub(super) async fn delete_changes(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM app.pending_changes WHERE organization_id = $1")
-        .bind(organization)
-        .execute(connection)
+pub(super) async fn delete_changes(connection: &Client, organization: Uuid) -> pg::Result<()> {
+    connection
+        .execute("DELETE FROM app.pending_changes WHERE organization_id = $1", &[&organization])
         .await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Applies pending changes to the copy: each recorded key gets the row that the source has now.
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::OrganizationMove;
@@ -24,11 +24,11 @@ pub(super) struct Round {
 
 impl OrganizationMove {
     /// Applies pending changes until few are left.
-    pub(super) async fn catch_up(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+    pub(super) async fn catch_up(&self, connection: &mut Client) -> Result<(), Failure> {
         loop {
             let round = retry_on_conflict(connection, "applying changes", async |connection| {
-                let mut transaction = connection.begin().await?;
-                let round = self.apply_changes(&mut transaction).await?;
+                let transaction = connection.begin().await?;
+                let round = self.apply_changes(&transaction).await?;
                 transaction.commit().await?;
                 Ok(round)
             })
@@ -46,11 +46,8 @@ impl OrganizationMove {
     /// Applies one round. Each statement sees the current rows: a change made after the pending
     /// changes were read is recorded again, for the next round. A single snapshot would fail on
     /// every concurrent change of a row that foreign keys refer to.
-    pub(super) async fn apply_changes(
-        &self,
-        transaction: &mut PgConnection,
-    ) -> Result<Round, sqlx::Error> {
-        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
+    pub(super) async fn apply_changes(&self, transaction: &Client) -> pg::Result<Round> {
+        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
         let (numbers, tables) = seen(transaction, self.organization.id).await?;
         let changes = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
         let touched = |rows: &&TableRows| tables.iter().any(|name| name == rows.table.base_name());
@@ -64,10 +61,8 @@ impl OrganizationMove {
         }
         let mut faults = Vec::new();
         for rows in self.rows.iter().filter(touched) {
-            let wrong: i64 = sqlx::query_scalar(AssertSqlSafe(self.difference(rows)))
-                .bind(self.organization.id)
-                .bind(&numbers)
-                .fetch_one(&mut *transaction)
+            let wrong: i64 = transaction
+                .query_one(&self.difference(rows), &[&self.organization.id, &numbers])
                 .await?;
             if wrong > 0 {
                 faults.push(rows.table.name);
@@ -79,17 +74,8 @@ impl OrganizationMove {
         Ok(Round { changes, faults })
     }
 
-    async fn execute(
-        &self,
-        transaction: &mut PgConnection,
-        numbers: &[i64],
-        sql: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(AssertSqlSafe(sql.to_owned()))
-            .bind(self.organization.id)
-            .bind(numbers)
-            .execute(transaction)
-            .await?;
+    async fn execute(&self, transaction: &Client, numbers: &[i64], sql: &str) -> pg::Result<()> {
+        transaction.execute(sql, &[&self.organization.id, &numbers]).await?;
         Ok(())
     }
 
@@ -150,18 +136,17 @@ impl OrganizationMove {
 
 /// Returns the numbers of a round's changes and the names of their tables.
 pub(super) async fn seen(
-    connection: &mut PgConnection,
+    connection: &Client,
     organization: Uuid,
-) -> Result<(Vec<i64>, Vec<String>), sqlx::Error> {
+) -> pg::Result<(Vec<i64>, Vec<String>)> {
     // Numbers do not follow the order of commits, so a round is a set of numbers, not a range.
-    sqlx::query_as(
-        "SELECT coalesce(array_agg(number), '{}'), coalesce(array_agg(DISTINCT table_name), '{}')
+    connection
+        .query_one(
+            "SELECT coalesce(array_agg(number), '{}'), coalesce(array_agg(DISTINCT table_name), '{}')
          FROM (SELECT number, table_name FROM app.pending_changes WHERE organization_id = $1 ORDER BY number LIMIT $2) seen",
-    )
-    .bind(organization)
-    .bind(BATCH)
-    .fetch_one(connection)
-    .await
+            &[&organization, &BATCH],
+        )
+        .await
 }
 
 /// Prevents a switch to a copy that differs.

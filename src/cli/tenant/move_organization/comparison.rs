@@ -1,7 +1,7 @@
 //! Compares every row on both sides in one snapshot. Rows with pending changes are left out here
 //! and compared when the changes are applied.
 
-use sqlx::{Connection, Executor, PgConnection};
+use pg::Client;
 
 use super::{OrganizationMove, changes::check};
 use crate::cli::{
@@ -11,16 +11,16 @@ use crate::cli::{
 
 impl OrganizationMove {
     /// Returns how many rows were compared.
-    pub(super) async fn compare(&self, connection: &mut PgConnection) -> Result<i64, Failure> {
-        let mut snapshot = connection.begin().await?;
-        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    pub(super) async fn compare(&self, connection: &mut Client) -> Result<i64, Failure> {
+        let snapshot = connection.begin().await?;
+        snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         let (mut count, mut faults) = (0, Vec::new());
         for rows in &self.rows {
             let (source, target) = (self.source(rows.table), self.target(rows.table));
             let id = self.organization.id;
-            let changed = rows.noted_keys(&mut snapshot, id).await?;
-            let here = rows.digest(&mut snapshot, &source, id, &changed).await?;
-            let there = rows.digest(&mut snapshot, &target, id, &changed).await?;
+            let changed = rows.noted_keys(&snapshot, id).await?;
+            let here = rows.digest(&snapshot, &source, id, &changed).await?;
+            let there = rows.digest(&snapshot, &target, id, &changed).await?;
             faults.extend(verdict(rows, &here, &there));
             count += here.count;
         }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use super::OrganizationMove;
 use crate::cli::{
@@ -21,7 +21,7 @@ impl OrganizationMove {
     /// Copies a table and continues after the last row at the target.
     pub(super) async fn copy(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Client,
         rows: &TableRows,
     ) -> Result<(), Failure> {
         let mut last = self.last(connection, rows).await?;
@@ -48,9 +48,9 @@ impl OrganizationMove {
     /// The key of the last row at the target, as SQL literals.
     pub(super) async fn last(
         &self,
-        connection: &mut PgConnection,
+        connection: &Client,
         rows: &TableRows,
-    ) -> Result<Option<String>, sqlx::Error> {
+    ) -> pg::Result<Option<String>> {
         let sql = format!(
             "SELECT {} FROM {} t WHERE t.{} = $1 ORDER BY {} LIMIT 1",
             constants(rows),
@@ -58,20 +58,17 @@ impl OrganizationMove {
             rows.table.owner_column(),
             descending(rows)
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(self.organization.id)
-            .fetch_optional(connection)
-            .await
+        connection.query_opt(&sql, &[&self.organization.id]).await
     }
 
     /// Copies one batch. Returns how many rows it read and the key of the last. A row may conflict
     /// with one that was deleted at the source meanwhile: pending changes cover both.
     async fn batch(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Client,
         rows: &TableRows,
         last: Option<&str>,
-    ) -> Result<(i64, Option<String>), sqlx::Error> {
+    ) -> pg::Result<(i64, Option<String>)> {
         let after = last.map(|last| format!("AND ({}) > ({last})", rows.keys("s")));
         let sql = format!(
             "WITH batch AS MATERIALIZED (
@@ -88,13 +85,9 @@ impl OrganizationMove {
             constants = constants(rows),
             descending = descending(rows),
         );
-        let mut transaction = connection.begin().await?;
-        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
-        let batch = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(self.organization.id)
-            .bind(BATCH)
-            .fetch_one(&mut *transaction)
-            .await?;
+        let transaction = connection.begin().await?;
+        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
+        let batch = transaction.query_one(&sql, &[&self.organization.id, &BATCH]).await?;
         transaction.commit().await?;
         Ok(batch)
     }

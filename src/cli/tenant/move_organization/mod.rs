@@ -13,7 +13,7 @@ pub(super) mod stale_copy;
 mod switch;
 
 use migration::placement::{self, Table};
-use sqlx::{Executor, PgConnection};
+use pg::Client;
 
 use super::{
     Failure,
@@ -73,11 +73,7 @@ impl OrganizationMove {
 }
 
 impl Move {
-    pub(super) async fn run(
-        self,
-        owner: &Owner,
-        control: &mut PgConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
         let organization = Organization::find(control, &self.organization).await?;
         let id = organization.id;
         lock_move(control, &organization).await?;
@@ -170,8 +166,8 @@ impl Move {
     /// Handles a move to the current placement: cancels a move or deletes a stale copy.
     async fn stay(
         &self,
-        control: &mut PgConnection,
-        there: Option<&mut PgConnection>,
+        control: &mut Client,
+        there: Option<&mut Client>,
         organization: &Organization,
     ) -> Result<(), Failure> {
         let Organization { name, placement, .. } = organization;
@@ -191,8 +187,8 @@ impl Move {
 
 /// Deletes the stale copy once no request reads it.
 async fn drop_copy(
-    control: &mut PgConnection,
-    there: Option<&mut PgConnection>,
+    control: &mut Client,
+    there: Option<&mut Client>,
     organization: &Organization,
 ) -> Result<(), Failure> {
     if let Some(old) = &organization.old_placement {
@@ -203,7 +199,7 @@ async fn drop_copy(
 }
 
 impl OrganizationMove {
-    async fn run(&self, connection: &mut PgConnection, keep_days: u16) -> Result<(), Failure> {
+    async fn run(&self, connection: &mut Client, keep_days: u16) -> Result<(), Failure> {
         let Organization { id, name, .. } = &self.organization;
         if self.organization.moving_to.is_none() {
             begin::begin(connection, *id, &self.target).await?;
@@ -224,7 +220,7 @@ impl OrganizationMove {
         if self.target == Placement::Schema {
             for rows in &self.rows {
                 let analyze = format!("ANALYZE {}", self.target(rows.table));
-                connection.execute(sqlx::AssertSqlSafe(analyze)).await?;
+                connection.batch(&analyze).await?;
             }
         }
         self.catch_up(connection).await?;

@@ -1,7 +1,7 @@
 //! Deletes stale copies. Only the command that holds the organization's move lock may do so.
 
 use migration::placement;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use super::super::{
     locks::{exclude_maintenance, retry_on_conflict, wait_for_older_transactions},
@@ -16,7 +16,7 @@ const BATCH: i64 = 10_000;
 
 /// Waits for requests that began before the switch. Their snapshots still show the old placement,
 /// but table names resolve to the current tables, so a dropped schema would fail them.
-async fn wait_for_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+async fn wait_for_readers(connection: &Client) -> pg::Result<()> {
     let condition = "l.locktype = 'virtualxid' AND a.usename = 'tenantry_app'";
     wait_for_older_transactions(connection, "requests that began before", condition, &[]).await
 }
@@ -24,8 +24,8 @@ async fn wait_for_readers(connection: &mut PgConnection) -> Result<(), sqlx::Err
 /// Deletes the organization's rows at `old`, which must not be its placement, and records that the
 /// copy is gone. `there` is the connection to the dedicated database, if `old` is one.
 pub(in crate::cli::tenant) async fn remove(
-    connection: &mut PgConnection,
-    there: Option<&mut PgConnection>,
+    connection: &mut Client,
+    there: Option<&mut Client>,
     organization: &Organization,
     old: &Placement,
 ) -> Result<(), Failure> {
@@ -52,20 +52,19 @@ pub(in crate::cli::tenant) async fn remove(
         }
     }
     retry_on_conflict(connection, "deleting the stale copy", async |connection| {
-        let mut transaction = connection.begin().await?;
-        exclude_maintenance(&mut transaction).await?;
-        let removed = sqlx::query(
-            "UPDATE app.placements SET old_placement = NULL, keep_old_until = NULL,
+        let transaction = connection.begin().await?;
+        exclude_maintenance(&transaction).await?;
+        let removed = transaction
+            .execute(
+                "UPDATE app.placements SET old_placement = NULL, keep_old_until = NULL,
                     version = CASE WHEN $2 <> 'schema' THEN version END
              WHERE organization_id = $1 AND placement <> $2",
-        )
-        .bind(organization.id)
-        .bind(old.name())
-        .execute(&mut *transaction)
-        .await?;
+                &[&organization.id, &old.name()],
+            )
+            .await?;
         // Only if the organization does not live in the schema.
-        if *old == Placement::Schema && removed.rows_affected() == 1 {
-            placement::remove(&mut transaction, organization.id).await?;
+        if *old == Placement::Schema && removed == 1 {
+            placement::remove(&transaction, organization.id).await?;
         }
         transaction.commit().await
     })
@@ -75,22 +74,16 @@ pub(in crate::cli::tenant) async fn remove(
 /// Deletes all rows of the organization in a dedicated database, except for users, and last its
 /// placement. The caller holds the move lock in the control database and knows from there that the
 /// organization lives elsewhere. The placement in this database may be outdated.
-async fn remove_there(
-    there: &mut PgConnection,
-    organization: &Organization,
-) -> Result<(), Failure> {
+async fn remove_there(there: &mut Client, organization: &Organization) -> Result<(), Failure> {
     for rows in TableRows::of_all(there).await?.iter().rev() {
         purge(there, organization, rows).await?;
     }
     retry_on_conflict(there, "deleting the stale copy", async |there| {
-        let mut transaction = there.begin().await?;
-        exclude_maintenance(&mut transaction).await?;
+        let transaction = there.begin().await?;
+        exclude_maintenance(&transaction).await?;
         for table in ["app.organization_slugs", "app.pending_changes", "app.placements"] {
             let sql = format!("DELETE FROM {table} t WHERE t.organization_id = $1 AND {NOT_HERE}");
-            sqlx::query(AssertSqlSafe(sql))
-                .bind(organization.id)
-                .execute(&mut *transaction)
-                .await?;
+            transaction.execute(&sql, &[&organization.id]).await?;
         }
         transaction.commit().await
     })
@@ -101,7 +94,7 @@ const NOT_HERE: &str = "EXISTS (SELECT FROM app.placements p WHERE p.organizatio
 
 /// Deletes the organization's rows of a shared table, as long as it lives elsewhere.
 async fn purge(
-    connection: &mut PgConnection,
+    connection: &mut Client,
     organization: &Organization,
     rows: &TableRows,
 ) -> Result<(), Failure> {
@@ -114,15 +107,11 @@ async fn purge(
         rows.same("t", "k"),
     );
     loop {
-        let mut transaction = connection.begin().await?;
-        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
-        let deleted = sqlx::query(AssertSqlSafe(sql.clone()))
-            .bind(organization.id)
-            .bind(BATCH)
-            .execute(&mut *transaction)
-            .await?;
+        let transaction = connection.begin().await?;
+        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
+        let deleted = transaction.execute(&sql, &[&organization.id, &BATCH]).await?;
         transaction.commit().await?;
-        if deleted.rows_affected() < BATCH.unsigned_abs() {
+        if deleted < BATCH.unsigned_abs() {
             return Ok(());
         }
     }

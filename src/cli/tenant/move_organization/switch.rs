@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use pg::Client;
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{OrganizationMove, begin::delete_changes, changes::check};
@@ -35,7 +35,7 @@ impl OrganizationMove {
     /// `None` if too many changes are pending: apply them first.
     pub(super) async fn switch(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Client,
         keep_days: u16,
         count: i64,
     ) -> Result<Option<Switched>, Failure> {
@@ -53,60 +53,53 @@ impl OrganizationMove {
 
     async fn try_switch(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Client,
         keep_days: u16,
         count: i64,
-    ) -> Result<Result<Option<Switched>, Failure>, sqlx::Error> {
+    ) -> pg::Result<Result<Option<Switched>, Failure>> {
         let id = self.organization.id;
-        let mut transaction = connection.begin().await?;
-        let waited = exclude_writers(&mut transaction, id).await?;
+        let transaction = connection.begin().await?;
+        let waited = exclude_writers(&transaction, id).await?;
         let started = Instant::now();
-        let changes = pending(&mut transaction, id).await?;
+        let changes = pending(&transaction, id).await?;
         if changes > MOST_CHANGES {
             return Ok(Ok(None));
         }
-        let round = self.apply_changes(&mut transaction).await?;
+        let round = self.apply_changes(&transaction).await?;
         if let Err(failure) = check(&round.faults) {
             return Ok(Err(failure));
         }
-        self.settle(&mut transaction, keep_days).await?;
+        self.settle(&transaction, keep_days).await?;
         let metadata = json!({
             "from": self.organization.placement.name(), "to": self.target.name(), "rows": count,
         });
         let what = ("tenantry tenant move", Action::OrganizationMoved);
-        self.organization.record(&mut transaction, &self.target, what, metadata).await?;
+        self.organization.record(&transaction, &self.target, what, metadata).await?;
         transaction.commit().await?;
         Ok(Ok(Some(Switched { changes, waited, held: started.elapsed() })))
     }
 
     /// Makes the target the current placement.
-    async fn settle(
-        &self,
-        transaction: &mut PgConnection,
-        keep_days: u16,
-    ) -> Result<(), sqlx::Error> {
+    async fn settle(&self, transaction: &Client, keep_days: u16) -> pg::Result<()> {
         delete_changes(transaction, self.organization.id).await?;
-        sqlx::query(
-            "UPDATE app.placements SET placement = $2, moving_to = NULL, moved_at = now(), old_placement = placement,
+        transaction
+            .execute(
+                "UPDATE app.placements SET placement = $2, moving_to = NULL, moved_at = now(), old_placement = placement,
                     keep_old_until = now() + $3 * interval '1 day'
              WHERE organization_id = $1",
-        )
-        .bind(self.organization.id)
-        .bind(self.target.name())
-        .bind(i32::from(keep_days))
-        .execute(transaction)
-        .await?;
+                &[&self.organization.id, &self.target.name(), &i32::from(keep_days)],
+            )
+            .await?;
         Ok(())
     }
 }
 
 /// Returns how many changes are pending.
-pub(super) async fn pending(
-    connection: &mut PgConnection,
-    organization: Uuid,
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("SELECT count(*) FROM app.pending_changes WHERE organization_id = $1")
-        .bind(organization)
-        .fetch_one(connection)
+pub(super) async fn pending(connection: &Client, organization: Uuid) -> pg::Result<i64> {
+    connection
+        .query_one(
+            "SELECT count(*) FROM app.pending_changes WHERE organization_id = $1",
+            &[&organization],
+        )
         .await
 }

@@ -60,7 +60,7 @@ async fn background_work_records_its_reason_and_no_user() {
 async fn a_partitioned_log_has_the_same_protection() {
     let database = Database::create().await;
     let mut owner = database.connect_admin().await;
-    sqlx::Executor::execute(&mut owner, "SET ROLE tenantry_owner").await.unwrap();
+    owner.batch("SET ROLE tenantry_owner").await.unwrap();
     migration::audit_partitions::ensure(&mut owner, |_| ()).await.unwrap();
     let mut injected = Injected::new(&database).await;
     let forged = format!(

@@ -1,6 +1,6 @@
 //! Providers where the owner cannot be granted the parameter: what still holds, and what does not.
 
-use sqlx::Connection;
+use pg::Client;
 
 use super::{DENIED, GLOBEX};
 use crate::support::cluster::Cluster;
@@ -22,7 +22,7 @@ async fn plain_settings_are_used_reported_and_replaced() {
             "ALTER DATABASE app OWNER TO migrator",
         ])
         .await;
-    let migrator = admin.clone().username("migrator");
+    let migrator = admin.clone().with("user", "migrator");
     let report = migration::migrate(migrator, None).await.unwrap();
     assert_eq!(report.functions, ["session"]);
     assert!(cluster.value::<String>(body).await.contains("app.current_org_id"));
@@ -39,14 +39,14 @@ async fn plain_settings_are_used_reported_and_replaced() {
 
     // SQL can change the setting and is then in another tenant. It still cannot open a session as
     // another user, call functions of background work, or write entries of another time.
-    let app = admin.clone().username("tenantry_app");
-    let mut connection = sqlx::PgConnection::connect_with(&app).await.unwrap();
-    let mut transaction = connection.begin().await.unwrap();
-    let mut seen = async |sql: &str| {
-        sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut *transaction)
+    let app = admin.clone().with("user", "tenantry_app");
+    let mut connection = Client::connect(&app).await.unwrap();
+    let transaction = connection.begin().await.unwrap();
+    let seen = async |sql: &str| {
+        transaction
+            .query_one::<String>(sql, &[])
             .await
-            .map_err(|error| error.into_database_error().unwrap().code().unwrap().into_owned())
+            .map_err(|error| error.code().unwrap().to_owned())
     };
     let set = format!("SELECT set_config('app.current_org_id', '{GLOBEX}', true)");
     seen(&set).await.unwrap();
@@ -63,7 +63,7 @@ async fn plain_settings_are_used_reported_and_replaced() {
     assert_eq!(seen(open).await.unwrap(), "UNPROVEN");
     seen(&set).await.unwrap();
     assert_eq!(seen(&entry(", created_at", ", now()")).await, Err(DENIED.to_owned()));
-    transaction.rollback().await.unwrap();
+    transaction.roll_back().await.unwrap();
 
     // A superuser's next migration returns to the parameter.
     let report = migration::migrate(admin, None).await.unwrap();

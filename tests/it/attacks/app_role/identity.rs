@@ -59,10 +59,9 @@ async fn a_key_that_was_not_registered_recently_proves_nothing() {
              UPDATE auth.proof_keys SET updated_at = now() - interval '31 days'",
         )
         .await;
-    let mut connection = database.connect_app().await;
+    let connection = database.connect_app().await;
     let sql = format!("SELECT outcome FROM auth.open_request({arguments})");
-    let outcome: String =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+    let outcome: String = connection.query_one(&sql, &[]).await.unwrap();
     assert_eq!(outcome, "UNPROVEN");
 }
 

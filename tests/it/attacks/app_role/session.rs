@@ -1,7 +1,7 @@
 //! Taking over another tenant's session: through its carrier, its settings, its functions, or the
 //! state of the connection.
 
-use sqlx::{Connection, PgConnection};
+use pg::Client;
 
 use super::{ACME, GLOBEX, GLOBEX_OWNER, Injected};
 use crate::support::database::Database;
@@ -113,10 +113,10 @@ async fn the_session_ends_with_its_transaction() {
 #[tokio::test]
 async fn a_connection_cannot_start_in_another_tenant() {
     let database = Database::create().await;
-    let options = database.app().options([("backtrace_functions", filled("CARRIER"))]);
-    let refused = PgConnection::connect_with(&options).await.unwrap_err();
-    let code = refused.into_database_error().unwrap().code().unwrap().into_owned();
-    assert_eq!(code, super::DENIED);
+    let options =
+        database.app().with("options", format!("-c backtrace_functions={}", filled("CARRIER")));
+    let refused = Client::connect(&options).await.unwrap_err();
+    assert_eq!(refused.code(), Some(super::DENIED));
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Writes during the switch: the move waits for them and copies them.
 
-use sqlx::{AssertSqlSafe, Executor};
-
 use super::{
     assert_verified, interrupted::COPYING, kill, run_move, serving_database, spawn_piped, start,
     succeeded, without_usage,
@@ -24,19 +22,19 @@ async fn the_switch_waits_for_running_writes() {
         let mover = spawn_piped(database, &eu, to);
         wait_until(database, COPYING).await;
         wait_until(&old, "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL").await;
-        let mut writer = old.connect_app().await;
-        writer.execute("BEGIN").await.unwrap();
+        let writer = old.connect_app().await;
+        writer.batch("BEGIN").await.unwrap();
         let open = old.opening("acme-owner", "acme").await;
-        writer.execute(AssertSqlSafe(open)).await.unwrap();
+        writer.batch(&open).await.unwrap();
         let write = format!(
             "SELECT auth.claim_idempotency_key('key {to}', sha256('x'), '1 minute'), auth.store_response('{ACME}', 'key {to}', 'y');
              INSERT INTO app.projects (organization_id, name) VALUES ('{ACME}', 'last {to}');
              UPDATE app.organizations SET name = 'Acme {to}' WHERE id = '{ACME}'"
         );
-        writer.execute(AssertSqlSafe(write)).await.unwrap();
+        writer.batch(&write).await.unwrap();
         wait_until(&old, WAITS).await;
         assert_eq!(serving_database(database, &eu).await.name, old.name);
-        writer.execute("COMMIT").await.unwrap();
+        writer.batch("COMMIT").await.unwrap();
         let written = without_usage(&old).await;
         let output = tokio::task::spawn_blocking(move || mover.wait_with_output().unwrap());
         let output = output.await.unwrap();

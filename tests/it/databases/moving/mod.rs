@@ -9,7 +9,7 @@ mod verification;
 
 use std::process::{Child, Command, Stdio};
 
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use pg::Client;
 
 use super::rows;
 use crate::{
@@ -76,10 +76,10 @@ fn kill(mut child: Child) {
 }
 
 /// Runs a statement and holds its locks until the connection is dropped.
-async fn hold_locks(database: &Database, sql: &str) -> PgConnection {
-    let mut connection = database.connect_admin().await;
-    connection.execute("BEGIN").await.unwrap();
-    connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+async fn hold_locks(database: &Database, sql: &str) -> Client {
+    let connection = database.connect_admin().await;
+    connection.batch("BEGIN").await.unwrap();
+    connection.batch(sql).await.unwrap();
     connection
 }
 

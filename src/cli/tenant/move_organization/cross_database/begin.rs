@@ -1,7 +1,7 @@
 //! Starts and cancels a cross-database move, and completes one that was interrupted during its
 //! switch.
 
-use sqlx::{Connection, Executor, PgConnection};
+use pg::Client;
 
 use super::{
     super::{begin, stale_copy},
@@ -38,18 +38,17 @@ pub(in super::super) async fn finish(
             return Ok(Finished::Nothing);
         }
         (Placement::Database(_), Placement::Elsewhere, 0) => {
-            sqlx::query("SELECT app.accept_organization($1, $2)")
-                .bind(id)
-                .bind(there.generation)
-                .execute(&mut *ends.there)
+            ends.there
+                .execute("SELECT app.accept_organization($1, $2)", &[id, &there.generation])
                 .await?;
             Finished::TakenIn
         }
         (Placement::Database(_), Placement::Elsewhere, 1) if organization.moving_to.is_some() => {
-            sqlx::query("SELECT app.accept_returned_organization($1, $2)")
-                .bind(id)
-                .bind(there.generation)
-                .execute(&mut *ends.control)
+            ends.control
+                .execute(
+                    "SELECT app.accept_returned_organization($1, $2)",
+                    &[id, &there.generation],
+                )
                 .await?;
             Finished::TakenBack
         }
@@ -65,17 +64,19 @@ pub(in super::super) async fn finish(
 
 /// Ends the recording of changes in the dedicated database, because the organization stays there.
 pub(in super::super) async fn stop(
-    there: &mut PgConnection,
+    there: &mut Client,
     organization: &Organization,
 ) -> Result<(), Failure> {
-    retry_on_conflict(there, "cancelling the move", async |there: &mut PgConnection| {
-        let mut transaction = there.begin().await?;
-        exclude_writers(&mut transaction, organization.id).await?;
-        sqlx::query("UPDATE app.placements SET moving_to = NULL WHERE organization_id = $1 AND placement = 'shared'")
-            .bind(organization.id)
-            .execute(&mut *transaction)
+    retry_on_conflict(there, "cancelling the move", async |there: &mut Client| {
+        let transaction = there.begin().await?;
+        exclude_writers(&transaction, organization.id).await?;
+        transaction
+            .execute(
+                "UPDATE app.placements SET moving_to = NULL WHERE organization_id = $1 AND placement = 'shared'",
+                &[&organization.id],
+            )
             .await?;
-        begin::delete_changes(&mut transaction, organization.id).await?;
+        begin::delete_changes(&transaction, organization.id).await?;
         transaction.commit().await
     })
     .await
@@ -96,20 +97,18 @@ impl CrossDatabaseMove {
         if self.out {
             return Ok(());
         }
-        let started = retry_on_conflict(ends.there, "starting the move", async |there: &mut PgConnection| {
-            let mut transaction = there.begin().await?;
-            exclude_writers(&mut transaction, id).await?;
-            begin::delete_changes(&mut transaction, id).await?;
-            let started = sqlx::query(
-                "UPDATE app.placements SET moving_to = $2 WHERE organization_id = $1 AND placement = 'shared' AND generation = $3",
-            )
-            .bind(id)
-            .bind(elsewhere())
-            .bind(self.generation - 1)
-            .execute(&mut *transaction)
-            .await?;
+        let started = retry_on_conflict(ends.there, "starting the move", async |there: &mut Client| {
+            let transaction = there.begin().await?;
+            exclude_writers(&transaction, id).await?;
+            begin::delete_changes(&transaction, id).await?;
+            let started = transaction
+                .execute(
+                    "UPDATE app.placements SET moving_to = $2 WHERE organization_id = $1 AND placement = 'shared' AND generation = $3",
+                    &[&id, &elsewhere(), &(self.generation - 1)],
+                )
+                .await?;
             transaction.commit().await?;
-            Ok(started.rows_affected())
+            Ok(started)
         })
         .await?;
         if started == 1 { Ok(()) } else { Err(self.interrupted()) }
@@ -131,18 +130,17 @@ impl CrossDatabaseMove {
         if !self.out {
             return Ok(());
         }
-        let mut transaction = ends.there.begin().await?;
-        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
-        let known = sqlx::query(
-            "INSERT INTO app.placements AS p (organization_id, placement, generation) VALUES ($1, 'remote', $2)
+        let transaction = ends.there.begin().await?;
+        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
+        let known = transaction
+            .execute(
+                "INSERT INTO app.placements AS p (organization_id, placement, generation) VALUES ($1, 'remote', $2)
              ON CONFLICT (organization_id) DO UPDATE SET generation = $2, move_metadata = NULL WHERE p.placement = 'remote'",
-        )
-        .bind(now.id)
-        .bind(self.generation)
-        .execute(&mut *transaction)
-        .await?;
+                &[&now.id, &self.generation],
+            )
+            .await?;
         transaction.commit().await?;
-        if known.rows_affected() == 1 { Ok(()) } else { Err(self.interrupted()) }
+        if known == 1 { Ok(()) } else { Err(self.interrupted()) }
     }
 
     pub(super) fn interrupted(&self) -> Failure {

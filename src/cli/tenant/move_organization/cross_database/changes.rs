@@ -1,7 +1,7 @@
 //! Applies pending changes across databases: reads them in one snapshot of the source, writes them
 //! in one transaction of the target, and only then deletes them. Applying them twice is harmless.
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use super::{
     super::changes::{FEW, check, seen},
@@ -39,15 +39,18 @@ impl CrossDatabaseMove {
         }
     }
 
-    async fn round(&self, ends: &mut Endpoints<'_>) -> Result<Result<i64, Failure>, sqlx::Error> {
+    async fn round(&self, ends: &mut Endpoints<'_>) -> pg::Result<Result<i64, Failure>> {
         let (source, _) = self.sides(ends);
-        let mut snapshot = source.begin().await?;
-        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-        let (numbers, changed) = self.read_changes(&mut snapshot).await?;
+        let snapshot = source.begin().await?;
+        snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let (numbers, changed) = self.read_changes(&snapshot).await?;
         snapshot.commit().await?;
         if !self.out {
             // Directory sync has all changes that were recorded until now, and more.
-            if let Err(failure) = self.sync_directory(ends).await? {
+            let transaction = ends.there.begin().await?;
+            let synced = self.sync_directory(ends.control, &transaction).await?;
+            transaction.commit().await?;
+            if let Err(failure) = synced {
                 return Ok(Err(failure));
             }
         }
@@ -55,46 +58,43 @@ impl CrossDatabaseMove {
             changed.into_iter().filter(|one| self.out || !one.rows.table.mirrored).collect();
         if self.out {
             for one in &copied {
-                users::copy_missing(ends, one.rows, &one.content).await?;
+                users::copy_missing(ends.control, ends.there, one.rows, &one.content).await?;
             }
         }
         let (source, target) = self.sides(ends);
-        let mut transaction = target.begin().await?;
-        let faults = self.write_changes(&mut transaction, &copied).await?;
+        let transaction = target.begin().await?;
+        let faults = self.write_changes(&transaction, &copied).await?;
         transaction.commit().await?;
         if let Err(failure) = check(&faults) {
             return Ok(Err(failure));
         }
-        sqlx::query(
-            "DELETE FROM app.pending_changes WHERE organization_id = $1 AND number = ANY ($2)",
-        )
-        .bind(self.organization().id)
-        .bind(&numbers)
-        .execute(source)
-        .await?;
+        source
+            .execute(
+                "DELETE FROM app.pending_changes WHERE organization_id = $1 AND number = ANY ($2)",
+                &[&self.organization().id, &numbers],
+            )
+            .await?;
         Ok(Ok(i64::try_from(numbers.len()).unwrap_or(i64::MAX)))
     }
 
     /// Returns the numbers of pending changes and the current rows of the source, parents first.
     pub(super) async fn read_changes(
         &self,
-        source: &mut PgConnection,
-    ) -> Result<(Vec<i64>, Vec<Changed<'_>>), sqlx::Error> {
+        source: &Client,
+    ) -> pg::Result<(Vec<i64>, Vec<Changed<'_>>)> {
         let (numbers, tables) = seen(source, self.organization().id).await?;
         let mut changed = Vec::new();
         for rows in &self.move_organization.rows {
             if !tables.iter().any(|name| name == rows.table.base_name()) {
                 continue;
             }
-            let keys: String = sqlx::query_scalar(
-                "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes
+            let keys: String = source
+                .query_one(
+                    "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes
                  WHERE organization_id = $1 AND number = ANY ($2) AND table_name = $3",
-            )
-            .bind(self.organization().id)
-            .bind(&numbers)
-            .bind(rows.table.base_name())
-            .fetch_one(&mut *source)
-            .await?;
+                    &[&self.organization().id, &numbers, &rows.table.base_name()],
+                )
+                .await?;
             let sql = format!(
                 "SELECT coalesce(array_agg(s::text), '{{}}') FROM {} s JOIN ({}) k ON {} WHERE s.{} = $1",
                 self.move_organization.source(rows.table),
@@ -102,11 +102,7 @@ impl CrossDatabaseMove {
                 rows.same("s", "k"),
                 rows.table.owner_column(),
             );
-            let content = sqlx::query_scalar(AssertSqlSafe(sql))
-                .bind(self.organization().id)
-                .bind(&keys)
-                .fetch_one(&mut *source)
-                .await?;
+            let content = source.query_one(&sql, &[&self.organization().id, &keys]).await?;
             changed.push(Changed { rows, keys, content });
         }
         Ok((numbers, changed))
@@ -115,10 +111,10 @@ impl CrossDatabaseMove {
     /// Writes changes. Returns the tables in which a row differs afterwards.
     pub(super) async fn write_changes(
         &self,
-        target: &mut PgConnection,
+        target: &Client,
         changed: &[Changed<'_>],
-    ) -> Result<Vec<&'static str>, sqlx::Error> {
-        target.execute("SET LOCAL app.replicating = 'on'").await?;
+    ) -> pg::Result<Vec<&'static str>> {
+        target.batch("SET LOCAL app.replicating = 'on'").await?;
         for one in changed.iter().rev() {
             self.execute(target, one, &deletion(one.rows)).await?;
         }
@@ -133,9 +129,9 @@ impl CrossDatabaseMove {
     /// Returns the tables in which the changed rows differ.
     pub(super) async fn differing(
         &self,
-        target: &mut PgConnection,
+        target: &Client,
         changed: &[Changed<'_>],
-    ) -> Result<Vec<&'static str>, sqlx::Error> {
+    ) -> pg::Result<Vec<&'static str>> {
         let mut faults = Vec::new();
         for one in changed {
             let sql = format!(
@@ -148,12 +144,8 @@ impl CrossDatabaseMove {
                 one.rows.same("t", "k"),
                 one.rows.table.owner_column(),
             );
-            let differs: bool = sqlx::query_scalar(AssertSqlSafe(sql))
-                .bind(self.organization().id)
-                .bind(&one.keys)
-                .bind(&one.content)
-                .fetch_one(&mut *target)
-                .await?;
+            let differs: bool =
+                target.query_one(&sql, &[&self.organization().id, &one.keys, &one.content]).await?;
             if differs {
                 faults.push(one.rows.table.name);
             }
@@ -161,18 +153,8 @@ impl CrossDatabaseMove {
         Ok(faults)
     }
 
-    async fn execute(
-        &self,
-        target: &mut PgConnection,
-        one: &Changed<'_>,
-        sql: &str,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(AssertSqlSafe(sql.to_owned()))
-            .bind(self.organization().id)
-            .bind(&one.keys)
-            .bind(&one.content)
-            .execute(target)
-            .await?;
+    async fn execute(&self, target: &Client, one: &Changed<'_>, sql: &str) -> pg::Result<()> {
+        target.execute(sql, &[&self.organization().id, &one.keys, &one.content]).await?;
         Ok(())
     }
 }

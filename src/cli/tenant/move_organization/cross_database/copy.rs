@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::{
@@ -54,7 +54,7 @@ impl CrossDatabaseMove {
         ends: &mut Endpoints<'_>,
         rows: &TableRows,
         last: Option<&str>,
-    ) -> Result<(i64, Option<String>), sqlx::Error> {
+    ) -> pg::Result<(i64, Option<String>)> {
         let after = last.map(|last| format!("AND ({}) > ({last})", rows.keys("s")));
         let sql = format!(
             "WITH batch AS MATERIALIZED (SELECT s.* FROM {} s WHERE s.{} = $1 {} ORDER BY {} LIMIT $2)
@@ -68,18 +68,15 @@ impl CrossDatabaseMove {
             descending(rows),
         );
         let (source, _) = self.sides(ends);
-        let (batch, last): (Vec<String>, Option<String>) = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(self.organization().id)
-            .bind(BATCH)
-            .fetch_one(source)
-            .await?;
+        let (batch, last): (Vec<String>, Option<String>) =
+            source.query_one(&sql, &[&self.organization().id, &BATCH]).await?;
         if self.out {
-            users::copy_missing(ends, rows, &batch).await?;
+            users::copy_missing(ends.control, ends.there, rows, &batch).await?;
         }
         let (_, target) = self.sides(ends);
-        let mut transaction = target.begin().await?;
-        transaction.execute("SET LOCAL app.replicating = 'on'").await?;
-        insert(&mut transaction, rows, &batch, self.organization().id).await?;
+        let transaction = target.begin().await?;
+        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
+        insert(&transaction, rows, &batch, self.organization().id).await?;
         transaction.commit().await?;
         Ok((i64::try_from(batch.len()).unwrap_or(i64::MAX), last))
     }
@@ -88,11 +85,11 @@ impl CrossDatabaseMove {
 /// Inserts rows. A row may conflict with one that was deleted at the source meanwhile: pending
 /// changes cover both.
 async fn insert(
-    target: &mut PgConnection,
+    target: &Client,
     rows: &TableRows,
     batch: &[String],
     organization: Uuid,
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     let sql = format!(
         "INSERT INTO {} ({columns}) SELECT {columns} FROM ({}) s WHERE s.{} = $1 ON CONFLICT DO NOTHING",
         rows.table.name,
@@ -100,20 +97,17 @@ async fn insert(
         rows.table.owner_column(),
         columns = rows.columns(""),
     );
-    sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(batch).execute(target).await?;
+    target.execute(&sql, &[&organization, &batch]).await?;
     Ok(())
 }
 
 /// Whether the key has a collation, so that the other database may sort it differently.
-async fn has_collation(
-    connection: &mut PgConnection,
-    rows: &TableRows,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+async fn has_collation(connection: &Client, rows: &TableRows) -> pg::Result<bool> {
+    connection
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
                         WHERE i.indrelid = $1::regclass AND i.indisprimary AND a.attcollation <> 0)",
-    )
-    .bind(rows.table.name)
-    .fetch_one(connection)
-    .await
+            &[&rows.table.name],
+        )
+        .await
 }

@@ -2,8 +2,10 @@
 //! changes are not recorded: the switch copies all that were written since the oldest transaction
 //! that ran during the first copy.
 
+use std::pin::pin;
+
 use futures_util::TryStreamExt;
-use sqlx::{Connection, Executor, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
 use super::{CrossDatabaseMove, Endpoints, users};
@@ -12,34 +14,30 @@ const BATCH: usize = 500;
 
 impl CrossDatabaseMove {
     /// Copies all responses. Returns the oldest transaction that may still write others.
-    pub(super) async fn copy_responses(
-        &self,
-        ends: &mut Endpoints<'_>,
-    ) -> Result<String, sqlx::Error> {
+    pub(super) async fn copy_responses(&self, ends: &mut Endpoints<'_>) -> pg::Result<String> {
         let id = self.organization().id;
         if self.out {
-            let users: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT DISTINCT user_id FROM auth.idempotency_keys WHERE organization_id = $1 ORDER BY user_id",
-            )
-            .bind(id)
-            .fetch_all(&mut *ends.control)
-            .await?;
-            let known: Vec<Uuid> =
-                sqlx::query_scalar("SELECT id FROM auth.users WHERE id = ANY ($1)")
-                    .bind(&users)
-                    .fetch_all(&mut *ends.there)
-                    .await?;
+            let users: Vec<Uuid> = ends.control
+                .query(
+                    "SELECT DISTINCT user_id FROM auth.idempotency_keys WHERE organization_id = $1 ORDER BY user_id",
+                    &[&id],
+                )
+                .await?;
+            let known: Vec<Uuid> = ends
+                .there
+                .query("SELECT id FROM auth.users WHERE id = ANY ($1)", &[&users])
+                .await?;
             let missing: Vec<Uuid> =
                 users.into_iter().filter(|user| !known.contains(user)).collect();
             users::copy(ends.control, ends.there, &missing).await?;
         }
         let (source, target) = self.sides(ends);
-        let mut snapshot = source.begin().await?;
-        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-        let since = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
-            .fetch_one(&mut *snapshot)
+        let snapshot = source.begin().await?;
+        snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let since = snapshot
+            .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text", &[])
             .await?;
-        copy_responses(&mut snapshot, target, id, None).await?;
+        copy_responses(&snapshot, target, id, None).await?;
         snapshot.commit().await?;
         Ok(since)
     }
@@ -47,19 +45,20 @@ impl CrossDatabaseMove {
 
 /// Copies the responses of the last day, or only those written since the transaction `since`.
 pub(super) async fn copy_responses(
-    source: &mut PgConnection,
-    target: &mut PgConnection,
+    source: &Client,
+    target: &Client,
     organization: Uuid,
     since: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    let mut responses = sqlx::query_scalar::<_, String>(
-        "SELECT k::text FROM auth.idempotency_keys k
+) -> pg::Result<()> {
+    let responses = source
+        .stream::<String>(
+            "SELECT k::text FROM auth.idempotency_keys k
          WHERE k.organization_id = $1 AND k.created_at > now() - interval '24 hours'
              AND ($2::text IS NULL OR age(k.xmin) <= age($2::text::xid))",
-    )
-    .bind(organization)
-    .bind(since)
-    .fetch(source);
+            &[&organization, &since],
+        )
+        .await?;
+    let mut responses = pin!(responses);
     let mut batch = Vec::new();
     while let Some(response) = responses.try_next().await? {
         batch.push(response);
@@ -72,23 +71,18 @@ pub(super) async fn copy_responses(
 }
 
 /// Inserts responses. Leaves out those of erased users, who cannot repeat a request.
-async fn insert(
-    target: &mut PgConnection,
-    organization: Uuid,
-    responses: &[String],
-) -> Result<(), sqlx::Error> {
+async fn insert(target: &Client, organization: Uuid, responses: &[String]) -> pg::Result<()> {
     if responses.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "INSERT INTO auth.idempotency_keys AS k SELECT (whole).* FROM (SELECT v::auth.idempotency_keys AS whole FROM unnest($2::text[]) v OFFSET 0) read
+    target
+        .execute(
+            "INSERT INTO auth.idempotency_keys AS k SELECT (whole).* FROM (SELECT v::auth.idempotency_keys AS whole FROM unnest($2::text[]) v OFFSET 0) read
              WHERE (whole).organization_id = $1 AND EXISTS (SELECT FROM auth.users u WHERE u.id = (whole).user_id)
          ON CONFLICT (user_id, key, organization_id) DO UPDATE
              SET fingerprint = excluded.fingerprint, response = excluded.response, created_at = excluded.created_at, updated_at = excluded.updated_at",
-    )
-    .bind(organization)
-    .bind(responses)
-    .execute(target)
-    .await?;
+            &[&organization, &responses],
+        )
+        .await?;
     Ok(())
 }

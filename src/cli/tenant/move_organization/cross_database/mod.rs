@@ -13,7 +13,7 @@ mod users;
 use std::time::Instant;
 
 use migration::{dedicated, placement};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use pg::Client;
 
 use super::{OrganizationMove, changes::check, comparison::verdict};
 use crate::cli::{
@@ -36,16 +36,16 @@ pub(in crate::cli::tenant) use self::{
 
 /// The two connections of a cross-database move.
 pub(super) struct Endpoints<'c> {
-    pub(super) control: &'c mut PgConnection,
+    pub(super) control: &'c mut Client,
     /// The dedicated database.
-    pub(super) there: &'c mut PgConnection,
+    pub(super) there: &'c mut Client,
 }
 
 impl Endpoints<'_> {
-    /// Rolls back dropped transactions at once. Otherwise they stay open until the next statement.
-    async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        self.control.ping().await?;
-        self.there.ping().await
+    /// Waits until dropped transactions are rolled back.
+    async fn roll_back(&mut self) -> pg::Result<()> {
+        self.control.batch("").await?;
+        self.there.batch("").await
     }
 }
 
@@ -55,7 +55,7 @@ pub(in crate::cli::tenant) async fn open(
     owner: &Owner,
     organization: &Organization,
     name: &str,
-) -> Result<PgConnection, Failure> {
+) -> Result<Client, Failure> {
     let mut there = organization::dedicated(owner, name).await?;
     lock_move(&mut there, organization).await?;
     placement::keep_steps(&mut there).await?;
@@ -90,10 +90,7 @@ impl CrossDatabaseMove {
     }
 
     /// The source and the target of rows.
-    fn sides<'e>(
-        &self,
-        ends: &'e mut Endpoints<'_>,
-    ) -> (&'e mut PgConnection, &'e mut PgConnection) {
+    fn sides<'e>(&self, ends: &'e mut Endpoints<'_>) -> (&'e mut Client, &'e mut Client) {
         if self.out { (ends.control, ends.there) } else { (ends.there, ends.control) }
     }
 
@@ -137,7 +134,7 @@ impl CrossDatabaseMove {
         }
         if self.out {
             for rows in &self.move_organization.rows {
-                ends.there.execute(AssertSqlSafe(format!("ANALYZE {}", rows.table.name))).await?;
+                ends.there.batch(&format!("ANALYZE {}", rows.table.name)).await?;
             }
         }
         let responses_since = self.copy_responses(ends).await?;
@@ -166,11 +163,11 @@ impl CrossDatabaseMove {
             // Pauses directory sync of servers. Writers of the directory wait meanwhile, but it is
             // small.
             let lock = format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})");
-            ends.there.execute(AssertSqlSafe(lock)).await?;
+            ends.there.batch(&lock).await?;
             self.catch_up(ends).await?;
             count += self.compare_rows(ends, &directory).await?;
             let unlock = format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})");
-            ends.there.execute(AssertSqlSafe(unlock)).await?;
+            ends.there.batch(&unlock).await?;
         }
         Ok(count + self.compare_rows(ends, &rest).await?)
     }
@@ -184,13 +181,13 @@ impl CrossDatabaseMove {
     ) -> Result<i64, Failure> {
         let (source, target) = self.sides(ends);
         let id = self.organization().id;
-        let mut snapshot = source.begin().await?;
-        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let snapshot = source.begin().await?;
+        snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         let (mut count, mut faults) = (0, Vec::new());
         for rows in tables {
-            let changed = rows.noted_keys(&mut snapshot, id).await?;
+            let changed = rows.noted_keys(&snapshot, id).await?;
             let place = self.move_organization.source(rows.table);
-            let here = rows.digest(&mut snapshot, &place, id, &changed).await?;
+            let here = rows.digest(&snapshot, &place, id, &changed).await?;
             let place = self.move_organization.target(rows.table);
             let there = rows.digest(target, &place, id, &changed).await?;
             faults.extend(verdict(rows, &here, &there));

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use pg::Client;
 use uuid::Uuid;
 
-use super::Endpoints;
 use crate::cli::tenant::table_rows::{TableRows, user_columns};
 
 /// Users per statement. Each is locked until its end.
@@ -24,11 +23,12 @@ const ONE: &str =
 
 /// Copies the users that rows refer to and that the dedicated database lacks.
 pub(super) async fn copy_missing(
-    ends: &mut Endpoints<'_>,
+    control: &Client,
+    there: &Client,
     rows: &TableRows,
     content: &[String],
-) -> Result<(), sqlx::Error> {
-    let columns = user_columns(ends.there, rows.table.name).await?;
+) -> pg::Result<()> {
+    let columns = user_columns(there, rows.table.name).await?;
     if columns.is_empty() || content.is_empty() {
         return Ok(());
     }
@@ -39,29 +39,27 @@ pub(super) async fn copy_missing(
          WHERE person IS NOT NULL AND NOT EXISTS (SELECT FROM auth.users u WHERE u.id = person) ORDER BY person",
         places.join(", ")
     );
-    let missing: Vec<Uuid> =
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(content).fetch_all(&mut *ends.there).await?;
-    copy(ends.control, ends.there, &missing).await
+    let missing: Vec<Uuid> = there.query(&sql, &[&content]).await?;
+    copy(control, there, &missing).await
 }
 
 /// Copies users in the given order, so that concurrent commands wait for each other instead of
 /// deadlocking.
 pub(in crate::cli) async fn copy(
-    control: &mut PgConnection,
-    there: &mut PgConnection,
+    control: &Client,
+    there: &Client,
     users: &[Uuid],
-) -> Result<(), sqlx::Error> {
+) -> pg::Result<()> {
     for some in users.chunks(BATCH) {
-        let copies: Vec<String> = sqlx::query_scalar(
-            "SELECT copy::text FROM unnest($1::uuid[]) WITH ORDINALITY p (id, place), auth.read_user(id) copy
+        let copies: Vec<String> = control
+            .query(
+                "SELECT copy::text FROM unnest($1::uuid[]) WITH ORDINALITY p (id, place), auth.read_user(id) copy
              WHERE copy IS NOT NULL ORDER BY place",
-        )
-        .bind(some)
-        .fetch_all(&mut *control)
-        .await?;
-        sqlx::query("SELECT auth.copy_user(copy::jsonb) FROM unnest($1::text[]) copy")
-            .bind(&copies)
-            .execute(&mut *there)
+                &[&some],
+            )
+            .await?;
+        there
+            .execute("SELECT auth.copy_user(copy::jsonb) FROM unnest($1::text[]) copy", &[&copies])
             .await?;
     }
     Ok(())
@@ -69,28 +67,26 @@ pub(in crate::cli) async fn copy(
 
 /// The members of an organization and a fingerprint of each in the control database.
 pub(in crate::cli::tenant) async fn members(
-    control: &mut PgConnection,
+    control: &Client,
     organization: Uuid,
     lock: &str,
-) -> Result<HashMap<Uuid, String>, sqlx::Error> {
+) -> pg::Result<HashMap<Uuid, String>> {
     let sql = format!(
         "SELECT u.id, {ONE} FROM auth.users u
          WHERE u.id IN (SELECT m.user_id FROM auth.organization_members m WHERE m.organization_id = $1) {lock}"
     );
-    let users: Vec<(Uuid, String)> =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(organization).fetch_all(control).await?;
+    let users: Vec<(Uuid, String)> = control.query(&sql, &[&organization]).await?;
     Ok(users.into_iter().collect())
 }
 
 /// The users that are missing or different in the dedicated database.
 pub(in crate::cli::tenant) async fn outdated_users(
-    there: &mut PgConnection,
+    there: &Client,
     known: &HashMap<Uuid, String>,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+) -> pg::Result<Vec<Uuid>> {
     let ids: Vec<Uuid> = known.keys().copied().collect();
     let sql = format!("SELECT u.id, {ONE} FROM auth.users u WHERE u.id = ANY ($1)");
-    let users: Vec<(Uuid, String)> =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(&ids).fetch_all(there).await?;
+    let users: Vec<(Uuid, String)> = there.query(&sql, &[&ids]).await?;
     let there: HashMap<Uuid, String> = users.into_iter().collect();
     let mut others: Vec<Uuid> =
         ids.into_iter().filter(|id| there.get(id) != known.get(id)).collect();

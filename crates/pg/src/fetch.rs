@@ -1,17 +1,15 @@
-//! Selects rows as models of entities, by the order of columns. sea-orm would search each value by
-//! column name, and for rows of a foreign driver that is slow.
+//! The way to select entities: their columns are read in order. sea-orm's `all` and `one` would
+//! search each value by column name in a map, which is slow for rows of a foreign driver.
 
 use sea_orm::{
-    ActiveModelTrait, DbBackend, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn, QueryTrait,
-    Select, SelectTwo, Statement, TryIntoModel,
+    ActiveModelTrait, DbBackend, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn,
+    QuerySelect, QueryTrait, Select, SelectTwo, Statement, TryIntoModel,
 };
-use tokio_postgres::Row;
 
-use super::{UnitOfWork, sea_orm_adapter::value};
-use crate::error::{Error, Result};
+use crate::{Error, Result, Row, Transaction, sea_orm_adapter::value};
 
 /// A query that selects the columns of one or two entities.
-pub trait Fetch {
+pub trait Fetch: QuerySelect + Send + Sized {
     /// The type of a row.
     type Of;
 
@@ -20,7 +18,23 @@ pub trait Fetch {
     /// # Errors
     ///
     /// When the query fails, or the selected columns are not those of the entities.
-    fn fetch(self, scope: &impl UnitOfWork) -> impl Future<Output = Result<Vec<Self::Of>>> + Send;
+    fn fetch(
+        self,
+        scope: &(impl AsRef<Transaction> + Sync),
+    ) -> impl Future<Output = Result<Vec<Self::Of>>> + Send;
+
+    /// Runs the query for its first row.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    fn fetch_one(
+        self,
+        scope: &(impl AsRef<Transaction> + Sync),
+    ) -> impl Future<Output = Result<Option<Self::Of>>> + Send {
+        let first = self.limit(1).fetch(scope);
+        async { Ok(first.await?.into_iter().next()) }
+    }
 }
 
 impl<E> Fetch for Select<E>
@@ -30,7 +44,7 @@ where
 {
     type Of = E::Model;
 
-    async fn fetch(self, scope: &impl UnitOfWork) -> Result<Vec<E::Model>> {
+    async fn fetch(self, scope: &(impl AsRef<Transaction> + Sync)) -> Result<Vec<E::Model>> {
         let rows = run(self.build(DbBackend::Postgres), scope).await?;
         check::<E>(&rows, 0, "")?;
         rows.iter().map(|row| model::<E>(row, 0)).collect()
@@ -47,7 +61,7 @@ where
 {
     type Of = (E::Model, Option<F::Model>);
 
-    async fn fetch(self, scope: &impl UnitOfWork) -> Result<Vec<Self::Of>> {
+    async fn fetch(self, scope: &(impl AsRef<Transaction> + Sync)) -> Result<Vec<Self::Of>> {
         let rows = run(self.build(DbBackend::Postgres), scope).await?;
         let second = E::Column::iter().count();
         check::<E>(&rows, 0, "A_")?;
@@ -60,9 +74,9 @@ where
     }
 }
 
-async fn run(statement: Statement, scope: &impl UnitOfWork) -> Result<Vec<Row>> {
+async fn run(statement: Statement, scope: &(impl AsRef<Transaction> + Sync)) -> Result<Vec<Row>> {
     let Statement { sql, values, .. } = statement;
-    Ok(scope.transaction().query(&sql, values).await?.rows)
+    Ok(scope.as_ref().query(&sql, values).await?.rows)
 }
 
 /// Verifies that the columns from this index on are those of the entity.
@@ -78,7 +92,7 @@ fn check<E: EntityTrait>(rows: &[Row], from: usize, prefix: &str) -> Result<()> 
     if E::Column::iter().all(is_next) {
         Ok(())
     } else {
-        Err(Error::internal("the selected columns are not those of the entity"))
+        Err(Error::statement("the selected columns are not those of the entity"))
     }
 }
 
@@ -87,7 +101,7 @@ fn is_there<E: EntityTrait>(row: &Row, from: usize) -> Result<bool> {
     let keys = E::PrimaryKey::iter().map(|key| key.into_column().as_str());
     for key in keys {
         if let Some(index) = E::Column::iter().position(|column| column.as_str() == key) {
-            let value = value(row, from + index, row.columns()[from + index].type_())?;
+            let value = value(row, from + index)?;
             if value == value.as_null() {
                 return Ok(false);
             }
@@ -103,7 +117,7 @@ where
 {
     let mut model = <E::ActiveModel as ActiveModelTrait>::default();
     for (column, index) in E::Column::iter().zip(from..) {
-        model.try_set(column, value(row, index, row.columns()[index].type_())?)?;
+        model.try_set(column, value(row, index)?)?;
     }
     Ok(model.try_into_model()?)
 }

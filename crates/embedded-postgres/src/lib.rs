@@ -19,7 +19,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use sqlx::postgres::PgConnectOptions;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use binaries::Binaries;
 use cluster::{Account, Cluster};
@@ -106,17 +106,6 @@ impl Embedded {
         Ok(server)
     }
 
-    /// The connection options of the superuser.
-    #[must_use]
-    pub fn connect_options(&self) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .host(&self.cluster.socket.to_string_lossy())
-            .port(cluster::PORT)
-            .username(cluster::SUPERUSER)
-            .password("")
-            .database("postgres")
-    }
-
     /// The path of a PostgreSQL program of the server's version.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
@@ -129,13 +118,18 @@ impl Embedded {
         self.child.id()
     }
 
-    /// The URL of a database for a role, as for `DATABASE_URL`.
+    /// The URL of a database for a role.
     #[must_use]
     pub fn url(&self, role: &str, database: &str) -> String {
-        let socket: String =
-            url::form_urlencoded::byte_serialize(self.cluster.socket.to_string_lossy().as_bytes())
-                .collect();
+        let socket = self.cluster.socket.to_string_lossy();
+        let socket = utf8_percent_encode(&socket, NON_ALPHANUMERIC);
         format!("postgres://{role}@localhost:{}/{database}?host={socket}", cluster::PORT)
+    }
+
+    /// The URL of the database `postgres` for the superuser.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        self.url(cluster::SUPERUSER, "postgres")
     }
 
     fn wait_until_ready(&mut self) -> Result<(), Error> {
@@ -220,19 +214,6 @@ fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Chi
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// The default folder of development data. As root it is not in the home folder, which the server's
-/// user cannot enter.
-#[must_use]
-pub fn default_folder() -> PathBuf {
-    if nix::unistd::geteuid().is_root() {
-        return PathBuf::from("/var/lib/tenantry");
-    }
-    let data =
-        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
-    data.or_else(home).unwrap_or_else(std::env::temp_dir).join("tenantry")
 }
 
 fn make_folder(path: &Path, account: Account) -> Result<(), Error> {

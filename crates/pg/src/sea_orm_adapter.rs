@@ -1,44 +1,39 @@
-//! The adapter between sea-orm and tokio-postgres: statements, parameters, rows and errors.
+//! The adapter between sea-orm and tokio-postgres: statements, parameters and rows.
 //!
-//! tokio-postgres is the driver because it sends a statement before earlier ones are answered. Its
-//! errors become those of sea-orm and sqlx, so that callers do not depend on it.
+//! tokio-postgres is the driver because it sends a statement before earlier ones are answered.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-    io,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, ProxyExecResult, ProxyRow, QueryResult,
-    RuntimeErr, Statement, Value, Values, sea_query::ArrayType,
+    Statement, Value, Values, sea_query::ArrayType,
 };
-use sqlx::error::{DatabaseError, ErrorKind};
-use tokio_postgres::{
-    Row,
-    types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
-};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
-use super::{Transaction, connection::Answer};
+use crate::{Answer, Error, Result, Row, Transaction};
 
 /// Parameters in the driver's representation.
 #[derive(Debug)]
-pub(super) struct Parameters {
-    pub(super) values: Vec<Parameter>,
+pub struct Parameters {
+    pub(crate) values: Vec<Parameter>,
     /// The declared types. PostgreSQL would otherwise infer them from the context in the statement.
-    pub(super) types: Vec<Type>,
+    pub(crate) types: Vec<Type>,
 }
 
 impl Parameters {
-    pub(super) fn of(values: Option<Values>) -> Result<Self, sqlx::Error> {
+    /// Converts the values of a statement.
+    ///
+    /// # Errors
+    ///
+    /// When a value has no declared type.
+    pub fn of(values: Option<Values>) -> Result<Self> {
         let values = values.map_or_else(Vec::new, |values| values.0);
         let types = values.iter().map(type_of).collect::<Result<_, _>>()?;
         Ok(Self { values: values.into_iter().map(Parameter).collect(), types })
     }
 }
 
-pub(super) struct Parameter(Value);
+pub(crate) struct Parameter(Value);
 
 /// Omits the value: the driver logs parameters, which may contain personal data.
 impl fmt::Debug for Parameter {
@@ -47,7 +42,7 @@ impl fmt::Debug for Parameter {
     }
 }
 
-fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
+fn type_of(value: &Value) -> Result<Type> {
     Ok(match value {
         Value::Bool(_) => Type::BOOL,
         Value::SmallInt(_) => Type::INT2,
@@ -64,7 +59,7 @@ fn type_of(value: &Value) -> Result<Type, sqlx::Error> {
         Value::Array(ArrayType::Uuid, _) => Type::UUID_ARRAY,
         Value::Array(ArrayType::String, _) => Type::TEXT_ARRAY,
         other => {
-            return Err(sqlx::Error::Encode(undeclared(other).into()));
+            return Err(Error::statement(undeclared(other)));
         }
     })
 }
@@ -108,26 +103,29 @@ impl ToSql for Parameter {
     to_sql_checked!();
 }
 
-/// Converts a row for sea-orm's entities.
-pub(super) fn to_proxy_row(row: &Row) -> Result<ProxyRow, sqlx::Error> {
+/// Converts a row for sea-orm.
+///
+/// # Errors
+///
+/// When two columns have the same name, or a type is not supported.
+pub fn to_query_result(row: &Row) -> Result<QueryResult> {
     let mut values = BTreeMap::new();
     for (index, column) in row.columns().iter().enumerate() {
-        let name = column.name().to_owned();
-        if values.insert(name, value(row, index, column.type_())?).is_some() {
+        if values.insert(column.name().to_owned(), value(row, index)?).is_some() {
             let text = format!("two columns have the name {}", column.name());
-            return Err(sqlx::Error::Decode(text.into()));
+            return Err(Error::statement(text));
         }
     }
-    Ok(ProxyRow::new(values))
+    Ok(ProxyRow::new(values).into())
 }
 
 /// The value in exactly the column's type. sea-orm would treat a value that it cannot convert as
 /// NULL.
-pub(super) fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::Error> {
-    fn get<'row, T: FromSql<'row>>(row: &'row Row, index: usize) -> Result<Option<T>, sqlx::Error> {
-        row.try_get(index).map_err(failed)
+pub(crate) fn value(row: &Row, index: usize) -> Result<Value> {
+    fn get<'row, T: FromSql<'row>>(row: &'row Row, index: usize) -> Result<Option<T>> {
+        row.try_get(index)
     }
-    Ok(match *of {
+    Ok(match *row.columns()[index].type_() {
         Type::BOOL => Value::Bool(get(row, index)?),
         Type::INT2 => Value::SmallInt(get(row, index)?),
         Type::INT4 => Value::Int(get(row, index)?),
@@ -142,109 +140,35 @@ pub(super) fn value(row: &Row, index: usize, of: &Type) -> Result<Value, sqlx::E
         Type::VOID => Value::String(None),
         ref other => {
             let column = row.columns()[index].name();
-            return Err(sqlx::Error::Decode(
-                format!("column {column} has the unsupported type {other}").into(),
-            ));
+            return Err(Error::statement(format!(
+                "column {column} has the unsupported type {other}"
+            )));
         }
     })
 }
 
-/// Converts the error of a statement.
-pub(super) fn failed(error: tokio_postgres::Error) -> sqlx::Error {
-    if error.as_db_error().is_some() {
-        return sqlx::Error::Database(Box::new(Answered(error)));
-    }
-    // An I/O error appears as the source. Both cases mean that the connection is lost.
-    let source = std::error::Error::source(&error);
-    if error.is_closed() || source.is_some_and(<dyn std::error::Error>::is::<io::Error>) {
-        lost(&error)
-    } else {
-        sqlx::Error::Decode(whole(&error).into())
+/// Wraps an error for sea-orm, in its only variant that keeps a source.
+impl From<Error> for DbErr {
+    fn from(error: Error) -> Self {
+        Self::TryIntoErr { from: "statement", into: "rows", source: Arc::new(error) }
     }
 }
 
-/// Converts an error of connecting.
-pub(super) fn not_connected(error: tokio_postgres::Error) -> sqlx::Error {
-    if error.as_db_error().is_some() { failed(error) } else { lost(&error) }
-}
-
-fn lost(error: &tokio_postgres::Error) -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, whole(error)))
-}
-
-/// The error with its sources, which hold the reasons.
-pub(super) fn whole(error: &tokio_postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(reason) = source {
-        let _ = write!(text, ": {reason}");
-        source = reason.source();
-    }
-    text
-}
-
-/// An error that PostgreSQL returned.
-#[derive(Debug)]
-struct Answered(tokio_postgres::Error);
-
-impl fmt::Display for Answered {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.message())
-    }
-}
-
-/// Has no source, because details of the driver's error may contain values of rows.
-impl std::error::Error for Answered {}
-
-impl DatabaseError for Answered {
-    fn message(&self) -> &str {
-        self.0.as_db_error().map_or("", tokio_postgres::error::DbError::message)
-    }
-
-    fn code(&self) -> Option<Cow<'_, str>> {
-        self.0.code().map(|code| code.code().into())
-    }
-
-    fn constraint(&self) -> Option<&str> {
-        self.0.as_db_error()?.constraint()
-    }
-
-    fn kind(&self) -> ErrorKind {
-        // PostgreSQL manual, appendix A.
-        match self.0.code().map(tokio_postgres::error::SqlState::code) {
-            Some("23505") => ErrorKind::UniqueViolation,
-            Some("23503") => ErrorKind::ForeignKeyViolation,
-            Some("23502") => ErrorKind::NotNullViolation,
-            Some("23514") => ErrorKind::CheckViolation,
-            Some("23P01") => ErrorKind::ExclusionViolation,
-            _ => ErrorKind::Other,
+/// Unwraps an error that passed through sea-orm. Other errors are those of sea-orm.
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if let DbErr::TryIntoErr { source, .. } = &error
+            && let Some(error) = source.downcast_ref::<Self>()
+        {
+            return error.clone();
         }
+        Self::statement(error)
     }
-
-    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
-        self
-    }
-
-    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
-        self
-    }
-
-    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
-        self
-    }
-}
-
-fn querying(error: sqlx::Error) -> DbErr {
-    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
 impl Transaction {
-    async fn run(&self, sql: &str, values: Option<Values>) -> Result<Answer, DbErr> {
-        self.query(sql, values).await.map_err(querying)
-    }
-
     async fn executed(&self, sql: &str, values: Option<Values>) -> Result<ExecResult, DbErr> {
-        let rows_affected = self.run(sql, values).await?.affected;
+        let rows_affected = self.query(sql, values).await?.affected;
         Ok(ProxyExecResult { last_insert_id: 0, rows_affected }.into())
     }
 }
@@ -269,7 +193,7 @@ impl ConnectionTrait for Transaction {
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let rows = self.run(&statement.sql, statement.values).await?.rows;
-        rows.iter().map(|row| to_proxy_row(row).map(Into::into).map_err(querying)).collect()
+        let Answer { rows, .. } = self.query(&statement.sql, statement.values).await?;
+        Ok(rows.iter().map(to_query_result).collect::<Result<_>>()?)
     }
 }

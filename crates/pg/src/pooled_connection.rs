@@ -16,11 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    connection::Connection,
-    pool::{ConnectionPool, PoolObject},
-};
-use crate::error::Result;
+use crate::{ConnectionPool, Error, Result, connection::Connection, pool::PoolObject};
 
 /// The maximum time for rolling back an abandoned transaction; then the connection is closed.
 const ROLLBACK_WAIT: Duration = Duration::from_secs(3);
@@ -32,13 +28,13 @@ const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
 /// The state of a connection's transaction.
 const OPEN: u8 = 0;
-pub(super) const CLEAN: u8 = 1;
-pub(super) const LOST: u8 = 2;
-pub(super) const ROLLBACK_DEFERRED: u8 = 3;
+pub(crate) const CLEAN: u8 = 1;
+pub(crate) const LOST: u8 = 2;
+pub(crate) const ROLLBACK_DEFERRED: u8 = 3;
 
 /// A connection in use by one transaction. Its drop either returns it to the pool clean or with a
 /// deferred rollback, or rolls back in the background, or closes it.
-pub(super) struct PooledConnection {
+pub(crate) struct PooledConnection {
     lease: Option<PoolObject>,
     connections: ConnectionPool,
     state: AtomicU8,
@@ -47,35 +43,35 @@ pub(super) struct PooledConnection {
 }
 
 /// A value whose drop marks the end of a connection's use.
-pub(super) type Held = Arc<dyn Any + Send + Sync>;
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
 impl PooledConnection {
-    pub(super) async fn new(connections: &ConnectionPool) -> Result<Self> {
+    pub(crate) async fn new(connections: &ConnectionPool) -> Result<Self> {
         let (lease, connections) = (Some(connections.lease().await?), connections.clone());
         Ok(Self { lease, connections, state: AtomicU8::new(OPEN), held: OnceLock::new() })
     }
 
-    pub(super) fn link(&self) -> Result<&Connection, sqlx::Error> {
-        self.lease.as_deref().ok_or(sqlx::Error::PoolClosed)
+    pub(crate) fn link(&self) -> Result<&Connection> {
+        self.lease.as_deref().ok_or_else(Error::closed)
     }
 
     /// The pool of this connection.
-    pub(super) fn connections(&self) -> &ConnectionPool {
+    pub(crate) fn connections(&self) -> &ConnectionPool {
         &self.connections
     }
 
     /// Keeps `held` alive until the connection is free.
-    pub(super) fn hold(&self, held: Held) {
+    pub(crate) fn hold(&self, held: Held) {
         // Set once, because a request has one permit.
         let _ = self.held.set(held);
     }
 
-    pub(super) fn set(&self, state: u8) {
+    pub(crate) fn set(&self, state: u8) {
         self.state.store(state, Ordering::Relaxed);
     }
 
     /// Rolls back. An abandoned statement may still run, so this waits for it, but only briefly.
-    pub(super) async fn roll_back(&self) {
+    pub(crate) async fn roll_back(&self) {
         let Ok(link) = self.link() else { return };
         self.set(rolled_back(link).await);
     }

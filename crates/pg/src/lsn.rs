@@ -13,16 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio_postgres::Row;
-
-use super::{
+use crate::{
+    Error, Parameters, Result, Row,
     connection::{Connection, unbounded},
-    sea_orm_adapter::{Parameters, failed},
 };
-use crate::error::{Error, Result};
 
 /// The primary's LSN. Commits are flushed, unless `synchronous_commit` is off.
-pub(super) const POSITION: &str =
+pub const CURRENT_LSN: &str =
     "SELECT (CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()
         ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint AS position";
 
@@ -42,13 +39,19 @@ impl Lsn {
         lsn.map(Self)
     }
 
-    /// Reads the result of [`POSITION`].
-    pub(super) fn of(rows: &[Row]) -> Result<Self> {
-        let row = rows.first().ok_or_else(|| Error::internal("the LSN query returned no row"))?;
-        Ok(Self(row.try_get("position").map_err(failed)?))
+    /// Reads the result of [`CURRENT_LSN`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no row.
+    pub fn of(rows: &[Row]) -> Result<Self> {
+        let row = rows.first().ok_or_else(|| Error::statement("the LSN query returned no row"))?;
+        Ok(Self(row.try_get("position")?))
     }
 
-    pub(super) fn bytes(self) -> i64 {
+    /// The number of bytes before it.
+    #[must_use]
+    pub fn bytes(self) -> i64 {
         self.0
     }
 }
@@ -61,29 +64,29 @@ impl fmt::Display for Lsn {
 
 /// The LSN after a transaction's last commit, if it was requested.
 #[derive(Debug, Default)]
-pub(super) struct CommitLsn {
+pub(crate) struct CommitLsn {
     is_wanted: AtomicBool,
     lsn: Mutex<Option<Lsn>>,
 }
 
 impl CommitLsn {
-    pub(super) fn want(&self) {
+    pub(crate) fn want(&self) {
         self.is_wanted.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> Option<Lsn> {
+    pub(crate) fn get(&self) -> Option<Lsn> {
         *self.lsn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queries the primary's LSN, after the statements sent before.
-    pub(super) async fn set(&self, primary: &Connection) -> Result<()> {
+    pub(crate) async fn set(&self, primary: &Connection) -> Result<()> {
         if !self.is_wanted.load(Ordering::Relaxed) {
             return Ok(());
         }
         // Boxed: large, and every commit would carry it.
         let answer =
-            Box::pin(primary.query(None, POSITION, &Parameters::of(None)?, unbounded)).await;
-        let lsn = answer.map_err(Error::from).and_then(|answer| Lsn::of(&answer.rows));
+            Box::pin(primary.query(None, CURRENT_LSN, &Parameters::of(None)?, unbounded)).await;
+        let lsn = answer.and_then(|answer| Lsn::of(&answer.rows));
         let known = lsn.as_ref().ok().copied();
         *self.lsn.lock().unwrap_or_else(PoisonError::into_inner) = known;
         lsn.map(drop)
@@ -101,11 +104,11 @@ pub struct Freshness {
 
 /// The primary's recent LSNs with the times of their queries, as far back as [`MOST_STALE`].
 #[derive(Debug, Default)]
-pub(super) struct LsnHistory(Mutex<VecDeque<(Instant, Lsn)>>);
+pub struct LsnHistory(Mutex<VecDeque<(Instant, Lsn)>>);
 
 impl LsnHistory {
     /// Records the primary's LSN. Everything committed before `at` is at or below `position`.
-    pub(super) fn note(&self, at: Instant, lsn: Lsn) {
+    pub fn note(&self, at: Instant, lsn: Lsn) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.push_back((at, lsn));
         while known.front().is_some_and(|(at, _)| at.elapsed() > MOST_STALE) {
@@ -115,7 +118,7 @@ impl LsnHistory {
 
     /// The lowest LSN that satisfies a required freshness; `None` if the primary's LSN was not read
     /// recently enough.
-    pub(super) fn least(&self, freshness: Freshness) -> Option<Lsn> {
+    pub fn least(&self, freshness: Freshness) -> Option<Lsn> {
         let Freshness { max_staleness, after } = freshness;
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let within = |(at, _): &&(Instant, Lsn)| at.elapsed() <= max_staleness.min(MOST_STALE);

@@ -8,8 +8,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
-use super::{Subscription, event::organization};
-use crate::error::{Error, Result};
+use crate::{Error, Result, Subscription, event::organization};
 
 /// The version of Stripe's API that requests use.
 const API_VERSION: &str = "2025-03-31.basil";
@@ -190,8 +189,7 @@ impl Stripe {
     /// When Stripe does not respond, or does not know the subscription.
     pub async fn subscription(&self, id: &str) -> Result<Subscription> {
         let path = format!("v1/subscriptions/{}", segment(id));
-        Subscription::parse(&send(self.request(Method::GET, &path)?).await?)
-            .map_err(Error::internal)
+        Subscription::parse(&send(self.request(Method::GET, &path)?).await?).map_err(Error::Refused)
     }
 
     /// Cancels a subscription at the end of its period, or revokes that.
@@ -207,7 +205,7 @@ impl Stripe {
     ) -> Result<Subscription> {
         let path = format!("v1/subscriptions/{}", segment(id));
         let form = [("cancel_at_period_end", if cancel { "true" } else { "false" })];
-        Subscription::parse(&self.post(&path, &form, key).await?).map_err(Error::internal)
+        Subscription::parse(&self.post(&path, &form, key).await?).map_err(Error::Refused)
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)], key: &str) -> Result<Value> {
@@ -221,7 +219,8 @@ impl Stripe {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder> {
-        let url = self.options.base.join(path).map_err(Error::internal)?;
+        let url =
+            self.options.base.join(path).map_err(|error| Error::Refused(error.to_string()))?;
         Ok(self
             .http
             .request(method, url)
@@ -236,7 +235,7 @@ async fn send(request: RequestBuilder) -> Result<Value> {
 }
 
 async fn receive(request: RequestBuilder) -> Result<(StatusCode, Value)> {
-    let unavailable = |error: reqwest::Error| Error::Unavailable(Arc::new(error.without_url()));
+    let unavailable = |error: reqwest::Error| Error::Unavailable(error.without_url().into());
     let response = request.send().await.map_err(unavailable)?;
     let status = response.status();
     let body = response.bytes().await.map_err(unavailable)?;
@@ -254,7 +253,7 @@ fn succeeded(status: StatusCode, body: Value) -> Result<Value> {
     // 409: another request with the same key is in progress.
     let passing = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT].contains(&status);
-    Err(if passing { Error::unavailable(cause) } else { Error::internal(cause) })
+    Err(if passing { Error::Unavailable(cause.into()) } else { Error::Refused(cause) })
 }
 
 fn hosted(session: &Value) -> Result<Hosted> {
@@ -263,7 +262,7 @@ fn hosted(session: &Value) -> Result<Hosted> {
 
 fn text(object: &Value, field: &str) -> Result<String> {
     let text = object[field].as_str().map(ToOwned::to_owned);
-    text.ok_or_else(|| Error::internal(format!("Stripe's response has no field {field}")))
+    text.ok_or_else(|| Error::Refused(format!("Stripe's response has no field {field}")))
 }
 
 /// An id as one path segment. Ids come from events, so they may contain any character.

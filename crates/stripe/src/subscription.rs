@@ -1,10 +1,24 @@
 //! Stripe's subscriptions, reduced to the fields that tenantry reads.
 
 use chrono::{DateTime, Utc};
-use entity::SubscriptionStatus;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::event::reference;
+
+/// The status of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Active,
+    Trialing,
+    PastDue,
+    Canceled,
+    Unpaid,
+    Incomplete,
+    IncompleteExpired,
+    Paused,
+}
 
 /// A subscription at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +28,7 @@ pub struct Subscription {
     /// Stripe's id of the customer.
     pub customer: String,
     /// Its status.
-    pub status: SubscriptionStatus,
+    pub status: Status,
     /// Stripe's ids of the subscribed prices.
     pub prices: Vec<String>,
     /// When the current period started.

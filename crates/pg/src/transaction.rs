@@ -16,21 +16,14 @@ use std::{
 
 use sea_orm::Values;
 use tokio::time::timeout;
-use tokio_postgres::Row;
 
-use super::{
-    connection::Answer,
-    lsn::{CommitLsn, Lsn},
-    placement::Schema,
-    pool::ConnectionPool,
+use crate::{
+    Answer, Budget, Cost, Error, ErrorKind, Exceeded, Lsn, Parameters, Result, Row,
+    begin::{FirstAnswer, set_search_path},
+    lsn::CommitLsn,
     pooled_connection::{CLEAN, Held, LOST, PooledConnection, ROLLBACK_DEFERRED},
-    query_budget::{Budget, Cost},
     query_stats::QueryStats,
-    sea_orm_adapter::Parameters,
-    speculative::{Speculative, first, is_lost, lead},
-    transaction_error::TransactionError,
 };
-use crate::error::{DbErrorKind, Error, Exceeded, Result};
 
 /// How long to wait for the answer to COMMIT before its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -46,7 +39,7 @@ pub enum Access {
 
 impl Access {
     /// The statement, preceded by a deferred rollback if `behind` is set.
-    pub(super) fn begin(self, behind: bool) -> &'static str {
+    pub(crate) fn begin(self, behind: bool) -> &'static str {
         match (self, behind) {
             (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
@@ -57,19 +50,38 @@ impl Access {
     }
 }
 
+/// The schemas in which a transaction finds tables without a schema, in place of the role's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchPath(Arc<str>);
+
+impl SearchPath {
+    /// Schemas as in SET search_path. The text becomes SQL, so it must not come from a client.
+    #[must_use]
+    pub fn new(schemas: &str) -> Self {
+        Self(schemas.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn statement(&self) -> String {
+        format!("SET LOCAL search_path TO {}", self.0)
+    }
+}
+
 /// A transaction, open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
 /// Concurrent statements are sent together, and execute in the order in which they were begun.
 pub struct Transaction {
     connection: Mutex<Option<Arc<PooledConnection>>>,
-    speculative: Mutex<Option<Speculative>>,
+    first_answer: Mutex<Option<FirstAnswer>>,
     /// The failure that caused the others.
-    failure: OnceLock<TransactionError>,
+    failure: OnceLock<Error>,
     /// The refusal of a statement after another one had failed.
-    consequence: OnceLock<TransactionError>,
-    pub(super) statements: QueryStats,
+    consequence: OnceLock<Error>,
+    pub(crate) statements: QueryStats,
     held: OnceLock<Held>,
-    /// The dedicated schema, if the transaction uses one.
-    schema: Option<Schema>,
+    search_path: Option<SearchPath>,
     commit_lsn: CommitLsn,
     /// Whether it has committed, even if it continues.
     committed: AtomicBool,
@@ -85,142 +97,91 @@ impl std::fmt::Debug for Transaction {
 }
 
 impl Transaction {
-    /// Begins a transaction with its first statement in one message. Table names without a schema
-    /// then resolve to `schema`, if there is one.
-    pub(super) async fn begin(
-        connections: &ConnectionPool,
-        access: Access,
-        schema: Option<&Schema>,
-        sql: &str,
-        parameters: &Parameters,
-    ) -> Result<(Self, Vec<Row>)> {
-        let mut retried = false;
-        loop {
-            // From here on, a cancelled task leaves no open transaction behind.
-            let connection = PooledConnection::new(connections).await?;
-            let sent = Instant::now();
-            match first(&connection, access, schema, sql, parameters).await {
-                Ok(answer) => {
-                    let transaction = Self::new(connection, schema.cloned(), sent.elapsed());
-                    return Ok((transaction, answer.rows));
-                }
-                // The connection died in the pool or has outdated statements. Nothing was executed,
-                // so another try is safe. The idle connections are probably no better.
-                Err(error) if !retried && is_lost(&error) => {
-                    retried = true;
-                    connections.discard_idle();
-                }
-                Err(error) => {
-                    if DbErrorKind::of(&error) == DbErrorKind::ReadOnly {
-                        connection.link()?.abandon();
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
-    }
-
-    /// Begins a transaction speculatively: later statements are sent behind the first one without
-    /// waiting for it. [`first_answer`](Self::first_answer) reports whether it began at all.
-    pub(super) async fn begin_speculative(
-        connections: &ConnectionPool,
-        access: Access,
-        schema: Option<&Schema>,
-        sql: &'static str,
-        parameters: Parameters,
-    ) -> Result<Self> {
-        let connection = Arc::new(PooledConnection::new(connections).await?);
-        let first = {
-            let (connection, schema) = (Arc::clone(&connection), schema.cloned());
-            async move { first(&connection, access, schema.as_ref(), sql, &parameters).await }
-        };
-        let speculative = Speculative::begin(connection.link()?, first).await;
-        let transaction = Self::on(connection, schema.cloned(), Duration::ZERO);
-        *lock(&transaction.speculative) = Some(speculative);
-        Ok(transaction)
-    }
-
-    /// The answer to the first statement of a speculative transaction, returned once. Await it
-    /// concurrently with other statements: unread answers block those behind them.
-    pub(super) async fn first_answer(&self) -> Option<Result<Vec<Row>, sqlx::Error>> {
-        let speculative = lock(&self.speculative).take()?;
-        let waiting = Instant::now();
-        let answer = speculative.answer().await;
-        self.statements.add(0, waiting.elapsed());
-        Some(answer.map(|answer| answer.rows))
-    }
-
-    pub(super) fn new(
-        connection: PooledConnection,
-        schema: Option<Schema>,
+    /// A transaction that has begun.
+    pub(crate) fn on(
+        connection: Arc<PooledConnection>,
+        search_path: Option<SearchPath>,
         opening: Duration,
     ) -> Self {
-        Self::on(Arc::new(connection), schema, opening)
-    }
-
-    fn on(connection: Arc<PooledConnection>, schema: Option<Schema>, opening: Duration) -> Self {
         Self {
             connection: Mutex::new(Some(connection)),
-            speculative: Mutex::default(),
+            first_answer: Mutex::default(),
             failure: OnceLock::new(),
             consequence: OnceLock::new(),
             statements: QueryStats::after(opening),
             held: OnceLock::new(),
-            schema,
+            search_path,
             commit_lsn: CommitLsn::default(),
             committed: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn set_first_answer(&self, answer: FirstAnswer) {
+        *lock(&self.first_answer) = Some(answer);
+    }
+
+    /// The answer to the first statement of a pipelined transaction, returned once. Await it
+    /// concurrently with other statements: unread answers block those behind them.
+    pub async fn first_answer(&self) -> Option<Result<Vec<Row>>> {
+        let first = lock(&self.first_answer).take()?;
+        let waiting = Instant::now();
+        let answer = first.receive().await;
+        self.statements.add(0, waiting.elapsed());
+        Some(answer.map(|answer| answer.rows))
     }
 
     fn connection(&self) -> MutexGuard<'_, Option<Arc<PooledConnection>>> {
         lock(&self.connection)
     }
 
-    /// Switches to the tables of a dedicated schema, or to the shared tables.
-    pub(super) async fn go_to(&mut self, schema: Option<&Schema>) -> Result<()> {
-        if self.schema.as_ref() == schema {
+    /// Changes the search path; `None` restores the role's.
+    ///
+    /// # Errors
+    ///
+    /// When the statement fails.
+    pub async fn go_to(&mut self, search_path: Option<&SearchPath>) -> Result<()> {
+        if self.search_path.as_ref() == search_path {
             return Ok(());
         }
-        let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
+        let connection = self.connection().clone().ok_or_else(Error::closed)?;
         self.statements.add(1, Duration::ZERO);
         let link = connection.link()?;
-        match schema {
-            Some(_) => lead(link, schema).await?,
+        match search_path {
+            Some(_) => set_search_path(link, search_path).await?,
             None => link.execute("SET LOCAL search_path TO DEFAULT").await?,
         }
-        self.schema = schema.cloned();
+        self.search_path = search_path.cloned();
         Ok(())
     }
 
     /// Runs a statement.
-    pub(super) async fn query(
-        &self,
-        sql: &str,
-        values: Option<Values>,
-    ) -> Result<Answer, sqlx::Error> {
+    ///
+    /// # Errors
+    ///
+    /// When it fails, or the transaction has failed or exceeded its budget.
+    pub async fn query(&self, sql: &str, values: Option<Values>) -> Result<Answer> {
         let parameters = Parameters::of(values)?;
-        let connection = self.connection().clone().ok_or(sqlx::Error::PoolClosed)?;
+        let connection = self.connection().clone().ok_or_else(Error::closed)?;
         let mut running = self.statements.begin(sql).map_err(|exceeded| self.exceeded(exceeded))?;
         let read = |bytes| self.statements.spend(bytes);
-        let outcome = connection.link()?.query(self.schema.as_ref(), sql, &parameters, read).await;
+        let search_path = self.search_path.as_ref();
+        let outcome = connection.link()?.query(search_path, sql, &parameters, read).await;
         running.answered = true;
         drop(running);
         if let Err(error) = &outcome {
-            let failure = TransactionError::of(error);
-            if failure.kind == DbErrorKind::ReadOnly {
+            if error.kind() == ErrorKind::ReadOnly {
                 // The connection may lead to a server that is no longer the primary.
                 connection.link()?.abandon();
             }
             // 25P02: the statement was refused because an earlier one had failed.
-            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-            if code.as_deref() == Some("25P02") {
-                let _ = self.consequence.set(failure);
+            if error.has_code(&["25P02"]) {
+                let _ = self.consequence.set(error.clone());
                 if self.failure.get().is_none() {
                     // The cause was received before. Its task records it first, if this one yields.
                     tokio::task::yield_now().await;
                 }
             } else {
-                let _ = self.failure.set(failure);
+                let _ = self.failure.set(error.clone());
             }
         }
         outcome
@@ -228,8 +189,7 @@ impl Transaction {
 
     /// The first failure of a statement, after which the transaction cannot commit.
     pub fn failure(&self) -> Option<Error> {
-        let failure = self.failure.get().or_else(|| self.consequence.get());
-        failure.map(Error::from)
+        self.failure.get().or_else(|| self.consequence.get()).cloned()
     }
 
     /// Sets the budget. Exceeding it fails the transaction.
@@ -243,14 +203,14 @@ impl Transaction {
     ///
     /// When the response is too large; the transaction has then failed.
     pub fn spend(&self, bytes: usize) -> Result<()> {
-        let spent = self.statements.spend(bytes);
-        spent.map_err(|exceeded| Error::TooComplex(self.exceeded(exceeded)))
+        self.statements.spend(bytes).map_err(|exceeded| self.exceeded(exceeded))
     }
 
-    pub(super) fn exceeded(&self, exceeded: Exceeded) -> Exceeded {
+    pub(crate) fn exceeded(&self, exceeded: Exceeded) -> Error {
+        let error = Error::from(exceeded);
         // The first failure is the cause.
-        let _ = self.failure.set(exceeded.into());
-        exceeded
+        let _ = self.failure.set(error.clone());
+        error
     }
 
     /// The cost so far.
@@ -288,15 +248,15 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// When nothing was committed, or the outcome is unknown ([`Error::CommitOutcomeUnknown`]).
+    /// When nothing was committed, or the outcome is unknown ([`ErrorKind::CommitOutcomeUnknown`]).
     pub async fn commit(&self) -> Result<()> {
         let Some(connection) = self.connection().take() else {
-            return Err(Error::internal("the transaction has already ended"));
+            return Err(Error::statement("the transaction has already ended"));
         };
         let link = connection.link()?;
         if link.is_closed() {
             // Nothing was sent, so nothing was committed.
-            return Err(Error::Unavailable(Arc::new(sqlx::Error::PoolClosed)));
+            return Err(Error::closed());
         }
         self.statements.add(1, Duration::ZERO);
         // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it
@@ -316,24 +276,24 @@ impl Transaction {
                 });
                 Ok(())
             }
-            Ok(Err(error)) if DbErrorKind::of(&error) == DbErrorKind::Connection => {
+            Ok(Err(error)) if error.kind() == ErrorKind::Connection => {
                 connection.set(LOST);
-                Err(Error::CommitOutcomeUnknown(Arc::new(error)))
+                Err(Error::commit_outcome_unknown(error))
             }
             Ok(Err(error)) => {
                 connection.roll_back().await;
-                Err(error.into())
+                Err(error)
             }
             Err(elapsed) => {
                 connection.set(LOST);
-                Err(Error::CommitOutcomeUnknown(Arc::new(elapsed)))
+                Err(Error::commit_outcome_unknown(elapsed))
             }
         }
     }
 
-    /// The LSN of the commit.
-    pub(super) fn commit_lsn(&self) -> &CommitLsn {
-        &self.commit_lsn
+    /// Requests the LSN of the commit, for [`lsn`](Self::lsn).
+    pub fn want_lsn(&self) {
+        self.commit_lsn.want();
     }
 
     /// The LSN that a replica must have replayed to contain the commit; `None` if unknown or not
@@ -353,7 +313,7 @@ impl Transaction {
 
     /// Continues on the connection of a new transaction, after this one has committed a part of its
     /// work.
-    pub(super) fn resume(&self, fresh: &Self) {
+    pub fn resume(&self, fresh: &Self) {
         self.statements.add(fresh.statements(), fresh.database_time());
         let connection = fresh.connection().take();
         if let (Some(connection), Some(held)) = (&connection, self.held.get()) {
@@ -369,7 +329,7 @@ impl Transaction {
 
     /// Ends a transaction that only read, without waiting.
     pub fn release(&self) {
-        debug_assert!(lock(&self.speculative).is_none(), "the first answer was not awaited");
+        debug_assert!(lock(&self.first_answer).is_none(), "the first answer was not awaited");
         let connection = self.connection().take();
         // An abandoned statement may still run. Then the drop rolls back in the background.
         let quiet = self.is_idle() && !self.statements.any_abandoned();
@@ -384,6 +344,12 @@ impl Transaction {
         if let Some(connection) = connection {
             connection.roll_back().await;
         }
+    }
+}
+
+impl AsRef<Self> for Transaction {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

@@ -3,8 +3,7 @@
 //! A transaction checks the budget before it sends a statement and as each row arrives. An
 //! operation that is too expensive therefore stops early, not after its last row.
 
-use super::Transaction;
-use crate::error::{Error, Exceeded, Result};
+use crate::{ErrorKind, Exceeded, Result, Transaction};
 
 /// The cost of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,14 +51,14 @@ impl Budget {
         Self { spent: self.spent.plus(Cost { bytes, ..cost }), ..self }
     }
 
-    pub(super) fn check_statements(&self, count: u32) -> Result<(), Exceeded> {
+    pub(crate) fn check_statements(&self, count: u32) -> Result<(), Exceeded> {
         if self.spent.statements.saturating_add(count) > self.most.statements {
             return Err(Exceeded::Statements(self.most.statements));
         }
         Ok(())
     }
 
-    pub(super) fn check_bytes(&self, bytes: u64) -> Result<(), Exceeded> {
+    pub(crate) fn check_bytes(&self, bytes: u64) -> Result<(), Exceeded> {
         if self.spent.bytes.saturating_add(bytes) > self.most.bytes {
             return Err(Exceeded::Bytes(self.most.bytes));
         }
@@ -70,7 +69,7 @@ impl Budget {
 impl Transaction {
     /// Lets another transaction, which works for the same operation, cost what is left of this
     /// one's budget.
-    pub(super) fn share_budget(&self, other: &Self) {
+    pub fn share_budget(&self, other: &Self) {
         if let Some(left) = self.statements.left() {
             other.limit(left);
         }
@@ -81,11 +80,11 @@ impl Transaction {
     /// # Errors
     ///
     /// When the two together, or the other alone, have passed the budget; this transaction is lost.
-    pub(super) fn charge(&self, other: &Self) -> Result<()> {
-        let charged = match other.failure() {
-            Some(Error::TooComplex(exceeded)) => Err(exceeded),
+    pub fn charge(&self, other: &Self) -> Result<()> {
+        let charged = match other.failure().map(|failure| failure.kind()) {
+            Some(ErrorKind::Exceeded(exceeded)) => Err(exceeded),
             _ => self.statements.charge(other.cost()),
         };
-        charged.map_err(|exceeded| Error::TooComplex(self.exceeded(exceeded)))
+        charged.map_err(|exceeded| self.exceeded(exceeded))
     }
 }

@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::query_budget::{Budget, Cost};
-use crate::error::Exceeded;
+use crate::{Budget, Cost, Exceeded};
 
 /// The time from which a statement is slow.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// The statistics of a transaction.
-pub(super) struct QueryStats {
+pub(crate) struct QueryStats {
     count: AtomicU32,
     /// Bytes of rows, and of long texts in the response.
     bytes: AtomicU64,
@@ -42,7 +41,7 @@ struct Slow {
 
 impl QueryStats {
     /// Starts with one statement, the opening.
-    pub(super) fn after(opening: Duration) -> Self {
+    pub(crate) fn after(opening: Duration) -> Self {
         Self {
             count: AtomicU32::new(1),
             bytes: AtomicU64::new(0),
@@ -55,38 +54,38 @@ impl QueryStats {
     }
 
     /// Sets the budget; a statement or row that exceeds it fails.
-    pub(super) fn limit(&self, budget: Budget) {
+    pub(crate) fn limit(&self, budget: Budget) {
         // Set once, because a transaction belongs to one operation.
         let _ = self.budget.set(budget);
     }
 
-    pub(super) fn add(&self, count: u32, time: Duration) {
+    pub(crate) fn add(&self, count: u32, time: Duration) {
         self.count.fetch_add(count, Ordering::Relaxed);
         self.time.fetch_add(microseconds(time), Ordering::Relaxed);
     }
 
     /// Counts bytes of a row, or of a text in the response.
-    pub(super) fn spend(&self, bytes: usize) -> Result<(), Exceeded> {
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), Exceeded> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let spent = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         self.budget.get().map_or(Ok(()), |budget| budget.check_bytes(spent))
     }
 
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
     }
 
-    pub(super) fn cost(&self) -> Cost {
+    pub(crate) fn cost(&self) -> Cost {
         Cost { statements: self.count(), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
     /// What is left of its budget, if it has one.
-    pub(super) fn left(&self) -> Option<Budget> {
+    pub(crate) fn left(&self) -> Option<Budget> {
         self.budget.get().map(|budget| budget.after(Some(self.cost()), 0))
     }
 
     /// Counts what another transaction has cost.
-    pub(super) fn charge(&self, cost: Cost) -> Result<(), Exceeded> {
+    pub(crate) fn charge(&self, cost: Cost) -> Result<(), Exceeded> {
         let count = self.count.fetch_add(cost.statements, Ordering::Relaxed);
         let bytes = self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
         self.budget.get().map_or(Ok(()), |budget| {
@@ -95,20 +94,20 @@ impl QueryStats {
         })
     }
 
-    pub(super) fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         Duration::from_micros(self.time.load(Ordering::Relaxed))
     }
 
-    pub(super) fn are_answered(&self) -> bool {
+    pub(crate) fn are_answered(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
     }
 
-    pub(super) fn any_abandoned(&self) -> bool {
+    pub(crate) fn any_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Counts a statement before it is sent.
-    pub(super) fn begin<'one>(&'one self, sql: &'one str) -> Result<Running<'one>, Exceeded> {
+    pub(crate) fn begin<'one>(&'one self, sql: &'one str) -> Result<Running<'one>, Exceeded> {
         if let Some(budget) = self.budget.get() {
             budget.check_statements(self.count().saturating_add(1))?;
         }
@@ -129,11 +128,11 @@ impl Drop for QueryStats {
 }
 
 /// A statement whose answer is awaited.
-pub(super) struct Running<'one> {
+pub(crate) struct Running<'one> {
     statements: &'one QueryStats,
     sql: &'one str,
     begun: Instant,
-    pub(super) answered: bool,
+    pub(crate) answered: bool,
 }
 
 impl Drop for Running<'_> {
