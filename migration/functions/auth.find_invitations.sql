@@ -19,6 +19,5 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
             JOIN LATERAL (SELECT u.name, m.role FROM auth.organization_members m JOIN auth.users u ON u.id = m.user_id
                           WHERE m.organization_id = i.organization_id AND m.user_id = i.invited_by) n ON true
         WHERE c.id = auth.current_user_id() AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now()
-          AND NOT EXISTS (SELECT FROM app.placements p WHERE p.organization_id = i.organization_id AND p.suspension IS NOT NULL)
         ORDER BY i.created_at DESC, i.id DESC LIMIT 100
 $$;

@@ -47,8 +47,19 @@ pub enum EmailVerified {
     Trusted,
 }
 
+impl From<&str> for EmailVerified {
+    /// `trusted`, `claim` for the claim `email_verified`, or the name of another claim.
+    fn from(text: &str) -> Self {
+        match text.trim() {
+            "trusted" => Self::Trusted,
+            "claim" => Self::Claim("email_verified".to_owned()),
+            name => Self::Claim(name.to_owned()),
+        }
+    }
+}
+
 impl Default for Claims {
-    /// The registered claims of OpenID Connect, for any issuer and audience.
+    /// The registered claims of `OpenID` Connect, for any issuer and audience.
     fn default() -> Self {
         Self {
             issuer: None,

@@ -65,7 +65,7 @@ impl Key {
     }
 }
 
-/// The names of an algorithm in a key. RFC 9864 gives EdDSA with Ed25519 a second one.
+/// The names of an algorithm in a key. RFC 9864 gives `EdDSA` with Ed25519 a second one.
 fn names(algorithm: Algorithm) -> &'static [&'static str] {
     match algorithm {
         Algorithm::RS256 => &["RS256"],

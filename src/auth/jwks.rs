@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     io::{self, Read},
-    mem,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -215,24 +214,24 @@ impl Jwks {
         let set: Set = serde_json::from_slice(&body)
             .map_err(|error| format!("the response is not a JWK set (RFC 7517): {error}"))?;
         let (mut keys, mut unused) = (Vec::new(), Vec::new());
+        let too_many = format!("the set has more than {MOST_KEYS} keys");
         for jwk in set.keys {
             // A key of an unsupported kind must not hide the others.
             match Key::read(&jwk, &self.options.algorithms) {
                 Ok(key) if keys.len() < MOST_KEYS => keys.push(key),
-                Ok(_) => {
-                    unused.push(unused_key(&jwk, format!("the set has more than {MOST_KEYS}")))
-                }
-                Err(reason) => unused.push(unused_key(&jwk, reason)),
+                Ok(_) => unused.push(unused_key(&jwk, &too_many)),
+                Err(reason) => unused.push(unused_key(&jwk, &reason)),
             }
         }
-        self.log_unused(unused);
+        self.log_unused(&unused);
+        self.lock().unused = unused;
         // The previous keys are more useful than an empty set.
         if keys.is_empty() { Err("the response has no usable key".to_owned()) } else { Ok(keys) }
     }
 
     /// Logs each key that is not used, unless the last set had it too.
-    fn log_unused(&self, unused: Vec<UnusedKey>) {
-        let before = mem::replace(&mut self.lock().unused, unused.clone());
+    fn log_unused(&self, unused: &[UnusedKey]) {
+        let before = self.lock().unused.clone();
         let address = self.options.address();
         for UnusedKey { id, reason } in unused.iter().filter(|key| !before.contains(key)) {
             tracing::info!(kid = ?id, reason, address, "a key of the issuer is not used");
@@ -310,10 +309,10 @@ impl KeySet {
 }
 
 /// Bounded, because issuers choose the texts.
-fn unused_key(jwk: &Value, reason: String) -> UnusedKey {
+fn unused_key(jwk: &Value, reason: &str) -> UnusedKey {
     let short = |text: &str| text.chars().take(100).collect::<String>();
     let id = jwk.get("kid").map_or("(none)", |id| id.as_str().unwrap_or("(not a text)"));
-    UnusedKey { id: short(id), reason: short(&reason) }
+    UnusedKey { id: short(id), reason: short(reason) }
 }
 
 /// Reads a file, and stops above the limit.

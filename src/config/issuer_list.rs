@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{
     ConfigError,
-    jwt::{IssuerAlgorithm, JwtConfig, email_verified, set},
+    jwt::{IssuerAlgorithm, JwtConfig, set},
 };
+use crate::auth::EmailVerified;
 
 /// The keys of an object.
 const KEYS: &str = "issuer, secret, jwks_url, audience, algorithms, audience_claim, subject_claim, \
@@ -69,8 +70,7 @@ fn issuer(mut object: Map<String, Value>, common: &JwtConfig) -> Result<JwtConfi
         }
     }
     if let Some(text) = take(&mut object, "email_verified")? {
-        let Ok(verified) = email_verified(&text);
-        settings.jwt_email_verified = verified;
+        settings.jwt_email_verified = EmailVerified::from(text.as_str());
     }
     if let Some(names) = take(&mut object, "algorithms")? {
         let algorithms = names.split(',').map(|name| IssuerAlgorithm::from_str(name.trim(), false));

@@ -142,8 +142,7 @@ pub struct JwtConfig {
         long,
         env = "JWT_EMAIL_VERIFIED",
         value_name = "JWT_EMAIL_VERIFIED",
-        default_value = "claim",
-        value_parser = email_verified
+        default_value = "claim"
     )]
     pub jwt_email_verified: EmailVerified,
 
@@ -164,15 +163,6 @@ pub struct JwtConfig {
     /// map with one key.
     #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
     pub jwt_org_claim: String,
-}
-
-/// Parses JWT_EMAIL_VERIFIED.
-pub(super) fn email_verified(text: &str) -> Result<EmailVerified, std::convert::Infallible> {
-    Ok(match text.trim() {
-        "trusted" => EmailVerified::Trusted,
-        "claim" => EmailVerified::Claim("email_verified".to_owned()),
-        name => EmailVerified::Claim(name.to_owned()),
-    })
 }
 
 impl JwtConfig {

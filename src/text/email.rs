@@ -54,9 +54,8 @@ fn ascii_domain(domain: &str) -> Option<String> {
     }
     let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), AsciiDenyList::URL).ok()?;
     // A label of letters that only look like ASCII would name another domain than the one shown.
-    let is_same = |(label, encoded): (&str, &str)| match label.is_ascii() {
-        true => label == encoded,
-        false => encoded.starts_with("xn--"),
+    let is_same = |(label, encoded): (&str, &str)| {
+        if label.is_ascii() { label == encoded } else { encoded.starts_with("xn--") }
     };
     let labels = domain.split('.').zip(ascii.split('.'));
     let is_same =
