@@ -127,10 +127,12 @@ fn one_line(error: &clap::Error) -> Failure {
     for (vague, form) in FORMS {
         message = message.replace(vague, form);
     }
-    let tips =
-        paragraphs.filter_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
-    let tips: String = tips.map(|tip| format!(". {}", sentence(&tip))).collect();
-    Failure::new(message + &tips)
+    for tip in paragraphs {
+        if let Some(tip) = tip.strip_prefix("tip: ") {
+            message = format!("{message}. {}", sentence(tip));
+        }
+    }
+    Failure::new(message)
 }
 
 /// What the standard library says about a value, and the form that the value must have.

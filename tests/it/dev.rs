@@ -58,6 +58,36 @@ fn create(command: &str) -> String {
     )
 }
 
+#[track_caller]
+fn every_user_has_a_token_and_no_organization_is_over_its_limits(port: u16, data: &str) {
+    for organization in ["acme", "globex"] {
+        for role in ["owner", "admin", "member", "viewer"] {
+            let user = format!("{organization}-{role}");
+            let output =
+                process::run(tenantry().args(["token", "--as", &user, "--data-dir", data]));
+            let token = process::succeeded(&output).trim();
+            let claims = claims(token);
+            assert_eq!(claims["iss"], "https://login.demo.example");
+            assert_eq!(claims["email"], format!("{user}@example.com"));
+            assert!(claims["name"].is_string() && claims["iat"].is_i64(), "{claims}");
+            let url = format!("http://127.0.0.1:{port}/org/{organization}/graphql");
+            let query =
+                "{\"query\":\"{ organization { viewerRole slug entitlements { overLimit } } }\"}";
+            let output = Command::new("curl")
+                .args(["-s", &url, "-H", "Content-Type: application/json", "-d", query, "-H"])
+                .arg(format!("Authorization: Bearer {token}"))
+                .output()
+                .unwrap();
+            let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let answered = &body["data"]["organization"];
+            assert_eq!(answered["viewerRole"], role.to_uppercase(), "{body}");
+            assert_eq!(answered["slug"], organization);
+            let entitlements = answered["entitlements"].as_array().unwrap();
+            assert!(entitlements.iter().all(|one| one["overLimit"] == false), "{body}");
+        }
+    }
+}
+
 #[test]
 fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
     let folder = folder();
@@ -83,32 +113,7 @@ fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
         screen.lines().last().unwrap().trim(),
         format!("http://127.0.0.1:{port}/org/acme/graphiql")
     );
-    for organization in ["acme", "globex"] {
-        for role in ["owner", "admin", "member", "viewer"] {
-            let user = format!("{organization}-{role}");
-            let output =
-                process::run(tenantry().args(["token", "--as", &user, "--data-dir", &data]));
-            let token = process::succeeded(&output).trim();
-            let claims = claims(token);
-            assert_eq!(claims["iss"], "https://login.demo.example");
-            assert_eq!(claims["email"], format!("{user}@example.com"));
-            assert!(claims["name"].is_string() && claims["iat"].is_i64(), "{claims}");
-            let url = format!("http://127.0.0.1:{port}/org/{organization}/graphql");
-            let query =
-                "{\"query\":\"{ organization { viewerRole slug entitlements { overLimit } } }\"}";
-            let output = Command::new("curl")
-                .args(["-s", &url, "-H", "Content-Type: application/json", "-d", query, "-H"])
-                .arg(format!("Authorization: Bearer {token}"))
-                .output()
-                .unwrap();
-            let body: Value = serde_json::from_slice(&output.stdout).unwrap();
-            let answered = &body["data"]["organization"];
-            assert_eq!(answered["viewerRole"], role.to_uppercase(), "{body}");
-            assert_eq!(answered["slug"], organization);
-            let entitlements = answered["entitlements"].as_array().unwrap();
-            assert!(entitlements.iter().all(|one| one["overLimit"] == false), "{body}");
-        }
-    }
+    every_user_has_a_token_and_no_organization_is_over_its_limits(port, &data);
     let body = run_pasted_command(&screen, str::to_owned);
     assert_eq!(body["data"]["organization"]["name"], "Acme");
     assert_eq!(body["data"]["organization"]["projects"]["nodes"][0]["name"], "Instant tunnel");

@@ -84,9 +84,9 @@ await until('an event', async () => {
   await fetch(`${base}/org/acme/graphql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-    body: JSON.stringify({ query: 'mutation { createProject(input: { name: "Heard" }) { project { id } } }' }),
+    body: JSON.stringify({ query: 'mutation { createProject(input: { name: "Tornado seeds" }) { project { id } } }' }),
   });
-  return (await response()).includes('Heard');
+  return (await response()).includes('Tornado seeds');
 });
 await shoot(page, 'graphiql-listening');
 await page.getByLabel('User').selectOption('acme-admin');
