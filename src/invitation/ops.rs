@@ -73,7 +73,8 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
     if member::has_email(session, &email).await? {
         return Err(Error::Conflict(format!("`{email}` is already a member.")));
     }
-    let known = open(tenant).filter(invitation::Column::Email.eq(&email)).one(session).await?;
+    let known =
+        open(tenant).filter(invitation::Column::Email.eq(&email)).fetch_one(session).await?;
     let expired = match known {
         Some(known) if known.expires_at > session.now() => {
             return Err(Error::Conflict(format!(
@@ -169,7 +170,7 @@ async fn require_acceptable(
         .filter(invitation::Column::Id.eq(id))
         .filter(invitation::Column::TokenHash.eq(token_hash))
         .filter(invitation::Column::ExpiresAt.gt(session.now()))
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)?;
     if !member::is_address_of_viewer(session, &invitation.email).await? {
@@ -245,7 +246,7 @@ async fn find_locked(
     let found = open(tenant)
         .filter(invitation::Column::Id.eq(id.ok_or(NOT_FOUND)?))
         .lock(LockType::Update)
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)?;
     authorize_for(session, found.role)?;

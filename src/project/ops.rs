@@ -137,7 +137,7 @@ async fn find_locked(
     all(tenant)
         .filter(project::Column::Id.eq(id.ok_or(NOT_FOUND)?))
         .lock(LockType::Update)
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)
 }
