@@ -1,6 +1,5 @@
 //! Moves an organization to a dedicated schema in one transaction. Benchmarks and tests use it
 //! where writers may wait.
-#![expect(clippy::disallowed_types, reason = "this moves organizations between placements")]
 
 use migration::placement::{SCHEMA_VERSION, TABLES, create, schema_of};
 use pg::Client;

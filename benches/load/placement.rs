@@ -1,9 +1,5 @@
 //! Compares placements with the same requests on one server: organizations in the shared tables,
 //! one in a dedicated schema, one in a dedicated database, and many in dedicated schemas.
-#![expect(
-    clippy::disallowed_types,
-    reason = "this moves the organizations that the server then reads"
-)]
 
 use std::{
     ops::RangeInclusive,
@@ -101,7 +97,7 @@ fn move_to_database(seeded: &Seeded, organization: u32) -> Result<(), Failure> {
 }
 
 async fn move_out(seeded: &Seeded, schemas: u32) -> Result<(), Failure> {
-    let mut connection = Client::connect(&seeded.admin()).await?;
+    let connection = Client::connect(&seeded.admin()).await?;
     for n in 1..=schemas {
         let id = connection
             .query_one(
@@ -109,7 +105,7 @@ async fn move_out(seeded: &Seeded, schemas: u32) -> Result<(), Failure> {
                 &[&i64::from(n)],
             )
             .await?;
-        move_to_schema(&mut connection, id).await?;
+        move_to_schema(&connection, id).await?;
     }
     connection.batch("VACUUM ANALYZE").await?;
     connection.close().await;

@@ -115,7 +115,7 @@ async fn execute_with_retries(connection: &mut Client, sql: &str) -> pg::Result<
         let transaction = connection.begin().await?;
         transaction.batch(LOCK_WAIT).await?;
         match transaction.batch(sql).await {
-            Ok(_) => return transaction.commit().await,
+            Ok(()) => return transaction.commit().await,
             Err(error) => {
                 transaction.roll_back().await?;
                 if !error.has_code(&["55P03"]) || attempt == TRIES {

@@ -196,7 +196,7 @@ pub async fn find(
     id: AuditLogId,
 ) -> Result<Option<audit_log::Model>> {
     let tenant = session.authorize(Permission::AuditLogRead)?;
-    Ok(audit_log::Entity::find_by_id((tenant.organization_id, at, id)).one(session).await?)
+    Ok(audit_log::Entity::find_by_id((tenant.organization_id, at, id)).fetch_one(session).await?)
 }
 
 fn matching(scope: &impl UnitOfWork, filter: &Filter) -> Result<Select<audit_log::Entity>> {

@@ -15,7 +15,7 @@ use crate::{
     calendar,
     error::{Error, Result},
     plan,
-    tenancy::{Session, UnitOfWork},
+    tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
 /// Returns the state of billing.
@@ -26,7 +26,7 @@ use crate::{
 pub async fn get(session: &Session) -> Result<organization_billing::Model> {
     let tenant = session.authorize(Permission::BillingRead)?;
     organization_billing::Entity::find_by_id(tenant.organization_id)
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(Error::OrganizationNotFound)
 }

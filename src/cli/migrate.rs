@@ -88,7 +88,7 @@ impl Migrate {
                 .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
             let mut failed = report_run(&report, None);
             let mut control = connect_as_owner(&options).await?;
-            check_control(&mut control).await?;
+            check_control(&control).await?;
             let mut missing = 0;
             for database in &there {
                 match self.prepare(&mut control, database).await {
@@ -99,7 +99,7 @@ impl Migrate {
                     }
                 }
             }
-            self.warn(&mut control, &there).await?;
+            self.warn(&control, &there).await?;
             if missing > 0 {
                 failed.push(format!(
                     "{} could not be prepared",
@@ -209,7 +209,7 @@ impl Logins {
 }
 
 fn derived(app_password: Option<&str>) -> Option<String> {
-    app_password.map(|password| system_password(password))
+    app_password.map(system_password)
 }
 
 /// Returns the password in the address of a server's login, which must be the app role.
@@ -230,8 +230,8 @@ fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<Strin
 
 /// Refuses the control database and the database of another name, before anything changes there.
 async fn check_unused(control: &Client, database: &DedicatedDatabase) -> Result<(), Failure> {
-    let mut there = Client::connect(&database.connect).await?;
-    if identity(&mut there).await? == identity(control).await? {
+    let there = Client::connect(&database.connect).await?;
+    if identity(&there).await? == identity(control).await? {
         return Err(Failure::new("this address points to the control database"));
     }
     let is_empty: bool =
@@ -239,8 +239,8 @@ async fn check_unused(control: &Client, database: &DedicatedDatabase) -> Result<
     if is_empty {
         return Ok(());
     }
-    let mut there = connect_as_owner(&database.connect).await?;
-    let known = known_as(&mut there).await?;
+    let there = connect_as_owner(&database.connect).await?;
+    let known = known_as(&there).await?;
     let in_use = "SELECT EXISTS (SELECT FROM app.organizations)";
     match known {
         Some(known) if known == database.name => Ok(()),

@@ -44,8 +44,8 @@ impl Owner {
         })?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
-        let mut connection = connect_as_owner(&options).await?;
-        check_control(&mut connection).await?;
+        let connection = connect_as_owner(&options).await?;
+        check_control(&connection).await?;
         Ok(connection)
     }
 
@@ -64,9 +64,9 @@ impl Owner {
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(format!("the database {name}: {error}"));
         warn_of_transport(&format!("MIGRATION_DATABASES: {name}"), &database.connect);
-        let mut connection =
+        let connection =
             connect_as_owner(&database.connect).await.map_err(|error| failed(&error))?;
-        match known_as(&mut connection).await.map_err(|error| failed(&error))? {
+        match known_as(&connection).await.map_err(|error| failed(&error))? {
             Some(known) if known == name => Ok(connection),
             Some(known) => Err(failed(&format!("its name is {known}"))),
             None => Err(failed(&"it is not prepared: run `tenantry migrate`")),

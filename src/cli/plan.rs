@@ -58,15 +58,15 @@ impl Plan {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
             match self.action {
-                Action::List => return list(&mut connection).await,
+                Action::List => return list(&connection).await,
                 Action::Set { plan, feature, limit } => {
-                    set(&mut connection, &plan, feature, limit).await?;
+                    set(&connection, &plan, feature, limit).await?;
                 }
                 Action::Price { plan, price } => {
-                    set_price(&mut connection, &plan, &price).await?;
+                    set_price(&connection, &plan, &price).await?;
                 }
             }
-            list(&mut connection).await?;
+            list(&connection).await?;
             copy_catalogue(&self.owner, &mut connection).await
         })
     }

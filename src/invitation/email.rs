@@ -8,7 +8,7 @@ use super::{open::IS_OPEN, ops::link, quoted_name::quoted};
 use crate::{
     error::{Error, Result},
     mail::Mail,
-    tenancy::{SystemSession, UnitOfWork},
+    tenancy::{Fetch as _, SystemSession, UnitOfWork},
 };
 
 /// The same for every invitation: text chosen by a user must not reach strangers in our name.
@@ -35,14 +35,14 @@ pub async fn compose(session: &SystemSession, payload: &serde_json::Value) -> Re
         .filter(Column::Rotation.eq(queued.rotation))
         .filter(Expr::cust(IS_OPEN.as_str()))
         .filter(Column::ExpiresAt.gt(session.now()))
-        .one(session)
+        .fetch_one(session)
         .await?;
-    let organization = organization::Entity::find_by_id(organization_id).one(session).await?;
+    let organization = organization::Entity::find_by_id(organization_id).fetch_one(session).await?;
     let (Some(invitation), Some(organization)) = (invitation, organization) else {
         return Ok(None);
     };
     let inviter = match invitation.invited_by {
-        Some(id) => user::Entity::find_by_id(id).one(session).await?,
+        Some(id) => user::Entity::find_by_id(id).fetch_one(session).await?,
         None => None,
     };
     let inviter = inviter.and_then(|inviter| inviter.name.or(inviter.email));

@@ -91,7 +91,7 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
         return Err(Error::Conflict(format!("`{email}` is already a member.")));
     }
     let known =
-        unanswered(tenant).filter(invitation::Column::Email.eq(&email)).one(session).await?;
+        unanswered(tenant).filter(invitation::Column::Email.eq(&email)).fetch_one(session).await?;
     let lapsed = match known {
         Some(known) if is_acceptable(session, &known).await? => {
             return Err(Error::Conflict(format!(
@@ -206,7 +206,7 @@ async fn require_acceptable(session: &Session, received: &Received) -> Result<in
         .filter(invitation::Column::TokenHash.eq(received.token_hash.clone()))
         .filter(invitation::Column::Email.eq(&received.email))
         .filter(invitation::Column::ExpiresAt.gt(session.now()))
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)
 }
@@ -272,7 +272,7 @@ async fn find_locked(
     let found = unanswered(tenant)
         .filter(invitation::Column::Id.eq(id.ok_or(NOT_FOUND)?))
         .lock(LockType::Update)
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)?;
     authorize_for(session, found.role)?;

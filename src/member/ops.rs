@@ -90,7 +90,7 @@ pub async fn is_address_of_viewer(session: &Session, email: &str) -> Result<bool
     if viewer.verified_email.as_deref() == Some(email) {
         return Ok(true);
     }
-    let user = user::Entity::find_by_id(viewer.user_id).one(session).await?;
+    let user = user::Entity::find_by_id(viewer.user_id).fetch_one(session).await?;
     Ok(user.is_some_and(|user| user.email.as_deref() == Some(email)))
 }
 
@@ -101,8 +101,10 @@ pub async fn is_address_of_viewer(session: &Session, email: &str) -> Result<bool
 /// Fails without an organization.
 pub async fn may_invite(session: &Session, inviter: UserId, role: OrgRole) -> Result<bool> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
-    let membership =
-        all(tenant).filter(organization_member::Column::UserId.eq(inviter)).one(session).await?;
+    let membership = all(tenant)
+        .filter(organization_member::Column::UserId.eq(inviter))
+        .fetch_one(session)
+        .await?;
     Ok(membership.is_some_and(|membership| Permission::allow_inviting(membership.role, role)))
 }
 
@@ -144,7 +146,7 @@ pub async fn join(
         .exec_without_returning(session)
         .await?;
     let membership =
-        all(tenant).filter(Column::UserId.eq(session.viewer().user_id)).one(session).await?;
+        all(tenant).filter(Column::UserId.eq(session.viewer().user_id)).fetch_one(session).await?;
     match (inserted, membership) {
         (1, Some(membership)) => {
             session.note(Change::of(TOPIC, membership.id.0));
@@ -249,7 +251,7 @@ async fn find_locked(
     let tenant = session.authorize(permission)?;
     let member = all(tenant)
         .filter(organization_member::Column::Id.eq(id.ok_or(NOT_FOUND)?))
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)?;
     session.authorize(Permission::to_act_on(member.role, permission))?;
@@ -259,7 +261,7 @@ async fn find_locked(
 async fn own_membership(session: &Session) -> Result<organization_member::Model> {
     all(session.authorize(Permission::OrganizationRead)?)
         .filter(organization_member::Column::UserId.eq(session.viewer().user_id))
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(NOT_FOUND)
 }
@@ -352,6 +354,6 @@ async fn set_role(
 
 /// The name of a user in the audit log.
 async fn name_of(session: &Session, id: UserId) -> Result<Option<String>> {
-    let user = user::Entity::find_by_id(id).one(session).await?;
+    let user = user::Entity::find_by_id(id).fetch_one(session).await?;
     Ok(user.and_then(|user| user.name.or(user.email)))
 }

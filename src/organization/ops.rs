@@ -15,7 +15,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
-    tenancy::{Access, Change, Session, SystemSession, UnitOfWork},
+    tenancy::{Access, Change, Fetch as _, Session, SystemSession, UnitOfWork},
 };
 
 /// Creates the organization in which the session was opened. The id comes first, so that every row
@@ -79,7 +79,7 @@ fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
 pub(super) async fn get(session: &Session) -> Result<organization::Model> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
     organization::Entity::find_by_id(tenant.organization_id)
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(Error::OrganizationNotFound)
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     error::Result,
-    tenancy::{SystemSession, UnitOfWork},
+    tenancy::{Fetch as _, SystemSession, UnitOfWork},
 };
 
 /// The kind of work.
@@ -98,7 +98,7 @@ pub async fn nth_newest(
         .order_by_desc(outbox::Column::CreatedAt)
         .offset(u64::from(nth.get()) - 1)
         .limit(1)
-        .one(scope)
+        .fetch_one(scope)
         .await?;
     Ok(row.map(|row| row.created_at))
 }
@@ -144,7 +144,7 @@ pub async fn claim(
         .filter(outbox::Column::ProcessedAt.is_null())
         .filter(outbox::Column::DueAt.lte(session.now()))
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .one(session)
+        .fetch_one(session)
         .await?;
     let Some(row) = found else {
         return Ok(None);

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::{SubscriptionStatus, organization_billing, plan, plan_feature};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder,
-    QuerySelect, Statement, sea_query::LockType,
+    ColumnTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Statement,
+    sea_query::LockType,
 };
 use tokio::try_join;
 
@@ -89,7 +89,7 @@ pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
     let organization_id = scope.organization_id()?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
         .lock(LockType::NoKeyUpdate)
-        .one(scope)
+        .fetch_one(scope)
         .await?
         .ok_or(Error::OrganizationNotFound)?;
     Ok(Lock { billing })
@@ -132,7 +132,7 @@ pub async fn effective_allowance(
 ) -> Result<EffectiveAllowance> {
     let organization_id = session.organization_id()?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or(Error::OrganizationNotFound)?;
     let plan = effective_plan(session, &billing).await?;
@@ -144,13 +144,10 @@ pub async fn effective_allowance(
     })
 }
 
-async fn allowance(
-    session: &impl ConnectionTrait,
-    plan: String,
-    feature: Feature,
-) -> Result<Allowance> {
-    let row =
-        plan_feature::Entity::find_by_id((plan, feature.key().to_owned())).one(session).await?;
+async fn allowance(session: &impl UnitOfWork, plan: String, feature: Feature) -> Result<Allowance> {
+    let row = plan_feature::Entity::find_by_id((plan, feature.key().to_owned()))
+        .fetch_one(session)
+        .await?;
     Ok(Allowance::of(feature, row.as_ref()))
 }
 
@@ -159,7 +156,7 @@ async fn allowance(
 /// # Errors
 ///
 /// Fails when the database fails.
-pub async fn fingerprint(session: &impl ConnectionTrait) -> Result<String> {
+pub async fn fingerprint(session: &impl UnitOfWork) -> Result<String> {
     let statement = Statement::from_string(
         DbBackend::Postgres,
         "SELECT md5(coalesce((SELECT string_agg(p::text, ',' ORDER BY p.plan) FROM plans p), '')
@@ -216,12 +213,12 @@ pub async fn allowances(session: &impl UnitOfWork) -> Result<[Allowance; Feature
 /// # Errors
 ///
 /// Fails when the database fails.
-pub async fn find(session: &impl ConnectionTrait, plan: &str) -> Result<Option<plan::Model>> {
+pub async fn find(session: &impl UnitOfWork, plan: &str) -> Result<Option<plan::Model>> {
     // PostgreSQL rejects text with this character.
     if plan.contains('\0') {
         return Ok(None);
     }
-    Ok(plan::Entity::find_by_id(plan).one(session).await?)
+    Ok(plan::Entity::find_by_id(plan).fetch_one(session).await?)
 }
 
 /// Finds the plan sold at one of these Stripe prices, or the highest one if there are several.
@@ -230,13 +227,13 @@ pub async fn find(session: &impl ConnectionTrait, plan: &str) -> Result<Option<p
 ///
 /// Fails when the database fails.
 pub async fn find_by_price(
-    session: &impl ConnectionTrait,
+    session: &impl UnitOfWork,
     prices: &[String],
 ) -> Result<Option<plan::Model>> {
     Ok(plan::Entity::find()
         .filter(plan::Column::StripePriceId.eq_any(prices.to_vec()))
         .order_by_desc(plan::Column::Position)
-        .one(session)
+        .fetch_one(session)
         .await?)
 }
 
@@ -261,10 +258,10 @@ async fn effective_plan(
 /// # Errors
 ///
 /// Fails when the catalogue has no default plan.
-pub async fn default_plan(session: &impl ConnectionTrait) -> Result<plan::Model> {
+pub async fn default_plan(session: &impl UnitOfWork) -> Result<plan::Model> {
     plan::Entity::find()
         .filter(plan::Column::IsDefault.eq(true))
-        .one(session)
+        .fetch_one(session)
         .await?
         .ok_or_else(|| Error::internal("the catalogue has no default plan"))
 }

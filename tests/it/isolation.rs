@@ -150,8 +150,8 @@ async fn rejected_sqlstate(connection: &Client, sql: String) -> String {
 #[tokio::test]
 async fn every_tenant_table_has_forced_row_level_security_and_its_policies() {
     let database = Database::create().await;
-    let mut connection = database.connect_admin().await;
-    for table in tenant_tables(&mut connection).await {
+    let connection = database.connect_admin().await;
+    for table in tenant_tables(&connection).await {
         let name = &table.name;
         let forced: bool = connection
             .query_one(
@@ -195,14 +195,14 @@ async fn every_tenant_table_has_forced_row_level_security_and_its_policies() {
 #[tokio::test]
 async fn no_row_of_another_tenant_can_be_read_or_written() {
     let database = filled().await;
-    let tables = tenant_tables(&mut database.connect_admin().await).await;
+    let tables = tenant_tables(&database.connect_admin().await).await;
     let before = database.fingerprint().await;
     // One connection throughout, so that later rounds reuse a connection whose setting is ''
     // instead of unset.
-    let mut connection = database.connect_admin().await;
+    let connection = database.connect_admin().await;
     for round in 0..2 {
         for organization in [Some(ACME), None] {
-            enter_session(&mut connection, organization).await;
+            enter_session(&connection, organization).await;
             for Table { name, column, allowed } in &tables {
                 let context = format!("{name} as {organization:?}, round {round}");
                 let of_globex = format!("{column} = '{GLOBEX}'");
@@ -220,20 +220,20 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
                         assert_eq!(done, 0, "{command} {context}");
                     } else {
                         assert_eq!(
-                            rejected_sqlstate(&mut connection, sql).await,
+                            rejected_sqlstate(&connection, sql).await,
                             "42501",
                             "{command} {context}"
                         );
                     }
                 }
                 assert_eq!(
-                    rejected_sqlstate(&mut connection, foreign_row(name)).await,
+                    rejected_sqlstate(&connection, foreign_row(name)).await,
                     "42501",
                     "INSERT {context}"
                 );
                 let truncate = format!("TRUNCATE {name} CASCADE");
                 assert_eq!(
-                    rejected_sqlstate(&mut connection, truncate).await,
+                    rejected_sqlstate(&connection, truncate).await,
                     "42501",
                     "TRUNCATE {context}"
                 );
@@ -247,11 +247,10 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
 #[tokio::test]
 async fn no_row_can_be_moved_to_another_tenant() {
     let database = filled().await;
-    let mut connection = database.connect_admin().await;
-    enter_session(&mut connection, Some(ACME)).await;
+    let connection = database.connect_admin().await;
+    enter_session(&connection, Some(ACME)).await;
     let mut tried = 0;
-    for Table { name, column, allowed } in tenant_tables(&mut database.connect_admin().await).await
-    {
+    for Table { name, column, allowed } in tenant_tables(&database.connect_admin().await).await {
         if !allowed.contains(&"UPDATE") {
             continue;
         }
@@ -262,7 +261,7 @@ async fn no_row_can_be_moved_to_another_tenant() {
             continue;
         }
         let sql = format!("UPDATE {name} SET {column} = '{GLOBEX}'");
-        assert_eq!(rejected_sqlstate(&mut connection, sql).await, "42501", "{name}");
+        assert_eq!(rejected_sqlstate(&connection, sql).await, "42501", "{name}");
         tried += 1;
     }
     // With globex in another database, the control database has only its directory.
@@ -272,9 +271,9 @@ async fn no_row_can_be_moved_to_another_tenant() {
 #[tokio::test]
 async fn a_session_sees_all_rows_of_its_tenant() {
     let database = filled().await;
-    let mut connection = database.connect_admin().await;
-    enter_session(&mut connection, Some(GLOBEX)).await;
-    for Table { name, column, .. } in tenant_tables(&mut database.connect_admin().await).await {
+    let connection = database.connect_admin().await;
+    enter_session(&connection, Some(GLOBEX)).await;
+    for Table { name, column, .. } in tenant_tables(&database.connect_admin().await).await {
         let sql = format!("SELECT count(*) FROM {name}");
         let seen: i64 = connection.query_one(&sql, &[]).await.unwrap();
         let sql = format!("SELECT count(*) FROM {name} WHERE {column} = '{GLOBEX}'");
@@ -289,7 +288,7 @@ async fn a_session_sees_all_rows_of_its_tenant() {
 #[tokio::test]
 async fn rows_without_a_tenant_are_denied() {
     let database = Database::create().await;
-    let mut connection = database.connect_app().await;
+    let connection = database.connect_app().await;
     connection.batch("BEGIN").await.unwrap();
     for table in [
         "auth.identities",
@@ -302,7 +301,7 @@ async fn rows_without_a_tenant_are_denied() {
         "billing.stripe_events",
     ] {
         for sql in [format!("SELECT * FROM {table}"), format!("DELETE FROM {table}")] {
-            assert_eq!(rejected_sqlstate(&mut connection, sql).await, "42501", "{table}");
+            assert_eq!(rejected_sqlstate(&connection, sql).await, "42501", "{table}");
         }
     }
     for sql in [
@@ -315,16 +314,16 @@ async fn rows_without_a_tenant_are_denied() {
         "SET ROLE tenantry_owner",
         "ALTER TABLE app.projects DISABLE ROW LEVEL SECURITY",
     ] {
-        assert_eq!(rejected_sqlstate(&mut connection, sql.to_owned()).await, "42501", "{sql}");
+        assert_eq!(rejected_sqlstate(&connection, sql.to_owned()).await, "42501", "{sql}");
     }
 }
 
 #[tokio::test]
 async fn foreign_keys_between_tenant_tables_include_the_organization() {
     let database = Database::create().await;
-    let mut connection = database.connect_admin().await;
+    let connection = database.connect_admin().await;
     let tenant: Vec<String> =
-        tenant_tables(&mut connection).await.into_iter().map(|table| table.name).collect();
+        tenant_tables(&connection).await.into_iter().map(|table| table.name).collect();
     // Each foreign key between tenant tables, with the columns it pairs.
     let keys = connection
         .query::<Row>(
@@ -362,7 +361,7 @@ async fn a_user_sees_no_other_user_outside_the_organization() {
     assert_eq!(app.user("globex-viewer").data(&query).await["node"]["id"], globex_owner);
 
     let database = &app.database;
-    let mut connection = database.connect_admin().await;
+    let connection = database.connect_admin().await;
     let visible = "SELECT string_agg(name, ' ' ORDER BY name) FROM auth.users";
     for (organization, user, expected) in [
         (Some(ACME), "a1", Some("Adam Mia Olivia Victor")),
@@ -373,12 +372,12 @@ async fn a_user_sees_no_other_user_outside_the_organization() {
     ] {
         connection.batch("BEGIN").await.unwrap();
         let user = format!("00000000-0000-4000-8000-0000000000{user}");
-        act(&mut connection, organization, Some(&user)).await;
+        act(&connection, organization, Some(&user)).await;
         let seen: Option<String> = connection.query_one(visible, &[]).await.unwrap();
         assert_eq!(seen.as_deref(), expected);
         connection.batch("COMMIT").await.unwrap();
     }
-    enter_session(&mut connection, None).await;
+    enter_session(&connection, None).await;
     let seen: Option<String> = connection.query_one(visible, &[]).await.unwrap();
     assert_eq!(seen, None, "without a session there is no user");
     connection.close().await;

@@ -1,7 +1,6 @@
 //! Integration tests with real PostgreSQL and real HTTP. The app connects as the unprivileged role.
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,

@@ -51,7 +51,7 @@ async fn count(database: &Database, table: &str) -> i64 {
 async fn served(settings: AppSettings) -> App {
     let app = App::with(settings).await;
     if !organizations_in_schemas().contains(&acme()) {
-        move_to_schema(&mut app.database.connect_admin().await, acme()).await;
+        move_to_schema(&app.database.connect_admin().await, acme()).await;
     }
     app
 }
@@ -62,12 +62,12 @@ async fn an_organization_is_found_after_every_move() {
         return;
     }
     let app = App::start().await;
-    let mut connection = app.database.connect_admin().await;
+    let connection = app.database.connect_admin().await;
     let owner = app.user("acme-owner");
     let mut expected = names(&owner.data(PROJECTS).await);
     assert!(!expected.is_empty());
 
-    move_to_schema(&mut connection, acme()).await;
+    move_to_schema(&connection, acme()).await;
     assert_eq!(names(&owner.data(PROJECTS).await), expected);
     owner.query(&create("There")).await.data();
     expected.push("There".to_owned());
@@ -84,7 +84,7 @@ async fn an_organization_is_found_after_every_move() {
     assert_eq!(app.database.value::<i64>(left).await, 0);
 
     // The cached placement is outdated.
-    move_to_shared_tables(&mut connection, acme()).await;
+    move_to_shared_tables(&connection, acme()).await;
     owner.query(&create("Back")).await.data();
     expected.push("Back".to_owned());
     expected.sort();
@@ -117,15 +117,15 @@ async fn moves_under_load_neither_lose_nor_duplicate_rows() {
             })
         })
         .collect();
-    let mut connection = app.database.connect_admin().await;
+    let connection = app.database.connect_admin().await;
     for _ in 0..5 {
-        move_to_schema(&mut connection, acme()).await;
+        move_to_schema(&connection, acme()).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        move_to_shared_tables(&mut connection, acme()).await;
+        move_to_shared_tables(&connection, acme()).await;
         app.database.execute(&format!("DROP SCHEMA {OWN} CASCADE")).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    move_to_schema(&mut connection, acme()).await;
+    move_to_schema(&connection, acme()).await;
     stop.send(true).unwrap();
     let mut made = Vec::new();
     for client in clients {
@@ -257,7 +257,7 @@ async fn a_dedicated_schema_takes_one_more_statement_and_no_more_round_trips() {
     let database = Database::create().await;
     let relay = Relay::between(folder.path(), &database.socket()).unwrap();
     if !organizations_in_schemas().contains(&acme()) {
-        move_to_schema(&mut database.connect_admin().await, acme()).await;
+        move_to_schema(&database.connect_admin().await, acme()).await;
     }
     let socket = Some(folder.path().to_owned());
     let app =

@@ -267,7 +267,7 @@ async fn without_subscribers_nothing_is_notified_and_a_lost_connection_ends_subs
     create(&owner, "Watched").await;
     subscriber.next(&id);
     let heard = tokio::time::timeout(HANG, listener.next()).await.unwrap().unwrap();
-    assert!(!heard.contains("Watched"), "ids alone: {}", heard);
+    assert!(!heard.contains("Watched"), "ids alone: {heard}");
     app.database
         .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenantry listen' AND datname = current_database()")
         .await;

@@ -100,20 +100,20 @@ impl Transaction {
         let connection = PooledConnection::new(connections).await?;
         let link = connection.link()?;
         let is_rollback_deferred = link.take_deferred_rollback();
-        let end =
+        let roll_back =
             async { if is_rollback_deferred { link.execute("ROLLBACK").await } else { Ok(()) } };
         let sent = Instant::now();
-        let (ended, before, begun, answer, set) = tokio::join!(biased;
-            end,
+        let (ended, earlier, begun, answer, set) = tokio::join!(biased;
+            roll_back,
             link.query(None, before.0, before.1, unbounded),
             link.execute(Access::Read.begin(false)),
             link.query(None, sql, parameters, unbounded),
             set_search_path(link, search_path),
         );
-        let (before, answer) = (ended.and(before)?, begun.and(answer)?);
+        let (earlier, answer) = (ended.and(earlier)?, begun.and(answer)?);
         set?;
         let transaction = Self::on(Arc::new(connection), search_path.cloned(), sent.elapsed());
-        Ok((transaction, before.rows, answer.rows))
+        Ok((transaction, earlier.rows, answer.rows))
     }
 }
 

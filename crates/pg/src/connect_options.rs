@@ -1,6 +1,6 @@
 //! The address of a database: a URL with host, login and parameters, as libpq has them.
 
-use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
+use std::{collections::BTreeMap, fmt, fmt::Write as _, path::Path, str::FromStr};
 
 use percent_encoding::percent_decode_str;
 
@@ -65,7 +65,8 @@ impl ConnectOptions {
                 (_, value) => value,
             };
             let value = value.replace('\\', r"\\").replace('\'', r"\'");
-            text.push_str(&format!("{parameter}='{value}' "));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{parameter}='{value}' ");
         }
         let read = tokio_postgres::Config::from_str(&text);
         // The source names the parameter and has no value, which may be a password.

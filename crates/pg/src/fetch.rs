@@ -32,7 +32,8 @@ pub trait Fetch: QuerySelect + Send + Sized {
         self,
         scope: &(impl AsRef<Transaction> + Sync),
     ) -> impl Future<Output = Result<Option<Self::Of>>> + Send {
-        let first = self.limit(1).fetch(scope);
+        // Boxed, because many operations carry it.
+        let first = Box::pin(self.limit(1).fetch(scope));
         async { Ok(first.await?.into_iter().next()) }
     }
 }

@@ -40,7 +40,9 @@ impl Connector {
         if error.as_db_error().is_some() {
             return error.into();
         }
-        Error::connection(format!("cannot connect to {}: {}", self.address, whole(&error)))
+        let reason = whole(&error);
+        let reason = reason.strip_prefix("error connecting to server: ").unwrap_or(&reason);
+        Error::connection(format!("cannot connect to {}: {reason}", self.address))
     }
 }
 

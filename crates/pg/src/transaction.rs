@@ -55,7 +55,7 @@ impl Access {
 pub struct SearchPath(Arc<str>);
 
 impl SearchPath {
-    /// Schemas as in SET search_path. The text becomes SQL, so it must not come from a client.
+    /// Schemas as in `SET search_path`. The text becomes SQL, so it must not come from a client.
     #[must_use]
     pub fn new(schemas: &str) -> Self {
         Self(schemas.into())

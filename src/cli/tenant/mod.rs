@@ -50,11 +50,11 @@ impl Tenant {
     pub(super) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
-            organization::check_database(&mut connection).await?;
+            organization::check_database(&connection).await?;
             connection.batch(organization::SAME_TEXT).await?;
             match self.action {
-                Action::List(command) => command.run(&mut connection).await,
-                Action::Show(command) => command.run(&self.owner, &mut connection).await,
+                Action::List(command) => command.run(&connection).await,
+                Action::Show(command) => command.run(&self.owner, &connection).await,
                 Action::Move(command) => command.run(&self.owner, &mut connection).await,
                 Action::Verify(command) => command.run(&self.owner, &mut connection).await,
                 Action::Export(command) => command.run(&self.owner, &mut connection).await,

@@ -81,8 +81,8 @@ impl Organization {
     /// known there. `None` if the organization lives in the control database.
     pub(super) async fn at_home(&self, owner: &Owner) -> Result<Option<(Client, Self)>, Failure> {
         let Some(name) = self.placement.database() else { return Ok(None) };
-        let mut connection = dedicated(owner, name).await?;
-        let there = Self::get(&mut connection, self.id).await?;
+        let connection = dedicated(owner, name).await?;
+        let there = Self::get(&connection, self.id).await?;
         if there.placement != Placement::Shared || there.generation != self.generation {
             return Err(Failure::new(format!(
                 "{} should live in the database {name}, but does not. A move is unfinished or in progress: run `tenantry tenant move` again to finish it.",
@@ -179,8 +179,8 @@ pub(in crate::cli) async fn schemas(connection: &Client) -> pg::Result<Vec<Uuid>
 /// control database.
 pub(super) async fn dedicated(owner: &Owner, name: &str) -> Result<Client, Failure> {
     let failed = |error: Failure| Failure::new(format!("the database {name}: {error}"));
-    let mut connection = owner.dedicated(name).await?;
-    check_database(&mut connection).await.map_err(failed)?;
+    let connection = owner.dedicated(name).await?;
+    check_database(&connection).await.map_err(failed)?;
     connection.batch(SAME_TEXT).await?;
     Ok(connection)
 }

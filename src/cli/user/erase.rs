@@ -25,11 +25,11 @@ struct Place<'c> {
 /// Erases the user in all databases, or in none if something prevents it. Returns the memberships
 /// that ended.
 pub(super) async fn erase(owner: &Owner, name: &str) -> Result<Vec<MembershipRow>, Failure> {
-    let mut control = owner.connect().await?;
-    let user = personal_data::find(&mut control, name).await?;
+    let control = owner.connect().await?;
+    let user = personal_data::find(&control, name).await?;
     // Any database with organizations may hold traces, so all must be reachable first.
     let mut connections = Vec::new();
-    for database in databases(owner, &mut control).await? {
+    for database in databases(owner, &control).await? {
         let connection = owner.dedicated(&database).await?;
         connections.push((Some(database), connection));
     }

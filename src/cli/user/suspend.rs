@@ -12,17 +12,17 @@ use crate::{
 
 pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<(), Failure> {
     let mut control = owner.connect().await?;
-    let user = personal_data::find(&mut control, name).await?;
+    let user = personal_data::find(&control, name).await?;
     let has_changed = write(&mut control, user.id, suspended).await?;
     let mut failed = Vec::new();
-    for database in databases(owner, &mut control).await? {
-        if let Err(error) = copy(owner, &mut control, &database, &user).await {
+    for database in databases(owner, &control).await? {
+        if let Err(error) = copy(owner, &control, &database, &user).await {
             say(format!("failed: the database {database}: {error}"));
             failed.push(database);
         }
     }
     // Only now that every database has the change: subscriptions check access again.
-    publish(&mut control, user.id).await?;
+    publish(&control, user.id).await?;
     if !failed.is_empty() {
         return Err(Failure::new(format!(
             "the change has not reached the databases {}. Run the command again, or wait until servers copy it.",
@@ -74,9 +74,9 @@ async fn copy(
     database: &str,
     user: &personal_data::UserRecord,
 ) -> Result<(), Failure> {
-    let mut there = owner.dedicated(database).await?;
-    if personal_data::is_known(&mut there, user).await? {
-        copy_users(control, &mut there, &[user.id]).await?;
+    let there = owner.dedicated(database).await?;
+    if personal_data::is_known(&there, user).await? {
+        copy_users(control, &there, &[user.id]).await?;
     }
     Ok(())
 }

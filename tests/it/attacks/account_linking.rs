@@ -333,7 +333,7 @@ async fn unlinking_and_linking_wait_for_a_move_without_a_lock_in_hand() {
     for request in [unlink, link] {
         let mover = app.database.connect_admin().await;
         let run = async |sql: String| {
-            mover.batch(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+            mover.batch(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         };
         run("BEGIN; SET LOCAL lock_timeout = '30s'".to_owned()).await;
         run(format!("SELECT pg_advisory_xact_lock(app.placement_lock('{ACME}'))")).await;
@@ -360,7 +360,7 @@ async fn a_link_is_recorded_in_a_dedicated_schema() {
         return;
     }
     let app = app(AccountLinking::SameIssuer).await;
-    placement::move_to_schema(&mut app.database.connect_admin().await, ACME.parse().unwrap()).await;
+    placement::move_to_schema(&app.database.connect_admin().await, ACME.parse().unwrap()).await;
     let email = "alice@corp.example";
     accept(&identity(&app, "i", "one", email, 100.0), &invite(&app, email).await).await.data();
     viewer(&identity(&app, "i", "two", email, 0.0)).await;

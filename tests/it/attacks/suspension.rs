@@ -32,8 +32,7 @@ impl Acme {
         let mut all = vec![Self { app: App::start().await, dedicated: None }];
         if placement::all_are_shared() {
             let database = Database::create().await;
-            placement::move_to_schema(&mut database.connect_admin().await, ACME.parse().unwrap())
-                .await;
+            placement::move_to_schema(&database.connect_admin().await, ACME.parse().unwrap()).await;
             all.push(Self {
                 app: App::on(database, AppSettings::default()).await,
                 dedicated: None,

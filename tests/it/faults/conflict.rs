@@ -55,9 +55,9 @@ async fn a_change_that_always_conflicts_is_rejected_and_leaves_nothing() {
 /// Locks two rows in the order that leads to a deadlock with a mutation that changes them in the
 /// other order. The mutation's session detects the deadlock first.
 async fn deadlock(app: &App, first: &str, second: &str) -> Client {
-    let mut admin = app.database.connect_admin().await;
+    let admin = app.database.connect_admin().await;
     admin.batch("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
-    lock(&mut admin, second).await;
+    lock(&admin, second).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
         AND datname = current_database() AND usename = 'tenantry_app'";
     let started = Instant::now();
@@ -65,7 +65,7 @@ async fn deadlock(app: &App, first: &str, second: &str) -> Client {
         assert!(started.elapsed() < Duration::from_secs(10), "no session waits");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    lock(&mut admin, first).await;
+    lock(&admin, first).await;
     admin
 }
 

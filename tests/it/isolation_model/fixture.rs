@@ -223,7 +223,7 @@ const STATE: &str = "
 pub async fn compare(database: &Database, users: &[User], organizations: &[Organization]) {
     let connection = database.connect_admin().await;
     let mut found: BTreeMap<uuid::Uuid, Vec<String>> = BTreeMap::new();
-    for row in connection.query::<Row>(&STATE, &[]).await.unwrap() {
+    for row in connection.query::<Row>(STATE, &[]).await.unwrap() {
         found.entry(row.get("organization")).or_default().push(row.get("line"));
     }
     for lines in found.values_mut() {

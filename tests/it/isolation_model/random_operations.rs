@@ -268,7 +268,7 @@ impl Target {
 /// has its audit entry.
 pub async fn check_counts(harness: &Harness, before: &BTreeMap<Uuid, Counts>) {
     let connection = harness.app.database.connect_admin().await;
-    let inconsistent: Vec<String> = connection.query(&INCONSISTENT, &[]).await.unwrap();
+    let inconsistent: Vec<String> = connection.query(INCONSISTENT, &[]).await.unwrap();
     assert!(inconsistent.is_empty(), "ISOLATION_SEED={}: {inconsistent:?}", harness.seed);
     let after = counts(harness).await;
     let unmodelled = harness.unmodelled.lock().unwrap().clone();

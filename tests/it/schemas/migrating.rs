@@ -179,8 +179,8 @@ async fn a_plain_owner_can_migrate_schemas() {
 #[tokio::test]
 async fn no_step_is_applied_while_an_organization_moves() {
     let database = database_with_schemas(1).await;
-    let mut mover = database.connect_admin().await;
-    migration::placement::keep_steps(&mut mover).await.unwrap();
+    let mover = database.connect_admin().await;
+    migration::placement::keep_steps(&mover).await.unwrap();
     let migrating = tokio::spawn({
         let database = database.clone();
         async move { migrate_to_later(&database).await }

@@ -49,10 +49,10 @@ impl Database {
         let database = Self { is_demo: true, ..Self::cloned(TEMPLATE).await };
         if !placement::organizations_in_eu().is_empty() {
             let eu = database.eu().unwrap().database;
-            let mut connection = Client::connect(&database.admin).await.unwrap();
-            eu.make(&mut connection, &format!("TEMPLATE {TEMPLATE_EU} STRATEGY file_copy")).await;
+            let connection = Client::connect(&database.admin).await.unwrap();
+            eu.make(&connection, &format!("TEMPLATE {TEMPLATE_EU} STRATEGY file_copy")).await;
             eu.open_to_owner().await;
-            placement::point_to_eu(&mut database.connect_admin().await, &eu.name).await;
+            placement::point_to_eu(&database.connect_admin().await, &eu.name).await;
         }
         database
     }
@@ -90,9 +90,9 @@ impl Database {
         let admin =
             tokio::task::spawn_blocking(|| SERVER.get_or_init(start).admin.clone()).await.unwrap();
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = Client::connect(&admin).await.unwrap();
+        let connection = Client::connect(&admin).await.unwrap();
         let database = Self { name, admin, is_demo: false };
-        database.make(&mut connection, options).await;
+        database.make(&connection, options).await;
         database
     }
 
@@ -296,14 +296,14 @@ async fn make_template(admin: ConnectOptions) {
     let mut connection = Client::connect(&template).await.unwrap();
     connection.batch(ROWS).await.unwrap();
     for organization in placement::organizations_in_schemas() {
-        placement::move_to_schema(&mut connection, organization).await;
+        placement::move_to_schema(&connection, organization).await;
     }
     if !placement::organizations_in_eu().is_empty() {
         dedicated::create_migrated(&admin, TEMPLATE_EU).await;
         placement::create_eu_template(&mut connection, admin.with("dbname", TEMPLATE_EU)).await;
     }
     if !placement::all_are_shared() {
-        placement::create_everywhere_views(&mut connection).await;
+        placement::create_everywhere_views(&connection).await;
     }
     connection.close().await;
 }

@@ -125,7 +125,7 @@ impl Import {
         };
         batch.write(connection).await?;
         input.verify()?;
-        check(connection, &mut batch, &trailer.totals).await?;
+        check(connection, &batch, &trailer.totals).await?;
         batch.users.check_members(connection, id).await?;
         let count = trailer.totals.iter().map(|total| total.rows).sum();
         let what = ("tenantry tenant import", Action::OrganizationRestored);

@@ -239,8 +239,7 @@ async fn a_setting_of_one_tenant_leaves_no_removed_member_of_another_inside() {
         return;
     }
     let app = app(100).await;
-    placement::move_to_schema(&mut app.database.connect_admin().await, GLOBEX.parse().unwrap())
-        .await;
+    placement::move_to_schema(&app.database.connect_admin().await, GLOBEX.parse().unwrap()).await;
     let owner = app.user("globex-owner");
     let members = "{ organization { members(first: 9) { nodes { id role } } } }";
     let members = owner.data(members).await;

@@ -56,9 +56,9 @@ pub(in crate::cli::tenant) async fn open(
     organization: &Organization,
     name: &str,
 ) -> Result<Client, Failure> {
-    let mut there = organization::dedicated(owner, name).await?;
-    lock_move(&mut there, organization).await?;
-    placement::keep_steps(&mut there).await?;
+    let there = organization::dedicated(owner, name).await?;
+    lock_move(&there, organization).await?;
+    placement::keep_steps(&there).await?;
     Ok(there)
 }
 

@@ -2,40 +2,30 @@
 //! collector configured, each request becomes a span that is exported over OTLP (HTTP, binary). The
 //! standard `OTEL_*` variables control sampling.
 
+#[cfg_attr(not(feature = "otlp"), path = "no_traces.rs")]
+mod traces;
+
 use std::{
     io::IsTerminal,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::{LevelFilter, Targets},
-    layer::SubscriberExt,
-    registry::LookupSpan,
-    util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
+use self::traces::Exporter;
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
 /// The service name in traces, unless `OTEL_SERVICE_NAME` is set.
+#[cfg(feature = "otlp")]
 const SERVICE: &str = "tenantry";
 
 /// Exports the remaining traces when it is dropped.
 #[derive(Debug)]
-pub struct Telemetry(Option<SdkTracerProvider>);
-
-impl Drop for Telemetry {
-    fn drop(&mut self) {
-        if let Some(provider) = &self.0
-            && let Err(error) = provider.shutdown()
-        {
-            tracing::warn!(%error, "could not send the last traces to the collector");
-        }
-    }
+pub struct Telemetry {
+    _exporter: Option<Exporter>,
 }
 
 /// Whether a trace collector is configured.
@@ -57,20 +47,14 @@ pub fn start(config: &LogConfig, default_filter: &str) -> Result<Telemetry, Conf
     let wanted = if wanted.trim().is_empty() { default_filter } else { &wanted };
     let filter = EnvFilter::try_new(wanted)
         .map_err(|error| ConfigError(format!("RUST_LOG is not a valid filter: {error}")))?;
-    let provider = config.otel_exporter_otlp_endpoint.as_ref().map(provider).transpose()?;
-    // Traces cover every request, independently of the log filter.
-    let requests = Targets::new().with_target(SERVICE, LevelFilter::INFO);
-    let traces = provider.as_ref().map(|provider| {
-        let tracer = provider.tracer(SERVICE);
-        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(requests)
-    });
-    SENT.store(provider.is_some(), Ordering::Relaxed);
+    let exporter = config.otel_exporter_otlp_endpoint.as_ref().map(Exporter::new).transpose()?;
+    SENT.store(exporter.is_some(), Ordering::Relaxed);
     // Fails only if a subscriber is installed already.
     let _ = Registry::default()
         .with(lines(config.log_format).with_filter(filter))
-        .with(traces)
+        .with(exporter.as_ref().map(Exporter::layer))
         .try_init();
-    Ok(Telemetry(provider))
+    Ok(Telemetry { _exporter: exporter })
 }
 
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
@@ -84,23 +68,4 @@ where
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     }
-}
-
-fn provider(endpoint: &url::Url) -> Result<SdkTracerProvider, ConfigError> {
-    let endpoint = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint)
-        .build()
-        .map_err(|error| ConfigError(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))?;
-    // An explicit name would override the one from the environment.
-    let mut resource = Resource::builder();
-    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
-        resource = resource.with_service_name(SERVICE);
-    }
-    Ok(SdkTracerProvider::builder()
-        .with_resource(resource.build())
-        .with_batch_exporter(exporter)
-        .build())
 }
