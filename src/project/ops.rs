@@ -140,7 +140,7 @@ async fn find_locked(
     let id = id.ok_or(NOT_FOUND)?;
     let find = async {
         let project = all(tenant).filter(project::Column::Id.eq(id)).lock(LockType::Update);
-        project.fetch_one(session).await
+        Ok(project.fetch_one(session).await?)
     };
     // Sent together and executed in this order.
     let ((), found) = try_join!(biased; plan::lock_if_several_changes(session), find)?;

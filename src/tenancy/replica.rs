@@ -117,14 +117,12 @@ impl Replica {
         parameters: &Parameters,
     ) -> Result<Option<(Transaction, Row)>> {
         let least = Parameters::of(Some(Values(vec![least.bytes().into()])))?;
-        let (transaction, reached, opened) = Transaction::begin_behind(
-            &self.connections,
-            (REACHED, &least),
-            placement.search_path(),
-            opening,
-            parameters,
-        )
-        .await?;
+        let path = placement.search_path();
+        let (before, connections) = ((REACHED, &least), &self.connections);
+        // Boxed: large.
+        let begun =
+            Box::pin(Transaction::begin_behind(connections, before, path, opening, parameters));
+        let (transaction, reached, opened) = begun.await?;
         let (Some(reached), Some(row)) = (reached.first(), opened.into_iter().next()) else {
             return Err(Error::internal("the replica returned no row"));
         };

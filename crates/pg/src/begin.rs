@@ -103,7 +103,7 @@ impl Transaction {
         let roll_back =
             async { if is_rollback_deferred { link.execute("ROLLBACK").await } else { Ok(()) } };
         let sent = Instant::now();
-        let (ended, earlier, begun, answer, set) = tokio::join!(biased;
+        let (ended, earlier, begun, answer, path) = tokio::join!(biased;
             roll_back,
             link.query(None, before.0, before.1, unbounded),
             link.execute(Access::Read.begin(false)),
@@ -111,7 +111,7 @@ impl Transaction {
             set_search_path(link, search_path),
         );
         let (earlier, answer) = (ended.and(earlier)?, begun.and(answer)?);
-        set?;
+        path?;
         let transaction = Self::on(Arc::new(connection), search_path.cloned(), sent.elapsed());
         Ok((transaction, earlier.rows, answer.rows))
     }
