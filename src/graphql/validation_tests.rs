@@ -23,9 +23,12 @@ const SDL: &str = "
     interface Node { id: ID me: Node }
     type One implements Node { id: ID me: Node name: Int }
     type Two implements Node { id: ID me: Node role: Int }
-    type Subscription { changed: One added: One }
+    directive @alone(target: Target!) on FIELD_DEFINITION
+    directive @onChange(topic: String!) on FIELD_DEFINITION
+    enum Target { REQUESTED USER }
+    type Subscription { changed: One @onChange(topic: \"one\") added: One @onChange(topic: \"one\") }
     input In { n: Int! m: [In] }
-    type Mutation { create(i: In): Int make(i: In!): Int }";
+    type Mutation { create(i: In): Int @alone(target: USER) make(i: In!): Int }";
 
 fn read_with(query: &str, variables: &serde_json::Value) -> Result<Document, Vec<Refusal>> {
     let validator = Validator::new(SDL, true).unwrap();

@@ -43,6 +43,8 @@ const readings: Record<ErrorCode, Reading> = {
       ? { kind: 'message', text: 'The connection broke. Check whether your change was saved before you repeat it.' }
       : retry(text, extensions),
   INTERNAL: () => ({ kind: 'retry', text: 'Something went wrong on the server.' }),
+  WRONG_ACCOUNT: message,
+  ADDRESS_NOT_VERIFIED: message,
   ORGANIZATION_SUSPENDED: message,
   USER_SUSPENDED: message,
   ORGANIZATION_MISMATCH: ours,

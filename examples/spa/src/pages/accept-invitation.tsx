@@ -44,7 +44,7 @@ function Invitation({ token }: { token: string }) {
   }
 
   if (fetching && !found) return <p className="quiet loading" role="status">Loading…</p>;
-  // Null: there is no such invitation. Undefined: this server has no previews.
+  // Null: there is no such invitation. Undefined: the preview is not available now.
   const preview = error ? undefined : found?.invitation;
   const others = <button onClick={switchUser}>Sign in as another user</button>;
   if (refused || preview === null) {
