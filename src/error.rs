@@ -45,7 +45,7 @@ pub enum ErrorCode {
     BadUserInput,
     /// The change conflicts with the current state, for example because a slug is taken.
     Conflict,
-    /// The invitation is for another e-mail address than those of the signed-in account.
+    /// The invitation is for an e-mail address that the signed-in account does not have.
     WrongAccount,
     /// The identity provider has not verified the e-mail address of the signed-in account.
     AddressNotVerified,

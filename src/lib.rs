@@ -5,10 +5,10 @@
 //! `http` reads the request and its bearer token. `auth` turns the token into a caller. `request`
 //! parses the document, validates it against the schema and checks its limits. `admission` gives it
 //! a permit. `tenancy` then opens a **session**: one connection with one transaction. In it,
-//! PostgreSQL has resolved user, organization and role, and has set the variables that the row-level
-//! security policies read. Resolvers and loaders work in that session and have no other access to
-//! the database. A query reads one snapshot. A mutation commits as a whole before its response is
-//! sent, or writes nothing. `docs/architecture.md` follows a request file by file.
+//! PostgreSQL has resolved user, organization and role, and has set the variables that the
+//! row-level security policies read. Resolvers and loaders work in that session and have no other
+//! access to the database. A query reads one snapshot. A mutation commits as a whole before its
+//! response is sent, or writes nothing. `docs/architecture.md` follows a request file by file.
 //!
 //! # Where things are
 //!

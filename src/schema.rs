@@ -69,8 +69,9 @@ pub struct QueryAgain;
 #[Object]
 impl QueryAgain {
     /// All queries, evaluated after the mutations that precede this field. Use it to read what a
-    /// change affects, such as limits and permissions, in the same request. Next to
-    /// `createOrganization` and `acceptInvitation` it acts in the organization to which they lead.
+    /// change affects, such as limits and permissions, in the same request. Beside
+    /// `createOrganization`, `acceptInvitation` and `declineInvitation` it shows nothing of the
+    /// organization that the request names.
     async fn query(&self) -> Query {
         Query::default()
     }

@@ -1,9 +1,9 @@
 -- Enters the organization of an invitation that the current user may accept, without a role. The
 -- invitation is looked up by the hash of its token: it is open at p_now, the server's time; it is
 -- for an address of the user, which is the user's own or p_email, verified in the request's token;
--- and its inviter may still invite to its role. All columns are NULL when there is none. A suspended
--- organization is returned and not entered. The server checks all this again under the
--- organization's lock.
+-- and its inviter may still invite to its role. All columns are NULL when there is none. The
+-- function returns a suspended organization but does not enter it. The server checks all this again
+-- under the organization's lock.
 CREATE OR REPLACE FUNCTION auth.enter_invited_organization(
     p_token_hash bytea, p_now timestamptz DEFAULT now(), p_email text DEFAULT NULL,
     OUT organization_id uuid, OUT invitation_id uuid,

@@ -9,7 +9,7 @@
 --
 -- p_profile is a JSON object with the name and the picture in the token, or NULL. The user gets
 -- both when they change in the tokens of one identity, except a name that the user has chosen. The
--- first profile of an identity counts whatever its time, and a newer one if its token is newer.
+-- first profile of an identity always counts, and a later one if its token is newer.
 --
 -- p_proof shows that a server is calling, as for auth.open_request.
 CREATE OR REPLACE FUNCTION auth.provision_user(

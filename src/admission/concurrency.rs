@@ -109,7 +109,7 @@ impl ConcurrencyLimiter {
 
     /// Waits until the request may run. It counts for the organization of which the caller is known
     /// to be a member, or else for the capacity that all other callers share. `organization` is
-    /// asked again after a wait, because an earlier request of the caller may have found it out.
+    /// called again after a wait, because an earlier request of the caller may have changed it.
     ///
     /// # Errors
     ///

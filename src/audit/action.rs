@@ -81,7 +81,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::OrganizationCreated,
         Self::OrganizationUpdated,
         Self::OrganizationDeleted,
@@ -95,6 +95,7 @@ impl Action {
         Self::InvitationResent,
         Self::InvitationRevoked,
         Self::InvitationAccepted,
+        Self::InvitationDeclined,
         Self::MemberRoleChanged,
         Self::MemberRemoved,
         Self::MemberLeft,
@@ -107,6 +108,7 @@ impl Action {
         Self::BillingSubscriptionUpdated,
         Self::UserIdentityLinked,
         Self::UserIdentityUnlinked,
+        Self::UserRenamed,
         Self::UserSuspended,
         Self::UserResumed,
         Self::AuditExported,

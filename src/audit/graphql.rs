@@ -26,8 +26,8 @@ pub struct AuditQuery;
 
 #[Object]
 impl AuditQuery {
-    /// All actions that the audit log records, for example `project.created`. Values of
-    /// `AuditLogFilter.action`; the part before the dot is one of `AuditLogFilter.resourceType`.
+    /// All actions that the audit log records, for example `project.created`. Each is a value for
+    /// `AuditLogFilter.action`, and the part before the dot one for `AuditLogFilter.resourceType`.
     async fn audit_actions(&self) -> Vec<&str> {
         Action::ALL.iter().map(|action| action.name()).collect()
     }

@@ -1,5 +1,5 @@
-//! The claims of a token: which are read, and what they mean. A claim that is absent, null or of
-//! another type says nothing; only issuer, subject and times must be well formed.
+//! The claims of a token: which are read, and what they mean. A claim that is null or of another
+//! type counts as absent. Only issuer, subject and times must be well formed.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! Reads one key of a key set (RFC 7517). Providers publish keys in many forms: whatever names a
-//! key without doubt is accepted, and every other key gets a reason for the log.
+//! Reads one key of a key set (RFC 7517). Providers publish keys in many forms. Each form that
+//! identifies a key unambiguously is accepted, and every other key gets a reason for the log.
 
 use base64::{
     Engine,
@@ -27,7 +27,7 @@ pub(super) struct Key {
 
 impl Key {
     /// Reads a key whose algorithm is one of `accepted`. The key determines its algorithm: the one
-    /// that it declares must be the usual one of its type. The token has no say in it.
+    /// that it declares must be the usual one of its type. The token has no influence.
     ///
     /// # Errors
     ///

@@ -83,8 +83,8 @@ impl<'text> Token<'text> {
         let (signed, signature) = text.rsplit_once('.').ok_or(BAD)?;
         let (header, claims) = signed.split_once('.').ok_or(BAD)?;
         let header: Header = decoded(header)?;
-        // A verifier must understand what `crit` lists (RFC 7515, section 4.1.11), and this one
-        // supports no extension.
+        // A verifier must understand the extensions that `crit` lists (RFC 7515, section 4.1.11),
+        // and this one supports none.
         if header.crit {
             return Err(TokenError(
                 "the token's crit header names parameters that are not supported",

@@ -1,5 +1,5 @@
-//! Verifies bearer tokens: a JSON Web Token (RFC 7519) becomes a [`Caller`] or an error that says
-//! what is wrong with it.
+//! Verifies bearer tokens: a JSON Web Token (RFC 7519) becomes a [`Caller`] or an error with the
+//! reason.
 //!
 //! The configuration determines the issuers and the algorithm of each key, never the token (RFC
 //! 8725, section 3.1). Times are compared with the injected clock.

@@ -24,7 +24,7 @@ macro_rules! areas {
             }
         }
 
-        // Only settings that are assembled above can be asked of a session.
+        // A session returns only settings that are assembled above.
         $(impl AreaSettings for crate::$area::Settings {})+
     };
 }

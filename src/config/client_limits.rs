@@ -44,8 +44,9 @@ pub struct ClientsConfig {
     )]
     pub max_subscriptions_by_organization: usize,
 
-    /// Callers whose user, organization and role the server caches, to start their next request from
-    /// them. An entry is for one user at one organization, and takes about half a kilobyte.
+    /// Number of callers whose user, organization and role the server caches, so that their next
+    /// request starts faster. An entry is for one user in one organization and takes about half a
+    /// kilobyte.
     #[arg(
         long,
         env = "SESSION_CACHE_SIZE",

@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, Co
     for (index, object) in list.into_iter().enumerate() {
         let issuer = issuer(object, common).map_err(|error| at(index, &error))?;
         if issuers.iter().any(|other| other.issuer() == issuer.issuer()) {
-            return Err(at(index, &"an issuer can be listed once"));
+            return Err(at(index, &"this issuer is listed twice"));
         }
         issuers.push(issuer);
     }
@@ -75,8 +75,9 @@ fn issuer(mut object: Map<String, Value>, common: &JwtConfig) -> Result<JwtConfi
     if let Some(names) = take(&mut object, "algorithms")? {
         let algorithms = names.split(',').map(|name| IssuerAlgorithm::from_str(name.trim(), false));
         let algorithms: Result<Vec<_>, _> = algorithms.collect();
-        settings.jwt_algorithms =
-            algorithms.map_err(|_| "algorithms must be of RS256, ES256 and EdDSA".to_owned())?;
+        settings.jwt_algorithms = algorithms.map_err(|_| {
+            "`algorithms` must be RS256, ES256 or EdDSA, or a list of them".to_owned()
+        })?;
     }
     if let Some(key) = object.keys().next() {
         return Err(format!("`{key}` is not one of its keys: {KEYS}"));
@@ -91,7 +92,7 @@ fn issuer(mut object: Map<String, Value>, common: &JwtConfig) -> Result<JwtConfi
     Ok(settings)
 }
 
-/// Removes a text. The texts of a list are joined with commas.
+/// Removes a string. The strings of a list are joined with commas.
 fn take(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     let text = |value: &Value| match value {
         Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
@@ -104,5 +105,5 @@ fn take(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, St
         }
         Some(value) => text(&value),
     };
-    value.map(Some).ok_or_else(|| format!("`{key}` must be a text or a list of texts"))
+    value.map(Some).ok_or_else(|| format!("`{key}` must be a string or a list of strings"))
 }

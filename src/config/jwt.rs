@@ -92,8 +92,8 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
-    /// Set true to accept key sets at http://…, for example inside a cluster. Anyone who can change
-    /// that traffic can then sign in as any user.
+    /// Whether key sets at http://… are accepted from other machines, for example inside a
+    /// cluster. Anyone who can change that traffic can then sign in as any user.
     #[arg(
         long,
         env = "JWT_JWKS_ALLOW_INSECURE_HTTP",
@@ -113,8 +113,8 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
 
-    /// The claim that holds the audience. Dots in the names of claims separate the keys of nested
-    /// objects.
+    /// The claim that holds the audience. In the name of any claim, a dot leads into a nested
+    /// object or list.
     #[arg(
         long,
         env = "JWT_AUDIENCE_CLAIM",
@@ -123,7 +123,8 @@ pub struct JwtConfig {
     )]
     pub jwt_audience_claim: String,
 
-    /// The claim that identifies the account. Users must not be able to change it.
+    /// The claim that identifies the account. Users must not be able to change it. Another claim
+    /// creates new users.
     #[arg(
         long,
         env = "JWT_SUBJECT_CLAIM",
@@ -132,7 +133,7 @@ pub struct JwtConfig {
     )]
     pub jwt_subject_claim: String,
 
-    /// The claim that holds the e-mail address. Of a list, the first address counts.
+    /// The claim that holds the e-mail address. If it is a list, the first address counts.
     #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
     pub jwt_email_claim: String,
 
@@ -159,8 +160,8 @@ pub struct JwtConfig {
     )]
     pub jwt_picture_claim: String,
 
-    /// The claim that holds the organization's id or slug, as a text, a list of one text or a
-    /// map with one key.
+    /// The claim that holds the organization's id or slug, as a string, a list with one string or
+    /// an object with one key.
     #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
     pub jwt_org_claim: String,
 }
@@ -238,7 +239,7 @@ impl JwtConfig {
         let text = self.jwt_secret.as_deref().ok_or_else(|| {
             ConfigError(
                 "JWT_SECRET is not set. Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
-                 address of your issuer's keys."
+                 address of your issuer's keys, or JWT_ISSUERS."
                     .to_owned(),
             )
         })?;

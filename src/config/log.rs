@@ -21,7 +21,7 @@ pub struct LogConfig {
     pub log_format: LogFormat,
 
     /// The OpenTelemetry collector that receives a trace of each request, for example
-    /// http://127.0.0.1:4318
+    /// http://127.0.0.1:4318. Requires a program built with the feature otlp.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otel_exporter_otlp_endpoint: Option<url::Url>,
 }

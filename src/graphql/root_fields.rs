@@ -29,8 +29,8 @@ pub enum MutationTarget {
 #[TypeDirective(location = "FieldDefinition", name = "requiresPermission")]
 pub fn requires_permission(permission: Permission) {}
 
-/// The mutation must be the only one of its operation; only `query` and `__typename` may stand next
-/// to it.
+/// The mutation must be the only one of its operation. Only `query` and `__typename` may accompany
+/// it.
 #[TypeDirective(location = "FieldDefinition", name = "alone")]
 pub fn alone(
     #[graphql(desc = "The organization, or the account, that the mutation changes.")]
@@ -38,8 +38,8 @@ pub fn alone(
 ) {
 }
 
-/// The field can be used to guess or to send e-mail. A user, and a client address, have a
-/// limited number of attempts a minute, successful or not.
+/// The field can be used to guess or to send e-mail. Each user and each client address has a
+/// limited number of attempts per minute, successful or not.
 #[TypeDirective(location = "FieldDefinition", name = "rateLimited")]
 pub fn rate_limited() {}
 

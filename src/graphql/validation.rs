@@ -34,8 +34,8 @@ const MAX_WORD_CHARS: usize = 60;
 /// others exactly.
 const TOKENS_AROUND_EACH: usize = 8;
 
-/// Errors that let other parts of a document look wrong too: what is below them, and variables and
-/// fragments that are used only there.
+/// Errors that cause others: in the selections below them, and for variables and fragments that are
+/// used only there.
 const CAUSES: [&str; 4] =
     ["UndefinedField", "SubselectionOnScalarType", "SubselectionOnEnumType", "UndefinedDefinition"];
 

@@ -1,6 +1,6 @@
-//! Serializes JSON, and parses it from clients. Parsing limits the number of values, because a few bytes of text can occupy a
-//! hundred times as much memory. Refuses duplicate names in an object, because a proxy may have
-//! read the other one.
+//! Serializes JSON, and parses it from clients. Parsing limits the number of values, because a few
+//! bytes of text can occupy a hundred times as much memory. Refuses duplicate names in an object,
+//! because a proxy may have read the other one.
 
 use std::{cell::Cell, fmt};
 

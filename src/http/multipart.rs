@@ -1,8 +1,8 @@
 //! Multipart: the results are parts of one `multipart/mixed` response, with `subscriptionSpec=1.0`.
 //! Apollo's clients use this protocol for subscriptions.
 //!
-//! `create_multipart_mixed_stream` of async-graphql falls short of the protocol: it does not wrap
-//! a result in `payload`. It also writes the delimiter in front of a part, but Apollo Client reads a
+//! `create_multipart_mixed_stream` of async-graphql falls short of the protocol: it does not wrap a
+//! result in `payload`. It also writes the delimiter in front of a part, but Apollo Client reads a
 //! part when the delimiter behind it arrives, and would get each event with the next one.
 
 use std::{convert::Infallible, time::Duration};

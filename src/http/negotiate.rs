@@ -1,5 +1,5 @@
-//! Content negotiation between the two media types of GraphQL over HTTP, and the formats of a stream
-//! of results (RFC 9110, section 12.5.1).
+//! Content negotiation between the two media types of GraphQL over HTTP, and the formats of a
+//! stream of results (RFC 9110, section 12.5.1).
 
 use async_graphql::http::is_accept_multipart_mixed;
 use axum::http::{HeaderMap, header};

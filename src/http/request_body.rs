@@ -1,5 +1,5 @@
-//! Parses HTTP requests into GraphQL requests. Refuses what is too long, too slow, not JSON or of
-//! the wrong shape.
+//! Parses HTTP requests into GraphQL requests. Refuses a body that is too long, too slow, not JSON
+//! or of the wrong shape.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The response stream of an operation: for a WebSocket, and at the client's pace for the body of one
-//! HTTP response.
+//! The response stream of an operation: for a WebSocket, and at the client's pace for the body of
+//! one HTTP response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -69,8 +69,8 @@ pub(super) async fn frames(
     .boxed()
 }
 
-/// Forwards results from a separate task. The response is polled only when the client accepts bytes,
-/// so only a separate task can time out a client that accepts none.
+/// Forwards results from a separate task. The response is polled only when the client accepts
+/// bytes, so only a separate task can time out a client that accepts none.
 async fn forward(mut frames: BoxStream<'static, Frame>, sender: &mpsc::Sender<Frame>) {
     while let Some(frame) = frames.next().await {
         if sender.send_timeout(frame, SEND_WAIT).await.is_err() {

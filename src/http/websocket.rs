@@ -1,10 +1,10 @@
 //! WebSocket: the protocol `graphql-transport-ws` with its close codes.
 //!
 //! `GraphQLWebSocket` of async-graphql-axum is not used, because it falls short of the protocol:
-//! - It never sends `error`. It has no initialization timeout (4408), replaces an operation with the
-//!   same id (4409), and closes with 1002 and 1011 instead of 4400, 4401 and 4403.
-//! - It reads all messages that have arrived before it polls an operation. A subscription could miss
-//!   a change that the result of a later query already includes.
+//! - It never sends `error`. It has no initialization timeout (4408), replaces an operation with
+//!   the same id (4409), and closes with 1002 and 1011 instead of 4400, 4401 and 4403.
+//! - It reads all messages that have arrived before it polls an operation. A subscription could
+//!   miss a change that the result of a later query already includes.
 //! - It waits for the client without limit when it sends, and polls no operation meanwhile.
 //! - It sends no pings, and ends neither with the token nor when the connection is idle.
 //! - It serializes an event for each subscription. Here one text serves all that share it.

@@ -28,8 +28,9 @@ pub enum Claim {
     Done(String),
 }
 
-/// Claims the key until the end of the transaction. `requested` is the organization that the request
-/// names. `wait` is how long a mutation that has committed a part of its work may take for the rest.
+/// Claims the key until the end of the transaction. `requested` is the organization that the
+/// request names. `wait` is how long a mutation that has committed a part of its work may take for
+/// the rest.
 ///
 /// # Errors
 ///

@@ -21,8 +21,8 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Stores a response with the roles of the caller. A request can name one organization and lead
-    /// to another, or to none. If it ends in the one that it names, only the role at its end counts:
-    /// the request may have lowered its caller's role.
+    /// to another, or to none. If it ends in the one that it names, only the role at its end
+    /// counts: the request may have lowered its caller's role.
     pub(super) fn new(requested: Option<Tenant>, ended: Option<Tenant>, response: &str) -> Self {
         let organization = |tenant: Option<Tenant>| tenant.map(|tenant| tenant.organization_id);
         let requested = requested.filter(|_| organization(requested) != organization(ended));

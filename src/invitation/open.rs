@@ -1,6 +1,6 @@
-//! When an invitation is open: it was neither accepted nor revoked, and its inviter may still invite
-//! to its role. Otherwise an inviter who was removed or demoted could return, or add others, through
-//! an earlier invitation. An open invitation may have expired.
+//! When an invitation is open: it was neither accepted nor revoked, and its inviter may still
+//! invite to its role. Otherwise an inviter who was removed or demoted could return, or add others,
+//! through an earlier invitation. An open invitation may have expired.
 
 use std::sync::LazyLock;
 

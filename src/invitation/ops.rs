@@ -142,9 +142,9 @@ pub(super) async fn revoke(
     Ok(invitation)
 }
 
-/// Makes the caller a member of the organization in which the session was opened for the invitation.
-/// Every invalid token gets the same error: unknown, expired, used, revoked, or of an inviter who may
-/// no longer invite.
+/// Makes the caller a member of the organization in which the session was opened for the
+/// invitation. Every invalid token gets the same error: unknown, expired, used, revoked, or of an
+/// inviter who may no longer invite.
 ///
 /// # Errors
 ///
@@ -187,7 +187,8 @@ pub(super) async fn decline(session: &Session, reference: &Reference) -> Result<
     Ok(received)
 }
 
-/// The invitation for which the session was opened. A caller who cannot accept it learns why.
+/// Enters the organization of the invitation for which the session was opened. A caller who cannot
+/// accept it learns why.
 async fn require_open(session: &Session, reference: &Reference) -> Result<Received> {
     let opened = session.invitation();
     let Some(received) = reference.find(session).await? else {
@@ -195,6 +196,7 @@ async fn require_open(session: &Session, reference: &Reference) -> Result<Receiv
     };
     received.require_no_obstacle(session)?;
     opened?;
+    session.enter_invited();
     Ok(received)
 }
 

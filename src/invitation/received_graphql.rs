@@ -28,7 +28,7 @@ pub enum InvitationObstacle {
 #[derive(Debug)]
 pub struct InvitationPreview(Received);
 
-/// What the holder of an invitation link may know before accepting.
+/// An invitation as the holder of its link sees it before accepting.
 #[Object]
 impl InvitationPreview {
     /// The name of the organization.

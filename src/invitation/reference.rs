@@ -10,12 +10,19 @@ use crate::{
 };
 
 /// The name of an invitation, for the invited user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Reference {
     /// The token in its link.
     Token(String),
     /// Its id, if it is for one of the user's addresses. `None` is an id that no invitation has.
     Id(Option<InvitationId>),
+}
+
+impl std::fmt::Debug for Reference {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token is a secret.
+        formatter.write_str("Reference(…)")
+    }
 }
 
 impl Reference {

@@ -1,5 +1,5 @@
-//! What is known of a request beside its response: for its span, its metrics and its retries. It
-//! outlives the executions, so it can be read after one was cancelled or has panicked.
+//! The facts about a request besides its response, for its span, its metrics and its retries. The
+//! record outlives the executions, so it can be read after one was cancelled or has panicked.
 
 use std::sync::Arc;
 

@@ -133,8 +133,8 @@ impl GraphqlService {
         }
     }
 
-    /// Answers the operation, whatever becomes of its executions, and reports the answer to metrics
-    /// and logs.
+    /// Answers the operation, even if an execution fails or panics, and reports the answer to
+    /// metrics and logs.
     async fn answer(&self, prepared: &Prepared, call: &RequestContext) -> Answer {
         let begun = Instant::now();
         let mut record = RequestRecord::default();

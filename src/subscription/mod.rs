@@ -104,7 +104,8 @@ impl Subscriptions {
         call: RequestContext,
     ) -> Result<BoxStream<'static, String>> {
         let traits = prepared.subscribes_to().cloned();
-        let traits = traits.ok_or_else(|| Error::internal("the operation is no subscription"))?;
+        let traits =
+            traits.ok_or_else(|| Error::internal("the operation is not a subscription"))?;
         let opening = async {
             let (opened, _) = service.open(&call, &OpenFor::Query, ReadFrom::Primary).await?;
             let tenant = opened.session.authorize(traits.permission)?;

@@ -18,10 +18,6 @@ use tracing_subscriber::{
 use self::traces::Exporter;
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
-/// The service name in traces, unless `OTEL_SERVICE_NAME` is set.
-#[cfg(feature = "otlp")]
-const SERVICE: &str = "tenantry";
-
 /// Exports the remaining traces when it is dropped.
 #[derive(Debug)]
 pub struct Telemetry {

@@ -1,4 +1,4 @@
-//! In the place of traces in a build without the feature `otlp`.
+//! Replaces `traces.rs` in a build without the feature `otlp`: refuses every collector.
 
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, layer::Identity};
@@ -15,7 +15,7 @@ impl Exporter {
         Err(ConfigError(problem.to_owned()))
     }
 
-    #[expect(clippy::unused_self, reason = "as with traces")]
+    #[expect(clippy::unused_self, reason = "the signature of traces.rs")]
     pub(super) fn layer<S: Subscriber>(&self) -> impl Layer<S> + use<S> {
         Identity::new()
     }

@@ -10,8 +10,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::SERVICE;
 use crate::config::ConfigError;
+
+/// The service name, unless `OTEL_SERVICE_NAME` is set.
+const SERVICE: &str = "tenantry";
 
 /// Exports the remaining traces when it is dropped.
 #[derive(Debug)]

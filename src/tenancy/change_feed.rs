@@ -45,6 +45,9 @@ const READY_WAIT: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long connecting may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
+
 /// The interval of checks of the listening connection, and how long one may take.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const HEARTBEAT_WAIT: Duration = Duration::from_secs(5);
@@ -275,9 +278,13 @@ impl ChangeFeed {
 
     async fn receive(&self, subscribers: &mut watch::Receiver<usize>) -> Result<()> {
         let lost = || Error::unavailable("the connection does not respond");
-        let mut listener = Listener::connect(&self.0.listen, CHANNEL).await?;
         let (class, object) = WATCHED;
-        listener.execute("SELECT pg_advisory_lock_shared($1, $2)", &[&class, &object]).await?;
+        let connecting = async {
+            let listener = Listener::connect(&self.0.listen, CHANNEL).await?;
+            listener.execute("SELECT pg_advisory_lock_shared($1, $2)", &[&class, &object]).await?;
+            Ok::<_, pg::Error>(listener)
+        };
+        let mut listener = timeout(CONNECT_WAIT, connecting).await.map_err(|_| lost())??;
         self.0.ready.send_replace(true);
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {

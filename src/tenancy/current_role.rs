@@ -1,5 +1,6 @@
-//! The caller's role in the session's organization. It is the one part of a tenant that an operation
-//! may change: by joining, by leaving, and by waiting for a lock behind which it was changed.
+//! The caller's role in the session's organization. It is the one part of a tenant that an
+//! operation may change: by joining, by leaving, and by waiting for a lock behind which it was
+//! changed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -106,8 +106,8 @@ pub enum InvitationKey {
     Id(InvitationId),
 }
 
-/// The hash of an invitation's token; `None` if the user has no such invitation. `transaction` is in
-/// the control database.
+/// The hash of an invitation's token; `None` if the user has no such invitation. `transaction` is
+/// in the control database.
 pub(super) async fn token_hash(
     transaction: &Transaction,
     key: &InvitationKey,
@@ -189,7 +189,11 @@ pub(super) async fn enter_invited(
     let rows = transaction.query(ENTER_INVITED, Some(token.parameters())).await?.rows;
     let invitation = match invitation(&rows)? {
         Ok(invitation) => invitation,
-        Err(error) => return Ok(Invited::Refused { error, is_unchanged: true }),
+        Err(error) => {
+            let row = rows.first();
+            let entered: Option<&str> = row.map(|row| get(row, "placement")).transpose()?.flatten();
+            return Ok(Invited::Refused { error, is_unchanged: entered.is_none() });
+        }
     };
     let entered = entered(&rows, Some(invitation.organization_id))?;
     let Entry::Database(name, generation) = entry(transaction, entered).await? else {

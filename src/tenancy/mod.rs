@@ -1,8 +1,8 @@
 //! The only way to the database: [`open`] turns a caller into a [`Session`], a transaction with its
 //! tenant's settings.
 //!
-//! No other module has a pool or a connection, so no statement runs without a tenant. What knows no
-//! tenant is in the crate `pg`.
+//! No other module has a pool or a connection, so no statement runs without a tenant. The crate
+//! `pg` has the parts that know no tenants.
 
 mod change;
 mod change_feed;

@@ -173,9 +173,6 @@ pub async fn open(
     if let (Placement::Database(_), Some(tenant)) = (&placement, context.tenant) {
         databases.dedicated_databases().remember(tenant.organization_id, &placement);
     }
-    if databases.replica().is_some() && open_for.access() == Access::Write && database.is_none() {
-        transaction.want_lsn();
-    }
     let opening = Opening {
         databases: databases.clone(),
         open_for: open_for.clone(),
@@ -189,6 +186,10 @@ pub async fn open(
         // Boxed: large, and rarely needed.
         _ => Box::pin(place(&opening, transaction, &context, caller, settings)).await?,
     };
+    let is_followed = databases.replica().is_some() && place.remote.is_none();
+    if is_followed && open_for.access() == Access::Write {
+        place.transaction.want_lsn();
+    }
     Ok(opened(settings, caller, destination, context, place, opening))
 }
 

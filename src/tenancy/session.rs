@@ -77,12 +77,14 @@ impl Session {
         opening: Box<Opening>,
     ) -> Self {
         let Place { transaction, remote, tenant, invitation } = place;
+        // Until the operation has entered it, the organization of an invitation shows nothing.
+        let role = tenant.map(|tenant| tenant.role).filter(|_| invitation.is_err());
         Self {
             transaction,
             remote,
             viewer,
             tenant,
-            role: CurrentRole::new(tenant.map(|tenant| tenant.role)),
+            role: CurrentRole::new(role),
             organization,
             invitation,
             now: settings.clock.now(),
@@ -109,9 +111,9 @@ impl Session {
         &self.transaction
     }
 
-    /// The transaction in which the request began. It differs from [`transaction`](Self::transaction)
-    /// if the request was opened in the control database and continues in a dedicated one. It is
-    /// committed after that one.
+    /// The transaction in which the request began. It differs from
+    /// [`transaction`](Self::transaction) if the request was opened in the control database and
+    /// continues in a dedicated one. It is committed after that one.
     pub fn begun(&self) -> &Transaction {
         self.remote.as_ref().and_then(Remote::begun).unwrap_or(&self.transaction)
     }
@@ -129,6 +131,14 @@ impl Session {
     /// When there is no such invitation, or its organization is suspended.
     pub fn invitation(&self) -> Result<InvitationId> {
         self.invitation.clone()
+    }
+
+    /// Enters the organization of the invitation with the rights of a viewer, until the caller has
+    /// joined it or left again.
+    pub fn enter_invited(&self) {
+        if self.invitation.is_ok() {
+            self.role.set(Some(OrgRole::Viewer));
+        }
     }
 
     /// Whether the operation makes several changes.

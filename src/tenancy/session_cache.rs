@@ -1,7 +1,7 @@
-//! The session cache: the context that PostgreSQL resolved for each caller's last session. Admission
-//! counts a request for the cached organization, routing begins at the cached placement, and a query
-//! may start from the cached context. PostgreSQL verifies all of it in the request's transaction, so
-//! an outdated context only costs time.
+//! The session cache: the context that PostgreSQL resolved for each caller's last session.
+//! Admission counts a request for the cached organization, routing begins at the cached placement,
+//! and a query may start from the cached context. PostgreSQL verifies all of it in the request's
+//! transaction, so an outdated context only costs time.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -40,6 +40,12 @@ impl CachedContext {
     #[must_use]
     pub fn billing_version(&self) -> Option<DateTime<Utc>> {
         self.context.billing_version
+    }
+
+    /// The context that the database returned instead, at the same placement.
+    pub(super) fn successor(&self, row: &Row) -> Option<SessionContext> {
+        let is_there = matches!(elsewhere(row, &self.placement), Ok(None));
+        SessionContext::read(row).ok().filter(|_| is_there)
     }
 
     /// Whether the database returned the same context and placement again.

@@ -95,16 +95,27 @@ impl Confirmation<'_> {
     ///
     /// When the opening failed.
     pub async fn wait(self, session: &Session) -> Result<bool> {
+        let Self { cached, databases, caller, destination } = self;
         let is_confirmed = match session.transaction().first_answer().await {
-            Some(Ok(rows)) => Ok(rows.first().is_some_and(|row| self.cached.is_confirmed_by(row))),
+            Some(Ok(rows)) => {
+                let row = rows.first();
+                if row.is_some_and(|row| cached.is_confirmed_by(row)) {
+                    return Ok(true);
+                }
+                if let Some(context) = row.and_then(|row| cached.successor(row)) {
+                    // The caller still has access, so the next request needs no other permit.
+                    let cache = databases.session_cache();
+                    cache.insert(caller, destination, &context, &cached.placement);
+                    return Ok(false);
+                }
+                Ok(false)
+            }
             None => Ok(false),
             // The connection was dead, so nothing was executed on it.
             Some(Err(error)) if error.is_lost() => Ok(false),
             Some(Err(error)) => Err(error.into()),
         };
-        if !matches!(is_confirmed, Ok(true)) {
-            self.databases.session_cache().remove(self.caller, self.destination);
-        }
+        databases.session_cache().remove(caller, destination);
         is_confirmed
     }
 }

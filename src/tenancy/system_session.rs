@@ -145,8 +145,8 @@ impl SystemSession {
         Ok(self)
     }
 
-    /// The transaction in which the work began, before [`enter`](Self::enter). It is committed after
-    /// the present one.
+    /// The transaction in which the work began, before [`enter`](Self::enter). It is committed
+    /// after the present one.
     pub fn begun(&self) -> &Transaction {
         self.remote.as_ref().and_then(Remote::begun).unwrap_or(&self.transaction)
     }

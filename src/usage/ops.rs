@@ -1,5 +1,5 @@
-//! Entitlements (what is used next to what is allowed), and the SQL of leasing API calls. A row
-//! lock serializes the leases of one organization and month, so their sum stays within the limit.
+//! Entitlements (usage next to its limit), and the SQL of leasing API calls. A row lock serializes
+//! the leases of one organization and month, so their sum stays within the limit.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};

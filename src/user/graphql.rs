@@ -203,7 +203,8 @@ pub struct UnlinkIdentityPayload {
 /// Input of `updateViewer`. An omitted field stays unchanged.
 #[derive(Debug, InputObject)]
 pub struct UpdateViewerInput {
-    /// The display name, 1 to 200 characters. Null: the name follows the identity provider again.
+    /// The display name, 1 to 200 characters. With null, the name follows the identity provider
+    /// again.
     pub name: MaybeUndefined<String>,
 }
 

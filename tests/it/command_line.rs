@@ -382,11 +382,11 @@ pub fn free_port() -> u16 {
 #[tokio::test]
 async fn a_migration_as_the_wrong_role_names_the_right_one() {
     let database = Database::empty().await;
-    database.execute("DROP ROLE IF EXISTS tenantry_weak; CREATE ROLE tenantry_weak LOGIN").await;
+    database.execute("DROP ROLE IF EXISTS weak_login; CREATE ROLE weak_login LOGIN").await;
     let mut migrate = tenantry();
-    migrate.arg("migrate").env("MIGRATION_DATABASE_URL", database.url("tenantry_weak"));
+    migrate.arg("migrate").env("MIGRATION_DATABASE_URL", database.url("weak_login"));
     let output = tokio::task::spawn_blocking(move || process::run(&mut migrate)).await.unwrap();
-    for expected in ["tenantry_weak cannot prepare the roles", "use a superuser", "CREATEROLE"] {
+    for expected in ["weak_login cannot prepare the roles", "use a superuser", "CREATEROLE"] {
         process::failed(&output, expected);
     }
 }

@@ -305,10 +305,10 @@ fn a_list_of_issuers_that_is_not_clear_is_refused() {
         (json!([{ "issuer": "i" }]).to_string(), "either `secret` or `jwks_url`"),
         (with(&good, "jwks_url", json!("https://i.test/keys")), "either `secret` or `jwks_url`"),
         (with(&good, "secret", json!("hunter2")), "JWT_SECRET has 7 bytes"),
-        (with(&good, "secret", json!(7)), "`secret` must be a text"),
+        (with(&good, "secret", json!(7)), "`secret` must be a string"),
         (with(&good, "audiance", json!("a")), "`audiance` is not one of its keys"),
-        (with(&good, "algorithms", json!(["none"])), "algorithms must be of"),
-        (json!([good, good]).to_string(), "an issuer can be listed once"),
+        (with(&good, "algorithms", json!(["none"])), "`algorithms` must be"),
+        (json!([good, good]).to_string(), "this issuer is listed twice"),
         (json!([key_set]).to_string(), "JWT_AUDIENCE is not set"),
         (with(&key_set, "jwks_url", json!("http://i.test/?k=hunter2")), "must begin with https://"),
     ] {

@@ -316,7 +316,8 @@ async fn an_erased_user_leaves_no_trace() {
                                 OR organization_id = '00000000-0000-4000-8000-00000000000a'),
                            (SELECT string_agg(t::text, '') FROM auth.users t WHERE email IS NOT NULL),
                            (SELECT string_agg(t::text, '') FROM auth.invitations t),
-                           (SELECT string_agg(t::text, '') FROM auth.identities t))",
+                           (SELECT string_agg(t::text, '') FROM auth.identities t JOIN auth.users u ON u.id = t.user_id
+                                WHERE u.name IS DISTINCT FROM 'Grace Hopper'))",
         )
         .await;
     let left = left.to_lowercase();

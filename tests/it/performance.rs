@@ -22,7 +22,11 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 use uuid::Uuid;
 
-use crate::support::{App, AppSettings, HANG, app::token, database::Database};
+use crate::support::{
+    App, AppSettings, HANG,
+    app::{token, token_with},
+    database::Database,
+};
 use relay::Relay;
 use requests::{CREATE_PROJECT, DASHBOARD, PROJECT, PROJECTS};
 
@@ -96,7 +100,9 @@ async fn the_first_query_of_a_caller_opens_one_session() {
     }
     traffic(&relay, 4).await;
     // Neither the caller is known nor were calls of the organization leased.
-    app.user("globex-owner").data(PROJECTS).await;
+    // Without a time or a name, which would have to be recorded first.
+    let token = token_with(&json!({ "sub": "globex-owner", "exp": 4_000_000_000_u64 }));
+    app.client(Some("globex"), Some(token)).data(PROJECTS).await;
     let seen = traffic(&relay, 4).await;
     assert_eq!((seen.statements, seen.waits), (4, 3), "opening; projects; the end");
 }

@@ -85,7 +85,7 @@ impl Transaction {
     }
 
     /// Begins a transaction that only reads. Another statement runs before it in the same message,
-    /// because its answer must not be of the transaction's snapshot. Returns the rows of both.
+    /// because it must not read the transaction's snapshot. Returns the rows of both.
     ///
     /// # Errors
     ///

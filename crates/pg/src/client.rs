@@ -1,9 +1,9 @@
 //! One connection, for commands and migrations: statements with parameters, and transactions.
 
-use std::{future::poll_fn, ops::Deref};
+use std::{future::poll_fn, ops::Deref, time::Duration};
 
 use futures_util::{FutureExt, Stream, TryStreamExt};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{
     AsyncMessage,
     types::{ToSql, Type},
@@ -54,6 +54,9 @@ pub(crate) async fn open(
     Ok((client, Task(Some(task))))
 }
 
+/// How long connecting may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
+
 type Typed<'value> = Vec<(&'value (dyn ToSql + Sync), Type)>;
 
 fn typed<'value>(parameters: &[&'value dyn Parameter]) -> Typed<'value> {
@@ -74,7 +77,10 @@ impl Client {
         options: &ConnectOptions,
         notified: impl FnMut(&str) + Send + 'static,
     ) -> Result<Self> {
-        let (client, task) = open(&Connector::new(options)?, notified).await?;
+        let connector = Connector::new(options)?;
+        let opened = timeout(CONNECT_WAIT, open(&connector, notified)).await;
+        let silent = |_| Error::connection(format!("{} does not respond", options.host()));
+        let (client, task) = opened.map_err(silent)??;
         Ok(Self { client, task })
     }
 
@@ -188,7 +194,8 @@ impl ClientTransaction<'_> {
     ///
     /// When nothing was committed, or the connection broke, and the outcome is unknown.
     pub async fn commit(mut self) -> Result<()> {
-        self.batch("COMMIT").await?;
+        // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it fails.
+        self.batch("SELECT 1; COMMIT").await?;
         self.is_open = false;
         Ok(())
     }

@@ -68,8 +68,9 @@ impl Connection {
         })
     }
 
-    /// Runs a statement with parameters. Table names without a schema resolve in `search_path`, if there
-    /// is one. Calls `read` with the size of each row as it arrives; its error stops the reading.
+    /// Runs a statement with parameters. Table names without a schema resolve in `search_path`, if
+    /// there is one. Calls `read` with the size of each row as it arrives; its error stops the
+    /// reading.
     pub(crate) async fn query(
         &self,
         search_path: Option<&SearchPath>,

@@ -67,8 +67,7 @@ impl Budget {
 }
 
 impl Transaction {
-    /// Lets another transaction, which works for the same operation, cost what is left of this
-    /// one's budget.
+    /// Lets another transaction of the same operation use the rest of this one's budget.
     pub fn share_budget(&self, other: &Self) {
         if let Some(left) = self.statements.left() {
             other.limit(left);

@@ -79,7 +79,7 @@ impl QueryStats {
         Cost { statements: self.count(), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
-    /// What is left of its budget, if it has one.
+    /// The rest of its budget, if it has one.
     pub(crate) fn left(&self) -> Option<Budget> {
         self.budget.get().map(|budget| budget.after(Some(self.cost()), 0))
     }

@@ -331,8 +331,9 @@ impl Transaction {
     pub fn release(&self) {
         debug_assert!(lock(&self.first_answer).is_none(), "the first answer was not awaited");
         let connection = self.connection().take();
-        // An abandoned statement may still run. Then the drop rolls back in the background.
-        let quiet = self.is_idle() && !self.statements.any_abandoned();
+        // An abandoned statement may still run, and a failed one may still send rows. Then the drop
+        // rolls back in the background.
+        let quiet = self.is_idle() && !self.statements.any_abandoned() && self.failure().is_none();
         if let Some(connection) = connection.filter(|_| quiet) {
             connection.set(ROLLBACK_DEFERRED);
         }

@@ -23,8 +23,8 @@ CREATE UNIQUE INDEX invitations_open ON auth.invitations (organization_id, email
     WHERE accepted_at IS NULL AND revoked_at IS NULL;
 CREATE INDEX ON auth.invitations (organization_id, created_at DESC, id DESC);
 CREATE INDEX ON auth.invitations (invited_by);
--- For auth.find_invitations only. Statements of an organization name the address itself, and use the
--- index above.
+-- For auth.find_invitations only. Statements of an organization name the address itself, and use
+-- the index above.
 CREATE INDEX ON auth.invitations (lower(email)) WHERE accepted_at IS NULL AND revoked_at IS NULL;
 ";
 

@@ -7,8 +7,10 @@ use migration::APP_ROLE;
 use pg::{Client, ConnectOptions};
 use serde_json::json;
 
-use super::DATABASE;
 use crate::{auth, clock::Clock, http::DemoUser};
+
+/// The name of the database.
+pub(super) const DATABASE: &str = "tenantry";
 
 const SQL: &str = include_str!("demo.sql");
 
@@ -154,7 +156,7 @@ tenantry is running with two demo organizations, Acme and Globex.
   Database    psql -U {APP_ROLE} {DATABASE} -h \\
               {socket}
   Data        {folder}, kept between starts
-  Begin anew  {program} dev --reset{data_dir}
+  Start over  {program} dev --reset{data_dir}
 ",
             folder = folder.display(),
         )?;

@@ -30,7 +30,6 @@ use crate::{
     tenancy::Databases,
 };
 
-const DATABASE: &str = "tenantry";
 const SECRET_FILE: &str = "jwt-secret";
 
 /// Short, because a development server should stop quickly.
@@ -125,7 +124,6 @@ impl Dev {
             self.business.secret_key = Some(format!("invitations:{secret}"));
         }
         // Without an identity provider, this process signs the demo's tokens.
-        self.jwt.jwt_issuers = None;
         if self.jwt.jwt_jwks_url.is_none() {
             self.jwt.jwt_issuer = None;
             self.jwt.jwt_audience = None;
@@ -158,6 +156,11 @@ impl Dev {
             ("DATABASE_REPLICA_URL", database_replica_url),
             ("DATABASES", databases),
         ];
+        if self.jwt.jwt_issuers.is_some() {
+            return Err(Failure::new(
+                "JWT_ISSUERS is set, but `tenantry dev` accepts one issuer. Unset it, or set JWT_JWKS_URL.",
+            ));
+        }
         match set.iter().find(|(_, value)| value.is_some()) {
             None => Ok(()),
             Some((name, _)) => Err(Failure::new(format!(
@@ -175,14 +178,14 @@ impl Dev {
         let admin = parse_database_url("the embedded server", &postgres.admin_url())
             .map_err(Failure::new)?;
         if self.reset {
-            demo::reset(&admin, DATABASE).await.map_err(Failure::new)?;
+            demo::reset(&admin, demo::DATABASE).await.map_err(Failure::new)?;
         }
-        demo::create_database(&admin, DATABASE).await.map_err(Failure::new)?;
-        let owner = admin.clone().with("dbname", DATABASE);
+        demo::create_database(&admin, demo::DATABASE).await.map_err(Failure::new)?;
+        let owner = admin.clone().with("dbname", demo::DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
             let folder = folder.display();
             Failure::new(format!(
-                "the data in {folder} cannot be used: {error}. To begin anew: tenantry dev --reset{}",
+                "the data in {folder} cannot be used: {error}. To start over: tenantry dev --reset{}",
                 self.data.argument()
             ))
         })?;

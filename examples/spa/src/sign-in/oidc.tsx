@@ -1,5 +1,5 @@
-// Signs in with OpenID Connect: authorization code flow with PKCE. The variables VITE_OIDC_* name the
-// provider; no other file knows it.
+// Signs in with OpenID Connect: authorization code flow with PKCE. The variables VITE_OIDC_* name
+// the provider; no other file knows it.
 import { UserManager, type User } from 'oidc-client-ts';
 import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import { useLocation } from 'wouter';

@@ -33,7 +33,7 @@ impl ImportedUsers {
             "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::auth.users, $1::jsonb) r),
              put AS (INSERT INTO auth.users ({bare}) SELECT {bare} FROM row ON CONFLICT (id) DO NOTHING RETURNING id)
              SELECT {sum}, (SELECT coalesce(array_agg(id), '{{}}') FROM put) FROM row t",
-            bare = without_email(&columns),
+            bare = without_contacts(&columns),
             sum = sum(&columns, "t"),
         );
         let (sum, created): (String, Vec<Uuid>) = connection.query_one(&sql, &[&rows]).await?;
@@ -55,7 +55,7 @@ impl ImportedUsers {
                          SELECT FROM auth.erased_identities e WHERE e.identity = auth.identity_digest(row.issuer, row.subject))
                      ON CONFLICT (issuer, subject) DO NOTHING)
              SELECT {sum} FROM row t",
-            bare = without_email(&columns),
+            bare = without_contacts(&columns),
             sum = sum(&columns, "t"),
         );
         let users = if self.are_trusted { self.created.as_slice() } else { &[] };
@@ -103,7 +103,8 @@ pub(super) async fn locked_out(connection: &Client, organization: Uuid) -> pg::R
         .await
 }
 
-fn without_email(columns: &[String]) -> String {
-    let others = columns.iter().map(String::as_str).filter(|column| *column != "email");
+fn without_contacts(columns: &[String]) -> String {
+    let others =
+        columns.iter().map(String::as_str).filter(|column| !["email", "picture"].contains(column));
     others.collect::<Vec<_>>().join(", ")
 }
