@@ -102,7 +102,7 @@ pub struct Freshness {
     pub after: Option<Lsn>,
 }
 
-/// The primary's recent LSNs with the times of their queries, as far back as [`MOST_STALE`].
+/// The primary's LSNs of the last minute, with the times of their queries.
 #[derive(Debug, Default)]
 pub struct LsnHistory(Mutex<VecDeque<(Instant, Lsn)>>);
 
