@@ -5,8 +5,7 @@ const scalars = { DateTime: 'string', ID: 'string', JSON: 'Record<string, unknow
 
 const config: CodegenConfig = {
   schema: '../../schema.graphql',
-  // Not every version of the schema has the query of invitation-preview.ts.
-  documents: ['src/**/*.{ts,tsx}', '!src/gql/**', '!src/pages/invitation-preview.ts'],
+  documents: ['src/**/*.{ts,tsx}', '!src/gql/**'],
   generates: {
     'src/gql/': {
       preset: 'client',
