@@ -343,4 +343,4 @@ fn check_changes(changes: &[RootMutation], most: usize) -> Result<(), Refusal> {
 
 #[cfg(test)]
 #[path = "document_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     suggestions: true,
     tokens: 5_000,
     depth: 12,
@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits {
     root_mutations: 10,
 };
 
-const SDL: &str = "
+pub(crate) const SDL: &str = "
     type Query { a(b: [[Int]], s: String, t: String): Query x: Int y(n: Int = 5, i: In): Int n: Node }
     interface Node { id: ID me: Node }
     type One implements Node { id: ID me: Node name: Int }

@@ -3,32 +3,13 @@
 use std::sync::Arc;
 
 use crate::graphql::{
-    document::{Document, Operation},
-    limits::{Limits, Refusal},
+    document::{
+        Document, Operation,
+        tests::{LIMITS, SDL},
+    },
+    limits::Refusal,
     validation::Validator,
 };
-
-const LIMITS: Limits = Limits {
-    suggestions: true,
-    tokens: 5_000,
-    depth: 12,
-    introspection_depth: 20,
-    complexity: 10_000,
-    aliases: 30,
-    root_mutations: 10,
-};
-
-const SDL: &str = "
-    type Query { a(b: [[Int]], s: String, t: String): Query x: Int y(n: Int = 5, i: In): Int n: Node }
-    interface Node { id: ID me: Node }
-    type One implements Node { id: ID me: Node name: Int }
-    type Two implements Node { id: ID me: Node role: Int }
-    directive @alone(target: Target!) on FIELD_DEFINITION
-    directive @onChange(topic: String!) on FIELD_DEFINITION
-    enum Target { REQUESTED USER }
-    type Subscription { changed: One @onChange(topic: \"one\") added: One @onChange(topic: \"one\") }
-    input In { n: Int! m: [In] }
-    type Mutation { create(i: In): Int @alone(target: USER) make(i: In!): Int }";
 
 fn read_with(query: &str, variables: &serde_json::Value) -> Result<Document, Vec<Refusal>> {
     let validator = Validator::new(SDL, true).unwrap();

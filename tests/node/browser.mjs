@@ -50,7 +50,7 @@ export const until = async (what, holds) => {
   }
 };
 
-/** Stores a page as it is now: on a desktop, on a phone, and dark. Only with TENANTRY_SCREENSHOTS. */
+/** Stores a page as it is now, on a desktop, on a phone and dark, if TENANTRY_SCREENSHOTS is set. */
 export const shoot = async (page, name) => {
   const folder = process.env.TENANTRY_SCREENSHOTS;
   if (!folder) return;

@@ -1,5 +1,6 @@
 // The dashboard and the alert rules against the metrics of a running server: every expression
-// parses, and names metrics, labels and values that exist. Usage: node monitoring.mjs FOLDER METRICS
+// parses, and names metrics, labels and values that exist.
+// Usage: node monitoring.mjs FOLDER METRICS
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

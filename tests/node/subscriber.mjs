@@ -1,7 +1,8 @@
 // Subscriptions with common client libraries. Reads commands as lines of JSON from standard input,
 // and writes one line for each.
 //   {"do":"subscribe","over":"ws","id":"a","url":"…","token":"…","query":"…"}
-//                                                 over ws (graphql-ws), sse (graphql-sse) or multipart (Apollo Client)
+//                                                 over ws (graphql-ws), sse (graphql-sse) or
+//                                                 multipart (Apollo Client)
 //   {"do":"next","id":"a","milliseconds":5000}    the next event; null when none comes, {"complete":true} at the end
 //   {"do":"stop","id":"a"}
 import { createInterface } from 'node:readline';

@@ -194,7 +194,8 @@ impl ClientTransaction<'_> {
     ///
     /// When nothing was committed, or the connection broke, and the outcome is unknown.
     pub async fn commit(mut self) -> Result<()> {
-        // COMMIT of a failed transaction answers ROLLBACK without an error; a statement before it fails.
+        // COMMIT of a failed transaction answers ROLLBACK without an error. A statement before it
+        // fails.
         self.batch("SELECT 1; COMMIT").await?;
         self.is_open = false;
         Ok(())

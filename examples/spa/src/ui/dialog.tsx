@@ -28,7 +28,10 @@ type ConfirmProps = {
   onConfirm: () => void;
 };
 
-/** A button for actions with consequences, with a confirmation. `subject` distinguishes rows for screen readers. */
+/**
+ * A button for actions with consequences, with a confirmation. `subject` distinguishes rows for
+ * screen readers.
+ */
 export function ConfirmButton(props: ConfirmProps) {
   const { label, title, children, subject, className = 'subtle', tone = 'danger', busy = false, onConfirm } = props;
   const [open, setOpen] = useState(false);
