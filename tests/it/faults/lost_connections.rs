@@ -12,13 +12,11 @@ use super::{
     verification::{Figures, verify},
 };
 use crate::support::{
+    HANG,
     cluster::Cluster,
     forwarder::{Forwarder, Network},
     server_process::ServerProcess,
 };
-
-/// The time within which every client is served again.
-const RECOVERY: Duration = Duration::from_secs(10);
 
 /// How long connections are cut in a short run.
 const DURATION: Duration = Duration::from_secs(2);
@@ -42,12 +40,12 @@ async fn under(network: Network, until: Until) -> Outcome {
     let started = Instant::now();
     while matches!(network, Network::LosingCommits(_))
         && forwarder.lost_commits().1 < 5
-        && started.elapsed() < RECOVERY
+        && started.elapsed() < HANG
     {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     forwarder.set(Network::Whole);
-    let again = load.recovers_from(Instant::now(), RECOVERY).await;
+    let again = load.recovers_from(Instant::now()).await;
     let figures = verify(&cluster, &load.stop().await).await;
     Outcome { figures, lost_commits: forwarder.lost_commits(), again }
 }
@@ -85,7 +83,7 @@ async fn terminate_backends_under_load(scenario: &str, until: Until) {
     until.wait(DURATION).await;
     drop(stop);
     let shot = shooting.await.unwrap();
-    let again = load.recovers_from(Instant::now(), RECOVERY).await;
+    let again = load.recovers_from(Instant::now()).await;
     let figures = verify(&cluster, &load.stop().await).await;
     assert!(shot > 20 && figures.refused() > 0, "{shot}, so the test shows nothing");
     figures.print(scenario, format_args!("{shot} backends shot, {}", since(again)));

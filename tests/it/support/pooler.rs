@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    child_process,
+    HANG, child_process,
     cluster::{Cluster, as_server, new_folder},
 };
 
@@ -51,7 +51,7 @@ impl Pooler {
         let started = Instant::now();
         while !pooler.folder.join(".s.PGSQL.5432").exists() {
             let ended = pooler.process.try_wait().unwrap().is_some();
-            assert!(!ended && started.elapsed() < Duration::from_secs(10), "{}", pooler.log());
+            assert!(!ended && started.elapsed() < HANG, "{}", pooler.log());
             thread::sleep(Duration::from_millis(10));
         }
         Some(pooler)
