@@ -10,6 +10,7 @@ mod placement;
 mod prune;
 mod show;
 mod signature;
+mod structure;
 mod suspend;
 mod table_rows;
 mod verify;

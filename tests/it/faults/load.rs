@@ -2,7 +2,7 @@
 //! that they got.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -89,6 +89,7 @@ pub struct Load {
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
     names: Vec<String>,
+    writers: usize,
 }
 
 impl Load {
@@ -119,7 +120,7 @@ impl Load {
 
     fn none() -> Self {
         let (write_log, stop) = (Arc::new(WriteLog::default()), watch::Sender::new(false));
-        Self { write_log, stop, clients: JoinSet::new(), names: Vec::new() }
+        Self { write_log, stop, clients: JoinSet::new(), names: Vec::new(), writers: 0 }
     }
 
     fn add(
@@ -139,6 +140,7 @@ impl Load {
             write_log: Arc::clone(&self.write_log),
         };
         self.names.push(name);
+        self.writers += usize::from(writes);
         self.clients.spawn(client.run_client(writes, self.stop.subscribe()));
     }
 
@@ -167,6 +169,23 @@ impl Load {
     /// Waits until every client is served.
     pub async fn wait_until_served(&self) {
         self.recovers_from(Instant::now()).await;
+    }
+
+    /// Waits until every writer's write was rejected that began after this moment.
+    pub async fn wait_until_rejected(&self, then: Instant) {
+        while self.rejected_writers(then) < self.writers {
+            assert!(then.elapsed() < HANG, "writes succeed: {:?}", self.last_refusals());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn rejected_writers(&self, then: Instant) -> usize {
+        let writes = self.write_log.writes.lock().unwrap();
+        let rejected = writes.iter().filter(|(_, write)| {
+            write.started > then && matches!(write.outcome, WriteOutcome::Refused(_))
+        });
+        // The name of a write is its tenant, its client and its number.
+        rejected.map(|(name, _)| name.rsplit_once(' ').unwrap().0).collect::<HashSet<_>>().len()
     }
 
     fn first_and_last_success(&self, then: Instant) -> Vec<Instant> {
