@@ -85,15 +85,16 @@ async fn terminate_backends_under_load(scenario: &str, until: Until) {
     let shot = shooting.await.unwrap();
     let again = load.recovers_from(Instant::now()).await;
     let figures = verify(&cluster, &load.stop().await).await;
-    assert!(shot > 20 && figures.refused() > 0, "{shot}, so the test shows nothing");
+    assert!(figures.refused() > 0, "no client noticed, so the test shows nothing");
     figures.print(scenario, format_args!("{shot} backends shot, {}", since(again)));
 }
 
-/// Terminates a backend of the app every few milliseconds until stopped, and returns how many.
+/// Terminates a backend of the app every few milliseconds until stopped, but at least some, and
+/// returns how many.
 async fn terminate_backends(admin: ConnectOptions, mut stopped: oneshot::Receiver<()>) -> i64 {
     let admin = Client::connect(&admin).await.unwrap();
     let mut shot = 0;
-    while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+    while shot < 20 || stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         let hit: i64 = admin
             .query_one(
                 "SELECT count(pg_terminate_backend(pid)) FROM

@@ -29,8 +29,7 @@ async fn restart_under_load(scenario: &str, end: End, until: Until) {
             End::Stopped => cluster.stop(),
             End::Killed => cluster.kill(),
         }
-        // Every client meets the failure within this time.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        load.wait_until_rejected(Instant::now()).await;
         cluster.resume();
         let (first, all) = load.recovers_from(Instant::now()).await;
         slowest = (slowest.0.max(first), slowest.1.max(all));
