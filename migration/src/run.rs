@@ -38,7 +38,7 @@ pub enum Error {
     ForeignSchema(String),
     /// The login lacks rights, and nothing was changed.
     #[error(
-        "{login} lacks rights to prepare the roles and the database. As a superuser, or as the login that created the roles, run: {statements}"
+        "{login} cannot prepare the roles and the database: use a superuser, or a role with CREATEROLE that owns the database and administers tenantry's roles; or run as one of them: {statements}"
     )]
     MissingRights {
         /// The role of the login.

@@ -42,7 +42,7 @@ const EFFECTIVE: &str =
 
 /// Sets settings for the transaction.
 const PIN: &str = "SELECT pg_catalog.set_config(name, value, true)
-    FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) s (name, value)";
+    FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) s (name, value)";
 
 /// The settings of the check: how SQL is read and expressions are printed, and time to run. The
 /// search path of the role makes the names in printed expressions the same everywhere.

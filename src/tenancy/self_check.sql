@@ -189,6 +189,16 @@ finding (severity, subject, problem, remedy) AS (
         SELECT FROM policy p WHERE p.polrelid = o.oid AND p.privilege = o.privilege
           AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(o.role, r.oid, 'USAGE')))
     UNION ALL
+    -- The owner's functions and commands use every row of these tables, and FORCE binds them too.
+    SELECT 'fault', 'table ' || b.name, 'has no policy for ' || k.privilege || ', which tenantry_owner needs',
+           format('CREATE POLICY tenantry_owner_%s ON %s FOR %s TO tenantry_owner %s', lower(k.privilege), b.name, k.privilege,
+                  concat_ws(' ', CASE WHEN k.privilege <> 'INSERT' THEN 'USING (true)' END,
+                                 CASE WHEN k.privilege IN ('INSERT', 'UPDATE') THEN 'WITH CHECK (true)' END))
+    FROM base b JOIN expected e ON e.oid = b.oid CROSS JOIN command k
+    WHERE b.relrowsecurity AND b.oid IN (SELECT oid FROM usable WHERE rolname = current_user) AND NOT EXISTS (
+        SELECT FROM pg_policy p WHERE p.polrelid = b.oid AND p.polpermissive AND p.polcmd::text IN ('*', k.letter)
+          AND p.polroles && ARRAY[0, 'tenantry_owner'::regrole]::oid[])
+    UNION ALL
     -- tenantry's own policies are restored, others are dropped.
     SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not restrict rows to the organization', p.polname),
            CASE WHEN o.polname IS NULL THEN format('DROP POLICY %I ON %s', p.polname, b.name)
