@@ -41,7 +41,7 @@ impl Billing {
             ));
         }
         runtime()?.block_on(async {
-            let databases = Databases::shared(&options).map_err(Failure::new)?;
+            let databases = Databases::shared(&options)?;
             let outcome =
                 billing::apply(&databases, &settings, &event, Reason::BillingReplay).await;
             // The process ends before the background publisher would run.

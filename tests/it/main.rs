@@ -43,6 +43,7 @@ mod organization;
 mod page;
 mod performance;
 mod placement;
+mod postgres;
 mod profile;
 mod project;
 mod replica;

@@ -167,7 +167,8 @@ async fn a_plain_owner_can_migrate_schemas() {
     let (name, login) = (&database.name, format!("migrator_{}", database.name));
     database
         .execute(&format!(
-            "CREATE ROLE {login} LOGIN CREATEROLE; ALTER DATABASE {name} OWNER TO {login}"
+            "CREATE ROLE {login} LOGIN CREATEROLE; ALTER DATABASE {name} OWNER TO {login};
+             GRANT tenantry_owner TO {login}"
         ))
         .await;
     let options = database.admin().with("user", login);
