@@ -225,6 +225,24 @@ async fn an_invalid_key_is_rejected() {
 }
 
 #[tokio::test]
+async fn a_key_in_quotes_or_in_capitals_is_the_same_key() {
+    let app = App::start().await;
+    let member = app.user("acme-member");
+    let key = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+    let quoted = format!("\"{key}\"");
+    assert!(!repeat(&member, key, &create("Anvil")).await.is_replay());
+    for same in [&quoted, &key.to_uppercase(), &quoted.to_uppercase()] {
+        assert!(repeat(&member, same, &create("Anvil")).await.is_replay(), "{same}");
+    }
+    assert_eq!(projects(&app, "Anvil").await, 1);
+    // Another text is another key.
+    assert!(!repeat(&member, "order-7", &create("Anvil")).await.is_replay());
+    assert!(repeat(&member, "\"order-7\"", &create("Anvil")).await.is_replay());
+    assert!(!repeat(&member, "Order-7", &create("Anvil")).await.is_replay());
+    assert_eq!(projects(&app, "Anvil").await, 3);
+}
+
+#[tokio::test]
 async fn stripe_is_called_once_for_one_key() {
     let stripe = FakeStripe::start().await;
     let mut settings = AppSettings::default();

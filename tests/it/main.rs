@@ -15,6 +15,7 @@ mod audit_year;
 mod authorization;
 mod billing;
 mod browser;
+mod clients;
 mod command_line;
 mod database;
 mod databases;
