@@ -18,7 +18,7 @@ use crate::error::Result;
 const SQL: &str = include_str!("self_check.sql");
 
 /// Tables with the same rows for all tenants, which need no row-level security.
-const OPEN_TABLES: [&str; 2] = ["billing.plans", "billing.plan_features"];
+const OPEN_TABLES: [&str; 3] = ["billing.features", "billing.plans", "billing.plan_features"];
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,24 @@ pub(super) async fn self_check(
     let mut findings = catalogue(app).await?;
     findings.extend(login_of_system(system).await);
     Ok(findings)
+}
+
+/// Checks that the catalogue has the features that the program declares.
+pub(super) async fn check_features(app: &ConnectionPool, keys: &[&str]) -> Result<Vec<Finding>> {
+    let sql = "SELECT key FROM unnest($1::text[]) WITH ORDINALITY k (key, n)
+               WHERE NOT EXISTS (SELECT FROM billing.features f WHERE f.feature = key) ORDER BY n";
+    let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let rows = query_once(app, Access::Read, sql, Some(Values(vec![keys.into()]))).await?;
+    let finding = |row: &pg::Row| {
+        let key: String = row.try_get("key")?;
+        Ok(Finding {
+            severity: Severity::Warning,
+            subject: format!("feature {key}"),
+            problem: "has no row in billing.features, so every plan denies it".to_owned(),
+            remedy: format!("run tenantry feature add {key}"),
+        })
+    };
+    Ok(rows.iter().map(finding).collect::<pg::Result<_>>()?)
 }
 
 /// Checks that background work can log in, and has its own role.

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{App, app};
 
 const CREATE: &str = "mutation ($name: String!, $slug: String!) { createOrganization(input: { name: $name, slug: $slug }) {
-    organization { id name slug viewerRole plan { plan } members { nodes { user { id } role } } projects { totalCount }
+    organization { id name slug viewerRole plan { key } members { nodes { user { id } role } } projects { totalCount }
                    auditLogs { nodes { action metadata actor { id } } } billing { status trialEndsAt } } } }";
 
 #[tokio::test]

@@ -45,8 +45,8 @@ async fn a_text_with_any_characters_gets_a_response_and_changes_nothing() {
         (change("updateOrganization", "slug: $v", "organization { id }"), BAD),
         (change("createOrganization", "name: \"x\", slug: $v", "organization { id }"), BAD),
         (change("inviteMember", "email: $v, role: VIEWER", "invitation { id }"), BAD),
-        (change("changePlan", "plan: $v", "billing { plan }"), BAD),
-        (change("startTrial", "plan: $v", "billing { plan }"), BAD),
+        (change("changePlan", "plan: $v", "billing { plan { key } }"), BAD),
+        (change("startTrial", "plan: $v", "billing { plan { key } }"), BAD),
         (change("deleteOrganization", "slug: $v", "organization { id }"), BAD),
         (change("acceptInvitation", "token: $v", "member { id }"), ABSENT),
     ];
