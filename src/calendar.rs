@@ -2,12 +2,31 @@
 
 use chrono::{DateTime, Datelike, Months, NaiveTime, Utc};
 
+use crate::error::{Error, Result};
+
 /// The start of the calendar month in UTC that contains `now`, and the start of the next month.
 #[must_use]
 pub fn month_of(now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     let first = now.date_naive().with_day(1).unwrap_or(now.date_naive());
     let start = first.and_time(NaiveTime::MIN).and_utc();
     (start, start.checked_add_months(Months::new(1)).unwrap_or(start))
+}
+
+/// Checks that PostgreSQL can represent a time of a client.
+///
+/// # Errors
+///
+/// [`Error::BadUserInput`] for a year outside 1 to 9999.
+pub fn check_year(
+    field: &'static str,
+    time: Option<DateTime<Utc>>,
+) -> Result<Option<DateTime<Utc>>> {
+    match time {
+        Some(time) if !(1..=9999).contains(&time.year()) => {
+            Err(Error::bad_input(field, "must be in the years 1 to 9999"))
+        }
+        time => Ok(time),
+    }
 }
 
 /// The period that contains `now`, if periods follow each other from the one between `start` and

@@ -120,22 +120,32 @@ impl Feature {
     }
 }
 
+/// Makes a plan the only default plan.
+pub(super) async fn make_default(connection: &Client, plan: &str) -> pg::Result<()> {
+    // Two statements: at no time are there two.
+    let sql = "UPDATE billing.plans SET is_default = false WHERE is_default AND plan <> $1";
+    connection.execute(sql, &[&plan]).await?;
+    let sql = "UPDATE billing.plans SET is_default = true WHERE plan = $1 AND NOT is_default";
+    connection.execute(sql, &[&plan]).await?;
+    Ok(())
+}
+
 /// The catalogue as lines of text.
 async fn lines(connection: &Client) -> pg::Result<Vec<String>> {
     let sql = format!(
         "SELECT line FROM (
-             SELECT 1 AS part, position, '' AS feature,
+             SELECT 1 AS part, position, 0 AS of_feature,
                     concat_ws(' ', 'feature', feature, kind, period, 'name=' || name, 'unit=' || unit, 'description=' || description) AS line
              FROM billing.features
              UNION ALL
-             SELECT 2, position, '',
+             SELECT 2, position, 0,
                     concat_ws(' ', 'plan', plan, 'name=' || name, 'position=' || position, CASE WHEN is_default THEN 'default' END,
                               CASE WHEN archived_at IS NOT NULL THEN 'archived' END)
              FROM billing.plans
              UNION ALL
-             SELECT 3, p.position, f.feature, concat_ws(' ', 'limit', p.plan, f.feature, {})
+             SELECT 3, p.position, f.position, concat_ws(' ', 'limit', p.plan, f.feature, {})
              FROM billing.plans p JOIN billing.plan_features l USING (plan) JOIN billing.features f USING (feature)
-         ) lines ORDER BY part, position, feature",
+         ) lines ORDER BY part, position, of_feature",
         limit_sql("f", "l")
     );
     connection.query(&sql, &[]).await

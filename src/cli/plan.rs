@@ -7,7 +7,7 @@ use pg::Client;
 
 use super::{
     Failure,
-    catalogue::{self, Feature, Limit, copy_catalogue, limit_sql},
+    catalogue::{self, Feature, Limit, copy_catalogue, limit_sql, make_default},
     feature::parse_key,
     owner_connection::Owner,
     plan_file, runtime, say,
@@ -199,16 +199,6 @@ async fn copy_limits(connection: &Client, from: &str, to: &str) -> Result<(), Fa
             &[&from, &to],
         )
         .await?;
-    Ok(())
-}
-
-/// Makes a plan the only default plan.
-pub(super) async fn make_default(connection: &Client, plan: &str) -> pg::Result<()> {
-    // Two statements: at no time are there two.
-    let sql = "UPDATE billing.plans SET is_default = false WHERE is_default AND plan <> $1";
-    connection.execute(sql, &[&plan]).await?;
-    let sql = "UPDATE billing.plans SET is_default = true WHERE plan = $1 AND NOT is_default";
-    connection.execute(sql, &[&plan]).await?;
     Ok(())
 }
 

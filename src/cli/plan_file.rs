@@ -10,9 +10,8 @@ use serde_json::Value;
 
 use super::{
     Failure,
-    catalogue::{Feature, Limit, limit_sql},
+    catalogue::{Feature, Limit, limit_sql, make_default},
     feature::parse_key,
-    plan::make_default,
     print,
 };
 

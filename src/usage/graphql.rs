@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     auth::Permission,
+    calendar::check_year,
     error::{Error, Result},
     graphql::{BigInt, ContextExt, One, on_change, one, requires_permission},
     plan::{ENTITLEMENTS, Feature},
@@ -125,6 +126,7 @@ pub async fn usage(
     from: Option<DateTime<Utc>>,
     to: Option<DateTime<Utc>>,
 ) -> Result<Vec<UsagePeriod>> {
+    let (from, to) = (check_year("from", from)?, check_year("to", to)?);
     let periods = metering::periods(ctx.session()?, meter(ctx)?, feature, from, to).await?;
     let period =
         |row: entity::usage::Model| UsagePeriod { start: row.period_start, used: BigInt(row.used) };

@@ -166,7 +166,7 @@ async fn an_exception_that_cannot_be_made_changes_nothing() {
         (&["allow", "nowhere", "projects", "1"], "there is no organization nowhere"),
         (&["allow", "globex", "projects", "on"], "projects is a count: use a number"),
         (&["allow", "globex", "sso", "3"], "sso is a flag: use on or off"),
-        (&["allow", "globex", "projects", "-1"], "must be a whole number"),
+        (&["allow", "globex", "projects", "1.5"], "must be a whole number"),
         (&["allow", "globex", "projects", "9007199254740992"], "must be a whole number"),
         (&["allow", "globex", "projects", "1", "--until", "2020-01-01"], "is in the past"),
         (&["disallow", "globex", "rockets"], "there is no feature rockets"),

@@ -39,7 +39,7 @@ pub(super) struct Allow {
     #[arg(long, value_name = "DATE")]
     until: Option<NaiveDate>,
 
-    /// Why, for other operators.
+    /// Why. The organization's audit log shows it.
     #[arg(long)]
     reason: Option<String>,
 }
