@@ -1,5 +1,5 @@
-//! Dedicated databases: how a migrated database becomes one, and the catalogue of features and plans
-//! that it copies.
+//! Dedicated databases: how a migrated database becomes one, and the catalogue of features and
+//! plans that it copies.
 
 use pg::Client;
 
@@ -79,8 +79,8 @@ const CATALOGUE: [(&str, &str); 3] = [
     ("billing.plan_features", "plan, feature"),
 ];
 
-/// Copies the catalogue of features and plans from the control database to a dedicated database, and returns
-/// whether anything differed. Both connections act as the owner.
+/// Copies the catalogue of features and plans from the control database to a dedicated database,
+/// and returns whether anything differed. Both connections act as the owner.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The catalogue of features and plans, for the commands that edit it: limits as text, the report of
-//! what a command changed, and the copies in dedicated databases.
+//! The catalogue of features and plans, for the commands that edit it: limits as text, the report
+//! of what a command changed, and the copies in dedicated databases.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -151,8 +151,8 @@ async fn lines(connection: &Client) -> pg::Result<Vec<String>> {
     connection.query(&sql, &[]).await
 }
 
-/// Runs `edit` in one transaction, prints what it changed, and copies the catalogue to the dedicated
-/// databases. Edits wait for each other.
+/// Runs `edit` in one transaction, prints what it changed, and copies the catalogue to the
+/// dedicated databases. Edits wait for each other.
 pub(super) async fn edit(
     owner: &Owner,
     connection: &mut Client,

@@ -112,8 +112,8 @@ async fn list(connection: &Client) -> Result<(), Failure> {
 
 impl Add {
     async fn run(self, connection: &Client) -> Result<(), Failure> {
-        let kind = name_of(self.kind);
-        let period = (kind == "meter").then(|| name_of(self.period));
+        let kind = name_of(&self.kind);
+        let period = (kind == "meter").then(|| name_of(&self.period));
         if let Some(known) = Known::find(connection, &self.key).await? {
             known.require(&kind, period.as_deref())?;
         }
@@ -132,7 +132,7 @@ impl Add {
     }
 }
 
-fn name_of(value: impl ValueEnum) -> String {
+fn name_of(value: &impl ValueEnum) -> String {
     let name = value.to_possible_value().map(|value| value.get_name().replace('-', "_"));
     name.unwrap_or_default()
 }

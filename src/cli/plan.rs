@@ -77,8 +77,8 @@ struct Add {
     #[arg(long, value_name = "PLAN")]
     like: Option<String>,
 
-    /// The position in the catalogue, cheapest first. The plans from there on move by one. A new plan
-    /// without a position is the last one.
+    /// The position in the catalogue, cheapest first. The plans from there on move by one. A new
+    /// plan without a position is the last one.
     #[arg(long)]
     position: Option<i32>,
 
@@ -102,19 +102,23 @@ impl Plan {
                     copy_catalogue(owner, &mut connection).await
                 }
                 Action::Add(add) => {
-                    catalogue::edit(owner, &mut connection, async |it| add.run(it).await).await
+                    catalogue::edit(owner, &mut connection, async |transaction| {
+                        add.run(transaction).await
+                    })
+                    .await
                 }
                 Action::Set { plan, feature, limit } => {
-                    let set = async |it: &Client| set(it, &plan, &feature, limit).await;
+                    let set =
+                        async |transaction: &Client| set(transaction, &plan, &feature, limit).await;
                     catalogue::edit(owner, &mut connection, set).await
                 }
                 Action::Archive { plan } => {
-                    let archive = async |it: &Client| archive(it, &plan).await;
+                    let archive = async |transaction: &Client| archive(transaction, &plan).await;
                     catalogue::edit(owner, &mut connection, archive).await
                 }
                 Action::Import { file } => {
                     let catalogue = plan_file::read(&file)?;
-                    let apply = async |it: &Client| catalogue.apply(it).await;
+                    let apply = async |transaction: &Client| catalogue.apply(transaction).await;
                     catalogue::edit(owner, &mut connection, apply).await
                 }
             }
@@ -127,7 +131,7 @@ type PlanRow = (String, Option<String>, Option<String>, Option<String>);
 
 async fn list(connection: &Client) -> Result<(), Failure> {
     let sql = format!(
-        "SELECT p.plan || CASE WHEN p.archived_at IS NULL THEN '' ELSE ' (archived)' END, p.stripe_price_id, f.feature, {}
+        "SELECT p.plan || CASE WHEN p.archived_at IS NULL THEN '' ELSE ' (archived)' END, p.stripe_price_id, f.feature, CASE WHEN f.feature IS NOT NULL THEN {} END
          FROM billing.plans p LEFT JOIN billing.plan_features l USING (plan) LEFT JOIN billing.features f USING (feature)
          ORDER BY p.position, f.position, f.feature",
         limit_sql("f", "l")

@@ -105,8 +105,6 @@ fn in_file(file: &Path, problem: impl std::fmt::Display) -> Failure {
 impl Catalogue {
     /// Makes the catalogue what the file says.
     pub(super) async fn apply(&self, connection: &Client) -> Result<(), Failure> {
-        // Positions may pass from one plan to another.
-        connection.batch("SET CONSTRAINTS billing.plans_position_key DEFERRED").await?;
         for (position, feature) in (1_i32..).zip(&self.features) {
             feature.apply(connection, position).await?;
         }

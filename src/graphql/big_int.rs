@@ -10,8 +10,8 @@ const MAX: i64 = 9_007_199_254_740_991;
 pub struct BigInt(pub i64);
 
 /// A whole number that may exceed the 32 bits of `Int`, from -(2^53 - 1) to 2^53 - 1. It is a JSON
-/// number, which JavaScript reads exactly: generate `number` for it. In an input, a string of digits
-/// is accepted too.
+/// number, which JavaScript reads exactly: generate `number` for it. In an input, a string of
+/// digits is accepted too.
 #[Scalar(name = "BigInt", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
 impl ScalarType for BigInt {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -1,5 +1,5 @@
-//! Plans: the catalogue of features and plans, the plan in effect for an organization, and the check
-//! that a limit is not exceeded.
+//! Plans: the catalogue of features and plans, the plan in effect for an organization, and the
+//! check that a limit is not exceeded.
 //!
 //! Features and limits come from the database, never from code. The module depends on no other
 //! area: callers declare the keys of their features and pass in their counts.

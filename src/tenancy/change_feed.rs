@@ -124,8 +124,8 @@ impl ChangeFeed {
         }
     }
 
-    /// The channel and the payload that report a change in an organization. For commands, which send
-    /// it in their transaction.
+    /// The channel and the payload that report a change in an organization. For commands, which
+    /// send it in their transaction.
     ///
     /// # Errors
     ///

@@ -68,21 +68,31 @@ pub(super) async fn self_check(
 }
 
 /// Checks that the catalogue has the features that the program declares.
-pub(super) async fn check_features(app: &ConnectionPool, keys: &[&str]) -> Result<Vec<Finding>> {
+pub(super) async fn check_features(app: &ConnectionPool, keys: &[&str]) -> Vec<Finding> {
     let sql = "SELECT key FROM unnest($1::text[]) WITH ORDINALITY k (key, n)
                WHERE NOT EXISTS (SELECT FROM billing.features f WHERE f.feature = key) ORDER BY n";
     let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
-    let rows = query_once(app, Access::Read, sql, Some(Values(vec![keys.into()]))).await?;
-    let finding = |row: &pg::Row| {
-        let key: String = row.try_get("key")?;
-        Ok(Finding {
-            severity: Severity::Warning,
-            subject: format!("feature {key}"),
-            problem: "has no row in billing.features, so every plan denies it".to_owned(),
-            remedy: format!("run tenantry feature add {key}"),
-        })
+    let missing = query_once(app, Access::Read, sql, Some(Values(vec![keys.into()]))).await;
+    let missing = missing
+        .and_then(|rows| Ok(rows.iter().map(|row| row.try_get(0)).collect::<pg::Result<_>>()?));
+    let missing: Vec<String> = match missing {
+        Ok(missing) => missing,
+        Err(error) => {
+            return vec![Finding {
+                severity: Severity::Fault,
+                subject: "table billing.features".to_owned(),
+                problem: format!("cannot be read: {}", error.cause()),
+                remedy: "run tenantry migrate".to_owned(),
+            }];
+        }
     };
-    Ok(rows.iter().map(finding).collect::<pg::Result<_>>()?)
+    let finding = |key: String| Finding {
+        severity: Severity::Warning,
+        subject: format!("feature {key}"),
+        problem: "has no row in billing.features, so every plan denies it".to_owned(),
+        remedy: format!("run tenantry feature add {key}"),
+    };
+    missing.into_iter().map(finding).collect()
 }
 
 /// Checks that background work can log in, and has its own role.

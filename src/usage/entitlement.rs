@@ -76,18 +76,17 @@ async fn used(
     first_period: Option<DateTime<Utc>>,
     last_period: Option<DateTime<Utc>>,
 ) -> Result<HashMap<(String, Option<DateTime<Utc>>), i64>> {
-    let counts = counts().into_iter().filter(|(key, _)| only.is_none_or(|only| only == *key));
-    let counts: String = counts
-        .map(|(key, count)| format!("SELECT '{key}', NULL::timestamptz, ({count}) UNION ALL "))
-        .collect();
+    let mut sql = String::new();
+    for (key, count) in counts() {
+        if only.is_none_or(|only| only == key) {
+            sql += &format!("SELECT '{key}', NULL::timestamptz, ({count}) UNION ALL ");
+        }
+    }
+    sql += "SELECT feature, period_start, used FROM usage
+            WHERE organization_id = $1 AND period_start IN ($3, $4) AND period_start <= $2";
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        format!(
-            "SELECT * FROM ({counts}
-                 SELECT feature, period_start, used FROM usage
-                 WHERE organization_id = $1 AND period_start IN ($3, $4) AND period_start <= $2
-             ) used (feature, period_start, used)"
-        ),
+        format!("SELECT * FROM ({sql}) used (feature, period_start, used)"),
         [
             session.organization_id()?.into(),
             session.now().into(),

@@ -79,8 +79,8 @@ pub(super) async fn count(session: &Session, event: &Event, excess: Excess) -> R
     Ok(Entitlement { feature, allowance, used: Some(used), resets_at: Some(end) })
 }
 
-/// Stores the idempotency key. Waits for a concurrent mutation with the same key. Returns `false` if
-/// the usage was counted before.
+/// Stores the idempotency key. Waits for a concurrent mutation with the same key. Returns `false`
+/// if the usage was counted before.
 async fn is_new(session: &Session, tenant: Tenant, event: &Event) -> Result<bool> {
     let Some(key) = &event.key else { return Ok(true) };
     let row = [tenant.organization_id.into(), event.feature.clone().into(), key.clone().into()];

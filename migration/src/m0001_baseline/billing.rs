@@ -38,7 +38,8 @@ const PLANS: &str = "
 CREATE TABLE billing.plans (
     plan            text PRIMARY KEY,
     name            text NOT NULL,
-    position        integer NOT NULL UNIQUE DEFERRABLE,
+    -- Deferred, because a position may pass from one plan to another.
+    position        integer NOT NULL UNIQUE DEFERRABLE INITIALLY DEFERRED,
     stripe_price_id text UNIQUE,
     is_default      boolean NOT NULL DEFAULT false,
     archived_at     timestamptz,
