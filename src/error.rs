@@ -150,12 +150,10 @@ pub enum Error {
     )]
     AddressNotVerified,
     /// The plan's limit is reached.
-    #[error(
-        "The plan's limit of {limit} for {feature} is reached. Upgrade the plan or delete existing ones."
-    )]
+    #[error("{}", over_limit(feature, *limit))]
     PlanLimitExceeded {
-        /// The name of the feature, for example `PROJECTS`.
-        feature: &'static str,
+        /// The key of the feature, for example `projects`.
+        feature: String,
         /// The number that the plan allows. 0 if the plan does not include the feature.
         limit: i64,
     },
@@ -297,6 +295,15 @@ impl Error {
             Self::Internal(_) => ErrorCode::Internal,
         }
     }
+}
+
+fn over_limit(feature: &str, limit: i64) -> String {
+    if limit == 0 {
+        return format!("The plan does not include {feature}. Upgrade the plan.");
+    }
+    format!(
+        "The plan's limit of {limit} for {feature} is reached. Upgrade the plan or delete existing ones."
+    )
 }
 
 impl From<stripe::Error> for Error {

@@ -31,6 +31,8 @@ pub enum Permission {
     AuditLogRead,
     /// Read the billing state. Admin and up.
     BillingRead,
+    /// Count usage of meters with `consumeUsage` and `recordUsage`. Admin and up.
+    UsageRecord,
     /// Act on admins and owners, and grant any role. Owner.
     MemberManageAdmins,
     /// Change the plan, trial and subscription; open checkout and portal. Owner.
@@ -45,7 +47,7 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions, in the order of the schema.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OrganizationRead,
         Self::OrganizationLeave,
         Self::ProjectCreate,
@@ -57,6 +59,7 @@ impl Permission {
         Self::OrganizationUpdate,
         Self::AuditLogRead,
         Self::BillingRead,
+        Self::UsageRecord,
         Self::MemberManageAdmins,
         Self::BillingManage,
         Self::OrganizationUpdateSlug,
@@ -94,7 +97,8 @@ impl Permission {
             | Self::MemberRemove
             | Self::OrganizationUpdate
             | Self::AuditLogRead
-            | Self::BillingRead => OrgRole::Admin,
+            | Self::BillingRead
+            | Self::UsageRecord => OrgRole::Admin,
             Self::MemberManageAdmins
             | Self::BillingManage
             | Self::OrganizationUpdateSlug

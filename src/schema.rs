@@ -32,7 +32,7 @@ use crate::{
     organization::{OrganizationMutation, OrganizationQuery},
     plan::PlanQuery,
     project::{ProjectConnection, ProjectMutation, ProjectSubscription},
-    usage::UsageSubscription,
+    usage::{UsageMutation, UsageSubscription},
     user::{UserMutation, UserQuery},
 };
 
@@ -58,6 +58,7 @@ pub struct Mutation(
     ReceivedInvitationMutation,
     ProjectMutation,
     BillingMutation,
+    UsageMutation,
     UserMutation,
     QueryAgain,
 );

@@ -7,6 +7,7 @@
 mod id;
 
 pub mod audit_log;
+pub mod feature;
 pub mod identity;
 pub mod invitation;
 pub mod organization;
@@ -21,6 +22,7 @@ pub mod stripe_event;
 pub mod usage;
 pub mod user;
 
+pub use feature::{FeatureKind, FeaturePeriod};
 pub use id::{AuditLogId, InvitationId, MemberId, OrganizationId, OutboxId, ProjectId, UserId};
 pub use organization_billing::SubscriptionStatus;
 pub use organization_member::OrgRole;

@@ -13,6 +13,8 @@ pub struct Model {
     pub position: i32,
     pub stripe_price_id: Option<String>,
     pub is_default: bool,
+    /// Since when the plan is no longer offered.
+    pub archived_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

@@ -1,7 +1,7 @@
 // Generates src/gql from the server's schema and the documents of this app.
 import type { CodegenConfig } from '@graphql-codegen/cli';
 
-const scalars = { DateTime: 'string', ID: 'string', JSON: 'Record<string, unknown>' };
+const scalars = { BigInt: 'number', DateTime: 'string', ID: 'string', JSON: 'Record<string, unknown>' };
 
 const config: CodegenConfig = {
   schema: '../../schema.graphql',

@@ -1,5 +1,5 @@
-//! Dedicated databases: how a migrated database becomes one, and the catalogue of plans that it
-//! copies.
+//! Dedicated databases: how a migrated database becomes one, and the catalogue of features and
+//! plans that it copies.
 
 use pg::Client;
 
@@ -72,8 +72,15 @@ pub async fn dedicate(connection: &mut Client, name: &str) -> Result<(), Error> 
 const LOCK_CATALOGUE: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended('tenantry catalogue', 0))";
 
-/// Copies the catalogue of plans from the control database to a dedicated database, and returns
-/// whether anything differed. Both connections act as the owner.
+/// The tables of the catalogue with their primary keys, referenced tables first.
+const CATALOGUE: [(&str, &str); 3] = [
+    ("billing.features", "feature"),
+    ("billing.plans", "plan"),
+    ("billing.plan_features", "plan, feature"),
+];
+
+/// Copies the catalogue of features and plans from the control database to a dedicated database,
+/// and returns whether anything differed. Both connections act as the owner.
 ///
 /// # Errors
 ///
@@ -85,11 +92,21 @@ pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg:
     let transaction = dedicated.begin().await?;
     transaction.batch("SET LOCAL app.replicating = 'on'").await?;
     let mut changed = 0;
-    let tables = [("billing.plans", "plan"), ("billing.plan_features", "plan, feature")];
-    for (table, key) in tables {
+    // Referenced tables first: rows are deleted in the opposite order.
+    let mut tables = Vec::new();
+    for (table, key) in CATALOGUE {
         let rows: String = control
             .query_one(&format!("SELECT coalesce(jsonb_agg(t), '[]')::text FROM {table} t"), &[])
             .await?;
+        tables.push((table, key, rows));
+    }
+    for (table, key, rows) in tables.iter().rev() {
+        let sql = format!(
+            "DELETE FROM {table} WHERE ({key}) NOT IN (SELECT {key} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb))"
+        );
+        changed += transaction.execute(&sql, &[rows]).await?;
+    }
+    for (table, key, rows) in tables {
         if table == "billing.plans" {
             // Unique values may pass from one plan to another: first no changed plan has them.
             let sql = "UPDATE billing.plans p SET stripe_price_id = NULL, is_default = false, position = -1 - p.position
@@ -105,19 +122,11 @@ pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg:
             )
             .await?;
         let excluded = format!("excluded.{}", columns.replace(", ", ", excluded."));
-        let statements = [
-            format!(
-                "DELETE FROM {table} WHERE ({key}) NOT IN (SELECT {key} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb))"
-            ),
-            format!(
-                "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)
-                 ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW({excluded}) WHERE t IS DISTINCT FROM excluded"
-            ),
-        ];
-        for sql in statements {
-            let done = transaction.execute(&sql, &[&rows]).await?;
-            changed += done;
-        }
+        let sql = format!(
+            "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)
+             ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW({excluded}) WHERE t IS DISTINCT FROM excluded"
+        );
+        changed += transaction.execute(&sql, &[&rows]).await?;
     }
     transaction.commit().await?;
     control.commit().await?;

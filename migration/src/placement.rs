@@ -43,13 +43,15 @@ const fn table(name: &'static str, key: &'static str, mirrored: bool) -> Table {
 }
 
 /// All tables whose rows belong to organizations, referenced tables first.
-pub const TABLES: [Table; 8] = [
+pub const TABLES: [Table; 10] = [
     table("app.organizations", "id", true),
     table("auth.organization_members", "organization_id, id", true),
     table("auth.invitations", "organization_id, id", true),
     table("billing.organization_billing", "organization_id", true),
     table("app.projects", "organization_id, id", false),
+    table("billing.organization_features", "organization_id, feature", false),
     table("billing.usage", "organization_id, feature, period_start", false),
+    table("billing.usage_keys", "organization_id, feature, key", false),
     table("app.outbox", "organization_id, id", true),
     table("audit.audit_logs", "organization_id, created_at, id", false),
 ];

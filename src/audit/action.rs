@@ -56,6 +56,10 @@ pub enum Action {
     /// Stripe reported a change to the subscription that left the plan unchanged. Metadata: `plan`,
     /// old and new `status`, `cancel_at_period_end`, `period_end`, and the `event`.
     BillingSubscriptionUpdated,
+    /// The operator changed what the organization may use of a feature, as an exception to its
+    /// plan. Metadata: `feature`, old and new `value` (a number, `unlimited`, `on` or `off`; null
+    /// without an exception), `valid_until`, `reason`.
+    BillingEntitlementChanged,
     /// A new identity was linked to a member by its verified address. Metadata: `issuer`, `email`.
     UserIdentityLinked,
     /// A member unlinked one of their identities. Metadata: `issuer`, `email`.
@@ -81,7 +85,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::OrganizationCreated,
         Self::OrganizationUpdated,
         Self::OrganizationDeleted,
@@ -106,6 +110,7 @@ impl Action {
         Self::BillingCheckoutStarted,
         Self::BillingPortalOpened,
         Self::BillingSubscriptionUpdated,
+        Self::BillingEntitlementChanged,
         Self::UserIdentityLinked,
         Self::UserIdentityUnlinked,
         Self::UserRenamed,
@@ -146,6 +151,7 @@ impl Action {
             Self::BillingCheckoutStarted => "billing.checkout_started",
             Self::BillingPortalOpened => "billing.portal_opened",
             Self::BillingSubscriptionUpdated => "billing.subscription_updated",
+            Self::BillingEntitlementChanged => "billing.entitlement_changed",
             Self::UserIdentityLinked => "user.identity_linked",
             Self::UserIdentityUnlinked => "user.identity_unlinked",
             Self::UserRenamed => "user.renamed",

@@ -4,7 +4,7 @@ use async_graphql::{
     Context, ID, InputObject, InputValueResult, Object, Scalar, ScalarType, Subscription, Value,
     connection::EmptyFields,
 };
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use entity::audit_log;
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     auth::Permission,
+    calendar,
     error::{Error, Result},
     graphql::{Connection, ContextExt, One, on_change, one, parse_id, requires_permission},
     tenancy::Change,
@@ -162,19 +163,13 @@ impl AuditLogFilter {
         let word = |field, text: Option<String>| {
             text.map(|text| text::line(field, &text, MAX_WORD_CHARS)).transpose()
         };
-        let time = |field, time: Option<DateTime<Utc>>| match time {
-            Some(time) if !(1..=9999).contains(&time.year()) => {
-                Err(Error::bad_input(field, "must be in the years 1 to 9999"))
-            }
-            time => Ok(time),
-        };
         Ok(Filter {
             actor_id: id("filter.actorId", self.actor_id)?.map(entity::UserId),
             action: word("filter.action", self.action)?,
             resource_type: word("filter.resourceType", self.resource_type)?,
             resource_id: id("filter.resourceId", self.resource_id)?,
-            since: time("filter.since", self.since)?,
-            until: time("filter.until", self.until)?,
+            since: calendar::check_year("filter.since", self.since)?,
+            until: calendar::check_year("filter.until", self.until)?,
         })
     }
 }

@@ -13,8 +13,10 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     graphql::{
-        ContextExt, MutationTarget, allowed_over_call_limit, alone, parse_id, requires_permission,
+        ContextExt, MutationTarget, STATEMENT, allowed_over_call_limit, alone, parse_id,
+        requires_permission,
     },
+    plan::{Plan, plan_by_key},
     tenancy::{Session, UnitOfWork},
 };
 
@@ -60,9 +62,10 @@ impl Billing {
         self.0.status.into()
     }
 
-    /// The key of the subscribed plan. A different plan may be in effect: see `Organization.plan`.
-    async fn plan(&self) -> &str {
-        &self.0.plan
+    /// The subscribed plan. A different plan may be in effect: see `Organization.plan`.
+    #[graphql(complexity = "STATEMENT + child_complexity")]
+    async fn plan(&self, ctx: &Context<'_>) -> Result<Plan> {
+        plan_by_key(ctx, &self.0.plan).await
     }
 
     /// When the current billing period began. Null without a billing period.

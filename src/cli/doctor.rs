@@ -5,6 +5,7 @@ use crate::{
     config::DatabaseConfig,
     http,
     tenancy::{Databases, Severity},
+    usage,
 };
 
 /// Check tenant isolation as the app role. Prints one line per finding; exit status 1 on any fault.
@@ -25,6 +26,7 @@ impl Doctor {
             }
             let mut findings = options.transport_findings();
             findings.extend(databases.self_check().await?);
+            findings.extend(databases.check_features(&usage::DECLARED).await);
             findings.extend(databases.findings_of_databases().await);
             for finding in &findings {
                 say(finding);

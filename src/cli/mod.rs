@@ -3,15 +3,18 @@
 
 mod audit;
 mod billing;
+mod catalogue;
 mod configuration_docs;
 mod console;
 mod dev;
 mod doctor;
 mod failure;
+mod feature;
 mod health;
 mod migrate;
 mod owner_connection;
 mod plan;
+mod plan_file;
 mod runtime;
 mod schema;
 mod serve;
@@ -47,6 +50,7 @@ enum Command {
     Dev(dev::Dev),
     Serve(serve::Serve),
     Migrate(migrate::Migrate),
+    Feature(feature::Feature),
     Plan(plan::Plan),
     Billing(billing::Billing),
     Audit(audit::Audit),
@@ -85,6 +89,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Dev(command)) => command.run(),
         Some(Command::Serve(command)) => command.run(),
         Some(Command::Migrate(command)) => command.run(),
+        Some(Command::Feature(command)) => command.run(),
         Some(Command::Plan(command)) => command.run(),
         Some(Command::Billing(command)) => command.run(),
         Some(Command::Audit(command)) => command.run(),

@@ -1,17 +1,20 @@
-//! `tenantry plan`: lists and edits the catalogue of plans, and copies it to dedicated databases.
+//! `tenantry plan`: lists and edits the catalogue of plans.
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use migration::dedicated;
 use pg::Client;
 
 use super::{
     Failure,
-    owner_connection::{Owner, in_use},
-    runtime, say,
+    catalogue::{self, Feature, Limit, copy_catalogue, limit_sql, make_default},
+    feature::parse_key,
+    owner_connection::Owner,
+    plan_file, runtime, say,
 };
-use crate::plan::Feature;
 
-/// List plans, and set their limits and Stripe prices. Servers apply a change within one second.
+/// List, add and archive plans, and set their limits and Stripe prices. Servers apply a change
+/// within one second.
 #[derive(Debug, clap::Args)]
 pub(super) struct Plan {
     #[command(subcommand)]
@@ -25,16 +28,31 @@ pub(super) struct Plan {
 enum Action {
     /// List all plans and their limits.
     List,
+    Add(Add),
     /// Set the limit of a feature in a plan.
     Set {
         /// The plan's key, for example pro.
         plan: String,
         /// The feature's key, for example projects.
-        #[arg(value_parser = parse_feature)]
-        feature: Feature,
-        /// A number, unlimited, or off.
-        #[arg(value_parser = parse_limit)]
+        feature: String,
+        /// A number, unlimited or off; on or off for a flag.
         limit: Limit,
+    },
+    /// Offer a plan no longer. Organizations that have it keep it.
+    Archive {
+        /// The plan's key, for example pro.
+        plan: String,
+    },
+    /// Write the catalogue of features and plans to a JSON file, without Stripe prices.
+    Export {
+        /// The file. - is the standard output.
+        file: PathBuf,
+    },
+    /// Make the catalogue what a JSON file says. Features and plans that the file does not name are
+    /// kept, after those that it names.
+    Import {
+        /// The file. - is the standard input.
+        file: PathBuf,
     },
     /// Set the Stripe price of a plan.
     Price {
@@ -45,75 +63,80 @@ enum Action {
     },
 }
 
-/// The limit to set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    AtMost(i64),
-    Unlimited,
-    Off,
+/// Add a plan, or change its name and position and offer it again.
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// The plan's key: lower-case letters, digits and underscores, for example team.
+    #[arg(value_parser = parse_key)]
+    plan: String,
+
+    /// The display name.
+    name: String,
+
+    /// The plan whose limits a new plan starts with. Without it, the plan includes no feature.
+    #[arg(long, value_name = "PLAN")]
+    like: Option<String>,
+
+    /// The position in the catalogue, cheapest first. The plans from there on move by one. A new
+    /// plan without a position is the last one.
+    #[arg(long)]
+    position: Option<i32>,
+
+    /// Make it the default plan, with which organizations start, and which takes effect when a
+    /// subscription ends.
+    #[arg(long)]
+    default: bool,
 }
 
 impl Plan {
     pub(super) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
+            let owner = &self.owner;
             match self.action {
-                Action::List => return list(&connection).await,
-                Action::Set { plan, feature, limit } => {
-                    set(&connection, &plan, feature, limit).await?;
-                }
+                Action::List => list(&connection).await,
+                Action::Export { file } => plan_file::export(&connection, &file).await,
                 Action::Price { plan, price } => {
                     set_price(&connection, &plan, &price).await?;
+                    list(&connection).await?;
+                    copy_catalogue(owner, &mut connection).await
+                }
+                Action::Add(add) => {
+                    catalogue::edit(owner, &mut connection, async |transaction| {
+                        add.run(transaction).await
+                    })
+                    .await
+                }
+                Action::Set { plan, feature, limit } => {
+                    let set =
+                        async |transaction: &Client| set(transaction, &plan, &feature, limit).await;
+                    catalogue::edit(owner, &mut connection, set).await
+                }
+                Action::Archive { plan } => {
+                    let archive = async |transaction: &Client| archive(transaction, &plan).await;
+                    catalogue::edit(owner, &mut connection, archive).await
+                }
+                Action::Import { file } => {
+                    let catalogue = plan_file::read(&file)?;
+                    let apply = async |transaction: &Client| catalogue.apply(transaction).await;
+                    catalogue::edit(owner, &mut connection, apply).await
                 }
             }
-            list(&connection).await?;
-            copy_catalogue(&self.owner, &mut connection).await
         })
     }
-}
-
-/// Copies the catalogue to the dedicated databases.
-async fn copy_catalogue(owner: &Owner, control: &mut Client) -> Result<(), Failure> {
-    // Serializes concurrent edits, so that the last copy is the newest catalogue.
-    control
-        .execute("SELECT pg_advisory_lock(hashtextextended('tenantry catalogue', 0))", &[])
-        .await?;
-    let failed = owner
-        .in_each(async |_, connection| {
-            dedicated::copy_catalogue(control, connection).await?;
-            Ok(())
-        })
-        .await?;
-    let configured = owner.databases()?;
-    for name in in_use(control).await? {
-        if !configured.iter().any(|database| database.name == name) {
-            say(format!(
-                "warning: the database {name} is not in MIGRATION_DATABASES and keeps the previous plans"
-            ));
-        }
-    }
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "the catalogue was changed, but not in the databases {}. Run the command again, or `tenantry migrate`.",
-        failed.join(", ")
-    )))
 }
 
 /// Plan, price, feature and its limit.
 type PlanRow = (String, Option<String>, Option<String>, Option<String>);
 
 async fn list(connection: &Client) -> Result<(), Failure> {
-    let rows: Vec<PlanRow> = connection
-        .query(
-            "SELECT p.plan, p.stripe_price_id, f.feature,
-                CASE WHEN NOT f.enabled THEN 'off' ELSE coalesce(f.limit_value::text, 'unlimited') END AS allowed
-         FROM billing.plans p LEFT JOIN billing.plan_features f ON f.plan = p.plan
-         ORDER BY p.position, f.feature",
-            &[],
-        )
-        .await?;
+    let sql = format!(
+        "SELECT p.plan || CASE WHEN p.archived_at IS NULL THEN '' ELSE ' (archived)' END, p.stripe_price_id, f.feature, CASE WHEN f.feature IS NOT NULL THEN {} END
+         FROM billing.plans p LEFT JOIN billing.plan_features l USING (plan) LEFT JOIN billing.features f USING (feature)
+         ORDER BY p.position, f.position, f.feature",
+        limit_sql("f", "l")
+    );
+    let rows: Vec<PlanRow> = connection.query(&sql, &[]).await?;
     for (plan, price, feature, allowed) in rows {
         let (feature, allowed) = (feature.unwrap_or_default(), allowed.unwrap_or_default());
         let price = price.unwrap_or_default();
@@ -122,30 +145,89 @@ async fn list(connection: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn set(
-    connection: &Client,
-    plan: &str,
-    feature: Feature,
-    limit: Limit,
-) -> Result<(), Failure> {
-    let (limit, enabled) = match limit {
-        Limit::AtMost(limit) => (Some(limit), true),
-        Limit::Unlimited => (None, true),
-        Limit::Off => (None, false),
-    };
+async fn set(connection: &Client, plan: &str, key: &str, limit: Limit) -> Result<(), Failure> {
+    let (limit, enabled) = limit.columns(&Feature::get(connection, key).await?)?;
     let changed = connection
         .execute(
             "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
          SELECT plan, $2, $3, $4 FROM billing.plans WHERE plan = $1
          ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4",
-            &[&plan, &feature.key(), &limit, &enabled],
+            &[&plan, &key, &limit, &enabled],
         )
-        .await
-        .map_err(Failure::new)?;
+        .await?;
     if changed == 0 {
         return Err(unknown(plan));
     }
     Ok(())
+}
+
+impl Add {
+    async fn run(&self, connection: &Client) -> Result<(), Failure> {
+        let exists = exists(connection, &self.plan).await?;
+        if let Some(position) = self.position {
+            // Makes room, unless the position is free or the plan's own.
+            connection
+                .execute(
+                    "UPDATE billing.plans SET position = position + 1 WHERE position >= $1
+                     AND EXISTS (SELECT FROM billing.plans WHERE position = $1 AND plan <> $2)",
+                    &[&position, &self.plan],
+                )
+                .await?;
+        }
+        connection
+            .execute(
+                "INSERT INTO billing.plans AS p (plan, name, position)
+             SELECT $1, $2, coalesce($3, max(position) + 1, 1) FROM billing.plans
+             ON CONFLICT (plan) DO UPDATE SET name = $2, position = coalesce($3, p.position), archived_at = NULL",
+                &[&self.plan, &self.name, &self.position],
+            )
+            .await?;
+        if let Some(like) = self.like.as_ref().filter(|_| !exists) {
+            copy_limits(connection, like, &self.plan).await?;
+        }
+        if self.default {
+            make_default(connection, &self.plan).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn copy_limits(connection: &Client, from: &str, to: &str) -> Result<(), Failure> {
+    if !exists(connection, from).await? {
+        return Err(unknown(from));
+    }
+    connection
+        .execute(
+            "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
+             SELECT $2, feature, limit_value, enabled FROM billing.plan_features WHERE plan = $1",
+            &[&from, &to],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn archive(connection: &Client, plan: &str) -> Result<(), Failure> {
+    let is_default: Option<bool> = connection
+        .query_opt("SELECT is_default FROM billing.plans WHERE plan = $1", &[&plan])
+        .await?;
+    match is_default {
+        None => return Err(unknown(plan)),
+        Some(true) => {
+            return Err(Failure::new(format!(
+                "{plan} is the default plan. Make another plan the default first: tenantry plan add KEY NAME --default"
+            )));
+        }
+        Some(false) => {}
+    }
+    let sql =
+        "UPDATE billing.plans SET archived_at = now() WHERE plan = $1 AND archived_at IS NULL";
+    connection.execute(sql, &[&plan]).await?;
+    Ok(())
+}
+
+async fn exists(connection: &Client, plan: &str) -> pg::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM billing.plans WHERE plan = $1)";
+    connection.query_one(sql, &[&plan]).await
 }
 
 async fn set_price(connection: &Client, plan: &str, price: &str) -> Result<(), Failure> {
@@ -171,22 +253,4 @@ async fn set_price(connection: &Client, plan: &str, price: &str) -> Result<(), F
 
 fn unknown(plan: &str) -> Failure {
     Failure::new(format!("there is no plan {plan}. `tenantry plan list` lists the plans."))
-}
-
-fn parse_feature(text: &str) -> Result<Feature, String> {
-    Feature::from_key(text).ok_or_else(|| {
-        let keys = Feature::ALL.map(Feature::key);
-        format!("must be one of {}", keys.join(", "))
-    })
-}
-
-fn parse_limit(text: &str) -> Result<Limit, String> {
-    match text {
-        "unlimited" => Ok(Limit::Unlimited),
-        "off" => Ok(Limit::Off),
-        number => match number.parse() {
-            Ok(limit) if limit >= 0 => Ok(Limit::AtMost(limit)),
-            _ => Err("must be a whole number from 0, unlimited, or off".to_owned()),
-        },
-    }
 }

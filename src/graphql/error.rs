@@ -74,11 +74,11 @@ fn extensions(error: &Error, request_id: Uuid) -> ErrorExtensionValues {
         Error::BadUserInput { field, .. } => values.set("field", *field),
         Error::Forbidden(permission) => values.set("permission", permission.name()),
         Error::PlanLimitExceeded { feature, limit } => {
-            values.set("feature", *feature);
+            values.set("feature", feature.as_str());
             values.set("limit", *limit);
         }
         Error::CallsExhausted(rate) => {
-            values.set("feature", "API_CALLS_PER_MONTH");
+            values.set("feature", "api_calls_per_month");
             values.set("limit", rate.limit);
             values.set("retryAfter", rate.reset);
         }

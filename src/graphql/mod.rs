@@ -1,5 +1,6 @@
 //! The GraphQL toolkit for areas: context, dataloaders, connections, and the checks on a document.
 
+mod big_int;
 mod collect_fields;
 mod connection;
 mod context;
@@ -16,6 +17,7 @@ mod root_fields;
 mod syntax_error;
 mod validation;
 
+pub use big_int::BigInt;
 pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{RETRY_AFTER, present, refusal};

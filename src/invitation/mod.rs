@@ -13,7 +13,7 @@ mod token;
 
 pub use email::compose;
 pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
-pub use open::IS_OPEN;
+pub use open::{IN_USE, IS_OPEN, TEAM_MEMBERS};
 pub use ops::{accept, list};
 pub use received_graphql::{InvitationQuery, ReceivedInvitationMutation, reference};
 pub use settings::Settings;

@@ -25,3 +25,16 @@ pub static IS_OPEN: LazyLock<String> = LazyLock::new(|| {
         allowed.join(", ")
     )
 });
+
+/// The key of the feature that limits members and open invitations.
+pub const TEAM_MEMBERS: &str = "team_members";
+
+/// The number of members, and of invitations that can still be accepted, as a query: `$1` is the
+/// organization, `$2` the time.
+pub static IN_USE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "(SELECT count(*) FROM organization_members WHERE organization_id = $1)
+         + (SELECT count(*) FROM invitations WHERE organization_id = $1 AND expires_at > $2 AND {})",
+        *IS_OPEN
+    )
+});

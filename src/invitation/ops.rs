@@ -10,7 +10,12 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use super::{Settings, open::IS_OPEN, reference::Reference, token::Token};
+use super::{
+    Settings,
+    open::{IS_OPEN, TEAM_MEMBERS},
+    reference::Reference,
+    token::Token,
+};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -18,7 +23,7 @@ use crate::{
     member,
     outbox::{self, Kind},
     page::{Cursor, Keyed, Page, Slice},
-    plan::{self, Feature},
+    plan,
     rate_limit::Throttle,
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
     text::Email,
@@ -104,7 +109,7 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
         // Renewing an invitation takes the permission for its former role too.
         authorize_for(session, lapsed.role)?;
     }
-    plan::require(session, &lock, Feature::TeamMembers, team_size(session, tenant).await?).await?;
+    plan::require(session, &lock, TEAM_MEMBERS, team_size(session, tenant).await?).await?;
     // An address has at most one unanswered invitation, so one that has lapsed is renewed.
     let invitation = match lapsed {
         Some(lapsed) => renew(session, lapsed, Some(role)).await?,
@@ -120,8 +125,7 @@ pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Resul
     let (tenant, found) = find_locked(session, id).await?;
     if !is_acceptable(session, &found).await? {
         // It did not count.
-        plan::require(session, &lock, Feature::TeamMembers, team_size(session, tenant).await?)
-            .await?;
+        plan::require(session, &lock, TEAM_MEMBERS, team_size(session, tenant).await?).await?;
     }
     let invitation = renew(session, found, None).await?;
     record(session, Action::InvitationResent, &invitation).await?;
@@ -161,7 +165,7 @@ pub async fn accept(
     // Counted again: the plan may have shrunk since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
-    plan::require(session, &lock, Feature::TeamMembers, members).await?;
+    plan::require(session, &lock, TEAM_MEMBERS, members).await?;
     session.assume_role(invitation.role).await?;
     let mut row = invitation.into_active_model();
     row.accepted_at = Set(Some(session.now()));

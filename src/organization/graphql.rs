@@ -1,19 +1,17 @@
-//! Organizations in the GraphQL API: the type that holds everything of a tenant, and the mutations
-//! that create, change and join one.
+//! Organizations in the GraphQL API: the type that holds everything of a tenant.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject, connection::EmptyFields};
+use async_graphql::{Context, ID, Object, connection::EmptyFields};
 use chrono::{DateTime, Utc};
 use entity::organization;
 
-use super::{OrganizationName, Slug, loader::OrganizationById, ops};
+use super::loader::OrganizationById;
 use crate::{
     audit::{self, AuditLogConnection, AuditLogFilter},
     auth::{Permission, Role},
     billing::{self, Billing},
     error::{Error, Result},
     graphql::{
-        ContextExt, MutationTarget, STATEMENT, alone, connection, list_cost, page_cost, parse_id,
-        rate_limited, requires_permission,
+        ContextExt, STATEMENT, connection, list_cost, page_cost, parse_id, requires_permission,
     },
     invitation::{self, InvitationConnection, InvitationTotal},
     member::{self, Member, MemberById, MemberConnection, MemberTotal},
@@ -21,7 +19,7 @@ use crate::{
     plan::{self, Plan},
     project::{self, Project, ProjectById, ProjectConnection, ProjectTotal},
     tenancy::{Suspension, Tenant},
-    usage::{self, Entitlement, Meter},
+    usage::{self, Entitlement, UsagePeriod},
 };
 
 #[derive(Debug)]
@@ -71,10 +69,33 @@ impl Organization {
     /// The limit and the current usage of every feature.
     #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
-        let meter =
-            ctx.data::<Meter>().map_err(|_| Error::internal("the request has no usage meter"))?;
-        let entitlements = usage::entitlements(ctx.session()?, meter).await?;
-        Ok(entitlements.into_iter().map(Entitlement).collect())
+        usage::list_entitlements(ctx).await
+    }
+
+    /// The limit and the current usage of one feature. Null if the catalogue has no such feature.
+    #[graphql(complexity = "STATEMENT + child_complexity")]
+    async fn entitlement(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key of the feature, for example `projects`.")] feature: String,
+    ) -> Option<Result<Entitlement>> {
+        usage::entitlement(ctx, &feature).await.transpose()
+    }
+
+    /// The usage of a meter by period, newest first, at most 100. Periods without usage are left
+    /// out.
+    #[graphql(complexity = "list_cost(12, child_complexity)")]
+    async fn usage(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key of the feature, for example `api_calls_per_month`.")]
+        feature: String,
+        #[graphql(desc = "Only periods that start at this time or later.")] from: Option<
+            DateTime<Utc>,
+        >,
+        #[graphql(desc = "Only periods that start before this time.")] to: Option<DateTime<Utc>>,
+    ) -> Result<Vec<UsagePeriod>> {
+        usage::usage(ctx, &feature, from, to).await
     }
 
     /// The caller's role.
@@ -234,163 +255,5 @@ impl OrganizationQuery {
         }
         let row = ctx.load(OrganizationById(tenant.organization_id)).await;
         Some(row.and_then(|row| row.map(Organization).ok_or(Error::OrganizationNotFound)))
-    }
-}
-
-/// Input of `createOrganization`.
-#[derive(Debug, InputObject)]
-pub struct CreateOrganizationInput {
-    /// The display name: 1 to 100 characters, on one line.
-    pub name: String,
-    /// The slug, which identifies the organization in URLs: 2 to 48 characters of a-z and 0-9, with
-    /// single hyphens between them. Some words are reserved.
-    pub slug: String,
-}
-
-/// Payload of `createOrganization`.
-#[derive(Debug, SimpleObject)]
-pub struct CreateOrganizationPayload {
-    /// The new organization. The caller is its owner, and it has the default plan.
-    pub organization: Organization,
-}
-
-/// Input of `updateOrganization`. Omitted fields stay unchanged.
-#[derive(Debug, InputObject)]
-pub struct UpdateOrganizationInput {
-    /// The new name: 1 to 100 characters, on one line. Null leaves it unchanged.
-    pub name: Option<String>,
-    /// The new slug: 2 to 48 characters of a-z and 0-9, with single hyphens between them. Null
-    /// leaves it unchanged.
-    pub slug: Option<String>,
-}
-
-/// Payload of `updateOrganization`.
-#[derive(Debug, SimpleObject)]
-pub struct UpdateOrganizationPayload {
-    /// The updated organization.
-    pub organization: Organization,
-}
-
-/// Input of `deleteOrganization`.
-#[derive(Debug, InputObject)]
-pub struct DeleteOrganizationInput {
-    /// The slug of the current organization, as a confirmation.
-    pub slug: String,
-}
-
-/// Payload of `deleteOrganization`.
-#[derive(Debug, SimpleObject)]
-pub struct DeleteOrganizationPayload {
-    /// The organization before its deletion. Select only its scalar fields: everything that
-    /// belonged to it is deleted too.
-    pub organization: Organization,
-}
-
-/// Input of `acceptInvitation`. Exactly one of the fields is required.
-#[derive(Debug, InputObject)]
-pub struct AcceptInvitationInput {
-    /// The `token` parameter of the invitation link.
-    pub token: Option<String>,
-    /// The ID of one of `Viewer.invitations`.
-    pub id: Option<ID>,
-}
-
-/// Payload of `acceptInvitation`.
-#[derive(Debug, SimpleObject)]
-pub struct AcceptInvitationPayload {
-    /// The organization that the caller joined.
-    pub organization: Organization,
-    /// The caller's membership.
-    pub member: Member,
-}
-
-/// The mutations of organizations.
-#[derive(Debug, Default)]
-pub struct OrganizationMutation;
-
-#[Object]
-impl OrganizationMutation {
-    /// Creates an organization and makes the caller its owner. Does not require an organization.
-    ///
-    /// Must be the only field of its mutation. Errors: `CONFLICT` if the slug is taken, reserved,
-    /// or was released less than 90 days ago, or if the caller owns too many organizations;
-    /// `RATE_LIMITED` after too many attempts.
-    #[graphql(
-        directive = alone::apply(MutationTarget::NewOrganization),
-        directive = rate_limited::apply()
-    )]
-    async fn create_organization(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The organization to create.")] input: CreateOrganizationInput,
-    ) -> Result<CreateOrganizationPayload> {
-        let name = OrganizationName::parse(&input.name)?;
-        let slug = Slug::parse(&input.slug)?;
-        let organization = ops::create(ctx.session()?, name, slug).await?;
-        Ok(CreateOrganizationPayload { organization: Organization(organization) })
-    }
-
-    /// Changes the name (admins and owners) or the slug (owners) of the current organization. The
-    /// former slug keeps routing its members here, and no other organization can take it for 90
-    /// days.
-    ///
-    /// Errors: `CONFLICT` if the new slug is taken, reserved, or was released less than 90 days
-    /// ago, or after too many changes; `RATE_LIMITED` after too many attempts.
-    #[graphql(
-        directive = requires_permission::apply(Permission::OrganizationUpdate),
-        directive = rate_limited::apply()
-    )]
-    async fn update_organization(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The new values.")] input: UpdateOrganizationInput,
-    ) -> Result<UpdateOrganizationPayload> {
-        ctx.session()?.authorize(Permission::OrganizationUpdate)?;
-        let name = input.name.as_deref().map(OrganizationName::parse).transpose()?;
-        let slug = input.slug.as_deref().map(Slug::parse).transpose()?;
-        let organization = ops::update(ctx.session()?, name, slug).await?;
-        Ok(UpdateOrganizationPayload { organization: Organization(organization) })
-    }
-
-    /// Deletes the current organization and everything that belongs to it, except its audit log. No
-    /// other organization can take its slugs for 90 days. Owners only.
-    ///
-    /// Errors: `CONFLICT` while a subscription is live; `BAD_USER_INPUT` if the slug is not that of
-    /// the current organization.
-    #[graphql(directive = requires_permission::apply(Permission::OrganizationDelete))]
-    async fn delete_organization(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The confirmation.")] input: DeleteOrganizationInput,
-    ) -> Result<DeleteOrganizationPayload> {
-        let organization = ops::delete(ctx.session()?, &input.slug).await?;
-        Ok(DeleteOrganizationPayload { organization: Organization(organization) })
-    }
-
-    /// Makes the caller a member of the organization that invited their verified e-mail address.
-    /// Does not require an organization.
-    ///
-    /// Must be the only field of its mutation. Errors: `NOT_FOUND` if the invitation is unknown,
-    /// expired, used or revoked, or if the inviter may no longer invite; `WRONG_ACCOUNT` or
-    /// `ADDRESS_NOT_VERIFIED` if it is not for the caller; `CONFLICT` if the caller is already a
-    /// member; `PLAN_LIMIT_EXCEEDED` if the plan allows no more members; `RATE_LIMITED` after too
-    /// many attempts.
-    #[graphql(
-        directive = alone::apply(MutationTarget::Invited),
-        directive = rate_limited::apply()
-    )]
-    async fn accept_invitation(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The invitation.")] input: AcceptInvitationInput,
-    ) -> Result<AcceptInvitationPayload> {
-        let session = ctx.session()?;
-        let reference = invitation::reference(input.token, input.id.as_ref())?;
-        let member = invitation::accept(session, &reference).await?;
-        let organization = ops::get(session).await?;
-        Ok(AcceptInvitationPayload {
-            organization: Organization(organization),
-            member: Member(member),
-        })
     }
 }

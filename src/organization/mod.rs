@@ -3,11 +3,13 @@
 
 mod graphql;
 mod loader;
+mod mutation_graphql;
 mod name;
 mod ops;
 mod settings;
 
-pub use graphql::{AcceptInvitationInput, Organization, OrganizationMutation, OrganizationQuery};
+pub use graphql::{Organization, OrganizationQuery};
+pub use mutation_graphql::{AcceptInvitationInput, OrganizationMutation};
 pub use name::{OrganizationName, Slug};
 pub use ops::find_by_name;
 pub use settings::Settings;

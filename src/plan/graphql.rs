@@ -1,22 +1,87 @@
-//! Plans in the GraphQL API: the catalogue and what each plan allows.
+//! Plans in the GraphQL API: the catalogue of features and plans, and what each plan allows.
 
-use async_graphql::{Context, Object, SimpleObject};
-use entity::{plan, plan_feature};
+use async_graphql::{Context, Enum, Object, SimpleObject};
+use entity::{feature, plan, plan_feature};
 
-use super::{Allowance, Feature, loader::FeaturesOfPlan, ops};
+use super::{
+    Allowance,
+    loader::{FeaturesOfPlan, PlanByKey},
+    ops,
+};
 use crate::{
-    error::Result,
-    graphql::{ContextExt, list_cost},
+    error::{Error, Result},
+    graphql::{BigInt, ContextExt, list_cost},
 };
 
-#[derive(Debug)]
+/// What a feature limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "entity::FeatureKind")]
+pub enum FeatureKind {
+    /// The feature is included or not. Nothing is counted.
+    Flag,
+    /// A number of things that exist, for example projects.
+    Count,
+    /// Usage that is counted in periods, and starts again at 0 with each.
+    Meter,
+}
+
+/// The period in which a meter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "entity::FeaturePeriod")]
+pub enum FeaturePeriod {
+    /// The calendar month, in UTC.
+    Month,
+    /// The billing period of the organization. Without one, the calendar month.
+    BillingPeriod,
+}
+
+#[derive(Clone, Debug)]
+pub struct Feature(pub feature::Model);
+
+/// A feature that plans include and limit. The operator adds features, so show those that your
+/// client does not know by their `name` and `unit`.
+#[Object]
+impl Feature {
+    /// The key of the feature, for example `projects`. Keys never change. Errors name it in
+    /// `extensions.feature`.
+    async fn key(&self) -> &str {
+        &self.0.feature
+    }
+
+    /// The display name, for example `Team members`.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What the feature limits.
+    async fn kind(&self) -> FeatureKind {
+        self.0.kind.into()
+    }
+
+    /// The singular of what is counted, for example `member`. Null if the name says it.
+    async fn unit(&self) -> Option<&str> {
+        self.0.unit.as_deref()
+    }
+
+    /// The description for users. Null if there is none.
+    async fn description(&self) -> Option<&str> {
+        self.0.description.as_deref()
+    }
+
+    /// The period in which a meter counts. Null for other features.
+    async fn period(&self) -> Option<FeaturePeriod> {
+        self.0.period.map(Into::into)
+    }
+}
+
+#[derive(Clone, Debug)]
 pub struct Plan(pub plan::Model);
 
 /// A plan of the catalogue.
 #[Object]
 impl Plan {
     /// The key of the plan, for example `pro`. Keys never change.
-    async fn plan(&self) -> &str {
+    async fn key(&self) -> &str {
         &self.0.plan
     }
 
@@ -36,45 +101,57 @@ impl Plan {
         self.0.is_default
     }
 
-    /// The limits of the plan.
+    /// Whether the plan is no longer offered. Organizations that have it keep it.
+    async fn is_archived(&self) -> bool {
+        self.0.archived_at.is_some()
+    }
+
+    /// The features of the plan and their limits. A feature without an entry is not included.
     #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn features(&self, ctx: &Context<'_>) -> Result<Vec<PlanFeature>> {
         let rows = ctx.load(FeaturesOfPlan(self.0.plan.clone())).await?.unwrap_or_default();
-        Ok(features(rows))
+        Ok(features(&self.0, rows))
     }
 }
 
 /// The limit of a feature in a plan.
 #[derive(Debug, SimpleObject)]
 pub struct PlanFeature {
-    /// The key of the plan.
-    pub plan: String,
+    /// The plan.
+    pub plan: Plan,
     /// The feature.
     pub feature: Feature,
     /// Whether the plan includes the feature.
     pub enabled: bool,
     /// The number that the plan allows. 0 if the plan does not include the feature. Null if
-    /// unlimited.
-    pub limit: Option<i32>,
+    /// unlimited, and for included flags.
+    pub limit: Option<BigInt>,
 }
 
-/// Keeps the features that this version has, in display order.
-fn features(rows: Vec<plan_feature::Model>) -> Vec<PlanFeature> {
-    let mut features: Vec<_> = rows
-        .into_iter()
-        .filter_map(|row| {
-            let feature = Feature::from_key(&row.feature)?;
-            let allowance = Allowance::of(feature, Some(&row));
-            Some(PlanFeature {
-                feature,
-                plan: row.plan,
-                enabled: allowance.enabled,
-                limit: allowance.limit.map(crate::graphql::to_int),
-            })
-        })
-        .collect();
-    features.sort_by_key(|feature| Feature::ALL.iter().position(|known| *known == feature.feature));
-    features
+fn features(
+    plan: &plan::Model,
+    rows: Vec<(plan_feature::Model, feature::Model)>,
+) -> Vec<PlanFeature> {
+    let feature = |(row, feature)| {
+        let Allowance { enabled, limit, .. } = Allowance::of(&row);
+        PlanFeature {
+            plan: Plan(plan.clone()),
+            feature: Feature(feature),
+            enabled,
+            limit: limit.map(BigInt),
+        }
+    };
+    rows.into_iter().map(feature).collect()
+}
+
+/// Returns the plan with this key, to which a row refers.
+///
+/// # Errors
+///
+/// Fails when there is none.
+pub async fn plan_by_key(ctx: &Context<'_>, key: &str) -> Result<Plan> {
+    let plan = ctx.load(PlanByKey(key.to_owned())).await?;
+    plan.map(Plan).ok_or_else(|| Error::internal("the catalogue lacks a plan that is in use"))
 }
 
 /// The queries of the catalogue.
@@ -83,19 +160,19 @@ pub struct PlanQuery;
 
 #[Object]
 impl PlanQuery {
-    /// The available plans, cheapest first.
+    /// The plans that are offered, cheapest first.
     #[graphql(complexity = "list_cost(5, child_complexity)")]
     async fn plans(&self, ctx: &Context<'_>) -> Result<Vec<Plan>> {
         Ok(ops::list(ctx.session()?).await?.into_iter().map(Plan).collect())
     }
 
-    /// The limits of all plans, grouped by plan, as for a pricing page.
+    /// The limits of all plans that are offered, grouped by plan, as for a pricing page.
     #[graphql(complexity = "list_cost(15, child_complexity)")]
     async fn plan_features(&self, ctx: &Context<'_>) -> Result<Vec<PlanFeature>> {
         let plans = ops::list(ctx.session()?).await?;
-        let keys = plans.into_iter().map(|plan| FeaturesOfPlan(plan.plan));
-        let keys: Vec<_> = keys.collect();
-        let mut rows = ctx.load_many(keys.clone()).await?;
-        Ok(keys.iter().flat_map(|key| features(rows.remove(key).unwrap_or_default())).collect())
+        let key = |plan: &plan::Model| FeaturesOfPlan(plan.plan.clone());
+        let mut rows = ctx.load_many(plans.iter().map(key).collect()).await?;
+        let features = |plan| features(plan, rows.remove(&key(plan)).unwrap_or_default());
+        Ok(plans.iter().flat_map(features).collect())
     }
 }

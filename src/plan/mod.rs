@@ -1,20 +1,22 @@
-//! Plans: the catalogue, the plan in effect for an organization, and the check that a limit
-//! is not exceeded.
+//! Plans: the catalogue of features and plans, the plan in effect for an organization, and the
+//! check that a limit is not exceeded.
 //!
-//! Limits come from the database, never from code. The module depends on no other area: callers
-//! pass in their counts.
+//! Features and limits come from the database, never from code. The module depends on no other
+//! area: callers declare the keys of their features and pass in their counts.
 
-mod feature;
+mod allowance;
 mod graphql;
 mod loader;
 mod ops;
 mod settings;
 
-pub use feature::Feature;
-pub use graphql::{Plan, PlanFeature, PlanQuery};
+pub use allowance::{
+    Allowance, Allowances, EffectiveAllowance, allowances, effective_allowance, period_of, require,
+    require_flag,
+};
+pub use graphql::{Feature, Plan, PlanFeature, PlanQuery, plan_by_key};
 pub use ops::{
-    Allowance, ENTITLEMENTS, EffectiveAllowance, Lock, allowances, current, default_plan,
-    effective_allowance, find, find_by_price, fingerprint, lock, lock_alone,
-    lock_if_several_changes, require,
+    ENTITLEMENTS, Lock, current, default_plan, find, find_by_price, fingerprint, lock, lock_alone,
+    lock_if_several_changes,
 };
 pub use settings::Settings;

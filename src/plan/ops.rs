@@ -1,17 +1,16 @@
 //! The rules of plans: which plan is in effect, and the lock under which counts are exact.
 
 use chrono::{DateTime, Duration, Utc};
-use entity::{SubscriptionStatus, organization_billing, plan, plan_feature};
+use entity::{SubscriptionStatus, organization_billing, plan};
 use sea_orm::{
-    ColumnTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Statement,
-    sea_query::LockType,
+    ColumnTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement, sea_query::LockType,
 };
 use tokio::try_join;
 
-use super::{Feature, Settings};
+use super::Settings;
 use crate::{
     error::{Error, Result},
-    graphql::enum_name,
     tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
@@ -29,27 +28,6 @@ impl Lock {
     #[must_use]
     pub fn billing(&self) -> &organization_billing::Model {
         &self.billing
-    }
-}
-
-/// The limit of a feature in a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    /// The feature.
-    pub feature: Feature,
-    /// Whether the plan includes the feature.
-    pub enabled: bool,
-    /// The number that the plan allows. `None` is unlimited.
-    pub limit: Option<i64>,
-}
-
-impl Allowance {
-    /// A feature without a row, or with a disabled one, is not included and has the limit 0.
-    pub(super) fn of(feature: Feature, row: Option<&plan_feature::Model>) -> Self {
-        match row.filter(|row| row.enabled) {
-            Some(row) => Self { feature, enabled: true, limit: row.limit_value },
-            None => Self { feature, enabled: false, limit: Some(0) },
-        }
     }
 }
 
@@ -95,62 +73,6 @@ pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
     Ok(Lock { billing })
 }
 
-/// Refuses one more of a feature if the organization already has `count`.
-///
-/// # Errors
-///
-/// [`Error::PlanLimitExceeded`] if the plan in effect does not allow it.
-pub async fn require(session: &Session, lock: &Lock, feature: Feature, count: u64) -> Result<()> {
-    let plan = effective_plan(session, &lock.billing).await?;
-    match allowance(session, plan, feature).await?.limit {
-        Some(limit) if u64::try_from(limit).is_ok_and(|limit| count >= limit) => {
-            Err(Error::PlanLimitExceeded { feature: enum_name(feature), limit })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The limit of a feature in the plan in effect, and how long it holds.
-#[derive(Clone, Copy, Debug)]
-pub struct EffectiveAllowance {
-    /// The limit.
-    pub allowance: Allowance,
-    /// When billing last changed. The limit holds until it changes again.
-    pub version: DateTime<Utc>,
-    /// When another plan takes effect without a change to billing.
-    pub valid_until: Option<DateTime<Utc>>,
-}
-
-/// Returns the limit of a feature in the plan in effect.
-///
-/// # Errors
-///
-/// Fails without an organization.
-pub async fn effective_allowance(
-    session: &impl UnitOfWork,
-    feature: Feature,
-) -> Result<EffectiveAllowance> {
-    let organization_id = session.organization_id()?;
-    let billing = organization_billing::Entity::find_by_id(organization_id)
-        .fetch_one(session)
-        .await?
-        .ok_or(Error::OrganizationNotFound)?;
-    let plan = effective_plan(session, &billing).await?;
-    let ends_at = own_plan_ends_at(&billing, grace(session)?);
-    Ok(EffectiveAllowance {
-        allowance: allowance(session, plan, feature).await?,
-        version: billing.updated_at,
-        valid_until: ends_at.filter(|end| *end > session.now()),
-    })
-}
-
-async fn allowance(session: &impl UnitOfWork, plan: String, feature: Feature) -> Result<Allowance> {
-    let row = plan_feature::Entity::find_by_id((plan, feature.key().to_owned()))
-        .fetch_one(session)
-        .await?;
-    Ok(Allowance::of(feature, row.as_ref()))
-}
-
 /// Returns a digest that changes whenever the catalogue does.
 ///
 /// # Errors
@@ -159,7 +81,8 @@ async fn allowance(session: &impl UnitOfWork, plan: String, feature: Feature) ->
 pub async fn fingerprint(session: &impl UnitOfWork) -> Result<String> {
     let statement = Statement::from_string(
         DbBackend::Postgres,
-        "SELECT md5(coalesce((SELECT string_agg(p::text, ',' ORDER BY p.plan) FROM plans p), '')
+        "SELECT md5(coalesce((SELECT string_agg(f::text, ',' ORDER BY f.feature) FROM features f), '')
+                 || coalesce((SELECT string_agg(p::text, ',' ORDER BY p.plan) FROM plans p), '')
                  || coalesce((SELECT string_agg(f::text, ',' ORDER BY f.plan, f.feature) FROM plan_features f), '')) AS md5",
     );
     let row = session.query_one_raw(statement).await?;
@@ -192,23 +115,7 @@ pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     }
 }
 
-/// Returns the limits of all features in the plan in effect.
-///
-/// # Errors
-///
-/// Fails without an organization.
-pub async fn allowances(session: &impl UnitOfWork) -> Result<[Allowance; Feature::ALL.len()]> {
-    let plan = current(session).await?.plan;
-    let rows = plan_feature::Entity::find()
-        .filter(plan_feature::Column::Plan.eq(plan))
-        .fetch(session)
-        .await?;
-    Ok(Feature::ALL.map(|feature| {
-        Allowance::of(feature, rows.iter().find(|row| row.feature == feature.key()))
-    }))
-}
-
-/// Finds a plan by its key.
+/// Finds a plan that is offered, by its key.
 ///
 /// # Errors
 ///
@@ -218,7 +125,7 @@ pub async fn find(session: &impl UnitOfWork, plan: &str) -> Result<Option<plan::
     if plan.contains('\0') {
         return Ok(None);
     }
-    Ok(plan::Entity::find_by_id(plan).fetch_one(session).await?)
+    Ok(offered().filter(plan::Column::Plan.eq(plan)).fetch_one(session).await?)
 }
 
 /// Finds the plan sold at one of these Stripe prices, or the highest one if there are several.
@@ -237,12 +144,17 @@ pub async fn find_by_price(
         .await?)
 }
 
-/// Lists the catalogue, cheapest first.
+/// Lists the plans that are offered, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
-    Ok(plan::Entity::find().order_by_asc(plan::Column::Position).fetch(session).await?)
+    Ok(offered().order_by_asc(plan::Column::Position).fetch(session).await?)
 }
 
-async fn effective_plan(
+fn offered() -> Select<plan::Entity> {
+    plan::Entity::find().filter(plan::Column::ArchivedAt.is_null())
+}
+
+/// Returns the key of the plan in effect.
+pub(super) async fn effective_plan(
     session: &impl UnitOfWork,
     billing: &organization_billing::Model,
 ) -> Result<String> {
@@ -264,6 +176,14 @@ pub async fn default_plan(session: &impl UnitOfWork) -> Result<plan::Model> {
         .fetch_one(session)
         .await?
         .ok_or_else(|| Error::internal("the catalogue has no default plan"))
+}
+
+/// Returns when the organization's own plan ends by itself.
+pub(super) fn own_plan_end(
+    session: &impl UnitOfWork,
+    billing: &organization_billing::Model,
+) -> Result<Option<DateTime<Utc>>> {
+    Ok(own_plan_ends_at(billing, grace(session)?))
 }
 
 fn grace(session: &impl UnitOfWork) -> Result<Duration> {

@@ -8,4 +8,4 @@ mod ops;
 pub use graphql::{Project, ProjectConnection, ProjectMutation, ProjectSubscription, ProjectTotal};
 pub use loader::ProjectById;
 pub use name::{Description, ProjectName};
-pub use ops::list;
+pub use ops::{IN_USE, PROJECTS, list};

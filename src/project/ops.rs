@@ -14,9 +14,15 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
-    plan::{self, Feature},
+    plan,
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
 };
+
+/// The key of the feature that limits projects.
+pub const PROJECTS: &str = "projects";
+
+/// The number of projects, as a query: `$1` is the organization.
+pub const IN_USE: &str = "SELECT count(*) FROM projects WHERE organization_id = $1";
 
 /// The topic of changes to projects.
 pub(super) const TOPIC: &str = "project";
@@ -67,7 +73,7 @@ pub(super) async fn create(
     // lock.
     let (lock, count) = try_join!(biased; plan::lock(session), count(session))?;
     let tenant = session.authorize(Permission::ProjectCreate)?;
-    plan::require(session, &lock, Feature::Projects, count).await?;
+    plan::require(session, &lock, PROJECTS, count).await?;
     let id = ProjectId::new();
     let name = name.into_string();
     let metadata = json!({ "name": name });

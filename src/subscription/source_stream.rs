@@ -69,7 +69,7 @@ impl Source {
             // Read after the source started receiving, so that no change is missed.
             let _permit = source.blueprint.permit().await?;
             let reading = source.blueprint.open().await?;
-            source.known = entitlements(&reading.session, &source.blueprint.service.meter).await?;
+            source.known = source.blueprint.entitlements(&reading).await?;
         }
         Ok(source)
     }
@@ -112,21 +112,22 @@ impl Source {
     async fn send_entitlements(&mut self) -> Result<()> {
         let permit = self.blueprint.permit().await?;
         let reading = self.blueprint.open().await?;
-        let now = entitlements(&reading.session, &self.blueprint.service.meter).await?;
+        let now = self.blueprint.entitlements(&reading).await?;
         let mut responses = Vec::new();
         for entitlement in &now {
-            // API calls are left out: every request counts one, and they would drown the changes
-            // that users make.
+            // The usage of meters is left out: every request counts a call, and they would drown
+            // the changes that users make.
             let known = self
                 .known
                 .iter()
-                .find(|known| known.allowance.feature == entitlement.allowance.feature);
+                .find(|known| known.feature.feature == entitlement.feature.feature);
             let same = known.is_some_and(|known| {
                 known.allowance == entitlement.allowance
                     && (known.used == entitlement.used || entitlement.resets_at.is_some())
             });
             if !same {
-                responses.push(self.blueprint.execute(&reading.session, *entitlement).await?);
+                responses
+                    .push(self.blueprint.execute(&reading.session, entitlement.clone()).await?);
             }
         }
         reading.session.transaction().release();
@@ -169,6 +170,10 @@ impl Blueprint {
         opened.session.transaction().limit(self.call.budget);
         let billing_version = opened.billing_version;
         Ok(Reading { session: Arc::new(opened.session), billing_version })
+    }
+
+    async fn entitlements(&self, reading: &Reading) -> Result<Vec<Allotment>> {
+        entitlements(&reading.session, &self.service.meter, None).await
     }
 
     async fn execute<T: Send + Sync + 'static>(

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use entity::{OrganizationId, UserId};
+use entity::OrganizationId;
 use pg::{ConnectOptions, ConnectionPool, Listener, Parameters};
 use sea_orm::Values;
 use serde::{Deserialize, Serialize};
@@ -124,19 +124,18 @@ impl ChangeFeed {
         }
     }
 
-    /// The channel and the payload that report a change of a user's permissions in an organization;
-    /// without a user, of all members. For commands, which send it in their transaction.
+    /// The channel and the payload that report a change in an organization. For commands, which
+    /// send it in their transaction.
     ///
     /// # Errors
     ///
     /// When the payload cannot be serialized.
-    pub fn of_access(
+    pub fn notification(
         organization: Uuid,
-        user: Option<Uuid>,
+        change: Change,
     ) -> Result<(&'static str, String), serde_json::Error> {
         let organization = OrganizationId(organization);
-        let changes = vec![Change::access(user.map(UserId))];
-        let notification = Notification { organization, changes, lost: false };
+        let notification = Notification { organization, changes: vec![change], lost: false };
         Ok((CHANNEL, serde_json::to_string(&notification)?))
     }
 

@@ -11,7 +11,7 @@ use super::{
     database_options::{DatabaseOptions, system_login},
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
     replica::Replica,
-    self_check::self_check,
+    self_check::{check_features, self_check},
     session_cache::{CachedContext, SessionCache},
 };
 use crate::{
@@ -288,6 +288,11 @@ impl Databases {
     /// When the database cannot be reached.
     pub async fn self_check(&self) -> Result<Vec<Finding>> {
         self_check(&self.probe, &self.system).await
+    }
+
+    /// The declared features that the catalogue lacks, as warnings.
+    pub async fn check_features(&self, keys: &[&str]) -> Vec<Finding> {
+        check_features(&self.probe, keys).await
     }
 }
 

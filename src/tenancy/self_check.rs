@@ -20,7 +20,7 @@ use crate::error::Result;
 const SQL: &str = include_str!("self_check.sql");
 
 /// Tables with the same rows for all tenants, which need no row-level security.
-const OPEN_TABLES: [&str; 2] = ["billing.plans", "billing.plan_features"];
+const OPEN_TABLES: [&str; 3] = ["billing.features", "billing.plans", "billing.plan_features"];
 
 /// Settings besides those of the role that would let every request fail or write unchecked.
 const FURTHER_SETTINGS: [&str; 9] = [
@@ -104,6 +104,34 @@ pub(super) async fn self_check(
     let mut findings = catalogue(app).await?;
     findings.extend(login_of_system(system).await);
     Ok(findings)
+}
+
+/// Checks that the catalogue has the features that the program declares.
+pub(super) async fn check_features(app: &ConnectionPool, keys: &[&str]) -> Vec<Finding> {
+    let sql = "SELECT key FROM unnest($1::text[]) WITH ORDINALITY k (key, n)
+               WHERE NOT EXISTS (SELECT FROM billing.features f WHERE f.feature = key) ORDER BY n";
+    let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let missing = query_once(app, Access::Read, sql, Some(Values(vec![keys.into()]))).await;
+    let missing = missing
+        .and_then(|rows| Ok(rows.iter().map(|row| row.try_get(0)).collect::<pg::Result<_>>()?));
+    let missing: Vec<String> = match missing {
+        Ok(missing) => missing,
+        Err(error) => {
+            return vec![Finding {
+                severity: Severity::Fault,
+                subject: "table billing.features".to_owned(),
+                problem: format!("cannot be read: {}", error.cause()),
+                remedy: "run tenantry migrate".to_owned(),
+            }];
+        }
+    };
+    let finding = |key: String| Finding {
+        severity: Severity::Warning,
+        subject: format!("feature {key}"),
+        problem: "has no row in billing.features, so every plan denies it".to_owned(),
+        remedy: format!("run tenantry feature add {key}"),
+    };
+    missing.into_iter().map(finding).collect()
 }
 
 /// Checks that background work can log in, and has its own role.

@@ -1,73 +1,16 @@
-//! Entitlements (usage next to its limit), and the SQL of leasing API calls. A row lock serializes
-//! the leases of one organization and month, so their sum stays within the limit.
+//! The SQL of leasing API calls. A row lock serializes the leases of one organization and month, so
+//! their sum stays within the limit.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::Meter;
+use super::API_CALLS_PER_MONTH;
 use crate::{
-    auth::Permission,
     calendar::month_of,
     error::{Error, Result},
-    invitation::IS_OPEN,
-    plan::{self, Allowance, Feature},
-    tenancy::{Session, SystemSession, UnitOfWork},
+    plan,
+    tenancy::{SystemSession, UnitOfWork},
 };
-
-/// What the plan allows of a feature, and how much of it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entitlement {
-    /// What the plan allows.
-    pub allowance: Allowance,
-    /// The number in use.
-    pub used: i64,
-    /// When the count restarts, for features counted per month.
-    pub resets_at: Option<DateTime<Utc>>,
-}
-
-/// The entitlements of the session's organization, one per feature.
-///
-/// # Errors
-///
-/// When the session has no organization.
-pub async fn entitlements(session: &Session, meter: &Meter) -> Result<Vec<Entitlement>> {
-    let tenant = session.authorize(Permission::OrganizationRead)?;
-    let (month, next_month) = month_of(session.now());
-    // Open invitations count as members until they expire.
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        format!(
-            "SELECT (SELECT count(*) FROM projects WHERE organization_id = $1) AS projects,
-                    (SELECT count(*) FROM organization_members WHERE organization_id = $1)
-                    + (SELECT count(*) FROM invitations WHERE organization_id = $1
-                       AND expires_at > $2 AND {}) AS team_members,
-                    coalesce((SELECT used FROM usage WHERE organization_id = $1 AND feature = $3
-                              AND period_start = $4), 0) AS api_calls_per_month",
-            *IS_OPEN
-        ),
-        [
-            tenant.organization_id.into(),
-            session.now().into(),
-            Feature::ApiCallsPerMonth.key().into(),
-            month.into(),
-        ],
-    );
-    let counts = session.query_one_raw(statement).await?;
-    let mut entitlements = Vec::new();
-    for allowance in plan::allowances(session).await? {
-        let mut used = match &counts {
-            Some(counts) => counts.try_get("", allowance.feature.key())?,
-            None => 0,
-        };
-        let by_month = allowance.feature == Feature::ApiCallsPerMonth;
-        if by_month {
-            used = meter.used(tenant.organization_id, used);
-        }
-        let resets_at = by_month.then_some(next_month);
-        entitlements.push(Entitlement { allowance, used, resets_at });
-    }
-    Ok(entitlements)
-}
 
 /// A block of calls that a server may count without asking the database.
 #[derive(Clone, Debug)]
@@ -91,7 +34,7 @@ pub(super) struct Lease {
 /// Leases a block of calls; an empty one if none are left.
 pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
-    let effective = plan::effective_allowance(session, Feature::ApiCallsPerMonth).await?;
+    let effective = plan::effective_allowance(session, API_CALLS_PER_MONTH).await?;
     let used = add_used(session, period_start, 0).await?;
     let block = effective.allowance.limit.map_or(0, |limit| block_of(limit - used));
     let used = if block > 0 { add_used(session, period_start, block).await? } else { used };
@@ -113,16 +56,12 @@ const STOPGAP: TimeDelta = TimeDelta::seconds(5);
 /// memory and not limited.
 pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
-    let effective = plan::effective_allowance(session, Feature::ApiCallsPerMonth).await?;
+    let effective = plan::effective_allowance(session, API_CALLS_PER_MONTH).await?;
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
          WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
-        [
-            session.organization_id()?.into(),
-            Feature::ApiCallsPerMonth.key().into(),
-            period_start.into(),
-        ],
+        [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), period_start.into()],
     );
     let row = session.query_one_raw(statement).await?;
     Ok(Lease {
@@ -164,7 +103,7 @@ async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i
          RETURNING used",
         [
             session.organization_id()?.into(),
-            Feature::ApiCallsPerMonth.key().into(),
+            API_CALLS_PER_MONTH.into(),
             period_start.into(),
             calls.into(),
         ],

@@ -18,8 +18,9 @@ use crate::support::{
 };
 
 const START: &str = "2030-01-01T00:00:00Z";
-const STATE: &str = "{ organization { plan { plan } entitlements { feature limit used overLimit }
-    billing { plan status cancelAtPeriodEnd } } }";
+const STATE: &str =
+    "{ organization { plan { key } entitlements { feature { key } limit used overLimit }
+    billing { plan { key } status cancelAtPeriodEnd } } }";
 
 struct Year {
     app: App,
@@ -91,7 +92,7 @@ impl Year {
 
     async fn plan(&self) -> String {
         let state = self.at("Ada").data(STATE).await;
-        state["organization"]["plan"]["plan"].as_str().unwrap().to_owned()
+        state["organization"]["plan"]["key"].as_str().unwrap().to_owned()
     }
 
     async fn add_member(&self, inviter: &str, name: &str, role: &str) -> String {
@@ -194,7 +195,7 @@ async fn the_audit_log_records_a_year() {
     let state = year.at("Ada").data(STATE).await;
     assert_eq!(
         state["organization"]["entitlements"][0],
-        json!({ "feature": "PROJECTS", "limit": 3, "used": 6, "overLimit": true }),
+        json!({ "feature": { "key": "projects" }, "limit": 3, "used": 6, "overLimit": true }),
         "nothing is deleted"
     );
     year.deliver_subscription("active", "pro", json!({})).await;

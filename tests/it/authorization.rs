@@ -10,7 +10,7 @@ use crate::support::{App, Client, app};
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
 /// Types whose fields are requested: all except those that only wrap others.
-const TYPES: [&str; 17] = [
+const TYPES: [&str; 19] = [
     "Query",
     "Mutation",
     "Organization",
@@ -21,6 +21,7 @@ const TYPES: [&str; 17] = [
     "Project",
     "Billing",
     "Entitlement",
+    "UsagePeriod",
     "AuditLog",
     "User",
     "Viewer",
@@ -28,6 +29,7 @@ const TYPES: [&str; 17] = [
     "Identity",
     "Plan",
     "PlanFeature",
+    "Feature",
 ];
 
 fn actor(app: &App, name: &str) -> Client {
@@ -64,6 +66,15 @@ impl Ids {
                  SET cancel_at_period_end = true, period_end = now() + interval '1 day'",
             )
             .await;
+        // A meter that was used.
+        app.database
+            .execute(
+                "INSERT INTO billing.features (feature, kind, name, period, position) VALUES ('exports', 'meter', 'Exports', 'month', 4);
+                 INSERT INTO billing.plan_features (plan, feature) VALUES ('pro', 'exports');
+                 INSERT INTO billing.usage (organization_id, feature, period_start, used)
+                 SELECT id, 'exports', '2026-01-01T00:00:00Z', 1 FROM app.organizations WHERE slug = 'acme'",
+            )
+            .await;
         let of_acme = "JOIN app.organizations o ON o.id = t.organization_id AND o.slug = 'acme'";
         let id = |table: &str, wanted: &str| {
             let sql = format!("SELECT min(t.id::text) FROM {table} t {of_acme} {wanted}");
@@ -96,6 +107,9 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         }
         "Billing" => format!("{{ organization {{ billing {{ {selected} }} }} }}"),
         "Entitlement" => format!("{{ organization {{ entitlements {{ {selected} }} }} }}"),
+        "UsagePeriod" => {
+            format!("{{ organization {{ usage(feature: \"exports\") {{ {selected} }} }} }}")
+        }
         "AuditLog" => {
             format!("{{ organization {{ auditLogs(first: 1) {{ nodes {{ {selected} }} }} }} }}")
         }
@@ -107,6 +121,7 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         "Identity" => format!("{{ viewer {{ identities {{ {selected} }} }} }}"),
         "Plan" => format!("{{ plans {{ {selected} }} }}"),
         "PlanFeature" => format!("{{ planFeatures {{ {selected} }} }}"),
+        "Feature" => format!("{{ planFeatures {{ feature {{ {selected} }} }} }}"),
         other => panic!("decide how the tests reach {other}"),
     }
 }
@@ -130,6 +145,9 @@ fn mutation(field: &str, ids: &Ids) -> String {
         "changePlan" => "{ plan: \"enterprise\" }".to_owned(),
         "startTrial" | "createCheckoutSession" => "{ plan: \"pro\" }".to_owned(),
         "createBillingPortalSession" => "{}".to_owned(),
+        "consumeUsage" | "recordUsage" => {
+            "{ feature: \"exports\", amount: 1, idempotencyKey: \"once\" }".to_owned()
+        }
         "leaveOrganization" | "cancelSubscription" | "resumeSubscription" => {
             "{ organizationId: \"00000000-0000-4000-8000-00000000000a\" }".to_owned()
         }
@@ -153,6 +171,7 @@ fn selection(field: &Value, ids: &Ids) -> String {
         "node" | "project" => format!("(id: \"{project}\")"),
         "nodes" => format!("(ids: [\"{project}\"])"),
         "invitation" => "(token: \"none\")".to_owned(),
+        "entitlement" | "usage" => "(feature: \"exports\")".to_owned(),
         _ => String::new(),
     };
     let mut kind = &field["type"];
@@ -275,7 +294,7 @@ async fn a_field_names_the_permission_that_it_requires() {
     let app = App::start().await;
     let reply = app
         .user("acme-member")
-        .query("{ organization { name auditLogs { nodes { id } } billing { plan } } }")
+        .query("{ organization { name auditLogs { nodes { id } } billing { plan { key } } } }")
         .await;
     assert_eq!(reply.codes(), ["FORBIDDEN", "FORBIDDEN"]);
     assert_eq!(

@@ -12,7 +12,7 @@ use tenantry::clock::Clock;
 use crate::support::{App, AppSettings, Client, Reply, app};
 
 const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
-const STATE: &str = "{ organization { plan { plan } billing { plan status trialEndsAt periodEnd cancelAtPeriodEnd } } }";
+const STATE: &str = "{ organization { plan { key } billing { plan { key } status trialEndsAt periodEnd cancelAtPeriodEnd } } }";
 
 /// An app whose clock starts at a given time and moves by days.
 struct Calendar {
@@ -67,17 +67,17 @@ async fn a_trial_is_available_once_and_ends_by_itself() {
     with_plan(&owner, "startTrial", "gold").await.assert_failed("BAD_USER_INPUT");
     with_plan(&owner, "startTrial", "pro").await.data();
     let state = calendar.state().await;
-    assert_eq!(state["plan"]["plan"], "pro");
+    assert_eq!(state["plan"]["key"], "pro");
     assert_eq!(state["billing"]["status"], "TRIALING");
     assert_eq!(state["billing"]["trialEndsAt"], "2030-01-15T12:00:00+00:00");
     with_plan(&owner, "startTrial", "enterprise").await.assert_failed("CONFLICT");
     calendar.go_to_day(13);
-    assert_eq!(calendar.state().await["plan"]["plan"], "pro");
+    assert_eq!(calendar.state().await["plan"]["key"], "pro");
     calendar.go_to_day(14);
-    assert_eq!(calendar.state().await["plan"]["plan"], "free", "no background work is needed");
+    assert_eq!(calendar.state().await["plan"]["key"], "free", "no background work is needed");
     with_plan(&owner, "startTrial", "pro").await.assert_failed("CONFLICT");
     with_plan(&owner, "changePlan", "pro").await.data();
-    assert_eq!(calendar.state().await["plan"]["plan"], "pro");
+    assert_eq!(calendar.state().await["plan"]["key"], "pro");
 }
 
 #[tokio::test]
@@ -92,11 +92,11 @@ async fn a_canceled_subscription_lasts_until_its_period_ends() {
     let data = of_organization(&owner, "resumeSubscription").await.data();
     assert_eq!(data["resumeSubscription"]["billing"]["cancelAtPeriodEnd"], false);
     calendar.go_to_day(30);
-    assert_eq!(calendar.state().await["plan"]["plan"], "enterprise");
+    assert_eq!(calendar.state().await["plan"]["key"], "enterprise");
     of_organization(&owner, "cancelSubscription").await.data();
     assert_eq!(calendar.state().await["billing"]["periodEnd"], "2030-03-01T00:00:00+00:00");
     calendar.go_to_day(60);
-    assert_eq!(calendar.state().await["plan"]["plan"], "free");
+    assert_eq!(calendar.state().await["plan"]["key"], "free");
     of_organization(&owner, "resumeSubscription").await.assert_failed("CONFLICT");
 }
 
@@ -110,7 +110,7 @@ async fn a_failed_payment_has_a_grace_period_of_a_week() {
         .await;
     for (day, plan) in [(0, "pro"), (6, "pro"), (7, "free")] {
         calendar.go_to_day(day);
-        assert_eq!(calendar.state().await["plan"]["plan"], plan, "day {day}");
+        assert_eq!(calendar.state().await["plan"]["key"], plan, "day {day}");
     }
 }
 
@@ -120,12 +120,12 @@ async fn a_smaller_plan_deletes_nothing_and_allows_no_more() {
     let owner = app.user("acme-owner");
     with_plan(&owner, "changePlan", "free").await.data();
     let data = owner
-        .data("{ organization { projects { totalCount } entitlements { feature limit used remaining overLimit } } }")
+        .data("{ organization { projects { totalCount } entitlements { feature { key } limit used remaining overLimit } } }")
         .await;
     assert_eq!(data["organization"]["projects"]["totalCount"], 4);
     assert_eq!(
         data["organization"]["entitlements"][0],
-        json!({ "feature": "PROJECTS", "limit": 3, "used": 4, "remaining": 0, "overLimit": true })
+        json!({ "feature": { "key": "projects" }, "limit": 3, "used": 4, "remaining": 0, "overLimit": true })
     );
     let reply =
         owner.query("mutation { createProject(input: { name: \"x\" }) { project { id } } }").await;

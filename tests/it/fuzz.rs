@@ -135,7 +135,7 @@ const DOCUMENTS: [&str; 8] = [
     "{ viewer { id name memberships { slug role } } organization { name plan { name } viewerPermissions } }",
     "query Q($n: Int = 3, $after: String) { organization { projects(first: $n, after: $after) { totalCount edges { cursor node { id name createdBy { name } } } pageInfo { hasNextPage endCursor } } } }",
     "query ($filter: AuditLogFilter) { organization { auditLogs(filter: $filter, last: 2) { nodes { action metadata createdAt } } } }",
-    "{ ...f node(id: \"00000000-0000-4000-8000-00000000000a\") { __typename ... on Organization @include(if: true) { slug } } } fragment f on Query { plans { plan name } a: errorCodes }",
+    "{ ...f node(id: \"00000000-0000-4000-8000-00000000000a\") { __typename ... on Organization @include(if: true) { slug } } } fragment f on Query { plans { key name } a: errorCodes }",
     "mutation { createProject(input: { name: \"a \\u00e9 b\", description: \"\"\"c \\\"\"\" d\"\"\" }) { project { id name } } query { viewer { name } } }",
     "mutation ($i: UpdateOrganizationInput!) { updateOrganization(input: $i) { organization { name } } }",
     "query A { __schema { queryType { name fields { name args { name type { kind ofType { name } } } } } } } query B { __type(name: \"Role\") { enumValues { name } } }",

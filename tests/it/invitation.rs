@@ -198,14 +198,14 @@ async fn an_expired_invitation_takes_no_seat_and_can_be_renewed() {
     let owner = app.user("acme-owner");
     let (id, old) = invite_with_token(&owner, "late@example.com").await;
     app.database.execute("UPDATE auth.invitations SET expires_at = now() - interval '1 s'").await;
-    let listed = owner.data("{ organization { invitations { nodes { id expired } } entitlements { feature used } } }").await;
+    let listed = owner.data("{ organization { invitations { nodes { id expired } } entitlements { feature { key } used } } }").await;
     assert_eq!(
         listed["organization"]["invitations"]["nodes"],
         json!([{ "id": id, "expired": true }])
     );
     assert_eq!(
         listed["organization"]["entitlements"][1],
-        json!({ "feature": "TEAM_MEMBERS", "used": 4 })
+        json!({ "feature": { "key": "team_members" }, "used": 4 })
     );
     // A second invitation renews the row: an address has at most one open invitation.
     let (again, fresh) = invite_with_token(&owner, "late@example.com").await;
@@ -253,7 +253,7 @@ async fn the_member_limit_holds_at_invitation() {
     assert_eq!(replies.iter().filter(|reply| reply.codes().is_empty()).count(), 6);
     for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
         reply.assert_failed("PLAN_LIMIT_EXCEEDED");
-        assert_eq!(reply.body["errors"][0]["extensions"]["feature"], "TEAM_MEMBERS");
+        assert_eq!(reply.body["errors"][0]["extensions"]["feature"], "team_members");
     }
 }
 
@@ -498,11 +498,11 @@ async fn a_user_answers_their_invitations_without_the_links() {
     let declined = me.query_with(DECLINE, json!({ "input": { "id": globex } })).await.data();
     assert_eq!(declined["declineInvitation"]["invitation"]["organizationName"], "Globex");
     me.query_with(ACCEPT_ID, json!({ "id": globex })).await.assert_failed("NOT_FOUND");
-    let seen = "{ organization { invitations { totalCount } entitlements { feature used }
+    let seen = "{ organization { invitations { totalCount } entitlements { feature { key } used }
                 auditLogs(first: 1) { nodes { action actorName metadata } } } }";
     let seen = app.user("globex-owner").data(seen).await["organization"].clone();
     assert_eq!(seen["invitations"]["totalCount"], 0);
-    assert_eq!(seen["entitlements"][1], json!({ "feature": "TEAM_MEMBERS", "used": 4 }));
+    assert_eq!(seen["entitlements"][1], json!({ "feature": { "key": "team_members" }, "used": 4 }));
     let metadata = json!({ "email": "me@example.com", "role": "viewer" });
     let declined = json!({ "action": "invitation.declined", "actorName": "me@example.com", "metadata": metadata });
     assert_eq!(seen["auditLogs"]["nodes"], json!([declined]));

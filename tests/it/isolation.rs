@@ -60,7 +60,9 @@ async fn tenant_tables(connection: &Client) -> Vec<Table> {
             "auth.invitations",
             "auth.organization_members",
             "billing.organization_billing",
+            "billing.organization_features",
             "billing.usage",
+            "billing.usage_keys",
         ],
         "a new tenant table: add a row for it below"
     );
@@ -89,7 +91,10 @@ async fn fill(database: &Database) {
                  INSERT INTO auth.invitations (organization_id, email, role, token_hash, expires_at)
                      VALUES ('{organization}', 'a@example.com', 'member', sha256('{token}'), now());
                  INSERT INTO billing.usage (organization_id, feature, period_start, used)
-                     VALUES ('{organization}', 'api_calls_per_month', now(), 1)"
+                     VALUES ('{organization}', 'api_calls_per_month', now(), 1);
+                 INSERT INTO billing.organization_features (organization_id, feature) VALUES ('{organization}', 'projects');
+                 INSERT INTO billing.usage_keys (organization_id, feature, key, amount)
+                     VALUES ('{organization}', 'exports', 'a', 1)"
             ))
             .await;
     }
@@ -129,6 +134,14 @@ fn foreign_row(table: &str) -> String {
         "usage" => format!(
             "(organization_id, feature, period_start) VALUES ('{GLOBEX}', 'projects', now())"
         ),
+        "organization_features" => {
+            format!("(organization_id, feature) VALUES ('{GLOBEX}', 'team_members')")
+        }
+        "usage_keys" => {
+            format!(
+                "(organization_id, feature, key, amount) VALUES ('{GLOBEX}', 'exports', 'b', 1)"
+            )
+        }
         other => panic!("no row for {other}"),
     };
     format!("INSERT INTO {table} {values}")
@@ -306,6 +319,9 @@ async fn rows_without_a_tenant_are_denied() {
     }
     for sql in [
         "INSERT INTO billing.plans (plan, name, position) VALUES ('x', 'x', 9)",
+        "UPDATE billing.features SET kind = 'flag'",
+        "DELETE FROM billing.organization_features",
+        "DELETE FROM billing.usage_keys",
         "UPDATE billing.plan_features SET limit_value = 9",
         "INSERT INTO auth.users (name) VALUES ('x')",
         "UPDATE auth.users SET name = 'x'",

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::support::{App, AppSettings};
 
 const DASHBOARD: &str = "query ($size: Int) { organization {
-    name plan { name features { feature limit } }
+    name plan { name features { feature { key } limit } }
     projects(first: $size) { nodes { name createdBy { name } } }
     members(first: $size) { nodes { role user { name } invitedBy { name } } }
     auditLogs(first: $size) { nodes { action actor { name } } } } }";

@@ -224,7 +224,7 @@ async fn a_mutation_can_read_what_it_has_changed() {
     let document = "mutation {
         before: query { organization { projects { totalCount } } }
         createProject(input: { name: \"Read\" }) { project { name } }
-        query { organization { projects(first: 1) { totalCount nodes { name } } entitlements { feature used } } }
+        query { organization { projects(first: 1) { totalCount nodes { name } } entitlements { feature { key } used } } }
     }";
     let data = app.user("acme-owner").query(document).await.data();
     assert_eq!(data["before"]["organization"]["projects"]["totalCount"], 4);

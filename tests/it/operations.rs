@@ -412,9 +412,9 @@ async fn a_failed_event_is_replayed_once_its_plan_has_a_price() {
     assert!(succeeded(&replay("evt_1").await.unwrap()).contains("was applied"));
     let data = app
         .user("acme-owner")
-        .data("{ organization { plan { plan } auditLogs(first: 1) { nodes { actorName } } } }")
+        .data("{ organization { plan { key } auditLogs(first: 1) { nodes { actorName } } } }")
         .await;
-    assert_eq!(data["organization"]["plan"]["plan"], "enterprise");
+    assert_eq!(data["organization"]["plan"]["key"], "enterprise");
     assert_eq!(
         data["organization"]["auditLogs"]["nodes"][0]["actorName"],
         "tenantry billing replay"

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{App, app};
 
 const CREATE: &str = "mutation ($name: String!, $slug: String!) { createOrganization(input: { name: $name, slug: $slug }) {
-    organization { id name slug viewerRole plan { plan } members { nodes { user { id } role } } projects { totalCount }
+    organization { id name slug viewerRole plan { key } members { nodes { user { id } role } } projects { totalCount }
                    auditLogs { nodes { action metadata actor { id } } } billing { status trialEndsAt } } } }";
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn the_creator_of_an_organization_is_a_member_at_once() {
     assert_eq!(viewer["memberships"], json!([{ "slug": "initech", "role": "OWNER" }]));
     assert_eq!(organization["name"], "Initech");
     assert_eq!(organization["viewerRole"], "OWNER");
-    assert_eq!(organization["plan"], json!({ "plan": "free" }));
+    assert_eq!(organization["plan"], json!({ "key": "free" }));
     assert_eq!(organization["billing"], json!({ "status": "ACTIVE", "trialEndsAt": null }));
     assert_eq!(
         organization["members"]["nodes"],

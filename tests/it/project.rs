@@ -149,7 +149,7 @@ async fn the_limit_holds_under_concurrent_creation() {
     for reply in replies.iter().filter(|reply| !reply.codes().is_empty()) {
         reply.assert_failed("PLAN_LIMIT_EXCEEDED");
         let extensions = &reply.body["errors"][0]["extensions"];
-        assert_eq!((&extensions["feature"], &extensions["limit"]), (&json!("PROJECTS"), &json!(3)));
+        assert_eq!((&extensions["feature"], &extensions["limit"]), (&json!("projects"), &json!(3)));
     }
     let count = |sql: &'static str| app.database.value::<i64>(sql);
     assert_eq!(count("SELECT count(*) FROM app.projects").await, 3);
@@ -174,11 +174,11 @@ async fn a_changed_limit_takes_effect_at_once() {
     create().await.data();
     app.database.execute(&set("limit_value = 2")).await;
     create().await.assert_failed("PLAN_LIMIT_EXCEEDED");
-    let query = "{ organization { entitlements { feature enabled limit used remaining overLimit resetsAt } } }";
+    let query = "{ organization { entitlements { feature { key } enabled limit used remaining overLimit resetsAt } } }";
     let entitlements = owner.data(query).await["organization"]["entitlements"].clone();
     assert_eq!(
         entitlements[0],
-        json!({ "feature": "PROJECTS", "enabled": true, "limit": 2, "used": 4, "remaining": 0, "overLimit": true, "resetsAt": null })
+        json!({ "feature": { "key": "projects" }, "enabled": true, "limit": 2, "used": 4, "remaining": 0, "overLimit": true, "resetsAt": null })
     );
     app.database.execute(&set("limit_value = NULL")).await;
     create().await.data();
@@ -199,9 +199,10 @@ async fn an_ended_subscription_has_the_limits_of_the_default_plan() {
     create().await.data();
     app.database.execute("UPDATE billing.organization_billing SET status = 'canceled'").await;
     create().await.assert_failed("PLAN_LIMIT_EXCEEDED");
-    let data = owner.data("{ organization { plan { plan } billing { plan status } } }").await;
+    let data =
+        owner.data("{ organization { plan { key } billing { plan { key } status } } }").await;
     assert_eq!(
         data["organization"],
-        json!({ "plan": { "plan": "free" }, "billing": { "plan": "pro", "status": "CANCELED" } })
+        json!({ "plan": { "key": "free" }, "billing": { "plan": { "key": "pro" }, "status": "CANCELED" } })
     );
 }

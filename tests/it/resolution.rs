@@ -106,7 +106,7 @@ async fn without_an_organization_the_viewer_is_known() {
     let data = client
         .data(
             "{ viewer { name email memberships { organizationId name slug role } } organization { id }
-               plans { plan } planFeatures { feature } errorCodes node(id: \"00000000-0000-4000-8000-00000000000a\") { id } }",
+               plans { key } planFeatures { feature { key } } errorCodes node(id: \"00000000-0000-4000-8000-00000000000a\") { id } }",
         )
         .await;
     assert_eq!(data["organization"], json!(null));

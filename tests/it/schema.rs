@@ -131,7 +131,7 @@ async fn the_plans_are_the_seeded_ones() {
     let app = App::start().await;
     let data = app
         .user("acme-viewer")
-        .data("{ plans { plan name position isDefault features { feature enabled limit } } planFeatures { plan feature limit } }")
+        .data("{ plans { key name position isDefault features { feature { key } enabled limit } } planFeatures { plan { key } feature { key } limit } }")
         .await;
     insta::assert_json_snapshot!("plans", data);
 }

@@ -145,8 +145,14 @@ async fn only_stripe_changes_a_subscription_that_it_bills() {
     let before = billing.app.database.fingerprint().await;
     let owner = billing.owner();
     for (document, code) in [
-        ("mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } }", "CONFLICT"),
-        ("mutation { startTrial(input: { plan: \"pro\" }) { billing { plan } } }", "CONFLICT"),
+        (
+            "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan { key } } } }",
+            "CONFLICT",
+        ),
+        (
+            "mutation { startTrial(input: { plan: \"pro\" }) { billing { plan { key } } } }",
+            "CONFLICT",
+        ),
         (
             "mutation { createCheckoutSession(input: { plan: \"free\" }) { checkoutSession { id } } }",
             "BAD_USER_INPUT",
@@ -502,14 +508,14 @@ async fn an_independent_stripe_implementation_is_understood() {
         let start = std::time::Instant::now();
         loop {
             let state = owner.data(STATE).await["organization"].clone();
-            if state["plan"]["plan"] == plan && state["billing"]["status"] == status {
+            if state["plan"]["key"] == plan && state["billing"]["status"] == status {
                 return state;
             }
             assert!(start.elapsed() < HANG, "{state}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    assert_eq!(reaches("pro", "ACTIVE").await["billing"]["plan"], "pro");
+    assert_eq!(reaches("pro", "ACTIVE").await["billing"]["plan"]["key"], "pro");
     let cancel = format!(
         "mutation {{ cancelSubscription(input: {{ organizationId: \"{GLOBEX}\" }}) {{ billing {{ cancelAtPeriodEnd periodEnd }} }} }}"
     );

@@ -14,7 +14,7 @@ use crate::support::{
 const PROJECTS: &str = "subscription { projectChanged { id project { name createdBy { name } } } }";
 const MEMBERS: &str = "subscription { memberChanged { member { role user { name } } } }";
 const AUDIT: &str = "subscription { auditLogAdded { action actorName actor { name } } }";
-const ENTITLEMENTS: &str = "subscription { entitlementChanged { feature limit used } }";
+const ENTITLEMENTS: &str = "subscription { entitlementChanged { feature { key } limit used } }";
 
 /// How long an event may take on a busy machine, in milliseconds.
 const LONG: u64 = 60_000;
@@ -164,7 +164,7 @@ async fn each_topic_has_its_events() {
     );
     assert_eq!(
         subscriber.next(&entitlements),
-        json!({ "entitlementChanged": { "feature": "PROJECTS", "limit": 50, "used": 5 } })
+        json!({ "entitlementChanged": { "feature": { "key": "projects" }, "limit": 50, "used": 5 } })
     );
     let membership: String = app
         .database
@@ -180,19 +180,21 @@ async fn each_topic_has_its_events() {
     );
     assert_eq!(subscriber.next(&audit)["auditLogAdded"]["action"], "member.role_changed");
     owner
-        .query("mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan } } }")
+        .query(
+            "mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan { key } } } }",
+        )
         .await
         .data();
     let mut received: Vec<_> = (0..3)
         .map(|_| {
-            subscriber.next(&entitlements)["entitlementChanged"]["feature"]
+            subscriber.next(&entitlements)["entitlementChanged"]["feature"]["key"]
                 .as_str()
                 .unwrap()
                 .to_owned()
         })
         .collect();
     received.sort_unstable();
-    assert_eq!(received, ["API_CALLS_PER_MONTH", "PROJECTS", "TEAM_MEMBERS"]);
+    assert_eq!(received, ["api_calls_per_month", "projects", "team_members"]);
     subscriber.silent(&members);
 }
 

@@ -31,7 +31,7 @@ async fn leased(database: &Database) -> i64 {
 }
 
 async fn entitlement(client: &Client) -> Value {
-    let query = "{ organization { entitlements { feature enabled limit used remaining overLimit resetsAt } } }";
+    let query = "{ organization { entitlements { feature { key } enabled limit used remaining overLimit resetsAt } } }";
     let data = client.data(query).await;
     data["organization"]["entitlements"][2].clone()
 }
@@ -43,7 +43,7 @@ fn header(reply: &Reply, name: &str) -> i64 {
 fn assert_exhausted(reply: &Reply) {
     reply.assert_refused(429, "PLAN_LIMIT_EXCEEDED");
     let extensions = &reply.body["errors"][0]["extensions"];
-    assert_eq!(extensions["feature"], "API_CALLS_PER_MONTH", "{reply:?}");
+    assert_eq!(extensions["feature"], "api_calls_per_month", "{reply:?}");
     assert_eq!(header(reply, "ratelimit-remaining"), 0);
     let (retry, reset) = (header(reply, "retry-after"), header(reply, "ratelimit-reset"));
     assert_eq!(retry, reset);
@@ -133,7 +133,7 @@ async fn only_executed_operations_of_members_count() {
         .assert_failed("NOT_FOUND");
     let batch = owner.send(&json!([{ "query": CALL }, { "query": CALL }, { "query": "{" }])).await;
     assert_eq!(header(&batch, "ratelimit-remaining"), 996);
-    let expected = json!({ "feature": "API_CALLS_PER_MONTH", "enabled": true, "limit": 1_000, "used": 5,
+    let expected = json!({ "feature": { "key": "api_calls_per_month" }, "enabled": true, "limit": 1_000, "used": 5,
         "remaining": 995, "overLimit": false });
     let mut entitlement = entitlement(&owner).await;
     assert!(entitlement["resetsAt"].take().as_str().unwrap().ends_with("-01T00:00:00+00:00"));
@@ -175,18 +175,18 @@ async fn a_call_over_the_limit_resolves_nothing() {
     assert_exhausted(&owner.query(create).await);
     assert_eq!(app.database.fingerprint().await, before);
     // The owner can still choose a larger plan.
-    let upgrade = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } }";
+    let upgrade = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan { key } } } }";
     app.user("globex-admin").query(upgrade).await.assert_failed("FORBIDDEN");
-    let both = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } createProject(input: { name: \"x\" }) { project { id } } }";
+    let both = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan { key } } } createProject(input: { name: \"x\" }) { project { id } } }";
     assert_exhausted(&owner.query(both).await);
-    let reading = "mutation { changePlan(input: { plan: \"free\" }) { billing { plan } } query { organization { name } } }";
+    let reading = "mutation { changePlan(input: { plan: \"free\" }) { billing { plan { key } } } query { organization { name } } }";
     assert_exhausted(&owner.query(reading).await);
     let reply = owner.query(upgrade).await;
     assert_eq!(header(&reply, "ratelimit-remaining"), 0);
     reply.data();
     assert_eq!(successful_calls(&owner, 2).await, 2);
     owner
-        .query("mutation { changePlan(input: { plan: \"free\" }) { billing { plan } } }")
+        .query("mutation { changePlan(input: { plan: \"free\" }) { billing { plan { key } } } }")
         .await
         .data();
     assert_exhausted(&owner.query(CALL).await);
@@ -212,8 +212,9 @@ async fn a_new_limit_takes_effect_within_a_second_and_a_new_plan_at_once() {
     // Most of the lease is left, so only the new plan can cause another one.
     limit(&app.database, "free", 400).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let reply =
-        owner.query("mutation { changePlan(input: { plan: \"pro\" }) { billing { plan } } }").await;
+    let reply = owner
+        .query("mutation { changePlan(input: { plan: \"pro\" }) { billing { plan { key } } } }")
+        .await;
     assert_eq!(header(&reply, "ratelimit-limit"), 400);
     reply.data();
     let reply = owner.query(CALL).await;
@@ -272,7 +273,7 @@ async fn a_new_month_resets_the_count_and_a_trial_ends_by_itself() {
     hours.store(12, Ordering::Relaxed);
     assert_eq!(successful_calls(&owner, 1).await, 1, "a new month");
     owner
-        .query("mutation { startTrial(input: { plan: \"pro\" }) { billing { plan } } }")
+        .query("mutation { startTrial(input: { plan: \"pro\" }) { billing { plan { key } } } }")
         .await
         .data();
     assert_eq!(header(&owner.query(CALL).await, "ratelimit-limit"), 50_000);

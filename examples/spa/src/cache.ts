@@ -64,10 +64,11 @@ export const createCache = () =>
     keys: {
       Billing: () => 'current',
       InvitationPreview: () => null,
-      Entitlement: ({ feature }) => feature as string,
+      Entitlement: ({ feature }) => (feature as { key: string }).key,
+      Feature: ({ key }) => key as string,
       Membership: ({ organizationId }) => organizationId as string,
-      Plan: ({ plan }) => plan as string,
-      PlanFeature: ({ plan, feature }) => `${plan}:${feature}`,
+      Plan: ({ key }) => key as string,
+      PlanFeature: () => null,
     },
     resolvers: {
       Organization: {

@@ -1,12 +1,12 @@
 // Translates error codes of the API into what the user sees. No other file reads codes.
 import type { CombinedError } from 'urql';
-import type { ErrorCode, Feature } from './gql/schema';
+import type { ErrorCode } from './gql/schema';
 
 export type Problem =
   /** The session has ended. */
   | { kind: 'sign-in' }
-  /** A larger plan allows it. */
-  | { kind: 'upgrade'; text: string; feature: Feature; limit: number }
+  /** A larger plan allows it. `feature` is the key. */
+  | { kind: 'upgrade'; text: string; feature: string; limit: number }
   /** The role does not allow it, so it should not have been offered. */
   | { kind: 'forbidden'; text: string }
   /** A larger plan allowed it, and the user has taken it. Only forms see this. */
@@ -20,7 +20,7 @@ export type Problem =
   /** Only informs the user. */
   | { kind: 'message'; text: string };
 
-type Extensions = { code?: ErrorCode; field?: string; feature?: Feature; limit?: number; outcome?: string };
+type Extensions = { code?: ErrorCode; field?: string; feature?: string; limit?: number; outcome?: string };
 type Reading = (text: string, extensions: Extensions) => Problem;
 
 const message: Reading = (text) => ({ kind: 'message', text });

@@ -6,7 +6,7 @@ import type { HereQuery, Permission } from './gql/graphql';
 export const Here = graphql(`
   query Here {
     viewer { id name memberships { organizationId name slug } }
-    organization { id name slug viewerRole viewerPermissions plan { plan name position isDefault } }
+    organization { id name slug viewerRole viewerPermissions plan { key name position isDefault } }
   }
 `);
 

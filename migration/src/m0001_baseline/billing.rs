@@ -1,32 +1,67 @@
-//! The catalogue of plans, the billing state and the usage of each organization, and the events
-//! received from Stripe.
+//! The catalogue of features and plans, the billing state, the exceptions and the usage of each
+//! organization, and the events received from Stripe.
 
 use crate::rls::{
     self, ALL, KEEP,
-    Verb::{Select, Update},
+    Verb::{Insert, Select, Update},
 };
+
+const FEATURES: &str = "
+CREATE TYPE billing.feature_kind AS ENUM ('flag', 'count', 'meter');
+CREATE TYPE billing.feature_period AS ENUM ('month', 'billing_period');
+
+CREATE TABLE billing.features (
+    feature     text PRIMARY KEY CHECK (feature ~ '^[a-z][a-z0-9_]{0,62}$'),
+    kind        billing.feature_kind NOT NULL,
+    name        text NOT NULL,
+    unit        text,
+    description text,
+    period      billing.feature_period,
+    position    integer NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT features_period CHECK ((kind = 'meter') = (period IS NOT NULL))
+);
+COMMENT ON COLUMN billing.features.unit IS 'The singular of what is counted. Null: the name says it.';
+COMMENT ON COLUMN billing.features.period IS 'When a meter starts again at 0.';
+
+INSERT INTO billing.features (feature, kind, name, unit, description, period, position) VALUES
+    ('projects', 'count', 'Projects', 'project', 'The projects of an organization.', NULL, 1),
+    ('team_members', 'count', 'Team members', 'member',
+     'The members of an organization, together with its open invitations.', NULL, 2),
+    ('api_calls_per_month', 'meter', 'API calls per month', 'API call',
+     'The operations executed in a calendar month (UTC).', 'month', 3);
+GRANT SELECT ON billing.features TO tenantry_app, tenantry_system;
+";
 
 const PLANS: &str = "
 CREATE TABLE billing.plans (
     plan            text PRIMARY KEY,
     name            text NOT NULL,
-    position        integer NOT NULL UNIQUE,
+    -- Deferred, because a position may pass from one plan to another.
+    position        integer NOT NULL UNIQUE DEFERRABLE INITIALLY DEFERRED,
     stripe_price_id text UNIQUE,
     is_default      boolean NOT NULL DEFAULT false,
+    archived_at     timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
-    updated_at      timestamptz NOT NULL DEFAULT now()
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT plans_default_on_offer CHECK (NOT is_default OR archived_at IS NULL)
 );
+COMMENT ON COLUMN billing.plans.archived_at IS
+    'Not null: the plan is no longer offered. Organizations that have it keep it.';
 CREATE UNIQUE INDEX plans_one_default ON billing.plans (is_default) WHERE is_default;
 
 CREATE TABLE billing.plan_features (
     plan        text NOT NULL REFERENCES billing.plans ON DELETE CASCADE,
-    feature     text NOT NULL,
-    limit_value bigint CHECK (limit_value >= 0),
+    feature     text NOT NULL REFERENCES billing.features,
+    -- At most 2^53 - 1: JSON numbers are exact up to there.
+    limit_value bigint CHECK (limit_value BETWEEN 0 AND 9007199254740991),
     enabled     boolean NOT NULL DEFAULT true,
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (plan, feature)
 );
+CREATE INDEX ON billing.plan_features (feature);
 COMMENT ON COLUMN billing.plan_features.limit_value IS 'Null: unlimited. A missing row denies.';
 
 INSERT INTO billing.plans (plan, name, position, is_default) VALUES
@@ -67,6 +102,23 @@ COMMENT ON COLUMN billing.organization_billing.past_due_since IS
 CREATE INDEX ON billing.organization_billing (plan);
 ";
 
+const ORGANIZATION_FEATURES: &str = "
+CREATE TABLE billing.organization_features (
+    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
+    feature         text NOT NULL REFERENCES billing.features,
+    limit_value     bigint CHECK (limit_value BETWEEN 0 AND 9007199254740991),
+    enabled         boolean NOT NULL DEFAULT true,
+    valid_until     timestamptz,
+    reason          text,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, feature)
+);
+COMMENT ON TABLE billing.organization_features IS
+    'Exceptions: until valid_until, a row replaces that of the plan.';
+CREATE INDEX ON billing.organization_features (feature);
+";
+
 const USAGE: &str = "
 CREATE TABLE billing.usage (
     organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
@@ -77,6 +129,19 @@ CREATE TABLE billing.usage (
     updated_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (organization_id, feature, period_start)
 );
+
+CREATE TABLE billing.usage_keys (
+    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
+    feature         text NOT NULL,
+    key             text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
+    amount          bigint NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, feature, key)
+);
+COMMENT ON TABLE billing.usage_keys IS
+    'The idempotency keys of counted usage, with which a repetition counts once. Kept for a day.';
+CREATE INDEX usage_keys_created ON billing.usage_keys (created_at);
 ";
 
 const STRIPE_EVENTS: &str = "
@@ -100,7 +165,10 @@ CREATE INDEX ON billing.stripe_events (received_at) WHERE processed_at IS NULL;
 pub(super) fn sql() -> String {
     let (billing, usage, events) =
         ("billing.organization_billing", "billing.usage", "billing.stripe_events");
+    let (exceptions, keys) = ("billing.organization_features", "billing.usage_keys");
     [
+        FEATURES.to_owned(),
+        rls::touch("billing.features"),
         PLANS.to_owned(),
         rls::touch("billing.plans"),
         rls::touch("billing.plan_features"),
@@ -108,10 +176,16 @@ pub(super) fn sql() -> String {
         rls::tenant(billing, "organization_id", KEEP),
         rls::system(billing, "organization_id", &[Select, Update]),
         rls::touch(billing),
+        ORGANIZATION_FEATURES.to_owned(),
+        rls::tenant(exceptions, "organization_id, feature", &[Select]),
+        rls::system(exceptions, "organization_id", &[Select]),
+        rls::touch(exceptions),
         USAGE.to_owned(),
         rls::tenant(usage, "organization_id, feature, period_start", KEEP),
         rls::system(usage, "organization_id", KEEP),
         rls::touch(usage),
+        rls::tenant(keys, "organization_id, feature, key", &[Select, Insert]),
+        rls::touch(keys),
         STRIPE_EVENTS.to_owned(),
         rls::control(events, ALL),
         rls::touch(events),

@@ -13,6 +13,7 @@ use crate::{auth, clock::Clock, http::DemoUser};
 pub(super) const DATABASE: &str = "tenantry";
 
 const SQL: &str = include_str!("demo.sql");
+const PLANS: &str = include_str!("demo_plans.sql");
 
 /// `(organization, name, role, subject)`, as in the SQL. A name begins with the same letter as its
 /// role.
@@ -98,8 +99,8 @@ pub(super) async fn create_database(admin: &ConnectOptions, name: &str) -> pg::R
     Ok(())
 }
 
-/// Loads the demo into a database without organizations. Its free plan has seats for the four
-/// members of Globex, so that both organizations start within their limits.
+/// Loads the demo into a database without organizations. Both organizations start within their
+/// limits.
 pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
     let mut connection = Client::connect(owner).await?;
     let transaction = connection.begin().await?;
@@ -107,9 +108,7 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.query_one("SELECT NOT EXISTS (SELECT FROM app.organizations)", &[]).await?;
     if empty {
         transaction.batch(SQL).await?;
-        let seats = "UPDATE billing.plan_features SET limit_value = 5
-                     WHERE plan = 'free' AND feature = 'team_members'";
-        transaction.batch(seats).await?;
+        transaction.batch(PLANS).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
     transaction

@@ -1,5 +1,7 @@
-//! `tenantry tenant`: moves, verifies, exports, restores and suspends single organizations.
+//! `tenantry tenant`: moves, verifies, exports, restores and suspends single organizations,
+//! and makes exceptions to their plans.
 
+mod allow;
 mod export;
 mod import;
 mod list;
@@ -24,7 +26,8 @@ pub(super) use locks::MAINTENANCE_LOCK;
 pub(in crate::cli) use move_organization::copy_users;
 pub(super) use organization::{audit_logs, schemas};
 
-/// List, move, verify, export, import and suspend organizations.
+/// List, move, verify, export, import and suspend organizations, and make exceptions to their
+/// plans.
 #[derive(Debug, clap::Args)]
 pub(super) struct Tenant {
     #[command(subcommand)]
@@ -43,6 +46,8 @@ enum Action {
     Export(export::Export),
     Import(import::Import),
     Prune(prune::Prune),
+    Allow(allow::Allow),
+    Disallow(allow::Disallow),
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
 }
@@ -61,6 +66,8 @@ impl Tenant {
                 Action::Export(command) => command.run(&self.owner, &mut connection).await,
                 Action::Import(command) => command.run(&mut connection).await,
                 Action::Prune(command) => command.run(&self.owner, &mut connection).await,
+                Action::Allow(command) => command.run(&self.owner, &mut connection).await,
+                Action::Disallow(command) => command.run(&self.owner, &mut connection).await,
                 Action::Suspend(command) => command.run(&self.owner, &mut connection).await,
                 Action::Resume(command) => command.run(&self.owner, &mut connection).await,
             }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     audit::Action,
     cli::{owner_connection::Owner, say},
-    tenancy::ChangeFeed,
+    tenancy::{Change, ChangeFeed},
 };
 
 /// Suspend an organization: refuse its requests and end its subscriptions. Owners can still read
@@ -92,7 +92,7 @@ async fn set(
             record(&transaction, &organization, &organization.placement, suspension).await?;
         }
     }
-    let (channel, notice) = ChangeFeed::of_access(organization.id, None)?;
+    let (channel, notice) = ChangeFeed::notification(organization.id, Change::access(None))?;
     transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     transaction.commit().await?;
     Ok(has_changed)
@@ -100,7 +100,7 @@ async fn set(
 
 /// Locks as every writer does: the organization does not move, and a running move records what is
 /// written.
-async fn hold(connection: &Client, organization: &Organization) -> pg::Result<()> {
+pub(super) async fn hold(connection: &Client, organization: &Organization) -> pg::Result<()> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     connection.execute(&lock, &[]).await?;
     connection

@@ -1,13 +1,14 @@
 //! Suspends or resumes a user: in the control database, then in each dedicated database that knows
 //! the user. After an interruption, directory sync or the same command completes the rest.
 
+use entity::UserId;
 use pg::Client;
 use uuid::Uuid;
 
 use super::{erase::databases, personal_data};
 use crate::{
     cli::{Failure, owner_connection::Owner, say, tenant::copy_users},
-    tenancy::ChangeFeed,
+    tenancy::{Change, ChangeFeed},
 };
 
 pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<(), Failure> {
@@ -61,7 +62,8 @@ async fn publish(control: &Client, user: Uuid) -> Result<(), Failure> {
         .query("SELECT organization_id FROM auth.organization_members WHERE user_id = $1", &[&user])
         .await?;
     for organization in organizations {
-        let (channel, notice) = ChangeFeed::of_access(organization, Some(user))?;
+        let (channel, notice) =
+            ChangeFeed::notification(organization, Change::access(Some(UserId(user))))?;
         control.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     }
     Ok(())

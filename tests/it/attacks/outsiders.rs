@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::support::{App, AppSettings, Client, Reply, app::token, database::Database};
 
-const PLANS: &str = "{ plans { plan } }";
+const PLANS: &str = "{ plans { key } }";
 const NAME: &str = "{ organization { name } }";
 const FEW: u32 = 3;
 

@@ -35,7 +35,7 @@ async fn cost(app: &App, client: &Client, query: &str) -> (Value, f64) {
 const REPEATED: [(&str, &str, &str); 9] = [
     ("{ organization { projects(first: 1) { ", "totalCount ", " } } }"),
     ("{ viewer { ", "memberships { slug } ", " } }"),
-    ("{ ", "plans { plan } ", " }"),
+    ("{ ", "plans { key } ", " }"),
     ("{ organization { ", "entitlements { limit } ", " } }"),
     ("{ organization { ", "billing { status } plan { name } ", " } }"),
     ("{ organization { ", "auditLogs(first: 1) { nodes { id } } ", " } }"),

@@ -76,7 +76,7 @@ async fn a_creator_who_left_does_not_see_the_organization_again() {
     let founder = app.outsider("founder");
     let body = json!({ "query": "mutation {
         createOrganization(input: { name: \"Initech\", slug: \"initech\" }) { organization { id } }
-        query { organization { billing { plan } } } }" });
+        query { organization { billing { plan { key } } } } }" });
     let first = repeat(&founder, &body).await;
     assert!(first.body.get("errors").is_none(), "{first:?}");
     assert!(repeat(&founder, &body).await.is_replay());

@@ -43,9 +43,9 @@ async fn membership(app: &App, user: &str) -> String {
 }
 
 async fn calls(client: &Client) -> i64 {
-    let data = client.data("{ organization { entitlements { feature used } } }").await;
+    let data = client.data("{ organization { entitlements { feature { key } used } } }").await;
     let all = data["organization"]["entitlements"].as_array().unwrap();
-    let calls = all.iter().find(|one| one["feature"] == "API_CALLS_PER_MONTH");
+    let calls = all.iter().find(|one| one["feature"]["key"] == "api_calls_per_month");
     calls.unwrap()["used"].as_i64().unwrap()
 }
 
@@ -188,7 +188,7 @@ async fn events_count_as_calls_and_a_subscription_ends_at_the_limit() {
     report(&app, &Change::of("project", skates.0)).await;
     let end = socket.end().await;
     assert_eq!((&end["code"], &end["limit"]), (&json!("PLAN_LIMIT_EXCEEDED"), &json!(5)));
-    assert_eq!(end["feature"], "API_CALLS_PER_MONTH");
+    assert_eq!(end["feature"], "api_calls_per_month");
     assert_eq!(socket.receive().await["type"], "complete");
     let refused = app.user("acme-owner").query("{ organization { name } }").await;
     refused.assert_refused(429, "PLAN_LIMIT_EXCEEDED");

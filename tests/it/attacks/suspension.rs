@@ -16,8 +16,9 @@ use crate::{
 const READ: &str = "{ organization { projects(first: 1) { nodes { name } } } }";
 const CREATE: &str = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
 const VIEWER: &str = "{ viewer { name memberships { slug } } }";
-const BILLING: &str = "{ viewer { name } organization { id slug suspension viewerRole viewerPermissions plan { name } billing { status plan } } }";
-const PAY: &str = "mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan } } }";
+const BILLING: &str = "{ viewer { name } organization { id slug suspension viewerRole viewerPermissions plan { name } billing { status plan { key } } } }";
+const PAY: &str =
+    "mutation { changePlan(input: { plan: \"enterprise\" }) { billing { plan { key } } } }";
 
 /// Acme in one placement, and the arguments that commands need for it.
 struct Acme {
@@ -161,7 +162,7 @@ async fn a_suspended_organization_lets_its_owners_only_manage_billing() {
             owner.query(change).await.assert_failed("ORGANIZATION_SUSPENDED");
         }
         assert_eq!(rows(&acme.app).await, before);
-        assert_eq!(owner.data(PAY).await["changePlan"]["billing"]["plan"], "enterprise");
+        assert_eq!(owner.data(PAY).await["changePlan"]["billing"]["plan"]["key"], "enterprise");
 
         assert!(
             acme.run_command(&["tenant", "show", "acme"]).await.contains("suspended (full) since")

@@ -263,9 +263,9 @@ async fn stripe_events_reach_another_database() {
             .body(body.clone());
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
-    let plan = "{ organization { plan { plan } } }";
+    let plan = "{ organization { plan { key } } }";
     let data = app.user("acme-owner").data(plan).await;
-    assert_eq!(data["organization"]["plan"]["plan"], "enterprise");
+    assert_eq!(data["organization"]["plan"]["key"], "enterprise");
     // The dedicated database has the billing state, the control database the look-up row, and each
     // event was applied once.
     let billed = format!(

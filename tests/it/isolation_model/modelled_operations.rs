@@ -202,7 +202,7 @@ impl Harness {
             number,
             caller,
             target,
-            document: "{ organization { id name slug viewerRole plan { plan }
+            document: "{ organization { id name slug viewerRole plan { key }
                          projects(first: 100) { totalCount nodes { id name description } }
                          members(first: 100) { totalCount nodes { id role user { id } } }
                          invitations(first: 100) { totalCount nodes { id email role expired } } }
@@ -239,7 +239,7 @@ impl Harness {
         });
         json!({
             "id": here.id, "name": here.name, "slug": here.slug, "viewerRole": role.name(),
-            "plan": { "plan": here.billing.plan },
+            "plan": { "key": here.billing.plan },
             "projects": list(projects.collect()),
             "members": list(members.collect()),
             "invitations": (role >= Role::Admin).then(|| list(invitations.collect())),

@@ -139,6 +139,8 @@ impl Writer<'_> {
             "filter" => self.filter(),
             // Only the holder of a link has its token.
             "token" => "\"none\"".to_owned(),
+            "feature" => "\"api_calls_per_month\"".to_owned(),
+            "from" | "to" => "\"2026-01-01T00:00:00Z\"".to_owned(),
             other => panic!("choose a value for the argument {other}"),
         }
     }

@@ -24,7 +24,7 @@ fn subscriptions() -> [(Role, String); 4] {
             Role::Admin,
             format!("auditLogAdded {{ id actorName action resourceId metadata actor {USER} }}"),
         ),
-        (Role::Viewer, "entitlementChanged { feature limit used }".to_owned()),
+        (Role::Viewer, "entitlementChanged { feature { key } limit used }".to_owned()),
     ]
 }
 

@@ -45,8 +45,9 @@ async fn a_text_with_any_characters_gets_a_response_and_changes_nothing() {
         (change("updateOrganization", "slug: $v", "organization { id }"), BAD),
         (change("createOrganization", "name: \"x\", slug: $v", "organization { id }"), BAD),
         (change("inviteMember", "email: $v, role: VIEWER", "invitation { id }"), BAD),
-        (change("changePlan", "plan: $v", "billing { plan }"), BAD),
-        (change("startTrial", "plan: $v", "billing { plan }"), BAD),
+        (change("changePlan", "plan: $v", "billing { plan { key } }"), BAD),
+        (change("startTrial", "plan: $v", "billing { plan { key } }"), BAD),
+        (change("consumeUsage", "feature: $v, amount: 1", "entitlement { used }"), BAD),
         (change("deleteOrganization", "slug: $v", "organization { id }"), BAD),
         (change("acceptInvitation", "token: $v", "member { id }"), ABSENT),
     ];
@@ -107,10 +108,13 @@ async fn times_and_numbers_out_of_range_are_rejected() {
         "query ($v: Int) { organization { projects(first: $v) { nodes { id } } } }".to_owned();
     let id = "query ($v: ID!) { node(id: $v) { id } }".to_owned();
     let since = filter("DateTime", "since");
+    let usage =
+        "query ($v: DateTime) { organization { usage(feature: \"exports\", from: $v) { used } } }";
     let cases: Vec<(&str, Value, u16, &str)> = vec![
         (&since, json!("-9999-01-01T00:00:00Z"), 200, BAD),
         (&since, json!("+262142-01-01T00:00:00Z"), 200, BAD),
         (&since, json!("0000-01-01T00:00:00Z"), 200, BAD),
+        (usage, json!("+262142-01-01T00:00:00Z"), 200, BAD),
         (&since, json!("9999-12-31T23:59:59-23:59"), 200, BAD),
         (&since, json!("99999999999999999999-01-01T00:00:00Z"), 200, BAD),
         (&since, json!("2026-02-30T00:00:00Z"), 200, BAD),

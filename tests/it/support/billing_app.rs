@@ -14,8 +14,7 @@ pub const CHECKOUT: &str =
     checkoutSession { id url } } }";
 pub const PORTAL: &str =
     "mutation { createBillingPortalSession(input: {}) { billingPortalSession { id url } } }";
-pub const STATE: &str =
-    "{ organization { plan { plan } billing { plan status cancelAtPeriodEnd trialEndsAt } } }";
+pub const STATE: &str = "{ organization { plan { key } billing { plan { key } status cancelAtPeriodEnd trialEndsAt } } }";
 
 pub struct BillingApp {
     pub app: App,
@@ -55,7 +54,7 @@ impl BillingApp {
     pub async fn effective_plan(&self) -> (String, String) {
         let state = self.state().await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        (text(&state["plan"]["plan"]), text(&state["billing"]["status"]))
+        (text(&state["plan"]["key"]), text(&state["billing"]["status"]))
     }
 
     pub async fn deliver(&self, event: &Value) -> (u16, String) {

@@ -20,5 +20,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
+CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.features FOR EACH ROW EXECUTE FUNCTION eu.copy_change('feature');
 CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plans FOR EACH ROW EXECUTE FUNCTION eu.copy_change('plan');
 CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plan_features FOR EACH ROW EXECUTE FUNCTION eu.copy_change('plan, feature');

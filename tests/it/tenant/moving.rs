@@ -30,7 +30,7 @@ async fn members_can_work_while_their_organization_moves_there_and_back() {
         let output =
             command(database, &[&["tenant", "move", "acme", "--to", to], arguments].concat()).await;
         assert!(succeeded(&output).contains("writers paused for at most"), "{}", output.stdout);
-        assert_eq!(output.stdout.matches(" same").count(), 8, "{}", output.stdout);
+        assert_eq!(output.stdout.matches(" same").count(), 10, "{}", output.stdout);
         assert_eq!(placement(database).await, to);
         let schemas: i64 = database.value(ROWS_OF_SCHEMAS).await;
         assert_eq!(schemas, i64::from(to == "schema"));

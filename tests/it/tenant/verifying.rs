@@ -7,9 +7,9 @@ async fn every_fault_of_a_dedicated_schema_is_reported() {
     let Some(app) = start().await else { return };
     let database = &app.database;
     let verify = ["tenant", "verify", "acme"];
-    assert_eq!(succeeded(&command(database, &verify).await).lines().count(), 8);
+    assert_eq!(succeeded(&command(database, &verify).await).lines().count(), 10);
     succeeded(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
-    assert_eq!(succeeded(&command(database, &verify).await).lines().count(), 8);
+    assert_eq!(succeeded(&command(database, &verify).await).lines().count(), 10);
     // A move back and there again repairs each of them.
     let structure = [
         (

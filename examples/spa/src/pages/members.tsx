@@ -40,7 +40,7 @@ export function Members() {
   return (
     <>
       <div className="bar">
-        <Used feature="TEAM_MEMBERS" />
+        <Used feature="team_members" />
       </div>
       <Loaded query={query}>
         {({ organization }) => (

@@ -6,7 +6,7 @@ import { useHere } from '../here';
 import { useAction } from '../ui/action';
 import { ConfirmButton } from '../ui/dialog';
 import { Loaded } from '../ui/loaded';
-import { amount, nameOf } from '../ui/text';
+import { amount } from '../ui/text';
 import { ChangePlan, Plans } from './upgrade';
 
 const StartTrial = graphql(`
@@ -21,7 +21,7 @@ export function PlanTable({ billing }: Props) {
     <Loaded query={query}>
       {({ plans }) => (
         <div className="cards plans">
-          {plans.map((plan) => <PlanCard key={plan.plan} plan={plan} billing={billing} />)}
+          {plans.map((plan) => <PlanCard key={plan.key} plan={plan} billing={billing} />)}
         </div>
       )}
     </Loaded>
@@ -32,14 +32,14 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   const { organization, can } = useHere();
   const change = useAction(ChangePlan);
   const trial = useAction(StartTrial);
-  const input = { plan: plan.plan };
+  const input = { plan: plan.key };
   const current = organization.plan;
-  const isCurrent = plan.plan === current.plan;
+  const isCurrent = plan.key === current.key;
   const larger = plan.position > current.position;
   // An organization has one trial, and only while it has no paid plan.
   const mayTry = current.isDefault && larger && billing?.trialEndsAt == null;
   const features = plan.features.map(({ feature, enabled, limit }) => (
-    <li key={feature}>{enabled ? amount(feature, limit) : `no ${nameOf(feature, null)}`}</li>
+    <li key={feature.key}>{enabled ? amount(feature, limit) : `Without ${feature.name}`}</li>
   ));
   return (
     <article className={isCurrent ? 'card current' : 'card'} aria-label={plan.name}>

@@ -5,7 +5,7 @@ import type { EntitlementFragment } from '../gql/graphql';
 import { useHere } from '../here';
 import { useLive } from '../ui/live';
 import { Loaded } from '../ui/loaded';
-import { count, day, nameOf } from '../ui/text';
+import { count, day } from '../ui/text';
 import { Billing } from './billing';
 import { PlanTable } from './plan-table';
 import { Entitlements } from './used';
@@ -31,7 +31,7 @@ export function PlanAndUsage() {
         <Loaded query={useQuery({ query: Entitlements })}>
           {({ organization }) => (
             <ul className="rows usage" aria-label="Usage">
-              {organization?.entitlements.map((one) => <Usage key={one.feature} entitlement={one} />)}
+              {organization?.entitlements.map((one) => <Usage key={one.feature.key} entitlement={one} />)}
             </ul>
           )}
         </Loaded>
@@ -44,18 +44,26 @@ export function PlanAndUsage() {
   );
 }
 
-function Usage({ entitlement: { feature, enabled, limit, used, remaining, overLimit, resetsAt } }: { entitlement: EntitlementFragment }) {
-  const name = nameOf(feature, null);
+function Usage({ entitlement }: { entitlement: EntitlementFragment }) {
+  const { feature, limit, remaining, overLimit, resetsAt, source, validUntil } = entitlement;
+  const used = entitlement.used ?? 0;
   const state = overLimit ? 'over' : remaining === 0 ? 'full' : '';
   return (
     <li className="row">
       <div className="grow">
-        <h3>{name}</h3>
-        {limit != null && <progress aria-label={name} max={Math.max(limit, 1)} value={used} className={state} />}
+        <h3>{feature.name}</h3>
+        {limit != null && feature.kind !== 'FLAG' && <progress aria-label={feature.name} max={Math.max(limit, 1)} value={used} className={state} />}
         {overLimit && <p className="wrong">{count(used - (limit ?? 0))} more than the plan includes. Nothing is deleted.</p>}
+        {source === 'OVERRIDE' && <p className="quiet">An exception to your plan{validUntil && `, until ${day(validUntil)}`}.</p>}
         {resetsAt && limit != null && <p className="quiet">Resets on {day(resetsAt)}.</p>}
       </div>
-      <span>{!enabled ? 'Not included' : limit == null ? `${count(used)}, unlimited` : `${count(used)} of ${count(limit)}`}</span>
+      <span>{standing(entitlement)}</span>
     </li>
   );
+}
+
+function standing({ feature, enabled, limit, used }: EntitlementFragment): string {
+  if (!enabled) return 'Not included';
+  if (feature.kind === 'FLAG') return 'Included';
+  return limit == null ? `${count(used ?? 0)}, unlimited` : `${count(used ?? 0)} of ${count(limit)}`;
 }

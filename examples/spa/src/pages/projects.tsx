@@ -40,7 +40,7 @@ export function Projects() {
   return (
     <>
       <div className="bar">
-        <Used feature="PROJECTS" />
+        <Used feature="projects" />
         {can('PROJECT_CREATE') && <NewProject />}
       </div>
       <Loaded query={query}>

@@ -8,13 +8,13 @@ import { useNotices, type Limit } from '../ui/notices';
 import { amount, count } from '../ui/text';
 
 export const Plans = graphql(`
-  query Plans { plans { plan name position features { plan feature enabled limit } } }
+  query Plans { plans { key name position features { feature { ...Feature } enabled limit } } }
 `);
 
 export const ChangePlan = graphql(`
   mutation ChangePlan($input: ChangePlanInput!) { changePlan(input: $input) { billing { ...Billing } } }
 
-  fragment Billing on Billing { status plan periodEnd trialEndsAt cancelAtPeriodEnd }
+  fragment Billing on Billing { status plan { key } periodEnd trialEndsAt cancelAtPeriodEnd }
 `);
 
 type Props = { limit: Limit; onClose: (upgraded: boolean) => void };
@@ -24,9 +24,10 @@ export function UpgradeOffer({ limit: { feature, limit }, onClose }: Props) {
   const { notify } = useNotices();
   const [{ data }] = useQuery({ query: Plans, requestPolicy: 'cache-first' });
   const { run, busy } = useAction(ChangePlan);
+  const known = data?.plans.flatMap(({ features }) => features).find((one) => one.feature.key === feature)?.feature;
   const next = data?.plans
     .filter(({ position }) => position > organization.plan.position)
-    .map((plan) => ({ ...plan, allowance: plan.features.find((one) => one.feature === feature && one.enabled) }))
+    .map((plan) => ({ ...plan, allowance: plan.features.find((one) => one.feature.key === feature && one.enabled) }))
     .find(({ allowance }) => allowance && (allowance.limit == null || allowance.limit > limit));
 
   async function upgrade(plan: string, name: string) {
@@ -38,16 +39,18 @@ export function UpgradeOffer({ limit: { feature, limit }, onClose }: Props) {
   return (
     <Dialog title="You’ve reached your plan’s limit" onClose={() => onClose(false)}>
       <p>
-        The {organization.plan.name} plan includes {amount(feature, limit)}.{' '}
+        {limit === 0
+          ? `The ${organization.plan.name} plan does not include ${known?.name ?? feature}.`
+          : `The ${organization.plan.name} plan includes ${known ? amount(known, limit) : count(limit)}.`}{' '}
         {next
-          ? `${next.name} includes ${count(next.allowance?.limit)}, and takes effect immediately.`
+          ? `${next.name} includes ${known ? amount(known, next.allowance?.limit) : 'more'}, and takes effect immediately.`
           : 'Delete something to make room.'}
         {next && !can('BILLING_MANAGE') && ' Ask an owner to upgrade.'}
       </p>
       <div className="actions">
         <button onClick={() => onClose(false)}>Not now</button>
         {next && can('BILLING_MANAGE') && (
-          <button className="primary" disabled={busy} onClick={() => upgrade(next.plan, next.name)}>
+          <button className="primary" disabled={busy} onClick={() => upgrade(next.key, next.name)}>
             Upgrade to {next.name}
           </button>
         )}

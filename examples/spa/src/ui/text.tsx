@@ -1,6 +1,6 @@
 // Elements that many pages use: times, avatars, names of features.
 import type { CSSProperties } from 'react';
-import type { Feature } from '../gql/graphql';
+import type { FeatureFragment } from '../gql/graphql';
 
 const RELATIVE = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const STEPS = [
@@ -19,17 +19,17 @@ export function Ago({ time }: { time: string }) {
 
 export const day = (time: string) => new Date(time).toLocaleDateString('en', { day: 'numeric', month: 'long', year: 'numeric' });
 
-/** Singular and plural. */
-const FEATURES: Record<Feature, [string, string]> = {
-  PROJECTS: ['project', 'projects'],
-  TEAM_MEMBERS: ['member', 'members'],
-  API_CALLS_PER_MONTH: ['API call a month', 'API calls a month'],
-};
+const PERIODS = { MONTH: ' a month', BILLING_PERIOD: ' per billing period' };
 
 type Limit = number | null | undefined;
 export const count = (limit: Limit) => limit?.toLocaleString('en') ?? 'unlimited';
-export const nameOf = (feature: Feature, limit: Limit) => FEATURES[feature][limit === 1 ? 0 : 1];
-export const amount = (feature: Feature, limit: Limit) => `${count(limit)} ${nameOf(feature, limit)}`;
+
+/** What is included of a feature, also of one that this app does not know. */
+export function amount({ kind, name, unit, period }: FeatureFragment, limit: Limit): string {
+  if (kind === 'FLAG') return name;
+  const amount = unit ? `${count(limit)} ${unit}${limit === 1 ? '' : 's'}` : `${name}: ${count(limit)}`;
+  return amount + (period ? PERIODS[period] : '');
+}
 
 /** `PAST_DUE` as "Past due". */
 export const words = (constant: string) => {

@@ -82,7 +82,7 @@ async fn every_fault_of_an_organization_in_a_dedicated_database_is_reported() {
     let database = &app.database;
     run_move(database, &eu, "database:eu").await;
     let verify = ["tenant", "verify", "acme"];
-    assert_eq!(succeeded(&command(database, &eu, &verify).await).lines().count(), 8);
+    assert_eq!(succeeded(&command(database, &eu, &verify).await).lines().count(), 10);
     let faults = [
         (
             database,

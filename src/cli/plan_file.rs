@@ -1,0 +1,193 @@
+//! The catalogue of features and plans as a JSON file, which can be kept in version control and
+//! applied in a deployment. It has no Stripe prices, because they differ between Stripe's test and
+//! live modes.
+
+use std::{collections::BTreeMap, fs, io::Read, path::Path};
+
+use pg::Client;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Failure,
+    catalogue::{Feature, Limit, limit_sql, make_default},
+    feature::parse_key,
+    print,
+};
+
+/// The content of a file. The order of features and plans is the order of display.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Catalogue {
+    features: Vec<FeatureEntry>,
+    plans: Vec<PlanEntry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureEntry {
+    key: String,
+    kind: String,
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    period: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanEntry {
+    key: String,
+    name: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    default: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    archived: bool,
+    /// By feature: a number, "unlimited", "on" or "off". The plan does not include other features.
+    limits: BTreeMap<String, Value>,
+}
+
+/// Writes the catalogue to a file.
+pub(super) async fn export(connection: &Client, file: &Path) -> Result<(), Failure> {
+    let sql = format!(
+        "SELECT jsonb_build_object(
+             'features', (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('key', feature, 'kind', kind, 'name', name,
+                 'unit', unit, 'description', description, 'period', period)) ORDER BY position, feature) FROM billing.features),
+             'plans', (SELECT jsonb_agg(jsonb_build_object('key', plan, 'name', name, 'default', is_default,
+                 'archived', archived_at IS NOT NULL,
+                 'limits', (SELECT coalesce(jsonb_object_agg(f.feature, {}), '{{}}')
+                     FROM billing.plan_features l JOIN billing.features f USING (feature) WHERE l.plan = p.plan))
+                 ORDER BY position) FROM billing.plans p))::text",
+        limit_sql("f", "l")
+    );
+    let text: String = connection.query_one(&sql, &[]).await?;
+    let mut catalogue: Catalogue = serde_json::from_str(&text)?;
+    for limit in catalogue.plans.iter_mut().flat_map(|plan| plan.limits.values_mut()) {
+        if let Some(number) = limit.as_str().and_then(|text| text.parse::<i64>().ok()) {
+            *limit = number.into();
+        }
+    }
+    let text = serde_json::to_string_pretty(&catalogue)? + "\n";
+    if file == Path::new("-") {
+        return print(&text);
+    }
+    fs::write(file, text).map_err(|error| in_file(file, error))
+}
+
+/// Reads a file and checks what can be checked without the database.
+pub(super) fn read(file: &Path) -> Result<Catalogue, Failure> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.map_err(|error| in_file(file, error))?;
+    let catalogue: Catalogue = serde_json::from_str(&text).map_err(|error| in_file(file, error))?;
+    let features = catalogue.features.iter().map(|feature| &feature.key);
+    for key in features.chain(catalogue.plans.iter().map(|plan| &plan.key)) {
+        parse_key(key).map_err(|problem| in_file(file, format!("the key {key} {problem}")))?;
+    }
+    let defaults = catalogue.plans.iter().filter(|plan| plan.default).count();
+    if defaults != 1 {
+        return Err(in_file(file, format!("{defaults} plans are the default. One must be.")));
+    }
+    Ok(catalogue)
+}
+
+fn in_file(file: &Path, problem: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("{}: {problem}", file.display()))
+}
+
+impl Catalogue {
+    /// Makes the catalogue what the file says.
+    pub(super) async fn apply(&self, connection: &Client) -> Result<(), Failure> {
+        for (position, feature) in (1_i32..).zip(&self.features) {
+            feature.apply(connection, position).await?;
+        }
+        if let Some(default) = self.plans.iter().find(|plan| plan.default) {
+            for (position, plan) in (1_i32..).zip(&self.plans) {
+                plan.apply(connection, position).await?;
+            }
+            make_default(connection, &default.key).await?;
+        }
+        for plan in self.plans.iter().filter(|plan| plan.archived) {
+            let sql = "UPDATE billing.plans SET archived_at = now() WHERE plan = $1 AND archived_at IS NULL";
+            connection.execute(sql, &[&plan.key]).await?;
+        }
+        let features: Vec<_> = self.features.iter().map(|feature| feature.key.as_str()).collect();
+        let plans: Vec<_> = self.plans.iter().map(|plan| plan.key.as_str()).collect();
+        for (table, key, named) in
+            [("billing.features", "feature", &features), ("billing.plans", "plan", &plans)]
+        {
+            let sql = format!(
+                "UPDATE {table} t SET position = o.position FROM (
+                     SELECT {key}, (cardinality($1::text[]) + row_number() OVER (ORDER BY position, {key}))::int AS position
+                     FROM {table} WHERE {key} <> ALL ($1)
+                 ) o WHERE o.{key} = t.{key} AND o.position <> t.position"
+            );
+            connection.execute(&sql, &[named]).await?;
+        }
+        Ok(())
+    }
+}
+
+impl FeatureEntry {
+    async fn apply(&self, connection: &Client, position: i32) -> Result<(), Failure> {
+        let Self { key, kind, name, unit, description, period } = self;
+        if let Some(known) = Feature::find(connection, key).await? {
+            known.require(kind, period.as_deref())?;
+        }
+        connection
+            .execute(
+                "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
+             VALUES ($1, $2::text::billing.feature_kind, $3::text::billing.feature_period, $4, $5, $6, $7)
+             ON CONFLICT (feature) DO UPDATE SET name = $4, unit = $5, description = $6, position = $7
+             WHERE (f.name, f.unit, f.description, f.position) IS DISTINCT FROM ($4, $5, $6, $7)",
+                &[key, kind, period, name, unit, description, &position],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+impl PlanEntry {
+    async fn apply(&self, connection: &Client, position: i32) -> Result<(), Failure> {
+        let Self { key, name, limits, .. } = self;
+        connection
+            .execute(
+                "INSERT INTO billing.plans AS p (plan, name, position) VALUES ($1, $2, $3)
+             ON CONFLICT (plan) DO UPDATE SET name = $2, position = $3,
+                 archived_at = CASE WHEN $4 THEN p.archived_at END
+             WHERE (p.name, p.position) IS DISTINCT FROM ($2, $3) OR (p.archived_at IS NULL) = $4",
+                &[key, name, &position, &self.archived],
+            )
+            .await?;
+        let kept: Vec<_> = limits.keys().map(String::as_str).collect();
+        connection
+            .execute(
+                "DELETE FROM billing.plan_features WHERE plan = $1 AND feature <> ALL ($2)",
+                &[key, &kept],
+            )
+            .await?;
+        for (feature, limit) in limits {
+            let text = limit.as_str().map_or_else(|| limit.to_string(), ToOwned::to_owned);
+            let limit: Limit = text.parse().map_err(|problem| {
+                Failure::new(format!("the limit of {feature} in {key} {problem}"))
+            })?;
+            let (limit, enabled) = limit.columns(&Feature::get(connection, feature).await?)?;
+            connection
+                .execute(
+                    "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
+                 WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)",
+                    &[key, feature, &limit, &enabled],
+                )
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! `tenantry tenant allow` and `disallow`: exceptions to the plan of one organization.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use migration::placement::TABLES;
+use pg::Client;
+use serde_json::json;
+
+use super::{
+    Failure,
+    organization::{self, Organization},
+    placement::Placement,
+    suspend::hold,
+};
+use crate::{
+    audit::Action,
+    cli::{
+        catalogue::{Feature, Limit, limit_sql, print_changes},
+        owner_connection::Owner,
+    },
+    clock::Clock,
+    plan::ENTITLEMENTS,
+    tenancy::{Change, ChangeFeed},
+};
+
+/// Allow an organization more or less of a feature than its plan does. Servers apply it at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Allow {
+    /// The organization's slug or id.
+    organization: String,
+
+    /// The feature's key, for example projects.
+    feature: String,
+
+    /// A number, unlimited or off; on or off for a flag.
+    limit: Limit,
+
+    /// The day on which the exception ends, for example 2027-01-01 (UTC). Without it, the exception
+    /// has no end.
+    #[arg(long, value_name = "DATE")]
+    until: Option<NaiveDate>,
+
+    /// Why. The organization's audit log shows it.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// End an exception: the organization may use what its plan allows.
+#[derive(Debug, clap::Args)]
+pub(super) struct Disallow {
+    /// The organization's slug or id.
+    organization: String,
+
+    /// The feature's key, for example projects.
+    feature: String,
+}
+
+impl Allow {
+    pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
+        let until = self.until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
+        if until.is_some_and(|until| until <= Clock::system().now()) {
+            return Err(Failure::new("--until is in the past. Give a day in the future."));
+        }
+        let feature = Feature::get(control, &self.feature).await?;
+        let (limit, enabled) = self.limit.columns(&feature)?;
+        let row = Row { limit, enabled, until, reason: self.reason };
+        let organization = Organization::find(control, &self.organization).await?;
+        set(owner, control, &organization, (&feature, Some(&row))).await
+    }
+}
+
+impl Disallow {
+    pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
+        let feature = Feature::get(control, &self.feature).await?;
+        let organization = Organization::find(control, &self.organization).await?;
+        set(owner, control, &organization, (&feature, None)).await
+    }
+}
+
+/// An exception to write.
+struct Row {
+    limit: Option<i64>,
+    enabled: bool,
+    until: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// The exception as text, its limit, end and reason.
+type Known = (String, String, Option<DateTime<Utc>>, Option<String>);
+
+/// Writes or deletes an exception where the organization lives, and prints the difference.
+async fn set(
+    owner: &Owner,
+    control: &mut Client,
+    organization: &Organization,
+    change: (&Feature, Option<&Row>),
+) -> Result<(), Failure> {
+    if organization.ended {
+        return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
+    }
+    let transaction = control.begin().await?;
+    hold(&transaction, organization).await?;
+    // From here on the placement cannot change.
+    let organization = Organization::get(&transaction, organization.id).await?;
+    let (before, after) = if let Some(name) = organization.placement.database() {
+        let mut there = organization::dedicated(owner, name).await?;
+        let there = there.begin().await?;
+        hold(&there, &organization).await?;
+        let changed = write(&there, &organization, &Placement::Shared, change).await?;
+        there.commit().await?;
+        changed
+    } else {
+        write(&transaction, &organization, &organization.placement, change).await?
+    };
+    let (channel, notice) = ChangeFeed::notification(organization.id, Change::new(ENTITLEMENTS))?;
+    transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
+    transaction.commit().await?;
+    let line = |known: Option<Known>| known.map(|(line, ..)| line).into_iter().collect::<Vec<_>>();
+    print_changes(&line(before), &line(after));
+    Ok(())
+}
+
+/// Writes in the organization's database. Returns the exception before and after.
+async fn write(
+    connection: &Client,
+    organization: &Organization,
+    placement: &Placement,
+    (feature, row): (&Feature, Option<&Row>),
+) -> Result<(Option<Known>, Option<Known>), Failure> {
+    let table = |name: &str| {
+        let table = TABLES.iter().find(|table| table.name == name);
+        table.map_or_else(|| name.to_owned(), |table| placement.table(table, organization.id))
+    };
+    // Takes the organization's lock. The new time makes servers read its limits again.
+    let billing = table("billing.organization_billing");
+    let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
+    connection.execute(&sql, &[&organization.id]).await?;
+    let exceptions = table("billing.organization_features");
+    let before = find(connection, &exceptions, organization, feature).await?;
+    match row {
+        None => {
+            let sql =
+                format!("DELETE FROM {exceptions} WHERE organization_id = $1 AND feature = $2");
+            connection.execute(&sql, &[&organization.id, &feature.key]).await?;
+        }
+        Some(Row { limit, enabled, until, reason }) => {
+            let sql = format!(
+                "INSERT INTO {exceptions} (organization_id, feature, limit_value, enabled, valid_until, reason)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (organization_id, feature) DO UPDATE
+                     SET limit_value = $3, enabled = $4, valid_until = $5, reason = $6"
+            );
+            connection
+                .execute(&sql, &[&organization.id, &feature.key, limit, enabled, until, reason])
+                .await?;
+        }
+    }
+    let after = find(connection, &exceptions, organization, feature).await?;
+    if before != after {
+        let sql = format!("UPDATE {billing} SET plan = plan WHERE organization_id = $1");
+        connection.execute(&sql, &[&organization.id]).await?;
+        record(connection, organization, placement, (feature, row.is_some(), &before, &after))
+            .await?;
+    }
+    Ok((before, after))
+}
+
+async fn find(
+    connection: &Client,
+    exceptions: &str,
+    organization: &Organization,
+    feature: &Feature,
+) -> Result<Option<Known>, Failure> {
+    let limit = limit_sql("f", "o");
+    let sql = format!(
+        "SELECT concat_ws(' ', $3::text, o.feature, {limit}, 'until ' || to_char(o.valid_until, 'YYYY-MM-DD'), '(' || o.reason || ')'),
+                {limit}, o.valid_until, o.reason
+         FROM {exceptions} o JOIN billing.features f USING (feature) WHERE o.organization_id = $1 AND o.feature = $2"
+    );
+    Ok(connection.query_opt(&sql, &[&organization.id, &feature.key, &organization.name]).await?)
+}
+
+async fn record(
+    connection: &Client,
+    organization: &Organization,
+    placement: &Placement,
+    (feature, is_allowed, before, after): (&Feature, bool, &Option<Known>, &Option<Known>),
+) -> Result<(), Failure> {
+    let command = if is_allowed { "tenantry tenant allow" } else { "tenantry tenant disallow" };
+    let value = |known: &Option<Known>| known.as_ref().map(|(_, limit, ..)| limit.clone());
+    let now = after.as_ref();
+    let metadata = json!({
+        "feature": feature.key,
+        "old_value": value(before),
+        "value": value(after),
+        "valid_until": now.and_then(|(.., until, _)| *until),
+        "reason": now.and_then(|(.., reason)| reason.clone()),
+    });
+    let act = (command, Action::BillingEntitlementChanged);
+    organization.record(connection, placement, act, metadata).await?;
+    Ok(())
+}

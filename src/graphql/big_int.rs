@@ -1,0 +1,32 @@
+//! The scalar for whole numbers that may exceed the 32 bits of `Int`.
+
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+
+/// The largest number that every client reads exactly: 2^53 - 1.
+const MAX: i64 = 9_007_199_254_740_991;
+
+/// A whole number, sent as a JSON number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BigInt(pub i64);
+
+/// A whole number that may exceed the 32 bits of `Int`, from -(2^53 - 1) to 2^53 - 1. It is a JSON
+/// number, which JavaScript reads exactly: generate `number` for it. In an input, a string of
+/// digits is accepted too.
+#[Scalar(name = "BigInt", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
+impl ScalarType for BigInt {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let number = match &value {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if (-MAX..=MAX).contains(&number) => Ok(Self(number)),
+            _ => Err(InputValueError::custom("must be a whole number of at most 2^53 - 1")),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        self.0.clamp(-MAX, MAX).into()
+    }
+}

@@ -1,0 +1,103 @@
+//! Entitlements: what an organization may use of each feature, next to what it uses.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use entity::feature;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use super::{API_CALLS_PER_MONTH, Meter};
+use crate::{
+    auth::Permission,
+    error::Result,
+    invitation,
+    plan::{self, Allowance, Allowances},
+    project,
+    tenancy::{Session, UnitOfWork as _},
+};
+
+/// What an organization may use of a feature, and how much of it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entitlement {
+    /// The feature.
+    pub feature: feature::Model,
+    /// What is allowed.
+    pub allowance: Allowance,
+    /// The number in use. `None` for a flag, and for a count without an entry in [`counts`].
+    pub used: Option<i64>,
+    /// When a meter starts again at 0.
+    pub resets_at: Option<DateTime<Utc>>,
+}
+
+/// How much is in use of each feature of the kind `count`, as a query: `$1` is the organization,
+/// `$2` the time. Another feature is one more line.
+fn counts() -> [(&'static str, &'static str); 2] {
+    [(project::PROJECTS, project::IN_USE), (invitation::TEAM_MEMBERS, &invitation::IN_USE)]
+}
+
+/// The keys that this program declares. A key without a row in the catalogue is denied.
+pub const DECLARED: [&str; 3] = [project::PROJECTS, invitation::TEAM_MEMBERS, API_CALLS_PER_MONTH];
+
+/// The entitlements of the session's organization: all, or that of one feature.
+///
+/// # Errors
+///
+/// When the session has no organization.
+pub async fn entitlements(
+    session: &Session,
+    meter: &Meter,
+    only: Option<&str>,
+) -> Result<Vec<Entitlement>> {
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let Allowances { billing, features } = plan::allowances(session, only).await?;
+    let periods: Vec<_> = features
+        .iter()
+        .map(|(feature, _)| plan::period_of(feature, &billing, session.now()))
+        .collect();
+    let starts = periods.iter().flatten().map(|(start, _)| *start);
+    // Meters have at most two kinds of periods.
+    let (first, last) = (starts.clone().min(), starts.max());
+    let used = used(session, only, first, last).await?;
+    let entitlement = |((feature, allowance), period): ((feature::Model, _), Option<_>)| {
+        let found = used.get(&(feature.feature.clone(), period.map(|(start, _)| start)));
+        let mut used = found.copied().or(period.map(|_| 0));
+        if feature.feature == API_CALLS_PER_MONTH {
+            used = used.map(|used| meter.used(tenant.organization_id, used));
+        }
+        Entitlement { allowance, used, resets_at: period.map(|(_, end)| end), feature }
+    };
+    Ok(features.into_iter().zip(periods).map(entitlement).collect())
+}
+
+/// Counts what is in use, by the feature and, for a meter, the start of its period.
+async fn used(
+    session: &Session,
+    only: Option<&str>,
+    first_period: Option<DateTime<Utc>>,
+    last_period: Option<DateTime<Utc>>,
+) -> Result<HashMap<(String, Option<DateTime<Utc>>), i64>> {
+    let mut sql = String::new();
+    for (key, count) in counts() {
+        if only.is_none_or(|only| only == key) {
+            sql += &format!("SELECT '{key}', NULL::timestamptz, ({count}) UNION ALL ");
+        }
+    }
+    sql += "SELECT feature, period_start, used FROM usage
+            WHERE organization_id = $1 AND period_start IN ($3, $4) AND period_start <= $2";
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        format!("SELECT * FROM ({sql}) used (feature, period_start, used)"),
+        [
+            session.organization_id()?.into(),
+            session.now().into(),
+            first_period.into(),
+            last_period.into(),
+        ],
+    );
+    let rows = session.query_all_raw(statement).await?;
+    let entry = |row: &sea_orm::QueryResult| {
+        let key = (row.try_get("", "feature")?, row.try_get("", "period_start")?);
+        Ok((key, row.try_get("", "used")?))
+    };
+    rows.iter().map(entry).collect()
+}

@@ -1,0 +1,267 @@
+//! The commands that edit the catalogue of features and plans while servers run.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    App, Client,
+    database::Database,
+    process::{Output, failed, run, succeeded, tenantry},
+};
+
+async fn command(database: &Database, arguments: &[&str]) -> Output {
+    let mut command = tenantry();
+    command.args(arguments).env("MIGRATION_DATABASE_URL", database.url("postgres"));
+    if let Some(eu) = database.eu() {
+        command.env("MIGRATION_DATABASES", format!("eu={}", eu.database.url("postgres")));
+    }
+    tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+}
+
+/// Runs a command twice. The repetition must change nothing.
+async fn changes(database: &Database, arguments: &[&str]) -> String {
+    let output = command(database, arguments).await;
+    let repeated = command(database, arguments).await;
+    assert_eq!(succeeded(&repeated), "nothing changed\n", "{arguments:?}");
+    succeeded(&output).to_owned()
+}
+
+async fn plans(client: &Client) -> Value {
+    let data = client.data("{ plans { key features { feature { key } enabled limit } } }").await;
+    data["plans"].clone()
+}
+
+fn keys(plans: &Value) -> Vec<&str> {
+    plans.as_array().unwrap().iter().map(|plan| plan["key"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_tier_and_a_new_feature_are_one_command_each() {
+    let app = App::start().await;
+    let database = &app.database;
+    let owner = app.user("globex-owner");
+    let output =
+        changes(database, &["plan", "add", "team", "Team", "--like", "pro", "--position", "2"])
+            .await;
+    assert_eq!(
+        output,
+        "- plan pro name=Pro position=2\n- plan enterprise name=Enterprise position=3\n\
+         + plan team name=Team position=2\n+ plan pro name=Pro position=3\n\
+         + plan enterprise name=Enterprise position=4\n+ limit team projects 50\n\
+         + limit team team_members 10\n+ limit team api_calls_per_month 50000\n"
+    );
+    let seen = plans(&owner).await;
+    assert_eq!(keys(&seen), ["free", "team", "pro", "enterprise"]);
+    assert_eq!(seen[1]["features"], seen[2]["features"]);
+    owner
+        .data("mutation { changePlan(input: { plan: \"team\" }) { billing { plan { key } } } }")
+        .await;
+
+    let add = [
+        "feature",
+        "add",
+        "audit_export",
+        "--kind",
+        "meter",
+        "--unit",
+        "export",
+        "--period",
+        "billing-period",
+    ];
+    let output = changes(database, &add).await;
+    assert_eq!(
+        output,
+        "+ feature audit_export meter billing_period name=Audit export unit=export\n"
+    );
+    let output = changes(database, &["plan", "set", "team", "audit_export", "20"]).await;
+    assert_eq!(output, "+ limit team audit_export 20\n");
+    let query = "{ organization { entitlement(feature: \"audit_export\") { limit used } } }";
+    let seen = owner.data(query).await;
+    assert_eq!(seen["organization"]["entitlement"], json!({ "limit": 20, "used": 0 }));
+    let output = changes(
+        database,
+        &[
+            "feature",
+            "add",
+            "audit_export",
+            "--kind",
+            "meter",
+            "--name",
+            "Exports",
+            "--period",
+            "billing-period",
+        ],
+    )
+    .await;
+    assert!(
+        output.contains("+ feature audit_export meter billing_period name=Exports unit=export"),
+        "{output}"
+    );
+    let listed = command(database, &["feature", "list"]).await;
+    assert!(
+        succeeded(&listed)
+            .contains("audit_export             meter  billing_period  Exports (export)"),
+        "{}",
+        listed.stdout
+    );
+    changes(database, &["feature", "add", "sso", "--kind", "flag"]).await;
+    assert_eq!(
+        changes(database, &["plan", "set", "team", "sso", "on"]).await,
+        "+ limit team sso on\n"
+    );
+
+    let default: &[&str] = &["plan", "add", "starter", "Starter", "--default"];
+    changes(database, default).await;
+    let starter = "{ plans { key isDefault } }";
+    let seen = owner.data(starter).await;
+    assert_eq!(seen["plans"][4], json!({ "key": "starter", "isDefault": true }));
+    assert_eq!(seen["plans"][0], json!({ "key": "free", "isDefault": false }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archived_plan_is_kept_by_who_has_it_and_offered_to_no_one() {
+    let app = App::start().await;
+    let output = changes(&app.database, &["plan", "archive", "pro"]).await;
+    assert_eq!(output, "- plan pro name=Pro position=2\n+ plan pro name=Pro position=2 archived\n");
+    let (acme, globex) = (app.user("acme-owner"), app.user("globex-owner"));
+    assert_eq!(keys(&plans(&globex).await), ["free", "enterprise"]);
+    let rows = globex.data("{ planFeatures { plan { key } } }").await;
+    assert!(!rows.to_string().contains("pro"), "{rows}");
+    let data = acme
+        .data("{ organization { plan { key isArchived } billing { plan { key } } entitlement(feature: \"projects\") { limit } } }")
+        .await;
+    let kept = json!({ "plan": { "key": "pro", "isArchived": true }, "billing": { "plan": { "key": "pro" } },
+        "entitlement": { "limit": 50 } });
+    assert_eq!(data["organization"], kept);
+    let before = app.database.fingerprint().await;
+    for mutation in ["changePlan", "startTrial"] {
+        let mutation = format!(
+            "mutation {{ {mutation}(input: {{ plan: \"pro\" }}) {{ billing {{ status }} }} }}"
+        );
+        globex.query(&mutation).await.assert_failed("BAD_USER_INPUT");
+    }
+    assert_eq!(app.database.fingerprint().await, before);
+    failed(&command(&app.database, &["plan", "archive", "free"]).await, "free is the default plan");
+    failed(&command(&app.database, &["plan", "archive", "gold"]).await, "there is no plan gold");
+    let output = changes(&app.database, &["plan", "add", "pro", "Pro"]).await;
+    assert_eq!(output, "- plan pro name=Pro position=2 archived\n+ plan pro name=Pro position=2\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalogue.json");
+    let path = file.to_str().unwrap();
+    let app = App::start().await;
+    let database = &app.database;
+    assert_eq!(succeeded(&command(database, &["plan", "export", path]).await), "");
+    let exported = std::fs::read_to_string(&file).unwrap();
+    let import = ["plan", "import", path];
+    assert_eq!(changes(database, &import).await, "nothing changed\n");
+
+    let mut catalogue: Value = serde_json::from_str(&exported).unwrap();
+    catalogue["features"].as_array_mut().unwrap().insert(
+        0,
+        json!({ "key": "sso", "kind": "flag", "name": "Single sign-on", "description": "For companies." }),
+    );
+    let plans = catalogue["plans"].as_array_mut().unwrap();
+    // Pro is named no more, and stays after the others.
+    plans.remove(1);
+    plans[1]["limits"] =
+        json!({ "projects": 500, "sso": "on", "api_calls_per_month": "unlimited" });
+    plans.insert(
+        0,
+        json!({ "key": "team", "name": "Team", "archived": true, "limits": { "projects": 0 } }),
+    );
+    std::fs::write(&file, catalogue.to_string()).unwrap();
+    let output = changes(database, &import).await;
+    for line in [
+        "+ feature sso flag name=Single sign-on description=For companies.",
+        "- limit enterprise projects unlimited",
+        "+ limit enterprise projects 500",
+        "- limit enterprise team_members unlimited",
+        "+ limit enterprise sso on",
+        "+ plan team name=Team position=1 archived",
+        "+ plan free name=Free position=2 default",
+        "+ plan pro name=Pro position=4",
+        "+ limit team projects 0",
+    ] {
+        assert!(output.lines().any(|found| found == line), "{line}: {output}");
+    }
+    assert!(!output.contains("limit pro") && !output.contains("limit free"), "{output}");
+    let seen = self::plans(&app.user("acme-viewer")).await;
+    assert_eq!(keys(&seen), ["free", "enterprise", "pro"]);
+    assert_eq!(
+        seen[1]["features"][0],
+        json!({ "feature": { "key": "sso" }, "enabled": true, "limit": null })
+    );
+
+    // A file that cannot be applied changes nothing.
+    let before = database.fingerprint().await;
+    for (path, value, reason) in [
+        ("/plans/0/limits/rockets", json!(1), "there is no feature rockets"),
+        (
+            "/plans/0/limits/projects",
+            json!("many"),
+            "the limit of projects in team must be a whole number",
+        ),
+        ("/plans/0/limits/sso", json!(1), "sso is a flag"),
+        ("/features/0/kind", json!("count"), "the feature sso is a flag, which cannot change"),
+        ("/plans/0/default", json!(true), "2 plans are the default. One must be."),
+        ("/plans/0/key", json!("A plan"), "the key A plan must be"),
+        ("/plans/0/price", json!(1), "unknown field `price`"),
+    ] {
+        let mut wrong = catalogue.clone();
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        wrong.pointer_mut(parent).unwrap()[name] = value;
+        std::fs::write(&file, wrong.to_string()).unwrap();
+        failed(&command(database, &import).await, reason);
+    }
+    std::fs::remove_file(&file).unwrap();
+    failed(&command(database, &import).await, "No such file");
+    assert_eq!(database.fingerprint().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_refused_changes_nothing() {
+    let app = App::start().await;
+    let before = app.database.fingerprint().await;
+    for (arguments, reason) in [
+        (
+            ["feature", "add", "projects", "--kind", "flag"].as_slice(),
+            "is a count, which cannot change",
+        ),
+        (
+            &[
+                "feature",
+                "add",
+                "api_calls_per_month",
+                "--kind",
+                "meter",
+                "--period",
+                "billing-period",
+            ],
+            "is a meter by month, which cannot change",
+        ),
+        (&["feature", "add", "Rockets", "--kind", "flag"], "must be a lower-case letter"),
+        (&["plan", "add", "team", "Team", "--like", "gold"], "there is no plan gold"),
+        (&["plan", "set", "pro", "projects", "on"], "projects is a count"),
+        (&["plan", "set", "pro", "rockets", "1"], "there is no feature rockets"),
+        (&["plan", "set", "gold", "projects", "1"], "there is no plan gold"),
+    ] {
+        failed(&command(&app.database, arguments).await, reason);
+    }
+    assert_eq!(app.database.fingerprint().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_names_a_declared_feature_without_a_row() {
+    let app = App::start().await;
+    app.database.execute("DELETE FROM billing.plan_features WHERE feature = 'projects'; DELETE FROM billing.features WHERE feature = 'projects'").await;
+    let mut doctor = tenantry();
+    doctor.arg("doctor").env("DATABASE_URL", app.database.url("tenantry_app"));
+    let output = tokio::task::spawn_blocking(move || run(&mut doctor)).await.unwrap();
+    let warning = "warning: feature projects has no row in billing.features, so every plan denies it; remedy: run tenantry feature add projects";
+    assert!(succeeded(&output).contains(warning), "{}", output.stdout);
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    app.user("acme-owner").query(create).await.assert_failed("PLAN_LIMIT_EXCEEDED");
+}
