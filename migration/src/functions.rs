@@ -46,7 +46,7 @@ const FUNCTIONS: &[Function] = &functions! {
         "app.database_name" "app.find_organization" "app.due_outbox" "app.backlog"
         "app.delete_processed" "app.accept_organization" "app.accept_returned_organization"
         "app.pending_directory_changes" "app.delete_directory_changes"
-        "app.apply_directory_changes" "billing.receive_stripe_event" "billing.claim_stripe_event"
+        "app.apply_directory_changes" "billing.add_calls" "billing.receive_stripe_event" "billing.claim_stripe_event"
         "billing.finish_stripe_event" "billing.find_organization" "audit.ensure_partitions";
 };
 

@@ -4,7 +4,9 @@
 mod call_meter;
 mod counter;
 mod graphql;
+mod lease;
 mod ops;
+mod usage_writer;
 
 pub use call_meter::Meter;
 pub use graphql::{Entitlement, UsageSubscription};

@@ -126,7 +126,7 @@ const OF_REQUESTS: [Function; 17] = [
 ];
 
 /// Functions that only background work, webhooks and commands may call.
-const OF_SYSTEM: [&str; 21] = [
+const OF_SYSTEM: [&str; 22] = [
     "app.backlog()",
     "app.database_name()",
     "app.delete_directory_changes('{1}')",
@@ -144,6 +144,7 @@ const OF_SYSTEM: [&str; 21] = [
     "auth.delete_user_changes('{1}')",
     "auth.pending_user_changes(10, '{}')",
     "auth.register_proof_key(repeat('6', 64)::bytea, repeat('5', 64)::bytea)",
+    "billing.add_calls('api_calls_per_month', '{00000000-0000-4000-8000-00000000000b}', ARRAY[now()], '{1}')",
     "billing.claim_stripe_event('evt_globex')",
     "billing.find_organization('cus_globex', NULL)",
     "billing.finish_stripe_event('evt_globex', NULL, true)",

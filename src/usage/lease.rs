@@ -1,0 +1,126 @@
+//! The SQL of leasing API calls of one organization. A row lock serializes the leases of an
+//! organization and month, so their sum stays within the limit.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use crate::{
+    calendar::month_of,
+    error::{Error, Result},
+    plan::{self, Feature},
+    tenancy::{SystemSession, UnitOfWork},
+};
+
+/// A block of calls that a server may count without asking the database.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    /// The start of the month that the block belongs to.
+    pub(super) period_start: DateTime<Utc>,
+    /// The start of the next month.
+    pub(super) period_end: DateTime<Utc>,
+    /// Calls that the plan allows in the month; `None` is unlimited.
+    pub(super) limit: Option<i64>,
+    /// Calls in this block.
+    pub(super) block: i64,
+    /// Calls leased or used in the month by all servers, including this block.
+    pub(super) used: i64,
+    /// When the organization's billing last changed.
+    pub(super) version: Option<DateTime<Utc>>,
+    /// When another plan takes effect by itself, for example at the end of a trial.
+    pub(super) valid_until: Option<DateTime<Utc>>,
+}
+
+/// What the plan allows now and what was used, without a block.
+pub(super) async fn unleased(session: &SystemSession) -> Result<Lease> {
+    let (period_start, period_end) = month_of(session.now());
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
+         WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
+        [
+            session.organization_id()?.into(),
+            Feature::ApiCallsPerMonth.key().into(),
+            period_start.into(),
+        ],
+    );
+    let (effective, row) =
+        tokio::try_join!(plan::effective_allowance(session, Feature::ApiCallsPerMonth), async {
+            Ok(session.query_one_raw(statement).await?)
+        },)?;
+    Ok(Lease {
+        period_start,
+        period_end,
+        limit: effective.allowance.limit,
+        block: 0,
+        used: row
+            .ok_or_else(|| Error::internal("the usage query returned no row"))?
+            .try_get("", "used")?,
+        version: Some(effective.version),
+        valid_until: effective.valid_until,
+    })
+}
+
+/// Leases a block of calls; an empty one if none are left.
+pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
+    let lease = unleased(session).await?;
+    let used = add_used(session, lease.period_start, 0).await?;
+    let block = lease.limit.map_or(0, |limit| block_of(limit - used));
+    let used = if block > 0 { add_used(session, lease.period_start, block).await? } else { used };
+    Ok(Lease { block, used, ..lease })
+}
+
+/// How long calls are counted only in memory before the next try to lease.
+const STOPGAP: TimeDelta = TimeDelta::seconds(5);
+
+/// Replaces a lease while the database accepts no changes. Queries go on; they are counted in
+/// memory and not limited.
+pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
+    let lease = unleased(session).await?;
+    let limit = lease.limit.filter(|limit| *limit == 0);
+    Ok(Lease { limit, valid_until: Some(session.now() + STOPGAP), ..lease })
+}
+
+/// Returns the rest of a lease. For an unlimited plan `left` is negative, and its absolute value is
+/// the number of used calls.
+pub(super) async fn give_back(
+    session: &SystemSession,
+    period_start: DateTime<Utc>,
+    left: i64,
+) -> Result<()> {
+    add_used(session, period_start, -left).await?;
+    Ok(())
+}
+
+/// A sixteenth of the remaining calls: large enough to lease rarely, small enough for other
+/// servers.
+pub(super) fn block_of(remaining: i64) -> i64 {
+    if remaining <= 0 { 0 } else { (remaining / 16).clamp(1, 1_000) }
+}
+
+/// Adds to the calls used in a month, and locks that row until the transaction ends.
+async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i64) -> Result<i64> {
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "INSERT INTO usage AS u (organization_id, feature, period_start, used) VALUES ($1, $2, $3, greatest($4, 0))
+         ON CONFLICT (organization_id, feature, period_start) DO UPDATE SET used = greatest(u.used + $4, 0)
+         RETURNING used",
+        [
+            session.organization_id()?.into(),
+            Feature::ApiCallsPerMonth.key().into(),
+            period_start.into(),
+            calls.into(),
+        ],
+    );
+    let row = session.query_one_raw(statement).await?;
+    Ok(row.ok_or_else(|| Error::internal("counting usage returned no row"))?.try_get("", "used")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::block_of;
+
+    #[test]
+    fn a_block_is_a_sixteenth_of_what_remains_within_bounds() {
+        assert_eq!([-5, 0, 1, 15, 160, 1_000_000].map(block_of), [0, 0, 1, 1, 10, 1_000]);
+    }
+}
