@@ -11,6 +11,7 @@
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
+-- version changes with every row that decides the result: see auth.reopen_request.
 -- STALE_IDENTITY: auth.provision_user has to record the token first. Without p_record it need not,
 -- and the token changes nothing. p_profile is what that function would record; it is not part of
 -- the proof, because it decides nothing else.
@@ -22,7 +23,7 @@ CREATE OR REPLACE FUNCTION auth.open_request(
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
     OUT placement text, OUT placement_version text, OUT placement_generation bigint,
-    OUT email_is_current boolean, OUT suspension text
+    OUT email_is_current boolean, OUT suspension text, OUT version text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
     issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
@@ -54,8 +55,8 @@ BEGIN
            coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL,
            p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
                AND (i.profile IS NULL OR coalesce(p_issued_at > coalesce(i.issued_at, i.updated_at), false)),
-           s.organization_id
-        INTO is_proven, kept_since, user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news, from_path
+           s.organization_id, concat(i.xmin, ' ', u.xmin)
+        INTO is_proven, kept_since, user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news, from_path, version
         FROM (SELECT (SELECT now() - interval '89 days' FROM app.database) AS kept_since FROM auth.proof_keys k
               WHERE k.updated_at > now() - interval '30 days'
                 AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))) LIMIT 1) k
@@ -119,9 +120,10 @@ BEGIN
         PERFORM pg_advisory_xact_lock_shared(app.placement_lock(target));
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, o.name, o.created_at, o.updated_at,
-           coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension
+           coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension,
+           concat(open_request.version, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin)
         INTO organization_id, organization_slug, role, billing_version,
-             organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension
+             organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension, version
         FROM auth.organization_members m
             JOIN app.organizations o ON o.id = m.organization_id
             LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id

@@ -36,7 +36,7 @@ const FUNCTIONS: &[Function] = &functions! {
     "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
         "app.directory_tables" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
         "auth.record_identity_change" "auth.record_suspension" "auth.record_naming" "audit.partitions";
-    "tenantry_app", false: "auth.open_request" "auth.enter_new_organization"
+    "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"
         "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
         "auth.viewer_ownerships" "auth.viewer_identities" "auth.unlink_identity" "auth.rename_viewer" "auth.find_invitations"
         "auth.provision_user" "auth.claim_idempotency_key" "auth.store_response" "app.claim_slug"

@@ -35,6 +35,7 @@ mod key_sets;
 mod loaders;
 mod mail;
 mod malicious_clients;
+mod many_organizations;
 mod member;
 mod metrics;
 mod mutation;

@@ -31,7 +31,7 @@ const FORGED: &str =
     set_config('app.current_role', 'owner', true)";
 
 /// Functions that requests may call.
-const OF_REQUESTS: [Function; 17] = [
+const OF_REQUESTS: [Function; 18] = [
     // The keys of the current user in the current organization only.
     function(
         "auth.claim_idempotency_key",
@@ -86,6 +86,13 @@ const OF_REQUESTS: [Function; 17] = [
         "auth.open_request",
         "SELECT outcome || coalesce(role, '') FROM auth.open_request('', 'globex-owner', 'globex', NULL, NULL)",
         Some("UNPROVEN"),
+        false,
+    ),
+    // The same, even for the version of the rows.
+    function(
+        "auth.reopen_request",
+        "SELECT auth.reopen_request('', 'globex-owner', '00000000-0000-4000-8000-00000000000b', '', NULL, NULL)::text",
+        Some("false"),
         false,
     ),
     // Without a server's proof it raises an error (see below).
