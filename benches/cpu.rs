@@ -129,7 +129,7 @@ fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {
         let issuer = TrustedIssuer::with_secrets(&[SECRET], Claims::default());
         Verifier::new(vec![issuer], Clock::system())
     };
-    let token = seeded.token(1);
+    let token = seeded.token(1, 1);
     criterion.bench_function("token, first verification", |bench| {
         bench.iter_batched(
             verifier,

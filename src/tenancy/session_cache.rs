@@ -25,8 +25,12 @@ use crate::auth::Caller;
 pub struct CachedContext {
     pub(super) context: SessionContext,
     pub(super) placement: Placement,
+    /// With which the same token may reopen the session, without another full opening.
+    version: Option<Box<str>>,
     /// A hash of the address in the token, on which the context depends.
     email: u64,
+    /// A hash of all of the token that the opening has evaluated.
+    token: u64,
 }
 
 impl CachedContext {
@@ -94,17 +98,33 @@ impl SessionCache {
         cached.email == self.hasher.hash_one(&caller.email)
     }
 
+    /// The version with which this token may reopen the session.
+    pub(super) fn version<'cached>(
+        &self,
+        cached: &'cached CachedContext,
+        caller: &Caller,
+    ) -> Option<&'cached str> {
+        cached.version.as_deref().filter(|_| cached.token == self.token(caller))
+    }
+
+    fn token(&self, Caller { email, issued_at, name, picture, .. }: &Caller) -> u64 {
+        self.hasher.hash_one((email, issued_at, name, picture))
+    }
+
     pub(super) fn insert(
         &self,
         caller: &Caller,
         destination: &Destination,
         context: &SessionContext,
         placement: &Placement,
+        version: Option<Box<str>>,
     ) {
         let key = self.key(caller, destination);
         let (context, placement) = (context.clone(), placement.clone());
         let email = self.hasher.hash_one(&caller.email);
-        self.lock().put(key, Arc::new(CachedContext { context, placement, email }));
+        let token = self.token(caller);
+        let cached = CachedContext { context, placement, version, email, token };
+        self.lock().put(key, Arc::new(cached));
     }
 
     pub(super) fn remove(&self, caller: &Caller, destination: &Destination) {

@@ -38,6 +38,7 @@ mod key_sets;
 mod loaders;
 mod mail;
 mod malicious_clients;
+mod many_organizations;
 mod member;
 mod meters;
 mod metrics;

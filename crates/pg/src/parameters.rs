@@ -52,6 +52,7 @@ fn type_of(value: &Value) -> Result<Type> {
         Value::Json(_) => Type::JSONB,
         Value::Array(ArrayType::BigInt, _) => Type::INT8_ARRAY,
         Value::Array(ArrayType::Uuid, _) => Type::UUID_ARRAY,
+        Value::Array(ArrayType::ChronoDateTimeUtc, _) => Type::TIMESTAMPTZ_ARRAY,
         Value::Array(ArrayType::String, _) => Type::TEXT_ARRAY,
         other => {
             return Err(Error::statement(undeclared(other)));
