@@ -20,7 +20,8 @@ use crate::error::Result;
 const SQL: &str = include_str!("self_check.sql");
 
 /// Tables with the same rows for all tenants, which need no row-level security.
-const OPEN_TABLES: [&str; 3] = ["billing.features", "billing.plans", "billing.plan_features"];
+const OPEN_TABLES: [&str; 4] =
+    ["billing.features", "billing.plans", "billing.plan_features", "billing.plan_prices"];
 
 /// Settings besides those of the role that would let every request fail or write unchecked.
 const FURTHER_SETTINGS: [&str; 9] = [

@@ -14,6 +14,7 @@ use tenantry::clock::Clock;
 
 use crate::support::{
     App, AppSettings, Client, app,
+    billing_app::PRICES,
     stripe::{FakeStripe, WEBHOOK_SECRET, signature},
 };
 
@@ -40,11 +41,7 @@ impl Year {
         let mut settings = AppSettings { clock, ..AppSettings::default() };
         settings.areas.billing.stripe = Some(stripe.client());
         let app = App::with(settings).await;
-        app.database
-            .execute(
-                "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default",
-            )
-            .await;
+        app.database.execute(PRICES).await;
         Self { app, day, events: AtomicI64::new(0), organization: String::new() }
     }
 
