@@ -38,11 +38,7 @@ pub(super) async fn unleased(session: &SystemSession) -> Result<Lease> {
         DbBackend::Postgres,
         "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
          WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
-        [
-            session.organization_id()?.into(),
-            API_CALLS_PER_MONTH.into(),
-            period_start.into(),
-        ],
+        [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), period_start.into()],
     );
     let (effective, row) =
         tokio::try_join!(plan::effective_allowance(session, API_CALLS_PER_MONTH), async {

@@ -224,12 +224,7 @@ async fn add_calls(
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT organization_id, used FROM billing.add_calls($1, $2, $3, $4)",
-        [
-            API_CALLS_PER_MONTH.into(),
-            organizations.into(),
-            period_starts.into(),
-            calls.into(),
-        ],
+        [API_CALLS_PER_MONTH.into(), organizations.into(), period_starts.into(), calls.into()],
     );
     let rows = session.query_all_raw(statement).await?;
     let sum = |row: &sea_orm::QueryResult| {
