@@ -5,12 +5,11 @@ use entity::{invitation, organization_billing, organization_member};
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 
-use super::{IS_OPEN, SeatsMode, Settings};
+use super::{IS_OPEN, SeatsMode, Settings, TEAM_MEMBERS};
 use crate::{
     error::{Error, Result},
-    graphql::enum_name,
     outbox::{self, Kind},
-    plan::{Feature, Lock},
+    plan::Lock,
     tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
@@ -42,7 +41,7 @@ pub fn require(session: &Session, lock: &Lock, count: u64) -> Result<()> {
             if session.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap)
                 && u64::try_from(seats).is_ok_and(|seats| count >= seats) =>
         {
-            let feature = enum_name(Feature::TeamMembers);
+            let feature = TEAM_MEMBERS.to_owned();
             Err(Error::PlanLimitExceeded { feature, limit: seats.into() })
         }
         _ => Ok(()),
