@@ -9,7 +9,7 @@ use crate::placement::TABLES;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
-    #[error(transparent)]
+    #[error("{}", .0.explained())]
     Database(#[from] pg::Error),
     /// It has another name.
     #[error("the database calls itself {0}")]

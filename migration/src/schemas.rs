@@ -121,7 +121,7 @@ async fn connect(options: &ConnectOptions) -> pg::Result<Client> {
 /// Why a schema was not migrated.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error(transparent)]
+    #[error("{}", .0.explained())]
     Database(#[from] pg::Error),
     #[error("its version {0:?} is unknown to this program")]
     UnknownVersion(String),

@@ -185,7 +185,10 @@ finding (severity, subject, problem, remedy) AS (
            'has no policy for ' || o.privilege || ', which ' || CASE WHEN o.rolname = current_user THEN 'the role' ELSE o.rolname END || ' may use',
            format('CREATE POLICY %I ON %s FOR %s TO %I %s', o.polname, o.name, o.privilege, o.rolname, o.clauses)
     FROM own o JOIN usable u ON (u.oid, u.privilege, u.rolname) = (o.oid, o.privilege, o.rolname)
-    WHERE u.relrowsecurity AND NOT EXISTS (
+    WHERE u.relrowsecurity
+      -- A right of PUBLIC is a finding of its own.
+      AND (o.rolname = current_user OR NOT EXISTS (SELECT FROM aclexplode(u.relacl) a WHERE a.grantee = 0 AND a.privilege_type = o.privilege))
+      AND NOT EXISTS (
         SELECT FROM policy p WHERE p.polrelid = o.oid AND p.privilege = o.privilege
           AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(o.role, r.oid, 'USAGE')))
     UNION ALL

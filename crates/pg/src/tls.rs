@@ -56,13 +56,14 @@ impl Connector {
     pub(crate) async fn connect(
         &self,
     ) -> Result<(tokio_postgres::Client, Connection<Socket, Stream>)> {
-        let refused = match (self.config.connect(self.tls.clone()).await, self.fallback) {
+        // Boxed: large, and every request would carry it.
+        let connecting = Box::pin(self.config.connect(self.tls.clone()));
+        let (first, mode) = match (connecting.await, self.fallback) {
             (Err(error), Some(mode)) if is_refusal(&error) => (error, mode),
             (connected, _) => return connected.map_err(|error| self.failed(error)),
         };
-        let (first, mode) = refused;
         let mut other = self.config.clone();
-        let connected = other.ssl_mode(mode).connect(self.tls.clone()).await;
+        let connected = Box::pin(other.ssl_mode(mode).connect(self.tls.clone())).await;
         // The second refusal names the other mode, which the address does not ask for.
         connected.map_err(|error| self.failed(if is_refusal(&error) { first } else { error }))
     }
