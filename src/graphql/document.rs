@@ -134,6 +134,13 @@ impl Document {
         self.selected.as_ref().unwrap_or(&self.operation.merged)
     }
 
+    /// The place of the operation in the document.
+    #[must_use]
+    pub fn place(&self) -> Pos {
+        let mut operations = self.executable().operations.iter();
+        operations.next().map_or_else(Pos::default, |(_, operation)| operation.pos)
+    }
+
     /// Returns an argument of a root field as its resolver receives it, or `None` if it is omitted.
     #[must_use]
     pub fn root_argument(&self, field: &str, argument: &str) -> Option<Value> {

@@ -43,7 +43,7 @@ fn read(query: &str) -> Result<Document, Vec<Refusal>> {
 fn refused(query: &str) -> ErrorCode {
     let started = std::time::Instant::now();
     let refusals = read(query).unwrap_err();
-    assert!(started.elapsed().as_secs() < 5, "a refusal took {:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 60, "a refusal took {:?}", started.elapsed());
     assert!((1..=10).contains(&refusals.len()), "{refusals:?}");
     assert!(refusals.iter().all(|refusal| refusal.message.len() < 1_300), "{refusals:?}");
     refusals[0].code

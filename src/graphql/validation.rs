@@ -121,10 +121,8 @@ impl Validator {
         let operation = valid.operations.get(operation_name);
         let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
         check_max_depth(&valid, operation).map_err(|error| {
-            vec![Refusal::too_complex(format!(
-                "The document introspects too much: {}",
-                error.message()
-            ))]
+            let message = format!("The document introspects too much: {}.", error.message());
+            vec![Refusal { code: ErrorCode::QueryTooComplex, message, ..refused(&error, &valid) }]
         })?;
         let operation = operation.clone();
         Ok(Checked { document: valid, operation })

@@ -159,8 +159,8 @@ fn texts() -> Vec<(&'static str, String, &'static str)> {
             INVALID,
         ),
         ("400 operations", numbered(400, |n| format!("query q{n} {{ __typename }}")), INVALID),
-        ("2,400 anonymous operations", "{x}".repeat(1_600), NO_GRAPHQL),
-        ("400 times one operation", "query q { __typename } ".repeat(400), NO_GRAPHQL),
+        ("2,400 anonymous operations", "{x}".repeat(1_600), INVALID),
+        ("400 times one operation", "query q { __typename } ".repeat(400), INVALID),
         (
             "4,900 unknown fields",
             format!("{{ {} }}", numbered(4_900, |n| format!("x{n}"))),
