@@ -75,17 +75,14 @@ async fn used(
     first_period: Option<DateTime<Utc>>,
     last_period: Option<DateTime<Utc>>,
 ) -> Result<HashMap<(String, Option<DateTime<Utc>>), i64>> {
-    let mut sql = String::new();
-    for (key, count) in counts() {
-        if only.is_none_or(|only| only == key) {
-            sql += &format!("SELECT '{key}', NULL::timestamptz, ({count}) UNION ALL ");
-        }
-    }
-    sql += "SELECT feature, period_start, used FROM usage
-            WHERE organization_id = $1 AND period_start IN ($3, $4) AND period_start <= $2";
+    let counts = counts().into_iter().filter(|(key, _)| only.is_none_or(|only| only == *key));
+    let count = |(key, count)| format!("SELECT '{key}', NULL::timestamptz, ({count})");
+    let meters = "SELECT feature, period_start, used FROM usage
+        WHERE organization_id = $1 AND period_start IN ($3, $4) AND period_start <= $2";
+    let all: Vec<_> = counts.map(count).chain([meters.to_owned()]).collect();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        format!("SELECT * FROM ({sql}) used (feature, period_start, used)"),
+        format!("SELECT * FROM ({}) used (feature, period_start, used)", all.join(" UNION ALL ")),
         [
             session.organization_id()?.into(),
             session.now().into(),

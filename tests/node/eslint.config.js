@@ -18,7 +18,7 @@ export default [
           acceptedIdTypes: ['ID'],
           exceptions: {
             suffixes: ['Payload', 'Connection', 'Edge'],
-            types: ['Billing', 'Entitlement', 'InvitationPreview', 'Membership', 'PageInfo', 'Plan', 'PlanFeature'],
+            types: ['Billing', 'Entitlement', 'Feature', 'InvitationPreview', 'Membership', 'PageInfo', 'Plan', 'PlanFeature', 'UsagePeriod'],
           },
         },
       ],
@@ -27,8 +27,6 @@ export default [
         'error',
         { withEdgeSuffix: true, shouldImplementNode: false, listTypeCanWrapOnlyEdgeType: false },
       ],
-      // A plan's key has the same name in every list of plans.
-      '@graphql-eslint/no-typename-prefix': 'off',
     },
   },
 ];
