@@ -153,9 +153,6 @@ const KNOWN_CIRCLES: &[&str] = &[
     "tenancy/session.rs",
     "tenancy/session_cache.rs",
     "tenancy/session_request.rs",
-    "usage/call_meter.rs",
-    "usage/counter.rs",
-    "usage/ops.rs",
 ];
 
 #[test]
