@@ -230,7 +230,8 @@ impl Bench<'_> {
         };
         let (floor, pipelined) = (floor(false)?, floor(true)?);
         let (server, other) = (ask(server)?, other.as_ref().map(ask).transpose()?);
-        report.add(workload, load.connections, Round { floor, pipelined, server, other });
+        let measured = Round { floor, pipelined, server, other };
+        report.add(workload, load.connections, &measured);
         Ok(())
     }
 }

@@ -86,8 +86,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn add(&mut self, workload: Workload, connections: usize, round: Round) {
-        self.rounds.entry((workload, connections)).or_default().push(round);
+    pub(crate) fn add(&mut self, workload: Workload, connections: usize, round: &Round) {
+        self.rounds.entry((workload, connections)).or_default().push(*round);
     }
 
     pub(crate) fn traffic(&mut self, workload: Workload, traffic: Traffic) {

@@ -29,8 +29,8 @@ pub struct CachedContext {
     version: Option<Box<str>>,
     /// A hash of the address in the token, on which the context depends.
     email: u64,
-    /// A hash of all of the token that the opening has evaluated.
-    token: u64,
+    /// A hash of all that the opening has evaluated: the key, and what the token says of the user.
+    request: u64,
 }
 
 impl CachedContext {
@@ -98,17 +98,22 @@ impl SessionCache {
         cached.email == self.hasher.hash_one(&caller.email)
     }
 
-    /// The version with which this token may reopen the session.
+    /// The version with which this request may reopen the session. PostgreSQL then compares nothing
+    /// but the version, so a collision of the key must not lead here.
     pub(super) fn version<'cached>(
         &self,
         cached: &'cached CachedContext,
         caller: &Caller,
+        destination: &Destination,
     ) -> Option<&'cached str> {
-        cached.version.as_deref().filter(|_| cached.token == self.token(caller))
+        let is_same = cached.request == self.request(caller, destination);
+        cached.version.as_deref().filter(|_| is_same)
     }
 
-    fn token(&self, Caller { email, issued_at, name, picture, .. }: &Caller) -> u64 {
-        self.hasher.hash_one((email, issued_at, name, picture))
+    fn request(&self, caller: &Caller, destination: &Destination) -> u64 {
+        let Caller { issuer, subject, organization, email, issued_at, name, picture, .. } = caller;
+        let token = (issuer, subject, organization, email, issued_at, name, picture);
+        self.hasher.hash_one((token, &destination.slug))
     }
 
     pub(super) fn insert(
@@ -122,8 +127,8 @@ impl SessionCache {
         let key = self.key(caller, destination);
         let (context, placement) = (context.clone(), placement.clone());
         let email = self.hasher.hash_one(&caller.email);
-        let token = self.token(caller);
-        let cached = CachedContext { context, placement, version, email, token };
+        let request = self.request(caller, destination);
+        let cached = CachedContext { context, placement, version, email, request };
         self.lock().put(key, Arc::new(cached));
     }
 

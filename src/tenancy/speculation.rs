@@ -45,7 +45,7 @@ pub async fn open_speculative<'request>(
         return Ok(None);
     }
     let session_request = SessionRequest::of(caller, destination, settings);
-    let version = databases.session_cache().version(&cached, caller);
+    let version = databases.session_cache().version(&cached, caller, destination);
     let version = cached.organization_id().zip(version);
     let (transaction, database) = match &cached.placement {
         Placement::Database(name) => {

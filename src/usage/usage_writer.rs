@@ -62,8 +62,8 @@ struct Waiting {
 
 impl UsageWriter {
     pub(super) fn new(databases: Databases, settings: Settings) -> Self {
-        let (waiting, writing) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { databases, settings, waiting, writing }
+        let waiting = Mutex::default();
+        Self { databases, settings, waiting, writing: tokio::sync::Mutex::default() }
     }
 
     /// Leases a block after returning the rest of the previous lease. Only reads if the plan has no
@@ -86,7 +86,7 @@ impl UsageWriter {
             let calls = back.map_or(0, |(_, left)| -left);
             let write = Write { organization_id, period_start, calls, limit };
             if let Some(Written { used, block }) = self.submit(write).await? {
-                return Ok(Lease { used, block, ..current });
+                return Ok(Lease { block, used, ..current });
             }
         }
         let session = self.open(Some(organization_id), Access::Write).await?;
