@@ -18,7 +18,6 @@ async fn start(mode: SeatsMode) -> BillingApp {
     let mut settings = AppSettings { max_connections: 8, ..AppSettings::default() };
     settings.areas.seats.mode = Some(mode);
     let billing = BillingApp::with(settings).await;
-    billing.stripe.add_customer("cus_1", Some(GLOBEX));
     let price = "INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, per_seat)
         VALUES ('price_seat', 'pro', 'year', true)";
     billing.app.database.execute(price).await;
@@ -34,6 +33,7 @@ fn seats(quantity: u32) -> Value {
 
 async fn subscribed(mode: SeatsMode, quantity: u32) -> BillingApp {
     let billing = start(mode).await;
+    billing.stripe.add_customer("cus_1", Some(GLOBEX));
     billing.stripe.set_subscription(&seats(quantity));
     assert_eq!(billing.deliver(&updated("evt_1", 100, &seats(quantity))).await.1, "applied\n");
     billing
