@@ -49,7 +49,7 @@ pub enum Action {
     BillingSubscriptionCanceled,
     /// The cancellation was withdrawn. Metadata: `plan`.
     BillingSubscriptionResumed,
-    /// An owner opened a Stripe checkout page. Metadata: `plan`.
+    /// An owner opened a Stripe checkout page. Metadata: `plan`, `price`.
     BillingCheckoutStarted,
     /// An owner opened Stripe's billing portal. Metadata: none.
     BillingPortalOpened,

@@ -24,7 +24,7 @@ pub(super) enum Decision<'event> {
     Ask,
     Skip(&'static str),
     /// The customer pays for a subscription that has no effect. An operator must end one.
-    SecondSubscription,
+    SecondSubscription(&'event Subscription),
 }
 
 /// Decides whether an event is new, by the time of the last applied event. That time cannot decide
@@ -62,7 +62,11 @@ pub(super) fn decide<'event>(
             Some(current) if is_live(status(current)) => {
                 let is_second =
                     is_live(billing.status) && known.is_some_and(|known| is_live(status(known)));
-                if is_second { Decision::SecondSubscription } else { Decision::Write(current) }
+                if is_second {
+                    Decision::SecondSubscription(current)
+                } else {
+                    Decision::Write(current)
+                }
             }
             _ => Decision::Skip("it concerns a subscription that is not the current one"),
         },

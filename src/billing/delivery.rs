@@ -77,8 +77,7 @@ pub(super) async fn deliver(
             Ok(Step::Ask(subject.subscription, known, before.updated_at))
         }
         Decision::Skip(why) => skip(session, id, why).await,
-        Decision::SecondSubscription => {
-            let Some(second) = current else { return skip(session, id, OTHER_PRODUCT).await };
+        Decision::SecondSubscription(second) => {
             let problem = format!(
                 "the organization has another live subscription, {}: end one of them in Stripe",
                 before.stripe_subscription_id.as_deref().unwrap_or_default()
@@ -156,6 +155,9 @@ async fn delete_customer(
     event: &Event,
 ) -> Result<Step> {
     let before = lock.billing();
+    if before.stripe_customer_id != event.deleted_customer() {
+        return skip(session, id, OTHER_CUSTOMER).await;
+    }
     let after = end(session, before, None, Some(event)).await?;
     let metadata = json!({ "event": event.id, "customer": before.stripe_customer_id });
     let (action, organization) = (Action::BillingCustomerDeleted, after.organization_id);

@@ -2,7 +2,8 @@
 //! entry. Stripe delivers at least once and in any order, so the server asks Stripe for the current
 //! state where times cannot order two events.
 
-use stripe::Stripe;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use stripe::{Event, Stripe};
 
 use super::{
     decision::Read,
@@ -18,6 +19,30 @@ use crate::{
 
 /// How often Stripe is asked about one event while other requests change the same organization.
 const MAX_READS: usize = 6;
+
+/// Stores an event before it is applied. Returns whether it was applied earlier.
+///
+/// # Errors
+///
+/// Fails when the database fails.
+pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) -> Result<bool> {
+    let session = open_system(databases, settings, None, Reason::Stripe, Access::Write).await?;
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT billing.receive_stripe_event($1, $2, $3, $4) AS processed",
+        [
+            event.id.as_str().into(),
+            event.kind.as_str().into(),
+            event.created.into(),
+            event.payload.clone().into(),
+        ],
+    );
+    let row = session.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| Error::internal("storing the event returned no row"))?;
+    let processed = row.try_get("", "processed")?;
+    session.commit().await?;
+    Ok(processed)
+}
 
 /// Applies a stored event. A failure is stored with the event.
 ///

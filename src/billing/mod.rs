@@ -15,8 +15,8 @@ mod stripe;
 mod subscription_sync;
 
 pub use graphql::{Billing, BillingMutation};
-pub use inbox::apply;
+pub use inbox::{apply, receive};
 pub use ops::{create, get, require_deletable};
 pub use seat_sync::{SeatChange, find_seat_change, record_seats, set_seats};
 pub use settings::Settings;
-pub use stored_event::{Outcome, receive};
+pub use stored_event::Outcome;

@@ -46,12 +46,11 @@ pub async fn create(session: &Session, organization_id: OrganizationId) -> Resul
     };
     organization_billing::Entity::insert(row).exec_without_returning(session).await?;
     let Some(trial) = &session.settings().area::<Settings>()?.trial_plan else { return Ok(()) };
-    match plan::find(session, trial).await? {
-        Some(plan) => {
-            begin_trial(session, get(session).await?, plan.plan).await?;
-        }
+    if let Some(plan) = plan::find(session, trial).await? {
+        begin_trial(session, get(session).await?, plan.plan).await?;
+    } else {
         // A sign-up is worth more than its trial.
-        None => tracing::error!(plan = trial, "TRIAL_PLAN is not a plan: no trial was started"),
+        tracing::error!(plan = trial, "TRIAL_PLAN is not a plan: no trial was started");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use stripe::Event;
 
 use crate::{
     error::{Error, Result},
-    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
+    tenancy::SystemSession,
 };
 
 /// The result of applying an event.
@@ -30,30 +30,6 @@ pub(super) enum Step {
     Ask(String, Option<String>, DateTime<Utc>),
     /// Ask Stripe for the subscriptions of this customer that have not ended.
     AskOthers(String),
-}
-
-/// Stores an event before it is applied. Returns whether it was applied earlier.
-///
-/// # Errors
-///
-/// Fails when the database fails.
-pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) -> Result<bool> {
-    let session = open_system(databases, settings, None, Reason::Stripe, Access::Write).await?;
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT billing.receive_stripe_event($1, $2, $3, $4) AS processed",
-        [
-            event.id.as_str().into(),
-            event.kind.as_str().into(),
-            event.created.into(),
-            event.payload.clone().into(),
-        ],
-    );
-    let row = session.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::internal("storing the event returned no row"))?;
-    let processed = row.try_get("", "processed")?;
-    session.commit().await?;
-    Ok(processed)
 }
 
 pub(super) async fn claim(session: &SystemSession, id: &str) -> Result<Option<(Event, bool)>> {

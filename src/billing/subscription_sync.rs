@@ -106,13 +106,14 @@ fn seats_of(subscription: &Subscription, price: &plan_price::Model) -> Option<i3
     item.filter(|_| price.per_seat)?.quantity
 }
 
-/// Records what Stripe reported, if it changed anything.
+/// Records what Stripe reported, if it changed anything, or should have.
 pub(super) async fn record(
     scope: &impl UnitOfWork,
     before: &organization_billing::Model,
     after: &organization_billing::Model,
     mut metadata: Value,
 ) -> Result<()> {
+    let is_unknown = metadata.get("unknown_price").is_some();
     let mut changed = |name: &str, old: Value, new: Value| {
         let changed = old != new;
         if changed {
@@ -138,7 +139,7 @@ pub(super) async fn record(
             json!(after.collection_paused),
         ),
     ];
-    let action = match (plan, others.contains(&true)) {
+    let action = match (plan, is_unknown || others.contains(&true)) {
         (true, _) => Action::BillingPlanChanged,
         (false, true) => Action::BillingSubscriptionUpdated,
         (false, false) => return Ok(()),

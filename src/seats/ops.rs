@@ -35,12 +35,9 @@ pub async fn team_size(scope: &impl UnitOfWork) -> Result<u64> {
 ///
 /// [`Error::PlanLimitExceeded`] if no seat is free.
 pub fn require(session: &Session, lock: &Lock, count: u64) -> Result<()> {
-    let seats = lock.billing().seats;
-    match seats {
-        Some(seats)
-            if session.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap)
-                && u64::try_from(seats).is_ok_and(|seats| count >= seats) =>
-        {
+    let is_limit = session.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap);
+    match lock.billing().seats.filter(|_| is_limit) {
+        Some(seats) if u64::try_from(seats).is_ok_and(|seats| count >= seats) => {
             let feature = TEAM_MEMBERS.to_owned();
             Err(Error::PlanLimitExceeded { feature, limit: seats.into() })
         }

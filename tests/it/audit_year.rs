@@ -172,9 +172,9 @@ async fn the_audit_log_records_a_year() {
     for name in ["Alpha", "Beta", "Gamma", "Delta", "Epsilon"] {
         year.project("Cleo", name).await.data();
     }
-    // The trial ends. The default plan is in effect until the first payment arrives.
+    // The trial ends. The plan stays in effect while Stripe collects the first payment.
     year.set_day(14);
-    assert_eq!(year.plan().await, "free");
+    assert_eq!(year.plan().await, "pro");
     year.deliver_subscription("active", "pro", json!({})).await;
     assert_eq!(year.plan().await, "pro");
     // March: a larger plan.

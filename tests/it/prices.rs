@@ -150,7 +150,7 @@ async fn a_price_belongs_to_one_plan_and_a_mistaken_command_changes_nothing() {
         (&["gold", "price_2"], "there is no plan gold"),
         (&["pro", "price_2", "--retire"], "the plan pro has no price price_2"),
         (&["pro", "prod_2"], "must be Stripe's id of a price"),
-        (&["pro", "price_2", "--amount", "-1", "--currency", "usd"], "--amount"),
+        (&["pro", "price_2", "--amount=-1", "--currency", "usd"], "--amount"),
         (&["pro", "price_2", "--amount", "100"], "--currency"),
         (&["pro", "price_2", "--currency", "dollars"], "must be three letters"),
         (&["pro", "price_2", "--interval", "week"], "--interval"),
@@ -165,6 +165,9 @@ async fn an_unknown_price_changes_everything_but_the_plan() {
     let billing = BillingApp::with_customer().await;
     let known = subscription("sub_1", "active", "price_pro");
     billing.deliver(&updated("evt_1", 100, &known)).await;
+    let only_price = subscription("sub_1", "active", "price_other");
+    billing.deliver(&updated("evt_other", 150, &only_price)).await;
+    assert_eq!(billing.audit_entries().await[1]["metadata"]["unknown_price"], "price_other");
     let mut unknown = subscription("sub_1", "past_due", "price_of_nothing");
     unknown["cancel_at_period_end"] = json!(true);
     let (status, response) = billing.deliver(&updated("evt_2", 200, &unknown)).await;

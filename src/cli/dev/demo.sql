@@ -49,7 +49,3 @@ INSERT INTO audit.audit_logs
 SELECT p.organization_id, u.id, u.name, 'project.created', 'project', p.id, jsonb_build_object('name', p.name),
        '127.0.0.1', p.created_at
 FROM app.projects p JOIN auth.users u ON u.id = p.created_by;
-
-INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, currency, unit_amount) VALUES
-    ('price_demo_pro_month', 'pro', 'month', 'usd', 1900),
-    ('price_demo_pro_year', 'pro', 'year', 'usd', 19000);
