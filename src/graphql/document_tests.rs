@@ -137,7 +137,7 @@ fn introspection_is_limited_by_the_fields_that_it_may_return() {
             possibleTypes {{ {kind} }} }}"
     );
     let times = |count: usize, selection: &str| {
-        (0..count).map(|n| format!("a{n}: {selection} ")).collect::<String>()
+        (0..count).map(|n| format!("a{n}: {selection}")).collect::<Vec<_>>().join(" ")
     };
     let fields = "fields { name args { name } type { name fields { name } } }";
     for allowed in [

@@ -122,8 +122,10 @@ fn a_syntax_error_names_what_was_expected() {
 #[test]
 fn a_limit_names_the_place_where_it_is_exceeded() {
     let deep = (0..13).fold("x".to_owned(), |inner, _| format!("a {{ {inner} }}"));
-    let mutations: String = (0..11).map(|n| format!("m{n}: make(i: {{ n: 1 }}) ")).collect();
-    let aliases: String = (0..31).map(|n| format!("a{n}: x ")).collect();
+    let numbered = |most: usize, field: &str| {
+        (0..most).map(|n| format!("a{n}: {field}")).collect::<Vec<_>>().join(" ")
+    };
+    let (mutations, aliases) = (numbered(11, "make(i: { n: 1 })"), numbered(31, "x"));
     for (query, place) in [
         (format!("query A {{\n  x\n  {deep}\n}}"), (3, 3 + 13 * 4)),
         (format!("{{ ...f }}\n fragment f on Query {{ {deep} }}"), (2, 24 + 13 * 4)),

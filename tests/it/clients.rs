@@ -36,9 +36,9 @@ async fn a_small_introspection_never_gets_a_large_response() {
     let nested = format!("fields {{ {leaf} type {{ ofType {{ fields {{ {leaf} }} }} }} }}");
     let mut largest = 0;
     for repeated in 1..30 {
-        let aliases: String =
-            (0..repeated).map(|n| format!("a{n}: __schema {{ types {{ {nested} }} }} ")).collect();
-        let reply = owner.query(&format!("{{ {aliases} }}")).await;
+        let schema = |n| format!("a{n}: __schema {{ types {{ {nested} }} }}");
+        let aliases: Vec<_> = (0..repeated).map(schema).collect();
+        let reply = owner.query(&format!("{{ {} }}", aliases.join(" "))).await;
         if reply.status != 200 {
             reply.assert_refused(400, "QUERY_TOO_COMPLEX");
             break;
@@ -210,9 +210,8 @@ async fn a_body_may_begin_with_a_byte_order_mark_and_is_not_compressed() {
 async fn every_refusal_for_its_cost_names_a_place_in_the_document() {
     let app = App::start().await;
     let owner = app.user("acme-owner");
-    let lists: String = (0..28)
-        .map(|n| format!("p{n}: projects(first: $n) {{ nodes {{ id name description }} }} "))
-        .collect();
+    let list = |n| format!("p{n}: projects(first: $n) {{ nodes {{ id name description }} }}");
+    let lists = (0..28).map(list).collect::<Vec<_>>().join(" ");
     let costly = format!("\n  query ($n: Int) {{ organization {{ {lists} }} }}");
     owner.query_with(&costly, json!({ "n": 1 })).await.data();
     let unknown = owner.query_with(&format!("{costly} "), json!({ "n": 100 })).await;
