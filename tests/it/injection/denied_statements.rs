@@ -4,7 +4,7 @@ use super::{DENIED, GLOBEX, Injection, tables};
 use crate::support::database::Database;
 
 /// Readable for every caller, writable for none.
-const CATALOGUE: [&str; 2] = ["billing.plan_features", "billing.plans"];
+const CATALOGUE: [&str; 3] = ["billing.features", "billing.plan_features", "billing.plans"];
 
 #[tokio::test]
 async fn without_a_session_no_table_shows_or_changes_a_row() {
