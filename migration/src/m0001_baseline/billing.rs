@@ -128,7 +128,8 @@ CREATE INDEX ON billing.organization_billing (plan);
 const ORGANIZATION_FEATURES: &str = "
 CREATE TABLE billing.organization_features (
     organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
-    feature         text NOT NULL REFERENCES billing.features,
+    -- No foreign key: dropping a dedicated schema would lock the catalogue.
+    feature         text NOT NULL,
     limit_value     bigint CHECK (limit_value BETWEEN 0 AND 9007199254740991),
     enabled         boolean NOT NULL DEFAULT true,
     valid_until     timestamptz,
@@ -139,7 +140,6 @@ CREATE TABLE billing.organization_features (
 );
 COMMENT ON TABLE billing.organization_features IS
     'Exceptions: until valid_until, a row replaces that of the plan.';
-CREATE INDEX ON billing.organization_features (feature);
 ";
 
 const USAGE: &str = "

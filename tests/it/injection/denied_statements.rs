@@ -4,7 +4,8 @@ use super::{DENIED, GLOBEX, Injection, tables};
 use crate::support::database::Database;
 
 /// Readable for every caller, writable for none.
-const CATALOGUE: [&str; 3] = ["billing.plan_features", "billing.plan_prices", "billing.plans"];
+const CATALOGUE: [&str; 4] =
+    ["billing.features", "billing.plan_features", "billing.plan_prices", "billing.plans"];
 
 #[tokio::test]
 async fn without_a_session_no_table_shows_or_changes_a_row() {

@@ -14,7 +14,8 @@ fn required_role(mutation: &str) -> Role {
         "leaveOrganization" => Role::Viewer,
         "createProject" | "updateProject" => Role::Member,
         "deleteProject" | "inviteMember" | "resendInvitation" | "revokeInvitation"
-        | "updateMemberRole" | "removeMember" | "updateOrganization" => Role::Admin,
+        | "updateMemberRole" | "removeMember" | "updateOrganization" | "consumeUsage"
+        | "recordUsage" => Role::Admin,
         "transferOwnership"
         | "deleteOrganization"
         | "changePlan"
@@ -219,6 +220,9 @@ impl Organization {
         let here = uuid(&input["organizationId"]) == Some(self.id);
         match name {
             "changePlan" if !known => expected_errors.push("BAD_USER_INPUT"),
+            "consumeUsage" | "recordUsage" if input["feature"] != "exports" => {
+                expected_errors.push("BAD_USER_INPUT");
+            }
             "startTrial" => {
                 if !known || input["plan"] == "free" {
                     expected_errors.push("BAD_USER_INPUT");

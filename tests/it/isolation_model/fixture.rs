@@ -59,6 +59,8 @@ impl Fixture {
     /// leased calls.
     pub async fn write(&self, database: &Database) {
         let mut sql = "UPDATE billing.plan_features SET limit_value = NULL WHERE feature = 'api_calls_per_month';".to_owned();
+        sql += "INSERT INTO billing.features (feature, kind, name, period, position) VALUES ('exports', 'meter', 'Exports', 'month', 4);
+                INSERT INTO billing.plan_features (plan, feature) SELECT plan, 'exports' FROM billing.plans;";
         for (plan, projects, members) in PLANS {
             for (feature, limit) in [("projects", projects), ("team_members", members)] {
                 write!(sql, "UPDATE billing.plan_features SET limit_value = {limit} WHERE plan = '{plan}' AND feature = '{feature}';").unwrap();

@@ -30,7 +30,7 @@ pub enum Access {
 }
 
 /// Mutations of members, with their weights. The others have separate steps.
-const CHANGES: [(&str, usize); 17] = [
+const CHANGES: [(&str, usize); 19] = [
     ("createProject", 5),
     ("updateProject", 4),
     ("deleteProject", 3),
@@ -48,6 +48,8 @@ const CHANGES: [(&str, usize); 17] = [
     ("resumeSubscription", 1),
     ("createCheckoutSession", 1),
     ("createBillingPortalSession", 1),
+    ("consumeUsage", 1),
+    ("recordUsage", 1),
 ];
 
 /// These must be the only field of their operation.
@@ -204,6 +206,10 @@ impl Generator<'_> {
             }
             "changePlan" | "startTrial" | "createCheckoutSession" => json!({ "plan": self.plan() }),
             "createBillingPortalSession" => json!({}),
+            "consumeUsage" | "recordUsage" => {
+                let feature = if self.rng.u8(..5) == 0 { "projects" } else { "exports" };
+                json!({ "feature": feature, "amount": self.rng.u8(1..) })
+            }
             other => panic!("decide how the tests try {other}"),
         };
         Mutation { name, input }
