@@ -80,8 +80,9 @@ pub async fn open_speculative<'request>(
     let (open_for, of_session) = (OpenFor::Query, databases.clone());
     let opening = Opening { databases: of_session, open_for, session_request, placement };
     let opened = opened(settings, caller, destination, context, place, opening);
-    let opening = full_opening;
-    Ok(Some((opened, Confirmation { cached, databases, caller, destination, opening })))
+    let confirmation =
+        Confirmation { cached, databases, caller, destination, opening: full_opening };
+    Ok(Some((opened, confirmation)))
 }
 
 async fn begin_remote(

@@ -145,8 +145,7 @@ async fn an_invitation_gives_no_access_to_another_user() {
     let invitation = |email: &str, token: &str, inviter: &str| {
         format!(
             "INSERT INTO auth.invitations (organization_id, email, role, token_hash, invited_by, expires_at)
-             VALUES ('{}', '{email}', 'member', sha256('{token}'), {inviter}, now() + interval '1 day');",
-            GLOBEX
+             VALUES ('{GLOBEX}', '{email}', 'member', sha256('{token}'), {inviter}, now() + interval '1 day');"
         )
     };
     let owner = format!("'{GLOBEX_OWNER}'");
