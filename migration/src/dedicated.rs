@@ -85,16 +85,20 @@ pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg:
     let transaction = dedicated.begin().await?;
     transaction.batch("SET LOCAL app.replicating = 'on'").await?;
     let mut changed = 0;
-    let tables = [("billing.plans", "plan"), ("billing.plan_features", "plan, feature")];
+    let tables = [
+        ("billing.plans", "plan"),
+        ("billing.plan_prices", "stripe_price_id"),
+        ("billing.plan_features", "plan, feature"),
+    ];
     for (table, key) in tables {
         let rows: String = control
             .query_one(&format!("SELECT coalesce(jsonb_agg(t), '[]')::text FROM {table} t"), &[])
             .await?;
         if table == "billing.plans" {
             // Unique values may pass from one plan to another: first no changed plan has them.
-            let sql = "UPDATE billing.plans p SET stripe_price_id = NULL, is_default = false, position = -1 - p.position
+            let sql = "UPDATE billing.plans p SET is_default = false, position = -1 - p.position
                 FROM jsonb_populate_recordset(NULL::billing.plans, $1::jsonb) n
-                WHERE n.plan = p.plan AND (n.stripe_price_id, n.is_default, n.position) IS DISTINCT FROM (p.stripe_price_id, p.is_default, p.position)";
+                WHERE n.plan = p.plan AND (n.is_default, n.position) IS DISTINCT FROM (p.is_default, p.position)";
             transaction.execute(sql, &[&rows]).await?;
         }
         let columns: String = transaction

@@ -55,6 +55,9 @@ impl Billing {
                     say(format!("{event} changed nothing: {why}"));
                     Ok(())
                 }
+                Ok(Outcome::Problem(problem)) => {
+                    Err(Failure::new(format!("{event} needs an operator: {problem}")))
+                }
                 Err(error) => {
                     Err(Failure::new(format!("{event} was not applied: {}", error.cause())))
                 }

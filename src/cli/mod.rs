@@ -12,6 +12,7 @@ mod health;
 mod migrate;
 mod owner_connection;
 mod plan;
+mod plan_price;
 mod runtime;
 mod schema;
 mod serve;

@@ -7,7 +7,7 @@ use pg::Client;
 use super::{
     Failure,
     owner_connection::{Owner, in_use},
-    runtime, say,
+    plan_price, runtime, say,
 };
 use crate::plan::Feature;
 
@@ -36,13 +36,7 @@ enum Action {
         #[arg(value_parser = parse_limit)]
         limit: Limit,
     },
-    /// Set the Stripe price of a plan.
-    Price {
-        /// The plan's key, for example pro.
-        plan: String,
-        /// Stripe's id of the price (price_…), or none.
-        price: String,
-    },
+    Price(plan_price::Price),
 }
 
 /// The limit to set.
@@ -62,9 +56,7 @@ impl Plan {
                 Action::Set { plan, feature, limit } => {
                     set(&connection, &plan, feature, limit).await?;
                 }
-                Action::Price { plan, price } => {
-                    set_price(&connection, &plan, &price).await?;
-                }
+                Action::Price(price) => price.run(&connection).await?,
             }
             list(&connection).await?;
             copy_catalogue(&self.owner, &mut connection).await
@@ -101,25 +93,24 @@ async fn copy_catalogue(owner: &Owner, control: &mut Client) -> Result<(), Failu
     )))
 }
 
-/// Plan, price, feature and its limit.
-type PlanRow = (String, Option<String>, Option<String>, Option<String>);
+/// Plan, feature and its limit.
+type PlanRow = (String, Option<String>, Option<String>);
 
 async fn list(connection: &Client) -> Result<(), Failure> {
     let rows: Vec<PlanRow> = connection
         .query(
-            "SELECT p.plan, p.stripe_price_id, f.feature,
+            "SELECT p.plan, f.feature,
                 CASE WHEN NOT f.enabled THEN 'off' ELSE coalesce(f.limit_value::text, 'unlimited') END AS allowed
          FROM billing.plans p LEFT JOIN billing.plan_features f ON f.plan = p.plan
          ORDER BY p.position, f.feature",
             &[],
         )
         .await?;
-    for (plan, price, feature, allowed) in rows {
+    for (plan, feature, allowed) in rows {
         let (feature, allowed) = (feature.unwrap_or_default(), allowed.unwrap_or_default());
-        let price = price.unwrap_or_default();
-        say(format!("{plan:<12} {feature:<20} {allowed:>12}  {price}").trim_end());
+        say(format!("{plan:<12} {feature:<20} {allowed:>12}").trim_end());
     }
-    Ok(())
+    plan_price::list(connection).await
 }
 
 async fn set(
@@ -142,27 +133,6 @@ async fn set(
         )
         .await
         .map_err(Failure::new)?;
-    if changed == 0 {
-        return Err(unknown(plan));
-    }
-    Ok(())
-}
-
-async fn set_price(connection: &Client, plan: &str, price: &str) -> Result<(), Failure> {
-    let price = match price {
-        "none" => None,
-        price if price.starts_with("price_") || price.starts_with("plan_") => Some(price),
-        _ => {
-            return Err(Failure::new("PRICE must be Stripe's id of a price (price_…), or none"));
-        }
-    };
-    let changed = connection
-        .execute("UPDATE billing.plans SET stripe_price_id = $2 WHERE plan = $1", &[&plan, &price])
-        .await
-        .map_err(|error| match error.code() {
-            Some("23505") => Failure::new("another plan has that price"),
-            _ => Failure::from(error),
-        })?;
     if changed == 0 {
         return Err(unknown(plan));
     }

@@ -3,7 +3,12 @@
 use async_graphql::{Context, Object, SimpleObject};
 use entity::{plan, plan_feature};
 
-use super::{Allowance, Feature, loader::FeaturesOfPlan, ops};
+use super::{
+    Allowance, Feature,
+    loader::FeaturesOfPlan,
+    ops,
+    price::{PlanPrice, PricesOfPlan},
+};
 use crate::{
     error::Result,
     graphql::{ContextExt, list_cost},
@@ -34,6 +39,14 @@ impl Plan {
     /// a subscription ends.
     async fn is_default(&self) -> bool {
         self.0.is_default
+    }
+
+    /// The prices at which Stripe sells the plan, monthly ones first. Empty if the plan is not for
+    /// sale.
+    #[graphql(complexity = "list_cost(2, child_complexity)")]
+    async fn prices(&self, ctx: &Context<'_>) -> Result<Vec<PlanPrice>> {
+        let rows = ctx.load(PricesOfPlan(self.0.plan.clone())).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(PlanPrice).collect())
     }
 
     /// The limits of the plan.

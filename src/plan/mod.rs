@@ -8,13 +8,14 @@ mod feature;
 mod graphql;
 mod loader;
 mod ops;
+mod price;
 mod settings;
 
 pub use feature::Feature;
 pub use graphql::{Plan, PlanFeature, PlanQuery};
 pub use ops::{
     Allowance, ENTITLEMENTS, EffectiveAllowance, Lock, allowances, current, default_plan,
-    effective_allowance, find, find_by_price, fingerprint, lock, lock_alone,
-    lock_if_several_changes, require,
+    effective_allowance, find, fingerprint, lock, lock_alone, lock_if_several_changes, require,
 };
+pub use price::{PlanPrice, PriceInterval, find_price, prices_for_sale};
 pub use settings::Settings;

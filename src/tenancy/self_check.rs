@@ -18,7 +18,7 @@ use crate::error::Result;
 const SQL: &str = include_str!("self_check.sql");
 
 /// Tables with the same rows for all tenants, which need no row-level security.
-const OPEN_TABLES: [&str; 2] = ["billing.plans", "billing.plan_features"];
+const OPEN_TABLES: [&str; 3] = ["billing.plans", "billing.plan_prices", "billing.plan_features"];
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{App, AppSettings, Client, Reply, stripe::FakeStripe};
+use crate::support::{App, AppSettings, Client, Reply, billing_app::PRICES, stripe::FakeStripe};
 
 const CREATE: &str =
     "mutation ($name: String!) { createProject(input: { name: $name }) { project { id name } } }";
@@ -230,9 +230,7 @@ async fn stripe_is_called_once_for_one_key() {
     let mut settings = AppSettings::default();
     settings.areas.billing.stripe = Some(stripe.client());
     let app = App::with(settings).await;
-    app.database
-        .execute("UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default")
-        .await;
+    app.database.execute(PRICES).await;
     let owner = app.user("globex-owner");
     let body = json!({ "query": "mutation { createCheckoutSession(input: { plan: \"pro\" }) { checkoutSession { id } } }" });
     let first = repeat(&owner, "k", &body).await;

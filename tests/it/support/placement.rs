@@ -95,7 +95,13 @@ pub async fn create_eu_template(control: &mut Client, eu: ConnectOptions) {
         eu.user()
     );
     let import = ["app", "auth", "billing", "audit"].map(|schema| {
-        let others = ["auth.users", "auth.identities", "billing.plans", "billing.plan_features"];
+        let others = [
+            "auth.users",
+            "auth.identities",
+            "billing.plans",
+            "billing.plan_prices",
+            "billing.plan_features",
+        ];
         let tables = TABLES.iter().map(|table| table.name).chain(others);
         let names = tables.filter_map(|name| name.strip_prefix(&format!("{schema}.")));
         format!(
