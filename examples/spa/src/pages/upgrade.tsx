@@ -8,7 +8,7 @@ import { useNotices, type Limit } from '../ui/notices';
 import { amount, count } from '../ui/text';
 
 export const Plans = graphql(`
-  query Plans { plans { plan name position features { plan feature enabled limit } } }
+  query Plans { plans { plan name position prices { id interval currency unitAmount perSeat } features { plan feature enabled limit } } }
 `);
 
 export const ChangePlan = graphql(`
