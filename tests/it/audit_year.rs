@@ -197,12 +197,12 @@ async fn the_audit_log_records_a_year() {
     );
     year.deliver_subscription("active", "pro", json!({})).await;
     year.project("Cleo", "Eta").await.data();
-    // September: canceled at the end of the period, and ownership transferred.
-    year.set_day(250);
-    year.deliver_subscription("active", "pro", json!({ "cancel_at_period_end": true })).await;
     let delete =
         "mutation { deleteOrganization(input: { slug: \"initech\" }) { organization { id } } }";
     year.at("Ada").query(delete).await.assert_failed("CONFLICT");
+    // September: canceled at the end of the period, and ownership transferred.
+    year.set_day(250);
+    year.deliver_subscription("active", "pro", json!({ "cancel_at_period_end": true })).await;
     let transfer = format!(
         "mutation {{ transferOwnership(input: {{ memberId: \"{bob}\" }}) {{ member {{ role }} }} }}"
     );
