@@ -10,12 +10,11 @@ use tokio::{
 };
 
 use super::{
-    RequestContext,
+    GraphqlService, RequestContext,
     answer::{Answer, null},
     open::ReadFrom,
     prepared::Prepared,
     record::RequestRecord,
-    service::GraphqlService,
 };
 use crate::{
     error::{Error, Result},

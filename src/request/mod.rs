@@ -7,6 +7,7 @@
 
 mod answer;
 mod execute;
+mod graphql_service;
 mod open;
 mod prepared;
 mod record;
@@ -14,7 +15,7 @@ mod request_context;
 mod service;
 
 pub use answer::{Answer, code};
+pub use graphql_service::GraphqlService;
 pub(crate) use open::ReadFrom;
 pub use prepared::Prepared;
 pub use request_context::RequestContext;
-pub use service::GraphqlService;

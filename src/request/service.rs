@@ -10,12 +10,11 @@ use std::{
 use async_graphql::ServerError;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
 use super::{
-    RequestContext,
+    GraphqlService, RequestContext,
     answer::Answer,
     execute::Execution,
     open::ReadFrom,
@@ -23,50 +22,19 @@ use super::{
     record::{Ended, RequestRecord},
 };
 use crate::{
-    admission::{AttemptLimiter, ConcurrencyLimiter, RateLimiter, Source},
+    admission::Source,
     error::{Error, Result},
     graphql::{Refusal, document::GraphqlRequest, refusal},
-    metrics::Metrics,
     rate_limit::RateLimit,
-    schema::{Api, to_request},
+    schema::to_request,
     telemetry,
-    tenancy::{Budget, Databases, Settings, Tenant},
-    usage::Meter,
+    tenancy::Tenant,
 };
 
 /// The maximum number of executions of one mutation that meets conflicts, and the maximum delay
 /// before a retry.
 const ATTEMPTS: u32 = 4;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-
-/// Everything needed to execute requests; one per server.
-#[derive(Debug)]
-pub struct GraphqlService {
-    /// The GraphQL schema.
-    pub api: Api,
-    /// The connection pools of all databases.
-    pub databases: Databases,
-    /// The clock and the settings of sessions.
-    pub settings: Settings,
-    /// Counts API calls.
-    pub meter: Meter,
-    /// Limits concurrent requests.
-    pub concurrency: ConcurrencyLimiter,
-    /// Limits attempts at guessing secrets and at sending e-mail.
-    pub attempts: AttemptLimiter,
-    /// Limits operations per user and per address.
-    pub operations: RateLimiter,
-    /// The server's metrics.
-    pub metrics: Metrics,
-    /// Running mutations. Shutdown waits for them, even if their clients have disconnected.
-    pub mutations: TaskTracker,
-    /// The time from a request's start until its COMMIT must be sent.
-    pub timeout: Duration,
-    /// The limit of statements and bytes per request.
-    pub budget: Budget,
-    /// Whether clients may introspect the schema.
-    pub introspection: bool,
-}
 
 impl GraphqlService {
     /// Parses and validates a document; opens no session.

@@ -8,6 +8,9 @@ use pg::{ConnectOptions, ConnectionPool, PoolOptions};
 
 use crate::error::Result;
 
+/// The maximum number of connections for background work.
+pub(super) const SYSTEM_CONNECTIONS: usize = 3;
+
 /// The address of a database, and the size of its pools.
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {

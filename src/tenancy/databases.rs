@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 
 use super::{
     Access, ChangeFeed, Destination, Finding,
-    database_options::{DatabaseOptions, system_login},
-    dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
+    database_options::{DatabaseOptions, SYSTEM_CONNECTIONS, system_login},
+    dedicated::{DedicatedDatabase, DedicatedDatabases, STALE},
+    pool_query::{migration_status, query_once},
     replica::Replica,
     self_check::{check_features, self_check},
     session_cache::{CachedContext, SessionCache},
@@ -18,9 +19,6 @@ use crate::{
     auth::Caller,
     error::{Error, Result},
 };
-
-/// The maximum number of connections for background work.
-pub(super) const SYSTEM_CONNECTIONS: usize = 3;
 
 /// How long e-mail delivery skips a database that did not respond.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -296,17 +294,4 @@ impl Databases {
     pub async fn check_features(&self, keys: &[&str]) -> Vec<Finding> {
         check_features(&self.probe, keys).await
     }
-}
-
-/// The migration steps that a database has, as visible to the app role.
-pub(super) async fn migration_status(connections: &ConnectionPool) -> Result<migration::Status> {
-    let rows = query_once(
-        connections,
-        Access::Read,
-        "SELECT version FROM migration.seaql_migrations",
-        None,
-    )
-    .await?;
-    let applied = rows.iter().map(|row| row.try_get(0));
-    Ok(migration::status(&applied.collect::<pg::Result<Vec<String>>>()?))
 }

@@ -15,15 +15,15 @@ use std::{
 use entity::OrganizationId;
 use lru::LruCache;
 use migration::Status;
-use pg::{ConnectOptions, ConnectionPool, Parameters, PoolState, Row};
+use pg::{ConnectOptions, ConnectionPool, PoolState, Row};
 use sea_orm::Values;
 use tokio::sync::{Mutex, Notify};
 
 use super::{
-    Access, Finding, Severity, Transaction,
-    database_options::{DatabaseOptions, system_login},
-    databases::{SYSTEM_CONNECTIONS, migration_status},
+    Access, Finding, Severity,
+    database_options::{DatabaseOptions, SYSTEM_CONNECTIONS, system_login},
     placement::Placement,
+    pool_query::{migration_status, query_once},
     self_check::self_check,
 };
 use crate::error::{Error, Result};
@@ -222,23 +222,6 @@ impl SingleFlight {
         *done = round;
         Ok(())
     }
-}
-
-/// Runs one statement in a separate transaction.
-pub(super) async fn query_once(
-    connections: &ConnectionPool,
-    access: Access,
-    sql: &str,
-    values: Option<Values>,
-) -> Result<Vec<Row>> {
-    let parameters = Parameters::of(values)?;
-    let (transaction, rows) =
-        Transaction::begin(connections, access, None, sql, &parameters).await?;
-    match access {
-        Access::Read => transaction.release(),
-        Access::Write => transaction.commit().await?,
-    }
-    Ok(rows)
 }
 
 /// The maximum number of organizations whose dedicated database is remembered.

@@ -10,11 +10,11 @@ use pg::{Parameters, Row};
 use sea_orm::Values;
 
 use super::{
-    Access, Databases, Tenant, Transaction,
+    Access, Databases, InvitationKey, Tenant, Transaction,
     dedicated::DedicatedDatabase,
     placement::{ELSEWHERE, Placement},
-    placement_routing::{MOST_MOVES, copy_user, placement_of, settle},
-    session_request::{SessionRequest, get, tenant},
+    placement_routing::{MOST_MOVES, copy_user, settle},
+    session_request::{SessionRequest, get, placement_of, tenant},
 };
 use crate::error::{Error, Result};
 
@@ -95,15 +95,6 @@ pub(super) async fn enter_new(transaction: &mut Transaction) -> Result<Tenant> {
     // The request may have named an organization with a dedicated schema.
     transaction.go_to(None).await?;
     Ok(Tenant { organization_id, role: OrgRole::Owner, suspension: None })
-}
-
-/// How the invited user names an invitation.
-#[derive(Clone, Debug)]
-pub enum InvitationKey {
-    /// The hash of its token.
-    TokenHash(Vec<u8>),
-    /// Its id, if it is for an address of the user.
-    Id(InvitationId),
 }
 
 /// The hash of an invitation's token; `None` if the user has no such invitation. `transaction` is

@@ -2,70 +2,24 @@
 //! applies the settings. Where the operation leads is known before, so a session is opened once, in
 //! the right organization, and stays there.
 
-use std::net::IpAddr;
-
 use chrono::{DateTime, Utc};
-use entity::InvitationId;
-use pg::Row;
-use sea_orm::Values;
 use uuid::Uuid;
 
 use super::{
-    Access, Databases, Freshness, Session, Settings, Tenant, Transaction, Viewer,
-    enter::{InvitationKey, Invited, Token, enter_invited, enter_new, token_hash},
+    Access, Databases, Destination, Freshness, OpenFor, Session, Settings, Tenant, Transaction,
+    Viewer,
+    enter::{Invited, Token, enter_invited, enter_new, token_hash},
+    opening::{NOT_INVITED, Opening, Place},
     placement::Placement,
-    placement_routing::{OpenedTransaction, Search, elsewhere},
+    placement_routing::OpenedTransaction,
     provision::begin_recorded,
     remote::Remote,
-    session_request::{OPEN, SessionContext, SessionRequest, tenant},
+    session_request::{OPEN, SessionContext, SessionRequest, elsewhere, tenant},
 };
 use crate::{
     auth::Caller,
     error::{Error, Result},
 };
-
-/// The organization that a request addresses, and where the request comes from.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    /// The slug in the path.
-    pub slug: Option<String>,
-    /// The client's address, for the audit log.
-    pub client_ip: Option<IpAddr>,
-}
-
-/// The operation for which a session is opened. It decides the session's access and organization.
-#[derive(Clone, Debug)]
-pub enum OpenFor {
-    /// A query in the organization that the request names.
-    Query,
-    /// A mutation in the organization that the request names.
-    Mutation {
-        /// Whether it has several fields that make changes.
-        makes_several_changes: bool,
-    },
-    /// A mutation that creates an organization: the session is in the new one, as its owner.
-    NewOrganization,
-    /// A mutation that accepts or declines an invitation: the session is in its organization with
-    /// the rights of a viewer, or where the request leads if there is no such invitation.
-    Invitation(InvitationKey),
-    /// A mutation of the user, in the control database.
-    User,
-}
-
-impl OpenFor {
-    /// Whether the session may write.
-    #[must_use]
-    pub fn access(&self) -> Access {
-        if matches!(self, Self::Query) { Access::Read } else { Access::Write }
-    }
-
-    pub(super) fn search(&self) -> Search {
-        match self {
-            Self::Query | Self::Mutation { .. } => Search::Everywhere,
-            Self::NewOrganization | Self::Invitation(_) | Self::User => Search::ControlDatabase,
-        }
-    }
-}
 
 /// An opened session, and what the caller of [`open`] needs to know about it.
 #[derive(Debug)]
@@ -82,66 +36,6 @@ pub struct Opened {
     pub billing_version: Option<DateTime<Utc>>,
     /// Whether the replica serves the session.
     pub at_replica: bool,
-}
-
-/// How a session was opened.
-#[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) databases: Databases,
-    pub(super) open_for: OpenFor,
-    pub(super) session_request: SessionRequest,
-    pub(super) placement: Placement,
-}
-
-impl Opening {
-    /// Runs a statement in the control database, in a separate transaction as the same user and
-    /// outside any organization. Its cost is charged to the session's budget.
-    pub(super) async fn ask_control(
-        &self,
-        session: &Transaction,
-        access: Access,
-        sql: &str,
-        values: Option<Values>,
-    ) -> Result<Vec<Row>> {
-        let session_request = self.session_request.outside();
-        let control = self.databases.control();
-        let system = self.databases.system();
-        let placement = Placement::Shared.name();
-        let (transaction, row) =
-            session_request.open(control, system, access, None, &placement).await?;
-        tenant(&row)?;
-        session.share_budget(&transaction);
-        let answer = transaction.query(sql, values).await;
-        session.charge(&transaction)?;
-        let answer = answer?;
-        match access {
-            Access::Read => transaction.release(),
-            Access::Write => transaction.commit().await?,
-        }
-        Ok(answer.rows)
-    }
-}
-
-/// A transaction, and the organization that its settings name.
-pub(super) struct Place {
-    pub(super) transaction: Transaction,
-    pub(super) remote: Option<Remote>,
-    pub(super) tenant: Option<Tenant>,
-    pub(super) invitation: Result<InvitationId>,
-}
-
-/// The error for operations that need an invitation.
-const NOT_INVITED: Error = Error::NotFound("invitation");
-
-impl Place {
-    /// In the organization that the request names.
-    pub(super) fn requested(
-        transaction: Transaction,
-        remote: Option<Remote>,
-        tenant: Option<Tenant>,
-    ) -> Self {
-        Self { transaction, remote, tenant, invitation: Err(NOT_INVITED) }
-    }
 }
 
 /// Opens a session for a caller. Creates the user of a new identity first, and updates one whose

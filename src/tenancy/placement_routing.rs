@@ -9,9 +9,11 @@ use sea_orm::Values;
 
 use super::{
     Access, Databases, Transaction,
-    dedicated::{DedicatedDatabase, query_once},
+    dedicated::DedicatedDatabase,
+    destination::Search,
     placement::Placement,
-    session_request::{SessionRequest, get},
+    pool_query::query_once,
+    session_request::{SessionRequest, elsewhere, get, placement_of},
 };
 use crate::error::{Error, Result};
 
@@ -36,15 +38,6 @@ enum Lookup {
     OpenedTransaction(Box<OpenedTransaction>),
     /// Look at this placement next.
     Placement(Placement),
-}
-
-/// Where an opening looks for the organization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Search {
-    /// Wherever the organization lives.
-    Everywhere,
-    /// In the control database, because the operation leads to another organization or to none.
-    ControlDatabase,
 }
 
 /// Begins where the organization lives, first at `placement`.
@@ -77,20 +70,6 @@ pub(super) async fn begin(
         placement = found;
     }
     Err(Error::unavailable("the organization is being moved to another database"))
-}
-
-/// The organization's placement, if it differs from `placement`.
-pub(super) fn elsewhere(row: &Row, placement: &Placement) -> Result<Option<Placement>> {
-    let outcome: &str = get(row, "outcome")?;
-    if outcome != "OTHER_PLACEMENT" && (outcome != "OK" || *placement == Placement::Shared) {
-        return Ok(None);
-    }
-    let placement_of = placement_of(row, OrganizationId(get(row, "organization_id")?))?;
-    Ok((placement_of != *placement).then_some(placement_of))
-}
-
-pub(super) fn placement_of(row: &Row, organization: OrganizationId) -> Result<Placement> {
-    Placement::parse(get(row, "placement")?, get(row, "placement_version")?, organization)
 }
 
 /// Looks in a dedicated database. If it refuses, the control database decides: the user may be new

@@ -14,7 +14,7 @@ use migration::{
 use pg::{ConnectionPool, Parameters};
 use sea_orm::Values;
 
-use super::{Access, Transaction, dedicated::query_once};
+use super::{Access, Transaction, pool_query::query_once};
 use crate::error::Result;
 
 const SQL: &str = include_str!("self_check.sql");

@@ -2,18 +2,17 @@
 //! parameter. It stays in the organization in which it was opened, and its settings match what
 //! PostgreSQL resolved in this transaction.
 
-use std::net::IpAddr;
-
 use chrono::{DateTime, Utc};
-use entity::{InvitationId, OrgRole, OrganizationId, UserId, organization};
+use entity::{InvitationId, OrgRole, OrganizationId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
-    Access, Change, OpenFor, Settings, Suspension, Transaction,
+    Access, Change, OpenFor, Settings, Tenant, Transaction, Viewer,
     change::Changes,
     current_role::CurrentRole,
-    open::{Opening, Place},
-    placement_routing::{Search, begin},
+    destination::Search,
+    opening::{Opening, Place},
+    placement_routing::begin,
     remote::{Remote, commit},
     session_request::tenant,
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
@@ -22,31 +21,6 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
 };
-
-/// The user of a request.
-#[derive(Clone, Debug)]
-pub struct Viewer {
-    /// The id in `auth.users`.
-    pub user_id: UserId,
-    /// The verified e-mail address in the request's token; `None` if a newer token of the identity
-    /// has another one.
-    pub verified_email: Option<String>,
-    /// The address in the request's token that is not verified, for explanations only.
-    pub unverified_email: Option<String>,
-    /// The client's address.
-    pub client_ip: Option<IpAddr>,
-}
-
-/// The organization of a request, and the user's role in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tenant {
-    /// The organization in the transaction's settings.
-    pub organization_id: OrganizationId,
-    /// The user's role, as last read in this transaction.
-    pub role: OrgRole,
-    /// The suspension, if the operator has suspended the organization.
-    pub suspension: Option<Suspension>,
-}
 
 /// The access of one request to the database.
 #[derive(Debug)]

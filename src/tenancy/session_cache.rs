@@ -15,8 +15,9 @@ use lru::LruCache;
 use pg::Row;
 
 use super::{
-    Destination, placement::Placement, placement_routing::elsewhere,
-    session_request::SessionContext,
+    Destination,
+    placement::Placement,
+    session_request::{SessionContext, elsewhere},
 };
 use crate::auth::Caller;
 

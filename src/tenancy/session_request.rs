@@ -263,3 +263,17 @@ fn organization(row: &Row) -> Result<Option<organization::Model>> {
 pub(super) fn get<'row, T: FromSql<'row>>(row: &'row Row, column: &str) -> Result<T> {
     Ok(row.try_get(column)?)
 }
+
+/// The organization's placement, if it differs from `placement`.
+pub(super) fn elsewhere(row: &Row, placement: &Placement) -> Result<Option<Placement>> {
+    let outcome: &str = get(row, "outcome")?;
+    if outcome != "OTHER_PLACEMENT" && (outcome != "OK" || *placement == Placement::Shared) {
+        return Ok(None);
+    }
+    let placement_of = placement_of(row, OrganizationId(get(row, "organization_id")?))?;
+    Ok((placement_of != *placement).then_some(placement_of))
+}
+
+pub(super) fn placement_of(row: &Row, organization: OrganizationId) -> Result<Placement> {
+    Placement::parse(get(row, "placement")?, get(row, "placement_version")?, organization)
+}

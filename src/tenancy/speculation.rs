@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::{
     Access, CachedContext, Databases, Destination, OpenFor, Opened, Session, Settings, Transaction,
     dedicated::DedicatedDatabase,
-    open::{Opening, Place, opened},
+    open::opened,
+    opening::{Opening, Place},
     placement::Placement,
     remote::Remote,
     session_request::{OPEN, REOPEN, SessionRequest},

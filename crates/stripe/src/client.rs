@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
-use crate::{Error, Result, Subscription, event::organization};
+use crate::{Error, Result, Subscription, fields::organization};
 
 /// The version of Stripe's API that requests use.
 const API_VERSION: &str = "2025-03-31.basil";

@@ -4,7 +4,12 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Subscription, escapes::without_unstorable, subscription::time};
+use super::{
+    Subscription,
+    escapes::without_unstorable,
+    fields::{organization, reference},
+    subscription::time,
+};
 
 /// An event from Stripe.
 #[derive(Clone, Debug)]
@@ -92,13 +97,4 @@ impl Event {
         let subscription = reference(&object["subscription"])?;
         Some(Subject { subscription, customer, organization: None, state: None })
     }
-}
-
-/// The id from a field that holds an id or the object itself.
-pub(super) fn reference(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["id"].as_str()).map(ToOwned::to_owned)
-}
-
-pub(super) fn organization(value: &Value) -> Option<Uuid> {
-    value.as_str().and_then(|text| Uuid::try_parse(text).ok())
 }

@@ -7,6 +7,7 @@
 mod client;
 mod escapes;
 mod event;
+mod fields;
 mod signature;
 mod subscription;
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::event::reference;
+use super::fields::reference;
 
 /// The status of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
