@@ -37,8 +37,8 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
   and one that is refused does not affect the others.
 - **Bodies**: JSON in UTF-8, without a `Content-Encoding`. A body has at most 20,000 JSON values, and
   no duplicate names in an object. A number without a fractional part, such as `3.0`, is an integer.
-- **Introspection**: by the queries of common tools, twice in one document. A document that could
-  return more than 160,000 fields of the schema, as estimated, gets `QUERY_TOO_COMPLEX`.
+- **Introspection**: a document may contain the introspection query of a common tool twice. One that
+  could return more than 160,000 fields of the schema, as estimated, gets `QUERY_TOO_COMPLEX`.
 - **Persisted queries**: send `extensions.persistedQuery` as the clients of Apollo and urql do, or
   `documentId`. With `TRUSTED_DOCUMENTS`, the server executes only the documents of a manifest, in
   the format of graphql-codegen, relay-compiler or Apollo.
@@ -80,7 +80,7 @@ Send a mutation with the header `Idempotency-Key: UUID`. If no response arrives,
 with the outcome `UNKNOWN`, send it again with the same key. The mutation runs once. For one day, a
 repetition gets the same response, with `Idempotency-Replayed: true`.
 
-- With or without quotes, and in capitals or not, a UUID is the same key.
+- Quotes and letter case do not matter: a UUID is the same key in every form.
 - A key belongs to a user in an organization. With another request it gets `IDEMPOTENCY_CONFLICT`.
 - A caller whose role is lower by now also gets `IDEMPOTENCY_CONFLICT`, because the response may
   contain what only the former role may see.

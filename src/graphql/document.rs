@@ -25,6 +25,7 @@ use super::{
     root_fields::{MutationTraits, SubscriptionTraits},
     validation::{Checked, Validator},
 };
+
 /// A GraphQL request, from any transport.
 #[derive(Clone, Debug, Default)]
 pub struct GraphqlRequest {

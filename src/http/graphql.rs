@@ -12,7 +12,7 @@ use axum::{
     extract::{
         ConnectInfo, FromRequestParts, Path, State, rejection::PathRejection, ws::WebSocketUpgrade,
     },
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderMap, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
@@ -84,9 +84,7 @@ pub(super) async fn handle(
         server,
     };
     let query = parts.uri.query().unwrap_or_default();
-    let mut response = exchange.answer(&parts.headers, query, body).await;
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept, authorization"));
-    response
+    exchange.answer(&parts.headers, query, body).await
 }
 
 /// Where a request should go, and the client's address.

@@ -68,6 +68,12 @@ pub(super) fn not_cached() -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, value)
 }
 
+/// Names the request headers on which all responses to GraphQL requests depend.
+pub(super) fn vary() -> SetResponseHeaderLayer<HeaderValue> {
+    let value = HeaderValue::from_static("accept, authorization");
+    SetResponseHeaderLayer::appending(header::VARY, value)
+}
+
 /// Lets pages of these origins call the API and read responses.
 pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let exposed = [

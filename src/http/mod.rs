@@ -64,6 +64,8 @@ pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/org/{slug}/graphql", any(graphql::handle))
+        // Applies to the routes above.
+        .route_layer(headers::vary())
         .route("/", get(graphiql::front))
         .route("/org/{slug}", get(graphiql::front))
         .route("/graphiql", get(graphiql::page))

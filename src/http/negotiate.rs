@@ -38,13 +38,15 @@ fn ranges(headers: &HeaderMap) -> impl Iterator<Item = MediaRange> {
 /// The best acceptable type, or `None` if neither type is acceptable. A request without a usable
 /// media range has no preference, and gets `application/json`.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
-    let ranges: Vec<_> = ranges(headers).collect();
+    let mut ranges: Vec<_> = ranges(headers).collect();
     if ranges.is_empty() {
         return Some(MediaType::Json);
     }
+    // A range with another charset says nothing about responses, which are all in UTF-8.
+    ranges.retain(MediaRange::is_utf8);
     let quality = |media: MediaType| {
         let fitting = ranges.iter().filter(|range| covers(range, media));
-        fitting.max_by_key(|range| precision(range)).map_or(0, quality)
+        fitting.map(|range| (precision(range), quality(range))).max().unwrap_or_default().1
     };
     let (modern, older) = (quality(MediaType::GraphqlResponse), quality(MediaType::Json));
     match (modern, older) {
@@ -66,7 +68,8 @@ pub(super) enum StreamFormat {
 
 /// The format of streams that the client explicitly accepts.
 pub(super) fn stream_format(headers: &HeaderMap) -> Option<StreamFormat> {
-    let acceptable: Vec<_> = ranges(headers).filter(|range| quality(range) > 0).collect();
+    let acceptable = ranges(headers).filter(|range| range.is_utf8() && quality(range) > 0);
+    let acceptable: Vec<_> = acceptable.collect();
     if acceptable.iter().any(|range| range.is("text", "event-stream")) {
         Some(StreamFormat::Events)
     } else {
@@ -88,10 +91,8 @@ fn named(ranges: &[MediaRange]) -> bool {
 
 /// The weight of a range in thousandths. A weight that is not a number is ignored.
 fn quality(range: &MediaRange) -> u16 {
-    if !range.is_utf8() {
-        return 0;
-    }
-    let weight = range.parameter("q").and_then(|value| value.parse().ok()).unwrap_or(1.0_f32);
+    let weight = range.parameter("q").and_then(|value| value.parse().ok());
+    let weight = weight.filter(|weight: &f32| weight.is_finite()).unwrap_or(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let thousandths = (weight.clamp(0.0, 1.0) * 1_000.0) as u16;
     thousandths
@@ -129,6 +130,11 @@ mod tests {
             ("text/html", None),
             ("application/json;q=0", None),
             ("application/json;charset=utf-16", None),
+            ("application/json, application/json;charset=ISO-8859-1", Some(Json)),
+            ("application/json;charset=utf-16, */*", Some(Json)),
+            ("application/graphql-response+json;charset=utf-16, application/json", Some(Json)),
+            ("application/json;q=0, application/json", Some(Json)),
+            ("application/json, application/json;q=0", Some(Json)),
             // Empty parameters, and parameters without a value, change nothing.
             ("application/json;", Some(Json)),
             ("*/*;", Some(Json)),
@@ -141,6 +147,8 @@ mod tests {
             ),
             ("application/json;profile=\"a,b;q=0\"", Some(Json)),
             ("application/json;q=high", Some(Json)),
+            ("application/json;q=nan", Some(Json)),
+            ("application/json;q=-inf", Some(Json)),
             // What is no media range is no preference.
             ("nonsense", Some(Json)),
             ("", Some(Json)),
@@ -162,6 +170,7 @@ mod tests {
             ("text/*, multipart/*", None),
             ("multipart/mixed", None),
             ("text/event-stream;q=0", None),
+            ("text/event-stream;charset=utf-16", None),
             ("application/json, text/event-stream", Some(Events)),
             ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0", Some(Multipart)),
             ("multipart/mixed; boundary=graphql; subscriptionSpec=1.0;, */*", Some(Multipart)),

@@ -23,7 +23,7 @@ use async_graphql::ServerError;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{
     FutureExt, StreamExt,
-    future::{AbortHandle, Abortable},
+    future::{AbortHandle, Abortable, ready},
     stream::{self, BoxStream, SelectAll},
 };
 use serde::Deserialize;
@@ -54,8 +54,10 @@ const PONG: &str = r#"{"type":"pong"}"#;
 const INIT_WAIT: Duration = Duration::from_secs(10);
 const SEND_WAIT: Duration = Duration::from_secs(10);
 
-/// How long the server waits for the client to close the connection as well.
+/// How long the server waits for the client to close the connection as well, and how many messages
+/// of the client it discards meanwhile.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
+const MOST_DISCARDED: usize = 256;
 
 /// How often the server pings the client, and how long the client may stay silent.
 const PING: Duration = Duration::from_secs(20);
@@ -119,13 +121,13 @@ impl Connection {
         let closing = async {
             if let Err(Close(code, reason)) = outcome {
                 let frame = CloseFrame { code, reason: reason.into() };
-                // The client may be gone, or another one may wait for its place.
-                if socket.send(Message::Close(Some(frame))).await.is_err() || code == 1013 {
-                    return;
-                }
+                socket.send(Message::Close(Some(frame))).await?;
             }
-            // Completes the closing handshake of either side (RFC 6455, section 7.1.1).
-            while let Some(Ok(_)) = socket.recv().await {}
+            // Completes the closing handshake of either side (RFC 6455, section 7.1.1), unless
+            // another client needs the place.
+            let discarded = socket.take(MOST_DISCARDED).take_until(self.given_away());
+            discarded.for_each(|_| ready(())).await;
+            Ok::<_, axum::Error>(())
         };
         let _ = tokio::time::timeout(CLOSE_WAIT, closing).await;
     }

@@ -5,8 +5,8 @@ use uuid::Uuid;
 const MAX_BYTES: usize = 255;
 
 /// The value of the header `Idempotency-Key`: 1 to 255 visible ASCII characters, preferably a UUID.
-/// Clients write one key in several forms: as a string of RFC 9651, in quotes, or without quotes,
-/// and a UUID in capitals.
+/// Clients write one key in several forms: as a string of RFC 9651, in quotes and perhaps followed by
+/// parameters, or without quotes, and a UUID in capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -17,8 +17,8 @@ impl IdempotencyKey {
     ///
     /// Returns a description of a valid key.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let inside = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let key = inside.unwrap_or(text);
+        let inside = unquoted(text);
+        let key = inside.as_deref().unwrap_or(text);
         let is_key =
             (1..=MAX_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_key {
@@ -35,6 +35,21 @@ impl IdempotencyKey {
     }
 }
 
+/// The content of a string of RFC 9651, without its parameters. `None` if it is no such string.
+fn unquoted(text: &str) -> Option<String> {
+    let mut chars = text.strip_prefix('"')?.chars();
+    let mut content = String::new();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => content.push(chars.next().filter(|char| matches!(char, '"' | '\\'))?),
+            char => content.push(char),
+        }
+    }
+    let parameters = chars.as_str().trim_start();
+    (parameters.is_empty() || parameters.starts_with(';')).then_some(content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,14 +62,19 @@ mod tests {
             format!("\"{uuid}\""),
             uuid.to_uppercase(),
             format!("\"{}\"", uuid.to_uppercase()),
+            format!("\"{uuid}\";v=1"),
+            format!("\"{uuid}\"; v=1;w=\"a b\""),
             uuid.replace('-', ""),
         ] {
             assert_eq!(key(&same), key(uuid), "{same}");
         }
         assert_eq!(key("\"order-7\""), key("order-7"));
         assert_ne!(key("Order-7"), key("order-7"));
-        assert_eq!(key("\"").as_str(), "\"");
-        for invalid in ["", "\"\"", "\"a b\"", "\u{fc}"] {
+        assert_eq!(key(r#""a\"b\\c";v"#), key(r#"a"b\c"#));
+        for literal in ["\"", "\"a", "\"a\"b", r#""a\b""#, r#""a\""#] {
+            assert_eq!(key(literal).as_str(), literal);
+        }
+        for invalid in ["", "\"\"", "\"\";v=1", "\"a b\"", "\u{fc}"] {
             assert!(IdempotencyKey::parse(invalid).is_err(), "{invalid}");
         }
     }

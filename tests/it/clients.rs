@@ -6,7 +6,11 @@ use std::path::Path;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest},
+};
 
 use crate::support::{App, HANG, Reply, app};
 
@@ -34,18 +38,20 @@ async fn a_small_introspection_never_gets_a_large_response() {
     let owner = app.user("acme-owner");
     let leaf = "name description";
     let nested = format!("fields {{ {leaf} type {{ ofType {{ fields {{ {leaf} }} }} }} }}");
-    let mut largest = 0;
+    let (mut largest, mut refused) = (0, false);
     for repeated in 1..30 {
         let schema = |n| format!("a{n}: __schema {{ types {{ {nested} }} }}");
         let aliases: Vec<_> = (0..repeated).map(schema).collect();
         let reply = owner.query(&format!("{{ {} }}", aliases.join(" "))).await;
         if reply.status != 200 {
             reply.assert_refused(400, "QUERY_TOO_COMPLEX");
+            assert!(reply.text.contains("introspects more than 160000 fields"), "{reply:?}");
+            refused = true;
             break;
         }
         largest = reply.text.len();
     }
-    assert!((100_000..16_000_000).contains(&largest), "{largest} bytes");
+    assert!(refused && (100_000..16_000_000).contains(&largest), "{largest} bytes");
 }
 
 #[tokio::test]
@@ -177,8 +183,14 @@ async fn headers_are_read_as_their_specification_allows() {
         ("*/*", "application/json;charset=latin1", 415),
         ("*/*", "text/plain", 415),
     ] {
-        send(accept, content_type).await.assert_refused(status, "UNSUPPORTED_REQUEST");
+        let reply = send(accept, content_type).await;
+        reply.assert_refused(status, "UNSUPPORTED_REQUEST");
+        assert_eq!(reply.headers["vary"], "accept, authorization", "{accept}");
     }
+    let options = reqwest::Client::new().request(reqwest::Method::OPTIONS, &owner.url);
+    let options = options.send().await.unwrap();
+    assert_eq!(options.status(), 204);
+    assert_eq!(options.headers()["vary"], "accept, authorization");
 }
 
 #[tokio::test]
@@ -226,24 +238,25 @@ async fn every_refusal_for_its_cost_names_a_place_in_the_document() {
     assert_eq!(reply.body["errors"][0]["locations"], json!([{ "line": 2, "column": 118 }]));
 }
 
+async fn open_websocket(app: &App) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+    let url = app.user("acme-owner").url.replacen("http", "ws", 1);
+    let mut request = url.into_client_request().unwrap();
+    let protocol = "graphql-transport-ws".parse().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", protocol);
+    tokio_tungstenite::connect_async(request).await.unwrap().0
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_websocket_is_closed_by_both_sides() {
     let app = App::start().await;
-    let open = async || {
-        let url = app.user("acme-owner").url.replacen("http", "ws", 1);
-        let mut request = url.into_client_request().unwrap();
-        let protocol = "graphql-transport-ws".parse().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", protocol);
-        tokio_tungstenite::connect_async(request).await.unwrap().0
-    };
     // The client begins: the server replies with the same code.
-    let mut socket = open().await;
+    let mut socket = open_websocket(&app).await;
     socket.close(None).await.unwrap();
     let reply = tokio::time::timeout(HANG, socket.next()).await.unwrap();
     assert!(matches!(reply, Some(Ok(Message::Close(_)))), "{reply:?}");
     assert!(tokio::time::timeout(HANG, socket.next()).await.unwrap().is_none());
     // The server begins: the connection ends when the client has replied.
-    let mut socket = open().await;
+    let mut socket = open_websocket(&app).await;
     for _ in 0..200 {
         socket.feed(Message::Text("nonsense".into())).await.unwrap();
     }
@@ -252,4 +265,17 @@ async fn a_websocket_is_closed_by_both_sides() {
     let Some(Ok(Message::Close(Some(frame)))) = closed else { panic!("{closed:?}") };
     assert_eq!(u16::from(frame.code), 4400);
     assert!(tokio::time::timeout(HANG, socket.next()).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_ignores_the_close_is_disconnected() {
+    const MESSAGES: usize = 1_000;
+    let app = App::start().await;
+    let mut socket = open_websocket(&app).await;
+    let message = Message::Text("x".repeat(64 * 1024).into());
+    let mut sent = 0;
+    while sent < MESSAGES && socket.send(message.clone()).await.is_ok() {
+        sent += 1;
+    }
+    assert!(sent < MESSAGES, "the server has read {sent} messages");
 }
