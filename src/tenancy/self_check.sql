@@ -153,8 +153,8 @@ finding (severity, subject, problem, remedy) AS (
     ) power (has, problem, remedy)
     WHERE power.has
     UNION ALL
-    -- A role without any rights is only a label, such as those with which providers mark logins that
-    -- use their identity service.
+    -- A role without any rights is only a label, with which providers mark logins of their identity
+    -- service.
     SELECT DISTINCT 'fault', 'role ' || me.rolname, 'is a member of ' || d.rolname,
            format('REVOKE %I FROM %I', d.rolname, me.rolname)
     FROM gained g JOIN me ON me.oid = g.member JOIN pg_roles d ON d.oid = g.direct JOIN pg_roles r ON r.oid = g.role
