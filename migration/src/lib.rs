@@ -28,7 +28,13 @@ pub const SCHEMAS: [&str; 4] = ["app", "auth", "billing", "audit"];
 pub const SESSION: &str = "SET standard_conforming_strings = on; SET quote_all_identifiers = off;
     SET row_security = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY';
     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET client_min_messages = warning;
-    SET statement_timeout = 0; SET lock_timeout = 0";
+    SET default_transaction_read_only = off; SET default_transaction_deferrable = off;
+    SET default_transaction_isolation = 'read committed';
+    SET statement_timeout = 0; SET lock_timeout = 0;
+    SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+    -- Exists from PostgreSQL 17 on.
+    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+    WHERE name = 'transaction_timeout'";
 
 /// Owns every object and cannot log in.
 pub const OWNER_ROLE: &str = "tenantry_owner";

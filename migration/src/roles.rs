@@ -39,9 +39,31 @@ pub(crate) async fn ensure(
     options: &ConnectOptions,
     passwords: Passwords<'_>,
 ) -> Result<(), Error> {
-    for attempt in 1.. {
+    retried(connection, options, Some(passwords)).await
+}
+
+/// Makes the login a member of the owner, and changes nothing else.
+pub(crate) async fn ensure_membership(
+    connection: &mut Client,
+    options: &ConnectOptions,
+) -> Result<(), Error> {
+    retried(connection, options, None).await
+}
+
+/// Changes the roles as `passwords` says; without, only the membership in the owner.
+async fn retried(
+    connection: &mut Client,
+    options: &ConnectOptions,
+    passwords: Option<Passwords<'_>>,
+) -> Result<(), Error> {
+    let mut attempt = 1;
+    loop {
         let transaction = connection.begin().await?;
-        let outcome = match apply(&transaction, options, passwords).await {
+        let changed = match passwords {
+            Some(passwords) => apply(&transaction, options, passwords).await,
+            None => join_owner(&transaction, options).await,
+        };
+        let outcome = match changed {
             Ok(()) => transaction.commit().await.map_err(Error::from),
             Err(error) => {
                 transaction.roll_back().await?;
@@ -54,8 +76,8 @@ pub(crate) async fn ensure(
             }
             outcome => return outcome,
         }
+        attempt += 1;
     }
-    unreachable!("the loop ends by returning")
 }
 
 /// A statement, and what this login lacks to run it: statements for an administrator.
@@ -97,20 +119,20 @@ const CONFIGURE: &str =
 /// The statement that sets a password, given as a verifier.
 const PASSWORD: &str = "SELECT format('ALTER ROLE %I PASSWORD %L', rolname, $2::text), missing FROM alterable WHERE rolname = $1";
 
-/// The statements that grant what the owner and the login roles need: the right to carry sessions,
-/// where this login may grant it, the right of this login to act as the owner by SET ROLE, and
-/// rights on the database.
-const GRANT: &str =
-    "SELECT format('GRANT SET ON PARAMETER %I TO tenantry_owner', $1::text), NULL
-     WHERE has_parameter_privilege($1, 'SET WITH GRANT OPTION') AND NOT has_parameter_privilege('tenantry_owner', $1, 'SET')
-     -- From PostgreSQL 16 on a member need not have the right to SET ROLE.
-     UNION ALL
-     SELECT 'GRANT tenantry_owner TO CURRENT_USER',
+/// The statement that lets this login act as the owner by SET ROLE. From PostgreSQL 16 on a member
+/// need not have that right.
+const MEMBERSHIP: &str = "SELECT 'GRANT tenantry_owner TO CURRENT_USER',
             CASE WHEN NOT (r.is_administered AND (l.is_restricted OR l.rolcreaterole) OR pg_has_role('tenantry_owner', 'MEMBER WITH ADMIN OPTION'))
                  THEN format('GRANT tenantry_owner TO %I%s', l.rolname, CASE WHEN l.rolcreaterole THEN ' WITH ADMIN OPTION' END) END
      FROM role r CROSS JOIN login l
      WHERE r.rolname = 'tenantry_owner'
-       AND NOT pg_has_role('tenantry_owner', CASE WHEN l.is_restricted THEN 'SET' ELSE 'MEMBER' END)
+       AND NOT pg_has_role('tenantry_owner', CASE WHEN l.is_restricted THEN 'SET' ELSE 'MEMBER' END)";
+
+/// The statements that grant what the owner and the login roles need: the right to carry sessions,
+/// where this login may grant it, and rights on the database.
+const GRANT: &str =
+    "SELECT format('GRANT SET ON PARAMETER %I TO tenantry_owner', $1::text), NULL
+     WHERE has_parameter_privilege($1, 'SET WITH GRANT OPTION') AND NOT has_parameter_privilege('tenantry_owner', $1, 'SET')
      UNION ALL
      SELECT format('GRANT %s ON DATABASE %I TO %I', g.privilege, d.datname, g.role),
             CASE WHEN NOT g.is_grantable THEN format('GRANT %s ON DATABASE %I TO %I', g.privilege, d.datname, g.role) END
@@ -164,13 +186,20 @@ async fn apply(
             changes.push(change);
         }
     }
-    let grant = format!("{LOGIN} {GRANT}");
+    let grant = format!("{LOGIN} {MEMBERSHIP} UNION ALL {GRANT}");
     changes.extend(connection.query::<Change>(&grant, &[&CARRIER_PARAMETER]).await?);
     execute_all(connection, options, changes).await
 }
 
+async fn join_owner(connection: &Client, options: &ConnectOptions) -> Result<(), Error> {
+    let changes = connection.query(&format!("{LOGIN} {MEMBERSHIP}"), &[]).await?;
+    execute_all(connection, options, changes).await
+}
+
 /// Whether the role has this password. A login that cannot read it tries it, and another one, which
-/// a server must refuse that asks for passwords. If it `may_set` the password, both must agree.
+/// a server must refuse that asks for passwords. If it `may_set` the password, both must agree; if
+/// not, only a refused password (28P01) is wrong: other refusals, such as those of `pg_hba.conf`,
+/// say nothing about it.
 async fn is_password(
     connection: &Client,
     options: &ConnectOptions,
@@ -188,8 +217,8 @@ async fn is_password(
         let login = options.clone().with("user", role).with("password", password);
         Client::connect(&login).await
     };
-    if log_in(password).await.is_err() {
-        return Ok(false);
+    if let Err(error) = log_in(password).await {
+        return Ok(!may_set && !error.has_code(&["28P01"]));
     }
     let another = log_in(&format!("not {password}")).await;
     Ok(!may_set || another.is_err_and(|error| error.has_code(&["28P01"])))

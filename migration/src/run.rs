@@ -140,7 +140,7 @@ async fn locked(
     let known = match known_steps(client).await {
         // A login that has not been able to act as the owner yet.
         Err(error) if error.has_code(&["42501"]) => {
-            roles::ensure(client, options, passwords).await?;
+            roles::ensure_membership(client, options).await?;
             client.batch("SET ROLE tenantry_owner").await?;
             let known = known_steps(client).await?;
             client.batch("RESET ROLE").await?;

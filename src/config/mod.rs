@@ -237,7 +237,8 @@ pub struct HttpConfig {
     pub trusted_documents: Option<PathBuf>,
 
     /// Networks of proxies whose X-Forwarded-For is trusted, for example 10.0.0.0/8, separated by
-    /// commas. Without that header, their Forwarded is.
+    /// commas. Without that header, their Forwarded is. A proxy that sends only Forwarded must remove
+    /// X-Forwarded-For from requests.
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',
         value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,

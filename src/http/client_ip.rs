@@ -1,13 +1,13 @@
-//! The client's address: the peer's, or the one that a trusted proxy reports in `X-Forwarded-For` or
-//! in `Forwarded` (RFC 7239).
+//! The client's address: the peer's, or the one that a trusted proxy reports in `X-Forwarded-For`
+//! or in `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// Walks the addresses from their end, where the nearest proxy appends, to the first one that is not
-/// a trusted proxy. An address that is unknown ends the walk at the proxy that reports it.
+/// Walks the addresses from their end, where the nearest proxy appends, to the first one that is
+/// not a trusted proxy. An address that is unknown ends the walk at the proxy that reports it.
 ///
 /// `Forwarded` counts only without `X-Forwarded-For`: a proxy that sends one of them passes the
 /// other on as the client sent it.

@@ -1,8 +1,8 @@
 //! The self-check: queries the system catalogs, as the app role, for faults in tenant isolation.
 //!
-//! `serve` refuses to start on a fault; `doctor` prints all findings. The settings of the server, the
-//! database and the role do not affect the check: it reads those that matter first, and then sets
-//! what it needs for its transaction.
+//! `serve` refuses to start on a fault; `doctor` prints all findings. The settings of the server,
+//! the database and the role do not affect the check: it reads those that matter first, and then
+//! sets what it needs for its transaction.
 
 use std::fmt;
 

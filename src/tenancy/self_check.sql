@@ -153,17 +153,24 @@ finding (severity, subject, problem, remedy) AS (
     ) power (has, problem, remedy)
     WHERE power.has
     UNION ALL
-    -- A role without any rights is only a label, such as those with which providers mark logins that
-    -- use their identity service.
-    SELECT DISTINCT 'fault', 'role ' || me.rolname, 'is a member of ' || d.rolname,
+    -- A role without any rights may be a label, with which providers mark logins of their identity
+    -- service. Others have powers that the catalogue does not show, such as rds_replication.
+    SELECT CASE WHEN bool_or(x.has_rights) THEN 'fault' ELSE 'warning' END, 'role ' || me.rolname,
+           'is a member of ' || d.rolname
+             || CASE WHEN bool_or(x.has_rights) THEN '' ELSE ', which has no rights here, but may have some that the provider defines' END,
            format('REVOKE %I FROM %I', d.rolname, me.rolname)
     FROM gained g JOIN me ON me.oid = g.member JOIN pg_roles d ON d.oid = g.direct JOIN pg_roles r ON r.oid = g.role
-    WHERE r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
-       OR r.rolname LIKE 'pg\_%' OR r.rolname LIKE 'tenantry\_%'
-       -- What it owns or may use, in this database or in the whole server.
-       OR EXISTS (SELECT FROM pg_shdepend s
-                  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
-                    AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+    CROSS JOIN LATERAL (SELECT
+        r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
+        OR r.rolname LIKE 'pg\_%' OR r.rolname LIKE 'tenantry\_%'
+        -- What it owns or may use, in this database or in the whole server.
+        OR EXISTS (SELECT FROM pg_shdepend s
+                   WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
+                     AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))) x (has_rights)
+    WHERE x.has_rights
+       OR r.rolname NOT IN ('rds_iam', 'rds_ad', 'azure_ad_user', 'cloudsqliamuser', 'cloudsqliamserviceaccount',
+                            'cloudsqliamgroup', 'cloudsqliamgroupuser', 'cloudsqliamgroupserviceaccount')
+    GROUP BY me.rolname, d.rolname
     UNION ALL
     SELECT 'fault', 'role ' || me.rolname, 'owns ' || owned.name, format('ALTER %s OWNER TO tenantry_owner', owned.name)
     FROM me JOIN (
@@ -307,8 +314,11 @@ finding (severity, subject, problem, remedy) AS (
       AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
                   JOIN base b ON b.oid = d.refobjid WHERE w.ev_class = v.oid)
     UNION ALL
-    -- Functions of extensions are known code, which a superuser has installed.
-    SELECT CASE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+    -- Functions of an extension that a superuser has installed are known code. The owner of any other
+    -- can add functions to it.
+    SELECT CASE WHEN r.rolname <> 'tenantry_owner' AND EXISTS (
+                     SELECT FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid JOIN pg_roles o ON o.oid = x.extowner
+                     WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND o.rolsuper)
                 THEN 'warning' ELSE 'fault' END,
            format('function %I.%I(%s)', e.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
            'is SECURITY DEFINER with the rights of ' || r.rolname || ', and the role may execute it',
@@ -317,7 +327,8 @@ finding (severity, subject, problem, remedy) AS (
     FROM elsewhere e JOIN pg_proc p ON p.pronamespace = e.oid JOIN pg_roles r ON r.oid = p.proowner
     WHERE p.prosecdef AND has_function_privilege(p.oid, 'EXECUTE')
       AND (r.rolsuper OR r.rolbypassrls OR r.rolname = 'tenantry_owner')
-      -- Only the server itself calls those that return or take a pseudo-type of this kind.
+      -- SQL cannot call trigger functions, and those with another pseudo-type of this kind are
+      -- written in C by a superuser.
       AND NOT EXISTS (SELECT FROM pg_type t
                       WHERE t.oid = ANY (array_append(p.proargtypes::oid[], p.prorettype))
                         AND t.typname IN ('trigger', 'event_trigger', 'internal', 'language_handler', 'fdw_handler',

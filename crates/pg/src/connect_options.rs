@@ -60,8 +60,9 @@ impl ConnectOptions {
 
     pub(crate) fn config(&self) -> Result<tokio_postgres::Config> {
         let mut text = String::new();
-        // libpq ignores the mode for sockets, which never have TLS.
-        let is_socket = self.host().split(',').all(|host| host.starts_with('/'));
+        // libpq ignores the mode for sockets, which never have TLS. It prefers `hostaddr` to `host`.
+        let is_socket = self.get("hostaddr").is_none()
+            && self.host().split(',').all(|host| host.starts_with('/'));
         for (parameter, value) in &self.0 {
             let value = match (parameter.as_str(), value.as_str()) {
                 ("sslmode" | "sslnegotiation", _) if is_socket => continue,
@@ -123,8 +124,10 @@ impl ConnectOptions {
             "ssl-ca" | "ssl-root-cert" => drop(self.0.insert("sslrootcert".to_owned(), value)),
             "ssl-cert" => drop(self.0.insert("sslcert".to_owned(), value)),
             "ssl-key" => drop(self.0.insert("sslkey".to_owned(), value)),
-            // As in libpq, for addresses of JDBC.
-            "ssl" if value == "true" => drop(self.0.insert("sslmode".to_owned(), "require".into())),
+            // As in libpq, for addresses of JDBC. An explicit mode is more exact.
+            "ssl" if value == "true" => {
+                self.0.entry("sslmode".to_owned()).or_insert_with(|| "require".into());
+            }
             "keepalives_count" => drop(self.0.insert("keepalives_retries".to_owned(), value)),
             _ => drop(self.0.insert(name, value)),
         }
@@ -204,7 +207,7 @@ impl fmt::Debug for ConnectOptions {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::config::{Host, TargetSessionAttrs};
+    use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
     use super::*;
 
@@ -267,6 +270,18 @@ mod tests {
         assert_eq!(by_address.host(), "10.0.0.1");
         let jdbc = ConnectOptions::from_str("postgres://db/shop?ssl=true").unwrap();
         assert_eq!(jdbc.ssl_mode(), "require");
+    }
+
+    #[test]
+    fn no_parameter_weakens_the_mode_of_tls() {
+        for parameters in ["sslmode=verify-full&ssl=true", "ssl=true&sslmode=verify-full"] {
+            let url = format!("postgres://db/shop?{parameters}&sslrootcert=ca.pem");
+            assert_eq!(ConnectOptions::from_str(&url).unwrap().ssl_mode(), "verify-full", "{url}");
+        }
+        let socket = "postgres:///shop?host=/cloudsql/x&sslmode=verify-full";
+        assert_eq!(config(socket).get_ssl_mode(), SslMode::Prefer);
+        let address = config(&format!("{socket}&hostaddr=10.0.0.1"));
+        assert_eq!(address.get_ssl_mode(), SslMode::Require);
     }
 
     #[test]

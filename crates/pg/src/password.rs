@@ -7,8 +7,8 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use postgres_protocol::password::{md5, scram_sha_256};
 
-/// A SCRAM-SHA-256 verifier of the password with a new salt, for `ALTER ROLE … PASSWORD`. It has no
-/// characters that need quoting in a literal.
+/// A SCRAM-SHA-256 verifier of the password with a new salt, for `ALTER ROLE … PASSWORD`. Nothing
+/// in it needs quoting in a literal.
 #[must_use]
 pub fn password_verifier(password: &str) -> String {
     scram_sha_256(password.as_bytes())

@@ -46,3 +46,22 @@ async fn a_pooler_in_session_mode_is_accepted() {
     let output = process::run(&mut command);
     assert!(process::succeeded(&output).contains("up to date"), "{}", output.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_admits_one_connection_is_refused() {
+    let cluster = Cluster::start(&[]);
+    let refused = async |url: &str| match Client::connect_exclusively(&url.parse().unwrap()).await {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{url} is accepted"),
+    };
+    cluster.execute(&["CREATE ROLE single LOGIN CONNECTION LIMIT 1"]).await;
+    let error = refused(&cluster.url_of("app", "single")).await;
+    assert!(error.contains("must admit two connections of single"), "{error}");
+    assert!(error.contains("too many connections"), "{error}");
+    let Some(pooler) = Pooler::start_in("session", &cluster, 1) else {
+        eprintln!("SKIPPED: pgbouncer is not installed");
+        return;
+    };
+    let error = refused(&pooler.url_of("postgres")).await;
+    assert!(error.contains("must admit two connections of postgres"), "{error}");
+}

@@ -23,6 +23,11 @@ fn missing(outcome: Result<Report, Error>) -> Vec<String> {
 /// Lets the logins of servers in with their password only.
 async fn require_passwords(server: &Server) {
     let rules = "local all tenantry_app,tenantry_system scram-sha-256\nlocal all all trust\n";
+    set_rules(server, rules).await;
+}
+
+/// Sets the rules of `pg_hba.conf`, which refuse the app role a wrong password.
+async fn set_rules(server: &Server, rules: &str) {
     std::fs::write(server.file("data/pg_hba.conf"), rules).unwrap();
     server.execute("postgres", &["SELECT pg_reload_conf()"]).await;
     let refused = async || {
@@ -192,6 +197,48 @@ async fn a_later_login_takes_a_migrated_database_over() {
     server.execute("postgres", &["GRANT tenantry_owner TO later"]).await;
     let report = server.migrate("later", "app", None).await.unwrap();
     assert!(report.applied.is_empty() && report.functions.is_empty(), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_password_is_wrong_only_if_the_server_says_so() {
+    let server = Server::start();
+    server.execute("postgres", &["CREATE ROLE plain LOGIN", "CREATE DATABASE app"]).await;
+    server.migrate("postgres", "app", Some("secret")).await.unwrap();
+    server.execute("postgres", &["GRANT tenantry_owner TO plain"]).await;
+    let rules = "local all tenantry_app reject\nlocal all tenantry_system scram-sha-256\nlocal all all trust\n";
+    set_rules(&server, rules).await;
+    server.migrate("plain", "app", Some("secret")).await.unwrap();
+    // The server tells that the password of the other role is wrong.
+    let statements = missing(server.migrate("plain", "app", Some("another")).await);
+    assert_eq!(statements[0], "ALTER ROLE plain CREATEROLE");
+    assert!(!statements.concat().contains("tenantry_app"), "{statements:?}");
+}
+
+#[tokio::test]
+async fn a_newer_database_keeps_its_roles() {
+    let server = Server::start();
+    server.execute("postgres", &["CREATE DATABASE app"]).await;
+    server.migrate("postgres", "app", Some("secret")).await.unwrap();
+    // This login cannot act as the owner yet, but can make itself a member of it.
+    let login = match server.version().await {
+        15 => "CREATE ROLE later LOGIN NOINHERIT CREATEROLE",
+        _ => {
+            "CREATE ROLE later LOGIN NOINHERIT CREATEROLE; GRANT tenantry_owner, tenantry_app, tenantry_system \
+             TO later WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+        }
+    };
+    let changes = [
+        login,
+        "INSERT INTO migration.seaql_migrations VALUES ('m9999_later', 0)",
+        "ALTER ROLE tenantry_app SET statement_timeout TO '1min'",
+    ];
+    server.execute("app", &changes).await;
+    let before: Vec<String> = server.value("app", CONFIGURATION).await;
+    let refused = server.migrate("later", "app", Some("another")).await;
+    assert!(matches!(refused, Err(Error::Newer)), "{refused:?}");
+    assert_eq!(server.value::<Vec<String>>("app", CONFIGURATION).await, before);
+    require_passwords(&server).await;
+    log_in(&server, "tenantry_app", "secret").await.unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use migration::STEPS;
 use super::server::Server;
 
 /// Settings that change how SQL is read and how expressions are printed, and time limits.
-const UNUSUAL: [&str; 15] = [
+const UNUSUAL: [&str; 18] = [
     "quote_all_identifiers TO on",
     "standard_conforming_strings TO off",
     "escape_string_warning TO off",
@@ -21,6 +21,10 @@ const UNUSUAL: [&str; 15] = [
     "default_transaction_isolation TO 'serializable'",
     "default_transaction_deferrable TO on",
     "plan_cache_mode TO 'force_custom_plan'",
+    "idle_session_timeout TO '2s'",
+    "idle_in_transaction_session_timeout TO '2s'",
+    // A finding of doctor, so it is reset after the first run.
+    "default_transaction_read_only TO on",
 ];
 
 fn finds(server: &Server, line: &str) {
@@ -51,8 +55,14 @@ async fn settings_of_the_database_disturb_neither_migrate_nor_doctor() {
     let set: Vec<&str> = set.iter().map(String::as_str).collect();
     server.execute("postgres", &set).await;
     server.execute("postgres", &["ALTER DATABASE app SET row_security TO off"]).await;
+    if server.version().await >= 17 {
+        let limit = "ALTER DATABASE app SET transaction_timeout TO '1s'";
+        server.execute("postgres", &[limit]).await;
+    }
     let report = server.migrate("postgres", "app", None).await.unwrap();
     assert_eq!(report.applied.len(), STEPS.len());
+    let reset = "ALTER DATABASE app RESET default_transaction_read_only";
+    server.execute("postgres", &[reset]).await;
     finds(&server, "fault: role tenantry_app has row_security = off, so its queries fail");
     server.execute("postgres", &[&remedy(&server)]).await;
     is_well(&server, "with unusual settings");
@@ -134,6 +144,29 @@ async fn functions_that_cannot_be_called_are_no_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_of_extensions_are_accepted_from_superusers_only() {
+    let server = Server::start();
+    server.execute("postgres", &["CREATE DATABASE app", "CREATE ROLE ordinary"]).await;
+    server.migrate("postgres", "app", None).await.unwrap();
+    let function =
+        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'";
+    server.execute("app", &[function, "ALTER EXTENSION plpgsql ADD FUNCTION public.f()"]).await;
+    finds(&server, "warning: function public.f() is SECURITY DEFINER with the rights of postgres");
+    server.execute("app", &["ALTER FUNCTION public.f() OWNER TO tenantry_owner"]).await;
+    finds(
+        &server,
+        "fault: function public.f() is SECURITY DEFINER with the rights of tenantry_owner",
+    );
+    server.execute("app", &["ALTER FUNCTION public.f() OWNER TO postgres"]).await;
+    // Who installs a trusted extension owns it.
+    let own = "UPDATE pg_extension SET extowner = 'ordinary'::regrole WHERE extname = 'plpgsql'";
+    server.execute("app", &[own]).await;
+    finds(&server, "fault: function public.f() is SECURITY DEFINER with the rights of postgres");
+    server.execute("app", &[&remedy(&server)]).await;
+    is_well(&server, "the remedy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_grants_nothing_is_no_fault() {
     let server = Server::start();
     server.execute("postgres", &["CREATE DATABASE app", "CREATE DATABASE other"]).await;
@@ -141,26 +174,30 @@ async fn a_role_that_grants_nothing_is_no_fault() {
     let label = ["CREATE ROLE rds_iam", "GRANT rds_iam TO tenantry_app, tenantry_system"];
     server.execute("app", &label).await;
     is_well(&server, "a label");
-    server.execute("app", &["CREATE ROLE outer_label", "GRANT outer_label TO rds_iam"]).await;
-    server
-        .execute("other", &["CREATE TABLE public.t ()", "GRANT SELECT ON t TO outer_label"])
-        .await;
+    server.execute("app", &["CREATE ROLE rds_ad", "GRANT rds_ad TO rds_iam"]).await;
+    server.execute("other", &["CREATE TABLE public.t ()", "GRANT SELECT ON t TO rds_ad"]).await;
     is_well(&server, "a label of a label, with rights in another database");
     for (grant, revoke) in [
-        (
-            "GRANT SELECT ON app.projects TO outer_label",
-            "REVOKE SELECT ON app.projects FROM outer_label",
-        ),
-        ("ALTER SCHEMA public OWNER TO outer_label", "ALTER SCHEMA public OWNER TO postgres"),
-        ("ALTER ROLE outer_label BYPASSRLS", "ALTER ROLE outer_label NOBYPASSRLS"),
-        ("GRANT pg_read_all_data TO outer_label", "REVOKE pg_read_all_data FROM outer_label"),
-        ("GRANT tenantry_owner TO outer_label", "REVOKE tenantry_owner FROM outer_label"),
+        ("GRANT SELECT ON app.projects TO rds_ad", "REVOKE SELECT ON app.projects FROM rds_ad"),
+        ("ALTER SCHEMA public OWNER TO rds_ad", "ALTER SCHEMA public OWNER TO postgres"),
+        ("ALTER ROLE rds_ad BYPASSRLS", "ALTER ROLE rds_ad NOBYPASSRLS"),
+        ("GRANT pg_read_all_data TO rds_ad", "REVOKE pg_read_all_data FROM rds_ad"),
+        ("GRANT tenantry_owner TO rds_ad", "REVOKE tenantry_owner FROM rds_ad"),
     ] {
         server.execute("app", &[grant]).await;
         finds(&server, "fault: role tenantry_app is a member of rds_iam");
         server.execute("app", &[revoke]).await;
         is_well(&server, revoke);
     }
+    // Providers define powers of roles that have no rights in PostgreSQL.
+    server
+        .execute("app", &["CREATE ROLE rds_replication", "GRANT rds_replication TO rds_ad"])
+        .await;
+    finds(&server, "warning: role tenantry_app is a member of rds_iam, which has no rights here");
+    server.execute("app", &["REVOKE rds_replication FROM rds_ad"]).await;
+    server.execute("app", &["GRANT rds_replication TO tenantry_app"]).await;
+    finds(&server, "warning: role tenantry_app is a member of rds_replication");
+    server.execute("app", &[&remedy(&server)]).await;
     if server.version().await >= 17 {
         server.execute("app", &["GRANT MAINTAIN ON app.projects TO tenantry_app"]).await;
         finds(&server, "fault: table app.projects grants MAINTAIN to the role");
