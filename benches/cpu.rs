@@ -27,6 +27,7 @@ use tenantry::{
     rate_limit::Throttle,
     request::{GraphqlService, RequestContext},
     schema::Api,
+    seats,
     tenancy::{
         AccountLinking, Budget, Cost, DatabaseOptions, Databases, Destination, OpenFor, SecretKeys,
         Settings, open,
@@ -69,6 +70,7 @@ fn service(seeded: &Seeded) -> Result<GraphqlService, Failure> {
     let databases = Databases::shared(&options)?;
     let areas = AllSettings {
         billing: billing::Settings {
+            trial_plan: None,
             trial_term: chrono::Duration::days(14),
             public_url: "https://app.example".to_owned(),
             stripe: None,
@@ -81,6 +83,7 @@ fn service(seeded: &Seeded) -> Result<GraphqlService, Failure> {
         },
         organization: organization::Settings { max_owned: 3 },
         plan: plan::Settings { grace: chrono::Duration::days(7) },
+        seats: seats::Settings { mode: None, proration: seats::Proration::CreateProrations },
     };
     let settings = Settings {
         clock: Clock::system(),
@@ -129,7 +132,7 @@ fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {
         let issuer = TrustedIssuer::with_secrets(&[SECRET], Claims::default());
         Verifier::new(vec![issuer], Clock::system())
     };
-    let token = seeded.token(1);
+    let token = seeded.token(1, 1);
     criterion.bench_function("token, first verification", |bench| {
         bench.iter_batched(
             verifier,

@@ -33,9 +33,12 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
 - **Status**: with `Accept: application/graphql-response+json`, the HTTP status says whether the
   request was executed. With `application/json`, every well-formed request gets 200, as older
   clients expect.
-- **Batches**: an array of up to ten operations.
-- **Size**: a body has at most 20,000 JSON values, and no duplicate names in an object. A document
-  may select the schema (`__schema`, `__type`) three times, aliases included.
+- **Batches**: an array of up to ten operations. The result of each is at its place in the response,
+  and one that is refused does not affect the others.
+- **Bodies**: JSON in UTF-8, without a `Content-Encoding`. A body has at most 20,000 JSON values, and
+  no duplicate names in an object. A number without a fractional part, such as `3.0`, is an integer.
+- **Introspection**: by the queries of common tools, twice in one document. A document that could
+  return more than 160,000 fields of the schema, as estimated, gets `QUERY_TOO_COMPLEX`.
 - **Persisted queries**: send `extensions.persistedQuery` as the clients of Apollo and urql do, or
   `documentId`. With `TRUSTED_DOCUMENTS`, the server executes only the documents of a manifest, in
   the format of graphql-codegen, relay-compiler or Apollo.
@@ -77,6 +80,7 @@ Send a mutation with the header `Idempotency-Key: UUID`. If no response arrives,
 with the outcome `UNKNOWN`, send it again with the same key. The mutation runs once. For one day, a
 repetition gets the same response, with `Idempotency-Replayed: true`.
 
+- With or without quotes, and in capitals or not, a UUID is the same key.
 - A key belongs to a user in an organization. With another request it gets `IDEMPOTENCY_CONFLICT`.
 - A caller whose role is lower by now also gets `IDEMPOTENCY_CONFLICT`, because the response may
   contain what only the former role may see.

@@ -50,6 +50,7 @@ pub mod organization;
 pub mod outbox;
 pub mod plan;
 pub mod project;
+pub mod seats;
 pub mod usage;
 pub mod user;
 

@@ -182,7 +182,14 @@ impl Api {
             Box::pin(self.measurer.execute(request)).await.errors
         };
         if !errors.is_empty() {
-            return Err(errors);
+            // Limits of the whole operation, without a place of their own.
+            let placed = errors.into_iter().map(|mut error| {
+                if error.locations.is_empty() {
+                    error.locations.push(document.place());
+                }
+                error
+            });
+            return Err(placed.collect());
         }
         if !is_known {
             self.known.put(key, &document.operation);

@@ -2,6 +2,7 @@
 //! arrives. It uses plain sockets, because it shares the processors with what it measures.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     ops::RangeInclusive,
     time::{Duration, Instant},
@@ -20,6 +21,15 @@ use crate::{
 pub(crate) struct Load {
     pub(crate) connections: usize,
     pub(crate) seconds: u32,
+    /// Whether every user sends requests, and not only the owners.
+    pub(crate) wide: bool,
+}
+
+impl Load {
+    /// Returns a random user of an organization that may send the request.
+    fn any_user(&self, workload: Workload) -> u32 {
+        if self.wide { fastrand::u32(1..=workload.users()) } else { 1 }
+    }
 }
 
 /// Measures the server with requests of random organizations out of `among`.
@@ -36,20 +46,49 @@ pub(crate) async fn run(
     let end = started + Duration::from_secs(load.seconds.into());
     let connections = (0..load.connections).map(|_| async move {
         let mut connection = Connection::open(server.address()).await?;
-        let mut latencies = Vec::new();
+        let (mut latencies, mut callers) = (Vec::new(), Vec::new());
         while Instant::now() < end {
             let n = fastrand::u32(among.clone());
             let (project, _) = seeded.any_project(n);
+            let part = workload.one_of();
+            let k = load.any_user(part);
             let sent = Instant::now();
-            connection.ask(seeded.token(n), n, &workload.body(project)).await?;
+            connection.ask(seeded.token(n, k), n, &part.body(project)).await?;
             latencies.push(u32::try_from(sent.elapsed().as_micros())?);
+            callers.push((n, k));
         }
-        Ok::<_, Failure>(latencies)
+        Ok::<_, Failure>((latencies, callers))
     });
-    let latencies = futures_util::future::try_join_all(connections).await?.concat();
+    let done = futures_util::future::try_join_all(connections).await?;
     let took = started.elapsed();
+    let cost = meter.stop()?;
+    let (latencies, callers): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    let (latencies, callers) = (latencies.concat(), callers.concat());
     let requests = latencies.len() as u64;
-    Ok(Figures::of(latencies, requests, took, meter.stop()?))
+    let organizations: HashSet<u32> = callers.iter().map(|(n, _)| *n).collect();
+    let callers: HashSet<(u32, u32)> = callers.into_iter().collect();
+    let mut figures = Figures::of(latencies, requests, took, cost);
+    figures.callers = callers.len() as f64 / requests as f64;
+    figures.organizations = organizations.len() as f64 / requests as f64;
+    Ok(figures)
+}
+
+/// Opens the server's connections and prepares its statements, with requests of one organization.
+pub(crate) async fn prepare(
+    server: &Server,
+    seeded: &Seeded,
+    workload: Workload,
+) -> Result<(), Failure> {
+    let connections = (0..32).map(|_| async move {
+        let mut connection = Connection::open(server.address()).await?;
+        for _ in 0..20 {
+            let (project, _) = seeded.any_project(1);
+            connection.ask(seeded.token(1, 1), 1, &workload.body(project)).await?;
+        }
+        Ok::<_, Failure>(())
+    });
+    futures_util::future::try_join_all(connections).await?;
+    Ok(())
 }
 
 /// Sends one request for each organization.
@@ -58,7 +97,7 @@ pub(crate) async fn warm_up(server: &Server, seeded: &Seeded) -> Result<(), Fail
         let mut connection = Connection::open(server.address()).await?;
         for n in (1 + first..=seeded.organizations).step_by(16) {
             let (project, _) = seeded.any_project(n);
-            connection.ask(seeded.token(n), n, &Workload::Project.body(project)).await?;
+            connection.ask(seeded.token(n, 1), n, &Workload::Project.body(project)).await?;
         }
         Ok::<_, Failure>(())
     });
@@ -74,7 +113,7 @@ pub(crate) async fn once(
     body: &str,
 ) -> Result<String, Failure> {
     let mut connection = Connection::open(server.address()).await?;
-    Ok(connection.ask(seeded.token(n), n, body).await?.to_owned())
+    Ok(connection.ask(seeded.token(n, 1), n, body).await?.to_owned())
 }
 
 /// A keep-alive connection.

@@ -49,7 +49,7 @@ impl Flood {
                 let mut connection = Connection::open(address).await?;
                 for n in (0..organizations).cycle().skip(first) {
                     // The flood ignores responses and errors.
-                    let _ = connection.ask(&tokens[n as usize], n + 1, body).await;
+                    let _ = connection.ask(&tokens[(n * seed::USERS) as usize], n + 1, body).await;
                 }
                 Ok::<_, Failure>(())
             });
@@ -133,7 +133,7 @@ async fn ask(server: &Server, seeded: &Seeded, n: u32, seconds: u32) -> Result<V
     let mut waited = Vec::new();
     while Instant::now() < end {
         let sent = Instant::now();
-        connection.ask(seeded.token(n), n, &body).await?;
+        connection.ask(seeded.token(n, 1), n, &body).await?;
         waited.push(sent.elapsed().as_secs_f64() * 1_000.0);
         tokio::time::sleep(INTERVAL).await;
     }

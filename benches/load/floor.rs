@@ -1,7 +1,11 @@
 //! The floor: pgbench sends the statements of a request over the same socket, one at a time or
-//! pipelined.
+//! pipelined. It enters the organization by setting the parameter that carries a session, without
+//! any check: its role has that privilege, and otherwise those of the role of requests.
 
 use std::{fs, process::Stdio, time::Duration};
+
+use migration::roles::{APP_SETTINGS, CARRIER_PARAMETER};
+use pg::Client;
 
 use crate::{
     Failure,
@@ -16,7 +20,7 @@ use crate::{
 const SAMPLE: f64 = 0.1;
 
 impl Workload {
-    /// Returns the statements that the server sends for this workload.
+    /// Returns the statements of this workload, in an organization that is entered without a check.
     fn statements(self) -> &'static str {
         match self {
             Self::Dashboard => include_str!("floor/dashboard.sql"),
@@ -32,10 +36,28 @@ impl Workload {
         let (begin, end) =
             if pipelined { ("\\startpipeline\n", "\\endpipeline\n") } else { ("", "") };
         format!(
-            "\\set n random(1, :organizations)\n\\set p random(1, 20)\n{begin}{}{end}",
+            "\\set n random(1, :organizations)\n\\set k random(1, {})\n\\set p random(1, 20)\n{begin}{}{end}",
+            self.users(),
             self.statements()
         )
     }
+}
+
+/// Creates the role of the floor.
+pub(crate) async fn create_role(seeded: &Seeded) -> Result<(), Failure> {
+    let connection = Client::connect(&seeded.admin()).await?;
+    connection
+        .batch(&format!(
+            "CREATE ROLE floor LOGIN IN ROLE tenantry_app;
+             GRANT SET ON PARAMETER {CARRIER_PARAMETER} TO floor;"
+        ))
+        .await?;
+    for (setting, value) in APP_SETTINGS {
+        let value = if setting == "search_path" { value.to_owned() } else { format!("'{value}'") };
+        connection.batch(&format!("ALTER ROLE floor SET {setting} TO {value}")).await?;
+    }
+    connection.close().await;
+    Ok(())
 }
 
 /// Measures pgbench.
@@ -55,7 +77,7 @@ pub(crate) fn run(
         .arg(format!("--sampling-rate={SAMPLE}"))
         .arg("--host")
         .arg(seeded.socket())
-        .args(["--username=tenantry_app", "postgres"])
+        .args(["--username=floor", "postgres"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

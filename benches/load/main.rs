@@ -103,63 +103,135 @@ fn main() -> Result<(), Failure> {
 
 fn measure(options: &Options, seeded: &Seeded) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut report = Report::new(seeded.organizations);
-    let connections = options.database_connections;
-    for _ in 0..options.rounds.max(3) {
-        report.cold_start(Server::start(seeded, connections)?.started_in);
+    runtime.block_on(floor::create_role(seeded))?;
+    let bench = Bench { options, seeded, runtime };
+    bench.wide()?;
+    bench.warm()
+}
+
+/// The measurements on one database.
+struct Bench<'run> {
+    options: &'run Options,
+    seeded: &'run Seeded,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// The servers of a round: the one under test, and the one that it is compared with.
+struct Servers {
+    server: Server,
+    other: Option<Server>,
+}
+
+impl Bench<'_> {
+    fn start(&self) -> Result<Servers, Failure> {
+        let Options { database_connections: connections, against, .. } = self.options;
+        let server = Server::start(self.seeded, *connections)?;
+        let url = self.seeded.url();
+        let start_other = |binary| Server::start_from(binary, &url, "", *connections);
+        let other = against.as_deref().map(start_other).transpose()?;
+        Ok(Servers { server, other })
     }
-    let server = Server::start(seeded, connections)?;
-    let other = options
-        .against
-        .as_ref()
-        .map(|binary| Server::start_from(binary, &seeded.url(), "", connections));
-    let other = other.transpose()?;
-    report.memory("idle", server.memory()?);
-    for workload in &options.workloads {
-        runtime.block_on(workload.check(&server, seeded))?;
-        if *workload != Workload::Mix {
-            report.traffic(*workload, runtime.block_on(server::traffic(seeded, *workload))?);
-        }
-    }
-    // The first call of each organization reads the limits of its plan, which the measurement must
-    // not include.
-    eprintln!("warming up");
-    for server in [&server].into_iter().chain(&other) {
-        runtime.block_on(client::warm_up(server, seeded))?;
-    }
-    for round in 1..=options.rounds {
-        for workload in &options.workloads {
-            for connections in &options.connections {
-                eprintln!("round {round}, {workload}, {connections} connections");
-                let load = Load { connections: *connections, seconds: options.seconds };
-                let floor = floor::run(seeded, *workload, &load, false)?;
-                runtime.block_on(seeded.delete_created())?;
-                let ask = async |server: &Server| {
-                    let all = seeded.all();
-                    let figures = client::run(server, seeded, *workload, &load, all).await?;
-                    seeded.delete_created().await?;
-                    Ok::<_, Failure>(figures)
-                };
-                let figures = runtime.block_on(ask(&server))?;
-                let other = other.as_ref().map(|other| runtime.block_on(ask(other))).transpose()?;
-                let pipelined = floor::run(seeded, *workload, &load, true)?;
-                runtime.block_on(seeded.delete_created())?;
-                report.add(
-                    *workload,
-                    *connections,
-                    Round { floor, pipelined, server: figures, other },
-                );
+
+    /// Random users of random organizations, on servers that have met none of them.
+    fn wide(&self) -> Result<(), Failure> {
+        let title = format!("{} organizations, random users", self.seeded.organizations);
+        let mut report = Report::new(title);
+        for round in 1..=self.options.rounds {
+            for workload in &self.options.workloads {
+                for connections in &self.options.connections {
+                    let servers = self.start()?;
+                    for server in [&servers.server].into_iter().chain(&servers.other) {
+                        let prepared = client::prepare(server, self.seeded, *workload);
+                        self.runtime.block_on(prepared)?;
+                    }
+                    let load = Load {
+                        connections: *connections,
+                        seconds: self.options.seconds,
+                        wide: true,
+                    };
+                    self.round(round, &mut report, *workload, &load, &servers)?;
+                }
             }
         }
+        println!("{report}");
+        Ok(())
     }
-    report.memory("after load", server.memory()?);
-    if options.soak > 0 {
-        for part in ["soak, first third", "second", "last"] {
-            let load = Load { connections: 16, seconds: options.soak.div_ceil(3) };
-            runtime.block_on(client::run(&server, seeded, Workload::Mix, &load, seeded.all()))?;
-            report.memory(part, server.memory()?);
+
+    /// Owners that the servers have met.
+    fn warm(&self) -> Result<(), Failure> {
+        let Self { options, seeded, runtime } = self;
+        let title = format!("{} organizations, owners with sessions", seeded.organizations);
+        let mut report = Report::new(title);
+        for _ in 0..options.rounds.max(3) {
+            let server = Server::start(seeded, options.database_connections)?;
+            report.cold_start(server.started_in);
         }
+        let servers = self.start()?;
+        let Servers { server, other } = &servers;
+        report.memory("idle", server.memory()?);
+        for workload in &options.workloads {
+            runtime.block_on(workload.check(server, seeded))?;
+            if *workload != Workload::Mix {
+                report.traffic(*workload, runtime.block_on(server::traffic(seeded, *workload))?);
+            }
+        }
+        eprintln!("warming up");
+        for server in [server].into_iter().chain(other) {
+            runtime.block_on(client::warm_up(server, seeded))?;
+        }
+        for round in 1..=options.rounds {
+            for workload in &options.workloads {
+                for connections in &options.connections {
+                    let (connections, seconds) = (*connections, options.seconds);
+                    let load = Load { connections, seconds, wide: false };
+                    self.round(round, &mut report, *workload, &load, &servers)?;
+                }
+            }
+        }
+        report.memory("after load", server.memory()?);
+        if options.soak > 0 {
+            for part in ["soak, first third", "second", "last"] {
+                let load = Load { connections: 16, seconds: options.soak.div_ceil(3), wide: true };
+                runtime.block_on(client::run(
+                    server,
+                    seeded,
+                    Workload::Mix,
+                    &load,
+                    seeded.all(),
+                ))?;
+                report.memory(part, server.memory()?);
+            }
+        }
+        println!("{report}");
+        Ok(())
     }
-    println!("{report}");
-    Ok(())
+
+    /// Measures the floors and the servers in turn.
+    fn round(
+        &self,
+        number: usize,
+        report: &mut Report,
+        workload: Workload,
+        load: &Load,
+        Servers { server, other }: &Servers,
+    ) -> Result<(), Failure> {
+        let Self { seeded, runtime, .. } = self;
+        eprintln!("round {number}, {workload}, {} connections", load.connections);
+        let floor = |pipelined| {
+            let figures = floor::run(seeded, workload, load, pipelined)?;
+            runtime.block_on(seeded.delete_created())?;
+            Ok::<_, Failure>(figures)
+        };
+        let ask = |server: &Server| {
+            let run = client::run(server, seeded, workload, load, seeded.all());
+            let figures = runtime.block_on(run)?;
+            runtime.block_on(seeded.delete_created())?;
+            Ok::<_, Failure>(figures)
+        };
+        let (floor, pipelined) = (floor(false)?, floor(true)?);
+        let (server, other) = (ask(server)?, other.as_ref().map(ask).transpose()?);
+        let measured = Round { floor, pipelined, server, other };
+        report.add(workload, load.connections, &measured);
+        Ok(())
+    }
 }

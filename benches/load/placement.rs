@@ -49,7 +49,8 @@ pub(crate) fn run(seeded: &Seeded, options: &Options, schemas: u32) -> Result<()
         for workload in &options.workloads {
             for connections in &options.connections {
                 for (name, among) in &groups {
-                    let load = Load { connections: *connections, seconds: options.seconds };
+                    let load =
+                        Load { connections: *connections, seconds: options.seconds, wide: false };
                     let run = client::run(&server, seeded, *workload, &load, among.clone());
                     let Figures { per_second, p50, p99, server: own, postgres, .. } =
                         runtime.block_on(run)?;

@@ -24,6 +24,9 @@ pub(crate) struct Figures {
     pub(crate) server: f64,
     pub(crate) postgres: f64,
     pub(crate) generator: f64,
+    /// Callers and organizations for each request: shares of first requests on a new server.
+    pub(crate) callers: f64,
+    pub(crate) organizations: f64,
 }
 
 impl Figures {
@@ -47,6 +50,8 @@ impl Figures {
             server: each(cost.server),
             postgres: each(cost.postgres),
             generator: each(cost.generator),
+            callers: f64::NAN,
+            organizations: f64::NAN,
         }
     }
 }
@@ -63,7 +68,7 @@ pub(crate) struct Round {
 
 /// All measurements on one database.
 pub(crate) struct Report {
-    organizations: u32,
+    title: String,
     rounds: BTreeMap<(Workload, usize), Vec<Round>>,
     traffic_rows: Vec<(Workload, Traffic)>,
     cold_starts: Vec<f64>,
@@ -71,9 +76,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(organizations: u32) -> Self {
+    pub(crate) fn new(title: String) -> Self {
         Self {
-            organizations,
+            title,
             rounds: BTreeMap::new(),
             traffic_rows: Vec::new(),
             cold_starts: Vec::new(),
@@ -81,8 +86,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn add(&mut self, workload: Workload, connections: usize, round: Round) {
-        self.rounds.entry((workload, connections)).or_default().push(round);
+    pub(crate) fn add(&mut self, workload: Workload, connections: usize, round: &Round) {
+        self.rounds.entry((workload, connections)).or_default().push(*round);
     }
 
     pub(crate) fn traffic(&mut self, workload: Workload, traffic: Traffic) {
@@ -114,7 +119,7 @@ fn spread(values: impl Iterator<Item = f64>) -> Spread {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "## {} organizations\n", self.organizations)?;
+        writeln!(out, "## {}\n", self.title)?;
         writeln!(
             out,
             "| workload, connections | requests/s (range) | floor | pipelined floor | of the floor (range) | of the pipelined | × PostGraphile |"
@@ -170,7 +175,11 @@ impl fmt::Display for Report {
                 of(|round| round.floor.generator),
             )?;
         }
+        self.fmt_first(out)?;
         self.fmt_comparison(out)?;
+        if self.traffic_rows.is_empty() {
+            return Ok(());
+        }
         writeln!(
             out,
             "\n| workload | SQL statements | waits for PostgreSQL |\n| --- | --- | --- |"
@@ -188,6 +197,25 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn fmt_first(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "\n| workload, connections | a caller's first request | an organization's first request |\n| --- | --- | --- |"
+        )?;
+        for ((workload, connections), rounds) in &self.rounds {
+            let percent = |share: fn(&Figures) -> f64| {
+                spread(rounds.iter().map(|round| 100.0 * share(&round.server))).median
+            };
+            writeln!(
+                out,
+                "| {workload}, {connections} | {:.0} % | {:.0} % |",
+                percent(|figures| figures.callers),
+                percent(|figures| figures.organizations),
+            )?;
+        }
+        Ok(())
+    }
+
     fn fmt_comparison(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_alone = |round: &Round| round.other.is_none();
         if self.rounds.values().flatten().all(is_alone) {

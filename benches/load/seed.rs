@@ -19,6 +19,9 @@ pub(crate) const SECRET: &str = "the secret of the benchmark which protects noth
 /// Projects of each organization, as in `seed.sql`.
 const PROJECTS: u32 = 20;
 
+/// Users of each organization, as in `seed.sql`.
+pub(crate) const USERS: u32 = 5;
+
 /// The rows of `seed.sql`, on a server that ends when this is dropped.
 pub(crate) struct Seeded {
     pub(crate) organizations: u32,
@@ -34,9 +37,9 @@ impl Seeded {
         1..=self.organizations
     }
 
-    /// The token of the owner of organization `n`.
-    pub(crate) fn token(&self, n: u32) -> &str {
-        &self.tokens[n as usize - 1]
+    /// The token of user `k` of organization `n`. The first user is the owner.
+    pub(crate) fn token(&self, n: u32, k: u32) -> &str {
+        &self.tokens[((n - 1) * USERS + k - 1) as usize]
     }
 
     pub(crate) fn create(organizations: u32) -> Result<Self, Failure> {
@@ -131,12 +134,13 @@ impl Seeded {
     }
 }
 
-/// Returns the tokens of the owners.
+/// Returns the tokens of all users, organization by organization.
 pub(crate) fn tokens(organizations: u32) -> Result<Vec<String>, Failure> {
     let expires = chrono::Utc::now().timestamp() + 86_400;
     (1..=organizations)
-        .map(|n| {
-            let claims = serde_json::json!({ "sub": format!("user-{n}-1"), "exp": expires });
+        .flat_map(|n| (1..=USERS).map(move |k| (n, k)))
+        .map(|(n, k)| {
+            let claims = serde_json::json!({ "sub": format!("user-{n}-{k}"), "exp": expires });
             Ok(tenantry::auth::sign(SECRET, &claims)?)
         })
         .collect()

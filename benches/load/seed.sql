@@ -38,7 +38,3 @@ SELECT md5('organization' || n)::uuid, md5('user' || n || '-' || 1 + a % 5)::uui
        jsonb_build_object('name', 'Project ' || 1 + a % 20 || ' of ' || n, 'old_name', 'Draft'), '192.0.2.1',
        '2026-03-01'::timestamptz + interval '1 minute' * a
 FROM generate_series(1, :organizations) n, generate_series(1, 100) a;
-
--- The key of the proofs in the floor's scripts, of 32 zero bytes.
-INSERT INTO auth.proof_keys (inner_block, outer_block)
-VALUES (decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'));

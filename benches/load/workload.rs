@@ -70,8 +70,18 @@ impl Workload {
         json!({ "query": query, "variables": variables }).to_string()
     }
 
+    /// The users of an organization that may send this request, in the order of `seed.sql`: the
+    /// audit log is for owners and admins, and viewers create nothing.
+    pub(crate) fn users(self) -> u32 {
+        match self {
+            Self::Dashboard => 2,
+            Self::CreateProject => 4,
+            Self::Project | Self::Projects | Self::Mix => crate::seed::USERS,
+        }
+    }
+
     /// Returns the workload itself, or the next one of a mix.
-    fn one_of(self) -> Self {
+    pub(crate) fn one_of(self) -> Self {
         if self != Self::Mix {
             return self;
         }

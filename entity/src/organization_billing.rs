@@ -49,6 +49,11 @@ pub struct Model {
     pub trial_ends_at: Option<DateTimeUtc>,
     /// When the current overdue payment failed. Null if no payment is overdue.
     pub past_due_since: Option<DateTimeUtc>,
+    /// The quantity of the subscription, if its price is per seat.
+    pub seats: Option<i32>,
+    pub collection_paused: bool,
+    /// When the last paid period ends, while Stripe voids invoices.
+    pub paid_until: Option<DateTimeUtc>,
     pub cancel_at_period_end: bool,
     pub stripe_event_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,

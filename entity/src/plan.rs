@@ -11,7 +11,6 @@ pub struct Model {
     pub plan: String,
     pub name: String,
     pub position: i32,
-    pub stripe_price_id: Option<String>,
     pub is_default: bool,
     /// Since when the plan is no longer offered.
     pub archived_at: Option<DateTimeUtc>,

@@ -11,6 +11,7 @@
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
+-- version changes with every row that decides the result: see auth.reopen_request.
 -- STALE_IDENTITY: auth.provision_user has to record the token first. Without p_record it need not,
 -- and the token changes nothing. p_profile is what that function would record; it is not part of
 -- the proof, because it decides nothing else.
@@ -22,10 +23,15 @@ CREATE OR REPLACE FUNCTION auth.open_request(
     OUT billing_version timestamptz,
     OUT organization_name text, OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
     OUT placement text, OUT placement_version text, OUT placement_generation bigint,
-    OUT email_is_current boolean, OUT suspension text
+    OUT email_is_current boolean, OUT suspension text, OUT version text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
     issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
+    message bytea := convert_to(concat(
+        p_proven_at, ' open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+        ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
+        ' ', octet_length(p_email), ':', p_email, ' ', octet_length(issued_micros), ':', issued_micros), 'UTF8');
+    is_proven    boolean;
     is_newer     boolean;
     is_recorded  boolean;
     is_erased    boolean;
@@ -36,36 +42,37 @@ DECLARE
     target      uuid;
     may_write   boolean;
     is_moving   boolean;
-    recent      timestamptz;
+    kept_since  timestamptz;
 BEGIN
     -- SQL inside an earlier request may have changed settings of the connection. This also resets
     -- the search path of this function, so the names below are qualified.
     RESET ALL;
-    -- A retired slug is free for others after 90 days. A dedicated database does not learn who
-    -- claims it then, and stops resolving it a day earlier.
-    recent := coalesce((SELECT now() - interval '89 days' FROM app.database), '-infinity');
-    IF NOT auth.is_proven(
-        concat('open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
-               ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
-               ' ', octet_length(p_email), ':', p_email,
-               ' ', octet_length(issued_micros), ':', issued_micros),
-        p_proven_at, p_proof)
-    THEN
+    -- One statement, because a statement costs more than a look-up. Without a proof there is no row
+    -- to which the others are joined. A retired slug is free for others after 90 days. A dedicated
+    -- database does not learn who claims it then, and stops resolving it a day earlier.
+    SELECT true, k.kept_since, i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
+           coalesce(p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute', true),
+           coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL,
+           p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
+               AND (i.profile IS NULL OR coalesce(p_issued_at > coalesce(i.issued_at, i.updated_at), false)),
+           s.organization_id, concat(i.xmin, ' ', u.xmin)
+        INTO is_proven, kept_since, user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news, from_path, version
+        FROM (SELECT (SELECT now() - interval '89 days' FROM app.database) AS kept_since FROM auth.proof_keys k
+              WHERE k.updated_at > now() - interval '30 days'
+                AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))) LIMIT 1) k
+            LEFT JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
+            LEFT JOIN auth.users u ON u.id = i.user_id
+            LEFT JOIN app.organization_slugs s ON s.slug = coalesce(p_path, p_claim)
+                AND (s.retired_at IS NULL OR s.retired_at > coalesce(k.kept_since, '-infinity'));
+    IF is_proven IS NULL THEN
         outcome := 'UNPROVEN';
         RETURN;
     END IF;
     IF abs(extract(epoch FROM now()) - p_proven_at) > 300 THEN
+        user_id := NULL;
         outcome := 'CLOCKS_DIFFER';
         RETURN;
     END IF;
-    SELECT i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
-           coalesce(p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute', true),
-           coalesce(p_issued_at, '-infinity') <= i.not_before, u.suspended_at IS NOT NULL,
-           p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
-               AND (i.profile IS NULL OR coalesce(p_issued_at > coalesce(i.issued_at, i.updated_at), false))
-        INTO user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news
-        FROM auth.identities i JOIN auth.users u ON u.id = i.user_id
-        WHERE i.issuer = p_issuer AND i.subject = p_subject;
     IF user_id IS NULL THEN
         outcome := 'UNKNOWN_IDENTITY';
         RETURN;
@@ -85,15 +92,11 @@ BEGIN
         RETURN;
     END IF;
 
-    IF p_path IS NOT NULL THEN
-        SELECT s.organization_id INTO from_path FROM app.organization_slugs s
-            WHERE s.slug = p_path AND (s.retired_at IS NULL OR s.retired_at > recent);
-    END IF;
     IF p_claim ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN
         from_claim := p_claim::uuid;
-    ELSIF p_claim IS NOT NULL AND p_claim IS DISTINCT FROM p_path THEN
+    ELSIF p_claim <> p_path THEN
         SELECT s.organization_id INTO from_claim FROM app.organization_slugs s
-            WHERE s.slug = p_claim AND (s.retired_at IS NULL OR s.retired_at > recent);
+            WHERE s.slug = p_claim AND (s.retired_at IS NULL OR s.retired_at > coalesce(kept_since, '-infinity'));
     ELSE
         from_claim := from_path;
     END IF;
@@ -117,9 +120,10 @@ BEGIN
         PERFORM pg_advisory_xact_lock_shared(app.placement_lock(target));
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, o.name, o.created_at, o.updated_at,
-           coalesce(p.placement, (SELECT 'remote' FROM app.database), 'shared'), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension
+           coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension,
+           concat(open_request.version, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin)
         INTO organization_id, organization_slug, role, billing_version,
-             organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension
+             organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension, version
         FROM auth.organization_members m
             JOIN app.organizations o ON o.id = m.organization_id
             LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id

@@ -9,7 +9,7 @@ use crate::placement::TABLES;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
-    #[error(transparent)]
+    #[error("{}", .0.explained())]
     Database(#[from] pg::Error),
     /// It has another name.
     #[error("the database calls itself {0}")]
@@ -73,9 +73,10 @@ const LOCK_CATALOGUE: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended('tenantry catalogue', 0))";
 
 /// The tables of the catalogue with their primary keys, referenced tables first.
-const CATALOGUE: [(&str, &str); 3] = [
+const CATALOGUE: [(&str, &str); 4] = [
     ("billing.features", "feature"),
     ("billing.plans", "plan"),
+    ("billing.plan_prices", "stripe_price_id"),
     ("billing.plan_features", "plan, feature"),
 ];
 
@@ -109,9 +110,9 @@ pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg:
     for (table, key, rows) in tables {
         if table == "billing.plans" {
             // Unique values may pass from one plan to another: first no changed plan has them.
-            let sql = "UPDATE billing.plans p SET stripe_price_id = NULL, is_default = false, position = -1 - p.position
+            let sql = "UPDATE billing.plans p SET is_default = false, position = -1 - p.position
                 FROM jsonb_populate_recordset(NULL::billing.plans, $1::jsonb) n
-                WHERE n.plan = p.plan AND (n.stripe_price_id, n.is_default, n.position) IS DISTINCT FROM (p.stripe_price_id, p.is_default, p.position)";
+                WHERE n.plan = p.plan AND (n.is_default, n.position) IS DISTINCT FROM (p.is_default, p.position)";
             transaction.execute(sql, &[&rows]).await?;
         }
         let columns: String = transaction

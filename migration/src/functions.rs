@@ -36,7 +36,7 @@ const FUNCTIONS: &[Function] = &functions! {
     "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
         "app.directory_tables" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
         "auth.record_identity_change" "auth.record_suspension" "auth.record_naming" "audit.partitions";
-    "tenantry_app", false: "auth.open_request" "auth.enter_new_organization"
+    "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"
         "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
         "auth.viewer_ownerships" "auth.viewer_identities" "auth.unlink_identity" "auth.rename_viewer" "auth.find_invitations"
         "auth.provision_user" "auth.claim_idempotency_key" "auth.store_response" "app.claim_slug"
@@ -46,7 +46,7 @@ const FUNCTIONS: &[Function] = &functions! {
         "app.database_name" "app.find_organization" "app.due_outbox" "app.backlog"
         "app.delete_processed" "app.accept_organization" "app.accept_returned_organization"
         "app.pending_directory_changes" "app.delete_directory_changes"
-        "app.apply_directory_changes" "billing.receive_stripe_event" "billing.claim_stripe_event"
+        "app.apply_directory_changes" "billing.add_calls" "billing.receive_stripe_event" "billing.claim_stripe_event"
         "billing.finish_stripe_event" "billing.find_organization" "audit.ensure_partitions";
 };
 

@@ -23,6 +23,13 @@ pub use step::{INCOMPATIBLE, Status, Step, status};
 /// The schemas that tenantry owns.
 pub const SCHEMAS: [&str; 4] = ["app", "auth", "billing", "audit"];
 
+/// The settings of a session in which statements of the owner mean the same in any database and
+/// wait as long as they need.
+pub const SESSION: &str = "SET standard_conforming_strings = on; SET quote_all_identifiers = off;
+    SET row_security = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY';
+    SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET client_min_messages = warning;
+    SET statement_timeout = 0; SET lock_timeout = 0";
+
 /// Owns every object and cannot log in.
 pub const OWNER_ROLE: &str = "tenantry_owner";
 

@@ -3,11 +3,12 @@
 //! rights of the other.
 //!
 //! Roles belong to the whole cluster, so migrations of two databases may change them at the same
-//! time; a run that is disturbed tries again.
+//! time; a run that is disturbed tries again. What is right already is not changed, so a login
+//! needs rights only for what is missing.
 
 use std::time::Duration;
 
-use pg::Client;
+use pg::{Client, ConnectOptions, password_matches, password_verifier};
 
 use crate::{APP_ROLE, Error, Passwords, SYSTEM_ROLE};
 
@@ -32,11 +33,15 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
 const TRIES: u32 = 20;
 
 /// Creates missing roles, sets the settings and passwords of the login roles, and refuses roles
-/// that could bypass row-level security.
-pub(crate) async fn ensure(connection: &mut Client, passwords: Passwords<'_>) -> Result<(), Error> {
+/// that could bypass row-level security. Changes nothing if the login lacks a right.
+pub(crate) async fn ensure(
+    connection: &mut Client,
+    options: &ConnectOptions,
+    passwords: Passwords<'_>,
+) -> Result<(), Error> {
     for attempt in 1.. {
         let transaction = connection.begin().await?;
-        let outcome = match apply(&transaction, passwords).await {
+        let outcome = match apply(&transaction, options, passwords).await {
             Ok(()) => transaction.commit().await.map_err(Error::from),
             Err(error) => {
                 transaction.roll_back().await?;
@@ -53,41 +58,87 @@ pub(crate) async fn ensure(connection: &mut Client, passwords: Passwords<'_>) ->
     unreachable!("the loop ends by returning")
 }
 
+/// A statement, and what this login lacks to run it: statements for an administrator.
+type Change = (String, Option<String>);
+
+/// The login of this connection. From PostgreSQL 16 on, CREATEROLE covers only roles that the login
+/// administers.
+const LOGIN: &str = "WITH login AS (
+         SELECT rolname, rolsuper, rolcreaterole, current_setting('server_version_num')::int >= 160000 AS is_restricted
+         FROM pg_roles WHERE rolname = current_user
+     ), role AS (
+         SELECT r.rolname, r.rolconfig,
+                l.rolsuper OR NOT l.is_restricted OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') AS is_administered
+         FROM pg_roles r CROSS JOIN login l WHERE r.rolname IN ('tenantry_owner', 'tenantry_app', 'tenantry_system')
+     ), alterable AS (
+         SELECT r.*, nullif(concat_ws('; ',
+             CASE WHEN NOT l.rolsuper AND NOT l.rolcreaterole THEN format('ALTER ROLE %I CREATEROLE', l.rolname) END,
+             CASE WHEN NOT r.is_administered THEN format('GRANT %I TO %I WITH ADMIN OPTION', r.rolname, l.rolname) END), '') AS missing
+         FROM role r CROSS JOIN login l
+     )";
+
 /// The statements that create missing roles.
-const CREATE: &str =
-    "SELECT format('CREATE ROLE %I %s', r.name, r.options)
+const CREATE: &str = "SELECT format('CREATE ROLE %I %s', r.name, r.options),
+            CASE WHEN NOT l.rolsuper AND NOT l.rolcreaterole THEN format('ALTER ROLE %I CREATEROLE', l.rolname) END
      FROM (VALUES ('tenantry_owner', 'NOLOGIN'), ('tenantry_app', 'LOGIN NOINHERIT'), ('tenantry_system', 'LOGIN NOINHERIT')) r (name, options)
+     CROSS JOIN login l
      WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r.name)";
 
-/// The statements that set what differs: each write is a row that two migrations could contend for.
+/// The statements that set what differs. Values are compared as PostgreSQL reads them: `10000` is
+/// `10s`. Leaves these settings behind in the transaction.
 const CONFIGURE: &str =
-    "SELECT format('ALTER ROLE %I SET %I TO %s', r.rolname, s.name, CASE s.name WHEN 'search_path' THEN s.value ELSE quote_literal(s.value) END)
-     FROM pg_roles r CROSS JOIN unnest($1::text[], $2::text[]) s (name, value)
-     WHERE r.rolname IN ('tenantry_app', 'tenantry_system') AND concat(s.name, '=', s.value) <> ALL (coalesce(r.rolconfig, '{}'))";
+    "SELECT format('ALTER ROLE %I SET %I TO %s', r.rolname, s.name, CASE s.name WHEN 'search_path' THEN s.value ELSE quote_literal(s.value) END), r.missing
+     FROM alterable r CROSS JOIN unnest($1::text[], $2::text[]) s (name, value)
+     LEFT JOIN LATERAL (SELECT substr(c, length(s.name) + 2) FROM unnest(r.rolconfig) c
+                        WHERE lower(split_part(c, '=', 1)) = lower(s.name)) stored (value) ON true
+     WHERE r.rolname <> 'tenantry_owner'
+       AND (stored.value IS NULL OR set_config(s.name, stored.value, true) <> set_config(s.name, s.value, true))";
+
+/// The statement that sets a password, given as a verifier.
+const PASSWORD: &str = "SELECT format('ALTER ROLE %I PASSWORD %L', rolname, $2::text), missing FROM alterable WHERE rolname = $1";
 
 /// The statements that grant what the owner and the login roles need: the right to carry sessions,
-/// where this login may grant it, and the right of this login to act as the owner by SET ROLE.
+/// where this login may grant it, the right of this login to act as the owner by SET ROLE, and
+/// rights on the database.
 const GRANT: &str =
-    "SELECT format('GRANT SET ON PARAMETER %I TO tenantry_owner', $1)
+    "SELECT format('GRANT SET ON PARAMETER %I TO tenantry_owner', $1::text), NULL
      WHERE has_parameter_privilege($1, 'SET WITH GRANT OPTION') AND NOT has_parameter_privilege('tenantry_owner', $1, 'SET')
      -- From PostgreSQL 16 on a member need not have the right to SET ROLE.
-     UNION ALL SELECT 'GRANT tenantry_owner TO CURRENT_USER' WHERE NOT pg_has_role('tenantry_owner',
-         CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
-     UNION ALL SELECT format('GRANT CONNECT, CREATE ON DATABASE %I TO tenantry_owner', current_database())
-     UNION ALL SELECT format('GRANT CONNECT ON DATABASE %I TO tenantry_app, tenantry_system', current_database())
-     UNION ALL SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())";
+     UNION ALL
+     SELECT 'GRANT tenantry_owner TO CURRENT_USER',
+            CASE WHEN NOT (r.is_administered AND (l.is_restricted OR l.rolcreaterole) OR pg_has_role('tenantry_owner', 'MEMBER WITH ADMIN OPTION'))
+                 THEN format('GRANT tenantry_owner TO %I%s', l.rolname, CASE WHEN l.rolcreaterole THEN ' WITH ADMIN OPTION' END) END
+     FROM role r CROSS JOIN login l
+     WHERE r.rolname = 'tenantry_owner'
+       AND NOT pg_has_role('tenantry_owner', CASE WHEN l.is_restricted THEN 'SET' ELSE 'MEMBER' END)
+     UNION ALL
+     SELECT format('GRANT %s ON DATABASE %I TO %I', g.privilege, d.datname, g.role),
+            CASE WHEN NOT g.is_grantable THEN format('GRANT %s ON DATABASE %I TO %I', g.privilege, d.datname, g.role) END
+     FROM pg_database d
+     CROSS JOIN LATERAL (SELECT coalesce(d.datacl, acldefault('d', d.datdba))) a (acl)
+     CROSS JOIN LATERAL (
+         SELECT x.role, x.privilege, has_database_privilege(d.oid, x.privilege || ' WITH GRANT OPTION') AS is_grantable,
+                has_database_privilege(x.role, d.oid, x.privilege) AS is_effective
+         FROM (VALUES ('tenantry_owner', 'CONNECT'), ('tenantry_owner', 'CREATE'),
+                      ('tenantry_app', 'CONNECT'), ('tenantry_system', 'CONNECT')) x (role, privilege)) g
+     WHERE d.datname = current_database() AND (g.is_grantable OR NOT g.is_effective)
+       -- A right of PUBLIC may be revoked later.
+       AND NOT EXISTS (SELECT FROM aclexplode(a.acl) e
+                       WHERE e.grantee = to_regrole(g.role)::oid AND e.privilege_type = g.privilege)
+     UNION ALL
+     SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', d.datname), NULL
+     FROM pg_database d CROSS JOIN login l
+     WHERE d.datname = current_database() AND (l.rolsuper OR pg_has_role(d.datdba, 'USAGE'))
+       AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) e
+                   WHERE e.grantee = 0 AND e.privilege_type = 'TEMPORARY')";
 
-async fn apply(connection: &Client, passwords: Passwords<'_>) -> Result<(), Error> {
-    let statements = connection.query(CREATE, &[]).await?;
-    execute_all(connection, statements).await?;
-    let (names, values): (Vec<_>, Vec<_>) = APP_SETTINGS.into_iter().unzip();
-    let statements = connection.query(CONFIGURE, &[&names, &values]).await?;
-    execute_all(connection, statements).await?;
-    for (role, password) in [(APP_ROLE, passwords.app), (SYSTEM_ROLE, passwords.system)] {
-        let set = "SELECT format('ALTER ROLE %I PASSWORD %L', $1, $2) WHERE $2 IS NOT NULL";
-        let statements = connection.query(set, &[&role, &password]).await?;
-        execute_all(connection, statements).await?;
-    }
+async fn apply(
+    connection: &Client,
+    options: &ConnectOptions,
+    passwords: Passwords<'_>,
+) -> Result<(), Error> {
+    let create = connection.query(&format!("{LOGIN} {CREATE}"), &[]).await?;
+    execute_all(connection, options, create).await?;
     let powerful: Option<String> = connection
         .query_opt(
             "SELECT rolname::text FROM pg_roles
@@ -99,20 +150,78 @@ async fn apply(connection: &Client, passwords: Passwords<'_>) -> Result<(), Erro
     if let Some(role) = powerful {
         return Err(Error::PowerfulRole(role));
     }
-    let statements = connection.query(GRANT, &[&CARRIER_PARAMETER]).await?;
-    execute_all(connection, statements).await
+    let (names, values): (Vec<_>, Vec<_>) = APP_SETTINGS.into_iter().unzip();
+    connection.batch("SAVEPOINT settings").await?;
+    let configure = format!("{LOGIN} {CONFIGURE}");
+    let mut changes: Vec<Change> = connection.query(&configure, &[&names, &values]).await?;
+    connection.batch("ROLLBACK TO SAVEPOINT settings").await?;
+    for (role, password) in [(APP_ROLE, passwords.app), (SYSTEM_ROLE, passwords.system)] {
+        let Some(password) = password else { continue };
+        let set = format!("{LOGIN} {PASSWORD}");
+        let verifier = password_verifier(password);
+        let change: Change = connection.query_one(&set, &[&role, &verifier.as_str()]).await?;
+        if !is_password(connection, options, role, password, change.1.is_none()).await? {
+            changes.push(change);
+        }
+    }
+    let grant = format!("{LOGIN} {GRANT}");
+    changes.extend(connection.query::<Change>(&grant, &[&CARRIER_PARAMETER]).await?);
+    execute_all(connection, options, changes).await
 }
 
-/// Executes statements that PostgreSQL has built, quoting included.
-async fn execute_all(connection: &Client, statements: Vec<String>) -> Result<(), Error> {
-    for statement in statements {
+/// Whether the role has this password. A login that cannot read it tries it, and another one, which
+/// a server must refuse that asks for passwords. If it `may_set` the password, both must agree.
+async fn is_password(
+    connection: &Client,
+    options: &ConnectOptions,
+    role: &str,
+    password: &str,
+    may_set: bool,
+) -> pg::Result<bool> {
+    let may_read = "SELECT has_table_privilege('pg_authid', 'SELECT')";
+    if connection.query_one(may_read, &[]).await? {
+        let read = "SELECT rolpassword FROM pg_authid WHERE rolname = $1";
+        let stored: Option<String> = connection.query_one(read, &[&role]).await?;
+        return Ok(stored.is_some_and(|stored| password_matches(&stored, role, password)));
+    }
+    let log_in = async |password: &str| {
+        let login = options.clone().with("user", role).with("password", password);
+        Client::connect(&login).await
+    };
+    if log_in(password).await.is_err() {
+        return Ok(false);
+    }
+    let another = log_in(&format!("not {password}")).await;
+    Ok(!may_set || another.is_err_and(|error| error.has_code(&["28P01"])))
+}
+
+/// Executes the changes, which PostgreSQL has built, quoting included; or none, if the login lacks
+/// a right for any of them.
+async fn execute_all(
+    connection: &Client,
+    options: &ConnectOptions,
+    changes: Vec<Change>,
+) -> Result<(), Error> {
+    let mut missing: Vec<String> = Vec::new();
+    for right in changes.iter().filter_map(|(_, missing)| missing.as_deref()) {
+        for statement in right.split("; ") {
+            if !missing.iter().any(|known| known == statement) {
+                missing.push(statement.to_owned());
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let login = options.user().to_owned();
+        return Err(Error::MissingRights { login, statements: missing.join("; ") });
+    }
+    for (statement, _) in changes {
         connection.batch(&statement).await?;
     }
     Ok(())
 }
 
-/// Whether another migration changed the same role or database at the same time.
+/// Whether another migration changed the same role or database at the same time. Concurrent updates
+/// of a catalogue row are internal errors (XX000).
 fn is_disturbed(error: &pg::Error) -> bool {
-    error.has_code(&["23505", "42710", "40001", "40P01"])
-        || error.to_string().contains("concurrently updated")
+    error.has_code(&["23505", "42710", "40001", "40P01", "XX000"])
 }

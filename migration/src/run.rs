@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use pg::{Client, ConnectOptions};
 
-use crate::{INCOMPATIBLE, STEPS, Schemas, Status, Step, functions, roles, schemas, status};
+use crate::{
+    INCOMPATIBLE, SCHEMAS, SESSION, STEPS, Schemas, Status, Step, functions, roles, schemas, status,
+};
 
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
 pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
@@ -13,26 +15,36 @@ pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
-    #[error(transparent)]
+    #[error("{}", .0.explained())]
     Database(#[from] pg::Error),
     /// A step failed and was rolled back.
-    #[error("the step {0} failed: {1}")]
-    Step(&'static str, pg::Error),
+    #[error("the step {name} failed: {}", .cause.explained())]
+    Step {
+        /// Its name.
+        name: &'static str,
+        /// PostgreSQL's error.
+        cause: pg::Error,
+    },
     /// The steps of the database are not those of this program.
     #[error("{INCOMPATIBLE}")]
     Incompatible,
     /// A newer tenantry migrated the database.
     #[error("the database was migrated by a newer version of tenantry. Use that version.")]
     Newer,
-    /// The login may not prepare the roles.
+    /// The database has schemas of another program.
     #[error(
-        "{login} cannot prepare the roles ({cause}): use a superuser, or a role with CREATEROLE that owns the database and administers tenantry's roles"
+        "the database already has the schema {0}, which tenantry creates for itself: use another database, for example after CREATE DATABASE tenantry"
     )]
-    Login {
+    ForeignSchema(String),
+    /// The login lacks rights, and nothing was changed.
+    #[error(
+        "{login} cannot prepare the roles and the database: use a superuser, or a role with CREATEROLE that owns the database and administers tenantry's roles; or run as one of them: {statements}"
+    )]
+    MissingRights {
         /// The role of the login.
         login: String,
-        /// PostgreSQL's message.
-        cause: String,
+        /// The statements that give it the rights.
+        statements: String,
     },
     /// One of the roles has rights that bypass row-level security.
     #[error(
@@ -110,7 +122,7 @@ pub async fn migrate_with(
     run: &Run,
 ) -> Result<Report, Error> {
     // One connection, so that the lock, the role and the search path hold for every step.
-    let mut client = Client::connect(&options).await?;
+    let mut client = Client::connect_exclusively(&options).await?;
     let outcome = locked(&mut client, &options, passwords, run).await;
     client.close().await;
     outcome
@@ -122,20 +134,32 @@ async fn locked(
     passwords: Passwords<'_>,
     run: &Run,
 ) -> Result<Report, Error> {
+    client.batch(SESSION).await?;
     lock(client, run.progress).await?;
-    let known = known_steps(client).await?;
+    check_schemas(client).await?;
+    let known = match known_steps(client).await {
+        // A login that has not been able to act as the owner yet.
+        Err(error) if error.has_code(&["42501"]) => {
+            roles::ensure(client, options, passwords).await?;
+            client.batch("SET ROLE tenantry_owner").await?;
+            let known = known_steps(client).await?;
+            client.batch("RESET ROLE").await?;
+            known
+        }
+        known => known?,
+    };
     if status(&known) == Status::Incompatible {
         return Err(Error::Incompatible);
     }
     if known.iter().any(|name| run.steps.iter().all(|step| step.name != name)) {
         return Err(Error::Newer);
     }
-    let prepared = roles::ensure(client, passwords).await;
-    prepared.map_err(|error| of_login(error, options))?;
-    client.batch(PREPARE).await?;
+    roles::ensure(client, options, passwords).await?;
+    client.batch("SET ROLE tenantry_owner; SET search_path = migration").await?;
     let mut applied = Vec::new();
     for step in run.steps.iter().filter(|step| known.iter().all(|name| name != step.name)) {
-        apply(client, step).await.map_err(|error| Error::Step(step.name, error))?;
+        let name = step.name;
+        apply(client, step).await.map_err(|cause| Error::Step { name, cause })?;
         applied.push(step.name.to_owned());
     }
     if run.steps.len() < STEPS.len() {
@@ -146,12 +170,9 @@ async fn locked(
     Ok(Report { applied, functions, schemas })
 }
 
-/// Acts as the owner, and creates the list of applied steps.
-const PREPARE: &str = "SET ROLE tenantry_owner;
-    SET client_min_messages = warning;
-    CREATE SCHEMA IF NOT EXISTS migration;
+/// Creates the list of applied steps.
+const LIST: &str = "CREATE SCHEMA IF NOT EXISTS migration;
     GRANT USAGE ON SCHEMA migration TO tenantry_app, tenantry_system;
-    SET search_path = migration;
     CREATE TABLE IF NOT EXISTS migration.seaql_migrations (
         version    varchar NOT NULL PRIMARY KEY,
         applied_at bigint NOT NULL
@@ -160,6 +181,7 @@ const PREPARE: &str = "SET ROLE tenantry_owner;
 
 async fn apply(client: &mut Client, step: &Step) -> pg::Result<()> {
     let transaction = client.begin().await?;
+    transaction.batch(LIST).await?;
     transaction.batch(&(step.shared)()).await?;
     let record = "INSERT INTO migration.seaql_migrations (version, applied_at)
         VALUES ($1, extract(epoch FROM now())::bigint)";
@@ -190,13 +212,15 @@ async fn known_steps(client: &Client) -> pg::Result<Vec<String>> {
     client.query("SELECT version FROM migration.seaql_migrations", &[]).await
 }
 
-/// Explains a missing right (`insufficient_privilege`).
-fn of_login(error: Error, options: &ConnectOptions) -> Error {
-    match &error {
-        Error::Database(cause) if cause.code() == Some("42501") => {
-            let (login, cause) = (options.user().to_owned(), cause.to_string());
-            Error::Login { login, cause }
-        }
-        _ => error,
+/// Refuses a database that has not been migrated, but has schemas of these names.
+async fn check_schemas(client: &Client) -> Result<(), Error> {
+    let foreign = "SELECT nspname::text FROM pg_namespace
+         WHERE nspname = ANY ($1 || ARRAY['migration'])
+           AND NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                           WHERE n.nspname = 'migration' AND c.relname = 'seaql_migrations')
+         ORDER BY nspname";
+    match client.query_opt(foreign, &[&SCHEMAS.as_slice()]).await? {
+        Some(schema) => Err(Error::ForeignSchema(schema)),
+        None => Ok(()),
     }
 }

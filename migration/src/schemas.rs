@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use pg::{Client, ConnectOptions};
 use uuid::Uuid;
 
-use crate::{Error, Run, Step, placement::schema_of, step::schema_versions};
+use crate::{Error, Run, SESSION, Step, placement::schema_of, step::schema_versions};
 
 /// While this waits for a lock, all later statements on the table wait as well: so it tries again
 /// instead.
@@ -113,16 +113,15 @@ impl Progress {
 
 async fn connect(options: &ConnectOptions) -> pg::Result<Client> {
     let client = Client::connect(options).await?;
-    let acting = "SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp;
-                  SET client_min_messages = warning";
-    client.batch(acting).await?;
+    client.batch(SESSION).await?;
+    client.batch("SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp").await?;
     Ok(client)
 }
 
 /// Why a schema was not migrated.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error(transparent)]
+    #[error("{}", .0.explained())]
     Database(#[from] pg::Error),
     #[error("its version {0:?} is unknown to this program")]
     UnknownVersion(String),

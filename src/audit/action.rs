@@ -49,17 +49,26 @@ pub enum Action {
     BillingSubscriptionCanceled,
     /// The cancellation was withdrawn. Metadata: `plan`.
     BillingSubscriptionResumed,
-    /// An owner opened a Stripe checkout page. Metadata: `plan`.
+    /// An owner opened a Stripe checkout page. Metadata: `plan`, `price`.
     BillingCheckoutStarted,
     /// An owner opened Stripe's billing portal. Metadata: none.
     BillingPortalOpened,
     /// Stripe reported a change to the subscription that left the plan unchanged. Metadata: `plan`,
-    /// old and new `status`, `cancel_at_period_end`, `period_end`, and the `event`.
+    /// old and new `status`, `cancel_at_period_end`, `period_end`, `seats`, `collection_paused`, the
+    /// `event`, and the `unknown_price` if no plan has the subscription's price.
     BillingSubscriptionUpdated,
     /// The operator changed what the organization may use of a feature, as an exception to its
     /// plan. Metadata: `feature`, old and new `value` (a number, `unlimited`, `on` or `off`; null
     /// without an exception), `valid_until`, `reason`.
     BillingEntitlementChanged,
+    /// A subscription that is paid at Stripe has no effect, because the organization has another
+    /// one, or no plan has its price. Metadata: `subscription`, `price`, `event`.
+    BillingSubscriptionIgnored,
+    /// The customer was deleted at Stripe, which ended the subscription. Metadata: `customer`,
+    /// `event`.
+    BillingCustomerDeleted,
+    /// The number of paid seats followed the size of the team. Metadata: old and new `seats`.
+    BillingSeatsChanged,
     /// A new identity was linked to a member by its verified address. Metadata: `issuer`, `email`.
     UserIdentityLinked,
     /// A member unlinked one of their identities. Metadata: `issuer`, `email`.
@@ -85,7 +94,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::OrganizationCreated,
         Self::OrganizationUpdated,
         Self::OrganizationDeleted,
@@ -111,6 +120,9 @@ impl Action {
         Self::BillingPortalOpened,
         Self::BillingSubscriptionUpdated,
         Self::BillingEntitlementChanged,
+        Self::BillingSubscriptionIgnored,
+        Self::BillingCustomerDeleted,
+        Self::BillingSeatsChanged,
         Self::UserIdentityLinked,
         Self::UserIdentityUnlinked,
         Self::UserRenamed,
@@ -152,6 +164,9 @@ impl Action {
             Self::BillingPortalOpened => "billing.portal_opened",
             Self::BillingSubscriptionUpdated => "billing.subscription_updated",
             Self::BillingEntitlementChanged => "billing.entitlement_changed",
+            Self::BillingSubscriptionIgnored => "billing.subscription_ignored",
+            Self::BillingCustomerDeleted => "billing.customer_deleted",
+            Self::BillingSeatsChanged => "billing.seats_changed",
             Self::UserIdentityLinked => "user.identity_linked",
             Self::UserIdentityUnlinked => "user.identity_unlinked",
             Self::UserRenamed => "user.renamed",

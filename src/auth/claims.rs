@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use super::{TokenError, times::Times};
+use super::{error::TokenError, times::Times};
 use crate::text::{Email, display_name};
 
 /// Issuer and subject form an index key in the database, whose size is limited.

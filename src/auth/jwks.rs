@@ -19,7 +19,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    TokenError, VerifyError,
+    error::{KeysUnavailable, TokenError, VerifyError},
     jwk::Key,
     token::{BAD, Token},
 };
@@ -105,11 +105,6 @@ struct State {
 
 /// The maximum cooldown while no keys were fetched yet.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(1);
-
-/// The issuer's keys could not be fetched.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the issuer's keys cannot be fetched: {0}")]
-pub struct KeysUnavailable(String);
 
 impl Jwks {
     pub(super) fn new(options: JwksOptions) -> Result<Self, reqwest::Error> {

@@ -2,6 +2,7 @@
 //! tokens and the policy, not the database.
 
 mod claims;
+mod error;
 mod jwk;
 mod jwks;
 mod role;
@@ -11,10 +12,10 @@ mod token_cache;
 mod verifier;
 
 pub use claims::{Caller, Claims, EmailVerified};
+pub use error::{EXPIRED, KeysUnavailable, TokenError, VerifyError};
 pub use jsonwebtoken::Algorithm;
-pub use jwks::{JwksOptions, KeysUnavailable};
+pub use jwks::JwksOptions;
 pub use role::Role;
-pub use times::EXPIRED;
-pub use verifier::{TokenError, TrustedIssuer, Verifier, VerifyError, sign};
+pub use verifier::{TrustedIssuer, Verifier, sign};
 
 pub use crate::permission::Permission;

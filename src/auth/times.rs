@@ -3,10 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::TokenError;
-
-/// The token has expired. It was valid once, so this is not an attempt at guessing.
-pub const EXPIRED: TokenError = TokenError("the token has expired");
+use super::error::{EXPIRED, TokenError};
 
 /// The tolerated difference between the clocks of issuer and server, in seconds.
 const LEEWAY_SECONDS: f64 = 30.0;

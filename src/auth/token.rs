@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::TokenError;
+use super::error::TokenError;
 
 pub(super) const BAD: TokenError = TokenError("the token is malformed or its signature is invalid");
 

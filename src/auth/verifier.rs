@@ -12,33 +12,14 @@ use serde_json::Value;
 
 use super::{
     claims::{Caller, Claims},
-    jwks::{Jwks, JwksOptions, KeysUnavailable},
+    error::{TokenError, VerifyError},
+    jwks::{Jwks, JwksOptions},
     times::Times,
     token::{BAD, Token},
     token_cache::{CachedToken, TokenCache},
 };
 
 use crate::clock::Clock;
-
-/// Why a token is refused; the text is sent to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TokenError(pub &'static str);
-
-/// Why a caller could not be verified.
-#[derive(Debug)]
-pub enum VerifyError {
-    /// The token is not valid.
-    Token(TokenError),
-    /// The token names an unknown key, and the issuer's keys cannot be fetched.
-    Unavailable(KeysUnavailable),
-}
-
-impl From<TokenError> for VerifyError {
-    fn from(error: TokenError) -> Self {
-        Self::Token(error)
-    }
-}
 
 /// The source of verification keys.
 enum Keys {

@@ -115,7 +115,7 @@ async fn open(service: &GraphqlService, email: Overdue) -> Result<SystemSession>
 }
 
 /// The delay after this many attempts.
-fn wait(attempts: i32) -> chrono::Duration {
+pub(super) fn wait(attempts: i32) -> chrono::Duration {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
     (FIRST_WAIT * 2_i32.pow(doublings)).min(LONGEST_WAIT)
 }

@@ -3,6 +3,7 @@
 
 mod mail;
 mod maintenance;
+mod seats;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +12,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use crate::{mail::Mailer, request::GraphqlService};
+use crate::{billing, mail::Mailer, request::GraphqlService};
 
 /// How long a stopping server waits for the last publications and for its usage meter.
 const STOP_WAIT: Duration = Duration::from_secs(10);
@@ -26,8 +27,8 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts the usage meter, maintenance, directory sync and the change feed, and sends e-mails
-    /// if a mailer is configured.
+    /// Starts the usage meter, maintenance, directory sync and the change feed, sends e-mails if
+    /// a mailer is configured, and follows the size of teams if Stripe manages subscriptions.
     #[must_use]
     pub fn start(service: Arc<GraphqlService>, mailer: Option<Mailer>) -> Self {
         let mut tasks = JoinSet::new();
@@ -44,6 +45,9 @@ impl Background {
         let publisher = tokio::spawn(async move { change_feed.run(stopped).await });
         if let Some(mailer) = mailer {
             tasks.spawn(mail::deliver(Arc::clone(&service), mailer));
+        }
+        if let Ok(billing::Settings { stripe: Some(stripe), .. }) = service.settings.area() {
+            tasks.spawn(seats::follow(Arc::clone(&service), stripe.clone()));
         }
         Self { service, tasks, publisher, stop }
     }

@@ -7,6 +7,7 @@ use entity::organization_billing;
 
 use super::{
     Settings, ops,
+    order::Wish,
     stripe::{self, Order, ReturnPath},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         ContextExt, MutationTarget, STATEMENT, allowed_over_call_limit, alone, parse_id,
         requires_permission,
     },
-    plan::{Plan, plan_by_key},
+    plan::{Plan, PriceInterval, plan_by_key},
     tenancy::{Session, UnitOfWork},
 };
 
@@ -86,6 +87,22 @@ impl Billing {
     /// Whether the subscription ends with the current billing period.
     async fn cancel_at_period_end(&self) -> bool {
         self.0.cancel_at_period_end
+    }
+
+    /// The number of paid seats. Null if the subscription's price is not per seat.
+    async fn seats(&self) -> Option<i32> {
+        self.0.seats
+    }
+
+    /// Whether the collection of payments is paused at Stripe.
+    async fn collection_paused(&self) -> bool {
+        self.0.collection_paused
+    }
+
+    /// When the last paid period ends, while Stripe voids the invoices of later periods. Then the
+    /// default plan takes effect. Null otherwise.
+    async fn paid_until(&self) -> Option<DateTime<Utc>> {
+        self.0.paid_until
     }
 
     /// The system that manages subscriptions. It decides which mutations are available.
@@ -204,7 +221,10 @@ impl BillingMutation {
     /// Cancels the subscription or trial at the end of its period. The plan stays in effect until
     /// then. Owners only.
     ///
-    /// Must be the only field of its mutation. Errors: `CONFLICT` without a subscription;
+    /// If the subscription has already ended at Stripe, its state is returned.
+    ///
+    /// Must be the only field of its mutation. Errors: `CONFLICT` without a subscription, or if it
+    /// can only be canceled in the billing portal;
     /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
     /// does not respond.
     #[graphql(
@@ -225,7 +245,8 @@ impl BillingMutation {
 
     /// Withdraws a cancellation before it takes effect. Owners only.
     ///
-    /// Must be the only field of its mutation. Errors: `CONFLICT` if the subscription has ended;
+    /// Must be the only field of its mutation. Errors: `CONFLICT` if the subscription has ended, or
+    /// can only be resumed in the billing portal;
     /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
     /// does not respond.
     #[graphql(
@@ -248,9 +269,9 @@ impl BillingMutation {
     /// reports the payment. Owners only.
     ///
     /// Must be the only field of its mutation. Errors: `CONFLICT` if the organization has a live
-    /// subscription, asks for a second trial, or if Stripe does not manage subscriptions;
-    /// `BAD_USER_INPUT` if the plan does not exist or has no price; `UNAVAILABLE` if Stripe does
-    /// not respond.
+    /// subscription, asks for a second trial, if Stripe does not sell the price now, or does not
+    /// manage subscriptions; `BAD_USER_INPUT` if the plan does not exist or has no such price, or
+    /// for fewer seats than the team takes; `UNAVAILABLE` if Stripe does not respond.
     #[graphql(
         directive = requires_permission::apply(Permission::BillingManage),
         directive = alone::apply(MutationTarget::Requested),
@@ -265,7 +286,12 @@ impl BillingMutation {
         let session = ctx.session()?;
         session.authorize(Permission::BillingManage)?;
         let order = Order {
-            plan: input.plan,
+            wish: Wish {
+                plan: input.plan,
+                interval: input.interval.map(Into::into),
+                price: input.price_id.map(|id| id.0),
+                seats: input.seats,
+            },
             trial: input.trial,
             success: ReturnPath::parse("input.successPath", input.success_path)?,
             cancel: ReturnPath::parse("input.cancelPath", input.cancel_path)?,
@@ -300,11 +326,18 @@ impl BillingMutation {
     }
 }
 
-/// Input of `createCheckoutSession`.
+/// Input of `createCheckoutSession`. Either `plan` or `priceId` is required.
 #[derive(Debug, InputObject)]
 pub struct CreateCheckoutSessionInput {
-    /// The key of the plan, for example `pro`. `plans` lists the keys.
-    pub plan: String,
+    /// The key of the plan, for example `pro`. `plans` lists the keys. Omit it with `priceId`.
+    pub plan: Option<String>,
+    /// How often to pay for the plan. Without it, each month if the plan has a monthly price.
+    pub interval: Option<PriceInterval>,
+    /// The ID of one of `Plan.prices`, instead of `plan`.
+    pub price_id: Option<ID>,
+    /// The number of seats, if the operator lets owners choose it. Defaults to the size of the
+    /// team.
+    pub seats: Option<i32>,
     /// Whether to begin with a trial, without payment. An organization can have one trial.
     #[graphql(default)]
     pub trial: bool,

@@ -8,6 +8,7 @@ use super::{
     Settings,
     state::{get_locked, known_plan, record},
     stripe,
+    subscription_sync::has_live_subscription,
 };
 use crate::{
     audit::Action,
@@ -31,29 +32,41 @@ pub async fn get(session: &Session) -> Result<organization_billing::Model> {
         .ok_or(Error::OrganizationNotFound)
 }
 
-/// Creates the billing of a new organization: the default plan, without a trial.
+/// Creates the billing of a new organization: a trial of the operator's trial plan, or the default
+/// plan.
 ///
 /// # Errors
 ///
 /// Fails when the catalogue has no default plan.
 pub async fn create(session: &Session, organization_id: OrganizationId) -> Result<()> {
-    let plan = plan::default_plan(session).await?;
     let row = organization_billing::ActiveModel {
         organization_id: Set(organization_id),
-        plan: Set(plan.plan),
+        plan: Set(plan::default_plan(session).await?.plan),
         ..Default::default()
     };
     organization_billing::Entity::insert(row).exec_without_returning(session).await?;
+    let Some(trial) = &session.settings().area::<Settings>()?.trial_plan else { return Ok(()) };
+    if let Some(plan) = plan::find(session, trial).await? {
+        begin_trial(session, get(session).await?, plan.plan).await?;
+    } else {
+        // A sign-up is worth more than its trial.
+        tracing::error!(plan = trial, "TRIAL_PLAN is not a plan: no trial was started");
+    }
     Ok(())
 }
 
-/// Returns whether the organization still pays for a subscription.
+/// Requires that the organization pays for no subscription beyond its present period.
 ///
 /// # Errors
 ///
-/// Fails without an organization or without the permission.
-pub async fn has_live_subscription(session: &Session) -> Result<bool> {
-    Ok(stripe::has_live_subscription(&get(session).await?))
+/// [`Error::Conflict`] if it does.
+pub async fn require_deletable(session: &Session) -> Result<()> {
+    let billing = get(session).await?;
+    if billing.cancel_at_period_end || !has_live_subscription(&billing) {
+        return Ok(());
+    }
+    let message = "The organization has a live subscription. Cancel it first.".to_owned();
+    Err(Error::Conflict(message))
 }
 
 /// Changes the plan immediately. A smaller plan deletes nothing.
@@ -107,6 +120,14 @@ pub(super) async fn start_trial(
                 .to_owned(),
         ));
     }
+    begin_trial(session, before, plan).await
+}
+
+async fn begin_trial(
+    session: &Session,
+    before: organization_billing::Model,
+    plan: String,
+) -> Result<organization_billing::Model> {
     let ends_at = session.now() + session.settings().area::<Settings>()?.trial_term;
     let mut row = before.into_active_model();
     row.plan = Set(plan.clone());

@@ -5,6 +5,8 @@ use stripe::Stripe;
 /// The settings of billing.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The plan that new organizations try. Without it they start with the default plan.
+    pub trial_plan: Option<String>,
     /// How long a trial lasts.
     pub trial_term: chrono::Duration,
     /// The base URL of the application, to which Stripe's pages return, without a trailing slash.

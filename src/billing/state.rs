@@ -28,7 +28,7 @@ pub(super) async fn known_plan(session: &Session, plan: &str) -> Result<plan_row
 
 /// Records a change of billing.
 pub(super) async fn record(
-    session: &Session,
+    session: &impl UnitOfWork,
     action: Action,
     billing: &organization_billing::Model,
     metadata: Value,

@@ -12,8 +12,9 @@ use stripe::{Checkout, Hosted, Stripe};
 
 use super::{
     Settings,
-    state::{get_locked, known_plan, record},
-    subscription_sync::{is_live, write},
+    order::Wish,
+    state::{get_locked, record},
+    subscription_sync::{self, end, has_live_subscription, price_of, write},
 };
 use crate::{
     audit::Action,
@@ -22,6 +23,8 @@ use crate::{
     outbox::{self, Kind},
     tenancy::{Session, UnitOfWork},
 };
+
+const HAS_ENDED: &str = "The subscription has ended. Use `createCheckoutSession`.";
 
 /// A path of the application that Stripe sends the browser back to. It cannot lead to another site.
 #[derive(Debug)]
@@ -45,10 +48,10 @@ impl ReturnPath {
     }
 }
 
-/// The plan to subscribe to, and the paths to return to.
+/// What to subscribe to, and the paths to return to.
 #[derive(Debug)]
 pub(super) struct Order {
-    pub(super) plan: String,
+    pub(super) wish: Wish,
     pub(super) trial: bool,
     pub(super) success: ReturnPath,
     pub(super) cancel: ReturnPath,
@@ -58,7 +61,7 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     session.authorize(Permission::BillingManage)?;
     let stripe = required(session)?;
     let before = get_locked(session).await?.billing().clone();
-    let price = price_of(session, &order.plan).await?;
+    let (price, quantity) = order.wish.price(session).await?;
     if has_live_subscription(&before) {
         let message =
             "The organization already has a subscription. Change it in the billing portal.";
@@ -67,12 +70,14 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     if order.trial && before.trial_ends_at.is_some() {
         return Err(Error::Conflict("The organization has already had its trial.".to_owned()));
     }
-    let intent = outbox::add(session, Kind::StripeCheckout, json!({ "plan": order.plan })).await?;
+    let metadata = json!({ "plan": price.plan, "price": price.stripe_price_id });
+    let intent = outbox::add(session, Kind::StripeCheckout, metadata.clone()).await?;
     let customer = ensure_customer(session, stripe, &before, intent).await?;
     let settings = session.settings().area::<Settings>()?;
     let checkout = Checkout {
         customer: &customer,
-        price: &price,
+        price: &price.stripe_price_id,
+        quantity,
         organization: &before.organization_id.to_string(),
         trial_days: order.trial.then(|| settings.trial_term.num_days()),
         success_url: &order.success.at(settings),
@@ -80,11 +85,12 @@ pub(super) async fn create_checkout_session(session: &Session, order: &Order) ->
     };
     let key = intent.to_string();
     let asked = stripe.create_checkout_session(&checkout, &key);
-    let hosted = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
+    let refused =
+        "Stripe does not sell this plan at the moment. Choose another, or try again later.";
+    let hosted = session.outside(asked).await?.map_err(conflict_if_invalid(refused))?;
     let billing = get_locked(session).await?.billing().clone();
     outbox::finish(session, intent, None).await?;
-    record(session, Action::BillingCheckoutStarted, &billing, json!({ "plan": order.plan }))
-        .await?;
+    record(session, Action::BillingCheckoutStarted, &billing, metadata).await?;
     Ok(hosted)
 }
 
@@ -102,7 +108,7 @@ async fn ensure_customer(
         match &before.stripe_customer_id {
             Some(known) if stripe.organization_of(known).await? == Some(id.0) => Ok(known.clone()),
             Some(_) => stripe.replace_customer(&organization, &intent).await,
-            None => stripe.create_customer(&organization, &intent).await,
+            None => stripe.create_customer(&organization, before.stripe_event_at, &intent).await,
         }
     };
     let customer = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
@@ -136,7 +142,9 @@ pub(super) async fn create_portal_session(session: &Session, back: &ReturnPath) 
                            deleted. Use `createCheckoutSession` or contact support.";
             return Err(Error::Conflict(message.to_owned()));
         }
-        Ok(stripe.create_portal_session(customer, &url, &key).await?)
+        let refused = "Stripe does not open its billing portal at the moment. Try again later.";
+        let opened = stripe.create_portal_session(customer, &url, &key).await;
+        opened.map_err(conflict_if_invalid(refused))
     };
     let hosted = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
     outbox::finish(session, intent, None).await?;
@@ -154,11 +162,8 @@ pub(super) async fn set_cancel_at_period_end(
     let subscription =
         before.stripe_subscription_id.as_ref().filter(|_| has_live_subscription(&before));
     let Some(subscription) = subscription else {
-        let message = if cancel {
-            "The organization has no subscription to cancel."
-        } else {
-            "The subscription has ended. Use `createCheckoutSession`."
-        };
+        let message =
+            if cancel { "The organization has no subscription to cancel." } else { HAS_ENDED };
         return Err(Error::Conflict(message.to_owned()));
     };
     if before.cancel_at_period_end == cancel {
@@ -167,17 +172,33 @@ pub(super) async fn set_cancel_at_period_end(
     let payload = json!({ "subscription": subscription, "cancel_at_period_end": cancel });
     let intent = outbox::add(session, Kind::StripeCancellation, payload).await?;
     let key = intent.to_string();
-    let asked = stripe.set_cancel_at_period_end(subscription, cancel, &key);
-    let subscription = session.outside(asked).await?.map_err(Error::of_unknown_outcome)?;
+    let asked = stripe.set_cancellation(subscription, cancel, &key);
+    let refused = "Stripe does not change the end of this subscription. Use the billing portal.";
+    let answer = session.outside(asked).await?.map_err(conflict_if_invalid(refused))?;
     let lock = get_locked(session).await?;
     // Stripe's response is as old as the request. If an event has changed billing since, the
     // event's state is newer.
-    let after = if lock.billing().updated_at == before.updated_at {
-        write(session, &lock, &subscription, None).await?
-    } else {
-        lock.billing().clone()
+    let after = match &answer {
+        _ if lock.billing().updated_at != before.updated_at => lock.billing().clone(),
+        Some(subscription) => {
+            let price = price_of(session, subscription).await?;
+            write(session, &lock, subscription, price.as_ref(), None).await?
+        }
+        None => end(session, &before, before.stripe_customer_id.clone(), None).await?,
     };
     outbox::finish(session, intent, None).await?;
+    if !has_live_subscription(&after) {
+        // It has ended at Stripe, which is what is left to record.
+        subscription_sync::record(session, lock.billing(), &after, json!({})).await?;
+        if cancel {
+            return Ok(after);
+        }
+        session.outside(std::future::ready(())).await?;
+        return Err(Error::Conflict(HAS_ENDED.to_owned()));
+    }
+    if after.cancel_at_period_end != cancel {
+        return Err(Error::Conflict(refused.to_owned()));
+    }
     let (action, metadata) = if cancel {
         let metadata = json!({ "plan": after.plan, "period_end": after.period_end });
         (Action::BillingSubscriptionCanceled, metadata)
@@ -188,22 +209,20 @@ pub(super) async fn set_cancel_at_period_end(
     Ok(after)
 }
 
-pub(super) fn has_live_subscription(billing: &organization_billing::Model) -> bool {
-    billing.stripe_subscription_id.is_some() && is_live(billing.status)
+/// Converts the failure of a call. What Stripe does not allow now is a conflict, with a message for
+/// the client; the reason is for the log.
+fn conflict_if_invalid(message: &'static str) -> impl Fn(stripe::Error) -> Error {
+    move |error| match error {
+        stripe::Error::Invalid(cause) => {
+            tracing::error!(cause, "Stripe refused a call");
+            Error::Conflict(message.to_owned())
+        }
+        error => Error::of_unknown_outcome(error),
+    }
 }
 
 fn required(session: &Session) -> Result<&Stripe> {
     session.settings().area::<Settings>()?.stripe.as_ref().ok_or_else(|| {
         Error::Conflict("Stripe does not manage subscriptions here. Use `changePlan`.".to_owned())
-    })
-}
-
-async fn price_of(session: &Session, plan: &str) -> Result<String> {
-    let plan = known_plan(session, plan).await?;
-    plan.stripe_price_id.ok_or_else(|| {
-        Error::bad_input(
-            "input.plan",
-            "cannot be bought, because it has no Stripe price. Choose another plan.",
-        )
     })
 }

@@ -1,14 +1,14 @@
 //! Writes a subscription as reported by Stripe to the organization's billing, and records the
 //! change.
 
-use entity::{SubscriptionStatus, organization_billing};
+use entity::{SubscriptionStatus, organization_billing, plan_price};
 use sea_orm::{ActiveModelTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 use stripe::{Event, Status, Subscription};
 
 use crate::{
     audit::{self, Action},
-    error::{Error, Result},
+    error::Result,
     plan::{self, Lock},
     tenancy::{Change, UnitOfWork},
 };
@@ -21,6 +21,11 @@ pub(super) fn is_live(status: SubscriptionStatus) -> bool {
             | SubscriptionStatus::Incomplete
             | SubscriptionStatus::IncompleteExpired
     )
+}
+
+/// Whether the organization has a subscription that the customer pays for.
+pub(super) fn has_live_subscription(billing: &organization_billing::Model) -> bool {
+    billing.stripe_subscription_id.is_some() && is_live(billing.status)
 }
 
 /// The status as it is stored.
@@ -37,12 +42,21 @@ pub(super) fn status(subscription: &Subscription) -> SubscriptionStatus {
     }
 }
 
-/// Updates billing to match the subscription. The time of the event is stored, so that older events
-/// are skipped.
+/// Finds the price that decides the plan. `None` for a subscription to other products.
+pub(super) async fn price_of(
+    scope: &impl UnitOfWork,
+    subscription: &Subscription,
+) -> Result<Option<plan_price::Model>> {
+    plan::find_price(scope, subscription.items.iter().map(|item| item.price.as_str())).await
+}
+
+/// Updates billing to match the subscription. Without a known `price` the plan and the seats stay.
+/// The time of the event is stored, so that older events are skipped.
 pub(super) async fn write(
     scope: &impl UnitOfWork,
     lock: &Lock,
     subscription: &Subscription,
+    price: Option<&plan_price::Model>,
     event: Option<&Event>,
 ) -> Result<organization_billing::Model> {
     let (before, status) = (lock.billing(), status(subscription));
@@ -54,14 +68,25 @@ pub(super) async fn write(
     row.status.set_if_not_equals(status);
     // An unpaid first invoice does not change the plan. An ended subscription keeps the name of its
     // plan.
-    if is_live(status) {
-        row.plan.set_if_not_equals(plan_of(scope, subscription).await?);
+    match price {
+        Some(price) if is_live(status) => {
+            row.plan.set_if_not_equals(price.plan.clone());
+            row.seats.set_if_not_equals(seats_of(subscription, price));
+        }
+        _ if !is_live(status) => {
+            row.seats.set_if_not_equals(None);
+        }
+        _ => {}
     }
     row.period_start.set_if_not_equals(subscription.period_start);
     row.period_end.set_if_not_equals(subscription.period_end);
     // A past trial stays on record, because an organization can have only one.
     row.trial_ends_at.set_if_not_equals(subscription.trial_end.or(before.trial_ends_at));
     row.cancel_at_period_end.set_if_not_equals(subscription.cancels);
+    row.collection_paused.set_if_not_equals(subscription.collection_paused);
+    // Periods go on during a pause, unpaid.
+    row.paid_until
+        .set_if_not_equals(subscription.paid_until.map(|end| before.paid_until.unwrap_or(end)));
     row.past_due_since.set_if_not_equals(match status {
         SubscriptionStatus::PastDue => {
             let since = event.map_or(scope.now(), |event| event.created);
@@ -75,14 +100,20 @@ pub(super) async fn write(
     if row.is_changed() { Ok(row.update(scope).await?) } else { Ok(before.clone()) }
 }
 
-/// Records what an event changed, if anything.
+/// The quantity of a price per seat.
+fn seats_of(subscription: &Subscription, price: &plan_price::Model) -> Option<i32> {
+    let item = subscription.items.iter().find(|item| item.price == price.stripe_price_id);
+    item.filter(|_| price.per_seat)?.quantity
+}
+
+/// Records what Stripe reported, if it changed anything, or should have.
 pub(super) async fn record(
     scope: &impl UnitOfWork,
     before: &organization_billing::Model,
     after: &organization_billing::Model,
-    event: &Event,
+    mut metadata: Value,
 ) -> Result<()> {
-    let mut metadata = json!({ "event": event.id });
+    let is_unknown = metadata.get("unknown_price").is_some();
     let mut changed = |name: &str, old: Value, new: Value| {
         let changed = old != new;
         if changed {
@@ -101,8 +132,14 @@ pub(super) async fn record(
         ),
         changed("period_end", json!(before.period_end), json!(after.period_end)),
         changed("trial_ends_at", json!(before.trial_ends_at), json!(after.trial_ends_at)),
+        changed("seats", json!(before.seats), json!(after.seats)),
+        changed(
+            "collection_paused",
+            json!(before.collection_paused),
+            json!(after.collection_paused),
+        ),
     ];
-    let action = match (plan, others.contains(&true)) {
+    let action = match (plan, is_unknown || others.contains(&true)) {
         (true, _) => Action::BillingPlanChanged,
         (false, true) => Action::BillingSubscriptionUpdated,
         (false, false) => return Ok(()),
@@ -114,17 +151,28 @@ pub(super) async fn record(
     audit::record(scope, action, Some(after.organization_id.0), metadata).await
 }
 
-fn name(status: SubscriptionStatus) -> Value {
-    json!(sea_orm::ActiveEnum::to_value(&status))
+/// Ends the subscription of an organization: Stripe no longer knows it, or has deleted the customer.
+pub(super) async fn end(
+    scope: &impl UnitOfWork,
+    before: &organization_billing::Model,
+    customer: Option<String>,
+    event: Option<&Event>,
+) -> Result<organization_billing::Model> {
+    let mut row = before.clone().into_active_model();
+    row.stripe_customer_id.set_if_not_equals(customer);
+    if has_live_subscription(before) {
+        row.status = Set(SubscriptionStatus::Canceled);
+        row.seats.set_if_not_equals(None);
+        row.past_due_since.set_if_not_equals(None);
+        row.collection_paused.set_if_not_equals(false);
+        row.paid_until.set_if_not_equals(None);
+    }
+    if let Some(event) = event {
+        row.stripe_event_at = Set(before.stripe_event_at.max(Some(event.created)));
+    }
+    Ok(row.update(scope).await?)
 }
 
-/// Returns the plan sold at the subscription's price, or the highest one if there are several.
-async fn plan_of(scope: &impl UnitOfWork, subscription: &Subscription) -> Result<String> {
-    match plan::find_by_price(scope, &subscription.prices).await? {
-        Some(plan) => Ok(plan.plan),
-        None => Err(Error::internal(format!(
-            "no plan has the price {}: set it with `tenantry plan price`",
-            subscription.prices.join(" or ")
-        ))),
-    }
+fn name(status: SubscriptionStatus) -> Value {
+    json!(sea_orm::ActiveEnum::to_value(&status))
 }

@@ -41,7 +41,7 @@ impl Billing {
             ));
         }
         runtime()?.block_on(async {
-            let databases = Databases::shared(&options).map_err(Failure::new)?;
+            let databases = Databases::shared(&options)?;
             let outcome =
                 billing::apply(&databases, &settings, &event, Reason::BillingReplay).await;
             // The process ends before the background publisher would run.
@@ -54,6 +54,9 @@ impl Billing {
                 Ok(Outcome::Nothing(why)) => {
                     say(format!("{event} changed nothing: {why}"));
                     Ok(())
+                }
+                Ok(Outcome::Problem(problem)) => {
+                    Err(Failure::new(format!("{event} needs an operator: {problem}")))
                 }
                 Err(error) => {
                     Err(Failure::new(format!("{event} was not applied: {}", error.cause())))

@@ -145,6 +145,11 @@ async fn lines(connection: &Client) -> pg::Result<Vec<String>> {
              UNION ALL
              SELECT 3, p.position, f.position, concat_ws(' ', 'limit', p.plan, f.feature, {})
              FROM billing.plans p JOIN billing.plan_features l USING (plan) JOIN billing.features f USING (feature)
+             UNION ALL
+             SELECT 4, position, 0,
+                    concat_ws(' ', 'price', plan, stripe_price_id, interval, unit_amount, currency, CASE WHEN per_seat THEN 'per seat' END,
+                              CASE WHEN NOT for_sale THEN 'retired' END)
+             FROM billing.plan_prices JOIN billing.plans USING (plan)
          ) lines ORDER BY part, position, of_feature",
         limit_sql("f", "l")
     );

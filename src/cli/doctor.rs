@@ -19,13 +19,13 @@ impl Doctor {
     pub(super) fn run(self) -> Result<(), Failure> {
         let options = self.database.options().map_err(Failure::new)?;
         runtime()?.block_on(async {
-            let databases = Databases::shared(&options).map_err(Failure::new)?;
+            let databases = Databases::shared(&options)?;
             if let Err(problem) = http::check_migrations(&databases).await {
                 say(format!("fault: {problem}"));
                 return Err(Failure::new("1 fault"));
             }
             let mut findings = options.transport_findings();
-            findings.extend(databases.self_check().await.map_err(Failure::new)?);
+            findings.extend(databases.self_check().await?);
             findings.extend(databases.check_features(&usage::DECLARED).await);
             findings.extend(databases.findings_of_databases().await);
             for finding in &findings {

@@ -13,7 +13,18 @@ impl Failure {
 
 impl From<crate::error::Error> for Failure {
     fn from(error: crate::error::Error) -> Self {
-        Self(error.cause())
+        use crate::error::Error;
+        match &error {
+            Error::Contention(cause)
+            | Error::Unavailable(cause)
+            | Error::ReadOnly(cause)
+            | Error::Internal(cause)
+                if let Some(cause) = cause.downcast_ref::<pg::Error>() =>
+            {
+                Self(cause.explained())
+            }
+            _ => Self(error.cause()),
+        }
     }
 }
 
@@ -25,7 +36,6 @@ impl From<serde_json::Error> for Failure {
 
 impl From<pg::Error> for Failure {
     fn from(error: pg::Error) -> Self {
-        let parts = [error.detail(), error.hint()].into_iter().flatten();
-        Self(parts.fold(error.to_string(), |text, part| format!("{text}. {part}")))
+        Self(error.explained())
     }
 }

@@ -105,12 +105,9 @@ pub(super) fn warn_of_transport(setting: &str, connect: &ConnectOptions) {
 
 /// Connects as the owner of every table.
 pub(super) async fn connect_as_owner(options: &ConnectOptions) -> Result<Client, Failure> {
-    let connection = Client::connect(options).await?;
-    connection
-        .batch(
-            "SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC'",
-        )
-        .await?;
+    let connection = Client::connect_exclusively(options).await?;
+    connection.batch(migration::SESSION).await?;
+    connection.batch("SET ROLE tenantry_owner; SET search_path = pg_catalog, pg_temp").await?;
     Ok(connection)
 }
 

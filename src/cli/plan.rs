@@ -7,10 +7,10 @@ use pg::Client;
 
 use super::{
     Failure,
-    catalogue::{self, Feature, Limit, copy_catalogue, limit_sql, make_default},
+    catalogue::{self, Feature, Limit, limit_sql, make_default},
     feature::parse_key,
     owner_connection::Owner,
-    plan_file, runtime, say,
+    plan_file, plan_price, runtime, say,
 };
 
 /// List, add and archive plans, and set their limits and Stripe prices. Servers apply a change
@@ -54,13 +54,7 @@ enum Action {
         /// The file. - is the standard input.
         file: PathBuf,
     },
-    /// Set the Stripe price of a plan.
-    Price {
-        /// The plan's key, for example pro.
-        plan: String,
-        /// Stripe's id of the price (price_…), or none.
-        price: String,
-    },
+    Price(plan_price::Price),
 }
 
 /// Add a plan, or change its name and position and offer it again.
@@ -96,10 +90,9 @@ impl Plan {
             match self.action {
                 Action::List => list(&connection).await,
                 Action::Export { file } => plan_file::export(&connection, &file).await,
-                Action::Price { plan, price } => {
-                    set_price(&connection, &plan, &price).await?;
-                    list(&connection).await?;
-                    copy_catalogue(owner, &mut connection).await
+                Action::Price(price) => {
+                    let set = async |transaction: &Client| price.run(transaction).await;
+                    catalogue::edit(owner, &mut connection, set).await
                 }
                 Action::Add(add) => {
                     catalogue::edit(owner, &mut connection, async |transaction| {
@@ -126,23 +119,22 @@ impl Plan {
     }
 }
 
-/// Plan, price, feature and its limit.
-type PlanRow = (String, Option<String>, Option<String>, Option<String>);
+/// Plan, feature and its limit.
+type PlanRow = (String, Option<String>, Option<String>);
 
 async fn list(connection: &Client) -> Result<(), Failure> {
     let sql = format!(
-        "SELECT p.plan || CASE WHEN p.archived_at IS NULL THEN '' ELSE ' (archived)' END, p.stripe_price_id, f.feature, CASE WHEN f.feature IS NOT NULL THEN {} END
+        "SELECT p.plan || CASE WHEN p.archived_at IS NULL THEN '' ELSE ' (archived)' END, f.feature, CASE WHEN f.feature IS NOT NULL THEN {} END
          FROM billing.plans p LEFT JOIN billing.plan_features l USING (plan) LEFT JOIN billing.features f USING (feature)
          ORDER BY p.position, f.position, f.feature",
         limit_sql("f", "l")
     );
     let rows: Vec<PlanRow> = connection.query(&sql, &[]).await?;
-    for (plan, price, feature, allowed) in rows {
+    for (plan, feature, allowed) in rows {
         let (feature, allowed) = (feature.unwrap_or_default(), allowed.unwrap_or_default());
-        let price = price.unwrap_or_default();
-        say(format!("{plan:<12} {feature:<20} {allowed:>12}  {price}").trim_end());
+        say(format!("{plan:<12} {feature:<20} {allowed:>12}").trim_end());
     }
-    Ok(())
+    plan_price::list(connection).await
 }
 
 async fn set(connection: &Client, plan: &str, key: &str, limit: Limit) -> Result<(), Failure> {
@@ -228,27 +220,6 @@ async fn archive(connection: &Client, plan: &str) -> Result<(), Failure> {
 async fn exists(connection: &Client, plan: &str) -> pg::Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM billing.plans WHERE plan = $1)";
     connection.query_one(sql, &[&plan]).await
-}
-
-async fn set_price(connection: &Client, plan: &str, price: &str) -> Result<(), Failure> {
-    let price = match price {
-        "none" => None,
-        price if price.starts_with("price_") || price.starts_with("plan_") => Some(price),
-        _ => {
-            return Err(Failure::new("PRICE must be Stripe's id of a price (price_…), or none"));
-        }
-    };
-    let changed = connection
-        .execute("UPDATE billing.plans SET stripe_price_id = $2 WHERE plan = $1", &[&plan, &price])
-        .await
-        .map_err(|error| match error.code() {
-            Some("23505") => Failure::new("another plan has that price"),
-            _ => Failure::from(error),
-        })?;
-    if changed == 0 {
-        return Err(unknown(plan));
-    }
-    Ok(())
 }
 
 fn unknown(plan: &str) -> Failure {

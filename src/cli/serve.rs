@@ -43,7 +43,7 @@ impl Serve {
             tracing::warn!(%finding, "a connection to PostgreSQL is not protected");
         }
         runtime()?.block_on(async {
-            let databases = Databases::shared(&options).map_err(Failure::new)?;
+            let databases = Databases::shared(&options)?;
             let mailer = self.business.mail.mailer().map_err(Failure::new)?;
             let server = build(&self.http, &self.jwt, &self.business, databases, Vec::new())?;
             let problems = http::problems(&server.service.databases).await;

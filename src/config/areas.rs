@@ -38,4 +38,6 @@ areas! {
     organization,
     /// How long a plan outlives a failed payment.
     plan,
+    /// What the quantity of a per-seat subscription means.
+    seats,
 }

@@ -5,6 +5,7 @@ use stripe::{Stripe, StripeOptions};
 use url::Url;
 
 use super::ConfigError;
+use crate::seats::{Proration, SeatsMode};
 
 /// Which system manages subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -47,6 +48,21 @@ pub struct BillingConfig {
         hide_env_values = true
     )]
     pub stripe_webhook_secret: Vec<String>,
+
+    /// What the quantity of a price per seat means. sync: it follows the number of members and
+    /// open invitations. cap: owners buy seats, and the team cannot outgrow them.
+    #[arg(long, env = "BILLING_SEATS", value_name = "BILLING_SEATS", default_value = "sync")]
+    pub billing_seats: SeatsMode,
+
+    /// How Stripe charges a change of the seats within a period: create_prorations (with the next
+    /// invoice), always_invoice (immediately) or none.
+    #[arg(
+        long,
+        env = "BILLING_PRORATION",
+        value_name = "BILLING_PRORATION",
+        default_value = "create_prorations"
+    )]
+    pub billing_proration: Proration,
 
     /// The base address of Stripe's API.
     #[arg(

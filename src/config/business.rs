@@ -8,7 +8,7 @@ use super::{AllSettings, BillingConfig, ConfigError, MailConfig, secret_rotation
 use crate::{
     billing,
     clock::Clock,
-    invitation, organization, plan,
+    invitation, organization, plan, seats,
     tenancy::{AccountLinking, SecretKeys, Settings},
 };
 
@@ -24,6 +24,11 @@ pub struct BusinessConfig {
         default_value_t = 7
     )]
     pub billing_grace_days: u16,
+
+    /// The key of the plan that new organizations try for TRIAL_DAYS, for example pro. Without it
+    /// they start with the default plan.
+    #[arg(long, env = "TRIAL_PLAN", value_name = "TRIAL_PLAN")]
+    pub trial_plan: Option<String>,
 
     /// Days that a trial lasts.
     #[arg(
@@ -109,11 +114,17 @@ impl BusinessConfig {
 
     fn with_keys(&self, clock: Clock, secret_keys: SecretKeys) -> Result<Settings, ConfigError> {
         let public_url = self.public_url.as_str().trim_end_matches('/').to_owned();
+        let stripe = self.billing.stripe()?;
         let areas = AllSettings {
+            seats: seats::Settings {
+                mode: stripe.as_ref().map(|_| self.billing.billing_seats),
+                proration: self.billing.billing_proration,
+            },
             billing: billing::Settings {
                 trial_term: chrono::Duration::days(self.trial_days.into()),
+                trial_plan: self.trial_plan.clone(),
                 public_url: public_url.clone(),
-                stripe: self.billing.stripe()?,
+                stripe,
             },
             invitation: invitation::Settings {
                 term: chrono::Duration::days(self.invitation_days.into()),

@@ -8,14 +8,52 @@ use super::{
     ConfigError,
     jwt::{IssuerAlgorithm, JwtConfig, set},
 };
-use crate::auth::EmailVerified;
+use crate::{
+    auth::{EmailVerified, Verifier},
+    clock::Clock,
+};
 
 /// The keys of an object.
 const KEYS: &str = "issuer, secret, jwks_url, audience, algorithms, audience_claim, subject_claim, \
                     email_claim, email_verified, name_claim, picture_claim, org_claim";
 
+impl JwtConfig {
+    /// Returns the verifier of these tokens.
+    ///
+    /// # Errors
+    ///
+    /// If neither a secret nor a key set is configured, if a secret is too short, or if tokens of
+    /// any issuer or audience would be trusted without the explicit value `any`.
+    pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
+        let is_list = set(self.jwt_issuers.as_ref()).is_some();
+        let mut trusted = Vec::new();
+        for (index, issuer) in self.issuers()?.iter().enumerate() {
+            trusted.push(
+                issuer.trusted_issuer().map_err(
+                    |error| {
+                        if is_list { at(index, &error) } else { error }
+                    },
+                )?,
+            );
+        }
+        Ok(Verifier::new(trusted, clock))
+    }
+
+    /// Returns the settings of each issuer: those of JWT_ISSUERS, or these.
+    ///
+    /// # Errors
+    ///
+    /// If JWT_ISSUERS is malformed.
+    pub fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
+        match set(self.jwt_issuers.as_ref()) {
+            Some(list) => parse(&list, self),
+            None => Ok(vec![self.clone()]),
+        }
+    }
+}
+
 /// Parses the list. Settings that an object does not name are those of `common`.
-pub(super) fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, ConfigError> {
+fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, ConfigError> {
     let JwtConfig { jwt_secret, jwt_jwks_url, jwt_issuer, jwt_audience, .. } = common;
     let others = [
         ("JWT_SECRET", jwt_secret),
@@ -47,7 +85,7 @@ pub(super) fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, Co
 }
 
 /// The error of one issuer, which is counted from one.
-pub(super) fn at(index: usize, error: &dyn std::fmt::Display) -> ConfigError {
+fn at(index: usize, error: &dyn std::fmt::Display) -> ConfigError {
     ConfigError(format!("JWT_ISSUERS, issuer {}: {error}", index + 1))
 }
 

@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ConfigError, issuer_list, secret_rotation::secrets};
-use crate::{
-    auth::{Algorithm, Claims, EmailVerified, JwksOptions, TrustedIssuer, Verifier},
-    clock::Clock,
-};
+use super::{ConfigError, secret_rotation::secrets};
+use crate::auth::{Algorithm, Claims, EmailVerified, JwksOptions, TrustedIssuer};
 
 /// The algorithms of an issuer that publishes its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -167,38 +164,8 @@ pub struct JwtConfig {
 }
 
 impl JwtConfig {
-    /// Returns the verifier of these tokens.
-    ///
-    /// # Errors
-    ///
-    /// If neither a secret nor a key set is configured, if a secret is too short, or if tokens of
-    /// any issuer or audience would be trusted without the explicit value `any`.
-    pub fn verifier(&self, clock: Clock) -> Result<Verifier, ConfigError> {
-        let is_list = set(self.jwt_issuers.as_ref()).is_some();
-        let mut trusted = Vec::new();
-        for (index, issuer) in self.issuers()?.iter().enumerate() {
-            trusted.push(
-                issuer.trusted_issuer().map_err(|error| {
-                    if is_list { issuer_list::at(index, &error) } else { error }
-                })?,
-            );
-        }
-        Ok(Verifier::new(trusted, clock))
-    }
-
-    /// Returns the settings of each issuer: those of JWT_ISSUERS, or these.
-    ///
-    /// # Errors
-    ///
-    /// If JWT_ISSUERS is malformed.
-    pub fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
-        match set(self.jwt_issuers.as_ref()) {
-            Some(list) => issuer_list::parse(&list, self),
-            None => Ok(vec![self.clone()]),
-        }
-    }
-
-    fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
+    /// The issuer of these settings alone, whatever JWT_ISSUERS lists.
+    pub(super) fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
             return Err(ConfigError(
                 "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."

@@ -237,7 +237,7 @@ pub struct HttpConfig {
     pub trusted_documents: Option<PathBuf>,
 
     /// Networks of proxies whose X-Forwarded-For is trusted, for example 10.0.0.0/8, separated by
-    /// commas.
+    /// commas. Without that header, their Forwarded is.
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',
         value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,

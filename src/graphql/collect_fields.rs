@@ -191,7 +191,8 @@ impl<'document> Merging<'document> {
     ) -> Result<(), Refusal> {
         for selection in &set.items {
             self.visits_left = self.visits_left.checked_sub(1).ok_or_else(|| {
-                Refusal::too_complex("The document selects too many fields of nested interfaces.")
+                let message = "The document selects too many fields of nested interfaces.";
+                Refusal::too_complex_at(selection.pos, message)
             })?;
             if !self.is_selected(selection.node.directives()) {
                 continue;

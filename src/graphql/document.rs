@@ -7,13 +7,10 @@
 use std::{collections::HashSet, ops::Deref, sync::Arc};
 
 use async_graphql::{
-    Name, Positioned, Value, Variables,
-    parser::{
-        parse_query,
-        types::{
-            BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition,
-            OperationType, Selection, SelectionSet,
-        },
+    Name, Pos, Positioned, Value, Variables,
+    parser::types::{
+        BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition,
+        OperationType, Selection, SelectionSet,
     },
 };
 use aws_lc_rs::digest::{Context, SHA256};
@@ -22,13 +19,12 @@ use serde_json::Map;
 use super::{
     collect_fields::{Merged, merge},
     document_size::{Measuring, executed, is_introspection},
+    executable::executable,
     limits::{Limits, Refusal},
     prescan::scan,
     root_fields::{MutationTraits, SubscriptionTraits},
     validation::{Checked, Validator},
 };
-use crate::error::ErrorCode;
-
 /// A GraphQL request, from any transport.
 #[derive(Clone, Debug, Default)]
 pub struct GraphqlRequest {
@@ -138,6 +134,13 @@ impl Document {
         self.selected.as_ref().unwrap_or(&self.operation.merged)
     }
 
+    /// The place of the operation in the document.
+    #[must_use]
+    pub fn place(&self) -> Pos {
+        let mut operations = self.executable().operations.iter();
+        operations.next().map_or_else(Pos::default, |(_, operation)| operation.pos)
+    }
+
     /// Returns an argument of a root field as its resolver receives it, or `None` if it is omitted.
     #[must_use]
     pub fn root_argument(&self, field: &str, argument: &str) -> Option<Value> {
@@ -179,15 +182,11 @@ impl Operation {
         limits: &Limits,
         validator: &Validator,
     ) -> Result<Self, Vec<Refusal>> {
-        // The two parsers disagree about lone carriage returns.
+        // Errors count lines by line feeds.
         let text = query.replace("\r\n", "\n").replace('\r', "\n");
         scan(&text, limits)?;
         let checkable = Validator::parse(&text, limits.tokens)?;
-        let parsed = parse_query(&text).map_err(|error| Refusal {
-            code: ErrorCode::GraphqlParseFailed,
-            location: error.positions().next().map(|pos| (pos.line, pos.column)),
-            message: "The document is not valid GraphQL, or defines a name twice.".to_owned(),
-        })?;
+        let parsed = executable(&checkable, &text)?;
         let mut measuring = Measuring::new(&parsed);
         let written = measuring.document(limits)?;
         let used = measuring.variables;
@@ -209,10 +208,11 @@ impl Operation {
         };
         if ty == OperationType::Subscription && subscribes_to.is_none() {
             let message = "A subscription must have exactly one root field.";
-            return Err(vec![Refusal::invalid(message)]);
+            return Err(vec![Refusal::invalid_at(operation.pos, message)]);
         }
         let changes = is_mutation.then(|| changes_of(&roots, validator));
-        check_changes(changes.as_deref().unwrap_or_default(), limits.root_mutations)?;
+        let most = limits.root_mutations;
+        check_changes(changes.as_deref().unwrap_or_default(), most, operation.pos)?;
         let reads_back = is_mutation && roots.iter().any(|field| field.name.node == "query");
         let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
@@ -326,17 +326,18 @@ fn changes_of(roots: &[&Field], validator: &Validator) -> Vec<RootMutation> {
     changes.map(|name| RootMutation { name: name.to_owned(), traits: traits(name) }).collect()
 }
 
-fn check_changes(changes: &[RootMutation], most: usize) -> Result<(), Refusal> {
+fn check_changes(changes: &[RootMutation], most: usize, place: Pos) -> Result<(), Refusal> {
     if changes.len() > most {
-        return Err(Refusal::too_complex(format!(
+        let message = format!(
             "A mutation may have at most {most} root fields. Split it into several requests."
-        )));
+        );
+        return Err(Refusal::too_complex_at(place, message));
     }
     match changes.iter().find(|change| change.traits.alone.is_some()) {
-        Some(alone) if changes.len() > 1 => Err(Refusal::invalid(format!(
-            "`{}` must be the only field of its mutation.",
-            alone.name
-        ))),
+        Some(alone) if changes.len() > 1 => {
+            let message = format!("`{}` must be the only field of its mutation.", alone.name);
+            Err(Refusal::invalid_at(place, message))
+        }
         _ => Ok(()),
     }
 }

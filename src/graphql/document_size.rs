@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_graphql::{
-    Name, Positioned, Value,
+    Name, Pos, Positioned, Value,
     parser::types::{
         ExecutableDocument, Field, FragmentDefinition, OperationType, Selection, SelectionSet,
     },
@@ -15,8 +15,21 @@ use async_graphql::{
 
 use super::limits::{Limits, MAX_NESTING, Refusal};
 
-/// Introspection takes no transaction and no permit, and its response covers the whole schema.
-const MAX_INTROSPECTIONS: usize = 3;
+/// The fields that introspection may return, as estimated. Introspection takes no transaction, so
+/// nothing else limits its response. The queries of common tools are estimated at up to 80,000.
+const MAX_INTROSPECTED_FIELDS: usize = 160_000;
+
+/// The estimated length of the lists of introspection: the whole schema, or those of one type.
+const LISTS: [(&str, usize); 8] = [
+    ("types", 100),
+    ("directives", 10),
+    ("fields", 5),
+    ("args", 2),
+    ("inputFields", 3),
+    ("enumValues", 5),
+    ("possibleTypes", 3),
+    ("interfaces", 1),
+];
 
 /// The size of a selection with its fragments spread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,20 +39,26 @@ pub(super) struct Measure {
     aliases: usize,
     depth: usize,
     introspection_depth: usize,
-    /// An upper bound on how often the schema is traversed. Aliases within introspection repeat it.
-    introspections: usize,
+    /// The place of the deepest field.
+    deepest: Option<Pos>,
+    /// The fields of the response if this were introspection, and those that are.
+    estimated: usize,
+    introspected: usize,
     /// The nesting of selection sets, including those of fragments.
     height: usize,
 }
 
 impl Measure {
     fn beside(self, other: Self) -> Self {
+        let level = |of: Self| of.depth.max(of.introspection_depth);
         Self {
             selections: self.selections.saturating_add(other.selections),
             aliases: self.aliases.saturating_add(other.aliases),
             depth: self.depth.max(other.depth),
             introspection_depth: self.introspection_depth.max(other.introspection_depth),
-            introspections: self.introspections.saturating_add(other.introspections),
+            deepest: if level(other) > level(self) { other.deepest } else { self.deepest },
+            estimated: self.estimated.saturating_add(other.estimated),
+            introspected: self.introspected.saturating_add(other.introspected),
             height: self.height.max(other.height),
         }
     }
@@ -50,55 +69,66 @@ impl Measure {
         Self { selections, height: self.height + 1, ..self }
     }
 
-    fn under(self, field: &Field) -> Self {
-        let (depth, introspection_depth, introspections) = if is_introspection(field) {
-            (0, 1 + self.depth.max(self.introspection_depth), self.aliases.saturating_add(1))
+    fn under(self, field: &Positioned<Field>) -> Self {
+        let Positioned { pos, node: field } = field;
+        let list = LISTS.iter().find(|(name, _)| field.name.node == *name);
+        let length = list.map_or(1, |(_, length)| *length);
+        let estimated = self.estimated.saturating_mul(length).saturating_add(1);
+        let (depth, introspection_depth, introspected) = if is_introspection(field) {
+            (0, 1 + self.depth.max(self.introspection_depth), estimated)
         } else {
-            (1 + self.depth, self.introspection_depth, self.introspections)
+            (1 + self.depth, self.introspection_depth, self.introspected)
         };
         Self {
             selections: self.selections.saturating_add(1),
             aliases: self.aliases.saturating_add(usize::from(field.alias.is_some())),
             depth,
             introspection_depth,
-            introspections,
+            deepest: self.deepest.or(Some(*pos)),
+            estimated,
+            introspected,
             height: self.height + 1,
         }
     }
 
-    /// Checks the limits on a document as written, which bound the work of validating it.
-    fn check_written(self, limits: &Limits) -> Result<(), Refusal> {
+    /// Checks the limits on a document as written, which bound the work of validating it. `place` is
+    /// that of the operation or the fragment.
+    fn check_written(self, limits: &Limits, place: Pos) -> Result<(), Refusal> {
+        let deepest = self.deepest.unwrap_or(place);
         check(&[
-            (self.depth, limits.depth, "is nested deeper than {} levels of fields"),
+            (self.depth, limits.depth, "is nested deeper than {} levels of fields", deepest),
             (
                 self.introspection_depth,
                 limits.introspection_depth,
                 "introspects deeper than {} levels",
+                deepest,
             ),
-            (self.height, MAX_NESTING, "nests deeper than {} levels, including fragments"),
-            (self.selections, limits.complexity, "selects more than {} fields"),
+            (self.height, MAX_NESTING, "nests deeper than {} levels, including fragments", place),
+            (self.selections, limits.complexity, "selects more than {} fields", place),
         ])
     }
 
     /// Checks the limits on an operation as executed, with each response key once.
-    fn check_executed(self, limits: &Limits) -> Result<(), Refusal> {
+    fn check_executed(self, limits: &Limits, place: Pos) -> Result<(), Refusal> {
         check(&[
             (
-                self.introspections,
-                MAX_INTROSPECTIONS,
-                "introspects more than {} times, including aliases within introspection",
+                self.introspected,
+                MAX_INTROSPECTED_FIELDS,
+                "introspects more than {} fields, as estimated by the lists that it selects",
+                place,
             ),
-            (self.aliases, limits.aliases, "has more than {} aliases"),
-            (self.selections, limits.complexity, "selects more than {} fields"),
+            (self.aliases, limits.aliases, "has more than {} aliases", place),
+            (self.selections, limits.complexity, "selects more than {} fields", place),
         ])
     }
 }
 
-fn check(limits: &[(usize, usize, &str)]) -> Result<(), Refusal> {
-    for (size, limit, what) in limits {
+fn check(limits: &[(usize, usize, &str, Pos)]) -> Result<(), Refusal> {
+    for (size, limit, what, place) in limits {
         if size > limit {
             let what = what.replace("{}", &limit.to_string());
-            return Err(Refusal::too_complex(format!("The document {what}.")));
+            let message = format!("The document {what}.");
+            return Err(Refusal::too_complex_at(*place, message));
         }
     }
     Ok(())
@@ -111,8 +141,8 @@ pub(super) fn executed(document: &ExecutableDocument, limits: &Limits) -> Result
     for (_, operation) in document.operations.iter() {
         let measure = measuring.set(&operation.node.selection_set.node, true, 0)?;
         total = total.beside(measure);
+        total.check_executed(limits, operation.pos)?;
     }
-    total.check_executed(limits)?;
     Ok(total.selections)
 }
 
@@ -139,7 +169,7 @@ impl<'document> Measuring<'document> {
             let mutates = operation.node.ty == OperationType::Mutation;
             let measure = self.set(&operation.node.selection_set.node, mutates, 0)?;
             total = total.beside(measure);
-            total.check_written(limits)?;
+            total.check_written(limits, operation.pos)?;
         }
         for (name, fragment) in &self.document.fragments {
             let mut measure = self.fragment(name, fragment, false, 0)?;
@@ -148,7 +178,7 @@ impl<'document> Measuring<'document> {
                 measure.introspection_depth = measure.introspection_depth.max(measure.depth);
                 measure.depth = 0;
             }
-            measure.check_written(limits)?;
+            measure.check_written(limits, fragment.pos)?;
         }
         Ok(total.selections)
     }
@@ -162,15 +192,15 @@ impl<'document> Measuring<'document> {
     ) -> Result<Measure, Refusal> {
         if level > MAX_NESTING {
             let message = format!("Fragments nest deeper than {MAX_NESTING} levels.");
-            return Err(Refusal::too_complex(message));
+            let place = set.items.first().map_or_else(Pos::default, |selection| selection.pos);
+            return Err(Refusal::too_complex_at(place, message));
         }
         let mut total = Measure::default();
         for selection in &set.items {
             let measure = match &selection.node {
                 Selection::Field(field) => {
-                    let field = &field.node;
                     if !mutates {
-                        for (_, value) in &field.arguments {
+                        for (_, value) in &field.node.arguments {
                             // Visits every variable in the value, at any depth.
                             let _ = value.node.clone().into_const_with(|name| {
                                 self.variables.insert(name);
@@ -178,7 +208,7 @@ impl<'document> Measuring<'document> {
                             });
                         }
                     }
-                    self.set(&field.selection_set.node, false, level + 1)?.under(field)
+                    self.set(&field.node.selection_set.node, false, level + 1)?.under(field)
                 }
                 Selection::InlineFragment(fragment) => {
                     self.set(&fragment.node.selection_set.node, mutates, level + 1)?.within()

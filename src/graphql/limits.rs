@@ -55,6 +55,11 @@ impl Refusal {
         let code = ErrorCode::QueryTooComplex;
         Self { code, message: message.into(), location: None }
     }
+
+    /// The document exceeds a limit at this place.
+    pub fn too_complex_at(place: Pos, message: impl Into<String>) -> Self {
+        Self { location: Some((place.line, place.column)), ..Self::too_complex(message) }
+    }
 }
 
 impl From<Refusal> for Vec<Refusal> {

@@ -7,11 +7,14 @@ mod context;
 pub mod document;
 mod document_size;
 mod error;
+mod executable;
+mod integers;
 mod limits;
 mod loader;
 mod operation_cache;
 mod prescan;
 mod root_fields;
+mod syntax_error;
 mod validation;
 
 pub use big_int::BigInt;

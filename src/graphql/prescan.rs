@@ -1,6 +1,8 @@
 //! Scans the text of a document before it is parsed, so that text that is too long or too deep
 //! never reaches a parser.
 
+use async_graphql::Pos;
+
 use super::limits::{Limits, MAX_NESTING, Refusal};
 
 /// No schema has longer names, and comparing them takes time.
@@ -15,7 +17,7 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = text.as_bytes();
     let (mut at, mut tokens, mut nesting) = (0, 0, 0_usize);
     while let Some(&byte) = bytes.get(at) {
-        at += match byte {
+        let length = match byte {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => 1,
             b'#' => length(&bytes[at..], |byte| byte != b'\n'),
             _ => {
@@ -34,23 +36,37 @@ pub(super) fn scan(text: &str, limits: &Limits) -> Result<(), Refusal> {
                     let message = format!(
                         "The document has a {kind} of more than {most} bytes. Use a variable for long values."
                     );
-                    return Err(Refusal::too_complex(message));
+                    return Err(Refusal::too_complex_at(place(bytes, at), message));
                 }
                 length
             }
         };
         if tokens > limits.tokens {
-            let limit = limits.tokens;
-            return Err(Refusal::too_complex(format!(
-                "The document has more than {limit} tokens."
-            )));
+            let message = format!("The document has more than {} tokens.", limits.tokens);
+            return Err(Refusal::too_complex_at(place(bytes, at), message));
         }
         if nesting > MAX_NESTING {
             let message = format!("The document nests deeper than {MAX_NESTING} levels.");
-            return Err(Refusal::too_complex(message));
+            return Err(Refusal::too_complex_at(place(bytes, at), message));
         }
+        at += length;
     }
     Ok(())
+}
+
+/// The line and column of a byte.
+fn place(bytes: &[u8], at: usize) -> Pos {
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Pos { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+}
+
+/// The token that begins at this byte.
+pub(super) fn token(text: &str, at: usize) -> &str {
+    let rest = text.get(at..).unwrap_or_default();
+    let length = if rest.is_empty() { 0 } else { token_length(rest.as_bytes()) };
+    // A character that begins no token may have several bytes.
+    rest.get(..length).unwrap_or_else(|| rest.split_at(rest.ceil_char_boundary(1)).0)
 }
 
 /// The length of the token at the start, in bytes. Never 0.

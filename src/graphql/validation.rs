@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use apollo_compiler::{
     ExecutableDocument, Name, Node, Schema, ast,
+    diagnostic::ToCliReport as _,
     executable::Operation,
     introspection::check_max_depth,
     parser::{LineColumn, Parser},
@@ -17,10 +18,19 @@ use async_graphql::Variables;
 use serde_json::{Map, Value};
 
 use super::{
+    integers::read_integers,
     limits::{MAX_NESTING, Refusal},
     root_fields::RootFields,
+    syntax_error::syntax_error,
 };
 use crate::error::ErrorCode;
+
+/// What clients may introspect beside the built-in types of apollo-compiler: `@oneOf` of the
+/// specification of September 2025, and deprecated directives, an experiment of graphql-js. No
+/// directive is deprecated, so its fields are null.
+const INTROSPECTION: &str = "
+    extend type __Type { isOneOf: Boolean }
+    extend type __Directive { isDeprecated: Boolean deprecationReason: String }";
 
 /// The maximum number of reported errors.
 const MAX_ERRORS: usize = 10;
@@ -58,8 +68,13 @@ impl Validator {
     ///
     /// Returns the errors in the schema, or a directive of a root field that is not understood.
     pub fn new(sdl: &str, suggests: bool) -> Result<Self, String> {
-        let schema = Schema::parse_and_validate(sdl, "schema.graphql")
+        let mut schema = Schema::builder()
+            .parse(sdl, "schema.graphql")
+            .parse(INTROSPECTION, "introspection.graphql")
+            .build()
             .map_err(|invalid| invalid.errors.to_string())?;
+        list_deprecated_directives(&mut schema);
+        let schema = schema.validate().map_err(|invalid| invalid.errors.to_string())?;
         let root_fields = RootFields::read(&schema)?;
         Ok(Self { schema, root_fields, suggests })
     }
@@ -70,15 +85,17 @@ impl Validator {
             .recursion_limit(MAX_NESTING)
             .token_limit(tokens.saturating_mul(TOKENS_AROUND_EACH));
         parser.parse_ast(text, "document").map_err(|invalid| {
-            let mut refusals = refusals(&invalid.errors, ErrorCode::GraphqlParseFailed);
             // The other errors are consequences of the first.
-            refusals.truncate(1);
-            for refusal in &mut refusals {
-                if refusal.message.contains("limit reached") {
-                    refusal.code = ErrorCode::QueryTooComplex;
+            let first = invalid.errors.iter().take(1).map(|error| {
+                let offset = error.error.location().map_or(0, |location| location.offset());
+                let mut error = error.unstable_to_json_compat();
+                if error.message.contains("limit reached") {
+                    return refusal(&error, ErrorCode::QueryTooComplex);
                 }
-            }
-            refusals
+                error.message = syntax_error(&error.message, text, offset);
+                refusal(&error, ErrorCode::GraphqlParseFailed)
+            });
+            first.collect()
         })
     }
 
@@ -104,10 +121,8 @@ impl Validator {
         let operation = valid.operations.get(operation_name);
         let operation = operation.map_err(|error| vec![refused(&error, &valid)])?;
         check_max_depth(&valid, operation).map_err(|error| {
-            vec![Refusal::too_complex(format!(
-                "The document introspects too much: {}",
-                error.message()
-            ))]
+            let message = format!("The document introspects too much: {}.", error.message());
+            vec![Refusal { code: ErrorCode::QueryTooComplex, message, ..refused(&error, &valid) }]
         })?;
         let operation = operation.clone();
         Ok(Checked { document: valid, operation })
@@ -188,11 +203,27 @@ impl Validator {
         checked: &Checked,
         variables: Map<String, Value>,
     ) -> Result<Variables, Vec<Refusal>> {
-        let values = to_apollo(variables)?;
+        let mut values = to_apollo(variables)?;
+        for variable in &checked.operation.variables {
+            if let Some(value) = values.get_mut(variable.name.as_str()) {
+                read_integers(&self.schema, &variable.ty, value);
+            }
+        }
         let coerced = coerce_variable_values(&self.schema, &checked.operation, &values)
             .map_err(|error| vec![self.mismatch(checked, &values, &error)])?;
         let coerced = serde_json::to_value(coerced.into_inner()).unwrap_or_default();
         Ok(Variables::from_json(coerced))
+    }
+}
+
+/// Adds the argument `includeDeprecated` to the list of directives.
+fn list_deprecated_directives(schema: &mut Schema) {
+    let argument = schema.type_field("__Directive", "args").ok();
+    let argument = argument.and_then(|field| field.arguments.first().cloned());
+    if let Some(ExtendedType::Object(of)) = schema.types.get_mut("__Schema")
+        && let Some(field) = of.make_mut().fields.get_mut("directives")
+    {
+        field.make_mut().arguments.extend(argument);
     }
 }
 

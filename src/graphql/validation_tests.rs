@@ -95,6 +95,57 @@ fn every_invalid_document_has_a_place() {
 }
 
 #[test]
+fn a_syntax_error_names_what_was_expected() {
+    for (query, place, message) in [
+        ("{", (1, 2), "expected a field or a fragment, found the end of the document."),
+        ("{ x ", (1, 5), "expected a field or `}`, found the end of the document."),
+        ("{ x } }", (1, 7), "expected an operation or a fragment, found `}`."),
+        ("{ y(n:) }", (1, 7), "expected a valid Value, found `)`."),
+        ("{ y(n 1) }", (1, 7), "expected `)`, found `1`."),
+        ("{ y(n: 1 }", (1, 10), "expected `)`, found `}`."),
+        ("query ($n Int) { x }", (1, 11), "expected a Name, found `Int`."),
+        ("query ($n: ) { x }", (1, 12), "expected a Type, found `)`."),
+        ("querry { x }", (1, 1), "expected an operation or a fragment, found `querry`."),
+        ("{ x @ }", (1, 7), "expected a Name, found `}`."),
+        ("{\n  ...\n}", (2, 3), "expected a fragment after `...`, found `...`."),
+        ("fragment f { x }", (1, 12), "expected `on`, found `{`."),
+        ("{ a(s: \"x) { x } }", (1, 8), "unterminated string value."),
+        ("{ a(s: \"\\uD83D\") { x } }", (1, 8), "unpaired surrogate in unicode escape sequence."),
+        ("{ x }\n{ \u{e9} }", (2, 3), "Unexpected character \"\u{e9}\"."),
+        ("", (1, 1), "expected an operation or a fragment, found the end of the document."),
+        ("# x", (1, 4), "expected an operation or a fragment, found the end of the document."),
+    ] {
+        assert_eq!(first(query), (format!("Syntax error: {message}"), place), "{query}");
+    }
+}
+
+#[test]
+fn a_limit_names_the_place_where_it_is_exceeded() {
+    let deep = (0..13).fold("x".to_owned(), |inner, _| format!("a {{ {inner} }}"));
+    let numbered = |most: usize, field: &str| {
+        (0..most).map(|n| format!("a{n}: {field}")).collect::<Vec<_>>().join(" ")
+    };
+    let (mutations, aliases) = (numbered(11, "make(i: { n: 1 })"), numbered(31, "x"));
+    for (query, place) in [
+        (format!("query A {{\n  x\n  {deep}\n}}"), (3, 3 + 13 * 4)),
+        (format!("{{ ...f }}\n fragment f on Query {{ {deep} }}"), (2, 24 + 13 * 4)),
+        (format!("\n  mutation {{ {mutations} }}"), (2, 3)),
+        (format!("\n\n{{ {aliases} }}"), (3, 1)),
+        (format!("{{\n {} }}", "x ".repeat(6_000)), (2, 10_000)),
+        (format!("{{ a(s: \"\u{e9}\n\") }}\n{{{}", "[".repeat(60)), (3, 49)),
+        (format!("{{ x\n {} }}", "n".repeat(300)), (2, 2)),
+        (
+            "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }"
+                .to_owned(),
+            (1, 54),
+        ),
+        ("mutation { create make(i: { n: 1 }) }".to_owned(), (1, 1)),
+    ] {
+        assert_eq!(first(&query).1, place, "{query}");
+    }
+}
+
+#[test]
 fn a_value_that_does_not_match_names_its_variable() {
     use serde_json::json;
     for (query, variables, message, place) in [

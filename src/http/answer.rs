@@ -22,16 +22,25 @@ use crate::{
 
 impl Unsupported {
     pub(super) fn answer(self, media: MediaType) -> Response {
-        let Self(status, message) = self;
-        let error = Refusal { code: ErrorCode::UnsupportedRequest, message, location: None };
-        let body = errors_only(&GraphqlResponse::from_errors(vec![error.into()]));
+        let status = self.0;
+        let body = errors_only(&GraphqlResponse::from_errors(vec![self.into()]));
         let mut response = json(media, status, body);
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+        let header = match status {
+            StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "GET, POST, OPTIONS")),
+            // The only content coding (RFC 9110, section 15.5.16).
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Some((header::ACCEPT_ENCODING, "identity")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
+    }
+}
+
+impl From<Unsupported> for ServerError {
+    fn from(Unsupported(_, message): Unsupported) -> Self {
+        Refusal { code: ErrorCode::UnsupportedRequest, message, location: None }.into()
     }
 }
 

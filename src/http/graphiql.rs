@@ -93,7 +93,7 @@ pub(super) async fn demo_users(State(server): State<Arc<Server>>, headers: Heade
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let users =
         if ["127.0.0.1", "localhost"].contains(&host) { &server.demo_users[..] } else { &[] };
-    ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "people": users }))).into_response()
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "users": users }))).into_response()
 }
 
 fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Response {

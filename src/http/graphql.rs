@@ -12,7 +12,7 @@ use axum::{
     extract::{
         ConnectInfo, FromRequestParts, Path, State, rejection::PathRejection, ws::WebSocketUpgrade,
     },
-    http::{HeaderMap, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
@@ -84,7 +84,9 @@ pub(super) async fn handle(
         server,
     };
     let query = parts.uri.query().unwrap_or_default();
-    exchange.answer(&parts.headers, query, body).await
+    let mut response = exchange.answer(&parts.headers, query, body).await;
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept, authorization"));
+    response
 }
 
 /// Where a request should go, and the client's address.
@@ -132,6 +134,15 @@ struct Outcome {
     status: StatusCode,
     answer: Answer,
     served: ServedHeaders,
+}
+
+impl Outcome {
+    /// The result of an operation that is not valid GraphQL over HTTP.
+    fn of(unsupported: Unsupported) -> Self {
+        let status = unsupported.0;
+        let answer = Answer::refused(vec![unsupported.into()]);
+        Self { status, answer, served: ServedHeaders::default() }
+    }
 }
 
 /// One HTTP request and its context.
@@ -290,7 +301,7 @@ impl Exchange {
 
     async fn run_batch(
         &self,
-        requests: Vec<Asked>,
+        requests: Vec<Result<Asked, Unsupported>>,
         mut call: Option<RequestContext>,
     ) -> Result<Response, Unsupported> {
         if requests.len() > self.server.max_batch {
@@ -301,8 +312,15 @@ impl Exchange {
         let mut statuses = Vec::with_capacity(requests.len());
         let (mut failure, mut rate_limit, mut served) = (None, None, ServedHeaders::default());
         for request in requests {
-            let prepared = self.prepare(request, call.as_ref()).await;
-            let outcome = self.run(prepared, call.clone()).await?;
+            let outcome = match request {
+                Ok(request) => {
+                    let prepared = self.prepare(request, call.as_ref()).await;
+                    self.run(prepared, call.clone()).await
+                }
+                Err(unsupported) => Err(unsupported),
+            };
+            // The results of the other operations are sent all the same.
+            let outcome = outcome.unwrap_or_else(Outcome::of);
             let Outcome { status, answer, served: headers } = outcome;
             let text = text_of(&answer);
             statuses.push(status);

@@ -9,15 +9,12 @@ use axum::{
     response::Response,
 };
 use tower_http::{
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
     set_header::SetResponseHeaderLayer,
 };
 use uuid::Uuid;
 
-use super::{
-    freshness::{MAX_STALENESS, WRITE_POSITION},
-    unsupported::Unsupported,
-};
+use super::unsupported::Unsupported;
 use crate::idempotency::IdempotencyKey;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -86,15 +83,9 @@ pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::ACCEPT,
-            REQUEST_ID,
-            IDEMPOTENCY_KEY,
-            MAX_STALENESS,
-            WRITE_POSITION,
-        ])
+        // Tracing and client libraries add headers of their own. The list of origins decides which
+        // pages may call the API.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE)
 }

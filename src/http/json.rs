@@ -13,8 +13,10 @@ use super::unsupported::Unsupported;
 /// More objects, lists, strings and numbers than any request needs.
 const MOST_VALUES: usize = 20_000;
 
-/// Parses a text. `what` names it in errors.
+/// Parses a text. `what` names it in errors. A byte order mark before it is ignored (RFC 8259,
+/// section 8.1).
 pub(super) fn parse(what: &str, bytes: &[u8]) -> Result<Value, Unsupported> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let left = Cell::new(MOST_VALUES);
     let mut text = serde_json::Deserializer::from_slice(bytes);
     let value = One { left: &left }.deserialize(&mut text);

@@ -15,6 +15,7 @@ mod graphql;
 mod headers;
 mod health;
 mod json;
+mod media_range;
 mod multipart;
 mod negotiate;
 mod operation_rate;
@@ -67,7 +68,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/org/{slug}", get(graphiql::front))
         .route("/graphiql", get(graphiql::page))
         .route("/org/{slug}/graphiql", get(graphiql::page))
-        .route("/graphiql/people.json", get(graphiql::demo_users))
+        .route("/graphiql/users.json", get(graphiql::demo_users))
         .route("/graphiql/assets/{name}", get(graphiql::asset))
         .route("/schema.graphql", get(sdl::serve))
         .route("/healthz", get(health::healthz))

@@ -1,8 +1,9 @@
 //! Content negotiation between the two media types of GraphQL over HTTP, and the formats of a
 //! stream of results (RFC 9110, section 12.5.1).
 
-use async_graphql::http::is_accept_multipart_mixed;
 use axum::http::{HeaderMap, header};
+
+use super::media_range::MediaRange;
 
 /// The media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +30,21 @@ impl MediaType {
     }
 }
 
-fn ranges(headers: &HeaderMap) -> Vec<Range> {
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = MediaRange> {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(Range::parse).collect()
+    values.flat_map(MediaRange::list)
 }
 
-/// The best acceptable type, `application/json` without a preference, or `None` if neither type is
-/// acceptable.
+/// The best acceptable type, or `None` if neither type is acceptable. A request without a usable
+/// media range has no preference, and gets `application/json`.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
-    let ranges = ranges(headers);
+    let ranges: Vec<_> = ranges(headers).collect();
     if ranges.is_empty() {
-        return headers.get(header::ACCEPT).is_none().then_some(MediaType::Json);
+        return Some(MediaType::Json);
     }
     let quality = |media: MediaType| {
-        let fitting = ranges.iter().filter(|range| range.covers(media));
-        fitting.max_by_key(|range| range.precision).map_or(0, |range| range.quality)
+        let fitting = ranges.iter().filter(|range| covers(range, media));
+        fitting.max_by_key(|range| precision(range)).map_or(0, quality)
     };
     let (modern, older) = (quality(MediaType::GraphqlResponse), quality(MediaType::Json));
     match (modern, older) {
@@ -65,61 +66,44 @@ pub(super) enum StreamFormat {
 
 /// The format of streams that the client explicitly accepts.
 pub(super) fn stream_format(headers: &HeaderMap) -> Option<StreamFormat> {
-    let is_stream = |range: &Range| range.kind == "text" && range.subtype == "event-stream";
-    if ranges(headers).iter().any(|range| is_stream(range) && range.quality > 0) {
-        return Some(StreamFormat::Events);
+    let acceptable: Vec<_> = ranges(headers).filter(|range| quality(range) > 0).collect();
+    if acceptable.iter().any(|range| range.is("text", "event-stream")) {
+        Some(StreamFormat::Events)
+    } else {
+        acceptable.iter().any(is_multipart).then_some(StreamFormat::Multipart)
     }
-    let mut values = headers.get_all(header::ACCEPT).iter();
-    let multipart = values.any(|value| value.to_str().is_ok_and(is_accept_multipart_mixed));
-    multipart.then_some(StreamFormat::Multipart)
+}
+
+/// Whether a range is that of Apollo's protocol for subscriptions.
+fn is_multipart(range: &MediaRange) -> bool {
+    range.is("multipart", "mixed")
+        && range.parameter("subscriptionspec") == Some("1.0")
+        && range.parameter("boundary").is_none_or(|boundary| boundary == "graphql")
 }
 
 /// Whether the client names the newer type. It then prefers that type at equal quality.
-fn named(ranges: &[Range]) -> bool {
-    ranges.iter().any(|range| range.precision == 2 && range.covers(MediaType::GraphqlResponse))
+fn named(ranges: &[MediaRange]) -> bool {
+    ranges.iter().any(|range| precision(range) == 2 && covers(range, MediaType::GraphqlResponse))
 }
 
-struct Range {
-    kind: String,
-    subtype: String,
-    /// In thousandths.
-    quality: u16,
-    precision: u8,
+/// The weight of a range in thousandths. A weight that is not a number is ignored.
+fn quality(range: &MediaRange) -> u16 {
+    if !range.is_utf8() {
+        return 0;
+    }
+    let weight = range.parameter("q").and_then(|value| value.parse().ok()).unwrap_or(1.0_f32);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let thousandths = (weight.clamp(0.0, 1.0) * 1_000.0) as u16;
+    thousandths
 }
 
-impl Range {
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let (kind, subtype) = parts.next()?.split_once('/')?;
-        let mut quality = 1_000;
-        for parameter in parts {
-            let (name, value) = parameter.split_once('=')?;
-            match name.trim().to_ascii_lowercase().as_str() {
-                "q" => {
-                    let value: f32 = value.trim().parse().ok()?;
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        reason = "clamped"
-                    )]
-                    let thousandths = (value.clamp(0.0, 1.0) * 1_000.0) as u16;
-                    quality = thousandths;
-                }
-                "charset" if !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") => {
-                    return None;
-                }
-                _ => {}
-            }
-        }
-        let (kind, subtype) = (kind.to_ascii_lowercase(), subtype.to_ascii_lowercase());
-        let precision = u8::from(kind != "*") + u8::from(subtype != "*");
-        Some(Self { kind, subtype, quality, precision })
-    }
+fn precision(range: &MediaRange) -> u8 {
+    u8::from(range.kind != "*") + u8::from(range.subtype != "*")
+}
 
-    fn covers(&self, media: MediaType) -> bool {
-        let (kind, subtype) = media.essence();
-        (self.kind == "*" || self.kind == kind) && (self.subtype == "*" || self.subtype == subtype)
-    }
+fn covers(range: &MediaRange, media: MediaType) -> bool {
+    let (kind, subtype) = media.essence();
+    (range.kind == "*" || range.kind == kind) && (range.subtype == "*" || range.subtype == subtype)
 }
 
 #[cfg(test)]
@@ -144,7 +128,24 @@ mod tests {
             ("text/html, */*;q=0.1", Some(Json)),
             ("text/html", None),
             ("application/json;q=0", None),
-            ("nonsense", None),
+            ("application/json;charset=utf-16", None),
+            // Empty parameters, and parameters without a value, change nothing.
+            ("application/json;", Some(Json)),
+            ("*/*;", Some(Json)),
+            ("application/json; ;q=0.9", Some(Json)),
+            ("application/json;v", Some(Json)),
+            ("application/json; charset=utf8", Some(Json)),
+            (
+                "application/graphql-response+json ; q=0.9;,application/json;q=0.8",
+                Some(GraphqlResponse),
+            ),
+            ("application/json;profile=\"a,b;q=0\"", Some(Json)),
+            ("application/json;q=high", Some(Json)),
+            // What is no media range is no preference.
+            ("nonsense", Some(Json)),
+            ("", Some(Json)),
+            (",", Some(Json)),
+            ("nonsense, text/html", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());
@@ -163,6 +164,10 @@ mod tests {
             ("text/event-stream;q=0", None),
             ("application/json, text/event-stream", Some(Events)),
             ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0", Some(Multipart)),
+            ("multipart/mixed; boundary=graphql; subscriptionSpec=1.0;, */*", Some(Multipart)),
+            ("multipart/mixed;subscriptionSpec=1.0;q=0, */*", None),
+            ("multipart/mixed;deferSpec=20220824, application/json", None),
+            ("multipart/mixed;subscriptionSpec=1.0, text/event-stream;", Some(Events)),
             (
                 "multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\",application/json;q=0.9",
                 Some(Multipart),

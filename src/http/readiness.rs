@@ -11,44 +11,73 @@ use crate::{
     tenancy::{Databases, Severity},
 };
 
-/// Anyone may probe often, so a result is reused for this long, or for a multiple of its cost if
-/// that is longer.
+/// Anyone may probe often, so a result is reused for this long.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// The self-check is the expensive part: its result is reused for this multiple of its duration.
 const FRESH_BY_COST: u32 = 20;
 
 /// A database that takes longer counts as unavailable, so that probes end.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The last result of the readiness check.
+/// The last results of the readiness check.
 #[derive(Debug, Default)]
-pub struct Readiness(Mutex<Option<Answer>>);
+pub struct Readiness(Mutex<Results>);
+
+#[derive(Debug, Default)]
+struct Results {
+    all: Option<Problems>,
+    self_check: Option<Problems>,
+}
 
 #[derive(Debug)]
-struct Answer {
+struct Problems {
     fresh_until: Instant,
-    problems: Vec<String>,
+    lines: Vec<String>,
 }
 
 impl Readiness {
     /// Why the server is not ready. Empty if it is ready.
     pub(super) async fn problems(&self, databases: &Databases) -> Vec<String> {
-        let mut last = self.0.lock().await;
-        match &*last {
-            Some(answer) if Instant::now() < answer.fresh_until => answer.problems.clone(),
-            _ => {
-                let started = Instant::now();
-                let check = tokio::time::timeout(TIMEOUT, problems_of_running(databases)).await;
-                let problems = check.unwrap_or_else(|_| {
-                    vec!["the database at DATABASE_URL does not respond".to_owned()]
-                });
-                // A failure is not cached for long, because it may be fixed soon.
-                let cost = if problems.is_empty() { started.elapsed() } else { Duration::ZERO };
-                let fresh_until = Instant::now() + FRESH.max(cost * FRESH_BY_COST);
-                *last = Some(Answer { fresh_until, problems: problems.clone() });
-                problems
-            }
+        let mut results = self.0.lock().await;
+        if let Some(lines) = fresh(results.all.as_ref()) {
+            return lines;
+        }
+        let check = tokio::time::timeout(TIMEOUT, results.problems_of_running(databases)).await;
+        let lines = check
+            .unwrap_or_else(|_| vec!["the database at DATABASE_URL does not respond".to_owned()]);
+        results.all = Some(Problems { fresh_until: Instant::now() + FRESH, lines: lines.clone() });
+        lines
+    }
+}
+
+impl Results {
+    /// The same as [`problems`] for a running server. The database may be newer, because migrations
+    /// keep the previous version working while servers are replaced.
+    async fn problems_of_running(&mut self, databases: &Databases) -> Vec<String> {
+        match databases.migration_status().await {
+            Ok(Status::Current | Status::Ahead(_)) => self.unsafe_for_tenants(databases).await,
+            status => check_status(status).err().into_iter().collect(),
         }
     }
+
+    async fn unsafe_for_tenants(&mut self, databases: &Databases) -> Vec<String> {
+        if let Some(lines) = fresh(self.self_check.as_ref()) {
+            return lines;
+        }
+        let started = Instant::now();
+        let lines = unsafe_for_tenants(databases).await;
+        // A fault is not cached for long, because it may be fixed soon.
+        let reuse = if lines.is_empty() { started.elapsed() * FRESH_BY_COST } else { FRESH };
+        self.self_check =
+            Some(Problems { fresh_until: Instant::now() + reuse, lines: lines.clone() });
+        lines
+    }
+}
+
+fn fresh(problems: Option<&Problems>) -> Option<Vec<String>> {
+    let problems = problems.filter(|problems| Instant::now() < problems.fresh_until)?;
+    Some(problems.lines.clone())
 }
 
 /// Why a server must not start with this database, one line each. Empty if it may start.
@@ -56,15 +85,6 @@ pub async fn problems(databases: &Databases) -> Vec<String> {
     match check_migrations(databases).await {
         Ok(()) => unsafe_for_tenants(databases).await,
         Err(problem) => vec![problem],
-    }
-}
-
-/// The same for a running server. The database may be newer, because migrations keep the previous
-/// version working while servers are replaced.
-async fn problems_of_running(databases: &Databases) -> Vec<String> {
-    match databases.migration_status().await {
-        Ok(Status::Current | Status::Ahead(_)) => unsafe_for_tenants(databases).await,
-        status => check_status(status).err().into_iter().collect(),
     }
 }
 

@@ -10,30 +10,24 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
-use super::{json::parse, persisted_documents::Asked, unsupported::Unsupported};
+use super::{
+    json::parse, media_range::MediaRange, persisted_documents::Asked, unsupported::Unsupported,
+};
 use crate::graphql::document::GraphqlRequest;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
-                charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            _ => true,
-        })
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = value.and_then(MediaRange::parse);
+    content_type.is_some_and(|given| given.is("application", "json") && given.is_utf8())
 }
 
 pub(super) enum RequestBody {
     One(Asked),
-    Batch(Vec<Asked>),
+    /// A member that is not an operation does not affect the others.
+    Batch(Vec<Result<Asked, Unsupported>>),
 }
 
 /// Reads a body. Refuses one that is too long or too slow. A body that announces too many bytes or
@@ -73,8 +67,11 @@ fn too_large(most: usize) -> Unsupported {
 /// Whether the body has no content coding. The server decodes none, so that a small body cannot
 /// expand to a large one.
 fn is_plain(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    codings.into_iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| {
+        coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+    })
 }
 
 pub(super) fn from_body(bytes: &[u8]) -> Result<RequestBody, Unsupported> {
@@ -86,7 +83,7 @@ pub(super) fn from_body(bytes: &[u8]) -> Result<RequestBody, Unsupported> {
                 Value::Object(fields) => from_fields(fields),
                 _ => Err(Unsupported::bad("each operation of a batch must be an object")),
             });
-            requests.collect::<Result<_, _>>().map(RequestBody::Batch)
+            Ok(RequestBody::Batch(requests.collect()))
         }
         _ => Err(Unsupported::bad("the body must be an object")),
     }

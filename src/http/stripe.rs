@@ -40,9 +40,7 @@ pub(super) async fn receive(
     {
         return refused(service, StatusCode::BAD_REQUEST, &error.to_string());
     }
-    let payload =
-        serde_json::from_slice(&body).map_err(|error| format!("the event is not JSON: {error}"));
-    let event = match payload.and_then(Event::parse) {
+    let event = match Event::from_body(&body) {
         Ok(event) => event,
         Err(problem) => return refused(service, StatusCode::BAD_REQUEST, &problem),
     };
@@ -55,6 +53,16 @@ pub(super) async fn receive(
         Ok(Outcome::Nothing(why)) => {
             service.metrics.webhook("ignored");
             (StatusCode::OK, format!("nothing to do: {why}\n")).into_response()
+        }
+        Ok(Outcome::Problem(problem)) => {
+            service.metrics.webhook("problem");
+            tracing::error!(
+                event = event.id,
+                kind = event.kind,
+                problem,
+                "a Stripe event needs an operator"
+            );
+            (StatusCode::OK, format!("needs an operator: {problem}\n")).into_response()
         }
         Err(error) => {
             service.metrics.webhook("failed");

@@ -54,6 +54,9 @@ const PONG: &str = r#"{"type":"pong"}"#;
 const INIT_WAIT: Duration = Duration::from_secs(10);
 const SEND_WAIT: Duration = Duration::from_secs(10);
 
+/// How long the server waits for the client to close the connection as well.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
 /// How often the server pings the client, and how long the client may stay silent.
 const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
@@ -113,11 +116,18 @@ impl Connection {
             () = stopping => Err(Close(1001, "the server is stopping")),
             () = self.given_away() => Err(Close(1013, "the server has too many connections")),
         };
-        if let Err(Close(code, reason)) = outcome {
-            let frame = CloseFrame { code, reason: reason.into() };
-            // The client may be gone.
-            let _ = tokio::time::timeout(SEND_WAIT, socket.send(Message::Close(Some(frame)))).await;
-        }
+        let closing = async {
+            if let Err(Close(code, reason)) = outcome {
+                let frame = CloseFrame { code, reason: reason.into() };
+                // The client may be gone, or another one may wait for its place.
+                if socket.send(Message::Close(Some(frame))).await.is_err() || code == 1013 {
+                    return;
+                }
+            }
+            // Completes the closing handshake of either side (RFC 6455, section 7.1.1).
+            while let Some(Ok(_)) = socket.recv().await {}
+        };
+        let _ = tokio::time::timeout(CLOSE_WAIT, closing).await;
     }
 
     async fn given_away(&self) {

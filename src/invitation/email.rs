@@ -4,10 +4,11 @@ use entity::{InvitationId, invitation, organization, user};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde::Deserialize;
 
-use super::{open::IS_OPEN, ops::link, quoted_name::quoted};
+use super::{ops::link, quoted_name::quoted};
 use crate::{
     error::{Error, Result},
     mail::Mail,
+    seats::IS_OPEN,
     tenancy::{Fetch as _, SystemSession, UnitOfWork},
 };
 

@@ -3,7 +3,6 @@
 
 mod email;
 mod graphql;
-mod open;
 mod ops;
 mod quoted_name;
 mod received_graphql;
@@ -11,9 +10,9 @@ mod reference;
 mod settings;
 mod token;
 
+pub use crate::seats::IS_OPEN;
 pub use email::compose;
 pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
-pub use open::{IN_USE, IS_OPEN, TEAM_MEMBERS};
 pub use ops::{accept, list};
 pub use received_graphql::{InvitationQuery, ReceivedInvitationMutation, reference};
 pub use settings::Settings;

@@ -10,12 +10,7 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use super::{
-    Settings,
-    open::{IS_OPEN, TEAM_MEMBERS},
-    reference::Reference,
-    token::Token,
-};
+use super::{Settings, reference::Reference, token::Token};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -25,6 +20,7 @@ use crate::{
     page::{Cursor, Keyed, Page, Slice},
     plan,
     rate_limit::Throttle,
+    seats::{self, IS_OPEN, TEAM_MEMBERS},
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
     text::Email,
     user::Received,
@@ -109,7 +105,9 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
         // Renewing an invitation takes the permission for its former role too.
         authorize_for(session, lapsed.role)?;
     }
-    plan::require(session, &lock, TEAM_MEMBERS, team_size(session, tenant).await?).await?;
+    let size = seats::team_size(session).await?;
+    seats::require(session, &lock, size)?;
+    plan::require(session, &lock, TEAM_MEMBERS, size).await?;
     // An address has at most one unanswered invitation, so one that has lapsed is renewed.
     let invitation = match lapsed {
         Some(lapsed) => renew(session, lapsed, Some(role)).await?,
@@ -122,10 +120,12 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
 pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Result<Issued> {
     session.authorize(Permission::MemberInvite)?;
     let lock = plan::lock(session).await?;
-    let (tenant, found) = find_locked(session, id).await?;
+    let found = find_locked(session, id).await?;
     if !is_acceptable(session, &found).await? {
         // It did not count.
-        plan::require(session, &lock, TEAM_MEMBERS, team_size(session, tenant).await?).await?;
+        let size = seats::team_size(session).await?;
+        seats::require(session, &lock, size)?;
+        plan::require(session, &lock, TEAM_MEMBERS, size).await?;
     }
     let invitation = renew(session, found, None).await?;
     record(session, Action::InvitationResent, &invitation).await?;
@@ -138,7 +138,7 @@ pub(super) async fn revoke(
 ) -> Result<invitation::Model> {
     session.authorize(Permission::MemberInvite)?;
     plan::lock(session).await?;
-    let (_, found) = find_locked(session, id).await?;
+    let found = find_locked(session, id).await?;
     let mut row = found.into_active_model();
     row.revoked_at = Set(Some(session.now()));
     let invitation = row.update(session).await?;
@@ -165,6 +165,7 @@ pub async fn accept(
     // Counted again: the plan may have shrunk since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
+    seats::require(session, &lock, members)?;
     plan::require(session, &lock, TEAM_MEMBERS, members).await?;
     session.assume_role(invitation.role).await?;
     let mut row = invitation.into_active_model();
@@ -223,12 +224,6 @@ fn authorize_for(session: &Session, role: OrgRole) -> Result<Tenant> {
     session.authorize(Permission::to_act_on(role, Permission::MemberInvite))
 }
 
-/// The number that the plan limits: members, and invitations that can still be accepted.
-async fn team_size(session: &Session, tenant: Tenant) -> Result<u64> {
-    let pending = open(tenant).filter(invitation::Column::ExpiresAt.gt(session.now()));
-    Ok(member::count(session).await? + pending.count(session).await?)
-}
-
 async fn insert(
     session: &Session,
     tenant: Tenant,
@@ -270,10 +265,7 @@ async fn renew(
     Ok(row.update(session).await?)
 }
 
-async fn find_locked(
-    session: &Session,
-    id: Option<InvitationId>,
-) -> Result<(Tenant, invitation::Model)> {
+async fn find_locked(session: &Session, id: Option<InvitationId>) -> Result<invitation::Model> {
     let tenant = session.authorize(Permission::MemberInvite)?;
     let found = unanswered(tenant)
         .filter(invitation::Column::Id.eq(id.ok_or(NOT_FOUND)?))
@@ -282,7 +274,7 @@ async fn find_locked(
         .await?
         .ok_or(NOT_FOUND)?;
     authorize_for(session, found.role)?;
-    Ok((tenant, found))
+    Ok(found)
 }
 
 /// Enforces the limit on invitation e-mails in 24 hours. The outbox is the count, so the limit
@@ -302,6 +294,7 @@ async fn require_mail(session: &Session) -> Result<()> {
 
 /// Delivers the link: by e-mail after the commit, or through the inviter.
 async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
+    seats::follow_expiry(session, invitation.expires_at).await?;
     if session.settings().area::<Settings>()?.sends_mail {
         require_mail(session).await?;
         let payload = json!({ "invitation_id": invitation.id, "rotation": invitation.rotation });
@@ -333,5 +326,6 @@ async fn record(session: &Session, action: Action, invitation: &invitation::Mode
     let metadata = json!({ "email": invitation.email, "role": member::role_name(invitation.role) });
     // Every change to an invitation changes the number of used memberships.
     session.note(Change::new(plan::ENTITLEMENTS));
+    seats::follow(session).await?;
     audit::record(session, action, Some(invitation.id.0), metadata).await
 }

@@ -15,7 +15,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
-    plan,
+    plan, seats,
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
 };
 
@@ -286,6 +286,7 @@ async fn end_membership(
     session.note(Change::of(TOPIC, member.id.0));
     session.note(Change::access(Some(member.user_id)));
     session.note(Change::new(plan::ENTITLEMENTS));
+    seats::follow(session).await?;
     Ok(member)
 }
 
@@ -342,6 +343,7 @@ async fn set_role(
     if role != OrgRole::Owner {
         invalidate_invitations(session, &member, Some(role)).await?;
         session.note(Change::new(plan::ENTITLEMENTS));
+        seats::follow(session).await?;
     }
     session.note(Change::of(TOPIC, member.id.0));
     session.note(Change::access(Some(member.user_id)));

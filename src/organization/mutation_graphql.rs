@@ -24,7 +24,8 @@ pub struct CreateOrganizationInput {
 /// Payload of `createOrganization`.
 #[derive(Debug, SimpleObject)]
 pub struct CreateOrganizationPayload {
-    /// The new organization. The caller is its owner, and it has the default plan.
+    /// The new organization. The caller is its owner, and it has the default plan or, if the
+    /// operator offers one, a trial.
     pub organization: Organization,
 }
 

@@ -139,10 +139,7 @@ pub(super) async fn delete(session: &Session, confirmation: &str) -> Result<orga
             "is not the slug of the current organization. Enter it to confirm the deletion.",
         ));
     }
-    if billing::has_live_subscription(session).await? {
-        let message = "The organization has a live subscription. Cancel it first.".to_owned();
-        return Err(Error::Conflict(message));
-    }
+    billing::require_deletable(session).await?;
     let metadata = json!({ "name": organization.name, "slug": organization.slug });
     audit::record(session, Action::OrganizationDeleted, Some(organization.id.0), metadata).await?;
     session.execute_unprepared("SELECT app.retire_slugs()").await?;

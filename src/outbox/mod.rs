@@ -6,4 +6,6 @@
 
 mod ops;
 
-pub use ops::{Kind, Overdue, add, claim, due, finish, forget_processed, nth_newest, postpone};
+pub use ops::{
+    Kind, Overdue, add, add_due, claim, due, finish, forget_processed, nth_newest, postpone,
+};

@@ -28,6 +28,8 @@ pub enum Kind {
     /// Change the cancellation of a Stripe subscription. The request that adds the row also
     /// finishes it.
     StripeCancellation,
+    /// Set the quantity of a per-seat Stripe subscription to the size of the team.
+    StripeSeats,
 }
 
 impl Kind {
@@ -39,13 +41,14 @@ impl Kind {
             Self::StripeCheckout => "stripe_checkout",
             Self::StripePortal => "stripe_portal",
             Self::StripeCancellation => "stripe_cancellation",
+            Self::StripeSeats => "stripe_seats",
         }
     }
 
     /// Returns whether background work processes the row. A request that calls Stripe finishes its
     /// own row. If it fails, only the user repeats it.
     fn is_for_worker(self) -> bool {
-        self == Self::InvitationMail
+        matches!(self, Self::InvitationMail | Self::StripeSeats)
     }
 }
 
@@ -64,6 +67,29 @@ pub struct Overdue {
 ///
 /// Fails without an organization.
 pub async fn add(scope: &impl UnitOfWork, kind: Kind, payload: Value) -> Result<OutboxId> {
+    insert(scope, kind, payload, kind.is_for_worker().then(|| scope.now())).await
+}
+
+/// Adds background work to do at this time, after this transaction has committed.
+///
+/// # Errors
+///
+/// Fails without an organization.
+pub async fn add_due(
+    scope: &impl UnitOfWork,
+    kind: Kind,
+    payload: Value,
+    due_at: DateTime<Utc>,
+) -> Result<OutboxId> {
+    insert(scope, kind, payload, Some(due_at)).await
+}
+
+async fn insert(
+    scope: &impl UnitOfWork,
+    kind: Kind,
+    payload: Value,
+    due_at: Option<DateTime<Utc>>,
+) -> Result<OutboxId> {
     let organization_id = scope.organization_id()?;
     let id = OutboxId::new();
     let row = outbox::ActiveModel {
@@ -71,7 +97,7 @@ pub async fn add(scope: &impl UnitOfWork, kind: Kind, payload: Value) -> Result<
         id: Set(id),
         kind: Set(kind.name().to_owned()),
         payload: Set(payload),
-        due_at: Set(kind.is_for_worker().then(|| scope.now())),
+        due_at: Set(due_at),
         ..Default::default()
     };
     outbox::Entity::insert(row).exec_without_returning(scope).await?;

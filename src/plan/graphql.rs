@@ -7,6 +7,7 @@ use super::{
     Allowance,
     loader::{FeaturesOfPlan, PlanByKey},
     ops,
+    price::{PlanPrice, PricesOfPlan},
 };
 use crate::{
     error::{Error, Result},
@@ -104,6 +105,14 @@ impl Plan {
     /// Whether the plan is no longer offered. Organizations that have it keep it.
     async fn is_archived(&self) -> bool {
         self.0.archived_at.is_some()
+    }
+
+    /// The prices at which Stripe sells the plan, monthly ones first. Empty if the plan is not for
+    /// sale.
+    #[graphql(complexity = "list_cost(2, child_complexity)")]
+    async fn prices(&self, ctx: &Context<'_>) -> Result<Vec<PlanPrice>> {
+        let rows = ctx.load(PricesOfPlan(self.0.plan.clone())).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(PlanPrice).collect())
     }
 
     /// The features of the plan and their limits. A feature without an entry is not included.

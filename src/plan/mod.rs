@@ -8,6 +8,7 @@ mod allowance;
 mod graphql;
 mod loader;
 mod ops;
+mod price;
 mod settings;
 
 pub use allowance::{
@@ -16,7 +17,8 @@ pub use allowance::{
 };
 pub use graphql::{Feature, Plan, PlanFeature, PlanQuery, plan_by_key};
 pub use ops::{
-    ENTITLEMENTS, Lock, current, default_plan, find, find_by_price, fingerprint, lock, lock_alone,
+    ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, lock, lock_alone,
     lock_if_several_changes,
 };
+pub use price::{PlanPrice, PriceInterval, find_price, prices_for_sale};
 pub use settings::Settings;

@@ -128,22 +128,6 @@ pub async fn find(session: &impl UnitOfWork, plan: &str) -> Result<Option<plan::
     Ok(offered().filter(plan::Column::Plan.eq(plan)).fetch_one(session).await?)
 }
 
-/// Finds the plan sold at one of these Stripe prices, or the highest one if there are several.
-///
-/// # Errors
-///
-/// Fails when the database fails.
-pub async fn find_by_price(
-    session: &impl UnitOfWork,
-    prices: &[String],
-) -> Result<Option<plan::Model>> {
-    Ok(plan::Entity::find()
-        .filter(plan::Column::StripePriceId.eq_any(prices.to_vec()))
-        .order_by_desc(plan::Column::Position)
-        .fetch_one(session)
-        .await?)
-}
-
 /// Lists the plans that are offered, cheapest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<plan::Model>> {
     Ok(offered().order_by_asc(plan::Column::Position).fetch(session).await?)
@@ -205,6 +189,10 @@ fn own_plan_counts(
     !ended && own_plan_ends_at(billing, grace).is_none_or(|end| now < end)
 }
 
+/// How long a plan outlives its trial at Stripe, which reports within this time whether the trial
+/// was paid: it delivers an event for three days.
+const REPORT_TIME: Duration = Duration::days(3);
+
 /// Returns when the organization's own plan ends by itself. Nothing has to run at that time.
 fn own_plan_ends_at(
     billing: &organization_billing::Model,
@@ -212,6 +200,9 @@ fn own_plan_ends_at(
 ) -> Option<DateTime<Utc>> {
     let by_cancellation = billing.period_end.filter(|_| billing.cancel_at_period_end);
     let by_status = match billing.status {
+        SubscriptionStatus::Trialing if billing.stripe_subscription_id.is_some() => {
+            billing.trial_ends_at.map(|end| end + REPORT_TIME)
+        }
         // A paused subscription is a trial that ended without a payment method.
         SubscriptionStatus::Trialing | SubscriptionStatus::Paused => billing.trial_ends_at,
         // If no time is recorded, the failed payment is the one for the period that has just begun.
@@ -220,7 +211,7 @@ fn own_plan_ends_at(
         ),
         _ => None,
     };
-    by_cancellation.into_iter().chain(by_status).min()
+    by_cancellation.into_iter().chain(by_status).chain(billing.paid_until).min()
 }
 
 #[cfg(test)]
@@ -244,6 +235,9 @@ mod tests {
                 period_end: None,
                 trial_ends_at,
                 past_due_since: None,
+                seats: None,
+                collection_paused: false,
+                paid_until: None,
                 cancel_at_period_end: false,
                 stripe_event_at: None,
                 created_at: now,

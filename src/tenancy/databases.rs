@@ -255,8 +255,9 @@ impl Databases {
     ///
     /// When the database cannot be reached.
     pub async fn backlog(&self) -> Result<Vec<(&'static str, i64, i64)>> {
-        let sql = "SELECT emails, stripe_events,
+        let sql = "SELECT emails, seats, stripe_events,
                 coalesce(extract(epoch FROM now() - oldest_email), 0)::bigint AS email_age,
+                coalesce(extract(epoch FROM now() - oldest_seats), 0)::bigint AS seats_age,
                 coalesce(extract(epoch FROM now() - oldest_stripe_event), 0)::bigint AS stripe_event_age
             FROM app.backlog()";
         let rows = query_once(&self.system, Access::Read, sql, None).await?;
@@ -264,6 +265,7 @@ impl Databases {
         let number = |column| row.try_get(column);
         Ok(vec![
             ("mail", number("emails")?, number("email_age")?),
+            ("stripe_seats", number("seats")?, number("seats_age")?),
             ("stripe_events", number("stripe_events")?, number("stripe_event_age")?),
         ])
     }

@@ -169,7 +169,8 @@ pub async fn open(
             cache.remove(caller, destination);
         }
     })?;
-    cache.insert(caller, destination, &context, &placement);
+    let version = session_request.version(&row, &context, &placement)?;
+    cache.insert(caller, destination, &context, &placement, version);
     if let (Placement::Database(_), Some(tenant)) = (&placement, context.tenant) {
         databases.dedicated_databases().remember(tenant.organization_id, &placement);
     }
@@ -219,7 +220,7 @@ pub async fn open_at_replica(
     let Some((transaction, row)) = begun else { return Ok(None) };
     let context = SessionContext::read(&row)?;
     if cached.is_none() {
-        cache.insert(caller, destination, &context, &placement);
+        cache.insert(caller, destination, &context, &placement, None);
     }
     let (databases, open_for) = (databases.clone(), OpenFor::Query);
     let opening = Opening { databases, open_for, session_request, placement };

@@ -1,6 +1,8 @@
 //! The self-check: queries the system catalogs, as the app role, for faults in tenant isolation.
 //!
-//! `serve` refuses to start on a fault; `doctor` prints all findings.
+//! `serve` refuses to start on a fault; `doctor` prints all findings. The settings of the server, the
+//! database and the role do not affect the check: it reads those that matter first, and then sets
+//! what it needs for its transaction.
 
 use std::fmt;
 
@@ -18,7 +20,45 @@ use crate::error::Result;
 const SQL: &str = include_str!("self_check.sql");
 
 /// Tables with the same rows for all tenants, which need no row-level security.
-const OPEN_TABLES: [&str; 3] = ["billing.features", "billing.plans", "billing.plan_features"];
+const OPEN_TABLES: [&str; 4] =
+    ["billing.features", "billing.plans", "billing.plan_features", "billing.plan_prices"];
+
+/// Settings besides those of the role that would let every request fail or write unchecked.
+const FURTHER_SETTINGS: [&str; 9] = [
+    "row_security",
+    "session_replication_role",
+    "default_transaction_read_only",
+    "app.current_org_id",
+    "app.current_user_id",
+    "app.current_role",
+    "app.replicating",
+    "app.moving",
+    CARRIER_PARAMETER,
+];
+
+/// The values of settings; an unset one is empty.
+const EFFECTIVE: &str =
+    "SELECT pg_catalog.array_agg(coalesce(pg_catalog.current_setting(name, true), '')) AS settings
+    FROM pg_catalog.unnest($1::pg_catalog.text[]) name";
+
+/// Sets settings for the transaction.
+const PIN: &str = "SELECT pg_catalog.set_config(name, value, true)
+    FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) s (name, value)";
+
+/// The settings of the check: how SQL is read and expressions are printed, and time to run. The
+/// search path of the role makes the names in printed expressions the same everywhere.
+const PINNED: [(&str, &str); 10] = [
+    APP_SETTINGS[0],
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+    ("row_security", "on"),
+    ("bytea_output", "hex"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("statement_timeout", "60s"),
+    ("lock_timeout", "10s"),
+];
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,19 +158,27 @@ async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
 
 async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    let [(_, search_path), ..] = APP_SETTINGS;
+    let (names, wanted): (Vec<_>, Vec<_>) = APP_SETTINGS.into_iter().unzip();
+    let read = texts(&[&names[..], &FURTHER_SETTINGS].concat());
+    let parameters = Parameters::of(Some(Values(vec![read.clone().into()])))?;
+    let (transaction, rows) =
+        Transaction::begin(connections, Access::Read, None, EFFECTIVE, &parameters).await?;
+    let effective = rows.first().map(|row| row.try_get::<_, Vec<String>>("settings"));
+    let (pinned, values): (Vec<_>, Vec<_>) = PINNED.into_iter().unzip();
+    let pinned = vec![texts(&pinned).into(), texts(&values).into()];
+    transaction.query(PIN, Some(Values(pinned))).await?;
     let values = vec![
         texts(&migration::SCHEMAS).into(),
         texts(&OPEN_TABLES).into(),
-        search_path.into(),
-        texts(&APP_SETTINGS.map(|(name, _)| name)).into(),
-        texts(&APP_SETTINGS.map(|(_, value)| value)).into(),
+        wanted[0].into(),
+        texts(&names).into(),
+        texts(&wanted).into(),
         SCHEMA_VERSION.into(),
         CARRIER_PARAMETER.into(),
+        read.into(),
+        effective.transpose()?.unwrap_or_default().into(),
     ];
-    let parameters = Parameters::of(Some(Values(values)))?;
-    let (transaction, rows) =
-        Transaction::begin(connections, Access::Read, None, SQL, &parameters).await?;
+    let rows = transaction.query(SQL, Some(Values(values))).await?.rows;
     transaction.release();
     let findings = rows.iter().map(|row| {
         let severity = match row.try_get("severity")? {

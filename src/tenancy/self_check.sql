@@ -1,13 +1,32 @@
 -- The self-check, run as the app role: checks what separates tenants, for the app role and the role
 -- of background work. Returns one row per finding: severity ('fault' or 'warning'), subject,
--- problem, remedy.
-WITH
+-- problem, remedy. Runs with the settings that self_check.rs pins.
+WITH RECURSIVE
 me AS (
     SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles
     WHERE rolname IN (current_user, 'tenantry_system')
 ),
 -- The roles among them to which policies apply.
 bound AS (SELECT * FROM me WHERE rolname = current_user OR NOT rolsuper),
+-- The roles through which they have rights, each with the role that they are a member of.
+gained (member, direct, role) AS (
+    SELECT me.oid, m.roleid, m.roleid FROM pg_auth_members m JOIN me ON me.oid = m.member
+    UNION
+    SELECT g.member, g.direct, m.roleid FROM gained g JOIN pg_auth_members m ON m.member = g.role
+),
+-- The settings that connections of the role begin with, and the statement that takes back the
+-- setting of the database or of the role in it. NULL if it is made elsewhere.
+setting AS (
+    SELECT s.name, s.value, (
+        SELECT CASE WHEN d.setrole = 0 THEN format('ALTER DATABASE %I RESET %s', current_database(), s.name)
+                    ELSE format('ALTER ROLE %I IN DATABASE %I RESET %s', current_user, current_database(), s.name) END
+        FROM pg_db_role_setting d JOIN pg_database b ON b.oid = d.setdatabase AND b.datname = current_database()
+        LEFT JOIN pg_roles r ON r.oid = d.setrole
+        WHERE (d.setrole = 0 OR r.rolname = current_user)
+          AND EXISTS (SELECT FROM unnest(d.setconfig) c WHERE lower(split_part(c, '=', 1)) = lower(s.name))
+        ORDER BY d.setrole DESC LIMIT 1) AS reset
+    FROM unnest($8::text[], $9::text[]) s (name, value)
+),
 -- The shared schemas, and the dedicated schemas with their organization.
 ours AS (
     SELECT n.oid, n.nspname, n.nspowner, n.nspacl, o.id AS organization_id,
@@ -41,12 +60,22 @@ usable AS (
 -- The only conditions that policies may have; any other lets too many rows through, or none.
 -- Compared without white space and without the schema name that the search_path makes redundant.
 expected AS (
-    SELECT t.oid, t.attnum, format('(%s=(SELECTcurrent_organization()AScurrent_organization))', t.owner_column) AS condition
+    SELECT t.oid, t.attnum, format('(%s=(SELECTcurrent_organization()AScurrent_organization))', t.owner_column) AS condition,
+           format('%s = (SELECT app.current_organization())', t.owner_column) AS source
     FROM tenant t
     UNION ALL
     SELECT oid, 0, '((id=(SELECTcurrent_user_id()AScurrent_user_id))OR(EXISTS(SELECTFROMorganization_membersmWHERE'
-             || '((m.organization_id=(SELECTcurrent_organization()AScurrent_organization))AND(m.user_id=users.id)))))'
+             || '((m.organization_id=(SELECTcurrent_organization()AScurrent_organization))AND(m.user_id=users.id)))))',
+           'id = (SELECT auth.current_user_id()) OR EXISTS (SELECT FROM auth.organization_members m '
+             || 'WHERE m.organization_id = (SELECT app.current_organization()) AND m.user_id = users.id)'
     FROM base WHERE name = 'auth.users'
+),
+-- The policies that tenantry creates: their names, and what they consist of.
+own AS NOT MATERIALIZED (
+    SELECT b.oid, b.name, k.privilege, k.letter, r.oid AS role, r.rolname, lower(format('%s_%s', r.rolname, k.privilege)) AS polname,
+           concat_ws(' ', CASE WHEN k.privilege <> 'INSERT' THEN format('USING (%s)', e.source) END,
+                          CASE WHEN k.privilege IN ('INSERT', 'UPDATE') THEN format('WITH CHECK (%s)', e.source) END) AS clauses
+    FROM expected e JOIN base b ON b.oid = e.oid CROSS JOIN command k CROSS JOIN bound r
 ),
 -- The conditions of permissive policies for one of the roles.
 permission AS (
@@ -68,7 +97,7 @@ judged AS MATERIALIZED (
 ),
 -- The policies per command, and whether they restrict rows to the organization.
 policy AS (
-    SELECT p.polrelid, p.polname, p.polroles, k.privilege, j.holds
+    SELECT p.polrelid, p.polname, p.polroles, p.polcmd, k.privilege, j.holds
     FROM judged j CROSS JOIN unnest(j.alike) a (oid) JOIN pg_policy p ON p.oid = a.oid
     JOIN command k ON p.polcmd = '*' OR p.polcmd::text = k.letter
 ),
@@ -91,9 +120,10 @@ routine AS (
            EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                    WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') AS public_executable,
            -- Trigger functions need no permission and cannot be called.
-           p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE') AS executable,
-           p.prorettype <> 'trigger'::regtype AND has_function_privilege('tenantry_system', p.oid, 'EXECUTE') AS for_system, n.organization_id
+           c.is_trigger OR has_function_privilege(p.oid, 'EXECUTE') AS executable,
+           NOT c.is_trigger AND has_function_privilege('tenantry_system', p.oid, 'EXECUTE') AS for_system, n.organization_id
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
+    CROSS JOIN LATERAL (SELECT p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype)) c (is_trigger)
 ),
 -- The functions through which policies read the session, and their only permitted bodies: they read
 -- a parameter ($7) that only the owner can set, or a plain setting.
@@ -123,9 +153,17 @@ finding (severity, subject, problem, remedy) AS (
     ) power (has, problem, remedy)
     WHERE power.has
     UNION ALL
-    SELECT 'fault', 'role ' || me.rolname, 'is a member of ' || r.rolname,
-           format('REVOKE %I FROM %I', r.rolname, me.rolname)
-    FROM me JOIN pg_auth_members m ON m.member = me.oid JOIN pg_roles r ON r.oid = m.roleid
+    -- A role without any rights is only a label, such as those with which providers mark logins that
+    -- use their identity service.
+    SELECT DISTINCT 'fault', 'role ' || me.rolname, 'is a member of ' || d.rolname,
+           format('REVOKE %I FROM %I', d.rolname, me.rolname)
+    FROM gained g JOIN me ON me.oid = g.member JOIN pg_roles d ON d.oid = g.direct JOIN pg_roles r ON r.oid = g.role
+    WHERE r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
+       OR r.rolname LIKE 'pg\_%' OR r.rolname LIKE 'tenantry\_%'
+       -- What it owns or may use, in this database or in the whole server.
+       OR EXISTS (SELECT FROM pg_shdepend s
+                  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
+                    AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
     UNION ALL
     SELECT 'fault', 'role ' || me.rolname, 'owns ' || owned.name, format('ALTER %s OWNER TO tenantry_owner', owned.name)
     FROM me JOIN (
@@ -143,16 +181,36 @@ finding (severity, subject, problem, remedy) AS (
            format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name)
     FROM base WHERE relrowsecurity AND NOT relforcerowsecurity AND name <> ALL ($2)
     UNION ALL
-    SELECT 'fault', 'table ' || u.name, 'has no policy for ' || u.privilege || ', which the role may use',
-           'create a policy on organization_id, or REVOKE ' || u.privilege
-    FROM usable u JOIN expected e ON e.oid = u.oid
-    WHERE u.relrowsecurity AND u.rolname = current_user AND (u.oid, u.privilege) NOT IN (
-        SELECT polrelid, privilege FROM policy
-        WHERE EXISTS (SELECT FROM unnest(polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE')))
+    SELECT 'fault', 'table ' || o.name,
+           'has no policy for ' || o.privilege || ', which ' || CASE WHEN o.rolname = current_user THEN 'the role' ELSE o.rolname END || ' may use',
+           format('CREATE POLICY %I ON %s FOR %s TO %I %s', o.polname, o.name, o.privilege, o.rolname, o.clauses)
+    FROM own o JOIN usable u ON (u.oid, u.privilege, u.rolname) = (o.oid, o.privilege, o.rolname)
+    WHERE u.relrowsecurity
+      -- A right of PUBLIC is a finding of its own.
+      AND (o.rolname = current_user OR NOT EXISTS (SELECT FROM aclexplode(u.relacl) a WHERE a.grantee = 0 AND a.privilege_type = o.privilege))
+      AND NOT EXISTS (
+        SELECT FROM policy p WHERE p.polrelid = o.oid AND p.privilege = o.privilege
+          AND EXISTS (SELECT FROM unnest(p.polroles) r (oid) WHERE r.oid = 0 OR pg_has_role(o.role, r.oid, 'USAGE')))
     UNION ALL
+    -- The owner's functions and commands use every row of these tables, and FORCE binds them too.
+    SELECT 'fault', 'table ' || b.name, 'has no policy for ' || k.privilege || ', which tenantry_owner needs',
+           format('CREATE POLICY tenantry_owner_%s ON %s FOR %s TO tenantry_owner %s', lower(k.privilege), b.name, k.privilege,
+                  concat_ws(' ', CASE WHEN k.privilege <> 'INSERT' THEN 'USING (true)' END,
+                                 CASE WHEN k.privilege IN ('INSERT', 'UPDATE') THEN 'WITH CHECK (true)' END))
+    FROM base b JOIN expected e ON e.oid = b.oid CROSS JOIN command k
+    WHERE b.relrowsecurity AND b.oid IN (SELECT oid FROM usable WHERE rolname = current_user) AND NOT EXISTS (
+        SELECT FROM pg_policy p WHERE p.polrelid = b.oid AND p.polpermissive AND p.polcmd::text IN ('*', k.letter)
+          AND p.polroles && ARRAY[0, 'tenantry_owner'::regrole]::oid[])
+    UNION ALL
+    -- tenantry's own policies are restored, others are dropped.
     SELECT DISTINCT 'fault', 'table ' || b.name, format('has the policy %I, which does not restrict rows to the organization', p.polname),
-           format('DROP POLICY %I ON %s', p.polname, b.name)
-    FROM base b JOIN policy p ON p.polrelid = b.oid WHERE NOT p.holds
+           CASE WHEN o.polname IS NULL THEN format('DROP POLICY %I ON %s', p.polname, b.name)
+                WHEN p.polcmd::text = o.letter THEN format('ALTER POLICY %I ON %s TO %I %s', p.polname, b.name, o.rolname, o.clauses)
+                ELSE format('BEGIN; DROP POLICY %I ON %s; CREATE POLICY %I ON %s FOR %s TO %I %s; COMMIT',
+                            p.polname, b.name, p.polname, b.name, o.privilege, o.rolname, o.clauses) END
+    FROM base b JOIN policy p ON p.polrelid = b.oid
+    LEFT JOIN own o ON o.oid = b.oid AND o.polname = p.polname
+    WHERE NOT p.holds
     UNION ALL
     SELECT 'fault', 'table ' || t.name, 'is not restricted to the organization of its schema',
            format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS single_organization, ADD CONSTRAINT single_organization CHECK (%I = %L)',
@@ -171,10 +229,11 @@ finding (severity, subject, problem, remedy) AS (
     FROM command k JOIN pg_class c ON c.oid = to_regclass('migration.seaql_migrations')
     WHERE k.privilege <> 'SELECT' AND has_table_privilege(c.oid, k.privilege)
     UNION ALL
-    SELECT 'fault', 'table ' || b.name, 'grants ' || x.privilege || ' to the role',
-           format('REVOKE %s ON %s FROM %I', x.privilege, b.name, r.rolname)
-    FROM base b CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) x (privilege) CROSS JOIN bound r
-    WHERE has_table_privilege(r.oid, b.oid, x.privilege)
+    -- All others, including those of later versions of PostgreSQL.
+    SELECT DISTINCT 'fault', 'table ' || b.name, 'grants ' || a.privilege_type || ' to the role',
+           format('REVOKE %s ON %s FROM %I', a.privilege_type, b.name, r.rolname)
+    FROM base b CROSS JOIN aclexplode(b.relacl) a JOIN bound r ON r.oid = a.grantee
+    WHERE a.privilege_type NOT IN (SELECT privilege FROM command)
     UNION ALL
     SELECT 'fault', 'table ' || b.name, 'allows the role ' || x.privilege || ' on audit rows',
            format('REVOKE %s ON %s FROM %I', x.privilege, b.name, r.rolname)
@@ -187,9 +246,9 @@ finding (severity, subject, problem, remedy) AS (
     WHERE (b.nspname = 'audit' OR b.relname = 'audit_logs') AND has_column_privilege(r.oid, b.oid, a.attnum, 'INSERT')
       AND NOT (r.rolname = 'tenantry_system' AND a.attname = 'actor_name')
     UNION ALL
-    SELECT 'fault', 'role ' || r.rolname, 'may set the parameter ' || g.parname, format('REVOKE SET ON PARAMETER %s FROM %I', g.parname, r.rolname)
-    FROM pg_parameter_acl g CROSS JOIN bound r
-    WHERE NOT r.rolsuper AND has_parameter_privilege(r.oid, g.parname, 'SET')
+    SELECT 'fault', 'role ' || r.rolname, 'may set the parameter ' || g.parname, format('REVOKE %s ON PARAMETER %s FROM %I', x.privilege, g.parname, r.rolname)
+    FROM pg_parameter_acl g CROSS JOIN bound r CROSS JOIN (VALUES ('SET'), ('ALTER SYSTEM')) x (privilege)
+    WHERE NOT r.rolsuper AND has_parameter_privilege(r.oid, g.parname, x.privilege)
     UNION ALL
     SELECT 'fault', 'function ' || name, 'has an unexpected definition: it must read only the session of the transaction', 'run tenantry migrate'
     FROM reader
@@ -248,31 +307,47 @@ finding (severity, subject, problem, remedy) AS (
       AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
                   JOIN base b ON b.oid = d.refobjid WHERE w.ev_class = v.oid)
     UNION ALL
-    SELECT 'fault', format('function %I.%I(%s)', e.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+    -- Functions of extensions are known code, which a superuser has installed.
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+                THEN 'warning' ELSE 'fault' END,
+           format('function %I.%I(%s)', e.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
            'is SECURITY DEFINER with the rights of ' || r.rolname || ', and the role may execute it',
            format('REVOKE EXECUTE ON FUNCTION %I.%I(%s) FROM PUBLIC, %I', e.nspname, p.proname,
                   pg_get_function_identity_arguments(p.oid), current_user)
     FROM elsewhere e JOIN pg_proc p ON p.pronamespace = e.oid JOIN pg_roles r ON r.oid = p.proowner
     WHERE p.prosecdef AND has_function_privilege(p.oid, 'EXECUTE')
       AND (r.rolsuper OR r.rolbypassrls OR r.rolname = 'tenantry_owner')
+      -- Only the server itself calls those that return or take a pseudo-type of this kind.
+      AND NOT EXISTS (SELECT FROM pg_type t
+                      WHERE t.oid = ANY (array_append(p.proargtypes::oid[], p.prorettype))
+                        AND t.typname IN ('trigger', 'event_trigger', 'internal', 'language_handler', 'fdw_handler',
+                                          'index_am_handler', 'table_am_handler', 'tsm_handler')
+                        AND t.typnamespace = 'pg_catalog'::regnamespace)
     UNION ALL
     SELECT 'fault', 'relation ' || name, 'is a materialized view or a foreign table, which policies do not cover',
            format('REVOKE ALL ON %s FROM %I', name, current_user)
     FROM relation WHERE relkind IN ('m', 'f') AND has_table_privilege(oid, 'SELECT')
     UNION ALL
-    SELECT 'fault', 'role ' || current_user, 'has the search_path ' || current_setting('search_path'),
-           format('ALTER ROLE %I SET search_path TO %s', current_user, $3)
-    WHERE current_setting('search_path') <> $3
+    SELECT 'fault', 'role ' || current_user, 'has the search_path ' || s.value,
+           coalesce(CASE WHEN s.reset LIKE 'ALTER ROLE%' THEN s.reset END, format('ALTER ROLE %I SET search_path TO %s', current_user, $3))
+    FROM setting s WHERE s.name = 'search_path' AND s.value <> $3
     UNION ALL
     SELECT 'fault', format('database %I', current_database()), 'starts every connection with the setting ' || s.name,
-           format('ALTER DATABASE %I RESET %s', current_database(), s.name)
-    FROM (VALUES ('app.current_org_id'), ('app.current_user_id'), ('app.current_role'), ('app.replicating'), ('app.moving'), ($7)) s (name)
-    WHERE nullif(current_setting(s.name, true), '') IS NOT NULL
+           coalesce(s.reset, format('ALTER ROLE %I RESET %s', current_user, s.name))
+    FROM setting s
+    WHERE s.name IN ('app.current_org_id', 'app.current_user_id', 'app.current_role', 'app.replicating', 'app.moving', $7) AND s.value <> ''
     UNION ALL
-    SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, current_setting(s.name)),
-           format('ALTER ROLE %I SET %s TO %L', current_user, s.name, s.value)
-    FROM unnest($4::text[], $5::text[]) s (name, value)
-    WHERE s.name <> 'search_path' AND current_setting(s.name) <> s.value
+    SELECT x.severity, 'role ' || current_user, format('has %s = %s, so %s', s.name, s.value, x.effect),
+           coalesce(s.reset, format('ALTER ROLE %I SET %s TO %s', current_user, s.name, x.value))
+    FROM (VALUES ('fault', 'row_security', 'on', 'its queries fail'),
+                 ('fault', 'session_replication_role', 'origin', 'foreign keys and triggers are off'),
+                 ('warning', 'default_transaction_read_only', 'off', 'changes are refused')) x (severity, name, value, effect)
+    JOIN setting s USING (name) WHERE s.value <> x.value
+    UNION ALL
+    SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, s.value),
+           coalesce(CASE WHEN s.reset LIKE 'ALTER ROLE%' THEN s.reset END, format('ALTER ROLE %I SET %s TO %L', current_user, s.name, w.value))
+    FROM unnest($4::text[], $5::text[]) w (name, value) JOIN setting s USING (name)
+    WHERE s.name <> 'search_path' AND s.value <> w.value
     UNION ALL
     SELECT 'warning', 'table ' || t.name, 'has no index that leads with ' || t.owner_column,
            format('CREATE INDEX ON %s (%I, …)', t.name, t.owner_column)

@@ -25,8 +25,12 @@ use crate::auth::Caller;
 pub struct CachedContext {
     pub(super) context: SessionContext,
     pub(super) placement: Placement,
+    /// With which the same token may reopen the session, without another full opening.
+    version: Option<Box<str>>,
     /// A hash of the address in the token, on which the context depends.
     email: u64,
+    /// A hash of all that the opening has evaluated: the key, and what the token says of the user.
+    request: u64,
 }
 
 impl CachedContext {
@@ -94,17 +98,38 @@ impl SessionCache {
         cached.email == self.hasher.hash_one(&caller.email)
     }
 
+    /// The version with which this request may reopen the session. PostgreSQL then compares nothing
+    /// but the version, so a collision of the key must not lead here.
+    pub(super) fn version<'cached>(
+        &self,
+        cached: &'cached CachedContext,
+        caller: &Caller,
+        destination: &Destination,
+    ) -> Option<&'cached str> {
+        let is_same = cached.request == self.request(caller, destination);
+        cached.version.as_deref().filter(|_| is_same)
+    }
+
+    fn request(&self, caller: &Caller, destination: &Destination) -> u64 {
+        let Caller { issuer, subject, organization, email, issued_at, name, picture, .. } = caller;
+        let token = (issuer, subject, organization, email, issued_at, name, picture);
+        self.hasher.hash_one((token, &destination.slug))
+    }
+
     pub(super) fn insert(
         &self,
         caller: &Caller,
         destination: &Destination,
         context: &SessionContext,
         placement: &Placement,
+        version: Option<Box<str>>,
     ) {
         let key = self.key(caller, destination);
         let (context, placement) = (context.clone(), placement.clone());
         let email = self.hasher.hash_one(&caller.email);
-        self.lock().put(key, Arc::new(CachedContext { context, placement, email }));
+        let request = self.request(caller, destination);
+        let cached = CachedContext { context, placement, version, email, request };
+        self.lock().put(key, Arc::new(cached));
     }
 
     pub(super) fn remove(&self, caller: &Caller, destination: &Destination) {

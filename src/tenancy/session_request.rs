@@ -7,7 +7,10 @@ use pg::{ConnectionPool, FromSql, Parameters, Row, SearchPath};
 use sea_orm::{ActiveEnum, Value, Values};
 use uuid::Uuid;
 
-use super::{Access, Destination, Settings, Suspension, Tenant, Transaction, proof::ProofKey};
+use super::{
+    Access, Destination, Settings, Suspension, Tenant, Transaction, placement::Placement,
+    proof::ProofKey,
+};
 use crate::{
     auth::Caller,
     error::{Error, Result},
@@ -17,8 +20,11 @@ use crate::{
 pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
         organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation,
-        email_is_current, suspension
+        email_is_current, suspension, version
     FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+/// Opens the session of a query again, if nothing has changed that decided the last opening.
+pub(super) const REOPEN: &str = "SELECT auth.reopen_request($1, $2, $3, $4, $5, $6)";
 
 /// The parameters of an opening.
 #[derive(Clone, Debug)]
@@ -84,6 +90,46 @@ impl SessionRequest {
         values.extend([placement.into(), self.issued_at.into(), proven_at, proof]);
         values.extend([self.record.into(), self.profile.as_deref().into()]);
         Ok(Parameters::of(Some(Values(values)))?)
+    }
+
+    /// The parameters of [`REOPEN`].
+    pub(super) fn reopening(
+        &self,
+        organization: OrganizationId,
+        version: &str,
+    ) -> Result<Parameters> {
+        let (issuer, subject) = self.identity();
+        let id = organization.0.to_string();
+        let proof = self.key.prove("reopen", &[issuer, subject, &id, version].map(Some));
+        let mut values: Vec<Value> = vec![issuer.into(), subject.into(), organization.0.into()];
+        values.push(version.into());
+        values.extend(proof);
+        Ok(Parameters::of(Some(Values(values)))?)
+    }
+
+    /// The version in the row of this opening, if [`REOPEN`] may repeat it: see the function in the
+    /// database for what it does not check again.
+    pub(super) fn version(
+        &self,
+        row: &Row,
+        context: &SessionContext,
+        placement: &Placement,
+    ) -> Result<Option<Box<str>>> {
+        let (Some(tenant), Some(organization)) = (context.tenant, &context.organization) else {
+            return Ok(None);
+        };
+        let names = |text: &Option<String>| {
+            text.as_ref().is_none_or(|text| {
+                *text == organization.slug || Uuid::try_parse(text) == Ok(organization.id.0)
+            })
+        };
+        let may_repeat = self.record
+            && tenant.suspension.is_none()
+            && *placement == Placement::Shared
+            && names(&self.path)
+            && names(&self.claim);
+        let version = get::<Option<&str>>(row, "version")?;
+        Ok(version.filter(|_| may_repeat).map(Into::into))
     }
 
     /// Opens a session in a database, if the organization's placement there is `placement`.

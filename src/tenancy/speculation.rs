@@ -13,7 +13,7 @@ use super::{
     open::{Opening, Place, opened},
     placement::Placement,
     remote::Remote,
-    session_request::{OPEN, SessionRequest},
+    session_request::{OPEN, REOPEN, SessionRequest},
 };
 use crate::{auth::Caller, error::Result};
 
@@ -24,6 +24,8 @@ pub struct Confirmation<'request> {
     databases: &'request Databases,
     caller: &'request Caller,
     destination: &'request Destination,
+    /// The request of a full opening. `None` if the session is reopened.
+    opening: Option<SessionRequest>,
 }
 
 /// Opens the session of a query on a cached context, without waiting for an answer. Returns `None`
@@ -43,6 +45,8 @@ pub async fn open_speculative<'request>(
         return Ok(None);
     }
     let session_request = SessionRequest::of(caller, destination, settings);
+    let version = databases.session_cache().version(&cached, caller, destination);
+    let version = cached.organization_id().zip(version);
     let (transaction, database) = match &cached.placement {
         Placement::Database(name) => {
             // Boxed: large, and every request would carry it.
@@ -55,22 +59,29 @@ pub async fn open_speculative<'request>(
             (transaction, Some(database))
         }
         placement => {
-            let parameters = session_request.parameters(&placement.name())?;
+            let (sql, parameters) = match version {
+                Some((organization, version)) => {
+                    (REOPEN, session_request.reopening(organization, version)?)
+                }
+                None => (OPEN, session_request.parameters(&placement.name())?),
+            };
             let requests = databases.requests();
             let search_path = placement.search_path();
             let access = Access::Read;
             let begun =
-                Transaction::begin_pipelined(requests, access, search_path, OPEN, parameters)
+                Transaction::begin_pipelined(requests, access, search_path, sql, parameters)
                     .await?;
             (begun, None)
         }
     };
+    let full_opening = version.is_none().then(|| session_request.clone());
     let (context, placement) = (cached.context.clone(), cached.placement.clone());
     let place = Place::requested(transaction, Remote::of(database), context.tenant);
     let (open_for, of_session) = (OpenFor::Query, databases.clone());
     let opening = Opening { databases: of_session, open_for, session_request, placement };
     let opened = opened(settings, caller, destination, context, place, opening);
-    Ok(Some((opened, Confirmation { cached, databases, caller, destination })))
+    let opening = full_opening;
+    Ok(Some((opened, Confirmation { cached, databases, caller, destination, opening })))
 }
 
 async fn begin_remote(
@@ -95,27 +106,31 @@ impl Confirmation<'_> {
     ///
     /// When the opening failed.
     pub async fn wait(self, session: &Session) -> Result<bool> {
-        let Self { cached, databases, caller, destination } = self;
+        let Self { cached, databases, caller, destination, opening } = self;
+        let cache = databases.session_cache();
         let is_confirmed = match session.transaction().first_answer().await {
-            Some(Ok(rows)) => {
-                let row = rows.first();
-                if row.is_some_and(|row| cached.is_confirmed_by(row)) {
-                    return Ok(true);
+            Some(Ok(rows)) => match (rows.first(), opening) {
+                (Some(row), None) if row.try_get(0)? => return Ok(true),
+                (Some(row), Some(request)) => {
+                    let is_confirmed = cached.is_confirmed_by(row);
+                    let context = is_confirmed.then(|| cached.context.clone());
+                    if let Some(context) = context.or_else(|| cached.successor(row)) {
+                        // The caller still has access, so the next request needs no other permit.
+                        // With this token it can reopen the session.
+                        let version = request.version(row, &context, &cached.placement)?;
+                        cache.insert(caller, destination, &context, &cached.placement, version);
+                        return Ok(is_confirmed);
+                    }
+                    Ok(false)
                 }
-                if let Some(context) = row.and_then(|row| cached.successor(row)) {
-                    // The caller still has access, so the next request needs no other permit.
-                    let cache = databases.session_cache();
-                    cache.insert(caller, destination, &context, &cached.placement);
-                    return Ok(false);
-                }
-                Ok(false)
-            }
+                _ => Ok(false),
+            },
             None => Ok(false),
             // The connection was dead, so nothing was executed on it.
             Some(Err(error)) if error.is_lost() => Ok(false),
             Some(Err(error)) => Err(error.into()),
         };
-        databases.session_cache().remove(caller, destination);
+        cache.remove(caller, destination);
         is_confirmed
     }
 }

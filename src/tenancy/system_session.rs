@@ -34,6 +34,8 @@ pub enum Reason {
     BillingReplay,
     /// Partitions are created ahead of time.
     Maintenance,
+    /// The quantity of a subscription is set to the size of the team.
+    Seats,
 }
 
 impl Reason {
@@ -47,6 +49,7 @@ impl Reason {
             Self::AuditExport => "tenantry audit export",
             Self::BillingReplay => "tenantry billing replay",
             Self::Maintenance => "maintenance",
+            Self::Seats => "seats",
         }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
 //! no lease: its calls accumulate in memory (`left` goes below zero) and are written periodically.
+//! Leases and periodic writes of many organizations share transactions (`usage_writer`).
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 
 use super::{
     counter::{CallOutcome, Counter, Held},
-    ops,
+    usage_writer::{LARGEST, UsageWriter},
 };
 use crate::{
     calendar::month_of,
@@ -30,7 +31,7 @@ use crate::{
     metrics::Metrics,
     plan,
     rate_limit::RateLimit,
-    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
+    tenancy::{Access, Databases, Reason, Settings, open_system},
 };
 
 /// How often the plan catalogue is checked, so that a new limit takes effect within a second.
@@ -38,9 +39,6 @@ const CATALOGUE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long to wait after the database refused a change before trying again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-
-/// The number of leases that are returned concurrently.
-const AT_ONCE: usize = 2;
 
 /// Counts API calls; cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,6 +53,7 @@ struct Shared {
     databases: Databases,
     settings: Settings,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
+    writer: UsageWriter,
     /// Grows with each change of the plan catalogue.
     catalogue: AtomicU64,
 }
@@ -73,6 +72,7 @@ impl Meter {
         Self(Arc::new(Shared {
             metrics,
             read_only: Mutex::default(),
+            writer: UsageWriter::new(databases.clone(), settings.clone()),
             databases,
             settings,
             counters: Mutex::default(),
@@ -224,7 +224,7 @@ impl Meter {
         let counters: Vec<_> =
             self.counters().values().filter(|counter| due(counter)).cloned().collect();
         stream::iter(counters)
-            .for_each_concurrent(AT_ONCE, |counter| async move {
+            .for_each_concurrent(LARGEST, |counter| async move {
                 if let Err(error) = self.release(&counter).await {
                     tracing::warn!(%error, "could not write API calls; they are kept for the next try");
                 }
@@ -238,11 +238,8 @@ impl Meter {
         let _leasing = counter.leasing.lock().await;
         let taken = counter.take_left().filter(|(_, left)| *left != 0);
         if let Some((period_start, left)) = taken {
-            let written = async {
-                let session = self.open(counter.organization_id).await?;
-                ops::give_back(&session, period_start, left).await?;
-                session.commit().await
-            };
+            let organization_id = counter.organization_id;
+            let written = self.0.writer.give_back(organization_id, period_start, left);
             if let Err(error) = written.await {
                 counter.put_back(left, &error);
                 self.note_refusal(&error);
@@ -279,15 +276,10 @@ impl Meter {
             Rest::Keep => None,
             Rest::GiveBack => counter.take_left(),
         };
+        let organization_id = counter.organization_id;
         let leased = async {
             self.check_changes()?;
-            let session = self.open(counter.organization_id).await?;
-            if let Some((period_start, left)) = back.filter(|(_, left)| *left != 0) {
-                ops::give_back(&session, period_start, left).await?;
-            }
-            let lease = ops::lease(&session).await?;
-            session.commit().await?;
-            Ok::<_, Error>(lease)
+            self.0.writer.lease(organization_id, back).await
         };
         let leased = match leased.await {
             Err(error) => {
@@ -298,8 +290,7 @@ impl Meter {
                     return Err(error);
                 }
                 self.note_refusal(&error);
-                let access = Access::Read;
-                ops::stopgap(&self.open_for(counter.organization_id, access).await?).await?
+                self.0.writer.stopgap(organization_id).await?
             }
             Ok(lease) => {
                 self.0.metrics.leased(u64::try_from(lease.block).unwrap_or_default());
@@ -335,19 +326,6 @@ impl Meter {
                 "the database is read-only: API calls are not limited until it accepts changes"
             );
         }
-    }
-
-    async fn open(&self, organization_id: OrganizationId) -> Result<SystemSession> {
-        self.open_for(organization_id, Access::Write).await
-    }
-
-    async fn open_for(
-        &self,
-        organization_id: OrganizationId,
-        access: Access,
-    ) -> Result<SystemSession> {
-        let Shared { databases, settings, .. } = self.0.as_ref();
-        open_system(databases, settings, Some(organization_id), Reason::Metering, access).await
     }
 
     async fn catalogue(&self) -> Result<String> {

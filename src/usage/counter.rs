@@ -9,15 +9,15 @@ use std::{
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
 
-use super::ops::Lease;
+use super::lease::Lease;
 use crate::{error::Error, rate_limit::RateLimit};
 
 /// How long an organization without calls is refused before another lease is tried. Another server
 /// may have returned calls meanwhile.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How long unlimited calls stay in memory only. Writing takes one transaction per organization, so
-/// with thousands of organizations a shorter interval would cost more than serving the requests.
+/// How long unlimited calls stay in memory only. Each write updates a row per organization, so with
+/// thousands of organizations a shorter interval would cost about as much as serving the requests.
 const FLUSH: Duration = Duration::from_mins(1);
 
 /// How long the lease of an organization without calls is kept.

@@ -10,9 +10,8 @@ use super::{API_CALLS_PER_MONTH, Meter};
 use crate::{
     auth::Permission,
     error::Result,
-    invitation,
     plan::{self, Allowance, Allowances},
-    project,
+    project, seats,
     tenancy::{Session, UnitOfWork as _},
 };
 
@@ -32,11 +31,11 @@ pub struct Entitlement {
 /// How much is in use of each feature of the kind `count`, as a query: `$1` is the organization,
 /// `$2` the time. Another feature is one more line.
 fn counts() -> [(&'static str, &'static str); 2] {
-    [(project::PROJECTS, project::IN_USE), (invitation::TEAM_MEMBERS, &invitation::IN_USE)]
+    [(project::PROJECTS, project::IN_USE), (seats::TEAM_MEMBERS, &seats::IN_USE)]
 }
 
 /// The keys that this program declares. A key without a row in the catalogue is denied.
-pub const DECLARED: [&str; 3] = [project::PROJECTS, invitation::TEAM_MEMBERS, API_CALLS_PER_MONTH];
+pub const DECLARED: [&str; 3] = [project::PROJECTS, seats::TEAM_MEMBERS, API_CALLS_PER_MONTH];
 
 /// The entitlements of the session's organization: all, or that of one feature.
 ///

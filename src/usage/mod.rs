@@ -5,8 +5,9 @@ mod call_meter;
 mod counter;
 mod entitlement;
 mod graphql;
+mod lease;
 mod metering;
-mod ops;
+mod usage_writer;
 
 pub use call_meter::Meter;
 pub use entitlement::{DECLARED, Entitlement as Allotment, entitlements};

@@ -14,6 +14,7 @@ use tenantry::clock::Clock;
 
 use crate::support::{
     App, AppSettings, Client, app,
+    billing_app::PRICES,
     stripe::{FakeStripe, WEBHOOK_SECRET, signature},
 };
 
@@ -40,11 +41,7 @@ impl Year {
         let mut settings = AppSettings { clock, ..AppSettings::default() };
         settings.areas.billing.stripe = Some(stripe.client());
         let app = App::with(settings).await;
-        app.database
-            .execute(
-                "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default",
-            )
-            .await;
+        app.database.execute(PRICES).await;
         Self { app, day, events: AtomicI64::new(0), organization: String::new() }
     }
 
@@ -175,9 +172,9 @@ async fn the_audit_log_records_a_year() {
     for name in ["Alpha", "Beta", "Gamma", "Delta", "Epsilon"] {
         year.project("Cleo", name).await.data();
     }
-    // The trial ends. The default plan is in effect until the first payment arrives.
+    // The trial ends. The plan stays in effect while Stripe collects the first payment.
     year.set_day(14);
-    assert_eq!(year.plan().await, "free");
+    assert_eq!(year.plan().await, "pro");
     year.deliver_subscription("active", "pro", json!({})).await;
     assert_eq!(year.plan().await, "pro");
     // March: a larger plan.

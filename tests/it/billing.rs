@@ -22,13 +22,17 @@ struct Calendar {
 
 impl Calendar {
     async fn start(at: &str) -> Self {
+        Self::with(at, AppSettings::default()).await
+    }
+
+    async fn with(at: &str, settings: AppSettings) -> Self {
         let start: DateTime<Utc> = at.parse().unwrap();
         let days = Arc::new(AtomicI64::new(0));
         let clock = {
             let days = Arc::clone(&days);
             Clock::from_fn(move || start + TimeDelta::days(days.load(Ordering::Relaxed)))
         };
-        Self { app: App::with(AppSettings { clock, ..AppSettings::default() }).await, days }
+        Self { app: App::with(AppSettings { clock, ..settings }).await, days }
     }
 
     fn go_to_day(&self, day: i64) {
@@ -151,4 +155,60 @@ async fn another_organization_s_id_cancels_nothing() {
         .assert_failed("FORBIDDEN");
     with_plan(&app.user("acme-admin"), "changePlan", "free").await.assert_failed("FORBIDDEN");
     assert_eq!(app.database.fingerprint().await, before);
+}
+
+/// Creates an organization whose owner is a new user, and returns a client in it.
+async fn found(calendar: &Calendar, slug: &str) -> Client {
+    let token = || {
+        let claims = json!({ "sub": "founder", "exp": 4_000_000_000_i64 });
+        Some(app::token_with(&claims))
+    };
+    let create = format!(
+        "mutation {{ createOrganization(input: {{ name: \"Initech\", slug: \"{slug}\" }}) {{ organization {{ slug }} }} }}"
+    );
+    calendar.app.client(None, token()).query(&create).await.data();
+    calendar.app.client(Some(slug), token())
+}
+
+#[tokio::test]
+async fn a_new_organization_starts_with_a_trial_of_the_trial_plan() {
+    let mut settings = AppSettings::default();
+    settings.areas.billing.trial_plan = Some("pro".to_owned());
+    settings.areas.billing.trial_term = TimeDelta::days(30);
+    let calendar = Calendar::with("2030-01-01T12:00:00Z", settings).await;
+    let owner = found(&calendar, "initech").await;
+    let state = owner.data(STATE).await["organization"].clone();
+    let expected = json!({
+        "plan": "pro", "status": "TRIALING", "trialEndsAt": "2030-01-31T12:00:00+00:00",
+        "periodEnd": "2030-01-31T12:00:00+00:00", "cancelAtPeriodEnd": false,
+    });
+    assert_eq!((&state["plan"]["plan"], &state["billing"]), (&json!("pro"), &expected));
+    let logs = "{ organization { auditLogs { nodes { action metadata } } } }";
+    let logs = owner.data(logs).await["organization"]["auditLogs"]["nodes"].clone();
+    let started =
+        logs.as_array().unwrap().iter().find(|log| log["action"] == "billing.trial_started");
+    assert_eq!(started.unwrap()["metadata"]["plan"], "pro");
+    with_plan(&owner, "startTrial", "enterprise").await.assert_failed("CONFLICT");
+    calendar.go_to_day(29);
+    assert_eq!(owner.data(STATE).await["organization"]["plan"]["plan"], "pro");
+    calendar.go_to_day(30);
+    assert_eq!(owner.data(STATE).await["organization"]["plan"]["plan"], "free");
+    with_plan(&owner, "changePlan", "pro").await.data();
+    assert_eq!(owner.data(STATE).await["organization"]["billing"]["status"], "ACTIVE");
+}
+
+#[tokio::test]
+async fn a_trial_plan_that_does_not_exist_prevents_no_sign_up() {
+    for trial_plan in [None, Some("gold".to_owned())] {
+        let mut settings = AppSettings::default();
+        settings.areas.billing.trial_plan = trial_plan;
+        let calendar = Calendar::with("2030-01-01T12:00:00Z", settings).await;
+        let owner = found(&calendar, "initech").await;
+        let state = owner.data(STATE).await["organization"].clone();
+        assert_eq!(
+            (&state["plan"]["plan"], &state["billing"]["status"]),
+            (&json!("free"), &json!("ACTIVE"))
+        );
+        assert_eq!(state["billing"]["trialEndsAt"], json!(null));
+    }
 }

@@ -135,7 +135,7 @@ fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
         page.contains("/graphiql/assets/") || tenantry::http::missing_page().is_some(),
         "{page}"
     );
-    let users = get("/graphiql/people.json");
+    let users = get("/graphiql/users.json");
     assert_eq!(users.matches("\"token\":\"eyJ").count(), 8, "{users}");
     assert!(get("/org/acme/graphql?query=%7B__typename%7D").contains("401"));
     let timed = Command::new("sh")
@@ -158,11 +158,11 @@ fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
             "-s",
             "-H",
             "Host: evil.example",
-            &format!("http://127.0.0.1:{port}/graphiql/people.json"),
+            &format!("http://127.0.0.1:{port}/graphiql/users.json"),
         ])
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&rebound.stdout), "{\"people\":[]}");
+    assert_eq!(String::from_utf8_lossy(&rebound.stdout), "{\"users\":[]}");
 
     running.signal("INT");
     assert_eq!(running.wait(), Some(0), "Ctrl-C ends it cleanly");

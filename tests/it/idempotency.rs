@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{App, AppSettings, Client, Reply, stripe::FakeStripe};
+use crate::support::{App, AppSettings, Client, Reply, billing_app::PRICES, stripe::FakeStripe};
 
 const CREATE: &str =
     "mutation ($name: String!) { createProject(input: { name: $name }) { project { id name } } }";
@@ -225,14 +225,30 @@ async fn an_invalid_key_is_rejected() {
 }
 
 #[tokio::test]
+async fn a_key_in_quotes_or_in_capitals_is_the_same_key() {
+    let app = App::start().await;
+    let member = app.user("acme-member");
+    let key = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+    let quoted = format!("\"{key}\"");
+    assert!(!repeat(&member, key, &create("Anvil")).await.is_replay());
+    for same in [&quoted, &key.to_uppercase(), &quoted.to_uppercase()] {
+        assert!(repeat(&member, same, &create("Anvil")).await.is_replay(), "{same}");
+    }
+    assert_eq!(projects(&app, "Anvil").await, 1);
+    // Another text is another key.
+    assert!(!repeat(&member, "order-7", &create("Anvil")).await.is_replay());
+    assert!(repeat(&member, "\"order-7\"", &create("Anvil")).await.is_replay());
+    assert!(!repeat(&member, "Order-7", &create("Anvil")).await.is_replay());
+    assert_eq!(projects(&app, "Anvil").await, 3);
+}
+
+#[tokio::test]
 async fn stripe_is_called_once_for_one_key() {
     let stripe = FakeStripe::start().await;
     let mut settings = AppSettings::default();
     settings.areas.billing.stripe = Some(stripe.client());
     let app = App::with(settings).await;
-    app.database
-        .execute("UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default")
-        .await;
+    app.database.execute(PRICES).await;
     let owner = app.user("globex-owner");
     let body = json!({ "query": "mutation { createCheckoutSession(input: { plan: \"pro\" }) { checkoutSession { id } } }" });
     let first = repeat(&owner, "k", &body).await;

@@ -56,6 +56,7 @@ async fn requests_are_counted_by_operation_and_code() {
         "tenantry_requests_waiting 0",
         "tenantry_subscriptions_open 0",
         "tenantry_backlog{queue=\"mail\"} 0",
+        "tenantry_backlog{queue=\"stripe_seats\"} 0",
         "tenantry_backlog{queue=\"stripe_events\"} 0",
         "tenantry_pool_connections{pool=\"requests\",state=\"busy\"} 0",
         "# EOF",

@@ -403,7 +403,7 @@ async fn a_failed_event_is_replayed_once_its_plan_has_a_price() {
     assert!(succeeded(&output).contains("price_e"), "{}", output.stdout);
     failed_in_one_line(
         &command(&app.database, &["plan", "price", "pro", "price_e"]).await,
-        "another plan has that price",
+        "price_e is a price of the plan enterprise",
     );
     failed_in_one_line(
         &command(&app.database, &["plan", "price", "gold", "price_f"]).await,

@@ -24,6 +24,7 @@ for (const name of variables) assert.ok(name === 'TENANTRY_IMAGE' || offered.has
 for (const name of offered) assert.ok(variables.includes(name), `compose.yaml does not use ${name}`);
 const { services } = yaml('compose.yaml');
 for (const name of ['migrate', 'serve']) exist('compose.yaml', Object.keys(services[name].environment));
+for (const name of settings) assert.ok(!name.startsWith('JWT_') || name in services.serve.environment, `compose.yaml lacks ${name}`);
 assert.deepEqual(services.serve.depends_on, { migrate: { condition: 'service_completed_successfully' } });
 
 // Kubernetes: kustomization.yaml lists every file, probes and services use ports that exist, and

@@ -79,7 +79,7 @@ await example('Projects: listen', 'projectChanged');
 await page.click('[aria-label^="Execute"]');
 await page.getByText('Listening for events').waitFor();
 const token = await page.evaluate(async () =>
-  (await (await fetch('/graphiql/people.json')).json()).people.find(({ subject }) => subject === 'acme-owner').token);
+  (await (await fetch('/graphiql/users.json')).json()).users.find(({ subject }) => subject === 'acme-owner').token);
 await until('an event', async () => {
   await fetch(`${base}/org/acme/graphql`, {
     method: 'POST',

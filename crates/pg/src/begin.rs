@@ -2,20 +2,13 @@
 //! Later statements can be sent before PostgreSQL has answered it.
 
 use std::{
-    future::ready,
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt;
-use tokio::task::coop::unconstrained;
-
 use crate::{
-    Access, Answer, ConnectionPool, Error, ErrorKind, Parameters, Result, Row, SearchPath,
-    Transaction,
-    connection::{Connection, unbounded},
-    pool::StallGuard,
+    Access, Answer, ConnectionPool, ErrorKind, Parameters, Result, Row, SearchPath, Transaction,
+    connection::unbounded, first_answer::FirstAnswer, pool::StallGuard,
     pooled_connection::PooledConnection,
 };
 
@@ -108,56 +101,12 @@ impl Transaction {
             link.query(None, before.0, before.1, unbounded),
             link.execute(Access::Read.begin(false)),
             link.query(None, sql, parameters, unbounded),
-            set_search_path(link, search_path),
+            link.set_search_path(search_path),
         );
         let (earlier, answer) = (ended.and(earlier)?, begun.and(answer)?);
         path?;
         let transaction = Self::on(Arc::new(connection), search_path.cloned(), sent.elapsed());
         Ok((transaction, earlier.rows, answer.rows))
-    }
-}
-
-type Pending = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
-
-/// The answer to a first message that was sent. It may still be on its way.
-pub(crate) struct FirstAnswer(Option<Pending>);
-
-impl FirstAnswer {
-    /// Sends the first message.
-    async fn begin(
-        link: &Connection,
-        first: impl Future<Output = Result<Answer>> + Send + 'static,
-    ) -> Self {
-        let mut first: Pending = Box::pin(first);
-        // The first poll sends everything; `unconstrained` keeps tokio's budget from preventing
-        // that.
-        let mut early = unconstrained(&mut first).now_or_never();
-        if early.is_none() && link.is_sending() {
-            // A statement has to be prepared first. Later statements would wait for the turn to
-            // send, which this future holds until it is polled again.
-            early = Some(first.as_mut().await);
-        }
-        Self(Some(early.map_or(first, |early| Box::pin(ready(early)))))
-    }
-
-    pub(crate) async fn receive(mut self) -> Result<Answer> {
-        let answer = match &mut self.0 {
-            Some(first) => first.await,
-            None => Err(Error::closed()),
-        };
-        // The answer was received, so the drop has nothing to poll.
-        self.0 = None;
-        answer
-    }
-}
-
-impl Drop for FirstAnswer {
-    /// Polls once more, so that an answer that has arrived does not count as missing in
-    /// [`StallGuard`].
-    fn drop(&mut self) {
-        if let Some(first) = &mut self.0 {
-            let _ = first.now_or_never();
-        }
     }
 }
 
@@ -176,20 +125,8 @@ async fn first(
         biased;
         link.execute(statement),
         link.query(None, sql, parameters, unbounded),
-        set_search_path(link, search_path)
+        link.set_search_path(search_path)
     );
     guard.answered = true;
     begun.and(answer).and_then(|answer| set.and(Ok(answer)))
-}
-
-/// Sets the search path of the transaction, if it has one.
-pub(crate) async fn set_search_path(
-    link: &Connection,
-    search_path: Option<&SearchPath>,
-) -> Result<()> {
-    match search_path {
-        // Boxed: large, and every request would carry it.
-        Some(path) => Box::pin(async { link.execute(&path.statement()).await }).await,
-        None => Ok(()),
-    }
 }

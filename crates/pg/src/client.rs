@@ -37,8 +37,7 @@ pub(crate) async fn open(
     connector: &Connector,
     mut notified: impl FnMut(&str) + Send + 'static,
 ) -> Result<(tokio_postgres::Client, Task)> {
-    let connected = connector.config.connect(connector.tls.clone()).await;
-    let (client, mut connection) = connected.map_err(|error| connector.failed(error))?;
+    let (client, mut connection) = connector.connect().await?;
     let task = tokio::spawn(async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
             match message {

@@ -13,6 +13,9 @@ pub struct ConnectOptions(BTreeMap<String, String>);
 /// The parameters of TLS, which the driver does not know.
 const TLS: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
+/// The value of `sslrootcert` for the certificates of the operating system.
+pub(crate) const SYSTEM_ROOTS: &str = "system";
+
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// Where packages put the sockets of local servers.
@@ -57,8 +60,11 @@ impl ConnectOptions {
 
     pub(crate) fn config(&self) -> Result<tokio_postgres::Config> {
         let mut text = String::new();
+        // libpq ignores the mode for sockets, which never have TLS.
+        let is_socket = self.host().split(',').all(|host| host.starts_with('/'));
         for (parameter, value) in &self.0 {
             let value = match (parameter.as_str(), value.as_str()) {
+                ("sslmode" | "sslnegotiation", _) if is_socket => continue,
                 ("sslmode", "disable" | "allow") => "disable",
                 ("sslmode", "require" | "verify-ca" | "verify-full") => "require",
                 (parameter, _) if TLS.contains(&parameter) => continue,
@@ -84,8 +90,14 @@ impl ConnectOptions {
                 None => (text, None),
             },
         };
+        let port = port.filter(|port| !port.is_empty()).unwrap_or("5432");
+        if port.parse::<u16>().is_err() {
+            return Err(Error::configuration(
+                "the port is not a number. Special characters of a user name or a password must be percent-encoded",
+            ));
+        }
         self.append("host", ',', &decoded("host", host)?);
-        self.append("port", ',', port.filter(|port| !port.is_empty()).unwrap_or("5432"));
+        self.append("port", ',', port);
         Ok(())
     }
 
@@ -111,7 +123,26 @@ impl ConnectOptions {
             "ssl-ca" | "ssl-root-cert" => drop(self.0.insert("sslrootcert".to_owned(), value)),
             "ssl-cert" => drop(self.0.insert("sslcert".to_owned(), value)),
             "ssl-key" => drop(self.0.insert("sslkey".to_owned(), value)),
+            // As in libpq, for addresses of JDBC.
+            "ssl" if value == "true" => drop(self.0.insert("sslmode".to_owned(), "require".into())),
+            "keepalives_count" => drop(self.0.insert("keepalives_retries".to_owned(), value)),
             _ => drop(self.0.insert(name, value)),
+        }
+        Ok(())
+    }
+
+    /// Checks `sslmode`. With the system's certificates it cannot be weaker than `verify-full`, as
+    /// in libpq, because anyone can get a certificate from those authorities.
+    fn check_ssl_mode(&mut self) -> Result<()> {
+        if !SSL_MODES.contains(&self.ssl_mode()) {
+            let modes = SSL_MODES.join(", ");
+            return Err(Error::configuration(format!("sslmode must be one of {modes}")));
+        }
+        if self.get("sslrootcert") == Some(SYSTEM_ROOTS) {
+            let mode = self.0.entry("sslmode".to_owned()).or_insert_with(|| "verify-full".into());
+            if mode != "verify-full" {
+                return Err(Error::configuration("sslrootcert=system needs sslmode=verify-full"));
+            }
         }
         Ok(())
     }
@@ -148,13 +179,12 @@ impl FromStr for ConnectOptions {
         for pair in parameters.split('&').filter(|pair| !pair.is_empty()) {
             options.add_parameter(pair)?;
         }
-        if options.get("host").is_none() {
-            options.add_host_of_this_machine();
+        match (options.get("host"), options.get("hostaddr").map(ToOwned::to_owned)) {
+            (None, Some(address)) => drop(options.0.insert("host".to_owned(), address)),
+            (None, None) => options.add_host_of_this_machine(),
+            (Some(_), _) => {}
         }
-        if !SSL_MODES.contains(&options.ssl_mode()) {
-            let modes = SSL_MODES.join(", ");
-            return Err(Error::configuration(format!("sslmode must be one of {modes}")));
-        }
+        options.check_ssl_mode()?;
         options.config()?;
         Ok(options)
     }
@@ -208,6 +238,51 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_read_as_providers_write_them() {
+        let cloud_sql = "postgres://me:pw@/shop?host=/cloudsql/project:region:instance";
+        let socket = [Host::Unix("/cloudsql/project:region:instance".into())];
+        for url in [
+            cloud_sql.to_owned(),
+            format!("{cloud_sql}&sslmode=require"),
+            "postgresql:///shop?host=/cloudsql/project:region:instance&user=me&password=pw".into(),
+            "postgres://me:pw@%2Fcloudsql%2Fproject%3Aregion%3Ainstance/shop".into(),
+            "postgres://me:pw@:5432/shop?host=%2Fcloudsql%2Fproject:region:instance".into(),
+        ] {
+            let config = config(&url);
+            assert_eq!(config.get_hosts(), socket, "{url}");
+            assert_eq!((config.get_user(), config.get_dbname()), (Some("me"), Some("shop")));
+        }
+        for url in [
+            "postgresql://me:pw@ep-a-pooler.eu.neon.example/shop?sslmode=require&channel_binding=require",
+            "postgres://me:pw@ep-a.neon.example/shop?sslmode=require&options=endpoint%3Dep-a",
+            "postgresql://me.project:pw@pooler.supabase.example:6543/shop",
+            "postgres://me%40server:pw@server.azure.example:5432/shop?sslmode=require",
+            "postgres://me:pw@ec2.heroku.example:5432/shop?ssl=true&connect_timeout=10",
+            "postgres://me:pw@one,two/shop?target_session_attrs=read-write&keepalives_count=3",
+            "postgres://me:pw@db.rds.example/shop?hostaddr=10.0.0.1&sslnegotiation=direct&sslmode=require",
+        ] {
+            assert_eq!(config(url).get_dbname(), Some("shop"), "{url}");
+        }
+        let by_address = ConnectOptions::from_str("postgres:///shop?hostaddr=10.0.0.1").unwrap();
+        assert_eq!(by_address.host(), "10.0.0.1");
+        let jdbc = ConnectOptions::from_str("postgres://db/shop?ssl=true").unwrap();
+        assert_eq!(jdbc.ssl_mode(), "require");
+    }
+
+    #[test]
+    fn the_system_s_certificates_are_used_with_the_strictest_mode_only() {
+        let read = |mode: &str| {
+            ConnectOptions::from_str(&format!("postgres://db/shop?sslrootcert=system{mode}"))
+        };
+        assert_eq!(read("").unwrap().ssl_mode(), "verify-full");
+        assert_eq!(read("&sslmode=verify-full").unwrap().ssl_mode(), "verify-full");
+        for weaker in ["verify-ca", "require", "prefer", "disable"] {
+            let error = read(&format!("&sslmode={weaker}")).unwrap_err().to_string();
+            assert!(error.contains("sslrootcert"), "{error}");
+        }
+    }
+
+    #[test]
     fn options_of_both_forms_add_up() {
         let options = config("postgres://db/shop?options=-c%20jit=off&options[lock_timeout]=1s");
         assert_eq!(options.get_options(), Some("-c jit=off -c lock_timeout=1s"));
@@ -221,6 +296,15 @@ mod tests {
             ("postgres://me:secret@db/shop?connect_timeout=secret", "connect_timeout"),
             ("postgres://me:secret@db:secret/shop", "port"),
             ("postgres://me:secret@db/shop?colour=secret", "colour"),
+            ("postgres://me:secret@db/shop?sslmod=require", "sslmod"),
+            ("postgres://me:secret@db/shop?pgbouncer=true", "pgbouncer"),
+            ("postgres://me:secret@db/shop?sslcompression=0", "sslcompression"),
+            (
+                "postgres://me:secret@db/shop?target_session_attrs=any-secret",
+                "target_session_attrs",
+            ),
+            ("postgres://me:secret/word@db/shop", "percent-encoded"),
+            ("postgres://me:secret@db/shop?port=secret", "port"),
             ("postgres://me:%ff@db/shop", "password"),
         ] {
             let error = ConnectOptions::from_str(url).unwrap_err().to_string();

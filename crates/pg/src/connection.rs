@@ -148,6 +148,15 @@ impl Connection {
         self.rollback_deferred.swap(false, Ordering::Relaxed)
     }
 
+    /// Sets the search path of the transaction, if it has one.
+    pub(crate) async fn set_search_path(&self, search_path: Option<&SearchPath>) -> Result<()> {
+        match search_path {
+            // Boxed: large, and every request would carry it.
+            Some(path) => Box::pin(async { self.execute(&path.statement()).await }).await,
+            None => Ok(()),
+        }
+    }
+
     /// Asks PostgreSQL, over a separate connection, to cancel the running statement. The request
     /// may arrive late, so this connection must run nothing else afterwards.
     pub(crate) async fn cancel(&self) {

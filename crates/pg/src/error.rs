@@ -105,6 +105,14 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// The message with DETAIL and HINT, for the terminal of an operator. Logs and clients do not
+    /// get it, because it may contain values of rows.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let parts = [self.detail(), self.hint()].into_iter().flatten();
+        parts.fold(self.to_string(), |text, part| format!("{}. {part}", text.trim_end_matches('.')))
+    }
+
     /// Whether the SQLSTATE is one of these.
     #[must_use]
     pub fn has_code(&self, codes: &[&str]) -> bool {

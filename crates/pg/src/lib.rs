@@ -8,16 +8,21 @@
 //! All of them take their address from [`ConnectOptions`], have the same TLS, and fail with
 //! [`Error`].
 
+mod access;
 mod begin;
 mod client;
 mod connect_options;
 mod connection;
 mod error;
+mod exclusive;
 mod fetch;
+mod first_answer;
 mod listener;
 mod lsn;
-
+mod parameters;
+mod password;
 mod pool;
+mod pool_options;
 mod pooled_connection;
 mod query_budget;
 mod query_stats;
@@ -27,6 +32,7 @@ mod tls;
 mod transaction;
 mod typed;
 
+pub use access::{Access, SearchPath};
 pub use client::{Client, ClientTransaction};
 pub use connect_options::ConnectOptions;
 pub use connection::Answer;
@@ -34,10 +40,13 @@ pub use error::{Error, ErrorKind, Exceeded, Result};
 pub use fetch::Fetch;
 pub use listener::Listener;
 pub use lsn::{CURRENT_LSN, Freshness, Lsn, LsnHistory};
-pub use pool::{ConnectionPool, PoolOptions, PoolState};
+pub use parameters::Parameters;
+pub use password::{password_matches, password_verifier};
+pub use pool::{ConnectionPool, PoolState};
+pub use pool_options::PoolOptions;
 pub use query_budget::{Budget, Cost};
 pub use row::{FromRow, Row};
-pub use sea_orm_adapter::{Parameters, to_query_result};
+pub use sea_orm_adapter::to_query_result;
 pub use tokio_postgres::types::FromSql;
-pub use transaction::{Access, SearchPath, Transaction};
+pub use transaction::Transaction;
 pub use typed::{Parameter, Typed};

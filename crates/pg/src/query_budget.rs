@@ -3,7 +3,7 @@
 //! A transaction checks the budget before it sends a statement and as each row arrives. An
 //! operation that is too expensive therefore stops early, not after its last row.
 
-use crate::{ErrorKind, Exceeded, Result, Transaction};
+use crate::Exceeded;
 
 /// The cost of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,27 +63,5 @@ impl Budget {
             return Err(Exceeded::Bytes(self.most.bytes));
         }
         Ok(())
-    }
-}
-
-impl Transaction {
-    /// Lets another transaction of the same operation use the rest of this one's budget.
-    pub fn share_budget(&self, other: &Self) {
-        if let Some(left) = self.statements.left() {
-            other.limit(left);
-        }
-    }
-
-    /// Counts what the other transaction has cost.
-    ///
-    /// # Errors
-    ///
-    /// When the two together, or the other alone, have passed the budget; this transaction is lost.
-    pub fn charge(&self, other: &Self) -> Result<()> {
-        let charged = match other.failure().map(|failure| failure.kind()) {
-            Some(ErrorKind::Exceeded(exceeded)) => Err(exceeded),
-            _ => self.statements.charge(other.cost()),
-        };
-        charged.map_err(|exceeded| self.exceeded(exceeded))
     }
 }

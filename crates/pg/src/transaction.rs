@@ -18,8 +18,8 @@ use sea_orm::Values;
 use tokio::time::timeout;
 
 use crate::{
-    Answer, Budget, Cost, Error, ErrorKind, Exceeded, Lsn, Parameters, Result, Row,
-    begin::{FirstAnswer, set_search_path},
+    Answer, Budget, Cost, Error, ErrorKind, Exceeded, Lsn, Parameters, Result, Row, SearchPath,
+    first_answer::FirstAnswer,
     lsn::CommitLsn,
     pooled_connection::{CLEAN, Held, LOST, PooledConnection, ROLLBACK_DEFERRED},
     query_stats::QueryStats,
@@ -27,48 +27,6 @@ use crate::{
 
 /// How long to wait for the answer to COMMIT before its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
-
-/// Whether a transaction may write, and what it sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// One snapshot for the whole request; no writes.
-    Read,
-    /// Each statement sees what was committed before it, so a count behind a lock is exact.
-    Write,
-}
-
-impl Access {
-    /// The statement, preceded by a deferred rollback if `behind` is set.
-    pub(crate) fn begin(self, behind: bool) -> &'static str {
-        match (self, behind) {
-            (Self::Read, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            (Self::Read, true) => "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            // Without READ WRITE, so that an operator's `default_transaction_read_only` applies.
-            (Self::Write, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-            (Self::Write, true) => "ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED",
-        }
-    }
-}
-
-/// The schemas in which a transaction finds tables without a schema, in place of the role's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchPath(Arc<str>);
-
-impl SearchPath {
-    /// Schemas as in `SET search_path`. The text becomes SQL, so it must not come from a client.
-    #[must_use]
-    pub fn new(schemas: &str) -> Self {
-        Self(schemas.into())
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn statement(&self) -> String {
-        format!("SET LOCAL search_path TO {}", self.0)
-    }
-}
 
 /// A transaction, open until [`commit`](Self::commit), [`release`](Self::release) or its drop.
 /// Concurrent statements are sent together, and execute in the order in which they were begun.
@@ -116,6 +74,26 @@ impl Transaction {
         }
     }
 
+    /// Lets another transaction of the same operation use the rest of this one's budget.
+    pub fn share_budget(&self, other: &Self) {
+        if let Some(left) = self.statements.left() {
+            other.limit(left);
+        }
+    }
+
+    /// Counts what the other transaction has cost.
+    ///
+    /// # Errors
+    ///
+    /// When the two together, or the other alone, have passed the budget; this transaction is lost.
+    pub fn charge(&self, other: &Self) -> Result<()> {
+        let charged = match other.failure().map(|failure| failure.kind()) {
+            Some(ErrorKind::Exceeded(exceeded)) => Err(exceeded),
+            _ => self.statements.charge(other.cost()),
+        };
+        charged.map_err(|exceeded| self.exceeded(exceeded))
+    }
+
     pub(crate) fn set_first_answer(&self, answer: FirstAnswer) {
         *lock(&self.first_answer) = Some(answer);
     }
@@ -147,7 +125,7 @@ impl Transaction {
         self.statements.add(1, Duration::ZERO);
         let link = connection.link()?;
         match search_path {
-            Some(_) => set_search_path(link, search_path).await?,
+            Some(_) => link.set_search_path(search_path).await?,
             None => link.execute("SET LOCAL search_path TO DEFAULT").await?,
         }
         self.search_path = search_path.cloned();

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -51,6 +52,8 @@ pub struct Checkout<'request> {
     pub customer: &'request str,
     /// Stripe's id of the price.
     pub price: &'request str,
+    /// How many units of the price.
+    pub quantity: u32,
     /// The organization that subscribes. Stripe repeats it in events, where it is a hint and no
     /// proof.
     pub organization: &'request str,
@@ -60,6 +63,19 @@ pub struct Checkout<'request> {
     pub success_url: &'request str,
     /// The URL to return to without payment.
     pub cancel_url: &'request str,
+}
+
+/// A change of the quantity of a subscription's item.
+#[derive(Debug)]
+pub struct Quantity<'request> {
+    /// Stripe's id of the subscription.
+    pub subscription: &'request str,
+    /// Stripe's id of the item.
+    pub item: &'request str,
+    /// How many units from now on.
+    pub quantity: u32,
+    /// How the rest of the period is charged: Stripe's `proration_behavior`.
+    pub proration: &'request str,
 }
 
 /// A page hosted by Stripe.
@@ -92,14 +108,20 @@ impl Stripe {
     }
 
     /// Creates the customer of an organization. Within a day a repeated call returns the same
-    /// customer. For a key that it knows Stripe replays its response, even a server error, so the
-    /// second try uses a new key with `intent`.
+    /// customer, unless an earlier one was deleted `since`. For a key that it knows Stripe replays
+    /// its response, even a server error, so the second try uses a new key with `intent`.
     ///
     /// # Errors
     ///
     /// When Stripe does not respond, or refuses the call.
-    pub async fn create_customer(&self, organization: &str, intent: &str) -> Result<String> {
-        match self.customer_of(organization, "").await {
+    pub async fn create_customer(
+        &self,
+        organization: &str,
+        since: Option<DateTime<Utc>>,
+        intent: &str,
+    ) -> Result<String> {
+        let attempt = since.map(|since| format!("-{}", since.timestamp())).unwrap_or_default();
+        match self.customer_of(organization, &attempt).await {
             Err(Error::Unavailable(_)) => self.replace_customer(organization, intent).await,
             answer => answer,
         }
@@ -131,14 +153,9 @@ impl Stripe {
     ///
     /// When Stripe does not respond, or refuses the call.
     pub async fn organization_of(&self, customer: &str) -> Result<Option<Uuid>> {
-        let path = format!("v1/customers/{}", segment(customer));
-        let (status, customer) = receive(self.request(Method::GET, &path)?).await?;
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        let customer = succeeded(status, customer)?;
-        Ok(organization(&customer["metadata"]["organization_id"])
-            .filter(|_| customer["deleted"] != true))
+        let customer = self.find(&format!("v1/customers/{}", segment(customer))).await?;
+        let customer = customer.filter(|customer| customer["deleted"] != true);
+        Ok(customer.and_then(|customer| organization(&customer["metadata"]["organization_id"])))
     }
 
     /// Creates a checkout page, on which the customer subscribes.
@@ -152,11 +169,12 @@ impl Stripe {
         key: &str,
     ) -> Result<Hosted> {
         let trial_days = checkout.trial_days.map(|days| days.to_string());
+        let quantity = checkout.quantity.to_string();
         let mut form = vec![
             ("mode", "subscription"),
             ("customer", checkout.customer),
             ("line_items[0][price]", checkout.price),
-            ("line_items[0][quantity]", "1"),
+            ("line_items[0][quantity]", &quantity),
             ("subscription_data[metadata][organization_id]", checkout.organization),
             ("success_url", checkout.success_url),
             ("cancel_url", checkout.cancel_url),
@@ -182,30 +200,87 @@ impl Stripe {
         hosted(&self.post("v1/billing_portal/sessions", &form, key).await?)
     }
 
-    /// The current state of a subscription.
-    ///
-    /// # Errors
-    ///
-    /// When Stripe does not respond, or does not know the subscription.
-    pub async fn subscription(&self, id: &str) -> Result<Subscription> {
-        let path = format!("v1/subscriptions/{}", segment(id));
-        Subscription::parse(&send(self.request(Method::GET, &path)?).await?).map_err(Error::Refused)
-    }
-
-    /// Cancels a subscription at the end of its period, or revokes that.
+    /// The current state of a subscription. `None` if Stripe does not know it.
     ///
     /// # Errors
     ///
     /// When Stripe does not respond, or refuses the call.
-    pub async fn set_cancel_at_period_end(
+    pub async fn subscription(&self, id: &str) -> Result<Option<Subscription>> {
+        self.find(&subscription_path(id)).await?.as_ref().map(parse).transpose()
+    }
+
+    /// The subscriptions of a customer that have not ended.
+    ///
+    /// # Errors
+    ///
+    /// When Stripe does not respond, or refuses the call.
+    pub async fn subscriptions_of(&self, customer: &str) -> Result<Vec<Subscription>> {
+        let path = format!("v1/subscriptions?customer={}&limit=100", segment(customer));
+        let page = self.find(&path).await?.unwrap_or_default();
+        page["data"].as_array().into_iter().flatten().map(parse).collect()
+    }
+
+    /// Cancels a subscription at the end of its period, or withdraws a cancellation, whether it is
+    /// for the end of the period or for a certain time. Returns the subscription as it is then,
+    /// which is unchanged if it has ended, and `None` if Stripe does not know it.
+    ///
+    /// # Errors
+    ///
+    /// When Stripe does not respond, or refuses the call.
+    pub async fn set_cancellation(
         &self,
         id: &str,
         cancel: bool,
         key: &str,
-    ) -> Result<Subscription> {
-        let path = format!("v1/subscriptions/{}", segment(id));
-        let form = [("cancel_at_period_end", if cancel { "true" } else { "false" })];
-        Subscription::parse(&self.post(&path, &form, key).await?).map_err(Error::Refused)
+    ) -> Result<Option<Subscription>> {
+        let path = subscription_path(id);
+        let Some(mut object) = self.find(&path).await? else { return Ok(None) };
+        let now = parse(&object)?;
+        if now.cancels == cancel || now.has_ended() {
+            return Ok(Some(now));
+        }
+        let fields: &[(&str, &str)] = if cancel {
+            &[("cancel_at_period_end", "true")]
+        } else {
+            &[("cancel_at_period_end", "false"), ("cancel_at", "")]
+        };
+        for (field, value) in fields {
+            let is_set = object[*field] == true || object[*field].is_i64();
+            if is_set == cancel {
+                continue;
+            }
+            match self.post(&path, &[(field, value)], &format!("{key}-{field}")).await {
+                Ok(changed) => object = changed,
+                // It may have ended since it was read.
+                Err(Error::Invalid(problem)) => {
+                    let now = self.subscription(id).await?;
+                    let has_ended = now.as_ref().is_none_or(Subscription::has_ended);
+                    return if has_ended { Ok(now) } else { Err(Error::Invalid(problem)) };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        parse(&object).map(Some)
+    }
+
+    /// Sets the quantity of an item, and returns the subscription.
+    ///
+    /// # Errors
+    ///
+    /// When Stripe does not respond, or refuses the call.
+    pub async fn set_quantity(&self, change: &Quantity<'_>, key: &str) -> Result<Subscription> {
+        let form = [
+            ("items[0][id]", change.item),
+            ("items[0][quantity]", &change.quantity.to_string()),
+            ("proration_behavior", change.proration),
+        ];
+        parse(&self.post(&subscription_path(change.subscription), &form, key).await?)
+    }
+
+    /// Reads an object. `None` if it does not exist.
+    async fn find(&self, path: &str) -> Result<Option<Value>> {
+        let (status, object) = receive(self.request(Method::GET, path)?).await?;
+        if status == StatusCode::NOT_FOUND { Ok(None) } else { succeeded(status, object).map(Some) }
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)], key: &str) -> Result<Value> {
@@ -253,7 +328,20 @@ fn succeeded(status: StatusCode, body: Value) -> Result<Value> {
     // 409: another request with the same key is in progress.
     let passing = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::CONFLICT].contains(&status);
-    Err(if passing { Error::Unavailable(cause.into()) } else { Error::Refused(cause) })
+    let invalid = [StatusCode::BAD_REQUEST, StatusCode::PAYMENT_REQUIRED, StatusCode::NOT_FOUND];
+    Err(match cause {
+        cause if passing => Error::Unavailable(cause.into()),
+        cause if invalid.contains(&status) => Error::Invalid(cause),
+        cause => Error::Refused(cause),
+    })
+}
+
+fn parse(subscription: &Value) -> Result<Subscription> {
+    Subscription::parse(subscription).map_err(Error::Refused)
+}
+
+fn subscription_path(id: &str) -> String {
+    format!("v1/subscriptions/{}", segment(id))
 }
 
 fn hosted(session: &Value) -> Result<Hosted> {

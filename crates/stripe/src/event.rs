@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Subscription;
+use super::{Subscription, escapes::without_unstorable, subscription::time};
 
 /// An event from Stripe.
 #[derive(Clone, Debug)]
@@ -39,20 +39,36 @@ impl Event {
     ///
     /// The field that is missing or not valid.
     pub fn parse(payload: Value) -> Result<Self, String> {
+        let missing = |field: &str| format!("the event has no valid field {field}");
         let text = |field: &str| {
-            let text =
-                payload[field].as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
-            text.map(ToOwned::to_owned)
-                .ok_or_else(|| format!("the event has no valid field {field}"))
+            let text = payload[field].as_str().filter(|text| !text.is_empty());
+            text.map(ToOwned::to_owned).ok_or_else(|| missing(field))
         };
-        let created =
-            payload["created"].as_i64().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         Ok(Self {
             id: text("id")?,
             kind: text("type")?,
-            created: created.ok_or("the event has no valid field created")?,
+            created: time(&payload["created"]).ok_or_else(|| missing("created"))?,
             payload,
         })
+    }
+
+    /// Parses the body of a webhook. Characters that PostgreSQL cannot store are replaced: text
+    /// that users enter at Stripe may contain them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Event::parse`], or the body is not JSON.
+    pub fn from_body(body: &[u8]) -> Result<Self, String> {
+        let payload = serde_json::from_str(&without_unstorable(body))
+            .map_err(|error| format!("the event is not JSON: {error}"))?;
+        Self::parse(payload)
+    }
+
+    /// The id of the customer, if the event reports that the customer was deleted.
+    #[must_use]
+    pub fn deleted_customer(&self) -> Option<String> {
+        let object = Some(&self.payload["data"]["object"]);
+        reference(object.filter(|_| self.kind == "customer.deleted")?)
     }
 
     /// The subscription that the event concerns; `None` for other events. It never reads the

@@ -5,14 +5,15 @@
 //! the Stripe account.
 
 mod client;
+mod escapes;
 mod event;
 mod signature;
 mod subscription;
 
-pub use client::{Checkout, Hosted, Stripe, StripeOptions};
+pub use client::{Checkout, Hosted, Quantity, Stripe, StripeOptions};
 pub use event::{Event, Subject};
 pub use signature::{SignatureError, verify};
-pub use subscription::{Status, Subscription};
+pub use subscription::{Item, Status, Subscription};
 
 /// Why a call of Stripe's API failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,11 @@ pub enum Error {
     /// Stripe did not respond, or cannot process the call now.
     #[error(transparent)]
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
-    /// Stripe refused the call, or its response is not as documented.
+    /// Stripe does not allow this call in the present state of its objects: one of them is missing,
+    /// has ended or is inactive.
+    #[error("{0}")]
+    Invalid(String),
+    /// Stripe refused the key, or its response is not as documented.
     #[error("{0}")]
     Refused(String),
 }

@@ -20,6 +20,17 @@ pub enum Status {
     Paused,
 }
 
+/// What a subscription sells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Stripe's id of the item.
+    pub id: String,
+    /// Stripe's id of the price.
+    pub price: String,
+    /// How many units; metered prices have none.
+    pub quantity: Option<i32>,
+}
+
 /// A subscription at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -29,8 +40,8 @@ pub struct Subscription {
     pub customer: String,
     /// Its status.
     pub status: Status,
-    /// Stripe's ids of the subscribed prices.
-    pub prices: Vec<String>,
+    /// The subscribed prices.
+    pub items: Vec<Item>,
     /// When the current period started.
     pub period_start: Option<DateTime<Utc>>,
     /// When the current period ends, or when the subscription does if it was canceled.
@@ -39,6 +50,10 @@ pub struct Subscription {
     pub trial_end: Option<DateTime<Utc>>,
     /// Whether the subscription is set to end.
     pub cancels: bool,
+    /// Whether the collection of payments is paused.
+    pub collection_paused: bool,
+    /// When the current period ends, if invoices are voided meanwhile: nothing after it is paid.
+    pub paid_until: Option<DateTime<Utc>>,
 }
 
 impl Subscription {
@@ -54,25 +69,49 @@ impl Subscription {
             time(&object[field]).or_else(|| items.iter().find_map(|item| time(&item[field])))
         };
         // Older versions have plans instead of prices; both have an id.
-        let price = |item: &Value| reference(&item["price"]).or_else(|| reference(&item["plan"]));
+        let item = |item: &Value| {
+            Some(Item {
+                id: reference(item).unwrap_or_default(),
+                price: reference(&item["price"]).or_else(|| reference(&item["plan"]))?,
+                quantity: item["quantity"].as_i64().and_then(|number| i32::try_from(number).ok()),
+            })
+        };
         let cancel_at = time(&object["cancel_at"]);
+        let pause = &object["pause_collection"]["behavior"];
         let status = object["status"].clone();
         Ok(Self {
             id: reference(object).ok_or("the subscription has no id")?,
             customer: reference(&object["customer"]).ok_or("the subscription has no customer")?,
             status: serde_json::from_value(status.clone())
                 .map_err(|_| format!("the subscription has the unknown status {status}"))?,
-            prices: items.iter().filter_map(price).collect(),
+            items: items.iter().filter_map(item).collect(),
             period_start: period("current_period_start"),
             period_end: cancel_at.or_else(|| period("current_period_end")),
             trial_end: time(&object["trial_end"]),
             cancels: object["cancel_at_period_end"] == true || cancel_at.is_some(),
+            collection_paused: pause.is_string(),
+            paid_until: period("current_period_end").filter(|_| *pause == "void"),
         })
+    }
+
+    /// Whether the subscription has ended permanently.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status, Status::Canceled | Status::IncompleteExpired)
+    }
+
+    /// The subscribed prices, as text for operators.
+    #[must_use]
+    pub fn prices(&self) -> String {
+        let prices: Vec<_> = self.items.iter().map(|item| item.price.as_str()).collect();
+        prices.join(" or ")
     }
 }
 
-fn time(value: &Value) -> Option<DateTime<Utc>> {
-    value.as_i64().and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+/// A time of the years 1970 to 9999, in seconds.
+pub(super) fn time(value: &Value) -> Option<DateTime<Utc>> {
+    let seconds = value.as_i64().filter(|seconds| (0..253_402_300_800).contains(seconds))?;
+    DateTime::from_timestamp(seconds, 0)
 }
 
 #[cfg(test)]

@@ -40,7 +40,6 @@ CREATE TABLE billing.plans (
     name            text NOT NULL,
     -- Deferred, because a position may pass from one plan to another.
     position        integer NOT NULL UNIQUE DEFERRABLE INITIALLY DEFERRED,
-    stripe_price_id text UNIQUE,
     is_default      boolean NOT NULL DEFAULT false,
     archived_at     timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -50,6 +49,23 @@ CREATE TABLE billing.plans (
 COMMENT ON COLUMN billing.plans.archived_at IS
     'Not null: the plan is no longer offered. Organizations that have it keep it.';
 CREATE UNIQUE INDEX plans_one_default ON billing.plans (is_default) WHERE is_default;
+
+CREATE TABLE billing.plan_prices (
+    stripe_price_id text PRIMARY KEY,
+    plan            text NOT NULL REFERENCES billing.plans ON DELETE CASCADE,
+    interval        text NOT NULL CHECK (interval IN ('month', 'year')),
+    currency        text CHECK (currency ~ '^[a-z]{3}$'),
+    unit_amount     integer CHECK (unit_amount >= 0),
+    per_seat        boolean NOT NULL DEFAULT false,
+    for_sale        boolean NOT NULL DEFAULT true,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE billing.plan_prices IS
+    'A retired price stays, because subscriptions at it still lead to the plan.';
+COMMENT ON COLUMN billing.plan_prices.unit_amount IS
+    'In the smallest unit of the currency, for example cents. For display: Stripe decides.';
+CREATE INDEX ON billing.plan_prices (plan);
 
 CREATE TABLE billing.plan_features (
     plan        text NOT NULL REFERENCES billing.plans ON DELETE CASCADE,
@@ -73,7 +89,7 @@ INSERT INTO billing.plan_features (plan, feature, limit_value) VALUES
     ('enterprise', 'api_calls_per_month', NULL);
 
 -- The same for all organizations, so without row-level security.
-GRANT SELECT ON billing.plans, billing.plan_features TO tenantry_app, tenantry_system;
+GRANT SELECT ON billing.plans, billing.plan_prices, billing.plan_features TO tenantry_app, tenantry_system;
 ";
 
 const BILLING: &str = "
@@ -91,6 +107,9 @@ CREATE TABLE billing.organization_billing (
     trial_ends_at          timestamptz,
     cancel_at_period_end   boolean NOT NULL DEFAULT false,
     past_due_since         timestamptz,
+    seats                  integer CHECK (seats >= 0),
+    collection_paused      boolean NOT NULL DEFAULT false,
+    paid_until             timestamptz,
     stripe_event_at        timestamptz,
     created_at             timestamptz NOT NULL DEFAULT now(),
     updated_at             timestamptz NOT NULL DEFAULT now()
@@ -99,6 +118,10 @@ COMMENT ON TABLE billing.organization_billing IS
     'The row is also the lock of the organization: a transaction that counts takes it FOR NO KEY UPDATE first.';
 COMMENT ON COLUMN billing.organization_billing.past_due_since IS
     'The start of the grace period, which later changes do not extend.';
+COMMENT ON COLUMN billing.organization_billing.seats IS
+    'The quantity of the subscription, if its price is per seat.';
+COMMENT ON COLUMN billing.organization_billing.paid_until IS
+    'The end of the last paid period, while Stripe voids invoices. Then the default plan takes effect.';
 CREATE INDEX ON billing.organization_billing (plan);
 ";
 
@@ -171,6 +194,7 @@ pub(super) fn sql() -> String {
         rls::touch("billing.features"),
         PLANS.to_owned(),
         rls::touch("billing.plans"),
+        rls::touch("billing.plan_prices"),
         rls::touch("billing.plan_features"),
         BILLING.to_owned(),
         rls::tenant(billing, "organization_id", KEEP),

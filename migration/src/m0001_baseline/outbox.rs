@@ -1,9 +1,6 @@
 //! The outbox: work that follows a commit, written in the transaction that decides it.
 
-use crate::rls::{
-    self, KEEP,
-    Verb::{Select, Update},
-};
+use crate::rls::{self, KEEP};
 
 const TABLE: &str = "
 CREATE TABLE app.outbox (
@@ -30,7 +27,7 @@ pub(super) fn sql() -> String {
     [
         TABLE.to_owned(),
         rls::tenant(table, "organization_id, id", KEEP),
-        rls::system(table, "organization_id", &[Select, Update]),
+        rls::system(table, "organization_id", KEEP),
         rls::touch(table),
     ]
     .concat()

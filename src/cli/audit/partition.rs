@@ -29,9 +29,10 @@ impl Partition {
 }
 
 async fn partition(connection: &mut Client, place: &str) -> Result<(), Failure> {
-    let Report { converted, created } = ensure(connection, |step| eprintln!("{step}"))
-        .await
-        .map_err(|error| Failure::new(format!("the audit log was not partitioned: {error}")))?;
+    let Report { converted, created } =
+        ensure(connection, |step| eprintln!("{step}")).await.map_err(|error| {
+            Failure::new(format!("the audit log was not partitioned: {}", error.explained()))
+        })?;
     if converted {
         say(format!("The audit log{place} is partitioned by month."));
     }

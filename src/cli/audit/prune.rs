@@ -64,7 +64,10 @@ impl Prune {
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn incomplete(error: pg::Error) -> Failure {
-    Failure::new(format!("some entries were not deleted: {error}. Run the command again."))
+    Failure::new(format!(
+        "some entries were not deleted: {}. Run the command again.",
+        error.explained()
+    ))
 }
 
 async fn prune(connection: &mut Client, before: DateTime<Utc>) -> pg::Result<i64> {

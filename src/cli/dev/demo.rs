@@ -28,6 +28,12 @@ const USERS: [(&str, &str, &str, &str); 8] = [
     ("globex", "Vera", "viewer", "globex-viewer"),
 ];
 
+/// Nothing is sold in the demo, but its prices are shown.
+const PRICES: &str = "
+    INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, currency, unit_amount) VALUES
+        ('price_demo_pro_month', 'pro', 'month', 'usd', 1900),
+        ('price_demo_pro_year', 'pro', 'year', 'usd', 19000)";
+
 /// The issuer of the demo's tokens: an address that no one can own.
 const ISSUER: &str = "https://login.demo.example";
 
@@ -109,6 +115,7 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
     if empty {
         transaction.batch(SQL).await?;
         transaction.batch(PLANS).await?;
+        transaction.batch(PRICES).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
     transaction

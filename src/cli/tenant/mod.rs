@@ -12,6 +12,7 @@ mod placement;
 mod prune;
 mod show;
 mod signature;
+mod structure;
 mod suspend;
 mod table_rows;
 mod verify;

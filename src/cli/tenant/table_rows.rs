@@ -5,6 +5,8 @@ use migration::placement::{TABLES, Table};
 use pg::Client;
 use uuid::Uuid;
 
+use crate::cli::say;
+
 /// A table of organizations and its columns, quoted.
 #[derive(Debug)]
 pub(super) struct TableRows {
@@ -17,6 +19,13 @@ pub(super) struct TableRows {
 pub(super) struct Digest {
     pub(super) count: i64,
     pub(super) sum: String,
+}
+
+impl Digest {
+    /// Prints a line with the rows' place.
+    pub(super) fn print(&self, place: &str) {
+        say(format!("{place:<60} {:>10} rows  checksum {:>22}", self.count, self.sum));
+    }
 }
 
 /// An empty JSON list of keys.

@@ -1,7 +1,6 @@
 //! `tenantry tenant verify`: checks an organization's tables in one snapshot, so that concurrent
 //! writes are not reported as faults.
 
-use migration::placement::{TABLES, Table, schema_of};
 use pg::Client;
 use uuid::Uuid;
 
@@ -9,7 +8,8 @@ use super::{
     Failure,
     organization::Organization,
     placement::Placement,
-    table_rows::{Digest, NONE, TableRows},
+    structure::structure_faults,
+    table_rows::{NONE, TableRows},
     verify_dedicated,
 };
 use crate::cli::{counted, owner_connection::Owner, say};
@@ -51,7 +51,7 @@ async fn check(connection: &mut Client, id: Uuid) -> Result<Vec<String>, Failure
     organization.check_version()?;
     let mut faults = Vec::new();
     if organization.placement == Placement::Schema {
-        faults = structure(&snapshot, organization.id).await?;
+        faults = structure_faults(&snapshot, organization.id).await?;
     }
     // Rows can be compared only if the structure of the tables is right.
     if faults.is_empty() {
@@ -62,26 +62,6 @@ async fn check(connection: &mut Client, id: Uuid) -> Result<Vec<String>, Failure
     Ok(faults)
 }
 
-/// Lists what a dedicated schema lacks compared with the shared tables, or has in addition.
-pub(super) async fn structure(connection: &Client, organization: Uuid) -> pg::Result<Vec<String>> {
-    connection
-        .query(
-            include_str!("structure.sql"),
-            &[
-                &schema_of(organization),
-                &organization,
-                &TABLES.iter().map(|table| table.name).collect::<Vec<_>>(),
-                &TABLES.iter().map(Table::owner_column).collect::<Vec<_>>(),
-                &TABLES.iter().map(|table| table.mirrored.then_some(table.key)).collect::<Vec<_>>(),
-            ],
-        )
-        .await
-}
-
-pub(super) fn print(place: &str, digest: &Digest) {
-    say(format!("{place:<60} {:>10} rows  checksum {:>22}", digest.count, digest.sum));
-}
-
 async fn check_rows(
     connection: &Client,
     organization: &Organization,
@@ -89,7 +69,7 @@ async fn check_rows(
 ) -> pg::Result<Vec<String>> {
     let place = organization.placement.table(rows.table, organization.id);
     let digest = rows.digest(connection, &place, organization.id, NONE).await?;
-    print(&place, &digest);
+    digest.print(&place);
     let mut faults = Vec::new();
     if organization.placement == Placement::Shared {
         return Ok(faults);

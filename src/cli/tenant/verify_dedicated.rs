@@ -9,7 +9,6 @@ use super::{
     move_organization::{DIRECTORY_LOCK, members, outdated_users},
     organization::Organization,
     table_rows::{NONE, TableRows},
-    verify::print,
 };
 use crate::cli::say;
 
@@ -32,7 +31,7 @@ pub(super) async fn check(
     for rows in directory {
         let name = rows.table.name;
         let here = rows.digest(&snapshot, name, organization.id, NONE).await?;
-        print(name, &here);
+        here.print(name);
         let (count, keys) =
             pending_keys(&snapshot, organization.id, rows.table.base_name()).await?;
         pending += count;
@@ -49,7 +48,7 @@ pub(super) async fn check(
     snapshot.batch(&format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})")).await?;
     for rows in rest {
         let name = rows.table.name;
-        print(name, &rows.digest(&snapshot, name, organization.id, NONE).await?);
+        rows.digest(&snapshot, name, organization.id, NONE).await?.print(name);
     }
     snapshot.commit().await?;
     faults.extend(check_users(control, there, organization).await?);

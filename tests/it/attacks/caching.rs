@@ -55,7 +55,7 @@ async fn no_response_of_the_api_may_be_cached() {
         (http.post(format!("{}/webhooks/stripe", app.base)).body("{}"), 404),
         (http.get(format!("{}/healthz", app.base)), 200),
         (http.get(format!("{}/readyz", app.base)), 200),
-        (http.get(format!("{}/graphiql/people.json", app.base)), 200),
+        (http.get(format!("{}/graphiql/users.json", app.base)), 200),
         (http.get(format!("{}/nowhere", app.base)), 404),
         (http.get(format!("{}/metrics", app.admin)), 200),
         (http.get(format!("{}/readyz", app.admin)), 200),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, app, cluster::Cluster, server_process::ServerProcess};
+use crate::support::{Client, HANG, app, cluster::Cluster, server_process::ServerProcess};
 
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND usename = 'tenantry_app'";
@@ -24,7 +24,7 @@ async fn slow_statements_of_a_request_are_logged_as_one_line_with_their_count() 
     let asking = tokio::spawn(async move { client.data(&query).await });
     let started = Instant::now();
     while cluster.value::<i64>(WAITING).await == 0 {
-        assert!(started.elapsed() < Duration::from_secs(30), "no statement waits");
+        assert!(started.elapsed() < HANG, "no statement waits");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // All statements wait behind the first one and become slow with it.
@@ -40,7 +40,7 @@ async fn slow_statements_of_a_request_are_logged_as_one_line_with_their_count() 
             assert!(rest.is_empty(), "{log}");
             break (*line).to_owned();
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "nothing is logged: {log}");
+        assert!(started.elapsed() < HANG, "nothing is logged: {log}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(slow.contains("count=20"), "{slow}");

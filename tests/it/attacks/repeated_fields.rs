@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     performance::relay::Relay,
     support::{
-        App, AppSettings, Client, Reply, app, cluster::Cluster, database::Database,
+        App, AppSettings, Client, HANG, Reply, app, cluster::Cluster, database::Database,
         server_process::ServerProcess,
     },
 };
@@ -270,7 +270,7 @@ const CANCELLED: &str = "canceling statement due to user request";
 async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
-        assert!(started.elapsed() < Duration::from_secs(30), "{what}");
+        assert!(started.elapsed() < HANG, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

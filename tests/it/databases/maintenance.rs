@@ -19,8 +19,11 @@ async fn plans_are_the_same_in_every_database() {
     succeeded(&command(&control, &[&eu], &["plan", "set", "pro", "projects", "41"]).await);
     assert_eq!((limit(&control).await, limit(&eu.database).await), (Some(41), Some(41)));
     succeeded(&command(&control, &[&eu], &["plan", "price", "pro", "price_1"]).await);
-    let price = "SELECT stripe_price_id FROM billing.plans WHERE plan = 'pro'";
-    assert_eq!(eu.database.exactly::<String>(price).await, "price_1");
+    succeeded(&command(&control, &[&eu], &["plan", "price", "pro", "price_2"]).await);
+    let prices =
+        "SELECT string_agg(stripe_price_id || ' ' || for_sale, ', ' ORDER BY stripe_price_id)
+        FROM billing.plan_prices WHERE plan = 'pro'";
+    assert_eq!(eu.database.exactly::<String>(prices).await, "price_1 false, price_2 true");
 
     // An unavailable database does not stop the others, and the same command updates it later.
     let set = ["plan", "set", "pro", "projects", "42"];

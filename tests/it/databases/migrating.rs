@@ -9,6 +9,7 @@ async fn empty(name: &str) -> DedicatedDatabase {
 
 async fn plans(database: &Database) -> String {
     let sql = "SELECT jsonb_agg(f ORDER BY plan, feature)::text || (SELECT jsonb_agg(p ORDER BY plan)::text FROM billing.plans p)
+                   || (SELECT jsonb_agg(p)::text FROM billing.plan_prices p)
                FROM billing.plan_features f";
     database.exactly(sql).await
 }
@@ -33,7 +34,7 @@ async fn dedicated_databases_are_prepared_one_after_the_other() {
     // A second run also copies changed plans.
     control.execute("UPDATE billing.plan_features SET limit_value = 77 WHERE plan = 'free' AND feature = 'projects'").await;
     control
-        .execute("UPDATE billing.plans SET stripe_price_id = 'price_of_pro' WHERE plan = 'pro'")
+        .execute("INSERT INTO billing.plan_prices (stripe_price_id, plan, interval) VALUES ('price_of_pro', 'pro', 'year')")
         .await;
     control
         .execute("DELETE FROM billing.plan_features WHERE plan = 'pro' AND feature = 'projects'")

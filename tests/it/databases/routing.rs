@@ -11,6 +11,7 @@ use crate::performance::{relay::Relay, traffic};
 use crate::support::{
     App, AppSettings, Client, Reply,
     app::{token, token_with},
+    billing_app::PRICES,
     dedicated::DedicatedDatabase,
     placement::{ACME, GLOBEX},
     stripe::{FakeStripe, WEBHOOK_SECRET, signature},
@@ -246,8 +247,7 @@ async fn stripe_events_reach_another_database() {
     let mut settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
     settings.areas.billing.stripe = Some(stripe.client());
     let app = App::on(control, settings).await;
-    let prices = "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default";
-    eu.database.execute(prices).await;
+    eu.database.execute(PRICES).await;
     let event = json!({ "id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1_900_000_000,
         "data": { "object": {
             "id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active",

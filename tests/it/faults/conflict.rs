@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pg::Client;
 
-use crate::support::{App, Reply};
+use crate::support::{App, HANG, Reply};
 
 /// The first and the last project of acme, by name.
 const PROJECTS: &str = "SELECT array[min(id::text), max(id::text)] FROM app.projects
@@ -48,7 +48,7 @@ async fn a_change_that_always_conflicts_is_rejected_and_leaves_nothing() {
     let reply = create(&app).await;
     reply.assert_refused(503, "UNAVAILABLE");
     assert!(reply.headers.contains_key("retry-after"));
-    assert!(started.elapsed() < Duration::from_secs(10), "the server retries without end");
+    assert!(started.elapsed() < HANG, "the server retries without end");
     assert_eq!(count(&app).await, (0, 0));
 }
 
@@ -62,7 +62,7 @@ async fn deadlock(app: &App, first: &str, second: &str) -> Client {
         AND datname = current_database() AND usename = 'tenantry_app'";
     let started = Instant::now();
     while app.database.value::<i64>(waiting).await == 0 {
-        assert!(started.elapsed() < Duration::from_secs(10), "no session waits");
+        assert!(started.elapsed() < HANG, "no session waits");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     lock(&admin, first).await;
@@ -119,10 +119,7 @@ async fn a_mutation_aborted_by_a_deadlock_is_retried() {
     let started = Instant::now();
     // PostgreSQL updates this counter with a delay.
     while app.database.value::<i64>(deadlocks).await == 0 {
-        assert!(
-            started.elapsed() < Duration::from_secs(9),
-            "there was no deadlock, so the test shows nothing"
-        );
+        assert!(started.elapsed() < HANG, "there was no deadlock, so the test shows nothing");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -7,7 +7,7 @@ use super::{
     load::{Load, LoadOptions},
     verification::verify,
 };
-use crate::support::{cluster::Cluster, forwarder::Forwarder, server_process::ServerProcess};
+use crate::support::{HANG, cluster::Cluster, forwarder::Forwarder, server_process::ServerProcess};
 
 /// Starts a standby that has every write before its commit is acknowledged.
 async fn start_standby(primary: &Cluster) -> Cluster {
@@ -18,7 +18,7 @@ async fn start_standby(primary: &Cluster) -> Cluster {
     let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'";
     let started = Instant::now();
     while primary.value::<i64>(follows).await == 0 {
-        assert!(started.elapsed() < Duration::from_secs(10), "{}", standby.log());
+        assert!(started.elapsed() < HANG, "{}", standby.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     standby
@@ -42,7 +42,7 @@ async fn lose_primaries(scenario: &str, until: Until) {
         forwarder.lead_to(&standby.socket_file());
         let promoted = Instant::now();
         without = without.max((promoted - lost).as_secs_f64());
-        let (first, all) = load.recovers_from(promoted, Duration::from_secs(10)).await;
+        let (first, all) = load.recovers_from(promoted).await;
         slowest = (slowest.0.max(first), slowest.1.max(all));
         rounds += 1;
         primary = standby;
@@ -96,7 +96,7 @@ async fn silent_connections_to_a_lost_primary_are_abandoned_together() {
     // connection.
     let promoted = Instant::now();
     let load = Load::start_one(&server.base, "acme");
-    let (first, _) = load.recovers_from(promoted, Duration::from_secs(9)).await;
+    let (first, _) = load.recovers_from(promoted).await;
     let after = load.stop().await;
     let refused = after.refused();
     after.join(&before);

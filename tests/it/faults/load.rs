@@ -2,7 +2,7 @@
 //! that they got.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::support::{app, cluster::TENANTS};
+use crate::support::{HANG, app, cluster::TENANTS};
 
 /// The response that a client got to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub struct Load {
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
     names: Vec<String>,
+    writers: usize,
 }
 
 impl Load {
@@ -119,7 +120,7 @@ impl Load {
 
     fn none() -> Self {
         let (write_log, stop) = (Arc::new(WriteLog::default()), watch::Sender::new(false));
-        Self { write_log, stop, clients: JoinSet::new(), names: Vec::new() }
+        Self { write_log, stop, clients: JoinSet::new(), names: Vec::new(), writers: 0 }
     }
 
     fn add(
@@ -139,12 +140,13 @@ impl Load {
             write_log: Arc::clone(&self.write_log),
         };
         self.names.push(name);
+        self.writers += usize::from(writes);
         self.clients.spawn(client.run_client(writes, self.stop.subscribe()));
     }
 
     /// Waits until every client has had a success since `then`. Returns the time until the first
     /// success and until the last client's.
-    pub async fn recovers_from(&self, then: Instant, within: Duration) -> (f64, f64) {
+    pub async fn recovers_from(&self, then: Instant) -> (f64, f64) {
         let mut first = None;
         loop {
             let again = self.first_and_last_success(then);
@@ -154,8 +156,8 @@ impl Load {
                 return ((first - then).as_secs_f64(), (*last - then).as_secs_f64());
             }
             assert!(
-                then.elapsed() < within,
-                "only {} of {} clients are served again after {within:?}: {:?}",
+                then.elapsed() < HANG,
+                "only {} of {} clients are served again: {:?}",
                 again.len(),
                 self.names.len(),
                 self.last_refusals()
@@ -166,7 +168,24 @@ impl Load {
 
     /// Waits until every client is served.
     pub async fn wait_until_served(&self) {
-        self.recovers_from(Instant::now(), Duration::from_secs(20)).await;
+        self.recovers_from(Instant::now()).await;
+    }
+
+    /// Waits until every writer's write was rejected that began after this moment.
+    pub async fn wait_until_rejected(&self, then: Instant) {
+        while self.rejected_writers(then) < self.writers {
+            assert!(then.elapsed() < HANG, "writes succeed: {:?}", self.last_refusals());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn rejected_writers(&self, then: Instant) -> usize {
+        let writes = self.write_log.writes.lock().unwrap();
+        let rejected = writes.iter().filter(|(_, write)| {
+            write.started > then && matches!(write.outcome, WriteOutcome::Refused(_))
+        });
+        // The name of a write is its tenant, its client and its number.
+        rejected.map(|(name, _)| name.rsplit_once(' ').unwrap().0).collect::<HashSet<_>>().len()
     }
 
     fn first_and_last_success(&self, then: Instant) -> Vec<Instant> {

@@ -12,13 +12,11 @@ use super::{
     verification::{Figures, verify},
 };
 use crate::support::{
+    HANG,
     cluster::Cluster,
     forwarder::{Forwarder, Network},
     server_process::ServerProcess,
 };
-
-/// The time within which every client is served again.
-const RECOVERY: Duration = Duration::from_secs(10);
 
 /// How long connections are cut in a short run.
 const DURATION: Duration = Duration::from_secs(2);
@@ -42,12 +40,12 @@ async fn under(network: Network, until: Until) -> Outcome {
     let started = Instant::now();
     while matches!(network, Network::LosingCommits(_))
         && forwarder.lost_commits().1 < 5
-        && started.elapsed() < RECOVERY
+        && started.elapsed() < HANG
     {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     forwarder.set(Network::Whole);
-    let again = load.recovers_from(Instant::now(), RECOVERY).await;
+    let again = load.recovers_from(Instant::now()).await;
     let figures = verify(&cluster, &load.stop().await).await;
     Outcome { figures, lost_commits: forwarder.lost_commits(), again }
 }
@@ -85,17 +83,18 @@ async fn terminate_backends_under_load(scenario: &str, until: Until) {
     until.wait(DURATION).await;
     drop(stop);
     let shot = shooting.await.unwrap();
-    let again = load.recovers_from(Instant::now(), RECOVERY).await;
+    let again = load.recovers_from(Instant::now()).await;
     let figures = verify(&cluster, &load.stop().await).await;
-    assert!(shot > 20 && figures.refused() > 0, "{shot}, so the test shows nothing");
+    assert!(figures.refused() > 0, "no client noticed, so the test shows nothing");
     figures.print(scenario, format_args!("{shot} backends shot, {}", since(again)));
 }
 
-/// Terminates a backend of the app every few milliseconds until stopped, and returns how many.
+/// Terminates a backend of the app every few milliseconds until stopped, but at least some, and
+/// returns how many.
 async fn terminate_backends(admin: ConnectOptions, mut stopped: oneshot::Receiver<()>) -> i64 {
     let admin = Client::connect(&admin).await.unwrap();
     let mut shot = 0;
-    while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+    while shot < 20 || stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         let hit: i64 = admin
             .query_one(
                 "SELECT count(pg_terminate_backend(pid)) FROM

@@ -12,9 +12,6 @@ use super::{
 };
 use crate::support::{cluster::Cluster, process, server_process::ServerProcess};
 
-/// The time within which every client is served again.
-const RECOVERY: Duration = Duration::from_secs(15);
-
 const PLACEMENT: &str = "SELECT coalesce((SELECT p.placement FROM app.placements p JOIN app.organizations o ON o.id = p.organization_id
     WHERE o.slug = 'acme'), 'shared')";
 
@@ -98,7 +95,7 @@ async fn kill_during_moves(scenario: &str, destination: Destination, least: u32,
         cluster.kill();
         tokio::time::sleep(Duration::from_millis(300)).await;
         cluster.resume();
-        load.recovers_from(Instant::now(), RECOVERY).await;
+        load.recovers_from(Instant::now()).await;
         // The process has noticed the failure, or had ended before.
         tokio::task::spawn_blocking(move || mover.wait().unwrap()).await.unwrap();
         let left: String = cluster.value(PLACEMENT).await;

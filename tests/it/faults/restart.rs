@@ -9,9 +9,6 @@ use super::{
 };
 use crate::support::{cluster::Cluster, server_process::ServerProcess};
 
-/// The time within which every client is served again.
-const RECOVERY: Duration = Duration::from_secs(15);
-
 /// How PostgreSQL ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -32,10 +29,9 @@ async fn restart_under_load(scenario: &str, end: End, until: Until) {
             End::Stopped => cluster.stop(),
             End::Killed => cluster.kill(),
         }
-        // Every client meets the failure within this time.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        load.wait_until_rejected(Instant::now()).await;
         cluster.resume();
-        let (first, all) = load.recovers_from(Instant::now(), RECOVERY).await;
+        let (first, all) = load.recovers_from(Instant::now()).await;
         slowest = (slowest.0.max(first), slowest.1.max(all));
         rounds += 1;
         if until.has_ended() {

@@ -31,7 +31,7 @@ const FORGED: &str =
     set_config('app.current_role', 'owner', true)";
 
 /// Functions that requests may call.
-const OF_REQUESTS: [Function; 17] = [
+const OF_REQUESTS: [Function; 18] = [
     // The keys of the current user in the current organization only.
     function(
         "auth.claim_idempotency_key",
@@ -88,6 +88,13 @@ const OF_REQUESTS: [Function; 17] = [
         Some("UNPROVEN"),
         false,
     ),
+    // The same, even for the version of the rows.
+    function(
+        "auth.reopen_request",
+        "SELECT auth.reopen_request('', 'globex-owner', '00000000-0000-4000-8000-00000000000b', '', NULL, NULL)::text",
+        Some("false"),
+        false,
+    ),
     // Without a server's proof it raises an error (see below).
     function(
         "auth.provision_user",
@@ -126,7 +133,7 @@ const OF_REQUESTS: [Function; 17] = [
 ];
 
 /// Functions that only background work, webhooks and commands may call.
-const OF_SYSTEM: [&str; 21] = [
+const OF_SYSTEM: [&str; 22] = [
     "app.backlog()",
     "app.database_name()",
     "app.delete_directory_changes('{1}')",
@@ -144,6 +151,7 @@ const OF_SYSTEM: [&str; 21] = [
     "auth.delete_user_changes('{1}')",
     "auth.pending_user_changes(10, '{}')",
     "auth.register_proof_key(repeat('6', 64)::bytea, repeat('5', 64)::bytea)",
+    "billing.add_calls('api_calls_per_month', '{00000000-0000-4000-8000-00000000000b}', ARRAY[now()], '{1}')",
     "billing.claim_stripe_event('evt_globex')",
     "billing.find_organization('cus_globex', NULL)",
     "billing.finish_stripe_event('evt_globex', NULL, true)",

@@ -41,7 +41,6 @@ pub fn all() -> Vec<Attack> {
         attack("a variable twice", format!("{{\"query\":\"{QUERY}\",\"variables\":{{\"a\":1,\"a\":2}}}}").into()),
         attack("a batch of 11", batch(vec![one.clone(); 11])),
         attack("a batch of 9,000", batch(vec![one.clone(); 9_000])),
-        attack("a nested batch", batch(vec![json!([one])])),
         attack("an empty batch", batch(vec![Value::Null; 19_000])),
         too_large("an empty batch with spaces", batch(vec![Value::Null; 200_000])),
         attack("a long operation name", json!({ "query": 7, "operationName": "o".repeat(900_000) }).to_string().into()),

@@ -15,7 +15,7 @@ use super::{bodies, documents, variables};
 use crate::{
     command_line::free_port,
     support::{
-        Client, app,
+        Client, HANG, app,
         database::Database,
         process::{Running, tenantry},
     },
@@ -60,7 +60,7 @@ pub async fn serve(database: &Database) -> (Running, Client) {
     let running = Running { child: command.spawn().unwrap(), stdout: String::new() };
     let started = Instant::now();
     while tokio::net::TcpStream::connect(&address).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(30), "it does not listen");
+        assert!(started.elapsed() < HANG, "it does not listen");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let url = format!("http://{address}/org/acme/graphql");

@@ -23,6 +23,7 @@ use tenantry::{
     rate_limit::Throttle,
     request::GraphqlService,
     schema::Api,
+    seats,
     subscription::Subscriptions,
     tenancy::{AccountLinking, Budget, Cost, DatabaseOptions, Databases, SecretKeys, Settings},
     usage::Meter,
@@ -113,6 +114,7 @@ impl Default for AppSettings {
             account_linking: AccountLinking::Never,
             areas: AllSettings {
                 billing: billing::Settings {
+                    trial_plan: None,
                     trial_term: chrono::Duration::days(14),
                     public_url: "https://app.example".to_owned(),
                     stripe: None,
@@ -125,6 +127,10 @@ impl Default for AppSettings {
                 },
                 organization: organization::Settings { max_owned: 3 },
                 plan: plan::Settings { grace: chrono::Duration::days(7) },
+                seats: seats::Settings {
+                    mode: None,
+                    proration: seats::Proration::CreateProrations,
+                },
             },
             running: 2,
             outside: 2,

@@ -16,6 +16,10 @@ pub const PORTAL: &str =
     "mutation { createBillingPortalSession(input: {}) { billingPortalSession { id url } } }";
 pub const STATE: &str = "{ organization { plan { key } billing { plan { key } status cancelAtPeriodEnd trialEndsAt } } }";
 
+/// A monthly price for each plan but the default.
+pub const PRICES: &str = "INSERT INTO billing.plan_prices (stripe_price_id, plan, interval)
+    SELECT 'price_' || plan, plan, 'month' FROM billing.plans WHERE NOT is_default";
+
 pub struct BillingApp {
     pub app: App,
     pub stripe: FakeStripe,
@@ -23,15 +27,14 @@ pub struct BillingApp {
 
 impl BillingApp {
     pub async fn start() -> Self {
+        Self::with(AppSettings::default()).await
+    }
+
+    pub async fn with(mut settings: AppSettings) -> Self {
         let stripe = FakeStripe::start().await;
-        let mut settings = AppSettings::default();
         settings.areas.billing.stripe = Some(stripe.client());
         let app = App::with(settings).await;
-        app.database
-            .execute(
-                "UPDATE billing.plans SET stripe_price_id = 'price_' || plan WHERE NOT is_default",
-            )
-            .await;
+        app.database.execute(PRICES).await;
         Self { app, stripe }
     }
 

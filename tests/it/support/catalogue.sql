@@ -23,3 +23,4 @@ $$;
 CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.features FOR EACH ROW EXECUTE FUNCTION eu.copy_change('feature');
 CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plans FOR EACH ROW EXECUTE FUNCTION eu.copy_change('plan');
 CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plan_features FOR EACH ROW EXECUTE FUNCTION eu.copy_change('plan, feature');
+CREATE TRIGGER copy_change AFTER INSERT OR UPDATE OR DELETE ON billing.plan_prices FOR EACH ROW EXECUTE FUNCTION eu.copy_change('stripe_price_id');

@@ -100,6 +100,7 @@ pub async fn create_eu_template(control: &mut Client, eu: ConnectOptions) {
             "auth.identities",
             "billing.features",
             "billing.plans",
+            "billing.plan_prices",
             "billing.plan_features",
         ];
         let tables = TABLES.iter().map(|table| table.name).chain(others);

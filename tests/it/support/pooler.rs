@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode between the server and PostgreSQL.
+//! PgBouncer between the server and PostgreSQL.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    child_process,
+    HANG, child_process,
     cluster::{Cluster, as_server, new_folder},
 };
 
@@ -25,16 +25,22 @@ impl Pooler {
     /// Starts a pooler with this number of connections to PostgreSQL. Returns `None` if PgBouncer
     /// is not installed.
     pub fn start(cluster: &Cluster, connections: usize) -> Option<Self> {
+        Self::start_in("transaction", cluster, connections)
+    }
+
+    /// The same in another mode.
+    pub fn start_in(mode: &str, cluster: &Cluster, connections: usize) -> Option<Self> {
         let places = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
         let program = places.into_iter().find(|place| Path::new(place).is_file())?;
         let folder = new_folder();
         let shown = folder.display();
         let users = folder.join("users.txt");
         let settings = folder.join("pgbouncer.ini");
-        fs::write(&users, "\"tenantry_app\" \"\"\n\"tenantry_system\" \"\"\n").unwrap();
+        fs::write(&users, "\"tenantry_app\" \"\"\n\"tenantry_system\" \"\"\n\"postgres\" \"\"\n")
+            .unwrap();
         let text = format!(
             "[databases]\napp = host={} port=5432 dbname=app\n[pgbouncer]\nlisten_addr =\nlisten_port = 5432\n\
-             unix_socket_dir = {shown}\nunix_socket_mode = 0700\npool_mode = transaction\n\
+             unix_socket_dir = {shown}\nunix_socket_mode = 0700\npool_mode = {mode}\n\
              default_pool_size = {connections}\nmax_client_conn = 500\nauth_type = trust\nauth_file = {}\n",
             cluster.socket().display(),
             users.display(),
@@ -51,7 +57,7 @@ impl Pooler {
         let started = Instant::now();
         while !pooler.folder.join(".s.PGSQL.5432").exists() {
             let ended = pooler.process.try_wait().unwrap().is_some();
-            assert!(!ended && started.elapsed() < Duration::from_secs(10), "{}", pooler.log());
+            assert!(!ended && started.elapsed() < HANG, "{}", pooler.log());
             thread::sleep(Duration::from_millis(10));
         }
         Some(pooler)
@@ -59,8 +65,13 @@ impl Pooler {
 
     /// Returns the value for `DATABASE_URL`.
     pub fn url(&self) -> String {
+        self.url_of("tenantry_app")
+    }
+
+    /// Returns the URL of the database for a role.
+    pub fn url_of(&self, role: &str) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgres://tenantry_app@localhost:5432/app?host={folder}")
+        format!("postgres://{role}@localhost:5432/app?host={folder}")
     }
 
     /// Returns the pooler's log.

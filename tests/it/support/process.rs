@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::child_process;
+use super::{HANG, child_process};
 
 /// Returns the program as a command, without environment variables of this process that it would
 /// read.
@@ -122,7 +122,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
+            assert!(start.elapsed() < HANG, "it does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -140,7 +140,7 @@ impl Drop for Running {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(15), "{what}");
+        assert!(start.elapsed() < HANG, "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

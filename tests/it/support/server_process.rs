@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{app, child_process, cluster, process};
+use super::{HANG, app, child_process, cluster, process};
 
 /// A running server, killed when dropped.
 pub struct ServerProcess {
@@ -48,11 +48,7 @@ impl ServerProcess {
         let started = Instant::now();
         while served.base.is_empty() {
             let wait_for_exit = served.exit_code().is_some();
-            assert!(
-                !wait_for_exit && started.elapsed() < Duration::from_secs(30),
-                "{}",
-                served.log()
-            );
+            assert!(!wait_for_exit && started.elapsed() < HANG, "{}", served.log());
             thread::sleep(Duration::from_millis(10));
             let log = served.log();
             // The operators' address is logged before.
@@ -81,13 +77,13 @@ impl ServerProcess {
     }
 
     /// Waits until the process ends, and returns its exit code.
-    pub async fn wait_for_exit(&mut self, within: Duration) -> i32 {
+    pub async fn wait_for_exit(&mut self) -> i32 {
         let started = Instant::now();
         loop {
             if let Some(code) = self.exit_code() {
                 return code;
             }
-            assert!(started.elapsed() < within, "it does not end: {}", self.log());
+            assert!(started.elapsed() < HANG, "it does not end: {}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -28,6 +28,23 @@ impl Database {
         admin.query_one(&sql, &[]).await.unwrap()
     }
 
+    /// Returns the call with which a server reopens a session of a caller in an organization.
+    pub async fn reopening(&self, subject: &str, slug: &str) -> String {
+        let open = self.proven(subject, slug, 0).await;
+        let app = self.connect_app().await;
+        app.batch("BEGIN READ ONLY").await.unwrap();
+        let opened =
+            format!("SELECT organization_id::text, version FROM auth.open_request({open})");
+        let (id, version): (String, String) = app.query_one(&opened, &[]).await.unwrap();
+        let (subjects, versions) = (subject.len(), version.len());
+        let sql = format!(
+            "SELECT format('auth.reopen_request(%L, %L, %L, %L, %s, %L)', '', '{subject}', '{id}', '{version}', at, '\\x' || {CODE})
+             FROM (SELECT extract(epoch FROM now())::bigint) t (at)
+             CROSS JOIN LATERAL (SELECT at || ' reopen 0: {subjects}:{subject} 36:{id} {versions}:{version}') m (message)"
+        );
+        self.connect_admin().await.query_one(&sql, &[]).await.unwrap()
+    }
+
     /// Returns the statement with which a server opens a request of a caller at an organization's
     /// address.
     pub async fn opening(&self, subject: &str, slug: &str) -> String {

@@ -1,4 +1,5 @@
-//! A fake of Stripe's API that records requests and fails on demand.
+//! A fake of Stripe's API that keeps objects, applies posted fields only, records requests and
+//! fails on demand.
 
 use std::{
     collections::HashMap,
@@ -37,6 +38,8 @@ struct Inner {
     created: HashMap<String, String>,
     /// The prefix of the paths that fail, and the status.
     failure: Option<(&'static str, u16)>,
+    /// Whether only changes fail.
+    fails_posts_only: bool,
     delay: Duration,
 }
 
@@ -81,12 +84,32 @@ impl FakeStripe {
     }
 
     pub fn set_failure(&self, status: Option<u16>) {
-        self.inner.lock().unwrap().failure = status.map(|status| ("", status));
+        let mut inner = self.inner.lock().unwrap();
+        (inner.failure, inner.fails_posts_only) = (status.map(|status| ("", status)), false);
     }
 
     /// Makes requests to paths with this prefix fail.
     pub fn fail_path(&self, path: &'static str, status: u16) {
         self.inner.lock().unwrap().failure = Some((path, status));
+    }
+
+    /// Makes changes of objects with this prefix fail, while they can still be read.
+    pub fn fail_posts(&self, path: &'static str, status: u16) {
+        let mut inner = self.inner.lock().unwrap();
+        (inner.failure, inner.fails_posts_only) = (Some((path, status)), true);
+    }
+
+    /// Returns a subscription as the fake keeps it.
+    pub fn subscription(&self, id: &str) -> Value {
+        self.inner.lock().unwrap().subscriptions[id].clone()
+    }
+
+    pub fn remove_subscription(&self, id: &str) {
+        self.inner.lock().unwrap().subscriptions.remove(id);
+    }
+
+    pub fn remove_customer(&self, id: &str) {
+        self.inner.lock().unwrap().customers.remove(id);
     }
 
     pub fn set_delay(&self, delay: Duration) {
@@ -116,7 +139,6 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     assert_eq!(headers["authorization"], "Bearer sk_test");
-    assert!(uri.query().is_none());
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
     assert_eq!(key.is_empty(), method == Method::GET, "every creation has an idempotency key");
@@ -131,7 +153,10 @@ async fn answer(
     };
     tokio::time::sleep(delay).await;
     let mut inner = inner.lock().unwrap();
-    if let Some((_, status)) = inner.failure.filter(|(prefix, _)| path.starts_with(prefix)) {
+    let is_failing = !inner.fails_posts_only || method == Method::POST;
+    if let Some((_, status)) =
+        inner.failure.filter(|(prefix, _)| is_failing && path.starts_with(prefix))
+    {
         let body = json!({ "error": { "message": "fails on demand" } });
         return (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response();
     }
@@ -141,6 +166,9 @@ async fn answer(
             Some(customer) => customer.clone(),
             None => return (StatusCode::NOT_FOUND, "{}").into_response(),
         },
+        Some(("checkout", _)) if !inner.customers.contains_key(&form["customer"]) => {
+            return (StatusCode::BAD_REQUEST, "{}").into_response();
+        }
         Some(("checkout", _)) => json!({ "id": "cs_1", "url": "https://checkout.example/cs_1" }),
         Some(("billing_portal", _)) => {
             json!({ "id": "bps_1", "url": "https://portal.example/bps_1" })
@@ -153,24 +181,55 @@ async fn answer(
                 )
                     .into_response();
             };
-            if let Some(cancel) = form.get("cancel_at_period_end") {
-                subscription["cancel_at_period_end"] = json!(cancel == "true");
-            }
+            apply(subscription, &form);
             subscription.clone()
         }
+        None if path == "subscriptions" => inner.list_subscriptions(uri.query().unwrap()),
         _ => panic!("no test requests {path}"),
     };
     answer.to_string().into_response()
 }
 
+/// Applies the posted fields, and no others.
+fn apply(subscription: &mut Value, form: &HashMap<String, String>) {
+    for (field, value) in form {
+        match field.as_str() {
+            "cancel_at_period_end" => subscription[field] = json!(value == "true"),
+            "cancel_at" if value.is_empty() => subscription[field] = Value::Null,
+            "items[0][id]" => assert_eq!(subscription["items"]["data"][0]["id"], *value),
+            "items[0][quantity]" => {
+                let quantity: u32 = value.parse().unwrap();
+                subscription["items"]["data"][0]["quantity"] = json!(quantity);
+            }
+            "proration_behavior" => {}
+            _ => panic!("no test posts {field}"),
+        }
+    }
+}
+
 impl Inner {
+    /// Returns the subscriptions of a customer that have not ended, as Stripe does.
+    fn list_subscriptions(&self, query: &str) -> Value {
+        let wanted: HashMap<String, String> =
+            url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let listed = self.subscriptions.values().filter(|subscription| {
+            subscription["customer"] == wanted["customer"] && subscription["status"] != "canceled"
+        });
+        json!({ "object": "list", "data": listed.collect::<Vec<_>>() })
+    }
+
     /// Returns the same customer for the same key.
     fn create_customer(&mut self, key: String, form: &HashMap<String, String>) -> Value {
-        let next = format!("cus_{}", self.customers.len() + 1);
-        let id = self.created.entry(key).or_insert(next).clone();
+        if let Some(id) = self.created.get(&key) {
+            // Even if the customer was deleted since.
+            return json!({ "id": id });
+        }
+        let id = format!("cus_{}", self.created.len().max(self.customers.len()) + 1);
         let metadata = json!({ "organization_id": form["metadata[organization_id]"] });
         let customer = json!({ "id": id, "metadata": metadata });
-        self.customers.entry(id).or_insert(customer).clone()
+        self.created.insert(key, id.clone());
+        self.customers.insert(id, customer.clone());
+        customer
     }
 }
 

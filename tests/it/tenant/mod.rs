@@ -16,7 +16,7 @@ use std::process::Command;
 
 pub use crate::support::process::{failed, succeeded};
 use crate::support::{
-    App, AppSettings,
+    App, AppSettings, HANG,
     database::Database,
     placement,
     process::{Output, run, tenantry},
@@ -88,7 +88,7 @@ pub async fn table_in_placement(database: &Database, shared: &str) -> String {
 pub async fn wait_until(database: &Database, count: &str) {
     let started = std::time::Instant::now();
     while database.value::<i64>(count).await == 0 {
-        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{count}");
+        assert!(started.elapsed() < HANG, "{count}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }

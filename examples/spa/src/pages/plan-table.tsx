@@ -6,6 +6,7 @@ import { useHere } from '../here';
 import { useAction } from '../ui/action';
 import { ConfirmButton } from '../ui/dialog';
 import { Loaded } from '../ui/loaded';
+import { priceText } from '../ui/price';
 import { amount } from '../ui/text';
 import { ChangePlan, Plans } from './upgrade';
 
@@ -44,6 +45,7 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   return (
     <article className={isCurrent ? 'card current' : 'card'} aria-label={plan.name}>
       <h3>{plan.name} {isCurrent && <span className="badge">Current plan</span>}</h3>
+      {plan.prices.length > 0 && <p className="quiet">{plan.prices.map(priceText).join(' or ')}</p>}
       <ul>{features}</ul>
       {can('BILLING_MANAGE') && !isCurrent && (
         <ConfirmButton

@@ -8,7 +8,7 @@ import { useNotices, type Limit } from '../ui/notices';
 import { amount, count } from '../ui/text';
 
 export const Plans = graphql(`
-  query Plans { plans { key name position features { feature { ...Feature } enabled limit } } }
+  query Plans { plans { key name position prices { id interval currency unitAmount perSeat } features { feature { ...Feature } enabled limit } } }
 `);
 
 export const ChangePlan = graphql(`

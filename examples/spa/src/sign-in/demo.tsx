@@ -42,8 +42,8 @@ function DemoUsers({ onChoose }: { onChoose: (user: User) => void }) {
 
   const load = useCallback(() => {
     setFailed(false);
-    fetch('/graphiql/people.json')
-      .then(async (response) => setUsers((await response.json()).people))
+    fetch('/graphiql/users.json')
+      .then(async (response) => setUsers((await response.json()).users))
       .catch(() => setFailed(true));
   }, []);
   useEffect(load, [load]);

@@ -91,7 +91,7 @@ impl<'tables> Batch<'tables> {
         let (sum, foreign): (String, i64) = connection
             .query_one(&sql, &[&rows, &self.id])
             .await
-            .map_err(|error| Failure::new(format!("{name}: {error}")))?;
+            .map_err(|error| Failure::new(format!("{name}: {}", error.explained())))?;
         if foreign > 0 {
             return Err(Failure::new(format!(
                 "the export contains rows of another organization in {name}"

@@ -1,11 +1,11 @@
-//! Starts and cancels a move. Writers read `moving_to` in the placement to know whether they must
+//! Starts a move. Writers read `moving_to` in the placement to know whether they must
 //! record their changes.
 
 use migration::placement;
 use pg::Client;
 use uuid::Uuid;
 
-use super::{cross_database, stale_copy};
+use super::stale_copy;
 use crate::cli::{
     Failure,
     tenant::{
@@ -74,32 +74,6 @@ pub(super) async fn prepare(
         transaction.commit().await
     })
     .await
-}
-
-/// Cancels the move: the organization stays where it is, and the copy is deleted.
-pub(super) async fn cancel(
-    connection: &mut Client,
-    mut there: Option<&mut Client>,
-    organization: &Organization,
-    target: &Placement,
-) -> Result<(), Failure> {
-    if let (Some(_), Some(there)) = (organization.placement.database(), &mut there) {
-        cross_database::stop(there, organization).await?;
-    }
-    retry_on_conflict(connection, "cancelling the move", async |connection| {
-        let transaction = connection.begin().await?;
-        exclude_writers(&transaction, organization.id).await?;
-        transaction
-            .execute(
-                "UPDATE app.placements SET moving_to = NULL, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
-                &[&organization.id, &target.name()],
-            )
-            .await?;
-        delete_changes(&transaction, organization.id).await?;
-        transaction.commit().await
-    })
-    .await?;
-    stale_copy::remove(connection, there, organization, target).await
 }
 
 pub(super) async fn delete_changes(connection: &Client, organization: Uuid) -> pg::Result<()> {

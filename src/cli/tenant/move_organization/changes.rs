@@ -3,7 +3,7 @@
 use pg::Client;
 use uuid::Uuid;
 
-use super::OrganizationMove;
+use super::organization_move::OrganizationMove;
 use crate::cli::{
     Failure,
     tenant::{locks::retry_on_conflict, table_rows::TableRows},

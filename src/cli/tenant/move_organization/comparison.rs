@@ -3,7 +3,7 @@
 
 use pg::Client;
 
-use super::{OrganizationMove, changes::check};
+use super::{changes::check, organization_move::OrganizationMove};
 use crate::cli::{
     Failure, say,
     tenant::table_rows::{Digest, TableRows},

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pg::Client;
 
-use super::OrganizationMove;
+use super::organization_move::OrganizationMove;
 use crate::cli::{
     Failure,
     tenant::{locks::retry_on_conflict, table_rows::TableRows},

@@ -5,14 +5,16 @@
 //! rows are current. The other is a copy. `cross_database` moves between databases.
 
 mod begin;
+mod cancel;
 mod changes;
 mod comparison;
 mod copy;
 mod cross_database;
+mod organization_move;
 pub(super) mod stale_copy;
 mod switch;
 
-use migration::placement::{self, Table};
+use migration::placement;
 use pg::Client;
 
 use super::{
@@ -26,6 +28,7 @@ use crate::cli::{owner_connection::Owner, say};
 pub(in crate::cli) use cross_database::copy_users;
 use cross_database::{CrossDatabaseMove, Endpoints, Finished};
 pub(super) use cross_database::{DIRECTORY_LOCK, members, open, outdated_users};
+use organization_move::OrganizationMove;
 use switch::Switched;
 
 /// Move an organization between the shared tables, a dedicated schema and a dedicated database,
@@ -47,29 +50,6 @@ pub(super) struct Move {
     /// Days for which the stale copy is kept before tenantry tenant prune deletes it.
     #[arg(long, value_name = "N", default_value_t = 7)]
     keep_source_days: u16,
-}
-
-/// A move within the control database, or the part that both kinds of move share.
-struct OrganizationMove {
-    organization: Organization,
-    target: Placement,
-    /// The tables, parents first.
-    rows: Vec<TableRows>,
-}
-
-impl OrganizationMove {
-    fn source(&self, table: &Table) -> String {
-        self.organization.placement.table(table, self.organization.id)
-    }
-
-    fn target(&self, table: &Table) -> String {
-        self.target.table(table, self.organization.id)
-    }
-
-    /// The tables to copy. Triggers already mirror the others in the shared tables.
-    fn copied(&self) -> impl DoubleEndedIterator<Item = &TableRows> {
-        self.rows.iter().filter(|rows| self.target == Placement::Schema || !rows.table.mirrored)
-    }
 }
 
 impl Move {
@@ -172,7 +152,7 @@ impl Move {
     ) -> Result<(), Failure> {
         let Organization { name, placement, .. } = organization;
         if let Some(target) = &organization.moving_to {
-            begin::cancel(control, there, organization, target).await?;
+            cancel::cancel(control, there, organization, target).await?;
             say(format!("{name} stays in {placement}: its move was cancelled"));
         } else if self.drop_source && organization.old_placement.is_some() {
             drop_copy(control, there, organization).await?;

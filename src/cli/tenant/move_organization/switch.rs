@@ -7,14 +7,14 @@ use pg::Client;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{OrganizationMove, begin::delete_changes, changes::check};
+use super::{begin::delete_changes, changes::check, organization_move::OrganizationMove};
 use crate::{
     audit::Action,
     cli::{
         Failure,
         tenant::{
             locks::{exclude_writers, retry_on_conflict},
-            verify,
+            structure::structure_faults,
         },
     },
 };
@@ -39,7 +39,7 @@ impl OrganizationMove {
         keep_days: u16,
         count: i64,
     ) -> Result<Option<Switched>, Failure> {
-        let schema_faults = verify::structure(connection, self.organization.id).await?;
+        let schema_faults = structure_faults(connection, self.organization.id).await?;
         if let Some(fault) = schema_faults.first() {
             return Err(Failure::new(format!(
                 "the schema differs from the shared tables: {fault}"

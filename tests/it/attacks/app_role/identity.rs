@@ -1,7 +1,7 @@
 //! Impersonation: an attacker opens a session as another user, or takes over that user's account.
 
-use super::{ACME, DENIED, GLOBEX_OWNER, Injected};
-use crate::support::{App, app::token, database::Database};
+use super::{ACME, DENIED, GLOBEX, GLOBEX_OWNER, Injected};
+use crate::support::{App, app::token, database::Database, placement};
 
 async fn outcome(injected: &mut Injected, arguments: &str) -> String {
     injected.text(&format!("SELECT outcome FROM auth.open_request({arguments})")).await
@@ -34,6 +34,62 @@ async fn a_session_needs_a_proof_from_a_server() {
     }
     let mut injected = Injected::new(&database).await;
     assert_eq!(outcome(&mut injected, &genuine).await, "OK", "the test signs proofs as servers do");
+}
+
+#[tokio::test]
+async fn a_reopened_session_needs_its_own_proof_and_unchanged_rows() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let database = Database::create().await;
+    let genuine = database.reopening("globex-owner", "globex").await;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    let version = genuine.split('\'').nth(7).unwrap();
+    let forged = [
+        genuine.replace("globex-owner", "globex-admin"),
+        genuine.replace(GLOBEX, ACME),
+        genuine.replace(version, "     "),
+        genuine.replace("auth.reopen_request('', ", "auth.reopen_request('x', "),
+        format!("auth.reopen_request('', 'globex-owner', '{GLOBEX}', '{version}', NULL, NULL)"),
+    ];
+    for call in forged {
+        let mut injected = Injected::begin(&database, begin).await;
+        assert_eq!(injected.text(&format!("SELECT {call}::text")).await, "false", "{call}");
+        injected.reaches_no_other_tenant(&call).await;
+        injected.run("ROLLBACK").await.unwrap();
+    }
+    let reopen = format!("SELECT {genuine}::text");
+    let mut injected = Injected::new(&database).await;
+    assert_eq!(injected.text(&reopen).await, "false", "a transaction that may write is opened");
+    let mut injected = Injected::begin(&database, begin).await;
+    assert_eq!(injected.text(&reopen).await, "true", "the test signs proofs as servers do");
+    assert_eq!(injected.text("SELECT app.current_organization()::text").await, GLOBEX);
+    for change in [
+        "UPDATE auth.identities SET profile = '{}' WHERE subject = 'globex-owner'",
+        "UPDATE auth.users SET suspended_at = now() WHERE id = (SELECT user_id FROM auth.identities WHERE subject = 'globex-owner')",
+        "UPDATE auth.organization_members SET role = role",
+        "UPDATE app.organizations SET slug = slug",
+        "UPDATE billing.organization_billing SET plan = plan",
+        "INSERT INTO app.placements (organization_id, placement) SELECT id, 'shared' FROM app.organizations
+             ON CONFLICT (organization_id) DO UPDATE SET placement = app.placements.placement",
+        "UPDATE app.placements SET suspension = 'full', suspended_at = now()",
+        "DELETE FROM auth.organization_members WHERE role <> 'owner' OR organization_id = (SELECT id FROM app.organizations WHERE slug = 'globex')",
+    ] {
+        let before = database.reopening("globex-owner", "globex").await;
+        let mut injected = Injected::begin(&database, begin).await;
+        assert_eq!(injected.text(&format!("SELECT {before}::text")).await, "true", "{change}");
+        injected.run("ROLLBACK").await.unwrap();
+        database.execute(change).await;
+        let mut injected = Injected { connection: database.connect_app().await };
+        injected.run(begin).await.unwrap();
+        assert_eq!(injected.text(&format!("SELECT {before}::text")).await, "false", "{change}");
+        let current = injected.text("SELECT coalesce(app.current_organization()::text, '')").await;
+        assert_eq!(current, "", "{change}");
+        if change.contains("suspended_at") {
+            let lift = "UPDATE auth.users SET suspended_at = NULL; UPDATE app.placements SET suspension = NULL, suspended_at = NULL";
+            database.execute(lift).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -90,7 +146,7 @@ async fn an_invitation_gives_no_access_to_another_user() {
         format!(
             "INSERT INTO auth.invitations (organization_id, email, role, token_hash, invited_by, expires_at)
              VALUES ('{}', '{email}', 'member', sha256('{token}'), {inviter}, now() + interval '1 day');",
-            super::GLOBEX
+            GLOBEX
         )
     };
     let owner = format!("'{GLOBEX_OWNER}'");
@@ -110,7 +166,7 @@ async fn an_invitation_gives_no_access_to_another_user() {
     // The caller's own invitation is what the token is for.
     database.execute("DELETE FROM auth.invitations WHERE email = 'acme-owner@example.com'").await;
     database.execute(&own("own", &owner)).await;
-    assert_eq!(injected.text(&enter("own")).await, super::GLOBEX);
+    assert_eq!(injected.text(&enter("own")).await, GLOBEX);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use pg::Client;
 
 use super::{
     super::{begin, stale_copy},
-    CrossDatabaseMove, Endpoints, elsewhere,
+    cross_database_move::{CrossDatabaseMove, Endpoints, elsewhere},
 };
 use crate::cli::{
     Failure,

@@ -5,7 +5,8 @@ use pg::Client;
 
 use super::{
     super::changes::{FEW, check, seen},
-    CrossDatabaseMove, Endpoints, users,
+    cross_database_move::{CrossDatabaseMove, Endpoints},
+    users,
 };
 use crate::cli::{
     Failure,

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{
     super::copy::{BATCH, PROGRESS_INTERVAL, constants, descending},
-    CrossDatabaseMove, Endpoints, users,
+    cross_database_move::{CrossDatabaseMove, Endpoints},
+    users,
 };
 use crate::cli::{
     Failure,

@@ -3,7 +3,7 @@
 
 use pg::Client;
 
-use super::CrossDatabaseMove;
+use super::cross_database_move::CrossDatabaseMove;
 use crate::cli::Failure;
 
 /// The lock that directory sync holds in the dedicated database.

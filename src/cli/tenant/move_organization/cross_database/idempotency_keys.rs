@@ -8,7 +8,10 @@ use futures_util::TryStreamExt;
 use pg::Client;
 use uuid::Uuid;
 
-use super::{CrossDatabaseMove, Endpoints, users};
+use super::{
+    cross_database_move::{CrossDatabaseMove, Endpoints},
+    users,
+};
 
 const BATCH: usize = 500;
 

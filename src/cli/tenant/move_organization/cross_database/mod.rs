@@ -5,6 +5,7 @@
 mod begin;
 mod changes;
 mod copy;
+mod cross_database_move;
 mod directory_sync;
 mod idempotency_keys;
 mod switch;
@@ -15,39 +16,26 @@ use std::time::Instant;
 use migration::{dedicated, placement};
 use pg::Client;
 
-use super::{OrganizationMove, changes::check, comparison::verdict};
+use super::{changes::check, comparison::verdict};
 use crate::cli::{
     Failure,
     owner_connection::Owner,
     tenant::{
         locks::{lock_move, retry_on_conflict, wait_for_older_transactions},
         organization::{self, Organization},
-        placement::Placement,
         table_rows::TableRows,
     },
 };
 
-pub(super) use self::begin::{Finished, finish, stop};
 pub(in crate::cli) use self::users::copy as copy_users;
+pub(super) use self::{
+    begin::{Finished, finish, stop},
+    cross_database_move::{CrossDatabaseMove, Endpoints},
+};
 pub(in crate::cli::tenant) use self::{
     directory_sync::LOCK as DIRECTORY_LOCK,
     users::{members, outdated_users},
 };
-
-/// The two connections of a cross-database move.
-pub(super) struct Endpoints<'c> {
-    pub(super) control: &'c mut Client,
-    /// The dedicated database.
-    pub(super) there: &'c mut Client,
-}
-
-impl Endpoints<'_> {
-    /// Waits until dropped transactions are rolled back.
-    async fn roll_back(&mut self) -> pg::Result<()> {
-        self.control.batch("").await?;
-        self.there.batch("").await
-    }
-}
 
 /// Connects to a dedicated database. While the connection lives, no other command moves the
 /// organization there or migrates that database.
@@ -62,43 +50,7 @@ pub(in crate::cli::tenant) async fn open(
     Ok(there)
 }
 
-/// A cross-database move.
-pub(super) struct CrossDatabaseMove {
-    move_organization: OrganizationMove,
-    /// The name of the dedicated database.
-    database: String,
-    /// Whether the organization leaves the control database.
-    out: bool,
-    /// The generation of the placement after the move.
-    generation: i64,
-}
-
 impl CrossDatabaseMove {
-    pub(super) fn new(move_organization: OrganizationMove) -> Result<Self, Failure> {
-        let (placement, target) =
-            (&move_organization.organization.placement, &move_organization.target);
-        let database = target.database().or(placement.database());
-        let database =
-            database.ok_or_else(|| Failure::new("neither placement is a database"))?.to_owned();
-        let out = target.database().is_some();
-        let generation = move_organization.organization.generation + 1;
-        Ok(Self { move_organization, database, out, generation })
-    }
-
-    fn organization(&self) -> &Organization {
-        &self.move_organization.organization
-    }
-
-    /// The source and the target of rows.
-    fn sides<'e>(&self, ends: &'e mut Endpoints<'_>) -> (&'e mut Client, &'e mut Client) {
-        if self.out { (ends.control, ends.there) } else { (ends.there, ends.control) }
-    }
-
-    /// The tables to copy row by row. Directory sync keeps the others in the control database.
-    fn copied(&self) -> impl DoubleEndedIterator<Item = &TableRows> {
-        self.move_organization.rows.iter().filter(|rows| self.out || !rows.table.mirrored)
-    }
-
     pub(super) async fn run(
         &self,
         ends: &mut Endpoints<'_>,
@@ -197,9 +149,4 @@ impl CrossDatabaseMove {
         check(&faults)?;
         Ok(count)
     }
-}
-
-/// The name that the dedicated database stores for the placement of an organization that leaves it.
-fn elsewhere() -> String {
-    Placement::Elsewhere.name()
 }

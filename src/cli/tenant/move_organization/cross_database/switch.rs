@@ -14,8 +14,8 @@ use super::{
         changes::check,
         switch::{MOST_CHANGES, Switched, pending},
     },
-    CrossDatabaseMove, Endpoints,
     changes::Changed,
+    cross_database_move::{CrossDatabaseMove, Endpoints},
     idempotency_keys::copy_responses,
     users,
 };

@@ -1,5 +1,5 @@
-//! The SQL of leasing API calls. A row lock serializes the leases of one organization and month, so
-//! their sum stays within the limit.
+//! The SQL of leasing API calls of one organization. A row lock serializes the leases of an
+//! organization and month, so their sum stays within the limit.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
@@ -31,22 +31,39 @@ pub(super) struct Lease {
     pub(super) valid_until: Option<DateTime<Utc>>,
 }
 
-/// Leases a block of calls; an empty one if none are left.
-pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
+/// What the plan allows now and what was used, without a block.
+pub(super) async fn unleased(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
-    let effective = plan::effective_allowance(session, API_CALLS_PER_MONTH).await?;
-    let used = add_used(session, period_start, 0).await?;
-    let block = effective.allowance.limit.map_or(0, |limit| block_of(limit - used));
-    let used = if block > 0 { add_used(session, period_start, block).await? } else { used };
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
+         WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
+        [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), period_start.into()],
+    );
+    let (effective, row) =
+        tokio::try_join!(plan::effective_allowance(session, API_CALLS_PER_MONTH), async {
+            Ok(session.query_one_raw(statement).await?)
+        },)?;
     Ok(Lease {
         period_start,
         period_end,
         limit: effective.allowance.limit,
-        block,
-        used,
+        block: 0,
+        used: row
+            .ok_or_else(|| Error::internal("the usage query returned no row"))?
+            .try_get("", "used")?,
         version: Some(effective.version),
         valid_until: effective.valid_until,
     })
+}
+
+/// Leases a block of calls; an empty one if none are left.
+pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
+    let lease = unleased(session).await?;
+    let used = add_used(session, lease.period_start, 0).await?;
+    let block = lease.limit.map_or(0, |limit| block_of(limit - used));
+    let used = if block > 0 { add_used(session, lease.period_start, block).await? } else { used };
+    Ok(Lease { block, used, ..lease })
 }
 
 /// How long calls are counted only in memory before the next try to lease.
@@ -55,26 +72,9 @@ const STOPGAP: TimeDelta = TimeDelta::seconds(5);
 /// Replaces a lease while the database accepts no changes. Queries go on; they are counted in
 /// memory and not limited.
 pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
-    let (period_start, period_end) = month_of(session.now());
-    let effective = plan::effective_allowance(session, API_CALLS_PER_MONTH).await?;
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
-         WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
-        [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), period_start.into()],
-    );
-    let row = session.query_one_raw(statement).await?;
-    Ok(Lease {
-        period_start,
-        period_end,
-        limit: effective.allowance.limit.filter(|limit| *limit == 0),
-        block: 0,
-        used: row
-            .ok_or_else(|| Error::internal("the usage query returned no row"))?
-            .try_get("", "used")?,
-        version: Some(effective.version),
-        valid_until: Some(session.now() + STOPGAP),
-    })
+    let lease = unleased(session).await?;
+    let limit = lease.limit.filter(|limit| *limit == 0);
+    Ok(Lease { limit, valid_until: Some(session.now() + STOPGAP), ..lease })
 }
 
 /// Returns the rest of a lease. For an unlimited plan `left` is negative, and its absolute value is
@@ -90,7 +90,7 @@ pub(super) async fn give_back(
 
 /// A sixteenth of the remaining calls: large enough to lease rarely, small enough for other
 /// servers.
-fn block_of(remaining: i64) -> i64 {
+pub(super) fn block_of(remaining: i64) -> i64 {
     if remaining <= 0 { 0 } else { (remaining / 16).clamp(1, 1_000) }
 }
 

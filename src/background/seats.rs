@@ -1,0 +1,112 @@
+//! Sets the quantity of per-seat subscriptions after the commit that changed the size of a team, and
+//! retries until Stripe has it.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use stripe::{Stripe, Subscription};
+
+use super::mail::wait;
+use crate::{
+    billing::{self, SeatChange},
+    error::Result,
+    outbox::{self, Kind, Overdue},
+    request::GraphqlService,
+    seats,
+    tenancy::{Access, Reason, SystemSession, UnitOfWork as _, open_system},
+};
+
+/// How often the server polls the outbox.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many changes are read at once, and how many are made at the same time.
+const BATCH: i32 = 100;
+const AT_ONCE: usize = 4;
+
+/// How long a server leases a change: longer than its two calls may take.
+const LEASE: chrono::Duration = chrono::Duration::minutes(1);
+
+/// About a day of attempts. The next change of the team, or renewal, tries again.
+const MOST_ATTEMPTS: i32 = 32;
+
+/// Follows the size of teams until it is dropped.
+pub(super) async fn follow(service: Arc<GraphqlService>, stripe: Stripe) {
+    loop {
+        match overdue(&service).await {
+            Ok(changes) => {
+                let (service, stripe) = (&service, &stripe);
+                stream::iter(changes)
+                    .for_each_concurrent(AT_ONCE, |change| async move {
+                        if let Err(error) = make(service, stripe, change).await {
+                            tracing::warn!(change = %change.id, %error, "a change of seats is delayed: the database did not answer");
+                        }
+                    })
+                    .await;
+            }
+            Err(error) => tracing::warn!(%error, "the outbox could not be read"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn overdue(service: &GraphqlService) -> Result<Vec<Overdue>> {
+    let session =
+        open_system(&service.databases, &service.settings, None, Reason::Seats, Access::Read)
+            .await?;
+    let silent = service.databases.silent_databases();
+    outbox::due(&session, Kind::StripeSeats, BATCH, silent).await
+}
+
+async fn make(service: &GraphqlService, stripe: &Stripe, due: Overdue) -> Result<()> {
+    let session = open(service, due).await?;
+    let Some(row) = outbox::claim(&session, due.id, LEASE).await? else {
+        return Ok(());
+    };
+    let Some(change) = billing::find_seat_change(&session).await? else {
+        outbox::finish(&session, due.id, Some("there is no subscription per seat")).await?;
+        return session.commit().await;
+    };
+    session.commit().await?;
+    let proration = service.settings.area::<seats::Settings>()?.proration.name();
+    let key = format!("{}-{}", due.id, row.attempts);
+    let answer = billing::set_seats(stripe, &change, proration, &key).await;
+    let session = open(service, due).await?;
+    finish(&session, due, row.attempts, &change, answer).await?;
+    session.commit().await
+}
+
+async fn finish(
+    session: &SystemSession,
+    due: Overdue,
+    attempts: i32,
+    change: &SeatChange,
+    answer: stripe::Result<Option<Subscription>>,
+) -> Result<()> {
+    match answer {
+        Ok(None) => {
+            outbox::finish(session, due.id, Some("the subscription is no longer per seat")).await
+        }
+        Ok(Some(subscription)) => {
+            if billing::record_seats(session, change, &subscription).await? {
+                return outbox::finish(session, due.id, None).await;
+            }
+            let reason = "the team has changed meanwhile";
+            outbox::postpone(session, due.id, session.now(), reason).await
+        }
+        Err(error) if attempts >= MOST_ATTEMPTS => {
+            tracing::error!(change = %due.id, attempts, %error, "a change of seats was given up");
+            outbox::finish(session, due.id, Some(&error.to_string())).await
+        }
+        Err(error) => {
+            tracing::warn!(change = %due.id, attempts, %error, "a change of seats is delayed: Stripe did not make it");
+            let until = session.now() + wait(attempts);
+            outbox::postpone(session, due.id, until, &error.to_string()).await
+        }
+    }
+}
+
+async fn open(service: &GraphqlService, due: Overdue) -> Result<SystemSession> {
+    let organization = Some(due.organization_id);
+    open_system(&service.databases, &service.settings, organization, Reason::Seats, Access::Write)
+        .await
+}

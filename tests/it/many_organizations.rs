@@ -1,0 +1,157 @@
+//! The cost of many organizations with few requests each, counted instead of timed: transactions
+//! that write, and tables that an opening touches.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+
+use crate::support::{App, AppSettings, HANG, app::token_with, database::Database, placement};
+
+const SEED: &str = include_str!("../../benches/load/seed.sql");
+const QUERY: &str = "{ organization { projects(first: 3) { nodes { name } } } }";
+
+/// The number of transactions that have written the counts of calls.
+const WRITES: &str = "SELECT count(DISTINCT xmin::text) FROM billing.usage";
+
+/// Tokens without a time, so that nothing has to be recorded first.
+fn token(subject: &str) -> String {
+    token_with(&json!({ "sub": subject, "exp": 4_000_000_000_u64 }))
+}
+
+async fn seeded(organizations: i64) -> Database {
+    let database = Database::create().await;
+    let admin = database.connect_admin().await;
+    admin.batch(&SEED.replace(":organizations", &organizations.to_string())).await.unwrap();
+    admin.batch("ANALYZE").await.unwrap();
+    database
+}
+
+/// Sends a query in each organization.
+async fn query_each(app: &App, organizations: i64) {
+    stream::iter(1..=organizations)
+        .for_each_concurrent(16, |n| async move {
+            let token = token(&format!("user-{n}-1"));
+            app.client(Some(&format!("org-{n}")), Some(token)).data(QUERY).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_thousand_organizations_share_the_transactions_that_count_their_calls() {
+    let database = seeded(1_000).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    query_each(&app, 16).await;
+    assert_eq!(database.value::<i64>(WRITES).await, 0, "without a limit nothing is leased");
+    query_each(&app, 1_000).await;
+    app.service.meter.give_back().await;
+    // About four. On a slow machine, calls are also written before.
+    let writes: i64 = database.value(WRITES).await;
+    assert!(writes <= 100, "{writes} transactions wrote the calls of 1,000 organizations");
+    let used = "SELECT count(*), sum(used)::bigint FROM billing.usage";
+    assert_eq!(database.value::<(i64, i64)>(used).await, (1_000, 1_016), "each call once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn organizations_that_lease_at_the_same_time_share_a_transaction() {
+    let database = seeded(60).await;
+    database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    let admin = database.connect_admin().await;
+    // Reads go on, and the first lease waits.
+    admin.batch("BEGIN; LOCK TABLE billing.usage IN EXCLUSIVE MODE").await.unwrap();
+    let answered = query_each(&app, 16);
+    let unlock = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND wait_event_type = 'Lock'";
+        while database.value::<i64>(waiting).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Every other server process is idle again: the remaining leases are queued.
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                    AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock' AND pid <> pg_backend_pid()";
+        let mut quiet = 0;
+        while quiet < 10 {
+            quiet = if database.value::<i64>(busy).await == 0 { quiet + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        admin.batch("ROLLBACK").await.unwrap();
+    };
+    futures_util::join!(answered, unlock);
+    let writes: i64 = database.value(WRITES).await;
+    assert!(writes <= 8, "{writes} transactions wrote the leases of 16 organizations");
+    let leased = "SELECT count(*) FROM billing.usage WHERE used = 1000";
+    assert_eq!(database.value::<i64>(leased).await, 16);
+}
+
+/// Opens a session as a server does, and returns the tables that the transaction has locked.
+async fn tables_of(database: &Database, opening: &str) -> Vec<String> {
+    let connection = database.connect_app().await;
+    connection.batch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.unwrap();
+    let opened: bool = connection.query_one(&format!("SELECT {opening}"), &[]).await.unwrap();
+    assert!(opened, "{opening}");
+    let tables = "SELECT c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+        WHERE l.pid = pg_backend_pid() AND c.relkind = 'r' AND c.relnamespace <> 'pg_catalog'::regnamespace
+        ORDER BY c.relname COLLATE \"C\"";
+    connection.query(tables, &[]).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_opening_touches_few_tables() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let database = Database::create().await;
+    let open = database.proven("acme-owner", "acme", 0).await;
+    let opening = format!("outcome = 'OK' FROM auth.open_request({open})");
+    let opened = [
+        "database",
+        "identities",
+        "organization_billing",
+        "organization_members",
+        "organization_slugs",
+        "organizations",
+        "placements",
+        "proof_keys",
+        "users",
+    ];
+    assert_eq!(tables_of(&database, &opening).await, opened);
+    let reopened: Vec<_> = opened
+        .into_iter()
+        .filter(|name| !["database", "organization_slugs"].contains(name))
+        .collect();
+    let reopening = database.reopening("acme-owner", "acme").await;
+    assert_eq!(tables_of(&database, &reopening).await, reopened);
+}
+
+#[tokio::test]
+async fn a_session_is_opened_once_and_then_reopened() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let database = Database::create().await;
+    database
+        .execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET track_functions = pl', current_database()); END $$",
+        )
+        .await;
+    let app =
+        App::on(database.clone(), AppSettings { max_connections: 1, ..AppSettings::default() })
+            .await;
+    let owner = app.client(Some("acme"), Some(token("acme-owner")));
+    for _ in 0..5 {
+        owner.data(QUERY).await;
+    }
+    let calls = "SELECT coalesce(sum(calls) FILTER (WHERE funcname = 'reopen_request'), 0)::bigint,
+            coalesce(sum(calls) FILTER (WHERE funcname = 'open_request'), 0)::bigint
+        FROM pg_stat_user_functions";
+    // PostgreSQL publishes its statistics with a delay of up to ten seconds. The first opening may
+    // be repeated after the server has registered its key.
+    let started = std::time::Instant::now();
+    let mut counted = (0, 0);
+    while counted.0 < 4 && started.elapsed() < HANG {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        counted = database.value::<(i64, i64)>(calls).await;
+    }
+    assert!(counted.0 == 4 && counted.1 <= 2, "{counted:?}");
+}

@@ -1,0 +1,215 @@
+//! Seats: the quantity of a per-seat subscription follows the team, or limits it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tenantry::seats::SeatsMode;
+
+use crate::support::{
+    AppSettings, HANG, Reply,
+    billing_app::{BillingApp, event, subscription, updated},
+    placement::GLOBEX,
+};
+
+const SEATS: &str = "{ organization { billing { seats } } }";
+
+/// Globex, which has four members, may buy Pro for each seat.
+async fn start(mode: SeatsMode) -> BillingApp {
+    let mut settings = AppSettings { max_connections: 8, ..AppSettings::default() };
+    settings.areas.seats.mode = Some(mode);
+    let billing = BillingApp::with(settings).await;
+    let price = "INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, per_seat)
+        VALUES ('price_seat', 'pro', 'year', true)";
+    billing.app.database.execute(price).await;
+    billing
+}
+
+fn seats(quantity: u32) -> Value {
+    let mut subscription = subscription("sub_1", "active", "price_seat");
+    let item = &mut subscription["items"]["data"][0];
+    (item["id"], item["quantity"]) = (json!("si_1"), json!(quantity));
+    subscription
+}
+
+async fn subscribed(mode: SeatsMode, quantity: u32) -> BillingApp {
+    let billing = start(mode).await;
+    billing.stripe.add_customer("cus_1", Some(GLOBEX));
+    billing.stripe.set_subscription(&seats(quantity));
+    assert_eq!(billing.deliver(&updated("evt_1", 100, &seats(quantity))).await.1, "applied\n");
+    billing
+}
+
+async fn invite(billing: &BillingApp, name: &str) -> Reply {
+    let mutation = format!(
+        "mutation {{ inviteMember(input: {{ email: \"{name}@example.com\", role: MEMBER }}) {{ invitation {{ id }} }} }}"
+    );
+    billing.owner().query(&mutation).await
+}
+
+/// Waits until Stripe and the organization's billing have this quantity.
+async fn reaches(billing: &BillingApp, quantity: u32) {
+    let start = std::time::Instant::now();
+    loop {
+        let there = billing.stripe.subscription("sub_1")["items"]["data"][0]["quantity"].clone();
+        let here = billing.owner().data(SEATS).await["organization"]["billing"]["seats"].clone();
+        if (&there, &here) == (&json!(quantity), &json!(quantity)) {
+            return;
+        }
+        assert!(start.elapsed() < HANG, "{there} at Stripe, {here} here, {quantity} expected");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Makes the waiting changes due.
+async fn hurry(billing: &BillingApp) {
+    let hurry = "UPDATE app.outbox SET due_at = now()
+        WHERE kind = 'stripe_seats' AND processed_at IS NULL AND due_at > now()";
+    billing.app.database.execute(hurry).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seats_follow_members_and_open_invitations() {
+    let billing = start(SeatsMode::Sync).await;
+    let checkout = |input: &str| {
+        format!(
+            "mutation {{ createCheckoutSession(input: {{ {input} }}) {{ checkoutSession {{ id }} }} }}"
+        )
+    };
+    let owner = billing.owner();
+    owner
+        .query(&checkout("priceId: \"price_seat\", seats: 9"))
+        .await
+        .assert_failed("BAD_USER_INPUT");
+    owner.query(&checkout("priceId: \"price_seat\"")).await.data();
+    let calls = billing.stripe.take_requests();
+    assert_eq!(calls.last().unwrap().form["line_items[0][quantity]"], "4");
+    // The team grew before the payment.
+    billing.stripe.set_subscription(&seats(3));
+    billing.deliver(&updated("evt_1", 100, &seats(3))).await;
+    reaches(&billing, 4).await;
+    let data = invite(&billing, "guest").await.data();
+    reaches(&billing, 5).await;
+    let calls = billing.stripe.take_requests();
+    let change = calls.iter().rfind(|call| !call.form.is_empty()).unwrap();
+    assert_eq!(change.form["proration_behavior"], "create_prorations");
+    let id = data["inviteMember"]["invitation"]["id"].as_str().unwrap();
+    let revoke = format!(
+        "mutation {{ revokeInvitation(input: {{ id: \"{id}\" }}) {{ invitation {{ id }} }} }}"
+    );
+    owner.query(&revoke).await.data();
+    reaches(&billing, 4).await;
+    let leave = format!(
+        "mutation {{ leaveOrganization(input: {{ organizationId: \"{GLOBEX}\" }}) {{ member {{ role }} }} }}"
+    );
+    billing.app.user("globex-viewer").query(&leave).await.data();
+    reaches(&billing, 3).await;
+    let entries = billing.audit_entries().await;
+    let changes: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["action"] == "billing.seats_changed")
+        .map(|entry| {
+            (
+                entry["metadata"]["old_seats"].as_i64().unwrap(),
+                entry["metadata"]["seats"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(changes, [(3, 4), (4, 5), (5, 4), (4, 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_invitation_frees_its_seat() {
+    let billing = subscribed(SeatsMode::Sync, 4).await;
+    invite(&billing, "guest").await.data();
+    reaches(&billing, 5).await;
+    billing.app.database.execute("UPDATE auth.invitations SET expires_at = now()").await;
+    hurry(&billing).await;
+    reaches(&billing, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_stripe_did_not_make_is_repeated() {
+    let billing = subscribed(SeatsMode::Sync, 4).await;
+    billing.stripe.fail_posts("subscriptions", 500);
+    invite(&billing, "guest").await.data();
+    let failed =
+        "SELECT count(*) FROM app.outbox WHERE kind = 'stripe_seats' AND error LIKE '%500%'";
+    let start = std::time::Instant::now();
+    while billing.app.database.value::<i64>(failed).await == 0 {
+        assert!(start.elapsed() < HANG);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(billing.owner().data(SEATS).await["organization"]["billing"]["seats"], 4);
+    let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(!metrics.contains("tenantry_backlog{queue=\"stripe_seats\"} 0"), "{metrics}");
+    billing.stripe.set_failure(None);
+    hurry(&billing).await;
+    reaches(&billing, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_changes_end_with_the_size_of_the_team() {
+    let billing = subscribed(SeatsMode::Sync, 4).await;
+    let names: Vec<_> = (0..5).map(|n| format!("guest-{n}")).collect();
+    let replies = futures_util::future::join_all(names.iter().map(|name| invite(&billing, name)));
+    assert!(replies.await.iter().all(|reply| reply.codes().is_empty()));
+    reaches(&billing, 9).await;
+    // Somebody changes the quantity in Stripe's portal.
+    billing.stripe.set_subscription(&seats(2));
+    billing.deliver(&updated("evt_2", 4_000_000_000, &seats(2))).await;
+    reaches(&billing, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_subscription_ends_the_seats() {
+    let billing = subscribed(SeatsMode::Sync, 4).await;
+    let mut ended = seats(4);
+    ended["status"] = json!("canceled");
+    billing.stripe.set_subscription(&ended);
+    billing.deliver(&event("evt_2", "customer.subscription.deleted", 200, &ended)).await;
+    assert_eq!(billing.owner().data(SEATS).await["organization"]["billing"]["seats"], json!(null));
+    billing.stripe.take_requests();
+    let leave = format!(
+        "mutation {{ leaveOrganization(input: {{ organizationId: \"{GLOBEX}\" }}) {{ member {{ role }} }} }}"
+    );
+    billing.app.user("globex-viewer").query(&leave).await.data();
+    let waiting =
+        "SELECT count(*) FROM app.outbox WHERE kind = 'stripe_seats' AND processed_at IS NULL";
+    assert_eq!(billing.app.database.value::<i64>(waiting).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
+    let billing = start(SeatsMode::Cap).await;
+    let owner = billing.owner();
+    let checkout = |seats: &str| {
+        format!(
+            "mutation {{ createCheckoutSession(input: {{ priceId: \"price_seat\" {seats} }}) {{ checkoutSession {{ id }} }} }}"
+        )
+    };
+    for (seats, quantity) in [("", "4"), ("seats: 4", "4"), ("seats: 6", "6")] {
+        owner.query(&checkout(seats)).await.data();
+        let calls = billing.stripe.take_requests();
+        assert_eq!(calls.last().unwrap().form["line_items[0][quantity]"], quantity);
+    }
+    for seats in ["seats: 3", "seats: 0", "seats: -1", "seats: 1000000"] {
+        owner.query(&checkout(seats)).await.assert_failed("BAD_USER_INPUT");
+    }
+    billing.deliver(&updated("evt_1", 100, &seats(6))).await;
+    billing.stripe.take_requests();
+    let names: Vec<_> = (0..6).map(|n| format!("guest-{n}")).collect();
+    let replies =
+        futures_util::future::join_all(names.iter().map(|name| invite(&billing, name))).await;
+    let (invited, refused): (Vec<_>, Vec<_>) =
+        replies.iter().partition(|reply| reply.codes().is_empty());
+    assert_eq!(invited.len(), 2);
+    for reply in refused {
+        reply.assert_failed("PLAN_LIMIT_EXCEEDED");
+        assert_eq!(reply.body["errors"][0]["extensions"]["limit"], 6);
+    }
+    billing.deliver(&updated("evt_2", 200, &seats(7))).await;
+    invite(&billing, "one").await.data();
+    invite(&billing, "two").await.assert_failed("PLAN_LIMIT_EXCEEDED");
+    assert!(billing.stripe.take_requests().is_empty(), "the quantity belongs to the owners");
+}
