@@ -164,7 +164,7 @@ fn finding_of_feature((key, kind, period): &DeclaredFeature, stored: &str) -> Fi
     let kind = kind.to_value();
     let mut add = format!("run tenantry feature add {key} --kind {kind}");
     if let Some(period) = period {
-        add += &format!(" --period {}", period.to_value().replace('_', "-"));
+        add = format!("{add} --period {}", period.to_value().replace('_', "-"));
     }
     let (problem, remedy) = if stored.is_empty() {
         ("has no row in billing.features, so every plan denies it".to_owned(), add)
