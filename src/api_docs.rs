@@ -37,6 +37,8 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
   and one that is refused does not affect the others.
 - **Bodies**: JSON in UTF-8, without a `Content-Encoding`. A body has at most 20,000 JSON values, and
   no duplicate names in an object. A number without a fractional part, such as `3.0`, is an integer.
+- **Large numbers**: the scalar `BigInt` is a JSON number of at most 2^53 - 1, which JavaScript reads
+  exactly. In the configuration of graphql-codegen: `scalars: { BigInt: 'number' }`.
 - **Introspection**: a document may contain the introspection query of a common tool twice. One that
   could return more than 160,000 fields of the schema, as estimated, gets `QUERY_TOO_COMPLEX`.
 - **Persisted queries**: send `extensions.persistedQuery` as the clients of Apollo and urql do, or

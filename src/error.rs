@@ -301,9 +301,7 @@ fn over_limit(feature: &str, limit: i64) -> String {
     if limit == 0 {
         return format!("The plan does not include {feature}. Upgrade the plan.");
     }
-    format!(
-        "The plan's limit of {limit} for {feature} is reached. Upgrade the plan or delete existing ones."
-    )
+    format!("This would exceed the plan's limit of {limit} for {feature}. Upgrade the plan.")
 }
 
 impl From<stripe::Error> for Error {

@@ -1,5 +1,5 @@
 -- Deletes processed rows: of the outbox after 30 days, Stripe events, which may name people, after
--- 90, idempotency keys of requests and of usage after 24 hours. Rows of an organization that is being moved stay. Rows of a
+-- 90, idempotency keys after 24 hours. Rows of an organization that is being moved stay. Rows of a
 -- dedicated schema are deleted there.
 CREATE OR REPLACE FUNCTION app.delete_processed() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, billing, auth, pg_temp AS $$
@@ -20,19 +20,6 @@ BEGIN
         WHERE p.placement = ''schema'' AND p.moving_to IS NULL AND ' || replace(old, 'created_at', 'o.created_at')
     LOOP
         EXECUTE format('DELETE FROM %I.outbox WHERE ', owned) || old;
-        GET DIAGNOSTICS count = ROW_COUNT;
-        deleted := deleted + count;
-    END LOOP;
-    DELETE FROM billing.usage_keys k WHERE k.created_at < now() - interval '24 hours' AND NOT EXISTS (
-        SELECT FROM app.placements p WHERE p.organization_id = k.organization_id
-            AND (p.placement <> 'shared' OR p.moving_to IS NOT NULL));
-    GET DIAGNOSTICS count = ROW_COUNT;
-    deleted := deleted + count;
-    FOR owned IN SELECT app.placement_schema(p.organization_id) FROM app.placements p
-        WHERE p.placement = 'schema' AND p.moving_to IS NULL
-            AND to_regclass(app.placement_schema(p.organization_id) || '.usage_keys') IS NOT NULL
-    LOOP
-        EXECUTE format('DELETE FROM %I.usage_keys WHERE created_at < now() - interval ''24 hours''', owned);
         GET DIAGNOSTICS count = ROW_COUNT;
         deleted := deleted + count;
     END LOOP;

@@ -109,10 +109,10 @@ pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg:
     }
     for (table, key, rows) in tables {
         if table == "billing.plans" {
-            // Unique values may pass from one plan to another: first no changed plan has them.
-            let sql = "UPDATE billing.plans p SET is_default = false, position = -1 - p.position
+            // At no time are there two default plans.
+            let sql = "UPDATE billing.plans p SET is_default = false
                 FROM jsonb_populate_recordset(NULL::billing.plans, $1::jsonb) n
-                WHERE n.plan = p.plan AND (n.is_default, n.position) IS DISTINCT FROM (p.is_default, p.position)";
+                WHERE n.plan = p.plan AND p.is_default AND NOT n.is_default";
             transaction.execute(sql, &[&rows]).await?;
         }
         let columns: String = transaction

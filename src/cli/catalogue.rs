@@ -11,9 +11,7 @@ use super::{
     owner_connection::{Owner, in_use},
     say,
 };
-
-/// The largest limit, 2^53 - 1: JSON numbers are exact up to there.
-const MAX_LIMIT: i64 = 9_007_199_254_740_991;
+use crate::graphql::BigInt;
 
 /// What is allowed of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl FromStr for Limit {
             "on" => Ok(Self::On),
             "off" => Ok(Self::Off),
             number => match number.parse() {
-                Ok(limit) if (0..=MAX_LIMIT).contains(&limit) => Ok(Self::AtMost(limit)),
+                Ok(limit) if (0..=BigInt::MAX).contains(&limit) => Ok(Self::AtMost(limit)),
                 _ => Err("must be a whole number from 0, unlimited, on or off".to_owned()),
             },
         }
@@ -135,7 +133,8 @@ async fn lines(connection: &Client) -> pg::Result<Vec<String>> {
     let sql = format!(
         "SELECT line FROM (
              SELECT 1 AS part, position, 0 AS of_feature,
-                    concat_ws(' ', 'feature', feature, kind, period, 'name=' || name, 'unit=' || unit, 'description=' || description) AS line
+                    concat_ws(' ', 'feature', feature, kind, period, 'name=' || name, 'position=' || position, 'unit=' || unit,
+                              'description=' || description) AS line
              FROM billing.features
              UNION ALL
              SELECT 2, position, 0,

@@ -2,6 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use pg::Client;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Failure,
@@ -41,7 +42,7 @@ struct Add {
     kind: Kind,
 
     /// The display name. A new feature without one is named like its key.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_name)]
     name: Option<String>,
 
     /// The singular of what is counted, for example export.
@@ -52,13 +53,15 @@ struct Add {
     #[arg(long)]
     description: Option<String>,
 
-    /// The period in which a meter counts.
-    #[arg(long, default_value = "month")]
-    period: Period,
+    /// The period in which a meter counts. A new meter without one counts by month.
+    #[arg(long)]
+    period: Option<Period>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
+/// What a feature limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
     /// Included or not.
     Flag,
     /// A number of things that exist.
@@ -67,8 +70,10 @@ enum Kind {
     Meter,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Period {
+/// The period in which a meter counts.
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Period {
     /// The calendar month (UTC).
     Month,
     /// The billing period of the organization.
@@ -112,11 +117,7 @@ async fn list(connection: &Client) -> Result<(), Failure> {
 
 impl Add {
     async fn run(self, connection: &Client) -> Result<(), Failure> {
-        let kind = name_of(&self.kind);
-        let period = (kind == "meter").then(|| name_of(&self.period));
-        if let Some(known) = Known::find(connection, &self.key).await? {
-            known.require(&kind, period.as_deref())?;
-        }
+        let (kind, period) = columns(connection, &self.key, self.kind, self.period).await?;
         connection
             .execute(
                 "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
@@ -124,12 +125,37 @@ impl Add {
                     coalesce($4, initcap(left($1, 1)) || replace(substr($1, 2), '_', ' ')), $5, $6,
                     coalesce(max(position), 0) + 1 FROM billing.features
              ON CONFLICT (feature) DO UPDATE SET name = coalesce($4, f.name), unit = coalesce($5, f.unit),
-                 description = coalesce($6, f.description)",
+                 description = coalesce($6, f.description)
+             WHERE (f.name, f.unit, f.description)
+                 IS DISTINCT FROM (coalesce($4, f.name), coalesce($5, f.unit), coalesce($6, f.description))",
                 &[&self.key, &kind, &period, &self.name, &self.unit, &self.description],
             )
             .await?;
         Ok(())
     }
+}
+
+/// The values of the columns `kind` and `period`. A period that is not given stays, or is the month.
+pub(super) async fn columns(
+    connection: &Client,
+    key: &str,
+    kind: Kind,
+    period: Option<Period>,
+) -> Result<(String, Option<String>), Failure> {
+    if kind != Kind::Meter && period.is_some() {
+        let kind = name_of(&kind);
+        return Err(Failure::new(format!("{key} is a {kind}. Only a meter has a period.")));
+    }
+    let known = Known::find(connection, key).await?;
+    let period = (kind == Kind::Meter).then(|| match (period, &known) {
+        (None, Some(Known { period: Some(period), .. })) => period.clone(),
+        (given, _) => name_of(&given.unwrap_or(Period::Month)),
+    });
+    let kind = name_of(&kind);
+    if let Some(known) = known {
+        known.require(&kind, period.as_deref())?;
+    }
+    Ok((kind, period))
 }
 
 fn name_of(value: &impl ValueEnum) -> String {
@@ -147,4 +173,12 @@ pub(super) fn parse_key(text: &str) -> Result<String, String> {
     } else {
         Err("must be a lower-case letter, then lower-case letters, digits and underscores, at most 63".to_owned())
     }
+}
+
+/// Checks the name of a feature or a plan.
+pub(super) fn parse_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.contains('\0') {
+        return Err("must not be empty or contain NUL".to_owned());
+    }
+    Ok(text.to_owned())
 }

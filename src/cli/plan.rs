@@ -8,7 +8,7 @@ use pg::Client;
 use super::{
     Failure,
     catalogue::{self, Feature, Limit, limit_sql, make_default},
-    feature::parse_key,
+    feature::{parse_key, parse_name},
     owner_connection::Owner,
     plan_file, plan_price, runtime, say,
 };
@@ -65,6 +65,7 @@ struct Add {
     plan: String,
 
     /// The display name.
+    #[arg(value_parser = parse_name)]
     name: String,
 
     /// The plan whose limits a new plan starts with. Without it, the plan includes no feature.
@@ -73,7 +74,7 @@ struct Add {
 
     /// The position in the catalogue, cheapest first. The plans from there on move by one. A new
     /// plan without a position is the last one.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     position: Option<i32>,
 
     /// Make it the default plan, with which organizations start, and which takes effect when a
@@ -139,17 +140,17 @@ async fn list(connection: &Client) -> Result<(), Failure> {
 
 async fn set(connection: &Client, plan: &str, key: &str, limit: Limit) -> Result<(), Failure> {
     let (limit, enabled) = limit.columns(&Feature::get(connection, key).await?)?;
-    let changed = connection
+    if !exists(connection, plan).await? {
+        return Err(unknown(plan));
+    }
+    connection
         .execute(
-            "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
-         SELECT plan, $2, $3, $4 FROM billing.plans WHERE plan = $1
-         ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4",
+            "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
+         WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)",
             &[&plan, &key, &limit, &enabled],
         )
         .await?;
-    if changed == 0 {
-        return Err(unknown(plan));
-    }
     Ok(())
 }
 
@@ -170,7 +171,8 @@ impl Add {
             .execute(
                 "INSERT INTO billing.plans AS p (plan, name, position)
              SELECT $1, $2, coalesce($3, max(position) + 1, 1) FROM billing.plans
-             ON CONFLICT (plan) DO UPDATE SET name = $2, position = coalesce($3, p.position), archived_at = NULL",
+             ON CONFLICT (plan) DO UPDATE SET name = $2, position = coalesce($3, p.position), archived_at = NULL
+             WHERE (p.name, p.position) IS DISTINCT FROM ($2, coalesce($3, p.position)) OR p.archived_at IS NOT NULL",
                 &[&self.plan, &self.name, &self.position],
             )
             .await?;

@@ -2,7 +2,12 @@
 //! applied in a deployment. It has no Stripe prices, because they differ between Stripe's test and
 //! live modes.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Read,
+    path::Path,
+};
 
 use pg::Client;
 use serde::{Deserialize, Serialize};
@@ -11,7 +16,7 @@ use serde_json::Value;
 use super::{
     Failure,
     catalogue::{Feature, Limit, limit_sql, make_default},
-    feature::parse_key,
+    feature::{Kind, Period, columns, parse_key, parse_name},
     print,
 };
 
@@ -27,14 +32,14 @@ pub(super) struct Catalogue {
 #[serde(deny_unknown_fields)]
 struct FeatureEntry {
     key: String,
-    kind: String,
+    kind: Kind,
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    period: Option<String>,
+    period: Option<Period>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,14 +92,7 @@ pub(super) fn read(file: &Path) -> Result<Catalogue, Failure> {
     };
     read.map_err(|error| in_file(file, error))?;
     let catalogue: Catalogue = serde_json::from_str(&text).map_err(|error| in_file(file, error))?;
-    let features = catalogue.features.iter().map(|feature| &feature.key);
-    for key in features.chain(catalogue.plans.iter().map(|plan| &plan.key)) {
-        parse_key(key).map_err(|problem| in_file(file, format!("the key {key} {problem}")))?;
-    }
-    let defaults = catalogue.plans.iter().filter(|plan| plan.default).count();
-    if defaults != 1 {
-        return Err(in_file(file, format!("{defaults} plans are the default. One must be.")));
-    }
+    catalogue.check().map_err(|problem| in_file(file, problem))?;
     Ok(catalogue)
 }
 
@@ -103,6 +101,31 @@ fn in_file(file: &Path, problem: impl std::fmt::Display) -> Failure {
 }
 
 impl Catalogue {
+    /// Checks what PostgreSQL would refuse with a less helpful message, or not at all.
+    fn check(&self) -> Result<(), String> {
+        let features = self.features.iter().map(|feature| ("feature", &feature.key, &feature.name));
+        let plans = self.plans.iter().map(|plan| ("plan", &plan.key, &plan.name));
+        let mut known = BTreeSet::new();
+        for (entry, key, name) in features.chain(plans) {
+            parse_key(key).map_err(|problem| format!("the key {key} {problem}"))?;
+            parse_name(name)
+                .map_err(|problem| format!("the name of the {entry} {key} {problem}"))?;
+            if !known.insert((entry, key)) {
+                return Err(format!("the {entry} {key} is there twice"));
+            }
+        }
+        let texts = self.features.iter().flat_map(|feature| [&feature.unit, &feature.description]);
+        let limits = self.plans.iter().flat_map(|plan| plan.limits.keys());
+        if texts.flatten().chain(limits).any(|text| text.contains('\0')) {
+            return Err("a text contains NUL".to_owned());
+        }
+        match self.plans.iter().filter(|plan| plan.default).collect::<Vec<_>>()[..] {
+            [plan] if plan.archived => Err(format!("the default plan {} is archived", plan.key)),
+            [_] => Ok(()),
+            ref defaults => Err(format!("{} plans are the default. One must be.", defaults.len())),
+        }
+    }
+
     /// Makes the catalogue what the file says.
     pub(super) async fn apply(&self, connection: &Client) -> Result<(), Failure> {
         for (position, feature) in (1_i32..).zip(&self.features) {
@@ -138,16 +161,14 @@ impl Catalogue {
 impl FeatureEntry {
     async fn apply(&self, connection: &Client, position: i32) -> Result<(), Failure> {
         let Self { key, kind, name, unit, description, period } = self;
-        if let Some(known) = Feature::find(connection, key).await? {
-            known.require(kind, period.as_deref())?;
-        }
+        let (kind, period) = columns(connection, key, *kind, *period).await?;
         connection
             .execute(
                 "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
              VALUES ($1, $2::text::billing.feature_kind, $3::text::billing.feature_period, $4, $5, $6, $7)
              ON CONFLICT (feature) DO UPDATE SET name = $4, unit = $5, description = $6, position = $7
              WHERE (f.name, f.unit, f.description, f.position) IS DISTINCT FROM ($4, $5, $6, $7)",
-                &[key, kind, period, name, unit, description, &position],
+                &[key, &kind, &period, name, unit, description, &position],
             )
             .await?;
         Ok(())

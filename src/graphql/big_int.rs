@@ -2,12 +2,14 @@
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 
-/// The largest number that every client reads exactly: 2^53 - 1.
-const MAX: i64 = 9_007_199_254_740_991;
-
 /// A whole number, sent as a JSON number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BigInt(pub i64);
+
+impl BigInt {
+    /// The largest number that every client reads exactly: 2^53 - 1.
+    pub const MAX: i64 = 9_007_199_254_740_991;
+}
 
 /// A whole number that may exceed the 32 bits of `Int`, from -(2^53 - 1) to 2^53 - 1. It is a JSON
 /// number, which JavaScript reads exactly: generate `number` for it. In an input, a string of
@@ -21,12 +23,12 @@ impl ScalarType for BigInt {
             _ => None,
         };
         match number {
-            Some(number) if (-MAX..=MAX).contains(&number) => Ok(Self(number)),
+            Some(number) if (-Self::MAX..=Self::MAX).contains(&number) => Ok(Self(number)),
             _ => Err(InputValueError::custom("must be a whole number of at most 2^53 - 1")),
         }
     }
 
     fn to_value(&self) -> Value {
-        self.0.clamp(-MAX, MAX).into()
+        self.0.clamp(-Self::MAX, Self::MAX).into()
     }
 }

@@ -73,7 +73,7 @@ impl Organization {
     }
 
     /// The limit and the current usage of one feature. Null if the catalogue has no such feature.
-    #[graphql(complexity = "STATEMENT + child_complexity")]
+    #[graphql(complexity = "4 * STATEMENT + child_complexity")]
     async fn entitlement(
         &self,
         ctx: &Context<'_>,

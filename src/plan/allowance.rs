@@ -2,7 +2,7 @@
 //! organization's exception while that is valid. [`resolve`] is the only place that decides.
 
 use chrono::{DateTime, Utc};
-use entity::{FeaturePeriod, feature, organization_billing, plan_feature};
+use entity::{FeatureKind, FeaturePeriod, feature, organization_billing, plan_feature};
 use sea_orm::{DbBackend, EntityTrait, FromQueryResult, QueryResult, Statement};
 
 use super::ops::{Lock, effective_plan, own_plan_end};
@@ -105,9 +105,11 @@ async fn resolve(
         .collect()
 }
 
-/// What is allowed of one feature. A key without a row in the catalogue is denied.
-fn only(features: &[(feature::Model, Allowance)]) -> Allowance {
-    features.first().map_or(Allowance::DENIED, |(_, allowance)| *allowance)
+/// What is allowed of one feature. A key without a row of this kind in the catalogue is denied:
+/// the limit of another kind has another meaning.
+fn only(features: &[(feature::Model, Allowance)], kind: FeatureKind) -> Allowance {
+    let feature = features.first().filter(|(feature, _)| feature.kind == kind);
+    feature.map_or(Allowance::DENIED, |(_, allowance)| *allowance)
 }
 
 /// Refuses one more of a feature if the organization already has `count`.
@@ -117,7 +119,7 @@ fn only(features: &[(feature::Model, Allowance)]) -> Allowance {
 /// [`Error::PlanLimitExceeded`] if the plan in effect does not allow it.
 pub async fn require(session: &Session, lock: &Lock, feature: &str, count: u64) -> Result<()> {
     let plan = effective_plan(session, lock.billing()).await?;
-    match only(&resolve(session, &plan, Some(feature)).await?).limit {
+    match only(&resolve(session, &plan, Some(feature)).await?, FeatureKind::Count).limit {
         Some(limit) if u64::try_from(limit).is_ok_and(|limit| count >= limit) => {
             Err(Error::PlanLimitExceeded { feature: feature.to_owned(), limit })
         }
@@ -131,7 +133,7 @@ pub async fn require(session: &Session, lock: &Lock, feature: &str, count: u64) 
 ///
 /// [`Error::PlanLimitExceeded`] with the limit 0 if the feature is not included.
 pub async fn require_flag(session: &Session, feature: &str) -> Result<()> {
-    if only(&allowances(session, Some(feature)).await?.features).enabled {
+    if only(&allowances(session, Some(feature)).await?.features, FeatureKind::Flag).enabled {
         Ok(())
     } else {
         Err(Error::PlanLimitExceeded { feature: feature.to_owned(), limit: 0 })
@@ -149,7 +151,7 @@ pub struct EffectiveAllowance {
     pub valid_until: Option<DateTime<Utc>>,
 }
 
-/// Returns what the organization may use of a feature, and until when.
+/// Returns what the organization may use of a meter, and until when.
 ///
 /// # Errors
 ///
@@ -159,7 +161,7 @@ pub async fn effective_allowance(
     feature: &str,
 ) -> Result<EffectiveAllowance> {
     let Allowances { billing, features } = allowances(scope, Some(feature)).await?;
-    let allowance = only(&features);
+    let allowance = only(&features, FeatureKind::Meter);
     let plan_end = own_plan_end(scope, &billing)?.filter(|end| *end > scope.now());
     Ok(EffectiveAllowance {
         allowance,

@@ -12,7 +12,7 @@ use super::{
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE},
     pool_query::{migration_status, query_once},
     replica::Replica,
-    self_check::{check_features, self_check},
+    self_check::{DeclaredFeature, check_features, self_check},
     session_cache::{CachedContext, SessionCache},
 };
 use crate::{
@@ -290,8 +290,8 @@ impl Databases {
         self_check(&self.probe, &self.system).await
     }
 
-    /// The declared features that the catalogue lacks, as warnings.
-    pub async fn check_features(&self, keys: &[&str]) -> Vec<Finding> {
-        check_features(&self.probe, keys).await
+    /// The declared features that the catalogue lacks, or has of another kind, as warnings.
+    pub async fn check_features(&self, declared: &[DeclaredFeature]) -> Vec<Finding> {
+        check_features(&self.probe, declared).await
     }
 }

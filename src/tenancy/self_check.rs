@@ -6,13 +6,14 @@
 
 use std::fmt;
 
+use entity::{FeatureKind, FeaturePeriod};
 use migration::{
     SYSTEM_ROLE,
     placement::SCHEMA_VERSION,
     roles::{APP_SETTINGS, CARRIER_PARAMETER},
 };
 use pg::{ConnectionPool, Parameters};
-use sea_orm::Values;
+use sea_orm::{ActiveEnum, Values};
 
 use super::{Access, Transaction, pool_query::query_once};
 use crate::error::Result;
@@ -107,32 +108,72 @@ pub(super) async fn self_check(
     Ok(findings)
 }
 
+/// A feature that the program declares: its key, its kind, and the period of a meter.
+pub type DeclaredFeature = (&'static str, FeatureKind, Option<FeaturePeriod>);
+
+/// The declared features of which the catalogue has no row, or one of another kind or period, with
+/// the kind and the period of that row.
+const DIFFERENT_FEATURES: &str =
+    "SELECT n::int8 AS n, concat_ws(' by ', f.kind::text, f.period::text) AS stored
+    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY d (key, kind, period, n)
+        LEFT JOIN billing.features f ON f.feature = d.key
+    WHERE (d.kind, d.period) IS DISTINCT FROM (f.kind::text, coalesce(f.period::text, '')) ORDER BY n";
+
 /// Checks that the catalogue has the features that the program declares.
-pub(super) async fn check_features(app: &ConnectionPool, keys: &[&str]) -> Vec<Finding> {
-    let sql = "SELECT key FROM unnest($1::text[]) WITH ORDINALITY k (key, n)
-               WHERE NOT EXISTS (SELECT FROM billing.features f WHERE f.feature = key) ORDER BY n";
-    let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
-    let missing = query_once(app, Access::Read, sql, Some(Values(vec![keys.into()]))).await;
-    let missing = missing
-        .and_then(|rows| Ok(rows.iter().map(|row| row.try_get(0)).collect::<pg::Result<_>>()?));
-    let missing: Vec<String> = match missing {
-        Ok(missing) => missing,
-        Err(error) => {
-            return vec![Finding {
-                severity: Severity::Fault,
-                subject: "table billing.features".to_owned(),
-                problem: format!("cannot be read: {}", error.cause()),
-                remedy: "run tenantry migrate".to_owned(),
-            }];
-        }
+pub(super) async fn check_features(
+    app: &ConnectionPool,
+    declared: &[DeclaredFeature],
+) -> Vec<Finding> {
+    different_features(app, declared).await.unwrap_or_else(|error| {
+        vec![Finding {
+            severity: Severity::Fault,
+            subject: "table billing.features".to_owned(),
+            problem: format!("cannot be read: {}", error.cause()),
+            remedy: "run tenantry migrate".to_owned(),
+        }]
+    })
+}
+
+async fn different_features(
+    app: &ConnectionPool,
+    declared: &[DeclaredFeature],
+) -> Result<Vec<Finding>> {
+    let column = |text: fn(&DeclaredFeature) -> String| {
+        sea_orm::Value::from(declared.iter().map(text).collect::<Vec<_>>())
     };
-    let finding = |key: String| Finding {
-        severity: Severity::Warning,
-        subject: format!("feature {key}"),
-        problem: "has no row in billing.features, so every plan denies it".to_owned(),
-        remedy: format!("run tenantry feature add {key}"),
+    let period = |(_, _, period): &DeclaredFeature| {
+        period.as_ref().map(ActiveEnum::to_value).unwrap_or_default()
     };
-    missing.into_iter().map(finding).collect()
+    let values = vec![
+        column(|(key, ..)| (*key).to_owned()),
+        column(|(_, kind, _)| kind.to_value()),
+        column(period),
+    ];
+    let rows = query_once(app, Access::Read, DIFFERENT_FEATURES, Some(Values(values))).await?;
+    let mut findings = Vec::new();
+    for row in &rows {
+        let (n, stored): (i64, String) = (row.try_get("n")?, row.try_get("stored")?);
+        let declared = usize::try_from(n - 1).ok().and_then(|index| declared.get(index));
+        findings.extend(declared.map(|feature| finding_of_feature(feature, &stored)));
+    }
+    Ok(findings)
+}
+
+/// `stored` is empty without a row.
+fn finding_of_feature((key, kind, period): &DeclaredFeature, stored: &str) -> Finding {
+    let kind = kind.to_value();
+    let mut add = format!("run tenantry feature add {key} --kind {kind}");
+    if let Some(period) = period {
+        add = format!("{add} --period {}", period.to_value().replace('_', "-"));
+    }
+    let (problem, remedy) = if stored.is_empty() {
+        ("has no row in billing.features, so every plan denies it".to_owned(), add)
+    } else {
+        let by = period.map(|period| format!(" by {}", period.to_value())).unwrap_or_default();
+        let remedy = "delete its rows in billing.plan_features and billing.features";
+        (format!("is a {stored}, but must be a {kind}{by}"), format!("{remedy}, then {add}"))
+    };
+    Finding { severity: Severity::Warning, subject: format!("feature {key}"), problem, remedy }
 }
 
 /// Checks that background work can log in, and has its own role.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use entity::feature;
+use entity::{FeatureKind, FeaturePeriod, feature};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{API_CALLS_PER_MONTH, Meter};
@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     plan::{self, Allowance, Allowances},
     project, seats,
-    tenancy::{Session, UnitOfWork as _},
+    tenancy::{DeclaredFeature, Session, UnitOfWork as _},
 };
 
 /// What an organization may use of a feature, and how much of it is used.
@@ -34,8 +34,13 @@ fn counts() -> [(&'static str, &'static str); 2] {
     [(project::PROJECTS, project::IN_USE), (seats::TEAM_MEMBERS, &seats::IN_USE)]
 }
 
-/// The keys that this program declares. A key without a row in the catalogue is denied.
-pub const DECLARED: [&str; 3] = [project::PROJECTS, seats::TEAM_MEMBERS, API_CALLS_PER_MONTH];
+/// The features that this program declares. One without a row of this kind in the catalogue is
+/// denied.
+pub const DECLARED: [DeclaredFeature; 3] = [
+    (project::PROJECTS, FeatureKind::Count, None),
+    (seats::TEAM_MEMBERS, FeatureKind::Count, None),
+    (API_CALLS_PER_MONTH, FeatureKind::Meter, Some(FeaturePeriod::Month)),
+];
 
 /// The entitlements of the session's organization: all, or that of one feature.
 ///
@@ -77,8 +82,9 @@ async fn used(
 ) -> Result<HashMap<(String, Option<DateTime<Utc>>), i64>> {
     let counts = counts().into_iter().filter(|(key, _)| only.is_none_or(|only| only == *key));
     let count = |(key, count)| format!("SELECT '{key}', NULL::timestamptz, ({count})");
+    // Uses $2, whose type PostgreSQL could not tell in a query without counts.
     let meters = "SELECT feature, period_start, used FROM usage
-        WHERE organization_id = $1 AND period_start IN ($3, $4) AND period_start <= $2";
+        WHERE organization_id = $1 AND period_start IN ($3, $4) AND $2::timestamptz IS NOT NULL";
     let all: Vec<_> = counts.map(count).chain([meters.to_owned()]).collect();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

@@ -222,9 +222,10 @@ pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// Sends an event when the organization may use more or less of a feature, or when its usage
-    /// changes. The usage of meters causes no event: every response reports API calls in its
-    /// headers.
+    /// Sends an event when a change of billing or an exception lets the organization use more or
+    /// less of a feature, or when its usage changes. These cause no event: changes of the catalogue
+    /// of plans, the end of a trial or an exception by time, and the usage of meters. Every response
+    /// reports API calls in its headers.
     #[graphql(directive = on_change::apply(ENTITLEMENTS.to_owned()))]
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
         Ok(one(Entitlement(ctx.event::<entitlement::Entitlement>()?.clone())))

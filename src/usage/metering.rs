@@ -13,6 +13,7 @@ use crate::{
     auth::Permission,
     calendar::month_of,
     error::{Error, Result},
+    graphql::BigInt,
     plan::{self, Allowance},
     tenancy::{Fetch as _, Session, Tenant, UnitOfWork as _},
 };
@@ -57,8 +58,15 @@ pub(super) enum Excess {
 
 /// Counts usage, once for each idempotency key, and returns the entitlement after it.
 pub(super) async fn count(session: &Session, event: &Event, excess: Excess) -> Result<Entitlement> {
+    // A caller without the permission takes no lock.
     session.authorize(Permission::UsageRecord)?;
-    plan::lock_if_several_changes(session).await?;
+    if event.key.is_some() {
+        // Before the row of the key: two mutations may lock keys and sums in different orders.
+        plan::lock(session).await?;
+    } else {
+        plan::lock_if_several_changes(session).await?;
+    }
+    // The role may have changed during the wait.
     let tenant = session.authorize(Permission::UsageRecord)?;
     let allowed = plan::allowances(session, Some(&event.feature)).await?;
     let meter = allowed.features.into_iter().next();
@@ -79,11 +87,22 @@ pub(super) async fn count(session: &Session, event: &Event, excess: Excess) -> R
     Ok(Entitlement { feature, allowance, used: Some(used), resets_at: Some(end) })
 }
 
-/// Stores the idempotency key. Waits for a concurrent mutation with the same key. Returns `false`
-/// if the usage was counted before.
+/// Deletes the key that is about to be stored if it is older than a day, and some other old ones.
+/// More than are stored, so that they do not pile up. The organization's lock is held.
+const DELETE_OLD_KEYS: &str = "
+DELETE FROM usage_keys
+WHERE organization_id = $1 AND created_at < now() - interval '24 hours' AND (feature, key) IN (
+    (SELECT feature, key FROM usage_keys
+     WHERE organization_id = $1 AND created_at < now() - interval '24 hours' ORDER BY created_at LIMIT 100)
+    UNION ALL SELECT $2::text, $3::text)";
+
+/// Stores the idempotency key. Returns `false` if the usage was counted before.
 async fn is_new(session: &Session, tenant: Tenant, event: &Event) -> Result<bool> {
     let Some(key) = &event.key else { return Ok(true) };
     let row = [tenant.organization_id.into(), event.feature.clone().into(), key.clone().into()];
+    let delete =
+        Statement::from_sql_and_values(DbBackend::Postgres, DELETE_OLD_KEYS, row.iter().cloned());
+    session.execute_raw(delete).await?;
     let insert = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "INSERT INTO usage_keys (organization_id, feature, key, amount) VALUES ($1, $2, $3, $4)
@@ -107,7 +126,7 @@ async fn is_new(session: &Session, tenant: Tenant, event: &Event) -> Result<bool
     }
 }
 
-/// Adds to the usage of a period. It stays at 2^53 - 1, which JSON numbers can represent.
+/// Adds to the usage of a period. It stays at [`BigInt::MAX`].
 async fn add(
     session: &Session,
     tenant: Tenant,
@@ -122,7 +141,7 @@ async fn add(
         "INSERT INTO usage AS u (organization_id, feature, period_start, used)
          SELECT $1, $2, $3, $4 WHERE $5::int8 IS NULL OR $4 <= $5
          ON CONFLICT (organization_id, feature, period_start)
-             DO UPDATE SET used = u.used + least($4, 9007199254740991 - u.used)
+             DO UPDATE SET used = u.used + least($4, $6 - u.used)
              WHERE $5::int8 IS NULL OR u.used + $4 <= $5
          RETURNING used",
         [
@@ -131,9 +150,15 @@ async fn add(
             start.into(),
             event.amount.into(),
             limit.into(),
+            BigInt::MAX.into(),
         ],
     );
-    match (session.query_one_raw(statement).await?, limit) {
+    let row = session.query_one_raw(statement).await.map_err(|error| {
+        let error = pg::Error::from(error);
+        // The organization was deleted meanwhile, and the row has no organization.
+        if error.has_code(&["23503"]) { Error::OrganizationNotFound } else { error.into() }
+    })?;
+    match (row, limit) {
         (Some(row), _) => Ok(row.try_get("", "used")?),
         (None, Some(limit)) => {
             Err(Error::PlanLimitExceeded { feature: event.feature.clone(), limit })

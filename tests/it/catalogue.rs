@@ -20,8 +20,10 @@ async fn command(database: &Database, arguments: &[&str]) -> Output {
 /// Runs a command twice. The repetition must change nothing.
 async fn changes(database: &Database, arguments: &[&str]) -> String {
     let output = command(database, arguments).await;
+    let before = database.fingerprint().await;
     let repeated = command(database, arguments).await;
     assert_eq!(succeeded(&repeated), "nothing changed\n", "{arguments:?}");
+    assert_eq!(database.fingerprint().await, before, "{arguments:?}");
     succeeded(&output).to_owned()
 }
 
@@ -70,7 +72,7 @@ async fn a_new_tier_and_a_new_feature_are_one_command_each() {
     let output = changes(database, &add).await;
     assert_eq!(
         output,
-        "+ feature audit_export meter billing_period name=Audit export unit=export\n"
+        "+ feature audit_export meter billing_period name=Audit export position=4 unit=export\n"
     );
     let output = changes(database, &["plan", "set", "team", "audit_export", "20"]).await;
     assert_eq!(output, "+ limit team audit_export 20\n");
@@ -79,21 +81,13 @@ async fn a_new_tier_and_a_new_feature_are_one_command_each() {
     assert_eq!(seen["organization"]["entitlement"], json!({ "limit": 20, "used": 0 }));
     let output = changes(
         database,
-        &[
-            "feature",
-            "add",
-            "audit_export",
-            "--kind",
-            "meter",
-            "--name",
-            "Exports",
-            "--period",
-            "billing-period",
-        ],
+        &["feature", "add", "audit_export", "--kind", "meter", "--name", "Exports"],
     )
     .await;
     assert!(
-        output.contains("+ feature audit_export meter billing_period name=Exports unit=export"),
+        output.contains(
+            "+ feature audit_export meter billing_period name=Exports position=4 unit=export"
+        ),
         "{output}"
     );
     let listed = command(database, &["feature", "list"]).await;
@@ -175,7 +169,7 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
     std::fs::write(&file, catalogue.to_string()).unwrap();
     let output = changes(database, &import).await;
     for line in [
-        "+ feature sso flag name=Single sign-on description=For companies.",
+        "+ feature sso flag name=Single sign-on position=1 description=For companies.",
         "- limit enterprise projects unlimited",
         "+ limit enterprise projects 500",
         "- limit enterprise team_members unlimited",
@@ -195,6 +189,13 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
         json!({ "feature": { "key": "sso" }, "enabled": true, "limit": null })
     );
 
+    // A file that only reorders shows it.
+    let mut reordered = catalogue.clone();
+    reordered["features"].as_array_mut().unwrap().swap(1, 2);
+    std::fs::write(&file, reordered.to_string()).unwrap();
+    let output = changes(database, &import).await;
+    assert!(output.contains("+ feature projects count name=Projects position=3"), "{output}");
+
     // A file that cannot be applied changes nothing.
     let before = database.fingerprint().await;
     for (path, value, reason) in [
@@ -208,6 +209,14 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
         ("/features/0/kind", json!("count"), "the feature sso is a flag, which cannot change"),
         ("/plans/0/default", json!(true), "2 plans are the default. One must be."),
         ("/plans/0/key", json!("A plan"), "the key A plan must be"),
+        ("/plans/0/key", json!("free"), "the plan free is there twice"),
+        ("/plans/0/name", json!(" "), "the name of the plan team must not be empty"),
+        ("/plans/1/archived", json!(true), "the default plan free is archived"),
+        ("/features/0/key", json!("projects"), "the feature projects is there twice"),
+        ("/features/0/name", json!("a\0"), "must not be empty or contain NUL"),
+        ("/features/0/unit", json!("a\0"), "a text contains NUL"),
+        ("/features/0/kind", json!("toggle"), "unknown variant `toggle`"),
+        ("/features/0/period", json!("month"), "Only a meter has a period"),
         ("/plans/0/price", json!(1), "unknown field `price`"),
     ] {
         let mut wrong = catalogue.clone();
@@ -243,6 +252,12 @@ async fn a_command_that_is_refused_changes_nothing() {
             "is a meter by month, which cannot change",
         ),
         (&["feature", "add", "Rockets", "--kind", "flag"], "must be a lower-case letter"),
+        (
+            &["feature", "add", "rockets", "--kind", "flag", "--period", "month"],
+            "Only a meter has a period",
+        ),
+        (&["plan", "add", "team", ""], "must not be empty"),
+        (&["plan", "add", "team", "Team", "--position", "2147483647"], "is not in 1..=1000000"),
         (&["plan", "add", "team", "Team", "--like", "gold"], "there is no plan gold"),
         (&["plan", "set", "pro", "projects", "on"], "projects is a count"),
         (&["plan", "set", "pro", "rockets", "1"], "there is no feature rockets"),
@@ -254,14 +269,28 @@ async fn a_command_that_is_refused_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doctor_names_a_declared_feature_without_a_row() {
+async fn doctor_names_a_declared_feature_without_a_row_of_its_kind() {
     let app = App::start().await;
-    app.database.execute("DELETE FROM billing.plan_features WHERE feature = 'projects'; DELETE FROM billing.features WHERE feature = 'projects'").await;
-    let mut doctor = tenantry();
-    doctor.arg("doctor").env("DATABASE_URL", app.database.url("tenantry_app"));
-    let output = tokio::task::spawn_blocking(move || run(&mut doctor)).await.unwrap();
-    let warning = "warning: feature projects has no row in billing.features, so every plan denies it; remedy: run tenantry feature add projects";
-    assert!(succeeded(&output).contains(warning), "{}", output.stdout);
-    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
-    app.user("acme-owner").query(create).await.assert_failed("PLAN_LIMIT_EXCEEDED");
+    let database = &app.database;
+    database.execute("DELETE FROM billing.plan_features WHERE feature = 'projects'; DELETE FROM billing.features WHERE feature = 'projects'").await;
+    let owner = app.user("acme-owner");
+    for (problem, remedy) in [
+        ("has no row in billing.features, so every plan denies it", "run "),
+        (
+            "is a flag, but must be a count",
+            "delete its rows in billing.plan_features and billing.features, then run ",
+        ),
+    ] {
+        let mut doctor = tenantry();
+        doctor.arg("doctor").env("DATABASE_URL", database.url("tenantry_app"));
+        let output = tokio::task::spawn_blocking(move || run(&mut doctor)).await.unwrap();
+        let warning = format!(
+            "warning: feature projects {problem}; remedy: {remedy}tenantry feature add projects --kind count\n"
+        );
+        assert!(succeeded(&output).contains(&warning), "{}", output.stdout);
+        let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+        owner.query(create).await.assert_failed("PLAN_LIMIT_EXCEEDED");
+        changes(database, &["feature", "add", "projects", "--kind", "flag"]).await;
+        changes(database, &["plan", "set", "pro", "projects", "on"]).await;
+    }
 }

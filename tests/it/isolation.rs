@@ -321,7 +321,6 @@ async fn rows_without_a_tenant_are_denied() {
         "INSERT INTO billing.plans (plan, name, position) VALUES ('x', 'x', 9)",
         "UPDATE billing.features SET kind = 'flag'",
         "DELETE FROM billing.organization_features",
-        "DELETE FROM billing.usage_keys",
         "UPDATE billing.plan_features SET limit_value = 9",
         "INSERT INTO auth.users (name) VALUES ('x')",
         "UPDATE auth.users SET name = 'x'",

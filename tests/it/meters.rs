@@ -147,17 +147,50 @@ async fn a_repetition_with_the_same_key_counts_once() {
     let large = json!({ "feature": "exports", "amount": 7, "idempotencyKey": "night-2" });
     count(&admin, "consumeUsage", large.clone()).await.assert_failed("PLAN_LIMIT_EXCEEDED");
     assert_eq!(used(count(&admin, "recordUsage", large).await, "recordUsage"), 11);
-    // Keys are deleted after a day.
+    // After a day, a key is free, and one that is stored deletes the others.
     app.database
-        .execute("UPDATE billing.usage_keys SET created_at = now() - interval '25 hours' WHERE key = 'night-1'")
+        .execute("UPDATE billing.usage_keys SET created_at = now() - interval '25 hours'")
         .await;
-    if let Some(eu) = app.database.eu() {
-        eu.database.execute("SELECT app.delete_processed()").await;
-    }
-    app.database.execute("SELECT app.delete_processed()").await;
+    assert_eq!(used(count(&admin, "recordUsage", event(5)).await, "recordUsage"), 16);
     assert_eq!(
-        app.database.value::<String>("SELECT min(key) FROM billing.usage_keys").await,
-        "night-2"
+        app.database
+            .value::<String>("SELECT string_agg(concat_ws(' ', feature, key, amount), ',') FROM billing.usage_keys")
+            .await,
+        "exports night-1 5"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutations_with_the_same_keys_in_any_combination_all_succeed() {
+    let app = metered().await;
+    let owner = app.user("acme-owner");
+    let event = |alias: &str, key: String| {
+        format!(
+            "{alias}: consumeUsage(input: {{ feature: \"exports\", amount: 1, idempotencyKey: \"{key}\" }}) {{ entitlement {{ used }} }}"
+        )
+    };
+    // Without the organization's lock, one may hold the sum and wait for a key, and the other hold
+    // that key and wait for the sum.
+    for round in 0..5 {
+        let second = event("b", format!("{round}-2"));
+        let both = format!("mutation {{ {} {second} }}", event("a", format!("{round}-1")));
+        let one = format!("mutation {{ {second} }}");
+        let all = (0..3).flat_map(|_| [owner.query(&both), owner.query(&one)]);
+        for reply in futures_util::future::join_all(all).await {
+            reply.data();
+        }
+    }
+    assert_eq!(stored(&app.database, "exports").await, 10);
+}
+
+#[tokio::test]
+async fn refused_usage_says_that_it_would_exceed_the_limit() {
+    let app = metered().await;
+    let reply = consume(&app.user("acme-admin"), 11).await;
+    reply.assert_failed("PLAN_LIMIT_EXCEEDED");
+    assert_eq!(
+        reply.body["errors"][0]["message"],
+        "This would exceed the plan's limit of 10 for exports. Upgrade the plan."
     );
 }
 

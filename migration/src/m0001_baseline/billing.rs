@@ -2,8 +2,8 @@
 //! organization, and the events received from Stripe.
 
 use crate::rls::{
-    self, ALL, KEEP,
-    Verb::{Insert, Select, Update},
+    self, ALL, KEEP, QUEUE,
+    Verb::{Select, Update},
 };
 
 const FEATURES: &str = "
@@ -163,8 +163,8 @@ CREATE TABLE billing.usage_keys (
     PRIMARY KEY (organization_id, feature, key)
 );
 COMMENT ON TABLE billing.usage_keys IS
-    'The idempotency keys of counted usage, with which a repetition counts once. Kept for a day.';
-CREATE INDEX usage_keys_created ON billing.usage_keys (created_at);
+    'The idempotency keys of counted usage, with which a repetition counts once. A new key deletes old ones after a day.';
+CREATE INDEX usage_keys_created ON billing.usage_keys (organization_id, created_at);
 ";
 
 const STRIPE_EVENTS: &str = "
@@ -208,7 +208,7 @@ pub(super) fn sql() -> String {
         rls::tenant(usage, "organization_id, feature, period_start", KEEP),
         rls::system(usage, "organization_id", KEEP),
         rls::touch(usage),
-        rls::tenant(keys, "organization_id, feature, key", &[Select, Insert]),
+        rls::tenant(keys, "organization_id, feature, key", QUEUE),
         rls::touch(keys),
         STRIPE_EVENTS.to_owned(),
         rls::control(events, ALL),

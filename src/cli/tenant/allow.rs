@@ -22,7 +22,7 @@ use crate::{
     tenancy::{Change, ChangeFeed},
 };
 
-/// Allow an organization more or less of a feature than its plan does. Servers apply it at once.
+/// Set an exception to the plan of an organization. Servers apply it at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Allow {
     /// The organization's slug or id.
@@ -34,8 +34,8 @@ pub(super) struct Allow {
     /// A number, unlimited or off; on or off for a flag.
     limit: Limit,
 
-    /// The day on which the exception ends, for example 2027-01-01 (UTC). Without it, the exception
-    /// has no end.
+    /// The exception ends at 00:00 UTC of this day, for example 2027-01-01. Without it, the
+    /// exception has no end.
     #[arg(long, value_name = "DATE")]
     until: Option<NaiveDate>,
 
@@ -94,17 +94,23 @@ async fn set(
     organization: &Organization,
     change: (&Feature, Option<&Row>),
 ) -> Result<(), Failure> {
-    if organization.ended {
-        return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
-    }
     let transaction = control.begin().await?;
     hold(&transaction, organization).await?;
     // From here on the placement cannot change.
     let organization = Organization::get(&transaction, organization.id).await?;
+    if organization.ended {
+        return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
+    }
     let (before, after) = if let Some(name) = organization.placement.database() {
         let mut there = organization::dedicated(owner, name).await?;
         let there = there.begin().await?;
         hold(&there, &organization).await?;
+        if Feature::find(&there, &change.0.key).await?.is_none() {
+            let key = &change.0.key;
+            return Err(Failure::new(format!(
+                "the database {name} lacks the feature {key}. Run `tenantry migrate`."
+            )));
+        }
         let changed = write(&there, &organization, &Placement::Shared, change).await?;
         there.commit().await?;
         changed
@@ -126,10 +132,7 @@ async fn write(
     placement: &Placement,
     (feature, row): (&Feature, Option<&Row>),
 ) -> Result<(Option<Known>, Option<Known>), Failure> {
-    let table = |name: &str| {
-        let table = TABLES.iter().find(|table| table.name == name);
-        table.map_or_else(|| name.to_owned(), |table| placement.table(table, organization.id))
-    };
+    let table = |name: &str| table(name, placement, organization);
     // Takes the organization's lock. The new time makes servers read its limits again.
     let billing = table("billing.organization_billing");
     let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
@@ -164,6 +167,34 @@ async fn write(
     Ok((before, after))
 }
 
+/// The name of a table where the organization lives.
+fn table(name: &str, placement: &Placement, organization: &Organization) -> String {
+    let table = TABLES.iter().find(|table| table.name == name);
+    table.map_or_else(|| name.to_owned(), |table| placement.table(table, organization.id))
+}
+
+/// An exception as text. `$1` is the first word.
+fn line_sql() -> String {
+    format!(
+        "concat_ws(' ', $1::text, o.feature, {}, 'until ' || to_char(o.valid_until, 'YYYY-MM-DD'), '(' || o.reason || ')')",
+        limit_sql("f", "o")
+    )
+}
+
+/// The exceptions of an organization as lines of text, also those that have ended by time.
+pub(super) async fn list(
+    connection: &Client,
+    organization: &Organization,
+) -> pg::Result<Vec<String>> {
+    let exceptions = table("billing.organization_features", &organization.placement, organization);
+    let sql = format!(
+        "SELECT {} FROM {exceptions} o JOIN billing.features f USING (feature)
+         WHERE o.organization_id = $2 ORDER BY f.position, f.feature",
+        line_sql()
+    );
+    connection.query(&sql, &[&"exception", &organization.id]).await
+}
+
 async fn find(
     connection: &Client,
     exceptions: &str,
@@ -172,11 +203,11 @@ async fn find(
 ) -> Result<Option<Known>, Failure> {
     let limit = limit_sql("f", "o");
     let sql = format!(
-        "SELECT concat_ws(' ', $3::text, o.feature, {limit}, 'until ' || to_char(o.valid_until, 'YYYY-MM-DD'), '(' || o.reason || ')'),
-                {limit}, o.valid_until, o.reason
-         FROM {exceptions} o JOIN billing.features f USING (feature) WHERE o.organization_id = $1 AND o.feature = $2"
+        "SELECT {}, {limit}, o.valid_until, o.reason
+         FROM {exceptions} o JOIN billing.features f USING (feature) WHERE o.organization_id = $2 AND o.feature = $3",
+        line_sql()
     );
-    Ok(connection.query_opt(&sql, &[&organization.id, &feature.key, &organization.name]).await?)
+    Ok(connection.query_opt(&sql, &[&organization.name, &organization.id, &feature.key]).await?)
 }
 
 async fn record(

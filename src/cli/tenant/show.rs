@@ -1,12 +1,13 @@
-//! `tenantry tenant show`: the placement of one organization, and its rows counted there.
+//! `tenantry tenant show`: the placement of one organization, its rows counted there, and its
+//! exceptions to the plan.
 
 use migration::placement::{self, TABLES};
 use pg::Client;
 
-use super::{Failure, organization::Organization, placement::Placement};
+use super::{Failure, allow, organization::Organization, placement::Placement};
 use crate::cli::{owner_connection::Owner, say};
 
-/// Print the placement of an organization and the number of its rows.
+/// Print the placement of an organization, the number of its rows, and its exceptions to the plan.
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
     /// The organization's slug or id.
@@ -38,6 +39,9 @@ impl Show {
             );
             let count: i64 = connection.query_one(&sql, &[&organization.id]).await?;
             say(format!("{:<30} {count:>10} rows", table.name));
+        }
+        for exception in allow::list(connection, &organization).await? {
+            say(exception);
         }
         Ok(())
     }

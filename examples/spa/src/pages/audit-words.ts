@@ -43,7 +43,7 @@ const SENTENCES: Record<string, Sentence> = {
   'billing.checkout_started': ({ plan }) => `went to the checkout for the plan ${text(plan)}`,
   'billing.portal_opened': () => 'opened the billing portal',
   'billing.subscription_updated': ({ status }) => `updated the subscription, which is now ${role(status).replaceAll('_', ' ')}`,
-  'billing.entitlement_changed': ({ feature, value }) => `changed what the plan allows of ${text(feature)}${value == null ? ' back to the plan' : ` to ${text(value)}`}`,
+  'billing.entitlement_changed': ({ feature, value }) => (value == null ? `ended the exception for ${text(feature)}` : `made an exception for ${text(feature)}: ${text(value)}`),
   'user.identity_linked': ({ email }) => `linked another sign-in to ${text(email) || 'the account'}`,
   'user.identity_unlinked': () => 'removed a sign-in from the account',
   'user.renamed': ({ name }) => `changed their name to ${text(name)}`,

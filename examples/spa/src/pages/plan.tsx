@@ -52,7 +52,7 @@ function Usage({ entitlement }: { entitlement: EntitlementFragment }) {
     <li className="row">
       <div className="grow">
         <h3>{feature.name}</h3>
-        {limit != null && feature.kind !== 'FLAG' && <progress aria-label={feature.name} max={Math.max(limit, 1)} value={used} className={state} />}
+        {limit != null && entitlement.used != null && <progress aria-label={feature.name} max={Math.max(limit, 1)} value={used} className={state} />}
         {overLimit && <p className="wrong">{count(used - (limit ?? 0))} more than the plan includes. Nothing is deleted.</p>}
         {source === 'OVERRIDE' && <p className="quiet">An exception to your plan{validUntil && `, until ${day(validUntil)}`}.</p>}
         {resetsAt && limit != null && <p className="quiet">Resets on {day(resetsAt)}.</p>}
@@ -65,5 +65,7 @@ function Usage({ entitlement }: { entitlement: EntitlementFragment }) {
 function standing({ feature, enabled, limit, used }: EntitlementFragment): string {
   if (!enabled) return 'Not included';
   if (feature.kind === 'FLAG') return 'Included';
-  return limit == null ? `${count(used ?? 0)}, unlimited` : `${count(used ?? 0)} of ${count(limit)}`;
+  // The server does not count every feature.
+  if (used == null) return limit == null ? 'Unlimited' : `Up to ${count(limit)}`;
+  return limit == null ? `${count(used)}, unlimited` : `${count(used)} of ${count(limit)}`;
 }
