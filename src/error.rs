@@ -297,6 +297,15 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The error of an insert that refers to the organization, which may have been deleted
+    /// meanwhile.
+    pub(crate) fn of_insert(error: sea_orm::DbErr) -> Self {
+        let error = pg::Error::from(error);
+        if error.has_code(&["23503"]) { Self::OrganizationNotFound } else { error.into() }
+    }
+}
+
 fn over_limit(feature: &str, limit: i64) -> String {
     if limit == 0 {
         return format!("The plan does not include {feature}. Upgrade the plan.");

@@ -153,11 +153,7 @@ async fn add(
             BigInt::MAX.into(),
         ],
     );
-    let row = session.query_one_raw(statement).await.map_err(|error| {
-        let error = pg::Error::from(error);
-        // The organization was deleted meanwhile, and the row has no organization.
-        if error.has_code(&["23503"]) { Error::OrganizationNotFound } else { error.into() }
-    })?;
+    let row = session.query_one_raw(statement).await.map_err(Error::of_insert)?;
     match (row, limit) {
         (Some(row), _) => Ok(row.try_get("", "used")?),
         (None, Some(limit)) => {

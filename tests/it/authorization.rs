@@ -29,6 +29,7 @@ const TYPES: [&str; 19] = [
     "Identity",
     "Plan",
     "PlanFeature",
+    "PlanPrice",
     "Feature",
 ];
 
@@ -121,6 +122,7 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         "Identity" => format!("{{ viewer {{ identities {{ {selected} }} }} }}"),
         "Plan" => format!("{{ plans {{ {selected} }} }}"),
         "PlanFeature" => format!("{{ planFeatures {{ {selected} }} }}"),
+        "PlanPrice" => format!("{{ plans {{ prices {{ {selected} }} }} }}"),
         "Feature" => format!("{{ planFeatures {{ feature {{ {selected} }} }} }}"),
         other => panic!("decide how the tests reach {other}"),
     }

@@ -56,14 +56,14 @@ async fn a_body_that_is_announced_as_too_large_is_rejected_before_it_arrives() {
 async fn an_encoded_body_is_rejected() {
     let app = App::start().await;
     let length = QUERY.len();
-    for coding in ["gzip", "br", "deflate", "zstd", "x", "gzip, identity", "identity, identity", ""]
-    {
+    for coding in ["gzip", "br", "deflate", "zstd", "x", "gzip, identity", "identity, gzip"] {
         let headers = format!("Content-Encoding: {coding}\r\nContent-Length: {length}\r\n");
         let refused = response(&app, &headers, QUERY).await;
         assert_eq!(status(&refused), "415", "{coding}: {refused}");
     }
-    for headers in ["", "Content-Encoding: identity\r\n", "Content-Encoding: Identity\r\n"] {
-        let taken = response(&app, &format!("{headers}Content-Length: {length}\r\n"), QUERY).await;
-        assert_eq!(status(&taken), "200", "{headers}: {taken}");
+    for coding in ["", "identity", "Identity", "identity, identity"] {
+        let headers = format!("Content-Encoding: {coding}\r\nContent-Length: {length}\r\n");
+        let taken = response(&app, &headers, QUERY).await;
+        assert_eq!(status(&taken), "200", "{coding}: {taken}");
     }
 }
