@@ -10,6 +10,7 @@ use super::{
     Access, ChangeFeed, Destination, Finding,
     database_options::{DatabaseOptions, system_login},
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE, query_once},
+    placement::Placement,
     replica::Replica,
     self_check::{check_features, self_check},
     session_cache::{CachedContext, SessionCache},
@@ -207,6 +208,12 @@ impl Databases {
         }
         checked?;
         Ok(Arc::clone(database))
+    }
+
+    /// Whether the organization was last seen in a dedicated database.
+    #[must_use]
+    pub fn is_in_dedicated_database(&self, organization: OrganizationId) -> bool {
+        matches!(self.dedicated_databases.guess(organization), Placement::Database(_))
     }
 
     /// The databases that did not respond recently, whose background work is postponed.
