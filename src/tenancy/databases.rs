@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use entity::OrganizationId;
 use pg::{ConnectionPool, PoolState, Row};
 use sea_orm::Values;
 use tokio::sync::Notify;
