@@ -135,7 +135,7 @@ impl Bench<'_> {
     /// Random users of random organizations, on servers that have met none of them.
     fn wide(&self) -> Result<(), Failure> {
         let title = format!("{} organizations, random users", self.seeded.organizations);
-        let mut report = Report::new(title);
+        let mut report = Report::new(title, true);
         for round in 1..=self.options.rounds {
             for workload in &self.options.workloads {
                 for connections in &self.options.connections {
@@ -161,7 +161,7 @@ impl Bench<'_> {
     fn warm(&self) -> Result<(), Failure> {
         let Self { options, seeded, runtime } = self;
         let title = format!("{} organizations, owners with sessions", seeded.organizations);
-        let mut report = Report::new(title);
+        let mut report = Report::new(title, false);
         for _ in 0..options.rounds.max(3) {
             let server = Server::start(seeded, options.database_connections)?;
             report.cold_start(server.started_in);

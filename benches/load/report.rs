@@ -60,6 +60,8 @@ pub(crate) struct Round {
 /// All measurements on one database.
 pub(crate) struct Report {
     title: String,
+    /// Whether the servers have met no caller before.
+    is_wide: bool,
     rounds: BTreeMap<(Workload, usize), Vec<Round>>,
     traffic_rows: Vec<(Workload, Traffic)>,
     cold_starts: Vec<f64>,
@@ -67,9 +69,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(title: String) -> Self {
+    pub(crate) fn new(title: String, is_wide: bool) -> Self {
         Self {
             title,
+            is_wide,
             rounds: BTreeMap::new(),
             traffic_rows: Vec::new(),
             cold_starts: Vec::new(),
@@ -161,8 +164,7 @@ impl fmt::Display for Report {
             )?;
         }
         self.fmt_comparison(out)?;
-        // Only the warm workload counts statements, and its servers have met all callers.
-        if self.traffic_rows.is_empty() {
+        if self.is_wide {
             return self.fmt_first(out);
         }
         writeln!(

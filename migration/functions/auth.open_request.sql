@@ -121,7 +121,8 @@ BEGIN
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, o.name, o.created_at, o.updated_at,
            coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension,
-           concat(open_request.version, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin)
+           concat(open_request.version, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin,
+                  ' ', extract(epoch FROM pg_postmaster_start_time()))
         INTO organization_id, organization_slug, role, billing_version,
              organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension, version
         FROM auth.organization_members m

@@ -1,8 +1,9 @@
 -- Opens the session of a request again, for a query with the token with which auth.open_request has
 -- opened one in the same organization. Returns false and applies nothing unless every row that
 -- decided that result is still the same, as p_version says: the transactions that wrote the rows
--- of the identity, the user, the membership, the organization, its billing and its placement. Equal
--- rows and an equal token have the same result, so nothing is evaluated again. These checks of
+-- of the identity, the user, the membership, the organization, its billing and its placement, and
+-- the start of PostgreSQL, because a restored backup or a promoted standby may assign the same
+-- transaction ids again. Equal rows and an equal token have the same result. These checks of
 -- auth.open_request are not repeated:
 --
 -- - The slug: the server calls this only for the organization's current slug, which is in the row
@@ -35,7 +36,8 @@ BEGIN
             LEFT JOIN app.organizations o ON o.id = p_organization
             LEFT JOIN billing.organization_billing b ON b.organization_id = p_organization
             LEFT JOIN app.placements p ON p.organization_id = p_organization
-        WHERE concat(i.xmin, ' ', u.xmin, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin) = p_version;
+        WHERE concat(i.xmin, ' ', u.xmin, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin,
+                     ' ', extract(epoch FROM pg_postmaster_start_time())) = p_version;
     RETURN session IS NOT NULL;
 END
 $$;

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use entity::OrganizationId;
 use pg::{ConnectionPool, PoolState, Row};
 use sea_orm::Values;
 use tokio::sync::Notify;
@@ -10,6 +11,7 @@ use super::{
     Access, ChangeFeed, Destination, Finding,
     database_options::{DatabaseOptions, SYSTEM_CONNECTIONS, system_login},
     dedicated::{DedicatedDatabase, DedicatedDatabases, STALE},
+    placement::Placement,
     pool_query::{migration_status, query_once},
     replica::Replica,
     self_check::{DeclaredFeature, check_features, self_check},
@@ -205,6 +207,12 @@ impl Databases {
         }
         checked?;
         Ok(Arc::clone(database))
+    }
+
+    /// Whether the organization was last seen in a dedicated database.
+    #[must_use]
+    pub fn is_in_dedicated_database(&self, organization: OrganizationId) -> bool {
+        matches!(self.dedicated_databases.guess(organization), Placement::Database(_))
     }
 
     /// The databases that did not respond recently, whose background work is postponed.

@@ -26,11 +26,12 @@ use crate::auth::Caller;
 pub struct CachedContext {
     pub(super) context: SessionContext,
     pub(super) placement: Placement,
-    /// With which the same token may reopen the session, without another full opening.
+    /// The version with which the same token may reopen the session, instead of a full opening.
     version: Option<Box<str>>,
     /// A hash of the address in the token, on which the context depends.
     email: u64,
-    /// A hash of all that the opening has evaluated: the key, and what the token says of the user.
+    /// A hash of everything in the request that the opening evaluated: the cache's key, and what the
+    /// token says about the user.
     request: u64,
 }
 

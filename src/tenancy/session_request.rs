@@ -118,16 +118,14 @@ impl SessionRequest {
         let (Some(tenant), Some(organization)) = (context.tenant, &context.organization) else {
             return Ok(None);
         };
-        let names = |text: &Option<String>| {
-            text.as_ref().is_none_or(|text| {
-                *text == organization.slug || Uuid::try_parse(text) == Ok(organization.id.0)
-            })
-        };
+        let is_slug = |text: &String| *text == organization.slug;
+        // As auth.open_request reads a claim.
+        let is_id = |text: &str| text.eq_ignore_ascii_case(&organization.id.0.to_string());
         let may_repeat = self.record
             && tenant.suspension.is_none()
             && *placement == Placement::Shared
-            && names(&self.path)
-            && names(&self.claim);
+            && self.path.as_ref().is_none_or(is_slug)
+            && self.claim.as_ref().is_none_or(|claim| is_slug(claim) || is_id(claim));
         let version = get::<Option<&str>>(row, "version")?;
         Ok(version.filter(|_| may_repeat).map(Into::into))
     }

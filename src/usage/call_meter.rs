@@ -1,6 +1,9 @@
 //! Counts API calls in memory, against blocks of calls leased from the database. Requests write no
-//! counter, and all servers together never exceed the limit. A server that crashes loses at most
-//! one block per organization.
+//! counter, and all servers together never exceed the limit.
+//!
+//! A server that crashes leaves at most one block of each organization counted without calls, and
+//! loses the calls of plans without a limit since they were last written. A transaction whose COMMIT
+//! has an unknown outcome has the same effect on the organizations in it.
 //!
 //! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
 //! no lease: its calls accumulate in memory (`left` goes below zero) and are written periodically.
@@ -53,7 +56,7 @@ struct Shared {
     databases: Databases,
     settings: Settings,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
-    writer: UsageWriter,
+    writer: Arc<UsageWriter>,
     /// Grows with each change of the plan catalogue.
     catalogue: AtomicU64,
 }
@@ -72,7 +75,7 @@ impl Meter {
         Self(Arc::new(Shared {
             metrics,
             read_only: Mutex::default(),
-            writer: UsageWriter::new(databases.clone(), settings.clone()),
+            writer: Arc::new(UsageWriter::new(databases.clone(), settings.clone())),
             databases,
             settings,
             counters: Mutex::default(),
@@ -286,10 +289,12 @@ impl Meter {
                 if let Some((_, left)) = back {
                     counter.put_back(left, &error);
                 }
-                if !matches!(error, Error::ReadOnly(_)) {
-                    return Err(error);
+                match error {
+                    Error::ReadOnly(_) => self.note_refusal(&error),
+                    // Only the lease is unknown: the client's operation has not started.
+                    Error::CommitOutcomeUnknown(cause) => return Err(Error::Unavailable(cause)),
+                    error => return Err(error),
                 }
-                self.note_refusal(&error);
                 self.0.writer.stopgap(organization_id).await?
             }
             Ok(lease) => {

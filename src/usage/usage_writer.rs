@@ -1,16 +1,17 @@
 //! Writes the calls of many organizations in one transaction: what is submitted while a transaction
 //! is under way is written together in the next one. An organization whose row cannot be written
-//! this way at once is left to its own transaction, so that none waits for another.
+//! this way at once is left to its own transaction, so that none waits for another. If the outcome
+//! of a COMMIT is unknown, it is unknown for all organizations of the transaction.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     API_CALLS_PER_MONTH,
@@ -23,6 +24,10 @@ use crate::{
 
 /// The maximum number of organizations in a transaction, each of which takes an advisory lock.
 pub(super) const LARGEST: usize = 250;
+
+/// The maximum number of transactions that return the calls of a single organization. They leave
+/// one connection of background work to others, and none is refused because too many wait.
+const ALONE: usize = 2;
 
 /// A change of the calls that an organization has used in a month.
 #[derive(Debug)]
@@ -51,7 +56,8 @@ pub(super) struct UsageWriter {
     settings: Settings,
     waiting: Mutex<Vec<Waiting>>,
     /// Held by the task that writes.
-    writing: tokio::sync::Mutex<()>,
+    writing: Arc<tokio::sync::Mutex<()>>,
+    alone: Semaphore,
 }
 
 #[derive(Debug)]
@@ -62,14 +68,16 @@ struct Waiting {
 
 impl UsageWriter {
     pub(super) fn new(databases: Databases, settings: Settings) -> Self {
-        let waiting = Mutex::default();
-        Self { databases, settings, waiting, writing: tokio::sync::Mutex::default() }
+        let (waiting, writing) = (Mutex::default(), Arc::default());
+        Self { databases, settings, waiting, writing, alone: Semaphore::new(ALONE) }
     }
 
     /// Leases a block after returning the rest of the previous lease. Only reads if the plan has no
-    /// limit, or the limit is reached.
+    /// limit, or the limit is reached. The limit is read before the block is leased, so this block
+    /// may exceed a limit that is lowered meanwhile. The next call then detects the change and
+    /// leases again.
     pub(super) async fn lease(
-        &self,
+        self: &Arc<Self>,
         organization_id: OrganizationId,
         back: Option<(DateTime<Utc>, i64)>,
     ) -> Result<Lease> {
@@ -105,7 +113,7 @@ impl UsageWriter {
 
     /// Returns the rest of a lease.
     pub(super) async fn give_back(
-        &self,
+        self: &Arc<Self>,
         organization_id: OrganizationId,
         period_start: DateTime<Utc>,
         left: i64,
@@ -114,6 +122,7 @@ impl UsageWriter {
         if self.submit(write).await?.is_some() {
             return Ok(());
         }
+        let _permit = self.alone.acquire().await;
         let session = self.open(Some(organization_id), Access::Write).await?;
         lease::give_back(&session, period_start, left).await?;
         session.commit().await
@@ -130,23 +139,31 @@ impl UsageWriter {
 
     /// Writes a change, together with others that are waiting. Returns `None` if nothing was
     /// written and the organization needs its own transaction.
-    async fn submit(&self, write: Write) -> Result<Option<Written>> {
+    async fn submit(self: &Arc<Self>, write: Write) -> Result<Option<Written>> {
+        // It must not depend on the control database.
+        if self.databases.is_in_dedicated_database(write.organization_id) {
+            return Ok(None);
+        }
         let (answer, mut answered) = oneshot::channel();
         self.waiting().push(Waiting { write, answer });
-        let _turn = self.writing.lock().await;
         loop {
-            match answered.try_recv() {
-                Ok(written) => return written,
-                Err(oneshot::error::TryRecvError::Closed) => {
+            let turn = tokio::select! {
+                biased;
+                written = &mut answered => return written.unwrap_or_else(|_| {
                     let cause: Box<dyn std::error::Error + Send + Sync> =
                         "the task that wrote the calls was cancelled".into();
-                    return Err(Error::CommitOutcomeUnknown(cause.into()));
-                }
-                Err(oneshot::error::TryRecvError::Empty) => {}
-            }
-            let batch = self.take();
-            let written = self.write_all(&batch).await;
-            answer_all(batch, written);
+                    Err(Error::CommitOutcomeUnknown(cause.into()))
+                }),
+                turn = Arc::clone(&self.writing).lock_owned() => turn,
+            };
+            let writer = Arc::clone(self);
+            // In a task, so that cancelling this one does not affect the others.
+            tokio::spawn(async move {
+                let _turn = turn;
+                let batch = writer.take();
+                let written = writer.write_all(&batch).await;
+                answer_all(batch, written);
+            });
         }
     }
 
@@ -166,11 +183,10 @@ impl UsageWriter {
             })
             .collect();
         if !blocks.is_empty() {
-            for (write, block) in &blocks {
-                written.entry(write.organization_id).and_modify(|written| written.block = *block);
-            }
             for (organization_id, used) in add_calls(&session, blocks).await? {
-                written.entry(organization_id).and_modify(|written| written.used = used);
+                written.entry(organization_id).and_modify(|written| {
+                    *written = Written { used, block: used - written.used };
+                });
             }
         }
         session.commit().await?;

@@ -52,21 +52,90 @@ async fn a_thousand_organizations_share_the_transactions_that_count_their_calls(
     assert_eq!(database.value::<(i64, i64)>(used).await, (1_000, 1_016), "each call once");
 }
 
+/// Waits until a transaction waits for a lock.
+async fn wait_for_waiting(database: &Database) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                   AND wait_event_type = 'Lock'";
+    while database.value::<i64>(waiting).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn many_organizations_that_need_their_own_transactions_lose_no_calls_at_shutdown() {
+    let database = seeded(150).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    query_each(&app, 150).await;
+    app.service.meter.give_back().await;
+    query_each(&app, 150).await;
+    // As another server that writes the calls of all of them.
+    let admin = database.connect_admin().await;
+    admin.batch("BEGIN; SELECT FROM billing.usage FOR UPDATE").await.unwrap();
+    let unlock = async {
+        wait_for_waiting(&database).await;
+        admin.batch("ROLLBACK").await.unwrap();
+    };
+    futures_util::join!(app.service.meter.give_back(), unlock);
+    let used = "SELECT count(*), sum(used)::bigint FROM billing.usage";
+    assert_eq!(database.value::<(i64, i64)>(used).await, (150, 300));
+}
+
+#[tokio::test]
+async fn an_organization_that_is_being_deleted_does_not_delay_the_leases_of_others() {
+    let database = seeded(2).await;
+    database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    let query = async |n| {
+        let token = token(&format!("user-{n}-1"));
+        app.client(Some(&format!("org-{n}")), Some(token)).query(QUERY).await
+    };
+    let admin = database.connect_admin().await;
+    let delete = "BEGIN; DELETE FROM app.organizations WHERE slug = 'org-2'";
+    admin.batch(delete).await.unwrap();
+    let other = async {
+        wait_for_waiting(&database).await;
+        tokio::time::timeout(HANG, query(1)).await.unwrap().data();
+        let leased = "SELECT count(*) FROM billing.usage WHERE used = 1000";
+        assert_eq!(database.value::<i64>(leased).await, 1, "while the deletion is under way");
+        admin.batch("ROLLBACK").await.unwrap();
+    };
+    futures_util::join!(query(2), other);
+}
+
+#[tokio::test]
+async fn a_deleted_organization_does_not_affect_the_calls_written_with_its_own() {
+    let database = seeded(2).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    query_each(&app, 2).await;
+    let admin = database.connect_admin().await;
+    let delete = "BEGIN; DELETE FROM app.organizations WHERE slug = 'org-2'";
+    admin.batch(delete).await.unwrap();
+    let used = "SELECT coalesce(sum(used), 0)::bigint FROM billing.usage";
+    let other = async {
+        wait_for_waiting(&database).await;
+        assert_eq!(database.value::<i64>(used).await, 1, "while the deletion is under way");
+        admin.batch("COMMIT").await.unwrap();
+    };
+    futures_util::join!(app.service.meter.give_back(), other);
+    assert_eq!(database.value::<i64>(used).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn organizations_that_lease_at_the_same_time_share_a_transaction() {
     let database = seeded(60).await;
     database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
     let app = App::on(database.clone(), AppSettings::default()).await;
     let admin = database.connect_admin().await;
-    // Reads go on, and the first lease waits.
-    admin.batch("BEGIN; LOCK TABLE billing.usage IN EXCLUSIVE MODE").await.unwrap();
+    // The COMMIT of the first lease waits.
+    let wait = "CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON billing.usage DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION public.wait();
+        SELECT pg_advisory_lock(42)";
+    admin.batch(wait).await.unwrap();
     let answered = query_each(&app, 16);
     let unlock = async {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                       AND wait_event_type = 'Lock'";
-        while database.value::<i64>(waiting).await == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_for_waiting(&database).await;
         // Every other server process is idle again: the remaining leases are queued.
         let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                     AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock' AND pid <> pg_backend_pid()";
@@ -75,7 +144,7 @@ async fn organizations_that_lease_at_the_same_time_share_a_transaction() {
             quiet = if database.value::<i64>(busy).await == 0 { quiet + 1 } else { 0 };
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        admin.batch("ROLLBACK").await.unwrap();
+        admin.batch("SELECT pg_advisory_unlock(42)").await.unwrap();
     };
     futures_util::join!(answered, unlock);
     let writes: i64 = database.value(WRITES).await;

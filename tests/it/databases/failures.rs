@@ -119,6 +119,35 @@ async fn an_unavailable_database_is_not_contacted_for_organizations_elsewhere() 
 }
 
 #[tokio::test]
+async fn calls_are_leased_and_returned_without_the_control_database() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    control.move_to(GLOBEX.parse().unwrap(), &eu).await;
+    // The first lease is of three calls, the next of two.
+    let limit = "UPDATE billing.plan_features SET limit_value = 48
+        WHERE plan = 'free' AND feature = 'api_calls_per_month'";
+    eu.database.execute(limit).await;
+    let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
+    let app = App::on(control, settings).await;
+    let owner = app.user("globex-owner");
+    owner.data(NAMES).await;
+    let allow = |allowed: bool| {
+        format!(
+            "ALTER DATABASE {0} ALLOW_CONNECTIONS {allowed};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
+            app.database.name
+        )
+    };
+    eu.database.execute(&allow(false)).await;
+    for _ in 0..3 {
+        owner.data(NAMES).await;
+    }
+    app.service.meter.give_back().await;
+    let used = "SELECT used FROM billing.usage";
+    assert_eq!(eu.database.exactly::<i64>(used).await, 4);
+    eu.database.execute(&allow(true)).await;
+}
+
+#[tokio::test]
 async fn the_control_database_never_serves_an_organization_of_another_database() {
     let Some((control, _eu)) = acme_in_eu().await else { return };
     let connection = control.connect_app().await;
