@@ -55,7 +55,7 @@ pub(super) fn decide<'event>(
             if order == std::cmp::Ordering::Less && !is_replay {
                 return Decision::Skip("a newer event was already applied");
             }
-            // After Stripe has reported the end, only its answer can say that there is none.
+            // After Stripe has reported the end, only its answer can say otherwise.
             let has_ended = billing.status == SubscriptionStatus::Canceled;
             let newest = if read.is_some() { current } else { shown };
             if has_ended && newest.is_none_or(Subscription::has_ended) {

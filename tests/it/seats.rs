@@ -122,6 +122,7 @@ async fn an_expired_invitation_frees_its_seat() {
     // The invitation is older than the subscription.
     let billing = start(SeatsMode::Sync).await;
     billing.stripe.add_customer("cus_1", Some(GLOBEX));
+    billing.app.database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
     invite(&billing, "guest").await.data();
     billing.stripe.set_subscription(&seats(4));
     billing.deliver(&updated("evt_1", 100, &seats(4))).await;
