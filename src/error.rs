@@ -317,7 +317,9 @@ impl From<stripe::Error> for Error {
     fn from(error: stripe::Error) -> Self {
         match error {
             stripe::Error::Unavailable(cause) => Self::unavailable(cause),
-            stripe::Error::Invalid(cause) | stripe::Error::Refused(cause) => Self::internal(cause),
+            stripe::Error::Invalid(cause)
+            | stripe::Error::Refused(cause)
+            | stripe::Error::Unreadable(cause) => Self::internal(cause),
         }
     }
 }

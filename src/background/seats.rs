@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     outbox::{self, Kind, Overdue},
     request::GraphqlService,
-    seats,
+    seats::{self, SeatsMode},
     tenancy::{Access, Reason, SystemSession, UnitOfWork as _, open_system},
 };
 
@@ -62,14 +62,18 @@ async fn make(service: &GraphqlService, stripe: &Stripe, due: Overdue) -> Result
     let Some(row) = outbox::claim(&session, due.id, LEASE).await? else {
         return Ok(());
     };
-    let Some(change) = billing::find_seat_change(&session).await? else {
-        outbox::finish(&session, due.id, Some("there is no subscription per seat")).await?;
+    let settings = *service.settings.area::<seats::Settings>()?;
+    let change = match settings.mode {
+        Some(SeatsMode::Sync) => billing::find_seat_change(&session).await?,
+        _ => None,
+    };
+    let Some(change) = change else {
+        outbox::finish(&session, due.id, Some("no subscription follows the team")).await?;
         return session.commit().await;
     };
     session.commit().await?;
-    let proration = service.settings.area::<seats::Settings>()?.proration.name();
     let key = format!("{}-{}", due.id, row.attempts);
-    let answer = billing::set_seats(stripe, &change, proration, &key).await;
+    let answer = billing::set_seats(stripe, &change, settings.proration.name(), &key).await;
     let session = open(service, due).await?;
     finish(&session, due, row.attempts, &change, answer).await?;
     session.commit().await
@@ -88,14 +92,16 @@ async fn finish(
         }
         Ok(Some(subscription)) => {
             if billing::record_seats(session, change, &subscription).await? {
-                return outbox::finish(session, due.id, None).await;
+                outbox::finish(session, due.id, None).await?;
+                return seats::follow_expiry(session).await;
             }
             let reason = "the team has changed meanwhile";
             outbox::postpone(session, due.id, session.now(), reason).await
         }
         Err(error) if attempts >= MOST_ATTEMPTS => {
             tracing::error!(change = %due.id, attempts, %error, "a change of seats was given up");
-            outbox::finish(session, due.id, Some(&error.to_string())).await
+            outbox::finish(session, due.id, Some(&error.to_string())).await?;
+            seats::follow_expiry(session).await
         }
         Err(error) => {
             tracing::warn!(change = %due.id, attempts, %error, "a change of seats is delayed: Stripe did not make it");

@@ -29,33 +29,40 @@ pub(super) enum Decision<'event> {
 
 /// Decides whether an event is new, by the time of the last applied event. That time cannot decide
 /// within one second, which is Stripe's precision, nor for another subscription, which has its own
-/// history. `shown` is the subscription in the event, `read` is Stripe's answer if it was asked.
+/// history. A replayed event may be older than events that had no effect, so Stripe is always asked.
+/// `shown` is the subscription in the event, `read` is Stripe's answer if it was asked.
 pub(super) fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,
     subscription: &str,
     shown: Option<&'event Subscription>,
     read: Option<&'event Read>,
+    is_replay: bool,
 ) -> Decision<'event> {
     let current = read.and_then(|read| read.subscription.as_ref());
     let known = read.and_then(|read| read.known.as_ref());
     // What the event shows is the last known state of a subscription that Stripe has forgotten.
-    let last = || match (current.or(shown), read) {
+    let last = || match (current.or(shown.filter(|_| !is_replay)), read) {
         (Some(subscription), _) => Decision::Write(subscription),
         (None, Some(_)) => Decision::Skip("Stripe does not know its subscription"),
         (None, None) => Decision::Ask,
     };
     match &billing.stripe_subscription_id {
+        None if is_replay && read.is_none() => Decision::Ask,
         None => last(),
         Some(known) if *known == subscription => {
-            if billing.status == SubscriptionStatus::Canceled {
+            let order = Some(event.created).cmp(&billing.stripe_event_at);
+            if order == std::cmp::Ordering::Less && !is_replay {
+                return Decision::Skip("a newer event was already applied");
+            }
+            // After Stripe has reported the end, only its answer can say otherwise.
+            let has_ended = billing.status == SubscriptionStatus::Canceled;
+            let newest = if read.is_some() { current } else { shown };
+            if has_ended && newest.is_none_or(Subscription::has_ended) {
                 return Decision::Skip("the subscription has ended permanently");
             }
-            match Some(event.created).cmp(&billing.stripe_event_at) {
-                std::cmp::Ordering::Less => Decision::Skip("a newer event was already applied"),
-                std::cmp::Ordering::Equal if read.is_none() => Decision::Ask,
-                _ => last(),
-            }
+            let is_unclear = has_ended || is_replay || order == std::cmp::Ordering::Equal;
+            if is_unclear && read.is_none() { Decision::Ask } else { last() }
         }
         Some(_) => match current {
             None if read.is_none() && !shown.is_some_and(Subscription::has_ended) => Decision::Ask,

@@ -1,8 +1,9 @@
 //! Applies an event of Stripe to the billing of its organization.
 
-use entity::OrganizationId;
+use chrono::{DateTime, Utc};
+use entity::{OrganizationId, SubscriptionStatus, organization_billing};
 use serde_json::json;
-use stripe::{Event, Subject, Subscription};
+use stripe::{Event, Status, Subject, Subscription};
 
 use super::{
     decision::{Decision, Read, decide},
@@ -36,13 +37,15 @@ pub(super) struct Delivery {
     pub(super) event: Event,
     /// `None` if the customer was deleted.
     pub(super) subject: Option<Subject>,
+    /// Whether an operator has asked for it.
+    pub(super) is_replay: bool,
 }
 
 /// Applies an event to billing, in its organization.
 pub(super) async fn deliver(
     session: &SystemSession,
     id: &str,
-    Delivery { organization_id, event, subject }: Delivery,
+    Delivery { organization_id, event, subject, is_replay }: Delivery,
     answers: &Answers,
 ) -> Result<Step> {
     let lock = plan::lock_alone(session).await?;
@@ -66,12 +69,12 @@ pub(super) async fn deliver(
         && price_of(session, candidate).await?.is_none()
     {
         let names_organization = subject.organization == Some(organization_id.0);
-        if !names_organization || candidate.has_ended() {
+        if !names_organization || !is_live(status(candidate)) {
             return skip(session, id, OTHER_PRODUCT).await;
         }
         return ignore(session, id, &event, candidate, unknown_price(candidate)).await;
     }
-    match decide(before, &event, &subject.subscription, shown.as_ref(), read) {
+    match decide(before, &event, &subject.subscription, shown.as_ref(), read, is_replay) {
         Decision::Ask => {
             let known = before.stripe_subscription_id.clone();
             Ok(Step::Ask(subject.subscription, known, before.updated_at))
@@ -83,6 +86,11 @@ pub(super) async fn deliver(
                 before.stripe_subscription_id.as_deref().unwrap_or_default()
             );
             ignore(session, id, &event, second, problem).await
+        }
+        Decision::Write(subscription)
+            if !is_live(status(subscription)) && is_local_trial(before, session.now()) =>
+        {
+            skip(session, id, "nothing was paid, and the organization's trial goes on").await
         }
         Decision::Write(subscription) if is_known && subscription.has_ended() => {
             let Some(others) = &answers.others else {
@@ -103,13 +111,30 @@ async fn successor<'others>(
     ended: &Subscription,
     others: &'others [Subscription],
 ) -> Result<Option<&'others Subscription>> {
+    let mut others: Vec<_> = others
+        .iter()
+        .filter(|other| is_live(status(other)) && other.customer == ended.customer)
+        .filter(|other| other.id != ended.id)
+        .collect();
+    // One that gives its plan comes first.
+    others.sort_by_key(|other| match other.status {
+        Status::Active | Status::Trialing if other.paid_until.is_none() => 0,
+        Status::Active | Status::Trialing | Status::PastDue => 1,
+        _ => 2,
+    });
     for other in others {
-        let is_live = is_live(status(other)) && other.customer == ended.customer;
-        if is_live && other.id != ended.id && price_of(session, other).await?.is_some() {
+        if price_of(session, other).await?.is_some() {
             return Ok(Some(other));
         }
     }
     Ok(None)
+}
+
+/// Whether a trial without Stripe is in progress.
+fn is_local_trial(billing: &organization_billing::Model, now: DateTime<Utc>) -> bool {
+    billing.stripe_subscription_id.is_none()
+        && billing.status == SubscriptionStatus::Trialing
+        && billing.trial_ends_at.is_some_and(|end| now < end)
 }
 
 /// Writes the state of the subscription to billing. At an unknown price the plan stays.

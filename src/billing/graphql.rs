@@ -269,7 +269,7 @@ impl BillingMutation {
     /// reports the payment. Owners only.
     ///
     /// Must be the only field of its mutation. Errors: `CONFLICT` if the organization has a live
-    /// subscription, asks for a second trial, if Stripe does not sell the price now, or does not
+    /// subscription or has had its trial, or if Stripe does not sell the price now or does not
     /// manage subscriptions; `BAD_USER_INPUT` if the plan does not exist or has no such price, or
     /// for fewer seats than the team takes; `UNAVAILABLE` if Stripe does not respond.
     #[graphql(

@@ -2,6 +2,7 @@
 //! entry. Stripe delivers at least once and in any order, so the server asks Stripe for the current
 //! state where times cannot order two events.
 
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use stripe::{Event, Stripe};
 
@@ -100,13 +101,19 @@ async fn try_apply(
             }
             Step::Ask(subscription, known, version) => {
                 drop(session);
-                let stripe = stripe(settings)?;
-                let known = match known.filter(|known| *known != subscription) {
-                    Some(known) => stripe.subscription(&known).await?,
-                    None => None,
-                };
-                let subscription = stripe.subscription(&subscription).await?;
-                answers.read = Some(Read { subscription, known, version });
+                let known = known.filter(|known| *known != subscription);
+                match ask(stripe(settings)?, &subscription, known.as_deref(), version).await {
+                    Ok(read) => answers.read = Some(read),
+                    // Asking again would not help.
+                    Err(stripe::Error::Unreadable(problem)) => {
+                        let session =
+                            open_system(databases, settings, None, reason, Access::Write).await?;
+                        report(&session, id, problem.clone()).await?;
+                        session.commit().await?;
+                        return Ok(Outcome::Problem(problem));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             Step::AskOthers(customer) => {
                 drop(session);
@@ -115,6 +122,19 @@ async fn try_apply(
         }
     }
     Err(Error::unavailable("billing changed each time Stripe was asked for its state"))
+}
+
+async fn ask(
+    stripe: &Stripe,
+    subscription: &str,
+    known: Option<&str>,
+    version: DateTime<Utc>,
+) -> stripe::Result<Read> {
+    let known = match known {
+        Some(known) => stripe.subscription(known).await?,
+        None => None,
+    };
+    Ok(Read { subscription: stripe.subscription(subscription).await?, known, version })
 }
 
 fn stripe(settings: &Settings) -> Result<&Stripe> {
@@ -152,7 +172,7 @@ async fn claim_delivery(
     };
     Ok(match recipient {
         Recipient::Organization(organization_id) => {
-            Claimed::Delivery(Box::new(Delivery { organization_id, event, subject }))
+            Claimed::Delivery(Box::new(Delivery { organization_id, event, subject, is_replay }))
         }
         Recipient::Unknown(customer) => Claimed::Nothing(Step::AskOwner(customer)),
         Recipient::Foreign(why) => Claimed::Nothing(skip(session, id, why).await?),

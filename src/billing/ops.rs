@@ -46,11 +46,14 @@ pub async fn create(session: &Session, organization_id: OrganizationId) -> Resul
     };
     organization_billing::Entity::insert(row).exec_without_returning(session).await?;
     let Some(trial) = &session.settings().area::<Settings>()?.trial_plan else { return Ok(()) };
-    if let Some(plan) = plan::find(session, trial).await? {
+    if let Some(plan) = plan::find(session, trial).await?.filter(|plan| !plan.is_default) {
         begin_trial(session, get(session).await?, plan.plan).await?;
     } else {
         // A sign-up is worth more than its trial.
-        tracing::error!(plan = trial, "TRIAL_PLAN is not a plan: no trial was started");
+        tracing::error!(
+            plan = trial,
+            "TRIAL_PLAN is not a plan, or is the default plan: no trial was started"
+        );
     }
     Ok(())
 }

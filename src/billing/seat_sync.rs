@@ -8,7 +8,7 @@ use stripe::{Quantity, Stripe, Subscription};
 
 use super::{
     state::record,
-    subscription_sync::{has_live_subscription, price_of, write},
+    subscription_sync::{self, has_live_subscription, price_of, write},
 };
 use crate::{
     audit::Action,
@@ -103,6 +103,8 @@ pub async fn record_seats(
             let metadata = json!({ "old_seats": change.before.seats, "seats": after.seats });
             record(session, Action::BillingSeatsChanged, &after, metadata).await?;
         }
+        let before = organization_billing::Model { seats: after.seats, ..lock.billing().clone() };
+        subscription_sync::record(session, &before, &after, json!({})).await?;
     }
     Ok(seats::team_size(session).await? == u64::from(change.quantity))
 }

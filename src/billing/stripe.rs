@@ -199,6 +199,13 @@ pub(super) async fn set_cancel_at_period_end(
     if after.cancel_at_period_end != cancel {
         return Err(Error::Conflict(refused.to_owned()));
     }
+    // Stripe's response may report more than the cancellation.
+    let known = organization_billing::Model {
+        cancel_at_period_end: after.cancel_at_period_end,
+        period_end: after.period_end,
+        ..lock.billing().clone()
+    };
+    subscription_sync::record(session, &known, &after, json!({})).await?;
     let (action, metadata) = if cancel {
         let metadata = json!({ "plan": after.plan, "period_end": after.period_end });
         (Action::BillingSubscriptionCanceled, metadata)

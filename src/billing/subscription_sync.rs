@@ -65,6 +65,7 @@ pub(super) async fn write(
         row.stripe_customer_id = Set(Some(subscription.customer.clone()));
     }
     row.stripe_subscription_id.set_if_not_equals(Some(subscription.id.clone()));
+    let is_same = before.stripe_subscription_id.as_ref() == Some(&subscription.id);
     row.status.set_if_not_equals(status);
     // An unpaid first invoice does not change the plan. An ended subscription keeps the name of its
     // plan.
@@ -85,12 +86,12 @@ pub(super) async fn write(
     row.cancel_at_period_end.set_if_not_equals(subscription.cancels);
     row.collection_paused.set_if_not_equals(subscription.collection_paused);
     // Periods go on during a pause, unpaid.
-    row.paid_until
-        .set_if_not_equals(subscription.paid_until.map(|end| before.paid_until.unwrap_or(end)));
+    let paid_until = before.paid_until.filter(|_| is_same);
+    row.paid_until.set_if_not_equals(subscription.paid_until.map(|end| paid_until.unwrap_or(end)));
     row.past_due_since.set_if_not_equals(match status {
         SubscriptionStatus::PastDue => {
             let since = event.map_or(scope.now(), |event| event.created);
-            Some(before.past_due_since.unwrap_or(since))
+            Some(before.past_due_since.filter(|_| is_same).unwrap_or(since))
         }
         _ => None,
     });
@@ -138,6 +139,7 @@ pub(super) async fn record(
             json!(before.collection_paused),
             json!(after.collection_paused),
         ),
+        changed("paid_until", json!(before.paid_until), json!(after.paid_until)),
     ];
     let action = match (plan, is_unknown || others.contains(&true)) {
         (true, _) => Action::BillingPlanChanged,
@@ -160,7 +162,7 @@ pub(super) async fn end(
 ) -> Result<organization_billing::Model> {
     let mut row = before.clone().into_active_model();
     row.stripe_customer_id.set_if_not_equals(customer);
-    if has_live_subscription(before) {
+    if has_live_subscription(before) || before.status == SubscriptionStatus::Incomplete {
         row.status = Set(SubscriptionStatus::Canceled);
         row.seats.set_if_not_equals(None);
         row.past_due_since.set_if_not_equals(None);

@@ -7,7 +7,8 @@ use pg::Client;
 use super::{Failure, say};
 
 /// Add a Stripe price of a plan, or retire one. A new price for sale replaces the one with the same
-/// interval and currency: existing subscriptions at it keep the plan.
+/// interval and currency: existing subscriptions at it keep the plan. For a known price, values that
+/// are not given stay.
 #[derive(Debug, clap::Args)]
 pub(super) struct Price {
     /// The plan's key, for example pro.
@@ -17,9 +18,9 @@ pub(super) struct Price {
     #[arg(value_parser = parse_price)]
     price: String,
 
-    /// How often the price is paid.
-    #[arg(long, default_value = "month")]
-    interval: Interval,
+    /// How often the price is paid: month, unless given.
+    #[arg(long)]
+    interval: Option<Interval>,
 
     /// The amount in the smallest unit of the currency, for example cents. Shown to clients; Stripe
     /// decides what is charged.
@@ -31,12 +32,16 @@ pub(super) struct Price {
     currency: Option<String>,
 
     /// The price is for each member and open invitation.
-    #[arg(long)]
-    per_seat: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    per_seat: Option<bool>,
 
-    /// No longer sell the price.
-    #[arg(long, conflicts_with_all = ["interval", "amount", "currency", "per_seat"])]
+    /// Do not sell the price, or no longer. Subscriptions at it have the plan.
+    #[arg(long)]
     retire: bool,
+
+    /// Move the price from another plan. A subscription at it follows with its next event.
+    #[arg(long = "move")]
+    moves: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -64,38 +69,35 @@ impl Price {
             )
             .await?
             .pop();
-        match plan {
-            Some(plan) if plan != self.plan => {
-                return Err(Failure::new(format!("{} is a price of the plan {plan}", self.price)));
-            }
-            None if self.retire => {
-                return Err(Failure::new(format!(
-                    "the plan {} has no price {}",
-                    self.plan, self.price
-                )));
-            }
-            _ => {}
+        if let Some(plan) = plan.filter(|plan| *plan != self.plan && !self.moves) {
+            let price = &self.price;
+            return Err(Failure::new(format!(
+                "{price} is a price of the plan {plan}. `--move` moves it."
+            )));
         }
-        if self.retire {
-            let retire =
-                "UPDATE billing.plan_prices SET for_sale = false WHERE stripe_price_id = $1";
-            connection.execute(retire, &[&self.price]).await?;
-            return Ok(());
-        }
-        let interval = self.interval.name();
-        let changed = connection.execute(
-            "WITH replaced AS (
-                 UPDATE billing.plan_prices SET for_sale = false
-                 WHERE plan = $2 AND interval = $3 AND currency IS NOT DISTINCT FROM $4
-                     AND stripe_price_id <> $1 AND for_sale
-             )
-             INSERT INTO billing.plan_prices AS p (stripe_price_id, plan, interval, currency, unit_amount, per_seat)
-             SELECT $1, plan, $3, $4, $5, $6 FROM billing.plans WHERE plan = $2
-             ON CONFLICT (stripe_price_id) DO UPDATE
-                 SET interval = $3, currency = $4, unit_amount = $5, per_seat = $6, for_sale = true",
-            &[&self.price, &self.plan, &interval, &self.currency, &self.amount, &self.per_seat],
-        )
-        .await?;
+        let interval = self.interval.map(Interval::name);
+        let changed = connection
+            .execute(
+                "WITH terms AS (
+                     SELECT p.plan, coalesce($3, old.interval, 'month') AS interval, coalesce($4, old.currency) AS currency,
+                         coalesce($5, old.unit_amount) AS unit_amount, coalesce($6, old.per_seat, false) AS per_seat
+                     FROM billing.plans p LEFT JOIN billing.plan_prices old ON old.stripe_price_id = $1
+                     WHERE p.plan = $2
+                 ), replaced AS (
+                     UPDATE billing.plan_prices r SET for_sale = false FROM terms
+                     WHERE NOT $7 AND r.plan = terms.plan AND r.interval = terms.interval
+                         AND r.currency IS NOT DISTINCT FROM terms.currency AND r.stripe_price_id <> $1 AND r.for_sale
+                 )
+                 INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, currency, unit_amount, per_seat, for_sale)
+                 SELECT $1, plan, interval, currency, unit_amount, per_seat, NOT $7 FROM terms
+                 ON CONFLICT (stripe_price_id) DO UPDATE
+                     SET plan = excluded.plan, interval = excluded.interval, currency = excluded.currency,
+                         unit_amount = excluded.unit_amount, per_seat = excluded.per_seat, for_sale = excluded.for_sale",
+                &[
+                    &self.price, &self.plan, &interval, &self.currency, &self.amount, &self.per_seat, &self.retire,
+                ],
+            )
+            .await?;
         if changed == 0 {
             let plan = &self.plan;
             return Err(Failure::new(format!(

@@ -294,7 +294,6 @@ async fn require_mail(session: &Session) -> Result<()> {
 
 /// Delivers the link: by e-mail after the commit, or through the inviter.
 async fn issue(session: &Session, invitation: invitation::Model) -> Result<Issued> {
-    seats::follow_expiry(session, invitation.expires_at).await?;
     if session.settings().area::<Settings>()?.sends_mail {
         require_mail(session).await?;
         let payload = json!({ "invitation_id": invitation.id, "rotation": invitation.rotation });

@@ -7,5 +7,6 @@
 mod ops;
 
 pub use ops::{
-    Kind, Overdue, add, add_due, claim, due, finish, forget_processed, nth_newest, postpone,
+    Kind, Overdue, add, add_due, claim, due, finish, forget_processed, is_waiting, nth_newest,
+    postpone,
 };

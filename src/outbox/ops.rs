@@ -104,6 +104,22 @@ async fn insert(
     Ok(id)
 }
 
+/// Returns whether unprocessed work of a kind is due until `until`.
+///
+/// # Errors
+///
+/// Fails without an organization.
+pub async fn is_waiting(scope: &impl UnitOfWork, kind: Kind, until: DateTime<Utc>) -> Result<bool> {
+    let row = outbox::Entity::find()
+        .filter(outbox::Column::OrganizationId.eq(scope.organization_id()?))
+        .filter(outbox::Column::Kind.eq(kind.name()))
+        .filter(outbox::Column::ProcessedAt.is_null())
+        .filter(outbox::Column::DueAt.lte(until))
+        .fetch_one(scope)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Returns when the `nth` newest row of a kind was added, counted from 1. Returns `None` if fewer
 /// were added after `since`.
 ///

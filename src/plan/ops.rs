@@ -204,7 +204,10 @@ fn own_plan_ends_at(
             billing.trial_ends_at.map(|end| end + REPORT_TIME)
         }
         // A paused subscription is a trial that ended without a payment method.
-        SubscriptionStatus::Trialing | SubscriptionStatus::Paused => billing.trial_ends_at,
+        // An unpaid first invoice does not prolong the trial before it.
+        SubscriptionStatus::Trialing
+        | SubscriptionStatus::Paused
+        | SubscriptionStatus::Incomplete => billing.trial_ends_at,
         // If no time is recorded, the failed payment is the one for the period that has just begun.
         SubscriptionStatus::PastDue => Some(
             billing.past_due_since.or(billing.period_start).unwrap_or(billing.updated_at) + grace,
@@ -251,6 +254,7 @@ mod tests {
         assert!(counts(SubscriptionStatus::Paused, None, None));
         assert!(!counts(SubscriptionStatus::Paused, day(100), None));
         assert!(counts(SubscriptionStatus::Incomplete, None, None));
+        assert!(!counts(SubscriptionStatus::Incomplete, day(100), None));
         assert!(counts(SubscriptionStatus::PastDue, None, day(94)));
         assert!(!counts(SubscriptionStatus::PastDue, None, day(93)));
         for ended in [

@@ -56,7 +56,7 @@ impl PlanPrice {
 }
 
 /// Finds the price that decides the plan of a subscription: of the highest plan, if the
-/// subscription has several prices. Other products have none.
+/// subscription has several prices, and of its prices one per seat. Other products have none.
 ///
 /// # Errors
 ///
@@ -74,6 +74,8 @@ pub async fn find_price<'ids>(
         .join(JoinType::InnerJoin, to_plan.into())
         .filter(plan_price::Column::StripePriceId.eq_any(ids.map(str::to_owned)))
         .order_by_desc(plan::Column::Position)
+        .order_by_desc(plan_price::Column::PerSeat)
+        .order_by_asc(plan_price::Column::StripePriceId)
         .fetch_one(session)
         .await?)
 }

@@ -179,10 +179,10 @@ async fn a_new_organization_starts_with_a_trial_of_the_trial_plan() {
     let owner = found(&calendar, "initech").await;
     let state = owner.data(STATE).await["organization"].clone();
     let expected = json!({
-        "plan": "pro", "status": "TRIALING", "trialEndsAt": "2030-01-31T12:00:00+00:00",
+        "plan": { "key": "pro" }, "status": "TRIALING", "trialEndsAt": "2030-01-31T12:00:00+00:00",
         "periodEnd": "2030-01-31T12:00:00+00:00", "cancelAtPeriodEnd": false,
     });
-    assert_eq!((&state["plan"]["plan"], &state["billing"]), (&json!("pro"), &expected));
+    assert_eq!((&state["plan"]["key"], &state["billing"]), (&json!("pro"), &expected));
     let logs = "{ organization { auditLogs { nodes { action metadata } } } }";
     let logs = owner.data(logs).await["organization"]["auditLogs"]["nodes"].clone();
     let started =
@@ -190,23 +190,23 @@ async fn a_new_organization_starts_with_a_trial_of_the_trial_plan() {
     assert_eq!(started.unwrap()["metadata"]["plan"], "pro");
     with_plan(&owner, "startTrial", "enterprise").await.assert_failed("CONFLICT");
     calendar.go_to_day(29);
-    assert_eq!(owner.data(STATE).await["organization"]["plan"]["plan"], "pro");
+    assert_eq!(owner.data(STATE).await["organization"]["plan"]["key"], "pro");
     calendar.go_to_day(30);
-    assert_eq!(owner.data(STATE).await["organization"]["plan"]["plan"], "free");
+    assert_eq!(owner.data(STATE).await["organization"]["plan"]["key"], "free");
     with_plan(&owner, "changePlan", "pro").await.data();
     assert_eq!(owner.data(STATE).await["organization"]["billing"]["status"], "ACTIVE");
 }
 
 #[tokio::test]
 async fn a_trial_plan_that_does_not_exist_prevents_no_sign_up() {
-    for trial_plan in [None, Some("gold".to_owned())] {
+    for trial_plan in [None, Some("gold".to_owned()), Some("free".to_owned())] {
         let mut settings = AppSettings::default();
         settings.areas.billing.trial_plan = trial_plan;
         let calendar = Calendar::with("2030-01-01T12:00:00Z", settings).await;
         let owner = found(&calendar, "initech").await;
         let state = owner.data(STATE).await["organization"].clone();
         assert_eq!(
-            (&state["plan"]["plan"], &state["billing"]["status"]),
+            (&state["plan"]["key"], &state["billing"]["status"]),
             (&json!("free"), &json!("ACTIVE"))
         );
         assert_eq!(state["billing"]["trialEndsAt"], json!(null));

@@ -34,7 +34,7 @@ fn sold(billing: &BillingApp) -> (String, String) {
     (form["line_items[0][price]"].clone(), form["line_items[0][quantity]"].clone())
 }
 
-const PRICES: &str = "{ plans { plan prices { id interval currency unitAmount perSeat } } }";
+const PRICES: &str = "{ plans { key prices { id interval currency unitAmount perSeat } } }";
 
 #[tokio::test]
 async fn a_yearly_price_is_added_in_one_command_and_sold_beside_the_monthly_one() {
@@ -44,7 +44,7 @@ async fn a_yearly_price_is_added_in_one_command_and_sold_beside_the_monthly_one(
     let yearly =
         ["pro", "price_year", "--interval", "year", "--amount", "19000", "--currency", "USD"];
     let output = price(database, Box::leak(Box::new(yearly))).await;
-    assert!(succeeded(&output).contains("price_year                         year 19000 usd"));
+    assert!(succeeded(&output).contains("+ price pro price_year year 19000 usd"));
     let plans = owner.data(PRICES).await["plans"].clone();
     assert_eq!(plans[0]["prices"], json!([]));
     assert_eq!(
@@ -148,7 +148,6 @@ async fn a_price_belongs_to_one_plan_and_a_mistaken_command_changes_nothing() {
     for (arguments, reason) in [
         (&["enterprise", "price_1"][..], "price_1 is a price of the plan pro"),
         (&["gold", "price_2"], "there is no plan gold"),
-        (&["pro", "price_2", "--retire"], "the plan pro has no price price_2"),
         (&["pro", "prod_2"], "must be Stripe's id of a price"),
         (&["pro", "price_2", "--amount=-1", "--currency", "usd"], "--amount"),
         (&["pro", "price_2", "--amount", "100"], "--currency"),
@@ -158,6 +157,30 @@ async fn a_price_belongs_to_one_plan_and_a_mistaken_command_changes_nothing() {
         failed(&price(database, arguments).await, reason);
     }
     assert_eq!(database.fingerprint().await, before);
+    let output = price(database, &["enterprise", "price_1", "--move"]).await;
+    assert!(succeeded(&output).contains("+ price enterprise price_1 month"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn a_price_of_existing_subscriptions_is_added_without_being_sold() {
+    let billing = BillingApp::with_customer().await;
+    let database = &billing.app.database;
+    let legacy =
+        ["pro", "price_old", "--retire", "--per-seat", "--amount", "700", "--currency", "usd"];
+    let output = price(database, Box::leak(Box::new(legacy))).await;
+    assert!(succeeded(&output).contains("month 700 usd per seat retired"), "{}", output.stdout);
+    checkout(&billing.owner(), "priceId: \"price_old\"").await.assert_failed("BAD_USER_INPUT");
+    let old = subscription("sub_1", "active", "price_old");
+    assert_eq!(billing.deliver(&updated("evt_1", 100, &old)).await.1, "applied\n");
+    assert_eq!(billing.effective_plan().await.0, "pro");
+    // What is not given stays.
+    let output =
+        price(database, &["pro", "price_old", "--amount", "800", "--currency", "usd"]).await;
+    assert!(
+        succeeded(&output).contains("+ price pro price_old month 800 usd per seat\n"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[tokio::test]
@@ -175,7 +198,7 @@ async fn an_unknown_price_changes_everything_but_the_plan() {
     assert!(billing.error_of("evt_2").await.unwrap().contains("price_of_nothing"));
     let state = billing.state().await;
     assert_eq!(
-        (&state["billing"]["plan"], &state["billing"]["status"]),
+        (&state["billing"]["plan"]["key"], &state["billing"]["status"]),
         (&json!("pro"), &json!("PAST_DUE"))
     );
     assert_eq!(state["billing"]["cancelAtPeriodEnd"], true);
@@ -201,7 +224,7 @@ async fn a_first_subscription_at_an_unknown_price_is_reported_if_it_was_meant_fo
     assert!(billing.error_of("evt_1").await.unwrap().contains("price_new"));
     let state: Value = billing.state().await;
     assert_eq!(
-        (&state["billing"]["status"], &state["plan"]["plan"]),
+        (&state["billing"]["status"], &state["plan"]["key"]),
         (&json!("ACTIVE"), &json!("free"))
     );
     assert_eq!(billing.audit_entries().await[0]["action"], "billing.subscription_ignored");

@@ -119,8 +119,13 @@ async fn the_seats_follow_members_and_open_invitations() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_invitation_frees_its_seat() {
-    let billing = subscribed(SeatsMode::Sync, 4).await;
+    // The invitation is older than the subscription.
+    let billing = start(SeatsMode::Sync).await;
+    billing.stripe.add_customer("cus_1", Some(GLOBEX));
+    billing.app.database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
     invite(&billing, "guest").await.data();
+    billing.stripe.set_subscription(&seats(4));
+    billing.deliver(&updated("evt_1", 100, &seats(4))).await;
     reaches(&billing, 5).await;
     billing.app.database.execute("UPDATE auth.invitations SET expires_at = now()").await;
     hurry(&billing).await;
@@ -143,9 +148,15 @@ async fn a_change_that_stripe_did_not_make_is_repeated() {
     let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(!metrics.contains("tenantry_backlog{queue=\"stripe_seats\"} 0"), "{metrics}");
+    // Stripe reports more than the seats.
+    let mut unpaid = seats(4);
+    unpaid["status"] = json!("past_due");
+    billing.stripe.set_subscription(&unpaid);
     billing.stripe.set_failure(None);
     hurry(&billing).await;
     reaches(&billing, 5).await;
+    let entries = billing.audit_entries().await;
+    assert!(entries.iter().any(|entry| entry["metadata"]["status"] == "past_due"), "{entries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -210,5 +221,17 @@ async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
     billing.deliver(&updated("evt_2", 200, &seats(7))).await;
     invite(&billing, "one").await.data();
     invite(&billing, "two").await.assert_failed("PLAN_LIMIT_EXCEEDED");
+    // A change that waited while the operator switched to this mode.
+    let change = format!(
+        "INSERT INTO app.outbox (organization_id, kind, payload, due_at) VALUES ('{GLOBEX}', 'stripe_seats', '{{}}', now())"
+    );
+    billing.app.database.execute(&change).await;
+    let waiting =
+        "SELECT count(*) FROM app.outbox WHERE kind = 'stripe_seats' AND processed_at IS NULL";
+    let start = std::time::Instant::now();
+    while billing.app.database.value::<i64>(waiting).await > 0 {
+        assert!(start.elapsed() < HANG);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(billing.stripe.take_requests().is_empty(), "the quantity belongs to the owners");
 }

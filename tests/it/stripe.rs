@@ -231,8 +231,9 @@ async fn the_events_determine_the_subscription() {
     assert_eq!(audit_entries[0]["metadata"]["status"], "trialing");
     let paths: Vec<_> =
         billing.stripe.take_requests().into_iter().map(|calls| calls.path).collect();
-    // At the end, whether the customer has another subscription.
-    assert_eq!(paths, ["customers/cus_1", "subscriptions"], "the events had everything else");
+    // At the end, whether the customer has another subscription, and whether it has really ended.
+    let expected = ["customers/cus_1", "subscriptions", "subscriptions/sub_1"];
+    assert_eq!(paths, expected, "the events had everything else");
 }
 
 #[tokio::test]

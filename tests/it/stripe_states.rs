@@ -77,6 +77,9 @@ async fn a_cancellation_at_a_date_can_be_withdrawn() {
 #[tokio::test]
 async fn a_cancellation_that_stripe_does_not_change_is_no_success() {
     let billing = subscribed().await;
+    // A 404 of a proxy does not end the subscription.
+    billing.stripe.fail_path("subscriptions", 404);
+    billing.owner().query(&of("cancelSubscription")).await.assert_failed("CONFLICT");
     billing.stripe.fail_posts("subscriptions", 400);
     billing.owner().query(&of("cancelSubscription")).await.assert_failed("CONFLICT");
     assert_eq!(billing.state().await["billing"]["cancelAtPeriodEnd"], false);
@@ -119,6 +122,11 @@ async fn a_subscription_that_has_ended_at_stripe_is_settled_when_its_owner_acts(
             assert_eq!(actions(&billing).await.pop().unwrap(), "billing.subscription_updated");
             // A new subscription can be bought.
             billing.owner().query(CHECKOUT).await.data();
+            // Stripe says that it lives after all.
+            let active = subscription("sub_1", "active", "price_pro");
+            billing.stripe.set_subscription(&active);
+            billing.deliver(&updated("evt_3", 300, &active)).await;
+            assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
         }
     }
 }
@@ -166,7 +174,8 @@ async fn a_second_paid_subscription_is_reported_and_takes_effect_after_the_first
     let entry = billing.audit_entries().await.pop().unwrap();
     assert_eq!(entry["action"], "billing.subscription_ignored");
     assert_eq!(entry["metadata"]["subscription"], "sub_2");
-    // No further event is needed for the second.
+    // No further event is needed for the second, which is paid, unlike a third.
+    billing.stripe.set_subscription(&subscription("sub_3", "unpaid", "price_pro"));
     let ended = subscription("sub_1", "canceled", "price_pro");
     billing.stripe.set_subscription(&ended);
     assert_eq!(billing.deliver(&deleted("evt_3", 300, &ended)).await.1, "applied\n");
@@ -186,7 +195,7 @@ async fn another_product_does_not_replace_a_subscription_that_has_ended() {
 
 #[tokio::test]
 async fn a_paused_collection_is_visible_and_void_invoices_end_the_plan_with_the_paid_period() {
-    let query = "{ organization { plan { plan } billing { status collectionPaused paidUntil } } }";
+    let query = "{ organization { plan { key } billing { status collectionPaused paidUntil } } }";
     let now = Utc::now().timestamp();
     for (behavior, period_end, plan) in [
         ("void", now + 86_400, "pro"),
@@ -200,7 +209,7 @@ async fn a_paused_collection_is_visible_and_void_invoices_end_the_plan_with_the_
         paused["items"]["data"][0]["current_period_end"] = json!(period_end);
         billing.deliver(&updated("evt_2", 200, &paused)).await;
         let state = billing.owner().data(query).await["organization"].clone();
-        assert_eq!(state["plan"]["plan"], plan, "{behavior}: {state}");
+        assert_eq!(state["plan"]["key"], plan, "{behavior}: {state}");
         assert_eq!(state["billing"]["collectionPaused"], true);
         assert_eq!(state["billing"]["paidUntil"].is_null(), behavior != "void");
         let entry = billing.audit_entries().await.pop().unwrap();
@@ -214,7 +223,7 @@ async fn a_paused_collection_is_visible_and_void_invoices_end_the_plan_with_the_
         billing.deliver(&updated("evt_4", 400, &paused)).await;
         let state = billing.owner().data(query).await["organization"].clone();
         assert_eq!(
-            (&state["plan"]["plan"], &state["billing"]["paidUntil"]),
+            (&state["plan"]["key"], &state["billing"]["paidUntil"]),
             (&json!("pro"), &json!(null))
         );
         assert_eq!(state["billing"]["collectionPaused"], false);
@@ -336,7 +345,12 @@ async fn an_event_that_cannot_be_read_is_kept_for_an_operator() {
     let unknown = subscription("sub_1", "on_fire", "price_pro");
     assert_problem(&billing, &updated("evt_2", 200, &unknown), "on_fire").await;
     assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
+    // Nor can Stripe's answer be read.
+    billing.stripe.set_subscription(&unknown);
+    let active = subscription("sub_1", "active", "price_pro");
+    assert_problem(&billing, &updated("evt_now", 100, &active), "on_fire").await;
     // Stripe no longer knows the subscription that it would have to be asked about.
+    billing.stripe.set_subscription(&active);
     let second = subscription("sub_2", "active", "price_pro");
     let (status, _) = billing.deliver(&updated("evt_3", 200, &second)).await;
     assert_eq!((status, waiting(&billing).await), (200, 0));
@@ -367,7 +381,14 @@ async fn an_organization_can_be_deleted_once_its_subscription_is_canceled() {
     let delete =
         "mutation { deleteOrganization(input: { slug: \"globex\" }) { organization { slug } } }";
     billing.owner().query(delete).await.assert_failed("CONFLICT");
+    // Until a date in a later period the customer pays again.
+    let mut later = subscription("sub_1", "active", "price_pro");
+    later["cancel_at"] = json!(1_950_000_000);
+    billing.stripe.set_subscription(&later);
+    billing.deliver(&updated("evt_later", 150, &later)).await;
+    billing.owner().query(delete).await.assert_failed("CONFLICT");
     billing.owner().query(&of("cancelSubscription")).await.data();
+    assert_eq!(billing.stripe.subscription("sub_1")["cancel_at_period_end"], true);
     billing.owner().query(delete).await.data();
     // The subscription's end concerns no organization any more.
     let ended = subscription("sub_1", "canceled", "price_pro");
@@ -385,19 +406,27 @@ async fn a_trial_from_the_start_ends_exactly_and_can_be_followed_by_a_subscripti
     let data = billing.app.client(None, founder()).query(create).await.data();
     let id = data["createOrganization"]["organization"]["id"].clone();
     let owner = billing.app.client(Some("initech"), founder());
-    let state = "{ organization { plan { plan } billing { status } } }";
+    let state = "{ organization { plan { key } billing { status } } }";
+    assert_eq!(owner.data(state).await["organization"]["billing"]["status"], "TRIALING");
+    // A first invoice that is not paid does not end it.
+    let mut unpaid = subscription("sub_1", "incomplete", "price_enterprise");
+    unpaid["metadata"]["organization_id"] = id.clone();
+    unpaid["customer"] = json!("cus_initech");
+    billing.stripe.add_customer("cus_initech", id.as_str());
+    billing.deliver(&updated("evt_0", 50, &unpaid)).await;
     assert_eq!(owner.data(state).await["organization"]["billing"]["status"], "TRIALING");
     // Its end waits for no event, because Stripe does not know the trial.
     let end =
         "UPDATE billing.organization_billing SET trial_ends_at = now() WHERE status = 'trialing'";
     billing.app.database.execute(end).await;
-    assert_eq!(owner.data(state).await["organization"]["plan"]["plan"], "free");
+    assert_eq!(owner.data(state).await["organization"]["plan"]["key"], "free");
     let second = CHECKOUT.replace("plan:", "trial: true, plan:");
     owner.query(&second).await.assert_failed("CONFLICT");
     owner.query(CHECKOUT).await.data();
     let mut paid = subscription("sub_1", "active", "price_enterprise");
     paid["metadata"]["organization_id"] = id;
+    paid["customer"] = json!("cus_2");
     assert_eq!(billing.deliver(&updated("evt_1", 100, &paid)).await.1, "applied\n");
-    let expected = json!({ "plan": { "plan": "enterprise" }, "billing": { "status": "ACTIVE" } });
+    let expected = json!({ "plan": { "key": "enterprise" }, "billing": { "status": "ACTIVE" } });
     assert_eq!(owner.data(state).await["organization"], expected);
 }

@@ -209,7 +209,7 @@ impl Stripe {
         self.find(&subscription_path(id)).await?.as_ref().map(parse).transpose()
     }
 
-    /// The subscriptions of a customer that have not ended.
+    /// The subscriptions of a customer that have not ended, without those that cannot be read.
     ///
     /// # Errors
     ///
@@ -217,7 +217,8 @@ impl Stripe {
     pub async fn subscriptions_of(&self, customer: &str) -> Result<Vec<Subscription>> {
         let path = format!("v1/subscriptions?customer={}&limit=100", segment(customer));
         let page = self.find(&path).await?.unwrap_or_default();
-        page["data"].as_array().into_iter().flatten().map(parse).collect()
+        let listed = page["data"].as_array().into_iter().flatten();
+        Ok(listed.filter_map(|subscription| parse(subscription).ok()).collect())
     }
 
     /// Cancels a subscription at the end of its period, or withdraws a cancellation, whether it is
@@ -280,7 +281,10 @@ impl Stripe {
     /// Reads an object. `None` if it does not exist.
     async fn find(&self, path: &str) -> Result<Option<Value>> {
         let (status, object) = receive(self.request(Method::GET, path)?).await?;
-        if status == StatusCode::NOT_FOUND { Ok(None) } else { succeeded(status, object).map(Some) }
+        // A proxy, or a wrong address, can cause a 404 too.
+        let is_missing = status == StatusCode::NOT_FOUND
+            && object["error"]["code"].as_str() == Some("resource_missing");
+        if is_missing { Ok(None) } else { succeeded(status, object).map(Some) }
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)], key: &str) -> Result<Value> {
@@ -337,7 +341,7 @@ fn succeeded(status: StatusCode, body: Value) -> Result<Value> {
 }
 
 fn parse(subscription: &Value) -> Result<Subscription> {
-    Subscription::parse(subscription).map_err(Error::Refused)
+    Subscription::parse(subscription).map_err(Error::Unreadable)
 }
 
 fn subscription_path(id: &str) -> String {

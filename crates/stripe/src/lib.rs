@@ -26,6 +26,9 @@ pub enum Error {
     /// has ended or is inactive.
     #[error("{0}")]
     Invalid(String),
+    /// The subscription in Stripe's response has a value that this version does not know.
+    #[error("{0}")]
+    Unreadable(String),
     /// Stripe refused the key, or its response is not as documented.
     #[error("{0}")]
     Refused(String),

@@ -44,11 +44,11 @@ pub struct Subscription {
     pub items: Vec<Item>,
     /// When the current period started.
     pub period_start: Option<DateTime<Utc>>,
-    /// When the current period ends, or when the subscription does if it was canceled.
+    /// When the current period ends, or the subscription does, if that is earlier.
     pub period_end: Option<DateTime<Utc>>,
     /// When the trial ends or ended.
     pub trial_end: Option<DateTime<Utc>>,
-    /// Whether the subscription is set to end.
+    /// Whether the subscription ends with the current period: there will be no other payment.
     pub cancels: bool,
     /// Whether the collection of payments is paused.
     pub collection_paused: bool,
@@ -77,6 +77,7 @@ impl Subscription {
             })
         };
         let cancel_at = time(&object["cancel_at"]);
+        let current_end = period("current_period_end");
         let pause = &object["pause_collection"]["behavior"];
         let status = object["status"].clone();
         Ok(Self {
@@ -86,11 +87,12 @@ impl Subscription {
                 .map_err(|_| format!("the subscription has the unknown status {status}"))?,
             items: items.iter().filter_map(item).collect(),
             period_start: period("current_period_start"),
-            period_end: cancel_at.or_else(|| period("current_period_end")),
+            period_end: cancel_at.into_iter().chain(current_end).min(),
             trial_end: time(&object["trial_end"]),
-            cancels: object["cancel_at_period_end"] == true || cancel_at.is_some(),
+            cancels: object["cancel_at_period_end"] == true
+                || cancel_at.is_some_and(|at| current_end.is_none_or(|end| at <= end)),
             collection_paused: pause.is_string(),
-            paid_until: period("current_period_end").filter(|_| *pause == "void"),
+            paid_until: current_end.filter(|_| *pause == "void"),
         })
     }
 
@@ -139,6 +141,11 @@ mod tests {
         });
         assert_eq!(Subscription::parse(&new).unwrap(), of_old);
         assert_eq!(of_old.period_end.unwrap().to_string(), "2030-02-01 00:00:00 UTC");
+        old["cancel_at_period_end"] = json!(false);
+        old["cancel_at"] = json!(1_927_670_400);
+        let later = Subscription::parse(&old).unwrap();
+        assert!(!later.cancels, "it is renewed before it ends");
+        assert_eq!(later.period_end, of_old.period_end);
         old["status"] = json!("on_fire");
         assert!(Subscription::parse(&old).unwrap_err().contains("on_fire"));
     }

@@ -236,11 +236,21 @@ pub(super) async fn erase(
     user: &UserRecord,
     schemas: &[Uuid],
 ) -> pg::Result<()> {
-    let own =
-        schemas.iter().map(|organization| format!("{}.invitations", schema_of(*organization)));
-    for invitations in std::iter::once("auth.invitations".to_owned()).chain(own) {
-        let sql = format!("DELETE FROM {invitations} WHERE email = ANY($1)");
-        connection.execute(&sql, &[&user.emails]).await?;
+    let own = schemas.iter().map(|organization| schema_of(*organization));
+    let own = own.map(|schema| [schema.clone(), schema.clone(), schema]);
+    let shared = ["auth", "billing", "app"].map(str::to_owned);
+    for [invitations, billing, outbox] in std::iter::once(shared).chain(own) {
+        // Subscriptions per seat follow the size of the team.
+        let sql = format!(
+            "WITH invited AS (
+                 DELETE FROM {invitations}.invitations WHERE email = ANY($1) RETURNING organization_id
+             )
+             INSERT INTO {outbox}.outbox (organization_id, kind, payload, due_at)
+             SELECT organization_id, 'stripe_seats', '{{}}', now() FROM {billing}.organization_billing
+             WHERE seats IS NOT NULL AND (organization_id IN (SELECT organization_id FROM invited)
+                 OR organization_id IN (SELECT organization_id FROM auth.organization_members WHERE user_id = $2))"
+        );
+        connection.execute(&sql, &[&user.emails, &user.id]).await?;
     }
     // Deleting the user cascades to identities and memberships, and clears references from
     // projects and invitations.

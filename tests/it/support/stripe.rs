@@ -164,7 +164,7 @@ async fn answer(
         None if path == "customers" => inner.create_customer(key, &form),
         Some(("customers", id)) => match inner.customers.get(id) {
             Some(customer) => customer.clone(),
-            None => return (StatusCode::NOT_FOUND, "{}").into_response(),
+            None => return missing(),
         },
         Some(("checkout", _)) if !inner.customers.contains_key(&form["customer"]) => {
             return (StatusCode::BAD_REQUEST, "{}").into_response();
@@ -175,11 +175,7 @@ async fn answer(
         }
         Some(("subscriptions", id)) => {
             let Some(subscription) = inner.subscriptions.get_mut(id) else {
-                return (
-                    StatusCode::NOT_FOUND,
-                    json!({ "error": { "message": "none" } }).to_string(),
-                )
-                    .into_response();
+                return missing();
             };
             apply(subscription, &form);
             subscription.clone()
@@ -188,6 +184,11 @@ async fn answer(
         _ => panic!("no test requests {path}"),
     };
     answer.to_string().into_response()
+}
+
+fn missing() -> Response {
+    let body = json!({ "error": { "code": "resource_missing", "message": "none" } });
+    (StatusCode::NOT_FOUND, body.to_string()).into_response()
 }
 
 /// Applies the posted fields, and no others.
