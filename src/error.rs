@@ -300,7 +300,7 @@ impl Error {
 impl Error {
     /// The error of an insert that refers to the organization, which may have been deleted
     /// meanwhile.
-    pub(crate) fn of_insert(error: sea_orm::DbErr) -> Self {
+    pub(crate) fn of_insert(error: DbErr) -> Self {
         let error = pg::Error::from(error);
         if error.has_code(&["23503"]) { Self::OrganizationNotFound } else { error.into() }
     }

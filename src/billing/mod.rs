@@ -4,6 +4,7 @@ mod decision;
 mod delivery;
 mod graphql;
 mod inbox;
+mod mutation_graphql;
 mod ops;
 mod order;
 mod recipient;
@@ -14,8 +15,9 @@ mod stored_event;
 mod stripe;
 mod subscription_sync;
 
-pub use graphql::{Billing, BillingMutation};
+pub use graphql::Billing;
 pub use inbox::{apply, receive};
+pub use mutation_graphql::BillingMutation;
 pub use ops::{create, get, require_deletable};
 pub use seat_sync::{SeatChange, find_seat_change, record_seats, set_seats};
 pub use settings::Settings;

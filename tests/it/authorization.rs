@@ -10,7 +10,7 @@ use crate::support::{App, Client, app};
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
 /// Types whose fields are requested: all except those that only wrap others.
-const TYPES: [&str; 19] = [
+const TYPES: [&str; 20] = [
     "Query",
     "Mutation",
     "Organization",
