@@ -68,8 +68,8 @@ struct Waiting {
 
 impl UsageWriter {
     pub(super) fn new(databases: Databases, settings: Settings) -> Self {
-        let (waiting, writing) = (Mutex::default(), Arc::default());
-        Self { databases, settings, waiting, writing, alone: Semaphore::new(ALONE) }
+        let (waiting, alone) = (Mutex::default(), Semaphore::new(ALONE));
+        Self { databases, settings, waiting, writing: Arc::default(), alone }
     }
 
     /// Leases a block after returning the rest of the previous lease. Only reads if the plan has no
