@@ -126,9 +126,8 @@ impl BillingMutation {
     /// If the subscription has already ended at Stripe, its state is returned.
     ///
     /// Must be the only field of its mutation. Errors: `CONFLICT` without a subscription, or if it
-    /// can only be canceled in the billing portal;
-    /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
-    /// does not respond.
+    /// can only be canceled in the billing portal; `NOT_FOUND` if `organizationId` is not the
+    /// current organization; `UNAVAILABLE` if Stripe does not respond.
     #[graphql(
         directive = requires_permission::apply(Permission::BillingManage),
         directive = alone::apply(MutationTarget::Requested),
@@ -148,9 +147,8 @@ impl BillingMutation {
     /// Withdraws a cancellation before it takes effect. Owners only.
     ///
     /// Must be the only field of its mutation. Errors: `CONFLICT` if the subscription has ended, or
-    /// can only be resumed in the billing portal;
-    /// `NOT_FOUND` if `organizationId` is not the current organization; `UNAVAILABLE` if Stripe
-    /// does not respond.
+    /// can only be resumed in the billing portal; `NOT_FOUND` if `organizationId` is not the
+    /// current organization; `UNAVAILABLE` if Stripe does not respond.
     #[graphql(
         directive = requires_permission::apply(Permission::BillingManage),
         directive = alone::apply(MutationTarget::Requested),
