@@ -124,9 +124,8 @@ fn neither_modules_nor_files_import_each_other() {
     let modules = modules(&files);
     let libraries = crates().into_iter().map(|folder| imports(&folder, &sources(&folder)));
     for graph in [modules, files].into_iter().chain(libraries) {
-        for circle in circles(&graph) {
-            panic!("they import each other:{}", described(&graph, &circle));
-        }
+        let found: Vec<_> = circles(&graph).iter().map(|one| described(&graph, one)).collect();
+        assert!(found.is_empty(), "they import each other:{}", found.join("\n"));
     }
 }
 
