@@ -22,7 +22,7 @@ pub struct Entitlement {
     pub feature: feature::Model,
     /// What is allowed.
     pub allowance: Allowance,
-    /// The number in use. `None` for a flag, and for a count without an entry in [`counts`].
+    /// The number in use. `None` for a flag, and for a count that this program does not count.
     pub used: Option<i64>,
     /// When a meter starts again at 0.
     pub resets_at: Option<DateTime<Utc>>,
