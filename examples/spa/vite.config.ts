@@ -13,7 +13,7 @@ export default defineConfig({
     proxy: {
       '^/graphql$': { target },
       '^/org/[^/]+/graphql$': { target },
-      '^/graphiql/people.json$': { target },
+      '^/graphiql/users.json$': { target },
     },
   },
 });
