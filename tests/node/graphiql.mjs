@@ -12,17 +12,18 @@ const model = (name) =>
   page.evaluate((name) => window.__MONACO?.editor.getModels().find(({ uri }) => uri.path.includes(name))?.getValue() ?? '', name);
 const response = () => model('response');
 const editor = () => model('operation');
-const run = async (expected) => {
+const execute = async (what, holds) => {
   let clicked = 0;
-  await until(`a response with ${expected}`, async () => {
-    // On a busy machine the page may not have read the editor yet. A user would click again.
+  await until(what, async () => {
+    // The page may not have read the editor yet. A user would click again.
     if (Date.now() - clicked > 4_000) {
       await page.click('[aria-label^="Execute"]');
       clicked = Date.now();
     }
-    return (await response()).includes(expected);
+    return holds();
   });
 };
+const run = (expected) => execute(`a response with ${expected}`, async () => (await response()).includes(expected));
 const example = async (title, holds) => {
   await page.getByRole('button', { name: 'Examples' }).click();
   await page.getByRole('menuitem', { name: title }).first().click();
@@ -76,8 +77,7 @@ await until('the same project again', async () => (await response()) === first);
 
 // A subscription says that it waits, and shows what arrives.
 await example('Projects: listen', 'projectChanged');
-await page.click('[aria-label^="Execute"]');
-await page.getByText('Listening for events').waitFor();
+await execute('a subscription', async () => (await page.getByText('Listening for events').count()) > 0);
 const token = await page.evaluate(async () =>
   (await (await fetch('/graphiql/users.json')).json()).users.find(({ subject }) => subject === 'acme-owner').token);
 await until('an event', async () => {
