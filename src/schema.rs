@@ -182,7 +182,7 @@ impl Api {
             Box::pin(self.measurer.execute(request)).await.errors
         };
         if !errors.is_empty() {
-            // Limits of the whole operation, without a place of their own.
+            // Limits of the whole operation, which have no place.
             let placed = errors.into_iter().map(|mut error| {
                 if error.locations.is_empty() {
                     error.locations.push(document.place());

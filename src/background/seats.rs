@@ -1,5 +1,5 @@
-//! Sets the quantity of per-seat subscriptions after the commit that changed the size of a team, and
-//! retries until Stripe has it.
+//! Sets the quantity of per-seat subscriptions after the commit that changed the size of a team,
+//! and retries until Stripe has it.
 
 use std::{sync::Arc, time::Duration};
 

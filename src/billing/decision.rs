@@ -29,8 +29,8 @@ pub(super) enum Decision<'event> {
 
 /// Decides whether an event is new, by the time of the last applied event. That time cannot decide
 /// within one second, which is Stripe's precision, nor for another subscription, which has its own
-/// history. A replayed event may be older than events that had no effect, so Stripe is always asked.
-/// `shown` is the subscription in the event, `read` is Stripe's answer if it was asked.
+/// history. A replayed event may be older than events that had no effect, so Stripe is always
+/// asked. `shown` is the subscription in the event, `read` is Stripe's answer if it was asked.
 pub(super) fn decide<'event>(
     billing: &organization_billing::Model,
     event: &Event,

@@ -153,7 +153,8 @@ pub(super) async fn record(
     audit::record(scope, action, Some(after.organization_id.0), metadata).await
 }
 
-/// Ends the subscription of an organization: Stripe no longer knows it, or has deleted the customer.
+/// Ends the subscription of an organization: Stripe no longer knows it, or has deleted the
+/// customer.
 pub(super) async fn end(
     scope: &impl UnitOfWork,
     before: &organization_billing::Model,

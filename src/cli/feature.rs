@@ -135,7 +135,8 @@ impl Add {
     }
 }
 
-/// The values of the columns `kind` and `period`. A period that is not given stays, or is the month.
+/// The values of the columns `kind` and `period`. A period that is not given stays, or is the
+/// month.
 pub(super) async fn columns(
     connection: &Client,
     key: &str,

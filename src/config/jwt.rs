@@ -164,7 +164,7 @@ pub struct JwtConfig {
 }
 
 impl JwtConfig {
-    /// The issuer of these settings alone, whatever JWT_ISSUERS lists.
+    /// The issuer of these settings alone, regardless of JWT_ISSUERS.
     pub(super) fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
             return Err(ConfigError(

@@ -91,8 +91,8 @@ impl Measure {
         }
     }
 
-    /// Checks the limits on a document as written, which bound the work of validating it. `place` is
-    /// that of the operation or the fragment.
+    /// Checks the limits on a document as written, which bound the work of validating it. `place`
+    /// is that of the operation or the fragment.
     fn check_written(self, limits: &Limits, place: Pos) -> Result<(), Refusal> {
         let deepest = self.deepest.unwrap_or(place);
         check(&[

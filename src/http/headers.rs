@@ -89,7 +89,7 @@ pub(super) fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
         .allow_methods([Method::GET, Method::POST])
-        // Tracing and client libraries add headers of their own. The list of origins decides which
+        // Tracing and client libraries add further headers. The list of origins decides which
         // pages may call the API.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.map(HeaderName::from_static))

@@ -5,8 +5,8 @@ use uuid::Uuid;
 const MAX_BYTES: usize = 255;
 
 /// The value of the header `Idempotency-Key`: 1 to 255 visible ASCII characters, preferably a UUID.
-/// Clients write one key in several forms: as a string of RFC 9651, in quotes and perhaps followed by
-/// parameters, or without quotes, and a UUID in capitals.
+/// Clients write one key in several forms: as a string of RFC 9651, in quotes and perhaps followed
+/// by parameters, or without quotes, and a UUID in capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 

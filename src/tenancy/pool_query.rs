@@ -1,4 +1,4 @@
-//! Single statements in transactions of their own, without a session.
+//! Single statements, each in a separate transaction, without a session.
 
 use pg::{ConnectionPool, Parameters, Row};
 use sea_orm::Values;

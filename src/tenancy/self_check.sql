@@ -193,7 +193,7 @@ finding (severity, subject, problem, remedy) AS (
            format('CREATE POLICY %I ON %s FOR %s TO %I %s', o.polname, o.name, o.privilege, o.rolname, o.clauses)
     FROM own o JOIN usable u ON (u.oid, u.privilege, u.rolname) = (o.oid, o.privilege, o.rolname)
     WHERE u.relrowsecurity
-      -- A right of PUBLIC is a finding of its own.
+      -- A right of PUBLIC is a separate finding.
       AND (o.rolname = current_user OR NOT EXISTS (SELECT FROM aclexplode(u.relacl) a WHERE a.grantee = 0 AND a.privilege_type = o.privilege))
       AND NOT EXISTS (
         SELECT FROM policy p WHERE p.polrelid = o.oid AND p.privilege = o.privilege
@@ -314,8 +314,8 @@ finding (severity, subject, problem, remedy) AS (
       AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
                   JOIN base b ON b.oid = d.refobjid WHERE w.ev_class = v.oid)
     UNION ALL
-    -- Functions of an extension that a superuser has installed are known code. The owner of any other
-    -- can add functions to it.
+    -- Functions of an extension that a superuser has installed are known code. The owner of any
+    -- other can add functions to it.
     SELECT CASE WHEN r.rolname <> 'tenantry_owner' AND EXISTS (
                      SELECT FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid JOIN pg_roles o ON o.oid = x.extowner
                      WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND o.rolsuper)

@@ -30,8 +30,8 @@ pub struct CachedContext {
     version: Option<Box<str>>,
     /// A hash of the address in the token, on which the context depends.
     email: u64,
-    /// A hash of everything in the request that the opening evaluated: the cache's key, and what the
-    /// token says about the user.
+    /// A hash of everything in the request that the opening evaluated: the cache's key, and what
+    /// the token says about the user.
     request: u64,
 }
 

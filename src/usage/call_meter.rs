@@ -2,8 +2,8 @@
 //! counter, and all servers together never exceed the limit.
 //!
 //! A server that crashes leaves at most one block of each organization counted without calls, and
-//! loses the calls of plans without a limit since they were last written. A transaction whose COMMIT
-//! has an unknown outcome has the same effect on the organizations in it.
+//! loses the calls of plans without a limit since they were last written. A transaction whose
+//! COMMIT has an unknown outcome has the same effect on the organizations in it.
 //!
 //! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
 //! no lease: its calls accumulate in memory (`left` goes below zero) and are written periodically.

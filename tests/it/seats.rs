@@ -166,7 +166,7 @@ async fn concurrent_changes_end_with_the_size_of_the_team() {
     let replies = futures_util::future::join_all(names.iter().map(|name| invite(&billing, name)));
     assert!(replies.await.iter().all(|reply| reply.codes().is_empty()));
     reaches(&billing, 9).await;
-    // Somebody changes the quantity in Stripe's portal.
+    // A user changes the quantity in Stripe's portal.
     billing.stripe.set_subscription(&seats(2));
     billing.deliver(&updated("evt_2", 4_000_000_000, &seats(2))).await;
     reaches(&billing, 9).await;

@@ -1,6 +1,6 @@
-//! What users see when Stripe's state is unusual: cancellations at a date, pauses, deleted customers
-//! and prices, subscriptions beside the current one, and text that cannot be stored. Stripe never
-//! has to repeat an event that a repetition cannot apply.
+//! What users see when Stripe's state is unusual: cancellations at a date, pauses, deleted
+//! customers and prices, subscriptions beside the current one, and text that cannot be stored.
+//! Stripe never has to repeat an event that a repetition cannot apply.
 
 use chrono::Utc;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-// The introspection queries of common tools against a running server. Exits with an error on any mismatch.
-// Usage: node introspection.mjs URL TOKEN SCHEMA FOLDER
+// The introspection queries of common tools against a running server. Exits with an error on any
+// mismatch. Usage: node introspection.mjs URL TOKEN SCHEMA FOLDER
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -49,7 +49,7 @@ for (const version of ['graphql', 'graphql17']) {
   assert.deepEqual(directives(written).filter((name) => !directives(introspected).includes(name)), []);
 }
 
-// Whatever the types of introspection list answers.
+// Everything that the types of introspection list answers.
 const meta = ['__Schema', '__Type', '__Field', '__InputValue', '__EnumValue', '__Directive'];
 const fields = 'fields { name args { name defaultValue } type { kind ofType { kind ofType { kind ofType { kind } } } } }';
 const listed = await ask(`{ ${meta.map((name) => `${name.slice(2)}: __type(name: "${name}") { ${fields} }`).join(' ')} }`);
@@ -78,8 +78,8 @@ assert.equal(answered.input.isOneOf, false);
 assert.equal(answered.object.isOneOf, null);
 assert.equal(answered.scalar.specifiedByURL, 'https://datatracker.ietf.org/doc/html/rfc3339');
 
-// What tools ask about introspection itself before they send their query, as gql.tada, Apollo Kotlin
-// and Strawberry Shake do.
+// What tools ask about introspection itself before they send their query, as gql.tada, Apollo
+// Kotlin and Strawberry Shake do.
 const support = await ask(`query IntrospectSupportQuery {
   directive: __type(name: "__Directive") { fields { name } }
   field: __type(name: "__Field") { fields { name args { name } } }

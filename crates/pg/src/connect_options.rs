@@ -60,7 +60,8 @@ impl ConnectOptions {
 
     pub(crate) fn config(&self) -> Result<tokio_postgres::Config> {
         let mut text = String::new();
-        // libpq ignores the mode for sockets, which never have TLS. It prefers `hostaddr` to `host`.
+        // libpq ignores the mode for sockets, which never have TLS. It prefers `hostaddr` to
+        // `host`.
         let is_socket = self.get("hostaddr").is_none()
             && self.host().split(',').all(|host| host.starts_with('/'));
         for (parameter, value) in &self.0 {

@@ -1,4 +1,5 @@
-//! Replaces what JSON allows in text and PostgreSQL cannot store: NUL and halves of surrogate pairs.
+//! Replaces what JSON allows in text and PostgreSQL cannot store: NUL and halves of surrogate
+//! pairs.
 
 use std::borrow::Cow;
 
