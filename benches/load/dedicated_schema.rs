@@ -1,7 +1,10 @@
 //! Moves an organization to a dedicated schema in one transaction. Benchmarks and tests use it
 //! where writers may wait.
 
-use migration::placement::{SCHEMA_VERSION, TABLES, create, schema_of};
+use migration::{
+    TenantTable,
+    placement::{SCHEMA_VERSION, create, schema_of},
+};
 use pg::Client;
 use uuid::Uuid;
 
@@ -14,7 +17,7 @@ pub async fn move_to_schema(connection: &Client, organization: Uuid) -> pg::Resu
     create(connection, organization).await?;
     connection.batch("RESET ROLE").await?;
     lock_placement(connection, organization).await?;
-    for table in &TABLES {
+    for table in &TenantTable::list(connection).await? {
         let (own, owner) = (table.in_schema(&schema), table.owner_column());
         let rows = format!("FROM {} WHERE {owner} = '{organization}'", table.name);
         connection.batch(&format!("INSERT INTO {own} SELECT * {rows}")).await?;
@@ -26,7 +29,7 @@ pub async fn move_to_schema(connection: &Client, organization: Uuid) -> pg::Resu
         .execute(
             "INSERT INTO app.placements (organization_id, placement, version, moved_at) VALUES ($1, 'schema', $2, now())
          ON CONFLICT (organization_id) DO UPDATE SET placement = 'schema', version = excluded.version",
-            &[&organization, &SCHEMA_VERSION],
+            &[&organization, &SCHEMA_VERSION.as_str()],
         )
         .await?;
     connection.batch("COMMIT").await?;

@@ -25,22 +25,22 @@ BEGIN
             FOR change IN
                 SELECT t.*, n.value -> 'key' AS deleted
                 FROM jsonb_array_elements(changes) WITH ORDINALITY n (value, ordinality)
-                    JOIN app.directory_tables() t ON t.name = n.value ->> 'table'
+                    JOIN migration.tenant_tables t ON t.mirrored AND t.name = n.value ->> 'table'
                 WHERE jsonb_typeof(n.value -> 'row') = 'null' AND (n.value #>> ARRAY['key', split_part(t.key, ', ', 1)])::uuid = current_id
-                ORDER BY t.place DESC, n.ordinality
+                ORDER BY t.position DESC, n.ordinality
             LOOP
                 EXECUTE format('DELETE FROM %1$s WHERE (%2$s) IN (SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1))',
                                change.name, change.key) USING change.deleted;
-                IF change.base_name = 'organizations' THEN
+                IF change.name = 'app.organizations' THEN
                     UPDATE app.organization_slugs SET retired_at = now() WHERE organization_id = current_id;
                 END IF;
             END LOOP;
             FOR change IN
                 SELECT passes, t.*, n.value -> 'row' AS content
                 FROM generate_series(1, 2) passes, jsonb_array_elements(changes) WITH ORDINALITY n (value, ordinality)
-                    JOIN app.directory_tables() t ON t.name = n.value ->> 'table'
+                    JOIN migration.tenant_tables t ON t.mirrored AND t.name = n.value ->> 'table'
                 WHERE jsonb_typeof(n.value -> 'row') = 'object' AND (n.value #>> ARRAY['row', split_part(t.key, ', ', 1)])::uuid = current_id
-                ORDER BY passes, t.place, n.ordinality
+                ORDER BY passes, t.position, n.ordinality
             LOOP
                 -- While databases are migrated one after the other, their columns may differ.
                 SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
@@ -52,13 +52,13 @@ BEGIN
                                    change.name, columns, change.key) USING change.content;
                     CONTINUE;
                 END IF;
-                IF change.base_name = 'organizations' THEN
+                IF change.name = 'app.organizations' THEN
                     INSERT INTO app.organization_slugs AS s (slug, organization_id) VALUES (change.content ->> 'slug', current_id)
                         ON CONFLICT (slug) DO UPDATE SET retired_at = NULL
                         WHERE s.organization_id = current_id AND s.retired_at IS NOT NULL;
                     UPDATE app.organization_slugs SET retired_at = now()
                         WHERE organization_id = current_id AND slug <> change.content ->> 'slug' AND retired_at IS NULL;
-                ELSIF change.base_name = 'organization_members' THEN
+                ELSIF change.name = 'auth.organization_members' THEN
                     INSERT INTO auth.user_changes (user_id, database) VALUES ((change.content ->> 'user_id')::uuid, p_database);
                 END IF;
                 EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1) ON CONFLICT (%3$s) DO NOTHING',

@@ -14,7 +14,7 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('tenantry directory', 0));
     seen := ARRAY(SELECT c.number FROM app.directory_changes c WHERE c.organization_id <> ALL (p_except) ORDER BY c.number LIMIT p_limit);
-    FOR directory IN SELECT * FROM app.directory_tables() t ORDER BY t.place LOOP
+    FOR directory IN SELECT t.name, split_part(t.name, '.', 2) AS base_name, t.key FROM migration.tenant_tables t WHERE t.mirrored ORDER BY t.position LOOP
         RETURN QUERY EXECUTE format(
             'SELECT c.numbers, jsonb_build_object(''table'', %2$L, ''organization'', c.organization_id, ''key'', c.key, ''row'', r.content)
              FROM (SELECT array_agg(number) AS numbers, max(number) AS newest, organization_id, key

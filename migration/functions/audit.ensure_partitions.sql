@@ -1,5 +1,6 @@
--- Creates the partitions of the audit log up to three months ahead and returns their names; none
--- for a plain table. Rows of these months that fell into the default partition are moved to them.
+-- Creates the partitions of the audit log up to three months ahead and returns their names. The first
+-- one, audit_logs_history, takes all earlier entries. Rows of these months that fell into the default
+-- partition are moved to them.
 CREATE OR REPLACE FUNCTION audit.ensure_partitions() RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
@@ -8,10 +9,10 @@ DECLARE
     month       text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('audit.ensure_partitions', 0));
-    SELECT max(p.upper_bound) INTO lower_bound FROM audit.partitions() p;
+    SELECT coalesce(max(p.upper_bound), '-infinity') INTO lower_bound FROM audit.partitions() p;
     WHILE lower_bound <= now() + interval '3 months' LOOP
-        next_bound := lower_bound + interval '1 month';
-        month := 'audit_logs_' || to_char(lower_bound, 'YYYY_MM');
+        next_bound := coalesce(nullif(lower_bound, '-infinity') + interval '1 month', date_trunc('month', now()));
+        month := 'audit_logs_' || coalesce(to_char(nullif(lower_bound, '-infinity'), 'YYYY_MM'), 'history');
         EXECUTE format('CREATE TABLE audit.%I (LIKE audit.audit_logs INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)', month);
         EXECUTE format('WITH moved AS (DELETE FROM audit.audit_logs WHERE created_at >= %L AND created_at < %L RETURNING *)
                         INSERT INTO audit.%I SELECT * FROM moved', lower_bound, next_bound, month);

@@ -1,5 +1,4 @@
--- The partitions of the audit log, none while it is a plain table. upper_bound is NULL for the
--- default partition.
+-- The partitions of the audit log. upper_bound is NULL for the default partition.
 CREATE OR REPLACE FUNCTION audit.partitions() RETURNS TABLE (name text, upper_bound timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('%I.%I', n.nspname, c.relname),

@@ -3,7 +3,7 @@
 
 use pg::Client;
 
-use crate::placement::TABLES;
+use crate::tenant_table::TenantTable;
 
 /// Why a database cannot become a dedicated database.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub async fn dedicate(connection: &mut Client, name: &str) -> Result<(), Error> 
             transaction.execute("INSERT INTO app.database (name) VALUES ($1)", &[&name]).await?;
         }
     }
-    for table in TABLES.iter().filter(|table| table.mirrored) {
+    for table in TenantTable::list(&transaction).await?.iter().filter(|table| table.mirrored) {
         let exists: bool = transaction
             .query_one(
                 "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'record_directory_change')",

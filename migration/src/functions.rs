@@ -6,6 +6,8 @@
 
 use pg::Client;
 
+use crate::{names::OWNER_ROLE, roles::CARRIER_PARAMETER};
+
 /// A function, and the role that may execute it beside the owner.
 struct Function {
     name: &'static str,
@@ -31,10 +33,10 @@ macro_rules! functions {
 /// `sql` follows those that it calls.
 const FUNCTIONS: &[Function] = &functions! {
     "", true: "app.touch_updated_at" "app.record_change" "app.mirror_row"
-        "app.record_directory_change" "auth.record_user_change";
+        "app.record_cascade" "app.record_directory_change" "auth.record_user_change";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
     "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
-        "app.directory_tables" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
+        "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
         "auth.record_identity_change" "auth.record_suspension" "auth.record_naming" "audit.partitions";
     "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"
         "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
@@ -69,7 +71,7 @@ async fn session(connection: &Client) -> pg::Result<&'static str> {
     let may_set: bool = connection
         .query_one(
             "SELECT has_parameter_privilege($1, $2, 'SET')",
-            &[&crate::OWNER_ROLE, &crate::roles::CARRIER_PARAMETER],
+            &[&OWNER_ROLE, &CARRIER_PARAMETER],
         )
         .await?;
     Ok(if may_set { include_str!("../functions/session.parameter.sql") } else { SETTINGS })
@@ -100,16 +102,6 @@ pub fn texts() -> (Vec<String>, Vec<String>) {
 /// and returns their names. The connection acts as the owner.
 pub(crate) async fn apply(connection: &mut Client) -> pg::Result<Vec<String>> {
     let transaction = connection.begin().await?;
-    transaction
-        .batch(
-            "CREATE TABLE IF NOT EXISTS migration.functions (
-             name       text PRIMARY KEY,
-             digest     bytea NOT NULL,
-             applied_at timestamptz NOT NULL DEFAULT now()
-         );
-         GRANT SELECT ON migration.functions TO tenantry_app, tenantry_system",
-        )
-        .await?;
     let (mut names, mut texts) = texts();
     names.insert(0, "session".to_owned());
     texts.insert(0, session(&transaction).await?.to_owned());

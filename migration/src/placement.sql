@@ -1,9 +1,9 @@
 -- The statements that create a schema like the shared tables, in order.
--- $1: the schema. $2: the shared tables, referenced tables first.
+-- $1: the schema.
 -- Everything keeps its name, so that a later step is the same text for shared tables and schemas.
 WITH source AS (
-    SELECT t.ordinality AS position, t.name, c.oid, format('%I.%I', $1::text, c.relname) AS own
-    FROM unnest($2::text[]) WITH ORDINALITY t (name, ordinality) JOIN pg_class c ON c.oid = t.name::regclass
+    SELECT t.position, t.name, c.oid, format('%I.%I', $1::text, c.relname) AS own
+    FROM migration.tenant_tables t JOIN pg_class c ON c.oid = t.name::regclass
 ),
 statement (stage, position, detail, text) AS (
     SELECT 1, 0, '', format('CREATE SCHEMA %I', $1)

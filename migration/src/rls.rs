@@ -5,7 +5,7 @@
 //! session, which PostgreSQL inlines: see `functions/session.parameter.sql`. Released steps use
 //! this module, so what it returns for them stays the same.
 
-use crate::{APP_ROLE, OWNER_ROLE, SYSTEM_ROLE};
+use crate::names::{APP_ROLE, OWNER_ROLE, SYSTEM_ROLE};
 
 /// The organization of the current transaction, as an expression. NULL, so no rows, without one.
 pub(crate) const CURRENT_ORGANIZATION: &str = "(SELECT app.current_organization())";
@@ -14,19 +14,26 @@ pub(crate) const CURRENT_ORGANIZATION: &str = "(SELECT app.current_organization(
 pub(crate) const CURRENT_USER: &str = "(SELECT auth.current_user_id())";
 
 /// A command on a table; each has its own grant and policy.
-#[derive(Clone, Copy)]
-pub(crate) enum Verb {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// SELECT.
     Select,
+    /// INSERT.
     Insert,
+    /// UPDATE.
     Update,
+    /// DELETE.
     Delete,
 }
 
 use Verb::{Delete, Insert, Select, Update};
 
-pub(crate) const ALL: &[Verb] = &[Select, Insert, Update, Delete];
-pub(crate) const KEEP: &[Verb] = &[Select, Insert, Update];
-pub(crate) const QUEUE: &[Verb] = &[Select, Insert, Delete];
+/// Every command.
+pub const ALL: &[Verb] = &[Select, Insert, Update, Delete];
+/// Rows are never deleted.
+pub const KEEP: &[Verb] = &[Select, Insert, Update];
+/// Rows are never changed.
+pub const QUEUE: &[Verb] = &[Select, Insert, Delete];
 
 impl Verb {
     fn sql(self) -> &'static str {

@@ -10,7 +10,25 @@ use std::time::Duration;
 
 use pg::{Client, ConnectOptions, password_matches, password_verifier};
 
-use crate::{APP_ROLE, Error, Passwords, SYSTEM_ROLE};
+use crate::{
+    error::Error,
+    names::{APP_ROLE, SYSTEM_ROLE},
+};
+
+/// The passwords that the login roles get; a role without one keeps its password.
+#[derive(Clone, Copy, Default)]
+pub struct Passwords<'a> {
+    /// Of the role in which servers answer requests.
+    pub app: Option<&'a str>,
+    /// Of the role of background work.
+    pub system: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Passwords<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Passwords(…)")
+    }
+}
 
 /// The parameter that carries the session of a transaction, where the owner may be granted SET on
 /// it: a text that every role can read, and that otherwise only a superuser can set.

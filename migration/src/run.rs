@@ -5,68 +5,14 @@ use std::time::Duration;
 use pg::{Client, ConnectOptions};
 
 use crate::{
-    INCOMPATIBLE, SCHEMAS, SESSION, STEPS, Schemas, Status, Step, functions, roles, schemas, status,
+    error::Error,
+    functions,
+    names::{LOCK, SCHEMAS, SESSION},
+    roles::{self, Passwords},
+    schemas::{self, Schemas},
+    step::Step,
+    steps::{STEPS, Status, status},
 };
-
-/// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
-pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
-
-/// Why a database could not be migrated.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// PostgreSQL refused something, or could not be reached.
-    #[error("{}", .0.explained())]
-    Database(#[from] pg::Error),
-    /// A step failed and was rolled back.
-    #[error("the step {name} failed: {}", .cause.explained())]
-    Step {
-        /// Its name.
-        name: &'static str,
-        /// PostgreSQL's error.
-        cause: pg::Error,
-    },
-    /// The steps of the database are not those of this program.
-    #[error("{INCOMPATIBLE}")]
-    Incompatible,
-    /// A newer tenantry migrated the database.
-    #[error("the database was migrated by a newer version of tenantry. Use that version.")]
-    Newer,
-    /// The database has schemas of another program.
-    #[error(
-        "the database already has the schema {0}, which tenantry creates for itself: use another database, for example after CREATE DATABASE tenantry"
-    )]
-    ForeignSchema(String),
-    /// The login lacks rights, and nothing was changed.
-    #[error(
-        "{login} cannot prepare the roles and the database: use a superuser, or a role with CREATEROLE that owns the database and administers tenantry's roles; or run as one of them: {statements}"
-    )]
-    MissingRights {
-        /// The role of the login.
-        login: String,
-        /// The statements that give it the rights.
-        statements: String,
-    },
-    /// One of the roles has rights that bypass row-level security.
-    #[error(
-        "the role {0} has rights that bypass row-level security: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION"
-    )]
-    PowerfulRole(String),
-}
-
-/// The passwords that the login roles get; a role without one keeps its password.
-#[derive(Clone, Copy, Default)]
-pub struct Passwords<'a> {
-    /// Of the role in which servers answer requests.
-    pub app: Option<&'a str>,
-    /// Of the role of background work.
-    pub system: Option<&'a str>,
-}
-
-impl std::fmt::Debug for Passwords<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Passwords(…)")
-    }
-}
 
 /// The default of [`Run::concurrency`].
 pub const CONCURRENCY: usize = 4;
@@ -166,23 +112,39 @@ async fn locked(
         return Ok(Report { applied, functions: Vec::new(), schemas: Schemas::default() });
     }
     let functions = functions::apply(client).await?;
-    let schemas = schemas::migrate(options, run).await?;
+    client.execute("SELECT audit.ensure_partitions()", &[]).await?;
+    let schemas = schemas::migrate(options, &run.steps, run.concurrency, run.progress).await?;
     Ok(Report { applied, functions, schemas })
 }
 
-/// Creates the list of applied steps.
-const LIST: &str = "CREATE SCHEMA IF NOT EXISTS migration;
-    GRANT USAGE ON SCHEMA migration TO tenantry_app, tenantry_system;
-    CREATE TABLE IF NOT EXISTS migration.seaql_migrations (
+/// Creates the lists of applied steps, applied functions, and tables of organizations.
+const LISTS: &str = "CREATE SCHEMA migration;
+    CREATE TABLE migration.seaql_migrations (
         version    varchar NOT NULL PRIMARY KEY,
         applied_at bigint NOT NULL
     );
-    GRANT SELECT ON migration.seaql_migrations TO tenantry_app, tenantry_system";
+    CREATE TABLE migration.functions (
+        name       text PRIMARY KEY,
+        digest     bytea NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE TABLE migration.tenant_tables (
+        name     text PRIMARY KEY,
+        key      text NOT NULL,
+        mirrored boolean NOT NULL,
+        -- Referenced tables first.
+        position integer GENERATED ALWAYS AS IDENTITY
+    );
+    GRANT USAGE ON SCHEMA migration TO tenantry_app, tenantry_system;
+    GRANT SELECT ON ALL TABLES IN SCHEMA migration TO tenantry_app, tenantry_system";
 
 async fn apply(client: &mut Client, step: &Step) -> pg::Result<()> {
     let transaction = client.begin().await?;
-    transaction.batch(LIST).await?;
-    transaction.batch(&(step.shared)()).await?;
+    let is_first = "SELECT to_regclass('migration.seaql_migrations') IS NULL";
+    if transaction.query_one(is_first, &[]).await? {
+        transaction.batch(LISTS).await?;
+    }
+    transaction.batch(&step.shared()).await?;
     let record = "INSERT INTO migration.seaql_migrations (version, applied_at)
         VALUES ($1, extract(epoch FROM now())::bigint)";
     transaction.execute(record, &[&step.name]).await?;

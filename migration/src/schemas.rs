@@ -13,7 +13,12 @@ use futures_util::future::try_join_all;
 use pg::{Client, ConnectOptions};
 use uuid::Uuid;
 
-use crate::{Error, Run, SESSION, Step, placement::schema_of, step::schema_versions};
+use crate::{
+    error::Error,
+    names::SESSION,
+    placement::schema_of,
+    step::{Step, for_schemas, includes, version},
+};
 
 /// While this waits for a lock, all later statements on the table wait as well: so it tries again
 /// instead.
@@ -50,15 +55,22 @@ struct Progress {
     reported: Instant,
 }
 
-/// Applies the missing steps to every schema. The caller holds the lock of migrations.
-pub(crate) async fn migrate(options: &ConnectOptions, run: &Run) -> Result<Schemas, Error> {
-    let steps = &schema_versions(&run.steps);
+/// Applies the missing steps to every schema, `concurrency` at a time. The caller holds the lock of
+/// migrations.
+pub(crate) async fn migrate(
+    options: &ConnectOptions,
+    steps: &[Step],
+    concurrency: usize,
+    report: fn(&str),
+) -> Result<Schemas, Error> {
+    let steps = &for_schemas(steps);
+    let newest = &version(steps);
     let behind: Vec<Uuid> = connect(options)
         .await?
         .query(
             "SELECT organization_id FROM app.placements
-             WHERE 'schema' IN (placement, moving_to) AND coalesce(version, '') < $1 ORDER BY organization_id",
-            &[&steps.last().map_or("", |step| step.name)],
+             WHERE 'schema' IN (placement, moving_to) AND version IS DISTINCT FROM $1 ORDER BY organization_id",
+            &[newest],
         )
         .await?;
     let total = behind.len();
@@ -75,11 +87,11 @@ pub(crate) async fn migrate(options: &ConnectOptions, run: &Run) -> Result<Schem
             let next = lock().left.next();
             let Some(organization) = next else { return Ok::<_, Error>(()) };
             let outcome = with_retries(&mut connection, organization, steps).await;
-            lock().note(organization, outcome, total, run.progress);
+            lock().note(organization, outcome, total, report);
         }
     };
     // Without a connection the others could not be migrated either.
-    try_join_all((0..run.concurrency.clamp(1, total.max(1))).map(worker)).await?;
+    try_join_all((0..concurrency.clamp(1, total.max(1))).map(worker)).await?;
     let mut schemas = progress.into_inner().unwrap_or_else(PoisonError::into_inner).schemas;
     schemas.given_up.sort_unstable();
     schemas.failed.sort();
@@ -163,21 +175,21 @@ async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<
             &[&organization],
         )
         .await?;
-    let Some((version, placement, moving_to)) = found else {
+    let Some((known, placement, moving_to)) = found else {
         return Ok(Outcome::Unneeded);
     };
-    let (version, newest) = (version.unwrap_or_default(), steps.last().map(|step| step.name));
-    if newest == Some(&*version) {
+    let (known, newest) = (known.unwrap_or_default(), version(steps));
+    if known == newest {
         return Ok(Outcome::Unneeded);
     }
     let schema = schema_of(organization);
     let is_placed = placement == "schema";
     let sql = if is_placed {
-        let Some(at) = steps.iter().position(|step| step.name == version) else {
-            return Err(Failure::UnknownVersion(version));
-        };
-        let missing = steps[at + 1..].iter().filter_map(|step| step.schema);
-        missing.map(|of_schema| of_schema(&schema)).collect::<String>()
+        if known.split_whitespace().any(|name| steps.iter().all(|step| step.name != name)) {
+            return Err(Failure::UnknownVersion(known));
+        }
+        let missing = steps.iter().filter(|step| !includes(&known, step.name));
+        missing.map(|step| step.dedicated(&schema)).collect::<String>()
     } else {
         format!("DROP SCHEMA IF EXISTS {schema} CASCADE")
     };
@@ -189,7 +201,7 @@ async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<
              old_placement = CASE WHEN placement = 'schema' THEN coalesce(moving_to, old_placement) END,
              keep_old_until = CASE WHEN placement = 'schema' THEN CASE WHEN moving_to IS NULL THEN keep_old_until ELSE now() END END
          WHERE organization_id = $1",
-            &[&organization, &newest.filter(|_| is_placed)],
+            &[&organization, &is_placed.then_some(newest)],
         )
         .await?;
     if moving_to.is_none() {

@@ -1,72 +1,124 @@
-//! Steps: what one is, and how the steps that a database has compare with those of this program.
+//! Steps: how the tables of a database change, once in the shared tables and once in each dedicated
+//! schema, with the same text.
 
-use crate::STEPS;
+use crate::{
+    names::SCHEMAS,
+    table::Table,
+    tenant_table::TenantTable,
+};
 
 /// A change of the database, applied in one transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// The name of its file, which databases record.
+    /// Where it comes from and its number: `core/0001_baseline` is the first step of tenantry,
+    /// `app/0001_task` that of a product. Databases record it. Names sort within their source.
     pub name: &'static str,
-    /// The SQL for the shared tables.
-    pub shared: fn() -> String,
-    /// The SQL for a dedicated schema, if the step changes tables of organizations.
-    pub schema: Option<fn(schema: &str) -> String>,
+    /// The changes, in order.
+    pub changes: fn() -> Vec<Change>,
 }
 
-/// The steps by which the version of a dedicated schema is known: the first one, and those that
-/// change schemas.
-pub(crate) fn schema_versions(steps: &[Step]) -> Vec<Step> {
-    let is_version = |(at, step): &(usize, &Step)| *at == 0 || step.schema.is_some();
-    steps.iter().enumerate().filter(is_version).map(|(_, step)| *step).collect()
+/// A part of a step.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// SQL that is executed once in each database: types, tables that do not belong to
+    /// organizations, rows that all organizations share.
+    Once(String),
+    /// A new table of organizations, in the shared tables and in each dedicated schema.
+    Table(Table),
+    /// SQL that is executed in the shared tables and in each dedicated schema. It names tables of
+    /// organizations without a schema, and all others with theirs.
+    Each(String),
 }
 
-/// How the steps of a database compare with those of this program.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Both are the same.
-    Current,
-    /// The database lacks this many steps.
-    Behind(usize),
-    /// The database has this many steps that this program does not know: a newer tenantry migrated
-    /// it.
-    Ahead(usize),
-    /// The database has steps, but not the first one: see [`INCOMPATIBLE`].
-    Incompatible,
-}
-
-impl Status {
-    /// What is wrong and what to do; `None` if the steps are the same.
+impl Change {
+    /// [`Change::Once`].
     #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        Some(match self {
-            Self::Current => return None,
-            Self::Behind(1) => "the database lacks 1 migration. Run `tenantry migrate`.".to_owned(),
-            Self::Behind(count) => {
-                format!("the database lacks {count} migrations. Run `tenantry migrate`.")
+    pub fn once(sql: impl Into<String>) -> Self {
+        Self::Once(sql.into())
+    }
+
+    /// [`Change::Each`].
+    #[must_use]
+    pub fn each(sql: impl Into<String>) -> Self {
+        Self::Each(sql.into())
+    }
+
+    /// The SQL for the shared tables.
+    fn shared(self) -> String {
+        let all = SCHEMAS.join(", ");
+        match self {
+            Self::Once(sql) => format!("SET LOCAL search_path = migration;\n{sql};\n"),
+            Self::Each(sql) => format!("SET LOCAL search_path = {all};\n{sql};\n"),
+            Self::Table(table) => {
+                let schema = table.name.split('.').next().unwrap_or_default();
+                let (sql, register) = (table.sql(), register(&table.listed()));
+                format!("SET LOCAL search_path = {schema}, {all};\n{sql}{register}")
             }
-            Self::Ahead(_) => "the database was migrated by a newer version of tenantry. Use that \
-                               version."
-                .to_owned(),
-            Self::Incompatible => INCOMPATIBLE.to_owned(),
-        })
+        }
+    }
+
+    /// The SQL for a dedicated schema, which is the search path.
+    fn dedicated(self, schema: &str) -> String {
+        match self {
+            Self::Once(_) => String::new(),
+            Self::Each(sql) => format!("{sql};\n"),
+            Self::Table(table) => table.sql() + &table.listed().dedicated(schema),
+        }
     }
 }
 
-/// What is wrong with a database whose steps are not these, and what to do.
-pub const INCOMPATIBLE: &str = "a development version of tenantry created this database, and it \
-    cannot be migrated: create an empty database and run tenantry migrate there";
+/// Adds a table to the list of tables of organizations. A table that follows comes after it.
+pub(crate) fn register(table: &TenantTable) -> String {
+    let TenantTable { name, key, mirrored } = table;
+    format!(
+        "INSERT INTO migration.tenant_tables (name, key, mirrored) VALUES ('{name}', '{key}', {mirrored});\n"
+    )
+}
 
-/// Compares the names of the steps that a database has with those of this program.
+impl Step {
+    /// The SQL for the shared tables of a database.
+    pub(crate) fn shared(&self) -> String {
+        (self.changes)().into_iter().map(Change::shared).collect()
+    }
+
+    /// The SQL for a dedicated schema.
+    pub(crate) fn dedicated(&self, schema: &str) -> String {
+        let changes = (self.changes)().into_iter();
+        let sql: String = changes.map(|change| change.dedicated(schema)).collect();
+        format!("SET LOCAL search_path = {schema}, pg_temp;\n{sql}")
+    }
+
+    /// Whether it changes dedicated schemas.
+    fn is_for_schemas(&self) -> bool {
+        (self.changes)().iter().any(|change| !matches!(change, Change::Once(_)))
+    }
+}
+
+/// The steps that change dedicated schemas.
+pub(crate) fn for_schemas<'steps>(steps: impl IntoIterator<Item = &'steps Step>) -> Vec<Step> {
+    steps.into_iter().filter(|step| step.is_for_schemas()).copied().collect()
+}
+
+fn source(step: &str) -> &str {
+    step.split('/').next().unwrap_or_default()
+}
+
+/// The version of a dedicated schema that has these steps: the newest one of each source.
+pub(crate) fn version(steps: &[Step]) -> String {
+    let mut newest: Vec<&str> = Vec::new();
+    for Step { name, .. } in steps {
+        newest.retain(|other| source(other) != source(name));
+        newest.push(name);
+    }
+    newest.sort_unstable();
+    newest.join(" ")
+}
+
+/// Whether a dedicated schema of this version has all steps of the version `required`.
 #[must_use]
-pub fn status(applied: &[String]) -> Status {
-    if !applied.is_empty() && applied.iter().all(|name| name != STEPS[0].name) {
-        return Status::Incompatible;
-    }
-    let ahead = applied.iter().filter(|name| STEPS.iter().all(|step| step.name != **name)).count();
-    let behind = STEPS.iter().filter(|step| applied.iter().all(|name| name != step.name)).count();
-    match (ahead, behind) {
-        (0, 0) => Status::Current,
-        (0, behind) => Status::Behind(behind),
-        (ahead, _) => Status::Ahead(ahead),
-    }
+pub fn includes(version: &str, required: &str) -> bool {
+    required.split_whitespace().all(|step| {
+        let mut steps = version.split_whitespace();
+        steps.any(|other| source(other) == source(step) && other >= step)
+    })
 }

@@ -174,8 +174,7 @@ pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
     Ok(())
 }
 
-/// Creates the missing partitions of the coming months if the log is partitioned. Returns how many
-/// were missing.
+/// Creates the missing partitions of the coming months. Returns how many were missing.
 ///
 /// # Errors
 ///

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use entity::OrganizationId;
-use migration::placement::{SCHEMA_VERSION, schema_of};
+use migration::placement::{SCHEMA_VERSION, includes, schema_of};
 use pg::SearchPath;
 
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ impl Placement {
     ) -> Result<Self> {
         match placement {
             "shared" => Ok(Self::Shared),
-            "schema" if version.is_some_and(|version| version >= SCHEMA_VERSION) => {
+            "schema" if version.is_some_and(|version| includes(version, &SCHEMA_VERSION)) => {
                 Ok(Self::Schema(search_path(organization)))
             }
             "schema" => Err(Error::unavailable(format!(

@@ -214,7 +214,7 @@ async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {
         wanted[0].into(),
         texts(&names).into(),
         texts(&wanted).into(),
-        SCHEMA_VERSION.into(),
+        SCHEMA_VERSION.as_str().into(),
         CARRIER_PARAMETER.into(),
         read.into(),
         effective.transpose()?.unwrap_or_default().into(),

@@ -231,9 +231,9 @@ finding (severity, subject, problem, remedy) AS (
     WHERE u.oid NOT IN (SELECT oid FROM tenant)
       AND NOT (u.privilege = 'SELECT' AND (u.name = ANY ($2) OR u.name = 'auth.users'))
     UNION ALL
-    SELECT 'fault', 'table migration.seaql_migrations', 'allows the role ' || k.privilege,
-           format('REVOKE %s ON migration.seaql_migrations FROM %I', k.privilege, current_user)
-    FROM command k JOIN pg_class c ON c.oid = to_regclass('migration.seaql_migrations')
+    SELECT 'fault', 'table migration.' || c.relname, 'allows the role ' || k.privilege,
+           format('REVOKE %s ON migration.%I FROM %I', k.privilege, c.relname, current_user)
+    FROM command k JOIN pg_class c ON c.relnamespace = to_regnamespace('migration') AND c.relkind = 'r'
     WHERE k.privilege <> 'SELECT' AND has_table_privilege(c.oid, k.privilege)
     UNION ALL
     -- All others, including those of later versions of PostgreSQL.
@@ -391,11 +391,13 @@ finding (severity, subject, problem, remedy) AS (
                         ELSE format('DROP SCHEMA %I CASCADE', schema_name) END
     FROM app.schema_problems($6)
     UNION ALL
-    SELECT 'fault', 'table audit.audit_logs', 'will refuse entries, because tenantry audit partition was interrupted',
-           'run tenantry audit partition again'
-    FROM pg_constraint WHERE conrelid = to_regclass('audit.audit_logs') AND conname = 'audit_logs_before'
+    SELECT 'warning', 'table ' || t.name, 'is not in migration.tenant_tables, so its rows would be lost when an organization moves',
+           'create it with a declaration, in a step of migration/'
+    FROM tenant t
+    WHERE t.organization_id IS NULL AND t.oid IN (SELECT oid FROM usable)
+      AND t.name NOT IN (SELECT name FROM migration.tenant_tables)
     UNION ALL
-    -- The default partition has no bound; a plain table has no partitions.
+    -- The default partition has no bound.
     SELECT 'warning', 'table audit.audit_logs', 'has partitions only up to ' || max(bound)::date, 'run tenantry audit partition'
     FROM (SELECT substring(pg_get_expr(p.relpartbound, p.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz
           FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid

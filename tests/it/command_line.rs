@@ -278,11 +278,11 @@ async fn plans_can_be_edited_while_servers_run() {
 async fn a_newer_or_older_database_is_not_served() {
     for (sql, expected) in [
         (
-            "INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)",
+            "INSERT INTO migration.seaql_migrations VALUES ('core/9999_future', 0)",
             "newer version of tenantry",
         ),
         (
-            "DELETE FROM migration.seaql_migrations WHERE version LIKE 'm0001%'",
+            "DELETE FROM migration.seaql_migrations WHERE version LIKE 'core/0001%'",
             "lacks 1 migration.",
         ),
     ] {

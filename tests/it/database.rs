@@ -2,7 +2,7 @@
 
 use embedded_postgres::{Embedded, Options};
 use migration::{
-    Error, INCOMPATIBLE, Passwords, Run, STEPS, Status, Step, migrate, migrate_with, status,
+    Change, Error, INCOMPATIBLE, Passwords, Run, STEPS, Status, Step, migrate, migrate_with, status,
 };
 use pg::{Client, ConnectOptions};
 
@@ -59,15 +59,14 @@ async fn a_database_of_any_earlier_version_migrates() {
 async fn a_failed_step_leaves_nothing_behind() {
     let database = Database::empty().await;
     let failing = Step {
-        name: "m9000_archive",
-        shared: || "CREATE TABLE app.half (); SELECT 1 / 0".to_owned(),
-        schema: None,
+        name: "core/9000_archive",
+        changes: || vec![Change::once("CREATE TABLE app.half (); SELECT 1 / 0")],
     };
-    let run = Run { steps: [STEPS, &[failing]].concat(), ..Run::default() };
+    let run = Run { steps: [&STEPS[..], &[failing]].concat(), ..Run::default() };
     assert!(migrate_with(database.admin(), Passwords::default(), &run).await.is_err());
     assert!(!database.value::<bool>("SELECT to_regclass('app.half') IS NOT NULL").await);
     let report = migrate_with(database.admin(), Passwords::default(), &to_later()).await.unwrap();
-    assert_eq!(report.applied, ["m9000_archive"]);
+    assert_eq!(report.applied, ["core/9000_archive"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +95,7 @@ fn unknown_migrations_are_distinguished_from_missing_ones() {
     let all: Vec<String> = STEPS.iter().map(|step| step.name.to_owned()).collect();
     assert_eq!(status(&all), Status::Current);
     assert_eq!(status(&all[1..]), Status::Behind(1));
-    assert_eq!(status(&[all, vec!["m9999".to_owned()]].concat()), Status::Ahead(1));
+    assert_eq!(status(&[all, vec!["app/9999".to_owned()]].concat()), Status::Ahead(1));
     assert_eq!(status(&["m0001_foundation".to_owned()]), Status::Incompatible);
 }
 
@@ -179,8 +178,8 @@ async fn rows_record_when_they_changed() {
     let untouched: Vec<String> = database
         .value(
             "SELECT array_agg(c.oid::regclass::text ORDER BY c.oid::regclass::text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind = 'r'
-               AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'touch_updated_at')",
+             WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p')
+               AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'touch_updated_at')",
         )
         .await;
     assert_eq!(

@@ -302,7 +302,7 @@ fn a_reset_begins_anew_also_after_a_newer_version() {
     let port = free_port();
     let mut running = Running::start(&mut dev(folder.path(), port), LAST_LINE);
     run_pasted_command(&running.stdout, create);
-    let newer = "INSERT INTO migration.seaql_migrations VALUES ('m9999_later', 0)";
+    let newer = "INSERT INTO migration.seaql_migrations VALUES ('core/9999_later', 0)";
     let socket = running.stdout.split("tenantry -h").nth(1).unwrap();
     let socket = socket.split_whitespace().nth(1).unwrap();
     let mut psql = Command::new("psql");

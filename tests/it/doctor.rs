@@ -41,7 +41,7 @@ async fn planted(sql: &str, severity: Severity, expected: &[&str]) {
              ALTER ROLE {role} SET idle_in_transaction_session_timeout TO '15s';
              ALTER ROLE {role} SET client_connection_check_interval TO '500ms';
              ALTER ROLE {role} SET plan_cache_mode TO 'force_generic_plan';
-             GRANT SELECT ON migration.seaql_migrations, migration.functions, billing.features TO {role}; GRANT CONNECT ON DATABASE {name} TO {role}"
+             GRANT SELECT ON migration.seaql_migrations, migration.functions, migration.tenant_tables, billing.features TO {role}; GRANT CONNECT ON DATABASE {name} TO {role}"
         ))
         .await;
     schemas::create_schemas(&database, [schemas::organization(1)].into_iter()).await;

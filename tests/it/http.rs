@@ -203,10 +203,10 @@ async fn health_checks_need_no_token_and_report_a_lost_database() {
 #[tokio::test]
 async fn a_server_stays_ready_after_a_newer_version_has_migrated() {
     let app = App::start().await;
-    app.database.execute("INSERT INTO migration.seaql_migrations VALUES ('m9999_future', 0)").await;
+    app.database.execute("INSERT INTO migration.seaql_migrations VALUES ('core/9999_future', 0)").await;
     let ready = || async { reqwest::get(format!("{}/readyz", app.base)).await.unwrap().status() };
     assert_eq!(ready().await, 200);
-    let behind = "DELETE FROM migration.seaql_migrations WHERE version >= 'm0001'";
+    let behind = "DELETE FROM migration.seaql_migrations WHERE version >= 'core/0001'";
     app.database.execute(behind).await;
     // An expensive check is cached for longer.
     let start = std::time::Instant::now();

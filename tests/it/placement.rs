@@ -4,7 +4,7 @@
 use std::{process::Stdio, time::Duration};
 use uuid::Uuid;
 
-use migration::placement::{TABLES, schema_of};
+use migration::placement::schema_of;
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     support::{
         App, AppSettings,
         app::{token, token_with},
-        database::Database,
+        database::{Database, tenant_tables},
         placement::{
             ACME, GLOBEX, PLACEMENT, all_are_shared, move_to_schema, move_to_shared_tables,
             organizations_in_eu, organizations_in_schemas,
@@ -186,14 +186,14 @@ async fn look_ups_across_organizations_find_a_dedicated_schema() {
 
 /// Asserts that the shared look-up rows equal the organization's own tables.
 async fn in_step(database: &Database) {
-    for table in TABLES.iter().filter(|table| table.mirrored) {
+    for table in tenant_tables().iter().filter(|table| table.mirrored) {
         let digest = |name: &str, owner: &str| {
             format!(
                 "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {name} t WHERE {owner} = '{ACME}'"
             )
         };
         let copy: Option<String> =
-            database.exactly(&digest(table.name, table.owner_column())).await;
+            database.exactly(&digest(&table.name, table.owner_column())).await;
         let own: Option<String> =
             database.exactly(&digest(&table.in_schema(OWN), table.owner_column())).await;
         assert_eq!(copy, own, "{}", table.name);
@@ -232,7 +232,7 @@ async fn a_missing_or_outdated_schema_affects_its_organization_only() {
     acme.data(PROJECTS).await;
     let version: String = app.database.value("SELECT version FROM app.placements LIMIT 1").await;
     let behind = format!(
-        "UPDATE app.placements SET version = 'm0000_unknown' WHERE organization_id = '{ACME}'"
+        "UPDATE app.placements SET version = 'core/0000_unknown' WHERE organization_id = '{ACME}'"
     );
     app.database.execute(&behind).await;
     for query in [PROJECTS, &create("Never")] {

@@ -1,9 +1,13 @@
 //! The catalogue of features and plans, the billing state, the exceptions and the usage of each
 //! organization, and the events received from Stripe.
 
-use crate::rls::{
-    self, ALL, KEEP, QUEUE,
-    Verb::{Select, Update},
+use crate::{
+    rls::{
+        self, ALL, KEEP, QUEUE,
+        Verb::{Select, Update},
+    },
+    step::Change,
+    table::{OnDelete::Refuse, Reference, Table},
 };
 
 const FEATURES: &str = "
@@ -92,16 +96,16 @@ INSERT INTO billing.plan_features (plan, feature, limit_value) VALUES
 GRANT SELECT ON billing.plans, billing.plan_prices, billing.plan_features TO tenantry_app, tenantry_system;
 ";
 
-const BILLING: &str = "
-CREATE TYPE billing.subscription_status AS ENUM
-    ('active', 'trialing', 'past_due', 'canceled', 'unpaid', 'incomplete', 'incomplete_expired', 'paused');
+const STATUS: &str = "CREATE TYPE billing.subscription_status AS ENUM
+    ('active', 'trialing', 'past_due', 'canceled', 'unpaid', 'incomplete', 'incomplete_expired', 'paused')";
 
-CREATE TABLE billing.organization_billing (
-    organization_id        uuid PRIMARY KEY REFERENCES app.organizations ON DELETE CASCADE,
+const BILLING: Table = Table {
+    name: "billing.organization_billing",
+    columns: "
     stripe_customer_id     text UNIQUE,
     stripe_subscription_id text UNIQUE,
     status                 billing.subscription_status NOT NULL DEFAULT 'active',
-    plan                   text NOT NULL REFERENCES billing.plans,
+    plan                   text NOT NULL,
     period_start           timestamptz,
     period_end             timestamptz,
     trial_ends_at          timestamptz,
@@ -110,62 +114,70 @@ CREATE TABLE billing.organization_billing (
     seats                  integer CHECK (seats >= 0),
     collection_paused      boolean NOT NULL DEFAULT false,
     paid_until             timestamptz,
-    stripe_event_at        timestamptz,
-    created_at             timestamptz NOT NULL DEFAULT now(),
-    updated_at             timestamptz NOT NULL DEFAULT now()
-);
-COMMENT ON TABLE billing.organization_billing IS
+    stripe_event_at        timestamptz",
+    references: &[Reference::global("plan", "billing.plans", Refuse)],
+    verbs: KEEP,
+    system: &[Select, Update],
+    mirrored: true,
+    more: "
+COMMENT ON TABLE organization_billing IS
     'The row is also the lock of the organization: a transaction that counts takes it FOR NO KEY UPDATE first.';
-COMMENT ON COLUMN billing.organization_billing.past_due_since IS
+COMMENT ON COLUMN organization_billing.past_due_since IS
     'The start of the grace period, which later changes do not extend.';
-COMMENT ON COLUMN billing.organization_billing.seats IS
+COMMENT ON COLUMN organization_billing.seats IS
     'The quantity of the subscription, if its price is per seat.';
-COMMENT ON COLUMN billing.organization_billing.paid_until IS
+COMMENT ON COLUMN organization_billing.paid_until IS
     'The end of the last paid period, while Stripe voids invoices. Then the default plan takes effect.';
-CREATE INDEX ON billing.organization_billing (plan);
-";
+",
+    ..Table::KEYED
+};
 
-const ORGANIZATION_FEATURES: &str = "
-CREATE TABLE billing.organization_features (
-    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
+const ORGANIZATION_FEATURES: Table = Table {
+    name: "billing.organization_features",
+    key: "organization_id, feature",
+    columns: "
     -- No foreign key: dropping a dedicated schema would lock the catalogue.
-    feature         text NOT NULL,
-    limit_value     bigint CHECK (limit_value BETWEEN 0 AND 9007199254740991),
-    enabled         boolean NOT NULL DEFAULT true,
-    valid_until     timestamptz,
-    reason          text,
-    created_at      timestamptz NOT NULL DEFAULT now(),
-    updated_at      timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (organization_id, feature)
-);
-COMMENT ON TABLE billing.organization_features IS
+    feature     text NOT NULL,
+    limit_value bigint CHECK (limit_value BETWEEN 0 AND 9007199254740991),
+    enabled     boolean NOT NULL DEFAULT true,
+    valid_until timestamptz,
+    reason      text",
+    verbs: &[Select],
+    system: &[Select],
+    more: "
+COMMENT ON TABLE organization_features IS
     'Exceptions: until valid_until, a row replaces that of the plan.';
-";
+",
+    ..Table::KEYED
+};
 
-const USAGE: &str = "
-CREATE TABLE billing.usage (
-    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
-    feature         text NOT NULL,
-    period_start    timestamptz NOT NULL,
-    used            bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
-    created_at      timestamptz NOT NULL DEFAULT now(),
-    updated_at      timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (organization_id, feature, period_start)
-);
+const USAGE: Table = Table {
+    name: "billing.usage",
+    key: "organization_id, feature, period_start",
+    columns: "
+    feature      text NOT NULL,
+    period_start timestamptz NOT NULL,
+    used         bigint NOT NULL DEFAULT 0 CHECK (used >= 0)",
+    verbs: KEEP,
+    system: KEEP,
+    ..Table::KEYED
+};
 
-CREATE TABLE billing.usage_keys (
-    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
-    feature         text NOT NULL,
-    key             text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
-    amount          bigint NOT NULL,
-    created_at      timestamptz NOT NULL DEFAULT now(),
-    updated_at      timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (organization_id, feature, key)
-);
-COMMENT ON TABLE billing.usage_keys IS
+const USAGE_KEYS: Table = Table {
+    name: "billing.usage_keys",
+    key: "organization_id, feature, key",
+    columns: "
+    feature text NOT NULL,
+    key     text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
+    amount  bigint NOT NULL",
+    verbs: QUEUE,
+    more: "
+COMMENT ON TABLE usage_keys IS
     'The idempotency keys of counted usage, with which a repetition counts once. A new key deletes old ones after a day.';
-CREATE INDEX usage_keys_created ON billing.usage_keys (organization_id, created_at);
-";
+CREATE INDEX usage_keys_created ON usage_keys (organization_id, created_at);
+",
+    ..Table::KEYED
+};
 
 const STRIPE_EVENTS: &str = "
 CREATE TABLE billing.stripe_events (
@@ -185,34 +197,23 @@ COMMENT ON COLUMN billing.stripe_events.error IS
 CREATE INDEX ON billing.stripe_events (received_at) WHERE processed_at IS NULL;
 ";
 
-pub(super) fn sql() -> String {
-    let (billing, usage, events) =
-        ("billing.organization_billing", "billing.usage", "billing.stripe_events");
-    let (exceptions, keys) = ("billing.organization_features", "billing.usage_keys");
-    [
+pub(super) fn changes() -> Vec<Change> {
+    let plans = [
         FEATURES.to_owned(),
-        rls::touch("billing.features"),
         PLANS.to_owned(),
+        rls::touch("billing.features"),
         rls::touch("billing.plans"),
         rls::touch("billing.plan_prices"),
         rls::touch("billing.plan_features"),
-        BILLING.to_owned(),
-        rls::tenant(billing, "organization_id", KEEP),
-        rls::system(billing, "organization_id", &[Select, Update]),
-        rls::touch(billing),
-        ORGANIZATION_FEATURES.to_owned(),
-        rls::tenant(exceptions, "organization_id, feature", &[Select]),
-        rls::system(exceptions, "organization_id", &[Select]),
-        rls::touch(exceptions),
-        USAGE.to_owned(),
-        rls::tenant(usage, "organization_id, feature, period_start", KEEP),
-        rls::system(usage, "organization_id", KEEP),
-        rls::touch(usage),
-        rls::tenant(keys, "organization_id, feature, key", QUEUE),
-        rls::touch(keys),
-        STRIPE_EVENTS.to_owned(),
-        rls::control(events, ALL),
-        rls::touch(events),
+    ];
+    let events = "billing.stripe_events";
+    vec![
+        Change::once(plans.concat()),
+        Change::once(STATUS),
+        Change::Table(BILLING),
+        Change::Table(ORGANIZATION_FEATURES),
+        Change::Table(USAGE),
+        Change::Table(USAGE_KEYS),
+        Change::once(STRIPE_EVENTS.to_owned() + &rls::control(events, ALL) + &rls::touch(events)),
     ]
-    .concat()
 }

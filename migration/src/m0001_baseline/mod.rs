@@ -10,9 +10,12 @@ mod outbox;
 mod placement;
 mod project;
 
-use crate::{Step, functions};
+use crate::{
+    functions,
+    step::{Change, Step},
+};
 
-pub(crate) const STEP: Step = Step { name: "m0001_baseline", shared: sql, schema: None };
+pub(crate) const STEP: Step = Step { name: "core/0001_baseline", changes };
 
 const SCHEMAS: &str = "
 -- A function is executable by the roles to which it is granted, not by PUBLIC.
@@ -25,19 +28,19 @@ CREATE SCHEMA audit;
 GRANT USAGE ON SCHEMA app, auth, billing, audit TO tenantry_app, tenantry_system;
 ";
 
-fn sql() -> String {
-    [
-        SCHEMAS.to_owned(),
-        functions::before_tables(),
-        auth::sql(),
-        organization::sql(),
-        invitation::sql(),
-        idempotency::sql(),
-        project::sql(),
-        billing::sql(),
-        outbox::sql(),
-        audit::sql(),
-        placement::sql(),
-    ]
-    .concat()
+fn changes() -> Vec<Change> {
+    let mut changes = vec![
+        Change::once(SCHEMAS),
+        Change::once(functions::before_tables()),
+        Change::once(auth::sql()),
+    ];
+    changes.extend(organization::changes());
+    changes.push(Change::Table(invitation::TABLE));
+    changes.push(Change::once(idempotency::sql()));
+    changes.push(Change::Table(project::TABLE));
+    changes.extend(billing::changes());
+    changes.push(Change::Table(outbox::TABLE));
+    changes.push(Change::once(audit::sql()));
+    changes.push(Change::once(placement::sql()));
+    changes
 }

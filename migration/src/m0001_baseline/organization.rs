@@ -1,20 +1,27 @@
 //! Organizations, their slugs and their members, and which users a request sees.
 
 use crate::{
-    APP_ROLE, SYSTEM_ROLE,
+    names::{APP_ROLE, SYSTEM_ROLE},
     rls::{self, ALL, CURRENT_ORGANIZATION, CURRENT_USER, Verb::Select},
+    step::Change,
+    table::{
+        OnDelete::{Cascade, SetNull},
+        Reference, Table,
+    },
 };
 
-const ORGANIZATIONS: &str = "
-CREATE TABLE app.organizations (
-    id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    name       text NOT NULL,
-    slug       text NOT NULL UNIQUE
-               CHECK (slug ~ '^[a-z0-9](-?[a-z0-9])*$' AND length(slug) BETWEEN 2 AND 48),
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-";
+const ORGANIZATIONS: Table = Table {
+    name: "app.organizations",
+    key: "id",
+    resource: "organization",
+    columns: "
+    name text NOT NULL,
+    slug text NOT NULL UNIQUE
+         CHECK (slug ~ '^[a-z0-9](-?[a-z0-9])*$' AND length(slug) BETWEEN 2 AND 48)",
+    system: &[Select],
+    mirrored: true,
+    ..Table::KEYED
+};
 
 const SLUGS: &str = "
 -- No foreign key: a slug stays reserved after its organization was deleted.
@@ -33,49 +40,42 @@ CREATE INDEX ON app.organization_slugs (organization_id);
 CREATE INDEX ON app.organization_slugs (claimed_by);
 ";
 
-const MEMBERS: &str = "
-CREATE TYPE auth.org_role AS ENUM ('owner', 'admin', 'member', 'viewer');
+const ROLES: &str = "CREATE TYPE auth.org_role AS ENUM ('owner', 'admin', 'member', 'viewer')";
 
-CREATE TABLE auth.organization_members (
-    id              uuid NOT NULL DEFAULT gen_random_uuid(),
-    organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
-    user_id         uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
-    role            auth.org_role NOT NULL,
-    invited_by      uuid REFERENCES auth.users ON DELETE SET NULL,
-    joined_at       timestamptz NOT NULL DEFAULT now(),
-    created_at      timestamptz NOT NULL DEFAULT now(),
-    updated_at      timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (organization_id, id),
-    UNIQUE (organization_id, user_id)
-);
-CREATE INDEX ON auth.organization_members (organization_id, created_at DESC, id DESC);
-CREATE INDEX ON auth.organization_members (user_id);
-CREATE INDEX ON auth.organization_members (invited_by);
-";
+const MEMBERS: Table = Table {
+    name: "auth.organization_members",
+    resource: "member",
+    columns: "
+    user_id    uuid NOT NULL,
+    role       auth.org_role NOT NULL,
+    invited_by uuid,
+    joined_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (organization_id, user_id)",
+    references: &[
+        Reference::global("user_id", "auth.users", Cascade),
+        Reference::global("invited_by", "auth.users", SetNull),
+    ],
+    system: &[Select],
+    mirrored: true,
+    ..Table::RESOURCE
+};
 
-pub(super) fn sql() -> String {
-    let (organizations, slugs, members) =
-        ("app.organizations", "app.organization_slugs", "auth.organization_members");
+pub(super) fn changes() -> [Change; 5] {
+    let slugs = "app.organization_slugs";
     // The current user, and the members of the current organization.
     let visible = format!(
         "id = {CURRENT_USER} OR EXISTS (
             SELECT FROM auth.organization_members m
             WHERE m.organization_id = {CURRENT_ORGANIZATION} AND m.user_id = users.id)"
     );
+    let see_users = [APP_ROLE, SYSTEM_ROLE]
+        .map(|role| rls::allow("auth.users", role, &[Select], &visible))
+        .concat();
     [
-        ORGANIZATIONS.to_owned(),
-        rls::tenant(organizations, "id", ALL),
-        rls::system(organizations, "id", &[Select]),
-        rls::touch(organizations),
-        SLUGS.to_owned(),
-        rls::control(slugs, ALL),
-        rls::touch(slugs),
-        MEMBERS.to_owned(),
-        rls::tenant(members, "organization_id, id", ALL),
-        rls::system(members, "organization_id", &[Select]),
-        rls::touch(members),
-        rls::allow("auth.users", APP_ROLE, &[Select], &visible),
-        rls::allow("auth.users", SYSTEM_ROLE, &[Select], &visible),
+        Change::Table(ORGANIZATIONS),
+        Change::once(SLUGS.to_owned() + &rls::control(slugs, ALL) + &rls::touch(slugs)),
+        Change::once(ROLES),
+        Change::Table(MEMBERS),
+        Change::once(see_users),
     ]
-    .concat()
 }

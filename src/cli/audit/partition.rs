@@ -1,13 +1,12 @@
-//! `tenantry audit partition`: partitions the audit log by month, ahead of time.
+//! `tenantry audit partition`: creates the monthly partitions of the audit log ahead of time.
 
-use migration::audit_partitions::{Report, ensure};
 use pg::Client;
 
 use super::{Failure, Owner, failed_databases::complete};
 use crate::cli::say;
 
-/// Partition the audit log by month and create the partitions of the next months. Safe to repeat,
-/// also while servers run: call it every month, for example from cron.
+/// Create the partitions of the audit log for the next months. Safe to repeat, also while servers
+/// run. Servers do the same when they start, and every six hours.
 #[derive(Debug, clap::Args)]
 pub(super) struct Partition {
     #[command(flatten)]
@@ -29,17 +28,14 @@ impl Partition {
 }
 
 async fn partition(connection: &mut Client, place: &str) -> Result<(), Failure> {
-    let Report { converted, created } =
-        ensure(connection, |step| eprintln!("{step}")).await.map_err(|error| {
-            Failure::new(format!("the audit log was not partitioned: {}", error.explained()))
+    let created: Vec<String> =
+        connection.query("SELECT audit.ensure_partitions()", &[]).await.map_err(|error| {
+            Failure::new(format!("the partitions were not created: {}", error.explained()))
         })?;
-    if converted {
-        say(format!("The audit log{place} is partitioned by month."));
-    }
     for partition in &created {
         say(format!("created {partition}{place}"));
     }
-    if !converted && created.is_empty() {
+    if created.is_empty() {
         say(format!("All partitions{place} exist."));
     }
     Ok(())

@@ -72,7 +72,13 @@ fn incomplete(error: pg::Error) -> Failure {
 
 async fn prune(connection: &mut Client, before: DateTime<Utc>) -> pg::Result<i64> {
     let (mut count, mut tries) = (0, 0);
-    for (partition, end) in migration::audit_partitions::ended(connection, before).await? {
+    let ended: Vec<(String, DateTime<Utc>)> = connection
+        .query(
+            "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound",
+            &[&before],
+        )
+        .await?;
+    for (partition, end) in ended {
         count += loop {
             tries += 1;
             match drop_partition(connection, &partition, end).await {
@@ -135,7 +141,12 @@ async fn drop_partition(
         record(&transaction, &audit_logs(false, *organization), *organization, end, *deleted)
             .await?;
     }
-    migration::audit_partitions::drop(&transaction, partition).await?;
+    // While this waits for a lock, all later statements on the log wait as well.
+    let statement = format!(
+        "SET LOCAL lock_timeout = '1s';
+         ALTER TABLE audit.audit_logs DETACH PARTITION {partition}; DROP TABLE {partition}"
+    );
+    transaction.batch(&statement).await?;
     transaction.commit().await?;
     let deleted = counted.iter().map(|(_, count)| count).sum();
     eprintln!("{partition}: {deleted} entries");

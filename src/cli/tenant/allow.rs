@@ -1,7 +1,7 @@
 //! `tenantry tenant allow` and `disallow`: exceptions to the plan of one organization.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use migration::placement::TABLES;
+use migration::placement::schema_of;
 use pg::Client;
 use serde_json::json;
 
@@ -169,8 +169,10 @@ async fn write(
 
 /// The name of a table where the organization lives.
 fn table(name: &str, placement: &Placement, organization: &Organization) -> String {
-    let table = TABLES.iter().find(|table| table.name == name);
-    table.map_or_else(|| name.to_owned(), |table| placement.table(table, organization.id))
+    match (placement, name.split_once('.')) {
+        (Placement::Schema, Some((_, table))) => format!("{}.{table}", schema_of(organization.id)),
+        _ => name.to_owned(),
+    }
 }
 
 /// An exception as text. `$1` is the first word.

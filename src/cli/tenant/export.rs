@@ -172,7 +172,7 @@ async fn write(
         tenantry_export: FORMAT,
         organization_id: id,
         slug: organization.name.clone(),
-        version: placement::SCHEMA_VERSION.to_owned(),
+        version: placement::SCHEMA_VERSION.clone(),
         exported_at: snapshot.query_one("SELECT to_json(now())#>>'{}'", &[]).await?,
     };
     line(&mut output, &header)?;
@@ -188,17 +188,17 @@ async fn write(
         totals.push(write_other(&snapshot, &mut output, table, &condition, id).await?);
     }
     for rows in &all {
-        let place = organization.placement.table(rows.table, id);
+        let place = organization.placement.table(&rows.table, id);
         let sql = format!(
             "SELECT to_jsonb(t)::text FROM {place} t WHERE t.{} = $1 ORDER BY {}",
             rows.table.owner_column(),
             rows.keys("t")
         );
-        let written = write_rows(&snapshot, &mut output, rows.table.name, &sql, id).await?;
+        let written = write_rows(&snapshot, &mut output, &rows.table.name, &sql, id).await?;
         let digest = rows.digest(&snapshot, &place, id, NONE).await?;
         eprintln!("{}: {written} rows", rows.table.name);
         totals.push(Total {
-            table: rows.table.name.to_owned(),
+            table: rows.table.name.clone(),
             rows: written,
             checksum: Some(digest.sum),
         });
@@ -232,8 +232,8 @@ async fn users(
 ) -> pg::Result<String> {
     let mut referring = Vec::new();
     for rows in all {
-        let columns = user_columns(connection, rows.table.name).await?;
-        let place = organization.placement.table(rows.table, organization.id);
+        let columns = user_columns(connection, &rows.table.name).await?;
+        let place = organization.placement.table(&rows.table, organization.id);
         let owner = rows.table.owner_column();
         referring.extend(
             columns.iter().map(|column| format!("SELECT {column} FROM {place} WHERE {owner} = $1")),

@@ -95,7 +95,7 @@ impl Organization {
     /// Refuses a dedicated schema that lacks migrations.
     pub(super) fn check_version(&self) -> Result<(), Failure> {
         let version = self.version.as_deref();
-        if self.placement != Placement::Schema || version == Some(placement::SCHEMA_VERSION) {
+        if self.placement != Placement::Schema || version == Some(placement::SCHEMA_VERSION.as_str()) {
             return Ok(());
         }
         Err(Failure::new(format!(
@@ -200,17 +200,16 @@ pub(super) async fn check_database(connection: &Client) -> Result<(), Failure> {
     if let Some(problem) = migration::status(&applied).problem() {
         return Err(Failure::new(problem));
     }
-    let names: Vec<&str> = placement::TABLES.iter().map(|table| table.name).collect();
     let bare: Option<String> = connection
         .query_opt(
-            "SELECT name FROM unnest($1::text[]) name
+            "SELECT name FROM migration.tenant_tables
          WHERE 4 <> (SELECT count(*) FROM pg_policy p
                      WHERE p.polrelid = name::regclass AND p.polroles = ARRAY['tenantry_owner'::regrole::oid] AND p.polpermissive
                        AND coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') = 'true'
                        AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true')
             OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = name::regclass AND t.tgname = 'record_change' AND t.tgenabled = 'O')
          LIMIT 1",
-            &[&names],
+            &[],
         )
         .await?;
     match bare {

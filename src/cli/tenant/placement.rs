@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use migration::placement::{Table, schema_of};
+use migration::{TenantTable, placement::schema_of};
 use uuid::Uuid;
 
 use crate::config::is_database_name;
@@ -48,10 +48,10 @@ impl Placement {
     }
 
     /// Returns the organization's table in this placement, for a connection to its database.
-    pub(super) fn table(&self, table: &Table, organization: Uuid) -> String {
+    pub(super) fn table(&self, table: &TenantTable, organization: Uuid) -> String {
         match self {
             Self::Schema => table.in_schema(&schema_of(organization)),
-            _ => table.name.to_owned(),
+            _ => table.name.clone(),
         }
     }
 }

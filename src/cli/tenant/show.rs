@@ -1,7 +1,7 @@
 //! `tenantry tenant show`: the placement of one organization, its rows counted there, and its
 //! exceptions to the plan.
 
-use migration::placement::{self, TABLES};
+use migration::{TenantTable, placement};
 use pg::Client;
 
 use super::{Failure, allow, organization::Organization, placement::Placement};
@@ -31,7 +31,7 @@ impl Show {
         }
         let mut there = organization.at_home(owner).await?;
         let connection = there.as_mut().map_or(connection, |(connection, _)| connection);
-        for table in &TABLES {
+        for table in &TenantTable::list(connection).await? {
             let sql = format!(
                 "SELECT count(*) FROM {} WHERE {} = $1",
                 organization.placement.table(table, organization.id),

@@ -1,11 +1,10 @@
 -- Compares the tables of a dedicated schema with the shared ones: one line per missing or
 -- additional item.
--- $1 is the schema, $2 the organization, $3 the shared tables, $4 each table's column with the
--- organization's id,
--- $5 the primary key of each table whose rows are mirrored in the shared one, otherwise NULL.
+-- $1 is the schema, $2 the organization.
 WITH pair AS (
-    SELECT t.name, format('%I.%I', $1, c.relname) AS own_name, c.oid AS shared, o.oid AS own, t.owner_column, t.mirrored
-    FROM unnest($3::text[], $4::text[], $5::text[]) t (name, owner_column, mirrored)
+    SELECT t.name, format('%I.%I', $1, c.relname) AS own_name, c.oid AS shared, o.oid AS own, split_part(t.key, ', ', 1) AS owner_column,
+           CASE WHEN t.mirrored THEN t.key END AS mirrored
+    FROM migration.tenant_tables t
     JOIN pg_class c ON c.oid = t.name::regclass
     LEFT JOIN pg_class o ON o.relname = c.relname AND o.relnamespace = to_regnamespace($1) AND o.relkind = 'r'
 ),

@@ -1,7 +1,7 @@
 //! SQL over the rows of an organization in one table. It reads the columns from the catalogue, so
 //! that a migration needs no change here.
 
-use migration::placement::{TABLES, Table};
+use migration::TenantTable;
 use pg::Client;
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::cli::say;
 /// A table of organizations and its columns, quoted.
 #[derive(Debug)]
 pub(super) struct TableRows {
-    pub(super) table: &'static Table,
+    pub(super) table: TenantTable,
     columns: Vec<String>,
 }
 
@@ -35,8 +35,9 @@ impl TableRows {
     /// Returns every table of organizations.
     pub(super) async fn of_all(connection: &Client) -> pg::Result<Vec<Self>> {
         let mut all = Vec::new();
-        for table in &TABLES {
-            all.push(Self { table, columns: columns(connection, table.name).await? });
+        for table in TenantTable::list(connection).await? {
+            let columns = columns(connection, &table.name).await?;
+            all.push(Self { table, columns });
         }
         Ok(all)
     }

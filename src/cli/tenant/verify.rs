@@ -67,7 +67,7 @@ async fn check_rows(
     organization: &Organization,
     rows: &TableRows,
 ) -> pg::Result<Vec<String>> {
-    let place = organization.placement.table(rows.table, organization.id);
+    let place = organization.placement.table(&rows.table, organization.id);
     let digest = rows.digest(connection, &place, organization.id, NONE).await?;
     digest.print(&place);
     let mut faults = Vec::new();

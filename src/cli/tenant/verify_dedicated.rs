@@ -29,7 +29,7 @@ pub(super) async fn check(
     let (directory, rest): (Vec<_>, Vec<_>) =
         TableRows::of_all(&snapshot).await?.into_iter().partition(|rows| rows.table.mirrored);
     for rows in directory {
-        let name = rows.table.name;
+        let name = &rows.table.name;
         let here = rows.digest(&snapshot, name, organization.id, NONE).await?;
         here.print(name);
         let (count, keys) =
@@ -47,7 +47,7 @@ pub(super) async fn check(
     }
     snapshot.batch(&format!("SELECT pg_advisory_unlock({DIRECTORY_LOCK})")).await?;
     for rows in rest {
-        let name = rows.table.name;
+        let name = &rows.table.name;
         rows.digest(&snapshot, name, organization.id, NONE).await?.print(name);
     }
     snapshot.commit().await?;

@@ -20,7 +20,7 @@ async fn dedicated_databases_are_prepared_one_after_the_other() {
     let (eu, us) = (empty("eu").await, empty("us").await);
     let output = command(&control, &[&eu, &us], &["migrate"]).await;
     let output_text = succeeded(&output);
-    let last = "applied m0001_baseline";
+    let last = "applied core/0001_baseline";
     let lines: Vec<_> = output_text.lines().filter(|line| line.starts_with(last)).collect();
     let (in_eu, in_us) =
         (format!("{last} in the database eu"), format!("{last} in the database us"));
@@ -64,7 +64,7 @@ async fn a_failing_database_does_not_stop_the_others() {
     let output = command(&control, &[&gone, &us], &["migrate"]).await;
     let output_text = failed(&output, "1 dedicated database could not be prepared");
     assert!(output_text.contains("failed: the database gone: "), "{output_text}");
-    assert!(output_text.contains("applied m0001_baseline in the database us"), "{output_text}");
+    assert!(output_text.contains("applied core/0001_baseline in the database us"), "{output_text}");
     assert_eq!(us.database.exactly::<String>("SELECT app.database_name()").await, "us");
 
     // A database under another name, and the control database itself, stay as they are.
@@ -88,10 +88,10 @@ async fn a_failing_database_does_not_stop_the_others() {
     let other = DedicatedDatabase { name: "other".to_owned(), database: Database::create().await };
     let output = command(&control, &[&other], &["migrate"]).await;
     assert!(failed(&output, "be prepared").contains("is a control database"), "{}", output.stdout);
-    let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'm0001_baseline'";
+    let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
     other.database.execute(steps).await;
     command(&control, &[&other], &["migrate"]).await;
-    let steps = "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'm0001_baseline'";
+    let steps = "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
     assert_eq!(other.database.exactly::<i64>(steps).await, 0, "it was changed nevertheless");
 
     // The reverse direction.

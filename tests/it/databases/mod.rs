@@ -7,12 +7,11 @@ mod migrating;
 mod moving;
 mod routing;
 
-use migration::placement::TABLES;
 use uuid::Uuid;
 
 pub use crate::support::process::{failed, succeeded};
 use crate::support::{
-    database::Database,
+    database::{Database, tenant_tables},
     dedicated::DedicatedDatabase,
     placement::{ACME, all_are_shared},
     process::{Output, run, tenantry},
@@ -37,13 +36,13 @@ pub async fn acme_in_eu() -> Option<(Database, DedicatedDatabase)> {
 /// Returns the rows of an organization in each of its tables.
 async fn rows(database: &Database, organization: &str) -> Vec<(&'static str, Vec<String>)> {
     let mut all = Vec::new();
-    for table in &TABLES {
+    for table in tenant_tables() {
         let sql = format!(
             "SELECT coalesce(array_agg(t::text ORDER BY t::text), '{{}}') FROM {} t WHERE {} = '{organization}'",
             table.name,
             table.owner_column()
         );
-        all.push((table.name, database.exactly(&sql).await));
+        all.push((&*table.name, database.exactly(&sql).await));
     }
     all
 }

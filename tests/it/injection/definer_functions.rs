@@ -50,7 +50,7 @@ const OF_REQUESTS: [Function; 18] = [
     // Which schemas lack migrations; the catalogue shows which exist.
     function(
         "app.schema_problems",
-        "SELECT count(*)::text FROM app.schema_problems('m0001_baseline')",
+        "SELECT count(*)::text FROM app.schema_problems('core/0001_baseline')",
         Some("0"),
         false,
     ),

@@ -229,7 +229,7 @@ async fn a_newer_database_keeps_its_roles() {
     };
     let changes = [
         login,
-        "INSERT INTO migration.seaql_migrations VALUES ('m9999_later', 0)",
+        "INSERT INTO migration.seaql_migrations VALUES ('core/9999_later', 0)",
         "ALTER ROLE tenantry_app SET statement_timeout TO '1min'",
     ];
     server.execute("app", &changes).await;

@@ -3,11 +3,12 @@
 
 mod catalogue;
 mod migrating;
+mod new_table;
 mod thousand;
 
 use migration::{
-    Passwords, Report, Run, STEPS, Step, migrate_with,
-    placement::{create, in_schema, schema_of},
+    Change, Passwords, Report, Run, STEPS, Step, migrate_with,
+    placement::{create, schema_of},
 };
 use uuid::Uuid;
 
@@ -15,21 +16,18 @@ use crate::support::database::Database;
 
 /// A step that changes tables of organizations, after all that exist.
 const LATER: Step = Step {
-    name: "m9000_archive",
-    shared: || archive("app.projects"),
-    schema: Some(|schema| archive(&in_schema(schema, "app.projects"))),
+    name: "core/9000_archive",
+    changes: || {
+        vec![Change::each(
+            "ALTER TABLE projects ADD COLUMN archived_at timestamptz;
+             CREATE INDEX projects_archived ON projects (organization_id, archived_at)",
+        )]
+    },
 };
-
-fn archive(projects: &str) -> String {
-    format!(
-        "ALTER TABLE {projects} ADD COLUMN archived_at timestamptz;
-         CREATE INDEX projects_archived ON {projects} (organization_id, archived_at);"
-    )
-}
 
 /// A migration to a later version.
 pub fn to_later() -> Run {
-    Run { steps: [STEPS, &[LATER]].concat(), ..Run::default() }
+    Run { steps: [&STEPS[..], &[LATER]].concat(), ..Run::default() }
 }
 
 async fn migrate_to_later(database: &Database) -> Report {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use embedded_postgres::{Embedded, Options};
-use migration::placement::TABLES;
+use migration::TenantTable;
 use pg::{Client, ConnectOptions, FromRow};
 
 use super::{
@@ -28,10 +28,16 @@ const TEMPLATE_EU: &str = "template_eu";
 pub(super) const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
 
 static SERVER: OnceLock<Server> = OnceLock::new();
+static TENANT_TABLES: OnceLock<Vec<TenantTable>> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 struct Server {
     admin: ConnectOptions,
+}
+
+/// The tables of organizations, referenced tables first. There is a database.
+pub fn tenant_tables() -> &'static [TenantTable] {
+    TENANT_TABLES.get().unwrap()
 }
 
 /// A test's database.
@@ -196,7 +202,7 @@ impl Database {
         for table in tables {
             // Rows of organizations in other databases are copies here, and directory sync may
             // still update them.
-            let tenant_table = TABLES.iter().find(|known| known.name == table);
+            let tenant_table = tenant_tables().iter().find(|known| known.name == table);
             let here = tenant_table.filter(|_| self.eu().is_some()).map(|table| {
                 format!(
                     "WHERE {} NOT IN (SELECT organization_id FROM app.placements WHERE placement LIKE 'database:%')",
@@ -294,6 +300,7 @@ async fn make_template(admin: ConnectOptions) {
     let template = admin.clone().with("dbname", TEMPLATE);
     migration::migrate(template.clone(), None).await.unwrap();
     let mut connection = Client::connect(&template).await.unwrap();
+    TENANT_TABLES.set(TenantTable::list(&connection).await.unwrap()).unwrap();
     connection.batch(ROWS).await.unwrap();
     for organization in placement::organizations_in_schemas() {
         placement::move_to_schema(&connection, organization).await;

@@ -3,11 +3,11 @@
 
 use std::sync::OnceLock;
 
-use migration::{dedicated, placement::TABLES};
+use migration::dedicated;
 use pg::{Client, ConnectOptions};
 use uuid::Uuid;
 
-use super::database::Database;
+use super::database::{Database, tenant_tables};
 
 const TEMPLATE: &str = "template_dedicated";
 
@@ -103,13 +103,13 @@ pub async fn move_organization(
         to.execute("SELECT auth.copy_user($1)", &[&copy]).await.unwrap();
     }
     let slugs = ("app.organization_slugs", "organization_id");
-    let tables = TABLES.iter().map(|table| (table.name, table.owner_column()));
+    let tables = tenant_tables().iter().map(|table| (&*table.name, table.owner_column()));
     // Copying users has reset the setting.
     to.batch("SET LOCAL app.replicating = 'on'").await.unwrap();
     for (table, owner) in std::iter::once(slugs).chain(tables) {
         copy_rows(&from, &to, (table, owner), organization).await;
     }
-    for table in TABLES.iter().filter(|table| !table.mirrored) {
+    for table in tenant_tables().iter().filter(|table| !table.mirrored) {
         let sql = format!("DELETE FROM {} WHERE {} = $1", table.name, table.owner_column());
         from.execute(&sql, &[&organization]).await.unwrap();
     }
@@ -125,8 +125,8 @@ async fn users(connection: &Client, organization: Uuid) -> Vec<Uuid> {
         .query(
             "SELECT c.conrelid::regclass::text, a.attname::text
          FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
-         WHERE c.contype = 'f' AND c.confrelid = 'auth.users'::regclass AND c.conrelid::regclass::text = ANY ($1)",
-            &[&TABLES.map(|table| table.name).as_slice()],
+         WHERE c.contype = 'f' AND c.confrelid = 'auth.users'::regclass AND c.conrelid::regclass::text IN (SELECT name FROM migration.tenant_tables)",
+            &[],
         )
         .await
     .unwrap();

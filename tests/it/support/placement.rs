@@ -4,11 +4,11 @@
 #[path = "../../../benches/load/dedicated_schema.rs"]
 mod dedicated_schema;
 
-use migration::placement::{TABLES, schema_of};
+use migration::placement::schema_of;
 use pg::{Client, ConnectOptions};
 use uuid::Uuid;
 
-use super::dedicated;
+use super::{database::tenant_tables, dedicated};
 
 pub const ACME: &str = "00000000-0000-4000-8000-00000000000a";
 pub const GLOBEX: &str = "00000000-0000-4000-8000-00000000000b";
@@ -60,7 +60,7 @@ pub async fn move_to_shared_tables(connection: &Client, organization: Uuid) {
     let schema = schema_of(organization);
     connection.batch("BEGIN; SET LOCAL app.replicating = 'on'").await.unwrap();
     dedicated_schema::lock_placement(connection, organization).await.unwrap();
-    for table in TABLES.iter().filter(|table| !table.mirrored) {
+    for table in tenant_tables().iter().filter(|table| !table.mirrored) {
         let sql = format!("INSERT INTO {} SELECT * FROM {}", table.name, table.in_schema(&schema));
         connection.batch(&sql).await.unwrap();
     }
@@ -103,7 +103,7 @@ pub async fn create_eu_template(control: &mut Client, eu: ConnectOptions) {
             "billing.plan_prices",
             "billing.plan_features",
         ];
-        let tables = TABLES.iter().map(|table| table.name).chain(others);
+        let tables = tenant_tables().iter().map(|table| &*table.name).chain(others);
         let names = tables.filter_map(|name| name.strip_prefix(&format!("{schema}.")));
         format!(
             "IMPORT FOREIGN SCHEMA {schema} LIMIT TO ({}) FROM SERVER eu INTO eu OPTIONS (import_default 'true');",
@@ -123,9 +123,9 @@ pub async fn point_to_eu(control: &Client, eu: &str) {
 /// Creates the views that show all rows in any placement. The connection belongs to the superuser.
 pub async fn create_everywhere_views(connection: &Client) {
     connection.batch(include_str!("everywhere.sql")).await.unwrap();
-    for table in &TABLES {
-        let (shared, name) = (table.name, table.base_name());
-        let (key, owner) = (table.key, table.owner_column());
+    for table in tenant_tables() {
+        let (shared, name) = (&table.name, table.base_name());
+        let (key, owner) = (&table.key, table.owner_column());
         let own = organizations_in_schemas().into_iter().map(|organization| {
             let own = table.in_schema(&schema_of(organization));
             format!("UNION ALL SELECT * FROM {own}")
@@ -150,7 +150,7 @@ pub fn everywhere(sql: &str) -> String {
     if all_are_shared() || structural.iter().any(|word| sql.contains(word)) {
         return sql.to_owned();
     }
-    TABLES.iter().fold(sql.to_owned(), |sql, table| {
-        sql.replace(table.name, &format!("everywhere.{}", table.base_name()))
+    tenant_tables().iter().fold(sql.to_owned(), |sql, table| {
+        sql.replace(&table.name, &format!("everywhere.{}", table.base_name()))
     })
 }

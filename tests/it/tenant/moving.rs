@@ -187,12 +187,12 @@ async fn a_move_that_is_not_possible_is_rejected_with_one_line() {
             .starts_with(&format!("acme-inc ({ACME})"))
     );
     succeeded(&command(database, &["tenant", "move", "acme", "--to", "schema"]).await);
-    database.execute("UPDATE app.placements SET version = 'm0000_unknown'").await;
+    database.execute("UPDATE app.placements SET version = 'core/0000_unknown'").await;
     let behind = command(database, &["tenant", "move", "acme", "--to", "shared"]).await;
     failed(&behind, "Run `tenantry migrate` first");
     assert!(succeeded(&command(database, &["tenant", "list"]).await).contains("lacks migrations"));
     database
-        .execute("DELETE FROM migration.seaql_migrations WHERE version = 'm0001_baseline'")
+        .execute("DELETE FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'")
         .await;
     failed(
         &command(database, &["tenant", "list"]).await,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use migration::placement::Table;
+use migration::TenantTable;
 use pg::Client;
 use uuid::Uuid;
 
@@ -78,8 +78,8 @@ impl<'tables> Batch<'tables> {
         known: &TableRows,
         rows: &str,
     ) -> Result<i128, Failure> {
-        let Table { name, .. } = known.table;
-        let conflict = if *name == "audit.audit_logs" { "ON CONFLICT DO NOTHING" } else { "" };
+        let TenantTable { name, .. } = &known.table;
+        let conflict = if name == "audit.audit_logs" { "ON CONFLICT DO NOTHING" } else { "" };
         let sql = format!(
             "WITH row AS MATERIALIZED (SELECT r.* FROM jsonb_populate_recordset(NULL::{name}, $1::jsonb) r),
              put AS (INSERT INTO {name} ({bare}) SELECT {bare} FROM row WHERE {owner} = $2 {conflict})
@@ -125,7 +125,7 @@ pub(super) async fn check(
     batch: &Batch<'_>,
     totals: &[Total],
 ) -> Result<(), Failure> {
-    let tables = batch.tables.iter().map(|rows| rows.table.name).chain(OTHER_TABLES);
+    let tables = batch.tables.iter().map(|rows| &*rows.table.name).chain(OTHER_TABLES);
     for table in tables {
         let total = totals.iter().find(|total| total.table == table);
         let total =
@@ -143,8 +143,8 @@ pub(super) async fn check(
         }
     }
     for rows in batch.tables.iter().filter(|rows| rows.table.base_name() != "audit_logs") {
-        let (count, sum) = batch.counts.get(rows.table.name).copied().unwrap_or_default();
-        let there = rows.digest(connection, rows.table.name, batch.id, NONE).await?;
+        let (count, sum) = batch.counts.get(&rows.table.name).copied().unwrap_or_default();
+        let there = rows.digest(connection, &rows.table.name, batch.id, NONE).await?;
         if (there.count, there.sum) != (count, sum.to_string()) {
             return Err(Failure::new(format!(
                 "the rows in {} differ from the rows of the export",

@@ -22,7 +22,7 @@ use super::{
     Failure,
     export::{FORMAT, Header, Total},
     locks::{exclude_writers, lock_move},
-    organization::Organization,
+    organization::{Organization, audit_logs},
     placement::Placement,
     signature::Verifying,
     table_rows::{TableRows, columns},
@@ -77,12 +77,12 @@ impl Import {
         let mut input = Verifying::new(input, keys.as_ref());
         let header: Header = serde_json::from_str(&input.next_line()?.unwrap_or_default())
             .map_err(|_| Failure::new("the file is not an export of an organization"))?;
-        if header.tenantry_export != FORMAT || header.version != placement::SCHEMA_VERSION {
+        if header.tenantry_export != FORMAT || header.version != *placement::SCHEMA_VERSION {
             return Err(Failure::new(format!(
                 "the export has format {} and version {}, but this tenantry reads {FORMAT} and {}. Import it with the tenantry that wrote it, then migrate.",
                 header.tenantry_export,
                 header.version,
-                placement::SCHEMA_VERSION
+                *placement::SCHEMA_VERSION
             )));
         }
         let before = Organization::get(connection, header.organization_id).await?;
@@ -178,16 +178,12 @@ async fn check_conflicts(
 
 /// Copies the audit log from the dedicated schema in which the organization lived.
 async fn restore_log(connection: &Client, organization: &Organization) -> Result<(), Failure> {
-    let log = placement::TABLES.iter().find(|table| table.base_name() == "audit_logs");
-    if let Some(log) = log {
-        let columns = columns(connection, log.name).await?.join(", ");
-        let sql = format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} ON CONFLICT DO NOTHING",
-            log.name,
-            Placement::Schema.table(log, organization.id)
-        );
-        connection.batch(&sql).await?;
-    }
+    let columns = columns(connection, "audit.audit_logs").await?.join(", ");
+    let copied = format!(
+        "INSERT INTO audit.audit_logs ({columns}) SELECT {columns} FROM {} ON CONFLICT DO NOTHING",
+        audit_logs(true, organization.id)
+    );
+    connection.batch(&copied).await?;
     connection
         .execute(
             "UPDATE app.placements SET placement = 'shared', moving_to = NULL, moved_at = now(), old_placement = 'schema', keep_old_until = now() + interval '7 days'

@@ -53,7 +53,7 @@ pub(super) async fn prepare(
     if now.old_placement.as_ref() == Some(target) {
         stale_copy::remove(connection, None, &now, target).await?;
     } else if *target == Placement::Shared
-        || now.version.as_deref() == Some(placement::SCHEMA_VERSION)
+        || now.version.as_deref() == Some(placement::SCHEMA_VERSION.as_str())
     {
         return Ok(());
     }

@@ -19,7 +19,7 @@ pub(super) const FEW: i64 = 200;
 pub(super) struct Round {
     pub(super) changes: i64,
     /// The tables in which a row differs.
-    pub(super) faults: Vec<&'static str>,
+    pub(super) faults: Vec<String>,
 }
 
 impl OrganizationMove {
@@ -65,7 +65,7 @@ impl OrganizationMove {
                 .query_one(&self.difference(rows), &[&self.organization.id, &numbers])
                 .await?;
             if wrong > 0 {
-                faults.push(rows.table.name);
+                faults.push(rows.table.name.clone());
             }
         }
         let delete =
@@ -82,10 +82,10 @@ impl OrganizationMove {
     fn deletion(&self, rows: &TableRows) -> String {
         format!(
             "DELETE FROM {} t USING ({}) k WHERE {} AND NOT EXISTS (SELECT FROM {} s WHERE {})",
-            self.target(rows.table),
+            self.target(&rows.table),
             rows.changed(),
             rows.same("t", "k"),
-            self.source(rows.table),
+            self.source(&rows.table),
             rows.same("s", "k")
         )
     }
@@ -93,11 +93,11 @@ impl OrganizationMove {
     fn update(&self, rows: &TableRows) -> String {
         format!(
             "UPDATE {} t SET ({}) = ROW({}) FROM ({}) k, {} s WHERE {} AND {}",
-            self.target(rows.table),
+            self.target(&rows.table),
             rows.columns(""),
             rows.columns("s"),
             rows.changed(),
-            self.source(rows.table),
+            self.source(&rows.table),
             rows.same("s", "k"),
             rows.same("t", "k")
         )
@@ -110,10 +110,10 @@ impl OrganizationMove {
             rows.columns(""),
             rows.columns("s"),
             rows.changed(),
-            self.source(rows.table),
+            self.source(&rows.table),
             rows.same("s", "k"),
             rows.same("t", "k"),
-            target = self.target(rows.table),
+            target = self.target(&rows.table),
         )
     }
 
@@ -124,9 +124,9 @@ impl OrganizationMove {
             "SELECT count(*) FROM ({} EXCEPT {}) k LEFT JOIN {} s ON {} LEFT JOIN {} t ON {} WHERE {} <> {}",
             rows.changed(),
             rows.changed_again(),
-            self.source(rows.table),
+            self.source(&rows.table),
             rows.same("s", "k"),
-            self.target(rows.table),
+            self.target(&rows.table),
             rows.same("t", "k"),
             rows.text("s"),
             rows.text("t")
@@ -150,7 +150,7 @@ pub(super) async fn seen(
 }
 
 /// Prevents a switch to a copy that differs.
-pub(super) fn check(faults: &[&str]) -> Result<(), Failure> {
+pub(super) fn check(faults: &[String]) -> Result<(), Failure> {
     if faults.is_empty() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ impl OrganizationMove {
         snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         let (mut count, mut faults) = (0, Vec::new());
         for rows in &self.rows {
-            let (source, target) = (self.source(rows.table), self.target(rows.table));
+            let (source, target) = (self.source(&rows.table), self.target(&rows.table));
             let id = self.organization.id;
             let changed = rows.noted_keys(&snapshot, id).await?;
             let here = rows.digest(&snapshot, &source, id, &changed).await?;
@@ -30,12 +30,12 @@ impl OrganizationMove {
 }
 
 /// Prints whether both sides are equal. Returns the table if they differ.
-pub(super) fn verdict(rows: &TableRows, here: &Digest, there: &Digest) -> Option<&'static str> {
+pub(super) fn verdict(rows: &TableRows, here: &Digest, there: &Digest) -> Option<String> {
     let (verdict, fault) = if here == there {
         ("same".to_owned(), None)
     } else {
         let verdict = format!("DIFFERS: {} rows, checksum {}", there.count, there.sum);
-        (verdict, Some(rows.table.name))
+        (verdict, Some(rows.table.name.clone()))
     };
     say(format!(
         "{:<30} {:>10} rows  checksum {:>22}  {verdict}",

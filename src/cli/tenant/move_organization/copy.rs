@@ -28,7 +28,7 @@ impl OrganizationMove {
         let (mut count, mut reported) = (0, Instant::now());
         loop {
             let (copied, next) =
-                retry_on_conflict(connection, rows.table.name, async |connection| {
+                retry_on_conflict(connection, &rows.table.name, async |connection| {
                     self.batch(connection, rows, last.as_deref()).await
                 })
                 .await?;
@@ -54,7 +54,7 @@ impl OrganizationMove {
         let sql = format!(
             "SELECT {} FROM {} t WHERE t.{} = $1 ORDER BY {} LIMIT 1",
             constants(rows),
-            self.target(rows.table),
+            self.target(&rows.table),
             rows.table.owner_column(),
             descending(rows)
         );
@@ -76,11 +76,11 @@ impl OrganizationMove {
              copied AS (INSERT INTO {target} ({bare}) SELECT {bare} FROM batch ON CONFLICT DO NOTHING)
              SELECT (SELECT count(*) FROM batch), (SELECT {constants} FROM batch t ORDER BY {descending} LIMIT 1)",
             columns = rows.columns("s"),
-            source = self.source(rows.table),
+            source = self.source(&rows.table),
             owner = rows.table.owner_column(),
             after = after.unwrap_or_default(),
             ascending = rows.keys("s"),
-            target = self.target(rows.table),
+            target = self.target(&rows.table),
             bare = rows.columns(""),
             constants = constants(rows),
             descending = descending(rows),

@@ -190,7 +190,7 @@ impl OrganizationMove {
             connection,
             "transactions that began before the move",
             "l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.relation = ANY ($1::regclass[]::oid[])",
-            &self.rows.iter().map(|rows| self.source(rows.table)).collect::<Vec<_>>(),
+            &self.rows.iter().map(|rows| self.source(&rows.table)).collect::<Vec<_>>(),
         )
         .await?;
         begin::prepare(connection, *id, &self.target).await?;
@@ -199,7 +199,7 @@ impl OrganizationMove {
         }
         if self.target == Placement::Schema {
             for rows in &self.rows {
-                let analyze = format!("ANALYZE {}", self.target(rows.table));
+                let analyze = format!("ANALYZE {}", self.target(&rows.table));
                 connection.batch(&analyze).await?;
             }
         }

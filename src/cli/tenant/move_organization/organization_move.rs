@@ -1,6 +1,6 @@
 //! What moves, and where to.
 
-use migration::placement::Table;
+use migration::TenantTable;
 
 use crate::cli::tenant::{organization::Organization, placement::Placement, table_rows::TableRows};
 
@@ -13,11 +13,11 @@ pub(super) struct OrganizationMove {
 }
 
 impl OrganizationMove {
-    pub(super) fn source(&self, table: &Table) -> String {
+    pub(super) fn source(&self, table: &TenantTable) -> String {
         self.organization.placement.table(table, self.organization.id)
     }
 
-    pub(super) fn target(&self, table: &Table) -> String {
+    pub(super) fn target(&self, table: &TenantTable) -> String {
         self.target.table(table, self.organization.id)
     }
 

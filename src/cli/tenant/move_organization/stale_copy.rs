@@ -98,7 +98,7 @@ async fn purge(
     organization: &Organization,
     rows: &TableRows,
 ) -> Result<(), Failure> {
-    let (name, owner) = (rows.table.name, rows.table.owner_column());
+    let (name, owner) = (&rows.table.name, rows.table.owner_column());
     let sql = format!(
         "DELETE FROM {name} t USING (SELECT {} FROM {name} o WHERE o.{owner} = $1 ORDER BY {} LIMIT $2) k
          WHERE {} AND {NOT_HERE}",

@@ -57,12 +57,16 @@ async fn background_work_records_its_reason_and_no_user() {
 }
 
 #[tokio::test]
-async fn a_partitioned_log_has_the_same_protection() {
+async fn the_partitions_of_the_log_are_reached_through_it_alone() {
     let database = Database::create().await;
-    let mut owner = database.connect_admin().await;
-    owner.batch("SET ROLE tenantry_owner").await.unwrap();
-    migration::audit_partitions::ensure(&mut owner, |_| ()).await.unwrap();
     let mut injected = Injected::new(&database).await;
+    let partitions: Vec<String> =
+        database.exactly("SELECT array_agg(name) FROM audit.partitions()").await;
+    assert!(partitions.len() >= 5, "{partitions:?}");
+    for partition in partitions {
+        let read = format!("SELECT count(*)::text FROM {partition}");
+        assert_eq!(injected.attempt(&read).await, Err(DENIED.to_owned()), "{partition}");
+    }
     let forged = format!(
         "INSERT INTO audit_logs (organization_id, action, resource_type, created_at)
          VALUES ('{ACME}', 'a.b', 'x', '2000-01-01')"

@@ -98,7 +98,7 @@ impl CrossDatabaseMove {
                 .await?;
             let sql = format!(
                 "SELECT coalesce(array_agg(s::text), '{{}}') FROM {} s JOIN ({}) k ON {} WHERE s.{} = $1",
-                self.move_organization.source(rows.table),
+                self.move_organization.source(&rows.table),
                 rows.keyed(2),
                 rows.same("s", "k"),
                 rows.table.owner_column(),
@@ -114,7 +114,7 @@ impl CrossDatabaseMove {
         &self,
         target: &Client,
         changed: &[Changed<'_>],
-    ) -> pg::Result<Vec<&'static str>> {
+    ) -> pg::Result<Vec<String>> {
         target.batch("SET LOCAL app.replicating = 'on'").await?;
         for one in changed.iter().rev() {
             self.execute(target, one, &deletion(one.rows)).await?;
@@ -132,7 +132,7 @@ impl CrossDatabaseMove {
         &self,
         target: &Client,
         changed: &[Changed<'_>],
-    ) -> pg::Result<Vec<&'static str>> {
+    ) -> pg::Result<Vec<String>> {
         let mut faults = Vec::new();
         for one in changed {
             let sql = format!(
@@ -148,7 +148,7 @@ impl CrossDatabaseMove {
             let differs: bool =
                 target.query_one(&sql, &[&self.organization().id, &one.keys, &one.content]).await?;
             if differs {
-                faults.push(one.rows.table.name);
+                faults.push(one.rows.table.name.clone());
             }
         }
         Ok(faults)

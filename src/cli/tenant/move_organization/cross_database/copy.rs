@@ -32,7 +32,7 @@ impl CrossDatabaseMove {
         let (mut count, mut reported) = (0, Instant::now());
         loop {
             let (copied, next) =
-                retry_on_conflict(ends, rows.table.name, async |ends: &mut Endpoints<'_>| {
+                retry_on_conflict(ends, &rows.table.name, async |ends: &mut Endpoints<'_>| {
                     self.batch(ends, rows, last.as_deref()).await
                 })
                 .await?;
@@ -61,7 +61,7 @@ impl CrossDatabaseMove {
             "WITH batch AS MATERIALIZED (SELECT s.* FROM {} s WHERE s.{} = $1 {} ORDER BY {} LIMIT $2)
              SELECT (SELECT coalesce(array_agg(b::text), '{{}}') FROM batch b),
                     (SELECT {} FROM batch t ORDER BY {} LIMIT 1)",
-            self.move_organization.source(rows.table),
+            self.move_organization.source(&rows.table),
             rows.table.owner_column(),
             after.unwrap_or_default(),
             rows.keys("s"),

@@ -65,7 +65,7 @@ impl CrossDatabaseMove {
             .move_organization
             .rows
             .iter()
-            .map(|rows| self.move_organization.source(rows.table))
+            .map(|rows| self.move_organization.source(&rows.table))
             .collect();
         wait_for_older_transactions(
             self.sides(ends).0,
@@ -138,9 +138,9 @@ impl CrossDatabaseMove {
         let (mut count, mut faults) = (0, Vec::new());
         for rows in tables {
             let changed = rows.noted_keys(&snapshot, id).await?;
-            let place = self.move_organization.source(rows.table);
+            let place = self.move_organization.source(&rows.table);
             let here = rows.digest(&snapshot, &place, id, &changed).await?;
-            let place = self.move_organization.target(rows.table);
+            let place = self.move_organization.target(&rows.table);
             let there = rows.digest(target, &place, id, &changed).await?;
             faults.extend(verdict(rows, &here, &there));
             count += here.count;

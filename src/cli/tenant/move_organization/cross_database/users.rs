@@ -28,7 +28,7 @@ pub(super) async fn copy_missing(
     rows: &TableRows,
     content: &[String],
 ) -> pg::Result<()> {
-    let columns = user_columns(there, rows.table.name).await?;
+    let columns = user_columns(there, &rows.table.name).await?;
     if columns.is_empty() || content.is_empty() {
         return Ok(());
     }
