@@ -75,12 +75,14 @@ fn exchange(bound: &str) -> String {
          ALTER TABLE audit.audit_logs RENAME TO audit_logs_history;
          ALTER INDEX audit.audit_logs_pkey RENAME TO audit_logs_history_pkey;
          ALTER INDEX audit.audit_logs_organization_id_actor_id_created_at_id_idx RENAME TO audit_logs_history_actor_idx;
+         ALTER INDEX audit.audit_logs_organization_id_resource_id_created_at_id_idx RENAME TO audit_logs_history_resource_idx;
          CREATE TABLE audit.audit_logs (
              LIKE audit.audit_logs_history INCLUDING DEFAULTS,
              CONSTRAINT audit_logs_action_check CHECK (action ~ '^[a-z_]+\\.[a-z_]+$'),
              PRIMARY KEY (organization_id, created_at, id)
          ) PARTITION BY RANGE (created_at);
          CREATE INDEX ON audit.audit_logs (organization_id, actor_id, created_at, id);
+         CREATE INDEX ON audit.audit_logs (organization_id, resource_id, created_at, id);
          ALTER TABLE audit.audit_logs ATTACH PARTITION audit.audit_logs_history FOR VALUES FROM (MINVALUE) TO ('{bound}');
          ALTER TABLE audit.audit_logs_history DROP CONSTRAINT audit_logs_before;
          REVOKE ALL ON audit.audit_logs_history FROM tenantry_app, tenantry_system;

@@ -21,6 +21,7 @@ CREATE TABLE audit.audit_logs (
     PRIMARY KEY (organization_id, created_at, id)
 );
 CREATE INDEX ON audit.audit_logs (organization_id, actor_id, created_at, id);
+CREATE INDEX ON audit.audit_logs (organization_id, resource_id, created_at, id);
 ";
 
 pub(super) fn sql() -> String {

@@ -14,6 +14,7 @@ CREATE TABLE app.projects (
     PRIMARY KEY (organization_id, id)
 );
 CREATE INDEX ON app.projects (organization_id, created_at DESC, id DESC);
+CREATE INDEX ON app.projects (organization_id, created_by, created_at DESC, id DESC);
 CREATE INDEX ON app.projects (created_by);
 ";
 
