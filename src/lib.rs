@@ -23,8 +23,12 @@
 //! Dependencies point down only. `tests/it/tidy.rs` checks this.
 
 // Floor.
+pub mod action;
+pub mod area;
 pub mod calendar;
+pub mod children;
 pub mod clock;
+pub mod declared;
 pub mod enum_name;
 pub mod error;
 pub mod mail;
@@ -56,6 +60,7 @@ pub mod user;
 
 // Surface.
 pub mod api_docs;
+pub mod areas;
 pub mod background;
 pub mod cli;
 pub mod config;

@@ -22,7 +22,7 @@ pub const DEFAULT_SIZE: usize = 20;
 pub const MAX_SIZE: usize = 100;
 
 /// The position of a row in its list. Times have PostgreSQL's precision, one microsecond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// `created_at`
     pub at: DateTime<Utc>,
@@ -58,7 +58,7 @@ impl CursorType for Cursor {
 }
 
 /// The part of a list that a client requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     size: usize,
     backward: bool,
@@ -67,7 +67,7 @@ pub struct Page {
 }
 
 /// The rows of a page.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Slice<T> {
     /// The rows in the order of the list, for `first` and for `last`.
     pub rows: Vec<T>,
@@ -127,8 +127,16 @@ impl Page {
         if let Some(before) = self.before {
             select = select.filter(place().gt(value(before)));
         }
-        let order = if self.backward { Order::Asc } else { Order::Desc };
-        select.order_by(created_at, order.clone()).order_by(id, order).limit(self.size as u64 + 1)
+        select
+            .order_by(created_at, self.order())
+            .order_by(id, self.order())
+            .limit(self.size as u64 + 1)
+    }
+
+    /// The order in which the rows of the page are read.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        if self.backward { Order::Asc } else { Order::Desc }
     }
 
     /// Turns the rows of the restricted query into a slice.

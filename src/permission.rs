@@ -1,71 +1,54 @@
-//! The authorization policy: one exhaustive `match` from each permission to the lowest role that
-//! has it.
+//! The authorization policy. Each area declares its permissions with [`permissions!`], each with the
+//! lowest role that has it. Roles are ordered, so that role decides.
 
-use async_graphql::Enum;
+use std::{borrow::Cow, fmt, sync::LazyLock};
+
+use async_graphql::{
+    ContextSelectionSet, InputType, InputValueResult, OutputType, Positioned, ServerResult, Value,
+    indexmap::IndexMap,
+    parser::types::Field,
+    registry::{EnumBuilder, MetaEnumValue, MetaTypeId, Registry},
+    resolver_utils::{EnumItem, EnumType, enum_value, parse_enum},
+};
 use entity::OrgRole;
 
-use crate::enum_name::enum_name;
+use crate::declared::Declared;
 
-/// An action in an organization that a role may or may not take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
-pub enum Permission {
-    /// Read the organization, its plan, members, projects, limits and usage. Every member.
-    OrganizationRead,
-    /// Leave the organization. Every member.
-    OrganizationLeave,
-    /// Create projects. Member and up.
-    ProjectCreate,
-    /// Update projects. Member and up.
-    ProjectUpdate,
-    /// Delete projects. Admin and up.
-    ProjectDelete,
-    /// Invite viewers and members, list and revoke invitations. Admin and up.
-    MemberInvite,
-    /// Change the role of viewers and members. Admin and up.
-    MemberUpdateRole,
-    /// Remove viewers and members. Admin and up.
-    MemberRemove,
-    /// Rename the organization. Admin and up.
-    OrganizationUpdate,
-    /// Read the audit log. Admin and up.
-    AuditLogRead,
-    /// Read the billing state. Admin and up.
-    BillingRead,
-    /// Count usage of meters with `consumeUsage` and `recordUsage`. Admin and up.
-    UsageRecord,
-    /// Act on admins and owners, and grant any role. Owner.
-    MemberManageAdmins,
-    /// Change the plan, trial and subscription; open checkout and portal. Owner.
-    BillingManage,
-    /// Change the organization's slug. Owner.
-    OrganizationUpdateSlug,
-    /// Transfer ownership to another member. Owner.
-    OrganizationTransfer,
-    /// Delete the organization. Owner.
-    OrganizationDelete,
+/// An action in an organization that a role may or may not take. Its values are constants that the
+/// areas declare, such as `Permission::ProjectCreate`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Permission {
+    name: &'static str,
+    about: &'static str,
+    least: OrgRole,
 }
 
+/// Declares permissions: a description for clients, the constant, the name in the schema, and the
+/// lowest role. They become constants of [`Permission`], and the slice `PERMISSIONS`.
+macro_rules! permissions {
+    ($($(#[doc = $about:literal])+ $constant:ident = $name:literal from $least:ident;)+) => {
+        #[expect(non_upper_case_globals, reason = "used like the variants of an enum")]
+        impl $crate::permission::Permission {
+            $(
+                $(#[doc = $about])+
+                pub const $constant: Self =
+                    Self::declare($name, concat!($($about),+), entity::OrgRole::$least);
+            )+
+        }
+
+        /// The permissions that this area declares.
+        const PERMISSIONS: &[$crate::permission::Permission] =
+            &[$($crate::permission::Permission::$constant),+];
+    };
+}
+pub(crate) use permissions;
+
 impl Permission {
-    /// All permissions, in the order of the schema.
-    pub const ALL: [Self; 17] = [
-        Self::OrganizationRead,
-        Self::OrganizationLeave,
-        Self::ProjectCreate,
-        Self::ProjectUpdate,
-        Self::ProjectDelete,
-        Self::MemberInvite,
-        Self::MemberUpdateRole,
-        Self::MemberRemove,
-        Self::OrganizationUpdate,
-        Self::AuditLogRead,
-        Self::BillingRead,
-        Self::UsageRecord,
-        Self::MemberManageAdmins,
-        Self::BillingManage,
-        Self::OrganizationUpdateSlug,
-        Self::OrganizationTransfer,
-        Self::OrganizationDelete,
-    ];
+    /// Declares a permission. Use [`permissions!`].
+    #[must_use]
+    pub const fn declare(name: &'static str, about: &'static str, least: OrgRole) -> Self {
+        Self { name, about, least }
+    }
 
     /// The permission needed to act on a member with this role. `permission` suffices for viewers
     /// and members.
@@ -85,40 +68,29 @@ impl Permission {
             .all(|permission| permission.granted_to(inviter))
     }
 
-    /// Whether a role includes this permission. Roles are ordered, so the lowest one decides.
+    /// Whether a role includes this permission.
     #[must_use]
     pub fn granted_to(self, role: OrgRole) -> bool {
-        let least = match self {
-            Self::OrganizationRead | Self::OrganizationLeave => OrgRole::Viewer,
-            Self::ProjectCreate | Self::ProjectUpdate => OrgRole::Member,
-            Self::ProjectDelete
-            | Self::MemberInvite
-            | Self::MemberUpdateRole
-            | Self::MemberRemove
-            | Self::OrganizationUpdate
-            | Self::AuditLogRead
-            | Self::BillingRead
-            | Self::UsageRecord => OrgRole::Admin,
-            Self::MemberManageAdmins
-            | Self::BillingManage
-            | Self::OrganizationUpdateSlug
-            | Self::OrganizationTransfer
-            | Self::OrganizationDelete => OrgRole::Owner,
-        };
-        rank(role) >= rank(least)
+        rank(role) >= rank(self.least)
     }
 
     /// Whether a role includes every permission of `another`.
     #[must_use]
     pub fn all_granted_to(role: OrgRole, another: OrgRole) -> bool {
-        let mut all = Self::ALL.iter();
+        let mut all = Self::all().iter();
         all.all(|permission| permission.granted_to(role) || !permission.granted_to(another))
     }
 
     /// The name that clients see, for example `PROJECT_CREATE`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        enum_name(self)
+        self.name
+    }
+
+    /// The description for clients.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        self.about.trim()
     }
 }
 
@@ -128,5 +100,82 @@ fn rank(role: OrgRole) -> u8 {
         OrgRole::Member => 1,
         OrgRole::Admin => 2,
         OrgRole::Owner => 3,
+    }
+}
+
+impl fmt::Debug for Permission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+// In the schema, permissions are an enum. The derive macro needs an enum in Rust, whose variants
+// would have to stand in one place.
+
+impl EnumType for Permission {
+    fn items() -> &'static [EnumItem<Self>] {
+        static ITEMS: LazyLock<Vec<EnumItem<Permission>>> = LazyLock::new(|| {
+            let item = |value: &Permission| EnumItem { name: value.name, value: *value };
+            Permission::all().iter().map(item).collect()
+        });
+        &ITEMS
+    }
+}
+
+fn register(registry: &mut Registry) -> String {
+    registry.create_input_type::<Permission, _>(MetaTypeId::Enum, |_| {
+        let mut values = IndexMap::new();
+        for permission in Permission::all() {
+            let mut value = MetaEnumValue::new(permission.name);
+            value.description = Some(permission.about().to_owned());
+            values.insert(permission.name.to_owned(), value);
+        }
+        let about = "An action in an organization that a role may or may not take.";
+        EnumBuilder::new("Permission", values)
+            .description(Some(about.to_owned()))
+            .rust_typename(std::any::type_name::<Permission>())
+            .build()
+    })
+}
+
+impl InputType for Permission {
+    type RawValueType = Self;
+
+    fn type_name() -> Cow<'static, str> {
+        Cow::Borrowed("Permission")
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        register(registry)
+    }
+
+    fn parse(value: Option<Value>) -> InputValueResult<Self> {
+        parse_enum(value.unwrap_or_default())
+    }
+
+    fn to_value(&self) -> Value {
+        enum_value(*self)
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+}
+
+impl OutputType for Permission {
+    fn type_name() -> Cow<'static, str> {
+        Cow::Borrowed("Permission")
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        register(registry)
+    }
+
+    async fn resolve(
+        &self,
+        _: &ContextSelectionSet<'_>,
+        _: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        Ok(enum_value(*self))
     }
 }

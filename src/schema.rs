@@ -17,51 +17,24 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
-    audit::{AuditLogConnection, AuditQuery, AuditSubscription},
-    billing::BillingMutation,
+    area::Area as _,
+    areas::{AreaMutation, AreaQuery, AreaSubscription, Areas},
     error::{Error, ErrorCode, Result},
     graphql::{
         Limits, OperationCache, Refusal, Validator,
         document::{Document, GraphqlRequest, Operation},
     },
-    invitation::{
-        InvitationConnection, InvitationMutation, InvitationQuery, ReceivedInvitationMutation,
-    },
-    member::{MemberConnection, MemberMutation, MemberSubscription},
     node::NodeQuery,
-    organization::{OrganizationMutation, OrganizationQuery},
-    plan::PlanQuery,
-    project::{ProjectConnection, ProjectMutation, ProjectSubscription},
-    usage::{UsageMutation, UsageSubscription},
-    user::{UserMutation, UserQuery},
 };
 
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(
-    UserQuery,
-    OrganizationQuery,
-    InvitationQuery,
-    NodeQuery,
-    PlanQuery,
-    AuditQuery,
-    ErrorQuery,
-);
+pub struct Query(AreaQuery, NodeQuery, ErrorQuery);
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
 /// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
 #[derive(Debug, Default, MergedObject)]
-pub struct Mutation(
-    OrganizationMutation,
-    MemberMutation,
-    InvitationMutation,
-    ReceivedInvitationMutation,
-    ProjectMutation,
-    BillingMutation,
-    UsageMutation,
-    UserMutation,
-    QueryAgain,
-);
+pub struct Mutation(AreaMutation, QueryAgain);
 
 /// Reads in the request that makes a change.
 #[derive(Debug, Default)]
@@ -96,12 +69,7 @@ impl ErrorQuery {
 /// (`graphql-transport-ws`), server-sent events (`graphql-sse`, distinct connections) or multipart
 /// responses (Apollo's `subscriptionSpec=1.0`).
 #[derive(Debug, Default, MergedSubscription)]
-pub struct Subscription(
-    ProjectSubscription,
-    MemberSubscription,
-    AuditSubscription,
-    UsageSubscription,
-);
+pub struct Subscription(AreaSubscription);
 
 type ApiSchema = Schema<Query, Mutation, Subscription>;
 
@@ -223,14 +191,10 @@ pub fn sdl() -> String {
 }
 
 fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
-    Schema::build(Query::default(), Mutation::default(), Subscription::default())
-        .override_output_type_description::<ProjectConnection>("A page of projects.")
-        .override_output_type_description::<MemberConnection>("A page of members.")
-        .override_output_type_description::<InvitationConnection>("A page of invitations.")
-        .override_output_type_description::<AuditLogConnection>("A page of the audit log.")
-        .override_output_type_description::<DateTime<Utc>>(
-            "A time in UTC, formatted as RFC 3339 with up to six fractional digits.",
-        )
+    let schema = Schema::build(Query::default(), Mutation::default(), Subscription::default());
+    Areas::describe(schema).override_output_type_description::<DateTime<Utc>>(
+        "A time in UTC, formatted as RFC 3339 with up to six fractional digits.",
+    )
 }
 
 /// Computes the complexity and rejects a document above the limit. It executes nothing.

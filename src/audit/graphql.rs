@@ -14,8 +14,13 @@ use super::{
 use crate::{
     auth::Permission,
     calendar,
+    declared::Declared as _,
     error::{Error, Result},
-    graphql::{Connection, ContextExt, One, on_change, one, parse_id, requires_permission},
+    graphql::{
+        Connection, ContextExt, One, connection, on_change, one, page_cost, parse_id,
+        requires_permission,
+    },
+    page::Page,
     tenancy::Change,
     text,
     user::{User, UserById},
@@ -30,7 +35,7 @@ impl AuditQuery {
     /// All actions that the audit log records, for example `project.created`. Each is a value for
     /// `AuditLogFilter.action`, and the part before the dot one for `AuditLogFilter.resourceType`.
     async fn audit_actions(&self) -> Vec<&str> {
-        Action::ALL.iter().map(|action| action.name()).collect()
+        Action::all().iter().map(|action| action.name()).collect()
     }
 }
 
@@ -171,6 +176,39 @@ impl AuditLogFilter {
             since: calendar::check_year("filter.since", self.since)?,
             until: calendar::check_year("filter.until", self.until)?,
         })
+    }
+}
+
+/// The audit log as a field of `Organization`.
+#[derive(Debug, Default)]
+pub struct AuditOfOrganization;
+
+#[Object]
+impl AuditOfOrganization {
+    /// The audit log, newest first. Admins and owners only. It has no `totalCount`.
+    #[graphql(
+        complexity = "page_cost(first, last, child_complexity)",
+        directive = requires_permission::apply(Permission::AuditLogRead)
+    )]
+    async fn audit_logs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only entries that match the filter.")] filter: Option<AuditLogFilter>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Option<Result<AuditLogConnection>> {
+        let logs = async {
+            let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+            let filter = filter.unwrap_or_default().parse()?;
+            let slice = ops::list(ctx.session()?, &filter, &page).await?;
+            Ok(connection(slice, EmptyFields))
+        };
+        Some(logs.await)
     }
 }
 

@@ -3,10 +3,12 @@
 //!
 //! The module depends on no other area. Each area passes in what it did.
 
-mod action;
+mod area;
 mod graphql;
 mod ops;
 
-pub use action::Action;
-pub use graphql::{AuditLog, AuditLogConnection, AuditLogFilter, AuditQuery, AuditSubscription};
-pub use ops::{Filter, allow_slow_reader, ensure_partitions, list, page_forward, record};
+pub use area::AuditArea;
+pub use graphql::AuditLogConnection;
+pub use ops::{Filter, OfResource, allow_slow_reader, ensure_partitions, page_forward, record};
+
+pub use crate::action::Action;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::Action;
 use crate::{
     auth::Permission,
+    children::Children,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     tenancy::{Actor, Change, Fetch as _, Session, SystemSession, UnitOfWork},
@@ -28,6 +29,26 @@ pub(super) const TOPIC: &str = "audit_log";
 impl Keyed for audit_log::Model {
     fn cursor(&self) -> Cursor {
         Cursor { at: self.created_at, id: self.id.0 }
+    }
+}
+
+/// The entries about each resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OfResource;
+
+impl Children for OfResource {
+    type Entity = audit_log::Entity;
+
+    fn all(session: &Session) -> Result<Select<audit_log::Entity>> {
+        matching(session, &Filter::default())
+    }
+
+    fn columns() -> [audit_log::Column; 3] {
+        [audit_log::Column::ResourceId, audit_log::Column::CreatedAt, audit_log::Column::Id]
+    }
+
+    fn parent(row: &audit_log::Model) -> Option<Uuid> {
+        row.resource_id
     }
 }
 

@@ -4,10 +4,11 @@ use async_graphql::{Context, Enum, Object};
 use chrono::{DateTime, Utc};
 use entity::organization_billing;
 
-use super::Settings;
+use super::{Settings, ops};
 use crate::{
+    auth::Permission,
     error::Result,
-    graphql::{ContextExt, STATEMENT},
+    graphql::{ContextExt, STATEMENT, requires_permission},
     plan::{Plan, plan_by_key},
     tenancy::UnitOfWork,
 };
@@ -105,5 +106,22 @@ impl Billing {
     /// Whether the organization can still start its one trial.
     async fn trial_available(&self) -> bool {
         self.0.trial_ends_at.is_none()
+    }
+}
+
+/// Billing as a field of `Organization`.
+#[derive(Debug, Default)]
+pub struct BillingOfOrganization;
+
+#[Object]
+impl BillingOfOrganization {
+    /// The state of billing. Admins and owners only.
+    #[graphql(
+        complexity = "STATEMENT + child_complexity",
+        directive = requires_permission::apply(Permission::BillingRead)
+    )]
+    async fn billing(&self, ctx: &Context<'_>) -> Option<Result<Billing>> {
+        let billing = async { Ok(Billing(ops::get(ctx.session()?).await?)) };
+        Some(billing.await)
     }
 }

@@ -1,5 +1,6 @@
 //! Billing: the state of an organization's subscription, managed by its owners or by Stripe.
 
+mod area;
 mod decision;
 mod delivery;
 mod graphql;
@@ -15,9 +16,8 @@ mod stored_event;
 mod stripe;
 mod subscription_sync;
 
-pub use graphql::Billing;
+pub use area::BillingArea;
 pub use inbox::{apply, receive};
-pub use mutation_graphql::BillingMutation;
 pub use ops::{create, get, require_deletable};
 pub use seat_sync::{SeatChange, find_seat_change, record_seats, set_seats};
 pub use settings::Settings;

@@ -26,7 +26,7 @@ impl Doctor {
             }
             let mut findings = options.transport_findings();
             findings.extend(databases.self_check().await?);
-            findings.extend(databases.check_features(&usage::DECLARED).await);
+            findings.extend(databases.check_features(&usage::declared_features()).await);
             findings.extend(databases.findings_of_databases().await);
             for finding in &findings {
                 say(finding);

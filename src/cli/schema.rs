@@ -1,7 +1,12 @@
 //! `tenantry schema`: prints the schema and the pages generated from code.
 
+use std::{fs, path::PathBuf};
+
 use super::{Failure, configuration_docs, print};
-use crate::{api_docs::api_docs, schema::sdl};
+use crate::{
+    api_docs::{api_docs, with_tables},
+    schema::sdl,
+};
 
 /// Print the GraphQL schema, or the pages that are generated from the code.
 #[derive(Debug, clap::Args)]
@@ -13,10 +18,23 @@ pub(super) struct Schema {
     /// Print docs/configuration.md instead: every setting.
     #[arg(long, conflicts_with = "docs")]
     configuration: bool,
+
+    /// Generate the tables in these pages again, such as docs/roles.md and docs/audit.md.
+    #[arg(long, value_name = "PAGE", num_args = 1.., conflicts_with_all = ["docs", "configuration"])]
+    tables: Vec<PathBuf>,
 }
 
 impl Schema {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        for path in &self.tables {
+            let problem = |problem| Failure::new(format!("{}: {problem}", path.display()));
+            let page = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+            let page = with_tables(&page).map_err(problem)?;
+            fs::write(path, page).map_err(|error| problem(error.to_string()))?;
+        }
+        if !self.tables.is_empty() {
+            return Ok(());
+        }
         let text = match self {
             Self { docs: true, .. } => api_docs(),
             Self { configuration: true, .. } => configuration_docs(),

@@ -7,11 +7,17 @@ use futures_util::{
     future::{self, Ready},
     stream::{self, Once},
 };
+use sea_orm::EntityTrait;
 use uuid::Uuid;
 
-use super::{Loaders, Reader};
+use super::{
+    Loaders, Reader,
+    children::{ChildCount, ChildPage},
+};
 use crate::{
+    children::Children,
     error::{Error, Result},
+    page::{Page, Slice},
     tenancy::Session,
 };
 
@@ -69,6 +75,21 @@ pub trait ContextExt {
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>;
+
+    /// Loads a page of the children of a parent, batched with those of other parents.
+    fn children<C: Children>(
+        &self,
+        list: C,
+        parent: Uuid,
+        page: Page,
+    ) -> impl Future<Output = Result<Slice<<C::Entity as EntityTrait>::Model>>> + Send;
+
+    /// Counts the children of a parent, batched with those of other parents.
+    fn count_children<C: Children>(
+        &self,
+        list: C,
+        parent: Uuid,
+    ) -> impl Future<Output = Result<i64>> + Send;
 }
 
 impl ContextExt for Context<'_> {
@@ -106,6 +127,20 @@ impl ContextExt for Context<'_> {
     {
         let loader = loaders(self)?.loader();
         Box::pin(async move { loader.load_many(keys).await }).await
+    }
+
+    async fn children<C: Children>(
+        &self,
+        list: C,
+        parent: Uuid,
+        page: Page,
+    ) -> Result<Slice<<C::Entity as EntityTrait>::Model>> {
+        let slice = self.load(ChildPage { list, parent, page }).await?;
+        slice.ok_or_else(|| Error::internal("a page of children is missing"))
+    }
+
+    async fn count_children<C: Children>(&self, list: C, parent: Uuid) -> Result<i64> {
+        Ok(self.load(ChildCount { list, parent }).await?.unwrap_or_default())
     }
 }
 

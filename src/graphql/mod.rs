@@ -1,6 +1,7 @@
 //! The GraphQL toolkit for areas: context, dataloaders, connections, and the checks on a document.
 
 mod big_int;
+mod children;
 mod collect_fields;
 mod connection;
 mod context;
@@ -8,9 +9,11 @@ pub mod document;
 mod document_size;
 mod error;
 mod executable;
+mod extended;
 mod integers;
 mod limits;
 mod loader;
+mod node;
 mod operation_cache;
 mod prescan;
 mod root_fields;
@@ -21,8 +24,10 @@ pub use big_int::BigInt;
 pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{RETRY_AFTER, present, refusal};
+pub use extended::{Extended, NoFields};
 pub use limits::{Limits, Refusal};
 pub use loader::{Loaders, Queue, Reader};
+pub use node::{Node, NodeType};
 pub use operation_cache::OperationCache;
 pub use root_fields::{
     MutationTarget, MutationTraits, SubscriptionTraits, allowed_over_call_limit, alone, on_change,

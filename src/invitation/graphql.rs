@@ -9,8 +9,10 @@ use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
     graphql::{
-        Connection, ContextExt, STATEMENT, parse_id, rate_limited, requires_permission, to_int,
+        Connection, ContextExt, STATEMENT, connection, page_cost, parse_id, rate_limited,
+        requires_permission, to_int,
     },
+    page::Page,
     tenancy::UnitOfWork,
     text::Email,
     user::{User, UserById},
@@ -80,6 +82,37 @@ impl InvitationTotal {
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
         Ok(to_int(count.try_into().unwrap_or(i64::MAX)))
+    }
+}
+
+/// Invitations as fields of `Organization`.
+#[derive(Debug, Default)]
+pub struct InvitationsOfOrganization;
+
+#[Object]
+impl InvitationsOfOrganization {
+    /// The open invitations, newest first, including expired ones, but not those whose inviter may
+    /// no longer invite. Admins and owners only.
+    #[graphql(
+        complexity = "page_cost(first, last, child_complexity)",
+        directive = requires_permission::apply(Permission::MemberInvite)
+    )]
+    async fn invitations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Option<Result<InvitationConnection>> {
+        let invitations = async {
+            let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+            Ok(connection(ops::list(ctx.session()?, &page).await?, InvitationTotal))
+        };
+        Some(invitations.await)
     }
 }
 

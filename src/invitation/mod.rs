@@ -1,6 +1,7 @@
 //! Invitations: offers of membership, each bound to a verified e-mail address. An invitation can be
 //! accepted once, before it expires.
 
+mod area;
 mod email;
 mod graphql;
 mod ops;
@@ -11,8 +12,8 @@ mod settings;
 mod token;
 
 pub use crate::seats::IS_OPEN;
+pub use area::InvitationArea;
 pub use email::compose;
-pub use graphql::{Invitation, InvitationConnection, InvitationMutation, InvitationTotal};
-pub use ops::{accept, list};
-pub use received_graphql::{InvitationQuery, ReceivedInvitationMutation, reference};
+pub use ops::accept;
+pub use received_graphql::reference;
 pub use settings::Settings;

@@ -9,9 +9,10 @@ use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
     graphql::{
-        Connection, ContextExt, One, STATEMENT, on_change, one, parse_id, requires_permission,
-        to_int,
+        Connection, ContextExt, Extended, One, STATEMENT, connection, on_change, one, page_cost,
+        parse_id, requires_permission, to_int,
     },
+    page::Page,
     tenancy::Change,
     user::{User, UserById},
 };
@@ -59,6 +60,11 @@ impl Member {
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
+
+    #[graphql(flatten)]
+    async fn other_areas(&self) -> <Self as Extended>::Fields {
+        self.into()
+    }
 }
 
 /// A page of members.
@@ -75,6 +81,40 @@ impl MemberTotal {
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ops::count(ctx.session()?).await?;
         Ok(to_int(count.try_into().unwrap_or(i64::MAX)))
+    }
+}
+
+/// Members as fields of `Organization`.
+#[derive(Debug, Default)]
+pub struct MembersOfOrganization;
+
+#[Object]
+impl MembersOfOrganization {
+    /// The members, newest first.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Result<MemberConnection> {
+        let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+        Ok(connection(ops::list(ctx.session()?, &page).await?, MemberTotal))
+    }
+
+    /// The member with this membership ID. Null if the organization has none.
+    async fn member(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The ID of the membership.")] id: ID,
+    ) -> Option<Result<Member>> {
+        let key = MemberById(parse_id(&id)?);
+        ctx.load(key).await.map(|row| row.map(Member)).transpose()
     }
 }
 

@@ -1,48 +1,15 @@
-//! Global object identification in the GraphQL API: `node`, `nodes` and the interface `Node`.
+//! Global object identification in the GraphQL API: `node` and `nodes`.
 
-use async_graphql::{Context, ID, Interface, Object};
+use async_graphql::{Context, ID, Object};
 
-use super::{loader::NodeById, ops::Found};
+use super::loader::NodeById;
 use crate::{
     error::{Error, Result},
-    graphql::{ContextExt, parse_id},
-    invitation::Invitation,
-    member::Member,
-    organization::Organization,
-    project::Project,
-    user::User,
+    graphql::{ContextExt, Node, parse_id},
 };
 
 /// The maximum number of ids in `nodes`.
 const MAX_NODES: usize = 100;
-
-/// An object that can be fetched by its ID.
-#[derive(Debug, Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "The ID of the object, a UUID."))]
-pub enum Node {
-    /// The current organization.
-    Organization(Organization),
-    /// A membership in the current organization.
-    Member(Member),
-    /// An open invitation to the current organization. Admins and owners only.
-    Invitation(Invitation),
-    /// A project of the current organization.
-    Project(Project),
-    /// The caller, or a member of the current organization.
-    User(User),
-}
-
-impl From<Found> for Node {
-    fn from(found: Found) -> Self {
-        match found {
-            Found::Organization(row) => Self::Organization(row.into()),
-            Found::Member(row) => Self::Member(row.into()),
-            Found::Invitation(row) => Self::Invitation(row.into()),
-            Found::Project(row) => Self::Project(row.into()),
-            Found::User(row) => Self::User(row.into()),
-        }
-    }
-}
 
 /// The queries by ID.
 #[derive(Debug, Default)]
@@ -57,8 +24,7 @@ impl NodeQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The ID of the object.")] id: ID,
     ) -> Option<Result<Node>> {
-        let key = NodeById(parse_id(&id)?);
-        ctx.load(key).await.map(|found| found.map(Node::from)).transpose()
+        ctx.load(NodeById(parse_id(&id)?)).await.transpose()
     }
 
     /// The objects with these IDs in the current organization, in the order of the IDs. An entry is
@@ -74,7 +40,7 @@ impl NodeQuery {
         }
         let keys: Vec<Option<NodeById>> = ids.iter().map(|id| parse_id(id).map(NodeById)).collect();
         let found = ctx.load_many(keys.iter().copied().flatten().collect()).await?;
-        let node = |key: Option<NodeById>| found.get(&key?).cloned().map(Node::from);
+        let node = |key: Option<NodeById>| found.get(&key?).cloned();
         Ok(keys.into_iter().map(node).collect())
     }
 }

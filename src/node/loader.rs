@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use async_graphql::dataloader::Loader;
 use uuid::Uuid;
 
-use super::ops::{self, Found};
+use super::ops;
 use crate::{
     error::{Error, Result},
-    graphql::Reader,
+    graphql::{Node, Reader},
 };
 
 /// Looks up an object of the current organization by id.
@@ -16,13 +16,13 @@ use crate::{
 pub(super) struct NodeById(pub Uuid);
 
 impl Loader<NodeById> for Reader {
-    type Value = Found;
+    type Value = Node;
     type Error = Error;
 
-    async fn load(&self, keys: &[NodeById]) -> Result<HashMap<NodeById, Found>> {
+    async fn load(&self, keys: &[NodeById]) -> Result<HashMap<NodeById, Node>> {
         let session = self.session()?;
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = ops::find_many(&session, &ids).await?;
-        Ok(found.into_iter().map(|(id, found)| (NodeById(id), found)).collect())
+        Ok(found.into_iter().map(|(id, node)| (NodeById(id), node)).collect())
     }
 }

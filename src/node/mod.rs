@@ -1,10 +1,9 @@
 //! Global object identification (Relay): fetches any object of the current organization by its id.
 //!
-//! To make a type refetchable, add it to the interface in `graphql.rs` and to the statement in
-//! `ops.rs`.
+//! Each area names its types in `Area::nodes`.
 
 mod graphql;
 mod loader;
 mod ops;
 
-pub use graphql::{Node, NodeQuery};
+pub use graphql::NodeQuery;

@@ -1,76 +1,44 @@
 //! Finds objects of any type in one statement, so that an unknown id and another tenant's id take
 //! the same path.
 
-use entity::{invitation, organization, organization_member, project, user};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value, sea_query::ArrayType};
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
-    auth::Permission,
+    declared::Declared,
     error::{Error, Result},
-    invitation::IS_OPEN,
-    tenancy::Session,
+    graphql::{Node, NodeType},
+    tenancy::{Session, UnitOfWork as _},
 };
 
-/// A row of a type with an id.
-#[derive(Clone, Debug)]
-pub(super) enum Found {
-    Organization(organization::Model),
-    Member(organization_member::Model),
-    Invitation(invitation::Model),
-    Project(project::Model),
-    User(user::Model),
-}
-
-fn sql() -> String {
-    format!(
-        "
-    SELECT 'organization' AS kind, id, to_jsonb(t) AS row FROM organizations t WHERE id = $2 AND id = ANY ($1)
-    UNION ALL
-    SELECT 'member', id, to_jsonb(t) FROM organization_members t WHERE organization_id = $2 AND id = ANY ($1)
-    UNION ALL
-    SELECT 'invitation', id, to_jsonb(invitations) FROM invitations
-    WHERE organization_id = $2 AND id = ANY ($1) AND $3 AND {}
-    UNION ALL
-    SELECT 'project', id, to_jsonb(t) FROM projects t WHERE organization_id = $2 AND id = ANY ($1)
-    UNION ALL
-    SELECT 'user', id, to_jsonb(t) FROM users t WHERE $2 IS NOT NULL AND id = ANY ($1)",
-        *IS_OPEN
-    )
-}
-
 /// Finds the objects with these ids that the caller may see in the current organization.
-pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Found)>> {
-    let tenant = session.authorize(Permission::OrganizationRead).ok();
-    let organization = tenant.map(|tenant| tenant.organization_id);
-    let invitations = session.authorize(Permission::MemberInvite).is_ok();
+pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uuid, Node)>> {
+    let visible: Vec<_> =
+        NodeType::all().iter().filter(|node| session.authorize(node.permission).is_ok()).collect();
+    if visible.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids = ids.iter().map(|id| Value::from(*id)).collect();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        sql(),
-        [
-            Value::Array(ArrayType::Uuid, Some(Box::new(ids))),
-            organization.into(),
-            invitations.into(),
-        ],
+        visible.iter().map(|node| select(node)).collect::<Vec<_>>().join(" UNION ALL "),
+        [Value::Array(ArrayType::Uuid, Some(Box::new(ids))), session.organization_id()?.into()],
     );
-    session.query_all_raw(statement).await?.iter().map(found).collect()
+    let rows = session.query_all_raw(statement).await?;
+    rows.iter().map(|row| read(&visible, row)).collect()
 }
 
-fn found(row: &QueryResult) -> Result<(Uuid, Found)> {
-    let kind: String = row.try_get("", "kind")?;
-    let found = match kind.as_str() {
-        "organization" => Found::Organization(model(row)?),
-        "member" => Found::Member(model(row)?),
-        "invitation" => Found::Invitation(model(row)?),
-        "project" => Found::Project(model(row)?),
-        "user" => Found::User(model(row)?),
-        other => return Err(Error::internal(format!("the object type {other} is unknown"))),
-    };
-    Ok((row.try_get("", "id")?, found))
+fn select(node: &NodeType) -> String {
+    let (table, condition) = (node.table, (node.condition)());
+    format!(
+        "SELECT '{table}' AS kind, {table}.id, to_jsonb({table}) AS row FROM {table}
+         WHERE {table}.id = ANY ($1) AND {condition}"
+    )
 }
 
-fn model<T: DeserializeOwned>(row: &QueryResult) -> Result<T> {
-    serde_json::from_value(row.try_get("", "row")?).map_err(Error::internal)
+fn read(visible: &[&NodeType], row: &QueryResult) -> Result<(Uuid, Node)> {
+    let table: String = row.try_get("", "kind")?;
+    let node = visible.iter().find(|node| node.table == table);
+    let node = node.ok_or_else(|| Error::internal(format!("the table {table} is unknown")))?;
+    Ok((row.try_get("", "id")?, node.read(row.try_get("", "row")?)?))
 }

@@ -1,6 +1,7 @@
 //! Organizations: the tenants. Everything else that belongs to a tenant is reached through its
 //! organization.
 
+mod area;
 mod graphql;
 mod loader;
 mod mutation_graphql;
@@ -8,8 +9,9 @@ mod name;
 mod ops;
 mod settings;
 
-pub use graphql::{Organization, OrganizationQuery};
-pub use mutation_graphql::{AcceptInvitationInput, OrganizationMutation};
+pub use area::OrganizationArea;
+pub use graphql::Organization;
+pub use mutation_graphql::AcceptInvitationInput;
 pub use name::{OrganizationName, Slug};
 pub use ops::find_by_name;
 pub use settings::Settings;

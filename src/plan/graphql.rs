@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    graphql::{BigInt, ContextExt, list_cost},
+    graphql::{BigInt, ContextExt, STATEMENT, list_cost},
 };
 
 /// What a feature limits.
@@ -161,6 +161,19 @@ fn features(
 pub async fn plan_by_key(ctx: &Context<'_>, key: &str) -> Result<Plan> {
     let plan = ctx.load(PlanByKey(key.to_owned())).await?;
     plan.map(Plan).ok_or_else(|| Error::internal("the catalogue lacks a plan that is in use"))
+}
+
+/// The plan as a field of `Organization`.
+#[derive(Debug, Default)]
+pub struct PlanOfOrganization;
+
+#[Object]
+impl PlanOfOrganization {
+    /// The plan in effect. This is the default plan if the subscription or the trial has ended.
+    #[graphql(complexity = "STATEMENT + child_complexity")]
+    async fn plan(&self, ctx: &Context<'_>) -> Result<Plan> {
+        Ok(Plan(ops::current(ctx.session()?).await?))
+    }
 }
 
 /// The queries of the catalogue.

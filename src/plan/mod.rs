@@ -5,6 +5,7 @@
 //! area: callers declare the keys of their features and pass in their counts.
 
 mod allowance;
+mod area;
 mod graphql;
 mod loader;
 mod ops;
@@ -15,7 +16,8 @@ pub use allowance::{
     Allowance, Allowances, EffectiveAllowance, allowances, effective_allowance, period_of, require,
     require_flag,
 };
-pub use graphql::{Feature, Plan, PlanFeature, PlanQuery, plan_by_key};
+pub use area::PlanArea;
+pub use graphql::{Feature, Plan, PlanFeature, plan_by_key};
 pub use ops::{
     ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, lock, lock_alone,
     lock_if_several_changes,

@@ -1,17 +1,23 @@
 //! Projects in the GraphQL API: the type, its connection, mutations and subscription.
 
-use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject, Subscription};
+use async_graphql::{
+    Context, ID, InputObject, MaybeUndefined, Object, SimpleObject, Subscription,
+    connection::EmptyFields,
+};
 use chrono::{DateTime, Utc};
-use entity::{ProjectId, project};
+use entity::{ProjectId, UserId, project};
 
 use super::{Description, ProjectName, loader::ProjectById, ops};
 use crate::{
+    audit::{AuditLogConnection, OfResource},
     auth::Permission,
     error::Result,
     graphql::{
-        Connection, ContextExt, One, STATEMENT, on_change, one, parse_id, requires_permission,
-        to_int,
+        Connection, ContextExt, Extended, One, STATEMENT, connection, on_change, one, page_cost,
+        parse_id, requires_permission, to_int,
     },
+    member::Member,
+    page::Page,
     tenancy::Change,
     user::{User, UserById},
 };
@@ -59,6 +65,34 @@ impl Project {
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
+
+    /// The audit log of the project, newest first. Admins and owners only. It has no `totalCount`.
+    #[graphql(
+        complexity = "page_cost(first, last, child_complexity)",
+        directive = requires_permission::apply(Permission::AuditLogRead)
+    )]
+    async fn audit_logs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Option<Result<AuditLogConnection>> {
+        let logs = async {
+            let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+            Ok(connection(ctx.children(OfResource, self.0.id.0, page).await?, EmptyFields))
+        };
+        Some(logs.await)
+    }
+
+    #[graphql(flatten)]
+    async fn other_areas(&self) -> <Self as Extended>::Fields {
+        self.into()
+    }
 }
 
 /// A page of projects.
@@ -66,15 +100,88 @@ pub type ProjectConnection = Connection<Project, ProjectTotal>;
 
 /// The additional fields of the connection.
 #[derive(Debug)]
-pub struct ProjectTotal;
+pub enum ProjectTotal {
+    /// Of all projects.
+    All,
+    /// Of the projects that the user created.
+    CreatedBy(UserId),
+}
 
 #[Object]
 impl ProjectTotal {
     /// The number of projects on all pages. Counted only if selected.
     #[graphql(complexity = "STATEMENT")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i32> {
-        let count = ops::count(ctx.session()?).await?;
-        Ok(to_int(count.try_into().unwrap_or(i64::MAX)))
+        let count = match self {
+            Self::All => ops::count(ctx.session()?).await?.try_into().unwrap_or(i64::MAX),
+            Self::CreatedBy(user) => ctx.count_children(ops::CreatedBy, user.0).await?,
+        };
+        Ok(to_int(count))
+    }
+}
+
+/// Projects as fields of `Organization`.
+#[derive(Debug, Default)]
+pub struct ProjectsOfOrganization;
+
+#[Object]
+impl ProjectsOfOrganization {
+    /// The projects, newest first.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Result<ProjectConnection> {
+        let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+        Ok(connection(ops::list(ctx.session()?, &page).await?, ProjectTotal::All))
+    }
+
+    /// The project with this ID. Null if the organization has none.
+    async fn project(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The ID of the project.")] id: ID,
+    ) -> Option<Result<Project>> {
+        let key = ProjectById(parse_id(&id)?);
+        ctx.load(key).await.map(|row| row.map(Project)).transpose()
+    }
+}
+
+/// Projects as fields of `Member`.
+#[derive(Debug)]
+pub struct ProjectsOfMember(UserId);
+
+impl From<&Member> for ProjectsOfMember {
+    fn from(member: &Member) -> Self {
+        Self(member.0.user_id)
+    }
+}
+
+#[Object]
+impl ProjectsOfMember {
+    /// The projects that the member created, newest first.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The number of items from the start, at most 100. Defaults to 20 without `last`."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
+    ) -> Result<ProjectConnection> {
+        let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+        let slice = ctx.children(ops::CreatedBy, self.0.0, page).await?;
+        Ok(connection(slice, ProjectTotal::CreatedBy(self.0)))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Projects: the example to follow for every further tenant-owned resource.
 
+mod area;
 mod graphql;
 mod loader;
 mod name;
 mod ops;
 
-pub use graphql::{Project, ProjectConnection, ProjectMutation, ProjectSubscription, ProjectTotal};
-pub use loader::ProjectById;
+pub use area::ProjectArea;
+pub use graphql::{Project, ProjectsOfMember};
 pub use name::{Description, ProjectName};
-pub use ops::{IN_USE, PROJECTS, list};

@@ -7,11 +7,13 @@ use sea_orm::{
 };
 use serde_json::json;
 use tokio::try_join;
+use uuid::Uuid;
 
 use super::{Description, ProjectName};
 use crate::{
     audit::{self, Action},
     auth::Permission,
+    children::Children,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     plan,
@@ -19,10 +21,10 @@ use crate::{
 };
 
 /// The key of the feature that limits projects.
-pub const PROJECTS: &str = "projects";
+pub(super) const PROJECTS: &str = "projects";
 
 /// The number of projects, as a query: `$1` is the organization.
-pub const IN_USE: &str = "SELECT count(*) FROM projects WHERE organization_id = $1";
+pub(super) const IN_USE: &str = "SELECT count(*) FROM projects WHERE organization_id = $1";
 
 /// The topic of changes to projects.
 pub(super) const TOPIC: &str = "project";
@@ -38,6 +40,26 @@ impl Keyed for project::Model {
 pub(super) struct Edit {
     pub(super) name: Option<ProjectName>,
     pub(super) description: Option<Description>,
+}
+
+/// The projects that each user created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CreatedBy;
+
+impl Children for CreatedBy {
+    type Entity = project::Entity;
+
+    fn all(session: &Session) -> Result<Select<project::Entity>> {
+        Ok(all(session.authorize(Permission::OrganizationRead)?))
+    }
+
+    fn columns() -> [project::Column; 3] {
+        [project::Column::CreatedBy, project::Column::CreatedAt, project::Column::Id]
+    }
+
+    fn parent(row: &project::Model) -> Option<Uuid> {
+        row.created_by.map(|user| user.0)
+    }
 }
 
 fn all(tenant: Tenant) -> Select<project::Entity> {

@@ -36,10 +36,9 @@ impl Suspension {
 
     /// Whether the suspension leaves a permission that the role includes.
     pub(super) fn leaves(self, permission: Permission, access: Access) -> bool {
-        use Permission::{AuditLogRead, BillingManage, BillingRead, OrganizationRead};
         match (self, permission) {
-            (_, BillingRead | BillingManage)
-            | (Self::ReadOnly, OrganizationRead | AuditLogRead) => true,
+            (_, Permission::BillingRead | Permission::BillingManage)
+            | (Self::ReadOnly, Permission::OrganizationRead | Permission::AuditLogRead) => true,
             (Self::ReadOnly, _) => access == Access::Read,
             (Self::Full, _) => false,
         }

@@ -8,10 +8,11 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{API_CALLS_PER_MONTH, Meter};
 use crate::{
+    area::Limit,
     auth::Permission,
+    declared::Declared as _,
     error::Result,
     plan::{self, Allowance, Allowances},
-    project, seats,
     tenancy::{DeclaredFeature, Session, UnitOfWork as _},
 };
 
@@ -28,19 +29,14 @@ pub struct Entitlement {
     pub resets_at: Option<DateTime<Utc>>,
 }
 
-/// How much is in use of each feature of the kind `count`, as a query: `$1` is the organization,
-/// `$2` the time. Another feature is one more line.
-fn counts() -> [(&'static str, &'static str); 2] {
-    [(project::PROJECTS, project::IN_USE), (seats::TEAM_MEMBERS, &seats::IN_USE)]
+/// The features that this program declares: the limits of the areas, and the meter of API calls. One
+/// without a row of this kind in the catalogue is denied.
+#[must_use]
+pub fn declared_features() -> Vec<DeclaredFeature> {
+    let limits = Limit::all().iter().map(|limit| (limit.feature, FeatureKind::Count, None));
+    let calls = (API_CALLS_PER_MONTH, FeatureKind::Meter, Some(FeaturePeriod::Month));
+    limits.chain([calls]).collect()
 }
-
-/// The features that this program declares. One without a row of this kind in the catalogue is
-/// denied.
-pub const DECLARED: [DeclaredFeature; 3] = [
-    (project::PROJECTS, FeatureKind::Count, None),
-    (seats::TEAM_MEMBERS, FeatureKind::Count, None),
-    (API_CALLS_PER_MONTH, FeatureKind::Meter, Some(FeaturePeriod::Month)),
-];
 
 /// The entitlements of the session's organization: all, or that of one feature.
 ///
@@ -80,8 +76,10 @@ async fn used(
     first_period: Option<DateTime<Utc>>,
     last_period: Option<DateTime<Utc>>,
 ) -> Result<HashMap<(String, Option<DateTime<Utc>>), i64>> {
-    let counts = counts().into_iter().filter(|(key, _)| only.is_none_or(|only| only == *key));
-    let count = |(key, count)| format!("SELECT '{key}', NULL::timestamptz, ({count})");
+    let counts = Limit::all().iter().filter(|limit| only.is_none_or(|only| only == limit.feature));
+    let count = |Limit { feature, count }: &Limit| {
+        format!("SELECT '{feature}', NULL::timestamptz, ({})", count())
+    };
     // Uses $2, whose type PostgreSQL could not tell in a query without counts.
     let meters = "SELECT feature, period_start, used FROM usage
         WHERE organization_id = $1 AND period_start IN ($3, $4) AND $2::timestamptz IS NOT NULL";

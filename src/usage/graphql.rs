@@ -13,7 +13,7 @@ use crate::{
     auth::Permission,
     calendar::check_year,
     error::{Error, Result},
-    graphql::{BigInt, ContextExt, One, on_change, one, requires_permission},
+    graphql::{BigInt, ContextExt, One, STATEMENT, list_cost, on_change, one, requires_permission},
     plan::{ENTITLEMENTS, Feature},
 };
 
@@ -95,46 +95,58 @@ pub struct UsagePeriod {
     pub used: BigInt,
 }
 
-/// Lists the entitlements of the current organization.
-///
-/// # Errors
-///
-/// When the session has no organization.
-pub async fn list_entitlements(ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
-    let entitlements = entitlements(ctx.session()?, meter(ctx)?, None).await?;
-    Ok(entitlements.into_iter().map(Entitlement).collect())
-}
-
-/// Returns the entitlement of one feature. `None` if the catalogue has no such feature.
-///
-/// # Errors
-///
-/// When the session has no organization.
-pub async fn entitlement(ctx: &Context<'_>, feature: &str) -> Result<Option<Entitlement>> {
-    let mut entitlements = entitlements(ctx.session()?, meter(ctx)?, Some(feature)).await?;
-    Ok(entitlements.pop().map(Entitlement))
-}
-
-/// Lists the usage of a meter by period, newest first.
-///
-/// # Errors
-///
-/// When the session has no organization.
-pub async fn usage(
-    ctx: &Context<'_>,
-    feature: &str,
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
-) -> Result<Vec<UsagePeriod>> {
-    let (from, to) = (check_year("from", from)?, check_year("to", to)?);
-    let periods = metering::periods(ctx.session()?, meter(ctx)?, feature, from, to).await?;
-    let period =
-        |row: entity::usage::Model| UsagePeriod { start: row.period_start, used: BigInt(row.used) };
-    Ok(periods.into_iter().map(period).collect())
-}
-
 fn meter<'context>(ctx: &'context Context<'_>) -> Result<&'context Meter> {
     ctx.data::<Meter>().map_err(|_| Error::internal("the request has no usage meter"))
+}
+
+/// Usage as fields of `Organization`.
+#[derive(Debug, Default)]
+pub struct UsageOfOrganization;
+
+#[Object]
+impl UsageOfOrganization {
+    /// The limit and the current usage of every feature.
+    #[graphql(complexity = "list_cost(3, child_complexity)")]
+    async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
+        let entitlements = entitlements(ctx.session()?, meter(ctx)?, None).await?;
+        Ok(entitlements.into_iter().map(Entitlement).collect())
+    }
+
+    /// The limit and the current usage of one feature. Null if the catalogue has no such feature.
+    #[graphql(complexity = "4 * STATEMENT + child_complexity")]
+    async fn entitlement(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key of the feature, for example `projects`.")] feature: String,
+    ) -> Option<Result<Entitlement>> {
+        let entitlement = async {
+            let mut found = entitlements(ctx.session()?, meter(ctx)?, Some(&feature)).await?;
+            Ok(found.pop().map(Entitlement))
+        };
+        entitlement.await.transpose()
+    }
+
+    /// The usage of a meter by period, newest first, at most 100. Periods without usage are left
+    /// out.
+    #[graphql(complexity = "list_cost(12, child_complexity)")]
+    async fn usage(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key of the feature, for example `api_calls_per_month`.")]
+        feature: String,
+        #[graphql(desc = "Only periods that start at this time or later.")] from: Option<
+            DateTime<Utc>,
+        >,
+        #[graphql(desc = "Only periods that start before this time.")] to: Option<DateTime<Utc>>,
+    ) -> Result<Vec<UsagePeriod>> {
+        let (from, to) = (check_year("from", from)?, check_year("to", to)?);
+        let periods = metering::periods(ctx.session()?, meter(ctx)?, &feature, from, to).await?;
+        let period = |row: entity::usage::Model| UsagePeriod {
+            start: row.period_start,
+            used: BigInt(row.used),
+        };
+        Ok(periods.into_iter().map(period).collect())
+    }
 }
 
 /// Input of `consumeUsage`.

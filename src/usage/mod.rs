@@ -1,6 +1,7 @@
 //! Usage: how much of its plan's features an organization uses, the meters of a team's features,
 //! and the meter that counts API calls.
 
+mod area;
 mod call_meter;
 mod counter;
 mod entitlement;
@@ -9,12 +10,9 @@ mod lease;
 mod metering;
 mod usage_writer;
 
+pub use area::UsageArea;
 pub use call_meter::Meter;
-pub use entitlement::{DECLARED, Entitlement as Allotment, entitlements};
-pub use graphql::{
-    Entitlement, UsageMutation, UsagePeriod, UsageSubscription, entitlement, list_entitlements,
-    usage,
-};
+pub use entitlement::{Entitlement as Allotment, declared_features, entitlements};
 
 /// The key of the feature that limits API calls.
 const API_CALLS_PER_MONTH: &str = "api_calls_per_month";

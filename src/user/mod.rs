@@ -1,6 +1,7 @@
 //! Users: the caller with their identities and memberships, and the users of the current
 //! organization.
 
+mod area;
 mod graphql;
 mod identity;
 mod loader;
@@ -9,7 +10,8 @@ mod ops;
 mod received_graphql;
 mod received_invitation;
 
-pub use graphql::{User, UserMutation, UserQuery};
+pub use area::UserArea;
+pub use graphql::User;
 pub use loader::UserById;
 pub use ops::{Membership, memberships};
 pub use received_graphql::ReceivedInvitation;

@@ -18,7 +18,7 @@ const DASHBOARD: &str = "query ($size: Int) { organization {
     auditLogs(first: $size) { nodes { action actor { name } } } } }";
 
 /// Globex with 60 more users, each of whom has created a project and an audit entry.
-async fn globex_with_60_users() -> App {
+pub(crate) async fn globex_with_60_users() -> App {
     let mut settings = AppSettings::default();
     settings.limits.complexity = 100_000;
     let app = App::with(settings).await;
@@ -42,7 +42,7 @@ async fn globex_with_60_users() -> App {
 }
 
 /// Returns the number of statements of a request, and its data.
-async fn statements(
+pub(crate) async fn statements(
     app: &App,
     query: &str,
     variables: serde_json::Value,

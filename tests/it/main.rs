@@ -16,6 +16,7 @@ mod authorization;
 mod billing;
 mod browser;
 mod catalogue;
+mod children;
 mod clients;
 mod command_line;
 mod database;

@@ -1,11 +1,13 @@
 //! The schema as clients get it.
 
-use std::{ffi::OsString, path::Path, sync::Arc};
+use std::{ffi::OsString, fs, path::Path, sync::Arc};
 
 use apollo_compiler::Schema;
 use serde_json::{Value, json};
 use tenantry::{
+    action::Action,
     config::Introspection,
+    declared::Declared as _,
     graphql::document::GraphqlRequest,
     schema::{Api, sdl},
 };
@@ -170,7 +172,7 @@ async fn a_setting_decides_who_may_introspect() {
 #[test]
 fn the_api_docs_match_the_schema() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
-    let written = std::fs::read_to_string(file).unwrap();
+    let written = fs::read_to_string(file).unwrap();
     assert!(
         written == tenantry::api_docs::api_docs(),
         "run: cargo run -- schema --docs > docs/api.md"
@@ -178,9 +180,26 @@ fn the_api_docs_match_the_schema() {
 }
 
 #[test]
+fn the_tables_of_pages_match_what_areas_declare() {
+    for (page, table) in [("docs/roles.md", "permissions"), ("docs/audit.md", "actions")] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let written = fs::read_to_string(file).unwrap();
+        assert!(written.contains(&format!("<!-- table: {table} -->")), "{page}");
+        assert!(
+            written == tenantry::api_docs::with_tables(&written).unwrap(),
+            "run: cargo run -- schema --tables {page}"
+        );
+    }
+    assert!(tenantry::api_docs::with_tables("<!-- table: actions -->").is_err());
+    assert!(
+        tenantry::api_docs::with_tables("<!-- table: others --> <!-- end of table -->").is_err()
+    );
+}
+
+#[test]
 fn the_configuration_docs_match_the_command_line() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let written = std::fs::read_to_string(file).unwrap();
+    let written = fs::read_to_string(file).unwrap();
     assert!(
         written == tenantry::cli::configuration_docs(),
         "run: cargo run -- schema --configuration > docs/configuration.md"
@@ -213,7 +232,16 @@ async fn client_generators_accept_the_schema_and_their_clients_work() {
 async fn the_list_of_audit_actions_is_complete() {
     let app = App::start().await;
     let data = app.user("acme-viewer").data("{ auditActions }").await;
-    let source = include_str!("../../src/audit/action.rs").split("=> \"").skip(1);
-    let names: Vec<_> = source.map(|rest| rest.split('"').next().unwrap()).collect();
+    let mut names: Vec<_> = Action::all().iter().map(|action| action.name()).collect();
     assert_eq!(data["auditActions"], json!(names));
+    // The names that areas declare in the sources, of which none is left out or declared twice.
+    let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let areas = sources.map(|folder| folder.unwrap().path().join("area.rs"));
+    let texts: String = areas.filter_map(|area| fs::read_to_string(area).ok()).collect();
+    let declared = texts.split(" = \"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let mut declared: Vec<_> = declared.filter(|name| name.contains('.')).collect();
+    names.sort_unstable();
+    declared.sort_unstable();
+    assert_eq!(names, declared);
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
 }

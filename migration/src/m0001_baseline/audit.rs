@@ -31,6 +31,7 @@ CREATE TABLE audit.audit_logs (
     PRIMARY KEY (organization_id, created_at, id)
 ) PARTITION BY RANGE (created_at);
 CREATE INDEX ON audit.audit_logs (organization_id, actor_id, created_at, id);
+CREATE INDEX ON audit.audit_logs (organization_id, resource_id, created_at, id);
 CREATE TABLE audit.audit_logs_default PARTITION OF audit.audit_logs DEFAULT;
 ";
 

@@ -10,5 +10,6 @@ pub(super) const TABLE: Table = Table {
     description text,
     created_by  uuid",
     references: &[Reference::global("created_by", "auth.users", SetNull)],
+    more: "CREATE INDEX ON projects (organization_id, created_by, created_at DESC, id DESC);\n",
     ..Table::RESOURCE
 };

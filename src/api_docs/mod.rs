@@ -1,6 +1,8 @@
 //! Generates `docs/api.md`, the page for authors of clients, from the schema and the error codes. A
 //! test compares the page with the code, so that it is never outdated.
 
+mod tables;
+
 use std::fmt::Write as _;
 
 use apollo_compiler::{
@@ -11,6 +13,8 @@ use apollo_compiler::{
 use async_graphql::resolver_utils::EnumType;
 
 use crate::{error::ErrorCode, schema::sdl};
+
+pub use tables::with_tables;
 
 const INTRODUCTION: &str = "# The API
 

@@ -1,0 +1,138 @@
+//! What an area contributes. Each area implements [`Area`] in its folder, and `areas.rs` lists the
+//! areas. Nothing else in the program names them one by one.
+
+use async_graphql::{ObjectType, SchemaBuilder, SubscriptionType};
+
+use crate::{action::Action, graphql::NodeType, permission::Permission};
+
+/// An area: a vertical slice of the API with its rules. A type that contributes nothing is
+/// [`NoFields`](crate::graphql::NoFields).
+pub trait Area {
+    /// The fields of the query.
+    type Query: ObjectType + Default;
+    /// The fields of the mutation.
+    type Mutation: ObjectType + Default;
+    /// The fields of the subscription.
+    type Subscription: SubscriptionType + Default;
+    /// The fields of `Organization`.
+    type OrganizationFields: ObjectType + Default;
+
+    /// The permissions that the fields of the area require.
+    #[must_use]
+    fn permissions() -> Vec<Permission> {
+        Vec::new()
+    }
+
+    /// The actions that the area records in the audit log.
+    #[must_use]
+    fn actions() -> Vec<Action> {
+        Vec::new()
+    }
+
+    /// The features of plans that limit how many of the area's objects exist.
+    #[must_use]
+    fn limits() -> Vec<Limit> {
+        Vec::new()
+    }
+
+    /// The types that clients fetch by id.
+    #[must_use]
+    fn nodes() -> Vec<NodeType> {
+        Vec::new()
+    }
+
+    /// Adds descriptions of types that Rust generates, such as connections.
+    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S>
+    where
+        Q: ObjectType + 'static,
+        M: ObjectType + 'static,
+        S: SubscriptionType + 'static,
+    {
+        schema
+    }
+}
+
+/// A feature of plans that limits how many objects exist.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The key of the feature. Without a row of the kind `count` in the catalogue it is denied.
+    pub feature: &'static str,
+    /// The number of objects, as a query: `$1` is the organization, `$2` the time.
+    pub count: fn() -> &'static str,
+}
+
+/// Combines areas into one: `Name { Query, Mutation, Subscription, OrganizationFields }` names the
+/// types that it defines.
+macro_rules! areas {
+    (
+        $(#[$about:meta])*
+        $name:ident { $query:ident, $mutation:ident, $subscription:ident, $organization:ident }
+        = $($area:ty),+ $(,)?
+    ) => {
+        #[derive(Debug, Default, async_graphql::MergedObject)]
+        pub struct $query($(<$area as $crate::area::Area>::Query),+);
+
+        #[derive(Debug, Default, async_graphql::MergedObject)]
+        pub struct $mutation($(<$area as $crate::area::Area>::Mutation),+);
+
+        #[derive(Debug, Default, async_graphql::MergedSubscription)]
+        pub struct $subscription($(<$area as $crate::area::Area>::Subscription),+);
+
+        #[derive(Debug, Default, async_graphql::MergedObject)]
+        pub struct $organization($(<$area as $crate::area::Area>::OrganizationFields),+);
+
+        $(#[$about])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl $crate::area::Area for $name {
+            type Query = $query;
+            type Mutation = $mutation;
+            type Subscription = $subscription;
+            type OrganizationFields = $organization;
+
+            fn permissions() -> Vec<$crate::permission::Permission> {
+                [$(<$area as $crate::area::Area>::permissions()),+].concat()
+            }
+
+            fn actions() -> Vec<$crate::action::Action> {
+                [$(<$area as $crate::area::Area>::actions()),+].concat()
+            }
+
+            fn limits() -> Vec<$crate::area::Limit> {
+                [$(<$area as $crate::area::Area>::limits()),+].concat()
+            }
+
+            fn nodes() -> Vec<$crate::graphql::NodeType> {
+                [$(<$area as $crate::area::Area>::nodes()),+].concat()
+            }
+
+            fn describe<Q, M, S>(
+                schema: async_graphql::SchemaBuilder<Q, M, S>,
+            ) -> async_graphql::SchemaBuilder<Q, M, S>
+            where
+                Q: async_graphql::ObjectType + 'static,
+                M: async_graphql::ObjectType + 'static,
+                S: async_graphql::SubscriptionType + 'static,
+            {
+                $(let schema = <$area as $crate::area::Area>::describe(schema);)+
+                schema
+            }
+        }
+    };
+}
+pub(crate) use areas;
+
+/// Implements [`Declared`](crate::declared::Declared) with what an area declares.
+macro_rules! declared_by {
+    ($area:ty: $($declared:ty = $list:ident),+ $(,)?) => {$(
+        impl $crate::declared::Declared for $declared {
+            fn all() -> &'static [Self] {
+                static ALL: std::sync::LazyLock<Vec<$declared>> =
+                    std::sync::LazyLock::new(<$area as $crate::area::Area>::$list);
+                &ALL
+            }
+        }
+    )+};
+}
+pub(crate) use declared_by;
