@@ -148,10 +148,15 @@ CREATE TABLE billing.usage (
     feature         text NOT NULL,
     period_start    timestamptz NOT NULL,
     used            bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+    days            bigint[] NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (organization_id, feature, period_start)
 );
+COMMENT ON COLUMN billing.usage.days IS
+    'What was counted in each 24 hours since period_start, up to the last ones with usage.';
+CREATE TRIGGER count_days BEFORE INSERT OR UPDATE OF used ON billing.usage
+    FOR EACH ROW EXECUTE FUNCTION billing.count_days();
 
 CREATE TABLE billing.usage_keys (
     organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
