@@ -14,6 +14,7 @@ pub(super) const DATABASE: &str = "tenantry";
 
 const SQL: &str = include_str!("demo.sql");
 const PLANS: &str = include_str!("demo_plans.sql");
+const HISTORY: &str = include_str!("demo_history.sql");
 
 /// `(organization, name, role, subject)`, as in the SQL. A name begins with the same letter as its
 /// role.
@@ -116,6 +117,7 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.batch(SQL).await?;
         transaction.batch(PLANS).await?;
         transaction.batch(PRICES).await?;
+        transaction.batch(HISTORY).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
     transaction
