@@ -119,6 +119,7 @@ await omar.getByRole('button', { name: 'Switch to Free' }).click();
 await shoot(omar, 'confirm-plan');
 await dialog.getByRole('button', { name: 'Cancel' }).click();
 await omar.getByRole('article', { name: 'Pro' }).getByText('Current plan').waitFor();
+await omar.getByRole('img', { name: /^[\d,]+ calls in the last 30 days/ }).waitFor();
 await shoot(omar, 'plan');
 
 // Name and address.
