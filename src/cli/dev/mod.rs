@@ -118,7 +118,10 @@ impl Dev {
         // Bind first, so that a port in use fails before PostgreSQL starts.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
-            Failure::new(format!("port {}: {error}. Choose another with --port.", self.port))
+            let port = self.port;
+            Failure::new(format!(
+                "port {port}: {error}. Choose another: set PORT, or run tenantry dev --port."
+            ))
         })?;
         let folder = self.data.path()?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
