@@ -16,6 +16,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub period_start: DateTimeUtc,
     pub used: i64,
+    /// The usage of each 24 hours since `period_start`, up to the last ones with usage.
+    pub days: Vec<i64>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

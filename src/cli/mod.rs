@@ -70,6 +70,7 @@ enum Command {
 /// Returns one line that says what is wrong.
 pub fn run() -> Result<std::process::ExitCode, Failure> {
     let parsed = without_empty(Cli::command())
+        .mut_subcommand("dev", dev::Dev::without_refused)
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -78,6 +79,10 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
             return print(&error.render().to_string()).map(|()| std::process::ExitCode::SUCCESS);
+        }
+        // A group of commands without the name of one.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return print(&error.render().to_string()).map(|()| std::process::ExitCode::FAILURE);
         }
         Err(error) => return Err(one_line(&error)),
     };
@@ -133,10 +138,19 @@ fn one_line(error: &clap::Error) -> Failure {
     for (vague, form) in FORMS {
         message = message.replace(vague, form);
     }
-    for tip in paragraphs {
-        if let Some(tip) = tip.strip_prefix("tip: ") {
-            message = format!("{message}. {}", sentence(tip));
-        }
+    let mut tips: Vec<_> =
+        paragraphs.filter_map(|text| text.strip_prefix("tip: ").map(sentence)).collect();
+    let is_of_usage = matches!(
+        error.kind(),
+        ErrorKind::InvalidSubcommand
+            | ErrorKind::UnknownArgument
+            | ErrorKind::MissingRequiredArgument
+    );
+    if tips.is_empty() && is_of_usage {
+        tips.push("For more information, try --help".to_owned());
+    }
+    for tip in tips {
+        message = format!("{message}. {tip}");
     }
     Failure::new(message)
 }

@@ -93,6 +93,10 @@ pub struct UsagePeriod {
     pub start: DateTime<Utc>,
     /// The number that was counted.
     pub used: BigInt,
+    /// The usage of each day since `start`, oldest first: of 24 hours, in UTC if the period is a
+    /// month. Ends with the last day that has usage. The sum is `used`. API calls count on the day on
+    /// which a server leases them, at most 1,000 early.
+    pub days: Vec<BigInt>,
 }
 
 fn meter<'context>(ctx: &'context Context<'_>) -> Result<&'context Meter> {
@@ -144,6 +148,7 @@ impl UsageOfOrganization {
         let period = |row: entity::usage::Model| UsagePeriod {
             start: row.period_start,
             used: BigInt(row.used),
+            days: row.days.into_iter().map(BigInt).collect(),
         };
         Ok(periods.into_iter().map(period).collect())
     }

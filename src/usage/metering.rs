@@ -207,8 +207,46 @@ pub(super) async fn periods(
     for period in &mut periods {
         // Leased calls are in the table before they are used.
         if feature == API_CALLS_PER_MONTH && period.period_start == month {
-            period.used = meter.used(tenant.organization_id, period.used);
+            let used = meter.used(tenant.organization_id, period.used);
+            let today = (session.now() - month).num_days();
+            add_to_days(&mut period.days, usize::try_from(today).unwrap_or(0), used - period.used);
+            period.used = used;
         }
     }
     Ok(periods)
+}
+
+/// Corrects the usage by day as `billing.count_days` does: what is taken back is that of the latest
+/// days. `today` is counted from 0.
+fn add_to_days(days: &mut Vec<i64>, today: usize, mut change: i64) {
+    if change > 0 {
+        days.resize(days.len().max(today + 1), 0);
+        days[today] += change;
+    }
+    for day in days.iter_mut().rev() {
+        let taken = (-change).clamp(0, *day);
+        *day -= taken;
+        change += taken;
+    }
+    let last = days.iter().rposition(|used| *used > 0);
+    days.truncate(last.map_or(0, |last| last + 1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::add_to_days;
+
+    #[test]
+    fn a_correction_adds_to_today_and_takes_from_the_latest_days() {
+        let corrected = |days: &[i64], today, change| {
+            let mut days = days.to_vec();
+            add_to_days(&mut days, today, change);
+            days
+        };
+        assert_eq!(corrected(&[3], 2, 5), [3, 0, 5]);
+        assert_eq!(corrected(&[3, 4], 1, 5), [3, 9]);
+        assert_eq!(corrected(&[3, 4, 2], 2, -5), [3, 1]);
+        assert_eq!(corrected(&[3, 4], 1, 0), [3, 4]);
+        assert_eq!(corrected(&[3], 0, -3), [0; 0]);
+    }
 }

@@ -100,9 +100,11 @@ async fn users_sign_up_at_an_identity_provider_and_follow_an_invitation() {
                 .env("JWT_JWKS_URL", format!("{issuer}/jwks"))
                 .env("JWT_ISSUER", &issuer)
                 .env("JWT_AUDIENCE", audience),
-            LAST_LINE,
+            "/graphiql",
         );
-        assert!(server.stdout.contains(&format!("from {issuer}")), "{}", server.stdout);
+        let screen = &server.stdout;
+        assert!(screen.contains(&format!("from {issuer}")), "{screen}");
+        assert!(!screen.contains("/org/acme"), "its users are no members there: {screen}");
         let _app = Running::start(
             vite(app, app_port, port)
                 .env("VITE_OIDC_AUTHORITY", &issuer)

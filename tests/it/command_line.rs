@@ -65,7 +65,13 @@ fn a_bad_setting_is_reported_in_one_line_with_its_name() {
 #[test]
 fn an_invalid_value_is_reported_as_it_was_given_with_the_expected_form() {
     type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
-    let cases: [Case; 6] = [
+    let cases: [Case; 8] = [
+        (&["nonsense"], &[], "unrecognized subcommand 'nonsense'. For more information, try --help"),
+        (
+            &["plan", "set", "pro"],
+            &[],
+            "the following required arguments were not provided: <FEATURE> <LIMIT>. For more information, try --help",
+        ),
         (
             &["serve"],
             &[("LISTEN_ADDR", "here")],
@@ -147,6 +153,29 @@ fn help_shows_every_setting_with_its_default() {
     assert!(
         help.contains("[default: 127.0.0.1:4000]") && help.contains("[default: authenticated]")
     );
+}
+
+#[test]
+fn a_group_of_commands_without_a_command_lists_them() {
+    let output = process::run(tenantry().arg("plan"));
+    assert_eq!((output.code, output.stderr.as_str()), (Some(1), ""));
+    assert_eq!(output.stdout, process::run(tenantry().args(["plan", "-h"])).stdout);
+    assert!(output.stdout.contains("archive"), "{}", output.stdout);
+}
+
+#[test]
+fn help_fits_into_the_terminal_and_leaves_out_what_a_command_refuses() {
+    for command in ["dev", "serve", "migrate", "plan", "tenant", "token"] {
+        let help =
+            process::run(tenantry().args([command, "--help"]).env("COLUMNS", "80")).stdout;
+        let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(widest.chars().count() <= 80, "{command}: {widest}");
+    }
+    let shows = |command: &str, flag: &str| {
+        process::run(tenantry().args([command, "--help"])).stdout.contains(flag)
+    };
+    assert!(shows("serve", "--database-url") && shows("dev", "--database-max-connections"));
+    assert!(!shows("dev", "--database-url") && !shows("dev", "--jwt-issuers"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::{
     cluster::{self, Cluster},
     database::Database,
     node,
-    process::{run, succeeded, tenantry},
+    process::{failed, run, succeeded, tenantry},
     server_process::ServerProcess,
 };
 
@@ -60,6 +60,37 @@ async fn the_settings_of_the_compose_file_migrate_and_serve() {
     health.args(["health", "--ready"]).env("ADMIN_ADDR", &server.admin["http://".len()..]);
     let output = tokio::task::spawn_blocking(move || run(&mut health)).await.unwrap();
     succeeded(&output);
+}
+
+/// Runs the step of the Containerfile that collects the files of the image, and then the program
+/// with these files alone, as the user of the image.
+#[test]
+fn the_image_has_everything_that_the_program_needs() {
+    let certificates = Path::new("/etc/ssl/certs/ca-certificates.crt").exists();
+    if !certificates || !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: needs root and the package ca-certificates");
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::read_to_string(root.join("assets/deploy/Containerfile")).unwrap();
+    let file = file.replace("\\\n", " ");
+    let line = |start: &str| file.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+    let folder = cluster::new_folder();
+    let image = folder.join("image").display().to_string();
+    let step = format!("mkdir{}", line("RUN mkdir"))
+        .replace("target/release/tenantry", env!("CARGO_BIN_EXE_tenantry"))
+        .replace("/image", &image);
+    succeeded(&run(Command::new("sh").args(["-ec", &step])));
+
+    let user = line("USER ");
+    let in_image = |argument: &str| {
+        let mut command = Command::new("/usr/sbin/chroot");
+        let program = line("ENTRYPOINT ").trim_matches(['[', ']', '"']);
+        command.args([&format!("--userspec={user}"), &image, program, argument]);
+        run(command.env_clear().env("LISTEN_ADDR", "127.0.0.1:1"))
+    };
+    assert_eq!(succeeded(&in_image("schema")), tenantry::schema::sdl());
+    failed(&in_image("health"), "no server listens at 127.0.0.1:1");
 }
 
 const ROWS: &str = "SELECT string_agg(format('%s.%s %s', schemaname, tablename,

@@ -93,6 +93,33 @@ async fn usage_is_counted_up_to_the_limit_and_beyond_it_only_when_it_is_recorded
     );
 }
 
+#[tokio::test]
+async fn usage_is_listed_by_day() {
+    let app = metered().await;
+    let (admin, viewer) = (app.user("acme-admin"), app.user("acme-viewer"));
+    // As if the period had begun yesterday: today is its second day.
+    let begin = "UPDATE billing.usage SET period_start = now() - interval '30 hours', days = '{4}'
+                 WHERE feature = 'exports'";
+    let days = async || {
+        let query = "{ organization { usage(feature: \"exports\") { used days } } }";
+        viewer.data(query).await["organization"]["usage"].clone()
+    };
+    assert_eq!(used(consume(&admin, 4).await, "consumeUsage"), 4);
+    let first = days().await;
+    let all = first[0]["days"].as_array().unwrap();
+    assert_eq!((all.last(), &first[0]["used"]), (Some(&json!(4)), &json!(4)));
+    assert!(all.len() <= 31 && all[..all.len() - 1].iter().all(|day| day == 0), "{first}");
+    app.database.execute(begin).await;
+    let change = async |change: i64| {
+        let sql = format!("UPDATE billing.usage SET used = used + {change} WHERE feature = 'exports'");
+        app.database.execute(&sql).await;
+    };
+    change(5).await;
+    assert_eq!(days().await, json!([{ "used": 9, "days": [4, 5] }]));
+    change(-6).await;
+    assert_eq!(days().await, json!([{ "used": 3, "days": [3, 0] }]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_servers_together_never_exceed_the_limit_of_a_meter() {
     let database = Database::create().await;

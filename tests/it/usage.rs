@@ -254,6 +254,30 @@ async fn unlimited_calls_are_counted() {
 }
 
 #[tokio::test]
+async fn the_days_of_a_month_add_up_to_its_calls() {
+    let app = App::start().await;
+    app.database
+        .execute("UPDATE billing.organization_billing SET plan = 'enterprise' WHERE plan = 'pro'")
+        .await;
+    let query = "{ organization { usage(feature: \"api_calls_per_month\") { used days } } }";
+    // A plan with a limit, of which a block is leased, and one without, which writes later.
+    for user in ["globex-owner", "acme-owner"] {
+        let user = app.user(user);
+        for call in 1..=3 {
+            let data = user.data(query).await;
+            let period = &data["organization"]["usage"][0];
+            let days = period["days"].as_array().into_iter().flatten();
+            let sum: i64 = days.map(|day| day.as_i64().unwrap()).sum();
+            assert_eq!(sum, period["used"].as_i64().unwrap_or(0), "call {call}: {data}");
+        }
+    }
+    app.background.stop().await;
+    let sums = "SELECT count(*) FROM billing.usage
+                WHERE used = 3 AND used = (SELECT sum(day) FROM unnest(days) day)";
+    assert_eq!(app.database.value::<i64>(sums).await, 2, "what was not used is given back");
+}
+
+#[tokio::test]
 async fn a_new_month_resets_the_count_and_a_trial_ends_by_itself() {
     let start: DateTime<Utc> = "2030-01-31T12:00:00Z".parse().unwrap();
     let hours = Arc::new(AtomicI64::new(0));

@@ -1,4 +1,6 @@
 // A Chromium that reaches this machine only, and helpers for its pages.
+import assert from 'node:assert/strict';
+import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 
 const seen = new WeakMap();
@@ -50,25 +52,38 @@ export const until = async (what, holds) => {
   }
 };
 
-/** Stores a page as it is now, on a desktop, on a phone and dark, if TENANTRY_SCREENSHOTS is set. */
-export const shoot = async (page, name) => {
+/** What axe-core finds in the page, as a line for each fault. */
+const faults = async (page, excluded) => {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate((exclude) => window.axe.run({ exclude }, { resultTypes: ['violations'] }), excluded);
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} ${target.join(' ')}: ${failureSummary}`));
+};
+
+/**
+ * Checks a page as it is now: its accessibility, light and dark, and that nothing is wider than a
+ * phone. Stores it on a desktop, dark and on a phone if TENANTRY_SCREENSHOTS is set. `excluded` are
+ * selectors of elements that are not ours.
+ */
+export const inspect = async (page, name, excluded = []) => {
   const folder = process.env.TENANTRY_SCREENSHOTS;
-  if (!folder) return;
+  const shot = (kind) => folder && page.screenshot({ path: `${folder}/${name}-${kind}.png` });
   const { width, height } = page.viewportSize();
-  // Without transitions, so that no picture shows a state in between.
+  // Without transitions, so that no state in between is seen.
   await page.emulateMedia({ reducedMotion: 'reduce' });
-  const shot = (kind) => page.screenshot({ path: `${folder}/${name}-${kind}.png` });
   await shot('desktop');
+  const found = await faults(page, excluded);
   await page.emulateMedia({ colorScheme: 'dark' });
   await shot('dark');
+  found.push(...(await faults(page, excluded)));
   await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 390, height: 844 });
+  await page.setViewportSize({ width: 360, height: 780 });
   await shot('phone');
-  // Nothing is wider than the phone.
+  found.push(...(await faults(page, excluded)));
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  if (overflow > 0) throw new Error(`${name} is ${overflow} pixels wider than a phone`);
+  if (overflow > 0) found.push(`${overflow} pixels wider than a phone`);
   await page.setViewportSize({ width, height });
   await page.emulateMedia({ reducedMotion: null });
+  assert.deepEqual([...new Set(found)], [], name);
 };
 
 /** Waits until an invitation is refused: when its page opens, or when it is accepted. */

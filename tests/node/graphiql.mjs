@@ -1,7 +1,7 @@
 // GraphiQL in a real browser, as `tenantry dev` serves it. Exits with an error on any mismatch.
 // Usage: node graphiql.mjs BASE [SCREENSHOT]
 import assert from 'node:assert/strict';
-import { open, requests, shoot, until } from './browser.mjs';
+import { inspect, open, requests, until } from './browser.mjs';
 
 const [base, screenshot] = process.argv.slice(2);
 const { browser, page } = await open(`${base}/org/acme/graphiql`);
@@ -88,7 +88,7 @@ await until('an event', async () => {
   });
   return (await response()).includes('Tornado seeds');
 });
-await shoot(page, 'graphiql-listening');
+await inspect(page, 'graphiql-listening', ['.graphiql-container']);
 await page.getByLabel('User').selectOption('acme-admin');
 await identity('Adam, ADMIN of Acme');
 await until('the subscription ends', async () => (await page.getByText('Listening for events').count()) === 0);
@@ -96,7 +96,7 @@ await page.getByLabel('User').selectOption('acme-owner');
 await identity('Olivia, OWNER of Acme');
 await example('Projects: list', 'projects(');
 await run('"projects"');
-await shoot(page, 'graphiql');
+await inspect(page, 'graphiql', ['.graphiql-container']);
 await page.click('[aria-label*="ocumentation"]');
 await until('the docs', async () => (await page.textContent('.graphiql-doc-explorer'))?.includes('Mutation'));
 if (screenshot) await page.screenshot({ path: screenshot });

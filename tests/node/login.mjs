@@ -1,7 +1,7 @@
 // The single-page app with a real login: two users sign up at an OpenID Connect provider, and an
 // invitation link leads through the login. Usage: node login.mjs BASE PROVIDER
 import assert from 'node:assert/strict';
-import { open, openPage, refuse, shoot } from './browser.mjs';
+import { inspect, open, openPage, refuse } from './browser.mjs';
 
 const [base, provider] = process.argv.slice(2);
 
@@ -14,7 +14,7 @@ const authenticate = async (page, email, name) => {
 
 const { browser, page: ada } = await open(base);
 await ada.getByRole('heading', { name: 'Welcome' }).waitFor();
-await shoot(ada, 'welcome');
+await inspect(ada, 'welcome');
 
 // PKCE: the request has a challenge, and the response a code.
 const asked = ada.waitForRequest((request) => request.url().startsWith(`${provider}/auth?`));
@@ -27,7 +27,7 @@ await authenticate(ada, 'ada@example.com', 'Ada');
 
 await ada.getByRole('heading', { name: 'Welcome, Ada' }).waitFor();
 assert.equal(new URL(ada.url()).pathname, '/');
-await shoot(ada, 'first-organization');
+await inspect(ada, 'first-organization');
 await ada.getByRole('button', { name: 'New organization' }).click();
 await ada.getByRole('dialog').getByLabel('Name').fill('Analytical Engines');
 await ada.getByRole('button', { name: 'Create organization' }).click();
@@ -46,11 +46,11 @@ const link = await ada.getByLabel(/Invitation link/).inputValue();
 // Another address cannot accept, and may sign in again as the right one, on the same page.
 const bob = await openPage(browser, link);
 await bob.getByRole('heading', { name: 'Accept your invitation' }).waitFor();
-await shoot(bob, 'invitation-signed-out');
+await inspect(bob, 'invitation-signed-out');
 await bob.getByRole('button', { name: 'Sign in' }).click();
 await authenticate(bob, 'robert@example.com', 'Robert');
 await bob.waitForURL(link);
-await refuse(bob, /was sent to another address than/);
+await refuse(bob, /was sent to an address other than/);
 await bob.getByRole('button', { name: 'Sign in as another user' }).click();
 await authenticate(bob, 'bob@example.com', 'Bob');
 await bob.waitForURL(link);

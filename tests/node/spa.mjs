@@ -2,7 +2,7 @@
 // a live audit log. Usage: node spa.mjs BASE [SCREENSHOT]
 // With TENANTRY_SCREENSHOTS=FOLDER it also stores every page as desktop, phone and dark.
 import assert from 'node:assert/strict';
-import { open, openPage, refuse, requests, shoot, until } from './browser.mjs';
+import { inspect, open, openPage, refuse, requests, until } from './browser.mjs';
 
 const [base, screenshot] = process.argv.slice(2);
 const { browser, page: omar } = await open(base);
@@ -22,7 +22,7 @@ const isReadable = (button) =>
   });
 
 await omar.getByRole('button', { name: /Omar/ }).waitFor();
-await shoot(omar, 'sign-in');
+await inspect(omar, 'sign-in');
 await omar.getByRole('button', { name: /Omar/ }).click();
 await projects(omar).waitFor();
 // The demo starts within its plans.
@@ -31,7 +31,7 @@ assert.equal(await omar.getByText(/more than the plan/).count(), 0);
 // Addresses that lead nowhere say so.
 await omar.goto(`${base}/globex/nothing`);
 await omar.getByRole('heading', { name: 'Not found' }).waitFor();
-await shoot(omar, 'not-found');
+await inspect(omar, 'not-found');
 await omar.goto(`${base}/globex/projects/00000000-0000-4000-8000-000000000000`);
 await omar.getByText('There is no such project').waitFor();
 
@@ -42,12 +42,19 @@ await dialog.getByLabel('Name').fill('Initech');
 await dialog.getByLabel('Slug').fill('acme');
 await dialog.getByRole('button', { name: 'Create organization' }).click();
 await dialog.getByRole('alert').waitFor();
-await shoot(omar, 'new-organization');
+await inspect(omar, 'new-organization');
 await dialog.getByLabel('Slug').fill('initech');
 await dialog.getByRole('button', { name: 'Create organization' }).click();
 await omar.waitForURL('**/initech/projects');
 await omar.getByText('No projects yet.').waitFor();
-await shoot(omar, 'no-projects');
+await inspect(omar, 'no-projects');
+
+// With the keyboard: Enter opens a dialog at its first field, and Escape returns to the button.
+await omar.getByRole('button', { name: 'New project' }).press('Enter');
+await until('the field has the focus', () => dialog.getByLabel('Name').evaluate((field) => field === document.activeElement));
+await omar.keyboard.press('Escape');
+await dialog.waitFor({ state: 'detached' });
+assert.ok(await omar.getByRole('button', { name: 'New project' }).evaluate((button) => button === document.activeElement));
 
 // The free plan allows three projects. The fourth one leads to an offer, and what was typed stays.
 for (const name of ['Giant magnet', 'Portable hole', 'Instant tunnel']) {
@@ -57,7 +64,7 @@ for (const name of ['Giant magnet', 'Portable hole', 'Instant tunnel']) {
 await create(omar, 'Rocket skates');
 await omar.getByRole('heading', { name: 'You’ve reached your plan’s limit' }).waitFor();
 assert.equal(await projects(omar).getByRole('listitem').count(), 3, 'the fourth is removed again');
-await shoot(omar, 'limit');
+await inspect(omar, 'limit');
 await omar.getByRole('button', { name: 'Not now' }).click();
 assert.equal(await dialog.getByLabel('Name').inputValue(), 'Rocket skates');
 await dialog.getByRole('button', { name: 'Create project' }).click();
@@ -74,18 +81,18 @@ await omar.getByRole('button', { name: 'Save' }).click();
 await omar.getByRole('alert').waitFor();
 assert.equal(await omar.getByLabel('Project name').inputValue(), '');
 await omar.getByRole('button', { name: 'Cancel' }).click();
-await shoot(omar, 'projects');
+await inspect(omar, 'projects');
 
 // The page of a project.
 await omar.getByRole('link', { name: 'Giant magnet' }).click();
 await omar.getByRole('button', { name: 'Edit' }).click();
 await omar.getByLabel('Description').fill('Attracts anvils.');
-await shoot(omar, 'edit-project');
+await inspect(omar, 'edit-project');
 await omar.getByRole('button', { name: 'Save' }).click();
 await omar.getByText('Attracts anvils.', { exact: true }).waitFor();
 await omar.reload();
 await omar.getByText('Attracts anvils.', { exact: true }).waitFor();
-await shoot(omar, 'project');
+await inspect(omar, 'project');
 
 await omar.getByRole('link', { name: 'Members' }).click();
 await omar.getByLabel('Email').fill('globex-member@example.com');
@@ -93,17 +100,17 @@ await omar.getByLabel('Role', { exact: true }).selectOption('MEMBER');
 await omar.getByRole('button', { name: 'Invite', exact: true }).click();
 const link = await omar.getByLabel(/Invitation link/).inputValue();
 assert.ok(link.startsWith(`${base}/accept-invitation?token=`), link);
-await shoot(omar, 'members');
+await inspect(omar, 'members');
 
 const max = await openPage(browser, `${base}/accept-invitation`);
 await max.getByRole('button', { name: /Max/ }).click();
 await max.getByText('This link is incomplete.').waitFor();
 await max.goto(`${base}/accept-invitation?token=no-such-token`);
-await refuse(max, /was sent to another address than globex-member@example.com/);
-await shoot(max, 'invitation-refused');
+await refuse(max, /was sent to an address other than globex-member@example.com/);
+await inspect(max, 'invitation-refused');
 await max.goto(link);
 await max.getByRole('button', { name: 'Accept invitation' }).waitFor();
-await shoot(max, 'invitation');
+await inspect(max, 'invitation');
 await max.getByRole('button', { name: 'Accept invitation' }).click();
 await max.waitForURL('**/initech/projects');
 assert.equal(await max.getByRole('link', { name: 'Audit log' }).count(), 0, 'a forbidden page has no link');
@@ -116,23 +123,24 @@ await omar.getByRole('img', { name: /From \d to 2 members/ }).waitFor();
 // A change of the plan is confirmed.
 await omar.getByRole('link', { name: 'Plan' }).click();
 await omar.getByRole('button', { name: 'Switch to Free' }).click();
-await shoot(omar, 'confirm-plan');
+await inspect(omar, 'confirm-plan');
 await dialog.getByRole('button', { name: 'Cancel' }).click();
 await omar.getByRole('article', { name: 'Pro' }).getByText('Current plan').waitFor();
-await shoot(omar, 'plan');
+await omar.getByRole('img', { name: /^[\d,]+ calls in the last 30 days/ }).waitFor();
+await inspect(omar, 'plan');
 
 // Name and address.
 await omar.getByRole('link', { name: 'Settings' }).click();
 await omar.getByLabel('Name').fill('Initrode');
 await omar.getByLabel('Slug').fill('initrode');
-await shoot(omar, 'settings');
+await inspect(omar, 'settings');
 await omar.getByRole('button', { name: 'Save' }).click();
 await omar.waitForURL('**/initrode/settings');
 await omar.getByLabel('Organization').getByRole('option', { name: 'Initrode' }).waitFor({ state: 'attached' });
 
 // Omar sees changes by Max at once.
 await omar.getByRole('link', { name: 'Audit log' }).click();
-await omar.getByText('accepted an invitation and joined as member').waitFor();
+await omar.getByText('accepted an invitation and joined as a member').waitFor();
 await omar.getByText('changed the name from “Initech” to “Initrode” and the slug').waitFor();
 await omar.getByLabel('Action').getByRole('option', { name: 'Project: created' }).waitFor({ state: 'attached' });
 // The stream of events is open when the list has been loaded again over it.
@@ -142,18 +150,18 @@ await until('a live entry', async () => {
 });
 await omar.getByText('created the project Live project').first().waitFor();
 if (screenshot) await omar.screenshot({ path: screenshot });
-await shoot(omar, 'audit-log');
+await inspect(omar, 'audit-log');
 
 // The end of the organization, for Max as well.
 await omar.getByRole('link', { name: 'Settings' }).click();
 await omar.getByRole('button', { name: 'Delete Initrode' }).click();
 await dialog.getByLabel(/Type/).fill('initrode');
-await shoot(omar, 'delete-organization');
+await inspect(omar, 'delete-organization');
 await dialog.getByRole('button', { name: 'Delete permanently' }).click();
 await omar.getByRole('heading', { name: 'Your organizations' }).waitFor();
 await omar.getByRole('link', { name: 'Globex' }).waitFor();
 assert.equal(await omar.getByText('Initrode').count(), 0);
-await shoot(omar, 'organizations');
+await inspect(omar, 'organizations');
 
 for (const page of [omar, max]) {
   const { foreign } = await requests(page, base);

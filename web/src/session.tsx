@@ -1,5 +1,6 @@
-// What GraphiQL lacks: long lines wrap, a response disappears when it is no longer that of the
-// chosen user or organization, and an open subscription says that it waits.
+// What GraphiQL lacks: long lines wrap, phones have room for the text, the current tab is visible, a
+// response disappears when it is no longer that of the chosen user or organization, and an open
+// subscription says that it waits.
 import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect, useRef } from 'react';
 
@@ -11,10 +12,21 @@ export function Session({ context }: { context: string }) {
     headerEditor: state.headerEditor,
     responseEditor: state.responseEditor,
   }));
+  const activeTab = useGraphiQL((state) => state.activeTabIndex);
   const { stop } = useGraphiQLActions();
   useEffect(() => {
-    for (const editor of [queryEditor, variableEditor, headerEditor]) editor?.updateOptions({ wordWrap: 'on' });
+    const phone = matchMedia('(max-width: 760px)');
+    const fit = () => {
+      const options = { wordWrap: 'on', lineNumbers: phone.matches ? 'off' : 'on' } as const;
+      for (const editor of [queryEditor, variableEditor, headerEditor]) editor?.updateOptions(options);
+    };
+    fit();
+    phone.addEventListener('change', fit);
+    return () => phone.removeEventListener('change', fit);
   }, [queryEditor, variableEditor, headerEditor]);
+  useEffect(() => {
+    document.querySelector('.graphiql-tab-active')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [activeTab]);
 
   const previous = useRef(context);
   useEffect(() => {

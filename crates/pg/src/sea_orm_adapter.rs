@@ -39,6 +39,7 @@ pub(crate) fn value(row: &Row, index: usize) -> Result<Value> {
         Type::INT2 => Value::SmallInt(get(row, index)?),
         Type::INT4 => Value::Int(get(row, index)?),
         Type::INT8 => Value::BigInt(get(row, index)?),
+        Type::INT8_ARRAY => Value::from(get::<Vec<i64>>(row, index)?),
         Type::FLOAT8 => Value::Double(get(row, index)?),
         Type::TEXT | Type::VARCHAR | Type::NAME => Value::String(get(row, index)?),
         Type::BYTEA => Value::Bytes(get(row, index)?),

@@ -69,6 +69,7 @@ export const createCache = () =>
       Membership: ({ organizationId }) => organizationId as string,
       Plan: ({ key }) => key as string,
       PlanFeature: () => null,
+      UsagePeriod: () => null,
     },
     resolvers: {
       Organization: {

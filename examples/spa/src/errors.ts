@@ -69,8 +69,8 @@ export function problemOf(error: CombinedError): Problem {
   return reading(sentence(first.message.replace(`${extensions.field}: `, '')), extensions);
 }
 
-/** Formats a message as a sentence. A first word that is not plain letters, such as an address, stays unchanged. */
+/** Formats a message as a sentence, with quotes instead of backticks. A first word that is not plain letters, such as an address, stays unchanged. */
 function sentence(text: string): string {
-  const begun = text.replace(/^[a-z]+(?=\s)/, (word) => word.charAt(0).toUpperCase() + word.slice(1));
+  const begun = text.replaceAll(/`([^`]*)`/g, '“$1”').replace(/^[a-z]+(?=\s)/, (word) => word.charAt(0).toUpperCase() + word.slice(1));
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }

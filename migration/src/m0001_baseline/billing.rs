@@ -157,9 +157,16 @@ const USAGE: Table = Table {
     columns: "
     feature      text NOT NULL,
     period_start timestamptz NOT NULL,
-    used         bigint NOT NULL DEFAULT 0 CHECK (used >= 0)",
+    used         bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+    days         bigint[] NOT NULL DEFAULT '{}'",
     verbs: KEEP,
     system: KEEP,
+    more: "
+COMMENT ON COLUMN usage.days IS
+    'What was counted in each 24 hours since period_start, up to the last ones with usage.';
+CREATE TRIGGER count_days BEFORE INSERT OR UPDATE OF used ON usage
+    FOR EACH ROW EXECUTE FUNCTION billing.count_days();
+",
     ..Table::KEYED
 };
 

@@ -14,6 +14,7 @@ pub(super) const DATABASE: &str = "tenantry";
 
 const SQL: &str = include_str!("demo.sql");
 const PLANS: &str = include_str!("demo_plans.sql");
+const HISTORY: &str = include_str!("demo_history.sql");
 
 /// `(organization, name, role, subject)`, as in the SQL. A name begins with the same letter as its
 /// role.
@@ -116,6 +117,7 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.batch(SQL).await?;
         transaction.batch(PLANS).await?;
         transaction.batch(PRICES).await?;
+        transaction.batch(HISTORY).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
     transaction
@@ -143,22 +145,49 @@ pub(super) struct Welcome<'run> {
     pub(super) issuer: Option<&'run str>,
 }
 
-impl Display for Welcome<'_> {
-    /// Fits into 24 lines of 80 characters. What the user needs first is at the end, where it
-    /// remains visible.
-    fn fmt(&self, text: &mut Formatter<'_>) -> fmt::Result {
+/// The first request.
+struct FirstRequest {
+    /// The path of the organization.
+    place: &'static str,
+    token: String,
+    query: &'static str,
+}
+
+impl Welcome<'_> {
+    fn first_request(&self) -> FirstRequest {
+        let Self { program, data_dir, issuer, .. } = self;
+        match issuer {
+            // The users of a provider are no members of the demo's organizations.
+            Some(_) => FirstRequest {
+                place: "",
+                token: "$TOKEN".to_owned(),
+                query: "viewer { name memberships { slug } }",
+            },
+            None => FirstRequest {
+                place: "/org/acme",
+                token: format!("$({program} token --as acme-owner{data_dir})"),
+                query: "organization { name projects { nodes { name } } }",
+            },
+        }
+    }
+
+    /// Describes where everything is.
+    fn places(&self, text: &mut Formatter<'_>, place: &str) -> fmt::Result {
         let Self { base, program, data_dir, folder, socket, issuer } = self;
-        let token = issuer.map_or_else(
-            || format!("$({program} token --as acme-owner{data_dir})"),
-            |_| "$TOKEN".to_owned(),
-        );
+        let script = if issuer.is_some() { "npm run start:login" } else { "npm start" };
+        // The app expects the server on its usual port.
+        let start = if base.ends_with(":4000") {
+            script.to_owned()
+        } else {
+            format!("\\\n              TENANTRY_URL={base} {script}")
+        };
         write!(
             text,
             "
 tenantry is running with two demo organizations, Acme and Globex.
 
-  API         {base}/org/acme/graphql
-  Example     cd examples/spa && npm install && npm start
+  API         {base}{place}/graphql
+  Example     cd examples/spa && npm install && {start}
   Database    psql -U {APP_ROLE} {DATABASE} -h \\
               {socket}
   Data        {folder}, kept between starts
@@ -167,26 +196,36 @@ tenantry is running with two demo organizations, Acme and Globex.
             folder = folder.display(),
         )?;
         match issuer {
-            Some(issuer) => writeln!(text, "  Tokens      from {issuer}")?,
+            Some(issuer) => writeln!(text, "  Tokens      from {issuer}"),
             None => writeln!(
                 text,
                 "  Tokens      {program} token --as acme-owner{data_dir}
               acme- or globex-, with owner, admin, member or viewer"
-            )?,
+            ),
         }
+    }
+}
+
+impl Display for Welcome<'_> {
+    /// Fits into 24 lines of 80 characters. What the user needs first is at the end, where it
+    /// remains visible.
+    fn fmt(&self, text: &mut Formatter<'_>) -> fmt::Result {
+        let base = &self.base;
+        let FirstRequest { place, token, query } = self.first_request();
+        self.places(text, place)?;
         write!(
             text,
             "
 Send a query:
 
-  curl -s {base}/org/acme/graphql \\
+  curl -s {base}{place}/graphql \\
     -H \"Authorization: Bearer {token}\" \\
     -H 'Content-Type: application/json' \\
-    -d '{{\"query\":\"{{ organization {{ name projects {{ nodes {{ name }} }} }} }}\"}}'
+    -d '{{\"query\":\"{{ {query} }}\"}}'
 
 Or open GraphiQL. Ctrl-C stops everything.
 
-  {base}/org/acme/graphiql
+  {base}{place}/graphiql
 "
         )
     }

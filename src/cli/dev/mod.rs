@@ -32,6 +32,16 @@ use crate::{
 
 const SECRET_FILE: &str = "jwt-secret";
 
+/// The settings of another database or of several issuers.
+const REFUSED: [&str; 6] = [
+    "database_url",
+    "system_database_url",
+    "database_listen_url",
+    "database_replica_url",
+    "databases",
+    "jwt_issuers",
+];
+
 /// Short, because a development server should stop quickly.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -108,7 +118,10 @@ impl Dev {
         // Bind first, so that a port in use fails before PostgreSQL starts.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
-            Failure::new(format!("port {}: {error}. Choose another with --port.", self.port))
+            let port = self.port;
+            Failure::new(format!(
+                "port {port}: {error}. Choose another: set PORT, or run tenantry dev --port."
+            ))
         })?;
         let folder = self.data.path()?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
@@ -137,6 +150,14 @@ impl Dev {
         eprintln!("Stopping PostgreSQL …");
         drop(server);
         outcome
+    }
+
+    /// Leaves settings that [`check_settings`](Self::check_settings) refuses out of the help.
+    pub(super) fn without_refused(command: clap::Command) -> clap::Command {
+        command.mut_args(|argument| {
+            let is_refused = REFUSED.contains(&argument.get_id().as_str());
+            argument.hide(is_refused)
+        })
     }
 
     /// Refuses settings that would have no effect.

@@ -6,7 +6,7 @@ import { graphql } from '../gql';
 import { useSession } from '../session';
 import { useAction } from '../ui/action';
 import { FormProblem } from '../ui/field';
-import { Ago } from '../ui/text';
+import { Ago, withArticle } from '../ui/text';
 import { Preview, obstacles } from './invitation-preview';
 
 const Invited = graphql(`
@@ -50,7 +50,7 @@ function Invitation({ token }: { token: string }) {
   if (refused || preview === null) {
     return (
       <Unusable
-        text={`The invitation has expired, was revoked or used before, or was sent to another address than ${email ?? 'yours'}. Ask for a new one.`}
+        text={`The invitation has expired, was revoked or used before, or was sent to an address other than ${email ?? 'yours'}. Ask for a new one.`}
       >
         {others}
       </Unusable>
@@ -63,7 +63,7 @@ function Invitation({ token }: { token: string }) {
       {preview && (
         <p>
           {preview.inviterName ?? 'A member'} invited {preview.emailHint} to {preview.organizationName} as{' '}
-          {preview.role.toLowerCase()}. The invitation expires <Ago time={preview.expiresAt} />.
+          {withArticle(preview.role)}. The invitation expires <Ago time={preview.expiresAt} />.
         </p>
       )}
       <p>

@@ -1,5 +1,5 @@
 // The entries of the audit log as sentences. An action without words here is shown by its name.
-import { words } from '../ui/text';
+import { withArticle, words } from '../ui/text';
 
 type Metadata = Record<string, unknown>;
 
@@ -28,10 +28,10 @@ const SENTENCES: Record<string, Sentence> = {
   'organization.restored': () => 'restored the organization from an export',
   'organization.suspended': () => 'suspended the organization',
   'organization.resumed': () => 'ended the suspension of the organization',
-  'invitation.created': ({ email, role: given }) => `invited ${text(email)} as ${role(given)}`,
+  'invitation.created': ({ email, role: given }) => `invited ${text(email)} as ${withArticle(text(given))}`,
   'invitation.resent': ({ email }) => `sent ${text(email)} a new invitation`,
   'invitation.revoked': ({ email }) => `revoked the invitation of ${text(email)}`,
-  'invitation.accepted': ({ role: given }) => `accepted an invitation and joined as ${role(given)}`,
+  'invitation.accepted': ({ role: given }) => `accepted an invitation and joined as ${withArticle(text(given))}`,
   'invitation.declined': () => 'declined an invitation',
   'member.role_changed': ({ name, old_role, role: given }) => `changed the role of ${text(name)} from ${role(old_role)} to ${role(given)}`,
   'member.removed': ({ name }) => `removed ${text(name)}`,

@@ -44,5 +44,5 @@ function standing({ status, periodEnd, trialEndsAt, cancelAtPeriodEnd }: Billing
   if (status === 'TRIALING' && trialEndsAt) return `The trial ends on ${day(trialEndsAt)}.`;
   if (status === 'PAST_DUE') return 'The last payment failed. You keep the plan for a few days.';
   if (ENDED.includes(status)) return 'The subscription has ended.';
-  return periodEnd ? `Renews on ${day(periodEnd)}.` : 'No renewal is due.';
+  return periodEnd ? `Renews on ${day(periodEnd)}.` : 'The plan has no renewal date.';
 }

@@ -33,9 +33,9 @@ export function Home() {
               </li>
             ))}
           </ul>
-          <div className="actions">
-            <button className="subtle" onClick={signOut}>Sign out</button>
+          <div className="actions start">
             <NewOrganization className="primary" />
+            <button className="subtle" onClick={signOut}>Sign out</button>
           </div>
         </>
       )}

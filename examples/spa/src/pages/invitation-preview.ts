@@ -9,7 +9,7 @@ export const Preview = graphql(`
 `);
 
 export const obstacles: Record<InvitationObstacle, string> = {
-  WRONG_ACCOUNT: 'The invitation was sent to another address than yours. Sign in with that one, or ask for a new invitation.',
+  WRONG_ACCOUNT: 'The invitation was sent to an address other than yours. Sign in with it, or ask for a new invitation.',
   ADDRESS_NOT_VERIFIED: 'Your address isn’t verified yet. Verify it, then sign in again.',
   ALREADY_MEMBER: 'You are already a member.',
 };

@@ -42,7 +42,7 @@ function OrganizationDialog({ onClose }: { onClose: () => void }) {
           label="Slug"
           name="slug"
           problem={problem}
-          hint={`The address: ${location.origin}/${slug ?? slugOf(name)}`}
+          hint={`Address: ${location.origin}/${slug ?? slugOf(name)}`}
           value={slug ?? slugOf(name)}
           onChange={(event) => setSlug(event.target.value)}
         />

@@ -40,7 +40,7 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   // An organization has one trial, and only while it has no paid plan.
   const mayTry = current.isDefault && larger && billing?.trialEndsAt == null;
   const features = plan.features.map(({ feature, enabled, limit }) => (
-    <li key={feature.key}>{enabled ? amount(feature, limit) : `Without ${feature.name}`}</li>
+    <li key={feature.key}>{enabled ? amount(feature, limit) : <span className="quiet">{feature.name}: not included</span>}</li>
   ));
   return (
     <article className={isCurrent ? 'card current' : 'card'} aria-label={plan.name}>
@@ -58,7 +58,7 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
         >
           <p>The plan changes from {current.name} to {plan.name} immediately, and includes:</p>
           <ul className="bullets">{features}</ul>
-          {!larger && <p>Nothing is deleted. Where you use more than that, you can’t add anything.</p>}
+          {!larger && <p>Nothing is deleted. Where you use more than this, you can’t add more.</p>}
         </ConfirmButton>
       )}
       {can('BILLING_MANAGE') && mayTry && (

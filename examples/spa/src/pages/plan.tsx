@@ -7,6 +7,7 @@ import { useLive } from '../ui/live';
 import { Loaded } from '../ui/loaded';
 import { count, day } from '../ui/text';
 import { Billing } from './billing';
+import { CallsPerDay } from './calls-per-day';
 import { PlanTable } from './plan-table';
 import { Entitlements } from './used';
 
@@ -35,6 +36,7 @@ export function PlanAndUsage() {
             </ul>
           )}
         </Loaded>
+        <CallsPerDay />
       </section>
       <section>
         <h2>Plans</h2>

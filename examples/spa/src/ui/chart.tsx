@@ -8,7 +8,7 @@ const DAY = 86_400_000;
 
 export type Day = { date: Date; value: number };
 
-const short = (date: Date) => date.toLocaleDateString('en', { day: 'numeric', month: 'short' });
+const short = (date: Date, timeZone?: string | undefined) => date.toLocaleDateString('en', { day: 'numeric', month: 'short', timeZone });
 
 /** The last `count` days, oldest first, in the local time zone. */
 export function lastDays(count: number): Date[] {
@@ -25,25 +25,26 @@ export function perDay(days: Date[], times: string[]): Day[] {
   });
 }
 
-type Props = { title: string; label: string; days: Day[] };
+/** `timeZone` is that of the dates, if it is not the user's. */
+type Props = { title: string; label: string; days: Day[]; timeZone?: string | undefined };
 
-function Figure({ title, label, days, children }: Props & { children: ReactNode }) {
+function Figure({ title, label, days, timeZone, children }: Props & { children: ReactNode }) {
   const [first, last] = [days[0], days.at(-1)];
   if (!first || !last) return null;
   return (
     <figure className="card chart">
-      <figcaption>{title}</figcaption>
+      <figcaption>{title} <span className="quiet" aria-hidden>{label}</span></figcaption>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={label}>{children}</svg>
       <p className="quiet ends">
-        <span>{short(first.date)}</span>
-        <span>{short(last.date)}</span>
+        <span>{short(first.date, timeZone)}</span>
+        <span>{short(last.date, timeZone)}</span>
       </p>
     </figure>
   );
 }
 
 export function Bars(props: Props) {
-  const { days } = props;
+  const { days, timeZone } = props;
   const most = Math.max(1, ...days.map(({ value }) => value));
   const width = WIDTH / days.length;
   return (
@@ -52,7 +53,7 @@ export function Bars(props: Props) {
         const height = value === 0 ? 2 : Math.max(6, (value / most) * HEIGHT);
         return (
           <rect key={date.getTime()} className={value === 0 ? 'none' : ''} x={index * width + width * 0.12} y={HEIGHT - height} width={width * 0.76} height={height}>
-            <title>{`${short(date)}: ${value}`}</title>
+            <title>{`${short(date, timeZone)}: ${value}`}</title>
           </rect>
         );
       })}

@@ -37,6 +37,9 @@ export const words = (constant: string) => {
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
 
+/** The role `ADMIN` as "an admin". */
+export const withArticle = (role: string) => `${/^[AO]/i.test(role) ? 'an' : 'a'} ${role.toLowerCase()}`;
+
 export function Avatar({ name }: { name: string }) {
   const hue = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0) * 37, 0) % 360;
   return <span className="avatar" aria-hidden style={{ '--hue': hue } as CSSProperties}>{name.charAt(0)}</span>;
