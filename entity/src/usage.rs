@@ -15,6 +15,7 @@ pub struct Model {
     pub feature: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub period_start: DateTimeUtc,
+    pub period_end: Option<DateTimeUtc>,
     pub used: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,

@@ -19,6 +19,6 @@ pub use graphql::Billing;
 pub use inbox::{apply, receive};
 pub use mutation_graphql::BillingMutation;
 pub use ops::{create, get, require_deletable};
-pub use seat_sync::{SeatChange, find_seat_change, record_seats, set_seats};
+pub use seat_sync::{SeatChange, find_seat_change, paid_seats, record_seats, set_seats};
 pub use settings::Settings;
 pub use stored_event::Outcome;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     auth::Permission,
-    calendar::check_year,
+    calendar::{check_year, month_of},
     error::{Error, Result},
     graphql::{BigInt, ContextExt, One, on_change, one, requires_permission},
     plan::{ENTITLEMENTS, Feature},
@@ -43,7 +43,7 @@ impl Entitlement {
     }
 
     /// The number that is allowed. 0 if the feature is not included. Null if unlimited, and for
-    /// included flags.
+    /// included flags. For team members, no more than `Billing.seats` where owners buy seats.
     async fn limit(&self) -> Option<BigInt> {
         self.0.allowance.limit.map(BigInt)
     }
@@ -91,6 +91,9 @@ impl Entitlement {
 pub struct UsagePeriod {
     /// The start of the period.
     pub start: DateTime<Utc>,
+    /// The end of the period, which is not part of it. A billing period can end earlier, with a
+    /// change of the subscription.
+    pub end: DateTime<Utc>,
     /// The number that was counted.
     pub used: BigInt,
 }
@@ -102,7 +105,7 @@ pub struct UsagePeriod {
 /// When the session has no organization.
 pub async fn list_entitlements(ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
     let entitlements = entitlements(ctx.session()?, meter(ctx)?, None).await?;
-    Ok(entitlements.into_iter().map(Entitlement).collect())
+    Ok(entitlements.list.into_iter().map(Entitlement).collect())
 }
 
 /// Returns the entitlement of one feature. `None` if the catalogue has no such feature.
@@ -112,7 +115,7 @@ pub async fn list_entitlements(ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
 /// When the session has no organization.
 pub async fn entitlement(ctx: &Context<'_>, feature: &str) -> Result<Option<Entitlement>> {
     let mut entitlements = entitlements(ctx.session()?, meter(ctx)?, Some(feature)).await?;
-    Ok(entitlements.pop().map(Entitlement))
+    Ok(entitlements.list.pop().map(Entitlement))
 }
 
 /// Lists the usage of a meter by period, newest first.
@@ -128,8 +131,12 @@ pub async fn usage(
 ) -> Result<Vec<UsagePeriod>> {
     let (from, to) = (check_year("from", from)?, check_year("to", to)?);
     let periods = metering::periods(ctx.session()?, meter(ctx)?, feature, from, to).await?;
-    let period =
-        |row: entity::usage::Model| UsagePeriod { start: row.period_start, used: BigInt(row.used) };
+    let period = |row: entity::usage::Model| UsagePeriod {
+        start: row.period_start,
+        // Without a recorded end, it is a month.
+        end: row.period_end.unwrap_or_else(|| month_of(row.period_start).1),
+        used: BigInt(row.used),
+    };
     Ok(periods.into_iter().map(period).collect())
 }
 
@@ -222,9 +229,9 @@ pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// Sends an event when a change of billing or an exception lets the organization use more or
-    /// less of a feature, or when its usage changes. These cause no event: changes of the catalogue
-    /// of plans, the end of a trial or an exception by time, and the usage of meters. Every response
+    /// Sends an event when the organization may use more or less of a feature, or when its usage
+    /// changes. The cause can be a change of billing, of an exception or of the catalogue of plans,
+    /// or the end of a trial or an exception. The usage of meters causes no event: every response
     /// reports API calls in its headers.
     #[graphql(directive = on_change::apply(ENTITLEMENTS.to_owned()))]
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {

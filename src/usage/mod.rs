@@ -10,7 +10,7 @@ mod metering;
 mod usage_writer;
 
 pub use call_meter::Meter;
-pub use entitlement::{DECLARED, Entitlement as Allotment, entitlements};
+pub use entitlement::{DECLARED, Entitlement as Allotment, Entitlements, entitlements};
 pub use graphql::{
     Entitlement, UsageMutation, UsagePeriod, UsageSubscription, entitlement, list_entitlements,
     usage,

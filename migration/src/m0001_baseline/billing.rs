@@ -147,11 +147,14 @@ CREATE TABLE billing.usage (
     organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
     feature         text NOT NULL,
     period_start    timestamptz NOT NULL,
+    period_end      timestamptz,
     used            bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (organization_id, feature, period_start)
 );
+
+COMMENT ON COLUMN billing.usage.period_end IS 'Null: the period is a calendar month.';
 
 CREATE TABLE billing.usage_keys (
     organization_id uuid NOT NULL REFERENCES app.organizations ON DELETE CASCADE,
