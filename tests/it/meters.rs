@@ -301,6 +301,11 @@ async fn refused_usage_counts_nothing() {
             count(&admin, "consumeUsage", json!({ "feature": "exports", "amount": amount })).await;
         assert!(!reply.codes().is_empty(), "{amount}: {reply:?}");
     }
+    // What some clients send for a whole number is one, but more than the plan allows.
+    for amount in [json!(3.0e2), json!(300.0), json!("300")] {
+        let reply = count(&admin, "consumeUsage", json!({ "feature": "exports", "amount": amount })).await;
+        reply.assert_failed("PLAN_LIMIT_EXCEEDED");
+    }
     for role in ["member", "viewer"] {
         consume(&app.user(&format!("acme-{role}")), 1).await.assert_failed("FORBIDDEN");
     }

@@ -16,7 +16,7 @@ const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
 /// servers.
 const WAITS_FOR_LOCK: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = 'postgres' AND wait_event_type = 'Lock'";
-const WAITS_NO_LONGER: &str = "SELECT 1 - count(*) FROM pg_stat_activity
+const WAITS_NO_LONGER: &str = "SELECT (count(*) = 0)::int::bigint FROM pg_stat_activity
     WHERE datname = current_database() AND usename = 'postgres' AND wait_event_type = 'Lock'";
 pub const COPYING: &str =
     "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_placement IS NULL";
