@@ -15,6 +15,7 @@ pub struct Model {
     pub feature: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub period_start: DateTimeUtc,
+    pub period_end: Option<DateTimeUtc>,
     pub used: i64,
     /// The usage of each 24 hours since `period_start`, up to the last ones with usage.
     pub days: Vec<i64>,

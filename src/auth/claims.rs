@@ -117,6 +117,14 @@ impl Claims {
         self.issuer.as_deref().is_none_or(|required| issuer == Some(required))
     }
 
+    /// Whether the required issuer differs from the token's only in a slash at the end. The two are
+    /// different issuers, but to configure one for the other is a common mistake.
+    pub(super) fn is_almost_issuer_of(&self, claims: &Map<String, Value>) -> bool {
+        let without_slash = |issuer: &str| issuer.trim_end_matches('/').to_owned();
+        let issuer = claims.get("iss").and_then(Value::as_str).map(without_slash);
+        issuer.is_some() && issuer == self.issuer.as_deref().map(without_slash)
+    }
+
     /// Reads the caller from the claims of a token with a valid signature.
     ///
     /// # Errors

@@ -74,9 +74,9 @@ fn names(algorithm: Algorithm) -> &'static [&'static str] {
     }
 }
 
-/// A field that is present and not null.
+/// A field that is present, and neither null nor empty.
 fn present<'jwk>(jwk: &'jwk Value, name: &str) -> Option<&'jwk Value> {
-    jwk.get(name).filter(|value| !value.is_null())
+    jwk.get(name).filter(|value| !value.is_null() && **value != "")
 }
 
 fn text<'jwk>(jwk: &'jwk Value, name: &str) -> Option<&'jwk str> {

@@ -255,6 +255,10 @@ impl Jwks {
         let cause =
             |error: reqwest::Error| format!("{}: {}", self.options.address(), error.without_url());
         let mut response = sent.map_err(cause)?;
+        if response.status().is_redirection() {
+            let address = self.options.address();
+            return Err(format!("{address} redirects. Set the address to which it leads."));
+        }
         let mut body = Vec::new();
         while body.len() <= MAX_BYTES
             && let Some(chunk) = response.chunk().await.map_err(cause)?

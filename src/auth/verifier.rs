@@ -123,7 +123,7 @@ impl Verifier {
             .iter()
             .enumerate()
             .find(|(_, issuer)| issuer.claims.is_issuer_of(&token.claims))
-            .ok_or(TokenError("the token is from another issuer"))?;
+            .ok_or_else(|| self.other_issuer(&token))?;
         let generation = keys.verify(&token).await?;
         let times = Times::of(&token.claims)?;
         times.check(now)?;
@@ -131,6 +131,16 @@ impl Verifier {
         let cached = CachedToken { caller: Arc::clone(&caller), times, issuer, generation };
         self.tokens.put(text, cached);
         Ok(caller)
+    }
+
+    fn other_issuer(&self, token: &Token<'_>) -> TokenError {
+        let mut issuers = self.issuers.iter();
+        if issuers.any(|issuer| issuer.claims.is_almost_issuer_of(&token.claims)) {
+            return TokenError(
+                "the token's issuer and the configured one differ in a slash at the end",
+            );
+        }
+        TokenError("the token is from another issuer")
     }
 }
 

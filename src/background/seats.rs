@@ -29,6 +29,10 @@ const LEASE: chrono::Duration = chrono::Duration::minutes(1);
 /// About a day of attempts. The next change of the team, or renewal, tries again.
 const MOST_ATTEMPTS: i32 = 32;
 
+/// The attempts if Stripe does not allow the change. The second one finds a subscription that has
+/// just ended.
+const MOST_REFUSED_ATTEMPTS: i32 = 3;
+
 /// Follows the size of teams until it is dropped.
 pub(super) async fn follow(service: Arc<GraphqlService>, stripe: Stripe) {
     loop {
@@ -75,8 +79,10 @@ async fn make(service: &GraphqlService, stripe: &Stripe, due: Overdue) -> Result
     let key = format!("{}-{}", due.id, row.attempts);
     let answer = billing::set_seats(stripe, &change, settings.proration.name(), &key).await;
     let session = open(service, due).await?;
-    finish(&session, due, row.attempts, &change, answer).await?;
-    session.commit().await
+    let outcome = finish(&session, due, row.attempts, &change, answer).await?;
+    session.commit().await?;
+    service.metrics.seat_change(outcome);
+    Ok(())
 }
 
 async fn finish(
@@ -85,29 +91,43 @@ async fn finish(
     attempts: i32,
     change: &SeatChange,
     answer: stripe::Result<Option<Subscription>>,
-) -> Result<()> {
+) -> Result<&'static str> {
     match answer {
         Ok(None) => {
-            outbox::finish(session, due.id, Some("the subscription is no longer per seat")).await
+            outbox::finish(session, due.id, Some("the subscription is no longer per seat")).await?;
+            Ok("not_needed")
         }
         Ok(Some(subscription)) => {
             if billing::record_seats(session, change, &subscription).await? {
                 outbox::finish(session, due.id, None).await?;
-                return seats::follow_expiry(session).await;
+                seats::follow_expiry(session).await?;
+                return Ok("done");
             }
             let reason = "the team has changed meanwhile";
-            outbox::postpone(session, due.id, session.now(), reason).await
+            outbox::postpone(session, due.id, session.now(), reason).await?;
+            Ok("retried")
         }
-        Err(error) if attempts >= MOST_ATTEMPTS => {
-            tracing::error!(change = %due.id, attempts, %error, "a change of seats was given up");
+        Err(error) if attempts >= most_attempts(&error) => {
+            let organization = due.organization_id;
+            tracing::error!(change = %due.id, %organization, attempts, %error, "a change of seats was given up");
             outbox::finish(session, due.id, Some(&error.to_string())).await?;
-            seats::follow_expiry(session).await
+            seats::follow_expiry(session).await?;
+            Ok("given_up")
         }
         Err(error) => {
             tracing::warn!(change = %due.id, attempts, %error, "a change of seats is delayed: Stripe did not make it");
             let until = session.now() + wait(attempts);
-            outbox::postpone(session, due.id, until, &error.to_string()).await
+            outbox::postpone(session, due.id, until, &error.to_string()).await?;
+            Ok("retried")
         }
+    }
+}
+
+fn most_attempts(error: &stripe::Error) -> i32 {
+    match error {
+        stripe::Error::Invalid(_) | stripe::Error::Unreadable(_) => MOST_REFUSED_ATTEMPTS,
+        // A wrong key can be replaced.
+        stripe::Error::Unavailable(_) | stripe::Error::Refused(_) => MOST_ATTEMPTS,
     }
 }
 

@@ -15,8 +15,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
+    tenancy::{Access, Databases, Reason, Settings, SystemSession, UnitOfWork as _, open_system},
 };
+
+/// The reason for skipping an event that the secret key could not ask about.
+const OTHER_MODE: &str = "it is of the other mode of Stripe: test or live";
 
 /// How often Stripe is asked about one event while other requests change the same organization.
 const MAX_READS: usize = 6;
@@ -142,6 +145,12 @@ fn stripe(settings: &Settings) -> Result<&Stripe> {
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 
+/// Whether the event is of Stripe's test mode and the secret key of live mode, or the other way
+/// round. The objects of the two modes are different ones, and those of test mode were never paid.
+fn is_of_other_mode(stripe: &Stripe, event: &Event) -> bool {
+    stripe.is_live().zip(event.is_live).is_some_and(|(of_key, of_event)| of_key != of_event)
+}
+
 enum Claimed {
     Delivery(Box<Delivery>),
     /// There is nothing to apply, or not yet.
@@ -160,6 +169,9 @@ async fn claim_delivery(
     };
     if processed && !is_replay {
         return Ok(Claimed::Nothing(Step::Done(Outcome::Nothing("it was applied before"))));
+    }
+    if is_of_other_mode(stripe(session.settings())?, &event) {
+        return Ok(Claimed::Nothing(skip(session, id, OTHER_MODE).await?));
     }
     let subject = event.subject();
     let recipient = match (&subject, event.deleted_customer()) {

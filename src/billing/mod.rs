@@ -19,6 +19,6 @@ mod subscription_sync;
 pub use area::BillingArea;
 pub use inbox::{apply, receive};
 pub use ops::{create, get, require_deletable};
-pub use seat_sync::{SeatChange, find_seat_change, record_seats, set_seats};
+pub use seat_sync::{SeatChange, find_seat_change, paid_seats, record_seats, set_seats};
 pub use settings::Settings;
 pub use stored_event::Outcome;

@@ -27,19 +27,30 @@ pub struct SeatChange {
     quantity: u32,
 }
 
+/// The billing of an organization with a per-seat subscription.
+async fn per_seat(session: &SystemSession) -> Result<Option<organization_billing::Model>> {
+    let billing = organization_billing::Entity::find_by_id(session.organization_id()?)
+        .fetch_one(session)
+        .await?;
+    Ok(billing.filter(|billing| billing.seats.is_some() && has_live_subscription(billing)))
+}
+
+/// The number of paid seats. `None` without a per-seat subscription.
+///
+/// # Errors
+///
+/// Fails when the database fails.
+pub async fn paid_seats(session: &SystemSession) -> Result<Option<i32>> {
+    Ok(per_seat(session).await?.and_then(|billing| billing.seats))
+}
+
 /// Finds the change to make. `None` without a per-seat subscription.
 ///
 /// # Errors
 ///
 /// Fails when the database fails.
 pub async fn find_seat_change(session: &SystemSession) -> Result<Option<SeatChange>> {
-    let Some(before) = organization_billing::Entity::find_by_id(session.organization_id()?)
-        .fetch_one(session)
-        .await?
-        .filter(|billing| billing.seats.is_some() && has_live_subscription(billing))
-    else {
-        return Ok(None);
-    };
+    let Some(before) = per_seat(session).await? else { return Ok(None) };
     let prices = entity::plan_price::Entity::find()
         .filter(entity::plan_price::Column::PerSeat.eq(true))
         .fetch(session)

@@ -60,6 +60,8 @@ pub(super) async fn write(
     event: Option<&Event>,
 ) -> Result<organization_billing::Model> {
     let (before, status) = (lock.billing(), status(subscription));
+    let of_price = price.map(|price| subscription.in_period_of(&price.stripe_price_id));
+    let subscription = of_price.as_ref().unwrap_or(subscription);
     let mut row = before.clone().into_active_model();
     if before.stripe_customer_id.is_none() {
         row.stripe_customer_id = Set(Some(subscription.customer.clone()));

@@ -11,7 +11,11 @@ use super::{
     owner_connection::{Owner, in_use},
     say,
 };
-use crate::graphql::BigInt;
+use crate::{
+    graphql::BigInt,
+    plan::ENTITLEMENTS,
+    tenancy::{Change, ChangeFeed},
+};
 
 /// What is allowed of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +153,7 @@ async fn lines(connection: &Client) -> pg::Result<Vec<String>> {
                     concat_ws(' ', 'price', plan, stripe_price_id, interval, unit_amount, currency, CASE WHEN per_seat THEN 'per seat' END,
                               CASE WHEN NOT for_sale THEN 'retired' END)
              FROM billing.plan_prices JOIN billing.plans USING (plan)
-         ) lines ORDER BY part, position, of_feature",
+         ) lines ORDER BY part, position, of_feature, line",
         limit_sql("f", "l")
     );
     connection.query(&sql, &[]).await
@@ -171,7 +175,11 @@ pub(super) async fn edit(
     let after = lines(&transaction).await?;
     transaction.commit().await?;
     print_changes(&before, &after);
-    copy_catalogue(owner, connection).await
+    let copied = copy_catalogue(owner, connection).await;
+    // Subscribers compare when all databases have the new catalogue.
+    let (channel, notice) = ChangeFeed::notification(None, Change::new(ENTITLEMENTS))?;
+    connection.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
+    copied
 }
 
 /// Prints the lines that have changed.

@@ -13,6 +13,10 @@ use crate::{
 pub(super) struct Doctor {
     #[command(flatten)]
     database: DatabaseConfig,
+
+    /// The plan that new organizations try.
+    #[arg(long, env = "TRIAL_PLAN", value_name = "TRIAL_PLAN")]
+    trial_plan: Option<String>,
 }
 
 impl Doctor {
@@ -27,6 +31,9 @@ impl Doctor {
             let mut findings = options.transport_findings();
             findings.extend(databases.self_check().await?);
             findings.extend(databases.check_features(&usage::declared_features()).await);
+            if let Some(plan) = self.trial_plan.filter(|plan| !plan.is_empty()) {
+                findings.extend(databases.check_trial_plan(&plan).await?);
+            }
             findings.extend(databases.findings_of_databases().await);
             for finding in &findings {
                 say(finding);

@@ -15,6 +15,7 @@ mod migrate;
 mod owner_connection;
 mod plan;
 mod plan_file;
+mod plan_file_prices;
 mod plan_price;
 mod runtime;
 mod schema;

@@ -43,16 +43,21 @@ enum Action {
         /// The plan's key, for example pro.
         plan: String,
     },
-    /// Write the catalogue of features and plans to a JSON file, without Stripe prices.
+    /// Write the catalogue of features, plans and Stripe prices to a JSON file.
     Export {
         /// The file. - is the standard output.
         file: PathBuf,
     },
     /// Make the catalogue what a JSON file says. Features and plans that the file does not name are
-    /// kept, after those that it names.
+    /// kept, after those that it names, and so are prices.
     Import {
         /// The file. - is the standard input.
         file: PathBuf,
+
+        /// Retire the prices that the file does not name, of each plan for which it has a list of
+        /// prices. Subscriptions at them have the plan.
+        #[arg(long)]
+        retire: bool,
     },
     Price(plan_price::Price),
 }
@@ -110,9 +115,10 @@ impl Plan {
                     let archive = async |transaction: &Client| archive(transaction, &plan).await;
                     catalogue::edit(owner, &mut connection, archive).await
                 }
-                Action::Import { file } => {
+                Action::Import { file, retire } => {
                     let catalogue = plan_file::read(&file)?;
-                    let apply = async |transaction: &Client| catalogue.apply(transaction).await;
+                    let apply =
+                        async |transaction: &Client| catalogue.apply(transaction, retire).await;
                     catalogue::edit(owner, &mut connection, apply).await
                 }
             }

@@ -1,22 +1,26 @@
-//! The catalogue of features and plans as a JSON file, which can be kept in version control and
-//! applied in a deployment. It has no Stripe prices, because they differ between Stripe's test and
-//! live modes.
+//! The catalogue of features, plans and prices as a JSON file, which can be kept in version control
+//! and applied in a deployment. Prices differ between Stripe's test and live modes, so each needs a
+//! file, or a file without prices.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     io::Read,
     path::Path,
 };
 
 use pg::Client;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor},
+};
 use serde_json::Value;
 
 use super::{
     Failure,
     catalogue::{Feature, Limit, limit_sql, make_default},
     feature::{Kind, Period, columns, parse_key, parse_name},
+    plan_file_prices::{self, PriceEntry},
     print,
 };
 
@@ -52,7 +56,40 @@ struct PlanEntry {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     archived: bool,
     /// By feature: a number, "unlimited", "on" or "off". The plan does not include other features.
+    #[serde(deserialize_with = "without_duplicates")]
     limits: BTreeMap<String, Value>,
+    /// Without it, the prices of the plan stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prices: Option<Vec<PriceEntry>>,
+}
+
+/// Reads a map, of which each key must be unique.
+fn without_duplicates<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Value>, D::Error> {
+    struct Unique;
+
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<String, Value>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("limits by feature")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut limits = BTreeMap::new();
+            while let Some(feature) = entries.next_key::<String>()? {
+                if limits.contains_key(&feature) {
+                    let problem = format!("the limit of {feature} is there twice");
+                    return Err(de::Error::custom(problem));
+                }
+                limits.insert(feature, entries.next_value()?);
+            }
+            Ok(limits)
+        }
+    }
+
+    deserializer.deserialize_map(Unique)
 }
 
 /// Writes the catalogue to a file.
@@ -64,9 +101,11 @@ pub(super) async fn export(connection: &Client, file: &Path) -> Result<(), Failu
              'plans', (SELECT jsonb_agg(jsonb_build_object('key', plan, 'name', name, 'default', is_default,
                  'archived', archived_at IS NOT NULL,
                  'limits', (SELECT coalesce(jsonb_object_agg(f.feature, {}), '{{}}')
-                     FROM billing.plan_features l JOIN billing.features f USING (feature) WHERE l.plan = p.plan))
+                     FROM billing.plan_features l JOIN billing.features f USING (feature) WHERE l.plan = p.plan),
+                 'prices', {})
                  ORDER BY position) FROM billing.plans p))::text",
-        limit_sql("f", "l")
+        limit_sql("f", "l"),
+        plan_file_prices::OF_PLAN
     );
     let text: String = connection.query_one(&sql, &[]).await?;
     let mut catalogue: Catalogue = serde_json::from_str(&text)?;
@@ -96,7 +135,7 @@ pub(super) fn read(file: &Path) -> Result<Catalogue, Failure> {
     Ok(catalogue)
 }
 
-fn in_file(file: &Path, problem: impl std::fmt::Display) -> Failure {
+fn in_file(file: &Path, problem: impl fmt::Display) -> Failure {
     Failure::new(format!("{}: {problem}", file.display()))
 }
 
@@ -119,6 +158,7 @@ impl Catalogue {
         if texts.flatten().chain(limits).any(|text| text.contains('\0')) {
             return Err("a text contains NUL".to_owned());
         }
+        plan_file_prices::check(self.prices())?;
         match self.plans.iter().filter(|plan| plan.default).collect::<Vec<_>>()[..] {
             [plan] if plan.archived => Err(format!("the default plan {} is archived", plan.key)),
             [_] => Ok(()),
@@ -126,8 +166,15 @@ impl Catalogue {
         }
     }
 
-    /// Makes the catalogue what the file says.
-    pub(super) async fn apply(&self, connection: &Client) -> Result<(), Failure> {
+    /// The prices of the plans for which the file has some, or says that they have none.
+    fn prices(&self) -> impl Iterator<Item = (&str, &[PriceEntry])> {
+        let prices = |plan: &PlanEntry| Some((plan.key.as_str(), plan.prices.as_deref()?));
+        self.plans.iter().filter_map(prices)
+    }
+
+    /// Makes the catalogue what the file says. `retire` ends the sale of prices that the file does
+    /// not name, of the plans for which it has prices.
+    pub(super) async fn apply(&self, connection: &Client, retire: bool) -> Result<(), Failure> {
         for (position, feature) in (1_i32..).zip(&self.features) {
             feature.apply(connection, position).await?;
         }
@@ -153,6 +200,9 @@ impl Catalogue {
                  ) o WHERE o.{key} = t.{key} AND o.position <> t.position"
             );
             connection.execute(&sql, &[named]).await?;
+        }
+        for (plan, prices) in self.prices() {
+            plan_file_prices::apply(connection, plan, prices, retire).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use clap::ValueEnum;
 use pg::Client;
+use serde::{Deserialize, Serialize};
 
 use super::{Failure, say};
 
@@ -44,14 +45,15 @@ pub(super) struct Price {
     moves: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Interval {
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Interval {
     Month,
     Year,
 }
 
 impl Interval {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Month => "month",
             Self::Year => "year",
@@ -62,18 +64,8 @@ impl Interval {
 impl Price {
     /// Changes the catalogue, in one statement.
     pub(super) async fn run(&self, connection: &Client) -> Result<(), Failure> {
-        let plan: Option<String> = connection
-            .query(
-                "SELECT plan FROM billing.plan_prices WHERE stripe_price_id = $1",
-                &[&self.price],
-            )
-            .await?
-            .pop();
-        if let Some(plan) = plan.filter(|plan| *plan != self.plan && !self.moves) {
-            let price = &self.price;
-            return Err(Failure::new(format!(
-                "{price} is a price of the plan {plan}. `--move` moves it."
-            )));
+        if !self.moves {
+            require_plan(connection, &self.price, &self.plan).await?;
         }
         let interval = self.interval.map(Interval::name);
         let changed = connection
@@ -108,6 +100,22 @@ impl Price {
     }
 }
 
+/// Refuses a price of another plan.
+pub(super) async fn require_plan(
+    connection: &Client,
+    price: &str,
+    plan: &str,
+) -> Result<(), Failure> {
+    let sql = "SELECT plan FROM billing.plan_prices WHERE stripe_price_id = $1";
+    let known: Option<String> = connection.query_opt(sql, &[&price]).await?;
+    match known.filter(|known| known != plan) {
+        None => Ok(()),
+        Some(known) => Err(Failure::new(format!(
+            "{price} is a price of the plan {known}. `tenantry plan price {plan} {price} --move` moves it."
+        ))),
+    }
+}
+
 /// Plan, price, terms.
 type PriceRow = (String, String, String);
 
@@ -128,14 +136,14 @@ pub(super) async fn list(connection: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn parse_price(text: &str) -> Result<String, String> {
+pub(super) fn parse_price(text: &str) -> Result<String, String> {
     if text.starts_with("price_") || text.starts_with("plan_") {
         return Ok(text.to_owned());
     }
     Err("must be Stripe's id of a price (price_…)".to_owned())
 }
 
-fn parse_currency(text: &str) -> Result<String, String> {
+pub(super) fn parse_currency(text: &str) -> Result<String, String> {
     let text = text.to_lowercase();
     if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase()) {
         return Ok(text);

@@ -12,7 +12,7 @@ use crate::{
     background::Background,
     config::{BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, ListenConfig, LogConfig},
     http, telemetry,
-    tenancy::Databases,
+    tenancy::{Databases, Severity},
 };
 
 /// Run the production server.
@@ -58,6 +58,7 @@ impl Serve {
                 }
             }
             self.warn()?;
+            self.check_trial_plan(&server.service.databases).await?;
             if let Some(problem) = server.service.databases.replica_problem().await {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
@@ -83,6 +84,21 @@ impl Serve {
             background.stop().await;
             outcome.map_err(Failure::new)
         })
+    }
+
+    async fn check_trial_plan(&self, databases: &Databases) -> Result<(), Failure> {
+        let plan = self.business.trial_plan.as_deref().filter(|plan| !plan.is_empty());
+        let Some(plan) = plan else { return Ok(()) };
+        match databases.check_trial_plan(plan).await? {
+            Some(finding) if finding.severity == Severity::Fault => {
+                Err(Failure::new(format!("{finding}")))
+            }
+            Some(finding) => {
+                tracing::warn!(%finding, "new organizations start without a trial");
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn warn(&self) -> Result<(), Failure> {

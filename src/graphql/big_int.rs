@@ -11,6 +11,15 @@ impl BigInt {
     pub const MAX: i64 = 9_007_199_254_740_991;
 }
 
+/// The integer that a number with an empty fractional part means, as for `Int` (GraphQL
+/// specification, section 3.5).
+fn whole(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "it has no fraction and is in range")]
+    let whole = (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_991.0)
+        .then_some(number as i64);
+    whole
+}
+
 /// A whole number that may exceed the 32 bits of `Int`, from -(2^53 - 1) to 2^53 - 1. It is a JSON
 /// number, which JavaScript reads exactly: generate `number` for it. In an input, a string of
 /// digits is accepted too.
@@ -18,7 +27,7 @@ impl BigInt {
 impl ScalarType for BigInt {
     fn parse(value: Value) -> InputValueResult<Self> {
         let number = match &value {
-            Value::Number(number) => number.as_i64(),
+            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
             Value::String(text) => text.parse().ok(),
             _ => None,
         };

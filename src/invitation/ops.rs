@@ -20,7 +20,7 @@ use crate::{
     page::{Cursor, Keyed, Page, Slice},
     plan,
     rate_limit::Throttle,
-    seats::{self, IS_OPEN, TEAM_MEMBERS},
+    seats::{self, IS_OPEN},
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
     text::Email,
     user::Received,
@@ -106,8 +106,7 @@ pub(super) async fn invite(session: &Session, email: Email, role: OrgRole) -> Re
         authorize_for(session, lapsed.role)?;
     }
     let size = seats::team_size(session).await?;
-    seats::require(session, &lock, size)?;
-    plan::require(session, &lock, TEAM_MEMBERS, size).await?;
+    seats::require(session, &lock, size).await?;
     // An address has at most one unanswered invitation, so one that has lapsed is renewed.
     let invitation = match lapsed {
         Some(lapsed) => renew(session, lapsed, Some(role)).await?,
@@ -124,8 +123,7 @@ pub(super) async fn resend(session: &Session, id: Option<InvitationId>) -> Resul
     if !is_acceptable(session, &found).await? {
         // It did not count.
         let size = seats::team_size(session).await?;
-        seats::require(session, &lock, size)?;
-        plan::require(session, &lock, TEAM_MEMBERS, size).await?;
+        seats::require(session, &lock, size).await?;
     }
     let invitation = renew(session, found, None).await?;
     record(session, Action::InvitationResent, &invitation).await?;
@@ -165,8 +163,7 @@ pub async fn accept(
     // Counted again: the plan may have shrunk since the invitation was counted.
     let members = member::count(session).await?;
     let member = member::join(session, invitation.role, invitation.invited_by).await?;
-    seats::require(session, &lock, members)?;
-    plan::require(session, &lock, TEAM_MEMBERS, members).await?;
+    seats::require(session, &lock, members).await?;
     session.assume_role(invitation.role).await?;
     let mut row = invitation.into_active_model();
     row.accepted_at = Set(Some(session.now()));

@@ -96,6 +96,7 @@ struct Shared {
     leases: Counter,
     leased: Counter,
     webhooks: Family<Outcome, Counter>,
+    seat_changes: Family<Outcome, Counter>,
     pools: Family<Connections, Gauge>,
     running: Gauge,
     waiting: Gauge,
@@ -173,6 +174,11 @@ impl Metrics {
             webhooks: register(
                 &mut registry,
                 ("webhooks", "Webhooks received from Stripe, by outcome", None),
+                Family::default(),
+            ),
+            seat_changes: register(
+                &mut registry,
+                ("seat_changes", "Changes of seats at Stripe, by outcome of an attempt", None),
                 Family::default(),
             ),
             pools: register(
@@ -299,6 +305,11 @@ impl Metrics {
     /// Counts a webhook from Stripe.
     pub fn webhook(&self, outcome: &'static str) {
         self.0.webhooks.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts an attempt to set the seats of a subscription at Stripe.
+    pub fn seat_change(&self, outcome: &'static str) {
+        self.0.seat_changes.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Encodes all metrics as text.

@@ -120,6 +120,22 @@ pub async fn is_waiting(scope: &impl UnitOfWork, kind: Kind, until: DateTime<Utc
     Ok(row.is_some())
 }
 
+/// Returns the row of a kind that background work processed last, or tried to.
+///
+/// # Errors
+///
+/// Fails without an organization.
+pub async fn last(scope: &impl UnitOfWork, kind: Kind) -> Result<Option<outbox::Model>> {
+    let row = outbox::Entity::find()
+        .filter(outbox::Column::OrganizationId.eq(scope.organization_id()?))
+        .filter(outbox::Column::Kind.eq(kind.name()))
+        .filter(outbox::Column::Attempts.gt(0))
+        .order_by_desc(outbox::Column::UpdatedAt)
+        .fetch_one(scope)
+        .await?;
+    Ok(row)
+}
+
 /// Returns when the `nth` newest row of a kind was added, counted from 1. Returns `None` if fewer
 /// were added after `since`.
 ///

@@ -30,6 +30,26 @@ impl Allowance {
     const DENIED: Self =
         Self { enabled: false, limit: Some(0), is_override: false, valid_until: None };
 
+    /// The allowance with at most this limit. `None` changes nothing.
+    #[must_use]
+    pub fn at_most(self, limit: Option<i64>) -> Self {
+        Self { limit: self.limit.into_iter().chain(limit).min(), ..self }
+    }
+
+    /// Refuses one more of `feature` if there are already `count`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PlanLimitExceeded`] if the limit does not allow it.
+    pub fn require(self, feature: &str, count: u64) -> Result<()> {
+        match self.limit {
+            Some(limit) if u64::try_from(limit).is_ok_and(|limit| count >= limit) => {
+                Err(Error::PlanLimitExceeded { feature: feature.to_owned(), limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A feature with a disabled row is not included and has the limit 0.
     pub(super) fn of(row: &plan_feature::Model) -> Self {
         if row.enabled {
@@ -58,6 +78,9 @@ pub struct Allowances {
     pub billing: organization_billing::Model,
     /// The features.
     pub features: Vec<(feature::Model, Allowance)>,
+    /// When another allowance takes effect without a change: at the end of a trial, a canceled
+    /// subscription or an exception.
+    pub changes_at: Option<DateTime<Utc>>,
 }
 
 /// Returns what the current organization may use: of all features, or of one.
@@ -73,7 +96,10 @@ pub async fn allowances(scope: &impl UnitOfWork, only: Option<&str>) -> Result<A
         .ok_or(Error::OrganizationNotFound)?;
     let plan = effective_plan(scope, &billing).await?;
     let features = resolve(scope, &plan, only).await?;
-    Ok(Allowances { billing, features })
+    let plan_end = own_plan_end(scope, &billing)?.filter(|end| *end > scope.now());
+    let exceptions = features.iter().filter_map(|(_, allowance)| allowance.valid_until);
+    let changes_at = exceptions.chain(plan_end).min();
+    Ok(Allowances { billing, features, changes_at })
 }
 
 const RESOLVE: &str = "
@@ -118,13 +144,21 @@ fn only(features: &[(feature::Model, Allowance)], kind: FeatureKind) -> Allowanc
 ///
 /// [`Error::PlanLimitExceeded`] if the plan in effect does not allow it.
 pub async fn require(session: &Session, lock: &Lock, feature: &str, count: u64) -> Result<()> {
+    allowance_of_count(session, lock, feature).await?.require(feature, count)
+}
+
+/// Returns what the locked organization may use of a feature of the kind `count`.
+///
+/// # Errors
+///
+/// Fails when the database fails.
+pub async fn allowance_of_count(
+    session: &Session,
+    lock: &Lock,
+    feature: &str,
+) -> Result<Allowance> {
     let plan = effective_plan(session, lock.billing()).await?;
-    match only(&resolve(session, &plan, Some(feature)).await?, FeatureKind::Count).limit {
-        Some(limit) if u64::try_from(limit).is_ok_and(|limit| count >= limit) => {
-            Err(Error::PlanLimitExceeded { feature: feature.to_owned(), limit })
-        }
-        _ => Ok(()),
-    }
+    Ok(only(&resolve(session, &plan, Some(feature)).await?, FeatureKind::Count))
 }
 
 /// Refuses a feature that the plan in effect does not include.
@@ -160,13 +194,11 @@ pub async fn effective_allowance(
     scope: &impl UnitOfWork,
     feature: &str,
 ) -> Result<EffectiveAllowance> {
-    let Allowances { billing, features } = allowances(scope, Some(feature)).await?;
-    let allowance = only(&features, FeatureKind::Meter);
-    let plan_end = own_plan_end(scope, &billing)?.filter(|end| *end > scope.now());
+    let Allowances { billing, features, changes_at } = allowances(scope, Some(feature)).await?;
     Ok(EffectiveAllowance {
-        allowance,
+        allowance: only(&features, FeatureKind::Meter),
         version: billing.updated_at,
-        valid_until: plan_end.into_iter().chain(allowance.valid_until).min(),
+        valid_until: changes_at,
     })
 }
 

@@ -13,8 +13,8 @@ mod price;
 mod settings;
 
 pub use allowance::{
-    Allowance, Allowances, EffectiveAllowance, allowances, effective_allowance, period_of, require,
-    require_flag,
+    Allowance, Allowances, EffectiveAllowance, allowance_of_count, allowances, effective_allowance,
+    period_of, require, require_flag,
 };
 pub use area::PlanArea;
 pub use graphql::{Feature, Plan, PlanFeature, plan_by_key};

@@ -5,5 +5,5 @@ mod ops;
 mod settings;
 
 pub use open::{IN_USE, IS_OPEN, TEAM_MEMBERS};
-pub use ops::{follow, follow_expiry, require, team_size};
+pub use ops::{allowance, follow, follow_expiry, require, team_size};
 pub use settings::{Proration, SeatsMode, Settings};

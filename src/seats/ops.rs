@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{IS_OPEN, SeatsMode, Settings, TEAM_MEMBERS};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     outbox::{self, Kind},
-    plan::Lock,
+    plan::{self, Allowance, Lock},
     tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
@@ -26,20 +26,29 @@ pub async fn team_size(scope: &impl UnitOfWork) -> Result<u64> {
     Ok(members.count(scope).await? + pending(scope)?.count(scope).await?)
 }
 
-/// Refuses one more if the organization has bought a number of seats, and `count` are taken.
+/// What an organization may use of [`TEAM_MEMBERS`]: what its plan allows, and no more than the
+/// seats that it has bought, if owners buy them.
 ///
 /// # Errors
 ///
-/// [`Error::PlanLimitExceeded`] if no seat is free.
-pub fn require(session: &Session, lock: &Lock, count: u64) -> Result<()> {
-    let is_limit = session.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap);
-    match lock.billing().seats.filter(|_| is_limit) {
-        Some(seats) if u64::try_from(seats).is_ok_and(|seats| count >= seats) => {
-            let feature = TEAM_MEMBERS.to_owned();
-            Err(Error::PlanLimitExceeded { feature, limit: seats.into() })
-        }
-        _ => Ok(()),
-    }
+/// Fails without the settings of seats.
+pub fn allowance(
+    scope: &impl UnitOfWork,
+    billing: &organization_billing::Model,
+    of_plan: Allowance,
+) -> Result<Allowance> {
+    let is_limit = scope.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap);
+    Ok(of_plan.at_most(billing.seats.filter(|_| is_limit).map(i64::from)))
+}
+
+/// Refuses one more member or invitation if there are already `count`.
+///
+/// # Errors
+///
+/// [`Error::PlanLimitExceeded`] if the plan or the bought seats do not allow it.
+pub async fn require(session: &Session, lock: &Lock, count: u64) -> Result<()> {
+    let of_plan = plan::allowance_of_count(session, lock, TEAM_MEMBERS).await?;
+    allowance(session, lock.billing(), of_plan)?.require(TEAM_MEMBERS, count)
 }
 
 /// Has the quantity of a per-seat subscription set to the size of the team, after the commit.

@@ -161,6 +161,13 @@ impl Subscriptions {
         Ok((running, events))
     }
 
+    /// The number of sources that run. Each receives every change that is committed from now on.
+    #[must_use]
+    pub fn sources(&self) -> usize {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.values().filter(|source| source.strong_count() > 0).count()
+    }
+
     fn running(&self, key: &Key) -> Option<(Arc<Running>, mpsc::Receiver<Event>)> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let running = sources.get(key).and_then(Weak::upgrade)?;

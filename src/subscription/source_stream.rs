@@ -5,12 +5,12 @@
 //! one read for each event. Responses are never shared between users. Opening the transaction
 //! verifies identity, membership and role, and fields may differ between users.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc, time::Duration};
 
 use async_graphql::{Request, Response};
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::subscribers::{Event, Subscribers};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     request::{GraphqlService, Prepared, RequestContext},
     schema::to_request,
     tenancy::{Access, Change, OpenFor, Session, Subscriber, open},
-    usage::{Allotment, entitlements},
+    usage::{Entitlements, entitlements},
 };
 
 /// The parts that a source is built from.
@@ -42,7 +42,7 @@ pub(super) struct Source {
     blueprint: Blueprint,
     watch: Subscriber,
     /// The entitlements as last sent, so that only changes are sent.
-    known: Vec<Allotment>,
+    known: Entitlements,
     audience: Arc<Subscribers>,
 }
 
@@ -64,7 +64,7 @@ impl Source {
     pub(super) async fn begin(blueprint: Blueprint, audience: Arc<Subscribers>) -> Result<Self> {
         let change_feed = blueprint.service.databases.change_feed();
         let watch = change_feed.subscribe(blueprint.organization).await?;
-        let mut source = Self { blueprint, watch, known: Vec::new(), audience };
+        let mut source = Self { blueprint, watch, known: Entitlements::default(), audience };
         if source.blueprint.traits.topic == ENTITLEMENTS {
             // Read after the source started receiving, so that no change is missed.
             let _permit = source.blueprint.permit().await?;
@@ -87,7 +87,10 @@ impl Source {
 
     /// Waits for a change and sends it, if it concerns the subscribers.
     async fn next(&mut self) -> Result<()> {
-        let change = self.watch.next().await.map_err(Error::unavailable)?;
+        let change = tokio::select! {
+            change = self.watch.next() => change.map_err(Error::unavailable)?,
+            () = self.blueprint.wait_until(self.known.changes_at) => Change::new(ENTITLEMENTS),
+        };
         if change.is_access_of(self.blueprint.user) {
             let _permit = self.blueprint.permit().await?;
             self.blueprint.open().await.map(drop)
@@ -114,11 +117,12 @@ impl Source {
         let reading = self.blueprint.open().await?;
         let now = self.blueprint.entitlements(&reading).await?;
         let mut responses = Vec::new();
-        for entitlement in &now {
+        for entitlement in &now.list {
             // The usage of meters is left out: every request counts a call, and they would drown
             // the changes that users make.
             let known = self
                 .known
+                .list
                 .iter()
                 .find(|known| known.feature.feature == entitlement.feature.feature);
             let same = known.is_some_and(|known| {
@@ -172,7 +176,15 @@ impl Blueprint {
         Ok(Reading { session: Arc::new(opened.session), billing_version })
     }
 
-    async fn entitlements(&self, reading: &Reading) -> Result<Vec<Allotment>> {
+    /// Never resolves without a time.
+    async fn wait_until(&self, time: Option<DateTime<Utc>>) {
+        let Some(time) = time else { return pending().await };
+        let left = time - self.service.settings.clock.now();
+        // The clock may be a little behind the timer, and the change takes effect at the time.
+        sleep(left.to_std().unwrap_or_default() + Duration::from_millis(1)).await;
+    }
+
+    async fn entitlements(&self, reading: &Reading) -> Result<Entitlements> {
         entitlements(&reading.session, &self.service.meter, None).await
     }
 

@@ -63,7 +63,8 @@ const NOTIFY: &str = "SELECT pg_notify($1, notification) FROM unnest($2::text[])
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Notification {
-    organization: OrganizationId,
+    /// `None`: all organizations.
+    organization: Option<OrganizationId>,
     changes: Vec<Change>,
     /// Whether too many changes were pending. Then the organization's subscribers are disconnected.
     #[serde(default)]
@@ -124,17 +125,17 @@ impl ChangeFeed {
         }
     }
 
-    /// The channel and the payload that report a change in an organization. For commands, which
-    /// send it in their transaction.
+    /// The channel and the payload that report a change in an organization, or in all of them. For
+    /// commands, which send it in their transaction.
     ///
     /// # Errors
     ///
     /// When the payload cannot be serialized.
     pub fn notification(
-        organization: Uuid,
+        organization: Option<Uuid>,
         change: Change,
     ) -> Result<(&'static str, String), serde_json::Error> {
-        let organization = OrganizationId(organization);
+        let organization = organization.map(OrganizationId);
         let notification = Notification { organization, changes: vec![change], lost: false };
         Ok((CHANNEL, serde_json::to_string(&notification)?))
     }
@@ -225,12 +226,13 @@ impl ChangeFeed {
         }
         let mut notifications = Vec::new();
         for organization in batch.lost() {
+            let organization = Some(organization);
             notifications.push(Notification { organization, changes: Vec::new(), lost: true });
         }
         for (organization, changes) in batch.changes() {
             for changes in changes.chunks(CHANGES_OF_NOTICE) {
                 notifications.push(Notification {
-                    organization,
+                    organization: Some(organization),
                     changes: changes.to_vec(),
                     lost: false,
                 });
@@ -305,16 +307,17 @@ impl ChangeFeed {
             return;
         };
         let mut senders = self.senders();
-        if notification.lost {
+        let Notification { organization, changes, lost } = notification;
+        if let Some(organization) = organization.filter(|_| lost) {
             // Without a sender the subscribers are disconnected.
-            senders.remove(&notification.organization);
+            senders.remove(&organization);
         }
-        let Some(sender) = senders.get(&notification.organization) else {
-            return;
-        };
-        for change in notification.changes {
-            // Fails if the last subscriber has just left.
-            let _ = sender.send(change);
+        let concerned = |id: &OrganizationId| organization.is_none_or(|only| only == *id);
+        for (_, sender) in senders.iter().filter(|(id, _)| concerned(id)) {
+            for change in &changes {
+                // Fails if the last subscriber has just left.
+                let _ = sender.send(change.clone());
+            }
         }
     }
 

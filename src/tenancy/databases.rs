@@ -14,7 +14,7 @@ use super::{
     placement::Placement,
     pool_query::{migration_status, query_once},
     replica::Replica,
-    self_check::{DeclaredFeature, check_features, self_check},
+    self_check::{DeclaredFeature, check_features, check_trial_plan, self_check},
     session_cache::{CachedContext, SessionCache},
 };
 use crate::{
@@ -301,5 +301,14 @@ impl Databases {
     /// The declared features that the catalogue lacks, or has of another kind, as warnings.
     pub async fn check_features(&self, declared: &[DeclaredFeature]) -> Vec<Finding> {
         check_features(&self.probe, declared).await
+    }
+
+    /// The problem of the plan that new organizations try, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
+    pub async fn check_trial_plan(&self, plan: &str) -> Result<Option<Finding>> {
+        check_trial_plan(&self.probe, plan).await
     }
 }

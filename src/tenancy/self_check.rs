@@ -176,6 +176,33 @@ fn finding_of_feature((key, kind, period): &DeclaredFeature, stored: &str) -> Fi
     Finding { severity: Severity::Warning, subject: format!("feature {key}"), problem, remedy }
 }
 
+/// Why no trial of the plan `$1` can start. Null: it can.
+const TRIAL_PROBLEM: &str = "SELECT CASE WHEN p.plan IS NULL THEN 'unknown' WHEN p.is_default THEN 'default'
+        WHEN p.archived_at IS NOT NULL THEN 'archived' END AS problem
+    FROM (SELECT $1::text AS plan) wanted LEFT JOIN billing.plans p USING (plan)";
+
+/// Checks that new organizations can try the plan that `TRIAL_PLAN` names. Plans are never deleted,
+/// so a name without a plan is a mistake in the setting. A plan that was archived, or became the
+/// default, since the setting was made must not keep servers from starting: organizations begin
+/// without a trial then.
+pub(super) async fn check_trial_plan(app: &ConnectionPool, plan: &str) -> Result<Option<Finding>> {
+    let values = Some(Values(vec![plan.into()]));
+    let rows = query_once(app, Access::Read, TRIAL_PROBLEM, values).await?;
+    let problem = rows.first().map(|row| row.try_get::<_, Option<String>>("problem"));
+    let (severity, problem) = match problem.transpose()?.flatten().as_deref() {
+        None => return Ok(None),
+        Some("unknown") => (Severity::Fault, "which does not exist"),
+        Some("default") => (Severity::Warning, "the default plan, so no trial starts"),
+        Some(_) => (Severity::Warning, "which is archived, so no trial starts"),
+    };
+    Ok(Some(Finding {
+        severity,
+        subject: "setting TRIAL_PLAN".to_owned(),
+        problem: format!("names the plan {plan}, {problem}"),
+        remedy: "set it to a plan of tenantry plan list, or unset it".to_owned(),
+    }))
+}
+
 /// Checks that background work can log in, and has its own role.
 async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
     let asked = query_once(system, Access::Read, "SELECT current_user::text AS role", None).await;

@@ -38,6 +38,15 @@ pub fn declared_features() -> Vec<DeclaredFeature> {
     limits.chain([calls]).collect()
 }
 
+/// The entitlements of an organization.
+#[derive(Debug, Default)]
+pub struct Entitlements {
+    /// All, or that of one feature.
+    pub list: Vec<Entitlement>,
+    /// When another allowance takes effect without a change.
+    pub changes_at: Option<DateTime<Utc>>,
+}
+
 /// The entitlements of the session's organization: all, or that of one feature.
 ///
 /// # Errors
@@ -47,9 +56,14 @@ pub async fn entitlements(
     session: &Session,
     meter: &Meter,
     only: Option<&str>,
-) -> Result<Vec<Entitlement>> {
+) -> Result<Entitlements> {
     let tenant = session.authorize(Permission::OrganizationRead)?;
-    let Allowances { billing, features } = plan::allowances(session, only).await?;
+    let Allowances { billing, mut features, changes_at } = plan::allowances(session, only).await?;
+    for (feature, allowance) in &mut features {
+        if feature.feature == seats::TEAM_MEMBERS {
+            *allowance = seats::allowance(session, &billing, *allowance)?;
+        }
+    }
     let periods: Vec<_> = features
         .iter()
         .map(|(feature, _)| plan::period_of(feature, &billing, session.now()))
@@ -66,7 +80,8 @@ pub async fn entitlements(
         }
         Entitlement { allowance, used, resets_at: period.map(|(_, end)| end), feature }
     };
-    Ok(features.into_iter().zip(periods).map(entitlement).collect())
+    let list = features.into_iter().zip(periods).map(entitlement).collect();
+    Ok(Entitlements { list, changes_at })
 }
 
 /// Counts what is in use, by the feature and, for a meter, the start of its period.

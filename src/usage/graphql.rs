@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     auth::Permission,
-    calendar::check_year,
+    calendar::{check_year, month_of},
     error::{Error, Result},
     graphql::{BigInt, ContextExt, One, STATEMENT, list_cost, on_change, one, requires_permission},
     plan::{ENTITLEMENTS, Feature},
@@ -43,7 +43,7 @@ impl Entitlement {
     }
 
     /// The number that is allowed. 0 if the feature is not included. Null if unlimited, and for
-    /// included flags.
+    /// included flags. For team members, no more than `Billing.seats` where owners buy seats.
     async fn limit(&self) -> Option<BigInt> {
         self.0.allowance.limit.map(BigInt)
     }
@@ -91,6 +91,9 @@ impl Entitlement {
 pub struct UsagePeriod {
     /// The start of the period.
     pub start: DateTime<Utc>,
+    /// The end of the period, which is not part of it. A billing period can end earlier, with a
+    /// change of the subscription.
+    pub end: DateTime<Utc>,
     /// The number that was counted.
     pub used: BigInt,
     /// The usage of each day since `start`, oldest first: of 24 hours, in UTC if the period is a
@@ -113,7 +116,7 @@ impl UsageOfOrganization {
     #[graphql(complexity = "list_cost(3, child_complexity)")]
     async fn entitlements(&self, ctx: &Context<'_>) -> Result<Vec<Entitlement>> {
         let entitlements = entitlements(ctx.session()?, meter(ctx)?, None).await?;
-        Ok(entitlements.into_iter().map(Entitlement).collect())
+        Ok(entitlements.list.into_iter().map(Entitlement).collect())
     }
 
     /// The limit and the current usage of one feature. Null if the catalogue has no such feature.
@@ -125,7 +128,7 @@ impl UsageOfOrganization {
     ) -> Option<Result<Entitlement>> {
         let entitlement = async {
             let mut found = entitlements(ctx.session()?, meter(ctx)?, Some(&feature)).await?;
-            Ok(found.pop().map(Entitlement))
+            Ok(found.list.pop().map(Entitlement))
         };
         entitlement.await.transpose()
     }
@@ -147,6 +150,8 @@ impl UsageOfOrganization {
         let periods = metering::periods(ctx.session()?, meter(ctx)?, &feature, from, to).await?;
         let period = |row: entity::usage::Model| UsagePeriod {
             start: row.period_start,
+            // Without a recorded end, it is a month.
+            end: row.period_end.unwrap_or_else(|| month_of(row.period_start).1),
             used: BigInt(row.used),
             days: row.days.into_iter().map(BigInt).collect(),
         };
@@ -239,9 +244,9 @@ pub struct UsageSubscription;
 
 #[Subscription]
 impl UsageSubscription {
-    /// Sends an event when a change of billing or an exception lets the organization use more or
-    /// less of a feature, or when its usage changes. These cause no event: changes of the catalogue
-    /// of plans, the end of a trial or an exception by time, and the usage of meters. Every response
+    /// Sends an event when the organization may use more or less of a feature, or when its usage
+    /// changes. The cause can be a change of billing, of an exception or of the catalogue of plans,
+    /// or the end of a trial or an exception. The usage of meters causes no event: every response
     /// reports API calls in its headers.
     #[graphql(directive = on_change::apply(ENTITLEMENTS.to_owned()))]
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {

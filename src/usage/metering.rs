@@ -80,7 +80,7 @@ pub(super) async fn count(session: &Session, event: &Event, excess: Excess) -> R
         return Err(Error::bad_input("input.feature", message));
     };
     let used = if is_new(session, tenant, event).await? {
-        add(session, tenant, event, start, allowance, excess).await?
+        add(session, tenant, event, (start, end), allowance, excess).await?
     } else {
         find(session, tenant, &event.feature, start).await?
     };
@@ -131,17 +131,17 @@ async fn add(
     session: &Session,
     tenant: Tenant,
     event: &Event,
-    start: DateTime<Utc>,
+    (start, end): (DateTime<Utc>, DateTime<Utc>),
     allowance: Allowance,
     excess: Excess,
 ) -> Result<i64> {
     let limit = allowance.limit.filter(|_| excess == Excess::Refuse);
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "INSERT INTO usage AS u (organization_id, feature, period_start, used)
-         SELECT $1, $2, $3, $4 WHERE $5::int8 IS NULL OR $4 <= $5
+        "INSERT INTO usage AS u (organization_id, feature, period_start, used, period_end)
+         SELECT $1, $2, $3, $4, $7 WHERE $5::int8 IS NULL OR $4 <= $5
          ON CONFLICT (organization_id, feature, period_start)
-             DO UPDATE SET used = u.used + least($4, $6 - u.used)
+             DO UPDATE SET used = u.used + least($4, $6 - u.used), period_end = $7
              WHERE $5::int8 IS NULL OR u.used + $4 <= $5
          RETURNING used",
         [
@@ -151,6 +151,7 @@ async fn add(
             event.amount.into(),
             limit.into(),
             BigInt::MAX.into(),
+            end.into(),
         ],
     );
     let row = session.query_one_raw(statement).await.map_err(Error::of_insert)?;

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    App, Client,
+    App, Client, app,
     database::Database,
     process::{Output, failed, run, succeeded, tenantry},
+    server_process::ServerProcess,
 };
 
 async fn command(database: &Database, arguments: &[&str]) -> Output {
@@ -225,6 +226,13 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
         std::fs::write(&file, wrong.to_string()).unwrap();
         failed(&command(database, &import).await, reason);
     }
+    // JSON allows a key twice, and the last one would win.
+    let text = serde_json::to_string_pretty(&catalogue).unwrap();
+    let twice = text.replacen("\"limits\": {", "\"limits\": {\n\"sso\": \"off\", \"sso\": \"on\",", 1);
+    std::fs::write(&file, &twice).unwrap();
+    let output = command(database, &import).await;
+    let line = 1 + twice.lines().position(|line| line.contains("\"off\"")).unwrap();
+    failed(&output, &format!("the limit of sso is there twice at line {line}"));
     std::fs::remove_file(&file).unwrap();
     failed(&command(database, &import).await, "No such file");
     assert_eq!(database.fingerprint().await, before);
@@ -293,4 +301,110 @@ async fn doctor_names_a_declared_feature_without_a_row_of_its_kind() {
         changes(database, &["feature", "add", "projects", "--kind", "flag"]).await;
         changes(database, &["plan", "set", "pro", "projects", "on"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prices_travel_with_the_catalogue_and_are_retired_only_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalogue.json");
+    let path = file.to_str().unwrap();
+    let (app, other) = (App::start().await, App::start().await);
+    for arguments in [
+        &["pro", "price_m", "--amount", "1900", "--currency", "usd"][..],
+        &["pro", "price_y", "--interval", "year", "--amount", "19000", "--currency", "usd"],
+        &["pro", "price_old", "--retire", "--per-seat"],
+        &["enterprise", "price_e"],
+    ] {
+        succeeded(&command(&app.database, &[&["plan", "price"], arguments].concat()).await);
+    }
+    assert_eq!(succeeded(&command(&app.database, &["plan", "export", path]).await), "");
+    let exported: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let usd = |id: &str, interval: &str, amount: i64| json!({ "id": id, "interval": interval, "currency": "usd", "amount": amount });
+    let old = json!({ "id": "price_old", "interval": "month", "per_seat": true, "retired": true });
+    let prices = json!([usd("price_m", "month", 1_900), usd("price_y", "year", 19_000), old]);
+    assert_eq!(exported["plans"][1]["prices"], prices);
+    assert_eq!(exported["plans"][0]["prices"], json!([]));
+
+    // Another database gets the same catalogue.
+    let import = ["plan", "import", path];
+    let output = changes(&other.database, &import).await;
+    assert!(output.contains("+ price pro price_y year 19000 usd\n"), "{output}");
+    assert!(output.contains("+ price pro price_old month per seat retired\n"), "{output}");
+    let offered = "{ plans { key prices { id interval currency unitAmount perSeat } } }";
+    let seen = |app: &App| app.user("acme-owner");
+    assert_eq!(seen(&app).data(offered).await, seen(&other).data(offered).await);
+
+    // A price that the file does not name stays, until the operator retires it.
+    let database = &other.database;
+    let write = |prices: Value| {
+        let mut catalogue = exported.clone();
+        catalogue["plans"][1]["prices"] = prices;
+        std::fs::write(&file, catalogue.to_string()).unwrap();
+    };
+    write(json!([usd("price_m", "month", 1_900)]));
+    assert_eq!(changes(database, &import).await, "nothing changed\n");
+    let retire = ["plan", "import", path, "--retire"];
+    let expected = "- price pro price_y year 19000 usd\n+ price pro price_y year 19000 usd retired\n";
+    assert_eq!(changes(database, &retire).await, expected);
+    write(json!([usd("price_2027", "month", 2_100)]));
+    let before = database.fingerprint().await;
+    failed(&command(database, &import).await, "pro is also for sale at price_m");
+    for (prices, reason) in [
+        (json!([usd("price_e", "year", 1)]), "price_e is a price of the plan enterprise"),
+        (json!([usd("prod_1", "year", 1)]), "the price prod_1 must be Stripe's id of a price"),
+        (json!([usd("price_m", "month", -1)]), "the amount of price_m must be at least 0"),
+        (json!([usd("price_m", "week", 1)]), "unknown variant `week`"),
+        (json!([usd("price_a", "year", 1), usd("price_a", "year", 1)]), "the price price_a is there twice"),
+        (json!([usd("price_a", "year", 1), usd("price_b", "year", 2)]), "pro has several prices for sale"),
+        (json!([{ "id": "price_a", "interval": "month", "amount": 5 }]), "the amount of price_a"),
+        (json!([{ "id": "price_a", "interval": "month", "currency": "USD" }]), "the currency of price_a"),
+        (json!([{ "id": "price_a", "interval": "month", "seats": 5 }]), "unknown field `seats`"),
+    ] {
+        write(prices);
+        failed(&command(database, &import).await, reason);
+    }
+    assert_eq!(database.fingerprint().await, before);
+    write(json!([usd("price_2027", "month", 2_100)]));
+    let output = changes(database, &retire).await;
+    assert!(output.contains("+ price pro price_m month 1900 usd retired\n"), "{output}");
+    // A plan without a list keeps its prices, even then.
+    let mut catalogue = exported.clone();
+    for plan in catalogue["plans"].as_array_mut().unwrap() {
+        plan.as_object_mut().unwrap().remove("prices");
+    }
+    std::fs::write(&file, catalogue.to_string()).unwrap();
+    assert_eq!(changes(database, &retire).await, "nothing changed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_plan_that_does_not_exist_is_reported_before_a_sign_up_needs_it() {
+    let app = App::start().await;
+    let database = &app.database;
+    changes(database, &["plan", "archive", "enterprise"]).await;
+    let url = database.url("tenantry_app");
+    let start = |command: &'static str, plan: &'static str| {
+        let mut program = tenantry();
+        program.arg(command).env("DATABASE_URL", &url).env("TRIAL_PLAN", plan);
+        program.env("JWT_SECRET", app::SECRET).env("SECRET_KEY", app::SECRET);
+        tokio::task::spawn_blocking(move || run(&mut program))
+    };
+    let problem = "setting TRIAL_PLAN names the plan gold, which does not exist";
+    failed(&start("serve", "gold").await.unwrap(), problem);
+    let doctor = start("doctor", "gold").await.unwrap();
+    assert!(doctor.code == Some(1) && doctor.stdout.contains(problem), "{}", doctor.stdout);
+    // A plan that was archived since must not keep servers from starting.
+    for (plan, problem) in [
+        ("enterprise", "the plan enterprise, which is archived, so no trial starts"),
+        ("free", "the plan free, the default plan, so no trial starts"),
+    ] {
+        let doctor = start("doctor", plan).await.unwrap();
+        assert!(succeeded(&doctor).contains(problem), "{}", doctor.stdout);
+        let server = ServerProcess::start(&url, &[("TRIAL_PLAN", plan)]);
+        assert!(server.log().contains(problem), "{}", server.log());
+        let founder = Client::new(format!("{}/graphql", server.base), Some(app::token(plan)));
+        let create = format!("mutation {{ createOrganization(input: {{ name: \"New\", slug: \"new-{plan}\" }}) {{ organization {{ plan {{ key }} }} }} }}");
+        let data = founder.query(&create).await.data();
+        assert_eq!(data["createOrganization"]["organization"]["plan"]["key"], "free");
+    }
+    assert!(!succeeded(&start("doctor", "pro").await.unwrap()).contains("TRIAL_PLAN"));
 }

@@ -24,6 +24,7 @@ mod databases;
 mod deploying;
 mod dev;
 mod doctor;
+mod documented_commands;
 mod entitlements;
 mod faults;
 mod fuzz;

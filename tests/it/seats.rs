@@ -9,6 +9,7 @@ use crate::support::{
     AppSettings, HANG, Reply,
     billing_app::{BillingApp, event, subscription, updated},
     placement::GLOBEX,
+    process::{failed, run, succeeded, tenantry},
 };
 
 const SEATS: &str = "{ organization { billing { seats } } }";
@@ -221,6 +222,25 @@ async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
     billing.deliver(&updated("evt_2", 200, &seats(7))).await;
     invite(&billing, "one").await.data();
     invite(&billing, "two").await.assert_failed("PLAN_LIMIT_EXCEEDED");
+    // Clients see the same limit: the smaller one of the plan's and of the bought seats.
+    let database = &billing.app.database;
+    for (bought, of_plan, limit, remaining) in [
+        (7, "10", json!(7), json!(0)),
+        (9, "10", json!(9), json!(2)),
+        (5, "10", json!(5), json!(0)),
+        (12, "10", json!(10), json!(3)),
+        (12, "NULL", json!(12), json!(5)),
+    ] {
+        let plan = format!("UPDATE billing.plan_features SET limit_value = {of_plan} WHERE (plan, feature) = ('pro', 'team_members')");
+        database.execute(&plan).await;
+        let bought = format!("UPDATE billing.organization_billing SET seats = {bought} WHERE seats IS NOT NULL");
+        database.execute(&bought).await;
+        let query = "{ organization { entitlement(feature: \"team_members\") { limit used remaining overLimit } } }";
+        let seen = owner.data(query).await["organization"]["entitlement"].clone();
+        let is_over = limit == json!(5);
+        let expected = json!({ "limit": limit, "used": 7, "remaining": remaining, "overLimit": is_over });
+        assert_eq!(seen, expected);
+    }
     // A change that waited while the operator switched to this mode.
     let change = format!(
         "INSERT INTO app.outbox (organization_id, kind, payload, due_at) VALUES ('{GLOBEX}', 'stripe_seats', '{{}}', now())"
@@ -234,4 +254,50 @@ async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(billing.stripe.take_requests().is_empty(), "the quantity belongs to the owners");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_made() {
+    let billing = subscribed(SeatsMode::Sync, 4).await;
+    billing.stripe.fail_posts("subscriptions", 400);
+    invite(&billing, "guest").await.data();
+    let given_up = "SELECT count(*) FROM app.outbox
+        WHERE kind = 'stripe_seats' AND processed_at IS NOT NULL AND error LIKE '%400%' AND attempts = 3";
+    let start = std::time::Instant::now();
+    while billing.app.database.value::<i64>(given_up).await == 0 {
+        assert!(start.elapsed() < HANG);
+        hurry(&billing).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} 1"), "{metrics}");
+    let command = async |arguments: &'static [&'static str]| {
+        let (app, stripe) = (billing.app.database.url("tenantry_app"), billing.stripe.base().to_owned());
+        let run = move || {
+            let mut command = tenantry();
+            command.args(["billing", "seats"]).args(arguments).env("DATABASE_URL", app);
+            command.env("BILLING_PROVIDER", "stripe").env("STRIPE_SECRET_KEY", "sk_test");
+            command.env("STRIPE_WEBHOOK_SECRET", "whsec").env("STRIPE_API_BASE", stripe);
+            run(&mut command)
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    let shown = command(&["globex"]).await;
+    let shown = succeeded(&shown);
+    assert!(shown.starts_with("4 paid, 5 used by members and open invitations\n"), "{shown}");
+    assert!(shown.contains("after 3 attempts: Stripe returned 400"), "{shown}");
+    failed(&command(&["nowhere"]).await, "there is no organization nowhere");
+    failed(&command(&["acme"]).await, "has no subscription per seat");
+    // A server that has been repaired follows the next change, or the operator's word.
+    billing.stripe.set_failure(None);
+    succeeded(&command(&["globex", "--retry"]).await);
+    reaches(&billing, 5).await;
+    let shown = command(&["globex"]).await;
+    assert!(succeeded(&shown).contains("the last change was made"), "{}", shown.stdout);
+    billing.stripe.fail_posts("subscriptions", 400);
+    invite(&billing, "another").await.data();
+    billing.stripe.set_failure(None);
+    invite(&billing, "third").await.data();
+    reaches(&billing, 7).await;
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{
     billing_app::{BillingApp, CHECKOUT, PORTAL, event, subscription, updated},
     placement::GLOBEX,
+    stripe::FakeStripe,
 };
 
 fn of(mutation: &str) -> String {
@@ -429,4 +430,200 @@ async fn a_trial_from_the_start_ends_exactly_and_can_be_followed_by_a_subscripti
     assert_eq!(billing.deliver(&updated("evt_1", 100, &paid)).await.1, "applied\n");
     let expected = json!({ "plan": { "key": "enterprise" }, "billing": { "status": "ACTIVE" } });
     assert_eq!(owner.data(state).await["organization"], expected);
+}
+
+#[tokio::test]
+async fn a_payment_that_fails_for_good_ends_the_plan_and_a_late_one_restores_it() {
+    let billing = subscribed().await;
+    let now = Utc::now().timestamp();
+    let at = |status: &str| subscription("sub_1", status, "price_pro");
+    for (number, (status, plan)) in [
+        ("past_due", "pro"),
+        ("unpaid", "free"),
+        ("active", "pro"),
+        ("past_due", "pro"),
+        ("canceled", "free"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("evt_{}", number + 2);
+        let created = now + i64::try_from(number).unwrap();
+        billing.stripe.set_subscription(&at(status));
+        assert_eq!(billing.deliver(&updated(&id, created, &at(status))).await.1, "applied\n");
+        let expected = (plan.to_owned(), status.to_uppercase());
+        assert_eq!(billing.effective_plan().await, expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_trial_that_is_paused_without_a_payment_method_resumes_with_its_own_event() {
+    let billing = subscribed().await;
+    let mut paused = subscription("sub_1", "paused", "price_pro");
+    paused["trial_end"] = json!(1_000_000_000);
+    let event_of = |id: &str, kind: &str, created: i64, object: &Value| {
+        event(id, &format!("customer.subscription.{kind}"), created, object)
+    };
+    assert_eq!(billing.deliver(&event_of("evt_2", "paused", 200, &paused)).await.1, "applied\n");
+    assert_eq!(billing.effective_plan().await, ("free".to_owned(), "PAUSED".to_owned()));
+    paused["status"] = json!("active");
+    assert_eq!(billing.deliver(&event_of("evt_3", "resumed", 300, &paused)).await.1, "applied\n");
+    assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
+    // Events of the same object that announce something change no plan.
+    for (number, kind) in ["trial_will_end", "pending_update_applied", "pending_update_expired"]
+        .into_iter()
+        .enumerate()
+    {
+        let created = 400 + i64::try_from(number).unwrap();
+        let (status, _) = billing.deliver(&event_of(&format!("evt_{kind}"), kind, created, &paused)).await;
+        assert_eq!(status, 200, "{kind}");
+    }
+    assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
+    let entries = actions(&billing).await;
+    assert_eq!(entries.len(), 3, "{entries:?}");
+}
+
+#[tokio::test]
+async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
+    let billing = subscribed().await;
+    let before = (billing.state().await, actions(&billing).await);
+    let invoice = json!({ "id": "in_1", "object": "invoice", "customer": "cus_1", "subscription": "sub_1",
+        "parent": { "subscription_details": { "subscription": "sub_1" } }, "status": "open" });
+    let charge = json!({ "id": "ch_1", "object": "charge", "customer": "cus_1", "refunded": true });
+    let dispute = json!({ "id": "dp_1", "object": "dispute", "charge": "ch_1", "status": "lost" });
+    let payment = json!({ "id": "cs_1", "customer": "cus_1", "mode": "payment", "subscription": null });
+    let nobody = json!({ "id": "cs_2", "customer": null, "mode": "setup" });
+    for (kind, object) in [
+        ("invoice.paid", &invoice),
+        ("invoice.payment_failed", &invoice),
+        ("invoice.finalization_failed", &invoice),
+        ("charge.refunded", &charge),
+        ("charge.dispute.created", &dispute),
+        ("charge.dispute.closed", &dispute),
+        ("customer.updated", &json!({ "id": "cus_1", "email": "a@example.com" })),
+        ("checkout.session.completed", &payment),
+        ("checkout.session.expired", &nobody),
+        ("checkout.session.completed", &nobody),
+        ("subscription_schedule.released", &json!({ "id": "sub_sched_1", "customer": "cus_1" })),
+        ("a.kind.of.tomorrow", &json!(null)),
+    ] {
+        for id in ["once", "again"] {
+            let (status, response) =
+                billing.deliver(&event(&format!("evt_{kind}_{id}"), kind, 900, object)).await;
+            assert_eq!((status, response.contains("nothing to do")), (200, true), "{kind}: {response}");
+        }
+    }
+    assert_eq!((billing.state().await, actions(&billing).await), before);
+    assert_eq!(waiting(&billing).await, 0);
+}
+
+#[tokio::test]
+async fn an_event_of_test_mode_gives_no_plan_where_the_key_is_of_live_mode() {
+    for (key, of_event, is_applied) in [
+        ("sk_live_1", false, false),
+        ("rk_live_1", false, false),
+        ("sk_test_1", true, false),
+        ("sk_live_1", true, true),
+        ("rk_test_1", false, true),
+    ] {
+        let stripe = FakeStripe::start().await;
+        stripe.add_customer("cus_1", Some(GLOBEX));
+        let mut settings = crate::support::AppSettings::default();
+        settings.areas.billing.stripe = Some(stripe.client_with_key(key));
+        let billing = BillingApp::on(settings, stripe).await;
+        let mut event = updated("evt_1", 100, &subscription("sub_1", "active", "price_pro"));
+        event["livemode"] = json!(of_event);
+        let (status, response) = billing.deliver(&event).await;
+        assert_eq!((status, response == "applied\n"), (200, is_applied), "{key}: {response}");
+        let plan = if is_applied { "pro" } else { "free" };
+        assert_eq!(billing.effective_plan().await.0, plan, "{key}");
+        assert_eq!(waiting(&billing).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn the_price_of_the_plan_decides_the_period_of_a_subscription_with_several_intervals() {
+    let billing = BillingApp::with_customer().await;
+    let mut several = subscription("sub_1", "active", "price_addon");
+    let items = several["items"]["data"].as_array_mut().unwrap();
+    items.push(json!({ "id": "si_2", "price": { "id": "price_pro" }, "quantity": 1,
+        "current_period_start": 1_900_000_000, "current_period_end": 1_931_536_000 }));
+    assert_eq!(billing.deliver(&updated("evt_1", 100, &several)).await.1, "applied\n");
+    let query = "{ organization { plan { key } billing { periodEnd cancelAtPeriodEnd } } }";
+    let state = async || billing.owner().data(query).await["organization"].clone();
+    let expected = json!({ "plan": { "key": "pro" },
+        "billing": { "periodEnd": "2031-03-17T17:46:40+00:00", "cancelAtPeriodEnd": false } });
+    assert_eq!(state().await, expected);
+    // It ends within the year that is paid, although the addition is renewed before.
+    several["cancel_at"] = json!(1_920_000_000);
+    assert_eq!(billing.deliver(&updated("evt_2", 200, &several)).await.1, "applied\n");
+    let state = state().await;
+    assert_eq!(state["billing"]["periodEnd"], "2030-11-04T05:20:00+00:00");
+    assert_eq!(state["billing"]["cancelAtPeriodEnd"], true);
+}
+
+#[tokio::test]
+async fn an_event_in_the_form_of_an_old_api_version_is_applied() {
+    let billing = BillingApp::with_customer().await;
+    // Before prices, and with the objects that newer versions only name.
+    let old = json!({
+        "id": "sub_1", "object": "subscription", "customer": { "id": "cus_1", "object": "customer" }, "status": "active",
+        "metadata": { "organization_id": GLOBEX.to_uppercase() }, "cancel_at_period_end": false, "quantity": 1,
+        "current_period_start": 1_900_000_000, "current_period_end": 1_902_592_000,
+        "plan": { "id": "price_pro", "object": "plan" },
+        "items": { "object": "list", "data": [{ "id": "si_1", "plan": { "id": "price_pro" }, "quantity": 1 }] },
+    });
+    let mut event = updated("evt_1", 100, &old);
+    event["api_version"] = json!("2016-07-06");
+    event["pending_webhooks"] = json!(1);
+    event["request"] = json!("req_1");
+    assert_eq!(billing.deliver(&event).await.1, "applied\n");
+    assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
+}
+
+#[tokio::test]
+async fn ids_and_amounts_that_stripe_does_not_send_change_nothing_and_are_not_repeated() {
+    let billing = subscribed().await;
+    let before = billing.state().await;
+    let mut odd = Vec::new();
+    for (path, value) in [
+        ("id", json!("sub\u{0}1")),
+        ("id", json!(7)),
+        ("id", json!(null)),
+        ("customer", json!("cus\u{0}1")),
+        ("customer", json!(["cus_1"])),
+        ("customer", json!("")),
+        ("status", json!(null)),
+        ("status", json!("ACTIVE")),
+        ("status", json!({ "a": 1 })),
+    ] {
+        let mut object = subscription("sub_1", "past_due", "price_pro");
+        object[path] = value;
+        odd.push(object);
+    }
+    odd.push(json!("sub_1"));
+    odd.push(json!([]));
+    for (number, object) in odd.iter().enumerate() {
+        let number = i64::try_from(number).unwrap();
+        let (status, response) =
+            billing.deliver(&updated(&format!("evt_odd_{number}"), 1_000 + number, object)).await;
+        assert_eq!(status, 200, "{object}: {response}");
+    }
+    assert_eq!(billing.state().await, before);
+    assert_eq!(waiting(&billing).await, 0);
+    // Fields that no state depends on may have any value.
+    let mut unusual = subscription("sub_1", "active", "price_pro");
+    for (field, value) in [
+        ("cancel_at", json!(-1)),
+        ("trial_end", json!("tomorrow")),
+        ("pause_collection", json!([])),
+        ("metadata", json!(null)),
+        ("cancel_at_period_end", json!("false")),
+    ] {
+        unusual[field] = value;
+    }
+    unusual["items"]["data"][0]["quantity"] = json!(9_999_999_999_999_i64);
+    unusual["items"]["data"][0]["current_period_end"] = json!(253_402_300_800_i64);
+    assert_eq!(billing.deliver(&updated("evt_unusual", 2_000, &unusual)).await.1, "applied\n");
+    assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
 }

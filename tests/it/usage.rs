@@ -12,7 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tenantry::clock::Clock;
 
-use crate::support::{App, AppSettings, Client, Reply, app, database::Database};
+use crate::support::{
+    App, AppSettings, Client, HANG, Reply, app, database::Database, placement::GLOBEX,
+};
 
 const CALL: &str = "{ organization { name } }";
 
@@ -200,33 +202,111 @@ async fn a_call_over_the_limit_resolves_nothing() {
     assert_eq!(batch.body[1]["data"]["__typename"], "Query");
 }
 
+/// Waits until a call is answered under this limit. Returns how many calls that took; none of them
+/// may fail before.
+async fn calls_until_limit(owner: &Client, limit: Option<i64>) -> i64 {
+    let start = std::time::Instant::now();
+    for calls in 1.. {
+        let reply = owner.query(CALL).await;
+        let now = reply.headers.get("ratelimit-limit").map(|_| header(&reply, "ratelimit-limit"));
+        if now == limit {
+            return calls;
+        }
+        reply.data();
+        assert!(start.elapsed() < HANG, "{now:?} is not {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    unreachable!()
+}
+
 #[tokio::test]
-async fn a_new_limit_takes_effect_within_a_second_and_a_new_plan_at_once() {
+async fn a_new_limit_takes_effect_without_a_restart_and_a_new_plan_at_once() {
     let app = App::start().await;
     let owner = app.user("globex-owner");
     assert_eq!(successful_calls(&owner, 3).await, 3);
     limit(&app.database, "free", 2).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let calls = 2 + calls_until_limit(&owner, Some(2)).await;
     assert_exhausted(&owner.query(CALL).await);
-    assert_eq!(leased(&app.database).await, 3, "calls leased under the old limit are returned");
+    assert_eq!(leased(&app.database).await, calls, "the rest of the old lease is returned");
     // Most of the lease is left, so only the new plan can cause another one.
-    limit(&app.database, "free", 400).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let reply = owner
-        .query("mutation { changePlan(input: { plan: \"pro\" }) { billing { plan { key } } } }")
-        .await;
-    assert_eq!(header(&reply, "ratelimit-limit"), 400);
+    limit(&app.database, "free", 4_000).await;
+    calls_until_limit(&owner, Some(4_000)).await;
+    let plan = "mutation { changePlan(input: { plan: \"pro\" }) { billing { plan { key } } } }";
+    let reply = owner.query(plan).await;
+    assert_eq!(header(&reply, "ratelimit-limit"), 4_000);
+    let used = 4_000 - header(&reply, "ratelimit-remaining");
     reply.data();
     let reply = owner.query(CALL).await;
     assert_eq!(
         (header(&reply, "ratelimit-limit"), header(&reply, "ratelimit-remaining")),
-        (50_000, 49_995)
+        (50_000, 50_000 - used - 1)
     );
     app.database
         .execute("UPDATE billing.plan_features SET enabled = false WHERE plan = 'pro' AND feature = 'api_calls_per_month'")
         .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    calls_until_limit(&owner, Some(0)).await;
     assert_exhausted(&owner.query(CALL).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_cannot_be_written_delays_no_other_organization_and_loses_no_call() {
+    let app = App::start().await;
+    let database = &app.database;
+    database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
+    let sum = async |slug: &str| -> i64 {
+        let sql = format!(
+            "SELECT coalesce(sum(u.used), 0)::bigint FROM billing.usage u
+             JOIN app.organizations o ON o.id = u.organization_id WHERE o.slug = '{slug}'"
+        );
+        database.value(&sql).await
+    };
+    for (slug, calls) in [("acme", 3), ("globex", 5)] {
+        let owner = app.user(&format!("{slug}-owner"));
+        assert_eq!(successful_calls(&owner, calls).await, calls);
+    }
+    let fail = format!(
+        "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'this row is damaged'; END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON billing.usage FOR EACH ROW
+             WHEN (NEW.organization_id = '{GLOBEX}') EXECUTE FUNCTION public.fail()"
+    );
+    database.execute(&fail).await;
+    app.service.meter.give_back().await;
+    assert_eq!((sum("acme").await, sum("globex").await), (3, 0));
+    // The calls are still counted, and are written when the row can be.
+    assert_eq!(entitlement(&app.user("globex-owner")).await["used"], 6);
+    database.execute("DROP TRIGGER fail ON billing.usage").await;
+    app.background.stop().await;
+    assert_eq!((sum("acme").await, sum("globex").await), (3, 6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_whose_commit_has_an_unknown_outcome_fails_the_request_as_not_executed() {
+    let app = App::start().await;
+    let database = &app.database;
+    // The connection ends at the COMMIT, so the server cannot know its outcome.
+    database
+        .execute(
+            "CREATE FUNCTION public.cut() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON billing.usage DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION public.cut()",
+        )
+        .await;
+    let owner = app.user("globex-owner");
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    let before = database.fingerprint().await;
+    for document in [CALL, create] {
+        let reply = owner.query(document).await;
+        assert_eq!(reply.codes(), ["UNAVAILABLE"], "{reply:?}");
+        let outcome = &reply.body["errors"][0]["extensions"]["outcome"];
+        assert_eq!(*outcome, Value::Null, "the operation itself was not begun: {reply:?}");
+    }
+    assert_eq!(database.fingerprint().await, before);
+    database.execute("DROP TRIGGER cut ON billing.usage").await;
+    let reply = owner.query(create).await;
+    assert_eq!(header(&reply, "ratelimit-remaining"), 999, "no call was lost");
+    reply.data();
 }
 
 #[tokio::test]

@@ -107,6 +107,16 @@ impl Stripe {
         &self.options.webhook_secrets
     }
 
+    /// Whether the secret key is of live mode, and not of test mode. `None` if it does not tell.
+    #[must_use]
+    pub fn is_live(&self) -> Option<bool> {
+        match self.options.secret_key.split('_').collect::<Vec<_>>()[..] {
+            [_, "live", _, ..] => Some(true),
+            [_, "test", _, ..] => Some(false),
+            _ => None,
+        }
+    }
+
     /// Creates the customer of an organization. Within a day a repeated call returns the same
     /// customer, unless an earlier one was deleted `since`. For a key that it knows Stripe replays
     /// its response, even a server error, so the second try uses a new key with `intent`.

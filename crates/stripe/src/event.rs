@@ -20,6 +20,8 @@ pub struct Event {
     pub kind: String,
     /// When the event happened, in whole seconds.
     pub created: DateTime<Utc>,
+    /// Whether it happened in live mode, and not in test mode. `None` if the event does not say so.
+    pub is_live: Option<bool>,
     /// The whole event.
     pub payload: Value,
 }
@@ -53,6 +55,7 @@ impl Event {
             id: text("id")?,
             kind: text("type")?,
             created: time(&payload["created"]).ok_or_else(|| missing("created"))?,
+            is_live: payload["livemode"].as_bool(),
             payload,
         })
     }

@@ -29,7 +29,12 @@ pub struct Item {
     pub price: String,
     /// How many units; metered prices have none.
     pub quantity: Option<i32>,
+    /// The current period, if the item has its own.
+    period: Period,
 }
+
+/// The start and the end of a period.
+type Period = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 /// A subscription at one point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,9 @@ pub struct Subscription {
     pub collection_paused: bool,
     /// When the current period ends, if invoices are voided meanwhile: nothing after it is paid.
     pub paid_until: Option<DateTime<Utc>>,
+    cancel_at: Option<DateTime<Utc>>,
+    cancel_at_period_end: bool,
+    voids_invoices: bool,
 }
 
 impl Subscription {
@@ -65,35 +73,63 @@ impl Subscription {
     pub fn parse(object: &Value) -> Result<Self, String> {
         let items = object["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
         // Since version 2025-03-31 the items have periods, not the subscription.
-        let period = |field: &str| {
-            time(&object[field]).or_else(|| items.iter().find_map(|item| time(&item[field])))
+        let period = |of: &Value| {
+            (time(&of["current_period_start"]), time(&of["current_period_end"]))
         };
+        let has_end = |period: &Period| period.1.is_some();
+        let own = Some(period(object)).filter(has_end);
+        let current = own.or_else(|| items.iter().map(period).find(has_end)).unwrap_or_default();
         // Older versions have plans instead of prices; both have an id.
         let item = |item: &Value| {
             Some(Item {
                 id: reference(item).unwrap_or_default(),
                 price: reference(&item["price"]).or_else(|| reference(&item["plan"]))?,
                 quantity: item["quantity"].as_i64().and_then(|number| i32::try_from(number).ok()),
+                period: period(item),
             })
         };
-        let cancel_at = time(&object["cancel_at"]);
-        let current_end = period("current_period_end");
         let pause = &object["pause_collection"]["behavior"];
         let status = object["status"].clone();
-        Ok(Self {
+        let subscription = Self {
             id: reference(object).ok_or("the subscription has no id")?,
             customer: reference(&object["customer"]).ok_or("the subscription has no customer")?,
             status: serde_json::from_value(status.clone())
                 .map_err(|_| format!("the subscription has the unknown status {status}"))?,
             items: items.iter().filter_map(item).collect(),
-            period_start: period("current_period_start"),
-            period_end: cancel_at.into_iter().chain(current_end).min(),
+            period_start: None,
+            period_end: None,
             trial_end: time(&object["trial_end"]),
-            cancels: object["cancel_at_period_end"] == true
-                || cancel_at.is_some_and(|at| current_end.is_none_or(|end| at <= end)),
+            cancels: false,
             collection_paused: pause.is_string(),
-            paid_until: current_end.filter(|_| *pause == "void"),
-        })
+            paid_until: None,
+            cancel_at: time(&object["cancel_at"]),
+            cancel_at_period_end: object["cancel_at_period_end"] == true,
+            voids_invoices: *pause == "void",
+        };
+        Ok(subscription.in_period(current))
+    }
+
+    /// The subscription in the period of the item with this price. Items that are paid at different
+    /// intervals have different periods.
+    #[must_use]
+    pub fn in_period_of(&self, price: &str) -> Self {
+        let item = self.items.iter().find(|item| item.price == price);
+        match item.map(|item| item.period).filter(|(_, end)| end.is_some()) {
+            Some(period) => self.clone().in_period(period),
+            None => self.clone(),
+        }
+    }
+
+    fn in_period(self, (start, end): Period) -> Self {
+        let Self { cancel_at, cancel_at_period_end, voids_invoices, .. } = self;
+        Self {
+            period_start: start,
+            period_end: cancel_at.into_iter().chain(end).min(),
+            cancels: cancel_at_period_end
+                || cancel_at.is_some_and(|at| end.is_none_or(|end| at <= end)),
+            paid_until: end.filter(|_| voids_invoices),
+            ..self
+        }
     }
 
     /// Whether the subscription has ended permanently.
@@ -139,7 +175,10 @@ mod tests {
                 "current_period_start": 1_893_456_000, "current_period_end": 1_896_134_400,
             }] },
         });
-        assert_eq!(Subscription::parse(&new).unwrap(), of_old);
+        let of_new = Subscription::parse(&new).unwrap();
+        assert_eq!((of_new.period_start, of_new.period_end), (of_old.period_start, of_old.period_end));
+        assert!(of_new.cancels && of_old.cancels);
+        assert_eq!(of_new.items[0].price, of_old.items[0].price);
         assert_eq!(of_old.period_end.unwrap().to_string(), "2030-02-01 00:00:00 UTC");
         old["cancel_at_period_end"] = json!(false);
         old["cancel_at"] = json!(1_927_670_400);
@@ -148,5 +187,20 @@ mod tests {
         assert_eq!(later.period_end, of_old.period_end);
         old["status"] = json!("on_fire");
         assert!(Subscription::parse(&old).unwrap_err().contains("on_fire"));
+    }
+
+    #[test]
+    fn items_with_different_intervals_have_different_periods() {
+        let item = |price: &str, end: i64| json!({ "price": { "id": price }, "current_period_end": end });
+        let both = Subscription::parse(&json!({
+            "id": "sub_1", "customer": "cus_1", "status": "active", "cancel_at": 1_900_000_000,
+            "items": { "data": [item("price_month", 1_896_134_400), item("price_year", 1_924_992_000)] },
+        }));
+        let both = both.unwrap();
+        assert!(!both.cancels && !both.in_period_of("price_month").cancels);
+        let of_year = both.in_period_of("price_year");
+        assert!(of_year.cancels);
+        assert_eq!(of_year.period_end, DateTime::from_timestamp(1_900_000_000, 0));
+        assert_eq!(both.in_period_of("price_other"), both);
     }
 }

@@ -157,11 +157,13 @@ const USAGE: Table = Table {
     columns: "
     feature      text NOT NULL,
     period_start timestamptz NOT NULL,
+    period_end   timestamptz,
     used         bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
     days         bigint[] NOT NULL DEFAULT '{}'",
     verbs: KEEP,
     system: KEEP,
     more: "
+COMMENT ON COLUMN usage.period_end IS 'Null: the period is a calendar month.';
 COMMENT ON COLUMN usage.days IS
     'What was counted in each 24 hours since period_start, up to the last ones with usage.';
 CREATE TRIGGER count_days BEFORE INSERT OR UPDATE OF used ON usage

@@ -92,7 +92,7 @@ async fn set(
             record(&transaction, &organization, &organization.placement, suspension).await?;
         }
     }
-    let (channel, notice) = ChangeFeed::notification(organization.id, Change::access(None))?;
+    let (channel, notice) = ChangeFeed::notification(Some(organization.id), Change::access(None))?;
     transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     transaction.commit().await?;
     Ok(has_changed)

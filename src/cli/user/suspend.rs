@@ -63,7 +63,7 @@ async fn publish(control: &Client, user: Uuid) -> Result<(), Failure> {
         .await?;
     for organization in organizations {
         let (channel, notice) =
-            ChangeFeed::notification(organization, Change::access(Some(UserId(user))))?;
+            ChangeFeed::notification(Some(organization), Change::access(Some(UserId(user))))?;
         control.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     }
     Ok(())

@@ -157,6 +157,7 @@ pub struct App {
     pub admin: String,
     pub database: Database,
     pub service: Arc<GraphqlService>,
+    pub server: Arc<Server>,
     pub background: Background,
     /// Stops the server with the app, so that other tests can use its connections.
     _serving: Serving,
@@ -267,10 +268,10 @@ impl App {
         let operating = tokio::spawn(tenantry::http::serve_admin(operators, Arc::clone(&server)));
         let forever = std::future::pending();
         let serving =
-            tokio::spawn(tenantry::http::serve(listener, server, forever, Duration::ZERO));
+            tokio::spawn(tenantry::http::serve(listener, Arc::clone(&server), forever, Duration::ZERO));
         let background = Background::start(Arc::clone(&service), settings.mailer);
         let serving = Serving([serving.abort_handle(), operating.abort_handle()]);
-        Self { base, admin, database, service, background, _serving: serving }
+        Self { base, admin, database, service, server, background, _serving: serving }
     }
 
     /// Returns a client with this token, at `/org/{slug}/graphql` or at `/graphql`.

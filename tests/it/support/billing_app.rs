@@ -33,6 +33,11 @@ impl BillingApp {
     pub async fn with(mut settings: AppSettings) -> Self {
         let stripe = FakeStripe::start().await;
         settings.areas.billing.stripe = Some(stripe.client());
+        Self::on(settings, stripe).await
+    }
+
+    /// Starts the server with a client of this fake in its settings.
+    pub async fn on(settings: AppSettings, stripe: FakeStripe) -> Self {
         let app = App::with(settings).await;
         app.database.execute(PRICES).await;
         Self { app, stripe }

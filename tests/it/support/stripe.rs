@@ -70,6 +70,11 @@ impl FakeStripe {
         client_of(&self.base)
     }
 
+    /// Returns a client with this secret key.
+    pub fn client_with_key(&self, key: &str) -> Stripe {
+        client_of_key(&self.base, key)
+    }
+
     /// Sets the subscription that the fake returns.
     pub fn set_subscription(&self, subscription: &Value) {
         let id = subscription["id"].as_str().unwrap().to_owned();
@@ -122,9 +127,13 @@ impl FakeStripe {
 }
 
 pub fn client_of(base: &str) -> Stripe {
+    client_of_key(base, "sk_test")
+}
+
+fn client_of_key(base: &str, key: &str) -> Stripe {
     Stripe::new(StripeOptions {
         base: base.parse().unwrap(),
-        secret_key: "sk_test".to_owned(),
+        secret_key: key.to_owned(),
         webhook_secrets: vec![WEBHOOK_SECRET.to_owned()],
     })
     .unwrap()
@@ -138,7 +147,8 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    assert_eq!(headers["authorization"], "Bearer sk_test");
+    let authorization = headers["authorization"].to_str().unwrap();
+    assert!(authorization.starts_with("Bearer sk_") || authorization.starts_with("Bearer rk_"));
     let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
     assert_eq!(key.is_empty(), method == Method::GET, "every creation has an idempotency key");

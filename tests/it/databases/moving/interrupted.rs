@@ -1,8 +1,6 @@
 //! Moves that stop at critical points: between the commits of the switch, in transit, and with an
 //! unavailable database.
 
-use std::time::Duration;
-
 use super::{
     assert_verified, command, command_line, hold_locks, kill, placements, run_move,
     serving_database, spawn, start, succeeded, without_usage,
@@ -14,6 +12,12 @@ use crate::{
 
 const ROW: &str = "SELECT FROM app.placements FOR UPDATE";
 const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
+/// Whether the move waits for a lock, and whether it does not. It logs in as the superuser, unlike
+/// servers.
+const WAITS_FOR_LOCK: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = 'postgres' AND wait_event_type = 'Lock'";
+const WAITS_NO_LONGER: &str = "SELECT (count(*) = 0)::int::bigint FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = 'postgres' AND wait_event_type = 'Lock'";
 pub const COPYING: &str =
     "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL AND old_placement IS NULL";
 
@@ -32,7 +36,7 @@ async fn kill_before_release(app: &App, eu: &DedicatedDatabase, to: &str) {
     }
     let lock = hold_locks(old, ROW).await;
     wait_until(new, "SELECT count(*) FROM app.placements WHERE move_metadata ? 'rows'").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    wait_until(old, WAITS_FOR_LOCK).await;
     kill(mover);
     drop(lock);
 }
@@ -57,12 +61,13 @@ async fn kill_before_acceptance(app: &App, eu: &DedicatedDatabase, to: &str) {
     let gone = if to == "shared" { "remote" } else { "database:eu" };
     wait_until(old, &format!("SELECT count(*) FROM app.placements WHERE placement = '{gone}'"))
         .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    wait_until(new, WAITS_FOR_LOCK).await;
     kill(mover);
-    // Statements of the killed process that still wait for a lock fail within this time.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Statements of the killed process that still wait for a lock fail by their timeout.
+    for database in [new, old] {
+        wait_until(database, WAITS_NO_LONGER).await;
+    }
     drop(log);
-    tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,11 +166,11 @@ async fn a_cancelled_move_to_a_database_leaves_nothing_behind() {
         let writers = Writers::start(&app, 2);
         let child = spawn(database, &eu, to);
         wait_until(database, COPYING).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let source = if stays == "shared" { database } else { &eu.database };
+        wait_until(source, "SELECT count(*) FROM app.pending_changes").await;
         kill(child);
         let placement = serving_database(database, &eu).await;
-        assert_eq!(placement.name == database.name, stays == "shared");
-        wait_until(&placement, "SELECT count(*) FROM app.pending_changes").await;
+        assert_eq!(placement.name, source.name);
         let listed = command(database, &eu, &["tenant", "list"]).await;
         assert!(succeeded(&listed).contains("moving to the"), "{}", listed.stdout);
         let output = run_move(database, &eu, stays).await;
