@@ -59,6 +59,7 @@ pub mod api_docs;
 pub mod background;
 pub mod cli;
 pub mod config;
+pub mod federation;
 pub mod http;
 pub mod request;
 pub mod schema;

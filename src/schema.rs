@@ -20,6 +20,7 @@ use crate::{
     audit::{AuditLogConnection, AuditQuery, AuditSubscription},
     billing::BillingMutation,
     error::{Error, ErrorCode, Result},
+    federation::{self, SubgraphQuery},
     graphql::{
         Limits, OperationCache, Refusal, Validator,
         document::{Document, GraphqlRequest, Operation},
@@ -46,6 +47,7 @@ pub struct Query(
     PlanQuery,
     AuditQuery,
     ErrorQuery,
+    SubgraphQuery,
 );
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
@@ -122,15 +124,17 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// Builds the schema with its limits.
+    /// Builds the schema with its limits, as a subgraph or without the fields for gateways.
     ///
     /// # Errors
     ///
     /// Fails when the schema breaks a rule of the specification.
-    pub fn new(limits: Limits) -> Result<Self> {
+    pub fn new(limits: Limits, federation: bool) -> Result<Self> {
+        let build = || if federation { build_subgraph() } else { build() };
+        let sdl = build().finish().sdl_with_options(sdl_options());
         let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
         Ok(Self {
-            rules: Arc::new(Validator::new(&sdl(), limits.suggestions).map_err(Error::internal)?),
+            rules: Arc::new(Validator::new(&sdl, limits.suggestions).map_err(Error::internal)?),
             measurer: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,
@@ -219,10 +223,31 @@ pub fn to_request(document: &Document) -> Request {
 /// The schema in the schema definition language.
 #[must_use]
 pub fn sdl() -> String {
-    build().finish().sdl_with_options(SDLExportOptions::new().include_specified_by())
+    build().finish().sdl_with_options(sdl_options())
 }
 
+/// The schema of the subgraph, for the composition of a supergraph.
+#[must_use]
+pub fn subgraph_sdl() -> String {
+    let schema = build().enable_subscription_in_federation().finish();
+    federation::with_keys(&schema.sdl_with_options(sdl_options().federation()))
+}
+
+fn sdl_options() -> SDLExportOptions {
+    SDLExportOptions::new().include_specified_by()
+}
+
+/// The schema without the fields for gateways.
 fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
+    federation::without_fields(build_all())
+}
+
+/// The schema with the fields for gateways.
+fn build_subgraph() -> SchemaBuilder<Query, Mutation, Subscription> {
+    build_all().data(federation::Service { sdl: subgraph_sdl() })
+}
+
+fn build_all() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .override_output_type_description::<ProjectConnection>("A page of projects.")
         .override_output_type_description::<MemberConnection>("A page of members.")

@@ -7,4 +7,4 @@ mod graphql;
 mod loader;
 mod ops;
 
-pub use graphql::{Node, NodeQuery};
+pub use graphql::{Node, NodeQuery, find_nodes, require_at_most_max_nodes};

@@ -24,11 +24,12 @@ const FLOOR: [&str; 13] = [
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 9] = [
+const SURFACE: [&str; 10] = [
     "api_docs",
     "background",
     "cli",
     "config",
+    "federation",
     "http",
     "request",
     "schema",
