@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use async_graphql::{
-    Any, Context, ContextSelectionSet, ID, InputType, Object, OutputType, Positioned, SchemaBuilder,
-    ServerError, ServerResult, SimpleObject, Value,
+    Any, Context, ContextSelectionSet, ID, InputType, Object, OutputType, Positioned,
+    SchemaBuilder, ServerError, ServerResult, SimpleObject, Value,
     parser::types::Field,
     registry::{MetaType, MetaTypeId, Registry},
 };
@@ -106,12 +106,14 @@ impl SubgraphQuery {
 }
 
 /// The types and the IDs of representations.
-fn keys<'any>(ctx: &Context<'_>, representations: &'any [Any]) -> Result<(Vec<&'any str>, Vec<ID>)> {
+fn keys<'any>(
+    ctx: &Context<'_>,
+    representations: &'any [Any],
+) -> Result<(Vec<&'any str>, Vec<ID>)> {
     let union = ctx.schema_env.registry.types.get(ENTITY);
     let is_entity = |name: &str| union.is_some_and(|union| union.is_possible_type(name));
-    let malformed = |index, problem| {
-        Error::bad_input("representations", format!("entry {index}: {problem}"))
-    };
+    let malformed =
+        |index, problem| Error::bad_input("representations", format!("entry {index}: {problem}"));
     let keys = representations.iter().enumerate().map(|(index, representation)| {
         let Value::Object(fields) = &representation.0 else {
             return Err(malformed(index, "must be an object"));
@@ -148,7 +150,8 @@ impl OutputType for Removed {
 
     fn create_type_info(registry: &mut Registry) -> String {
         registry.types.retain(|name, _| !TYPES.contains(&name.as_str()));
-        if let Some(MetaType::Object { fields, .. }) = registry.types.get_mut(&registry.query_type) {
+        if let Some(MetaType::Object { fields, .. }) = registry.types.get_mut(&registry.query_type)
+        {
             fields.retain(|name, _| !FIELDS.contains(&name.as_str()));
         }
         Self::qualified_type_name()

@@ -75,6 +75,8 @@ impl QueryAgain {
     /// change affects, such as limits and permissions, in the same request. Beside
     /// `createOrganization`, `acceptInvitation` and `declineInvitation` it shows nothing of the
     /// organization that the request names.
+    // In a supergraph, this field could not return the queries of other subgraphs.
+    #[graphql(inaccessible)]
     async fn query(&self) -> Query {
         Query::default()
     }

@@ -1,7 +1,10 @@
 //! `tenantry schema`: prints the schema and the pages generated from code.
 
 use super::{Failure, configuration_docs, print};
-use crate::{api_docs::api_docs, schema::{sdl, subgraph_sdl}};
+use crate::{
+    api_docs::api_docs,
+    schema::{sdl, subgraph_sdl},
+};
 
 /// Print the GraphQL schema, or the pages that are generated from the code.
 #[derive(Debug, clap::Args)]

@@ -22,7 +22,7 @@ const MAX_INTROSPECTED_FIELDS: usize = 160_000;
 /// The estimated length of the lists of introspection: the whole schema, or those of one type.
 const LISTS: [(&str, usize); 9] = [
     // As text, the whole schema is as long as the fields of this many entries.
-    ("_service", 5_000),
+    ("_service", 10_000),
     ("types", 100),
     ("directives", 10),
     ("fields", 5),

@@ -25,6 +25,7 @@ mod dev;
 mod doctor;
 mod entitlements;
 mod faults;
+mod federation;
 mod fuzz;
 mod http;
 mod idempotency;

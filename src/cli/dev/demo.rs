@@ -50,6 +50,7 @@ pub(in crate::cli) fn subjects() -> impl Iterator<Item = &'static str> {
 pub(in crate::cli) fn token(
     secret: &str,
     subject: &str,
+    organization: Option<&str>,
 ) -> Result<String, jsonwebtoken::errors::Error> {
     let name = USERS.iter().find(|user| user.3 == subject).map(|user| user.1);
     let now = Clock::system().now();
@@ -59,6 +60,7 @@ pub(in crate::cli) fn token(
         "email": format!("{subject}@example.com"),
         "email_verified": true,
         "name": name,
+        "org": organization,
         "iat": now.timestamp(),
         "exp": (now + VALIDITY).timestamp(),
     });
@@ -79,7 +81,7 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
             name,
             role: role.to_uppercase(),
             subject,
-            token: token(secret, subject)?,
+            token: token(secret, subject, None)?,
         })
     };
     USERS.iter().map(user).collect()
