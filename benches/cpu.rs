@@ -124,7 +124,7 @@ fn api() -> Result<Api, Failure> {
         aliases: 30,
         root_mutations: 10,
     };
-    Ok(Api::new(limits)?)
+    Ok(Api::new(limits, false)?)
 }
 
 fn token(criterion: &mut Criterion, runtime: &Runtime, seeded: &Seeded) {

@@ -64,6 +64,7 @@ pub mod areas;
 pub mod background;
 pub mod cli;
 pub mod config;
+pub mod federation;
 pub mod http;
 pub mod request;
 pub mod schema;

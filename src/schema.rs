@@ -20,6 +20,7 @@ use crate::{
     area::Area as _,
     areas::{AreaMutation, AreaQuery, AreaSubscription, Areas},
     error::{Error, ErrorCode, Result},
+    federation::{self, SubgraphQuery},
     graphql::{
         Limits, OperationCache, Refusal, Validator,
         document::{Document, GraphqlRequest, Operation},
@@ -29,7 +30,7 @@ use crate::{
 
 /// The queries of the API.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(AreaQuery, NodeQuery, ErrorQuery);
+pub struct Query(AreaQuery, NodeQuery, ErrorQuery, SubgraphQuery);
 
 /// The mutations of the API. A mutation is atomic: if one of its root fields fails, `data` is null
 /// and nothing was written. An error in a nullable field deeper in the response undoes nothing.
@@ -46,6 +47,8 @@ impl QueryAgain {
     /// change affects, such as limits and permissions, in the same request. Beside
     /// `createOrganization`, `acceptInvitation` and `declineInvitation` it shows nothing of the
     /// organization that the request names.
+    // In a supergraph, this field could not return the queries of other subgraphs.
+    #[graphql(inaccessible)]
     async fn query(&self) -> Query {
         Query::default()
     }
@@ -90,15 +93,17 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// Builds the schema with its limits.
+    /// Builds the schema with its limits, as a subgraph or without the fields for gateways.
     ///
     /// # Errors
     ///
     /// Fails when the schema breaks a rule of the specification.
-    pub fn new(limits: Limits) -> Result<Self> {
+    pub fn new(limits: Limits, federation: bool) -> Result<Self> {
+        let build = || if federation { build_subgraph() } else { build() };
+        let sdl = build().finish().sdl_with_options(sdl_options());
         let builder = || build().validation_mode(ValidationMode::Fast).limit_recursive_depth(200);
         Ok(Self {
-            rules: Arc::new(Validator::new(&sdl(), limits.suggestions).map_err(Error::internal)?),
+            rules: Arc::new(Validator::new(&sdl, limits.suggestions).map_err(Error::internal)?),
             measurer: builder().extension(MeasureOnly { complexity: limits.complexity }).finish(),
             executor: builder().finish(),
             limits,
@@ -187,10 +192,31 @@ pub fn to_request(document: &Document) -> Request {
 /// The schema in the schema definition language.
 #[must_use]
 pub fn sdl() -> String {
-    build().finish().sdl_with_options(SDLExportOptions::new().include_specified_by())
+    build().finish().sdl_with_options(sdl_options())
 }
 
+/// The schema of the subgraph, for the composition of a supergraph.
+#[must_use]
+pub fn subgraph_sdl() -> String {
+    let schema = build().enable_subscription_in_federation().finish();
+    federation::with_keys(&schema.sdl_with_options(sdl_options().federation()))
+}
+
+fn sdl_options() -> SDLExportOptions {
+    SDLExportOptions::new().include_specified_by()
+}
+
+/// The schema without the fields for gateways.
 fn build() -> SchemaBuilder<Query, Mutation, Subscription> {
+    federation::without_fields(build_all())
+}
+
+/// The schema with the fields for gateways.
+fn build_subgraph() -> SchemaBuilder<Query, Mutation, Subscription> {
+    build_all().data(federation::Service { sdl: subgraph_sdl() })
+}
+
+fn build_all() -> SchemaBuilder<Query, Mutation, Subscription> {
     let schema = Schema::build(Query::default(), Mutation::default(), Subscription::default());
     Areas::describe(schema).override_output_type_description::<DateTime<Utc>>(
         "A time in UTC, formatted as RFC 3339 with up to six fractional digits.",

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::{Failure, configuration_docs, print};
 use crate::{
     api_docs::{api_docs, with_tables},
-    schema::sdl,
+    schema::{sdl, subgraph_sdl},
 };
 
 /// Print the GraphQL schema, or the pages that are generated from the code.
@@ -22,6 +22,10 @@ pub(super) struct Schema {
     /// Generate the tables in these pages again, such as docs/roles.md and docs/audit.md.
     #[arg(long, value_name = "PAGE", num_args = 1.., conflicts_with_all = ["docs", "configuration"])]
     tables: Vec<PathBuf>,
+
+    /// Print the schema as a subgraph of Apollo Federation 2, for composition.
+    #[arg(long, conflicts_with_all = ["docs", "configuration", "tables"])]
+    federation: bool,
 }
 
 impl Schema {
@@ -38,6 +42,7 @@ impl Schema {
         let text = match self {
             Self { docs: true, .. } => api_docs(),
             Self { configuration: true, .. } => configuration_docs(),
+            Self { federation: true, .. } => subgraph_sdl(),
             Self { .. } => sdl(),
         };
         print(&text)

@@ -43,7 +43,7 @@ pub(super) fn build(
     let databases = databases.with_session_cache(http.clients.session_cache_size);
     let connections = databases.max_connections();
     let service = GraphqlService {
-        api: Api::new(http.limits()).map_err(Failure::new)?,
+        api: Api::new(http.limits(), http.schema.federation).map_err(Failure::new)?,
         meter: Meter::new(databases.clone(), settings.clone(), metrics.clone()),
         concurrency: ConcurrencyLimiter::new(AdmissionLimits {
             running: (connections / 2).max(1),
@@ -65,14 +65,14 @@ pub(super) fn build(
         settings,
         timeout: Duration::from_secs(http.request_timeout),
         budget: http.budget(),
-        introspection: http.introspection != crate::config::Introspection::Never,
+        introspection: http.schema.introspection != crate::config::Introspection::Never,
     };
     let connections = service.databases.max_connections();
     Ok(Arc::new(Server {
         service: Arc::new(service),
         subscriptions: Subscriptions::new(http.clients.subscription_limits(), connections),
         verifier,
-        introspection: http.introspection,
+        introspection: http.schema.introspection,
         trusted_proxies: http.trusted_proxies.clone(),
         max_body_bytes: http.max_body_bytes,
         max_batch: http.max_batch,

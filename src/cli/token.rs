@@ -24,7 +24,7 @@ pub(super) struct Token {
         long = "as",
         value_name = "USER",
         value_parser = PossibleValuesParser::new(demo::subjects()),
-        conflicts_with_all = ["subject", "email", "name", "org", "ttl"]
+        conflicts_with_all = ["subject", "email", "name", "ttl"]
     )]
     demo_user: Option<String>,
 
@@ -63,7 +63,8 @@ impl Token {
                 Some(_) => self.jwt.secret().map_err(Failure::new)?.to_owned(),
                 None => self.data.secret()?,
             };
-            say(demo::token(secret.trim(), user).map_err(Failure::new)?);
+            let token = demo::token(secret.trim(), user, self.org.as_deref());
+            say(token.map_err(Failure::new)?);
             return Ok(());
         }
         let issuers = self.jwt.issuers().map_err(Failure::new)?;

@@ -12,13 +12,14 @@ mod issuer_list;
 mod jwt;
 mod log;
 mod mail;
+mod schema;
 mod secret_rotation;
 mod tenant_export;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use axum::http::HeaderValue;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipnet::IpNet;
 use pg::ConnectOptions;
 
@@ -30,6 +31,7 @@ pub use databases::{NamedDatabase, databases, is_database_name};
 pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
+pub use schema::{Introspection, SchemaConfig};
 pub use tenant_export::ExportConfig;
 
 use crate::{
@@ -182,17 +184,6 @@ pub fn parse_database_url(variable: &str, url: &str) -> Result<ConnectOptions, C
         .map_err(|error| ConfigError(format!("{variable} is not a PostgreSQL address: {error}")))
 }
 
-/// Who may introspect the schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Introspection {
-    /// All callers, without a token.
-    Always,
-    /// Callers with a valid token.
-    Authenticated,
-    /// No caller.
-    Never,
-}
-
 /// Parses a size. A size of 0 would refuse every request.
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -219,14 +210,8 @@ fn network(text: &str) -> Result<IpNet, String> {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Requests and limits")]
 pub struct HttpConfig {
-    /// Who may introspect the schema: every caller, callers with a token, or none.
-    #[arg(
-        long,
-        env = "INTROSPECTION",
-        value_name = "INTROSPECTION",
-        default_value = "authenticated"
-    )]
-    pub introspection: Introspection,
+    #[command(flatten)]
+    pub schema: SchemaConfig,
 
     /// Origins whose pages may call the API, as scheme, host and port, separated by commas.
     #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
@@ -364,7 +349,7 @@ impl HttpConfig {
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
-            suggestions: self.introspection != Introspection::Never,
+            suggestions: self.schema.introspection != Introspection::Never,
             tokens: self.max_tokens,
             depth: self.max_depth,
             introspection_depth: self.max_introspection_depth,

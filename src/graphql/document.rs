@@ -150,15 +150,19 @@ impl Document {
         value.into_const_with(|name| self.variables.get(&name).cloned().ok_or(())).ok()
     }
 
-    /// Returns whether the complexity can depend on the variables, which may be page sizes or
-    /// conditions.
+    /// Returns whether the complexity can depend on the variables, which may be page sizes, lists
+    /// or conditions.
     #[must_use]
     pub fn cost_varies(&self) -> bool {
         self.merged.operations.iter().any(|(_, operation)| {
             operation.node.variable_definitions.iter().any(|definition| {
-                let name = innermost(&definition.node.var_type.node.base);
-                // These types cannot be page sizes: IDs, strings and the inputs of mutations.
-                !["ID", "String"].contains(&name) && !name.ends_with("Input")
+                match &definition.node.var_type.node.base {
+                    // These types cannot be page sizes: IDs, strings and the inputs of mutations.
+                    BaseType::Named(name) => {
+                        !["ID", "String"].contains(&name.as_str()) && !name.ends_with("Input")
+                    }
+                    BaseType::List(_) => true,
+                }
             })
         })
     }
@@ -215,7 +219,6 @@ impl Operation {
         let most = limits.root_mutations;
         check_changes(changes.as_deref().unwrap_or_default(), most, operation.pos)?;
         let reads_back = is_mutation && roots.iter().any(|field| field.name.node == "query");
-        let introspects = roots.iter().any(|field| is_introspection(field));
         let introspection_only =
             roots.iter().all(|field| is_introspection(field) || field.name.node == "__typename");
         let queries: Vec<_> = match ty {
@@ -226,6 +229,7 @@ impl Operation {
                 .flat_map(|field| selected(&field.selection_set.node))
                 .collect(),
         };
+        let introspects = queries.iter().any(|field| is_introspection(field));
         let is_rate_limited =
             |field: &&&Field| validator.root_fields().is_rate_limited_query(&field.name.node);
         let rate_limited_queries = queries.iter().filter(is_rate_limited).count();
@@ -261,14 +265,6 @@ fn digest(query: &str, name: Option<&str>) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(context.finish().as_ref());
     bytes
-}
-
-/// The name of a type without its lists.
-fn innermost(of: &BaseType) -> &str {
-    match of {
-        BaseType::Named(name) => name,
-        BaseType::List(items) => innermost(&items.base),
-    }
 }
 
 /// The variables for which omission equals null. This holds for arguments of fields, which are all

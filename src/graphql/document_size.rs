@@ -20,7 +20,9 @@ use super::limits::{Limits, MAX_NESTING, Refusal};
 const MAX_INTROSPECTED_FIELDS: usize = 160_000;
 
 /// The estimated length of the lists of introspection: the whole schema, or those of one type.
-const LISTS: [(&str, usize); 8] = [
+const LISTS: [(&str, usize); 9] = [
+    // As text, the whole schema is as long as the fields of this many entries.
+    ("_service", 10_000),
     ("types", 100),
     ("directives", 10),
     ("fields", 5),
@@ -255,6 +257,7 @@ impl<'document> Measuring<'document> {
     }
 }
 
+/// Whether a root field returns the schema; `_service` is that of gateways.
 pub(super) fn is_introspection(field: &Field) -> bool {
-    field.name.node == "__schema" || field.name.node == "__type"
+    ["__schema", "__type", "_service"].contains(&field.name.node.as_str())
 }

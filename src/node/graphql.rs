@@ -1,6 +1,7 @@
 //! Global object identification in the GraphQL API: `node` and `nodes`.
 
 use async_graphql::{Context, ID, Object};
+use uuid::Uuid;
 
 use super::loader::NodeById;
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     graphql::{ContextExt, Node, parse_id},
 };
 
-/// The maximum number of ids in `nodes`.
+/// The maximum number of objects that one field looks up.
 const MAX_NODES: usize = 100;
 
 /// The queries by ID.
@@ -35,12 +36,32 @@ impl NodeQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The IDs of the objects. At most 100.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
-        if ids.len() > MAX_NODES {
-            return Err(Error::bad_input("ids", format!("must have at most {MAX_NODES} entries")));
-        }
-        let keys: Vec<Option<NodeById>> = ids.iter().map(|id| parse_id(id).map(NodeById)).collect();
-        let found = ctx.load_many(keys.iter().copied().flatten().collect()).await?;
-        let node = |key: Option<NodeById>| found.get(&key?).cloned();
-        Ok(keys.into_iter().map(node).collect())
+        require_at_most_max_nodes("ids", ids.len())?;
+        find_nodes(ctx, ids.iter().map(parse_id).collect()).await
     }
+}
+
+/// Rejects an argument that names too many objects.
+///
+/// # Errors
+///
+/// [`Error::BadUserInput`] for more than 100 objects.
+pub fn require_at_most_max_nodes(argument: &'static str, count: usize) -> Result<()> {
+    if count > MAX_NODES {
+        return Err(Error::bad_input(argument, format!("must have at most {MAX_NODES} entries")));
+    }
+    Ok(())
+}
+
+/// Finds the objects with these IDs in the current organization, in the order of the IDs, with one
+/// statement. `None` is a malformed ID, for which there is no object.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn find_nodes(ctx: &Context<'_>, ids: Vec<Option<Uuid>>) -> Result<Vec<Option<Node>>> {
+    let keys = ids.iter().flatten().copied().map(NodeById).collect();
+    let found = ctx.load_many(keys).await?;
+    let node = |id: Option<Uuid>| found.get(&NodeById(id?)).cloned();
+    Ok(ids.into_iter().map(node).collect())
 }

@@ -19,7 +19,7 @@ const DASHBOARD: &str = "query ($size: Int) { organization {
 
 /// Globex with 60 more users, each of whom has created a project and an audit entry.
 pub(crate) async fn globex_with_60_users() -> App {
-    let mut settings = AppSettings::default();
+    let mut settings = AppSettings { federation: true, ..AppSettings::default() };
     settings.limits.complexity = 100_000;
     let app = App::with(settings).await;
     app.database
@@ -111,6 +111,33 @@ async fn aliases_of_one_look_up_share_a_statement() {
         .collect();
     let query = format!("{{ {} }}", fields.join(" "));
     assert_eq!(statements(&app, &query, json!({})).await.0, 2);
+}
+
+#[tokio::test]
+async fn a_gateway_reads_any_number_of_entities_with_one_statement() {
+    let app = globex_with_60_users().await;
+    let ids: serde_json::Value = app
+        .database
+        .value(
+            "SELECT jsonb_agg(jsonb_build_object('__typename', type, 'id', id)) FROM (
+                 (SELECT 'Project' AS type, id FROM app.projects WHERE name = 'p' LIMIT 50)
+                 UNION ALL
+                 (SELECT 'Member', m.id FROM auth.organization_members m
+                  JOIN app.organizations o ON o.id = m.organization_id
+                  WHERE o.slug = 'globex' LIMIT 50)) all_ids",
+        )
+        .await;
+    let query = "query ($of: [_Any!]!) { _entities(representations: $of) {
+        ... on Project { createdBy { name } } ... on Member { user { name } } } }";
+    let representations = ids.as_array().unwrap();
+    for count in [1, 100] {
+        let variables = json!({ "of": &representations[..count] });
+        let (statements, data) = statements(&app, query, variables).await;
+        let found = data["_entities"].as_array().unwrap();
+        assert_eq!(found.iter().filter(|entity| entity.is_object()).count(), count);
+        // Opening, entities, users.
+        assert_eq!(statements, 3, "for {count} entities");
+    }
 }
 
 #[tokio::test]

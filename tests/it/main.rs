@@ -27,6 +27,7 @@ mod doctor;
 mod documented_commands;
 mod entitlements;
 mod faults;
+mod federation;
 mod fuzz;
 mod http;
 mod idempotency;

@@ -22,7 +22,7 @@ fn the_committed_schema_is_the_served_one() {
 
 #[tokio::test]
 async fn a_document_is_read_once_for_all_who_wait_for_it() {
-    let api = Api::new(AppSettings::default().limits).unwrap();
+    let api = Api::new(AppSettings::default().limits, false).unwrap();
     let request =
         || GraphqlRequest { query: "{ viewer { id } }".to_owned(), ..GraphqlRequest::default() };
     // While one request waits for its turn, another reads the document.

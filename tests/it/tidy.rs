@@ -34,6 +34,7 @@ const SURFACE: [&str; 10] = [
     "background",
     "cli",
     "config",
+    "federation",
     "http",
     "request",
     "schema",

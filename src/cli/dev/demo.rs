@@ -51,6 +51,7 @@ pub(in crate::cli) fn subjects() -> impl Iterator<Item = &'static str> {
 pub(in crate::cli) fn token(
     secret: &str,
     subject: &str,
+    organization: Option<&str>,
 ) -> Result<String, jsonwebtoken::errors::Error> {
     let name = USERS.iter().find(|user| user.3 == subject).map(|user| user.1);
     let now = Clock::system().now();
@@ -60,6 +61,7 @@ pub(in crate::cli) fn token(
         "email": format!("{subject}@example.com"),
         "email_verified": true,
         "name": name,
+        "org": organization,
         "iat": now.timestamp(),
         "exp": (now + VALIDITY).timestamp(),
     });
@@ -80,7 +82,7 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
             name,
             role: role.to_uppercase(),
             subject,
-            token: token(secret, subject)?,
+            token: token(secret, subject, None)?,
         })
     };
     USERS.iter().map(user).collect()

@@ -38,6 +38,8 @@ pub const SECRET: &str = "a secret for tests of thirty-two bytes or more";
 /// Settings that tests change.
 pub struct AppSettings {
     pub introspection: Introspection,
+    /// Whether the server is a subgraph.
+    pub federation: bool,
     pub max_connections: usize,
     pub timeout: Duration,
     pub limits: Limits,
@@ -82,6 +84,7 @@ impl Default for AppSettings {
     fn default() -> Self {
         Self {
             introspection: Introspection::Authenticated,
+            federation: false,
             max_connections: 4,
             timeout: Duration::from_secs(10),
             limits: Limits {
@@ -212,7 +215,7 @@ impl App {
         let databases = Databases::shared(&options).unwrap();
         let metrics = Metrics::new();
         let service = Arc::new(GraphqlService {
-            api: Api::new(settings.limits).unwrap(),
+            api: Api::new(settings.limits, settings.federation).unwrap(),
             meter: Meter::new(databases.clone(), server_settings.clone(), metrics.clone()),
             concurrency: ConcurrencyLimiter::new(AdmissionLimits {
                 running: settings.running,
