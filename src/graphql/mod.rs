@@ -10,6 +10,7 @@ mod error;
 mod executable;
 mod integers;
 mod limits;
+mod loaded;
 mod loader;
 mod operation_cache;
 mod prescan;
@@ -22,6 +23,7 @@ pub use connection::{Connection, STATEMENT, connection, list_cost, page_cost};
 pub use context::{ContextExt, Event, One, one, parse_id};
 pub use error::{RETRY_AFTER, present, refusal};
 pub use limits::{Limits, Refusal};
+pub use loaded::Loaded;
 pub use loader::{Loaders, Queue, Reader};
 pub use operation_cache::OperationCache;
 pub use root_fields::{
