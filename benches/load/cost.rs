@@ -50,7 +50,7 @@ impl Meter {
 }
 
 /// Returns the user and system time of a process and of its children that have ended.
-fn process_time(pid: u32) -> Result<Duration, Failure> {
+pub(crate) fn process_time(pid: u32) -> Result<Duration, Failure> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     Ok(times(&stat).ok_or("unexpected format of stat")?.1)
 }

@@ -11,6 +11,7 @@
     reason = "counts and durations are far from the limits of their types"
 )]
 
+mod background;
 mod client;
 mod cost;
 mod dedicated_schema;
@@ -26,6 +27,7 @@ mod workload;
 
 use std::path::PathBuf;
 
+use background::Processes;
 use clap::Parser;
 use client::Load;
 use report::{Report, Round};
@@ -54,13 +56,14 @@ struct Options {
     /// Numbers of concurrent connections.
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
     connections: Vec<usize>,
-    /// Seconds of one more load at the end. The memory use after each third is reported.
+    /// Seconds of one more load at the end. Memory after each third is reported, and the shares of
+    /// requests and of background work in PostgreSQL's CPU time.
     #[arg(long, default_value_t = 0)]
     soak: u32,
-    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`). Default:
-    /// three for each of its processors.
-    #[arg(long, default_value_t = 3 * processors())]
-    database_connections: usize,
+    /// Connections to PostgreSQL that the server may use (`DATABASE_MAX_CONNECTIONS`), instead of
+    /// its default.
+    #[arg(long)]
+    database_connections: Option<usize>,
     /// Another server binary, for example from before a change, measured in each round as well.
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
@@ -76,10 +79,6 @@ struct Options {
     /// Cargo passes this flag to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 fn main() -> Result<(), Failure> {
@@ -190,19 +189,25 @@ impl Bench<'_> {
         }
         report.memory("after load", server.memory()?);
         if options.soak > 0 {
-            for part in ["soak, first third", "second", "last"] {
-                let load = Load { connections: 16, seconds: options.soak.div_ceil(3), wide: true };
-                runtime.block_on(client::run(
-                    server,
-                    seeded,
-                    Workload::Mix,
-                    &load,
-                    seeded.all(),
-                ))?;
-                report.memory(part, server.memory()?);
-            }
+            self.soak(server, &mut report)?;
         }
         println!("{report}");
+        Ok(())
+    }
+
+    /// The mix of random users of all organizations, for a long time.
+    fn soak(&self, server: &Server, report: &mut Report) -> Result<(), Failure> {
+        let Self { options, seeded, runtime } = self;
+        let load = Load { connections: 16, seconds: options.soak.div_ceil(3), wide: true };
+        let thirds = async {
+            for part in ["soak, first third", "second", "last"] {
+                client::run(server, seeded, Workload::Mix, &load, seeded.all()).await?;
+                report.memory(part, server.memory()?);
+            }
+            Ok(())
+        };
+        let ((), processes) = runtime.block_on(Processes::during(seeded, thirds))?;
+        report.processes(processes);
         Ok(())
     }
 

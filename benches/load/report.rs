@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::{cost::Cost, relay::Traffic, workload::Workload};
+use crate::{background::Processes, cost::Cost, relay::Traffic, workload::Workload};
 
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,7 @@ pub(crate) struct Report {
     traffic_rows: Vec<(Workload, Traffic)>,
     cold_starts: Vec<f64>,
     memory: Vec<(&'static str, f64)>,
+    processes: Processes,
 }
 
 impl Report {
@@ -77,6 +78,7 @@ impl Report {
             traffic_rows: Vec::new(),
             cold_starts: Vec::new(),
             memory: Vec::new(),
+            processes: Processes::default(),
         }
     }
 
@@ -90,6 +92,10 @@ impl Report {
 
     pub(crate) fn cold_start(&mut self, took: Duration) {
         self.cold_starts.push(took.as_secs_f64() * 1e3);
+    }
+
+    pub(crate) fn processes(&mut self, processes: Processes) {
+        self.processes = processes;
     }
 
     pub(crate) fn memory(&mut self, when: &'static str, megabytes: f64) {
@@ -178,6 +184,9 @@ impl fmt::Display for Report {
         writeln!(out, "\nCold start: {:.0} ms ({:.0}–{:.0})", start.median, start.min, start.max)?;
         for (when, megabytes) in &self.memory {
             writeln!(out, "Memory {when}: {megabytes:.0} MB")?;
+        }
+        for (name, percent) in self.processes.shares() {
+            writeln!(out, "PostgreSQL's CPU time in the soak, {name}: {percent:.1} %")?;
         }
         Ok(())
     }

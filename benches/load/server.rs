@@ -25,8 +25,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server with this number of connections to PostgreSQL.
-    pub(crate) fn start(seeded: &Seeded, connections: usize) -> Result<Self, Failure> {
+    /// Starts the server, with this number of connections to PostgreSQL instead of its default.
+    pub(crate) fn start(seeded: &Seeded, connections: Option<usize>) -> Result<Self, Failure> {
         Self::start_at(&seeded.url(), "", connections)
     }
 
@@ -34,7 +34,7 @@ impl Server {
     pub(crate) fn start_at(
         database: &str,
         databases: &str,
-        connections: usize,
+        connections: Option<usize>,
     ) -> Result<Self, Failure> {
         let binary = Path::new(env!("CARGO_BIN_EXE_tenantry"));
         Self::start_from(binary, database, databases, connections)
@@ -45,7 +45,7 @@ impl Server {
         binary: &Path,
         database: &str,
         databases: &str,
-        connections: usize,
+        connections: Option<usize>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
         let mut child = Command::new(binary)
@@ -53,7 +53,7 @@ impl Server {
             .env_clear()
             .env("DATABASE_URL", database)
             .env("DATABASES", databases)
-            .env("DATABASE_MAX_CONNECTIONS", connections.to_string())
+            .envs(connections.map(|most| ("DATABASE_MAX_CONNECTIONS", most.to_string())))
             .env("JWT_SECRET", SECRET)
             .env("SECRET_KEY", SECRET)
             .env("LISTEN_ADDR", "127.0.0.1:0")
@@ -110,7 +110,8 @@ pub(crate) async fn traffic(seeded: &Seeded, workload: Workload) -> Result<Traff
     let url = seeded.url();
     let (address, _) = url.split_once("?host=").ok_or("unexpected address")?;
     let database = format!("{address}?host={}", path(folder.path()));
-    let server = tokio::task::spawn_blocking(move || Server::start_at(&database, "", 1)).await??;
+    let server =
+        tokio::task::spawn_blocking(move || Server::start_at(&database, "", Some(1))).await??;
     let mut traffic = Traffic::default();
     for _ in 0..30 {
         relay.take();

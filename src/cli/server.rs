@@ -47,7 +47,7 @@ pub(super) fn build(
         meter: Meter::new(databases.clone(), settings.clone(), metrics.clone()),
         concurrency: ConcurrencyLimiter::new(AdmissionLimits {
             running: (connections / 2).max(1),
-            outside: (connections / 4).max(1),
+            outside: connections.div_ceil(4),
             // The other processors are reserved for requests whose documents are already cached.
             reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
             waiting: http.max_waiting,

@@ -27,6 +27,7 @@ pub use areas::AllSettings;
 pub use billing::{BillingConfig, BillingProvider};
 pub use business::BusinessConfig;
 pub use client_limits::ClientsConfig;
+use databases::default_connections;
 pub use databases::{NamedDatabase, databases, is_database_name};
 pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
@@ -88,11 +89,12 @@ pub struct DatabaseConfig {
     #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
     pub databases: Option<String>,
 
-    /// Connections for requests. Background work, health checks and subscriptions use up to 5 more.
-    /// The same applies to each of DATABASES; 8 more serve all of them together.
-    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS", default_value_t = 16,
+    /// Connections for requests. Default: 3 for each processor, at least 6 and at most 48.
+    /// Background work, health checks and subscriptions use up to 5 more. The same applies to each
+    /// of DATABASES; 8 more serve all of them together.
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS",
         value_parser = clap::value_parser!(u16).range(1..))]
-    pub database_max_connections: u16,
+    pub database_max_connections: Option<u16>,
 
     /// Seconds that a request waits for a free connection before it gets status 503.
     #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", value_name = "DATABASE_ACQUIRE_TIMEOUT", default_value_t = 5,
@@ -162,7 +164,9 @@ impl DatabaseConfig {
             listen: None,
             replica: None,
             dedicated: Vec::new(),
-            max_connections: self.database_max_connections.into(),
+            max_connections: self
+                .database_max_connections
+                .map_or_else(default_connections, usize::from),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
             statement_cache: self.database_statement_cache,
         }

@@ -1,23 +1,28 @@
 //! Relay connections built from a slice of rows, and the complexity of lists.
 
-use async_graphql::{ObjectType, OutputType, connection::Edge};
+use async_graphql::{ObjectType, connection::Edge};
 
+use super::Loaded;
 use crate::page::{Cursor, DEFAULT_SIZE, Keyed, MAX_SIZE, Slice};
 
 /// A page of nodes. `Total` adds `totalCount`, which is counted only if selected.
-pub type Connection<Node, Total> = async_graphql::connection::Connection<Cursor, Node, Total>;
+pub type Connection<Node, Total> =
+    async_graphql::connection::Connection<Cursor, Loaded<Node>, Total>;
 
 /// Builds the connection of a slice.
 pub fn connection<Row, Node, Total>(slice: Slice<Row>, total: Total) -> Connection<Node, Total>
 where
     Row: Keyed,
-    Node: From<Row> + OutputType,
+    Node: From<Row> + ObjectType,
     Total: ObjectType,
 {
     let mut connection =
         Connection::with_additional_fields(slice.has_previous_page, slice.has_next_page, total);
-    connection.edges =
-        slice.rows.into_iter().map(|row| Edge::new(row.cursor(), Node::from(row))).collect();
+    connection.edges = slice
+        .rows
+        .into_iter()
+        .map(|row| Edge::new(row.cursor(), Loaded(Node::from(row))))
+        .collect();
     connection
 }
 

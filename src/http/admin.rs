@@ -6,6 +6,7 @@ use axum::{
     Router,
     extract::State,
     http::header,
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -30,7 +31,7 @@ pub async fn serve_admin(listener: TcpListener, server: Arc<Server>) -> std::io:
         .route("/metrics", get(metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .layer(headers::not_cached());
+        .layer(map_response(async |response: Response| headers::not_cached(response)));
     axum::serve(listener, routes.with_state(server)).await
 }
 

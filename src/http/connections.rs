@@ -13,7 +13,6 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes, HttpBody},
     extract::{ConnectInfo, Request},
     http::{HeaderValue, StatusCode, Version, header},
@@ -35,13 +34,11 @@ use tokio::{
     time::sleep,
 };
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt as _;
 
 use super::{
-    Server,
+    App, Server,
     activity::Activity,
     connection_limits::{Busy, ClientLimits, ConnectionSlot, ConnectionSlots},
-    router,
 };
 
 /// Largest size of the request line and headers. Tokens of identity providers have some kilobytes.
@@ -80,7 +77,7 @@ pub async fn serve(
     let limits = server.client_limits;
     let (streams, mutations) = (server.stop.clone(), server.service.mutations.clone());
     let places = ConnectionSlots::new(limits, server.trusted_proxies.clone());
-    let (builder, app) = (builder(limits), router(server));
+    let (builder, app) = (builder(limits), App::new(server));
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
@@ -143,10 +140,10 @@ fn has_one_host(request: &Request) -> bool {
 
 /// Responds to a connection beyond the limit: health checks are served, and all other requests are
 /// refused. The connection is closed after the response.
-async fn answer_in_reserved_place(app: Router, request: Request) -> Response {
+async fn answer_in_reserved_place(app: App, request: Request) -> Response {
     let closes = request.version() != Version::HTTP_2;
     let mut response = if matches!(request.uri().path(), "/healthz" | "/readyz") {
-        app.oneshot(request).await.unwrap_or_else(|never| match never {})
+        app.respond(request).await
     } else {
         let headers = [(header::CONTENT_TYPE, "application/json"), (header::RETRY_AFTER, "1")];
         (StatusCode::SERVICE_UNAVAILABLE, headers, NO_PLACE).into_response()
@@ -192,7 +189,7 @@ struct Client {
 }
 
 impl Client {
-    async fn serve(self, builder: Builder<TokioExecutor>, app: Router, watcher: Watcher) {
+    async fn serve(self, builder: Builder<TokioExecutor>, app: App, watcher: Watcher) {
         let Self { stream, peer, place, limits } = self;
         // Responses are written as a whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
@@ -216,7 +213,7 @@ impl Client {
                 } else if is_reserved {
                     answer_in_reserved_place(app, request).await
                 } else {
-                    app.oneshot(request).await.unwrap_or_else(|never| match never {})
+                    app.respond(request).await
                 };
                 let response = match running {
                     Some(running) => running.until_taken(response),

@@ -25,7 +25,7 @@ use super::{
     client_ip::client_ip,
     connection_limits::ConnectionSlot,
     freshness::{ServedHeaders, freshness},
-    headers::{idempotency_key, request_id},
+    headers::{idempotency_key, request_id, vary},
     multipart,
     negotiate::{MediaType, StreamFormat, negotiate, stream_format},
     operation_rate::receive,
@@ -49,6 +49,15 @@ use crate::{
 pub(super) async fn handle(
     State(server): State<Arc<Server>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    path: Result<Option<Path<String>>, PathRejection>,
+    request: Request<Body>,
+) -> Response {
+    vary(respond(server, peer, path, request).await)
+}
+
+async fn respond(
+    server: Arc<Server>,
+    peer: SocketAddr,
     path: Result<Option<Path<String>>, PathRejection>,
     request: Request<Body>,
 ) -> Response {

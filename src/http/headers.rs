@@ -5,13 +5,9 @@ use std::time::Duration;
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
-    middleware::Next,
     response::Response,
 };
-use tower_http::{
-    cors::{AllowHeaders, AllowOrigin, CorsLayer},
-    set_header::SetResponseHeaderLayer,
-};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 
 use super::unsupported::Unsupported;
@@ -50,28 +46,37 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     known.any(|known| known.trim().trim_start_matches("W/") == tag)
 }
 
-/// Assigns the request its id and copies the id to the response.
-pub(super) async fn name_request(mut request: Request, next: Next) -> Response {
+/// Assigns the request its id, and returns the id for its response.
+pub(super) fn name_request(request: &mut Request) -> HeaderValue {
     let id = request_id(request.headers());
     // A UUID is ASCII, so this cannot fail.
     let value = HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""));
     request.headers_mut().insert(REQUEST_ID, value.clone());
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(REQUEST_ID, value);
+    value
+}
+
+/// Adds the headers of every response of the API.
+pub(super) fn complete(mut response: Response, id: HeaderValue) -> Response {
+    let headers = response.headers_mut();
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
+    headers.insert(REQUEST_ID, id);
+    not_cached(response)
+}
+
+/// Keeps a response out of caches, some of which store one in spite of `Authorization`. A response
+/// that may be cached sets the header itself.
+pub(super) fn not_cached(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
     response
 }
 
-/// Keeps responses out of caches, some of which store a response in spite of `Authorization`. A
-/// response that may be cached sets the header itself.
-pub(super) fn not_cached() -> SetResponseHeaderLayer<HeaderValue> {
-    let value = HeaderValue::from_static("no-store");
-    SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, value)
-}
-
 /// Names the request headers on which all responses to GraphQL requests depend.
-pub(super) fn vary() -> SetResponseHeaderLayer<HeaderValue> {
+pub(super) fn vary(mut response: Response) -> Response {
     let value = HeaderValue::from_static("accept, authorization");
-    SetResponseHeaderLayer::appending(header::VARY, value)
+    response.headers_mut().append(header::VARY, value);
+    response
 }
 
 /// Lets pages of these origins call the API and read responses.

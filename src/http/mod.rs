@@ -1,5 +1,5 @@
-//! The HTTP routes and the layers that all of them share. Every response passes the same
-//! layers: a request id, CORS, no caching unless a handler allows it, and a caught panic.
+//! The HTTP routes, and what all of them share: a request id, no caching unless a handler allows
+//! it, CORS, a caught panic and compression.
 
 mod activity;
 mod admin;
@@ -34,18 +34,17 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{HeaderValue, header},
-    middleware,
+    extract::Request,
+    response::Response,
     routing::{any, get, post},
 };
-use tower::util::option_layer;
+use tower::{ServiceExt as _, util::option_layer};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer, Predicate,
         predicate::{NotForContentType, SizeAbove},
     },
-    set_header::SetResponseHeaderLayer,
 };
 
 pub use admin::serve_admin;
@@ -57,39 +56,43 @@ pub use persisted_documents::PersistedDocuments;
 pub use readiness::{Readiness, check_migrations, problems};
 pub use server::Server;
 
-/// Returns the routes.
-pub fn router(server: Arc<Server>) -> Router {
-    // Without allowed origins, preflight requests get no CORS headers.
-    let cors = (!server.cors_origins.is_empty()).then(|| headers::cors(&server.cors_origins));
-    Router::new()
-        .route("/graphql", any(graphql::handle))
-        .route("/org/{slug}/graphql", any(graphql::handle))
-        // Applies to the routes above.
-        .route_layer(headers::vary())
-        .route("/", get(graphiql::front))
-        .route("/org/{slug}", get(graphiql::front))
-        .route("/graphiql", get(graphiql::page))
-        .route("/org/{slug}/graphiql", get(graphiql::page))
-        .route("/graphiql/users.json", get(graphiql::demo_users))
-        .route("/graphiql/assets/{name}", get(graphiql::asset))
-        .route("/schema.graphql", get(sdl::serve))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/webhooks/stripe", post(stripe::receive))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
-        .layer(
-            CompressionLayer::new().compress_when(
-                SizeAbove::new(1_024)
-                    .and(NotForContentType::SSE)
-                    .and(NotForContentType::const_new("multipart/mixed")),
-            ),
-        )
-        .layer(CatchPanicLayer::custom(answer::panicked))
-        .layer(option_layer(cors))
-        .layer(headers::not_cached())
-        .layer(middleware::from_fn(headers::name_request))
-        .with_state(server)
+/// The routes with their layers; cheap to clone.
+#[derive(Clone)]
+struct App(Router);
+
+impl App {
+    fn new(server: Arc<Server>) -> Self {
+        // Without allowed origins, preflight requests get no CORS headers.
+        let cors = (!server.cors_origins.is_empty()).then(|| headers::cors(&server.cors_origins));
+        let compression = CompressionLayer::new().compress_when(
+            SizeAbove::new(1_024)
+                .and(NotForContentType::SSE)
+                .and(NotForContentType::const_new("multipart/mixed")),
+        );
+        let routes = Router::new()
+            .route("/graphql", any(graphql::handle))
+            .route("/org/{slug}/graphql", any(graphql::handle))
+            .route("/", get(graphiql::front))
+            .route("/org/{slug}", get(graphiql::front))
+            .route("/graphiql", get(graphiql::page))
+            .route("/org/{slug}/graphiql", get(graphiql::page))
+            .route("/graphiql/users.json", get(graphiql::demo_users))
+            .route("/graphiql/assets/{name}", get(graphiql::asset))
+            .route("/schema.graphql", get(sdl::serve))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route("/webhooks/stripe", post(stripe::receive))
+            // Together, because each call of `layer` adds a service that is boxed and cloned for
+            // every request.
+            .layer((option_layer(cors), CatchPanicLayer::custom(answer::panicked), compression))
+            .with_state(server);
+        Self(routes)
+    }
+
+    /// Responds to a request. The request and the response carry the same id.
+    async fn respond(self, mut request: Request) -> Response {
+        let id = headers::name_request(&mut request);
+        let response = self.0.oneshot(request).await.unwrap_or_else(|never| match never {});
+        headers::complete(response, id)
+    }
 }
