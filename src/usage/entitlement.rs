@@ -13,6 +13,7 @@ use crate::{
     declared::Declared as _,
     error::Result,
     plan::{self, Allowance, Allowances},
+    seats,
     tenancy::{DeclaredFeature, Session, UnitOfWork as _},
 };
 
