@@ -27,10 +27,19 @@ pub fn line(field: &'static str, input: &str, most: usize) -> Result<String> {
 }
 
 /// Cleans a name from a token: removes control, ignorable and direction-changing characters, and
-/// cuts the rest to `most` characters. `None` if no visible character remains.
+/// cuts the rest to `most` characters. Joiners and variation selectors stay after the letters and
+/// emoji that need them, none of which is ASCII. `None` if no visible character remains.
 #[must_use]
 pub fn display_name(text: &str, most: usize) -> Option<String> {
-    let kept = text.chars().filter(|char| !char.is_control() && !is_ignorable(*char));
+    let mut last = ' ';
+    let kept = text.chars().filter(|char| {
+        let belongs = !last.is_ascii() && !is_ignorable(last) && !is_invisible(*char);
+        let is_kept = !char.is_control() && (!is_ignorable(*char) || belongs);
+        if is_kept {
+            last = *char;
+        }
+        is_kept
+    });
     let clean: String = kept.take(most).collect();
     let clean = clean.trim();
     clean.contains(is_visible).then(|| clean.to_owned())
@@ -100,6 +109,11 @@ mod tests {
         assert!(line("f", "äöüß", 4).is_ok());
         assert!(line("f", "\u{2764}\u{fe0f}", 3).is_ok());
         assert_eq!(display_name(" a\u{202e}\u{ad}\u{200d}b\0 ", 3).as_deref(), Some("ab"));
+        // An astronaut, and a Persian name.
+        for whole in ["\u{1f469}\u{200d}\u{1f680}", "\u{645}\u{6cc}\u{200c}\u{62e}", "\u{2764}\u{fe0f}"] {
+            assert_eq!(display_name(whole, 9).as_deref(), Some(whole));
+        }
+        assert_eq!(display_name("\u{645}\u{200c}\u{200c}a\u{fe0f}", 9).as_deref(), Some("\u{645}\u{200c}a"));
         for blank in ["\u{3164}\u{2800} ", "\u{301}", "\u{1d159}\u{a0}"] {
             assert_eq!(display_name(blank, 3), None, "{blank:?}");
         }

@@ -70,7 +70,7 @@ enum Command {
 ///
 /// Returns one line that says what is wrong.
 pub fn run() -> Result<std::process::ExitCode, Failure> {
-    let parsed = without_empty(Cli::command())
+    let parsed = with_clean_environment(Cli::command())
         .mut_subcommand("dev", dev::Dev::without_refused)
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -89,7 +89,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
     };
     match cli.command {
         None => {
-            let matches = without_empty(dev::Dev::command()).try_get_matches_from(["tenantry"]);
+            let matches = with_clean_environment(dev::Dev::command()).try_get_matches_from(["tenantry"]);
             let command = matches.and_then(|matches| dev::Dev::from_arg_matches(&matches));
             command.map_err(|error| one_line(&error))?.run()
         }
@@ -111,14 +111,23 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
 }
 
 /// Treats an empty variable as unset, because files that list all variables leave the unused ones
-/// empty.
-fn without_empty(command: clap::Command) -> clap::Command {
+/// empty. Removes white space around values: a secret that is mounted from a file often ends with
+/// a line break.
+fn with_clean_environment(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| {
-        let empty =
-            argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-        if empty { argument.env(None::<&str>) } else { argument }
+        let value = argument.get_env().and_then(std::env::var_os);
+        let Some(value) = value.as_ref().and_then(|value| value.to_str()) else { return argument };
+        match value.trim() {
+            "" => argument.env(None::<&str>),
+            same if same == value => argument,
+            clean => {
+                // Settings are read once, at the start, and clap keeps texts that live as long.
+                let clean: &'static str = clean.to_owned().leak();
+                argument.env(None::<&str>).default_value(clean).hide_default_value(true)
+            }
+        }
     });
-    command.mut_subcommands(without_empty)
+    command.mut_subcommands(with_clean_environment)
 }
 
 /// Returns clap's message and its suggestion as one line. The message names a setting as it was

@@ -168,8 +168,7 @@ impl Catalogue {
 
     /// The prices of the plans for which the file has some, or says that they have none.
     fn prices(&self) -> impl Iterator<Item = (&str, &[PriceEntry])> {
-        let prices = |plan: &PlanEntry| Some((plan.key.as_str(), plan.prices.as_deref()?));
-        self.plans.iter().filter_map(prices)
+        self.plans.iter().filter_map(|plan| Some((plan.key.as_str(), plan.prices.as_deref()?)))
     }
 
     /// Makes the catalogue what the file says. `retire` ends the sale of prices that the file does

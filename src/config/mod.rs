@@ -205,9 +205,12 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     value.ok_or_else(|| "must be an origin, for example https://app.example.com".to_owned())
 }
 
-/// Parses a network, with or without white space around it.
+/// Parses a network, or one address, with or without white space around it.
 fn network(text: &str) -> Result<IpNet, String> {
-    text.trim().parse().map_err(|_| "must be a network, for example 10.0.0.0/8".to_owned())
+    let text = text.trim();
+    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    let network = text.parse().or_else(|_| address());
+    network.map_err(|_| "must be a network, for example 10.0.0.0/8, or an address".to_owned())
 }
 
 /// How requests are served.

@@ -339,6 +339,7 @@ async fn prices_travel_with_the_catalogue_and_are_retired_only_on_request() {
     let write = |prices: Value| {
         let mut catalogue = exported.clone();
         catalogue["plans"][1]["prices"] = prices;
+        catalogue["plans"][2].as_object_mut().unwrap().remove("prices");
         std::fs::write(&file, catalogue.to_string()).unwrap();
     };
     write(json!([usd("price_m", "month", 1_900)]));

@@ -269,9 +269,16 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
         hurry(&billing).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
-    let metrics = metrics.text().await.unwrap();
-    assert!(metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} 1"), "{metrics}");
+    // It is counted after the commit.
+    loop {
+        let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        if metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} 1") {
+            break;
+        }
+        assert!(start.elapsed() < HANG, "{metrics}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let command = async |arguments: &'static [&'static str]| {
         let (app, stripe) = (billing.app.database.url("tenantry_app"), billing.stripe.base().to_owned());
         let run = move || {

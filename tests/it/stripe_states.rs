@@ -513,6 +513,11 @@ async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
             assert_eq!((status, response.contains("nothing to do")), (200, true), "{kind}: {response}");
         }
     }
+    // An event of Stripe's API v2 has no object, and another form of time.
+    let thin = json!({ "id": "evt_v2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found",
+        "created": "2026-01-01T00:00:00.000Z", "livemode": false, "data": { "reason": "none" } });
+    let (status, response) = billing.deliver(&thin).await;
+    assert_eq!((status, response.contains("nothing to do")), (200, true), "{response}");
     assert_eq!((billing.state().await, actions(&billing).await), before);
     assert_eq!(waiting(&billing).await, 0);
 }

@@ -39,6 +39,11 @@ pub struct Subject {
     pub state: Option<Result<Subscription, String>>,
 }
 
+/// The time of an event: in seconds, or as text in events of Stripe's API v2.
+fn created(value: &Value) -> Option<DateTime<Utc>> {
+    time(value).or_else(|| value.as_str()?.parse().ok())
+}
+
 impl Event {
     /// Parses an event.
     ///
@@ -54,7 +59,7 @@ impl Event {
         Ok(Self {
             id: text("id")?,
             kind: text("type")?,
-            created: time(&payload["created"]).ok_or_else(|| missing("created"))?,
+            created: created(&payload["created"]).ok_or_else(|| missing("created"))?,
             is_live: payload["livemode"].as_bool(),
             payload,
         })

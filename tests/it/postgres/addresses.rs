@@ -55,6 +55,20 @@ async fn the_folder_of_a_socket_is_a_parameter_or_the_host() {
     }
 }
 
+#[tokio::test]
+async fn white_space_around_a_setting_does_not_count() {
+    // Secrets that are mounted from files often end with a line break.
+    let database = Database::create().await;
+    for (before, after) in [("", "\n"), (" ", " "), ("", "\r\n")] {
+        let address = format!("{before}{}{after}", database.url("tenantry_app"));
+        let output = with_address("doctor", "DATABASE_URL", address.clone()).await;
+        assert_eq!(output.stdout, "All is well.\n", "{address:?}: {}", output.stderr);
+    }
+    let help = || run(tenantry().args(["serve", "--help"]).env("JWT_SECRET", "hunter2 hunter2\n"));
+    let help = tokio::task::spawn_blocking(help).await.unwrap();
+    assert!(help.code == Some(0) && !help.stdout.contains("hunter2"), "{}", help.stdout);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_have_postgresql_s_detail_and_hint() {
     let server = Server::start();
