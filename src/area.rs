@@ -42,12 +42,7 @@ pub trait Area {
     }
 
     /// Adds descriptions of types that Rust generates, such as connections.
-    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S>
-    where
-        Q: ObjectType + 'static,
-        M: ObjectType + 'static,
-        S: SubscriptionType + 'static,
-    {
+    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema
     }
 }
@@ -109,12 +104,7 @@ macro_rules! areas {
 
             fn describe<Q, M, S>(
                 schema: async_graphql::SchemaBuilder<Q, M, S>,
-            ) -> async_graphql::SchemaBuilder<Q, M, S>
-            where
-                Q: async_graphql::ObjectType + 'static,
-                M: async_graphql::ObjectType + 'static,
-                S: async_graphql::SubscriptionType + 'static,
-            {
+            ) -> async_graphql::SchemaBuilder<Q, M, S> {
                 $(let schema = <$area as $crate::area::Area>::describe(schema);)+
                 schema
             }

@@ -1,6 +1,6 @@
 //! What the audit log contributes to the API.
 
-use async_graphql::{ObjectType, SchemaBuilder, SubscriptionType};
+use async_graphql::SchemaBuilder;
 
 use super::graphql::{AuditLogConnection, AuditOfOrganization, AuditQuery, AuditSubscription};
 use crate::{
@@ -40,12 +40,7 @@ impl Area for AuditArea {
         ACTIONS.to_vec()
     }
 
-    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S>
-    where
-        Q: ObjectType + 'static,
-        M: ObjectType + 'static,
-        S: SubscriptionType + 'static,
-    {
+    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.override_output_type_description::<AuditLogConnection>("A page of the audit log.")
     }
 }

@@ -58,6 +58,12 @@ impl NodeType {
         }
     }
 
+    /// The name of the type in the schema.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        (self.name)()
+    }
+
     /// Reads an object from its row as JSON.
     ///
     /// # Errors
@@ -70,7 +76,7 @@ impl NodeType {
 
 impl fmt::Debug for NodeType {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&(self.name)())
+        formatter.write_str(&self.name())
     }
 }
 
@@ -145,7 +151,7 @@ impl OutputType for Node {
             let mut possible_types = IndexSet::new();
             for node in NodeType::all() {
                 (node.register)(registry);
-                let name = (node.name)();
+                let name = node.name();
                 registry.add_implements(&name, "Node");
                 possible_types.insert(name.into_owned());
             }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use async_graphql::{MergedObject, ObjectType, SchemaBuilder, SubscriptionType};
+use async_graphql::{MergedObject, SchemaBuilder};
 use entity::invitation;
 
 use super::{
@@ -69,12 +69,7 @@ impl Area for InvitationArea {
         )]
     }
 
-    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S>
-    where
-        Q: ObjectType + 'static,
-        M: ObjectType + 'static,
-        S: SubscriptionType + 'static,
-    {
+    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.override_output_type_description::<InvitationConnection>("A page of invitations.")
     }
 }

@@ -1,6 +1,6 @@
 //! What members contribute to the API.
 
-use async_graphql::{ObjectType, SchemaBuilder, SubscriptionType};
+use async_graphql::SchemaBuilder;
 use entity::organization_member;
 
 use super::graphql::{
@@ -66,12 +66,7 @@ impl Area for MemberArea {
         )]
     }
 
-    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S>
-    where
-        Q: ObjectType + 'static,
-        M: ObjectType + 'static,
-        S: SubscriptionType + 'static,
-    {
+    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.override_output_type_description::<MemberConnection>("A page of members.")
     }
 }

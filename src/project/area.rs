@@ -1,12 +1,11 @@
 //! What projects contribute to the API.
 
-use async_graphql::{ObjectType, SchemaBuilder, SubscriptionType};
+use async_graphql::SchemaBuilder;
 use entity::project;
 
 use super::{
-    graphql::{
-        Project, ProjectConnection, ProjectMutation, ProjectSubscription, ProjectsOfOrganization,
-    },
+    graphql::{Project, ProjectConnection, ProjectSubscription, ProjectsOfOrganization},
+    mutation_graphql::ProjectMutation,
     ops,
 };
 use crate::{
@@ -64,12 +63,7 @@ impl Area for ProjectArea {
         )]
     }
 
-    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S>
-    where
-        Q: ObjectType + 'static,
-        M: ObjectType + 'static,
-        S: SubscriptionType + 'static,
-    {
+    fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.override_output_type_description::<ProjectConnection>("A page of projects.")
     }
 }

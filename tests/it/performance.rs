@@ -208,12 +208,14 @@ impl<S: Subscriber> Layer<S> for Statements {
 }
 
 /// The daily requests of an organization's members.
-const DAY: [&str; 9] = [
+const DAY: [&str; 10] = [
     DASHBOARD,
     PROJECTS,
     "{ organization { projects(last: 5) { totalCount pageInfo { startCursor } nodes { id } }
                       members(first: 3) { totalCount nodes { invitedBy { name } } }
                       invitations { totalCount nodes { email } } billing { status } entitlements { used } } }",
+    "{ organization { members(first: 2) { nodes { projects(first: 2) { totalCount nodes { name } } } }
+                      projects(first: 2) { nodes { auditLogs(first: 2) { nodes { action } } } } } }",
     "{ organization { auditLogs(filter: { action: \"project.updated\" }) { nodes { id } } } }",
     "{ organization { auditLogs(filter: { since: \"2026-03-01T00:00:00Z\", until: \"2026-03-02T00:00:00Z\" }) { nodes { id } } } }",
     "{ organization { entitlement(feature: \"projects\") { used } usage(feature: \"exports\") { used } } }",
@@ -327,8 +329,9 @@ fn scans_of(plan: &Value) -> Vec<&Value> {
             Value::Object(fields) => {
                 let kind = node["Node Type"].as_str().unwrap_or_default();
                 // A bitmap index scan names only the index, and its bitmap heap scan only the
-                // table.
-                if kind.ends_with("Scan") && kind != "Bitmap Heap Scan" && kind != "Function Scan" {
+                // table. A subquery is scanned where its own scans end.
+                let other = ["Bitmap Heap Scan", "Function Scan", "Subquery Scan"];
+                if kind.ends_with("Scan") && !other.contains(&kind) {
                     found.push(node);
                 }
                 open.extend(fields.values());
