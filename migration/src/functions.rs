@@ -6,7 +6,7 @@
 
 use pg::Client;
 
-use crate::{names::OWNER_ROLE, roles::CARRIER_PARAMETER};
+use crate::names::{CARRIER_PARAMETER, OWNER_ROLE};
 
 /// A function, and the role that may execute it beside the owner.
 struct Function {

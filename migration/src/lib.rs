@@ -18,6 +18,7 @@ mod step;
 mod steps;
 mod table;
 mod tenant_table;
+mod transaction;
 
 mod app;
 mod m0001_baseline;

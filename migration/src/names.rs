@@ -25,5 +25,9 @@ pub const APP_ROLE: &str = "tenantry_app";
 /// The role of background work, webhooks and commands that act without a user.
 pub const SYSTEM_ROLE: &str = "tenantry_system";
 
+/// The parameter that carries the session of a transaction, where the owner may be granted SET on
+/// it: a text that every role can read, and that otherwise only a superuser can set.
+pub const CARRIER_PARAMETER: &str = "backtrace_functions";
+
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
 pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use pg::{Client, ConnectOptions, password_matches, password_verifier};
 
+pub use crate::names::CARRIER_PARAMETER;
 use crate::{
     error::Error,
     names::{APP_ROLE, SYSTEM_ROLE},
+    transaction::repeated,
 };
 
 /// The passwords that the login roles get; a role without one keeps its password.
@@ -30,10 +32,6 @@ impl std::fmt::Debug for Passwords<'_> {
     }
 }
 
-/// The parameter that carries the session of a transaction, where the owner may be granted SET on
-/// it: a text that every role can read, and that otherwise only a superuser can set.
-pub const CARRIER_PARAMETER: &str = "backtrace_functions";
-
 /// The settings of the two login roles: `(setting, value as PostgreSQL stores it)`.
 pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("search_path", "app, auth, billing, audit, pg_temp"),
@@ -48,7 +46,8 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("client_connection_check_interval", "500ms"),
 ];
 
-const TRIES: u32 = 20;
+/// How often a disturbed run is repeated, and the growing pause before.
+const TRIES: (u32, Duration) = (20, Duration::from_millis(20));
 
 /// Creates missing roles, sets the settings and passwords of the login roles, and refuses roles
 /// that could bypass row-level security. Changes nothing if the login lacks a right.
@@ -57,7 +56,8 @@ pub(crate) async fn ensure(
     options: &ConnectOptions,
     passwords: Passwords<'_>,
 ) -> Result<(), Error> {
-    retried(connection, options, Some(passwords)).await
+    let work = async |connection: &Client| apply(connection, options, passwords).await;
+    repeated(connection, TRIES, is_disturbed, work).await
 }
 
 /// Makes the login a member of the owner, and changes nothing else.
@@ -65,37 +65,11 @@ pub(crate) async fn ensure_membership(
     connection: &mut Client,
     options: &ConnectOptions,
 ) -> Result<(), Error> {
-    retried(connection, options, None).await
-}
-
-/// Changes the roles as `passwords` says; without, only the membership in the owner.
-async fn retried(
-    connection: &mut Client,
-    options: &ConnectOptions,
-    passwords: Option<Passwords<'_>>,
-) -> Result<(), Error> {
-    let mut attempt = 1;
-    loop {
-        let transaction = connection.begin().await?;
-        let changed = match passwords {
-            Some(passwords) => apply(&transaction, options, passwords).await,
-            None => join_owner(&transaction, options).await,
-        };
-        let outcome = match changed {
-            Ok(()) => transaction.commit().await.map_err(Error::from),
-            Err(error) => {
-                transaction.roll_back().await?;
-                Err(error)
-            }
-        };
-        match outcome {
-            Err(Error::Database(error)) if attempt < TRIES && is_disturbed(&error) => {
-                tokio::time::sleep(Duration::from_millis(20 * u64::from(attempt))).await;
-            }
-            outcome => return outcome,
-        }
-        attempt += 1;
-    }
+    let work = async |connection: &Client| {
+        let changes = connection.query(&format!("{LOGIN} {MEMBERSHIP}"), &[]).await?;
+        execute_all(connection, options, changes).await
+    };
+    repeated(connection, TRIES, is_disturbed, work).await
 }
 
 /// A statement, and what this login lacks to run it: statements for an administrator.
@@ -209,11 +183,6 @@ async fn apply(
     execute_all(connection, options, changes).await
 }
 
-async fn join_owner(connection: &Client, options: &ConnectOptions) -> Result<(), Error> {
-    let changes = connection.query(&format!("{LOGIN} {MEMBERSHIP}"), &[]).await?;
-    execute_all(connection, options, changes).await
-}
-
 /// Whether the role has this password. A login that cannot read it tries it, and another one, which
 /// a server must refuse that asks for passwords. If it `may_set` the password, both must agree; if
 /// not, only a refused password (28P01) is wrong: other refusals, such as those of `pg_hba.conf`,
@@ -269,6 +238,7 @@ async fn execute_all(
 
 /// Whether another migration changed the same role or database at the same time. Concurrent updates
 /// of a catalogue row are internal errors (XX000).
-fn is_disturbed(error: &pg::Error) -> bool {
-    error.has_code(&["23505", "42710", "40001", "40P01", "XX000"])
+fn is_disturbed(error: &Error) -> bool {
+    const CODES: &[&str] = &["23505", "42710", "40001", "40P01", "XX000"];
+    matches!(error, Error::Database(error) if error.has_code(CODES))
 }

@@ -85,7 +85,7 @@ impl Step {
     pub(crate) fn dedicated(&self, schema: &str) -> String {
         let changes = (self.changes)().into_iter();
         let sql: String = changes.map(|change| change.dedicated(schema)).collect();
-        format!("SET LOCAL search_path = {schema}, pg_temp;\n{sql}")
+        format!("SET LOCAL search_path = {schema};\n{sql}")
     }
 
     /// Whether it changes dedicated schemas.
