@@ -12,7 +12,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
 use flate2::read::GzDecoder;
@@ -57,6 +57,18 @@ pub(super) async fn front(
         None => "/graphiql".to_owned(),
     };
     Redirect::temporary(&page).into_response()
+}
+
+/// Leads a browser that opens the address of the API to the page. Its request has no document.
+pub(super) fn redirect_browser(parts: &Parts, server: &Server) -> Option<Response> {
+    if parts.method != Method::GET || parts.uri.query().is_some() {
+        return None;
+    }
+    let accept = parts.headers.get(header::ACCEPT)?.to_str().ok()?;
+    let place = parts.uri.path().strip_suffix("graphql")?;
+    let is_served = server.introspection != Introspection::Never;
+    (is_served && accept.starts_with("text/html"))
+        .then(|| Redirect::temporary(&format!("{place}graphiql")).into_response())
 }
 
 /// A slug has letters, digits and hyphens.

@@ -25,6 +25,7 @@ use super::{
     client_ip::client_ip,
     connection_limits::ConnectionSlot,
     freshness::{ServedHeaders, freshness},
+    graphiql,
     headers::{idempotency_key, request_id, vary},
     multipart,
     negotiate::{MediaType, StreamFormat, negotiate, stream_format},
@@ -72,6 +73,9 @@ async fn respond(
             }
             Err(rejection) => rejection.into_response(),
         };
+    }
+    if let Some(redirect) = graphiql::redirect_browser(&parts, &server) {
+        return redirect;
     }
     let media = negotiate(&parts.headers);
     let stream = stream_format(&parts.headers);

@@ -135,6 +135,15 @@ fn the_first_screen_is_correct_and_a_second_start_keeps_the_data() {
         page.contains("/graphiql/assets/") || tenantry::http::missing_page().is_some(),
         "{page}"
     );
+    let open = |path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let accept = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
+        let output = Command::new("curl").args(["-si", &url, "-H", accept]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let opened = open("/org/acme/graphql");
+    assert!(opened.contains("location: /org/acme/graphiql"), "{opened}");
+    assert!(open("/org/acme/graphql?query=%7B__typename%7D").contains("401"));
     let users = get("/graphiql/users.json");
     assert_eq!(users.matches("\"token\":\"eyJ").count(), 8, "{users}");
     assert!(get("/org/acme/graphql?query=%7B__typename%7D").contains("401"));

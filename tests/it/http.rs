@@ -102,7 +102,7 @@ async fn requests_that_are_not_graphql_over_http_get_an_error() {
     let reply = Reply::of(http.put(&client.url).bearer_auth(app::token("acme-owner"))).await;
     reply.assert_refused(405, "UNSUPPORTED_REQUEST");
     assert_eq!(reply.headers["allow"], "GET, POST, OPTIONS");
-    let reply = Reply::of(http.get(&client.url).header(ACCEPT, "text/html")).await;
+    let reply = Reply::of(http.get(&client.url).header(ACCEPT, "text/plain")).await;
     reply.assert_refused(406, "UNSUPPORTED_REQUEST");
 }
 
