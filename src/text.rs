@@ -110,10 +110,15 @@ mod tests {
         assert!(line("f", "\u{2764}\u{fe0f}", 3).is_ok());
         assert_eq!(display_name(" a\u{202e}\u{ad}\u{200d}b\0 ", 3).as_deref(), Some("ab"));
         // An astronaut, and a Persian name.
-        for whole in ["\u{1f469}\u{200d}\u{1f680}", "\u{645}\u{6cc}\u{200c}\u{62e}", "\u{2764}\u{fe0f}"] {
+        for whole in
+            ["\u{1f469}\u{200d}\u{1f680}", "\u{645}\u{6cc}\u{200c}\u{62e}", "\u{2764}\u{fe0f}"]
+        {
             assert_eq!(display_name(whole, 9).as_deref(), Some(whole));
         }
-        assert_eq!(display_name("\u{645}\u{200c}\u{200c}a\u{fe0f}", 9).as_deref(), Some("\u{645}\u{200c}a"));
+        assert_eq!(
+            display_name("\u{645}\u{200c}\u{200c}a\u{fe0f}", 9).as_deref(),
+            Some("\u{645}\u{200c}a")
+        );
         for blank in ["\u{3164}\u{2800} ", "\u{301}", "\u{1d159}\u{a0}"] {
             assert_eq!(display_name(blank, 3), None, "{blank:?}");
         }

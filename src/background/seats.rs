@@ -85,6 +85,7 @@ async fn make(service: &GraphqlService, stripe: &Stripe, due: Overdue) -> Result
     Ok(())
 }
 
+/// Records the outcome of an attempt, and returns its name in metrics.
 async fn finish(
     session: &SystemSession,
     due: Overdue,
@@ -107,20 +108,28 @@ async fn finish(
             outbox::postpone(session, due.id, session.now(), reason).await?;
             Ok("retried")
         }
-        Err(error) if attempts >= most_attempts(&error) => {
-            let organization = due.organization_id;
-            tracing::error!(change = %due.id, %organization, attempts, %error, "a change of seats was given up");
-            outbox::finish(session, due.id, Some(&error.to_string())).await?;
-            seats::follow_expiry(session).await?;
-            Ok("given_up")
-        }
-        Err(error) => {
-            tracing::warn!(change = %due.id, attempts, %error, "a change of seats is delayed: Stripe did not make it");
-            let until = session.now() + wait(attempts);
-            outbox::postpone(session, due.id, until, &error.to_string()).await?;
-            Ok("retried")
-        }
+        Err(error) => fail(session, due, attempts, &error).await,
     }
+}
+
+/// Schedules another attempt, or gives the change up.
+async fn fail(
+    session: &SystemSession,
+    due: Overdue,
+    attempts: i32,
+    error: &stripe::Error,
+) -> Result<&'static str> {
+    if attempts < most_attempts(error) {
+        tracing::warn!(change = %due.id, attempts, %error, "a change of seats is delayed: Stripe did not make it");
+        let until = session.now() + wait(attempts);
+        outbox::postpone(session, due.id, until, &error.to_string()).await?;
+        return Ok("retried");
+    }
+    let organization = due.organization_id;
+    tracing::error!(change = %due.id, %organization, attempts, %error, "a change of seats was given up");
+    outbox::finish(session, due.id, Some(&error.to_string())).await?;
+    seats::follow_expiry(session).await?;
+    Ok("given_up")
 }
 
 fn most_attempts(error: &stripe::Error) -> i32 {

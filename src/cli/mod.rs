@@ -89,7 +89,8 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
     };
     match cli.command {
         None => {
-            let matches = with_clean_environment(dev::Dev::command()).try_get_matches_from(["tenantry"]);
+            let matches =
+                with_clean_environment(dev::Dev::command()).try_get_matches_from(["tenantry"]);
             let command = matches.and_then(|matches| dev::Dev::from_arg_matches(&matches));
             command.map_err(|error| one_line(&error))?.run()
         }

@@ -97,6 +97,13 @@ impl BillingConfig {
         if webhook_secrets.is_empty() {
             return Err(missing("STRIPE_WEBHOOK_SECRET"));
         }
+        // Both kinds are on the page of Stripe's dashboard from which this one is copied.
+        if secret_key.is_some_and(|key| ["pk_", "whsec_"].iter().any(|kind| key.starts_with(kind)))
+        {
+            return Err(ConfigError(
+                "STRIPE_SECRET_KEY is not a secret key. It begins with sk_ or rk_.".to_owned(),
+            ));
+        }
         let mut base = self.stripe_api_base.clone();
         if base.scheme() != "https" && !super::is_loopback(&base) {
             return Err(ConfigError(

@@ -15,8 +15,8 @@ impl BigInt {
 /// specification, section 3.5).
 fn whole(number: f64) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "it has no fraction and is in range")]
-    let whole = (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_991.0)
-        .then_some(number as i64);
+    let whole =
+        (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_991.0).then_some(number as i64);
     whole
 }
 

@@ -7,6 +7,6 @@
 mod ops;
 
 pub use ops::{
-    Kind, Overdue, add, add_due, claim, due, finish, forget_processed, is_waiting, last, nth_newest,
-    postpone,
+    Kind, Overdue, add, add_due, claim, due, finish, forget_processed, is_waiting, last,
+    nth_newest, postpone,
 };

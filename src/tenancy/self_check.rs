@@ -177,7 +177,8 @@ fn finding_of_feature((key, kind, period): &DeclaredFeature, stored: &str) -> Fi
 }
 
 /// Why no trial of the plan `$1` can start. Null: it can.
-const TRIAL_PROBLEM: &str = "SELECT CASE WHEN p.plan IS NULL THEN 'unknown' WHEN p.is_default THEN 'default'
+const TRIAL_PROBLEM: &str =
+    "SELECT CASE WHEN p.plan IS NULL THEN 'unknown' WHEN p.is_default THEN 'default'
         WHEN p.archived_at IS NOT NULL THEN 'archived' END AS problem
     FROM (SELECT $1::text AS plan) wanted LEFT JOIN billing.plans p USING (plan)";
 

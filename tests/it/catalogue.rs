@@ -228,7 +228,8 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
     }
     // JSON allows a key twice, and the last one would win.
     let text = serde_json::to_string_pretty(&catalogue).unwrap();
-    let twice = text.replacen("\"limits\": {", "\"limits\": {\n\"sso\": \"off\", \"sso\": \"on\",", 1);
+    let twice =
+        text.replacen("\"limits\": {", "\"limits\": {\n\"sso\": \"off\", \"sso\": \"on\",", 1);
     std::fs::write(&file, &twice).unwrap();
     let output = command(database, &import).await;
     let line = 1 + twice.lines().position(|line| line.contains("\"off\"")).unwrap();
@@ -345,7 +346,8 @@ async fn prices_travel_with_the_catalogue_and_are_retired_only_on_request() {
     write(json!([usd("price_m", "month", 1_900)]));
     assert_eq!(changes(database, &import).await, "nothing changed\n");
     let retire = ["plan", "import", path, "--retire"];
-    let expected = "- price pro price_y year 19000 usd\n+ price pro price_y year 19000 usd retired\n";
+    let expected =
+        "- price pro price_y year 19000 usd\n+ price pro price_y year 19000 usd retired\n";
     assert_eq!(changes(database, &retire).await, expected);
     write(json!([usd("price_2027", "month", 2_100)]));
     let before = database.fingerprint().await;
@@ -355,10 +357,19 @@ async fn prices_travel_with_the_catalogue_and_are_retired_only_on_request() {
         (json!([usd("prod_1", "year", 1)]), "the price prod_1 must be Stripe's id of a price"),
         (json!([usd("price_m", "month", -1)]), "the amount of price_m must be at least 0"),
         (json!([usd("price_m", "week", 1)]), "unknown variant `week`"),
-        (json!([usd("price_a", "year", 1), usd("price_a", "year", 1)]), "the price price_a is there twice"),
-        (json!([usd("price_a", "year", 1), usd("price_b", "year", 2)]), "pro has several prices for sale"),
+        (
+            json!([usd("price_a", "year", 1), usd("price_a", "year", 1)]),
+            "the price price_a is there twice",
+        ),
+        (
+            json!([usd("price_a", "year", 1), usd("price_b", "year", 2)]),
+            "pro has several prices for sale",
+        ),
         (json!([{ "id": "price_a", "interval": "month", "amount": 5 }]), "the amount of price_a"),
-        (json!([{ "id": "price_a", "interval": "month", "currency": "USD" }]), "the currency of price_a"),
+        (
+            json!([{ "id": "price_a", "interval": "month", "currency": "USD" }]),
+            "the currency of price_a",
+        ),
         (json!([{ "id": "price_a", "interval": "month", "seats": 5 }]), "unknown field `seats`"),
     ] {
         write(prices);
@@ -403,7 +414,9 @@ async fn a_trial_plan_that_does_not_exist_is_reported_before_a_sign_up_needs_it(
         let server = ServerProcess::start(&url, &[("TRIAL_PLAN", plan)]);
         assert!(server.log().contains(problem), "{}", server.log());
         let founder = Client::new(format!("{}/graphql", server.base), Some(app::token(plan)));
-        let create = format!("mutation {{ createOrganization(input: {{ name: \"New\", slug: \"new-{plan}\" }}) {{ organization {{ plan {{ key }} }} }} }}");
+        let create = format!(
+            "mutation {{ createOrganization(input: {{ name: \"New\", slug: \"new-{plan}\" }}) {{ organization {{ plan {{ key }} }} }} }}"
+        );
         let data = founder.query(&create).await.data();
         assert_eq!(data["createOrganization"]["organization"]["plan"]["key"], "free");
     }

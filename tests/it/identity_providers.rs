@@ -343,14 +343,20 @@ fn keys_over_http_are_accepted_only_when_the_risk_is_named() {
 
 #[tokio::test]
 async fn an_issuer_with_another_slash_is_refused_with_that_reason() {
-    for (configured, named) in
-        [("https://id.example", "https://id.example/"), ("https://id.example/", "https://id.example")]
-    {
+    for (configured, named) in [
+        ("https://id.example", "https://id.example/"),
+        ("https://id.example/", "https://id.example"),
+    ] {
         let settings = format!("--jwt-issuer={configured}");
         let refused = read(&[&settings], &json!({ "iss": named })).await.unwrap_err();
         assert!(refused.contains("differ in a slash"), "{refused}");
         assert!(read(&[&settings], &json!({ "iss": configured })).await.is_ok());
-        for other in [json!("https://id.example//x"), json!("https://other.example"), json!(null), json!([named])] {
+        for other in [
+            json!("https://id.example//x"),
+            json!("https://other.example"),
+            json!(null),
+            json!([named]),
+        ] {
             let refused = read(&[&settings], &json!({ "iss": other })).await.unwrap_err();
             assert!(refused.contains("another issuer"), "{refused}");
         }
@@ -360,14 +366,38 @@ async fn an_issuer_with_another_slash_is_refused_with_that_reason() {
 #[tokio::test]
 async fn unusual_claims_of_a_valid_token_lock_nobody_out() {
     for (claims, email, name) in [
-        (json!({ "email": " Ada@Example.COM ", "email_verified": [true] }), Some("ada@example.com"), None),
-        (json!({ "email": ["ada@example.com", 7], "email_verified": "true" }), Some("ada@example.com"), None),
+        (
+            json!({ "email": " Ada@Example.COM ", "email_verified": [true] }),
+            Some("ada@example.com"),
+            None,
+        ),
+        (
+            json!({ "email": ["ada@example.com", 7], "email_verified": "true" }),
+            Some("ada@example.com"),
+            None,
+        ),
         (json!({ "email": { "value": "ada@example.com" }, "email_verified": true }), None, None),
-        (json!({ "email": "no address", "email_verified": true, "name": "  Ada  " }), None, Some("Ada")),
-        (json!({ "name": ["Ada", "Lovelace"], "picture": ["https://x.test/a"] }), None, Some("Ada")),
-        (json!({ "name": { "first": "Ada" }, "picture": "http://x.test/a", "org": { "a": 1 } }), None, None),
+        (
+            json!({ "email": "no address", "email_verified": true, "name": "  Ada  " }),
+            None,
+            Some("Ada"),
+        ),
+        (
+            json!({ "name": ["Ada", "Lovelace"], "picture": ["https://x.test/a"] }),
+            None,
+            Some("Ada"),
+        ),
+        (
+            json!({ "name": { "first": "Ada" }, "picture": "http://x.test/a", "org": { "a": 1 } }),
+            None,
+            None,
+        ),
         (json!({ "name": "", "iat": 1.5e9, "nbf": 1_500_000_000.25, "exp": 4.1e9 }), None, None),
-        (json!({ "aud": 7, "azp": null, "scope": "a b", "realm_access": { "roles": [] } }), None, None),
+        (
+            json!({ "aud": 7, "azp": null, "scope": "a b", "realm_access": { "roles": [] } }),
+            None,
+            None,
+        ),
     ] {
         let caller = read(&[], &claims).await.unwrap_or_else(|error| panic!("{claims}: {error}"));
         assert_eq!((caller.email.as_deref(), caller.name.as_deref()), (email, name), "{claims}");

@@ -263,7 +263,9 @@ async fn a_key_that_is_not_used_is_logged_once_with_the_reason() {
 
 #[tokio::test]
 async fn empty_fields_of_a_key_count_as_absent() {
-    for more in [json!({ "use": "" }), json!({ "alg": "", "kid": "" }), json!({ "use": null, "alg": null })] {
+    for more in
+        [json!({ "use": "" }), json!({ "alg": "", "kid": "" }), json!({ "use": null, "alg": null })]
+    {
         let key = Key::rsa();
         let verifier = verifier(&serve(&[key.jwk_with(&more)]).await);
         assert!(verifier.verify(&key.token("RS256", None)).await.is_ok(), "{more}");
@@ -275,7 +277,8 @@ async fn an_address_that_redirects_is_reported_as_such() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
     let moved = axum::response::Redirect::permanent("/elsewhere");
-    let routes = axum::Router::new().route("/jwks", axum::routing::get(move || async move { moved }));
+    let routes =
+        axum::Router::new().route("/jwks", axum::routing::get(move || async move { moved }));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     let refused = verifier(&url).verify(&Key::rsa().token("RS256", None)).await.unwrap_err();
     let refused = format!("{refused:?}");

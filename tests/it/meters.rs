@@ -270,12 +270,10 @@ async fn a_period_is_a_calendar_month_or_the_billing_period() {
         let owner = &owner;
         async move { owner.data(&query).await["organization"]["usage"].clone() }
     };
-    let [march, february, january] = [(3, 6), (2, 12), (1, 6)].map(
-        |(month, used)| {
-            let day = |month: u32| format!("2030-{month:02}-01T00:00:00+00:00");
-            json!({ "start": day(month), "end": day(month + 1), "used": used })
-        },
-    );
+    let [march, february, january] = [(3, 6), (2, 12), (1, 6)].map(|(month, used)| {
+        let day = |month: u32| format!("2030-{month:02}-01T00:00:00+00:00");
+        json!({ "start": day(month), "end": day(month + 1), "used": used })
+    });
     assert_eq!(periods("").await, json!([march, february, january]));
     let range = ", from: \"2030-02-01T00:00:00Z\", to: \"2030-03-01T00:00:00Z\"";
     assert_eq!(periods(range).await, json!([february]));
@@ -285,13 +283,16 @@ async fn a_period_is_a_calendar_month_or_the_billing_period() {
         json!({ "start": at(start), "end": at(end), "used": used })
     };
     let expected = json!([
-        billed("03-15", "04-15", 6), billed("02-15", "03-15", 6), billed("01-15", "02-15", 12),
+        billed("03-15", "04-15", 6),
+        billed("02-15", "03-15", 6),
+        billed("01-15", "02-15", 12),
     ]);
     assert_eq!(owner.data(query).await["organization"]["usage"], expected);
     // API calls are written without an end.
     app.service.meter.give_back().await;
     let query = "{ organization { usage(feature: \"api_calls_per_month\", from: \"2030-03-01T00:00:00Z\") { start end } } }";
-    let march = json!([{ "start": "2030-03-01T00:00:00+00:00", "end": "2030-04-01T00:00:00+00:00" }]);
+    let march =
+        json!([{ "start": "2030-03-01T00:00:00+00:00", "end": "2030-04-01T00:00:00+00:00" }]);
     assert_eq!(owner.data(query).await["organization"]["usage"], march);
 }
 
@@ -330,7 +331,8 @@ async fn refused_usage_counts_nothing() {
     }
     // What some clients send for a whole number is one, but more than the plan allows.
     for amount in [json!(3.0e2), json!(300.0), json!("300")] {
-        let reply = count(&admin, "consumeUsage", json!({ "feature": "exports", "amount": amount })).await;
+        let reply =
+            count(&admin, "consumeUsage", json!({ "feature": "exports", "amount": amount })).await;
         reply.assert_failed("PLAN_LIMIT_EXCEEDED");
     }
     for role in ["member", "viewer"] {

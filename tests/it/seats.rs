@@ -231,14 +231,19 @@ async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
         (12, "10", json!(10), json!(3)),
         (12, "NULL", json!(12), json!(5)),
     ] {
-        let plan = format!("UPDATE billing.plan_features SET limit_value = {of_plan} WHERE (plan, feature) = ('pro', 'team_members')");
+        let plan = format!(
+            "UPDATE billing.plan_features SET limit_value = {of_plan} WHERE (plan, feature) = ('pro', 'team_members')"
+        );
         database.execute(&plan).await;
-        let bought = format!("UPDATE billing.organization_billing SET seats = {bought} WHERE seats IS NOT NULL");
+        let bought = format!(
+            "UPDATE billing.organization_billing SET seats = {bought} WHERE seats IS NOT NULL"
+        );
         database.execute(&bought).await;
         let query = "{ organization { entitlement(feature: \"team_members\") { limit used remaining overLimit } } }";
         let seen = owner.data(query).await["organization"]["entitlement"].clone();
         let is_over = limit == json!(5);
-        let expected = json!({ "limit": limit, "used": 7, "remaining": remaining, "overLimit": is_over });
+        let expected =
+            json!({ "limit": limit, "used": 7, "remaining": remaining, "overLimit": is_over });
         assert_eq!(seen, expected);
     }
     // A change that waited while the operator switched to this mode.
@@ -280,7 +285,8 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let command = async |arguments: &'static [&'static str]| {
-        let (app, stripe) = (billing.app.database.url("tenantry_app"), billing.stripe.base().to_owned());
+        let (app, stripe) =
+            (billing.app.database.url("tenantry_app"), billing.stripe.base().to_owned());
         let run = move || {
             let mut command = tenantry();
             command.args(["billing", "seats"]).args(arguments).env("DATABASE_URL", app);

@@ -475,7 +475,8 @@ async fn a_trial_that_is_paused_without_a_payment_method_resumes_with_its_own_ev
         .enumerate()
     {
         let created = 400 + i64::try_from(number).unwrap();
-        let (status, _) = billing.deliver(&event_of(&format!("evt_{kind}"), kind, created, &paused)).await;
+        let (status, _) =
+            billing.deliver(&event_of(&format!("evt_{kind}"), kind, created, &paused)).await;
         assert_eq!(status, 200, "{kind}");
     }
     assert_eq!(billing.effective_plan().await, ("pro".to_owned(), "ACTIVE".to_owned()));
@@ -491,7 +492,8 @@ async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
         "parent": { "subscription_details": { "subscription": "sub_1" } }, "status": "open" });
     let charge = json!({ "id": "ch_1", "object": "charge", "customer": "cus_1", "refunded": true });
     let dispute = json!({ "id": "dp_1", "object": "dispute", "charge": "ch_1", "status": "lost" });
-    let payment = json!({ "id": "cs_1", "customer": "cus_1", "mode": "payment", "subscription": null });
+    let payment =
+        json!({ "id": "cs_1", "customer": "cus_1", "mode": "payment", "subscription": null });
     let nobody = json!({ "id": "cs_2", "customer": null, "mode": "setup" });
     for (kind, object) in [
         ("invoice.paid", &invoice),
@@ -510,7 +512,11 @@ async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
         for id in ["once", "again"] {
             let (status, response) =
                 billing.deliver(&event(&format!("evt_{kind}_{id}"), kind, 900, object)).await;
-            assert_eq!((status, response.contains("nothing to do")), (200, true), "{kind}: {response}");
+            assert_eq!(
+                (status, response.contains("nothing to do")),
+                (200, true),
+                "{kind}: {response}"
+            );
         }
     }
     // An event of Stripe's API v2 has no object, and another form of time.

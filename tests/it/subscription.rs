@@ -7,8 +7,11 @@ use chrono::Utc;
 use serde_json::{Value, json};
 
 use crate::support::{
-    App, AppSettings, Client, HANG, app, database::Database, node::Script,
-    placement::{ACME, GLOBEX}, process,
+    App, AppSettings, Client, HANG, app,
+    database::Database,
+    node::Script,
+    placement::{ACME, GLOBEX},
+    process,
     websocket::Socket,
 };
 
@@ -212,18 +215,20 @@ async fn a_change_of_the_catalogue_and_the_end_of_an_exception_reach_subscribers
         };
         process::succeeded(&tokio::task::spawn_blocking(run).await.unwrap()).to_owned()
     };
-    let limit = |limit: Value, used: i64| {
-        json!({ "entitlementChanged": { "feature": { "key": "projects" }, "limit": limit, "used": used } })
-    };
+    let limit = |limit: Value, used: i64| json!({ "entitlementChanged": { "feature": { "key": "projects" }, "limit": limit, "used": used } });
     command(&["plan", "set", "pro", "projects", "60"]).await;
     assert_eq!(subscriber.next(&acme), limit(json!(60), 4));
     subscriber.silent(&globex);
     command(&["plan", "set", "free", "projects", "5"]).await;
-    let used = app.user("globex-owner").data("{ organization { entitlement(feature: \"projects\") { used } } }").await;
+    let used = app
+        .user("globex-owner")
+        .data("{ organization { entitlement(feature: \"projects\") { used } } }")
+        .await;
     let used = used["organization"]["entitlement"]["used"].as_i64().unwrap();
     assert_eq!(subscriber.next(&globex), limit(json!(5), used));
     command(&["feature", "add", "sso", "--kind", "flag"]).await;
-    let flag = json!({ "entitlementChanged": { "feature": { "key": "sso" }, "limit": 0, "used": null } });
+    let flag =
+        json!({ "entitlementChanged": { "feature": { "key": "sso" }, "limit": 0, "used": null } });
     assert_eq!((subscriber.next(&acme), subscriber.next(&globex)), (flag.clone(), flag));
 
     command(&["tenant", "allow", "globex", "projects", "9"]).await;

@@ -73,9 +73,8 @@ impl Subscription {
     pub fn parse(object: &Value) -> Result<Self, String> {
         let items = object["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
         // Since version 2025-03-31 the items have periods, not the subscription.
-        let period = |of: &Value| {
-            (time(&of["current_period_start"]), time(&of["current_period_end"]))
-        };
+        let period =
+            |of: &Value| (time(&of["current_period_start"]), time(&of["current_period_end"]));
         let has_end = |period: &Period| period.1.is_some();
         let own = Some(period(object)).filter(has_end);
         let current = own.or_else(|| items.iter().map(period).find(has_end)).unwrap_or_default();
@@ -176,7 +175,10 @@ mod tests {
             }] },
         });
         let of_new = Subscription::parse(&new).unwrap();
-        assert_eq!((of_new.period_start, of_new.period_end), (of_old.period_start, of_old.period_end));
+        assert_eq!(
+            (of_new.period_start, of_new.period_end),
+            (of_old.period_start, of_old.period_end)
+        );
         assert!(of_new.cancels && of_old.cancels);
         assert_eq!(of_new.items[0].price, of_old.items[0].price);
         assert_eq!(of_old.period_end.unwrap().to_string(), "2030-02-01 00:00:00 UTC");
@@ -191,7 +193,8 @@ mod tests {
 
     #[test]
     fn items_with_different_intervals_have_different_periods() {
-        let item = |price: &str, end: i64| json!({ "price": { "id": price }, "current_period_end": end });
+        let item =
+            |price: &str, end: i64| json!({ "price": { "id": price }, "current_period_end": end });
         let both = Subscription::parse(&json!({
             "id": "sub_1", "customer": "cus_1", "status": "active", "cancel_at": 1_900_000_000,
             "items": { "data": [item("price_month", 1_896_134_400), item("price_year", 1_924_992_000)] },

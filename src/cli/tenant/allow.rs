@@ -117,7 +117,8 @@ async fn set(
     } else {
         write(&transaction, &organization, &organization.placement, change).await?
     };
-    let (channel, notice) = ChangeFeed::notification(Some(organization.id), Change::new(ENTITLEMENTS))?;
+    let (channel, notice) =
+        ChangeFeed::notification(Some(organization.id), Change::new(ENTITLEMENTS))?;
     transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
     transaction.commit().await?;
     let line = |known: Option<Known>| known.map(|(line, ..)| line).into_iter().collect::<Vec<_>>();

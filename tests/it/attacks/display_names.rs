@@ -50,7 +50,14 @@ async fn invisible_characters_are_removed_from_names_in_tokens() {
         assert_eq!(viewer(&app, claims).await["name"], Value::Null, "{char:?}");
     }
     // Persian and emoji need some of these characters between their letters.
-    for (index, name) in ["Zoë Ångström 石川", "\u{639}\u{644}\u{6cc}\u{200c}\u{631}\u{636}\u{627}", "\u{1f469}\u{200d}\u{1f680} Ada"].iter().enumerate() {
+    for (index, name) in [
+        "Zoë Ångström 石川",
+        "\u{639}\u{644}\u{6cc}\u{200c}\u{631}\u{636}\u{627}",
+        "\u{1f469}\u{200d}\u{1f680} Ada",
+    ]
+    .iter()
+    .enumerate()
+    {
         let kept = json!({ "sub": format!("kept-{index}"), "name": name });
         assert_eq!(viewer(&app, kept).await["name"], *name);
     }

@@ -270,8 +270,12 @@ impl App {
         let admin = format!("http://{}", operators.local_addr().unwrap());
         let operating = tokio::spawn(tenantry::http::serve_admin(operators, Arc::clone(&server)));
         let forever = std::future::pending();
-        let serving =
-            tokio::spawn(tenantry::http::serve(listener, Arc::clone(&server), forever, Duration::ZERO));
+        let serving = tokio::spawn(tenantry::http::serve(
+            listener,
+            Arc::clone(&server),
+            forever,
+            Duration::ZERO,
+        ));
         let background = Background::start(Arc::clone(&service), settings.mailer);
         let serving = Serving([serving.abort_handle(), operating.abort_handle()]);
         Self { base, admin, database, service, server, background, _serving: serving }
