@@ -39,18 +39,21 @@ impl OutputType for Entity {
     }
 
     fn create_type_info(registry: &mut Registry) -> String {
-        registry.create_output_type::<Self, _>(MetaTypeId::Union, |registry| MetaType::Union {
-            name: ENTITY.to_owned(),
-            description: Some("An object that other subgraphs refer to by its ID.".to_owned()),
-            possible_types: match registry.create_fake_output_type::<Node>() {
-                MetaType::Interface { possible_types, .. } => possible_types,
-                _ => Default::default(),
-            },
-            visible: None,
-            inaccessible: false,
-            tags: Vec::new(),
-            rust_typename: Some(std::any::type_name::<Self>()),
-            directive_invocations: Vec::new(),
+        registry.create_output_type::<Self, _>(MetaTypeId::Union, |registry| {
+            let nodes = match registry.create_fake_output_type::<Node>() {
+                MetaType::Interface { possible_types, .. } => Some(possible_types),
+                _ => None,
+            };
+            MetaType::Union {
+                name: ENTITY.to_owned(),
+                description: Some("An object that other subgraphs refer to by its ID.".to_owned()),
+                possible_types: nodes.unwrap_or_default(),
+                visible: None,
+                inaccessible: false,
+                tags: Vec::new(),
+                rust_typename: Some(std::any::type_name::<Self>()),
+                directive_invocations: Vec::new(),
+            }
         })
     }
 

@@ -61,12 +61,14 @@ struct Program {
 impl Program {
     /// Starts the program, and waits until it listens on a free port.
     async fn start(folder: &Path, script: &str, environment: &[(&str, &str)]) -> Self {
+        let log = folder.join(script).with_extension("log");
         let mut process = Command::new("node")
             .arg(script)
             .current_dir(folder)
             .env("PORT", "0")
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -74,7 +76,8 @@ impl Program {
         let listening = async {
             loop {
                 let line = lines.next_line().await.unwrap();
-                let line = line.unwrap_or_else(|| panic!("{script} has ended"));
+                let failure = || panic!("{script}: {}", std::fs::read_to_string(&log).unwrap());
+                let line = line.unwrap_or_else(failure);
                 if line.starts_with("http://") {
                     return line;
                 }

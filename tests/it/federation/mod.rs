@@ -20,7 +20,7 @@ const ENTITIES: &str = "query ($of: [_Any!]!) { _entities(representations: $of) 
     ... on Member { id role user { email } }
     ... on Invitation { id email }
     ... on Project { id name createdBy { name } }
-    ... on User { id name }
+    ... on User { id userName: name }
 } }";
 const INVITE: &str =
     "mutation { inviteMember(input: { email: \"new@example.com\", role: VIEWER }) {
@@ -70,7 +70,7 @@ async fn entities_of_every_type_are_returned_in_the_order_of_their_representatio
         assert_eq!((&found["__typename"], &found["id"]), (&wanted["__typename"], &wanted["id"]));
     }
     assert_eq!(found.len(), 6);
-    assert_eq!(found[0]["name"], "Victor");
+    assert_eq!(found[0]["userName"], "Victor");
     assert_eq!(found[1]["createdBy"]["name"], "Mia");
     assert_eq!(found[2]["email"], "new@example.com");
     assert_eq!(found[3]["user"]["email"], "acme-viewer@example.com");
@@ -81,6 +81,8 @@ async fn entities_of_every_type_are_returned_in_the_order_of_their_representatio
 #[tokio::test]
 async fn a_foreign_an_unknown_and_a_mistyped_entity_are_null() {
     let app = App::with(settings()).await;
+    // The free plan has no room for an invitation.
+    app.database.execute("UPDATE billing.organization_billing SET plan = 'enterprise'").await;
     let (owner, stranger) = (app.user("acme-owner"), app.user("globex-owner"));
     let foreign = one_of_each(&stranger).await;
     let own = one_of_each(&owner).await;
