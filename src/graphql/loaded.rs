@@ -84,3 +84,82 @@ async fn resolve_fields<T: ObjectType>(object: &T, fields: &[Context<'_>]) -> Se
     }
     Ok(Value::Object(values))
 }
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{EmptyMutation, EmptySubscription, Object, Result, Schema};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    struct Thing;
+
+    #[Object]
+    impl Thing {
+        async fn ready(&self) -> i32 {
+            1
+        }
+
+        async fn late(&self) -> i32 {
+            yield_now().await;
+            2
+        }
+
+        async fn absent(&self) -> Option<&str> {
+            None
+        }
+
+        async fn refused(&self) -> Option<Result<i32>> {
+            Some(Err("refused".into()))
+        }
+
+        async fn broken(&self) -> Result<i32> {
+            Err("broken".into())
+        }
+
+        async fn late_and_broken(&self) -> Result<i32> {
+            yield_now().await;
+            Err("late and broken".into())
+        }
+
+        async fn inner(&self) -> Self {
+            Self
+        }
+    }
+
+    struct Query;
+
+    #[Object]
+    impl Query {
+        async fn object(&self) -> Option<Thing> {
+            Some(Thing)
+        }
+
+        async fn loaded(&self) -> Option<Loaded<Thing>> {
+            Some(Loaded(Thing))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loaded_object_is_resolved_as_the_executor_resolves_it() {
+        let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
+        for selection in [
+            "ready",
+            "late ready",
+            "ready late again: ready absent",
+            "late inner { late ready } ready",
+            "__typename ready type: __typename",
+            "refused late ready",
+            "late broken ready",
+            "broken lateAndBroken",
+            "late lateAndBroken ready",
+            "ready ... on Thing { late }",
+        ] {
+            let resolve = async |field: &str| {
+                let response = schema.execute(format!("{{ it: {field} {{ {selection} }} }}")).await;
+                serde_json::to_string(&response).unwrap()
+            };
+            assert_eq!(resolve("loaded").await, resolve("object").await, "{selection}");
+        }
+    }
+}

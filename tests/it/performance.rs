@@ -183,6 +183,7 @@ fn the_allocations_of_a_request_are_bounded() {
             .count_total
         });
         let fewest = counted.min().unwrap();
+        println!("{fewest} allocations, {most} are allowed: {query}");
         assert!(fewest <= most, "{fewest} allocations, {most} are allowed: {query}");
     }
 }
