@@ -4,13 +4,13 @@
 use pg::Client;
 use uuid::Uuid;
 
-pub use crate::{step::includes, steps::SCHEMA_VERSION};
 use crate::{
     names::LOCK,
     step::{for_schemas, version},
     steps::STEPS,
     tenant_table::TenantTable,
 };
+pub use crate::{step::includes, steps::SCHEMA_VERSION};
 
 /// The name of an organization's schema, which needs no quotes.
 #[must_use]

@@ -1,11 +1,7 @@
 //! Steps: how the tables of a database change, once in the shared tables and once in each dedicated
 //! schema, with the same text.
 
-use crate::{
-    names::SCHEMAS,
-    table::Table,
-    tenant_table::TenantTable,
-};
+use crate::{names::SCHEMAS, table::Table, tenant_table::TenantTable};
 
 /// A change of the database, applied in one transaction.
 #[derive(Clone, Copy, Debug)]

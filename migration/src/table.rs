@@ -136,30 +136,38 @@ impl Table {
     /// The SQL that creates it in the first schema of the search path. Tables of organizations have
     /// no schema in it, so that it is the same in shared and in dedicated schemas.
     pub(crate) fn sql(&self) -> String {
-        let (table, owner) = (base_name(self.name), self.key.split(", ").next().unwrap_or_default());
-        let mut sql = self.create();
-        if self.paged {
-            sql += &format!("CREATE INDEX ON {table} ({owner}, created_at DESC, id DESC);\n");
-        }
-        for reference in self.references {
-            sql += &format!("CREATE INDEX ON {table} ({});\n", reference.columns());
-        }
-        sql += self.more;
-        sql += &rls::tenant(table, self.key, self.verbs);
-        sql += &rls::system(table, owner, self.system);
-        sql += &rls::touch(table);
+        let (table, owner) =
+            (base_name(self.name), self.key.split(", ").next().unwrap_or_default());
+        let page = format!("CREATE INDEX ON {table} ({owner}, created_at DESC, id DESC);\n");
+        let index =
+            |reference: &Reference| format!("CREATE INDEX ON {table} ({});\n", reference.columns());
+        [
+            self.create(),
+            if self.paged { page } else { String::new() },
+            self.references.iter().map(index).collect(),
+            self.more.to_owned(),
+            rls::tenant(table, self.key, self.verbs),
+            rls::system(table, owner, self.system),
+            rls::touch(table),
+            self.record_cascades(table),
+        ]
+        .concat()
+    }
+
+    /// Records what deletions elsewhere do to rows. Foreign keys are enforced by triggers, so the
+    /// trigger runs within another one.
+    fn record_cascades(&self, table: &str) -> String {
         let cascades = self.references.iter().filter(|reference| reference.is_cascade());
         let columns: Vec<_> = cascades.map(|reference| reference.column).collect();
-        if !columns.is_empty() {
-            // Within another trigger: foreign keys are enforced by triggers.
-            sql += &format!(
-                "CREATE TRIGGER record_cascade AFTER UPDATE OF {} OR DELETE ON {table} FOR EACH ROW
-                     WHEN (pg_trigger_depth() > 0) EXECUTE FUNCTION app.record_cascade('{}');\n",
-                columns.join(", "),
-                self.resource
-            );
+        if columns.is_empty() {
+            return String::new();
         }
-        sql
+        format!(
+            "CREATE TRIGGER record_cascade AFTER UPDATE OF {} OR DELETE ON {table} FOR EACH ROW
+                 WHEN (pg_trigger_depth() > 0) EXECUTE FUNCTION app.record_cascade('{}');\n",
+            columns.join(", "),
+            self.resource
+        )
     }
 
     fn create(&self) -> String {

@@ -203,7 +203,9 @@ async fn health_checks_need_no_token_and_report_a_lost_database() {
 #[tokio::test]
 async fn a_server_stays_ready_after_a_newer_version_has_migrated() {
     let app = App::start().await;
-    app.database.execute("INSERT INTO migration.seaql_migrations VALUES ('core/9999_future', 0)").await;
+    app.database
+        .execute("INSERT INTO migration.seaql_migrations VALUES ('core/9999_future', 0)")
+        .await;
     let ready = || async { reqwest::get(format!("{}/readyz", app.base)).await.unwrap().status() };
     assert_eq!(ready().await, 200);
     let behind = "DELETE FROM migration.seaql_migrations WHERE version >= 'core/0001'";

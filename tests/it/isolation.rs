@@ -224,7 +224,8 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
                     }
                 }
                 assert_eq!(
-                    rejected_sqlstate(&connection, insertion(&connection, name, GLOBEX).await).await,
+                    rejected_sqlstate(&connection, insertion(&connection, name, GLOBEX).await)
+                        .await,
                     "42501",
                     "INSERT {context}"
                 );

@@ -95,7 +95,9 @@ impl Organization {
     /// Refuses a dedicated schema that lacks migrations.
     pub(super) fn check_version(&self) -> Result<(), Failure> {
         let version = self.version.as_deref();
-        if self.placement != Placement::Schema || version == Some(placement::SCHEMA_VERSION.as_str()) {
+        if self.placement != Placement::Schema
+            || version == Some(placement::SCHEMA_VERSION.as_str())
+        {
             return Ok(());
         }
         Err(Failure::new(format!(

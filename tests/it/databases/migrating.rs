@@ -91,7 +91,8 @@ async fn a_failing_database_does_not_stop_the_others() {
     let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
     other.database.execute(steps).await;
     command(&control, &[&other], &["migrate"]).await;
-    let steps = "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
+    let steps =
+        "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
     assert_eq!(other.database.exactly::<i64>(steps).await, 0, "it was changed nevertheless");
 
     // The reverse direction.

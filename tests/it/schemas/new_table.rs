@@ -199,7 +199,8 @@ async fn a_cascade_is_audited_and_published() {
         let mut listener = Listener::connect(&database.admin(), "tenantry").await.unwrap();
         let members = if own == "app" { "auth" } else { own };
         database.execute(&add_tasks(own, MEMBER)).await;
-        let count = format!("SELECT count(*) FROM {own}.tasks WHERE organization_id = '{organization}'");
+        let count =
+            format!("SELECT count(*) FROM {own}.tasks WHERE organization_id = '{organization}'");
         let count: i64 = database.exactly(&count).await;
         assert!(count > 0);
         let recorded = async |action: &str| -> i64 {
