@@ -7,6 +7,7 @@
 mod allowance;
 mod graphql;
 mod loader;
+mod meter_catalogue;
 mod ops;
 mod price;
 mod settings;
@@ -16,6 +17,7 @@ pub use allowance::{
     require_flag,
 };
 pub use graphql::{Feature, Plan, PlanFeature, PlanQuery, plan_by_key};
+pub use meter_catalogue::MeterCatalogue;
 pub use ops::{
     ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, lock, lock_alone,
     lock_if_several_changes,

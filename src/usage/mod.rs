@@ -7,6 +7,7 @@ mod entitlement;
 mod graphql;
 mod lease;
 mod metering;
+mod plan_cache;
 mod usage_writer;
 
 pub use call_meter::Meter;

@@ -111,6 +111,7 @@ CREATE TABLE billing.organization_billing (
     collection_paused      boolean NOT NULL DEFAULT false,
     paid_until             timestamptz,
     stripe_event_at        timestamptz,
+    has_exceptions         boolean NOT NULL DEFAULT false,
     created_at             timestamptz NOT NULL DEFAULT now(),
     updated_at             timestamptz NOT NULL DEFAULT now()
 );
@@ -122,6 +123,8 @@ COMMENT ON COLUMN billing.organization_billing.seats IS
     'The quantity of the subscription, if its price is per seat.';
 COMMENT ON COLUMN billing.organization_billing.paid_until IS
     'The end of the last paid period, while Stripe voids invoices. Then the default plan takes effect.';
+COMMENT ON COLUMN billing.organization_billing.has_exceptions IS
+    'Whether billing.organization_features has rows of the organization.';
 CREATE INDEX ON billing.organization_billing (plan);
 ";
 
@@ -140,6 +143,8 @@ CREATE TABLE billing.organization_features (
 );
 COMMENT ON TABLE billing.organization_features IS
     'Exceptions: until valid_until, a row replaces that of the plan.';
+CREATE TRIGGER note_exceptions AFTER INSERT OR UPDATE OR DELETE ON billing.organization_features FOR EACH ROW
+    WHEN (current_setting('app.replicating', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION billing.note_exceptions();
 ";
 
 const USAGE: &str = "
