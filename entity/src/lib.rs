@@ -25,6 +25,6 @@ pub mod user;
 
 pub use feature::{FeatureKind, FeaturePeriod};
 pub use id::{AuditLogId, InvitationId, MemberId, OrganizationId, OutboxId, ProjectId, UserId};
-pub use organization_billing::SubscriptionStatus;
+pub use organization_billing::{PlanTerms, SubscriptionStatus};
 pub use organization_member::OrgRole;
 pub use plan_price::PriceInterval;

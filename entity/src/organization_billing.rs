@@ -56,8 +56,44 @@ pub struct Model {
     pub paid_until: Option<DateTimeUtc>,
     pub cancel_at_period_end: bool,
     pub stripe_event_at: Option<DateTimeUtc>,
+    /// Whether exceptions may replace features of the plan.
+    pub has_exceptions: bool,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
+}
+
+/// The columns that decide which plan is in effect, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanTerms {
+    pub plan: String,
+    pub status: SubscriptionStatus,
+    pub has_subscription: bool,
+    pub period_start: Option<DateTimeUtc>,
+    pub period_end: Option<DateTimeUtc>,
+    pub trial_ends_at: Option<DateTimeUtc>,
+    pub cancel_at_period_end: bool,
+    pub past_due_since: Option<DateTimeUtc>,
+    pub paid_until: Option<DateTimeUtc>,
+    pub has_exceptions: bool,
+    pub updated_at: DateTimeUtc,
+}
+
+impl From<&Model> for PlanTerms {
+    fn from(row: &Model) -> Self {
+        Self {
+            plan: row.plan.clone(),
+            status: row.status,
+            has_subscription: row.stripe_subscription_id.is_some(),
+            period_start: row.period_start,
+            period_end: row.period_end,
+            trial_ends_at: row.trial_ends_at,
+            cancel_at_period_end: row.cancel_at_period_end,
+            past_due_since: row.past_due_since,
+            paid_until: row.paid_until,
+            has_exceptions: row.has_exceptions,
+            updated_at: row.updated_at,
+        }
+    }
 }
 
 /// Unused: dataloaders join rows.

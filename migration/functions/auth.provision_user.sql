@@ -55,6 +55,8 @@ BEGIN
         names := given IS NOT NULL AND NOT coalesce(known_profile, '{}') @> given;
         records := coalesce(p_issued_at > known_at AND (changes OR names OR p_issued_at > known_at + interval '1 minute'), false);
         names := names AND (records OR known_profile IS NULL);
+        -- Before the identity, as a suspension, which is copied from the user to its identities.
+        PERFORM FROM auth.users u WHERE u.id = found_id AND (names OR records) FOR NO KEY UPDATE;
         IF names THEN
             UPDATE auth.identities i SET profile = coalesce(known_profile, '{}') || given
                 WHERE i.issuer = p_issuer AND i.subject = p_subject;

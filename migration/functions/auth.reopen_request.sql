@@ -1,7 +1,7 @@
 -- Opens the session of a request again, for a query with the token with which auth.open_request has
 -- opened one in the same organization. Returns false and applies nothing unless every row that
 -- decided that result is still the same, as p_version says: the transactions that wrote the rows
--- of the identity, the user, the membership, the organization, its billing and its placement, and
+-- of the identity, the membership, the organization, its billing and its placement, and
 -- the start of PostgreSQL, because a restored backup or a promoted standby may assign the same
 -- transaction ids again. Equal rows and an equal token have the same result. These checks of
 -- auth.open_request are not repeated:
@@ -31,13 +31,12 @@ BEGIN
                     p_proven_at, ' reopen ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
                     ' 36:', p_organization, ' ', octet_length(p_version), ':', p_version), 'UTF8')))) LIMIT 1) k
             LEFT JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
-            LEFT JOIN auth.users u ON u.id = i.user_id
             LEFT JOIN auth.organization_members m ON m.organization_id = p_organization AND m.user_id = i.user_id
             LEFT JOIN app.organizations o ON o.id = p_organization
             LEFT JOIN billing.organization_billing b ON b.organization_id = p_organization
             LEFT JOIN app.placements p ON p.organization_id = p_organization
-        WHERE concat(i.xmin, ' ', u.xmin, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin,
-                     ' ', extract(epoch FROM pg_postmaster_start_time())) = p_version;
+        WHERE concat(i.xmin, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin,
+                     ' ', pg_postmaster_start_time()) = p_version;
     RETURN session IS NOT NULL;
 END
 $$;

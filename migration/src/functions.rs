@@ -33,12 +33,13 @@ macro_rules! functions {
 /// `sql` follows those that it calls.
 const FUNCTIONS: &[Function] = &functions! {
     "", true: "app.touch_updated_at" "app.record_change" "app.mirror_row"
-        "app.record_cascade" "app.record_directory_change" "auth.record_user_change"
-        "billing.count_days";
+        "app.record_cascade" "app.record_directory_change" "auth.record_user_change" "auth.copy_suspension"
+        "billing.note_exceptions" "billing.count_days";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
     "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
         "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
-        "auth.record_identity_change" "auth.record_suspension" "auth.record_naming" "audit.partitions";
+        "auth.record_identity_change" "auth.record_suspension" "auth.record_naming" "auth.resolve_request"
+        "audit.partitions";
     "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"
         "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
         "auth.viewer_ownerships" "auth.viewer_identities" "auth.unlink_identity" "auth.rename_viewer" "auth.find_invitations"

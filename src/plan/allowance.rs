@@ -1,11 +1,11 @@
 //! What an organization may use: the row of its plan for each feature, replaced by the
 //! organization's exception while that is valid. [`resolve`] is the only place that decides.
 
-use chrono::{DateTime, Utc};
-use entity::{FeatureKind, FeaturePeriod, feature, organization_billing, plan_feature};
+use chrono::{DateTime, Duration, Utc};
+use entity::{FeatureKind, FeaturePeriod, PlanTerms, feature, organization_billing, plan_feature};
 use sea_orm::{DbBackend, EntityTrait, FromQueryResult, QueryResult, Statement};
 
-use super::ops::{Lock, effective_plan, own_plan_end};
+use super::ops::{Lock, effective_plan, grace, own_plan_ends_at};
 use crate::{
     calendar,
     error::{Error, Result},
@@ -27,7 +27,7 @@ pub struct Allowance {
 
 impl Allowance {
     /// A feature without a row is not included.
-    const DENIED: Self =
+    pub(super) const DENIED: Self =
         Self { enabled: false, limit: Some(0), is_override: false, valid_until: None };
 
     /// The allowance with at most this limit. `None` changes nothing.
@@ -96,7 +96,8 @@ pub async fn allowances(scope: &impl UnitOfWork, only: Option<&str>) -> Result<A
         .ok_or(Error::OrganizationNotFound)?;
     let plan = effective_plan(scope, &billing).await?;
     let features = resolve(scope, &plan, only).await?;
-    let plan_end = own_plan_end(scope, &billing)?.filter(|end| *end > scope.now());
+    let plan_end = own_plan_ends_at(&(&billing).into(), grace(scope)?);
+    let plan_end = plan_end.filter(|end| *end > scope.now());
     let exceptions = features.iter().filter_map(|(_, allowance)| allowance.valid_until);
     let changes_at = exceptions.chain(plan_end).min();
     Ok(Allowances { billing, features, changes_at })
@@ -185,6 +186,19 @@ pub struct EffectiveAllowance {
     pub valid_until: Option<DateTime<Utc>>,
 }
 
+impl EffectiveAllowance {
+    pub(super) fn of(
+        allowance: Allowance,
+        terms: &PlanTerms,
+        now: DateTime<Utc>,
+        grace: Duration,
+    ) -> Self {
+        let plan_end = own_plan_ends_at(terms, grace).filter(|end| *end > now);
+        let valid_until = plan_end.into_iter().chain(allowance.valid_until).min();
+        Self { allowance, version: terms.updated_at, valid_until }
+    }
+}
+
 /// Returns what the organization may use of a meter, and until when.
 ///
 /// # Errors
@@ -194,12 +208,9 @@ pub async fn effective_allowance(
     scope: &impl UnitOfWork,
     feature: &str,
 ) -> Result<EffectiveAllowance> {
-    let Allowances { billing, features, changes_at } = allowances(scope, Some(feature)).await?;
-    Ok(EffectiveAllowance {
-        allowance: only(&features, FeatureKind::Meter),
-        version: billing.updated_at,
-        valid_until: changes_at,
-    })
+    let Allowances { billing, features, .. } = allowances(scope, Some(feature)).await?;
+    let allowance = only(&features, FeatureKind::Meter);
+    Ok(EffectiveAllowance::of(allowance, &(&billing).into(), scope.now(), grace(scope)?))
 }
 
 /// The current period of a meter: its start and its end. `None` for other features.

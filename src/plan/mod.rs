@@ -8,6 +8,7 @@ mod allowance;
 mod area;
 mod graphql;
 mod loader;
+mod meter_catalogue;
 mod ops;
 mod price;
 mod settings;
@@ -18,6 +19,7 @@ pub use allowance::{
 };
 pub use area::PlanArea;
 pub use graphql::{Feature, Plan, PlanFeature, plan_by_key};
+pub use meter_catalogue::MeterCatalogue;
 pub use ops::{
     ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, lock, lock_alone,
     lock_if_several_changes,

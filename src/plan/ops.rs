@@ -1,7 +1,7 @@
 //! The rules of plans: which plan is in effect, and the lock under which counts are exact.
 
 use chrono::{DateTime, Duration, Utc};
-use entity::{SubscriptionStatus, organization_billing, plan};
+use entity::{PlanTerms, SubscriptionStatus, organization_billing, plan};
 use sea_orm::{
     ColumnTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
     Statement, sea_query::LockType,
@@ -110,7 +110,7 @@ pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     let (billing, plan) = rows.pop().ok_or(Error::OrganizationNotFound)?;
     let grace = grace(session)?;
     match plan {
-        Some(plan) if own_plan_counts(&billing, session.now(), grace) => Ok(plan),
+        Some(plan) if own_plan_counts(&(&billing).into(), session.now(), grace) => Ok(plan),
         _ => default_plan(session).await,
     }
 }
@@ -142,7 +142,7 @@ pub(super) async fn effective_plan(
     session: &impl UnitOfWork,
     billing: &organization_billing::Model,
 ) -> Result<String> {
-    if own_plan_counts(billing, session.now(), grace(session)?) {
+    if own_plan_counts(&billing.into(), session.now(), grace(session)?) {
         Ok(billing.plan.clone())
     } else {
         Ok(default_plan(session).await?.plan)
@@ -162,31 +162,19 @@ pub async fn default_plan(session: &impl UnitOfWork) -> Result<plan::Model> {
         .ok_or_else(|| Error::internal("the catalogue has no default plan"))
 }
 
-/// Returns when the organization's own plan ends by itself.
-pub(super) fn own_plan_end(
-    session: &impl UnitOfWork,
-    billing: &organization_billing::Model,
-) -> Result<Option<DateTime<Utc>>> {
-    Ok(own_plan_ends_at(billing, grace(session)?))
-}
-
-fn grace(session: &impl UnitOfWork) -> Result<Duration> {
+pub(super) fn grace(session: &impl UnitOfWork) -> Result<Duration> {
     Ok(session.settings().area::<Settings>()?.grace)
 }
 
 /// Returns whether the organization's own plan is in effect, and not the default.
-fn own_plan_counts(
-    billing: &organization_billing::Model,
-    now: DateTime<Utc>,
-    grace: Duration,
-) -> bool {
+pub(super) fn own_plan_counts(terms: &PlanTerms, now: DateTime<Utc>, grace: Duration) -> bool {
     let ended = matches!(
-        billing.status,
+        terms.status,
         SubscriptionStatus::Canceled
             | SubscriptionStatus::Unpaid
             | SubscriptionStatus::IncompleteExpired
     );
-    !ended && own_plan_ends_at(billing, grace).is_none_or(|end| now < end)
+    !ended && own_plan_ends_at(terms, grace).is_none_or(|end| now < end)
 }
 
 /// How long a plan outlives its trial at Stripe, which reports within this time whether the trial
@@ -194,33 +182,28 @@ fn own_plan_counts(
 const REPORT_TIME: Duration = Duration::days(3);
 
 /// Returns when the organization's own plan ends by itself. Nothing has to run at that time.
-fn own_plan_ends_at(
-    billing: &organization_billing::Model,
-    grace: Duration,
-) -> Option<DateTime<Utc>> {
-    let by_cancellation = billing.period_end.filter(|_| billing.cancel_at_period_end);
-    let by_status = match billing.status {
-        SubscriptionStatus::Trialing if billing.stripe_subscription_id.is_some() => {
-            billing.trial_ends_at.map(|end| end + REPORT_TIME)
+pub(super) fn own_plan_ends_at(terms: &PlanTerms, grace: Duration) -> Option<DateTime<Utc>> {
+    let by_cancellation = terms.period_end.filter(|_| terms.cancel_at_period_end);
+    let by_status = match terms.status {
+        SubscriptionStatus::Trialing if terms.has_subscription => {
+            terms.trial_ends_at.map(|end| end + REPORT_TIME)
         }
         // A paused subscription is a trial that ended without a payment method.
         // An unpaid first invoice does not prolong the trial before it.
         SubscriptionStatus::Trialing
         | SubscriptionStatus::Paused
-        | SubscriptionStatus::Incomplete => billing.trial_ends_at,
+        | SubscriptionStatus::Incomplete => terms.trial_ends_at,
         // If no time is recorded, the failed payment is the one for the period that has just begun.
-        SubscriptionStatus::PastDue => Some(
-            billing.past_due_since.or(billing.period_start).unwrap_or(billing.updated_at) + grace,
-        ),
+        SubscriptionStatus::PastDue => {
+            Some(terms.past_due_since.or(terms.period_start).unwrap_or(terms.updated_at) + grace)
+        }
         _ => None,
     };
-    by_cancellation.into_iter().chain(by_status).chain(billing.paid_until).min()
+    by_cancellation.into_iter().chain(by_status).chain(terms.paid_until).min()
 }
 
 #[cfg(test)]
 mod tests {
-    use entity::OrganizationId;
-
     use super::*;
 
     #[test]
@@ -228,25 +211,20 @@ mod tests {
         let now = DateTime::UNIX_EPOCH + Duration::days(100);
         let day = |day| Some(DateTime::UNIX_EPOCH + Duration::days(day));
         let counts = |status, trial_ends_at, period_start| {
-            let billing = organization_billing::Model {
-                organization_id: OrganizationId::new(),
-                stripe_customer_id: None,
-                stripe_subscription_id: None,
-                status,
+            let terms = PlanTerms {
                 plan: "pro".to_owned(),
+                status,
+                has_subscription: false,
                 period_start,
                 period_end: None,
                 trial_ends_at,
-                past_due_since: None,
-                seats: None,
-                collection_paused: false,
-                paid_until: None,
                 cancel_at_period_end: false,
-                stripe_event_at: None,
-                created_at: now,
+                past_due_since: None,
+                paid_until: None,
+                has_exceptions: false,
                 updated_at: now,
             };
-            own_plan_counts(&billing, now, Duration::days(7))
+            own_plan_counts(&terms, now, Duration::days(7))
         };
         assert!(counts(SubscriptionStatus::Active, None, None));
         assert!(counts(SubscriptionStatus::Trialing, day(101), None));

@@ -64,7 +64,7 @@ impl Execution<'_> {
         record: &mut RequestRecord,
     ) -> Result<Option<Answer>> {
         let (opened, confirmation) = self.service.open(self.call, self.open_for, read_from).await?;
-        let Opened { session, requested, moved_to, billing_version, at_replica } = opened;
+        let Opened { session, requested, moved_to, billing_version, at_replica, .. } = opened;
         session.transaction().limit(self.call.budget);
         let session = Arc::new(session);
         record.begin(&session, at_replica);

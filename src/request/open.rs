@@ -98,6 +98,9 @@ impl GraphqlService {
             return Ok(opened);
         };
         let (organization, version) = (tenant.organization_id, opened.billing_version);
+        if let Some(terms) = &opened.plan_terms {
+            self.meter.learn(organization, terms);
+        }
         let mut permit = if permit.is_of(organization) {
             Some(permit)
         } else {

@@ -3,6 +3,7 @@
 //! the right organization, and stays there.
 
 use chrono::{DateTime, Utc};
+use entity::PlanTerms;
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     placement_routing::OpenedTransaction,
     provision::begin_recorded,
     remote::Remote,
-    session_request::{OPEN, SessionContext, SessionRequest, elsewhere, tenant},
+    session_request::{OPEN, SessionContext, SessionRequest, elsewhere, plan_terms, tenant},
 };
 use crate::{
     auth::Caller,
@@ -34,6 +35,8 @@ pub struct Opened {
     /// When the requested organization's billing last changed. Results computed from earlier
     /// billing data are outdated.
     pub billing_version: Option<DateTime<Utc>>,
+    /// What decides the requested organization's plan, if the opening has read it.
+    pub plan_terms: Option<PlanTerms>,
     /// Whether the replica serves the session.
     pub at_replica: bool,
 }
@@ -85,7 +88,8 @@ pub async fn open(
     if is_followed && open_for.access() == Access::Write {
         place.transaction.want_lsn();
     }
-    Ok(opened(settings, caller, destination, context, place, opening))
+    let plan_terms = plan_terms(&row)?;
+    Ok(Opened { plan_terms, ..opened(settings, caller, destination, context, place, opening) })
 }
 
 /// Opens the session of a query at a replica that is fresh enough. Returns `None` if the primary
@@ -193,5 +197,6 @@ pub(super) fn opened(
     // Mutations read the organization again under their locks.
     let organization = organization.filter(|_| opening.open_for.access() == Access::Read);
     let session = Session::new(place, viewer, organization, settings, Box::new(opening));
-    Opened { session, requested: tenant, moved_to, billing_version, at_replica: false }
+    let (requested, plan_terms, at_replica) = (tenant, None, false);
+    Opened { session, requested, moved_to, billing_version, plan_terms, at_replica }
 }

@@ -2,7 +2,7 @@
 //! returns.
 
 use chrono::{DateTime, SubsecRound, Utc};
-use entity::{OrgRole, OrganizationId, UserId, organization};
+use entity::{OrgRole, OrganizationId, PlanTerms, SubscriptionStatus, UserId, organization};
 use pg::{ConnectionPool, FromSql, Parameters, Row, SearchPath};
 use sea_orm::{ActiveEnum, Value, Values};
 use uuid::Uuid;
@@ -20,7 +20,8 @@ use crate::{
 pub(super) const OPEN: &str =
     "SELECT outcome, user_id, organization_id, organization_slug, role, billing_version,
         organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation,
-        email_is_current, suspension, version
+        email_is_current, suspension, version, plan, status, has_subscription, period_start, period_end,
+        trial_ends_at, cancel_at_period_end, past_due_since, paid_until, has_exceptions
     FROM auth.open_request($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// Opens the session of a query again, if nothing has changed that decided the last opening.
@@ -254,6 +255,27 @@ fn organization(row: &Row) -> Result<Option<organization::Model>> {
         slug: get(row, "organization_slug")?,
         created_at: get(row, "organization_created_at")?,
         updated_at: get(row, "organization_updated_at")?,
+    }))
+}
+
+/// What decides the plan of the organization in the row of an opening.
+pub(super) fn plan_terms(row: &Row) -> Result<Option<PlanTerms>> {
+    let status: Option<String> = get(row, "status")?;
+    let (Some(status), Some(updated_at)) = (status, get(row, "billing_version")?) else {
+        return Ok(None);
+    };
+    Ok(Some(PlanTerms {
+        plan: get(row, "plan")?,
+        status: SubscriptionStatus::try_from_value(&status)?,
+        has_subscription: get(row, "has_subscription")?,
+        period_start: get(row, "period_start")?,
+        period_end: get(row, "period_end")?,
+        trial_ends_at: get(row, "trial_ends_at")?,
+        cancel_at_period_end: get(row, "cancel_at_period_end")?,
+        past_due_since: get(row, "past_due_since")?,
+        paid_until: get(row, "paid_until")?,
+        has_exceptions: get(row, "has_exceptions")?,
+        updated_at,
     }))
 }
 

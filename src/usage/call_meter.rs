@@ -7,32 +7,31 @@
 //!
 //! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
 //! no lease: its calls accumulate in memory (`left` goes below zero) and are written periodically.
+//! The opening of a request reads what decides the organization's plan, and the server has the
+//! catalogue in memory, so it knows most limits without a query.
 //! Leases and periodic writes of many organizations share transactions (`usage_writer`).
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
-use entity::OrganizationId;
+use entity::{OrganizationId, PlanTerms};
 use futures_util::{StreamExt, stream};
 
 use tokio::sync::watch;
 
 use super::{
     counter::{CallOutcome, Counter, Held},
+    plan_cache::PlanCache,
     usage_writer::{LARGEST, UsageWriter},
 };
 use crate::{
     calendar::month_of,
     error::{Error, Result},
     metrics::Metrics,
-    plan,
     rate_limit::RateLimit,
     tenancy::{Access, Databases, Reason, Settings, open_system},
 };
@@ -57,8 +56,7 @@ struct Shared {
     settings: Settings,
     counters: Mutex<HashMap<OrganizationId, Arc<Counter>>>,
     writer: Arc<UsageWriter>,
-    /// Grows with each change of the plan catalogue.
-    catalogue: AtomicU64,
+    plans: PlanCache,
 }
 
 /// What a new lease does with the rest of the previous one.
@@ -79,7 +77,7 @@ impl Meter {
             databases,
             settings,
             counters: Mutex::default(),
-            catalogue: AtomicU64::new(0),
+            plans: PlanCache::default(),
         }))
     }
 
@@ -102,7 +100,7 @@ impl Meter {
             match self.attempt(&counter, fresh_for) {
                 Ok(outcome) => return outcome,
                 Err(CallOutcome::Lease(number)) => {
-                    self.lease_in_task(counter, number).await?;
+                    self.lease_in_task(counter, number, fresh_for).await?;
                     // A request may have read an older version than the lease. One new lease is
                     // enough.
                     fresh_for = None;
@@ -119,13 +117,18 @@ impl Meter {
         version: Option<DateTime<Utc>>,
     ) -> Result<Result<Option<RateLimit>>, CallOutcome> {
         let now = self.0.settings.clock.now();
-        match counter.count_call(now, version, self.0.catalogue.load(Ordering::Relaxed)) {
+        let count = || counter.count_call(now, version, self.0.plans.number());
+        let outcome = match count() {
+            CallOutcome::Lease(_) if self.grant(counter, version) => count(),
+            outcome => outcome,
+        };
+        match outcome {
             CallOutcome::Counted(rate) => Ok(Ok(rate)),
             CallOutcome::Refill(rate) => {
                 let (meter, counter, number) =
                     (self.clone(), Arc::clone(counter), counter.number());
                 tokio::spawn(async move {
-                    if let Err(error) = meter.lease(&counter, number, Rest::Keep).await {
+                    if let Err(error) = meter.lease(&counter, number, Rest::Keep, version).await {
                         tracing::warn!(%error, "could not lease further API calls");
                     }
                     counter.lock().refilling = false;
@@ -145,15 +148,27 @@ impl Meter {
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
     ) -> bool {
-        let catalogue = self.0.catalogue.load(Ordering::Relaxed);
+        let counter = self.counter(organization_id);
         let now = self.0.settings.clock.now();
-        self.counter(organization_id).is_ready(now, version, catalogue)
+        let is_ready = || counter.is_ready(now, version, self.0.plans.number());
+        is_ready() || self.grant(&counter, version) && is_ready()
     }
 
-    /// Whether the organization has just been found to have no calls left.
-    #[must_use]
-    pub fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
-        self.counter(organization_id).is_exhausted()
+    /// Notes what decides the organization's plan, as a request has read it.
+    pub fn learn(&self, organization_id: OrganizationId, terms: &PlanTerms) {
+        self.counter(organization_id).learn(terms);
+    }
+
+    /// Lets an organization go on without a lease, if its plan is known to have no limit.
+    fn grant(&self, counter: &Counter, version: Option<DateTime<Utc>>) -> bool {
+        // Read first, as for a lease.
+        let catalogue = self.0.plans.number();
+        let known = self
+            .0
+            .plans
+            .known(&self.0.settings, counter, version)
+            .filter(|lease| lease.limit.is_none());
+        known.is_some_and(|lease| counter.grant(lease, catalogue))
     }
 
     /// Leases calls if needed, so that the next one can be counted without a query.
@@ -171,19 +186,25 @@ impl Meter {
         if self.is_ready(organization_id, version) {
             return Ok(());
         }
-        self.lease_in_task(counter, number).await
+        self.lease_in_task(counter, number, version).await
     }
 
     /// Leases in a separate task, so that cancelling the request does not lose the lease.
-    async fn lease_in_task(&self, counter: Arc<Counter>, seen: u64) -> Result<()> {
+    async fn lease_in_task(
+        &self,
+        counter: Arc<Counter>,
+        seen: u64,
+        version: Option<DateTime<Utc>>,
+    ) -> Result<()> {
         let meter = self.clone();
         let leasing =
-            tokio::spawn(async move { meter.lease(&counter, seen, Rest::GiveBack).await });
+            tokio::spawn(async move { meter.lease(&counter, seen, Rest::GiveBack, version).await });
         leasing.await.map_err(Error::internal)?
     }
 
     /// The calls used in the current month: those of this server's last lease plus its calls since.
-    /// Without a lease, `in_table`, where leased calls count as used.
+    /// Without a lease, `in_table`, where leased calls count as used. A plan without a limit that
+    /// was granted from memory adds to `in_table`.
     #[must_use]
     pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.settings.clock.now());
@@ -191,7 +212,7 @@ impl Meter {
         let held = counter.and_then(|counter| counter.lock().held.clone());
         let held = held.filter(|held| held.lease.period_start == start);
         // The lease may be newer than the request's snapshot of the table.
-        held.map_or(in_table, |held| held.lease.used - held.left)
+        held.map_or(in_table, |held| held.lease.used.unwrap_or(in_table) - held.left)
     }
 
     /// Maintains the meter until `stop` is set: detects changes of the plan catalogue, writes calls
@@ -199,13 +220,8 @@ impl Meter {
     pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = None;
         while !*stop.borrow() {
-            match self.catalogue().await {
-                Ok(catalogue) if seen.as_ref() != Some(&catalogue) => {
-                    seen = Some(catalogue);
-                    self.0.catalogue.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "could not read the plan catalogue"),
+            if let Err(error) = self.read_catalogue(&mut seen).await {
+                tracing::warn!(%error, "could not read the plan catalogue");
             }
             self.settle(Counter::is_due).await;
             // The loop checks `stop` after the timeout as well as after a change.
@@ -255,7 +271,8 @@ impl Meter {
         match &mut state.held {
             // An unlimited plan has no lease to renew, so an active counter stays.
             Some(held) if held.left != 0 || (goes_on && held.lease.limit.is_none()) => {
-                held.lease.used -= taken.map_or(0, |(_, left)| left);
+                held.lease.used =
+                    held.lease.used.map(|used| used - taken.map_or(0, |(_, left)| left));
                 // The calls counted meanwhile are unwritten only since now.
                 held.since = Instant::now();
             }
@@ -268,21 +285,34 @@ impl Meter {
     }
 
     /// Leases a block, unless another task did so since the caller looked.
-    async fn lease(&self, counter: &Counter, seen: u64, rest: Rest) -> Result<()> {
+    async fn lease(
+        &self,
+        counter: &Counter,
+        seen: u64,
+        rest: Rest,
+        version: Option<DateTime<Utc>>,
+    ) -> Result<()> {
         let _leasing = counter.leasing.lock().await;
         if counter.number() != seen || counter.lock().retired {
             return Ok(());
         }
         // Read first, so that the next call detects a change that happens during the lease.
-        let catalogue = self.0.catalogue.load(Ordering::Relaxed);
+        let catalogue = self.0.plans.number();
         let back = match rest {
             Rest::Keep => None,
             Rest::GiveBack => counter.take_left(),
         };
         let organization_id = counter.organization_id;
+        // An organization without calls left is asked again every second, and should only read.
+        let known = self
+            .0
+            .plans
+            .known(&self.0.settings, counter, version)
+            .filter(|lease| lease.limit > Some(0));
+        let known = known.filter(|_| !counter.had_none());
         let leased = async {
             self.check_changes()?;
-            self.0.writer.lease(organization_id, back).await
+            self.0.writer.lease(organization_id, back, known).await
         };
         let leased = match leased.await {
             Err(error) => {
@@ -333,11 +363,11 @@ impl Meter {
         }
     }
 
-    async fn catalogue(&self) -> Result<String> {
-        let Shared { databases, settings, .. } = self.0.as_ref();
+    async fn read_catalogue(&self, seen: &mut Option<String>) -> Result<()> {
+        let Shared { databases, settings, plans, .. } = self.0.as_ref();
         let session =
             open_system(databases, settings, None, Reason::Metering, Access::Read).await?;
-        plan::fingerprint(&session).await
+        plans.refresh(&session, seen).await
     }
 
     fn counters(&self) -> MutexGuard<'_, HashMap<OrganizationId, Arc<Counter>>> {

@@ -2,12 +2,12 @@
 //! while the lease is current.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
-use entity::OrganizationId;
+use entity::{OrganizationId, PlanTerms};
 
 use super::lease::Lease;
 use crate::{error::Error, rate_limit::RateLimit};
@@ -35,6 +35,8 @@ pub(super) struct Counter {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) held: Option<Held>,
+    /// What decides the organization's plan, as a request has read it.
+    pub(super) terms: Option<Arc<PlanTerms>>,
     /// The number of leases so far.
     pub(super) number: u64,
     pub(super) refilling: bool,
@@ -76,6 +78,7 @@ impl Counter {
             organization_id,
             state: Mutex::new(State {
                 held: None,
+                terms: None,
                 number: 0,
                 refilling: false,
                 used_at: Instant::now(),
@@ -87,6 +90,46 @@ impl Counter {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what decides the organization's plan, unless it is known or newer terms are.
+    pub(super) fn learn(&self, terms: &PlanTerms) {
+        let mut state = self.lock();
+        if state.terms.as_ref().is_none_or(|known| known.updated_at < terms.updated_at) {
+            state.terms = Some(Arc::new(terms.clone()));
+        }
+    }
+
+    /// What decides the organization's plan: at `version`, or at that of the lease.
+    pub(super) fn terms(&self, version: Option<DateTime<Utc>>) -> Option<Arc<PlanTerms>> {
+        let state = self.lock();
+        let version = version.or(state.held.as_ref().and_then(|held| held.lease.version));
+        let terms = state.terms.clone()?;
+        version.is_none_or(|version| version == terms.updated_at).then_some(terms)
+    }
+
+    /// Whether the last lease found no calls left.
+    pub(super) fn had_none(&self) -> bool {
+        let state = self.lock();
+        state.held.as_ref().is_some_and(|held| held.lease.limit.is_some() && held.lease.block == 0)
+    }
+
+    /// Replaces the lease by one without a limit, and keeps the remaining calls. Returns `false` if
+    /// these belong to an earlier month and have to be returned first.
+    pub(super) fn grant(&self, lease: Lease, catalogue: u64) -> bool {
+        let mut state = self.lock();
+        let held = match state.held.take() {
+            Some(held) if held.lease.period_start != lease.period_start => {
+                state.held = Some(held);
+                return false;
+            }
+            Some(held) => {
+                Held { lease: Lease { used: held.lease.used, ..lease }, catalogue, ..held }
+            }
+            None => Held { lease, left: 0, catalogue, since: Instant::now() },
+        };
+        state.held = Some(held);
+        true
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -196,7 +239,7 @@ impl Held {
 
     pub(super) fn rate(&self, now: DateTime<Utc>) -> Option<RateLimit> {
         let limit = self.lease.limit?;
-        let remaining = (limit - self.lease.used + self.left).clamp(0, limit);
+        let remaining = (limit - self.lease.used? + self.left).clamp(0, limit);
         // Rounded up, so that a client that waits this long is in the next period.
         let reset = (self.lease.period_end - now).num_seconds() + 1;
         Some(RateLimit { limit, remaining, reset })

@@ -23,8 +23,9 @@ pub(super) struct Lease {
     pub(super) limit: Option<i64>,
     /// Calls in this block.
     pub(super) block: i64,
-    /// Calls leased or used in the month by all servers, including this block.
-    pub(super) used: i64,
+    /// Calls leased or used in the month by all servers, including this block. `None` if a plan
+    /// without a limit was granted from memory.
+    pub(super) used: Option<i64>,
     /// When the organization's billing last changed.
     pub(super) version: Option<DateTime<Utc>>,
     /// When another plan takes effect by itself, for example at the end of a trial.
@@ -49,9 +50,10 @@ pub(super) async fn unleased(session: &SystemSession) -> Result<Lease> {
         period_end,
         limit: effective.allowance.limit,
         block: 0,
-        used: row
-            .ok_or_else(|| Error::internal("the usage query returned no row"))?
-            .try_get("", "used")?,
+        used: Some(
+            row.ok_or_else(|| Error::internal("the usage query returned no row"))?
+                .try_get("", "used")?,
+        ),
         version: Some(effective.version),
         valid_until: effective.valid_until,
     })
@@ -63,7 +65,7 @@ pub(super) async fn lease(session: &SystemSession) -> Result<Lease> {
     let used = add_used(session, lease.period_start, 0).await?;
     let block = lease.limit.map_or(0, |limit| block_of(limit - used));
     let used = if block > 0 { add_used(session, lease.period_start, block).await? } else { used };
-    Ok(Lease { block, used, ..lease })
+    Ok(Lease { block, used: Some(used), ..lease })
 }
 
 /// How long calls are counted only in memory before the next try to lease.

@@ -8,6 +8,7 @@ mod entitlement;
 mod graphql;
 mod lease;
 mod metering;
+mod plan_cache;
 mod usage_writer;
 
 pub use area::UsageArea;

@@ -72,29 +72,35 @@ impl UsageWriter {
         Self { databases, settings, waiting, writing: Arc::default(), alone }
     }
 
-    /// Leases a block after returning the rest of the previous lease. Only reads if the plan has no
-    /// limit, or the limit is reached. The limit is read before the block is leased, so this block
-    /// may exceed a limit that is lowered meanwhile. The next call then detects the change and
-    /// leases again.
+    /// Leases a block after returning the rest of the previous lease. `known` has the limit, if the
+    /// server knows it. Otherwise it is read first, and nothing is leased if there is none or it is
+    /// reached. The block may exceed a limit that is lowered meanwhile. The next call then detects
+    /// the change and leases again.
     pub(super) async fn lease(
         self: &Arc<Self>,
         organization_id: OrganizationId,
         back: Option<(DateTime<Utc>, i64)>,
+        known: Option<Lease>,
     ) -> Result<Lease> {
         let back = back.filter(|(_, left)| *left != 0);
-        let session = self.open(Some(organization_id), Access::Read).await?;
-        let current = lease::unleased(&session).await?;
-        session.transaction().release();
-        if back.is_none() && current.limit.is_none_or(|limit| limit <= current.used) {
-            return Ok(current);
-        }
+        let current = if let Some(known) = known {
+            known
+        } else {
+            let session = self.open(Some(organization_id), Access::Read).await?;
+            let current = lease::unleased(&session).await?;
+            session.transaction().release();
+            if back.is_none() && current.limit.is_none_or(|limit| Some(limit) <= current.used) {
+                return Ok(current);
+            }
+            current
+        };
         let Lease { period_start, limit, .. } = current;
         // The rest of the previous month is in another row.
         if back.is_none_or(|(start, _)| start == period_start) {
             let calls = back.map_or(0, |(_, left)| -left);
             let write = Write { organization_id, period_start, calls, limit };
             if let Some(Written { used, block }) = self.submit(write).await? {
-                return Ok(Lease { block, used, ..current });
+                return Ok(Lease { block, used: Some(used), ..current });
             }
         }
         let session = self.open(Some(organization_id), Access::Write).await?;

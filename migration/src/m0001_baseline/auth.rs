@@ -20,19 +20,22 @@ CREATE TRIGGER record_user_change AFTER UPDATE OF email, name, named_at, picture
     WHEN ((OLD.email, OLD.name, OLD.named_at, OLD.picture, OLD.suspended_at)
           IS DISTINCT FROM (NEW.email, NEW.name, NEW.named_at, NEW.picture, NEW.suspended_at))
     EXECUTE FUNCTION auth.record_user_change();
+CREATE TRIGGER copy_suspension AFTER UPDATE OF suspended_at ON auth.users FOR EACH ROW
+    EXECUTE FUNCTION auth.copy_suspension();
 ";
 
 const IDENTITIES: &str = "
 CREATE TABLE auth.identities (
-    issuer     text NOT NULL,
-    subject    text NOT NULL,
-    user_id    uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
-    email      text,
-    profile    jsonb,
-    issued_at  timestamptz,
-    not_before timestamptz,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now(),
+    issuer       text NOT NULL,
+    subject      text NOT NULL,
+    user_id      uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
+    email        text,
+    profile      jsonb,
+    issued_at    timestamptz,
+    not_before   timestamptz,
+    suspended_at timestamptz,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    updated_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (issuer, subject)
 );
 COMMENT ON COLUMN auth.identities.issuer IS 'The empty string when tokens have no issuer.';
@@ -44,7 +47,10 @@ COMMENT ON COLUMN auth.identities.issued_at IS
     'When the last recorded token was issued. Null: the token had no such time, and updated_at is used.';
 COMMENT ON COLUMN auth.identities.not_before IS
     'Tokens issued until then are refused: their user was erased at that time.';
+COMMENT ON COLUMN auth.identities.suspended_at IS 'That of the user, for openings, which do not read the user.';
 CREATE INDEX ON auth.identities (user_id);
+CREATE TRIGGER copy_suspension BEFORE INSERT OR UPDATE OF user_id ON auth.identities FOR EACH ROW
+    EXECUTE FUNCTION auth.copy_suspension();
 ";
 
 const ERASED: &str = "

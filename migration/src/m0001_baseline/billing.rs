@@ -114,7 +114,8 @@ const BILLING: Table = Table {
     seats                  integer CHECK (seats >= 0),
     collection_paused      boolean NOT NULL DEFAULT false,
     paid_until             timestamptz,
-    stripe_event_at        timestamptz",
+    stripe_event_at        timestamptz,
+    has_exceptions         boolean NOT NULL DEFAULT false",
     references: &[Reference::global("plan", "billing.plans", Refuse)],
     verbs: KEEP,
     system: &[Select, Update],
@@ -128,6 +129,8 @@ COMMENT ON COLUMN organization_billing.seats IS
     'The quantity of the subscription, if its price is per seat.';
 COMMENT ON COLUMN organization_billing.paid_until IS
     'The end of the last paid period, while Stripe voids invoices. Then the default plan takes effect.';
+COMMENT ON COLUMN organization_billing.has_exceptions IS
+    'Whether billing.organization_features has rows of the organization.';
 ",
     ..Table::KEYED
 };
@@ -147,6 +150,8 @@ const ORGANIZATION_FEATURES: Table = Table {
     more: "
 COMMENT ON TABLE organization_features IS
     'Exceptions: until valid_until, a row replaces that of the plan.';
+CREATE TRIGGER note_exceptions AFTER INSERT OR UPDATE OR DELETE ON organization_features FOR EACH ROW
+    WHEN (current_setting('app.replicating', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION billing.note_exceptions();
 ",
     ..Table::KEYED
 };

@@ -134,7 +134,7 @@ async fn write(
     (feature, row): (&Feature, Option<&Row>),
 ) -> Result<(Option<Known>, Option<Known>), Failure> {
     let table = |name: &str| table(name, placement, organization);
-    // Takes the organization's lock. The new time makes servers read its limits again.
+    // Takes the organization's lock.
     let billing = table("billing.organization_billing");
     let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
     connection.execute(&sql, &[&organization.id]).await?;
@@ -160,8 +160,6 @@ async fn write(
     }
     let after = find(connection, &exceptions, organization, feature).await?;
     if before != after {
-        let sql = format!("UPDATE {billing} SET plan = plan WHERE organization_id = $1");
-        connection.execute(&sql, &[&organization.id]).await?;
         record(connection, organization, placement, (feature, row.is_some(), &before, &after))
             .await?;
     }

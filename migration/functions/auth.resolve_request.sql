@@ -1,0 +1,142 @@
+-- Opens any request: see auth.open_request, which calls it unless one statement has opened the
+-- request. It checks everything itself.
+--
+CREATE OR REPLACE FUNCTION auth.resolve_request(
+    p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_placement text,
+    p_issued_at timestamptz, p_proven_at bigint, p_proof bytea, p_record boolean, p_profile text,
+    OUT outcome text, OUT user_id uuid, OUT email_is_current boolean, OUT version text,
+    OUT organization_id uuid, OUT organization_slug text, OUT organization_name text,
+    OUT organization_created_at timestamptz, OUT organization_updated_at timestamptz,
+    OUT role text, OUT placement text, OUT placement_version text, OUT placement_generation bigint, OUT suspension text,
+    OUT billing_version timestamptz, OUT plan text, OUT status text, OUT has_subscription boolean,
+    OUT period_start timestamptz, OUT period_end timestamptz, OUT trial_ends_at timestamptz,
+    OUT cancel_at_period_end boolean, OUT past_due_since timestamptz, OUT paid_until timestamptz, OUT has_exceptions boolean
+) LANGUAGE plpgsql AS $$
+DECLARE
+    issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
+    message bytea := convert_to(concat(
+        p_proven_at, ' open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+        ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
+        ' ', octet_length(p_email), ':', p_email, ' ', octet_length(issued_micros), ':', issued_micros), 'UTF8');
+    is_proven    boolean;
+    is_newer     boolean;
+    is_recorded  boolean;
+    is_erased    boolean;
+    has_news     boolean;
+    is_suspended boolean;
+    from_path   uuid;
+    from_claim  uuid;
+    target      uuid;
+    may_write   boolean;
+    is_moving   boolean;
+    kept_since  timestamptz;
+    session     text;
+BEGIN
+    -- Without a proof there is no row to which the others are joined. A retired slug is free for others after 90 days. A dedicated
+    -- database does not learn who claims it then, and stops resolving it a day earlier.
+    SELECT true, k.kept_since, i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
+           coalesce(p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute', true),
+           coalesce(p_issued_at, '-infinity') <= i.not_before, i.suspended_at IS NOT NULL,
+           p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
+               AND (i.profile IS NULL OR coalesce(p_issued_at > coalesce(i.issued_at, i.updated_at), false)),
+           s.organization_id, i.xmin::text
+        INTO is_proven, kept_since, user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news, from_path, version
+        FROM (SELECT (SELECT now() - interval '89 days' FROM app.database) AS kept_since FROM auth.proof_keys k
+              WHERE k.updated_at > now() - interval '30 days'
+                AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))) LIMIT 1) k
+            LEFT JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
+            LEFT JOIN app.organization_slugs s ON s.slug = coalesce(p_path, p_claim)
+                AND (s.retired_at IS NULL OR s.retired_at > coalesce(k.kept_since, '-infinity'));
+    IF is_proven IS NULL THEN
+        outcome := 'UNPROVEN';
+        RETURN;
+    END IF;
+    IF abs(extract(epoch FROM now()) - p_proven_at) > 300 THEN
+        user_id := NULL;
+        outcome := 'CLOCKS_DIFFER';
+        RETURN;
+    END IF;
+    IF user_id IS NULL THEN
+        outcome := 'UNKNOWN_IDENTITY';
+        RETURN;
+    END IF;
+    IF is_erased THEN
+        outcome := 'ERASED';
+        RETURN;
+    END IF;
+    IF is_suspended THEN
+        outcome := 'USER_SUSPENDED';
+        RETURN;
+    END IF;
+    -- An older token changes nothing, and its address is ignored. The time of the newest token is
+    -- known to a minute, so a caller with a new token for each request causes one write a minute.
+    IF p_record AND (NOT is_recorded OR has_news OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer)) THEN
+        outcome := 'STALE_IDENTITY';
+        RETURN;
+    END IF;
+
+    IF p_claim ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN
+        from_claim := p_claim::uuid;
+    ELSIF p_claim <> p_path THEN
+        SELECT s.organization_id INTO from_claim FROM app.organization_slugs s
+            WHERE s.slug = p_claim AND (s.retired_at IS NULL OR s.retired_at > coalesce(kept_since, '-infinity'));
+    ELSE
+        from_claim := from_path;
+    END IF;
+
+    IF p_path IS NOT NULL AND p_claim IS NOT NULL AND p_path <> p_claim
+        AND (from_path IS NULL OR from_path IS DISTINCT FROM from_claim)
+    THEN
+        outcome := 'MISMATCH';
+        RETURN;
+    END IF;
+
+    IF p_path IS NULL AND p_claim IS NULL THEN
+        session := app.set_session(NULL, user_id, NULL);
+        outcome := 'OK';
+        RETURN;
+    END IF;
+
+    target := CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END;
+    may_write := current_setting('transaction_read_only') = 'off';
+    IF may_write AND target IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(target));
+    END IF;
+    SELECT o.id, o.slug, m.role, b.updated_at, b.plan, b.status, b.stripe_subscription_id IS NOT NULL, b.period_start, b.period_end,
+           b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions, o.name, o.created_at, o.updated_at,
+           coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension,
+           concat(resolve_request.version, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin,
+                  ' ', pg_postmaster_start_time())
+        INTO organization_id, organization_slug, role, billing_version, plan, status, has_subscription, period_start, period_end,
+             trial_ends_at, cancel_at_period_end, past_due_since, paid_until, has_exceptions,
+             organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension, version
+        FROM auth.organization_members m
+            JOIN app.organizations o ON o.id = m.organization_id
+            LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
+            LEFT JOIN app.placements p ON p.organization_id = m.organization_id
+        WHERE m.organization_id = target AND m.user_id = resolve_request.user_id;
+    IF organization_id IS NULL THEN
+        outcome := 'NOT_FOUND';
+        RETURN;
+    END IF;
+    -- The control database has only copies of an organization in a dedicated database, which may be
+    -- outdated. Nothing is read from them: only a transaction that may write begins here.
+    IF placement <> p_placement OR (placement ~ '^database:' AND NOT may_write) THEN
+        outcome := 'OTHER_PLACEMENT';
+        RETURN;
+    END IF;
+    -- Owners may still pay. The server allows them nothing else.
+    IF role <> 'owner' AND (suspension = 'full' OR suspension = 'read-only' AND may_write) THEN
+        outcome := 'ORGANIZATION_SUSPENDED';
+        RETURN;
+    END IF;
+    IF placement = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
+        RAISE 'the schema of organization % does not exist', organization_id;
+    END IF;
+    session := app.set_session(organization_id, user_id, role);
+    IF may_write AND is_moving THEN
+        PERFORM set_config('app.moving', 'on', true);
+    END IF;
+    outcome := 'OK';
+END
+$$;
