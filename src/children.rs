@@ -96,7 +96,7 @@ fn statement<C: Children>(
     // A function that returns one value has one column, with the name of the function.
     let is_parent = Expr::col(parent.as_column_ref()).eq(Expr::col((PARENT, PARENT)));
     let of_parent = page.narrow(C::all(session)?.filter(is_parent), created_at, id).into_query();
-    let parents = Value::from(parents.to_vec());
+    let parents = Expr::cust_with_values("$1::uuid[]", [Value::from(parents.to_vec())]);
     Ok(Query::select()
         .column((CHILD, Asterisk))
         .from_function(Func::cust("unnest").arg(parents), PARENT)

@@ -96,14 +96,13 @@ async fn mutate(
     field: &FieldDefinition,
     actor_name: &str,
 ) -> String {
-    let before = match unchanged.take() {
-        Some(before) => before,
-        None => {
-            let app = App::start().await;
-            let documents = Documents::new(&app).await;
-            let fingerprint = app.database.fingerprint().await;
-            Unchanged { app, documents, fingerprint }
-        }
+    let before = if let Some(before) = unchanged.take() {
+        before
+    } else {
+        let app = App::start().await;
+        let documents = Documents::new(&app).await;
+        let fingerprint = app.database.fingerprint().await;
+        Unchanged { app, documents, fingerprint }
     };
     let document = before.documents.document("Mutation", field);
     let reply = actor(&before.app, actor_name).query(&document).await;
