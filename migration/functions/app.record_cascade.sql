@@ -1,6 +1,6 @@
 -- Records and publishes what the deletion of another row does to a row: it is deleted as well, or
 -- loses a reference. The deletion of the whole organization is recorded by itself, and copies of
--- rows that live elsewhere do not count. Argument: the resource, as in the actions of the audit log.
+-- rows that live elsewhere do not count. Argument: the resource, as in actions of the audit log.
 CREATE OR REPLACE FUNCTION app.record_cascade() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -23,8 +23,8 @@ BEGIN
                     VALUES ($1, $2, $3, $4, ''{"cascade": true}'') RETURNING created_at, id', CASE WHEN is_dedicated THEN TG_TABLE_SCHEMA ELSE 'audit' END)
         INTO logged_at, log_id
         USING OLD.organization_id, TG_ARGV[0] || CASE TG_OP WHEN 'DELETE' THEN '.deleted' ELSE '.updated' END, TG_ARGV[0], OLD.id;
-    -- In the form of the change feed. Commits with a notification wait for each other: only deletions
-    -- that change further rows have one. The limits of a plan count rows.
+    -- In the form of the change feed. Commits with a notification wait for each other: only
+    -- deletions that change further rows have one. The limits of a plan count rows.
     PERFORM pg_notify('tenantry', jsonb_build_object('organization', OLD.organization_id, 'changes', jsonb_build_array(
         jsonb_build_object('topic', TG_ARGV[0], 'id', OLD.id), jsonb_build_object('topic', 'entitlements'),
         jsonb_build_object('topic', 'audit_log', 'id', log_id, 'at', logged_at)))::text);

@@ -1,6 +1,6 @@
--- Creates the partitions of the audit log up to three months ahead and returns their names. The first
--- one, audit_logs_history, takes all earlier entries. Rows of these months that fell into the default
--- partition are moved to them.
+-- Creates the partitions of the audit log up to three months ahead and returns their names. The
+-- first one, audit_logs_history, takes all earlier entries. Rows of these months that fell into the
+-- default partition are moved to them.
 CREATE OR REPLACE FUNCTION audit.ensure_partitions() RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE

@@ -18,7 +18,6 @@ mod step;
 mod steps;
 mod table;
 mod tenant_table;
-mod transaction;
 
 mod app;
 mod m0001_baseline;

@@ -14,7 +14,6 @@ pub use crate::names::CARRIER_PARAMETER;
 use crate::{
     error::Error,
     names::{APP_ROLE, SYSTEM_ROLE},
-    transaction::repeated,
 };
 
 /// The passwords that the login roles get; a role without one keeps its password.
@@ -46,8 +45,7 @@ pub const APP_SETTINGS: [(&str, &str); 8] = [
     ("client_connection_check_interval", "500ms"),
 ];
 
-/// How often a disturbed run is repeated, and the growing pause before.
-const TRIES: (u32, Duration) = (20, Duration::from_millis(20));
+const TRIES: u32 = 20;
 
 /// Creates missing roles, sets the settings and passwords of the login roles, and refuses roles
 /// that could bypass row-level security. Changes nothing if the login lacks a right.
@@ -56,8 +54,7 @@ pub(crate) async fn ensure(
     options: &ConnectOptions,
     passwords: Passwords<'_>,
 ) -> Result<(), Error> {
-    let work = async |connection: &Client| apply(connection, options, passwords).await;
-    repeated(connection, TRIES, is_disturbed, work).await
+    retried(connection, options, Some(passwords)).await
 }
 
 /// Makes the login a member of the owner, and changes nothing else.
@@ -65,11 +62,37 @@ pub(crate) async fn ensure_membership(
     connection: &mut Client,
     options: &ConnectOptions,
 ) -> Result<(), Error> {
-    let work = async |connection: &Client| {
-        let changes = connection.query(&format!("{LOGIN} {MEMBERSHIP}"), &[]).await?;
-        execute_all(connection, options, changes).await
-    };
-    repeated(connection, TRIES, is_disturbed, work).await
+    retried(connection, options, None).await
+}
+
+/// Changes the roles as `passwords` says; without, only the membership in the owner.
+async fn retried(
+    connection: &mut Client,
+    options: &ConnectOptions,
+    passwords: Option<Passwords<'_>>,
+) -> Result<(), Error> {
+    let mut attempt = 1;
+    loop {
+        let transaction = connection.begin().await?;
+        let changed = match passwords {
+            Some(passwords) => apply(&transaction, options, passwords).await,
+            None => join_owner(&transaction, options).await,
+        };
+        let outcome = match changed {
+            Ok(()) => transaction.commit().await.map_err(Error::from),
+            Err(error) => {
+                transaction.roll_back().await?;
+                Err(error)
+            }
+        };
+        match outcome {
+            Err(Error::Database(error)) if attempt < TRIES && is_disturbed(&error) => {
+                tokio::time::sleep(Duration::from_millis(20 * u64::from(attempt))).await;
+            }
+            outcome => return outcome,
+        }
+        attempt += 1;
+    }
 }
 
 /// A statement, and what this login lacks to run it: statements for an administrator.
@@ -183,6 +206,11 @@ async fn apply(
     execute_all(connection, options, changes).await
 }
 
+async fn join_owner(connection: &Client, options: &ConnectOptions) -> Result<(), Error> {
+    let changes = connection.query(&format!("{LOGIN} {MEMBERSHIP}"), &[]).await?;
+    execute_all(connection, options, changes).await
+}
+
 /// Whether the role has this password. A login that cannot read it tries it, and another one, which
 /// a server must refuse that asks for passwords. If it `may_set` the password, both must agree; if
 /// not, only a refused password (28P01) is wrong: other refusals, such as those of `pg_hba.conf`,
@@ -238,7 +266,6 @@ async fn execute_all(
 
 /// Whether another migration changed the same role or database at the same time. Concurrent updates
 /// of a catalogue row are internal errors (XX000).
-fn is_disturbed(error: &Error) -> bool {
-    const CODES: &[&str] = &["23505", "42710", "40001", "40P01", "XX000"];
-    matches!(error, Error::Database(error) if error.has_code(CODES))
+fn is_disturbed(error: &pg::Error) -> bool {
+    error.has_code(&["23505", "42710", "40001", "40P01", "XX000"])
 }

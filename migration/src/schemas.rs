@@ -18,13 +18,12 @@ use crate::{
     names::SESSION,
     placement::schema_of,
     step::{Step, for_schemas, includes, version},
-    transaction::repeated,
 };
 
 /// While this waits for a lock, all later statements on the table wait as well: so it tries again
 /// instead.
 const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '1s'";
-const TRIES: (u32, Duration) = (10, Duration::from_millis(100));
+const TRIES: u32 = 10;
 
 /// Between two reports of progress.
 const REPORT_INTERVAL: Duration = Duration::from_secs(3);
@@ -87,8 +86,7 @@ pub(crate) async fn migrate(
         loop {
             let next = lock().left.next();
             let Some(organization) = next else { return Ok::<_, Error>(()) };
-            let work = async |connection: &Client| one(connection, organization, steps).await;
-            let outcome = repeated(&mut connection, TRIES, is_in_use, work).await;
+            let outcome = with_retries(&mut connection, organization, steps).await;
             lock().note(organization, outcome, total, report);
         }
     };
@@ -141,9 +139,32 @@ enum Failure {
     UnknownVersion(String),
 }
 
-/// Whether another try may succeed, because the schema is in use.
-fn is_in_use(failure: &Failure) -> bool {
-    matches!(failure, Failure::Database(error) if error.has_code(&["55P03", "40P01", "40001"]))
+async fn with_retries(
+    connection: &mut Client,
+    organization: Uuid,
+    steps: &[Step],
+) -> Result<Outcome, Failure> {
+    for attempt in 1.. {
+        let transaction = connection.begin().await?;
+        let outcome = match one(&transaction, organization, steps).await {
+            Ok(outcome) => transaction.commit().await.map(|()| outcome).map_err(Failure::from),
+            Err(error) => {
+                // A connection that cannot roll back is lost, and its transaction with it.
+                let _ = transaction.roll_back().await;
+                Err(error)
+            }
+        };
+        match outcome {
+            // The schema is in use: another try may succeed.
+            Err(Failure::Database(error))
+                if attempt < TRIES && error.has_code(&["55P03", "40P01", "40001"]) =>
+            {
+                tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt))).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    unreachable!("the loop ends by returning")
 }
 
 async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<Outcome, Failure> {

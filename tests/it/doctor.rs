@@ -207,6 +207,11 @@ async fn a_permissive_policy_is_reported() {
         &["table migration.seaql_migrations allows the role INSERT"],
     )
     .await;
+    fault(
+        "GRANT UPDATE ON migration.tenant_tables TO ROLE",
+        &["table migration.tenant_tables allows the role UPDATE"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -357,6 +362,16 @@ async fn a_view_with_its_owner_s_rights_is_reported() {
 async fn an_unsafe_search_path_is_reported() {
     fault("ALTER USER ROLE SET search_path TO public, app", &["has the search_path public, app"])
         .await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_not_declared_is_a_warning() {
+    planted(
+        "DELETE FROM migration.tenant_tables WHERE name = 'billing.usage_keys'",
+        Severity::Warning,
+        &["table billing.usage_keys is not in migration.tenant_tables"],
+    )
+    .await;
 }
 
 #[tokio::test]
