@@ -81,7 +81,11 @@ fn a_bad_setting_is_reported_in_one_line_with_its_name() {
 fn an_invalid_value_is_reported_as_it_was_given_with_the_expected_form() {
     type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
     let cases: [Case; 8] = [
-        (&["nonsense"], &[], "unrecognized subcommand 'nonsense'. For more information, try --help"),
+        (
+            &["nonsense"],
+            &[],
+            "unrecognized subcommand 'nonsense'. For more information, try --help",
+        ),
         (
             &["plan", "set", "pro"],
             &[],
@@ -181,8 +185,7 @@ fn a_group_of_commands_without_a_command_lists_them() {
 #[test]
 fn help_fits_into_the_terminal_and_leaves_out_what_a_command_refuses() {
     for command in ["dev", "serve", "migrate", "plan", "tenant", "token"] {
-        let help =
-            process::run(tenantry().args([command, "--help"]).env("COLUMNS", "80")).stdout;
+        let help = process::run(tenantry().args([command, "--help"]).env("COLUMNS", "80")).stdout;
         let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
         assert!(widest.chars().count() <= 80, "{command}: {widest}");
     }

@@ -111,7 +111,8 @@ async fn usage_is_listed_by_day() {
     assert!(all.len() <= 31 && all[..all.len() - 1].iter().all(|day| day == 0), "{first}");
     app.database.execute(begin).await;
     let change = async |change: i64| {
-        let sql = format!("UPDATE billing.usage SET used = used + {change} WHERE feature = 'exports'");
+        let sql =
+            format!("UPDATE billing.usage SET used = used + {change} WHERE feature = 'exports'");
         app.database.execute(&sql).await;
     };
     change(5).await;

@@ -28,6 +28,14 @@ await projects(omar).waitFor();
 // The demo starts within its plans.
 assert.equal(await omar.getByText(/more than the plan/).count(), 0);
 
+// The demo has two months of API calls.
+const olivia = await openPage(browser, base);
+await olivia.getByRole('button', { name: /Olivia/ }).click();
+await olivia.getByRole('link', { name: 'Plan' }).click();
+await olivia.getByRole('img', { name: /^[1-9]\d,\d+ calls in the last 30 days/ }).waitFor();
+if (screenshot) await olivia.screenshot({ path: screenshot });
+await inspect(olivia, 'plan-of-the-demo');
+
 // Addresses that lead nowhere say so.
 await omar.goto(`${base}/globex/nothing`);
 await omar.getByRole('heading', { name: 'Not found' }).waitFor();
@@ -149,7 +157,6 @@ await until('a live entry', async () => {
   return omar.locator('.fresh').waitFor({ timeout: 5_000 }).then(() => true, () => false);
 });
 await omar.getByText('created the project Live project').first().waitFor();
-if (screenshot) await omar.screenshot({ path: screenshot });
 await inspect(omar, 'audit-log');
 
 // The end of the organization, for Max as well.

@@ -107,6 +107,8 @@ impl Running {
                 panic!("ended before it printed {until:?}: {stdout}{stderr}");
             }
         }
+        // Some programs end when their output is closed.
+        std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
         Self { child, stdout }
     }
 

@@ -4,6 +4,8 @@ import { withArticle, words } from '../ui/text';
 type Metadata = Record<string, unknown>;
 
 const text = (value: unknown) => (value == null ? '' : String(value));
+/** Entries have the keys of plans. */
+const planName = (key: unknown) => words(text(key));
 const role = (value: unknown) => text(value).toLowerCase();
 /** Continues after the actor's name. */
 type Sentence = (metadata: Metadata) => string;
@@ -36,11 +38,11 @@ const SENTENCES: Record<string, Sentence> = {
   'member.role_changed': ({ name, old_role, role: given }) => `changed the role of ${text(name)} from ${role(old_role)} to ${role(given)}`,
   'member.removed': ({ name }) => `removed ${text(name)}`,
   'member.left': () => 'left the organization',
-  'billing.plan_changed': ({ old_plan, plan }) => `changed the plan from ${text(old_plan)} to ${text(plan)}`,
-  'billing.trial_started': ({ plan }) => `started a trial of the plan ${text(plan)}`,
+  'billing.plan_changed': ({ old_plan, plan }) => `changed the plan from ${planName(old_plan)} to ${planName(plan)}`,
+  'billing.trial_started': ({ plan }) => `started a trial of the plan ${planName(plan)}`,
   'billing.subscription_canceled': () => 'canceled the subscription',
   'billing.subscription_resumed': () => 'resumed the subscription',
-  'billing.checkout_started': ({ plan }) => `went to the checkout for the plan ${text(plan)}`,
+  'billing.checkout_started': ({ plan }) => `went to the checkout for the plan ${planName(plan)}`,
   'billing.portal_opened': () => 'opened the billing portal',
   'billing.subscription_updated': ({ status }) => `updated the subscription, which is now ${role(status).replaceAll('_', ' ')}`,
   'billing.entitlement_changed': ({ feature, value }) => (value == null ? `ended the exception for ${text(feature)}` : `made an exception for ${text(feature)}: ${text(value)}`),
