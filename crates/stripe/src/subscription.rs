@@ -59,6 +59,12 @@ pub struct Subscription {
     pub collection_paused: bool,
     /// When the current period ends, if invoices are voided meanwhile: nothing after it is paid.
     pub paid_until: Option<DateTime<Utc>>,
+    terms: Terms,
+}
+
+/// What a period is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
     cancel_at: Option<DateTime<Utc>>,
     cancel_at_period_end: bool,
     voids_invoices: bool,
@@ -101,9 +107,11 @@ impl Subscription {
             cancels: false,
             collection_paused: pause.is_string(),
             paid_until: None,
-            cancel_at: time(&object["cancel_at"]),
-            cancel_at_period_end: object["cancel_at_period_end"] == true,
-            voids_invoices: *pause == "void",
+            terms: Terms {
+                cancel_at: time(&object["cancel_at"]),
+                cancel_at_period_end: object["cancel_at_period_end"] == true,
+                voids_invoices: *pause == "void",
+            },
         };
         Ok(subscription.in_period(current))
     }
@@ -120,7 +128,7 @@ impl Subscription {
     }
 
     fn in_period(self, (start, end): Period) -> Self {
-        let Self { cancel_at, cancel_at_period_end, voids_invoices, .. } = self;
+        let Terms { cancel_at, cancel_at_period_end, voids_invoices } = self.terms;
         Self {
             period_start: start,
             period_end: cancel_at.into_iter().chain(end).min(),
