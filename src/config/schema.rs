@@ -1,5 +1,4 @@
 //! Settings that decide which schema is served, and who may read it.
-#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use clap::{ArgAction, Args, ValueEnum};
 

@@ -63,10 +63,11 @@ fn every_user_has_a_token_and_no_organization_is_over_its_limits(port: u16, data
     for organization in ["acme", "globex"] {
         for role in ["owner", "admin", "member", "viewer"] {
             let user = format!("{organization}-{role}");
-            let output =
-                process::run(tenantry().args(["token", "--as", &user, "--data-dir", data]));
+            let arguments = ["token", "--as", &user, "--org", organization, "--data-dir", data];
+            let output = process::run(tenantry().args(arguments));
             let token = process::succeeded(&output).trim();
             let claims = claims(token);
+            assert_eq!(claims["org"], organization);
             assert_eq!(claims["iss"], "https://login.demo.example");
             assert_eq!(claims["email"], format!("{user}@example.com"));
             assert!(claims["name"].is_string() && claims["iat"].is_i64(), "{claims}");
