@@ -28,7 +28,7 @@ const FLOOR: [&str; 17] = [
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-const SURFACE: [&str; 10] = [
+const SURFACE: [&str; 11] = [
     "api_docs",
     "areas",
     "background",
