@@ -161,14 +161,17 @@ impl Meter {
 
     /// Lets an organization go on without a lease, if its plan is known to have no limit.
     fn grant(&self, counter: &Counter, version: Option<DateTime<Utc>>) -> bool {
+        let Shared { plans, settings, .. } = self.0.as_ref();
         // Read first, as for a lease.
-        let catalogue = self.0.plans.number();
-        let known = self
-            .0
-            .plans
-            .known(&self.0.settings, counter, version)
-            .filter(|lease| lease.limit.is_none());
+        let catalogue = plans.number();
+        let known = plans.known(settings, counter, version).filter(|lease| lease.limit.is_none());
         known.is_some_and(|lease| counter.grant(lease, catalogue))
+    }
+
+    /// Whether the organization has just been found to have no calls left.
+    #[must_use]
+    pub fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
+        self.counter(organization_id).is_exhausted()
     }
 
     /// Leases calls if needed, so that the next one can be counted without a query.

@@ -126,6 +126,8 @@ COMMENT ON COLUMN billing.organization_billing.paid_until IS
 COMMENT ON COLUMN billing.organization_billing.has_exceptions IS
     'Whether billing.organization_features has rows of the organization.';
 CREATE INDEX ON billing.organization_billing (plan);
+CREATE TRIGGER rewrite_organization AFTER INSERT OR UPDATE OR DELETE ON billing.organization_billing FOR EACH ROW
+    EXECUTE FUNCTION app.rewrite_organization();
 ";
 
 const ORGANIZATION_FEATURES: &str = "
