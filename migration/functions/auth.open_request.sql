@@ -58,7 +58,7 @@ BEGIN
     -- A transaction that may write takes the placement lock before it reads.
     IF current_slug IS NOT NULL AND p_placement = 'shared' AND current_setting('transaction_read_only') = 'on' THEN
         SELECT 'OK', i.user_id, p_email IS NOT DISTINCT FROM i.email,
-               concat(i.xmin, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin, ' ', pg_postmaster_start_time()),
+               concat(i.xmin, ' ', m.xmin, ' ', o.xmin, ' ', pg_postmaster_start_time()),
                o.id, current_slug, o.name, o.created_at, o.updated_at, m.role, 'shared', p.version, p.generation, NULL,
                b.updated_at, b.plan, b.status, b.stripe_subscription_id IS NOT NULL, b.period_start, b.period_end,
                b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions

@@ -1,6 +1,5 @@
--- Opens any request: see auth.open_request, which calls it unless one statement has opened the
--- request. It checks everything itself.
---
+-- Opens any request. auth.open_request, which describes parameters and result, calls it unless one
+-- statement has opened the request. It checks everything itself.
 CREATE OR REPLACE FUNCTION auth.resolve_request(
     p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_placement text,
     p_issued_at timestamptz, p_proven_at bigint, p_proof bytea, p_record boolean, p_profile text,
@@ -32,8 +31,9 @@ DECLARE
     kept_since  timestamptz;
     session     text;
 BEGIN
-    -- Without a proof there is no row to which the others are joined. A retired slug is free for others after 90 days. A dedicated
-    -- database does not learn who claims it then, and stops resolving it a day earlier.
+    -- Without a proof there is no row to which the others are joined. A retired slug is free for
+    -- others after 90 days. A dedicated database does not learn who claims it then, and stops
+    -- resolving it a day earlier.
     SELECT true, k.kept_since, i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
            coalesce(p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute', true),
            coalesce(p_issued_at, '-infinity') <= i.not_before, i.suspended_at IS NOT NULL,
@@ -105,8 +105,7 @@ BEGIN
     SELECT o.id, o.slug, m.role, b.updated_at, b.plan, b.status, b.stripe_subscription_id IS NOT NULL, b.period_start, b.period_end,
            b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions, o.name, o.created_at, o.updated_at,
            coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension,
-           concat(resolve_request.version, ' ', m.xmin, ' ', o.xmin, ' ', b.xmin, ' ', p.xmin,
-                  ' ', pg_postmaster_start_time())
+           concat(resolve_request.version, ' ', m.xmin, ' ', o.xmin, ' ', pg_postmaster_start_time())
         INTO organization_id, organization_slug, role, billing_version, plan, status, has_subscription, period_start, period_end,
              trial_ends_at, cancel_at_period_end, past_due_since, paid_until, has_exceptions,
              organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension, version

@@ -34,7 +34,7 @@ macro_rules! functions {
 const FUNCTIONS: &[Function] = &functions! {
     "", true: "app.touch_updated_at" "app.record_change" "app.mirror_row"
         "app.record_cascade" "app.record_directory_change" "auth.record_user_change" "auth.copy_suspension"
-        "billing.note_exceptions" "billing.count_days";
+        "app.rewrite_organization" "billing.note_exceptions" "billing.count_days";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
     "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
         "auth.is_proven" "auth.identity_digest" "auth.record_user_event"

@@ -46,6 +46,7 @@ mod member;
 mod meters;
 mod metrics;
 mod mutation;
+mod opening;
 mod operations;
 mod organization;
 mod page;

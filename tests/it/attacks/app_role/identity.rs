@@ -70,10 +70,15 @@ async fn a_reopened_session_needs_its_own_proof_and_unchanged_rows() {
         "UPDATE auth.users SET suspended_at = now() WHERE id = (SELECT user_id FROM auth.identities WHERE subject = 'globex-owner')",
         "UPDATE auth.organization_members SET role = role",
         "UPDATE app.organizations SET slug = slug",
+        "UPDATE app.organizations SET name = name",
+        "INSERT INTO billing.organization_features (organization_id, feature) SELECT id, 'projects' FROM app.organizations",
         "UPDATE billing.organization_billing SET plan = plan",
         "INSERT INTO app.placements (organization_id, placement) SELECT id, 'shared' FROM app.organizations
              ON CONFLICT (organization_id) DO UPDATE SET placement = app.placements.placement",
         "UPDATE app.placements SET suspension = 'full', suspended_at = now()",
+        "UPDATE app.placements SET moving_to = 'schema'",
+        "DELETE FROM app.placements",
+        "DELETE FROM billing.organization_billing",
         "DELETE FROM auth.organization_members WHERE role <> 'owner' OR organization_id = (SELECT id FROM app.organizations WHERE slug = 'globex')",
     ] {
         let before = database.reopening("globex-owner", "globex").await;
