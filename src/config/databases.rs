@@ -1,19 +1,9 @@
-//! The default size of pools, and the list of dedicated databases: `NAME=URL`, separated by white
-//! space. Error texts never repeat an address, which may hold a password.
-
-use std::thread::available_parallelism;
+//! Parses lists of dedicated databases: `NAME=URL`, separated by white space. Error texts never
+//! repeat an address, which may hold a password.
 
 use pg::ConnectOptions;
 
 use super::{ConfigError, parse_database_url};
-
-/// The default number of connections for requests. Requests beyond two or three for each processor
-/// of the database wait for each other inside PostgreSQL. The server does not know the database's
-/// processors, and assumes as many as it has itself.
-pub(super) fn default_connections() -> usize {
-    let processors = available_parallelism().map_or(1, usize::from);
-    (3 * processors).clamp(6, 48)
-}
 
 /// A dedicated database.
 #[derive(Clone, Debug)]

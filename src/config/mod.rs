@@ -7,6 +7,7 @@ mod areas;
 mod billing;
 mod business;
 mod client_limits;
+mod connections;
 mod databases;
 mod issuer_list;
 mod jwt;
@@ -27,7 +28,6 @@ pub use areas::AllSettings;
 pub use billing::{BillingConfig, BillingProvider};
 pub use business::BusinessConfig;
 pub use client_limits::ClientsConfig;
-use databases::default_connections;
 pub use databases::{NamedDatabase, databases, is_database_name};
 pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
@@ -164,9 +164,7 @@ impl DatabaseConfig {
             listen: None,
             replica: None,
             dedicated: Vec::new(),
-            max_connections: self
-                .database_max_connections
-                .map_or_else(default_connections, usize::from),
+            max_connections: connections::max_connections(self.database_max_connections),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
             statement_cache: self.database_statement_cache,
         }

@@ -135,9 +135,9 @@ fn the_allocations_of_a_request_are_bounded() {
     runtime.block_on(app.database.execute(unlimited));
     let project: String = runtime.block_on(app.database.value(A_PROJECT));
     let workloads = [
-        (DASHBOARD, json!({}), 1_200),
+        (DASHBOARD, json!({}), 1_120),
         (PROJECT, json!({ "id": project }), 240),
-        (PROJECTS, json!({}), 250),
+        (PROJECTS, json!({}), 220),
         (CREATE_PROJECT, new_project(), 600),
     ];
     for (query, variables, most) in workloads {
