@@ -367,9 +367,9 @@ async fn an_unsafe_search_path_is_reported() {
 #[tokio::test]
 async fn a_table_that_was_not_declared_is_a_warning() {
     planted(
-        "DELETE FROM migration.tenant_tables WHERE name = 'billing.usage_keys'",
+        "DELETE FROM migration.tenant_tables WHERE name = 'billing.usage'",
         Severity::Warning,
-        &["table billing.usage_keys is not in migration.tenant_tables"],
+        &["table billing.usage is not in migration.tenant_tables"],
     )
     .await;
 }
