@@ -164,7 +164,8 @@ impl From<&Member> for ProjectsOfMember {
 
 #[Object]
 impl ProjectsOfMember {
-    /// The projects that the member created, newest first.
+    /// The projects that the member created, newest first. Null only in the payload of
+    /// `leaveOrganization`.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn projects(
         &self,
@@ -176,10 +177,15 @@ impl ProjectsOfMember {
         #[graphql(desc = "Only items after this cursor.")] after: Option<String>,
         #[graphql(desc = "The number of items from the end, at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor.")] before: Option<String>,
-    ) -> Result<ProjectConnection> {
-        let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
-        let slice = ctx.children(ops::CreatedBy, self.0.0, page).await?;
-        Ok(connection(slice, ProjectTotal::CreatedBy(self.0)))
+    ) -> Option<Result<ProjectConnection>> {
+        // A caller who has left sees nothing of the organization.
+        ctx.session().ok()?.tenant()?;
+        let projects = async {
+            let page = Page::parse(first, after.as_deref(), last, before.as_deref())?;
+            let slice = ctx.children(ops::CreatedBy, self.0.0, page).await?;
+            Ok(connection(slice, ProjectTotal::CreatedBy(self.0)))
+        };
+        Some(projects.await)
     }
 }
 

@@ -188,3 +188,14 @@ async fn the_audit_log_of_a_project_is_for_admins_and_about_this_project_alone()
     let entries = data["organization"]["project"]["auditLogs"]["nodes"].as_array().unwrap().len();
     assert_eq!(entries, 2);
 }
+
+#[tokio::test]
+async fn a_member_who_has_left_sees_no_children() {
+    let app = acme().await;
+    let organization = app.user("acme-admin").data("{ organization { id } }").await;
+    let leave = "mutation ($id: ID!) { leaveOrganization(input: { organizationId: $id }) {
+        member { role projects { nodes { name } } } } }";
+    let variables = json!({ "id": organization["organization"]["id"] });
+    let data = app.user("acme-admin").query_with(leave, variables).await.data();
+    assert_eq!(data["leaveOrganization"]["member"], json!({ "role": "ADMIN", "projects": null }));
+}
