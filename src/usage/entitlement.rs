@@ -81,8 +81,8 @@ pub async fn entitlements(
         }
         Entitlement { allowance, used, resets_at: period.map(|(_, end)| end), feature }
     };
-    let list = features.into_iter().zip(periods).map(entitlement).collect();
-    Ok(Entitlements { list, changes_at })
+    let entitlements = features.into_iter().zip(periods).map(entitlement);
+    Ok(Entitlements { list: entitlements.collect(), changes_at })
 }
 
 /// Counts what is in use, by the feature and, for a meter, the start of its period.

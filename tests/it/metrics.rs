@@ -126,6 +126,7 @@ async fn the_dashboard_and_the_alerts_use_metrics_that_exist() {
     metrics.replica_query("primary");
     metrics.webhook("applied");
     metrics.webhook("problem");
+    metrics.seat_change("given_up");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.txt");
     std::fs::write(&file, figures(&app).await).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/deploy/monitoring");

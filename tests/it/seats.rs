@@ -268,10 +268,13 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
     invite(&billing, "guest").await.data();
     let given_up = "SELECT count(*) FROM app.outbox
         WHERE kind = 'stripe_seats' AND processed_at IS NOT NULL AND error LIKE '%400%' AND attempts = 3";
+    // Not the change that waits for the end of the invitation.
+    let hurry = "UPDATE app.outbox SET due_at = now()
+        WHERE kind = 'stripe_seats' AND processed_at IS NULL AND attempts > 0 AND due_at > now()";
     let start = std::time::Instant::now();
     while billing.app.database.value::<i64>(given_up).await == 0 {
         assert!(start.elapsed() < HANG);
-        hurry(&billing).await;
+        billing.app.database.execute(hurry).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // It is counted after the commit.
