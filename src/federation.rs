@@ -1,8 +1,8 @@
 //! The API as a subgraph of Apollo Federation 2: what gateways query, and the schema from which a
 //! supergraph is composed.
 //!
-//! Every type of the interface `Node` is an entity with the key `id`. `_entities` reads exactly what
-//! `nodes` reads. A schema is built with these fields, or without any trace of them.
+//! Every type of the interface `Node` is an entity with the key `id`. `_entities` reads exactly
+//! what `nodes` reads. A schema is built with these fields, or without any trace of them.
 
 use std::borrow::Cow;
 
