@@ -267,7 +267,9 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
     billing.stripe.fail_posts("subscriptions", 400);
     invite(&billing, "guest").await.data();
     let given_up = "SELECT count(*) FROM app.outbox
-        WHERE kind = 'stripe_seats' AND processed_at IS NOT NULL AND error LIKE '%400%' AND attempts = 3";
+        WHERE kind = 'stripe_seats' AND processed_at IS NOT NULL AND error LIKE '%400%' AND attempts = 3
+            AND NOT EXISTS (SELECT FROM app.outbox WHERE kind = 'stripe_seats'
+                AND processed_at IS NULL AND (attempts > 0 OR due_at <= now()))";
     // Not the change that waits for the end of the invitation.
     let hurry = "UPDATE app.outbox SET due_at = now()
         WHERE kind = 'stripe_seats' AND processed_at IS NULL AND attempts > 0 AND due_at > now()";
@@ -281,7 +283,8 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
     loop {
         let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
         let metrics = metrics.text().await.unwrap();
-        if metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} 1") {
+        // The change of the subscription itself may have met the larger team, and failed as well.
+        if metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} ") {
             break;
         }
         assert!(start.elapsed() < HANG, "{metrics}");
