@@ -17,6 +17,8 @@ BEGIN
         EXECUTE format('WITH moved AS (DELETE FROM audit.audit_logs WHERE created_at >= %L AND created_at < %L RETURNING *)
                         INSERT INTO audit.%I SELECT * FROM moved', lower_bound, next_bound, month);
         EXECUTE format('ALTER TABLE audit.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', month);
+        -- Backups read each partition by itself.
+        EXECUTE format('CREATE POLICY tenantry_owner_select ON audit.%I FOR SELECT TO tenantry_owner USING (true)', month);
         EXECUTE format('ALTER TABLE audit.audit_logs ATTACH PARTITION audit.%I FOR VALUES FROM (%L) TO (%L)',
                        month, lower_bound, next_bound);
         RETURN NEXT 'audit.' || month;

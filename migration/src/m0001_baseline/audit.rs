@@ -3,8 +3,8 @@
 //!
 //! It has monthly partitions, `audit_logs_YYYY_MM`, which `audit.ensure_partitions` creates ahead,
 //! and `audit_logs_history` for entries from before the installation. `audit_logs_default` takes
-//! entries of other months; it should be empty. No role has rights on a partition, and its
-//! row-level security has no policy: the log is reached through `audit.audit_logs` alone.
+//! entries of other months; it should be empty. Only the owner has rights on a partition, to back it
+//! up: otherwise the log is reached through `audit.audit_logs` alone.
 
 use crate::{
     names::{APP_ROLE, SYSTEM_ROLE},
@@ -45,7 +45,7 @@ pub(super) fn sql() -> String {
     [
         ACTOR_NAME.to_owned(),
         TABLE.to_owned(),
-        rls::protect("audit.audit_logs_default"),
+        rls::control("audit.audit_logs_default", &[Verb::Select]),
         rls::tenant(log, key, &[Verb::Select]),
         rls::system(log, "organization_id", &[Verb::Select]),
         rls::policy(log, APP_ROLE, Verb::Insert, &condition),

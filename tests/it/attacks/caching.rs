@@ -44,7 +44,7 @@ async fn no_response_of_the_api_may_be_cached() {
         ),
         (get("query", "mutation { __typename }"), 405),
         (owner.post().body(NAME), 415),
-        (http.get(&owner.url).header("accept", "text/html"), 406),
+        (http.get(&owner.url).header("accept", "text/plain"), 406),
         (app.client(Some("acme"), None).get().query(&[("query", NAME)]), 401),
         (
             app.client(Some("nowhere"), Some(token("acme-owner"))).get().query(&[("query", NAME)]),

@@ -285,9 +285,13 @@ async fn definer_triggers_cannot_be_called_or_attached_to_other_tables() {
         triggers,
         [
             "app.mirror_row",
+            "app.record_cascade",
             "app.record_change",
             "app.record_directory_change",
-            "auth.record_user_change"
+            "app.rewrite_organization",
+            "auth.copy_suspension",
+            "auth.record_user_change",
+            "billing.note_exceptions",
         ]
     );
     for mut injection in Injection::both(&database).await {
