@@ -4,9 +4,8 @@ use async_graphql::{ObjectType, SchemaBuilder, SubscriptionType};
 use entity::project;
 
 use super::{
-    graphql::{
-        Project, ProjectConnection, ProjectMutation, ProjectSubscription, ProjectsOfOrganization,
-    },
+    graphql::{Project, ProjectConnection, ProjectSubscription, ProjectsOfOrganization},
+    mutation_graphql::ProjectMutation,
     ops,
 };
 use crate::{

@@ -1,11 +1,11 @@
-//! Projects: the example to follow for every further tenant-owned resource.
+//! Projects: what `tenantry new resource` writes, and the pages of projects of each member.
 
 mod area;
 mod graphql;
 mod loader;
-mod name;
+mod mutation_graphql;
 mod ops;
 
 pub use area::ProjectArea;
 pub use graphql::{Project, ProjectsOfMember};
-pub use name::{Description, ProjectName};
+pub use loader::ProjectById;
