@@ -5,11 +5,17 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, app};
+use crate::{
+    isolation::fill,
+    support::{
+        App, Client, app,
+        resources::{Resource, further_resources, input},
+    },
+};
 
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
-/// Types whose fields are requested: all except those that only wrap others.
+/// Types whose fields are requested: all except those that only wrap others, and further resources.
 const TYPES: [&str; 20] = [
     "Query",
     "Mutation",
@@ -47,6 +53,8 @@ struct Ids {
     /// The id of the viewer's membership.
     member: String,
     invitation: String,
+    /// An object of each further resource.
+    further: Vec<(Resource, String)>,
 }
 
 impl Ids {
@@ -81,7 +89,16 @@ impl Ids {
             let sql = format!("SELECT min(t.id::text) FROM {table} t {of_acme} {wanted}");
             async move { app.database.value::<String>(&sql).await }
         };
+        let resources = further_resources();
+        let wanted = |table: &str| resources.iter().any(|resource| resource.table == table);
+        fill(&app.database, |table| wanted(table.base_name())).await;
+        let mut further = Vec::new();
+        for resource in resources {
+            let row = id(&format!("app.{}", resource.table), "").await;
+            further.push((resource, row));
+        }
         Self {
+            further,
             project: id("app.projects", "").await,
             member: id("auth.organization_members", "WHERE t.role = 'viewer'").await,
             invitation: id("auth.invitations", "").await,
@@ -124,12 +141,18 @@ fn document(type_name: &str, field: &str, selected: &str, ids: &Ids) -> String {
         "PlanFeature" => format!("{{ planFeatures {{ {selected} }} }}"),
         "PlanPrice" => format!("{{ plans {{ prices {{ {selected} }} }} }}"),
         "Feature" => format!("{{ planFeatures {{ feature {{ {selected} }} }} }}"),
-        other => panic!("decide how the tests reach {other}"),
+        other => {
+            let known = ids.further.iter().find(|(resource, _)| resource.name == other);
+            let (resource, _) =
+                known.unwrap_or_else(|| panic!("decide how the tests reach {other}"));
+            let list = &resource.list;
+            format!("{{ organization {{ {list}(first: 1) {{ nodes {{ {selected} }} }} }} }}")
+        }
     }
 }
 
 fn mutation(field: &str, ids: &Ids) -> String {
-    let Ids { project, member, invitation } = ids;
+    let Ids { project, member, invitation, .. } = ids;
     let input = match field {
         "createProject" => "{ name: \"new\" }".to_owned(),
         "updateProject" => format!("{{ id: \"{project}\", name: \"renamed\" }}"),
@@ -155,12 +178,48 @@ fn mutation(field: &str, ids: &Ids) -> String {
         }
         "query" => String::new(),
         "transferOwnership" => format!("{{ memberId: \"{member}\" }}"),
-        other => panic!("decide who may use the mutation {other}, and give it an input here"),
+        other => further_input(other, ids).unwrap_or_else(|| {
+            panic!("decide who may use the mutation {other}, and give it an input here")
+        }),
     };
     if field == "query" {
         return "query { viewer { id } }".to_owned();
     }
     format!("{field}(input: {input}) {{ __typename }}")
+}
+
+/// Returns an input of a mutation of a further resource.
+fn further_input(mutation: &str, ids: &Ids) -> Option<String> {
+    let uses = |resource: &Resource| resource.mutations().iter().any(|(name, _)| name == mutation);
+    let (_, own) = ids.further.iter().find(|(resource, _)| uses(resource))?;
+    let further = |field: &str| {
+        let known =
+            ids.further.iter().find(|(resource, _)| format!("{}Id", resource.field) == field);
+        known.map(|(_, id)| json!(id))
+    };
+    let input = input(mutation, "renamed", |field, _| match field {
+        "id" => Some(json!(own)),
+        "projectId" => Some(json!(ids.project)),
+        field => further(field),
+    });
+    Some(literal(&input))
+}
+
+/// Returns a value as a GraphQL literal. Values of enums are in capitals.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{name}: {}", literal(value)));
+            format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
+        }
+        Value::String(text)
+            if !text.is_empty()
+                && text.chars().all(|char| char.is_ascii_uppercase() || char == '_') =>
+        {
+            text.clone()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Returns the selection of a field: with arguments where it needs some, and a subselection for an
@@ -174,6 +233,10 @@ fn selection(field: &Value, ids: &Ids) -> String {
         "nodes" => format!("(ids: [\"{project}\"])"),
         "invitation" => "(token: \"none\")".to_owned(),
         "entitlement" | "usage" => "(feature: \"exports\")".to_owned(),
+        _ if takes_id(field) => {
+            let known = ids.further.iter().find(|(resource, _)| resource.field == name);
+            known.map_or(String::new(), |(_, id)| format!("(id: \"{id}\")"))
+        }
         _ => String::new(),
     };
     let mut kind = &field["type"];
@@ -187,7 +250,13 @@ fn selection(field: &Value, ids: &Ids) -> String {
     format!("{name}{arguments}{inside}")
 }
 
-async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
+fn takes_id(field: &Value) -> bool {
+    field["args"].as_array().unwrap().iter().any(|argument| argument["name"] == "id")
+}
+
+async fn fields(app: &App) -> BTreeMap<String, Vec<Value>> {
+    let further = further_resources().into_iter().map(|resource| resource.name);
+    let types: Vec<String> = TYPES.into_iter().map(ToOwned::to_owned).chain(further).collect();
     let owner = app.user("acme-owner");
     let data = owner.data("{ __schema { types { name kind } } }").await;
     for kind in data["__schema"]["types"].as_array().unwrap() {
@@ -196,15 +265,15 @@ async fn fields(app: &App) -> BTreeMap<&'static str, Vec<Value>> {
             ["Connection", "Edge", "Payload", "PageInfo", "Session", "Change", "Subscription"]
                 .iter()
                 .any(|end| name.ends_with(end));
-        let decided = wraps || name.starts_with("__") || TYPES.contains(&name);
+        let decided = wraps || name.starts_with("__") || types.iter().any(|known| known == name);
         assert!(
             kind["kind"] != "OBJECT" || decided,
             "decide how a {name} is reached, and who may reach it"
         );
     }
     let mut fields = BTreeMap::new();
-    for name in TYPES {
-        let query = "query ($name: String!) { __type(name: $name) { fields { name
+    for name in types {
+        let query = "query ($name: String!) { __type(name: $name) { fields { name args { name }
                      type { kind ofType { kind ofType { kind ofType { kind } } } } } } }";
         let data = owner.query_with(query, json!({ "name": name })).await.data();
         fields.insert(name, data["__type"]["fields"].as_array().unwrap().clone());
@@ -245,6 +314,7 @@ async fn each_field_allows_what_the_matrix_says() {
         for field in fields {
             let name = field["name"].as_str().unwrap();
             let selected = selection(&field, &ids);
+            let type_name = type_name.as_str();
             let reading = document(type_name, name, &selected, &ids);
             write!(matrix, "\n{:<35}", format!("{type_name}.{name}")).unwrap();
             for actor_name in ACTORS {

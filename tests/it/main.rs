@@ -44,6 +44,7 @@ mod member;
 mod meters;
 mod metrics;
 mod mutation;
+mod new_resource;
 mod operations;
 mod organization;
 mod page;
