@@ -126,3 +126,23 @@ macro_rules! declared_by {
     )+};
 }
 pub(crate) use declared_by;
+
+/// Combines the fields that areas add to a type: `Type { Name } = Fields, …;` names the combination
+/// that it defines.
+macro_rules! extended {
+    ($($extended:ty { $name:ident } = $($fields:ty),+;)+) => {$(
+        #[derive(Debug, async_graphql::MergedObject)]
+        pub struct $name($($fields),+);
+
+        impl From<&$extended> for $name {
+            fn from(object: &$extended) -> Self {
+                Self($(<$fields>::from(object)),+)
+            }
+        }
+
+        impl $crate::graphql::Extended for $extended {
+            type Fields = $name;
+        }
+    )+};
+}
+pub(crate) use extended;

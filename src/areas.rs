@@ -3,7 +3,7 @@
 
 use crate::{
     action::Action,
-    area::{Limit, areas, declared_by},
+    area::{Limit, areas, declared_by, extended},
     audit::AuditArea,
     billing::BillingArea,
     graphql::{Extended, NoFields, NodeType},
@@ -43,10 +43,8 @@ impl From<&Organization> for OrganizationFields {
     }
 }
 
-impl Extended for Member {
-    type Fields = ProjectsOfMember;
-}
-
-impl Extended for Project {
-    type Fields = NoFields;
+extended! {
+    // The fields that areas add to the types of others.
+    Member { FieldsOfMember } = ProjectsOfMember;
+    Project { FieldsOfProject } = NoFields;
 }

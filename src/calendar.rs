@@ -1,6 +1,6 @@
 //! The periods in which usage is counted: calendar months in UTC, and billing periods.
 
-use chrono::{DateTime, Datelike, Months, NaiveTime, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveTime, SubsecRound, Utc};
 
 use crate::error::{Error, Result};
 
@@ -27,6 +27,16 @@ pub fn check_year(
         }
         time => Ok(time),
     }
+}
+
+/// Checks that PostgreSQL can represent a time of a client, and rounds it down to its precision.
+///
+/// # Errors
+///
+/// As [`check_year`].
+pub fn storable(field: &'static str, time: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    check_year(field, Some(time))?;
+    Ok(time.trunc_subsecs(6))
 }
 
 /// The period that contains `now`, if periods follow each other from the one between `start` and

@@ -29,6 +29,7 @@ pub mod calendar;
 pub mod children;
 pub mod clock;
 pub mod declared;
+pub mod edit;
 pub mod enum_name;
 pub mod error;
 pub mod mail;

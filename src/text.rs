@@ -1,10 +1,12 @@
 //! Parsers for text from clients. What they return is trimmed, bounded and free of control
 //! characters; names and addresses also contain no invisible characters.
 
+mod bounded;
 mod email;
 
 use unicode_normalization::char::is_combining_mark;
 
+pub use bounded::{Block, BoundedJson, Line};
 pub use email::Email;
 
 use crate::error::{Error, Result};

@@ -1,9 +1,6 @@
 //! The audit log in the GraphQL API: entries, filters and the subscription to new entries.
 
-use async_graphql::{
-    Context, ID, InputObject, InputValueResult, Object, Scalar, ScalarType, Subscription, Value,
-    connection::EmptyFields,
-};
+use async_graphql::{Context, ID, InputObject, Object, Subscription, connection::EmptyFields};
 use chrono::{DateTime, Utc};
 use entity::audit_log;
 
@@ -17,7 +14,7 @@ use crate::{
     declared::Declared as _,
     error::{Error, Result},
     graphql::{
-        Connection, ContextExt, One, connection, on_change, one, page_cost, parse_id,
+        Connection, ContextExt, Json, One, connection, on_change, one, page_cost, parse_id,
         requires_permission,
     },
     page::Page,
@@ -87,9 +84,8 @@ impl AuditLog {
     /// Details of the action, such as names, and old and new values. Each entry is readable on its
     /// own. Texts of more than 200 characters are cut, and their SHA-256 digest is in
     /// `NAME_sha256`.
-    async fn metadata(&self, ctx: &Context<'_>) -> Result<JsonText> {
-        ctx.spend(size(&self.0.metadata))?;
-        Ok(JsonText(self.0.metadata.clone()))
+    async fn metadata(&self, ctx: &Context<'_>) -> Result<Json> {
+        Json::returned(ctx, &self.0.metadata)
     }
 
     /// The IP address that the request came from. Null if the action was not performed by a user.
@@ -100,33 +96,6 @@ impl AuditLog {
     /// When the action was performed.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
-    }
-}
-
-/// The approximate length of a value as text, in bytes.
-fn size(value: &serde_json::Value) -> usize {
-    match value {
-        serde_json::Value::String(text) => text.len(),
-        serde_json::Value::Array(items) => items.iter().map(size).sum(),
-        serde_json::Value::Object(fields) => {
-            fields.iter().map(|(name, value)| name.len() + size(value)).sum()
-        }
-        _ => 8,
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct JsonText(serde_json::Value);
-
-/// Any JSON value (RFC 8259).
-#[Scalar(name = "JSON", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259")]
-impl ScalarType for JsonText {
-    fn parse(value: Value) -> InputValueResult<Self> {
-        Ok(Self(value.into_json()?))
-    }
-
-    fn to_value(&self) -> Value {
-        Value::from_json(self.0.clone()).unwrap_or_default()
     }
 }
 

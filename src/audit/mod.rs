@@ -9,6 +9,8 @@ mod ops;
 
 pub use area::AuditArea;
 pub use graphql::AuditLogConnection;
-pub use ops::{Filter, OfResource, allow_slow_reader, ensure_partitions, page_forward, record};
+pub use ops::{
+    Filter, OfResource, add_changes, allow_slow_reader, ensure_partitions, page_forward, record,
+};
 
 pub use crate::action::Action;

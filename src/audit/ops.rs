@@ -114,6 +114,19 @@ pub async fn record(
     Ok(())
 }
 
+/// Adds the fields that differ, each as `old_NAME` and `NAME`.
+pub fn add_changes(
+    metadata: &mut Value,
+    fields: impl IntoIterator<Item = (&'static str, Value, Value)>,
+) {
+    for (name, before, after) in fields {
+        if before != after {
+            metadata[format!("old_{name}")] = before;
+            metadata[name] = after;
+        }
+    }
+}
+
 /// Longer texts are stored as their beginning and a digest, because entries are kept for years and
 /// listed by the page.
 const MAX_TEXT_CHARS: usize = 200;

@@ -12,6 +12,7 @@ mod failure;
 mod feature;
 mod health;
 mod migrate;
+mod new;
 mod owner_connection;
 mod plan;
 mod plan_file;
@@ -62,6 +63,7 @@ enum Command {
     Health(health::Health),
     Token(token::Token),
     Schema(schema::Schema),
+    New(new::New),
 }
 
 /// Parses the arguments and runs their command. Call it on the main thread.
@@ -107,6 +109,7 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::Health(command)) => command.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Schema(command)) => command.run(),
+        Some(Command::New(command)) => command.run(),
     }
     .map(|()| std::process::ExitCode::SUCCESS)
 }

@@ -155,3 +155,12 @@ fn loaders<'context>(context: &'context Context<'_>) -> Result<&'context Loaders
 pub fn parse_id<T: From<Uuid>>(id: &ID) -> Option<T> {
     Uuid::try_parse(id).ok().map(T::from)
 }
+
+/// Parses the ID of an object to which an input refers.
+///
+/// # Errors
+///
+/// A malformed one is not found, like one of another organization.
+pub fn require_id<T: From<Uuid>>(id: &ID, object: &'static str) -> Result<T> {
+    parse_id(id).ok_or(Error::NotFound(object))
+}

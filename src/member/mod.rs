@@ -8,4 +8,5 @@ mod ops;
 
 pub use area::MemberArea;
 pub use graphql::Member;
+pub use loader::MemberById;
 pub use ops::{add_owner, count, has_email, is_address_of_viewer, join, may_invite, role_name};

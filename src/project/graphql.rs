@@ -1,5 +1,4 @@
-//! Projects in the GraphQL API: the type, its connection, the fields of other types, and the
-//! subscription.
+//! Projects in the GraphQL API: the type, its connection and subscription.
 
 use async_graphql::{Context, ID, Object, SimpleObject, Subscription, connection::EmptyFields};
 use chrono::{DateTime, Utc};

@@ -2,11 +2,12 @@
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
-use super::{Description, ProjectName, graphql::Project, ops};
+use super::{graphql::Project, ops};
 use crate::{
     auth::Permission,
     error::Result,
-    graphql::{ContextExt, parse_id, requires_permission},
+    graphql::{ContextExt, nullable, parse_id, required, requires_permission},
+    text::{Block, Line},
 };
 
 /// Input of `createProject`.
@@ -74,9 +75,11 @@ impl ProjectMutation {
         #[graphql(desc = "The project to create.")] input: CreateProjectInput,
     ) -> Result<CreateProjectPayload> {
         ctx.session()?.authorize(Permission::ProjectCreate)?;
-        let name = ProjectName::parse(&input.name)?;
-        let description = Description::parse(input.description.as_deref())?;
-        let project = ops::create(ctx.session()?, name, description).await?;
+        let new = ops::NewProject {
+            name: Line::parse("input.name", &input.name)?,
+            description: Block::parse_optional("input.description", input.description.as_deref())?,
+        };
+        let project = ops::create(ctx.session()?, new).await?;
         Ok(CreateProjectPayload { project: Project(project) })
     }
 
@@ -91,19 +94,13 @@ impl ProjectMutation {
         #[graphql(desc = "The project, and the new values.")] input: UpdateProjectInput,
     ) -> Result<UpdateProjectPayload> {
         ctx.session()?.authorize(Permission::ProjectUpdate)?;
-        let change = ops::Edit {
-            name: input
-                .name
-                .as_opt_ref()
-                .map(|name| ProjectName::parse(name.map_or("", String::as_str)))
-                .transpose()?,
-            description: input
-                .description
-                .as_opt_ref()
-                .map(|text| Description::parse(text.map(String::as_str)))
-                .transpose()?,
+        let edit = ops::ProjectEdit {
+            name: required("input.name", input.name)?
+                .try_map(|text| Line::parse("input.name", &text))?,
+            description: nullable(input.description)
+                .try_map(|text| Block::parse_optional("input.description", text.as_deref()))?,
         };
-        let project = ops::update(ctx.session()?, parse_id(&input.id), change).await?;
+        let project = ops::update(ctx.session()?, parse_id(&input.id), edit).await?;
         Ok(UpdateProjectPayload { project: Project(project) })
     }
 

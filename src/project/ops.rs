@@ -5,19 +5,20 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
     QuerySelect, Select, Set, sea_query::LockType,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::try_join;
 use uuid::Uuid;
 
-use super::{Description, ProjectName};
 use crate::{
     audit::{self, Action},
     auth::Permission,
     children::Children,
+    edit::Edit,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
     plan,
     tenancy::{Change, Fetch as _, Session, Tenant, UnitOfWork},
+    text::{Block, Line},
 };
 
 /// The key of the feature that limits projects.
@@ -35,11 +36,38 @@ impl Keyed for project::Model {
     }
 }
 
-/// The fields to change. `None` leaves a field unchanged.
+/// The fields of a new project.
 #[derive(Debug)]
-pub(super) struct Edit {
-    pub(super) name: Option<ProjectName>,
-    pub(super) description: Option<Description>,
+pub(super) struct NewProject {
+    pub(super) name: Line<100>,
+    pub(super) description: Option<Block<2_000>>,
+}
+
+/// The fields to change.
+#[derive(Debug)]
+pub(super) struct ProjectEdit {
+    pub(super) name: Edit<Line<100>>,
+    pub(super) description: Edit<Option<Block<2_000>>>,
+}
+
+impl ProjectEdit {
+    fn apply_to(self, row: &mut project::ActiveModel) {
+        self.name.map(Line::into_string).apply_to(&mut row.name);
+        self.description.map(|text| text.map(Block::into_string)).apply_to(&mut row.description);
+    }
+}
+
+/// The metadata of an update.
+fn changes(before: &project::Model, after: &project::Model) -> Value {
+    let mut metadata = json!({ "name": after.name });
+    audit::add_changes(
+        &mut metadata,
+        [
+            ("name", json!(before.name), json!(after.name)),
+            ("description", json!(before.description), json!(after.description)),
+        ],
+    );
+    metadata
 }
 
 /// The projects that each user created.
@@ -85,25 +113,20 @@ pub(super) async fn count(session: &Session) -> Result<u64> {
     Ok(all(tenant).count(session).await?)
 }
 
-pub(super) async fn create(
-    session: &Session,
-    name: ProjectName,
-    description: Description,
-) -> Result<project::Model> {
+pub(super) async fn create(session: &Session, new: NewProject) -> Result<project::Model> {
     session.authorize(Permission::ProjectCreate)?;
-    // Both statements are sent together and executed in this order, so the count is made under the
-    // lock.
+    // What is sent together is executed in this order: a count is made under the lock.
     let (lock, count) = try_join!(biased; plan::lock(session), count(session))?;
     let tenant = session.authorize(Permission::ProjectCreate)?;
     plan::require(session, &lock, PROJECTS, count).await?;
     let id = ProjectId::new();
-    let name = name.into_string();
+    let name = new.name.into_string();
     let metadata = json!({ "name": name });
     let project = project::ActiveModel {
         organization_id: Set(tenant.organization_id),
         id: Set(id),
         name: Set(name),
-        description: Set(description.into_option()),
+        description: Set(new.description.map(Block::into_string)),
         created_by: Set(Some(session.viewer().user_id)),
         ..Default::default()
     };
@@ -120,28 +143,16 @@ pub(super) async fn create(
 pub(super) async fn update(
     session: &Session,
     id: Option<ProjectId>,
-    edit: Edit,
+    edit: ProjectEdit,
 ) -> Result<project::Model> {
     let before = find_locked(session, Permission::ProjectUpdate, id).await?;
     let mut row = before.clone().into_active_model();
-    if let Some(name) = edit.name {
-        row.name.set_if_not_equals(name.into_string());
-    }
-    if let Some(description) = edit.description {
-        row.description.set_if_not_equals(description.into_option());
-    }
+    edit.apply_to(&mut row);
     if !row.is_changed() {
         return Ok(before);
     }
     let after = row.update(session).await?;
-    let mut metadata = json!({ "name": after.name });
-    if before.name != after.name {
-        metadata["old_name"] = json!(before.name);
-    }
-    if before.description != after.description {
-        metadata["old_description"] = json!(before.description);
-        metadata["description"] = json!(after.description);
-    }
+    let metadata = changes(&before, &after);
     audit::record(session, Action::ProjectUpdated, Some(after.id.0), metadata).await?;
     session.note(Change::of(TOPIC, after.id.0));
     Ok(after)

@@ -293,7 +293,10 @@ async fn plans_can_be_edited_while_servers_run() {
     };
     let listed = plan(&["list"]).await.unwrap();
     assert_eq!(listed.code, Some(0), "{}", listed.stderr);
-    assert_eq!(listed.stdout.lines().count(), 9, "{}", listed.stdout);
+    for feature in ["projects", "team_members", "api_calls_per_month"] {
+        let plans = listed.stdout.lines().filter(|line| line.contains(feature)).count();
+        assert_eq!(plans, 3, "{}", listed.stdout);
+    }
     let owner = app.user("globex-owner");
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     owner.data(create).await;
@@ -329,7 +332,8 @@ async fn a_newer_or_older_database_is_not_served() {
             "newer version of tenantry",
         ),
         (
-            "DELETE FROM migration.seaql_migrations WHERE version LIKE 'core/0001%'",
+            "DELETE FROM migration.seaql_migrations
+             WHERE version = (SELECT min(version) FROM migration.seaql_migrations)",
             "lacks 1 migration.",
         ),
     ] {

@@ -2,7 +2,7 @@
 
 use pg::{Client, Row};
 
-use migration::placement::schema_of;
+use migration::{TenantTable, placement::schema_of};
 
 use crate::support::{
     App,
@@ -70,11 +70,11 @@ fn lives_in_table(table: &str, organization: &str) -> bool {
     }
 }
 
-/// Inserts a row of each organization into every tenant table that the demo leaves empty.
-async fn fill(database: &Database) {
+/// Inserts a row of each organization into these tenant tables, if the demo leaves them empty.
+pub async fn fill(database: &Database, wanted: impl Fn(&TenantTable) -> bool) {
     let connection = database.connect_admin().await;
     for organization in [ACME, GLOBEX] {
-        for table in tenant_tables() {
+        for table in tenant_tables().iter().filter(|table| wanted(table)) {
             let (name, owner) = (&table.name, table.owner_column());
             let count = format!("SELECT count(*) FROM {name} WHERE {owner} = '{organization}'");
             if database.value::<i64>(&count).await == 0 {
@@ -124,7 +124,7 @@ async fn insertion(connection: &Client, table: &str, organization: &str) -> Stri
 /// A database with such rows, in which the organizations live.
 async fn filled() -> Database {
     let database = Database::create().await;
-    fill(&database).await;
+    fill(&database, |_| true).await;
     match database.eu() {
         Some(eu) if organizations_in_eu().len() == 2 => eu.database,
         _ => database,

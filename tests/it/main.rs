@@ -46,6 +46,7 @@ mod member;
 mod meters;
 mod metrics;
 mod mutation;
+mod new_resource;
 mod opening;
 mod operations;
 mod organization;

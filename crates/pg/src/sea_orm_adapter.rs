@@ -44,6 +44,7 @@ pub(crate) fn value(row: &Row, index: usize) -> Result<Value> {
         Type::TEXT | Type::VARCHAR | Type::NAME => Value::String(get(row, index)?),
         Type::BYTEA => Value::Bytes(get(row, index)?),
         Type::UUID => Value::Uuid(get(row, index)?),
+        Type::DATE => Value::ChronoDate(get(row, index)?),
         Type::TIMESTAMPTZ => Value::ChronoDateTimeUtc(get(row, index)?),
         Type::JSON | Type::JSONB => Value::Json(get(row, index)?),
         // The result of a function without a return value.

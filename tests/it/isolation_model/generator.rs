@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
+    further_resources::payload_field,
     model::{Mutation, Organization, PLANS, Role, Slugs},
     ownership::{Kind, Owner, Ownership, User, identity_id, new_id, new_tag},
     random_query::{Schema, Writer},
@@ -120,11 +121,12 @@ impl Generator<'_> {
     }
 
     /// Returns the id of an object: existing, deleted, of another organization, or of none.
-    fn id(&mut self, kind: Kind) -> Value {
+    pub fn id(&mut self, kind: Kind) -> Value {
         let live: Vec<Uuid> = match kind {
             Kind::Project => self.here.projects.keys().copied().collect(),
             Kind::Member => self.here.memberships.keys().copied().collect(),
             Kind::Invitation => self.here.invitations.keys().copied().collect(),
+            Kind::Further => Vec::new(),
             _ => vec![self.here.id],
         };
         let of_here = |ownership: &Ownership| -> Vec<Uuid> {
@@ -135,8 +137,8 @@ impl Generator<'_> {
                 .collect()
         };
         let id = match self.rng.u8(..20) {
-            0..12 => self.rng.choice(live),
-            12..15 => self.rng.choice(of_here(&self.ownership.lock().unwrap())),
+            0..12 if kind != Kind::Further => self.rng.choice(live),
+            ..15 => self.rng.choice(of_here(&self.ownership.lock().unwrap())),
             15..19 => Some(self.foreign(kind)),
             _ => return json!(["", "x", "00000000", "' OR true --"][self.rng.usize(..4)]),
         };
@@ -210,7 +212,7 @@ impl Generator<'_> {
                 let feature = if self.rng.u8(..5) == 0 { "projects" } else { "exports" };
                 json!({ "feature": feature, "amount": self.rng.u8(1..) })
             }
-            other => panic!("decide how the tests try {other}"),
+            other => return self.further_change(other),
         };
         Mutation { name, input }
     }
@@ -292,6 +294,8 @@ impl Generator<'_> {
             }
             _ => "{ ",
         };
+        let object = payload_field(name).map(|field| format!("{{ {field} {{ id }} "));
+        let link = object.as_deref().unwrap_or(link);
         let payload = payload.replacen("{ ", link, 1);
         format!("mutation ($input: {kind}Input!) {{ {name}(input: $input) {payload} {after} }}")
     }

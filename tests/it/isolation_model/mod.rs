@@ -9,6 +9,7 @@ mod checks;
 mod effects;
 mod expected_errors;
 mod fixture;
+mod further_resources;
 mod generator;
 mod identity;
 mod model;
@@ -74,6 +75,9 @@ struct Harness {
     covered: Mutex<BTreeSet<&'static str>>,
     /// Successful mutations in the phase without a model, by organization and name.
     unmodelled: Mutex<BTreeMap<(usize, &'static str), i64>>,
+    /// The mutations of resources that the model does not know, and the number of those tried.
+    further: Vec<&'static str>,
+    tried: AtomicUsize,
 }
 
 /// A request and its caller.
@@ -125,6 +129,8 @@ impl Harness {
             outcomes: Mutex::default(),
             covered: Mutex::default(),
             unmodelled: Mutex::default(),
+            further: further_resources::mutations(),
+            tried: AtomicUsize::new(0),
         }
     }
 

@@ -30,6 +30,8 @@ pub enum Kind {
     Project,
     User,
     Identity,
+    /// Of a resource that the model does not know.
+    Further,
 }
 
 /// A user; the tag is also the subject of the token.

@@ -1,6 +1,6 @@
 //! Concurrent operations without a model, and the invariants that hold nevertheless.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use fastrand::Rng;
 use pg::Row;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Harness, Request,
     effects::token_of,
+    further_resources::{self, payload_field},
     generator::{Access, Target},
     model::{Membership, Organization, Role, Slugs, uuid},
     ownership::{Kind, Owner},
@@ -44,7 +45,6 @@ const ROWS: &str = "
     SELECT o.id AS organization, 'owners' AS what,
            (SELECT count(*) FROM auth.organization_members m WHERE m.organization_id = o.id AND role = 'owner') AS count
     FROM app.organizations o
-    UNION ALL SELECT o.id, 'projects', (SELECT count(*) FROM app.projects p WHERE p.organization_id = o.id) FROM app.organizations o
     UNION ALL SELECT o.id, 'members', (SELECT count(*) FROM auth.organization_members m WHERE m.organization_id = o.id)
     FROM app.organizations o
     UNION ALL SELECT o.id, 'open', (SELECT count(*) FROM auth.invitations i WHERE i.organization_id = o.id
@@ -55,13 +55,7 @@ const ENTRIES: &str = "SELECT organization_id AS organization, action AS what, c
 
 /// Rows without their audit entry, or with one in another organization.
 const INCONSISTENT: &str = "
-    SELECT 'project without its entry' FROM app.projects p WHERE NOT EXISTS (
-        SELECT FROM audit.audit_logs a WHERE a.organization_id = p.organization_id AND a.resource_id = p.id AND a.action = 'project.created')
-    UNION ALL SELECT 'deleted project that is there' FROM app.projects p JOIN audit.audit_logs a ON a.resource_id = p.id
-        WHERE a.action = 'project.deleted'
-    UNION ALL SELECT 'entry about another organization''s project' FROM audit.audit_logs a JOIN app.projects p ON p.id = a.resource_id
-        WHERE p.organization_id <> a.organization_id
-    UNION ALL SELECT 'entry about another organization''s member' FROM audit.audit_logs a
+    SELECT 'entry about another organization''s member' FROM audit.audit_logs a
         JOIN auth.organization_members m ON m.id = a.resource_id WHERE m.organization_id <> a.organization_id
     UNION ALL SELECT 'entry about another organization''s invitation' FROM audit.audit_logs a
         JOIN auth.invitations i ON i.id = a.resource_id WHERE i.organization_id <> a.organization_id
@@ -72,7 +66,9 @@ const INCONSISTENT: &str = "
 async fn counts(harness: &Harness) -> BTreeMap<Uuid, Counts> {
     let connection = harness.app.database.connect_admin().await;
     let mut counts: BTreeMap<Uuid, Counts> = BTreeMap::new();
-    for row in connection.query::<Row>(ROWS, &[]).await.unwrap() {
+    for row in
+        connection.query::<Row>(&(ROWS.to_owned() + &further_resources::rows()), &[]).await.unwrap()
+    {
         let rows = &mut counts.entry(row.get("organization")).or_default().rows;
         rows.insert(row.get("what"), row.get("count"));
     }
@@ -102,6 +98,9 @@ const BURST: usize = 40;
 /// Number of equal concurrent mutations: a limit must serialize them.
 const CONCURRENT_COPIES: usize = 4;
 
+/// How often each mutation of a further resource is tried.
+const FURTHER_TIMES: usize = 12;
+
 impl Harness {
     pub async fn random_operation(&self, number: usize) {
         let mut rng = self.rng(number);
@@ -116,6 +115,7 @@ impl Harness {
         };
         let mut generator = self.generator(&mut rng, &here);
         let name = match generator.rng.u8(..10) {
+            _ if let Some(name) = self.further_mutation() => Some(name),
             0..3 => None,
             3..5 => Some("acceptInvitation"),
             5 if generator.rng.bool() => Some("unlinkIdentity"),
@@ -146,6 +146,13 @@ impl Harness {
                 None => {}
             }
         }
+    }
+
+    /// The mutations of further resources come first, each several times.
+    fn further_mutation(&self) -> Option<&'static str> {
+        let tried = self.tried.fetch_add(1, Ordering::Relaxed);
+        let times = tried.checked_div(self.further.len())?;
+        self.further.get(tried % self.further.len()).copied().filter(|_| times < FURTHER_TIMES)
     }
 
     /// Generates a request, and returns it with the organization whose data its response may show.
@@ -210,6 +217,10 @@ impl Harness {
                 ownership.add(kind, id, owner);
             }
         }
+        let further = payload_field(name).and_then(|field| uuid(&payload[field]["id"]));
+        if let Some(id) = further {
+            ownership.add(Kind::Further, id, owner);
+        }
         if payload["link"].is_string() {
             ownership.tokens.push((here.index, token_of(&payload["link"])));
         }
@@ -268,7 +279,8 @@ impl Target {
 /// has its audit entry.
 pub async fn check_counts(harness: &Harness, before: &BTreeMap<Uuid, Counts>) {
     let connection = harness.app.database.connect_admin().await;
-    let inconsistent: Vec<String> = connection.query(INCONSISTENT, &[]).await.unwrap();
+    let sql = format!("{INCONSISTENT} UNION ALL {}", further_resources::inconsistent());
+    let inconsistent: Vec<String> = connection.query(&sql, &[]).await.unwrap();
     assert!(inconsistent.is_empty(), "ISOLATION_SEED={}: {inconsistent:?}", harness.seed);
     let after = counts(harness).await;
     let unmodelled = harness.unmodelled.lock().unwrap().clone();
@@ -289,17 +301,23 @@ pub async fn check_counts(harness: &Harness, before: &BTreeMap<Uuid, Counts>) {
         assert!(rows("owners") > 0, "no owner: {context}");
         let (projects, members) = organization.limits();
         let most = |limit: usize, what: &str| before.rows[what].max(i64::try_from(limit).unwrap());
-        assert!(rows("projects") <= most(projects, "projects"), "{context}");
+        assert!(rows("project") <= most(projects, "project"), "{context}");
         assert!(rows("members") <= most(members, "members"), "{context}");
         let taken = |rows: &BTreeMap<String, i64>| rows["members"] + rows["open"];
         let limit = i64::try_from(members).unwrap();
         assert!(taken(&after.rows) <= taken(&before.rows).max(limit), "{context}");
-        let created = since("project.created") - since("project.deleted");
-        assert_eq!(rows("projects") - before.rows["projects"], created, "{context}");
+        for kind in further_resources::kinds() {
+            // A deletion elsewhere may have taken some along, which is recorded as well.
+            let created = since(&format!("{kind}.created")) - since(&format!("{kind}.deleted"));
+            assert_eq!(rows(kind) - before.rows[kind], created, "{kind}: {context}");
+        }
         let joined = since("invitation.accepted") - since("member.removed") - since("member.left");
         assert_eq!(rows("members") - before.rows["members"], joined, "{context}");
-        for (mutation, action) in AUDIT_ACTIONS {
-            let done = unmodelled.get(&(organization.index, mutation)).copied().unwrap_or_default();
+        let further = further_resources::creations();
+        let further = further.iter().map(|(mutation, action)| (mutation.as_str(), action.as_str()));
+        for (mutation, action) in AUDIT_ACTIONS.into_iter().chain(further) {
+            let done = unmodelled.iter().find(|(key, _)| **key == (organization.index, mutation));
+            let done = done.map_or(0, |(_, done)| *done);
             assert_eq!(since(action), done, "{mutation} is not {action}: {context}");
             changed += done;
         }

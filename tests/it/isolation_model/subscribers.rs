@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Harness, model::Role, ownership::Viewpoint, token};
+use super::{Harness, further_resources, model::Role, ownership::Viewpoint, token};
 
 const USER: &str = "{ __typename id name email }";
 
 /// Every subscription, and the lowest role that may use it.
-fn subscriptions() -> [(Role, String); 4] {
-    [
+fn subscriptions() -> Vec<(Role, String)> {
+    let mut subscriptions = vec![
         (
             Role::Viewer,
             format!("projectChanged {{ id project {{ id name description createdBy {USER} }} }}"),
@@ -25,7 +25,9 @@ fn subscriptions() -> [(Role, String); 4] {
             format!("auditLogAdded {{ id actorName action resourceId metadata actor {USER} }}"),
         ),
         (Role::Viewer, "entitlementChanged { feature { key } limit used }".to_owned()),
-    ]
+    ];
+    subscriptions.extend(further_resources::subscriptions().map(|field| (Role::Viewer, field)));
+    subscriptions
 }
 
 struct Subscriber {

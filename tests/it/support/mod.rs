@@ -14,6 +14,7 @@ pub mod node;
 pub mod placement;
 pub mod pooler;
 pub mod process;
+pub mod resources;
 pub mod server_process;
 pub mod sessions;
 pub mod stripe;

@@ -1,0 +1,151 @@
+//! A reference to an object of the organization: the parent of a resource, or another object to
+//! which it may refer.
+
+use super::{name::Name, template::documentation};
+
+/// A reference to an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Relation {
+    /// What the object is for the resource, for example `assignee`.
+    pub(super) name: Name,
+    /// What the object is, for example `member`: the name of its module and of its type.
+    pub(super) target: Name,
+    /// The module of its rows.
+    pub(super) entity: String,
+    /// The table, without its schema.
+    pub(super) table: String,
+    /// The field of `Organization` that lists the objects.
+    pub(super) list: String,
+    /// Whether the tests of the object have a function that creates one.
+    pub(super) has_creator: bool,
+}
+
+impl Relation {
+    pub(super) fn column_name(&self) -> String {
+        format!("{}_id", self.name.snake())
+    }
+
+    fn option(text: String, required: bool) -> String {
+        if required { text } else { format!("Option<{text}>") }
+    }
+
+    fn id(&self) -> String {
+        self.target.pascal() + "Id"
+    }
+
+    pub(super) fn column(&self, required: bool) -> String {
+        format!("    {} uuid{}", self.column_name(), if required { " NOT NULL" } else { "" })
+    }
+
+    pub(super) fn reference(&self, on_delete: &str) -> String {
+        let (column, table) = (self.column_name(), &self.table);
+        format!("        Reference::tenant(\"{column}\", \"{table}\", OnDelete::{on_delete}),")
+    }
+
+    pub(super) fn entity_column(&self, required: bool) -> String {
+        format!("    pub {}: {},", self.column_name(), Self::option(self.id(), required))
+    }
+
+    /// The field of the GraphQL type, for the parent.
+    pub(super) fn parent_resolver(&self, resource: &Name) -> String {
+        let (name, words, ty) = (self.name.snake(), self.name.words(), self.target.pascal());
+        let missing =
+            format!("the {words} of {} {} is missing", resource.article(), resource.words());
+        format!(
+            "    /// The {words}.
+            async fn {name}(&self, ctx: &Context<'_>) -> Result<{ty}> {{
+                let row = ctx.load({ty}ById(self.0.{name}_id)).await?;
+                row.map({ty}).ok_or_else(|| Error::internal(\"{missing}\"))
+            }}\n"
+        )
+    }
+
+    /// The field of the GraphQL type.
+    pub(super) fn resolver(&self) -> String {
+        let (name, words, ty) = (self.name.snake(), self.name.words(), self.target.pascal());
+        format!(
+            "    /// The {words}. Null if there is none.
+            async fn {name}(&self, ctx: &Context<'_>) -> Option<Result<{ty}>> {{
+                let id = self.0.{name}_id?;
+                ctx.load({ty}ById(id)).await.map(|row| row.map({ty})).transpose()
+            }}\n"
+        )
+    }
+
+    pub(super) fn create_field(&self, required: bool) -> String {
+        let about = documentation(&format!("The ID of the {}.", self.described()));
+        let ty = Self::option("ID".to_owned(), required);
+        format!("{about}pub {}: {ty},", self.column_name())
+    }
+
+    pub(super) fn update_field(&self) -> String {
+        let about = documentation(&format!("The ID of the {}. Null removes it.", self.described()));
+        format!("{about}pub {}: MaybeUndefined<ID>,", self.column_name())
+    }
+
+    fn described(&self) -> String {
+        let (words, target) = (self.name.words(), self.target.words());
+        if words == target { words } else { format!("{words}, {} {target}", self.target.article()) }
+    }
+
+    pub(super) fn create_value(&self, required: bool) -> String {
+        let (column, words) = (self.column_name(), self.target.words());
+        if required {
+            format!("{column}: require_id(&input.{column}, \"{words}\")?,")
+        } else {
+            let parse = format!("map(|id| require_id(&id, \"{words}\")).transpose()?");
+            format!("{column}: input.{column}.{parse},")
+        }
+    }
+
+    pub(super) fn update_value(&self) -> String {
+        let (column, words) = (self.column_name(), self.target.words());
+        let parse = format!("id.map(|id| require_id(&id, \"{words}\")).transpose()");
+        format!("{column}: nullable(input.{column}).try_map(|id| {parse})?,")
+    }
+
+    /// A field of the operation's parameters, in a wrapper.
+    pub(super) fn valid_field(&self, required: bool, wrapper: &str) -> String {
+        let ty = Self::option(self.id(), required);
+        let ty = if wrapper.is_empty() { ty } else { format!("{wrapper}<{ty}>") };
+        format!("pub(super) {}: {ty},", self.column_name())
+    }
+
+    pub(super) fn apply(&self) -> String {
+        let column = self.column_name();
+        format!("self.{column}.apply_to(&mut row.{column});")
+    }
+
+    pub(super) fn set(&self) -> String {
+        let column = self.column_name();
+        format!("{column}: Set(new.{column}),")
+    }
+
+    /// The function that requires an object of this type.
+    pub(super) fn require_function(&self) -> String {
+        let (target, words, id) = (self.target.snake(), self.target.words(), self.id());
+        let (entity, article) = (&self.entity, self.target.article());
+        format!(
+            "/// Requires {article} {words}, and prevents its deletion until the end of the transaction.
+async fn require_{target}(session: &Session, id: Option<{id}>) -> Result<()> {{
+    let Some(id) = id else {{ return Ok(()) }};
+    let tenant = session.authorize(Permission::OrganizationRead)?;
+    let key = (tenant.organization_id, id);
+    let found = {entity}::Entity::find_by_id(key).lock(LockType::KeyShare).fetch_one(session).await?;
+    found.map(drop).ok_or(Error::NotFound(\"{words}\"))
+}}
+"
+        )
+    }
+
+    pub(super) fn require_new(&self, required: bool) -> String {
+        let id = format!("new.{}", self.column_name());
+        let id = if required { format!("Some({id})") } else { id };
+        format!("require_{}(session, {id})", self.target.snake())
+    }
+
+    pub(super) fn require_edit(&self) -> String {
+        let (column, target) = (self.column_name(), self.target.snake());
+        format!("if let Edit::Set(id) = edit.{column} {{ require_{target}(session, id).await?; }}")
+    }
+}

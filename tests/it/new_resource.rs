@@ -1,0 +1,251 @@
+//! `tenantry new resource`: what it writes, what it refuses, and that `project` is what it writes.
+//! `.ci/new-resource` compiles and tests what it writes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::Item;
+use tempfile::TempDir;
+
+use crate::support::process::{Output, failed, run, succeeded, tenantry};
+
+const GADGET: [&str; 15] = [
+    "gadget",
+    "--belongs-to",
+    "project",
+    "--field",
+    "title:string!",
+    "--field",
+    "done:boolean!",
+    "--field",
+    "due_on:date",
+    "--field",
+    "state:enum(open|in_progress)!",
+    "--references",
+    "assignee:member",
+    "--limit",
+    "gadgets",
+];
+
+/// A copy of the checkout, without what is built.
+fn copy() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for part in ["entity/src", "migration/src", "src", "tests/it"] {
+        copy_folder(&root.join(part), &folder.path().join(part));
+    }
+    fs::copy(root.join("rustfmt.toml"), folder.path().join("rustfmt.toml")).unwrap();
+    folder
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+fn new_resource(folder: &TempDir, arguments: &[&str]) -> Output {
+    run(tenantry().current_dir(folder.path().join("src")).args(["new", "resource"]).args(arguments))
+}
+
+/// Every file below a folder, with its text.
+fn texts(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(texts(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_new_resource_is_written_and_registered_as_formatted_code() {
+    let folder = copy();
+    let before = texts(folder.path());
+    let planned = new_resource(&folder, &[&GADGET[..], &["--dry-run"]].concat());
+    let planned = succeeded(&planned).to_owned();
+    assert_eq!(texts(folder.path()), before, "a dry run writes nothing");
+    let written = new_resource(&folder, &GADGET);
+    let gizmo = ["gizmo", "--belongs-to", "gadget", "--field", "body:text!"];
+    assert!(succeeded(&written).starts_with(&planned), "{planned}");
+    succeeded(&new_resource(&folder, &gizmo));
+    let after = texts(folder.path());
+    let edited: Vec<_> = before.iter().filter(|(path, text)| after[*path] != **text).collect();
+    let edited: Vec<_> = edited
+        .iter()
+        .map(|(path, _)| path.strip_prefix(folder.path()).unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(
+        edited,
+        [
+            "entity/src/id.rs",
+            "entity/src/lib.rs",
+            "migration/src/app/mod.rs",
+            "src/areas.rs",
+            "src/lib.rs",
+            "tests/it/main.rs"
+        ]
+    );
+    let read = |path: &str| fs::read_to_string(folder.path().join(path)).unwrap();
+    let steps = read("migration/src/app/mod.rs");
+    let (before_gizmo, after_gizmo) = steps.split_once("_gizmo::STEP]").expect(&steps);
+    assert!(before_gizmo.contains("_gadget::STEP, m") && after_gizmo.starts_with(';'), "{steps}");
+    // A second child of the same parent.
+    succeeded(&new_resource(
+        &folder,
+        &["widget", "--belongs-to", "project", "--field", "note:text"],
+    ));
+    let areas = read("src/areas.rs");
+    for line in [
+        "GadgetsOfProject, WidgetsOfProject;",
+        "    Gadget { FieldsOfGadget } = GizmosOfGadget;",
+        "    Gizmo { FieldsOfGizmo } = NoFields;",
+    ] {
+        assert!(areas.contains(line), "{areas}");
+    }
+    for (path, text) in texts(folder.path()) {
+        let is_new = !before.contains_key(&path);
+        let text = String::from_utf8(text).unwrap();
+        let lines = text.lines().count();
+        assert!(!is_new || lines <= 400 && text.starts_with("//! "), "{}: {lines}", path.display());
+        assert!(!is_new || text.lines().all(|line| line.len() <= 100), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_refused_resource_leaves_everything_as_it_was() {
+    let folder = copy();
+    let before = texts(folder.path());
+    for (arguments, reason) in [
+        (&["project", "--field", "name:string!"][..], "src/project exists already"),
+        (&["Task", "--field", "name:string!"], "must have the form due_on"),
+        (&["plan_price", "--field", "name:string!"], "exists already"),
+        (
+            &["series", "--plural", "series", "--field", "name:string!"],
+            "give another with --plural",
+        ),
+        (&["gadget", "--field", "name:number"], "has the kind `number`. Kinds: string"),
+        (&["gadget", "--field", "name"], "must have the form title:string!"),
+        (&["gadget", "--field", "order:integer"], "is a reserved word"),
+        (
+            &["gadget", "--field", "created_at:date"],
+            "every resource has the field `created_at` already",
+        ),
+        (&["gadget", "--field", "a:date", "--field", "a:text"], "two fields are named `a`"),
+        (&["gadget", "--field", "a:date", "--belongs-to", "boat"], "there is no resource `boat`"),
+        (
+            &["gadget", "--field", "a:date", "--references", "by:user"],
+            "there is no resource `user`",
+        ),
+        (
+            &["gadget", "--field", "a:date", "--references", "member"],
+            "must have the form assignee:member",
+        ),
+    ] {
+        failed(&new_resource(&folder, arguments), reason);
+    }
+    assert_eq!(texts(folder.path()), before);
+    // A list that was moved.
+    let areas = folder.path().join("src/areas.rs");
+    let text = fs::read_to_string(&areas).unwrap();
+    fs::write(&areas, text.replace("areas! {", "regions! {")).unwrap();
+    let before = texts(folder.path());
+    failed(&new_resource(&folder, &GADGET), "src/areas.rs has no line `areas! {`");
+    assert_eq!(texts(folder.path()), before);
+}
+
+/// The names of the items of a file, and of those in its implementations.
+fn items(path: &Path) -> Vec<String> {
+    let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut names = Vec::new();
+    for item in &file.items {
+        match item {
+            Item::Fn(item) => names.push(format!("fn {}", item.sig.ident)),
+            Item::Struct(item) => names.push(format!("struct {}", item.ident)),
+            Item::Const(item) => names.push(format!("const {}", item.ident)),
+            Item::Mod(item) => names.push(format!("mod {}", item.ident)),
+            Item::Type(item) => names.push(format!("type {}", item.ident)),
+            Item::Impl(item) => {
+                for inner in &item.items {
+                    if let syn::ImplItem::Fn(inner) = inner {
+                        names.push(format!("impl fn {}", inner.sig.ident));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn project_is_what_the_command_writes() {
+    let folder = copy();
+    let arguments = [
+        "gadget",
+        "--field",
+        "name:string(100)!",
+        "--field",
+        "description:text",
+        "--limit",
+        "gadgets",
+    ];
+    succeeded(&new_resource(&folder, &arguments));
+    let names = |resource: &str| {
+        let area = folder.path().join("src").join(resource);
+        let mut files: Vec<_> =
+            fs::read_dir(&area).unwrap().map(|file| file.unwrap().path()).collect();
+        files.push(folder.path().join(format!("entity/src/{resource}.rs")));
+        files.sort();
+        let of_file = |path: &PathBuf| {
+            let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+            items(path).into_iter().map(move |item| format!("{file}: {item}"))
+        };
+        files.iter().flat_map(of_file).collect::<Vec<_>>()
+    };
+    let written: Vec<_> = names("gadget")
+        .iter()
+        .map(|name| {
+            name.replace("gadget", "project")
+                .replace("Gadget", "Project")
+                .replace("GADGET", "PROJECT")
+        })
+        .collect();
+    let (mut missing, mut more) = (written.clone(), Vec::new());
+    for name in names("project") {
+        match missing.iter().position(|written| *written == name) {
+            Some(at) => drop(missing.remove(at)),
+            None => more.push(name),
+        }
+    }
+    // A total without a parent is a struct; that of projects knows the creator.
+    assert_eq!(missing, ["graphql.rs: struct ProjectTotal"]);
+    // The projects of each member, which are a list of children as with `--belongs-to`.
+    assert_eq!(
+        more,
+        [
+            "graphql.rs: impl fn from",
+            "graphql.rs: impl fn projects",
+            "graphql.rs: struct ProjectsOfMember",
+            "ops.rs: impl fn all",
+            "ops.rs: impl fn columns",
+            "ops.rs: impl fn parent",
+            "ops.rs: struct CreatedBy",
+        ]
+    );
+}
