@@ -1,7 +1,10 @@
 //! What an area contributes. Each area implements [`Area`] in its folder, and `areas.rs` lists the
-//! areas. Nothing else in the program names them one by one.
+//! areas. Nothing else in the program lists them.
 
-use async_graphql::{ObjectType, SchemaBuilder, SubscriptionType};
+use async_graphql::{
+    ObjectType, SchemaBuilder, SubscriptionType,
+    registry::{MetaType, Registry},
+};
 
 use crate::{action::Action, graphql::NodeType, permission::Permission};
 
@@ -41,7 +44,7 @@ pub trait Area {
         Vec::new()
     }
 
-    /// Adds descriptions of types that Rust generates, such as connections.
+    /// Describes types that have no doc comment, such as connections.
     fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema
     }
@@ -52,8 +55,28 @@ pub trait Area {
 pub struct Limit {
     /// The key of the feature. Without a row of the kind `count` in the catalogue it is denied.
     pub feature: &'static str,
-    /// The number of objects, as a query: `$1` is the organization, `$2` the time.
+    /// The number of objects, as a query: `$1` is the organization, `$2` the time. A function,
+    /// because some texts are put together at run time.
     pub count: fn() -> &'static str,
+}
+
+/// The names of the fields that an area adds, after the name of the type.
+#[must_use]
+pub fn fields<A: Area>() -> Vec<String> {
+    let mut registry = Registry::default();
+    let types = [
+        ("Query", registry.create_fake_output_type::<A::Query>()),
+        ("Mutation", registry.create_fake_output_type::<A::Mutation>()),
+        ("Subscription", registry.create_fake_subscription_type::<A::Subscription>()),
+        ("Organization", registry.create_fake_output_type::<A::OrganizationFields>()),
+    ];
+    let mut names = Vec::new();
+    for (of, added) in types {
+        if let MetaType::Object { fields, .. } = added {
+            names.extend(fields.keys().map(|field| format!("{of}.{field}")));
+        }
+    }
+    names
 }
 
 /// Combines areas into one: `Name { Query, Mutation, Subscription, OrganizationFields }` names the
@@ -79,6 +102,15 @@ macro_rules! areas {
         $(#[$about])*
         #[derive(Debug)]
         pub struct $name;
+
+        impl $name {
+            /// The fields of each area. Of two that add the same one to a type, GraphQL has only
+            /// the first.
+            #[must_use]
+            pub fn fields() -> Vec<String> {
+                [$($crate::area::fields::<$area>()),+].concat()
+            }
+        }
 
         impl $crate::area::Area for $name {
             type Query = $query;

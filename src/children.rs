@@ -1,6 +1,6 @@
 //! Pages of the children of many parents at once, for example of the projects of each member in a
-//! list. One statement reads a page for all parents, so the number of statements does not depend on
-//! the number of rows.
+//! list. One statement for each page that the document requests reads it for all parents, so the
+//! number of statements does not depend on the number of rows.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -37,7 +37,8 @@ pub trait Children: Copy + Eq + Hash + Send + Sync + 'static {
     /// Fails without an organization or without the permission.
     fn all(session: &Session) -> Result<Select<Self::Entity>>;
 
-    /// The columns with the id of the parent, the time of creation, and the id.
+    /// The columns with the id of the parent, the time of creation, and the id. The table needs an
+    /// index on the organization and these columns: `Reference::tenant` creates it.
     fn columns() -> [<Self::Entity as EntityTrait>::Column; 3];
 
     /// The id of the row's parent.
@@ -93,7 +94,7 @@ fn statement<C: Children>(
     parents: &[Uuid],
 ) -> Result<SelectStatement> {
     let [parent, created_at, id] = C::columns();
-    // A function that returns one value has one column, with the name of the function.
+    // A function in FROM that returns one value per row has one column, named after its alias.
     let is_parent = Expr::col(parent.as_column_ref()).eq(Expr::col((PARENT, PARENT)));
     let of_parent = page.narrow(C::all(session)?.filter(is_parent), created_at, id).into_query();
     let parents = Expr::cust_with_values("$1::uuid[]", [Value::from(parents.to_vec())]);

@@ -15,7 +15,8 @@ use entity::OrgRole;
 use crate::declared::Declared;
 
 /// An action in an organization that a role may or may not take. Its values are constants that the
-/// areas declare, such as `Permission::ProjectCreate`.
+/// areas declare, such as `Permission::ProjectCreate`. The floor names a few of the areas that every
+/// product has, such as those of members.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Permission {
     name: &'static str,
@@ -23,16 +24,37 @@ pub struct Permission {
     least: OrgRole,
 }
 
+/// The words for the lowest role, which end the description of a permission.
+macro_rules! and_up {
+    (Viewer) => {
+        " Every member."
+    };
+    (Member) => {
+        " Member and up."
+    };
+    (Admin) => {
+        " Admin and up."
+    };
+    (Owner) => {
+        " Owner."
+    };
+}
+pub(crate) use and_up;
+
 /// Declares permissions: a description for clients, the constant, the name in the schema, and the
-/// lowest role. They become constants of [`Permission`], and the slice `PERMISSIONS`.
+/// lowest role, which ends the description. They become constants of [`Permission`], and the slice
+/// `PERMISSIONS`.
 macro_rules! permissions {
     ($($(#[doc = $about:literal])+ $constant:ident = $name:literal from $least:ident;)+) => {
         #[expect(non_upper_case_globals, reason = "used like the variants of an enum")]
         impl $crate::permission::Permission {
             $(
                 $(#[doc = $about])+
-                pub const $constant: Self =
-                    Self::declare($name, concat!($($about),+), entity::OrgRole::$least);
+                pub const $constant: Self = Self::declare(
+                    $name,
+                    concat!($($about,)+ $crate::permission::and_up!($least)),
+                    entity::OrgRole::$least,
+                );
             )+
         }
 

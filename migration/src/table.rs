@@ -35,7 +35,8 @@ pub struct Table {
     pub resource: &'static str,
     /// The columns and constraints besides those of the key, `created_at` and `updated_at`.
     pub columns: &'static str,
-    /// The foreign keys, each with its index.
+    /// The foreign keys, each with its index. In a paged table, that of [`Reference::tenant`] also
+    /// reads the pages of the rows with the same reference, such as the tasks of each project.
     pub references: &'static [Reference],
     /// What requests may do with the rows of their organization.
     pub verbs: &'static [Verb],
@@ -138,9 +139,12 @@ impl Table {
     pub(crate) fn sql(&self) -> String {
         let (table, owner) =
             (base_name(self.name), self.key.split(", ").next().unwrap_or_default());
-        let page = format!("CREATE INDEX ON {table} ({owner}, created_at DESC, id DESC);\n");
-        let index =
-            |reference: &Reference| format!("CREATE INDEX ON {table} ({});\n", reference.columns());
+        let order = if self.paged { ", created_at DESC, id DESC" } else { "" };
+        let page = format!("CREATE INDEX ON {table} ({owner}{order});\n");
+        let index = |reference: &Reference| {
+            let order = if reference.is_tenant { order } else { "" };
+            format!("CREATE INDEX ON {table} ({}{order});\n", reference.columns())
+        };
         [
             self.create(),
             if self.paged { page } else { String::new() },

@@ -11,7 +11,7 @@ use crate::{
 };
 
 permissions! {
-    /// Read the audit log. Admin and up.
+    /// Read the audit log.
     AuditLogRead = "AUDIT_LOG_READ" from Admin;
 }
 

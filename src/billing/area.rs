@@ -9,9 +9,9 @@ use crate::{
 };
 
 permissions! {
-    /// Read the billing state. Admin and up.
+    /// Read the billing state.
     BillingRead = "BILLING_READ" from Admin;
-    /// Change the plan, trial and subscription; open checkout and portal. Owner.
+    /// Change the plan, trial and subscription; open checkout and portal.
     BillingManage = "BILLING_MANAGE" from Owner;
 }
 

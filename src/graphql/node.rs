@@ -26,7 +26,8 @@ pub struct NodeType {
     pub permission: Permission,
     /// The table.
     pub table: &'static str,
-    /// The condition on its rows in SQL: `$2` is the current organization.
+    /// The condition on its rows in SQL: `$2` is the current organization. A function, because some
+    /// texts are put together at run time.
     pub condition: fn() -> &'static str,
     read: fn(serde_json::Value) -> Result<Node>,
     name: fn() -> Cow<'static, str>,

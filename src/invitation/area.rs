@@ -18,7 +18,7 @@ use crate::{
 };
 
 permissions! {
-    /// Invite viewers and members, list and revoke invitations. Admin and up.
+    /// Invite viewers and members, list and revoke invitations.
     MemberInvite = "MEMBER_INVITE" from Admin;
 }
 

@@ -15,15 +15,15 @@ use crate::{
 };
 
 permissions! {
-    /// Leave the organization. Every member.
+    /// Leave the organization.
     OrganizationLeave = "ORGANIZATION_LEAVE" from Viewer;
-    /// Change the role of viewers and members. Admin and up.
+    /// Change the role of viewers and members.
     MemberUpdateRole = "MEMBER_UPDATE_ROLE" from Admin;
-    /// Remove viewers and members. Admin and up.
+    /// Remove viewers and members.
     MemberRemove = "MEMBER_REMOVE" from Admin;
-    /// Act on admins and owners, and grant any role. Owner.
+    /// Act on admins and owners, and grant any role.
     MemberManageAdmins = "MEMBER_MANAGE_ADMINS" from Owner;
-    /// Transfer ownership to another member. Owner.
+    /// Transfer ownership to another member.
     OrganizationTransfer = "ORGANIZATION_TRANSFER" from Owner;
 }
 

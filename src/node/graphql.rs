@@ -9,7 +9,7 @@ use crate::{
     graphql::{ContextExt, Node, parse_id},
 };
 
-/// The maximum number of objects that one field looks up.
+/// The maximum number of objects that `nodes` looks up.
 const MAX_NODES: usize = 100;
 
 /// The queries by ID.
@@ -36,21 +36,11 @@ impl NodeQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The IDs of the objects. At most 100.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
-        require_at_most_max_nodes("ids", ids.len())?;
+        if ids.len() > MAX_NODES {
+            return Err(Error::bad_input("ids", format!("must have at most {MAX_NODES} entries")));
+        }
         find_nodes(ctx, ids.iter().map(parse_id).collect()).await
     }
-}
-
-/// Rejects an argument that names too many objects.
-///
-/// # Errors
-///
-/// [`Error::BadUserInput`] for more than 100 objects.
-pub fn require_at_most_max_nodes(argument: &'static str, count: usize) -> Result<()> {
-    if count > MAX_NODES {
-        return Err(Error::bad_input(argument, format!("must have at most {MAX_NODES} entries")));
-    }
-    Ok(())
 }
 
 /// Finds the objects with these IDs in the current organization, in the order of the IDs, with one

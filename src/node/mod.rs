@@ -6,4 +6,4 @@ mod graphql;
 mod loader;
 mod ops;
 
-pub use graphql::{NodeQuery, find_nodes, require_at_most_max_nodes};
+pub use graphql::{NodeQuery, find_nodes};

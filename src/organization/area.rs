@@ -14,13 +14,13 @@ use crate::{
 };
 
 permissions! {
-    /// Read the organization, its plan, members, projects, limits and usage. Every member.
+    /// Read the organization, its plan, members, projects, limits and usage.
     OrganizationRead = "ORGANIZATION_READ" from Viewer;
-    /// Rename the organization. Admin and up.
+    /// Rename the organization.
     OrganizationUpdate = "ORGANIZATION_UPDATE" from Admin;
-    /// Change the organization's slug. Owner.
+    /// Change the organization's slug.
     OrganizationUpdateSlug = "ORGANIZATION_UPDATE_SLUG" from Owner;
-    /// Delete the organization. Owner.
+    /// Delete the organization.
     OrganizationDelete = "ORGANIZATION_DELETE" from Owner;
 }
 

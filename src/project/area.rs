@@ -16,11 +16,11 @@ use crate::{
 };
 
 permissions! {
-    /// Create projects. Member and up.
+    /// Create projects.
     ProjectCreate = "PROJECT_CREATE" from Member;
-    /// Update projects. Member and up.
+    /// Update projects.
     ProjectUpdate = "PROJECT_UPDATE" from Member;
-    /// Delete projects. Admin and up.
+    /// Delete projects.
     ProjectDelete = "PROJECT_DELETE" from Admin;
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 permissions! {
-    /// Count usage of meters with `consumeUsage` and `recordUsage`. Admin and up.
+    /// Count usage of meters with `consumeUsage` and `recordUsage`.
     UsageRecord = "USAGE_RECORD" from Admin;
 }
 

@@ -41,6 +41,7 @@ impl Area for UserArea {
         vec![NodeType::of::<User, user::Model>(
             Permission::OrganizationRead,
             "users",
+            // Row-level security alone decides which users are visible, but `$2` must be used.
             || "$2::uuid IS NOT NULL",
         )]
     }

@@ -95,6 +95,26 @@ async fn pages_of_children_from_either_end_cover_the_list_once() {
         before = page["pageInfo"]["startCursor"].clone();
     }
     assert_eq!(backward, expected);
+
+    // The part between two cursors, from both ends.
+    let all = page(&client, &owner, json!({ "first": 25 })).await;
+    let cursor = |index: usize| all["edges"][index]["cursor"].clone();
+    for (end, size, names_of, previous, next) in [
+        ("first", 4, 6..10, true, true),
+        ("last", 4, 12..16, true, true),
+        ("first", 30, 6..16, true, false),
+        ("last", 30, 6..16, false, true),
+    ] {
+        let window = json!({ end: size, "after": cursor(5), "before": cursor(16) });
+        let page = page(&client, &owner, window).await;
+        assert_eq!(names(&page), expected[names_of], "{end}: {size}");
+        assert_eq!(page["totalCount"], 25);
+        assert_eq!(page["pageInfo"]["hasPreviousPage"], json!(previous), "{end}: {size}");
+        assert_eq!(page["pageInfo"]["hasNextPage"], json!(next), "{end}: {size}");
+    }
+    let rest = page(&client, &owner, json!({ "last": 4, "after": cursor(19) })).await;
+    assert_eq!(names(&rest), expected[21..]);
+    assert_eq!(rest["pageInfo"]["hasNextPage"], json!(false));
 }
 
 #[tokio::test]

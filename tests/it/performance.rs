@@ -279,7 +279,7 @@ async fn every_statement_uses_an_index_that_leads_with_the_organization() {
     .collect();
     let mut app_role = app.database.connect_app().await;
     let mut system_role = app.database.connect_system().await;
-    let mut scans = 0;
+    let (mut scans, mut scans_of_children) = (0, 0);
     for sql in &statements {
         let plan = match plan(&mut app_role, sql).await {
             Some(plan) => plan,
@@ -297,9 +297,18 @@ async fn every_statement_uses_an_index_that_leads_with_the_organization() {
                 "{table} is read by {} {index}: {sql}\n{plan:#}",
                 scan["Node Type"]
             );
+            // The page of one parent, instead of a page of the organization that is filtered by it.
+            if sql.contains("LATERAL") {
+                scans_of_children += 1;
+                assert!(
+                    scan["Index Cond"].as_str().unwrap().contains("parent.parent"),
+                    "{table} is read for each parent by {index}: {sql}\n{plan:#}"
+                );
+            }
         }
     }
     assert!(scans > 30, "{scans} scans");
+    assert!(scans_of_children >= 2, "{scans_of_children} scans of children");
 }
 
 /// Returns the generic plan, or `None` when the role may not run the statement.

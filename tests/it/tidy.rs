@@ -6,6 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tenantry::{
+    area::Limit, areas::Areas, declared::Declared as _, graphql::NodeType, permission::Permission,
+};
+
 use crate::support::imports::{Graph, circles, imports};
 
 const FLOOR: [&str; 18] = [
@@ -263,6 +267,26 @@ fn only_the_list_of_areas_names_a_resource() {
     }
     for (path, text) in files().iter().filter(|(path, _)| !is_resource(&module(path))) {
         assert!(!text.contains("entity::project"), "{} reads a resource", path.display());
+    }
+}
+
+/// Of two areas that declare the same, one would win without an error.
+#[test]
+fn each_declaration_of_an_area_is_the_only_one_of_its_name() {
+    let fields = Areas::fields();
+    for one in ["Query.plans", "Mutation.createProject", "Organization.projects"] {
+        assert!(fields.iter().any(|field| field == one), "{one}: {fields:?}");
+    }
+    assert!(fields.iter().any(|field| field.starts_with("Subscription.")));
+    for mut names in [
+        fields,
+        Permission::all().iter().map(|one| one.name().to_owned()).collect(),
+        Limit::all().iter().map(|one| one.feature.to_owned()).collect(),
+        NodeType::all().iter().map(|one| one.table.to_owned()).collect(),
+        NodeType::all().iter().map(|one| one.name().into_owned()).collect(),
+    ] {
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "declared twice: {names:?}");
     }
 }
 

@@ -13,7 +13,7 @@ use tenantry::{declared::Declared as _, graphql::NodeType, schema::sdl};
 
 use crate::support::App;
 
-/// The ends of the names of types that only wrap others.
+/// The ends of the names of types that only wrap others, unless clients fetch them by id.
 const WRAPPERS: [&str; 7] =
     ["Connection", "Edge", "Payload", "PageInfo", "Session", "Change", "Subscription"];
 
@@ -38,7 +38,8 @@ impl Documents {
     pub fn fields(&self) -> Vec<(&str, &FieldDefinition)> {
         let mut fields = Vec::new();
         for (name, kind) in &self.schema.types {
-            let wraps = WRAPPERS.iter().any(|end| name.ends_with(end));
+            let is_node = self.ids.contains_key(name.as_str());
+            let wraps = !is_node && WRAPPERS.iter().any(|end| name.ends_with(end));
             if let (ExtendedType::Object(object), false) = (kind, wraps || name.starts_with("__")) {
                 fields.extend(object.fields.values().map(|field| (name.as_str(), &***field)));
             }

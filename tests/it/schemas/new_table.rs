@@ -109,6 +109,12 @@ async fn a_declared_table_arrives_in_existing_schemas_and_in_new_ones() {
     assert_eq!(database.exactly::<String>(&version).await, "app/0001_task core/9000_archive");
     let changed = format!("SELECT priority::text FROM {own}.projects");
     assert_eq!(database.exactly::<String>(&changed).await, "high");
+    // The index of a reference reads the pages of each project's tasks.
+    let index = format!(
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = '{own}' AND tablename = 'tasks'
+             AND indexdef LIKE '%(organization_id, project_id, created_at DESC, id DESC)'"
+    );
+    assert_eq!(database.exactly::<i64>(&index).await, 1);
     // Its references stay in the schema.
     database.execute(&add_tasks(&own, "NULL::uuid")).await;
     assert_eq!(database.exactly::<i64>(&format!("SELECT count(*) FROM {own}.tasks")).await, 1);
