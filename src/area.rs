@@ -6,7 +6,7 @@ use async_graphql::{
     registry::{MetaType, Registry},
 };
 
-use crate::{action::Action, graphql::NodeType, permission::Permission};
+use crate::{action::Action, graphql::NodeType, permission::Permission, tenancy::DeclaredFeature};
 
 /// An area: a vertical slice of the API with its rules. A type that contributes nothing is
 /// [`NoFields`](crate::graphql::NoFields).
@@ -35,6 +35,12 @@ pub trait Area {
     /// The features of plans that limit how many of the area's objects exist.
     #[must_use]
     fn limits() -> Vec<Limit> {
+        Vec::new()
+    }
+
+    /// The flags and meters of plans that the area uses.
+    #[must_use]
+    fn features() -> Vec<DeclaredFeature> {
         Vec::new()
     }
 
@@ -128,6 +134,10 @@ macro_rules! areas {
 
             fn limits() -> Vec<$crate::area::Limit> {
                 [$(<$area as $crate::area::Area>::limits()),+].concat()
+            }
+
+            fn features() -> Vec<$crate::tenancy::DeclaredFeature> {
+                [$(<$area as $crate::area::Area>::features()),+].concat()
             }
 
             fn nodes() -> Vec<$crate::graphql::NodeType> {

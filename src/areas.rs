@@ -13,6 +13,7 @@ use crate::{
     permission::Permission,
     plan::PlanArea,
     project::{Project, ProjectArea, ProjectsOfMember},
+    tenancy::DeclaredFeature,
     usage::UsageArea,
     user::UserArea,
 };
@@ -31,7 +32,10 @@ areas! {
         ProjectArea,
 }
 
-declared_by!(Areas: Permission = permissions, Action = actions, Limit = limits, NodeType = nodes);
+declared_by!(
+    Areas: Permission = permissions, Action = actions, Limit = limits, DeclaredFeature = features,
+    NodeType = nodes,
+);
 
 impl Extended for Organization {
     type Fields = OrganizationFields;

@@ -31,7 +31,7 @@ actions! {
     BillingPortalOpened = "billing.portal_opened" with "none";
     /// Stripe reported a change of the subscription, except of its plan.
     BillingSubscriptionUpdated = "billing.subscription_updated"
-        with "`plan`, old and new `status`, `cancel_at_period_end`, `period_end`, `seats`, `collection_paused`, the `event`, and an `unknown_price`";
+        with "`plan`, old and new `status`, `cancel_at_period_end`, `period_end`, `trial_ends_at`, `seats`, `collection_paused`, `paid_until`, the `event`, and an `unknown_price`";
     /// The operator made, changed or ended an exception to the plan.
     BillingEntitlementChanged = "billing.entitlement_changed"
         with "`feature`, old and new `value` (null without an exception), `valid_until`, `reason`";

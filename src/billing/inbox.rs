@@ -18,8 +18,12 @@ use crate::{
     tenancy::{Access, Databases, Reason, Settings, SystemSession, UnitOfWork as _, open_system},
 };
 
-/// The reason for skipping an event that the secret key could not ask about.
-const OTHER_MODE: &str = "it is of the other mode of Stripe: test or live";
+/// The reason for skipping an event that was never paid.
+const OF_TEST_MODE: &str = "it is of Stripe's test mode";
+
+/// The problem of an event that the secret key cannot ask about.
+const OF_LIVE_MODE: &str = "it is of Stripe's live mode, but STRIPE_SECRET_KEY is a key of test mode: \
+     replace the key, then replay the event";
 
 /// How often Stripe is asked about one event while other requests change the same organization.
 const MAX_READS: usize = 6;
@@ -145,12 +149,6 @@ fn stripe(settings: &Settings) -> Result<&Stripe> {
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 
-/// Whether the event is of Stripe's test mode and the secret key of live mode, or the other way
-/// round. The objects of the two modes are different ones, and those of test mode were never paid.
-fn is_of_other_mode(stripe: &Stripe, event: &Event) -> bool {
-    stripe.is_live().zip(event.is_live).is_some_and(|(of_key, of_event)| of_key != of_event)
-}
-
 enum Claimed {
     Delivery(Box<Delivery>),
     /// There is nothing to apply, or not yet.
@@ -170,8 +168,15 @@ async fn claim_delivery(
     if processed && !is_replay {
         return Ok(Claimed::Nothing(Step::Done(Outcome::Nothing("it was applied before"))));
     }
-    if is_of_other_mode(stripe(session.settings())?, &event) {
-        return Ok(Claimed::Nothing(skip(session, id, OTHER_MODE).await?));
+    let of_key = stripe(session.settings())?.is_live();
+    match (of_key, event.is_live) {
+        (Some(true), Some(false)) => {
+            return Ok(Claimed::Nothing(skip(session, id, OF_TEST_MODE).await?));
+        }
+        (Some(false), Some(true)) => {
+            return Ok(Claimed::Nothing(report(session, id, OF_LIVE_MODE.to_owned()).await?));
+        }
+        _ => {}
     }
     let subject = event.subject();
     let recipient = match (&subject, event.deleted_customer()) {

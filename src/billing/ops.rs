@@ -50,9 +50,9 @@ pub async fn create(session: &Session, organization_id: OrganizationId) -> Resul
         begin_trial(session, get(session).await?, plan.plan).await?;
     } else {
         // A sign-up is worth more than its trial.
-        tracing::error!(
+        tracing::warn!(
             plan = trial,
-            "TRIAL_PLAN is not a plan, or is the default plan: no trial was started"
+            "TRIAL_PLAN is unknown, archived or the default plan: no trial was started"
         );
     }
     Ok(())

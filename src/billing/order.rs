@@ -28,10 +28,10 @@ impl Wish {
         let price = match (&self.plan, &self.price) {
             (None, Some(id)) if self.interval.is_none() => {
                 let price = plan::find_price(session, std::iter::once(id.as_str())).await?;
-                price.filter(|price| price.for_sale).ok_or_else(|| {
-                    let message = "is not for sale. `Plan.prices` lists the prices.";
-                    Error::bad_input("input.priceId", message)
-                })?
+                let price = price.filter(|price| price.for_sale).ok_or_else(not_for_sale)?;
+                // An archived plan keeps its prices.
+                plan::find(session, &price.plan).await?.ok_or_else(not_for_sale)?;
+                price
             }
             (Some(plan), None) => self.price_of_plan(session, plan).await?,
             _ => {
@@ -92,4 +92,8 @@ impl Wish {
             }
         }
     }
+}
+
+fn not_for_sale() -> Error {
+    Error::bad_input("input.priceId", "is not for sale. `Plan.prices` lists the prices.")
 }

@@ -2,7 +2,7 @@
 //! quantity is read each time, so repeated and concurrent changes end with the newest size.
 
 use entity::organization_billing;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::EntityTrait;
 use serde_json::json;
 use stripe::{Quantity, Stripe, Subscription};
 
@@ -22,7 +22,7 @@ use crate::{
 pub struct SeatChange {
     before: organization_billing::Model,
     subscription: String,
-    /// Stripe's ids of the prices per seat.
+    /// Stripe's ids of the prices per seat. The first that the subscription has is that of the plan.
     prices: Vec<String>,
     quantity: u32,
 }
@@ -51,15 +51,12 @@ pub async fn paid_seats(session: &SystemSession) -> Result<Option<i32>> {
 /// Fails when the database fails.
 pub async fn find_seat_change(session: &SystemSession) -> Result<Option<SeatChange>> {
     let Some(before) = per_seat(session).await? else { return Ok(None) };
-    let prices = entity::plan_price::Entity::find()
-        .filter(entity::plan_price::Column::PerSeat.eq(true))
-        .fetch(session)
-        .await?;
+    let prices = plan::ranked_prices(session).await?.into_iter().filter(|price| price.per_seat);
     let quantity = u32::try_from(seats::team_size(session).await?).map_err(Error::internal)?;
     let change = before.stripe_subscription_id.clone().map(|subscription| SeatChange {
         before,
         subscription,
-        prices: prices.into_iter().map(|price| price.stripe_price_id).collect(),
+        prices: prices.map(|price| price.stripe_price_id).collect(),
         quantity,
     });
     Ok(change)
@@ -80,9 +77,7 @@ pub async fn set_seats(
     let Some(current) = current.filter(|subscription| !subscription.has_ended()) else {
         return Ok(None);
     };
-    let Some(item) = current.items.iter().find(|item| change.prices.contains(&item.price)) else {
-        return Ok(None);
-    };
+    let Some(item) = current.first_item(&change.prices) else { return Ok(None) };
     if item.quantity.and_then(|seats| u32::try_from(seats).ok()) == Some(change.quantity) {
         return Ok(Some(current));
     }

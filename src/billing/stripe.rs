@@ -21,6 +21,7 @@ use crate::{
     auth::Permission,
     error::{Error, Result},
     outbox::{self, Kind},
+    plan,
     tenancy::{Session, UnitOfWork},
 };
 
@@ -172,7 +173,9 @@ pub(super) async fn set_cancel_at_period_end(
     let payload = json!({ "subscription": subscription, "cancel_at_period_end": cancel });
     let intent = outbox::add(session, Kind::StripeCancellation, payload).await?;
     let key = intent.to_string();
-    let asked = stripe.set_cancellation(subscription, cancel, &key);
+    let prices = plan::ranked_prices(session).await?;
+    let prices: Vec<_> = prices.into_iter().map(|price| price.stripe_price_id).collect();
+    let asked = stripe.set_cancellation(subscription, cancel, &prices, &key);
     let refused = "Stripe does not change the end of this subscription. Use the billing portal.";
     let answer = session.outside(asked).await?.map_err(conflict_if_invalid(refused))?;
     let lock = get_locked(session).await?;

@@ -57,7 +57,9 @@ impl Billing {
         let settings =
             access.business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
         if settings.area::<billing::Settings>()?.stripe.is_none() {
-            return Err(Failure::new("BILLING_PROVIDER is not stripe"));
+            return Err(Failure::new(
+                "BILLING_PROVIDER is not stripe. Set it to stripe, with the keys of the servers.",
+            ));
         }
         runtime()?.block_on(async {
             let databases = Databases::shared(&options)?;
@@ -105,7 +107,11 @@ async fn show_seats(
     let reading = open(None, tenancy::Access::Read).await?;
     let unknown = || Failure::new(format!("there is no organization {name}"));
     let id = organization::find_by_name(&reading, name).await?.ok_or_else(unknown)?;
-    let session = open(Some(id), tenancy::Access::Write).await?;
+    if retry && settings.area::<seats::Settings>()?.mode != Some(SeatsMode::Sync) {
+        return Err(Failure::new("BILLING_SEATS is not sync: owners buy seats"));
+    }
+    let access = if retry { tenancy::Access::Write } else { tenancy::Access::Read };
+    let session = open(Some(id), access).await?;
     let Some(paid) = billing::paid_seats(&session).await? else {
         return Err(Failure::new(format!("{name} has no subscription per seat")));
     };
@@ -113,9 +119,6 @@ async fn show_seats(
     say(format!("{paid} paid, {team} used by members and open invitations"));
     if let Some(state) = last_change(&session).await? {
         say(state);
-    }
-    if retry && settings.area::<seats::Settings>()?.mode != Some(SeatsMode::Sync) {
-        return Err(Failure::new("BILLING_SEATS is not sync: owners buy seats"));
     }
     if retry {
         seats::follow(&session).await?;

@@ -80,7 +80,7 @@ fn without_duplicates<'de, D: Deserializer<'de>>(
             let mut limits = BTreeMap::new();
             while let Some(feature) = entries.next_key::<String>()? {
                 if limits.contains_key(&feature) {
-                    let problem = format!("the limit of {feature} is there twice");
+                    let problem = format!("the limit of {feature} appears twice");
                     return Err(de::Error::custom(problem));
                 }
                 limits.insert(feature, entries.next_value()?);
@@ -150,7 +150,7 @@ impl Catalogue {
             parse_name(name)
                 .map_err(|problem| format!("the name of the {entry} {key} {problem}"))?;
             if !known.insert((entry, key)) {
-                return Err(format!("the {entry} {key} is there twice"));
+                return Err(format!("the {entry} {key} appears twice"));
             }
         }
         let texts = self.features.iter().flat_map(|feature| [&feature.unit, &feature.description]);

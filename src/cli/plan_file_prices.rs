@@ -43,7 +43,7 @@ pub(super) fn check<'file>(
         for PriceEntry { id, interval, currency, amount, retired, .. } in prices {
             parse_price(id).map_err(|problem| format!("the price {id} {problem}"))?;
             if !known.insert(id) {
-                return Err(format!("the price {id} is there twice"));
+                return Err(format!("the price {id} appears twice"));
             }
             let is_currency = |text: &String| parse_currency(text).as_ref() == Ok(text);
             if !currency.as_ref().is_none_or(is_currency) {

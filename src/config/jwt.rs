@@ -54,13 +54,7 @@ pub struct JwtConfig {
 
     /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA: https://…
     /// or file:///…. Replaces JWT_SECRET.
-    #[arg(
-        long,
-        env = "JWT_JWKS_URL",
-        value_name = "JWT_JWKS_URL",
-        hide_env_values = true,
-        conflicts_with = "jwt_secret"
-    )]
+    #[arg(long, env = "JWT_JWKS_URL", value_name = "JWT_JWKS_URL", hide_env_values = true)]
     pub jwt_jwks_url: Option<String>,
 
     /// Several issuers, as a JSON list of objects. The keys of an object are the names of settings
@@ -176,6 +170,12 @@ impl JwtConfig {
         let Some(url) = &self.jwt_jwks_url else {
             return Ok(TrustedIssuer::with_secrets(&self.secrets()?, claims));
         };
+        if set(self.jwt_secret.as_ref()).is_some() {
+            return Err(ConfigError(
+                "JWT_JWKS_URL replaces JWT_SECRET: set one of them. JWT_ISSUERS accepts several issuers."
+                    .to_owned(),
+            ));
+        }
         let url = key_set(url, self.jwt_jwks_allow_insecure_http)?;
         for (name, value) in
             [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)]

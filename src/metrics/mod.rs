@@ -214,6 +214,13 @@ impl Metrics {
             operations: Operations::default(),
             registry,
         };
+        // Alerts compare a counter with its earlier value, so it must exist before the first event.
+        for outcome in ["applied", "ignored", "problem", "failed", "refused"] {
+            drop(shared.webhooks.get_or_create(&Outcome { outcome }));
+        }
+        for outcome in ["done", "retried", "given_up", "not_needed"] {
+            drop(shared.seat_changes.get_or_create(&Outcome { outcome }));
+        }
         Self(Arc::new(shared))
     }
 

@@ -21,8 +21,8 @@ pub use area::PlanArea;
 pub use graphql::{Feature, Plan, PlanFeature, plan_by_key};
 pub use meter_catalogue::MeterCatalogue;
 pub use ops::{
-    ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, lock, lock_alone,
-    lock_if_several_changes,
+    ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, is_own_plan_in_effect, lock,
+    lock_alone, lock_if_several_changes,
 };
-pub use price::{PlanPrice, PriceInterval, find_price, prices_for_sale};
+pub use price::{PlanPrice, PriceInterval, find_price, prices_for_sale, ranked_prices};
 pub use settings::Settings;

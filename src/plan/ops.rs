@@ -142,11 +142,23 @@ pub(super) async fn effective_plan(
     session: &impl UnitOfWork,
     billing: &organization_billing::Model,
 ) -> Result<String> {
-    if own_plan_counts(&billing.into(), session.now(), grace(session)?) {
+    if is_own_plan_in_effect(session, billing)? {
         Ok(billing.plan.clone())
     } else {
         Ok(default_plan(session).await?.plan)
     }
+}
+
+/// Returns whether the organization's own plan is in effect, and not the default.
+///
+/// # Errors
+///
+/// Fails without the settings of plans.
+pub fn is_own_plan_in_effect(
+    session: &impl UnitOfWork,
+    billing: &organization_billing::Model,
+) -> Result<bool> {
+    Ok(own_plan_counts(&billing.into(), session.now(), grace(session)?))
 }
 
 /// Returns the default plan.
@@ -166,7 +178,6 @@ pub(super) fn grace(session: &impl UnitOfWork) -> Result<Duration> {
     Ok(session.settings().area::<Settings>()?.grace)
 }
 
-/// Returns whether the organization's own plan is in effect, and not the default.
 pub(super) fn own_plan_counts(terms: &PlanTerms, now: DateTime<Utc>, grace: Duration) -> bool {
     let ended = matches!(
         terms.status,

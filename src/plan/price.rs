@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_graphql::{Enum, ID, Object, dataloader::Loader};
 use entity::{plan, plan_price};
-use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::{
     error::{Error, Result},
@@ -67,17 +67,28 @@ pub async fn find_price<'ids>(
 ) -> Result<Option<plan_price::Model>> {
     // PostgreSQL rejects text with this character.
     let ids = ids.filter(|id| !id.contains('\0'));
+    let ids = plan_price::Column::StripePriceId.eq_any(ids.map(str::to_owned));
+    Ok(ranked().filter(ids).fetch_one(session).await?)
+}
+
+/// Lists all prices. The first one that a subscription has decides its plan.
+///
+/// # Errors
+///
+/// Fails when the database fails.
+pub async fn ranked_prices(session: &impl UnitOfWork) -> Result<Vec<plan_price::Model>> {
+    Ok(ranked().fetch(session).await?)
+}
+
+fn ranked() -> Select<plan_price::Entity> {
     let to_plan = plan_price::Entity::belongs_to(plan::Entity)
         .from(plan_price::Column::Plan)
         .to(plan::Column::Plan);
-    Ok(plan_price::Entity::find()
+    plan_price::Entity::find()
         .join(JoinType::InnerJoin, to_plan.into())
-        .filter(plan_price::Column::StripePriceId.eq_any(ids.map(str::to_owned)))
         .order_by_desc(plan::Column::Position)
         .order_by_desc(plan_price::Column::PerSeat)
         .order_by_asc(plan_price::Column::StripePriceId)
-        .fetch_one(session)
-        .await?)
 }
 
 /// Lists the prices at which a plan is for sale.

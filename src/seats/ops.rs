@@ -27,7 +27,8 @@ pub async fn team_size(scope: &impl UnitOfWork) -> Result<u64> {
 }
 
 /// What an organization may use of [`TEAM_MEMBERS`]: what its plan allows, and no more than the
-/// seats that it has bought, if owners buy them.
+/// seats that it has bought, if owners buy them. The seats belong to the plan in effect, which an
+/// exception replaces.
 ///
 /// # Errors
 ///
@@ -37,7 +38,9 @@ pub fn allowance(
     billing: &organization_billing::Model,
     of_plan: Allowance,
 ) -> Result<Allowance> {
-    let is_limit = scope.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap);
+    let is_limit = scope.settings().area::<Settings>()?.mode == Some(SeatsMode::Cap)
+        && !of_plan.is_override
+        && plan::is_own_plan_in_effect(scope, billing)?;
     Ok(of_plan.at_most(billing.seats.filter(|_| is_limit).map(i64::from)))
 }
 

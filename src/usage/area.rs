@@ -1,10 +1,16 @@
 //! What usage contributes to the API.
 
-use super::graphql::{UsageMutation, UsageOfOrganization, UsageSubscription};
+use entity::{FeatureKind, FeaturePeriod};
+
+use super::{
+    API_CALLS_PER_MONTH,
+    graphql::{UsageMutation, UsageOfOrganization, UsageSubscription},
+};
 use crate::{
     area::Area,
     graphql::NoFields,
     permission::{Permission, permissions},
+    tenancy::DeclaredFeature,
 };
 
 permissions! {
@@ -24,5 +30,9 @@ impl Area for UsageArea {
 
     fn permissions() -> Vec<Permission> {
         PERMISSIONS.to_vec()
+    }
+
+    fn features() -> Vec<DeclaredFeature> {
+        vec![(API_CALLS_PER_MONTH, FeatureKind::Meter, Some(FeaturePeriod::Month))]
     }
 }

@@ -38,6 +38,7 @@ use crate::{
 
 /// How often the plan catalogue is checked, so that a new limit takes effect within a second.
 const CATALOGUE_INTERVAL: Duration = Duration::from_millis(500);
+const _: () = assert!(CATALOGUE_INTERVAL.as_millis() < 1_000, "within a second, as documented");
 
 /// How long to wait after the database refused a change before trying again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);

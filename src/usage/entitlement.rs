@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use entity::{FeatureKind, FeaturePeriod, feature};
+use entity::{FeatureKind, feature};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{API_CALLS_PER_MONTH, Meter};
@@ -30,13 +30,11 @@ pub struct Entitlement {
     pub resets_at: Option<DateTime<Utc>>,
 }
 
-/// The features that this program declares: the limits of the areas, and the meter of API calls. One
-/// without a row of this kind in the catalogue is denied.
+/// The features that the areas declare. One without a row of this kind in the catalogue is denied.
 #[must_use]
 pub fn declared_features() -> Vec<DeclaredFeature> {
     let limits = Limit::all().iter().map(|limit| (limit.feature, FeatureKind::Count, None));
-    let calls = (API_CALLS_PER_MONTH, FeatureKind::Meter, Some(FeaturePeriod::Month));
-    limits.chain([calls]).collect()
+    limits.chain(DeclaredFeature::all().iter().copied()).collect()
 }
 
 /// The entitlements of an organization.

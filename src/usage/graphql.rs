@@ -246,8 +246,8 @@ pub struct UsageSubscription;
 impl UsageSubscription {
     /// Sends an event when the organization may use more or less of a feature, or when its usage
     /// changes. The cause can be a change of billing, of an exception or of the catalogue of plans,
-    /// or the end of a trial or an exception. The usage of meters causes no event: every response
-    /// reports API calls in its headers.
+    /// or the end of a trial or an exception. Neither an invitation that expires nor the usage of
+    /// meters causes an event: every response reports API calls in its headers.
     #[graphql(directive = on_change::apply(ENTITLEMENTS.to_owned()))]
     async fn entitlement_changed(&self, ctx: &Context<'_>) -> Result<One<Entitlement>> {
         Ok(one(Entitlement(ctx.event::<entitlement::Entitlement>()?.clone())))

@@ -1,5 +1,6 @@
 //! The commands that edit the catalogue of features and plans while servers run.
 
+use entity::FeatureKind;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -210,10 +211,10 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
         ("/features/0/kind", json!("count"), "the feature sso is a flag, which cannot change"),
         ("/plans/0/default", json!(true), "2 plans are the default. One must be."),
         ("/plans/0/key", json!("A plan"), "the key A plan must be"),
-        ("/plans/0/key", json!("free"), "the plan free is there twice"),
+        ("/plans/0/key", json!("free"), "the plan free appears twice"),
         ("/plans/0/name", json!(" "), "the name of the plan team must not be empty"),
         ("/plans/1/archived", json!(true), "the default plan free is archived"),
-        ("/features/0/key", json!("projects"), "the feature projects is there twice"),
+        ("/features/0/key", json!("projects"), "the feature projects appears twice"),
         ("/features/0/name", json!("a\0"), "must not be empty or contain NUL"),
         ("/features/0/unit", json!("a\0"), "a text contains NUL"),
         ("/features/0/kind", json!("toggle"), "unknown variant `toggle`"),
@@ -233,7 +234,7 @@ async fn a_catalogue_in_a_file_is_applied_as_a_whole() {
     std::fs::write(&file, &twice).unwrap();
     let output = command(database, &import).await;
     let line = 1 + twice.lines().position(|line| line.contains("\"off\"")).unwrap();
-    failed(&output, &format!("the limit of sso is there twice at line {line}"));
+    failed(&output, &format!("the limit of sso appears twice at line {line}"));
     std::fs::remove_file(&file).unwrap();
     failed(&command(database, &import).await, "No such file");
     assert_eq!(database.fingerprint().await, before);
@@ -305,6 +306,22 @@ async fn doctor_names_a_declared_feature_without_a_row_of_its_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_names_declared_meters_and_flags_as_well() {
+    let app = App::start().await;
+    app.database.execute("DELETE FROM billing.plan_features WHERE feature = 'api_calls_per_month'; DELETE FROM billing.features WHERE feature = 'api_calls_per_month'").await;
+    let mut doctor = tenantry();
+    doctor.arg("doctor").env("DATABASE_URL", app.database.url("tenantry_app"));
+    let output = tokio::task::spawn_blocking(move || run(&mut doctor)).await.unwrap();
+    let remedy = "run tenantry feature add api_calls_per_month --kind meter --period month\n";
+    assert!(succeeded(&output).contains(remedy), "{}", output.stdout);
+    let declared = [("sso", FeatureKind::Flag, None)];
+    let findings = app.service.databases.check_features(&declared).await;
+    assert_eq!(findings.len(), 1);
+    let remedy = "run tenantry feature add sso --kind flag";
+    assert!(findings[0].to_string().ends_with(remedy), "{}", findings[0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prices_travel_with_the_catalogue_and_are_retired_only_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("catalogue.json");
@@ -359,7 +376,7 @@ async fn prices_travel_with_the_catalogue_and_are_retired_only_on_request() {
         (json!([usd("price_m", "week", 1)]), "unknown variant `week`"),
         (
             json!([usd("price_a", "year", 1), usd("price_a", "year", 1)]),
-            "the price price_a is there twice",
+            "the price price_a appears twice",
         ),
         (
             json!([usd("price_a", "year", 1), usd("price_b", "year", 2)]),

@@ -17,7 +17,7 @@ fn secret() -> String {
 #[test]
 fn a_bad_setting_is_reported_in_one_line_with_its_name() {
     type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
-    let cases: [Case; 17] = [
+    let cases: [Case; 18] = [
         (&["serve"], &[], "DATABASE_URL is not set"),
         (&["serve"], &[("DATABASE_URL", "mysql://x")], "DATABASE_URL is not a PostgreSQL address"),
         (&["serve"], &[("DATABASE_URL", "postgres://a@localhost/b")], "JWT_SECRET is not set"),
@@ -50,6 +50,16 @@ fn a_bad_setting_is_reported_in_one_line_with_its_name() {
                 ("SECRET_KEY", "0123456789abcdef0123456789abcdef"),
             ],
             "JWT_JWKS_URL must begin with https://",
+        ),
+        (
+            &["serve"],
+            &[
+                ("DATABASE_URL", "postgres://a@localhost/b"),
+                ("JWT_SECRET", "0123456789abcdef0123456789abcdef\n"),
+                ("JWT_JWKS_URL", "https://id.example/jwks"),
+                ("SECRET_KEY", "0123456789abcdef0123456789abcdef"),
+            ],
+            "JWT_JWKS_URL replaces JWT_SECRET",
         ),
         (
             &["doctor"],

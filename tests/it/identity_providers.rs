@@ -364,7 +364,7 @@ async fn an_issuer_with_another_slash_is_refused_with_that_reason() {
 }
 
 #[tokio::test]
-async fn unusual_claims_of_a_valid_token_lock_nobody_out() {
+async fn unusual_claims_of_a_valid_token_do_not_lock_users_out() {
     for (claims, email, name) in [
         (
             json!({ "email": " Ada@Example.COM ", "email_verified": [true] }),

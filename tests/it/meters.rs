@@ -118,7 +118,27 @@ async fn usage_is_listed_by_day() {
     change(5).await;
     assert_eq!(days().await, json!([{ "used": 9, "days": [4, 5] }]));
     change(-6).await;
-    assert_eq!(days().await, json!([{ "used": 3, "days": [3, 0] }]));
+    assert_eq!(days().await, json!([{ "used": 3, "days": [3] }]));
+    change(-3).await;
+    assert_eq!(days().await, json!([{ "used": 0, "days": [] }]));
+}
+
+#[tokio::test]
+async fn usage_that_is_written_late_belongs_to_the_last_day_of_its_period() {
+    let app = metered().await;
+    let database = &app.database;
+    // April has 30 days. Only periods of meters have an end of their own.
+    let insert = format!(
+        "INSERT INTO billing.usage (organization_id, feature, period_start, period_end, used) VALUES
+            ('{ACME}', 'api_calls_per_month', '2020-04-01Z', NULL, 7),
+            ('{ACME}', 'exports', '2020-04-01Z', '2020-04-11Z', 7)"
+    );
+    database.execute(&insert).await;
+    let change = "UPDATE billing.usage SET used = used + 2 WHERE period_start = '2020-04-01Z'";
+    database.execute(change).await;
+    let days = "SELECT string_agg(concat_ws(' ', feature, cardinality(days), days[cardinality(days)]), ', '
+        ORDER BY feature) FROM billing.usage WHERE period_start = '2020-04-01Z'";
+    assert_eq!(database.value::<String>(days).await, "api_calls_per_month 30 9, exports 10 9");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -117,6 +117,18 @@ async fn a_replaced_price_is_not_sold_and_its_subscriptions_keep_their_plan() {
 }
 
 #[tokio::test]
+async fn an_archived_plan_cannot_be_bought_at_its_prices() {
+    let billing = BillingApp::start().await;
+    let archive = "UPDATE billing.plans SET archived_at = now() WHERE plan = 'pro'";
+    billing.app.database.execute(archive).await;
+    for input in ["priceId: \"price_pro\"", "plan: \"pro\""] {
+        checkout(&billing.owner(), input).await.assert_failed("BAD_USER_INPUT");
+    }
+    assert!(billing.stripe.take_requests().is_empty());
+    checkout(&billing.owner(), "priceId: \"price_enterprise\"").await.data();
+}
+
+#[tokio::test]
 async fn prices_in_two_currencies_are_chosen_by_their_id() {
     let billing = BillingApp::start().await;
     let (database, owner) = (&billing.app.database, billing.owner());

@@ -228,6 +228,16 @@ async fn client_generators_accept_the_schema_and_their_clients_work() {
         .await;
 }
 
+#[test]
+fn the_example_app_has_a_sentence_for_each_audit_action() {
+    let words = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/spa/src/pages/audit-words.ts");
+    let words = fs::read_to_string(words).unwrap();
+    let has_none = |name: &&str| !words.contains(&format!("\n  '{name}': ("));
+    let without: Vec<_> =
+        Action::all().iter().map(|action| action.name()).filter(has_none).collect();
+    assert!(without.is_empty(), "{without:?}");
+}
+
 #[tokio::test]
 async fn the_list_of_audit_actions_is_complete() {
     let app = App::start().await;

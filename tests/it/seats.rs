@@ -222,7 +222,7 @@ async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
     billing.deliver(&updated("evt_2", 200, &seats(7))).await;
     invite(&billing, "one").await.data();
     invite(&billing, "two").await.assert_failed("PLAN_LIMIT_EXCEEDED");
-    // Clients see the same limit: the smaller one of the plan's and of the bought seats.
+    // Clients see the same limit: the lower of the plan's and of the bought seats.
     let database = &billing.app.database;
     for (bought, of_plan, limit, remaining) in [
         (7, "10", json!(7), json!(0)),
@@ -262,10 +262,56 @@ async fn bought_seats_are_a_limit_that_holds_under_concurrency() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_made() {
-    let billing = subscribed(SeatsMode::Sync, 4).await;
-    billing.stripe.fail_posts("subscriptions", 400);
+async fn the_seats_of_the_plan_follow_the_team_beside_an_addition_per_seat() {
+    let billing = start(SeatsMode::Sync).await;
+    billing.stripe.add_customer("cus_1", Some(GLOBEX));
+    let price = "INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, per_seat)
+        VALUES ('price_large', 'enterprise', 'month', true)";
+    billing.app.database.execute(price).await;
+    let mut both = seats(2);
+    let mut large = both["items"]["data"][0].clone();
+    large["id"] = json!("si_2");
+    large["price"]["id"] = json!("price_large");
+    large["quantity"] = json!(4);
+    both["items"]["data"].as_array_mut().unwrap().push(large);
+    billing.stripe.set_subscription(&both);
+    assert_eq!(billing.deliver(&updated("evt_1", 100, &both)).await.1, "applied\n");
     invite(&billing, "guest").await.data();
+    let start = std::time::Instant::now();
+    while billing.owner().data(SEATS).await["organization"]["billing"]["seats"] != 5 {
+        assert!(start.elapsed() < HANG, "{}", billing.stripe.subscription("sub_1"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let items = billing.stripe.subscription("sub_1")["items"]["data"].clone();
+    assert_eq!((&items[0]["quantity"], &items[1]["quantity"]), (&json!(2), &json!(5)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bought_seats_are_no_limit_without_their_plan_or_beside_an_exception() {
+    let billing = subscribed(SeatsMode::Cap, 2).await;
+    let query = "{ organization { entitlement(feature: \"team_members\") { limit source } } }";
+    let seen = async || {
+        let seen = billing.owner().data(query).await["organization"]["entitlement"].clone();
+        (seen["limit"].as_i64().unwrap(), seen["source"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(seen().await, (2, "PLAN".to_owned()));
+    let mut unpaid = seats(2);
+    unpaid["status"] = json!("unpaid");
+    billing.deliver(&updated("evt_2", 200, &unpaid)).await;
+    assert_eq!(seen().await, (3, "PLAN".to_owned()), "that of the default plan");
+    billing.deliver(&updated("evt_3", 300, &seats(2))).await;
+    let exception = format!(
+        "INSERT INTO billing.organization_features (organization_id, feature, limit_value)
+         VALUES ('{GLOBEX}', 'team_members', 5)"
+    );
+    billing.app.database.execute(&exception).await;
+    assert_eq!(seen().await, (5, "OVERRIDE".to_owned()));
+    invite(&billing, "guest").await.data();
+    invite(&billing, "another").await.assert_failed("PLAN_LIMIT_EXCEEDED");
+}
+
+/// Waits until so many changes that Stripe refuses have been given up, and returns their number.
+async fn given_up(billing: &BillingApp, changes: i64) -> i64 {
     let given_up = "SELECT count(*) FROM app.outbox
         WHERE kind = 'stripe_seats' AND processed_at IS NOT NULL AND error LIKE '%400%' AND attempts = 3
             AND NOT EXISTS (SELECT FROM app.outbox WHERE kind = 'stripe_seats'
@@ -274,17 +320,30 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
     let hurry = "UPDATE app.outbox SET due_at = now()
         WHERE kind = 'stripe_seats' AND processed_at IS NULL AND attempts > 0 AND due_at > now()";
     let start = std::time::Instant::now();
-    while billing.app.database.value::<i64>(given_up).await == 0 {
+    loop {
+        let count = billing.app.database.value::<i64>(given_up).await;
+        if count >= changes {
+            return count;
+        }
         assert!(start.elapsed() < HANG);
         billing.app.database.execute(hurry).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_made() {
+    let billing = subscribed(SeatsMode::Sync, 4).await;
+    billing.stripe.fail_posts("subscriptions", 400);
+    invite(&billing, "guest").await.data();
+    let before = given_up(&billing, 1).await;
+    let start = std::time::Instant::now();
     // It is counted after the commit.
     loop {
         let metrics = reqwest::get(format!("{}/metrics", billing.app.admin)).await.unwrap();
         let metrics = metrics.text().await.unwrap();
         // The change of the subscription itself may have met the larger team, and failed as well.
-        if metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} ") {
+        if !metrics.contains("tenantry_seat_changes_total{outcome=\"given_up\"} 0") {
             break;
         }
         assert!(start.elapsed() < HANG, "{metrics}");
@@ -316,6 +375,7 @@ async fn a_change_that_stripe_does_not_allow_is_given_up_and_the_next_one_is_mad
     assert!(succeeded(&shown).contains("the last change was made"), "{}", shown.stdout);
     billing.stripe.fail_posts("subscriptions", 400);
     invite(&billing, "another").await.data();
+    given_up(&billing, before + 1).await;
     billing.stripe.set_failure(None);
     invite(&billing, "third").await.data();
     reaches(&billing, 7).await;

@@ -530,12 +530,15 @@ async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
 
 #[tokio::test]
 async fn an_event_of_test_mode_gives_no_plan_where_the_key_is_of_live_mode() {
-    for (key, of_event, is_applied) in [
-        ("sk_live_1", false, false),
-        ("rk_live_1", false, false),
-        ("sk_test_1", true, false),
-        ("sk_live_1", true, true),
-        ("rk_test_1", false, true),
+    let live = "needs an operator: it is of Stripe's live mode, but STRIPE_SECRET_KEY is a key of \
+                test mode: replace the key, then replay the event\n";
+    for (key, of_event, expected) in [
+        ("sk_live_1", false, "nothing to do: it is of Stripe's test mode\n"),
+        ("rk_live_1", false, "nothing to do: it is of Stripe's test mode\n"),
+        // A customer has paid, so it must not be lost.
+        ("sk_test_1", true, live),
+        ("sk_live_1", true, "applied\n"),
+        ("rk_test_1", false, "applied\n"),
     ] {
         let stripe = FakeStripe::start().await;
         stripe.add_customer("cus_1", Some(GLOBEX));
@@ -544,9 +547,8 @@ async fn an_event_of_test_mode_gives_no_plan_where_the_key_is_of_live_mode() {
         let billing = BillingApp::on(settings, stripe).await;
         let mut event = updated("evt_1", 100, &subscription("sub_1", "active", "price_pro"));
         event["livemode"] = json!(of_event);
-        let (status, response) = billing.deliver(&event).await;
-        assert_eq!((status, response == "applied\n"), (200, is_applied), "{key}: {response}");
-        let plan = if is_applied { "pro" } else { "free" };
+        assert_eq!(billing.deliver(&event).await, (200, expected.to_owned()), "{key}");
+        let plan = if expected == "applied\n" { "pro" } else { "free" };
         assert_eq!(billing.effective_plan().await.0, plan, "{key}");
         assert_eq!(waiting(&billing).await, 0);
     }
@@ -568,9 +570,24 @@ async fn the_price_of_the_plan_decides_the_period_of_a_subscription_with_several
     // It ends within the year that is paid, although the addition is renewed before.
     several["cancel_at"] = json!(1_920_000_000);
     assert_eq!(billing.deliver(&updated("evt_2", 200, &several)).await.1, "applied\n");
-    let state = state().await;
-    assert_eq!(state["billing"]["periodEnd"], "2030-11-04T05:20:00+00:00");
-    assert_eq!(state["billing"]["cancelAtPeriodEnd"], true);
+    let ending = state().await;
+    assert_eq!(ending["billing"]["periodEnd"], "2030-11-04T05:20:00+00:00");
+    assert_eq!(ending["billing"]["cancelAtPeriodEnd"], true);
+    // The mutations decide by the same period.
+    billing.stripe.set_subscription(&several);
+    let data = billing.owner().query(&of("resumeSubscription")).await.data();
+    assert_eq!(data["resumeSubscription"]["billing"]["cancelAtPeriodEnd"], false);
+    assert_eq!(billing.stripe.subscription("sub_1")["cancel_at"], json!(null));
+    // The other way round: the plan is renewed before the end, which is in the addition's year.
+    let items = &mut several["items"]["data"];
+    items[0]["current_period_end"] = json!(1_931_536_000);
+    items[1]["current_period_end"] = json!(1_902_592_000);
+    assert_eq!(billing.deliver(&updated("evt_3", 300, &several)).await.1, "applied\n");
+    assert_eq!(state().await["billing"]["cancelAtPeriodEnd"], false);
+    billing.stripe.set_subscription(&several);
+    let data = billing.owner().query(&of("cancelSubscription")).await.data();
+    assert_eq!(data["cancelSubscription"]["billing"]["cancelAtPeriodEnd"], true);
+    assert_eq!(billing.stripe.subscription("sub_1")["cancel_at_period_end"], json!(true));
 }
 
 #[tokio::test]

@@ -233,7 +233,8 @@ impl Stripe {
 
     /// Cancels a subscription at the end of its period, or withdraws a cancellation, whether it is
     /// for the end of the period or for a certain time. Returns the subscription as it is then,
-    /// which is unchanged if it has ended, and `None` if Stripe does not know it.
+    /// which is unchanged if it has ended, and `None` if Stripe does not know it. The period is that
+    /// of the first of `prices` that the subscription has.
     ///
     /// # Errors
     ///
@@ -242,12 +243,13 @@ impl Stripe {
         &self,
         id: &str,
         cancel: bool,
+        prices: &[String],
         key: &str,
     ) -> Result<Option<Subscription>> {
         let path = subscription_path(id);
         let Some(mut object) = self.find(&path).await? else { return Ok(None) };
         let now = parse(&object)?;
-        if now.cancels == cancel || now.has_ended() {
+        if now.cancels_with(prices) == cancel || now.has_ended() {
             return Ok(Some(now));
         }
         let fields: &[(&str, &str)] = if cancel {

@@ -127,6 +127,19 @@ impl Subscription {
         }
     }
 
+    /// The item with the first of these prices that the subscription has.
+    #[must_use]
+    pub fn first_item(&self, prices: &[String]) -> Option<&Item> {
+        prices.iter().find_map(|price| self.items.iter().find(|item| item.price == *price))
+    }
+
+    /// Whether the subscription ends with the period of the first of these prices that it has.
+    #[must_use]
+    pub fn cancels_with(&self, prices: &[String]) -> bool {
+        let item = self.first_item(prices);
+        item.map_or(self.cancels, |item| self.in_period_of(&item.price).cancels)
+    }
+
     fn in_period(self, (start, end): Period) -> Self {
         let Terms { cancel_at, cancel_at_period_end, voids_invoices } = self.terms;
         Self {

@@ -128,16 +128,15 @@ impl Dev {
         // On the main thread, which lives as long as the process: see `embedded_postgres`.
         let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
             .map_err(Failure::new)?;
-        if self.jwt.jwt_secret.is_none() {
-            self.jwt.jwt_secret = Some(secret_in(&folder.join(SECRET_FILE))?);
-        }
-        if self.business.secret_key.is_none() {
-            let secret = self.jwt.secret().map_err(Failure::new)?;
-            // The prefix keeps the key of invitations apart from the key of tokens.
-            self.business.secret_key = Some(format!("invitations:{secret}"));
-        }
+        let secret = match self.jwt.jwt_secret {
+            Some(_) => self.jwt.secret().map_err(Failure::new)?.to_owned(),
+            None => secret_in(&folder.join(SECRET_FILE))?,
+        };
+        // The prefix keeps the key of invitations apart from the key of tokens.
+        self.business.secret_key.get_or_insert_with(|| format!("invitations:{secret}"));
         // Without an identity provider, this process signs the demo's tokens.
         if self.jwt.jwt_jwks_url.is_none() {
+            self.jwt.jwt_secret.get_or_insert(secret);
             self.jwt.jwt_issuer = None;
             self.jwt.jwt_audience = None;
             "sub".clone_into(&mut self.jwt.jwt_subject_claim);

@@ -207,12 +207,13 @@ fn apply(subscription: &mut Value, form: &HashMap<String, String>) {
         match field.as_str() {
             "cancel_at_period_end" => subscription[field] = json!(value == "true"),
             "cancel_at" if value.is_empty() => subscription[field] = Value::Null,
-            "items[0][id]" => assert_eq!(subscription["items"]["data"][0]["id"], *value),
             "items[0][quantity]" => {
                 let quantity: u32 = value.parse().unwrap();
-                subscription["items"]["data"][0]["quantity"] = json!(quantity);
+                let items = subscription["items"]["data"].as_array_mut().unwrap();
+                let item = items.iter_mut().find(|item| item["id"] == form["items[0][id]"]);
+                item.unwrap()["quantity"] = json!(quantity);
             }
-            "proration_behavior" => {}
+            "items[0][id]" | "proration_behavior" => {}
             _ => panic!("no test posts {field}"),
         }
     }

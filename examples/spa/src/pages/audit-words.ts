@@ -7,6 +7,7 @@ const text = (value: unknown) => (value == null ? '' : String(value));
 /** Entries have the keys of plans. */
 const planName = (key: unknown) => words(text(key));
 const role = (value: unknown) => text(value).toLowerCase();
+const statusName = (status: unknown) => role(status).replaceAll('_', ' ');
 /** Continues after the actor's name. */
 type Sentence = (metadata: Metadata) => string;
 
@@ -38,13 +39,17 @@ const SENTENCES: Record<string, Sentence> = {
   'member.role_changed': ({ name, old_role, role: given }) => `changed the role of ${text(name)} from ${role(old_role)} to ${role(given)}`,
   'member.removed': ({ name }) => `removed ${text(name)}`,
   'member.left': () => 'left the organization',
-  'billing.plan_changed': ({ old_plan, plan }) => `changed the plan from ${planName(old_plan)} to ${planName(plan)}`,
+  'billing.plan_changed': ({ old_plan, plan, status }) =>
+    old_plan === plan ? `changed the subscription, which is now ${statusName(status)}` : `changed the plan from ${planName(old_plan)} to ${planName(plan)}`,
   'billing.trial_started': ({ plan }) => `started a trial of the plan ${planName(plan)}`,
   'billing.subscription_canceled': () => 'canceled the subscription',
   'billing.subscription_resumed': () => 'resumed the subscription',
   'billing.checkout_started': ({ plan }) => `went to the checkout for the plan ${planName(plan)}`,
   'billing.portal_opened': () => 'opened the billing portal',
-  'billing.subscription_updated': ({ status }) => `updated the subscription, which is now ${role(status).replaceAll('_', ' ')}`,
+  'billing.subscription_updated': ({ status }) => (status ? `updated the subscription, which is now ${statusName(status)}` : 'renewed or changed the subscription'),
+  'billing.subscription_ignored': ({ subscription }) => `reported the subscription ${text(subscription)}, which has no effect`,
+  'billing.customer_deleted': () => 'deleted the customer',
+  'billing.seats_changed': ({ old_seats, seats }) => `changed the paid seats from ${text(old_seats)} to ${text(seats)}`,
   'billing.entitlement_changed': ({ feature, value }) => (value == null ? `ended the exception for ${text(feature)}` : `made an exception for ${text(feature)}: ${text(value)}`),
   'user.identity_linked': ({ email }) => `linked another sign-in to ${text(email) || 'the account'}`,
   'user.identity_unlinked': () => 'removed a sign-in from the account',

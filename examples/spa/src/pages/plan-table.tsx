@@ -14,6 +14,10 @@ const StartTrial = graphql(`
   mutation StartTrial($input: StartTrialInput!) { startTrial(input: $input) { billing { ...Billing } } }
 `);
 
+const Checkout = graphql(`
+  mutation Checkout($input: CreateCheckoutSessionInput!) { createCheckoutSession(input: $input) { checkoutSession { id url } } }
+`);
+
 type Props = { billing: BillingFragment | null | undefined };
 
 export function PlanTable({ billing }: Props) {
@@ -33,6 +37,7 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   const { organization, can } = useHere();
   const change = useAction(ChangePlan);
   const trial = useAction(StartTrial);
+  const checkout = useAction(Checkout);
   const input = { plan: plan.key };
   const current = organization.plan;
   const isCurrent = plan.key === current.key;
@@ -42,12 +47,22 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
   const features = plan.features.map(({ feature, enabled, limit }) => (
     <li key={feature.key}>{enabled ? amount(feature, limit) : <span className="quiet">{feature.name}: not included</span>}</li>
   ));
+
+  async function buy(priceId: string) {
+    const page = window.location.pathname;
+    const { data } = await checkout.run({ input: { priceId, successPath: page, cancelPath: page } });
+    if (data) window.location.assign(data.createCheckoutSession.checkoutSession.url);
+  }
+
   return (
     <article className={isCurrent ? 'card current' : 'card'} aria-label={plan.name}>
       <h3>{plan.name} {isCurrent && <span className="badge">Current plan</span>}</h3>
       {plan.prices.length > 0 && <p className="quiet">{plan.prices.map(priceText).join(' or ')}</p>}
       <ul>{features}</ul>
-      {can('BILLING_MANAGE') && !isCurrent && (
+      {can('BILLING_MANAGE') && billing?.provider === 'STRIPE' && current.isDefault && plan.prices.map((price) => (
+        <button key={price.id} className="primary" disabled={checkout.busy} onClick={() => buy(price.id)}>Buy for {priceText(price)}</button>
+      ))}
+      {can('BILLING_MANAGE') && billing?.provider === 'MANUAL' && !isCurrent && (
         <ConfirmButton
           label={`${larger ? 'Upgrade' : 'Switch'} to ${plan.name}`}
           title={`Switch ${organization.name} to ${plan.name}?`}
@@ -61,7 +76,7 @@ function PlanCard({ plan, billing }: Props & { plan: PlansQuery['plans'][number]
           {!larger && <p>Nothing is deleted. Where you use more than this, you can’t add more.</p>}
         </ConfirmButton>
       )}
-      {can('BILLING_MANAGE') && mayTry && (
+      {can('BILLING_MANAGE') && billing?.provider === 'MANUAL' && mayTry && (
         <ConfirmButton
           label={`Try ${plan.name}`}
           title={`Try ${plan.name}?`}

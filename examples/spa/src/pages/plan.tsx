@@ -9,14 +9,11 @@ import { count, day } from '../ui/text';
 import { Billing } from './billing';
 import { CallsPerDay } from './calls-per-day';
 import { PlanTable } from './plan-table';
+import { BillingState } from './upgrade';
 import { Entitlements } from './used';
 
 const Changed = graphql(`
   subscription EntitlementChanged { entitlementChanged { ...Entitlement } }
-`);
-
-const BillingState = graphql(`
-  query BillingState { organization { id billing { ...Billing } } }
 `);
 
 export function PlanAndUsage() {
