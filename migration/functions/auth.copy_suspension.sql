@@ -1,5 +1,6 @@
 -- Copies the suspension of users to their identities, where an opening reads it without the user.
--- On auth.users it follows a change; on auth.identities it precedes a new identity or user.
+-- On auth.users it follows a change; on auth.identities it runs before an insert or a change
+-- of the user.
 CREATE OR REPLACE FUNCTION auth.copy_suspension() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE

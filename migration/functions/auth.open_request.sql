@@ -20,9 +20,8 @@
 -- One statement opens the usual query: the request has one name for the organization, its current
 -- slug; the organization is in the shared tables and not suspended; nothing has to be recorded. If
 -- anything is different, it finds no role, and auth.resolve_request decides everything. It reads
--- what that function reads, with two exceptions. A current slug is in the row of its organization,
--- and no other organization can have it, so app.organization_slugs is not needed. And the proof is
--- valid for as long, so CLOCKS_DIFFER is one of the other cases.
+-- the same rows, except app.organization_slugs: a current slug is in the row of its organization,
+-- and is unique. An expired proof is left to auth.resolve_request, which reports CLOCKS_DIFFER.
 --
 -- Initializing a statement costs more than its look-ups: each table, each function in an
 -- expression, and each column in every join above its table. So few checks stand in the statement,
@@ -46,6 +45,8 @@ CREATE OR REPLACE FUNCTION auth.open_request(
 ) RETURNS auth.opened_request LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
     opened       auth.opened_request;
+    -- A text that is not JSON fails before anything is read, so the failure tells nothing.
+    given        jsonb := p_profile;
     session      text;
     current_slug text := CASE
         WHEN p_claim IS NULL OR p_claim = p_path THEN p_path
@@ -79,7 +80,7 @@ BEGIN
             WHERE p.suspension IS NULL AND (p.placement = 'shared' OR p.placement IS NULL AND NOT EXISTS (SELECT FROM app.database))
               AND (NOT p_record
                    OR (p_issued_at IS NULL OR p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute')
-                      AND (p_email IS NULL OR p_email = i.email) AND (p_profile IS NULL OR i.profile @> p_profile::jsonb));
+                      AND (p_email IS NULL OR p_email = i.email) AND (given IS NULL OR i.profile @> given));
         IF opened.role IS NOT NULL THEN
             session := app.set_session(opened.organization_id, opened.user_id, opened.role);
             RETURN opened;

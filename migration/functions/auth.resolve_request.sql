@@ -1,5 +1,6 @@
 -- Opens any request. auth.open_request, which describes parameters and result, calls it unless one
--- statement has opened the request. It checks everything itself.
+-- statement has opened the request. It checks everything itself. Its columns are those of
+-- auth.opened_request.
 CREATE OR REPLACE FUNCTION auth.resolve_request(
     p_issuer text, p_subject text, p_path text, p_claim text, p_email text, p_placement text,
     p_issued_at timestamptz, p_proven_at bigint, p_proof bytea, p_record boolean, p_profile text,

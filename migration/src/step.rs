@@ -7,7 +7,8 @@ use crate::{names::SCHEMAS, table::Table, tenant_table::TenantTable};
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// Where it comes from and its number: `core/0001_baseline` is the first step of tenantry,
-    /// `app/0001_task` that of a product. Databases record it. Names sort within their source.
+    /// `app/0001_task` that of a product. Databases record it. A number has four
+    /// digits, because names are compared as text.
     pub name: &'static str,
     /// The changes, in order.
     pub changes: fn() -> Vec<Change>,

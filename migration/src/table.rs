@@ -100,11 +100,6 @@ impl Reference {
         };
         format!(",\n    FOREIGN KEY ({}) REFERENCES {table}{on_delete}", self.columns())
     }
-
-    /// Whether a deletion elsewhere changes rows of organizations.
-    fn is_cascade(&self) -> bool {
-        self.is_tenant && self.on_delete != OnDelete::Refuse
-    }
 }
 
 impl Table {
@@ -158,20 +153,30 @@ impl Table {
         .concat()
     }
 
-    /// Records what deletions elsewhere do to rows. Foreign keys are enforced by triggers, so the
-    /// trigger runs within another one.
+    /// Records what deletions elsewhere do to rows. Foreign keys are enforced by triggers, so these
+    /// triggers run within another one.
     fn record_cascades(&self, table: &str) -> String {
-        let cascades = self.references.iter().filter(|reference| reference.is_cascade());
-        let columns: Vec<_> = cascades.map(|reference| reference.column).collect();
-        if columns.is_empty() {
-            return String::new();
-        }
-        format!(
-            "CREATE TRIGGER record_cascade AFTER UPDATE OF {} OR DELETE ON {table} FOR EACH ROW
-                 WHEN (pg_trigger_depth() > 0) EXECUTE FUNCTION app.record_cascade('{}');\n",
-            columns.join(", "),
-            self.resource
-        )
+        let columns = |on_delete: OnDelete| {
+            let references = self.references.iter().filter(|reference| reference.is_tenant);
+            let references = references.filter(|reference| reference.on_delete == on_delete);
+            references.map(|reference| format!(", '{}'", reference.column)).collect::<String>()
+        };
+        let trigger = |event: &str, tables: &str, columns: &str| {
+            format!(
+                "CREATE TRIGGER record_cascade_{} AFTER {event} ON {table} REFERENCING {tables}
+                     FOR EACH STATEMENT WHEN (pg_trigger_depth() > 0)
+                     EXECUTE FUNCTION app.record_cascade('{}', '{}'{columns});\n",
+                event.to_lowercase(),
+                self.resource,
+                self.key
+            )
+        };
+        let cascades = !columns(OnDelete::Cascade).is_empty();
+        let lost = columns(OnDelete::SetNull);
+        let delete = cascades.then(|| trigger("DELETE", "OLD TABLE AS gone", ""));
+        let tables = "OLD TABLE AS gone NEW TABLE AS kept";
+        let update = (!lost.is_empty()).then(|| trigger("UPDATE", tables, &lost));
+        [delete, update].into_iter().flatten().collect()
     }
 
     fn create(&self) -> String {

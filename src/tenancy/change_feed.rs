@@ -312,12 +312,15 @@ impl ChangeFeed {
             // Without a sender the subscribers are disconnected.
             senders.remove(&organization);
         }
-        let concerned = |id: &OrganizationId| organization.is_none_or(|only| only == *id);
-        for (_, sender) in senders.iter().filter(|(id, _)| concerned(id)) {
+        let send = |sender: &broadcast::Sender<Change>| {
             for change in &changes {
                 // Fails if the last subscriber has just left.
                 let _ = sender.send(change.clone());
             }
+        };
+        match organization {
+            Some(organization) => senders.get(&organization).into_iter().for_each(send),
+            None => senders.values().for_each(send),
         }
     }
 

@@ -355,6 +355,21 @@ finding (severity, subject, problem, remedy) AS (
                  ('warning', 'default_transaction_read_only', 'off', 'changes are refused')) x (severity, name, value, effect)
     JOIN setting s USING (name) WHERE s.value <> x.value
     UNION ALL
+    -- Triggers keep the copies from which a request is opened, and enforce foreign keys.
+    SELECT 'fault', 'table ' || b.name, format('has the trigger %I disabled', t.tgname),
+           format('ALTER TABLE %s ENABLE TRIGGER %I', b.name, t.tgname)
+             || CASE t.tgname WHEN 'copy_suspension' THEN '; UPDATE auth.users SET suspended_at = suspended_at'
+                              WHEN 'note_exceptions' THEN format('; UPDATE %I.organization_features SET feature = feature', b.nspname)
+                              ELSE '' END
+    FROM pg_trigger t JOIN base b ON b.oid = t.tgrelid
+    WHERE t.tgenabled IN ('D', 'R')
+    UNION ALL
+    SELECT 'fault', 'table ' || x.name, format('lacks the trigger %I', x.trigger), 'create it as its migration does'
+    FROM (VALUES ('auth.users', 'copy_suspension'), ('auth.identities', 'copy_suspension'),
+                 ('app.placements', 'rewrite_organization'), ('billing.organization_billing', 'rewrite_organization'),
+                 ('billing.organization_features', 'note_exceptions')) x (name, trigger)
+    WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass(x.name) AND t.tgname = x.trigger)
+    UNION ALL
     SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, s.value),
            coalesce(CASE WHEN s.reset LIKE 'ALTER ROLE%' THEN s.reset END, format('ALTER ROLE %I SET %s TO %L', current_user, s.name, w.value))
     FROM unnest($4::text[], $5::text[]) w (name, value) JOIN setting s USING (name)

@@ -92,7 +92,7 @@ impl Counter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what decides the organization's plan, unless it is known or newer terms are.
+    /// Notes what decides the organization's plan, unless newer terms are known.
     pub(super) fn learn(&self, terms: &PlanTerms) {
         let mut state = self.lock();
         if state.terms.as_ref().is_none_or(|known| known.updated_at < terms.updated_at) {
@@ -100,12 +100,11 @@ impl Counter {
         }
     }
 
-    /// What decides the organization's plan: at `version`, or at that of the lease.
+    /// What decides the organization's plan at `version`. A request that has read no version, as at
+    /// a replica, cannot tell whether known terms are still right.
     pub(super) fn terms(&self, version: Option<DateTime<Utc>>) -> Option<Arc<PlanTerms>> {
-        let state = self.lock();
-        let version = version.or(state.held.as_ref().and_then(|held| held.lease.version));
-        let terms = state.terms.clone()?;
-        version.is_none_or(|version| version == terms.updated_at).then_some(terms)
+        let version = version?;
+        self.lock().terms.clone().filter(|terms| terms.updated_at == version)
     }
 
     /// Whether the last lease found no calls left.

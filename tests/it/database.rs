@@ -41,6 +41,28 @@ async fn concurrent_migrations_apply_each_step_once() {
     assert_eq!(applied, 2 * STEPS.len());
 }
 
+#[test]
+fn names_of_steps_ascend_within_their_source() {
+    for source in ["core", "app"] {
+        let names: Vec<_> = STEPS
+            .iter()
+            .filter_map(|step| step.name.strip_prefix(source)?.strip_prefix('/'))
+            .collect();
+        assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+        for name in names {
+            let (number, title) = name.split_once('_').unwrap();
+            assert!(
+                number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit()),
+                "{name}"
+            );
+            let may_have = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+            assert!(!title.is_empty() && title.bytes().all(may_have), "{name}");
+        }
+    }
+    let has_source = |step: &Step| ["core/", "app/"].iter().any(|s| step.name.starts_with(s));
+    assert!(STEPS.iter().all(has_source));
+}
+
 #[tokio::test]
 async fn a_database_of_any_earlier_version_migrates() {
     let later = to_later();

@@ -365,6 +365,23 @@ async fn an_unsafe_search_path_is_reported() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_is_missing_or_disabled_is_a_fault() {
+    let statements = "ALTER TABLE auth.users DISABLE TRIGGER copy_suspension;
+        ALTER TABLE ORG_SCHEMA.organization_features DISABLE TRIGGER note_exceptions;
+        DROP TRIGGER rewrite_organization ON app.placements";
+    fault(
+        statements,
+        &[
+            "table auth.users has the trigger copy_suspension disabled; remedy: ALTER TABLE auth.users \
+             ENABLE TRIGGER copy_suspension; UPDATE auth.users SET suspended_at = suspended_at",
+            "table ORG_SCHEMA.organization_features has the trigger note_exceptions disabled",
+            "table app.placements lacks the trigger rewrite_organization",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_table_that_was_not_declared_is_a_warning() {
     planted(
         "DELETE FROM migration.tenant_tables WHERE name = 'billing.usage'",

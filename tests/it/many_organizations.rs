@@ -55,9 +55,9 @@ async fn a_thousand_organizations_share_the_transactions_that_count_their_calls(
     assert_eq!(database.value::<(i64, i64)>(used).await, (1_000, 1_016), "each call once");
 }
 
-/// Waits until the server has read the plan catalogue.
-async fn wait_for_catalogue(app: &App) {
-    let terms = PlanTerms {
+/// The terms of an organization without a limit.
+fn unlimited() -> PlanTerms {
+    PlanTerms {
         plan: "enterprise".to_owned(),
         status: SubscriptionStatus::Active,
         has_subscription: false,
@@ -69,10 +69,15 @@ async fn wait_for_catalogue(app: &App) {
         paid_until: None,
         has_exceptions: false,
         updated_at: chrono::Utc::now(),
-    };
+    }
+}
+
+/// Waits until the server has read the plan catalogue.
+async fn wait_for_catalogue(app: &App) {
+    let terms = unlimited();
     let organization = OrganizationId::new();
     app.service.meter.learn(organization, &terms);
-    while !app.service.meter.is_ready(organization, None) {
+    while !app.service.meter.is_ready(organization, Some(terms.updated_at)) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -114,6 +119,21 @@ async fn a_first_request_looks_up_no_limit() {
     for n in 1..=3 {
         assert_eq!(query(n).await.as_deref(), Some("7"), "an exception is looked up");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_has_read_no_terms_is_limited_by_the_current_ones() {
+    let database = seeded(1).await;
+    let app = App::on(database.clone(), AppSettings::default()).await;
+    wait_for_catalogue(&app).await;
+    let id: String = database.value("SELECT id::text FROM app.organizations").await;
+    let organization = OrganizationId(id.parse().unwrap());
+    let meter = &app.service.meter;
+    meter.learn(organization, &unlimited());
+    // Another server downgrades the organization. A query at the replica reads no terms.
+    database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
+    let rate = meter.count(organization, None).await.unwrap();
+    assert_eq!(rate.map(|rate| rate.limit), Some(50_000));
 }
 
 /// Waits until a transaction waits for a lock.

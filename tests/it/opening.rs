@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use crate::support::{database::Database, placement};
+use crate::support::{database::Database, placement, sessions::Request};
 
 /// What can change in what an opening reads.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 22] = [
     "SELECT",
     "UPDATE auth.organization_members SET role = 'viewer' WHERE role <> 'viewer'",
     "DELETE FROM auth.organization_members",
@@ -25,7 +25,57 @@ const CHANGES: [&str; 18] = [
     "INSERT INTO app.placements (organization_id, placement, suspension, suspended_at) SELECT id, 'shared', 'full', now() FROM app.organizations",
     "INSERT INTO app.placements (organization_id, placement, suspension, suspended_at) SELECT id, 'shared', 'read-only', now() FROM app.organizations",
     "INSERT INTO app.database (name) VALUES ('eu')",
+    "INSERT INTO app.database (name) VALUES ('eu'); INSERT INTO app.placements (organization_id, placement) SELECT id, 'shared' FROM app.organizations",
+    "UPDATE auth.identities SET email = 'a@example.com'",
+    "UPDATE auth.identities SET profile = '{\"name\": \"A\", \"picture\": \"p\"}'",
+    "UPDATE auth.identities SET issued_at = now() - interval '2 minutes'",
 ];
+
+const OWNER: Request<'_> = Request {
+    subject: "acme-owner",
+    path: "'acme'",
+    claim: "NULL",
+    email: "NULL",
+    issued_at: "NULL",
+    age: 0,
+};
+const ID: &str = "(SELECT id FROM app.organizations WHERE slug = 'acme')";
+const OTHER_ID: &str = "(SELECT id FROM app.organizations WHERE slug = 'globex')";
+const SOON: &str =
+    "(SELECT updated_at + interval '59 s' FROM auth.identities WHERE subject = 'acme-owner')";
+const LATER: &str =
+    "(SELECT updated_at + interval '61 s' FROM auth.identities WHERE subject = 'acme-owner')";
+
+/// Requests whose usual case is opened by one statement.
+const USUAL: [Request<'_>; 6] = [
+    OWNER,
+    Request { subject: "acme-member", ..OWNER },
+    Request { claim: "'acme'", ..OWNER },
+    Request { path: "NULL", claim: "'acme'", ..OWNER },
+    Request { issued_at: SOON, ..OWNER },
+    Request { path: "'globex'", subject: "globex-owner", ..OWNER },
+];
+
+const OTHERS: [Request<'_>; 14] = [
+    Request { subject: "globex-owner", ..OWNER },
+    Request { subject: "unknown", ..OWNER },
+    Request { path: "'acme-before'", ..OWNER },
+    Request { path: "'missing'", ..OWNER },
+    Request { path: "NULL", claim: ID, ..OWNER },
+    Request { claim: ID, ..OWNER },
+    Request { claim: OTHER_ID, ..OWNER },
+    Request { claim: "'acme-before'", ..OWNER },
+    Request { claim: "'globex'", ..OWNER },
+    Request { path: "NULL", ..OWNER },
+    Request { issued_at: LATER, ..OWNER },
+    Request { email: "'a@example.com'", issued_at: SOON, ..OWNER },
+    Request { email: "'b@example.com'", ..OWNER },
+    Request { age: 400, ..OWNER },
+];
+
+/// Whether the token is recorded, and the profile in it.
+const RECORDS: [&str; 4] =
+    ["true, NULL", "true, '{\"name\": \"A\"}'", "false, NULL", "false, '{}'"];
 
 #[tokio::test]
 async fn the_usual_query_is_opened_as_the_full_resolution_would() {
@@ -39,44 +89,79 @@ async fn the_usual_query_is_opened_as_the_full_resolution_would() {
              SELECT 'acme-before', id, now() FROM app.organizations WHERE slug = 'acme'",
         )
         .await;
-    let callers = [
-        ("acme-owner", "acme"),
-        ("acme-member", "acme"),
-        ("globex-owner", "acme"),
-        ("acme-owner", "acme-before"),
-        ("acme-owner", "missing"),
-        ("unknown", "acme"),
-    ];
+    database
+        .execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET track_functions = pl', current_database()); END $$",
+        )
+        .await;
     let admin = database.connect_admin().await;
+    let full_calls = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_xact_user_functions
+        WHERE funcname = 'resolve_request'";
     let mut outcomes = std::collections::BTreeSet::new();
-    for (subject, slug) in callers {
-        let arguments = database.proven(subject, slug, 0).await;
-        let arguments = arguments.replace("'database:eu'", "'shared'");
-        for change in CHANGES {
-            let begin = format!("BEGIN; {change}; SET TRANSACTION READ ONLY");
+    let requests = USUAL.iter().map(|request| (request, true));
+    for (request, is_usual) in requests.chain(OTHERS.iter().map(|request| (request, false))) {
+        let arguments = database.proven_request(request).await;
+        for (change, record, access) in variants() {
+            let begin = format!("BEGIN; {change}; SET TRANSACTION READ {access}");
             admin.batch(&begin).await.unwrap();
-            let full = format!(
-                "SELECT to_jsonb(r)::text FROM auth.resolve_request({arguments}, true, NULL) r"
-            );
-            let one = format!("SELECT to_jsonb(r)::text FROM auth.open_request({arguments}) r");
-            let full: String = admin.query_one(&full, &[]).await.unwrap();
-            let one: String = admin.query_one(&one, &[]).await.unwrap();
-            assert_eq!(one, full, "{subject} at {slug} after {change}");
+            let open = async |function: &str| -> String {
+                let sql = format!(
+                    "SELECT to_jsonb(r)::text FROM auth.{function}({arguments}, {record}) r"
+                );
+                admin.query_one(&sql, &[]).await.unwrap()
+            };
+            let before: i64 = admin.query_one(full_calls, &[]).await.unwrap();
+            let one = open("open_request").await;
+            let after: i64 = admin.query_one(full_calls, &[]).await.unwrap();
+            let case = format!("{arguments}, {record} after {change}, {access}");
+            assert_eq!(one, open("resolve_request").await, "{case}");
+            if change == CHANGES[0] && record == RECORDS[0] {
+                let is_fast = is_usual && access == "ONLY";
+                assert_eq!(after == before, is_fast, "opened by one statement: {case}");
+            }
             let row: Value = serde_json::from_str(&one).unwrap();
             outcomes.insert(row["outcome"].as_str().unwrap().to_owned());
             admin.batch("ROLLBACK").await.unwrap();
         }
     }
     let expected = [
+        "CLOCKS_DIFFER",
         "ERASED",
+        "MISMATCH",
         "NOT_FOUND",
         "OK",
         "ORGANIZATION_SUSPENDED",
         "OTHER_PLACEMENT",
+        "STALE_IDENTITY",
         "UNKNOWN_IDENTITY",
         "USER_SUSPENDED",
     ];
     assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), expected);
+}
+
+/// Each change with each record and profile, in a transaction that reads, and alone in one that may
+/// write.
+fn variants() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    CHANGES.into_iter().flat_map(|change| {
+        let reads = RECORDS.map(|record| (change, record, "ONLY"));
+        reads.into_iter().chain([(change, RECORDS[0], "WRITE")])
+    })
+}
+
+#[tokio::test]
+async fn a_profile_that_is_not_json_fails_before_anything_is_read() {
+    let database = Database::create().await;
+    let connection = database.connect_app().await;
+    for subject in ["acme-owner", "unknown"] {
+        let sql = format!(
+            "SELECT outcome FROM auth.open_request('', '{subject}', 'acme', NULL, NULL, 'shared', NULL, 0, '', true, 'not json')"
+        );
+        let error = connection.query_one::<String>(&sql, &[]).await.unwrap_err();
+        assert!(
+            error.to_string().contains("22P02") || format!("{error:?}").contains("22P02"),
+            "{error:?}"
+        );
+    }
 }
 
 #[tokio::test]

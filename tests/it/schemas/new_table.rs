@@ -17,6 +17,7 @@ use crate::{
         dedicated::DedicatedDatabase,
         placement::{ACME, all_are_shared},
         process::succeeded,
+        sessions::act,
     },
 };
 
@@ -35,12 +36,24 @@ const TASKS: Table = Table {
     ..Table::RESOURCE
 };
 
+const LABELS: Table = Table {
+    name: "app.project_labels",
+    key: "organization_id, project_id, label",
+    resource: "label",
+    columns: "
+    project_id uuid NOT NULL,
+    label      text NOT NULL",
+    references: &[Reference::tenant("project_id", "projects", Cascade)],
+    ..Table::KEYED
+};
+
 const TASK: Step = Step {
     name: "app/0001_task",
     changes: || {
         vec![
             Change::once("CREATE TYPE app.priority AS ENUM ('low', 'high')"),
             Change::Table(TASKS),
+            Change::Table(LABELS),
             Change::each(
                 "ALTER TABLE projects ADD COLUMN priority app.priority;
                  UPDATE projects SET priority = 'high';
@@ -158,17 +171,21 @@ async fn a_declared_table_moves_with_its_organization_and_is_exported() {
 }
 
 /// The foreign keys between tables of organizations through which a deletion changes rows without a
-/// record.
+/// record. The action of a record needs a resource.
 async fn unrecorded(database: &Database) -> Vec<String> {
-    let sql = "SELECT coalesce(array_agg(f.conrelid::regclass || ' ' || f.conname ORDER BY 1), '{}')
+    let sql = r"SELECT coalesce(array_agg(f.conrelid::regclass || ' ' || f.conname ORDER BY f.conrelid::regclass::text, f.conname), '{}')
          FROM pg_constraint f JOIN migration.tenant_tables t ON f.conrelid = t.name::regclass
          JOIN migration.tenant_tables r ON f.confrelid = r.name::regclass
          WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd')
            -- The deletion of an organization is recorded as such.
            AND r.name <> 'app.organizations'
-           AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = f.conrelid AND g.tgname = 'record_cascade'
-               AND (f.confdeltype = 'c' AND g.tgtype & 8 > 0
-                    OR g.tgattr::int2[] @> coalesce(f.confdelsetcols, f.conkey)))";
+           AND NOT EXISTS (
+               SELECT FROM pg_trigger g CROSS JOIN string_to_array(encode(g.tgargs, 'escape'), '\000') arguments
+               WHERE g.tgrelid = f.conrelid AND arguments[1] <> ''
+                 AND CASE f.confdeltype WHEN 'c' THEN g.tgname = 'record_cascade_delete'
+                     ELSE g.tgname = 'record_cascade_update' AND arguments @> ARRAY(
+                         SELECT a.attname::text FROM pg_attribute a
+                         WHERE a.attrelid = f.conrelid AND a.attnum = ANY (coalesce(f.confdelsetcols, f.conkey))) END)";
     database.exactly(sql).await
 }
 
@@ -249,6 +266,65 @@ async fn a_cascade_is_audited_and_published() {
         delete(&format!("{own}.organizations")).await;
         assert_eq!(recorded("task.deleted").await, count - 1);
     }
+}
+
+/// Deletes the projects of an organization as a user in its session.
+async fn delete_projects(database: &Database, organization: &str, user: &str) {
+    let connection = database.connect_admin().await;
+    connection.batch("BEGIN").await.unwrap();
+    act(&connection, Some(organization), Some(user)).await;
+    connection.batch("DELETE FROM app.projects; COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cascade_names_its_actor_and_the_keys_of_its_rows() {
+    let database = Database::create().await;
+    if !all_are_shared() {
+        return;
+    }
+    migrate_to(&database, &[TASK]).await;
+    let label = "INSERT INTO app.project_labels (organization_id, project_id, label)
+        SELECT organization_id, id, label FROM app.projects CROSS JOIN unnest('{red,blue}'::text[]) label";
+    database.execute(label).await;
+    let count = format!(
+        "SELECT count(*) FROM app.project_labels WHERE organization_id = '{ACME}' AND label = 'red'"
+    );
+    let count: i64 = database.exactly(&count).await;
+    assert!(count > 0);
+    let user = "SELECT user_id::text FROM auth.identities WHERE subject = 'acme-owner'";
+    let user: String = database.exactly(user).await;
+    delete_projects(&database, ACME, &user).await;
+    let recorded = format!(
+        "SELECT count(*) FROM audit.audit_logs WHERE organization_id = '{ACME}' AND action = 'label.deleted'
+             AND actor_id = '{user}' AND resource_id IS NULL AND metadata @> '{{\"label\": \"red\", \"cascade\": true}}'
+             AND metadata ? 'project_id'"
+    );
+    assert_eq!(database.exactly::<i64>(&recorded).await, count);
+}
+
+#[tokio::test]
+async fn a_cascade_to_many_rows_is_one_notification() {
+    let database = Database::create().await;
+    if !all_are_shared() {
+        return;
+    }
+    migrate_to(&database, &[TASK]).await;
+    let add = format!(
+        "INSERT INTO app.tasks (organization_id, project_id, title)
+         SELECT p.organization_id, p.id, n::text FROM app.projects p CROSS JOIN generate_series(1, 300) n
+         WHERE p.id = (SELECT min(id::text)::uuid FROM app.projects WHERE organization_id = '{ACME}')"
+    );
+    database.execute(&add).await;
+    let mut listener = Listener::connect(&database.admin(), "tenantry").await.unwrap();
+    let user = "SELECT user_id::text FROM auth.identities WHERE subject = 'acme-owner'";
+    delete_projects(&database, ACME, &database.exactly::<String>(user).await).await;
+    database.execute("NOTIFY tenantry, 'end'").await;
+    let notice: serde_json::Value = serde_json::from_str(&listener.next().await.unwrap()).unwrap();
+    assert_eq!((&notice["lost"], &notice["changes"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(listener.next().await.unwrap(), "end");
+    let recorded =
+        "SELECT count(DISTINCT resource_id) FROM audit.audit_logs WHERE action = 'task.deleted'";
+    assert_eq!(database.exactly::<i64>(recorded).await, 300);
 }
 
 const GLOBEX_SCHEMA: &str = "org_0000000000004000800000000000000b";

@@ -11,19 +11,46 @@ const KEY: &str = "INSERT INTO auth.proof_keys (inner_block, outer_block)
     ON CONFLICT DO NOTHING";
 const CODE: &str = "encode(sha256(decode(repeat('5c', 64), 'hex') || sha256(decode(repeat('36', 64), 'hex') || convert_to(message, 'UTF8'))), 'hex')";
 
+/// A request to open, in SQL expressions but for the subject.
+pub struct Request<'sql> {
+    pub subject: &'sql str,
+    pub path: &'sql str,
+    pub claim: &'sql str,
+    pub email: &'sql str,
+    pub issued_at: &'sql str,
+    /// The age of the proof in seconds.
+    pub age: i64,
+}
+
+impl Default for Request<'_> {
+    fn default() -> Self {
+        let null = "NULL";
+        Self { subject: "", path: null, claim: null, email: null, issued_at: null, age: 0 }
+    }
+}
+
 impl Database {
     /// Returns the arguments with which a server would open a request of a caller at an
     /// organization's address, `age` seconds ago.
     pub async fn proven(&self, subject: &str, slug: &str, age: i64) -> String {
+        let path = format!("'{slug}'");
+        self.proven_request(&Request { subject, path: &path, age, ..Request::default() }).await
+    }
+
+    /// Returns the arguments with which a server would open this request.
+    pub async fn proven_request(&self, request: &Request<'_>) -> String {
         let admin = self.connect_admin().await;
         admin.batch(KEY).await.unwrap();
-        let (subjects, slugs) = (subject.len(), slug.len());
+        let Request { subject, path, claim, email, issued_at, age } = request;
         let sql = format!(
-            "SELECT format('%L, %L, %L, NULL, NULL, %L, NULL, %s, %L', '', '{subject}', '{slug}', placement, proven_at, '\\x' || {CODE})
-             FROM (SELECT extract(epoch FROM now())::bigint - {age}) t (proven_at)
-             CROSS JOIN LATERAL (SELECT proven_at || ' open 0: {subjects}:{subject} {slugs}:{slug} : : :') m (message)
-             CROSS JOIN (SELECT coalesce((SELECT p.placement FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
-                                          WHERE s.slug = '{slug}'), 'shared')) h (placement)"
+            "SELECT format('%L, %L, %L, %L, %L, %L, %L, %s, %L', '', subject, path, claim, email, placement, issued_at, proven_at, '\\x' || {CODE})
+             FROM (SELECT extract(epoch FROM now())::bigint - {age}, '{subject}', ({path})::text, ({claim})::text, ({email})::text, ({issued_at})::timestamptz)
+                 t (proven_at, subject, path, claim, email, issued_at)
+             CROSS JOIN LATERAL (SELECT (extract(epoch FROM issued_at) * 1000000)::bigint::text) i (micros)
+             CROSS JOIN LATERAL (SELECT format('%s open 0: %s:%s %s:%s %s:%s %s:%s %s:%s', proven_at, octet_length(subject), subject,
+                 octet_length(path), path, octet_length(claim), claim, octet_length(email), email, octet_length(micros), micros)) m (message)
+             CROSS JOIN LATERAL (SELECT coalesce((SELECT p.placement FROM app.placements p JOIN app.organization_slugs s USING (organization_id)
+                                                  WHERE s.slug = path), 'shared')) h (placement)"
         );
         admin.query_one(&sql, &[]).await.unwrap()
     }
