@@ -174,12 +174,12 @@ impl Metrics {
             webhooks: register(
                 &mut registry,
                 ("webhooks", "Webhooks received from Stripe, by outcome", None),
-                Family::default(),
+                outcomes(&["applied", "ignored", "problem", "failed", "refused"]),
             ),
             seat_changes: register(
                 &mut registry,
                 ("seat_changes", "Changes of seats at Stripe, by outcome of an attempt", None),
-                Family::default(),
+                outcomes(&["done", "retried", "given_up", "not_needed"]),
             ),
             pools: register(
                 &mut registry,
@@ -214,13 +214,6 @@ impl Metrics {
             operations: Operations::default(),
             registry,
         };
-        // Alerts compare a counter with its earlier value, so it must exist before the first event.
-        for outcome in ["applied", "ignored", "problem", "failed", "refused"] {
-            drop(shared.webhooks.get_or_create(&Outcome { outcome }));
-        }
-        for outcome in ["done", "retried", "given_up", "not_needed"] {
-            drop(shared.seat_changes.get_or_create(&Outcome { outcome }));
-        }
         Self(Arc::new(shared))
     }
 
@@ -367,6 +360,16 @@ fn register<M: Metric + Clone>(
         None => registry.register(name, help, metric.clone()),
     }
     metric
+}
+
+/// A counter of these outcomes. Alerts compare a counter with its earlier value, so it must exist
+/// before the first event.
+fn outcomes(names: &[&'static str]) -> Family<Outcome, Counter> {
+    let family = Family::default();
+    for outcome in names {
+        drop(family.get_or_create(&Outcome { outcome }));
+    }
+    family
 }
 
 fn set(gauge: &Gauge, count: usize) {
