@@ -156,10 +156,11 @@ impl Table {
     /// Records what deletions elsewhere do to rows. Foreign keys are enforced by triggers, so these
     /// triggers run within another one.
     fn record_cascades(&self, table: &str) -> String {
+        let argument = |reference: &Reference| format!(", '{}'", reference.column);
         let columns = |on_delete: OnDelete| {
             let references = self.references.iter().filter(|reference| reference.is_tenant);
             let references = references.filter(|reference| reference.on_delete == on_delete);
-            references.map(|reference| format!(", '{}'", reference.column)).collect::<String>()
+            references.map(argument).collect::<String>()
         };
         let trigger = |event: &str, tables: &str, columns: &str| {
             format!(
