@@ -27,6 +27,13 @@ async fn limit(database: &Database, plan: &str, limit: i64) {
         .await;
 }
 
+/// A server that starts with this limit of the free plan. A running one obeys a change later.
+async fn app_with_limit(calls: i64, settings: AppSettings) -> App {
+    let database = Database::create().await;
+    limit(&database, "free", calls).await;
+    App::on(database, settings).await
+}
+
 /// Returns the used calls in the table, which include leased ones.
 async fn leased(database: &Database) -> i64 {
     database.value("SELECT coalesce(sum(used), 0)::bigint FROM billing.usage").await
@@ -168,8 +175,7 @@ async fn a_query_holds_no_connection_while_its_calls_are_leased() {
 
 #[tokio::test]
 async fn a_call_over_the_limit_resolves_nothing() {
-    let app = App::start().await;
-    limit(&app.database, "free", 1).await;
+    let app = app_with_limit(1, AppSettings::default()).await;
     let owner = app.user("globex-owner");
     assert_eq!(successful_calls(&owner, 1).await, 1);
     let before = app.database.fingerprint().await;
@@ -363,8 +369,7 @@ async fn a_new_month_resets_the_count_and_a_trial_ends_by_itself() {
         let hours = Arc::clone(&hours);
         Clock::from_fn(move || start + TimeDelta::hours(hours.load(Ordering::Relaxed)))
     };
-    let app = App::with(AppSettings { clock, ..AppSettings::default() }).await;
-    limit(&app.database, "free", 2).await;
+    let app = app_with_limit(2, AppSettings { clock, ..AppSettings::default() }).await;
     let claims = json!({ "sub": "globex-owner", "exp": 4_000_000_000_i64 });
     let owner = app.client(Some("globex"), Some(app::token_with(&claims)));
     assert_eq!(successful_calls(&owner, 4).await, 2);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, Reply, app::token};
+use crate::support::{App, AppSettings, Client, Reply, app::token, database::Database};
 
 const INVITE: &str =
     "mutation { inviteMember(input: { email: \"new@example.com\", role: MEMBER }) { link } }";
@@ -118,12 +118,13 @@ async fn another_user_never_gets_a_stored_response() {
 
 #[tokio::test]
 async fn each_repetition_counts_as_a_call() {
-    let app = App::start().await;
-    app.database
+    let database = Database::create().await;
+    database
         .execute(
             "UPDATE billing.plan_features SET limit_value = 3 WHERE plan = 'free' AND feature = 'api_calls_per_month'",
         )
         .await;
+    let app = App::on(database, AppSettings::default()).await;
     let member = app.user("globex-member");
     let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
     let body = json!({ "query": create });

@@ -169,13 +169,14 @@ async fn one_organization_s_event_reads_do_not_delay_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_count_as_calls_and_a_subscription_ends_at_the_limit() {
-    let app = App::start().await;
-    app.database
+    let database = Database::create().await;
+    database
         .execute(
             "UPDATE billing.plan_features SET limit_value = 5
              WHERE plan = 'pro' AND feature = 'api_calls_per_month'",
         )
         .await;
+    let app = App::on(database, AppSettings::default()).await;
     let skates = project(&app, "Rocket skates").await;
     let mut socket = Socket::open(&app, "acme-owner").await;
     // The first call.

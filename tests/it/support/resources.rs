@@ -14,8 +14,6 @@ pub struct Resource {
     pub kind: String,
     /// The field with this object, for example `task`.
     pub field: String,
-    /// The field of `Organization` that lists the objects, for example `tasks`.
-    pub list: String,
     /// The table, without its schema.
     pub table: &'static str,
 }
@@ -36,12 +34,11 @@ pub fn resources() -> Vec<Resource> {
         let is_resource = name != "Organization"
             && ["created", "updated", "deleted"].iter().all(|what| recorded(what));
         let connection = format!("{name}Connection");
-        let list = organization
+        let is_listed = organization
             .fields
             .values()
-            .find(|list| list.ty.inner_named_type().as_str() == connection)?;
-        let list = list.name.to_string();
-        is_resource.then_some(Resource { name, kind, field, list, table: node.table })
+            .any(|list| list.ty.inner_named_type().as_str() == connection);
+        (is_resource && is_listed).then_some(Resource { name, kind, field, table: node.table })
     };
     NodeType::all().iter().filter_map(resource).collect()
 }
