@@ -65,7 +65,12 @@ async fn rejection_latency(load: &Load, then: Instant) -> Duration {
 async fn fail_network(scenario: &str, network: Network) {
     let cluster = Cluster::start(&[]);
     let forwarder = Forwarder::start(&cluster.socket_file()).await;
-    let settings = [("REQUEST_TIMEOUT", "2"), ("DATABASE_ACQUIRE_TIMEOUT", "1")];
+    // Enough connections that no client waits for another one of its organization.
+    let settings = [
+        ("REQUEST_TIMEOUT", "2"),
+        ("DATABASE_ACQUIRE_TIMEOUT", "1"),
+        ("DATABASE_MAX_CONNECTIONS", "16"),
+    ];
     let server = ServerProcess::start(&forwarder.url(), &settings);
     let load = Load::start(&[&server.base], LoadOptions::default());
     load.wait_until_served().await;
