@@ -30,9 +30,9 @@ pub fn resources() -> Vec<Resource> {
             _ => format!("{kind}{char}"),
         });
         let recorded =
-            |what: &&str| Action::all().iter().any(|one| one.name() == format!("{kind}.{what}"));
-        let is_resource = name != "Organization"
-            && ["created", "updated", "deleted"].iter().all(|what| recorded(what));
+            |what: &str| Action::all().iter().any(|one| one.name() == format!("{kind}.{what}"));
+        let is_resource =
+            name != "Organization" && ["created", "updated", "deleted"].into_iter().all(recorded);
         let connection = format!("{name}Connection");
         let is_listed = organization
             .fields
