@@ -1,4 +1,4 @@
-//! The actions of the audit log. Each area declares its actions with [`actions!`], each with the
+//! The actions of the audit log. Each area declares its actions with `actions!`, each with the
 //! metadata that its entries carry.
 
 use std::fmt;
@@ -32,7 +32,7 @@ macro_rules! actions {
 pub(crate) use actions;
 
 impl Action {
-    /// Declares an action. Use [`actions!`].
+    /// Declares an action. Use `actions!`.
     #[must_use]
     pub const fn declare(name: &'static str, about: &'static str, metadata: &'static str) -> Self {
         Self { name, about, metadata }

@@ -1,4 +1,4 @@
-//! The authorization policy. Each area declares its permissions with [`permissions!`], each with the
+//! The authorization policy. Each area declares its permissions with `permissions!`, each with the
 //! lowest role that has it. Roles are ordered, so that role decides.
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
@@ -66,7 +66,7 @@ macro_rules! permissions {
 pub(crate) use permissions;
 
 impl Permission {
-    /// Declares a permission. Use [`permissions!`].
+    /// Declares a permission. Use `permissions!`.
     #[must_use]
     pub const fn declare(name: &'static str, about: &'static str, least: OrgRole) -> Self {
         Self { name, about, least }

@@ -48,7 +48,7 @@ pub fn allowance(
 ///
 /// # Errors
 ///
-/// [`Error::PlanLimitExceeded`] if the plan or the bought seats do not allow it.
+/// [`crate::error::Error::PlanLimitExceeded`] if the plan or the bought seats do not allow it.
 pub async fn require(session: &Session, lock: &Lock, count: u64) -> Result<()> {
     let of_plan = plan::allowance_of_count(session, lock, TEAM_MEMBERS).await?;
     allowance(session, lock.billing(), of_plan)?.require(TEAM_MEMBERS, count)
