@@ -1,4 +1,4 @@
-//! The areas of the API. Registering an area here makes it part of the schema, the policy, the audit
+//! The areas of the API. Registering one here makes it part of the schema, the policy, the audit
 //! log and the plans.
 
 use crate::{
