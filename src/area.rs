@@ -169,8 +169,8 @@ macro_rules! declared_by {
 }
 pub(crate) use declared_by;
 
-/// Combines the fields that areas add to a type: `Type { Name } = Fields, …;` names the combination
-/// that it defines.
+/// Combines the fields that areas add to a type: `Type { Name } = Fields, …;` defines the
+/// combination `Name`.
 macro_rules! extended {
     ($($extended:ty { $name:ident } = $($fields:ty),+;)+) => {$(
         #[derive(Debug, async_graphql::MergedObject)]

@@ -81,8 +81,8 @@ pub struct SubgraphQuery;
 #[Object]
 impl SubgraphQuery {
     /// The objects to which other subgraphs refer, in the order of the representations. An entry is
-    /// null if the current organization has no such object. Errors: `BAD_USER_INPUT` for one without
-    /// the type and the ID of an entity.
+    /// null if the current organization has no such object. Errors: `BAD_USER_INPUT` for one
+    /// without the type and the ID of an entity.
     // A gateway asks for all references of a list at once, so only the complexity limits how many.
     #[graphql(
         name = "_entities",

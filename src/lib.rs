@@ -14,9 +14,9 @@
 //!
 //! - The **floor** knows no area: errors, paging, authentication (`auth`), database access
 //!   (`tenancy`) and the GraphQL toolkit (`graphql`).
-//! - The **areas** are vertical slices with the same file names: `area.rs` (what the area contributes
-//!   to the API), `graphql.rs` (types and resolvers, which only translate), `ops.rs` (rules and SQL,
-//!   without GraphQL) and `loader.rs` (batched lookups). `areas.rs` lists them.
+//! - The **areas** are vertical slices with the same file names: `area.rs` (what the area
+//!   contributes to the API), `graphql.rs` (types and resolvers, which only translate), `ops.rs`
+//!   (rules and SQL, without GraphQL) and `loader.rs` (batched lookups). `areas.rs` lists them.
 //! - The **surface** assembles the areas and decides nothing: configuration, schema, request, HTTP,
 //!   command line.
 //!

@@ -15,8 +15,8 @@ use entity::OrgRole;
 use crate::declared::Declared;
 
 /// An action in an organization that a role may or may not take. Its values are constants that the
-/// areas declare, such as `Permission::ProjectCreate`. The floor names a few of the areas that every
-/// product has, such as those of members.
+/// areas declare, such as `Permission::ProjectCreate`. The floor names a few of the areas that
+/// every product has, such as those of members.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Permission {
     name: &'static str,

@@ -1,6 +1,7 @@
--- Counts usage by day: the nth element of days is what was counted in the nth 24 hours of the period.
--- What is returned is taken from the latest days, so the sum of the days stays the usage and
--- the last day has some. Rows that are copied from another place, or inserted with their days, keep them.
+-- Counts usage by day: the nth element of days is what was counted in the nth 24 hours of the
+-- period. What is returned is taken from the latest days, so the sum of the days stays the usage
+-- and the last day has some. Rows that are copied from another place, or inserted with their days,
+-- keep them.
 CREATE OR REPLACE FUNCTION billing.count_days() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

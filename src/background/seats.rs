@@ -29,8 +29,8 @@ const LEASE: chrono::Duration = chrono::Duration::minutes(1);
 /// About a day of attempts. The next change of the team, or renewal, tries again.
 const MOST_ATTEMPTS: i32 = 32;
 
-/// The attempts if Stripe does not allow the change. A repetition finds a subscription that has just
-/// ended.
+/// The attempts if Stripe does not allow the change. A repetition finds a subscription that has
+/// just ended.
 const MOST_REFUSED_ATTEMPTS: i32 = 3;
 
 /// Follows the size of teams until it is dropped.

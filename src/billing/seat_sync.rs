@@ -22,7 +22,8 @@ use crate::{
 pub struct SeatChange {
     before: organization_billing::Model,
     subscription: String,
-    /// Stripe's ids of the prices per seat. The first that the subscription has is that of the plan.
+    /// Stripe's ids of the prices per seat. The first that the subscription has is that of the
+    /// plan.
     prices: Vec<String>,
     quantity: u32,
 }

@@ -63,8 +63,8 @@ pub(super) fn check<'file>(
     Ok(())
 }
 
-/// Makes the prices of a plan what the file says. Prices that it does not name stay, unless they are
-/// to be retired.
+/// Makes the prices of a plan what the file says. Prices that it does not name stay, unless they
+/// are to be retired.
 pub(super) async fn apply(
     connection: &Client,
     plan: &str,

@@ -97,8 +97,8 @@ pub struct UsagePeriod {
     /// The number that was counted.
     pub used: BigInt,
     /// The usage of each day since `start`, oldest first: of 24 hours, in UTC if the period is a
-    /// month. Ends with the last day that has usage. The sum is `used`. API calls count on the day on
-    /// which a server leases them, at most 1,000 early.
+    /// month. Ends with the last day that has usage. The sum is `used`. API calls count on the day
+    /// on which a server leases them, at most 1,000 early.
     pub days: Vec<BigInt>,
 }
 

@@ -1,5 +1,5 @@
-//! Pages of children under many parents: as pages of any list, with a number of statements that does
-//! not depend on the number of parents.
+//! Pages of children under many parents: as pages of any list, with a number of statements that
+//! does not depend on the number of parents.
 
 use serde_json::{Value, json};
 

@@ -127,7 +127,7 @@ async fn usage_is_listed_by_day() {
 async fn usage_that_is_written_late_belongs_to_the_last_day_of_its_period() {
     let app = metered().await;
     let database = &app.database;
-    // April has 30 days. Only periods of meters have an end of their own.
+    // April has 30 days. Only periods of meters have a recorded end.
     let insert = format!(
         "INSERT INTO billing.usage (organization_id, feature, period_start, period_end, used) VALUES
             ('{ACME}', 'api_calls_per_month', '2020-04-01Z', NULL, 7),

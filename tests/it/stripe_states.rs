@@ -494,7 +494,7 @@ async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
     let dispute = json!({ "id": "dp_1", "object": "dispute", "charge": "ch_1", "status": "lost" });
     let payment =
         json!({ "id": "cs_1", "customer": "cus_1", "mode": "payment", "subscription": null });
-    let nobody = json!({ "id": "cs_2", "customer": null, "mode": "setup" });
+    let without_customer = json!({ "id": "cs_2", "customer": null, "mode": "setup" });
     for (kind, object) in [
         ("invoice.paid", &invoice),
         ("invoice.payment_failed", &invoice),
@@ -504,8 +504,8 @@ async fn invoices_disputes_and_refunds_change_nothing_and_are_not_repeated() {
         ("charge.dispute.closed", &dispute),
         ("customer.updated", &json!({ "id": "cus_1", "email": "a@example.com" })),
         ("checkout.session.completed", &payment),
-        ("checkout.session.expired", &nobody),
-        ("checkout.session.completed", &nobody),
+        ("checkout.session.expired", &without_customer),
+        ("checkout.session.completed", &without_customer),
         ("subscription_schedule.released", &json!({ "id": "sub_sched_1", "customer": "cus_1" })),
         ("a.kind.of.tomorrow", &json!(null)),
     ] {

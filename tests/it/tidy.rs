@@ -252,8 +252,8 @@ fn the_documented_path_of_a_query_is_short_and_exists() {
     }
 }
 
-/// Resources are registered in `areas.rs`, and may refer to each other. Everything else works on what
-/// areas declare, so that a new resource needs no edit elsewhere.
+/// Resources are registered in `areas.rs`, and may refer to each other. Everything else works on
+/// what areas declare, so that a new resource needs no edit elsewhere.
 #[test]
 fn only_the_list_of_areas_names_a_resource() {
     let modules = modules(&graph());

@@ -1,5 +1,5 @@
-// What GraphiQL lacks: long lines wrap, phones have room for the text, the current tab is visible, a
-// response disappears when it is no longer that of the chosen user or organization, and an open
+// What GraphiQL lacks: long lines wrap, phones have room for the text, the current tab is visible,
+// a response disappears when it is no longer that of the chosen user or organization, and an open
 // subscription says that it waits.
 import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect, useRef } from 'react';

@@ -233,8 +233,8 @@ impl Stripe {
 
     /// Cancels a subscription at the end of its period, or withdraws a cancellation, whether it is
     /// for the end of the period or for a certain time. Returns the subscription as it is then,
-    /// which is unchanged if it has ended, and `None` if Stripe does not know it. The period is that
-    /// of the first of `prices` that the subscription has.
+    /// which is unchanged if it has ended, and `None` if Stripe does not know it. The period is
+    /// that of the first of `prices` that the subscription has.
     ///
     /// # Errors
     ///

@@ -3,8 +3,8 @@
 //!
 //! It has monthly partitions, `audit_logs_YYYY_MM`, which `audit.ensure_partitions` creates ahead,
 //! and `audit_logs_history` for entries from before the installation. `audit_logs_default` takes
-//! entries of other months; it should be empty. Only the owner has rights on a partition, to back it
-//! up: otherwise the log is reached through `audit.audit_logs` alone.
+//! entries of other months; it should be empty. Only the owner has rights on a partition, to back
+//! it up: otherwise the log is reached through `audit.audit_logs` alone.
 
 use crate::{
     names::{APP_ROLE, SYSTEM_ROLE},

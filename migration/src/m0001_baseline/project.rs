@@ -10,7 +10,8 @@ pub(super) const TABLE: Table = Table {
     description text,
     created_by  uuid",
     references: &[Reference::global("created_by", "auth.users", SetNull)],
-    // The pages of `Member.projects`. A reference to a table of organizations would have this index.
+    // The pages of `Member.projects`. A reference to a table of organizations would have this
+    // index.
     more: "CREATE INDEX ON projects (organization_id, created_by, created_at DESC, id DESC);\n",
     ..Table::RESOURCE
 };

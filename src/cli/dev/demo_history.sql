@@ -1,5 +1,5 @@
--- The past of the demo, for its charts: members who joined one after the other, and API calls of two
--- months, within the limits of the plans.
+-- The past of the demo, for its charts: members who joined one after the other, and API calls of
+-- two months, within the limits of the plans.
 UPDATE auth.organization_members
 SET joined_at = now() - interval '6 days' * (5 - right(user_id::text, 1)::int);
 

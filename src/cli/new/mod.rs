@@ -1,5 +1,5 @@
-//! `tenantry new`: writes the code of a new resource into a checkout, as explicit code that is meant
-//! to be edited. `project` is what it writes: a test compares them.
+//! `tenantry new`: writes the code of a new resource into a checkout, as explicit code that is
+//! meant to be edited. `project` is what it writes: a test compares them.
 
 mod field;
 mod imports;

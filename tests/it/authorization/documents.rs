@@ -137,8 +137,8 @@ impl Documents {
         format!("{name}(input: {input}) {{ __typename }}")
     }
 
-    /// An input with a value for each field, by its type. `id` is that of the object in the payload,
-    /// and `memberId` that of a member.
+    /// An input with a value for each field, by its type. `id` is that of the object in the
+    /// payload, and `memberId` that of a member.
     fn input(&self, mutation: &FieldDefinition) -> String {
         let input = mutation.argument_by_name("input").unwrap().ty.inner_named_type();
         let input = self.schema.get_input_object(input).unwrap();

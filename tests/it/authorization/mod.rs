@@ -13,8 +13,8 @@ use documents::Documents;
 
 const ACTORS: [&str; 6] = ["owner", "admin", "member", "viewer", "outsider", "anonymous"];
 
-/// Each outcome that a document of the matrix may have. Another one shows that the document does not
-/// reach its field.
+/// Each outcome that a document of the matrix may have. Another one shows that the document does
+/// not reach its field.
 const OUTCOMES: [&str; 7] =
     ["ok", "null", "FORBIDDEN", "NOT_FOUND", "CONFLICT", "404 NOT_FOUND", "401 UNAUTHENTICATED"];
 

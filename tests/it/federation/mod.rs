@@ -197,8 +197,8 @@ async fn the_schema_of_the_subgraph_is_read_like_introspection() {
         (Introspection::Never, 401, 400),
     ] {
         let app = App::with(AppSettings { introspection, ..settings() }).await;
-        let (nobody, owner) = (app.client(Some("acme"), None), app.user("acme-owner"));
-        for (client, status) in [(&nobody, anonymous), (&owner, signed_in)] {
+        let (anonymous_client, owner) = (app.client(Some("acme"), None), app.user("acme-owner"));
+        for (client, status) in [(&anonymous_client, anonymous), (&owner, signed_in)] {
             let reply = client.query(SERVICE).await;
             assert_eq!(reply.status, status, "{introspection:?}");
             if status == 200 {
@@ -206,7 +206,7 @@ async fn the_schema_of_the_subgraph_is_read_like_introspection() {
             }
         }
         let entities = "{ _entities(representations: []) { __typename } _service { sdl } }";
-        nobody.query(entities).await.assert_refused(401, "UNAUTHENTICATED");
+        anonymous_client.query(entities).await.assert_refused(401, "UNAUTHENTICATED");
         let nested =
             "mutation { updateOrganization(input: { name: \"Acme\" }) { organization { id } }
             query { _service { sdl } } }";
