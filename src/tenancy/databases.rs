@@ -3,17 +3,13 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use entity::OrganizationId;
-use pg::{ConnectionPool, PoolState, Row};
+use pg::{ConnectionPool, PoolState};
 use sea_orm::Values;
-use tokio::sync::Notify;
 
 use super::{
     Access, ChangeFeed, Destination, Finding,
-    database_options::{DatabaseOptions, SYSTEM_CONNECTIONS, system_login},
-    dedicated::{DedicatedDatabase, DedicatedDatabases, STALE},
-    placement::Placement,
-    pool_query::{migration_status, query_once},
-    replica::Replica,
+    dedicated::DedicatedDatabases,
+    pools::{DatabaseOptions, Replica, SYSTEM_CONNECTIONS, migration_status, query_once},
     self_check::{DeclaredFeature, check_features, check_trial_plan, self_check},
     session_cache::{CachedContext, SessionCache},
 };
@@ -22,19 +18,13 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How long e-mail delivery skips a database that did not respond.
-const SILENCE: Duration = Duration::from_secs(15);
-
-/// The maximum number of connections to the control database for sessions in dedicated databases.
-const CONTROL_CONNECTIONS: usize = 4;
-
 /// The size of the session cache, unless it is set.
 const SESSION_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// The pools of all databases; cheap to clone.
 #[derive(Clone)]
 pub struct Databases {
-    shared: ConnectionPool,
+    requests: ConnectionPool,
     session_cache: Arc<SessionCache>,
     /// For background work, which must neither wait for requests nor delay them.
     system: ConnectionPool,
@@ -44,13 +34,7 @@ pub struct Databases {
     /// For health checks, which must not wait behind requests.
     probe: ConnectionPool,
     replica: Option<Arc<Replica>>,
-    dedicated_databases: Arc<DedicatedDatabases>,
-    /// For queries to the control database by sessions in dedicated databases. A task that holds
-    /// one of these connections must not wait for another connection.
-    control: ConnectionPool,
-    /// The same for background work between databases, without a user.
-    upkeep: ConnectionPool,
-    users_changed: Arc<Notify>,
+    dedicated: Option<Arc<DedicatedDatabases>>,
 }
 
 impl std::fmt::Debug for Databases {
@@ -66,35 +50,21 @@ impl Databases {
     ///
     /// When a pool cannot be configured; no connection is opened.
     pub fn shared(options: &DatabaseOptions) -> Result<Self> {
-        let pool = |name, max_connections| {
-            let connect = options.connect.clone().with("application_name", name);
-            DatabaseOptions { connect, max_connections, ..options.clone() }
-        };
-        let login = options.system.clone().unwrap_or_else(|| system_login(&options.connect));
-        let without_user = |name, most: usize| {
-            let max_connections = options.max_connections.min(most);
-            let connect = login.clone().with("application_name", name);
-            DatabaseOptions { connect, max_connections, ..options.clone() }.background_pool()
-        };
-        let system = without_user("tenantry system", SYSTEM_CONNECTIONS)?;
+        let requests = options.request_pool()?;
+        let system = options.system_pool("tenantry system", SYSTEM_CONNECTIONS)?;
         let replica = options.replica.as_ref().map(|connect| {
-            let connect = connect.clone().with("application_name", "tenantry");
-            Replica::new(&DatabaseOptions { connect, ..options.clone() }).map(Arc::new)
+            Replica::new(&DatabaseOptions { connect: connect.clone(), ..options.clone() })
         });
         let listen = options.listen.as_ref().unwrap_or(&options.connect).clone();
         Ok(Self {
-            shared: pool("tenantry", options.max_connections).request_pool()?,
             session_cache: Arc::new(SessionCache::new(SESSION_CACHE_SIZE)),
             change_feed: ChangeFeed::new(system.clone(), listen),
-            system,
             acquire_timeout: options.acquire_timeout,
-            probe: pool("tenantry probe", 1).background_pool()?,
-            replica: replica.transpose()?,
-            dedicated_databases: Arc::new(DedicatedDatabases::new(options)?),
-            control: pool("tenantry control", options.max_connections.min(CONTROL_CONNECTIONS))
-                .background_pool()?,
-            upkeep: without_user("tenantry upkeep", CONTROL_CONNECTIONS)?,
-            users_changed: Arc::default(),
+            probe: options.background_pool("tenantry probe", 1)?,
+            replica: replica.transpose()?.map(Arc::new),
+            dedicated: DedicatedDatabases::new(options, &requests, &system)?,
+            requests,
+            system,
         })
     }
 
@@ -107,7 +77,7 @@ impl Databases {
     /// The maximum number of connections for requests.
     #[must_use]
     pub fn max_connections(&self) -> usize {
-        self.shared.most()
+        self.requests.most()
     }
 
     /// How long a request waits for a connection.
@@ -119,12 +89,11 @@ impl Databases {
     /// The state of all pools.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolState> {
-        let pools = [("requests", &self.shared), ("system", &self.system), ("probe", &self.probe)];
+        let pools =
+            [("requests", &self.requests), ("system", &self.system), ("probe", &self.probe)];
         let replica = self.replica.as_ref().map(|replica| ("replica", replica.connections()));
-        let between = [("control", &self.control), ("upkeep", &self.upkeep)];
-        let between = between.into_iter().filter(|_| !self.dedicated_databases.is_empty());
-        let pools = pools.into_iter().chain(replica).chain(between);
-        pools.map(|(name, pool)| pool.state(name)).chain(self.dedicated_databases.pools()).collect()
+        let pools = pools.into_iter().chain(replica).map(|(name, pool)| pool.state(name));
+        pools.chain(self.dedicated.iter().flat_map(|dedicated| dedicated.pools())).collect()
     }
 
     /// The change feed.
@@ -135,7 +104,7 @@ impl Databases {
 
     /// The pool of requests.
     pub(super) fn requests(&self) -> &ConnectionPool {
-        &self.shared
+        &self.requests
     }
 
     /// The context of this caller's last session at this destination, if it is cached.
@@ -158,68 +127,41 @@ impl Databases {
         &self.system
     }
 
-    /// The pool with which sessions in dedicated databases query the control database.
-    pub(super) fn control(&self) -> &ConnectionPool {
-        &self.control
+    /// The dedicated databases, if any are configured.
+    pub(super) fn dedicated_databases(&self) -> Option<&Arc<DedicatedDatabases>> {
+        self.dedicated.as_ref()
     }
 
-    /// The pool with which work between databases queries the control database.
-    pub(super) fn upkeep(&self) -> &ConnectionPool {
-        &self.upkeep
+    /// The dedicated databases, for an organization in the one with this name.
+    pub(super) fn dedicated(&self, name: &str) -> Result<&Arc<DedicatedDatabases>> {
+        self.dedicated.as_ref().ok_or_else(|| DedicatedDatabases::missing(name))
     }
 
-    /// The dedicated databases.
-    pub(super) fn dedicated_databases(&self) -> &DedicatedDatabases {
-        &self.dedicated_databases
-    }
-
-    /// Runs one statement in the control database, in a separate transaction.
-    pub(super) async fn ask_control(
-        &self,
-        access: Access,
-        sql: &str,
-        values: Option<Values>,
-    ) -> Result<Vec<Row>> {
-        query_once(&self.upkeep, access, sql, values).await
-    }
-
-    /// Notified when a user has changed.
-    pub(super) fn users_changed(&self) -> &Notify {
-        &self.users_changed
-    }
-
-    /// A dedicated database that has passed its check.
-    pub(super) async fn database(&self, name: &str) -> Result<Arc<DedicatedDatabase>> {
-        let database = self.dedicated_databases.get(name)?;
-        database.check().await?;
-        Ok(Arc::clone(database))
-    }
-
-    /// The same for background work, which skips a database that just did not respond.
-    pub(super) async fn database_for_system(&self, name: &str) -> Result<Arc<DedicatedDatabase>> {
-        let database = self.dedicated_databases.get(name)?;
-        if database.is_silent(STALE) {
-            return Err(Error::unavailable(format!("the database {name} does not respond")));
+    /// Reports that a user has changed. Call it after the commit.
+    pub(super) fn user_changed(&self) {
+        if let Some(dedicated) = &self.dedicated {
+            dedicated.user_changed();
         }
-        let checked = database.check().await;
-        if checked.is_err() {
-            database.answered(false);
-        }
-        checked?;
-        Ok(Arc::clone(database))
     }
 
     /// Whether the organization was last seen in a dedicated database.
     #[must_use]
     pub fn is_in_dedicated_database(&self, organization: OrganizationId) -> bool {
-        matches!(self.dedicated_databases.guess(organization), Placement::Database(_))
+        self.dedicated.as_ref().is_some_and(|dedicated| dedicated.has_seen(organization))
     }
 
     /// The databases that did not respond recently, whose background work is postponed.
     #[must_use]
     pub fn silent_databases(&self) -> Vec<String> {
-        let silent = self.dedicated_databases.all().filter(|database| database.is_silent(SILENCE));
-        silent.map(|database| database.name().to_string()).collect()
+        self.dedicated.as_ref().map(|dedicated| dedicated.silent()).unwrap_or_default()
+    }
+
+    /// Keeps the control database and the dedicated databases in sync. Returns at once if there are
+    /// no dedicated databases, and otherwise never.
+    pub async fn keep_synced(&self) {
+        if let Some(dedicated) = &self.dedicated {
+            dedicated.keep_synced().await;
+        }
     }
 
     /// The replica, if one is configured.
@@ -251,8 +193,10 @@ impl Databases {
 
     /// The findings about all dedicated databases.
     pub async fn findings_of_databases(&self) -> Vec<Finding> {
-        let each = self.dedicated_databases.all().map(|database| database.findings());
-        futures_util::future::join_all(each).await.concat()
+        match &self.dedicated {
+            Some(dedicated) => dedicated.findings().await,
+            None => Vec::new(),
+        }
     }
 
     /// The queues of background work: name, number of entries, and age of the oldest in seconds.

@@ -4,25 +4,20 @@
 //! No other module has a pool or a connection, so no statement runs without a tenant. The crate
 //! `pg` has the parts that know no tenants.
 
-mod change;
 mod change_feed;
 mod current_role;
-mod database_options;
 mod databases;
 mod dedicated;
 mod destination;
-mod directory_sync;
 mod enter;
-mod notify_queue;
+mod entry;
 mod open;
 mod opening;
 mod placement;
 mod placement_routing;
-mod pool_query;
+mod pools;
 mod proof;
 mod provision;
-mod remote;
-mod replica;
 mod self_check;
 mod session;
 mod session_cache;
@@ -35,13 +30,12 @@ mod tenant;
 mod tls_check;
 mod unit_of_work;
 
-pub use change::Change;
-pub use change_feed::{ChangeFeed, Subscriber, SubscriberEnded};
-pub use database_options::{DatabaseOptions, system_password};
+pub use change_feed::{Change, ChangeFeed, Subscriber, SubscriberEnded};
 pub use databases::Databases;
 pub use destination::{Destination, InvitationKey, OpenFor};
 pub use open::{Opened, open, open_at_replica};
 pub use pg::{Access, Budget, Cost, Fetch, Freshness, Lsn, Transaction};
+pub use pools::{DatabaseOptions, system_password};
 pub use self_check::{DeclaredFeature, Finding, Severity};
 pub use session::Session;
 pub use session_cache::CachedContext;

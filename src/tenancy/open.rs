@@ -9,12 +9,13 @@ use uuid::Uuid;
 use super::{
     Access, Databases, Destination, Freshness, OpenFor, Session, Settings, Tenant, Transaction,
     Viewer,
-    enter::{Invited, Token, enter_invited, enter_new, token_hash},
+    dedicated::Remote,
+    enter::{Invited, enter_invited, enter_new, token_hash},
+    entry::Token,
     opening::{NOT_INVITED, Opening, Place},
     placement::Placement,
     placement_routing::OpenedTransaction,
     provision::begin_recorded,
-    remote::Remote,
     session_request::{OPEN, SessionContext, SessionRequest, elsewhere, plan_terms, tenant},
 };
 use crate::{
@@ -60,7 +61,7 @@ pub async fn open(
     let guess = cached.map_or(Placement::Shared, |cached| cached.placement.clone());
     let (begun, session_request) =
         begin_recorded(databases, settings, caller, open_for, session_request, guess).await?;
-    let OpenedTransaction { transaction, row, placement, database } = begun;
+    let OpenedTransaction { transaction, row, placement, remote } = begun;
     let context = SessionContext::read(&row).inspect_err(|error| {
         if matches!(error, Error::OrganizationNotFound) {
             cache.remove(caller, destination);
@@ -68,9 +69,6 @@ pub async fn open(
     })?;
     let version = session_request.version(&row, &context, &placement)?;
     cache.insert(caller, destination, &context, &placement, version);
-    if let (Placement::Database(_), Some(tenant)) = (&placement, context.tenant) {
-        databases.dedicated_databases().remember(tenant.organization_id, &placement);
-    }
     let opening = Opening {
         databases: databases.clone(),
         open_for: open_for.clone(),
@@ -79,7 +77,7 @@ pub async fn open(
     };
     let place = match open_for {
         OpenFor::Query | OpenFor::Mutation { .. } => {
-            Place::requested(transaction, Remote::of(database), context.tenant)
+            Place::requested(transaction, remote, context.tenant)
         }
         // Boxed: large, and rarely needed.
         _ => Box::pin(place(&opening, transaction, &context, caller, settings)).await?,

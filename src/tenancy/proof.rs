@@ -11,7 +11,7 @@ use aws_lc_rs::hmac;
 use pg::ConnectionPool;
 use sea_orm::{Value, Values};
 
-use super::{Access, SecretKeys, pool_query::query_once};
+use super::{Access, SecretKeys, pools::query_once};
 use crate::error::Result;
 
 /// Separates this key from other keys derived from the same secret.

@@ -46,7 +46,7 @@ pub(super) async fn begin_recorded(
         if is_stale && access == Access::Read {
             // Queries do not depend on a change: an unrecorded token changes nothing.
             match tokio::time::timeout(RECORD_WAIT, recording).await {
-                Ok(Ok(())) => databases.users_changed().notify_one(),
+                Ok(Ok(())) => databases.user_changed(),
                 Ok(Err(error @ (Error::Unauthenticated(_) | Error::Internal(_)))) => {
                     return Err(error);
                 }
@@ -54,7 +54,7 @@ pub(super) async fn begin_recorded(
             }
         } else {
             recording.await?;
-            databases.users_changed().notify_one();
+            databases.user_changed();
         }
         let begun = begin(databases, access, &session_request, guess, search).await?;
         Ok((begun, session_request))

@@ -15,7 +15,7 @@ use migration::{
 use pg::{ConnectionPool, Parameters};
 use sea_orm::{ActiveEnum, Values};
 
-use super::{Access, Transaction, pool_query::query_once};
+use super::{Access, Transaction, pools::query_once};
 use crate::error::Result;
 
 const SQL: &str = include_str!("self_check.sql");

@@ -8,12 +8,12 @@ use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
 
 use super::{
     Access, Change, OpenFor, Settings, Tenant, Transaction, Viewer,
-    change::Changes,
+    change_feed::Changes,
     current_role::CurrentRole,
+    dedicated::{Remote, commit},
     destination::Search,
     opening::{Opening, Place},
     placement_routing::begin,
-    remote::{Remote, commit},
     session_request::tenant,
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
@@ -127,13 +127,13 @@ impl Session {
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
         let Opening { databases, open_for, .. } = &*self.opening;
-        let committed = commit(databases, &self.transaction, self.remote.as_ref()).await;
+        let committed = commit(&self.transaction, self.remote.as_ref()).await;
         // Subscribers read the changes themselves, so publishing one that did not happen is
         // harmless.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             databases.change_feed().publish(self.changes.take());
             if matches!(open_for, OpenFor::User) {
-                databases.users_changed().notify_one();
+                databases.user_changed();
             }
         }
         committed
@@ -208,7 +208,7 @@ impl Session {
     /// When the commit failed (then `work` has not run), or when the user has lost access or the
     /// organization has moved meanwhile.
     pub async fn outside<T>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
-        commit(&self.opening.databases, &self.transaction, self.remote.as_ref()).await?;
+        commit(&self.transaction, self.remote.as_ref()).await?;
         let outcome = work.await;
         // The effects of `work` cannot be undone.
         Box::pin(self.resume()).await.map_err(Error::after_the_fact)?;
@@ -246,11 +246,10 @@ impl Session {
         access: Access,
         statement: &Statement,
     ) -> Result<Option<Vec<QueryResult>>> {
-        if self.remote.is_none() {
-            return Ok(None);
-        }
+        let Some(remote) = &self.remote else { return Ok(None) };
+        let (request, transaction) = (&self.opening.session_request, &self.transaction);
         let (sql, values) = (&statement.sql, statement.values.clone());
-        let asked = self.opening.ask_control(&self.transaction, access, sql, values);
+        let asked = remote.ask_control(request, transaction, access, sql, values);
         let rows = Box::pin(asked).await?;
         let rows = rows.iter().map(pg::to_query_result);
         Ok(Some(rows.collect::<pg::Result<_>>()?))

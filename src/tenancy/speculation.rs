@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use super::{
     Access, CachedContext, Databases, Destination, OpenFor, Opened, Session, Settings, Transaction,
-    dedicated::DedicatedDatabase,
     open::opened,
     opening::{Opening, Place},
     placement::Placement,
-    remote::Remote,
     session_request::{OPEN, REOPEN, SessionRequest},
 };
 use crate::{auth::Caller, error::Result};
@@ -48,16 +46,16 @@ pub async fn open_speculative<'request>(
     let session_request = SessionRequest::of(caller, destination, settings);
     let version = databases.session_cache().version(&cached, caller, destination);
     let version = cached.organization_id().zip(version);
-    let (transaction, database) = match &cached.placement {
+    let (transaction, remote) = match &cached.placement {
         Placement::Database(name) => {
             // Boxed: large, and every request would carry it.
-            let begun = Box::pin(begin_remote(databases, &session_request, name)).await;
-            let Ok((transaction, database)) = begun else {
+            let begun = databases.dedicated(name)?.begin_speculative(&session_request, name);
+            let Ok((transaction, remote)) = Box::pin(begun).await else {
                 // The organization may have moved.
                 databases.session_cache().remove(caller, destination);
                 return Ok(None);
             };
-            (transaction, Some(database))
+            (transaction, Some(remote))
         }
         placement => {
             let (sql, parameters) = match version {
@@ -77,26 +75,13 @@ pub async fn open_speculative<'request>(
     };
     let full_opening = version.is_none().then(|| session_request.clone());
     let (context, placement) = (cached.context.clone(), cached.placement.clone());
-    let place = Place::requested(transaction, Remote::of(database), context.tenant);
+    let place = Place::requested(transaction, remote, context.tenant);
     let (open_for, of_session) = (OpenFor::Query, databases.clone());
     let opening = Opening { databases: of_session, open_for, session_request, placement };
     let opened = opened(settings, caller, destination, context, place, opening);
     let confirmation =
         Confirmation { cached, databases, caller, destination, opening: full_opening };
     Ok(Some((opened, confirmation)))
-}
-
-async fn begin_remote(
-    databases: &Databases,
-    session_request: &SessionRequest,
-    name: &str,
-) -> Result<(Transaction, Arc<DedicatedDatabase>)> {
-    let database = databases.database(name).await?;
-    // Inside a dedicated database its organizations are in the shared tables.
-    let parameters = session_request.parameters(&Placement::Shared.name())?;
-    let (requests, access) = (database.requests(), Access::Read);
-    let begun = Transaction::begin_pipelined(requests, access, None, OPEN, parameters).await?;
-    Ok((begun, database))
 }
 
 impl Confirmation<'_> {

@@ -2,14 +2,11 @@
 //! pool, and never starts from a request's token. Each session names a reason, which the audit log
 //! shows in place of a user.
 
-use std::sync::Arc;
-
 use super::{
     Access, Change, Databases, Settings, Transaction,
-    change::Changes,
-    dedicated::DedicatedDatabase,
-    enter::{begin_in, begin_system, enter},
-    remote::{Remote, commit},
+    change_feed::Changes,
+    dedicated::{Remote, commit},
+    enter::{begin_system, enter},
     unit_of_work::{Actor, UnitOfWork, connection_of_transaction},
 };
 use crate::{
@@ -79,8 +76,8 @@ pub async fn open_system(
     reason: Reason,
     access: Access,
 ) -> Result<SystemSession> {
-    let (transaction, database) = begin_system(databases, access, organization).await?;
-    Ok(SystemSession::new(databases, settings, transaction, database, organization, reason))
+    let begun = begin_system(databases, access, organization).await?;
+    Ok(SystemSession::new(databases, settings, begun, organization, reason))
 }
 
 /// Runs `work` in each database outside any organization: first in the control database, then in
@@ -92,22 +89,18 @@ pub async fn in_every_database<T>(
     access: Access,
     work: impl AsyncFn(SystemSession) -> Result<T>,
 ) -> Vec<Result<T>> {
-    let mut done = Vec::new();
-    let opened = open_system(databases, settings, None, reason, access).await;
-    done.push(match opened {
-        Ok(session) => work(session).await,
+    let session = |begun| SystemSession::new(databases, settings, begun, None, reason);
+    let mut done = vec![match begin_system(databases, access, None).await {
+        Ok(begun) => work(session(begun)).await,
         Err(error) => Err(error),
-    });
-    for database in databases.dedicated_databases().all() {
-        done.push(match begin_in(databases, access, database).await {
-            Ok(transaction) => {
-                let database = Some(Arc::clone(database));
-                let session =
-                    SystemSession::new(databases, settings, transaction, database, None, reason);
-                work(session).await
-            }
-            Err(error) => Err(error),
-        });
+    }];
+    if let Some(dedicated) = databases.dedicated_databases() {
+        for name in dedicated.names() {
+            done.push(match dedicated.begin_outside(access, name).await {
+                Ok((transaction, remote)) => work(session((transaction, Some(remote)))).await,
+                Err(error) => Err(error),
+            });
+        }
     }
     done
 }
@@ -116,14 +109,13 @@ impl SystemSession {
     fn new(
         databases: &Databases,
         settings: &Settings,
-        transaction: Transaction,
-        database: Option<Arc<DedicatedDatabase>>,
+        (transaction, remote): (Transaction, Option<Remote>),
         organization: Option<OrganizationId>,
         reason: Reason,
     ) -> Self {
         Self {
             transaction,
-            remote: Remote::of(database),
+            remote,
             organization,
             reason,
             now: settings.clock.now(),
@@ -160,7 +152,7 @@ impl SystemSession {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let committed = commit(&self.databases, &self.transaction, self.remote.as_ref()).await;
+        let committed = commit(&self.transaction, self.remote.as_ref()).await;
         // As in the session of a user.
         if matches!(committed, Ok(()) | Err(Error::CommitOutcomeUnknown(_))) {
             self.databases.change_feed().publish(self.changes.take());

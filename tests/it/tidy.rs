@@ -155,6 +155,46 @@ fn neither_modules_nor_files_import_each_other() {
     }
 }
 
+/// Dedicated databases are used by `tenancy` alone, through functions that the module lists. Each
+/// folder of `tenancy` depends only on what does not depend on it.
+#[test]
+fn dedicated_databases_stand_behind_one_door() {
+    let (mut places, graph) = (Graph::new(), graph());
+    for (from, to) in graph.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
+        let place = |file: &String| {
+            let inside = file.strip_prefix("tenancy/")?;
+            Some(inside.split('/').next().unwrap().to_owned())
+        };
+        if let (Some(from), Some(to)) = (place(from), place(to)) {
+            let imported = places.entry(from.clone()).or_default();
+            imported.extend((from != to).then_some(to));
+        } else {
+            assert!(!to.starts_with("tenancy/dedicated/"), "{from} imports {to}");
+        }
+    }
+    assert!(places["databases.rs"].contains("dedicated"), "{places:?}");
+    let found: Vec<_> = circles(&places).iter().map(|one| described(&places, one)).collect();
+    assert!(found.is_empty(), "they import each other:{}", found.join("\n"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tenancy/dedicated");
+    let door = fs::read_to_string(folder.join("mod.rs")).unwrap();
+    let mut functions = 0;
+    for path in sources(&folder) {
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let Some((start, rest)) = line.split_once("fn ") else { continue };
+            if ["pub ", "pub async "].contains(&start.trim_start()) {
+                let name = rest.split(['(', '<']).next().unwrap();
+                assert!(
+                    door.contains(&format!("`{name}`")),
+                    "{} lists no {name}",
+                    folder.display()
+                );
+                functions += 1;
+            }
+        }
+    }
+    assert!((10..=20).contains(&functions), "{functions}");
+}
+
 #[test]
 fn a_circle_is_found() {
     let edges = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("c", "e")];

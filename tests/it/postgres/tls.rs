@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::chown, path::Path, process::Command};
 
 use pg::{Client, ConnectOptions};
+use tenantry::tenancy::transport_finding;
 
 use crate::{
     command_line::free_port,
@@ -103,5 +104,36 @@ async fn weak_modes_use_what_the_server_accepts() {
         }
         let refused = server.connect("127.0.0.1", &format!("sslmode={other}")).await.unwrap_err();
         assert!(refused.to_string().contains("no pg_hba.conf entry"), "{refused}");
+    }
+}
+
+#[test]
+fn only_another_host_needs_tls() {
+    let problem = |rest: &str| {
+        let connect: ConnectOptions = format!("postgres://me:secret@{rest}").parse().unwrap();
+        transport_finding("DATABASE_URL", &connect).map(|finding| finding.to_string())
+    };
+    for rest in [
+        "localhost/a",
+        "LOCALHOST:6432/a?sslmode=disable",
+        "127.0.0.2/a",
+        "[::1]/a",
+        "[::ffff:127.0.0.1]/a",
+        "db.example/a?host=/run/postgresql",
+        "%2Frun%2Fpostgresql/a",
+        "db.example/a?sslmode=require",
+        "db.example/a?sslmode=verify-ca",
+        "10.0.0.1/a?sslmode=verify-full",
+    ] {
+        assert_eq!(problem(rest), None, "{rest}");
+    }
+    for (rest, expected) in [
+        ("db.example/a", "db.example with sslmode=prefer"),
+        ("10.0.0.1/a?sslmode=disable", "10.0.0.1 with sslmode=disable"),
+        ("[fd00::1]/a?sslmode=allow", "with sslmode=allow"),
+        ("localhost.example/a", "localhost.example with"),
+    ] {
+        let problem = problem(rest).unwrap();
+        assert!(problem.contains(expected) && !problem.contains("secret"), "{problem}");
     }
 }

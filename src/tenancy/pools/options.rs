@@ -9,7 +9,7 @@ use pg::{ConnectOptions, ConnectionPool, PoolOptions};
 use crate::error::Result;
 
 /// The maximum number of connections for background work.
-pub(super) const SYSTEM_CONNECTIONS: usize = 3;
+pub const SYSTEM_CONNECTIONS: usize = 3;
 
 /// The address of a database, and the size of its pools.
 #[derive(Clone, Debug)]
@@ -38,32 +38,41 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
 impl DatabaseOptions {
     /// A pool for requests, which have deadlines.
-    pub(super) fn request_pool(&self) -> Result<ConnectionPool> {
-        self.pool(Duration::MAX)
+    pub fn request_pool(&self) -> Result<ConnectionPool> {
+        self.pool(&self.connect, "tenantry", self.max_connections, Duration::MAX)
     }
 
-    /// A pool for work without deadlines.
-    pub(super) fn background_pool(&self) -> Result<ConnectionPool> {
-        self.pool(ANSWER_TIMEOUT)
+    /// A pool of at most `most` connections for work without deadlines.
+    pub fn background_pool(&self, name: &str, most: usize) -> Result<ConnectionPool> {
+        self.pool(&self.connect, name, most, ANSWER_TIMEOUT)
     }
 
-    fn pool(&self, answer_timeout: Duration) -> Result<ConnectionPool> {
-        let Self { max_connections, acquire_timeout, statement_cache, .. } = *self;
-        let connect = self.connect.clone();
-        let options = PoolOptions {
-            connect,
-            max_connections,
-            acquire_timeout,
-            statement_cache,
+    /// The same with the login of background work.
+    pub fn system_pool(&self, name: &str, most: usize) -> Result<ConnectionPool> {
+        let login = self.system.clone().unwrap_or_else(|| system_login(&self.connect));
+        self.pool(&login, name, most, ANSWER_TIMEOUT)
+    }
+
+    fn pool(
+        &self,
+        connect: &ConnectOptions,
+        name: &str,
+        most: usize,
+        answer_timeout: Duration,
+    ) -> Result<ConnectionPool> {
+        Ok(ConnectionPool::new(PoolOptions {
+            connect: connect.clone().with("application_name", name),
+            max_connections: self.max_connections.min(most),
+            acquire_timeout: self.acquire_timeout,
+            statement_cache: self.statement_cache,
             answer_timeout,
-        };
-        Ok(ConnectionPool::new(options)?)
+        })?)
     }
 }
 
 /// The login of background work at the same address. Role and password derive from the app login,
 /// so servers and `tenantry migrate` need no additional setting.
-pub(super) fn system_login(app: &ConnectOptions) -> ConnectOptions {
+fn system_login(app: &ConnectOptions) -> ConnectOptions {
     let system = app.clone().with("user", migration::SYSTEM_ROLE);
     match app.get("password") {
         Some(password) => system.with("password", system_password(password)),

@@ -1,20 +1,24 @@
 //! Sync between the control database and the dedicated databases. The directory in the control
 //! database receives what was committed in dedicated databases, and these receive changes of users.
-//! Both copy current rows and not events, so repeated or reordered copies do no harm.
+//! Both copy current rows and not events, so repeated or reordered copies do no harm. Interrupted
+//! moves are completed here, too.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use entity::OrganizationId;
 use pg::Parameters;
 use sea_orm::Values;
 use uuid::Uuid;
 
 use super::{
-    Access, Databases, Transaction, dedicated::DedicatedDatabase, placement_routing::copy_user,
+    super::{Access, Transaction, pools::query_once},
+    database::DedicatedDatabase,
+    databases::DedicatedDatabases,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The interval of polls for pending changes that another server left.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -25,20 +29,33 @@ const CHECK_INTERVAL: Duration = Duration::from_mins(5);
 /// The number of changes copied at once.
 const BATCH: i32 = 1_000;
 
-impl Databases {
-    /// Keeps directory and users in sync and closes idle connections. Returns at once if there are
-    /// no dedicated databases, and otherwise never.
+const USER_COPY: &str = "SELECT auth.read_user($1)::text AS copy";
+const STORE_USER: &str = "SELECT auth.copy_user($1::text::jsonb)";
+
+/// The interval of checks for idle connections.
+const CHECK_IDLE: Duration = Duration::from_secs(15);
+
+impl DedicatedDatabases {
+    /// Keeps directory and users in sync and closes idle connections. Never returns.
     pub async fn keep_synced(&self) {
-        if self.dedicated_databases().is_empty() {
-            return;
-        }
-        let each =
-            self.dedicated_databases().all().map(|database| self.keep_directory_synced(database));
+        let each = self.all().map(|database| self.keep_directory_synced(database));
         tokio::join!(
             futures_util::future::join_all(each),
             self.keep_users_synced(),
-            self.dedicated_databases().close_idle()
+            self.close_idle()
         );
+    }
+
+    /// Copies changed users now. Call it after the commit.
+    pub fn user_changed(&self) {
+        self.users_changed.notify_one();
+    }
+
+    async fn close_idle(&self) {
+        loop {
+            tokio::time::sleep(CHECK_IDLE).await;
+            self.all().for_each(|database| database.close_idle());
+        }
     }
 
     async fn keep_directory_synced(&self, database: &Arc<DedicatedDatabase>) {
@@ -52,7 +69,7 @@ impl Databases {
                 self.sync_directory(database).await
             };
             if let Err(error) = synced.await {
-                tracing::warn!(%error, cause = error.cause(), database = %database.name(), "directory sync failed");
+                tracing::warn!(%error, cause = error.cause(), database = %database.name, "directory sync failed");
                 tokio::time::sleep(INTERVAL).await;
             } else {
                 // A timeout is a poll, for changes that another server left.
@@ -75,8 +92,7 @@ impl Databases {
             let values = vec![BATCH.into(), refused.clone().into()];
             let parameters = Parameters::of(Some(Values(values)))?;
             let (there, rows) =
-                Transaction::begin(database.upkeep(), Access::Write, None, sql, &parameters)
-                    .await?;
+                Transaction::begin(&database.upkeep, Access::Write, None, sql, &parameters).await?;
             let pending = rows.iter().map(|row| {
                 let numbers: Vec<i64> = row.try_get("numbers")?;
                 Ok((numbers, row.try_get("change")?, row.try_get("organization")?))
@@ -106,12 +122,12 @@ impl Databases {
         let rows = format!("[{}]", rows.join(","));
         let sync_directory =
             "SELECT organization, reason FROM app.apply_directory_changes($1, $2::text::jsonb)";
-        let values = Values(vec![(&**database.name()).into(), rows.into()]);
-        let refused = self.ask_control(Access::Write, sync_directory, Some(values)).await?;
+        let values = Values(vec![(&*database.name).into(), rows.into()]);
+        let refused = query_once(&self.upkeep, Access::Write, sync_directory, Some(values)).await?;
         let refused = refused.iter().map(|row| {
             let organization: Uuid = row.try_get("organization")?;
             let reason: &str = row.try_get("reason")?;
-            tracing::error!(%organization, database = %database.name(), reason, "cannot sync an organization to the directory");
+            tracing::error!(%organization, database = %database.name, reason, "cannot sync an organization to the directory");
             Ok(organization)
         });
         Ok(refused.collect::<pg::Result<_>>()?)
@@ -123,7 +139,7 @@ impl Databases {
                 tracing::warn!(%error, cause = error.cause(), "could not copy changed users to dedicated databases");
             }
             // A timeout is a poll, for changes that another server left.
-            let _ = tokio::time::timeout(INTERVAL, self.users_changed().notified()).await;
+            let _ = tokio::time::timeout(INTERVAL, self.users_changed.notified()).await;
         }
     }
 
@@ -134,7 +150,7 @@ impl Databases {
         let (mut unavailable, mut failure) = (Vec::<String>::new(), None);
         loop {
             let values = Values(vec![BATCH.into(), unavailable.clone().into()]);
-            let rows = self.ask_control(Access::Read, sql, Some(values)).await?;
+            let rows = query_once(&self.upkeep, Access::Read, sql, Some(values)).await?;
             if rows.is_empty() {
                 return failure.map_or(Ok(()), Err);
             }
@@ -147,7 +163,7 @@ impl Databases {
                 let user = row.try_get("user_id")?;
                 let copying = async {
                     let database = self.database_for_system(&name).await?;
-                    copy_user(self, &database, user).await
+                    self.copy_user(&database, user).await
                 };
                 match copying.await {
                     Ok(()) => copied.push(row.try_get("number")?),
@@ -159,7 +175,54 @@ impl Databases {
             }
             let mark = "SELECT auth.delete_user_changes($1)";
             let values = Values(vec![copied.into()]);
-            self.ask_control(Access::Write, mark, Some(values)).await?;
+            query_once(&self.upkeep, Access::Write, mark, Some(values)).await?;
+        }
+    }
+
+    /// Copies a user to a dedicated database. The transaction locks the user until the copy is
+    /// stored.
+    pub(super) async fn copy_user(&self, database: &DedicatedDatabase, user: Uuid) -> Result<()> {
+        let parameters = Parameters::of(Some(Values(vec![user.into()])))?;
+        let (control, rows) =
+            Transaction::begin(&self.upkeep, Access::Write, None, USER_COPY, &parameters).await?;
+        let copy = rows.first().map(|row| row.try_get::<_, Option<String>>("copy")).transpose()?;
+        if let Some(copy) = copy.flatten() {
+            // Holders of an upkeep connection must not wait for another connection to the control
+            // database.
+            let values = Some(Values(vec![copy.into()]));
+            query_once(&database.system, Access::Write, STORE_USER, values).await?;
+        }
+        control.roll_back().await;
+        Ok(())
+    }
+
+    /// Completes a move that was interrupted between its two commits. The organization's rows were
+    /// copied before the first commit, so any server may do this, repeatedly.
+    pub(super) async fn settle(
+        &self,
+        database: &DedicatedDatabase,
+        organization: OrganizationId,
+        (ours, theirs): (Option<i64>, Option<i64>),
+    ) -> Result<()> {
+        let name = &database.name;
+        let values = |generation: i64| Some(Values(vec![organization.0.into(), generation.into()]));
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if theirs == ours => {
+                tracing::info!(organization = %organization.0, database = %name, "completing a move into a dedicated database");
+                let accept = "SELECT app.accept_organization($1, $2)";
+                query_once(&database.upkeep, Access::Write, accept, values(ours)).await?;
+                Ok(())
+            }
+            (Some(ours), Some(theirs)) if theirs == ours + 1 => {
+                tracing::info!(organization = %organization.0, database = %name, "completing a move out of a dedicated database");
+                let reclaim = "SELECT app.accept_returned_organization($1, $2)";
+                query_once(&self.upkeep, Access::Write, reclaim, values(theirs)).await?;
+                Ok(())
+            }
+            _ => Err(Error::unavailable(format!(
+                "the organization {} should be in the database {name} and is not there",
+                organization.0
+            ))),
         }
     }
 }

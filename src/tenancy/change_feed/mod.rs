@@ -5,6 +5,9 @@
 //! on its listening connection, so the lock and the subscription end together. When that connection
 //! breaks, changes may be lost; all subscribers are then disconnected and must start again.
 
+mod change;
+mod notify_queue;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,7 +15,7 @@ use std::{
 };
 
 use entity::OrganizationId;
-use pg::{ConnectOptions, ConnectionPool, Listener, Parameters};
+use pg::{ConnectOptions, ConnectionPool, Listener};
 use sea_orm::Values;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -21,11 +24,12 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{
-    Access, Change, Transaction,
-    notify_queue::{Batch, NotifyQueue},
-};
+use super::{Access, pools::query_once};
 use crate::error::{Error, Result};
+
+pub use change::Change;
+pub(super) use change::Changes;
+use notify_queue::{Batch, NotifyQueue};
 
 const CHANNEL: &str = "tenantry";
 
@@ -247,10 +251,8 @@ impl ChangeFeed {
             i64::from(WATCHED.0).into(),
             i64::from(WATCHED.1).into(),
         ];
-        let parameters = Parameters::of(Some(Values(values)))?;
-        let (transaction, _) =
-            Transaction::begin(&self.0.system, Access::Write, None, NOTIFY, &parameters).await?;
-        Ok(transaction.commit().await?)
+        query_once(&self.0.system, Access::Write, NOTIFY, Some(Values(values))).await?;
+        Ok(())
     }
 
     async fn keep_listening(&self) {

@@ -70,14 +70,14 @@ impl Change {
 
 /// The changes of one transaction, published after its commit.
 #[derive(Debug, Default)]
-pub(super) struct Changes(Mutex<Vec<(OrganizationId, Change)>>);
+pub struct Changes(Mutex<Vec<(OrganizationId, Change)>>);
 
 impl Changes {
-    pub(super) fn note(&self, organization: OrganizationId, change: Change) {
+    pub fn note(&self, organization: OrganizationId, change: Change) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((organization, change));
     }
 
-    pub(super) fn take(&self) -> Vec<(OrganizationId, Change)> {
+    pub fn take(&self) -> Vec<(OrganizationId, Change)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -12,7 +12,11 @@ use pg::{CURRENT_LSN, ConnectionPool, LsnHistory, Parameters, Row};
 use sea_orm::Values;
 use tokio::time::timeout;
 
-use super::{Access, DatabaseOptions, Freshness, Lsn, Transaction, placement::Placement};
+use super::{
+    super::{Access, Freshness, Lsn, Transaction, placement::Placement},
+    options::DatabaseOptions,
+    query::query_once,
+};
 use crate::error::{Error, Result};
 
 /// Runs before the transaction begins, because changes replayed after its snapshot are not in it.
@@ -35,7 +39,7 @@ const INTERVAL: Duration = Duration::from_millis(400);
 
 /// A standby and its state.
 #[derive(Debug)]
-pub(super) struct Replica {
+pub struct Replica {
     connections: ConnectionPool,
     lsn_history: LsnHistory,
     created: Instant,
@@ -45,7 +49,7 @@ pub(super) struct Replica {
 
 impl Replica {
     /// Creates the pool; opens no connection.
-    pub(super) fn new(options: &DatabaseOptions) -> Result<Self> {
+    pub fn new(options: &DatabaseOptions) -> Result<Self> {
         let options = DatabaseOptions { acquire_timeout: BEGIN_TIMEOUT, ..options.clone() };
         Ok(Self {
             connections: options.request_pool()?,
@@ -55,12 +59,12 @@ impl Replica {
         })
     }
 
-    pub(super) fn connections(&self) -> &ConnectionPool {
+    pub fn connections(&self) -> &ConnectionPool {
         &self.connections
     }
 
     /// Tracks the primary's LSN; never returns.
-    pub(super) async fn follow(&self, primary: &ConnectionPool) {
+    pub async fn follow(&self, primary: &ConnectionPool) {
         loop {
             let asked = Instant::now();
             match lsn(primary).await {
@@ -73,7 +77,7 @@ impl Replica {
 
     /// Begins a fresh enough transaction in which the opening has succeeded. Returns `None` if the
     /// primary must serve the request.
-    pub(super) async fn begin(
+    pub async fn begin(
         &self,
         freshness: Freshness,
         placement: &Placement,
@@ -158,7 +162,7 @@ impl Replica {
     }
 
     /// Why it is not a usable replica of this primary; `None` if it is.
-    pub(super) async fn problem(&self, primary: &ConnectionPool) -> Option<String> {
+    pub async fn problem(&self, primary: &ConnectionPool) -> Option<String> {
         let found = async {
             let (_, ours) = identity(primary).await?;
             let (is_standby, theirs) = identity(&self.connections).await?;
@@ -173,19 +177,11 @@ impl Replica {
 }
 
 async fn lsn(primary: &ConnectionPool) -> Result<Lsn> {
-    let nothing = Parameters::of(None)?;
-    let (transaction, rows) =
-        Transaction::begin(primary, Access::Read, None, CURRENT_LSN, &nothing).await?;
-    transaction.release();
-    Ok(Lsn::of(&rows)?)
+    Ok(Lsn::of(&query_once(primary, Access::Read, CURRENT_LSN, None).await?)?)
 }
 
 async fn identity(connections: &ConnectionPool) -> Result<(bool, i64)> {
-    let nothing = Parameters::of(None)?;
-    let (transaction, rows) =
-        Transaction::begin(connections, Access::Read, None, IDENTITY, &nothing).await?;
-    transaction.release();
+    let rows = query_once(connections, Access::Read, IDENTITY, None).await?;
     let row = rows.first().ok_or_else(|| Error::internal("the server returned no identity"))?;
-    let is_standby = row.try_get("is_standby")?;
-    Ok((is_standby, row.try_get("system_identifier")?))
+    Ok((row.try_get("is_standby")?, row.try_get("system_identifier")?))
 }

@@ -3,11 +3,11 @@
 use pg::{ConnectionPool, Parameters, Row};
 use sea_orm::Values;
 
-use super::{Access, Transaction};
+use super::super::{Access, Transaction};
 use crate::error::Result;
 
 /// Runs one statement in a separate transaction.
-pub(super) async fn query_once(
+pub async fn query_once(
     connections: &ConnectionPool,
     access: Access,
     sql: &str,
@@ -24,7 +24,7 @@ pub(super) async fn query_once(
 }
 
 /// The migration steps that a database has, as visible to the app role.
-pub(super) async fn migration_status(connections: &ConnectionPool) -> Result<migration::Status> {
+pub async fn migration_status(connections: &ConnectionPool) -> Result<migration::Status> {
     let rows = query_once(
         connections,
         Access::Read,

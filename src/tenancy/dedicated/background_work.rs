@@ -1,0 +1,93 @@
+//! Transactions of background work in a dedicated database.
+
+use std::{sync::Arc, time::Duration};
+
+use entity::OrganizationId;
+
+use super::{
+    super::{
+        Access, Transaction,
+        entry::{ENTER, Entered, MOST_MOVES, being_moved, entering},
+    },
+    databases::DedicatedDatabases,
+    remote::{Begun, Remote},
+};
+use crate::error::{Error, Result};
+
+/// How long background work that holds a connection waits for a dedicated database.
+const REMOTE_WAIT: Duration = Duration::from_secs(3);
+
+impl DedicatedDatabases {
+    /// Begins in the organization, if it still is where it was last seen.
+    pub async fn begin_last_seen(
+        self: &Arc<Self>,
+        access: Access,
+        organization: OrganizationId,
+    ) -> Option<Begun> {
+        let name = self.guess(organization)?;
+        if let Ok((begun, Entered::Here(_))) = self.begin(access, &name, Some(organization)).await {
+            return Some(begun);
+        }
+        self.forget(organization);
+        None
+    }
+
+    /// Begins in the organization, which lives in this database since `generation`. Returns `None`
+    /// after an interrupted move was completed: ask the control database again.
+    pub async fn find(
+        self: &Arc<Self>,
+        access: Access,
+        organization: OrganizationId,
+        (name, generation): (&Arc<str>, Option<i64>),
+    ) -> Result<Option<Begun>> {
+        let (begun, entered) = self.begin(access, name, Some(organization)).await?;
+        let Entered::Elsewhere(theirs) = entered else {
+            self.remember(organization, name);
+            return Ok(Some(begun));
+        };
+        let (transaction, remote) = begun;
+        transaction.roll_back().await;
+        self.settle(&remote.database, organization, (generation, theirs)).await?;
+        Ok(None)
+    }
+
+    /// Enters the organization, for work that began in the control database. The timeout matters
+    /// because this work holds one of the few connections of background work there.
+    pub async fn enter(
+        self: &Arc<Self>,
+        organization: OrganizationId,
+        place: (&Arc<str>, Option<i64>),
+    ) -> Result<Begun> {
+        let entering = async {
+            for _ in 0..MOST_MOVES {
+                if let Some(begun) = self.find(Access::Write, organization, place).await? {
+                    return Ok(begun);
+                }
+            }
+            Err(being_moved())
+        };
+        tokio::time::timeout(REMOTE_WAIT, entering).await.map_err(|_| {
+            Error::unavailable("the dedicated database of an organization does not respond")
+        })?
+    }
+
+    /// Begins outside any organization.
+    pub async fn begin_outside(self: &Arc<Self>, access: Access, name: &str) -> Result<Begun> {
+        Ok(self.begin(access, name, None).await?.0)
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        access: Access,
+        name: &str,
+        organization: Option<OrganizationId>,
+    ) -> Result<(Begun, Entered)> {
+        let database = self.database_for_system(name).await?;
+        let parameters = entering(organization)?;
+        let begun = Transaction::begin(&database.system, access, None, ENTER, &parameters).await;
+        database.answered(begun.is_ok());
+        let (transaction, rows) = begun?;
+        let entered = Entered::read(&rows, organization)?;
+        Ok(((transaction, Remote::of(self, database)), entered))
+    }
+}
