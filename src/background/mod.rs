@@ -3,6 +3,7 @@
 
 mod mail;
 mod maintenance;
+mod outbox_worker;
 mod seats;
 
 use std::{sync::Arc, time::Duration};

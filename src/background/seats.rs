@@ -1,33 +1,22 @@
 //! Sets the quantity of per-seat subscriptions after the commit that changed the size of a team,
 //! and retries until Stripe has it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
 use stripe::{Stripe, Subscription};
 
-use super::mail::wait;
+use super::outbox_worker::{MOST_ATTEMPTS, OutboxWorker, wait};
 use crate::{
     billing::{self, SeatChange},
     error::Result,
     outbox::{self, Kind, Overdue},
     request::GraphqlService,
     seats::{self, SeatsMode},
-    tenancy::{Access, Reason, SystemSession, UnitOfWork as _, open_system},
+    tenancy::{Reason, SystemSession, UnitOfWork as _},
 };
-
-/// How often the server polls the outbox.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many changes are read at once, and how many are made at the same time.
-const BATCH: i32 = 100;
-const AT_ONCE: usize = 4;
 
 /// How long a server leases a change: longer than its two calls may take.
 const LEASE: chrono::Duration = chrono::Duration::minutes(1);
-
-/// About a day of attempts. The next change of the team, or renewal, tries again.
-const MOST_ATTEMPTS: i32 = 32;
 
 /// The attempts if Stripe does not allow the change. A repetition finds a subscription that has
 /// just ended.
@@ -35,34 +24,14 @@ const MOST_REFUSED_ATTEMPTS: i32 = 3;
 
 /// Follows the size of teams until it is dropped.
 pub(super) async fn follow(service: Arc<GraphqlService>, stripe: Stripe) {
-    loop {
-        match overdue(&service).await {
-            Ok(changes) => {
-                let (service, stripe) = (&service, &stripe);
-                stream::iter(changes)
-                    .for_each_concurrent(AT_ONCE, |change| async move {
-                        if let Err(error) = make(service, stripe, change).await {
-                            tracing::warn!(change = %change.id, %error, "a change of seats is delayed: the database did not answer");
-                        }
-                    })
-                    .await;
-            }
-            Err(error) => tracing::warn!(%error, "the outbox could not be read"),
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
+    let (kind, reason) = (Kind::StripeSeats, Reason::Seats);
+    let worker = OutboxWorker { service: &service, kind, reason };
+    worker.run(|change| make(worker, &stripe, change)).await;
 }
 
-async fn overdue(service: &GraphqlService) -> Result<Vec<Overdue>> {
-    let session =
-        open_system(&service.databases, &service.settings, None, Reason::Seats, Access::Read)
-            .await?;
-    let silent = service.databases.silent_databases();
-    outbox::due(&session, Kind::StripeSeats, BATCH, silent).await
-}
-
-async fn make(service: &GraphqlService, stripe: &Stripe, due: Overdue) -> Result<()> {
-    let session = open(service, due).await?;
+async fn make(worker: OutboxWorker<'_>, stripe: &Stripe, due: Overdue) -> Result<()> {
+    let service = worker.service;
+    let session = worker.open(due).await?;
     let Some(row) = outbox::claim(&session, due.id, LEASE).await? else {
         return Ok(());
     };
@@ -78,7 +47,7 @@ async fn make(service: &GraphqlService, stripe: &Stripe, due: Overdue) -> Result
     session.commit().await?;
     let key = format!("{}-{}", due.id, row.attempts);
     let answer = billing::set_seats(stripe, &change, settings.proration.name(), &key).await;
-    let session = open(service, due).await?;
+    let session = worker.open(due).await?;
     let outcome = finish(&session, due, row.attempts, &change, answer).await?;
     session.commit().await?;
     service.metrics.seat_change(outcome);
@@ -135,13 +104,8 @@ async fn fail(
 fn most_attempts(error: &stripe::Error) -> i32 {
     match error {
         stripe::Error::Invalid(_) | stripe::Error::Unreadable(_) => MOST_REFUSED_ATTEMPTS,
-        // A wrong key can be replaced.
+        // A wrong key can be replaced. After a day, the next change of the team, or renewal, tries
+        // again.
         stripe::Error::Unavailable(_) | stripe::Error::Refused(_) => MOST_ATTEMPTS,
     }
-}
-
-async fn open(service: &GraphqlService, due: Overdue) -> Result<SystemSession> {
-    let organization = Some(due.organization_id);
-    open_system(&service.databases, &service.settings, organization, Reason::Seats, Access::Write)
-        .await
 }
