@@ -1,15 +1,13 @@
 //! `tenantry tenant allow` and `disallow`: exceptions to the plan of one organization.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use migration::placement::schema_of;
 use pg::Client;
 use serde_json::json;
 
 use super::{
     Failure,
-    organization::{self, Organization},
-    placement::Placement,
-    suspend::hold,
+    home::{Home, change_at_home},
+    organization::Organization,
 };
 use crate::{
     audit::Action,
@@ -19,7 +17,7 @@ use crate::{
     },
     clock::Clock,
     plan::ENTITLEMENTS,
-    tenancy::{Change, ChangeFeed},
+    tenancy::Change,
 };
 
 /// Set an exception to the plan of an organization. Servers apply it at once.
@@ -63,16 +61,14 @@ impl Allow {
         let feature = Feature::get(control, &self.feature).await?;
         let (limit, enabled) = self.limit.columns(&feature)?;
         let row = Row { limit, enabled, until, reason: self.reason };
-        let organization = Organization::find(control, &self.organization).await?;
-        set(owner, control, &organization, (&feature, Some(&row))).await
+        set(owner, control, &self.organization, (&feature, Some(&row))).await
     }
 }
 
 impl Disallow {
     pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
         let feature = Feature::get(control, &self.feature).await?;
-        let organization = Organization::find(control, &self.organization).await?;
-        set(owner, control, &organization, (&feature, None)).await
+        set(owner, control, &self.organization, (&feature, None)).await
     }
 }
 
@@ -91,36 +87,22 @@ type Known = (String, String, Option<DateTime<Utc>>, Option<String>);
 async fn set(
     owner: &Owner,
     control: &mut Client,
-    organization: &Organization,
-    change: (&Feature, Option<&Row>),
+    organization: &str,
+    (feature, row): (&Feature, Option<&Row>),
 ) -> Result<(), Failure> {
-    let transaction = control.begin().await?;
-    hold(&transaction, organization).await?;
-    // From here on the placement cannot change.
-    let organization = Organization::get(&transaction, organization.id).await?;
-    if organization.ended {
-        return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
-    }
-    let (before, after) = if let Some(name) = organization.placement.database() {
-        let mut there = organization::dedicated(owner, name).await?;
-        let there = there.begin().await?;
-        hold(&there, &organization).await?;
-        if Feature::find(&there, &change.0.key).await?.is_none() {
-            let key = &change.0.key;
+    let change = Change::new(ENTITLEMENTS);
+    let changed = change_at_home(owner, control, organization, change, async |home| {
+        if let Some(name) = home.organization.placement.database()
+            && Feature::find(home.connection, &feature.key).await?.is_none()
+        {
+            let key = &feature.key;
             return Err(Failure::new(format!(
                 "the database {name} lacks the feature {key}. Run `tenantry migrate`."
             )));
         }
-        let changed = write(&there, &organization, &Placement::Shared, change).await?;
-        there.commit().await?;
-        changed
-    } else {
-        write(&transaction, &organization, &organization.placement, change).await?
-    };
-    let (channel, notice) =
-        ChangeFeed::notification(Some(organization.id), Change::new(ENTITLEMENTS))?;
-    transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
-    transaction.commit().await?;
+        write(&home, feature, row).await
+    });
+    let (before, after) = changed.await?;
     let line = |known: Option<Known>| known.map(|(line, ..)| line).into_iter().collect::<Vec<_>>();
     print_changes(&line(before), &line(after));
     Ok(())
@@ -128,18 +110,17 @@ async fn set(
 
 /// Writes in the organization's database. Returns the exception before and after.
 async fn write(
-    connection: &Client,
-    organization: &Organization,
-    placement: &Placement,
-    (feature, row): (&Feature, Option<&Row>),
+    home: &Home<'_>,
+    feature: &Feature,
+    row: Option<&Row>,
 ) -> Result<(Option<Known>, Option<Known>), Failure> {
-    let table = |name: &str| table(name, placement, organization);
+    let Home { organization, connection, .. } = home;
     // Takes the organization's lock.
-    let billing = table("billing.organization_billing");
+    let billing = home.table("billing.organization_billing");
     let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
     connection.execute(&sql, &[&organization.id]).await?;
-    let exceptions = table("billing.organization_features");
-    let before = find(connection, &exceptions, organization, feature).await?;
+    let exceptions = home.table("billing.organization_features");
+    let before = find(home, &exceptions, feature).await?;
     match row {
         None => {
             let sql =
@@ -158,20 +139,11 @@ async fn write(
                 .await?;
         }
     }
-    let after = find(connection, &exceptions, organization, feature).await?;
+    let after = find(home, &exceptions, feature).await?;
     if before != after {
-        record(connection, organization, placement, (feature, row.is_some(), &before, &after))
-            .await?;
+        record(home, feature, row.is_some(), &before, &after).await?;
     }
     Ok((before, after))
-}
-
-/// The name of a table where the organization lives.
-fn table(name: &str, placement: &Placement, organization: &Organization) -> String {
-    match (placement, name.split_once('.')) {
-        (Placement::Schema, Some((_, table))) => format!("{}.{table}", schema_of(organization.id)),
-        _ => name.to_owned(),
-    }
 }
 
 /// An exception as text. `$1` is the first word.
@@ -187,7 +159,8 @@ pub(super) async fn list(
     connection: &Client,
     organization: &Organization,
 ) -> pg::Result<Vec<String>> {
-    let exceptions = table("billing.organization_features", &organization.placement, organization);
+    let exceptions =
+        organization.placement.table_named("billing.organization_features", organization.id);
     let sql = format!(
         "SELECT {} FROM {exceptions} o JOIN billing.features f USING (feature)
          WHERE o.organization_id = $2 ORDER BY f.position, f.feature",
@@ -197,11 +170,11 @@ pub(super) async fn list(
 }
 
 async fn find(
-    connection: &Client,
+    home: &Home<'_>,
     exceptions: &str,
-    organization: &Organization,
     feature: &Feature,
 ) -> Result<Option<Known>, Failure> {
+    let Home { organization, connection, .. } = home;
     let limit = limit_sql("f", "o");
     let sql = format!(
         "SELECT {}, {limit}, o.valid_until, o.reason
@@ -212,11 +185,12 @@ async fn find(
 }
 
 async fn record(
-    connection: &Client,
-    organization: &Organization,
-    placement: &Placement,
-    (feature, is_allowed, before, after): (&Feature, bool, &Option<Known>, &Option<Known>),
-) -> Result<(), Failure> {
+    home: &Home<'_>,
+    feature: &Feature,
+    is_allowed: bool,
+    before: &Option<Known>,
+    after: &Option<Known>,
+) -> pg::Result<()> {
     let command = if is_allowed { "tenantry tenant allow" } else { "tenantry tenant disallow" };
     let value = |known: &Option<Known>| known.as_ref().map(|(_, limit, ..)| limit.clone());
     let now = after.as_ref();
@@ -227,7 +201,5 @@ async fn record(
         "valid_until": now.and_then(|(.., until, _)| *until),
         "reason": now.and_then(|(.., reason)| reason.clone()),
     });
-    let act = (command, Action::BillingEntitlementChanged);
-    organization.record(connection, placement, act, metadata).await?;
-    Ok(())
+    home.record((command, Action::BillingEntitlementChanged), metadata).await
 }

@@ -20,10 +20,11 @@ use uuid::Uuid;
 
 use super::{
     Failure,
+    locks::begin_snapshot,
     organization::Organization,
     placement::Placement,
     signature::Signing,
-    table_rows::{NONE, TableRows, columns, sum, user_columns},
+    table_rows::{TableRows, columns, sum, user_columns},
 };
 use crate::{
     audit::Action, cli::owner_connection::Owner, config::ExportConfig, tenancy::SecretKeys,
@@ -164,8 +165,7 @@ async fn write(
     key: Option<&[u8]>,
 ) -> Result<i64, Failure> {
     let mut output = Signing::new(output, key);
-    let snapshot = connection.begin().await?;
-    snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let snapshot = begin_snapshot(connection).await?;
     let organization = Organization::get(&snapshot, id).await?;
     check_home(&organization, &organization.placement)?;
     let header = Header {
@@ -179,45 +179,38 @@ async fn write(
     let mut totals = Vec::new();
     let all = TableRows::of_all(&snapshot).await?;
     let users = users(&snapshot, &organization, &all).await?;
-    let conditions = [
-        format!("id IN ({users}) ORDER BY id"),
-        format!("user_id IN ({users}) ORDER BY issuer, subject"),
-        "organization_id = $1 ORDER BY slug".to_owned(),
+    let selections = [
+        (format!("id IN ({users})"), "id"),
+        (format!("user_id IN ({users})"), "issuer, subject"),
+        ("organization_id = $1".to_owned(), "slug"),
     ];
-    for (table, condition) in OTHER_TABLES.into_iter().zip(conditions) {
-        totals.push(write_other(&snapshot, &mut output, table, &condition, id).await?);
+    for (table, (condition, order)) in OTHER_TABLES.into_iter().zip(selections) {
+        let selected = (table, &*condition, order);
+        totals.push(write_table(&snapshot, &mut output, table, selected, id).await?);
     }
     for rows in &all {
         let place = organization.placement.table(&rows.table, id);
-        let sql = format!(
-            "SELECT to_jsonb(t)::text FROM {place} t WHERE t.{} = $1 ORDER BY {}",
-            rows.table.owner_column(),
-            rows.keys("t")
-        );
-        let written = write_rows(&snapshot, &mut output, &rows.table.name, &sql, id).await?;
-        let digest = rows.digest(&snapshot, &place, id, NONE).await?;
-        eprintln!("{}: {written} rows", rows.table.name);
-        totals.push(Total {
-            table: rows.table.name.clone(),
-            rows: written,
-            checksum: Some(digest.sum),
-        });
+        let condition = format!("{} = $1", rows.table.owner_column());
+        let selected = (&*place, &*condition, &*rows.table.key);
+        let total = write_table(&snapshot, &mut output, &rows.table.name, selected, id).await?;
+        eprintln!("{}: {} rows", total.table, total.rows);
+        totals.push(total);
     }
     line(&mut output, &json!({ "totals": totals }))?;
     output.finish().map_err(Failure::new)?;
     Ok(totals.iter().map(|total| total.rows).sum())
 }
 
-/// Writes the organization's part of a table that all organizations share.
-async fn write_other(
+/// Writes the organization's rows of a table: where they are, their condition and their order.
+async fn write_table(
     connection: &Client,
     output: &mut impl Write,
     table: &str,
-    condition: &str,
+    (place, condition, order): (&str, &str, &str),
     id: Uuid,
 ) -> Result<Total, Failure> {
-    let selected = format!("FROM (SELECT * FROM {table} WHERE {condition}) t");
-    let sql = format!("SELECT to_jsonb(t)::text {selected}");
+    let selected = format!("FROM {place} t WHERE {condition}");
+    let sql = format!("SELECT to_jsonb(t)::text {selected} ORDER BY {order}");
     let rows = write_rows(connection, output, table, &sql, id).await?;
     let sum = sum(&columns(connection, table).await?, "t");
     let checksum = connection.query_one(&format!("SELECT {sum} {selected}"), &[&id]).await?;

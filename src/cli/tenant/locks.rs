@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pg::Client;
+use pg::{Client, ClientTransaction};
 use uuid::Uuid;
 
 use super::Failure;
@@ -15,43 +15,95 @@ pub(in crate::cli) const MAINTENANCE_LOCK: &str = "hashtextextended('tenantry ma
 const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Why an attempt failed.
+pub(super) enum Attempt {
+    /// Another transaction is in the way: a lock was not available, or it changed the same rows,
+    /// deleted a referenced row, or took a key that it will release. A later attempt may succeed.
+    Conflict(pg::Error),
+    Failed(Failure),
+}
+
+impl From<pg::Error> for Attempt {
+    fn from(error: pg::Error) -> Self {
+        if error.has_code(&["55P03", "40P01", "40001", "23503", "23505"]) {
+            Self::Conflict(error)
+        } else {
+            Self::Failed(error.into())
+        }
+    }
+}
+
+impl From<Failure> for Attempt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Repeats `work` until no other transaction is in its way.
 pub(super) async fn retry_on_conflict<C, T>(
     connection: &mut C,
     what: &str,
-    mut work: impl AsyncFnMut(&mut C) -> pg::Result<T>,
+    mut work: impl AsyncFnMut(&mut C) -> Result<T, Attempt>,
 ) -> Result<T, Failure> {
     for attempt in 1.. {
         match work(connection).await {
-            Err(error) if is_transient(&error) => {
-                if attempt == TRIES {
-                    return Err(Failure::new(format!(
-                        "{what}: other transactions were in the way for {TRIES} attempts. Run the command again. ({error})"
-                    )));
-                }
+            Err(Attempt::Conflict(error)) if attempt == TRIES => {
+                return Err(Failure::new(format!(
+                    "{what}: other transactions were in the way for {TRIES} attempts. Run the command again. ({error})"
+                )));
+            }
+            Err(Attempt::Conflict(_)) => {
                 if attempt == 1 {
                     eprintln!("{what}: waiting for other transactions …");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            outcome => return Ok(outcome?),
+            Err(Attempt::Failed(failure)) => return Err(failure),
+            Ok(done) => return Ok(done),
         }
     }
     unreachable!("the loop ends by returning")
 }
 
-/// Whether a later attempt may succeed: a lock was not available, or another transaction changed
-/// the same rows, deleted a referenced row, or took a key that it will release.
-fn is_transient(error: &pg::Error) -> bool {
-    error.has_code(&["55P03", "40P01", "40001", "23503", "23505"])
+/// Repeats `work` in a transaction that excludes other maintenance, and the writers of an
+/// organization, until no other transaction is in its way.
+pub(super) async fn exclusively<T>(
+    connection: &mut Client,
+    what: &str,
+    writers_of: Option<Uuid>,
+    work: impl AsyncFn(&Client) -> Result<T, Attempt>,
+) -> Result<T, Failure> {
+    retry_on_conflict(connection, what, async |connection: &mut Client| {
+        let transaction = connection.begin().await?;
+        match writers_of {
+            Some(organization) => drop(exclude_writers(&transaction, organization).await?),
+            None => exclude_maintenance(&transaction).await?,
+        }
+        let done = work(&transaction).await?;
+        transaction.commit().await?;
+        Ok(done)
+    })
+    .await
+}
+
+/// Begins a transaction that reads one snapshot.
+pub(super) async fn begin_snapshot(connection: &mut Client) -> pg::Result<ClientTransaction<'_>> {
+    let snapshot = connection.begin().await?;
+    snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    Ok(snapshot)
+}
+
+/// Begins a transaction that writes a copy: its changes are neither recorded nor mirrored.
+pub(super) async fn begin_copying(connection: &mut Client) -> pg::Result<ClientTransaction<'_>> {
+    let transaction = connection.begin().await?;
+    transaction.batch("SET LOCAL app.replicating = 'on'").await?;
+    Ok(transaction)
 }
 
 /// Excludes other maintenance until the transaction ends.
 pub(super) async fn exclude_maintenance(connection: &Client) -> pg::Result<()> {
-    connection.batch("SET LOCAL lock_timeout = '1s'").await?;
     let lock = format!("SELECT pg_advisory_xact_lock({MAINTENANCE_LOCK})");
-    connection.batch(&lock).await?;
-    Ok(())
+    connection.batch(&format!("SET LOCAL lock_timeout = '1s'; {lock}")).await
 }
 
 /// Excludes other maintenance and the organization's writers. Returns for how long later writers

@@ -3,6 +3,7 @@
 
 mod allow;
 mod export;
+mod home;
 mod import;
 mod list;
 mod locks;

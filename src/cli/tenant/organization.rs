@@ -144,7 +144,7 @@ impl Organization {
         let sql = format!(
             "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
              VALUES ($1, $2, $3, $4, $1, $5)",
-            audit_logs(*placement == Placement::Schema, self.id)
+            placement.table_named("audit.audit_logs", self.id)
         );
         connection
             .execute(

@@ -49,9 +49,14 @@ impl Placement {
 
     /// Returns the organization's table in this placement, for a connection to its database.
     pub(super) fn table(&self, table: &TenantTable, organization: Uuid) -> String {
-        match self {
-            Self::Schema => table.in_schema(&schema_of(organization)),
-            _ => table.name.clone(),
+        self.table_named(&table.name, organization)
+    }
+
+    /// The same for the name of a shared table.
+    pub(super) fn table_named(&self, name: &str, organization: Uuid) -> String {
+        match (self, name.split_once('.')) {
+            (Self::Schema, Some((_, table))) => format!("{}.{table}", schema_of(organization)),
+            _ => name.to_owned(),
         }
     }
 }
@@ -60,14 +65,11 @@ impl FromStr for Placement {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "shared" => Ok(Self::Shared),
-            "schema" => Ok(Self::Schema),
-            text => text
-                .strip_prefix("database:")
-                .filter(|name| is_database_name(name))
-                .map(|name| Self::Database(name.to_owned()))
-                .ok_or_else(|| "must be shared, schema or database:NAME".to_owned()),
+        match Self::from_name(text) {
+            Self::Database(name) if is_database_name(&name) => Ok(Self::Database(name)),
+            Self::Schema => Ok(Self::Schema),
+            Self::Shared if text == "shared" => Ok(Self::Shared),
+            _ => Err("must be shared, schema or database:NAME".to_owned()),
         }
     }
 }

@@ -5,14 +5,14 @@ use pg::Client;
 use serde_json::json;
 
 use super::{
-    Failure, MAINTENANCE_LOCK,
-    organization::{self, Organization},
+    Failure,
+    home::{Home, change_at_home},
     placement::Placement,
 };
 use crate::{
     audit::Action,
     cli::{owner_connection::Owner, say},
-    tenancy::{Change, ChangeFeed},
+    tenancy::Change,
 };
 
 /// Suspend an organization: refuse its requests and end its subscriptions. Owners can still read
@@ -37,11 +37,11 @@ pub(super) struct Resume {
 impl Suspend {
     pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
         let suspension = if self.read_only { "read-only" } else { "full" };
-        let organization = Organization::find(control, &self.organization).await?;
-        if set(owner, control, &organization, Some(suspension)).await? {
-            say(format!("suspended {} ({suspension})", organization.name));
+        let (name, has_changed) = set(owner, control, &self.organization, Some(suspension)).await?;
+        if has_changed {
+            say(format!("suspended {name} ({suspension})"));
         } else {
-            say(format!("{} is already suspended ({suspension})", organization.name));
+            say(format!("{name} is already suspended ({suspension})"));
         }
         Ok(())
     }
@@ -49,77 +49,44 @@ impl Suspend {
 
 impl Resume {
     pub(super) async fn run(self, owner: &Owner, control: &mut Client) -> Result<(), Failure> {
-        let organization = Organization::find(control, &self.organization).await?;
-        if set(owner, control, &organization, None).await? {
-            say(format!("resumed {}", organization.name));
+        let (name, has_changed) = set(owner, control, &self.organization, None).await?;
+        say(if has_changed {
+            format!("resumed {name}")
         } else {
-            say(format!("{} is not suspended", organization.name));
-        }
+            format!("{name} is not suspended")
+        });
         Ok(())
     }
 }
 
 /// Changes the suspension in the organization's database and in the control database, which serves
-/// requests that leave the organization. If interrupted in between, the command can be repeated.
-/// Returns whether anything changed.
+/// requests that leave the organization. Returns the organization's name and whether anything
+/// changed.
 async fn set(
     owner: &Owner,
     control: &mut Client,
-    organization: &Organization,
+    organization: &str,
     suspension: Option<&str>,
-) -> Result<bool, Failure> {
-    if organization.ended {
-        return Err(Failure::new(format!("the organization {} is deleted", organization.name)));
-    }
-    let transaction = control.begin().await?;
-    hold(&transaction, organization).await?;
-    // From here on the placement cannot change.
-    let organization = Organization::get(&transaction, organization.id).await?;
-    let mut has_changed = false;
-    if let Some(name) = organization.placement.database() {
-        let mut there = organization::dedicated(owner, name).await?;
-        let there = there.begin().await?;
-        hold(&there, &organization).await?;
-        has_changed = write(&there, &organization, &Placement::Elsewhere, suspension).await?;
-        if has_changed {
-            record(&there, &organization, &Placement::Shared, suspension).await?;
+) -> Result<(String, bool), Failure> {
+    change_at_home(owner, control, organization, Change::access(None), async |home| {
+        let mut has_changed = write(home.control, &home, &Placement::Shared, suspension).await?;
+        let mut records = has_changed;
+        if home.organization.placement.database().is_some() {
+            records = write(home.connection, &home, &Placement::Elsewhere, suspension).await?;
+            has_changed |= records;
         }
-        there.commit().await?;
-    }
-    if write(&transaction, &organization, &Placement::Shared, suspension).await? {
-        has_changed = true;
-        if organization.placement.database().is_none() {
-            record(&transaction, &organization, &organization.placement, suspension).await?;
+        if records {
+            record(&home, suspension).await?;
         }
-    }
-    let (channel, notice) = ChangeFeed::notification(Some(organization.id), Change::access(None))?;
-    transaction.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
-    transaction.commit().await?;
-    Ok(has_changed)
-}
-
-/// Locks as every writer does: the organization does not move, and a running move records what is
-/// written.
-pub(super) async fn hold(connection: &Client, organization: &Organization) -> pg::Result<()> {
-    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    connection.execute(&lock, &[]).await?;
-    connection
-        .execute("SELECT pg_advisory_xact_lock_shared(app.placement_lock($1))", &[&organization.id])
-        .await?;
-    connection
-        .execute(
-            "SELECT set_config('app.moving', 'on', true)
-         WHERE EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND moving_to IS NOT NULL)",
-            &[&organization.id],
-        )
-        .await?;
-    Ok(())
+        Ok((home.organization.name.clone(), has_changed))
+    })
+    .await
 }
 
 /// `unplaced` is where an organization without a row in `app.placements` lives.
 async fn write(
     connection: &Client,
-    organization: &Organization,
+    home: &Home<'_>,
     unplaced: &Placement,
     suspension: Option<&str>,
 ) -> pg::Result<bool> {
@@ -129,24 +96,17 @@ async fn write(
          VALUES ($1, $2, $3, CASE WHEN $3::text IS NOT NULL THEN now() END)
          ON CONFLICT (organization_id) DO UPDATE SET suspension = excluded.suspension, suspended_at = excluded.suspended_at
          WHERE p.suspension IS DISTINCT FROM excluded.suspension",
-            &[&organization.id, &unplaced.name(), &suspension],
+            &[&home.organization.id, &unplaced.name(), &suspension],
         )
         .await?;
     Ok(written == 1)
 }
 
-async fn record(
-    connection: &Client,
-    organization: &Organization,
-    placement: &Placement,
-    suspension: Option<&str>,
-) -> pg::Result<()> {
+async fn record(home: &Home<'_>, suspension: Option<&str>) -> pg::Result<()> {
+    let before = home.organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str());
     let (act, stored) = match suspension {
         Some(_) => (("tenantry tenant suspend", Action::OrganizationSuspended), suspension),
-        None => (
-            ("tenantry tenant resume", Action::OrganizationResumed),
-            organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str()),
-        ),
+        None => (("tenantry tenant resume", Action::OrganizationResumed), before),
     };
-    organization.record(connection, placement, act, json!({ "suspension": stored })).await
+    home.record(act, json!({ "suspension": stored })).await
 }

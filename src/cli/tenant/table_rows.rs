@@ -63,39 +63,18 @@ impl TableRows {
         text(&self.columns, alias)
     }
 
-    /// The keys of changed rows. `$1` is the organization, `$2` the numbers of the changes, or NULL
-    /// for all.
-    pub(super) fn changed(&self) -> String {
-        self.noted("($2::bigint[] IS NULL OR c.number = ANY($2))")
-    }
-
-    /// The keys of rows with pending changes other than those in `$2`.
-    pub(super) fn changed_again(&self) -> String {
-        self.noted("c.number <> ALL($2)")
-    }
-
-    fn noted(&self, condition: &str) -> String {
-        format!(
-            "SELECT DISTINCT {} FROM app.pending_changes c CROSS JOIN LATERAL jsonb_populate_record(NULL::{}, c.key) r
-             WHERE c.organization_id = $1 AND c.table_name = '{}' AND {condition}",
-            self.keys("r"),
-            self.table.name,
-            self.table.base_name()
-        )
-    }
-
-    /// The keys, as JSON, of rows with pending changes in this transaction's snapshot.
+    /// The keys, as JSON, of rows that `log` has in this transaction's snapshot, and their number.
     pub(super) async fn noted_keys(
         &self,
         connection: &Client,
+        log: &str,
         organization: Uuid,
-    ) -> pg::Result<String> {
-        connection
-            .query_one(
-                "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes WHERE organization_id = $1 AND table_name = $2",
-                &[&organization, &self.table.base_name()],
-            )
-            .await
+    ) -> pg::Result<(String, i64)> {
+        let sql = format!(
+            "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text, count(DISTINCT key) FROM {log}
+             WHERE organization_id = $1 AND table_name = $2"
+        );
+        connection.query_one(&sql, &[&organization, &self.table.base_name()]).await
     }
 
     /// The digest of the organization's rows in `place`, without the keys in the JSON `left_out`.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Failure,
+    locks::begin_snapshot,
     organization::Organization,
     placement::Placement,
     structure::structure_faults,
@@ -44,8 +45,7 @@ impl Verify {
 }
 
 async fn check(connection: &mut Client, id: Uuid) -> Result<Vec<String>, Failure> {
-    let snapshot = connection.begin().await?;
-    snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let snapshot = begin_snapshot(connection).await?;
     // The placement in this snapshot.
     let organization = Organization::get(&snapshot, id).await?;
     organization.check_version()?;

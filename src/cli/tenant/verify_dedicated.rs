@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Failure,
+    locks::begin_snapshot,
     move_organization::{DIRECTORY_LOCK, members, outdated_users},
     organization::Organization,
     table_rows::{NONE, TableRows},
@@ -23,8 +24,7 @@ pub(super) async fn check(
     // While this lock is held, directory sync pauses and writers of the directory wait. Large
     // tables are therefore checked after it is released.
     there.batch(&format!("SELECT pg_advisory_lock({DIRECTORY_LOCK})")).await?;
-    let snapshot = there.begin().await?;
-    snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let snapshot = begin_snapshot(there).await?;
     let (mut faults, mut pending) = (Vec::new(), 0);
     let (directory, rest): (Vec<_>, Vec<_>) =
         TableRows::of_all(&snapshot).await?.into_iter().partition(|rows| rows.table.mirrored);
@@ -32,8 +32,8 @@ pub(super) async fn check(
         let name = &rows.table.name;
         let here = rows.digest(&snapshot, name, organization.id, NONE).await?;
         here.print(name);
-        let (count, keys) =
-            pending_keys(&snapshot, organization.id, rows.table.base_name()).await?;
+        let (keys, count) =
+            rows.noted_keys(&snapshot, "app.directory_changes", organization.id).await?;
         pending += count;
         let here = rows.digest(&snapshot, name, organization.id, &keys).await?;
         if here != rows.digest(control, name, organization.id, &keys).await? {
@@ -53,21 +53,6 @@ pub(super) async fn check(
     snapshot.commit().await?;
     faults.extend(check_users(control, there, organization).await?);
     Ok(faults)
-}
-
-/// Returns how many rows of a table wait for directory sync, and their keys.
-async fn pending_keys(
-    connection: &Client,
-    organization: Uuid,
-    table: &str,
-) -> pg::Result<(i64, String)> {
-    connection
-        .query_one(
-            "SELECT count(DISTINCT key), coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.directory_changes
-         WHERE organization_id = $1 AND table_name = $2",
-            &[&organization, &table],
-        )
-        .await
 }
 
 /// Compares the slugs by which the database finds the organization. The control database decides

@@ -1,84 +1,115 @@
 //! Starts a move. Writers read `moving_to` in the placement to know whether they must
 //! record their changes.
 
-use migration::placement;
+use migration::placement::{self, SCHEMA_VERSION};
 use pg::Client;
 use uuid::Uuid;
 
-use super::stale_copy;
+use super::{
+    organization_move::{Ends, OrganizationMove, Route},
+    stale_copy,
+};
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{exclude_maintenance, exclude_writers, retry_on_conflict},
+        locks::{begin_copying, exclusively},
         organization::Organization,
         placement::Placement,
     },
 };
 
-/// Starts the move. From here on writers record their changes. The target counts as a stale copy
-/// until it has been cleared.
-pub(super) async fn begin(
-    connection: &mut Client,
-    organization: Uuid,
-    target: &Placement,
-) -> Result<(), Failure> {
-    retry_on_conflict(connection, "starting the move", async |connection| {
-        let transaction = connection.begin().await?;
-        exclude_writers(&transaction, organization).await?;
-        delete_changes(&transaction, organization).await?;
-        transaction
+impl OrganizationMove {
+    /// Whether writers already record changes, so that the copy belongs to this move.
+    pub(super) async fn is_begun(&self, ends: &Ends<'_>) -> Result<bool, Failure> {
+        let is_begun = self.organization.moving_to.is_some();
+        match (self.route(), &ends.there) {
+            (Route::Back, Some(there)) => {
+                let there = Organization::get(there, self.organization.id).await?;
+                Ok(is_begun && there.moving_to.is_some())
+            }
+            _ => Ok(is_begun),
+        }
+    }
+
+    /// Starts the move. From here on writers record their changes at the source. The target counts
+    /// as a stale copy until it has been cleared.
+    pub(super) async fn begin(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
+        let id = self.organization.id;
+        exclusively(ends.control, "starting the move", Some(id), async |control| {
+            delete_changes(control, id).await?;
+            control
+                .execute(
+                    "INSERT INTO app.placements (organization_id, placement, moving_to, old_placement, keep_old_until)
+                     VALUES ($1, 'shared', $2, $2, now())
+                     ON CONFLICT (organization_id) DO UPDATE SET moving_to = $2, old_placement = $2, keep_old_until = now()",
+                    &[&id, &self.target.name()],
+                )
+                .await?;
+            Ok(())
+        })
+        .await?;
+        let (Route::Back, Some(there)) = (self.route(), &mut ends.there) else { return Ok(()) };
+        let started = exclusively(there, "starting the move", Some(id), async |there| {
+            delete_changes(there, id).await?;
+            let started = there
+                .execute(
+                    "UPDATE app.placements SET moving_to = $2
+                     WHERE organization_id = $1 AND placement = 'shared' AND generation = $3",
+                    &[&id, &Placement::Elsewhere.name(), &self.organization.generation],
+                )
+                .await?;
+            Ok(started)
+        });
+        self.require_placed(started.await?)
+    }
+
+    /// Clears rows at the target that are not a copy of this move. Creates the schema, or
+    /// introduces the organization to the dedicated database.
+    pub(super) async fn prepare(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
+        let now = Organization::get(ends.control, self.organization.id).await?;
+        let is_stale = now.old_placement.as_ref() == Some(&self.target);
+        if is_stale {
+            let there = ends.there.as_deref_mut();
+            stale_copy::remove(ends.control, there, &now, &self.target).await?;
+        }
+        match (&self.target, &mut ends.there) {
+            (Placement::Database(_), Some(there)) => self.introduce(there).await,
+            (Placement::Schema, _)
+                if is_stale || now.version.as_ref() != Some(&*SCHEMA_VERSION) =>
+            {
+                create_schema(ends.control, now.id).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn introduce(&self, there: &mut Client) -> Result<(), Failure> {
+        let transaction = begin_copying(there).await?;
+        let known = transaction
             .execute(
-                "INSERT INTO app.placements (organization_id, placement) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
-                &[&organization],
+                "INSERT INTO app.placements AS p (organization_id, placement, generation) VALUES ($1, 'remote', $2)
+                 ON CONFLICT (organization_id) DO UPDATE SET generation = $2, move_metadata = NULL WHERE p.placement = 'remote'",
+                &[&self.organization.id, &self.generation()],
             )
             .await?;
-        transaction
-            .execute(
-                "UPDATE app.placements SET moving_to = $2, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
-                &[&organization, &target.name()],
-            )
-            .await?;
-        transaction.commit().await
-    })
-    .await
+        transaction.commit().await?;
+        self.require_placed(known)
+    }
 }
 
-/// Clears the target, or keeps a copy that an interrupted run of this move has begun.
-pub(super) async fn prepare(
-    connection: &mut Client,
-    organization: Uuid,
-    target: &Placement,
-) -> Result<(), Failure> {
-    let now = Organization::get(connection, organization).await?;
-    if now.old_placement.as_ref() == Some(target) {
-        stale_copy::remove(connection, None, &now, target).await?;
-    } else if *target == Placement::Shared
-        || now.version.as_deref() == Some(placement::SCHEMA_VERSION.as_str())
-    {
-        return Ok(());
-    }
-    if *target == Placement::Shared {
-        return Ok(());
-    }
-    retry_on_conflict(connection, "creating the schema", async |connection| {
-        let transaction = connection.begin().await?;
-        exclude_maintenance(&transaction).await?;
-        placement::remove(&transaction, organization).await?;
-        let version = placement::create(&transaction, organization).await?;
-        transaction
-            .execute(
-                "UPDATE app.placements SET version = $2 WHERE organization_id = $1",
-                &[&organization, &version],
-            )
-            .await?;
-        transaction.commit().await
+async fn create_schema(control: &mut Client, organization: Uuid) -> Result<(), Failure> {
+    exclusively(control, "creating the schema", None, async |control| {
+        placement::remove(control, organization).await?;
+        let version = placement::create(control, organization).await?;
+        let store = "UPDATE app.placements SET version = $2 WHERE organization_id = $1";
+        control.execute(store, &[&organization, &version]).await?;
+        Ok(())
     })
     .await
 }
 
 pub(super) async fn delete_changes(connection: &Client, organization: Uuid) -> pg::Result<()> {
-    connection
-        .execute("DELETE FROM app.pending_changes WHERE organization_id = $1", &[&organization])
-        .await?;
+    let delete = "DELETE FROM app.pending_changes WHERE organization_id = $1";
+    connection.execute(delete, &[&organization]).await?;
     Ok(())
 }

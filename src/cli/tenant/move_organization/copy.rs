@@ -5,31 +5,33 @@ use std::time::{Duration, Instant};
 
 use pg::Client;
 
-use super::organization_move::OrganizationMove;
+use super::{
+    organization_move::{Ends, OrganizationMove, Route},
+    users,
+};
 use crate::cli::{
     Failure,
-    tenant::{locks::retry_on_conflict, table_rows::TableRows},
+    tenant::{
+        locks::{Attempt, begin_copying, retry_on_conflict},
+        table_rows::TableRows,
+    },
 };
 
 /// Rows per transaction.
-pub(super) const BATCH: i64 = 10_000;
+const BATCH: i64 = 10_000;
 
 /// How often progress is printed.
-pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 impl OrganizationMove {
     /// Copies a table and continues after the last row at the target.
-    pub(super) async fn copy(
-        &self,
-        connection: &mut Client,
-        rows: &TableRows,
-    ) -> Result<(), Failure> {
-        let mut last = self.last(connection, rows).await?;
+    pub(super) async fn copy(&self, ends: &mut Ends<'_>, rows: &TableRows) -> Result<(), Failure> {
+        let mut last = self.last(ends, rows).await?;
         let (mut count, mut reported) = (0, Instant::now());
         loop {
             let (copied, next) =
-                retry_on_conflict(connection, &rows.table.name, async |connection| {
-                    self.batch(connection, rows, last.as_deref()).await
+                retry_on_conflict(ends, &rows.table.name, async |ends: &mut Ends<'_>| {
+                    self.batch(ends, rows, last.as_deref()).await
                 })
                 .await?;
             count += copied;
@@ -45,12 +47,13 @@ impl OrganizationMove {
         }
     }
 
-    /// The key of the last row at the target, as SQL literals.
-    pub(super) async fn last(
-        &self,
-        connection: &Client,
-        rows: &TableRows,
-    ) -> pg::Result<Option<String>> {
+    /// The key of the last row at the target, as SQL literals. `None` if another database may sort
+    /// the key differently.
+    async fn last(&self, ends: &mut Ends<'_>, rows: &TableRows) -> pg::Result<Option<String>> {
+        let target = self.target_of(ends);
+        if self.route() != Route::Within && has_collation(target, rows).await? {
+            return Ok(None);
+        }
         let sql = format!(
             "SELECT {} FROM {} t WHERE t.{} = $1 ORDER BY {} LIMIT 1",
             constants(rows),
@@ -58,46 +61,77 @@ impl OrganizationMove {
             rows.table.owner_column(),
             descending(rows)
         );
-        connection.query_opt(&sql, &[&self.organization.id]).await
+        target.query_opt(&sql, &[&self.organization.id]).await
     }
 
     /// Copies one batch. Returns how many rows it read and the key of the last. A row may conflict
     /// with one that was deleted at the source meanwhile: pending changes cover both.
     async fn batch(
         &self,
-        connection: &mut Client,
+        ends: &mut Ends<'_>,
         rows: &TableRows,
         last: Option<&str>,
-    ) -> pg::Result<(i64, Option<String>)> {
+    ) -> Result<(i64, Option<String>), Attempt> {
+        let (id, owner, columns) =
+            (&self.organization.id, rows.table.owner_column(), rows.columns(""));
+        let target = self.target(&rows.table);
         let after = last.map(|last| format!("AND ({}) > ({last})", rows.keys("s")));
-        let sql = format!(
-            "WITH batch AS MATERIALIZED (
-                 SELECT {columns} FROM {source} s WHERE s.{owner} = $1 {after} ORDER BY {ascending} LIMIT $2),
-             copied AS (INSERT INTO {target} ({bare}) SELECT {bare} FROM batch ON CONFLICT DO NOTHING)
-             SELECT (SELECT count(*) FROM batch), (SELECT {constants} FROM batch t ORDER BY {descending} LIMIT 1)",
-            columns = rows.columns("s"),
-            source = self.source(&rows.table),
-            owner = rows.table.owner_column(),
-            after = after.unwrap_or_default(),
-            ascending = rows.keys("s"),
-            target = self.target(&rows.table),
-            bare = rows.columns(""),
-            constants = constants(rows),
-            descending = descending(rows),
+        let batch = format!(
+            "batch AS MATERIALIZED (SELECT s.* FROM {} s WHERE s.{owner} = $1 {} ORDER BY {} LIMIT $2)",
+            self.source(&rows.table),
+            after.unwrap_or_default(),
+            rows.keys("s"),
         );
-        let transaction = connection.begin().await?;
-        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
-        let batch = transaction.query_one(&sql, &[&self.organization.id, &BATCH]).await?;
+        let next = format!(
+            "(SELECT {} FROM batch t ORDER BY {} LIMIT 1)",
+            constants(rows),
+            descending(rows)
+        );
+        if self.route() == Route::Within {
+            let sql = format!(
+                "WITH {batch}, copied AS (INSERT INTO {target} ({columns}) SELECT {columns} FROM batch ON CONFLICT DO NOTHING)
+                 SELECT (SELECT count(*) FROM batch), {next}"
+            );
+            let transaction = begin_copying(ends.control).await?;
+            let copied = transaction.query_one(&sql, &[id, &BATCH]).await?;
+            transaction.commit().await?;
+            return Ok(copied);
+        }
+        let sql = format!(
+            "WITH {batch} SELECT (SELECT coalesce(array_agg(b::text), '{{}}') FROM batch b), {next}"
+        );
+        let (content, next): (Vec<String>, Option<String>) =
+            self.source_of(ends).query_one(&sql, &[id, &BATCH]).await?;
+        if let (Route::Out, Some((control, there))) = (self.route(), ends.both()) {
+            users::copy_missing(control, there, rows, &content).await?;
+        }
+        let sql = format!(
+            "INSERT INTO {target} ({columns}) SELECT {columns} FROM ({}) s WHERE s.{owner} = $1 ON CONFLICT DO NOTHING",
+            rows.parsed(2),
+        );
+        let transaction = begin_copying(self.target_of(ends)).await?;
+        transaction.execute(&sql, &[id, &content]).await?;
         transaction.commit().await?;
-        Ok(batch)
+        Ok((i64::try_from(content.len()).unwrap_or(i64::MAX), next))
     }
 }
 
-pub(super) fn constants(rows: &TableRows) -> String {
+/// Whether the key has a collation, so that the other database may sort it differently.
+async fn has_collation(connection: &Client, rows: &TableRows) -> pg::Result<bool> {
+    connection
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+                        WHERE i.indrelid = $1::regclass AND i.indisprimary AND a.attcollation <> 0)",
+            &[&rows.table.name],
+        )
+        .await
+}
+
+fn constants(rows: &TableRows) -> String {
     let places = vec!["%L"; rows.table.key.split(", ").count()].join(", ");
     format!("format('{places}', {})", rows.keys("t"))
 }
 
-pub(super) fn descending(rows: &TableRows) -> String {
+fn descending(rows: &TableRows) -> String {
     rows.keys("t").replace(", ", " DESC, ") + " DESC"
 }

@@ -2,34 +2,43 @@
 //! placement in one transaction.
 //!
 //! At any time, even after the command was killed, `app.placements` names the one placement whose
-//! rows are current. The other is a copy. `cross_database` moves between databases.
+//! rows are current. The other is a copy.
+//!
+//! Two databases cannot commit atomically. In a move between them, the old placement first releases
+//! the organization, permanently and with everything copied. Only then does the new one accept it.
+//! In between it has no placement, and servers or the same command complete the move.
 
 mod begin;
-mod cancel;
 mod changes;
 mod comparison;
 mod copy;
-mod cross_database;
+mod directory_sync;
+mod finish;
 mod organization_move;
+mod responses;
 pub(super) mod stale_copy;
 mod switch;
+mod users;
 
-use migration::placement;
+use std::time::Instant;
+
+use migration::{dedicated, placement};
 use pg::Client;
 
 use super::{
     Failure,
-    locks::{lock_move, wait_for_older_transactions},
-    organization::Organization,
+    locks::{lock_move, retry_on_conflict, wait_for_older_transactions},
+    organization::{self, Organization},
     placement::Placement,
     table_rows::TableRows,
 };
 use crate::cli::{owner_connection::Owner, say};
-pub(in crate::cli) use cross_database::copy_users;
-use cross_database::{CrossDatabaseMove, Endpoints, Finished};
-pub(super) use cross_database::{DIRECTORY_LOCK, members, open, outdated_users};
-use organization_move::OrganizationMove;
-use switch::Switched;
+pub(super) use directory_sync::LOCK as DIRECTORY_LOCK;
+use finish::{cancel, finish};
+use organization_move::{Ends, OrganizationMove, Route};
+use switch::{SwitchTerms, Switched};
+pub(in crate::cli) use users::copy as copy_users;
+pub(super) use users::{members, outdated_users};
 
 /// Move an organization between the shared tables, a dedicated schema and a dedicated database,
 /// while it is in use. Run an interrupted move again to continue it, or move the organization to
@@ -76,11 +85,10 @@ impl Move {
             },
             None => None,
         };
-        if let Some(there) = &mut there {
-            let finished =
-                cross_database::finish(&mut Endpoints { control, there }, &organization).await?;
+        if let Some(there) = &there {
+            let has_returned = finish(control, there, &organization).await?;
             organization = Organization::get(control, id).await?;
-            if finished == Finished::TakenBack && self.to != organization.placement {
+            if has_returned && self.to != organization.placement {
                 return Err(Failure::new(format!(
                     "{} already lives in {}: its move was too far along to cancel",
                     organization.name, organization.placement
@@ -92,14 +100,9 @@ impl Move {
         }
         organization.check_version()?;
         let rows = TableRows::of_all(control).await?;
-        let move_organization = OrganizationMove { organization, target: self.to.clone(), rows };
-        if let Some(there) = &mut there {
-            let crossing = CrossDatabaseMove::new(move_organization)?;
-            Box::pin(crossing.run(&mut Endpoints { control, there }, self.keep_source_days))
-                .await?;
-        } else {
-            move_organization.run(control, self.keep_source_days).await?;
-        }
+        let moving = OrganizationMove { organization, target: self.to.clone(), rows };
+        let ends = &mut Ends { control, there: there.as_mut() };
+        Box::pin(moving.run(ends, self.keep_source_days)).await?;
         if self.drop_source {
             let moved = Organization::get(control, id).await?;
             drop_copy(control, there.as_mut(), &moved).await?;
@@ -152,7 +155,7 @@ impl Move {
     ) -> Result<(), Failure> {
         let Organization { name, placement, .. } = organization;
         if let Some(target) = &organization.moving_to {
-            cancel::cancel(control, there, organization, target).await?;
+            cancel(control, there, organization, target).await?;
             say(format!("{name} stays in {placement}: its move was cancelled"));
         } else if self.drop_source && organization.old_placement.is_some() {
             drop_copy(control, there, organization).await?;
@@ -178,40 +181,75 @@ async fn drop_copy(
     Ok(())
 }
 
+/// Connects to a dedicated database. While the connection lives, no other command moves the
+/// organization there or migrates that database.
+pub(super) async fn open(
+    owner: &Owner,
+    organization: &Organization,
+    name: &str,
+) -> Result<Client, Failure> {
+    let there = organization::dedicated(owner, name).await?;
+    lock_move(&there, organization).await?;
+    placement::keep_steps(&there).await?;
+    Ok(there)
+}
+
 impl OrganizationMove {
-    async fn run(&self, connection: &mut Client, keep_days: u16) -> Result<(), Failure> {
+    async fn run(&self, ends: &mut Ends<'_>, keep_days: u16) -> Result<(), Failure> {
         let Organization { id, name, .. } = &self.organization;
-        if self.organization.moving_to.is_none() {
-            begin::begin(connection, *id, &self.target).await?;
-        } else {
+        if self.is_begun(ends).await? {
             eprintln!("continuing the move of {name}");
+        } else {
+            self.begin(ends).await?;
         }
         wait_for_older_transactions(
-            connection,
+            self.source_of(ends),
             "transactions that began before the move",
             "l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.relation = ANY ($1::regclass[]::oid[])",
             &self.rows.iter().map(|rows| self.source(&rows.table)).collect::<Vec<_>>(),
         )
         .await?;
-        begin::prepare(connection, *id, &self.target).await?;
-        for rows in self.copied() {
-            self.copy(connection, rows).await?;
-        }
-        if self.target == Placement::Schema {
-            for rows in &self.rows {
-                let analyze = format!("ANALYZE {}", self.target(&rows.table));
-                connection.batch(&analyze).await?;
-            }
-        }
-        self.catch_up(connection).await?;
-        let count = self.compare(connection).await?;
-        let done = loop {
-            self.catch_up(connection).await?;
-            if let Some(done) = self.switch(connection, keep_days, count).await? {
+        self.prepare(ends).await?;
+        self.copy_all(ends).await?;
+        let responses_since = self.copy_responses(ends).await?;
+        self.catch_up(ends).await?;
+        let count = self.compare(ends).await?;
+        let terms = SwitchTerms { keep_days, count, responses_since };
+        let mut done = loop {
+            self.catch_up(ends).await?;
+            if let Some(done) = self.switch(ends, &terms).await? {
                 break done;
             }
         };
+        let started = Instant::now();
+        if let Some((control, there)) = ends.both() {
+            let moved = Organization::get(control, *id).await?;
+            finish(control, there, &moved).await?;
+        }
+        done.held += started.elapsed();
         self.report(count, &done);
+        Ok(())
+    }
+
+    async fn copy_all(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
+        if self.route() == Route::Out {
+            retry_on_conflict(ends, "copying the catalogue", async |ends: &mut Ends<'_>| {
+                if let Some((control, there)) = ends.both() {
+                    dedicated::copy_catalogue(control, there).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        for rows in self.rows.iter().filter(|rows| self.copies(rows)) {
+            self.copy(ends, rows).await?;
+        }
+        if self.target != Placement::Shared {
+            for rows in &self.rows {
+                let analyze = format!("ANALYZE {}", self.target(&rows.table));
+                self.target_of(ends).batch(&analyze).await?;
+            }
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use migration::placement;
 use pg::Client;
 
 use super::super::{
-    locks::{exclude_maintenance, retry_on_conflict, wait_for_older_transactions},
+    locks::{begin_copying, exclusively, wait_for_older_transactions},
     organization::Organization,
     placement::Placement,
     table_rows::TableRows,
@@ -51,22 +51,20 @@ pub(in crate::cli::tenant) async fn remove(
             }
         }
     }
-    retry_on_conflict(connection, "deleting the stale copy", async |connection| {
-        let transaction = connection.begin().await?;
-        exclude_maintenance(&transaction).await?;
-        let removed = transaction
+    exclusively(connection, "deleting the stale copy", None, async |connection| {
+        let removed = connection
             .execute(
                 "UPDATE app.placements SET old_placement = NULL, keep_old_until = NULL,
                     version = CASE WHEN $2 <> 'schema' THEN version END
-             WHERE organization_id = $1 AND placement <> $2",
+                 WHERE organization_id = $1 AND placement <> $2",
                 &[&organization.id, &old.name()],
             )
             .await?;
         // Only if the organization does not live in the schema.
         if *old == Placement::Schema && removed == 1 {
-            placement::remove(&transaction, organization.id).await?;
+            placement::remove(connection, organization.id).await?;
         }
-        transaction.commit().await
+        Ok(())
     })
     .await
 }
@@ -78,14 +76,12 @@ async fn remove_there(there: &mut Client, organization: &Organization) -> Result
     for rows in TableRows::of_all(there).await?.iter().rev() {
         purge(there, organization, rows).await?;
     }
-    retry_on_conflict(there, "deleting the stale copy", async |there| {
-        let transaction = there.begin().await?;
-        exclude_maintenance(&transaction).await?;
+    exclusively(there, "deleting the stale copy", None, async |there| {
         for table in ["app.organization_slugs", "app.pending_changes", "app.placements"] {
             let sql = format!("DELETE FROM {table} t WHERE t.organization_id = $1 AND {NOT_HERE}");
-            transaction.execute(&sql, &[&organization.id]).await?;
+            there.execute(&sql, &[&organization.id]).await?;
         }
-        transaction.commit().await
+        Ok(())
     })
     .await
 }
@@ -107,8 +103,7 @@ async fn purge(
         rows.same("t", "k"),
     );
     loop {
-        let transaction = connection.begin().await?;
-        transaction.batch("SET LOCAL app.replicating = 'on'").await?;
+        let transaction = begin_copying(connection).await?;
         let deleted = transaction.execute(&sql, &[&organization.id, &BATCH]).await?;
         transaction.commit().await?;
         if deleted < BATCH.unsigned_abs() {

@@ -1,26 +1,48 @@
 //! The switch: excludes writers for a moment, applies the last pending changes and changes the
-//! placement, all in one transaction.
+//! placement, in one transaction.
+//!
+//! Between databases, the old placement releases the organization in one transaction that excludes
+//! writers. Before it commits, the last changes are committed at the new placement, which accepts
+//! the organization afterwards. Any server can complete that last step.
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use pg::Client;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{begin::delete_changes, changes::check, organization_move::OrganizationMove};
+use super::{
+    begin::delete_changes,
+    directory_sync::sync_directory,
+    organization_move::{Ends, OrganizationMove},
+    responses::copy_responses,
+    users,
+};
 use crate::{
     audit::Action,
     cli::{
         Failure,
         tenant::{
-            locks::{exclude_writers, retry_on_conflict},
+            locks::{Attempt, exclude_maintenance, exclude_writers, retry_on_conflict},
             structure::structure_faults,
         },
     },
 };
 
 /// More pending changes would pause writers for too long.
-pub(super) const MOST_CHANGES: i64 = 2_000;
+const MOST_CHANGES: i64 = 2_000;
+
+const COPYING: &str = "SET LOCAL app.replicating = 'on'";
+
+/// What a switch records, and what it still has to copy.
+pub(super) struct SwitchTerms {
+    /// The days for which the stale copy is kept.
+    pub(super) keep_days: u16,
+    /// The number of compared rows.
+    pub(super) count: i64,
+    /// The transaction since which responses are copied.
+    pub(super) responses_since: Option<String>,
+}
 
 /// The result of a switch.
 pub(super) struct Switched {
@@ -31,75 +53,214 @@ pub(super) struct Switched {
     pub(super) held: Duration,
 }
 
+/// Writers are excluded from here on.
+struct Pause {
+    waited: Duration,
+    started: Instant,
+    changes: i64,
+}
+
+impl Pause {
+    /// Begins in a transaction at the source. Returns `None` if too many changes are pending.
+    async fn begin(source: &Client, organization: Uuid) -> Result<Option<Self>, Attempt> {
+        let waited = exclude_writers(source, organization).await?;
+        let started = Instant::now();
+        let count = "SELECT count(*) FROM app.pending_changes WHERE organization_id = $1";
+        let changes = source.query_one(count, &[&organization]).await?;
+        Ok((changes <= MOST_CHANGES).then_some(Self { waited, started, changes }))
+    }
+
+    fn end(self) -> Option<Switched> {
+        let Self { waited, started, changes } = self;
+        Some(Switched { changes, waited, held: started.elapsed() })
+    }
+}
+
 impl OrganizationMove {
     /// `None` if too many changes are pending: apply them first.
     pub(super) async fn switch(
         &self,
-        connection: &mut Client,
-        keep_days: u16,
-        count: i64,
+        ends: &mut Ends<'_>,
+        terms: &SwitchTerms,
     ) -> Result<Option<Switched>, Failure> {
-        let schema_faults = structure_faults(connection, self.organization.id).await?;
-        if let Some(fault) = schema_faults.first() {
-            return Err(Failure::new(format!(
-                "the schema differs from the shared tables: {fault}"
-            )));
+        if ends.there.is_none() {
+            let faults = structure_faults(ends.control, self.organization.id).await?;
+            if let Some(fault) = faults.first() {
+                return Err(Failure::new(format!(
+                    "the schema differs from the shared tables: {fault}"
+                )));
+            }
         }
-        retry_on_conflict(connection, "switching", async |connection| {
-            self.try_switch(connection, keep_days, count).await
+        retry_on_conflict(ends, "switching", async |ends: &mut Ends<'_>| {
+            let outcome = match ends.both() {
+                None => self.settle(ends.control, terms).await,
+                Some((control, there)) if self.target.database().is_some() => {
+                    self.release(control, there, terms).await
+                }
+                Some((control, there)) => self.accept(control, there, terms).await,
+            };
+            if !matches!(outcome, Ok(Some(_))) {
+                ends.roll_back().await?;
+            }
+            outcome
         })
-        .await?
+        .await
     }
 
-    async fn try_switch(
+    /// Switches within the control database.
+    async fn settle(
         &self,
-        connection: &mut Client,
-        keep_days: u16,
-        count: i64,
-    ) -> pg::Result<Result<Option<Switched>, Failure>> {
-        let id = self.organization.id;
-        let transaction = connection.begin().await?;
-        let waited = exclude_writers(&transaction, id).await?;
-        let started = Instant::now();
-        let changes = pending(&transaction, id).await?;
-        if changes > MOST_CHANGES {
-            return Ok(Ok(None));
-        }
-        let round = self.apply_changes(&transaction).await?;
-        if let Err(failure) = check(&round.faults) {
-            return Ok(Err(failure));
-        }
-        self.settle(&transaction, keep_days).await?;
-        let metadata = json!({
-            "from": self.organization.placement.name(), "to": self.target.name(), "rows": count,
-        });
+        control: &mut Client,
+        terms: &SwitchTerms,
+    ) -> Result<Option<Switched>, Attempt> {
+        let control = control.begin().await?;
+        let Some(pause) = Pause::begin(&control, self.organization.id).await? else {
+            return Ok(None);
+        };
+        self.apply_last(&control, &control).await?;
+        self.place(&control, self.organization.generation, terms).await?;
         let what = ("tenantry tenant move", Action::OrganizationMoved);
-        self.organization.record(&transaction, &self.target, what, metadata).await?;
-        transaction.commit().await?;
-        Ok(Ok(Some(Switched { changes, waited, held: started.elapsed() })))
+        let metadata = self.metadata(terms.count);
+        self.organization.record(&control, &self.target, what, metadata).await?;
+        control.commit().await?;
+        Ok(pause.end())
     }
 
-    /// Makes the target the current placement.
-    async fn settle(&self, transaction: &Client, keep_days: u16) -> pg::Result<()> {
-        delete_changes(transaction, self.organization.id).await?;
-        transaction
+    /// The control database releases the organization to the dedicated database.
+    async fn release(
+        &self,
+        control: &mut Client,
+        there: &mut Client,
+        terms: &SwitchTerms,
+    ) -> Result<Option<Switched>, Attempt> {
+        let id = self.organization.id;
+        let there = there.begin().await?;
+        exclude_maintenance(&there).await?;
+        let control = control.begin().await?;
+        let Some(pause) = Pause::begin(&control, id).await? else { return Ok(None) };
+        let (_, last) = self.read_changes(&control).await?;
+        for one in &last {
+            users::copy_missing(&control, &there, one.rows, &one.content).await?;
+        }
+        // From here on changes of members wait for the switch.
+        let members = users::members(&control, id, "FOR SHARE OF u").await?;
+        let outdated = users::outdated_users(&there, &members).await?;
+        users::copy(&control, &there, &outdated).await?;
+        there.batch(COPYING).await?;
+        self.write_changes(&there, &last).await?;
+        // A suspension cannot change while writers are excluded.
+        let suspension =
+            "SELECT suspension, suspended_at FROM app.placements WHERE organization_id = $1";
+        let (suspension, suspended_at): (Option<String>, Option<DateTime<Utc>>) =
+            control.query_one(suspension, &[&id]).await?;
+        copy_responses(&control, &there, id, terms.responses_since.as_deref()).await?;
+        copy_slugs(&control, &there, id).await?;
+        let ready = there
             .execute(
-                "UPDATE app.placements SET placement = $2, moving_to = NULL, moved_at = now(), old_placement = placement,
-                    keep_old_until = now() + $3 * interval '1 day'
-             WHERE organization_id = $1",
-                &[&self.organization.id, &self.target.name(), &i32::from(keep_days)],
+                "UPDATE app.placements SET move_metadata = $3, suspension = $4, suspended_at = $5
+                 WHERE organization_id = $1 AND generation = $2 AND placement = 'remote'",
+                &[&id, &self.generation(), &self.metadata(terms.count), &suspension, &suspended_at],
             )
             .await?;
-        Ok(())
+        self.require_placed(ready)?;
+        there.commit().await?;
+        self.place(&control, self.generation(), terms).await?;
+        control.commit().await?;
+        Ok(pause.end())
+    }
+
+    /// The control database accepts the organization from the dedicated database.
+    async fn accept(
+        &self,
+        control: &mut Client,
+        there: &mut Client,
+        terms: &SwitchTerms,
+    ) -> Result<Option<Switched>, Attempt> {
+        let id = self.organization.id;
+        let control = control.begin().await?;
+        exclude_maintenance(&control).await?;
+        let there = there.begin().await?;
+        let Some(pause) = Pause::begin(&there, id).await? else { return Ok(None) };
+        sync_directory(&control, &there, &self.organization).await?;
+        self.apply_last(&there, &control).await?;
+        copy_responses(&there, &control, id, terms.responses_since.as_deref()).await?;
+        // Maintenance may have recorded changes of directory rows in the control database.
+        delete_changes(&control, id).await?;
+        let ready = control
+            .execute(
+                "UPDATE app.placements SET move_metadata = $3, keep_old_until = now() + $4 * interval '1 day'
+                 WHERE organization_id = $1 AND generation = $2 - 1 AND placement = $5 AND moving_to = 'shared'",
+                &[&id, &self.generation(), &self.metadata(terms.count), &i32::from(terms.keep_days), &self.organization.placement.name()],
+            )
+            .await?;
+        self.require_placed(ready)?;
+        control.commit().await?;
+        delete_changes(&there, id).await?;
+        let released = there
+            .execute(
+                "UPDATE app.placements SET placement = 'remote', generation = $2, moving_to = NULL, moved_at = now()
+                 WHERE organization_id = $1 AND placement = 'shared' AND moving_to = 'remote' AND generation = $2 - 1",
+                &[&id, &self.generation()],
+            )
+            .await?;
+        self.require_placed(released)?;
+        there.commit().await?;
+        Ok(pause.end())
+    }
+
+    /// Applies the last changes, and compares those that the move does not copy.
+    async fn apply_last(&self, source: &Client, target: &Client) -> Result<(), Attempt> {
+        let (_, last) = self.read_changes(source).await?;
+        let (copied, mirrored): (Vec<_>, Vec<_>) =
+            last.into_iter().partition(|one| self.copies(one.rows));
+        target.batch(COPYING).await?;
+        self.write_changes(target, &copied).await?;
+        self.check_changes(target, &mirrored).await
+    }
+
+    /// Makes the target the current placement, in the control database.
+    async fn place(
+        &self,
+        control: &Client,
+        generation: i64,
+        terms: &SwitchTerms,
+    ) -> Result<(), Attempt> {
+        let Self { organization, target, .. } = self;
+        delete_changes(control, organization.id).await?;
+        let placed = control
+            .execute(
+                "UPDATE app.placements SET placement = $2, generation = $3, moving_to = NULL, moved_at = now(), old_placement = placement,
+                    keep_old_until = now() + $4 * interval '1 day'
+                 WHERE organization_id = $1 AND placement = $5 AND moving_to = $2 AND generation = $6",
+                &[
+                    &organization.id,
+                    &target.name(),
+                    &generation,
+                    &i32::from(terms.keep_days),
+                    &organization.placement.name(),
+                    &organization.generation,
+                ],
+            )
+            .await?;
+        Ok(self.require_placed(placed)?)
     }
 }
 
-/// Returns how many changes are pending.
-pub(super) async fn pending(connection: &Client, organization: Uuid) -> pg::Result<i64> {
-    connection
-        .query_one(
-            "SELECT count(*) FROM app.pending_changes WHERE organization_id = $1",
-            &[&organization],
+/// Copies the organization's slugs and deletes others that the dedicated database still has. The
+/// control database decides which slugs an organization has.
+async fn copy_slugs(control: &Client, there: &Client, organization: Uuid) -> pg::Result<()> {
+    let read = "SELECT s::text FROM app.organization_slugs s WHERE s.organization_id = $1";
+    let slugs: Vec<String> = control.query(read, &[&organization]).await?;
+    there
+        .execute(
+            "WITH read AS MATERIALIZED (SELECT v::app.organization_slugs AS whole FROM unnest($2::text[]) v),
+                  gone AS (DELETE FROM app.organization_slugs s WHERE s.organization_id = $1
+                               AND NOT EXISTS (SELECT FROM read WHERE (whole).slug = s.slug))
+             INSERT INTO app.organization_slugs AS s SELECT (whole).* FROM read WHERE (whole).organization_id = $1
+             ON CONFLICT (slug) DO UPDATE SET organization_id = $1, retired_at = excluded.retired_at, claimed_by = excluded.claimed_by,
+                 created_at = excluded.created_at, updated_at = excluded.updated_at",
+            &[&organization, &slugs],
         )
-        .await
+        .await?;
+    Ok(())
 }

@@ -9,34 +9,29 @@ use pg::Client;
 use uuid::Uuid;
 
 use super::{
-    cross_database_move::{CrossDatabaseMove, Endpoints},
+    organization_move::{Ends, OrganizationMove, Route},
     users,
 };
+use crate::cli::tenant::locks::begin_snapshot;
 
 const BATCH: usize = 500;
 
-impl CrossDatabaseMove {
-    /// Copies all responses. Returns the oldest transaction that may still write others.
-    pub(super) async fn copy_responses(&self, ends: &mut Endpoints<'_>) -> pg::Result<String> {
-        let id = self.organization().id;
-        if self.out {
-            let users: Vec<Uuid> = ends.control
+impl OrganizationMove {
+    /// Copies all responses to another database. Returns the oldest transaction that may still
+    /// write others; `None` within the control database, where they stay.
+    pub(super) async fn copy_responses(&self, ends: &mut Ends<'_>) -> pg::Result<Option<String>> {
+        let id = self.organization.id;
+        if let (Route::Out, Some((control, there))) = (self.route(), ends.both()) {
+            let users: Vec<Uuid> = control
                 .query(
-                    "SELECT DISTINCT user_id FROM auth.idempotency_keys WHERE organization_id = $1 ORDER BY user_id",
+                    "SELECT DISTINCT user_id FROM auth.idempotency_keys WHERE organization_id = $1",
                     &[&id],
                 )
                 .await?;
-            let known: Vec<Uuid> = ends
-                .there
-                .query("SELECT id FROM auth.users WHERE id = ANY ($1)", &[&users])
-                .await?;
-            let missing: Vec<Uuid> =
-                users.into_iter().filter(|user| !known.contains(user)).collect();
-            users::copy(ends.control, ends.there, &missing).await?;
+            users::copy(control, there, &users::missing(there, &users).await?).await?;
         }
-        let (source, target) = self.sides(ends);
-        let snapshot = source.begin().await?;
-        snapshot.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let Some((source, target)) = self.sides(ends) else { return Ok(None) };
+        let snapshot = begin_snapshot(source).await?;
         let since = snapshot
             .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text", &[])
             .await?;

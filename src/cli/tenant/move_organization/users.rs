@@ -35,12 +35,21 @@ pub(super) async fn copy_missing(
     let places: Vec<_> =
         columns.iter().map(|column| format!("((v::{}).{column})", rows.table.name)).collect();
     let sql = format!(
-        "SELECT DISTINCT person FROM unnest($1::text[]) v CROSS JOIN LATERAL (VALUES {}) p (person)
-         WHERE person IS NOT NULL AND NOT EXISTS (SELECT FROM auth.users u WHERE u.id = person) ORDER BY person",
+        "SELECT id FROM unnest($1::text[]) v CROSS JOIN LATERAL (VALUES {}) p (id) WHERE id IS NOT NULL",
         places.join(", ")
     );
-    let missing: Vec<Uuid> = there.query(&sql, &[&content]).await?;
-    copy(control, there, &missing).await
+    let users: Vec<Uuid> = there.query(&sql, &[&content]).await?;
+    copy(control, there, &missing(there, &users).await?).await
+}
+
+/// The users among these that the dedicated database lacks, in order.
+pub(super) async fn missing(there: &Client, users: &[Uuid]) -> pg::Result<Vec<Uuid>> {
+    there
+        .query(
+            "SELECT DISTINCT p.id FROM unnest($1::uuid[]) p (id) WHERE NOT EXISTS (SELECT FROM auth.users u WHERE u.id = p.id) ORDER BY p.id",
+            &[&users],
+        )
+        .await
 }
 
 /// Copies users in the given order, so that concurrent commands wait for each other instead of
