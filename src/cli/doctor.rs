@@ -15,7 +15,7 @@ pub(super) struct Doctor {
     database: DatabaseConfig,
 
     /// The plan that new organizations try.
-    #[arg(long, env = "TRIAL_PLAN", value_name = "TRIAL_PLAN")]
+    #[arg(long, env)]
     trial_plan: Option<String>,
 }
 

@@ -19,42 +19,27 @@ use crate::{
 pub(super) struct Migrate {
     /// The database as a role that may create roles: a superuser, or the owner of the database with
     /// CREATEROLE.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASE_URL",
-        value_name = "MIGRATION_DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     migration_database_url: Option<String>,
 
     /// The address that servers will use. Its password becomes the password of the role
     /// tenantry_app.
-    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     database_url: Option<String>,
 
     /// The address that servers will use for background work. Its password becomes the password of
     /// the role tenantry_system. When not set, that password is derived from DATABASE_URL.
-    #[arg(
-        long,
-        env = "SYSTEM_DATABASE_URL",
-        value_name = "SYSTEM_DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     system_database_url: Option<String>,
 
     /// Dedicated databases as NAME=URL, separated by white space, each as a role that may create
     /// roles.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASES",
-        value_name = "MIGRATION_DATABASES",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     migration_databases: Option<String>,
 
     /// The same databases as servers will use them. Their passwords become those of the role
     /// tenantry_app there.
-    #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     databases: Option<String>,
 
     /// How many dedicated schemas are migrated at the same time, each over a separate connection.

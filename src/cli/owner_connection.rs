@@ -13,24 +13,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Owner {
     /// The database as a role that may act as tenantry_owner.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASE_URL",
-        value_name = "MIGRATION_DATABASE_URL",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, env, hide_env_values = true, global = true)]
     migration_database_url: Option<String>,
 
     /// Dedicated databases as NAME=URL, separated by white space, each as a role that may act as
     /// tenantry_owner.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASES",
-        value_name = "MIGRATION_DATABASES",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, env, hide_env_values = true, global = true)]
     migration_databases: Option<String>,
 }
 

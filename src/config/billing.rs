@@ -21,56 +21,30 @@ pub enum BillingProvider {
 #[command(next_help_heading = "Billing")]
 pub struct BillingConfig {
     /// Which system manages subscriptions: manual lets owners change plans free of charge.
-    #[arg(
-        long,
-        env = "BILLING_PROVIDER",
-        value_name = "BILLING_PROVIDER",
-        default_value = "manual"
-    )]
+    #[arg(long, env, default_value = "manual")]
     pub billing_provider: BillingProvider,
 
     /// Stripe's secret key: sk_… or rk_…
-    #[arg(
-        long,
-        env = "STRIPE_SECRET_KEY",
-        value_name = "STRIPE_SECRET_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     pub stripe_secret_key: Option<String>,
 
     /// The signing secret of the webhook at /webhooks/stripe: whsec_… Give two, separated by a
     /// comma, during a rotation.
-    #[arg(
-        long,
-        env = "STRIPE_WEBHOOK_SECRET",
-        value_name = "STRIPE_WEBHOOK_SECRET",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
+    #[arg(long, env, value_delimiter = ',', hide_env_values = true)]
     pub stripe_webhook_secret: Vec<String>,
 
     /// What the quantity of a price per seat means. sync: it follows the number of members and
     /// open invitations. cap: owners buy seats, and the team cannot outgrow them.
-    #[arg(long, env = "BILLING_SEATS", value_name = "BILLING_SEATS", default_value = "sync")]
+    #[arg(long, env, default_value = "sync")]
     pub billing_seats: SeatsMode,
 
     /// How Stripe charges a change of the seats within a period: create_prorations (with the next
     /// invoice), always_invoice (immediately) or none.
-    #[arg(
-        long,
-        env = "BILLING_PRORATION",
-        value_name = "BILLING_PRORATION",
-        default_value = "create_prorations"
-    )]
+    #[arg(long, env, default_value = "create_prorations")]
     pub billing_proration: Proration,
 
     /// The base address of Stripe's API.
-    #[arg(
-        long,
-        env = "STRIPE_API_BASE",
-        value_name = "STRIPE_API_BASE",
-        default_value = "https://api.stripe.com/"
-    )]
+    #[arg(long, env, default_value = "https://api.stripe.com/")]
     pub stripe_api_base: Url,
 }
 

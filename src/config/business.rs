@@ -17,65 +17,38 @@ use crate::{
 #[command(next_help_heading = "Business rules")]
 pub struct BusinessConfig {
     /// Days for which an organization keeps its plan after a failed payment.
-    #[arg(
-        long,
-        env = "BILLING_GRACE_DAYS",
-        value_name = "BILLING_GRACE_DAYS",
-        default_value_t = 7
-    )]
+    #[arg(long, env, default_value_t = 7)]
     pub billing_grace_days: u16,
 
     /// The key of the plan that new organizations try for TRIAL_DAYS, for example pro. Without it
     /// they start with the default plan.
-    #[arg(long, env = "TRIAL_PLAN", value_name = "TRIAL_PLAN")]
+    #[arg(long, env)]
     pub trial_plan: Option<String>,
 
     /// Days that a trial lasts.
-    #[arg(
-        long,
-        env = "TRIAL_DAYS",
-        value_name = "TRIAL_DAYS",
-        default_value_t = 14,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
+    #[arg(long, env, default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..))]
     pub trial_days: u16,
 
     /// Organizations that a user may own before creating another one is refused.
-    #[arg(
-        long,
-        env = "MAX_OWNED_ORGANIZATIONS",
-        value_name = "MAX_OWNED_ORGANIZATIONS",
-        default_value_t = 10
-    )]
+    #[arg(long, env, default_value_t = 10)]
     pub max_owned_organizations: u32,
 
     /// Days for which an invitation can be accepted.
-    #[arg(
-        long,
-        env = "INVITATION_DAYS",
-        value_name = "INVITATION_DAYS",
-        default_value_t = 7,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
+    #[arg(long, env, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub invitation_days: u16,
 
     /// The secret that derives invitation links and encrypts stored responses, at least 32 bytes.
     /// During a rotation NEW,OLD.
-    #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub secret_key: Option<String>,
 
     /// Which identities with the same verified e-mail address become one user: none (never), those
     /// of the same issuer, or those of all issuers.
-    #[arg(long, env = "ACCOUNT_LINKING", value_name = "ACCOUNT_LINKING", default_value = "never")]
+    #[arg(long, env, default_value = "never")]
     pub account_linking: AccountLinking,
 
     /// The address of your application. Invitation links begin with it.
-    #[arg(
-        long,
-        env = "PUBLIC_URL",
-        value_name = "PUBLIC_URL",
-        default_value = "http://127.0.0.1:4000"
-    )]
+    #[arg(long, env, default_value = "http://127.0.0.1:4000")]
     pub public_url: url::Url,
 
     #[command(flatten)]

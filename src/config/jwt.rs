@@ -49,111 +49,79 @@ pub fn is_loopback(url: &url::Url) -> bool {
 pub struct JwtConfig {
     /// The shared secret of HS256 tokens, at least 32 bytes. During a rotation NEW,OLD: the first
     /// signs, all verify.
-    #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
     /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA: https://…
     /// or file:///…. Replaces JWT_SECRET.
-    #[arg(long, env = "JWT_JWKS_URL", value_name = "JWT_JWKS_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub jwt_jwks_url: Option<String>,
 
     /// Several issuers, as a JSON list of objects. The keys of an object are the names of settings
     /// in lower case without JWT_, for example issuer, jwks_url, secret, audience, email_claim.
     /// Replaces JWT_SECRET, JWT_JWKS_URL, JWT_ISSUER and JWT_AUDIENCE; the other settings apply
     /// where an object does not name them.
-    #[arg(long, env = "JWT_ISSUERS", value_name = "JWT_ISSUERS", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub jwt_issuers: Option<String>,
 
     /// The algorithms accepted for tokens of JWT_JWKS_URL.
-    #[arg(
-        long,
-        env = "JWT_ALGORITHMS",
-        value_name = "JWT_ALGORITHMS",
-        value_delimiter = ',',
-        default_value = "RS256,ES256,EdDSA"
-    )]
+    #[arg(long, env, value_delimiter = ',', default_value = "RS256,ES256,EdDSA")]
     pub jwt_algorithms: Vec<IssuerAlgorithm>,
 
     /// Least number of seconds between two fetches of the issuer's keys, even if tokens name
     /// unknown keys.
-    #[arg(long, env = "JWT_JWKS_COOLDOWN", value_name = "JWT_JWKS_COOLDOWN", default_value_t = 10)]
+    #[arg(long, env, default_value_t = 10)]
     pub jwt_jwks_cooldown: u64,
 
     /// Seconds after which the issuer's keys are fetched again.
-    #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
+    #[arg(long, env, default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
     /// Whether key sets at http://… are accepted from other machines, for example inside a
     /// cluster. Anyone who can change that traffic can then sign in as any user.
-    #[arg(
-        long,
-        env = "JWT_JWKS_ALLOW_INSECURE_HTTP",
-        value_name = "JWT_JWKS_ALLOW_INSECURE_HTTP",
-        default_value_t = false,
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set)]
     pub jwt_jwks_allow_insecure_http: bool,
 
     /// The issuer that tokens must name in `iss`; `any` accepts every issuer. Required with
     /// JWT_JWKS_URL.
-    #[arg(long, env = "JWT_ISSUER", value_name = "JWT_ISSUER")]
+    #[arg(long, env)]
     pub jwt_issuer: Option<String>,
 
     /// The accepted audiences, separated by commas; `any` accepts every audience. Required with
     /// JWT_JWKS_URL.
-    #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
+    #[arg(long, env)]
     pub jwt_audience: Option<String>,
 
     /// The claim that holds the audience. In the name of any claim, a dot leads into a nested
     /// object or list.
-    #[arg(
-        long,
-        env = "JWT_AUDIENCE_CLAIM",
-        value_name = "JWT_AUDIENCE_CLAIM",
-        default_value = "aud"
-    )]
+    #[arg(long, env, default_value = "aud")]
     pub jwt_audience_claim: String,
 
     /// The claim that identifies the account. Users must not be able to change it. Another claim
     /// creates new users.
-    #[arg(
-        long,
-        env = "JWT_SUBJECT_CLAIM",
-        value_name = "JWT_SUBJECT_CLAIM",
-        default_value = "sub"
-    )]
+    #[arg(long, env, default_value = "sub")]
     pub jwt_subject_claim: String,
 
     /// The claim that holds the e-mail address. If it is a list, the first address counts.
-    #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
+    #[arg(long, env, default_value = "email")]
     pub jwt_email_claim: String,
 
     /// When an e-mail address counts as verified: if `email_verified` is true (claim), if another
     /// claim is true (its name), or always (trusted), which requires JWT_ISSUER.
-    #[arg(
-        long,
-        env = "JWT_EMAIL_VERIFIED",
-        value_name = "JWT_EMAIL_VERIFIED",
-        default_value = "claim"
-    )]
+    #[arg(long, env, default_value = "claim")]
     pub jwt_email_verified: EmailVerified,
 
     /// The claim that holds the user's display name.
-    #[arg(long, env = "JWT_NAME_CLAIM", value_name = "JWT_NAME_CLAIM", default_value = "name")]
+    #[arg(long, env, default_value = "name")]
     pub jwt_name_claim: String,
 
     /// The claim that holds the https address of the user's picture.
-    #[arg(
-        long,
-        env = "JWT_PICTURE_CLAIM",
-        value_name = "JWT_PICTURE_CLAIM",
-        default_value = "picture"
-    )]
+    #[arg(long, env, default_value = "picture")]
     pub jwt_picture_claim: String,
 
     /// The claim that holds the organization's id or slug, as a string, a list with one string or
     /// an object with one key.
-    #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
+    #[arg(long, env, default_value = "org")]
     pub jwt_org_claim: String,
 }
 

@@ -14,20 +14,15 @@ use crate::mail::{MailError, Mailer};
 pub struct MailConfig {
     /// The SMTP server that sends invitations, for example smtps://USER:PASSWORD@HOST or
     /// smtp://USER:PASSWORD@HOST:587?tls=required. Without it the inviter receives the link.
-    #[arg(long, env = "SMTP_URL", value_name = "SMTP_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub smtp_url: Option<String>,
 
     /// The sender of e-mails, for example Acme <no-reply@acme.example>. Required with SMTP_URL.
-    #[arg(long, env = "SMTP_FROM", value_name = "SMTP_FROM")]
+    #[arg(long, env)]
     pub smtp_from: Option<String>,
 
     /// Invitation e-mails that an organization may send in 24 hours.
-    #[arg(
-        long,
-        env = "MAX_INVITATION_MAILS",
-        value_name = "MAX_INVITATION_MAILS",
-        default_value = "100"
-    )]
+    #[arg(long, env, default_value = "100")]
     pub max_invitation_mails: NonZeroU32,
 }
 

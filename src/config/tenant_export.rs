@@ -12,11 +12,11 @@ use crate::tenancy::SecretKeys;
 pub struct ExportConfig {
     /// The secret that signs exports, at least 32 bytes. SECRET_KEY when not set. Of several
     /// secrets, separated by commas, the first signs, and imports accept all of them.
-    #[arg(long, env = "EXPORT_KEY", value_name = "EXPORT_KEY", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub export_key: Option<String>,
 
     /// The secret of the servers, which signs exports when EXPORT_KEY is not set.
-    #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub secret_key: Option<String>,
 }
 

@@ -52,7 +52,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Parser)]
 pub(super) struct Dev {
     /// The port on 127.0.0.1.
-    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 4000)]
+    #[arg(long, env, default_value_t = 4000)]
     port: u16,
 
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub(super) struct Dev {
 
     /// Address and port for operators only: /metrics, /readyz, /healthz. Without it the server
     /// exposes no metrics.
-    #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
+    #[arg(long, env)]
     admin_addr: Option<SocketAddr>,
 
     #[command(flatten)]
