@@ -110,11 +110,7 @@ impl ConcurrencyLimiter {
     /// Waits until the request may run. It counts for the organization of which the caller is known
     /// to be a member, or else for the capacity that all other callers share. `organization` is
     /// called again after a wait, because an earlier request of the caller may have changed it.
-    ///
-    /// # Errors
-    ///
-    /// When too many requests wait already, or the wait takes too long.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         &self,
         caller: &Caller,
         destination: &Destination,
@@ -134,11 +130,7 @@ impl ConcurrencyLimiter {
     }
 
     /// Waits until a new document may be parsed, or introspection answered.
-    ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire).
-    pub async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
+    pub(crate) async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
         let alone = self.alone(source).await?;
         self.acquire_shared(alone, Key::Reading).await
     }
@@ -161,25 +153,25 @@ impl ConcurrencyLimiter {
     }
 
     /// A permit of an organization, if one is free.
-    #[must_use]
-    pub fn try_acquire_own(&self, organization: OrganizationId) -> Option<ConcurrencyPermit> {
+    pub(crate) fn try_acquire_own(
+        &self,
+        organization: OrganizationId,
+    ) -> Option<ConcurrencyPermit> {
         let (mut admitted, queue) = self.begin(Key::Organization(organization));
         admitted.permit = Some(Arc::clone(&queue.permits).try_acquire_owned().ok()?);
         Some(admitted)
     }
 
     /// Waits for a permit of an organization.
-    ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire).
-    pub async fn acquire_own(&self, organization: OrganizationId) -> Result<ConcurrencyPermit> {
+    pub(crate) async fn acquire_own(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<ConcurrencyPermit> {
         self.wait(Key::Organization(organization)).await
     }
 
     /// How many requests run now, and how many wait.
-    #[must_use]
-    pub fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         lock(&self.0.queues).iter().fold((0, 0), |(running, waiting), (key, queue)| {
             let free = queue.permits.available_permits();
             let taken = match key {
@@ -252,7 +244,6 @@ pub struct ConcurrencyPermit {
 
 impl ConcurrencyPermit {
     /// Whether it counts for this organization.
-    #[must_use]
     pub fn is_of(&self, organization: OrganizationId) -> bool {
         self.key == Key::Organization(organization)
     }

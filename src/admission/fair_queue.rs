@@ -42,7 +42,6 @@ pub struct Permit {
 impl FairQueue {
     /// A queue with this many permits. It has at least two, so that one organization cannot hold
     /// all.
-    #[must_use]
     pub fn new(permits: usize) -> Self {
         let free = permits.max(2);
         let state =

@@ -50,16 +50,11 @@ pub struct OpenSubscription {
 
 impl OpenSubscriptions {
     /// Starts without open subscriptions.
-    #[must_use]
     pub fn new(limits: SubscriptionLimits) -> Self {
         Self(Arc::new(Shared { limits, open: Mutex::default() }))
     }
 
     /// Counts one more subscription.
-    ///
-    /// # Errors
-    ///
-    /// When the user or the organization has reached its limit.
     pub fn open(&self, user: UserId, organization: OrganizationId) -> Result<OpenSubscription> {
         let owners = [Owner::User(user), Owner::Organization(organization)];
         let SubscriptionLimits { by_user, by_organization } = self.0.limits;

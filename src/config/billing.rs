@@ -50,10 +50,6 @@ pub struct BillingConfig {
 
 impl BillingConfig {
     /// Returns the Stripe client, or `None` with manual billing.
-    ///
-    /// # Errors
-    ///
-    /// If a secret is missing, or the address of the API is neither https nor local.
     pub fn stripe(&self) -> Result<Option<Stripe>, ConfigError> {
         if self.billing_provider == BillingProvider::Manual {
             return Ok(None);

@@ -60,10 +60,6 @@ pub struct BusinessConfig {
 
 impl BusinessConfig {
     /// Returns the clock and the settings of sessions.
-    ///
-    /// # Errors
-    ///
-    /// If a setting is invalid, or the secret key is missing or too short.
     pub fn settings(&self, clock: Clock) -> Result<Settings, ConfigError> {
         let text = self.secret_key.as_deref().ok_or_else(|| {
             ConfigError(
@@ -77,10 +73,6 @@ impl BusinessConfig {
 
     /// As [`settings`](Self::settings), for commands that create no invitations and therefore
     /// need no secret key.
-    ///
-    /// # Errors
-    ///
-    /// If a setting is invalid.
     pub fn settings_for_maintenance(&self, clock: Clock) -> Result<Settings, ConfigError> {
         self.with_keys(clock, SecretKeys(vec![uuid::Uuid::new_v4().as_bytes().to_vec()]))
     }

@@ -37,7 +37,6 @@ pub struct ClientsConfig {
 
 impl ClientsConfig {
     /// Returns the limits on subscriptions.
-    #[must_use]
     pub fn subscription_limits(&self) -> SubscriptionLimits {
         SubscriptionLimits {
             by_user: self.max_subscriptions,

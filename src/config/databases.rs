@@ -46,7 +46,6 @@ pub fn databases(variable: &str, text: &str) -> Result<Vec<NamedDatabase>, Confi
 }
 
 /// Whether a name is valid for a dedicated database. The tables have the same check.
-#[must_use]
 pub fn is_database_name(name: &str) -> bool {
     let mut characters = name.chars();
     name.len() <= 40

@@ -40,11 +40,7 @@ impl JwtConfig {
     }
 
     /// Returns the settings of each issuer: those of JWT_ISSUERS, or these.
-    ///
-    /// # Errors
-    ///
-    /// If JWT_ISSUERS is malformed.
-    pub fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
+    pub(crate) fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
         match set(self.jwt_issuers.as_ref()) {
             Some(list) => parse(&list, self),
             None => Ok(vec![self.clone()]),

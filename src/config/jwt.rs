@@ -33,7 +33,6 @@ impl From<IssuerAlgorithm> for Algorithm {
 }
 
 /// Whether an address points to this machine.
-#[must_use]
 pub fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -166,11 +165,7 @@ impl JwtConfig {
     }
 
     /// Returns the shared secrets, at least one. The first signs, all verify.
-    ///
-    /// # Errors
-    ///
-    /// If none is set, or one is too short.
-    pub fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
+    pub(crate) fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
         let text = self.jwt_secret.as_deref().ok_or_else(|| {
             ConfigError(
                 "JWT_SECRET is not set. Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
@@ -182,27 +177,18 @@ impl JwtConfig {
     }
 
     /// Returns the secret that signs.
-    ///
-    /// # Errors
-    ///
-    /// As [`secrets`](Self::secrets).
-    pub fn secret(&self) -> Result<&str, ConfigError> {
+    pub(crate) fn secret(&self) -> Result<&str, ConfigError> {
         // `secrets` returns at least one.
         Ok(self.secrets()?.first().copied().unwrap_or_default())
     }
 
     /// The issuer that tokens must name. `None` accepts any.
-    #[must_use]
-    pub fn issuer(&self) -> Option<String> {
+    pub(crate) fn issuer(&self) -> Option<String> {
         set(self.jwt_issuer.as_ref()).filter(|text| text.trim() != ANY)
     }
 
     /// The audiences of which tokens must name one. Empty if any is accepted.
-    ///
-    /// # Errors
-    ///
-    /// If an audience is empty, or `any` is one of several.
-    pub fn audiences(&self) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn audiences(&self) -> Result<Vec<String>, ConfigError> {
         let text = set(self.jwt_audience.as_ref()).unwrap_or_else(|| ANY.to_owned());
         let audiences: Vec<_> = text.split(',').map(|one| one.trim().to_owned()).collect();
         if audiences == [ANY] {
@@ -217,11 +203,7 @@ impl JwtConfig {
     }
 
     /// What an operator should know about these settings before tokens are accepted.
-    ///
-    /// # Errors
-    ///
-    /// As [`verifier`](Self::verifier).
-    pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn warnings(&self) -> Result<Vec<String>, ConfigError> {
         let issuers = self.issuers()?;
         let mut warnings = Vec::new();
         for issuer in &issuers {

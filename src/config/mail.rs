@@ -28,10 +28,6 @@ pub struct MailConfig {
 
 impl MailConfig {
     /// Returns the mailer, or `None` without `SMTP_URL`.
-    ///
-    /// # Errors
-    ///
-    /// If one of the two settings is missing or invalid.
     pub fn mailer(&self) -> Result<Option<Mailer>, ConfigError> {
         let Some(url) = &self.smtp_url else {
             return Ok(None);

@@ -25,15 +25,18 @@ use ipnet::IpNet;
 use pg::ConnectOptions;
 
 pub use areas::AllSettings;
-pub use billing::{BillingConfig, BillingProvider};
-pub use business::BusinessConfig;
-pub use client_limits::ClientsConfig;
-pub use databases::{NamedDatabase, databases, is_database_name};
-pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
-pub use log::{LogConfig, LogFormat};
-pub use mail::MailConfig;
-pub use schema::{Introspection, SchemaConfig};
-pub use tenant_export::ExportConfig;
+pub use jwt::JwtConfig;
+pub use schema::Introspection;
+
+pub(crate) use billing::BillingConfig;
+pub(crate) use business::BusinessConfig;
+pub(crate) use client_limits::ClientsConfig;
+pub(crate) use databases::{NamedDatabase, databases, is_database_name};
+pub(crate) use jwt::is_loopback;
+pub(crate) use log::{LogConfig, LogFormat};
+pub(crate) use mail::MailConfig;
+pub(crate) use schema::SchemaConfig;
+pub(crate) use tenant_export::ExportConfig;
 
 use crate::{
     graphql::Limits,
@@ -48,7 +51,7 @@ pub struct ConfigError(pub String);
 /// The database that servers use.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
-pub struct DatabaseConfig {
+pub(crate) struct DatabaseConfig {
     /// PostgreSQL as the role `tenantry_app`: postgres://tenantry_app:PASSWORD@HOST/DATABASE
     #[arg(long, env, hide_env_values = true)]
     pub database_url: Option<String>,
@@ -92,10 +95,6 @@ pub struct DatabaseConfig {
 
 impl DatabaseConfig {
     /// Returns how to connect to the database.
-    ///
-    /// # Errors
-    ///
-    /// If an address is missing or invalid, or two addresses name different roles.
     pub fn options(&self) -> Result<DatabaseOptions, ConfigError> {
         let url = self.database_url.as_deref().ok_or_else(|| {
             ConfigError(
@@ -134,7 +133,6 @@ impl DatabaseConfig {
     }
 
     /// Returns these settings with another address.
-    #[must_use]
     pub fn with_connect(&self, connect: ConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
             connect,
@@ -192,7 +190,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 /// How requests are served.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Requests and limits")]
-pub struct HttpConfig {
+pub(crate) struct HttpConfig {
     #[command(flatten)]
     pub schema: SchemaConfig,
 
@@ -308,7 +306,6 @@ pub struct HttpConfig {
 
 impl HttpConfig {
     /// Returns the limits on a document.
-    #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
             suggestions: self.schema.introspection != Introspection::Never,
@@ -322,7 +319,6 @@ impl HttpConfig {
     }
 
     /// Returns the budget of a request.
-    #[must_use]
     pub fn budget(&self) -> Budget {
         Budget::new(Cost { statements: self.max_statements, bytes: self.max_response_bytes })
     }
@@ -331,7 +327,7 @@ impl HttpConfig {
 /// The addresses on which a server listens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Addresses")]
-pub struct ListenConfig {
+pub(crate) struct ListenConfig {
     /// Address and port for clients.
     #[arg(long, env, default_value = "127.0.0.1:4000")]
     pub listen_addr: SocketAddr,

@@ -22,10 +22,6 @@ pub struct ExportConfig {
 
 impl ExportConfig {
     /// Returns the secrets. The first one signs.
-    ///
-    /// # Errors
-    ///
-    /// If no secret is set, or one is too short.
     pub fn keys(&self) -> Result<SecretKeys, ConfigError> {
         let named = [("EXPORT_KEY", &self.export_key), ("SECRET_KEY", &self.secret_key)];
         let set = named.into_iter().find_map(|(name, keys)| Some((name, keys.as_deref()?)));

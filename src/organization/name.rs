@@ -67,7 +67,6 @@ impl OrganizationName {
     }
 
     /// Returns the text.
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
@@ -109,13 +108,11 @@ impl Slug {
     }
 
     /// Returns the text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns the text.
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }

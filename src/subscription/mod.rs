@@ -97,7 +97,7 @@ impl Subscriptions {
     ///
     /// Fails when the caller lacks the permission, has too many subscriptions, or when changes
     /// cannot be received.
-    pub async fn subscribe(
+    pub(crate) async fn subscribe(
         &self,
         service: Arc<GraphqlService>,
         prepared: Prepared,
@@ -162,8 +162,7 @@ impl Subscriptions {
     }
 
     /// The number of sources that run. Each receives every change that is committed from now on.
-    #[must_use]
-    pub fn sources(&self) -> usize {
+    pub(crate) fn sources(&self) -> usize {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.values().filter(|source| source.strong_count() > 0).count()
     }

@@ -86,11 +86,7 @@ impl Meter {
     /// is the time of the organization's last billing change, as the request read it. Waits only
     /// for a lease, for which the request must not hold a connection: see
     /// [`is_ready`](Self::is_ready).
-    ///
-    /// # Errors
-    ///
-    /// When the plan allows no more calls, or the database cannot be reached.
-    pub async fn count(
+    pub(crate) async fn count(
         &self,
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
@@ -143,8 +139,7 @@ impl Meter {
 
     /// Whether the next call can be counted or refused without a query. `version` as for
     /// [`count`](Self::count).
-    #[must_use]
-    pub fn is_ready(
+    pub(crate) fn is_ready(
         &self,
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
@@ -156,7 +151,7 @@ impl Meter {
     }
 
     /// Notes what decides the organization's plan, as a request has read it.
-    pub fn learn(&self, organization_id: OrganizationId, terms: &PlanTerms) {
+    pub(crate) fn learn(&self, organization_id: OrganizationId, terms: &PlanTerms) {
         self.counter(organization_id).learn(terms);
     }
 
@@ -170,17 +165,12 @@ impl Meter {
     }
 
     /// Whether the organization has just been found to have no calls left.
-    #[must_use]
-    pub fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
+    pub(crate) fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
         self.counter(organization_id).is_exhausted()
     }
 
     /// Leases calls if needed, so that the next one can be counted without a query.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be reached.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
@@ -209,8 +199,7 @@ impl Meter {
     /// The calls used in the current month: those of this server's last lease plus its calls since.
     /// Without a lease, `in_table`, where leased calls count as used. A plan without a limit that
     /// was granted from memory adds to `in_table`.
-    #[must_use]
-    pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
+    pub(crate) fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.settings.clock.now());
         let counter = self.counters().get(&organization_id).cloned();
         let held = counter.and_then(|counter| counter.lock().held.clone());
@@ -221,7 +210,7 @@ impl Meter {
 
     /// Maintains the meter until `stop` is set: detects changes of the plan catalogue, writes calls
     /// that are only in memory, and removes counters that are no longer used.
-    pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = None;
         while !*stop.borrow() {
             if let Err(error) = self.read_catalogue(&mut seen).await {
@@ -234,7 +223,7 @@ impl Meter {
     }
 
     /// Returns all leased and unused calls to the database, at shutdown.
-    pub async fn give_back(&self) {
+    pub(crate) async fn give_back(&self) {
         // There is no later try, so the delay after a refusal does not apply.
         *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.settle(|_| true).await;

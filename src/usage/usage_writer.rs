@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::ConnectionTrait;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    sql::sql,
     tenancy::{Access, Databases, Reason, Settings, SystemSession, UnitOfWork, open_system},
 };
 
@@ -243,12 +244,11 @@ async fn add_calls(
     let organizations: Vec<_> = calls.iter().map(|(write, _)| write.organization_id.0).collect();
     let period_starts: Vec<_> = calls.iter().map(|(write, _)| write.period_start).collect();
     let calls: Vec<i64> = calls.into_iter().map(|(_, calls)| calls).collect();
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let add = sql(
         "SELECT organization_id, used FROM billing.add_calls($1, $2, $3, $4)",
         [API_CALLS_PER_MONTH.into(), organizations.into(), period_starts.into(), calls.into()],
     );
-    let rows = session.query_all_raw(statement).await?;
+    let rows = session.query_all_raw(add).await?;
     let sum = |row: &sea_orm::QueryResult| {
         Ok((OrganizationId(row.try_get("", "organization_id")?), row.try_get("", "used")?))
     };
