@@ -12,13 +12,14 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use entity::OrganizationId;
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -172,7 +173,7 @@ impl ConcurrencyLimiter {
 
     /// How many requests run now, and how many wait.
     pub(crate) fn load(&self) -> (usize, usize) {
-        lock(&self.0.queues).iter().fold((0, 0), |(running, waiting), (key, queue)| {
+        self.0.queues.lock().iter().fold((0, 0), |(running, waiting), (key, queue)| {
             let free = queue.permits.available_permits();
             let taken = match key {
                 // These hold no session.
@@ -206,7 +207,7 @@ impl ConcurrencyLimiter {
     /// Returns the permit before the queue, so that callers drop the queue first. Dropping the
     /// permit removes the queue from the map if no other reference exists.
     fn begin(&self, key: Key) -> (ConcurrencyPermit, Arc<Queue>) {
-        let queue = Arc::clone(lock(&self.0.queues).entry(key).or_insert_with(|| {
+        let queue = Arc::clone(self.0.queues.lock().entry(key).or_insert_with(|| {
             let permits = Arc::new(Semaphore::new(self.0.limits.permits_of(key)));
             Arc::new(Queue { permits, waiting: AtomicUsize::new(0) })
         }));
@@ -252,7 +253,7 @@ impl ConcurrencyPermit {
 impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
         drop(self.permit.take());
-        let mut queues = lock(&self.limiter.0.queues);
+        let mut queues = self.limiter.0.queues.lock();
         drop(self.queue.take());
         // Only the map still refers to the queue, so no request runs or waits here.
         if queues.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
@@ -268,10 +269,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

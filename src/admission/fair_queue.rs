@@ -4,10 +4,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use entity::OrganizationId;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -56,7 +57,7 @@ impl FairQueue {
     /// Never in practice, because the queue lives as long as its waiters.
     pub async fn permit(&self, organization: OrganizationId) -> Result<Permit> {
         let granted = {
-            let mut state = self.0.lock();
+            let mut state = self.0.state.lock();
             // While a permit is free, all waiters belong to organizations that hold their full
             // share.
             if state.free > 0 && state.held_by(organization) < self.0.by_organization {
@@ -76,10 +77,6 @@ impl FairQueue {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn grant(self: &Arc<Self>, state: &mut State, organization: OrganizationId) -> Permit {
         state.free -= 1;
         *state.held.entry(organization).or_default() += 1;
@@ -87,7 +84,7 @@ impl Shared {
     }
 
     fn put_back(self: &Arc<Self>, organization: OrganizationId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.put_back(organization);
         let mut passed_over = 0;
         while state.free > 0 && passed_over < state.order.len() {
@@ -197,7 +194,7 @@ mod tests {
         drop(left);
         drop(permit);
         drop(stays.as_mut().now_or_never().expect("the next one's").unwrap());
-        let state = queue.0.lock();
+        let state = queue.0.state.lock();
         assert_eq!(state.free, 2);
         assert!(state.held.is_empty() && state.waiting.is_empty() && state.order.is_empty());
     }

@@ -13,14 +13,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, PlanTerms};
 use futures_util::{StreamExt, stream};
-
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -201,7 +201,7 @@ impl Meter {
     /// was granted from memory adds to `in_table`.
     pub(crate) fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.settings.clock.now());
-        let counter = self.counters().get(&organization_id).cloned();
+        let counter = self.0.counters.lock().get(&organization_id).cloned();
         let held = counter.and_then(|counter| counter.lock().held.clone());
         let held = held.filter(|held| held.lease.period_start == start);
         // The lease may be newer than the request's snapshot of the table.
@@ -225,7 +225,7 @@ impl Meter {
     /// Returns all leased and unused calls to the database, at shutdown.
     pub(crate) async fn give_back(&self) {
         // There is no later try, so the delay after a refusal does not apply.
-        *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.read_only.lock() = None;
         self.settle(|_| true).await;
     }
 
@@ -234,7 +234,7 @@ impl Meter {
             return;
         }
         let counters: Vec<_> =
-            self.counters().values().filter(|counter| due(counter)).cloned().collect();
+            self.0.counters.lock().values().filter(|counter| due(counter)).cloned().collect();
         stream::iter(counters)
             .for_each_concurrent(LARGEST, |counter| async move {
                 if let Err(error) = self.release(&counter).await {
@@ -258,7 +258,7 @@ impl Meter {
                 return Err(error);
             }
         }
-        let mut counters = self.counters();
+        let mut counters = self.0.counters.lock();
         let mut state = counter.lock();
         let goes_on = !state.is_silent();
         match &mut state.held {
@@ -337,7 +337,7 @@ impl Meter {
     /// Fails during the delay after a refused change. One organization tries again after it, not
     /// all.
     fn check_changes(&self) -> Result<()> {
-        let refused = *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *self.0.read_only.lock();
         if refused.is_some_and(|refused| refused.elapsed() < REFUSED_WAIT) {
             let cause: Box<dyn std::error::Error + Send + Sync> =
                 "the database refused changes a moment ago".into();
@@ -348,7 +348,7 @@ impl Meter {
 
     fn note_refusal(&self, error: &Error) {
         if matches!(error, Error::ReadOnly(_)) && self.check_changes().is_ok() {
-            *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self.0.read_only.lock() = Some(Instant::now());
             tracing::warn!(
                 cause = error.cause(),
                 "the database is read-only: API calls are not limited until it accepts changes"
@@ -363,12 +363,8 @@ impl Meter {
         plans.refresh(&session, seen).await
     }
 
-    fn counters(&self) -> MutexGuard<'_, HashMap<OrganizationId, Arc<Counter>>> {
-        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn counter(&self, organization_id: OrganizationId) -> Arc<Counter> {
-        let mut counters = self.counters();
+        let mut counters = self.0.counters.lock();
         let counter = counters
             .entry(organization_id)
             .or_insert_with(|| Arc::new(Counter::new(organization_id)));

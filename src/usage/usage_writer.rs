@@ -5,11 +5,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
+use parking_lot::Mutex;
 use sea_orm::ConnectionTrait;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -152,7 +153,7 @@ impl UsageWriter {
             return Ok(None);
         }
         let (answer, mut answered) = oneshot::channel();
-        self.waiting().push(Waiting { write, answer });
+        self.waiting.lock().push(Waiting { write, answer });
         loop {
             let turn = tokio::select! {
                 biased;
@@ -200,13 +201,9 @@ impl UsageWriter {
         Ok(written)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes the changes that fit into a transaction, at most one of each organization.
     fn take(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         let mut taken = HashSet::new();
         let (batch, rest) = std::mem::take(&mut *waiting).into_iter().partition(|waiting| {
             taken.len() < LARGEST && taken.insert(waiting.write.organization_id)
