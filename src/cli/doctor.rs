@@ -21,7 +21,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let options = self.database.options().map_err(Failure::new)?;
+        let options = self.database.options()?;
         runtime()?.block_on(async {
             let databases = Databases::shared(&options)?;
             if let Err(problem) = http::check_migrations(&databases).await {

@@ -55,7 +55,7 @@ impl Migrate {
                  for example postgres://postgres:PASSWORD@HOST/DATABASE.",
             )
         })?;
-        let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
+        let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let login = self.database_url.as_deref();
         let app = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
@@ -117,7 +117,7 @@ impl Migrate {
     /// The configured dedicated databases, with the passwords that servers use there.
     fn dedicated(&self) -> Result<Vec<DedicatedDatabase>, Failure> {
         let read = |variable, text: &Option<String>| {
-            databases(variable, text.as_deref().unwrap_or_default()).map_err(Failure::new)
+            databases(variable, text.as_deref().unwrap_or_default())
         };
         let served = read("DATABASES", &self.databases)?;
         read("MIGRATION_DATABASES", &self.migration_databases)?
@@ -141,12 +141,9 @@ impl Migrate {
     ) -> Result<Report, Failure> {
         warn_of_transport(&format!("MIGRATION_DATABASES: {}", database.name), &database.connect);
         check_unused(control, database).await?;
-        let report = self
-            .migrate(&database.connect, database.password.passwords())
-            .await
-            .map_err(Failure::new)?;
+        let report = self.migrate(&database.connect, database.password.passwords()).await?;
         let mut there = connect_as_owner(&database.connect).await?;
-        dedicated::dedicate(&mut there, &database.name).await.map_err(Failure::new)?;
+        dedicated::dedicate(&mut there, &database.name).await?;
         if dedicated::copy_catalogue(control, &mut there).await? {
             say(format!("copied the plans to the database {}", database.name));
         }
@@ -156,8 +153,7 @@ impl Migrate {
     /// Warns of dedicated databases that are in use or will be, but were not migrated.
     async fn warn(&self, control: &Client, migrated: &[DedicatedDatabase]) -> Result<(), Failure> {
         let is_missing = |name: &str| !migrated.iter().any(|database| database.name == name);
-        let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())
-            .map_err(Failure::new)?;
+        let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;
         for NamedDatabase { name, .. } in served.iter().filter(|served| is_missing(&served.name)) {
             say(format!(
                 "warning: the database {name} of DATABASES is not in MIGRATION_DATABASES and was not migrated"
@@ -203,7 +199,7 @@ fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure
 }
 
 fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<String>, Failure> {
-    let login = parse_database_url(variable, address).map_err(Failure::new)?;
+    let login = parse_database_url(variable, address)?;
     if login.user() != role {
         return Err(Failure::new(format!(
             "{variable} logs in as {}. Servers must use the role {role}.",

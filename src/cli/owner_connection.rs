@@ -30,7 +30,7 @@ impl Owner {
                 "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may act as tenantry_owner.",
             )
         })?;
-        let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
+        let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let connection = connect_as_owner(&options).await?;
         check_control(&connection).await?;
@@ -40,7 +40,7 @@ impl Owner {
     /// The configured dedicated databases.
     pub(super) fn databases(&self) -> Result<Vec<NamedDatabase>, Failure> {
         let text = self.migration_databases.as_deref().unwrap_or_default();
-        databases("MIGRATION_DATABASES", text).map_err(Failure::new)
+        Ok(databases("MIGRATION_DATABASES", text)?)
     }
 
     /// Connects to one of them as the owner of every table.

@@ -78,10 +78,9 @@ struct Entry<'row, M> {
 
 impl Export {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let options = self.database.options().map_err(Failure::new)?;
-        let settings =
-            self.business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
-        let databases = Databases::shared(&options).map_err(Failure::new)?;
+        let options = self.database.options()?;
+        let settings = self.business.settings_for_maintenance(Clock::system())?;
+        let databases = Databases::shared(&options)?;
         let id = self.find(&databases, &settings).await?;
         self.record(&databases, &settings, id).await?;
         let session =
