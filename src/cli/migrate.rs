@@ -5,7 +5,7 @@ use migration::{Passwords, Report, Schemas, dedicated};
 use pg::{Client, ConnectOptions};
 
 use super::{
-    Failure, counted,
+    Failure, catalogue, counted,
     owner_connection::{check_control, connect_as_owner, in_use, known_as, warn_of_transport},
     runtime, say,
 };
@@ -146,6 +146,7 @@ impl Migrate {
         dedicated::dedicate(&mut there, &database.name).await?;
         if dedicated::copy_catalogue(control, &mut there).await? {
             say(format!("copied the plans to the database {}", database.name));
+            catalogue::publish(control).await?;
         }
         Ok(report)
     }

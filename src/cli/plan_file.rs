@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     Failure,
-    catalogue::{Feature, Limit, limit_sql, make_default},
+    catalogue::{Limit, archive, limit_sql, make_default, set_limit},
     feature::{Kind, Period, columns, parse_key, parse_name},
     plan_file_prices::{self, PriceEntry},
     print,
@@ -184,8 +184,7 @@ impl Catalogue {
             make_default(connection, &default.key).await?;
         }
         for plan in self.plans.iter().filter(|plan| plan.archived) {
-            let sql = "UPDATE billing.plans SET archived_at = now() WHERE plan = $1 AND archived_at IS NULL";
-            connection.execute(sql, &[&plan.key]).await?;
+            archive(connection, &plan.key).await?;
         }
         let features: Vec<_> = self.features.iter().map(|feature| feature.key.as_str()).collect();
         let plans: Vec<_> = self.plans.iter().map(|plan| plan.key.as_str()).collect();
@@ -248,15 +247,7 @@ impl PlanEntry {
             let limit: Limit = text.parse().map_err(|problem| {
                 Failure::new(format!("the limit of {feature} in {key} {problem}"))
             })?;
-            let (limit, enabled) = limit.columns(&Feature::get(connection, feature).await?)?;
-            connection
-                .execute(
-                    "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
-                 WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)",
-                    &[key, feature, &limit, &enabled],
-                )
-                .await?;
+            set_limit(connection, key, feature, limit).await?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use pg::Client;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, say};
+use super::{Failure, catalogue::unknown_plan, say};
 
 /// Add a Stripe price of a plan, or retire one. A new price for sale replaces the one with the same
 /// interval and currency: existing subscriptions at it keep the plan. For a known price, values that
@@ -91,10 +91,7 @@ impl Price {
             )
             .await?;
         if changed == 0 {
-            let plan = &self.plan;
-            return Err(Failure::new(format!(
-                "there is no plan {plan}. `tenantry plan list` lists the plans."
-            )));
+            return Err(unknown_plan(&self.plan));
         }
         Ok(())
     }

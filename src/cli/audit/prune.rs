@@ -6,7 +6,7 @@ use pg::Client;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Failure, Owner, failed_databases::complete};
+use super::{Failure, Owner, complete};
 use crate::{
     audit::Action,
     cli::{
@@ -37,37 +37,35 @@ pub(super) struct Prune {
 
 impl Prune {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let before = self.before.and_time(NaiveTime::MIN).and_utc();
-        if before > Clock::system().now() {
+        if self.before() > Clock::system().now() {
             return Err(Failure::new(format!(
                 "--before {} is in the future. Give a day in the past.",
                 self.before
             )));
         }
         let mut connection = self.owner.connect().await?;
-        let count = prune(&mut connection, before).await.map_err(incomplete)?;
-        say(format!("deleted {count} entries before {}", self.before));
+        self.prune(&mut connection, "").await?;
         let failed = self
             .owner
             .in_each(async |name, connection| {
-                let count = prune(connection, before).await.map_err(incomplete)?;
-                say(format!(
-                    "deleted {count} entries before {} in the database {name}",
-                    self.before
-                ));
-                Ok(())
+                self.prune(connection, &format!(" in the database {name}")).await
             })
             .await?;
         complete(&failed)
     }
-}
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
-fn incomplete(error: pg::Error) -> Failure {
-    Failure::new(format!(
-        "some entries were not deleted: {}. Run the command again.",
-        error.explained()
-    ))
+    fn before(&self) -> DateTime<Utc> {
+        self.before.and_time(NaiveTime::MIN).and_utc()
+    }
+
+    async fn prune(&self, connection: &mut Client, place: &str) -> Result<(), Failure> {
+        let count = prune(connection, self.before()).await.map_err(|error| {
+            let error = error.explained();
+            Failure::new(format!("some entries were not deleted: {error}. Run the command again."))
+        })?;
+        say(format!("deleted {count} entries before {}{place}", self.before));
+        Ok(())
+    }
 }
 
 async fn prune(connection: &mut Client, before: DateTime<Utc>) -> pg::Result<i64> {
