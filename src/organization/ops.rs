@@ -90,24 +90,26 @@ pub(super) async fn update(
 ) -> Result<organization::Model> {
     let before = get_locked(session, Permission::OrganizationUpdate).await?;
     let mut row = before.clone().into_active_model();
-    let mut metadata = json!({});
-    if let Some(name) = name.map(OrganizationName::into_string).filter(|name| *name != before.name)
-    {
-        metadata["old_name"] = json!(before.name);
-        metadata["name"] = json!(name);
-        row.name = Set(name);
+    if let Some(name) = name {
+        row.name.set_if_not_equals(name.into_string());
     }
     if let Some(slug) = slug.filter(|slug| slug.as_str() != before.slug) {
         session.authorize(Permission::OrganizationUpdateSlug)?;
         claim_slug(session, &slug).await?;
-        metadata["old_slug"] = json!(before.slug);
-        metadata["slug"] = json!(slug.as_str());
         row.slug = Set(slug.into_string());
     }
     if !row.is_changed() {
         return Ok(before);
     }
     let after = row.update(session).await?;
+    let mut metadata = json!({});
+    audit::add_changes(
+        &mut metadata,
+        [
+            ("name", json!(before.name), json!(after.name)),
+            ("slug", json!(before.slug), json!(after.slug)),
+        ],
+    );
     audit::record(session, Action::OrganizationUpdated, Some(after.id.0), metadata).await?;
     Ok(after)
 }
