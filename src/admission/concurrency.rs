@@ -131,7 +131,11 @@ impl ConcurrencyLimiter {
     }
 
     /// Waits until a new document may be parsed, or introspection answered.
-    pub(crate) async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
+    ///
+    /// # Errors
+    ///
+    /// When too many requests wait already, or the wait takes too long.
+    pub async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
         let alone = self.alone(source).await?;
         self.acquire_shared(alone, Key::Reading).await
     }
@@ -172,7 +176,8 @@ impl ConcurrencyLimiter {
     }
 
     /// How many requests run now, and how many wait.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
         self.0.queues.lock().iter().fold((0, 0), |(running, waiting), (key, queue)| {
             let free = queue.permits.available_permits();
             let taken = match key {

@@ -2,7 +2,7 @@
 //! [`ConcurrencyLimiter`] limits concurrency per organization, for callers outside organizations,
 //! and for new documents, so that none of them starves the others. [`RateLimiter`] limits
 //! operations, and [`AttemptLimiter`] attempts at secrets, per user and per address.
-//! [`OpenSubscriptions`] limits subscriptions, and [`FairQueue`] lets organizations read their
+//! `OpenSubscriptions` limits subscriptions, and `FairQueue` lets organizations read their
 //! events in turn.
 
 mod attempt_limiter;

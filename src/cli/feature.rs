@@ -159,7 +159,7 @@ pub(super) async fn columns(
     Ok((kind, period))
 }
 
-fn name_of(value: &impl ValueEnum) -> String {
+pub(super) fn name_of(value: &impl ValueEnum) -> String {
     let name = value.to_possible_value().map(|value| value.get_name().replace('-', "_"));
     name.unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Failure,
+    feature::name_of,
     plan_price::{Interval, parse_currency, parse_price, require_plan},
 };
 
@@ -53,7 +54,7 @@ pub(super) fn check<'file>(
             if amount.is_some_and(|amount| amount < 0) || (amount.is_some() && currency.is_none()) {
                 return Err(format!("the amount of {id} must be at least 0, with a currency"));
             }
-            if !retired && !sold.insert((interval.name(), currency)) {
+            if !retired && !sold.insert((interval, currency)) {
                 return Err(format!(
                     "{plan} has several prices for sale with the interval and currency of {id}. Mark the others as retired."
                 ));
@@ -105,7 +106,7 @@ pub(super) async fn apply(
 impl PriceEntry {
     async fn apply(&self, connection: &Client, plan: &str) -> Result<(), Failure> {
         let Self { id, interval, currency, amount, per_seat, retired } = self;
-        let interval = interval.name();
+        let interval = name_of(interval);
         require_plan(connection, id, plan).await?;
         connection
             .execute(

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use pg::Client;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, catalogue::unknown_plan, say};
+use super::{Failure, catalogue::unknown_plan, feature::name_of, say};
 
 /// Add a Stripe price of a plan, or retire one. A new price for sale replaces the one with the same
 /// interval and currency: existing subscriptions at it keep the plan. For a known price, values that
@@ -45,20 +45,11 @@ pub(super) struct Price {
     moves: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Interval {
     Month,
     Year,
-}
-
-impl Interval {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Month => "month",
-            Self::Year => "year",
-        }
-    }
 }
 
 impl Price {
@@ -67,7 +58,7 @@ impl Price {
         if !self.moves {
             require_plan(connection, &self.price, &self.plan).await?;
         }
-        let interval = self.interval.map(Interval::name);
+        let interval = self.interval.as_ref().map(name_of);
         let changed = connection
             .execute(
                 "WITH terms AS (

@@ -203,7 +203,11 @@ impl JwtConfig {
     }
 
     /// What an operator should know about these settings before tokens are accepted.
-    pub(crate) fn warnings(&self) -> Result<Vec<String>, ConfigError> {
+    ///
+    /// # Errors
+    ///
+    /// If a setting is invalid.
+    pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
         let issuers = self.issuers()?;
         let mut warnings = Vec::new();
         for issuer in &issuers {

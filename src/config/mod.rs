@@ -7,7 +7,6 @@ mod areas;
 mod billing;
 mod business;
 mod client_limits;
-mod connections;
 mod databases;
 mod issuer_list;
 mod jwt;
@@ -17,7 +16,10 @@ mod schema;
 mod secret_rotation;
 mod tenant_export;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, thread::available_parallelism,
+    time::Duration,
+};
 
 use axum::http::HeaderValue;
 use clap::Args;
@@ -102,16 +104,13 @@ impl DatabaseConfig {
                     .to_owned(),
             )
         })?;
-        let listen = self.database_listen_url.as_deref();
-        let listen =
-            listen.map(|url| parse_database_url("DATABASE_LISTEN_URL", url)).transpose()?;
+        let parse = |variable, url: &Option<String>| {
+            url.as_deref().map(|url| parse_database_url(variable, url)).transpose()
+        };
+        let listen = parse("DATABASE_LISTEN_URL", &self.database_listen_url)?;
         let connect = parse_database_url("DATABASE_URL", url)?;
-        let system = self.system_database_url.as_deref();
-        let system =
-            system.map(|url| parse_database_url("SYSTEM_DATABASE_URL", url)).transpose()?;
-        let replica = self.database_replica_url.as_deref();
-        let replica =
-            replica.map(|url| parse_database_url("DATABASE_REPLICA_URL", url)).transpose()?;
+        let system = parse("SYSTEM_DATABASE_URL", &self.system_database_url)?;
+        let replica = parse("DATABASE_REPLICA_URL", &self.database_replica_url)?;
         // The self-check of one role says nothing about another.
         if replica.as_ref().is_some_and(|there| there.user() != connect.user()) {
             return Err(ConfigError(
@@ -127,8 +126,8 @@ impl DatabaseConfig {
                 )));
             }
         }
-        let dedicated = dedicated.into_iter().map(|database| (database.name, database.connect));
-        let dedicated = dedicated.collect();
+        let dedicated =
+            dedicated.into_iter().map(|database| (database.name, database.connect)).collect();
         Ok(DatabaseOptions { system, listen, replica, dedicated, ..self.with_connect(connect) })
     }
 
@@ -140,11 +139,20 @@ impl DatabaseConfig {
             listen: None,
             replica: None,
             dedicated: Vec::new(),
-            max_connections: connections::max_connections(self.database_max_connections),
+            max_connections: self
+                .database_max_connections
+                .map_or_else(default_connections, usize::from),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
             statement_cache: self.database_statement_cache,
         }
     }
+}
+
+/// Three connections for each processor. Requests beyond two or three for each processor of the
+/// database wait for each other inside PostgreSQL. The server does not know the database's
+/// processors, and assumes as many as it has itself.
+fn default_connections() -> usize {
+    (3 * available_parallelism().map_or(1, usize::from)).clamp(6, 48)
 }
 
 /// Parses the address of a PostgreSQL database.

@@ -176,12 +176,12 @@ impl Metrics {
     }
 
     /// Counts a request that was refused before execution.
-    pub(crate) fn refused(&self, code: &str) {
+    pub fn refused(&self, code: &str) {
         self.0.requests.get_or_create(&of_request(OTHER, code)).inc();
     }
 
     /// Counts an error that comes from a limit; ignores every other error.
-    pub(crate) fn limited(&self, error: &Error) {
+    pub fn limited(&self, error: &Error) {
         let limit = match error {
             Error::RateLimited { throttle, .. } => match throttle {
                 Throttle::Running => "running",
@@ -212,7 +212,7 @@ impl Metrics {
     }
 
     /// Counts a query that a replica may answer.
-    pub(crate) fn replica_query(&self, served_by: &'static str) {
+    pub fn replica_query(&self, served_by: &'static str) {
         self.0.replica_queries.get_or_create(&[("served_by", served_by)]).inc();
     }
 
@@ -240,7 +240,8 @@ impl Metrics {
     }
 
     /// Encodes all metrics as text.
-    pub(crate) fn text(&self, now: &Snapshot) -> String {
+    #[must_use]
+    pub fn text(&self, now: &Snapshot) -> String {
         let shared = self.0.as_ref();
         for pool in &now.pools {
             for (state, count) in

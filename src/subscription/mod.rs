@@ -163,7 +163,8 @@ impl Subscriptions {
     }
 
     /// The number of sources that run. Each receives every change that is committed from now on.
-    pub(crate) fn sources(&self) -> usize {
+    #[must_use]
+    pub fn sources(&self) -> usize {
         self.sources.lock().values().filter(|source| source.strong_count() > 0).count()
     }
 

@@ -86,7 +86,11 @@ impl Meter {
     /// is the time of the organization's last billing change, as the request read it. Waits only
     /// for a lease, for which the request must not hold a connection: see
     /// [`is_ready`](Self::is_ready).
-    pub(crate) async fn count(
+    ///
+    /// # Errors
+    ///
+    /// When the plan allows no more calls, or the database cannot be reached.
+    pub async fn count(
         &self,
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
@@ -139,7 +143,8 @@ impl Meter {
 
     /// Whether the next call can be counted or refused without a query. `version` as for
     /// [`count`](Self::count).
-    pub(crate) fn is_ready(
+    #[must_use]
+    pub fn is_ready(
         &self,
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
@@ -151,7 +156,7 @@ impl Meter {
     }
 
     /// Notes what decides the organization's plan, as a request has read it.
-    pub(crate) fn learn(&self, organization_id: OrganizationId, terms: &PlanTerms) {
+    pub fn learn(&self, organization_id: OrganizationId, terms: &PlanTerms) {
         self.counter(organization_id).learn(terms);
     }
 
@@ -223,7 +228,7 @@ impl Meter {
     }
 
     /// Returns all leased and unused calls to the database, at shutdown.
-    pub(crate) async fn give_back(&self) {
+    pub async fn give_back(&self) {
         // There is no later try, so the delay after a refusal does not apply.
         *self.0.read_only.lock() = None;
         self.settle(|_| true).await;
