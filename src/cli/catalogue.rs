@@ -90,12 +90,8 @@ pub(super) struct Feature {
 
 impl Feature {
     pub(super) async fn find(connection: &Client, key: &str) -> Result<Option<Self>, Failure> {
-        let row: Option<(String, Option<String>)> = connection
-            .query_opt(
-                "SELECT kind::text, period::text FROM billing.features WHERE feature = $1",
-                &[&key],
-            )
-            .await?;
+        let sql = "SELECT kind::text, period::text FROM billing.features WHERE feature = $1";
+        let row: Option<(String, Option<String>)> = connection.query_opt(sql, &[&key]).await?;
         Ok(row.map(|(kind, period)| Self { key: key.to_owned(), kind, period }))
     }
 
@@ -128,14 +124,10 @@ pub(super) async fn set_limit(
     limit: Limit,
 ) -> Result<(), Failure> {
     let (limit, enabled) = limit.columns(&Feature::get(connection, feature).await?)?;
-    connection
-        .execute(
-            "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
+    let sql = "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
              ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
-             WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)",
-            &[&plan, &feature, &limit, &enabled],
-        )
-        .await?;
+             WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)";
+    connection.execute(sql, &[&plan, &feature, &limit, &enabled]).await?;
     Ok(())
 }
 

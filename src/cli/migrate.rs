@@ -234,12 +234,8 @@ async fn check_unused(control: &Client, database: &DedicatedDatabase) -> Result<
 
 /// Identifies a database among all servers.
 async fn identity(connection: &Client) -> pg::Result<(i64, String)> {
-    connection
-        .query_one(
-            "SELECT system_identifier, current_database()::text FROM pg_control_system()",
-            &[],
-        )
-        .await
+    let sql = "SELECT system_identifier, current_database()::text FROM pg_control_system()";
+    connection.query_one(sql, &[]).await
 }
 
 /// Prints what was done in the control database, or in the dedicated database `database`. Returns

@@ -112,14 +112,10 @@ pub(super) async fn check_control(connection: &Client) -> Result<(), Failure> {
 /// The dedicated databases that, according to the control database, hold an organization or a
 /// stale copy.
 pub(super) async fn in_use(control: &Client) -> pg::Result<Vec<String>> {
-    control
-        .query(
-            "SELECT DISTINCT substring(place FROM 10) AS name
+    let sql = "SELECT DISTINCT substring(place FROM 10) AS name
          FROM app.placements p, unnest(ARRAY[p.placement, p.moving_to, p.old_placement]) place
-         WHERE place LIKE 'database:%' ORDER BY name",
-            &[],
-        )
-        .await
+         WHERE place LIKE 'database:%' ORDER BY name";
+    control.query(sql, &[]).await
 }
 
 /// Returns the name of a dedicated database, or `None` for a control database of any version.

@@ -70,12 +70,8 @@ impl Prune {
 
 async fn prune(connection: &mut Client, before: DateTime<Utc>) -> pg::Result<i64> {
     let (mut count, mut tries) = (0, 0);
-    let ended: Vec<(String, DateTime<Utc>)> = connection
-        .query(
-            "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound",
-            &[&before],
-        )
-        .await?;
+    let sql = "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound";
+    let ended: Vec<(String, DateTime<Utc>)> = connection.query(sql, &[&before]).await?;
     for (partition, end) in ended {
         count += loop {
             tries += 1;
@@ -115,26 +111,18 @@ async fn drop_partition(
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     transaction.execute(&lock, &[]).await?;
     // Dropping a partition fires no row triggers, so a running move would miss the deletions.
-    let moving: Option<Uuid> = transaction
-        .query_opt(
-            "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1",
-            &[],
-        )
-        .await?;
+    let sql = "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1";
+    let moving: Option<Uuid> = transaction.query_opt(sql, &[]).await?;
     if let Some(organization) = moving {
         return Err(pg::Error::statement(format!(
             "the organization {organization} is moving. Finish or cancel its move first."
         )));
     }
     // Older partitions are already dropped, so every entry before `end` is in this one.
-    let counted: Vec<(Uuid, i64)> = transaction
-        .query(
-            "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
+    let sql = "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
          HAVING coalesce((SELECT p.placement FROM app.placements p WHERE p.organization_id = l.organization_id),
-                         CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'",
-            &[&end],
-        )
-        .await?;
+                         CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'";
+    let counted: Vec<(Uuid, i64)> = transaction.query(sql, &[&end]).await?;
     for (organization, deleted) in &counted {
         record(&transaction, &audit_logs(false, *organization), *organization, end, *deleted)
             .await?;
@@ -152,16 +140,12 @@ async fn drop_partition(
 }
 
 async fn next_organization(connection: &Client, last: Uuid) -> pg::Result<Option<Uuid>> {
-    connection
-        .query_opt(
-            "SELECT organization_id FROM (
+    let sql = "SELECT organization_id FROM (
              (SELECT organization_id FROM audit.audit_logs WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)
              UNION ALL
              (SELECT organization_id FROM app.placements WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)) next
-         ORDER BY organization_id LIMIT 1",
-            &[&last],
-        )
-        .await
+         ORDER BY organization_id LIMIT 1";
+    connection.query_opt(sql, &[&last]).await
 }
 
 /// Deletes from the organization's current log, where it is recorded, and from any stale copy.
@@ -175,12 +159,9 @@ async fn delete(
         let transaction = connection.begin().await?;
         // As every writer does: the placement cannot change meanwhile, and a running move records
         // what is deleted here.
-        let (placement, has_schema): (String, bool) = transaction
-            .query_one(
-                "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
-                &[&organization],
-            )
-            .await?;
+        let sql = "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)";
+        let (placement, has_schema): (String, bool) =
+            transaction.query_one(sql, &[&organization]).await?;
         let in_schema = placement == "schema";
         let log = audit_logs(in_schema, organization);
         let (mut rows, mut copied) = (0, 0);

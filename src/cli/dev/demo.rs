@@ -122,12 +122,9 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.batch(HISTORY).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
-    transaction
-        .execute(
-            "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])",
-            &[&ISSUER, &subjects().collect::<Vec<_>>()],
-        )
-        .await?;
+    let sql =
+        "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])";
+    transaction.execute(sql, &[&ISSUER, &subjects().collect::<Vec<_>>()]).await?;
     transaction.commit().await?;
     connection.close().await;
     Ok(())
