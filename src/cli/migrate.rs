@@ -10,7 +10,7 @@ use super::{
     runtime, say,
 };
 use crate::{
-    config::{NamedDatabase, databases, parse_database_url},
+    config::{NamedDatabase, databases, parse_database_url, required},
     tenancy::system_password,
 };
 
@@ -49,12 +49,10 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let url = self.migration_database_url.as_deref().ok_or_else(|| {
-            Failure::new(
-                "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may create roles, \
-                 for example postgres://postgres:PASSWORD@HOST/DATABASE.",
-            )
-        })?;
+        let remedy = "Set it to the database as a role that may create roles, \
+                      for example postgres://postgres:PASSWORD@HOST/DATABASE.";
+        let url =
+            required("MIGRATION_DATABASE_URL", self.migration_database_url.as_deref(), remedy)?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let login = self.database_url.as_deref();

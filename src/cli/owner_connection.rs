@@ -5,7 +5,7 @@ use pg::{Client, ConnectOptions};
 
 use super::{Failure, say};
 use crate::{
-    config::{NamedDatabase, databases, parse_database_url},
+    config::{NamedDatabase, databases, parse_database_url, required},
     tenancy::transport_finding,
 };
 
@@ -25,11 +25,9 @@ pub(super) struct Owner {
 impl Owner {
     /// Connects to the control database as the owner of every table.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        let url = self.migration_database_url.as_deref().ok_or_else(|| {
-            Failure::new(
-                "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may act as tenantry_owner.",
-            )
-        })?;
+        let remedy = "Set it to the database as a role that may act as tenantry_owner.";
+        let url =
+            required("MIGRATION_DATABASE_URL", self.migration_database_url.as_deref(), remedy)?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let connection = connect_as_owner(&options).await?;

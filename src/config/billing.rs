@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use stripe::{Stripe, StripeOptions};
 use url::Url;
 
-use super::ConfigError;
+use super::{ConfigError, required};
 use crate::seats::{Proration, SeatsMode};
 
 /// Which system manages subscriptions.
@@ -54,8 +54,7 @@ impl BillingConfig {
         if self.billing_provider == BillingProvider::Manual {
             return Ok(None);
         }
-        let missing =
-            |name| ConfigError(format!("{name} is not set. BILLING_PROVIDER=stripe requires it."));
+        let remedy = "BILLING_PROVIDER=stripe requires it.";
         let present = |text: &&String| !text.trim().is_empty();
         let secret_key = self.stripe_secret_key.as_ref().filter(present);
         let webhook_secrets: Vec<String> = self
@@ -64,21 +63,18 @@ impl BillingConfig {
             .filter(present)
             .map(|text| text.trim().to_owned())
             .collect();
-        if webhook_secrets.is_empty() {
-            return Err(missing("STRIPE_WEBHOOK_SECRET"));
-        }
+        required("STRIPE_WEBHOOK_SECRET", webhook_secrets.first(), remedy)?;
         // Both kinds are on the page of Stripe's dashboard from which this one is copied.
         if secret_key.is_some_and(|key| ["pk_", "whsec_"].iter().any(|kind| key.starts_with(kind)))
         {
-            return Err(ConfigError(
-                "STRIPE_SECRET_KEY is not a secret key. It begins with sk_ or rk_.".to_owned(),
+            return Err(ConfigError::new(
+                "STRIPE_SECRET_KEY is not a secret key. It begins with sk_ or rk_.",
             ));
         }
         let mut base = self.stripe_api_base.clone();
         if base.scheme() != "https" && !super::is_loopback(&base) {
-            return Err(ConfigError(
-                "STRIPE_API_BASE must begin with https://, because the secret key is sent there."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "STRIPE_API_BASE must begin with https://, because the secret key is sent there.",
             ));
         }
         if !base.path().ends_with('/') {
@@ -86,7 +82,7 @@ impl BillingConfig {
         }
         let options = StripeOptions {
             base,
-            secret_key: secret_key.ok_or_else(|| missing("STRIPE_SECRET_KEY"))?.trim().to_owned(),
+            secret_key: required("STRIPE_SECRET_KEY", secret_key, remedy)?.trim().to_owned(),
             webhook_secrets,
         };
         Stripe::new(options).map(Some).map_err(|error| ConfigError(error.to_string()))

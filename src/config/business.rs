@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{AllSettings, BillingConfig, ConfigError, MailConfig, secret_rotation::secrets};
+use super::{
+    AllSettings, BillingConfig, ConfigError, MailConfig, required, secret_rotation::secrets,
+};
 use crate::{
     billing,
     clock::Clock,
@@ -61,12 +63,8 @@ pub struct BusinessConfig {
 impl BusinessConfig {
     /// Returns the clock and the settings of sessions.
     pub fn settings(&self, clock: Clock) -> Result<Settings, ConfigError> {
-        let text = self.secret_key.as_deref().ok_or_else(|| {
-            ConfigError(
-                "SECRET_KEY is not set. Set it to at least 32 bytes, for example from openssl rand -hex 32."
-                    .to_owned(),
-            )
-        })?;
+        let remedy = "Set it to at least 32 bytes, for example from openssl rand -hex 32.";
+        let text = required("SECRET_KEY", self.secret_key.as_deref(), remedy)?;
         let keys = secrets("SECRET_KEY", text)?.into_iter().map(|key| key.as_bytes().to_vec());
         self.with_keys(clock, SecretKeys(keys.collect()))
     }

@@ -75,7 +75,7 @@ fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, ConfigError> 
         issuers.push(issuer);
     }
     if issuers.is_empty() {
-        return Err(ConfigError("JWT_ISSUERS lists no issuer".to_owned()));
+        return Err(ConfigError::new("JWT_ISSUERS lists no issuer"));
     }
     Ok(issuers)
 }

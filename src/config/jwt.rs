@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ConfigError, secret_rotation::secrets};
+use super::{ConfigError, required, secret_rotation::secrets};
 use crate::auth::{Algorithm, Claims, EmailVerified, JwksOptions, TrustedIssuer};
 
 /// The algorithms of an issuer that publishes its keys.
@@ -128,9 +128,8 @@ impl JwtConfig {
     /// The issuer of these settings alone, regardless of JWT_ISSUERS.
     pub(super) fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
-            return Err(ConfigError(
-                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer.",
             ));
         }
         let claims = self.claims()?;
@@ -138,21 +137,19 @@ impl JwtConfig {
             return Ok(TrustedIssuer::with_secrets(&self.secrets()?, claims));
         };
         if set(self.jwt_secret.as_ref()).is_some() {
-            return Err(ConfigError(
-                "JWT_JWKS_URL replaces JWT_SECRET: set one of them. JWT_ISSUERS accepts several issuers."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "JWT_JWKS_URL replaces JWT_SECRET: set one of them. JWT_ISSUERS accepts several issuers.",
             ));
         }
         let url = key_set(url, self.jwt_jwks_allow_insecure_http)?;
         for (name, value) in
             [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)]
         {
-            if set(value.as_ref()).is_none() {
-                return Err(ConfigError(format!(
-                    "{name} is not set. JWT_JWKS_URL requires it, because the same keys also sign tokens for other \
-                     services. Set {name}={ANY} to accept those."
-                )));
-            }
+            let remedy = format!(
+                "JWT_JWKS_URL requires it, because the same keys also sign tokens for other \
+                 services. Set {name}={ANY} to accept those."
+            );
+            required(name, set(value.as_ref()), &remedy)?;
         }
         let options = JwksOptions {
             url,
@@ -166,13 +163,9 @@ impl JwtConfig {
 
     /// Returns the shared secrets, at least one. The first signs, all verify.
     pub(crate) fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
-        let text = self.jwt_secret.as_deref().ok_or_else(|| {
-            ConfigError(
-                "JWT_SECRET is not set. Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
-                 address of your issuer's keys, or JWT_ISSUERS."
-                    .to_owned(),
-            )
-        })?;
+        let remedy = "Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
+                      address of your issuer's keys, or JWT_ISSUERS.";
+        let text = required("JWT_SECRET", self.jwt_secret.as_deref(), remedy)?;
         secrets("JWT_SECRET", text)
     }
 
@@ -275,12 +268,11 @@ fn key_set(text: &str, allow_http: bool) -> Result<url::Url, ConfigError> {
     match url.scheme() {
         "https" => Ok(url),
         "file" if url.to_file_path().is_ok_and(|path| path.is_file()) => Ok(url),
-        "file" => Err(ConfigError("JWT_JWKS_URL names no file".to_owned())),
+        "file" => Err(ConfigError::new("JWT_JWKS_URL names no file")),
         "http" if allow_http || is_loopback(&url) => Ok(url),
-        _ => Err(ConfigError(
+        _ => Err(ConfigError::new(
             "JWT_JWKS_URL must begin with https://, because its keys decide who callers are. Use file:///… for keys \
-             on this machine, or accept the risk of http:// with JWT_JWKS_ALLOW_INSECURE_HTTP=true."
-                .to_owned(),
+             on this machine, or accept the risk of http:// with JWT_JWKS_ALLOW_INSECURE_HTTP=true.",
         )),
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 
-use super::ConfigError;
+use super::{ConfigError, required};
 use crate::mail::{MailError, Mailer};
 
 /// E-mail.
@@ -32,12 +32,8 @@ impl MailConfig {
         let Some(url) = &self.smtp_url else {
             return Ok(None);
         };
-        let from = self.smtp_from.as_deref().ok_or_else(|| {
-            ConfigError(
-                "SMTP_FROM is not set. SMTP_URL requires it. Example: no-reply@example.com"
-                    .to_owned(),
-            )
-        })?;
+        let remedy = "SMTP_URL requires it. Example: no-reply@example.com";
+        let from = required("SMTP_FROM", self.smtp_from.as_deref(), remedy)?;
         // The error does not repeat the server's address, which may hold a password.
         Mailer::new(url, from).map(Some).map_err(|error| match error {
             MailError::Address(error) => {

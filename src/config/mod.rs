@@ -50,6 +50,17 @@ use crate::{
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
+impl ConfigError {
+    fn new(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
+}
+
+/// Returns the value of a setting that must be set.
+pub(crate) fn required<T>(name: &str, value: Option<T>, remedy: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| ConfigError(format!("{name} is not set. {remedy}")))
+}
+
 /// The database that servers use.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
@@ -98,12 +109,8 @@ pub(crate) struct DatabaseConfig {
 impl DatabaseConfig {
     /// Returns how to connect to the database.
     pub fn options(&self) -> Result<DatabaseOptions, ConfigError> {
-        let url = self.database_url.as_deref().ok_or_else(|| {
-            ConfigError(
-                "DATABASE_URL is not set. Set it to postgres://tenantry_app:PASSWORD@HOST/DATABASE."
-                    .to_owned(),
-            )
-        })?;
+        let remedy = "Set it to postgres://tenantry_app:PASSWORD@HOST/DATABASE.";
+        let url = required("DATABASE_URL", self.database_url.as_deref(), remedy)?;
         let parse = |variable, url: &Option<String>| {
             url.as_deref().map(|url| parse_database_url(variable, url)).transpose()
         };
@@ -113,8 +120,8 @@ impl DatabaseConfig {
         let replica = parse("DATABASE_REPLICA_URL", &self.database_replica_url)?;
         // The self-check of one role says nothing about another.
         if replica.as_ref().is_some_and(|there| there.user() != connect.user()) {
-            return Err(ConfigError(
-                "DATABASE_REPLICA_URL must name the same role as DATABASE_URL".to_owned(),
+            return Err(ConfigError::new(
+                "DATABASE_REPLICA_URL must name the same role as DATABASE_URL",
             ));
         }
         let dedicated = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;

@@ -26,10 +26,9 @@ impl ExportConfig {
         let named = [("EXPORT_KEY", &self.export_key), ("SECRET_KEY", &self.secret_key)];
         let set = named.into_iter().find_map(|(name, keys)| Some((name, keys.as_deref()?)));
         let Some((name, keys)) = set else {
-            return Err(ConfigError(
+            return Err(ConfigError::new(
                 "neither EXPORT_KEY nor SECRET_KEY is set. Set the one that signs your exports, or pass \
-                 --unsigned."
-                    .to_owned(),
+                 --unsigned.",
             ));
         };
         let keys = secrets(name, keys)?;
