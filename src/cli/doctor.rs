@@ -31,8 +31,8 @@ impl Doctor {
             let mut findings = options.transport_findings();
             findings.extend(databases.self_check().await?);
             findings.extend(databases.check_features(&usage::declared_features()).await);
-            if let Some(plan) = self.trial_plan.filter(|plan| !plan.is_empty()) {
-                findings.extend(databases.check_trial_plan(&plan).await?);
+            if let Some(plan) = &self.trial_plan {
+                findings.extend(databases.check_trial_plan(plan).await?);
             }
             findings.extend(databases.findings_of_databases().await);
             for finding in &findings {

@@ -63,8 +63,7 @@ impl ServerConfig {
                 )));
             }
         }
-        let plan = self.business.trial_plan.as_deref().filter(|plan| !plan.is_empty());
-        let Some(plan) = plan else { return Ok(ready) };
+        let Some(plan) = &self.business.trial_plan else { return Ok(ready) };
         match databases.check_trial_plan(plan).await? {
             Some(finding) if finding.severity == Severity::Fault => {
                 return Err(Failure::new(finding));

@@ -85,7 +85,7 @@ impl BusinessConfig {
             },
             billing: billing::Settings {
                 trial_term: chrono::Duration::days(self.trial_days.into()),
-                trial_plan: self.trial_plan.clone().filter(|plan| !plan.is_empty()),
+                trial_plan: self.trial_plan.clone(),
                 public_url: public_url.clone(),
                 stripe,
             },
