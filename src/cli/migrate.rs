@@ -55,18 +55,15 @@ impl Migrate {
             required("MIGRATION_DATABASE_URL", self.migration_database_url.as_deref(), remedy)?;
         let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
-        let login = self.database_url.as_deref();
-        let app = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
-        let system = self.system_database_url.as_deref();
-        let system = system
-            .map(|url| password_of("SYSTEM_DATABASE_URL", url, migration::SYSTEM_ROLE))
-            .transpose()?
-            .flatten();
-        let password = Logins { system: system.or_else(|| derived(app.as_deref())), app };
+        let mut logins = Logins::of("DATABASE_URL", self.database_url.as_deref())?;
+        if let Some(url) = &self.system_database_url {
+            let given = password_of("SYSTEM_DATABASE_URL", url, migration::SYSTEM_ROLE)?;
+            logins.system = given.or(logins.system);
+        }
         let there = self.dedicated()?;
         runtime()?.block_on(async {
             let report = self
-                .migrate(&options, password.passwords())
+                .migrate(&options, logins.passwords())
                 .await
                 .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
             let mut failed = report_run(&report, None);
@@ -122,12 +119,9 @@ impl Migrate {
             .into_iter()
             .map(|NamedDatabase { name, connect, .. }| {
                 let login = served.iter().find(|database| database.name == name);
-                let password = login
-                    .map(|login| app_password(&format!("DATABASES: {name}"), &login.url))
-                    .transpose()?
-                    .flatten();
-                let password = Logins { system: derived(password.as_deref()), app: password };
-                Ok(DedicatedDatabase { name, connect, password })
+                let login = login.map(|database| database.url.as_str());
+                let logins = Logins::of(&format!("DATABASES: {name}"), login)?;
+                Ok(DedicatedDatabase { name, connect, logins })
             })
             .collect()
     }
@@ -139,7 +133,7 @@ impl Migrate {
     ) -> Result<Report, Failure> {
         warn_of_transport(&format!("MIGRATION_DATABASES: {}", database.name), &database.connect);
         check_unused(control, database).await?;
-        let report = self.migrate(&database.connect, database.password.passwords()).await?;
+        let report = self.migrate(&database.connect, database.logins.passwords()).await?;
         let mut there = connect_as_owner(&database.connect).await?;
         dedicated::dedicate(&mut there, &database.name).await?;
         if dedicated::copy_catalogue(control, &mut there).await? {
@@ -173,7 +167,7 @@ impl Migrate {
 struct DedicatedDatabase {
     name: String,
     connect: ConnectOptions,
-    password: Logins,
+    logins: Logins,
 }
 
 /// The passwords of the two roles that servers log in as.
@@ -183,20 +177,20 @@ struct Logins {
 }
 
 impl Logins {
+    /// Those in the address of a server's login, which must be the app role. The password of
+    /// background work is derived.
+    fn of(variable: &str, address: Option<&str>) -> Result<Self, Failure> {
+        let password = |address| password_of(variable, address, migration::APP_ROLE);
+        let app = address.map(password).transpose()?.flatten();
+        Ok(Self { system: app.as_deref().map(system_password), app })
+    }
+
     fn passwords(&self) -> Passwords<'_> {
         Passwords { app: self.app.as_deref(), system: self.system.as_deref() }
     }
 }
 
-fn derived(app_password: Option<&str>) -> Option<String> {
-    app_password.map(system_password)
-}
-
-/// Returns the password in the address of a server's login, which must be the app role.
-fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure> {
-    password_of(variable, address, migration::APP_ROLE)
-}
-
+/// Returns the password in the address of a login, which must be this role.
 fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<String>, Failure> {
     let login = parse_database_url(variable, address)?;
     if login.user() != role {
