@@ -20,6 +20,6 @@ pub use area::BillingArea;
 pub use settings::Settings;
 
 pub(crate) use inbox::{apply, receive};
-pub(crate) use ops::{create, get, require_deletable};
+pub(crate) use ops::{create, require_deletable};
 pub(crate) use seat_sync::{SeatChange, find_seat_change, paid_seats, record_seats, set_seats};
 pub(crate) use stored_event::Outcome;

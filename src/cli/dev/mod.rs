@@ -209,10 +209,7 @@ impl Dev {
             Some(_) => Vec::new(),
             None => demo::users(self.server.jwt.secret()?)?,
         };
-        let server = build(&self.http, &self.server.jwt, &self.server.business, databases, users)?;
-        if let [problem, ..] = http::problems(&server.service.databases).await.as_slice() {
-            return Err(Failure::new(problem));
-        }
+        let ready = self.server.build(databases, users).await?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
